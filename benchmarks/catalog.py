@@ -33,8 +33,8 @@ from catalog_queries import BOX, END, START, scans
 
 from eechips.catalogs.build import catalog
 from eechips.catalogs.catalog import open_catalog
-from eechips.catalogs.hexagons import H3
-from eechips.catalogs.items import Left, Source, items
+from eechips.catalogs.grid_systems import H3
+from eechips.catalogs.items import ItemSource, SkippedUnits, items
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.update import update
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -89,8 +89,8 @@ def fetch_anew(folder: Path) -> None:
 
 def dicts(folder: Path) -> list[dict[str, Any]]:
     """The items of the run."""
-    source = Source("run", str(folder / "_collection.json"), str(folder), {}, None)
-    return list(items(read_samples(folder), source, Left()))
+    source = ItemSource("run", str(folder / "_collection.json"), str(folder), {}, None)
+    return list(items(read_samples(folder), source, SkippedUnits()))
 
 
 def by_catalog(run: Path, out: Path) -> str:

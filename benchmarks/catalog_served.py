@@ -23,8 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eechips.catalogs.grids import chosen
-from eechips.catalogs.layout import Layout, Period
+from eechips.catalogs.layout import Layout, Period, choose_grid
 from eechips.catalogs.update import update
 from eechips.emulator.catalogs import CatalogStore
 from eechips.emulator.model import Query, Range
@@ -77,7 +76,7 @@ def make(folder: Path, count: int, period: Period, resolution: int, bounds: tupl
         for start in range(0, count, BATCH):
             yield [scene(number, bounds) for number in range(start, min(start + BATCH, count))]
 
-    layout = Layout(chosen("h3", resolution, None, None), period)
+    layout = Layout(choose_grid("h3", resolution, None, None), period)
     update(folder, lambda known: layout, batches(), lambda schema: [], give_up=False, is_shown=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"made in {time.process_time():.0f} s of processor, {peak:.0f} MB", flush=True)

@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from eechips.catalogs.catalog import Catalog
-from eechips.catalogs.hexagons import H3
+from eechips.catalogs.grid_systems import H3
 from eechips.catalogs.layout import Layout
-from eechips.catalogs.merge import Outcome
+from eechips.catalogs.merge import MergeResult
 from eechips.catalogs.update import update
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import LAYER_COLUMNS, Record, State, WorkUnit
@@ -54,7 +54,9 @@ def item(
     }
 
 
-def put(folder: Path, *batches: Sequence[Mapping[str, Any]], layout: Layout | None = None, **options: Any) -> Outcome:
+def put(
+    folder: Path, *batches: Sequence[Mapping[str, Any]], layout: Layout | None = None, **options: Any
+) -> MergeResult:
     """Brings batches of items into a catalogue."""
     return update(
         folder,

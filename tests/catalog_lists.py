@@ -17,7 +17,7 @@ from eechips.cli import main
 from tests.catalog_items import DAYS, item
 
 
-class Host:
+class HostLimiter:
     """A web server of items, which fails as its items' names say.
 
     Attributes:

@@ -11,8 +11,8 @@ from typing import Any
 
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.extents import union_of
-from eechips.catalogs.items import Left, Source, collection_of, items
-from eechips.catalogs.merge import Outcome
+from eechips.catalogs.items import ItemSource, SkippedUnits, collection_of, items
+from eechips.catalogs.merge import MergeResult
 from eechips.catalogs.options import CatalogOptions
 from eechips.catalogs.schema import Schema
 from eechips.catalogs.update import collection_path, folder_of, progress, update
@@ -29,7 +29,7 @@ _DAY = len("2021-01-01")
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class CatalogBuild:
     """What became of the units of a run.
 
     Attributes:
@@ -39,7 +39,7 @@ class Built:
     """
 
     catalog: Catalog
-    outcome: Outcome
+    outcome: MergeResult
     without_place: int
 
 
@@ -53,7 +53,7 @@ def catalog(
     date: str | None = None,
     quiet: bool = False,
     **options: Any,
-) -> Built:
+) -> CatalogBuild:
     """Writes the chips of a run into a catalogue of STAC items, as GeoParquet in Hive-style partitions.
 
     What the catalogue has already stays; of two versions of an item the one that was settled later wins. Partitions in
@@ -86,14 +86,14 @@ def catalog(
     samples = read_samples(run)
     folder = run.path / FOLDER if out is None else folder_of(out)
     name = collection or run.path.resolve().name
-    source = Source(
+    source = ItemSource(
         collection=name,
         home=str(folder.resolve() / collection_path(name)),
         base=(base or run.address or str(run.path.resolve())).rstrip("/"),
         info=run.info,
         dates=None if date is None else _dates(date),
     )
-    left = Left()
+    left = SkippedUnits()
 
     def described(schema: Schema) -> list[dict[str, Any]]:
         own = [partition for partition in schema.partitions.values() if partition.collection == source.collection]
@@ -115,11 +115,11 @@ def catalog(
             mixed=wanted.mixed,
             is_shown=not quiet,
         )
-    return Built(found, outcome, left.without_place)
+    return CatalogBuild(found, outcome, left.without_place)
 
 
 def _batches(
-    found: Iterator[dict[str, Any]], advance: Callable[[int], object], run: Run, left: Left
+    found: Iterator[dict[str, Any]], advance: Callable[[int], object], run: Run, left: SkippedUnits
 ) -> Iterator[list[dict[str, Any]]]:
     """The items, as many as a shard has. Refuses runs that have none, or some without a date, when all are through."""
     count = 0

@@ -23,14 +23,14 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from eechips.catalogs.addresses import host_of, is_elsewhere, is_told, is_web, told
-from eechips.catalogs.hosts import Host
+from eechips.catalogs.host_limiter import HostLimiter
 from eechips.errors import UsageError
 from eechips.network import is_host_off_limits, is_host_private, is_host_public, is_off_limits, is_private
 from eechips.objects.store_errors import is_permanent
 from eechips.timestamps import parse_retry_after
 
 
-class Maker(Protocol):
+class ItemMaker(Protocol):
     """Makes the JSON of an item from an address; may take long, and is called in threads."""
 
     def __call__(self, address: str) -> bytes:
@@ -56,7 +56,7 @@ _SPELT = re.compile(r"https?://[A-Za-z0-9.:-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class FetchConfig:
     """How addresses are fetched.
 
     Attributes:
@@ -81,12 +81,12 @@ class Pace:
             raise UsageError("requests in flight, requests per host and the time-out must be positive")
 
 
-PACE = Pace()
+DEFAULT_FETCH_CONFIG = FetchConfig()
 """What is usual."""
 
 
 @dataclass(slots=True)
-class Fetched:
+class FetchedItem:
     """What came of addresses.
 
     Attributes:
@@ -128,15 +128,15 @@ class _OffLimitsError(OSError):
 
 def fetch(
     addresses: Sequence[str],
-    pace: Pace,
+    config: FetchConfig,
     *,
-    make: Maker | None = None,
+    make: ItemMaker | None = None,
     foreign: Sequence[bool] | None = None,
     advance: Callable[[int], object],
     seed: int = 0,
     enough: float = math.inf,
     borne: dict[str, float] | None = None,
-) -> Fetched:
+) -> FetchedItem:
     """Fetches addresses: by HTTP, or what else fsspec knows; or has a hook make items of them.
 
     Args:
@@ -151,7 +151,7 @@ def fetch(
         borne: requests at once that hosts bear, as they have shown before; kept up to date.
     """
     strange = [False] * len(addresses) if foreign is None else foreign
-    whole = _Fetching(addresses, strange, pace, make, advance, random.Random(seed), enough, borne).all()
+    whole = _Fetching(addresses, strange, config, make, advance, random.Random(seed), enough, borne).all()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -167,33 +167,35 @@ class _Fetching:
         self,
         addresses: Sequence[str],
         foreign: Sequence[bool],
-        pace: Pace,
-        make: Maker | None,
+        config: FetchConfig,
+        make: ItemMaker | None,
         advance: Callable[[int], object],
         jitter: random.Random,
         enough: float,
         borne: dict[str, float] | None,
     ) -> None:
-        self._addresses, self._foreign, self._pace, self._make = addresses, foreign, pace, make
+        self._addresses, self._foreign, self._config, self._make = addresses, foreign, config, make
         self._advance, self._jitter, self._enough = advance, jitter, enough
-        self._found = Fetched([None] * len(addresses))
+        self._found = FetchedItem([None] * len(addresses))
         self._begun = 0
-        self._hosts: dict[str, Host] = {}
+        self._hosts: dict[str, HostLimiter] = {}
         self._borne = {} if borne is None else borne
         self._proxies = urllib.request.getproxies()
         self._bytes = 0
 
-    async def all(self) -> Fetched:
+    async def all(self) -> FetchedItem:
         """Fetches them."""
         import aiohttp
 
-        pace, found = self._pace, self._found
+        config, found = self._config, self._found
         # What blocks waits in threads, as many as may wait; by default there are fewer, four more than cores.
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(pace.in_flight))
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(config.in_flight))
 
         def opened(factory: Callable[[Any], socket.socket]) -> Any:
-            connector = aiohttp.TCPConnector(limit=pace.in_flight, limit_per_host=pace.per_host, socket_factory=factory)
-            timeout = aiohttp.ClientTimeout(total=pace.timeout)
+            connector = aiohttp.TCPConnector(
+                limit=config.in_flight, limit_per_host=config.per_host, socket_factory=factory
+            )
+            timeout = aiohttp.ClientTimeout(total=config.timeout)
             return aiohttp.ClientSession(
                 connector=connector, timeout=timeout, headers={"Accept": _ACCEPTED}, max_field_size=_LARGEST_HEADER
             )
@@ -201,7 +203,9 @@ class _Fetching:
         async with opened(_socket_within_limits) as session, opened(_public_socket) as public:
             sessions = _Sessions(session, public)
             try:
-                await asyncio.gather(*(self._work(sessions) for _ in range(min(pace.in_flight, len(self._addresses)))))
+                await asyncio.gather(
+                    *(self._work(sessions) for _ in range(min(config.in_flight, len(self._addresses))))
+                )
             except asyncio.CancelledError:  # interrupted: threads are waited for
                 if self._make is not None:
                     self._make.stop()
@@ -237,14 +241,14 @@ class _Fetching:
             name = host_of(address)
         except ValueError as error:
             raise _FailedError("no address", str(error)) from error
-        host = self._hosts.setdefault(name, Host(self._pace.per_host, self._borne.get(name)))
+        host = self._hosts.setdefault(name, HostLimiter(self._config.per_host, self._borne.get(name)))
         if is_web(address):
             request = functools.partial(_by_http, sessions, address, self._proxy)
         else:
             request = functools.partial(asyncio.to_thread, _by_fsspec, address)
         return await self._patiently(host, lambda: self._asked(name, host, request))
 
-    async def _asked(self, name: str, host: Host, request: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def _asked(self, name: str, host: HostLimiter, request: Callable[[], Awaitable[bytes]]) -> bytes:
         """Sends a request when its host may be asked, and tells the host what it came to."""
         async with host.turn() as began:
             self._found.requests[name] += 1
@@ -252,8 +256,8 @@ class _Fetching:
                 body = await request()
             except _PassingError as error:
                 if error.is_refusal:
-                    wait = self._pace.first_wait if error.wait is None else error.wait
-                    host.refuse(began, min(wait, self._pace.longest_wait))
+                    wait = self._config.first_wait if error.wait is None else error.wait
+                    host.refuse(began, min(wait, self._config.longest_wait))
                 raise
             except _FailedError:
                 host.answer()
@@ -261,9 +265,9 @@ class _Fetching:
             host.answer()
             return body
 
-    async def _patiently(self, host: Host, request: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def _patiently(self, host: HostLimiter, request: Callable[[], Awaitable[bytes]]) -> bytes:
         """Makes a request again while that may help; whoever waits holds no place at its host."""
-        pace = self._pace
+        config = self._config
         failed = tries = 0
         answered = host.answered
         while True:
@@ -272,10 +276,10 @@ class _Fetching:
             except _PassingError as error:
                 failed += not (error.is_refusal and host.answered > answered)
                 answered = host.answered  # now, not after the pause: others may be answered meanwhile
-                if failed > pace.retries:
+                if failed > config.retries:
                     raise
-                wait = pace.first_wait * 2 ** min(tries, _MOST_DOUBLINGS) * self._jitter.uniform(0.5, 1.0)
-                await asyncio.sleep(min(max(wait, error.wait or 0.0), pace.longest_wait))
+                wait = config.first_wait * 2 ** min(tries, _MOST_DOUBLINGS) * self._jitter.uniform(0.5, 1.0)
+                await asyncio.sleep(min(max(wait, error.wait or 0.0), config.longest_wait))
                 tries += 1
 
     def _proxy(self, address: str) -> str | None:
@@ -429,7 +433,7 @@ def _by_path(path: Path) -> bytes:
         raise _FailedError("no file", str(error)) from error
 
 
-def _made(make: Maker, address: str) -> bytes:
+def _made(make: ItemMaker, address: str) -> bytes:
     try:
         return make(address)
     except (Exception, SystemExit) as error:  # a hook is somebody else's code

@@ -14,18 +14,18 @@ from typing import Any
 
 from eechips.catalogs.addresses import told
 from eechips.catalogs.catalog import Catalog
+from eechips.catalogs.checkpoint import Checkpoint, FailedEntry, IngestCounts, SortedChunk
 from eechips.catalogs.commit import SCHEMA_NAME, Change
-from eechips.catalogs.fetch import PACE, Maker, Pace, fetch
-from eechips.catalogs.hooks import hook_of
-from eechips.catalogs.job import Counts, Failure, Job, Sharded
+from eechips.catalogs.fetch import DEFAULT_FETCH_CONFIG, FetchConfig, ItemMaker, fetch
+from eechips.catalogs.item_hooks import parse_hook
 from eechips.catalogs.layout import Layout
-from eechips.catalogs.lists import FAILURE_COLUMNS, Entry, chunks, find
-from eechips.catalogs.merge import Outcome
+from eechips.catalogs.list_readers import FAILURE_COLUMNS, ListEntry, chunks, find
+from eechips.catalogs.merge import MergeResult
 from eechips.catalogs.options import CatalogOptions
-from eechips.catalogs.shards import Shard
+from eechips.catalogs.sorted_runs import SortedRun
 from eechips.catalogs.sorting import Chunk, sort
 from eechips.catalogs.update import changing, folder_of, progress, put, schema_of, stage
-from eechips.catalogs.workers import Crew, Promise, Workers, crew, workers
+from eechips.catalogs.workers import PendingResult, WorkerPool, Workers, choose_worker_pool, workers
 from eechips.errors import UsageError
 from eechips.removal import Locked, remove, remove_tree
 from eechips.signature import filled, takes
@@ -42,7 +42,7 @@ _PART = 32_000_000  # bytes that are sorted at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Ingested:
+class IngestResult:
     """What an ingest has done.
 
     Attributes:
@@ -55,11 +55,11 @@ class Ingested:
     """
 
     catalog: Catalog
-    outcome: Outcome
-    counts: Counts
+    outcome: MergeResult
+    counts: IngestCounts
     resumed: int
     seconds: dict[str, float]
-    crew: Crew
+    crew: WorkerPool
 
 
 @takes(CatalogOptions)
@@ -71,15 +71,15 @@ def ingest(
     hook: str | None = None,
     collection: str | None = None,
     strict: bool = False,
-    in_flight: int = PACE.in_flight,
-    per_host: int = PACE.per_host,
-    retries: int = PACE.retries,
-    timeout: float = PACE.timeout,
+    in_flight: int = DEFAULT_FETCH_CONFIG.in_flight,
+    per_host: int = DEFAULT_FETCH_CONFIG.per_host,
+    retries: int = DEFAULT_FETCH_CONFIG.retries,
+    timeout: float = DEFAULT_FETCH_CONFIG.timeout,
     processes: int | None = None,
     scheduler: str | None = None,
     quiet: bool = False,
     **options: Any,
-) -> Ingested:
+) -> IngestResult:
     """Brings lists of STAC items, or of their addresses, into a catalogue.
 
     Items are checked, and mended where that is possible; what brings no item is counted and listed. Interrupted, the
@@ -116,19 +116,19 @@ def ingest(
     patterns = [str(pattern) for pattern in ([lists] if isinstance(lists, (str, Path)) else lists)]
     wanted = filled(CatalogOptions, options)
     files = find(patterns)
-    make = None if hook is None else hook_of(hook)
-    pace = Pace(in_flight, per_host, retries, timeout)
+    make = None if hook is None else parse_hook(hook)
+    config = FetchConfig(in_flight, per_host, retries, timeout)
     folder = folder_of(out)
-    who = crew(sum(known.size or 0 for known in files), processes, scheduler)
+    who = choose_worker_pool(sum(known.size or 0 for known in files), processes, scheduler)
     with changing(folder) as change:
         schema = schema_of(folder, wanted.layout)
         identity = [
             [[known.address, known.size, known.stamp] for known in files],
             [column, hook, collection, strict, schema.layout.to_json()],
         ]
-        job = Job(folder.absolute(), identity)  # workers may be elsewhere
+        job = Checkpoint(folder.absolute(), identity)  # workers may be elsewhere
         with progress(None, "entries", is_shown=not quiet) as bar, workers(who, job.folder) as pool:
-            work = _Work(job, schema.layout, make, pace, collection, strict, pool, bar.update)
+            work = _Work(job, schema.layout, make, config, collection, strict, pool, bar.update)
             for number, entries in enumerate(chunks(files, column)):
                 work.begin(number, entries)
             work.settle()
@@ -152,37 +152,37 @@ def ingest(
         if not work.counts.failures:
             remove(folder / FAILURES_NAME, Locked(folder))
     seconds = {**work.seconds, "merge": round(time.monotonic() - began, 3)}
-    return Ingested(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds, who)
+    return IngestResult(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds, who)
 
 
 @dataclass(slots=True)
 class _Work:
     """Entries become shards, chunk by chunk."""
 
-    job: Job
+    job: Checkpoint
     layout: Layout
-    make: Maker | None
-    pace: Pace
+    make: ItemMaker | None
+    config: FetchConfig
     collection: str | None
     strict: bool
     pool: Workers
     advance: Callable[[int], object]
-    counts: Counts = field(default_factory=Counts)
-    shards: list[Shard] = field(default_factory=list)
+    counts: IngestCounts = field(default_factory=IngestCounts)
+    shards: list[SortedRun] = field(default_factory=list)
     resumed: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "shard": 0.0})
-    _waiting: deque[tuple[str, str, Promise | Sharded]] = field(default_factory=deque)
+    _waiting: deque[tuple[str, str, PendingResult | SortedChunk]] = field(default_factory=deque)
     _failed: list[tuple[str, str]] = field(default_factory=list)
     _borne: dict[str, float] = field(default_factory=dict)
 
     @property
-    def failures(self) -> Iterator[Failure]:
+    def failures(self) -> Iterator[FailedEntry]:
         """Entries that brought no item; there may be too many for the memory."""
         for name, digest in self._failed:
             sharded = self.job.sharded(name, digest)
             yield from () if sharded is None else sharded.failures
 
-    def begin(self, number: int, entries: Sequence[Entry]) -> None:
+    def begin(self, number: int, entries: Sequence[ListEntry]) -> None:
         """Sees to it that a chunk will have its shards; waits for earlier ones if there are many.
 
         What is fetched may be larger than was thought: then the chunk becomes several parts.
@@ -191,8 +191,8 @@ class _Work:
         first = part = 0
         while first < len(entries):
             name, digest = f"{number:06d}.{part}", f"{whole}:{first}"
-            made: Promise | Sharded | None = self.job.sharded(name, digest)
-            if isinstance(made, Sharded):
+            made: PendingResult | SortedChunk | None = self.job.sharded(name, digest)
+            if isinstance(made, SortedChunk):
                 taken = made.counts.entries
                 self.resumed += taken
                 self.advance(taken)
@@ -219,7 +219,7 @@ class _Work:
         began = time.monotonic()
         while len(self._waiting) > left:
             name, digest, made = self._waiting.popleft()
-            if isinstance(made, Sharded):
+            if isinstance(made, SortedChunk):
                 sharded = made
             else:
                 sharded = made.result()
@@ -231,7 +231,7 @@ class _Work:
         self.seconds["shard"] += time.monotonic() - began
 
     def _bodies(
-        self, number: int, part: int, entries: Sequence[Entry], first: int, whole: str
+        self, number: int, part: int, entries: Sequence[ListEntry], first: int, whole: str
     ) -> tuple[list[bytes | None], list[Any], dict[str, int]]:
         """What should be items, as text, of entries from one on; of those that failed number, kind and reason."""
         if all(entry.address is None for entry in entries[first:]):
@@ -247,12 +247,12 @@ class _Work:
             self.advance(len(found[0]))
         return found
 
-    def _fetch(self, number: int, part: int, entries: Sequence[Entry], first: int, whole: str) -> None:
+    def _fetch(self, number: int, part: int, entries: Sequence[ListEntry], first: int, whole: str) -> None:
         """Fetches the addresses of entries from one on, as many as are enough, and keeps what comes, in parts."""
         places = [index for index in range(first, len(entries)) if entries[index].address is not None]
         fetched = fetch(
             [str(entries[index].address) for index in places],
-            self.pace,
+            self.config,
             make=self.make,
             foreign=[entries[index].is_foreign for index in places],
             advance=self.advance,
@@ -286,7 +286,7 @@ def _cuts(bodies: Sequence[bytes | None]) -> Iterator[int]:
             size = 0
 
 
-def _digest(entries: Sequence[Entry]) -> str:
+def _digest(entries: Sequence[ListEntry]) -> str:
     """What tells entries from others."""
     found = hashlib.sha256()
     for entry in entries:
@@ -312,7 +312,7 @@ def _prepare(change: Change, folder: Path, identity: str) -> None:
         note.write_text(mark)
 
 
-def _report(change: Change, work: _Work, lists: Sequence[str], who: Crew) -> None:
+def _report(change: Change, work: _Work, lists: Sequence[str], who: WorkerPool) -> None:
     """Counts, and entries that failed, for people: parts of the change."""
     seconds = {name: round(value, 3) for name, value in work.seconds.items()}
     found = {"resumed": work.resumed, "seconds": seconds, "sorted_by": str(who)}

@@ -54,7 +54,7 @@ _HOST = {"name": "Google Earth Engine", "roles": ["host"], "url": "https://earth
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ItemSource:
     """What the items of a run have in common.
 
     Attributes:
@@ -106,7 +106,7 @@ class Source:
 
 
 @dataclass(slots=True)
-class Left:
+class SkippedUnits:
     """Units that are no items.
 
     Attributes:
@@ -118,7 +118,7 @@ class Left:
     without_date: int = 0
 
 
-def items(samples: Samples, source: Source, left: Left) -> Iterator[dict[str, Any]]:
+def items(samples: Samples, source: ItemSource, left: SkippedUnits) -> Iterator[dict[str, Any]]:
     """The items of a run's units, in the order of the plan.
 
     Args:
@@ -150,7 +150,7 @@ def items(samples: Samples, source: Source, left: Left) -> Iterator[dict[str, An
                 yield _item(sample, own, geometry, {**times, **common}, source, links)
 
 
-def collection_of(source: Source, extent: Extent, start: str | None, end: str | None) -> dict[str, Any]:
+def collection_of(source: ItemSource, extent: Extent, start: str | None, end: str | None) -> dict[str, Any]:
     """The STAC collection of a run's items.
 
     Args:
@@ -182,7 +182,7 @@ def _item(
     grids: Sequence[Grid | None],
     geometry: dict[str, Any],
     properties: dict[str, Any],
-    source: Source,
+    source: ItemSource,
     links: list[dict[str, str]],
 ) -> dict[str, Any]:
     common = next((grid for grid in grids if grid is not None), None)

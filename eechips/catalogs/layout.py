@@ -1,4 +1,7 @@
-"""How a catalogue is laid out: which partition an item belongs to."""
+"""Grids that cut the Earth into cells: which cell an item is stored under.
+
+A grid only decides where items lie. What a partition's items really cover is recorded, and queries go by that.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,104 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
 from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import shapely
+from shapely.geometry.base import BaseGeometry
 
-from eechips.catalogs.grids import CellGrid, grid_of
+from eechips.catalogs.extents import centres, diameters
+from eechips.catalogs.grid_systems import GLOBAL_CELL, H3, S2, Mgrs, Tiles, Utm
 from eechips.errors import UsageError
+
+GRIDS = (H3.name, S2.name, Mgrs.name, Utm.name, Tiles.name)
+"""How grids are called."""
+
+RESOLUTIONS = {H3.name: 2, S2.name: 5}
+"""What is usual, of those that have resolutions: cells of 86,800 and of 83,000 km²."""
+
+
+class CellGrid(Protocol):
+    """A grid of cells."""
+
+    name: str
+    """How it is called on the command line."""
+
+    def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Return how many cells items of these diameters can meet at most, shape (n,).
+
+        The number is ``UNBOUNDED_CELLS`` where it is unknown.
+        """
+
+    def to_json(self) -> dict[str, Any]:
+        """What the grid is, as a JSON value: ``{"name": …, …}``."""
+
+    def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+        """The cells that places lie in, ``global`` for places in none."""
+
+    def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
+        """Whether a geometry meets more than so many cells."""
+
+
+def grid_of(value: dict[str, Any]) -> CellGrid:
+    """The grid that ``to_json`` wrote.
+
+    Raises:
+        UsageError: if there is no such grid.
+    """
+    name = value.get("name")
+    if name == H3.name:
+        return H3(int(value["resolution"]))
+    if name == S2.name:
+        return S2(int(value["resolution"]))
+    if name == Mgrs.name:
+        return Mgrs()
+    if name == Utm.name:
+        return Utm()
+    if name == Tiles.name:
+        return Tiles(tuple(value["tiles"].items()))
+    raise UsageError(f"there is no grid '{name}': there are {', '.join(GRIDS)}")
+
+
+def choose_grid(name: str | None, resolution: int | None, tiles: str | Path | None, known: CellGrid | None) -> CellGrid:
+    """The grid that a caller wants, given that of the catalogue, if there is one.
+
+    Raises:
+        UsageError: if what is wanted does not fit together.
+    """
+    wanted = name or (Tiles.name if tiles is not None else known.name if known else H3.name)
+    if (tiles is not None) != (wanted == Tiles.name) and not (known and known.name == Tiles.name == wanted):
+        raise UsageError("--tiles goes with --grid tiles: it names the GeoJSON file of the tiles")
+    if resolution is not None and wanted not in RESOLUTIONS:
+        raise UsageError(f"--resolution is of {' and '.join(RESOLUTIONS)}: {wanted} has none")
+    if tiles is not None:
+        return Tiles.read(Path(tiles))
+    if known is not None and known.name == wanted and resolution is None:
+        return known
+    return grid_of({"name": wanted, "resolution": RESOLUTIONS.get(wanted) if resolution is None else resolution})
+
+
+def assign_cells(
+    grid: CellGrid, boxes: npt.NDArray[np.float64], geometries: pa.ChunkedArray, most_cells: int
+) -> list[str]:
+    """The cells that items are stored under: those of their boxes' middles; ``global`` if they meet too many.
+
+    Args:
+        grid: of the cells.
+        boxes: of the items, (n, 4): west, south, east, north.
+        geometries: of the items, as WKB.
+        most_cells: so many cells may an item meet.
+    """
+    found = grid.locate(*centres(boxes))
+    for index in np.flatnonzero(grid.max_cells(diameters(boxes)) > most_cells):
+        if grid.exceeds(shapely.from_wkb(geometries[int(index)].as_py()), most_cells):
+            found[index] = GLOBAL_CELL
+    return found
+
 
 By = Literal["collection", "mission"]
 """What partitions are named by first. Whichever it is, no partition has items of two collections: columns differ."""

@@ -44,12 +44,20 @@ from eechips.catalogs.columns import (
 )
 from eechips.catalogs.commit import Change
 from eechips.catalogs.extents import union
-from eechips.catalogs.identities import Identities, found_in, keys_of
+from eechips.catalogs.key_index import KeyIndex, found_in, keys_of
 from eechips.catalogs.layout import fields, owner
 from eechips.catalogs.options import Mixed
-from eechips.catalogs.order import at_once, in_order, merged
 from eechips.catalogs.schema import Partition, Schema, iso
-from eechips.catalogs.shards import Newest, Reader, Runs, Shard, newest
+from eechips.catalogs.sorted_runs import (
+    LatestItems,
+    MergedRuns,
+    SortedRun,
+    SortedRunReader,
+    at_once,
+    find_latest,
+    in_order,
+    merged,
+)
 from eechips.errors import UsageError
 from eechips.storage import LocalStore, sha256_of, write_file
 
@@ -72,7 +80,7 @@ _TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MergeResult:
     """What became of new rows.
 
     Attributes:
@@ -103,13 +111,13 @@ class Outcome:
 def merge(
     folder: Path,
     schema: Schema,
-    shards: Sequence[Shard],
+    shards: Sequence[SortedRun],
     change: Change,
     advance: Advance,
     *,
     give_up: bool = False,
     mixed: Mixed = "keep",
-) -> tuple[Schema, Outcome]:
+) -> tuple[Schema, MergeResult]:
     """Merges shards into a catalogue, as far as the change's scratch folder: nothing happens before it is committed.
 
     Args:
@@ -129,7 +137,7 @@ def merge(
         UsageError: if columns are mixed, and that is to be refused.
         OSError: if new files cannot be written.
     """
-    rows = newest(shards)
+    rows = find_latest(shards)
     stopped: dict[str, str] = {}
     lost: dict[str, str] = {}
     while True:  # a partition may turn out to be unreadable when all of it is read: what enters it stays where it was
@@ -201,8 +209,8 @@ class _Plan:
         self,
         folder: Path,
         schema: Schema,
-        shards: Sequence[Shard],
-        rows: Newest,
+        shards: Sequence[SortedRun],
+        rows: LatestItems,
         stopped: dict[str, str],
         mixed: Mixed,
     ) -> None:
@@ -229,19 +237,19 @@ class _Plan:
             self._gone[path] = np.concatenate([self._gone.get(path, _NONE), numbers])
             self._changed.add(path)
         self._entered = {paths[number] for number in np.unique(rows.codes[enters])}
-        self._runs = Runs(shards, code)
+        self._runs = MergedRuns(shards, code)
         masks = self._masks(rows.places[enters])
         self.is_cast = mixed == "cast"
-        self._readers = [Reader(*pair, cast=self.is_cast) for pair in zip(shards, masks, strict=True)]
+        self._readers = [SortedRunReader(*pair, cast=self.is_cast) for pair in zip(shards, masks, strict=True)]
         self._schemas = [shard.schema for shard in shards]
         self.mixed: dict[str, dict[str, int]] = {}
         self.types = self._choose_types(masks)
         if mixed == "refuse" and self.mixed:
             raise UsageError(
-                f"{told_of_mixed(self.mixed)}: correct the items, or choose --mixed keep or --mixed cast; the catalogue"
-                " is as it was"
+                f"{describe_mixed(self.mixed)}: correct the items, or use mixed='keep' or mixed='cast'; nothing was"
+                " changed"
             )
-        self.outcome = Outcome(
+        self.outcome = MergeResult(
             new=int(np.count_nonzero(enters & ~is_known)),
             replaced=int(np.count_nonzero(enters & is_known)),
             older=int(np.count_nonzero(is_older & ~is_blocked)),
@@ -386,7 +394,7 @@ def _add(total: dict[str, Counter[str]], counts: Mapping[str, Counter[str]]) -> 
         total[name].update(own)
 
 
-def told_of_mixed(mixed: Mapping[str, Mapping[str, int]]) -> str:
+def describe_mixed(mixed: Mapping[str, Mapping[str, int]]) -> str:
     """Say which columns have values of another kind than most."""
     return "; ".join(
         f"{name} has other values than most of its column ("
@@ -423,11 +431,11 @@ class _Known:
     at: npt.NDArray[np.int64]
 
 
-def _known(folder: Path, schema: Schema, rows: Newest, code: Mapping[str, int], stopped: dict[str, str]) -> _Known:
+def _known(folder: Path, schema: Schema, rows: LatestItems, code: Mapping[str, int], stopped: dict[str, str]) -> _Known:
     """Looks items up in all partitions of their collections. Notes those that cannot be read."""
     found: list[_Known] = []
     owners = {owner(path) for path in rows.paths}
-    block: list[tuple[int, Identities]] = []
+    block: list[tuple[int, KeyIndex]] = []
     size = 0
     for path in sorted(schema.partitions):
         if owner(path) not in owners or path in stopped:
@@ -466,17 +474,17 @@ def _doubled(
     return {path: numbers for path, parts in found.items() if len(numbers := np.concatenate(parts))}
 
 
-def _identities(folder: Path, path: str) -> Identities:
+def _identities(folder: Path, path: str) -> KeyIndex:
     """Of the rows of a partition."""
     with pq.ParquetFile(LocalStore(folder).file(path)) as file:
         check_columns(file.schema_arrow)
         names = [name for name in ("id", "updated") if name in file.schema_arrow.names]
         table = file.read(columns=names, use_threads=False)
         check_values(table)
-    return Identities(keys_of(table["id"], owner(path)), stamps_of(table))
+    return KeyIndex(keys_of(table["id"], owner(path)), stamps_of(table))
 
 
-def _matches(block: Sequence[tuple[int, Identities]], wanted: npt.NDArray[np.bytes_]) -> _Known:
+def _matches(block: Sequence[tuple[int, KeyIndex]], wanted: npt.NDArray[np.bytes_]) -> _Known:
     """What partitions, by their codes, have of items, whose keys are sorted."""
     if not block:
         return _Known(*(_NONE,) * 4)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from eechips.catalogs.grids import chosen
-from eechips.catalogs.layout import By, Layout, Period
+from eechips.catalogs.layout import By, Layout, Period, choose_grid
 
 Mixed = Literal["keep", "cast", "refuse"]
 """What becomes of a property's values of another kind than most of them have, such as a text among numbers."""
@@ -53,7 +52,7 @@ class CatalogOptions:
         Raises:
             UsageError: if what is wanted does not fit together.
         """
-        cells = chosen(self.grid, self.resolution, self.tiles, known.grid if known else None)
+        cells = choose_grid(self.grid, self.resolution, self.tiles, known.grid if known else None)
         wanted = {"by": self.by, "period": self.period, "most_cells": self.most_cells}
         given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
         return replace(known or Layout(cells), grid=cells, **given)

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from eechips.catalogs.addresses import SECRET
+from eechips.catalogs.checkpoint import FailedEntry, IngestCounts, SortedChunk
 from eechips.catalogs.columns import table_of
-from eechips.catalogs.job import Counts, Failure, Sharded
+from eechips.catalogs.item_validation import parse_item, validate_items
 from eechips.catalogs.layout import Layout
-from eechips.catalogs.mending import judged, parsed
 from eechips.catalogs.update import shard
 from eechips.errors import UsageError
 
@@ -45,7 +45,7 @@ class Chunk:
     are_homes: bool = True
 
 
-def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, strict: bool) -> Sharded:
+def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, strict: bool) -> SortedChunk:
     """Makes the shards of a chunk.
 
     Args:
@@ -66,13 +66,13 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
         if body is None:
             continue
         try:
-            value, mended[len(values)] = parsed(body)
+            value, mended[len(values)] = parse_item(body)
         except ValueError as error:
             failed.append((index, "no JSON", str(error)))
         else:
             values.append(value)
             indices.append(index)
-    verdict = judged(values, collection=collection, strict=strict, mended=mended)
+    verdict = validate_items(values, collection=collection, strict=strict, mended=mended)
     failed += [(indices[number], kind, reason) for number, kind, reason in verdict.refused]
     if chunk.are_homes:
         addresses = [chunk.places[indices[number]][1] for number in verdict.numbers]
@@ -89,7 +89,7 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
         for part, table in enumerate(tables)
         if table is not None
     ]
-    counts = Counts(
+    counts = IngestCounts(
         entries=len(chunk.places),
         addresses=sum(address is not None for _, address in chunk.places),
         items=sum(len(table) for table in tables if table is not None),
@@ -98,8 +98,8 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
         requests=Counter(chunk.requests),
         bytes=sum(len(body) for body in chunk.bodies if body is not None),
     )
-    told = (Failure(*chunk.places[index], kind, reason) for index, kind, reason in sorted(failed))
-    return Sharded(counts, tuple(told), tuple(shards))
+    told = (FailedEntry(*chunk.places[index], kind, reason) for index, kind, reason in sorted(failed))
+    return SortedChunk(counts, tuple(told), tuple(shards))
 
 
 def _settled(item: dict[str, Any], address: str | None) -> bool:

@@ -17,12 +17,11 @@ from eechips.catalogs import commit
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.columns import boxes_of, starts_of, table_of
 from eechips.catalogs.commit import SCHEMA_NAME
-from eechips.catalogs.grids import assign
-from eechips.catalogs.layout import MISSION, Layout, collection_folder
-from eechips.catalogs.merge import Outcome, merge
+from eechips.catalogs.layout import MISSION, Layout, assign_cells, collection_folder
+from eechips.catalogs.merge import MergeResult, merge
 from eechips.catalogs.options import Mixed
 from eechips.catalogs.schema import Schema
-from eechips.catalogs.shards import Shard, write_shard
+from eechips.catalogs.sorted_runs import SortedRun, write_sorted_run
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.lock import LOCK_NAME, locked, remove_lock
 from eechips.objects import is_address
@@ -47,7 +46,7 @@ def update(
     give_up: bool,
     mixed: Mixed = "keep",
     is_shown: bool,
-) -> tuple[Catalog, Outcome]:
+) -> tuple[Catalog, MergeResult]:
     """Brings items into a catalogue, all of them or, if this is interrupted, none.
 
     Args:
@@ -147,16 +146,16 @@ def folder_of(out: str | Path) -> Path:
 def put(
     folder: Path,
     schema: Schema,
-    shards: Sequence[Shard],
+    shards: Sequence[SortedRun],
     change: commit.Change,
     described: Described,
     *,
     give_up: bool,
     mixed: Mixed = "keep",
     is_shown: bool,
-) -> tuple[Schema, Outcome]:
+) -> tuple[Schema, MergeResult]:
     """Merges shards into a catalogue that is held, and commits; options as of :func:`update`."""
-    outcome = Outcome()
+    outcome = MergeResult()
     if shards:
         with progress(sum(shard.count for shard in shards), "items merged", is_shown=is_shown) as merging:
             schema, outcome = merge(folder, schema, shards, change, merging.update, give_up=give_up, mixed=mixed)
@@ -168,15 +167,15 @@ def put(
     return schema, outcome
 
 
-def shard(file: Path, table: pa.Table, layout: Layout) -> Shard:
+def shard(file: Path, table: pa.Table, layout: Layout) -> SortedRun:
     """Writes rows of one collection as a shard."""
-    cells = assign(layout.grid, boxes_of(table), table["geometry"], layout.most_cells)
+    cells = assign_cells(layout.grid, boxes_of(table), table["geometry"], layout.most_cells)
     missions: list[str | None] = [None] * len(table)
     if layout.by == "mission":
         table = _with_missions(table)
         missions = _missions(table).to_pylist()
     paths = layout.paths(missions, table["collection"].to_pylist(), cells, starts_of(table))
-    return write_shard(file, table, paths)
+    return write_sorted_run(file, table, paths)
 
 
 def _missions(table: pa.Table) -> pa.ChunkedArray:

@@ -37,7 +37,7 @@ _GLANCE = 1.0  # seconds between two looks at a cluster that is waited for
 _ADDRESS = "scheduler-address"  # Dask's name for it, in its files; DASK_SCHEDULER_ADDRESS in the environment
 
 
-class Promise(Protocol):
+class PendingResult(Protocol):
     """Where a result will be."""
 
     def result(self) -> Any:
@@ -55,10 +55,10 @@ class Workers:
         ahead: see above.
     """
 
-    def __init__(self, submit: Callable[..., Promise], ahead: int) -> None:
+    def __init__(self, submit: Callable[..., PendingResult], ahead: int) -> None:
         self._submit, self.ahead = submit, ahead
 
-    def submit(self, function: Callable[..., Any], large: Any, *arguments: Any) -> Promise:
+    def submit(self, function: Callable[..., Any], large: Any, *arguments: Any) -> PendingResult:
         """Has a function called.
 
         Args:
@@ -70,7 +70,7 @@ class Workers:
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class WorkerPool:
     """Who sorts.
 
     Attributes:
@@ -96,7 +96,7 @@ class Crew:
         return "this process" if self.is_alone else f"{self.processes} processes"
 
 
-def crew(size: int, processes: int | None, scheduler: str | None) -> Crew:
+def choose_worker_pool(size: int, processes: int | None, scheduler: str | None) -> WorkerPool:
     """Who sorts lists of a size.
 
     Args:
@@ -108,14 +108,14 @@ def crew(size: int, processes: int | None, scheduler: str | None) -> Crew:
         UsageError: if the number of processes makes no sense.
     """
     if scheduler is not None or processes is not None:
-        return Crew(1 if processes is None else processes, scheduler)
+        return WorkerPool(1 if processes is None else processes, scheduler)
     if size <= SMALL:
-        return Crew()
-    return Crew(min(_MOST_PROCESSES, os.cpu_count() or 1), _configured())
+        return WorkerPool()
+    return WorkerPool(min(_MOST_PROCESSES, os.cpu_count() or 1), _configured())
 
 
 @contextmanager
-def workers(crew: Crew, folder: Path) -> Iterator[Workers]:
+def workers(crew: WorkerPool, folder: Path) -> Iterator[Workers]:
     """The workers of a crew.
 
     Args:
@@ -133,7 +133,7 @@ def workers(crew: Crew, folder: Path) -> Iterator[Workers]:
         try:
             with ProcessPoolExecutor(crew.processes, get_context("spawn"), initializer=_follow) as pool:
 
-                def submit(*call: Any) -> Promise:
+                def submit(*call: Any) -> PendingResult:
                     with _without_main():
                         return pool.submit(*call)
 
@@ -181,7 +181,7 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _at_once(function: Callable[..., Any], *arguments: Any) -> Promise:
+def _at_once(function: Callable[..., Any], *arguments: Any) -> PendingResult:
     done: Future[Any] = Future()
     done.set_result(function(*arguments))
     return done

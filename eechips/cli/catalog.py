@@ -12,7 +12,7 @@ from eechips.cli.options import HELP, FunctionT, debug_option
 
 if TYPE_CHECKING:
     from eechips.catalogs.catalog import Catalog
-    from eechips.catalogs.merge import Outcome
+    from eechips.catalogs.merge import MergeResult
 
 _BUILD = "build"
 _MANY, _FEW = 1000, 20  # partitions of a catalogue, items of a partition
@@ -302,7 +302,7 @@ def _sum_up(catalog: Catalog) -> None:
         )
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: MergeResult) -> None:
     """What became of the items."""
     counts = {
         "new": outcome.new,
@@ -314,9 +314,9 @@ def _tell(outcome: Outcome) -> None:
     changed = len(outcome.written) + len(outcome.removed)
     click.echo(f"items: {told}; partitions changed: {changed:,}")
     if outcome.mixed:
-        from eechips.catalogs.merge import told_of_mixed
+        from eechips.catalogs.merge import describe_mixed
 
-        click.echo(f"mixed types: {told_of_mixed(outcome.mixed)}; --mixed says what becomes of them", err=True)
+        click.echo(f"mixed types: {describe_mixed(outcome.mixed)}; --mixed says what becomes of them", err=True)
     for path, reason in sorted(outcome.stopped.items()):
         click.echo(f"{path} cannot be read, and is left as it is: {reason}", err=True)
     if outcome.blocked:

@@ -22,8 +22,7 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 import eechips
-from eechips.catalogs.grids import chosen
-from eechips.catalogs.layout import Layout
+from eechips.catalogs.layout import Layout, choose_grid
 from eechips.cli import main
 from eechips.emulator.catalogs.schema import PENDING
 from tests.catalog_items import item, put
@@ -48,7 +47,7 @@ def world() -> Scenes:
 @pytest.fixture(scope="module")
 def scened(world: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes") / "catalog"
-    put(folder, world.items, layout=Layout(chosen("h3", 1, None, None)))
+    put(folder, world.items, layout=Layout(choose_grid("h3", 1, None, None)))
     return folder
 
 

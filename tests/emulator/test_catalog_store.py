@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from eechips.catalogs import commit
 from eechips.catalogs.catalog import open_catalog
 from eechips.catalogs.commit import SCHEMA_NAME
-from eechips.catalogs.grids import chosen
-from eechips.catalogs.layout import Layout
+from eechips.catalogs.layout import Layout, choose_grid
 from eechips.catalogs.update import repair
 from eechips.emulator import evaluation
 from eechips.emulator.assets import InvalidStoreError
@@ -74,7 +73,7 @@ def world() -> Scenes:
 def folder(world: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A catalogue of them, in some hundred partitions."""
     path = tmp_path_factory.mktemp("served") / "catalog"
-    put(path, world.items, layout=Layout(chosen("h3", 1, None, None)))
+    put(path, world.items, layout=Layout(choose_grid("h3", 1, None, None)))
     return path
 
 
@@ -196,7 +195,7 @@ def test_a_query_reads_the_partitions_that_can_match(store: CatalogStore) -> Non
 
 def test_row_groups_that_cannot_match_are_passed_over(tmp_path: Path, world: Scenes) -> None:
     """Partitions of several row groups: rows lie by place."""
-    put(tmp_path / "catalog", world.items, layout=Layout(chosen("h3", 0, None, None), "none", 10_000))
+    put(tmp_path / "catalog", world.items, layout=Layout(choose_grid("h3", 0, None, None), "none", 10_000))
     for path in (tmp_path / "catalog").glob("collection=*/**/*.parquet"):
         pq.write_table(pq.read_table(path, partitioning=None), path, row_group_size=20)
     store = CatalogStore(tmp_path / "catalog")
@@ -314,7 +313,7 @@ def test_collections_are_assets_of_their_ids(tmp_path: Path) -> None:
 
 def test_catalogues_by_mission(tmp_path: Path) -> None:
     values = [item(f"i{n}", (n, 0.0, n + 1.0, 1.0), platform=f"p{n % 2}") for n in range(8)]
-    put(tmp_path / "c", values, layout=Layout(chosen("h3", 1, None, None), by="mission"))
+    put(tmp_path / "c", values, layout=Layout(choose_grid("h3", 1, None, None), by="mission"))
     own = collection(CatalogStore(tmp_path / "c"))
     assert [image.id for image in own.images(Query(equals={"platform": "p1"}))] == [f"test/i{n}" for n in (1, 3, 5, 7)]
     assert own.count() == 8
@@ -562,7 +561,7 @@ def test_properties_that_are_called_as_parts_of_paths_are(tmp_path: Path) -> Non
         item(f"a{year}", (1, 1, 2, 2), when="2020-06-01T00:00:00Z", collection="test", year=year, cell="left")
         for year in range(2000, 2010)
     ]
-    put(tmp_path / "catalog", items, layout=Layout(chosen("h3", 1, None, None)))
+    put(tmp_path / "catalog", items, layout=Layout(choose_grid("h3", 1, None, None)))
     with CatalogStore(tmp_path / "catalog") as store:
         there = collection(store)
         found = list(there.images(Query(equals={"year": 2004})))

@@ -23,14 +23,14 @@ import pytest
 from click.testing import CliRunner
 
 import eechips
-from eechips.catalogs.fetch import LARGEST, Fetched, Pace, fetch
+from eechips.catalogs.fetch import LARGEST, FetchConfig, FetchedItem, fetch
 from eechips.catalogs.ingest import ingest
 from eechips.cli import main
 from eechips.network import is_off_limits
 from tests.catalog_items import contents, item
 from tests.loopback import QuietServer
 
-QUICK = Pace(retries=1, first_wait=0.01, timeout=5.0)
+QUICK = FetchConfig(retries=1, first_wait=0.01, timeout=5.0)
 
 
 class Server:
@@ -95,13 +95,13 @@ def server() -> Iterator[Server]:
     found.close()
 
 
-def got(addresses: list[str], pace: Pace = QUICK, **options: Any) -> Fetched:
-    return fetch(addresses, pace, advance=lambda _: None, **options)
+def got(addresses: list[str], config: FetchConfig = QUICK, **options: Any) -> FetchedItem:
+    return fetch(addresses, config, advance=lambda _: None, **options)
 
 
-def kind_of(address: str, pace: Pace = QUICK, **options: Any) -> str:
+def kind_of(address: str, config: FetchConfig = QUICK, **options: Any) -> str:
     """The kind of failure that an address comes to."""
-    ((_, kind, _),) = got([address], pace, **options).failures
+    ((_, kind, _),) = got([address], config, **options).failures
     return kind
 
 
@@ -127,7 +127,7 @@ def test_a_host_that_bears_few_requests_loses_no_items(server: Server) -> None:
         send(handler, b"", 429) if is_over else send(handler, ITEM)
 
     server.paths["/item"] = busy
-    found = got([f"{server.url}/item?{n}" for n in range(150)], Pace(in_flight=40, retries=1, first_wait=0.02))
+    found = got([f"{server.url}/item?{n}" for n in range(150)], FetchConfig(in_flight=40, retries=1, first_wait=0.02))
     assert found.failures == []
     assert refused[0] > 20  # it has been too much for it
     assert sum(server.asked.values()) == 150 + refused[0]
@@ -144,19 +144,19 @@ def test_what_a_host_bears_is_known_the_next_time(server: Server) -> None:
 
     server.paths["/item"] = busy
     borne: dict[str, float] = {}
-    pace = Pace(in_flight=1, per_host=32, retries=9, first_wait=0.001)
+    config = FetchConfig(in_flight=1, per_host=32, retries=9, first_wait=0.001)
     host = server.url.removeprefix("http://")
-    assert got([f"{server.url}/item?1"], pace, borne=borne).failures == []
+    assert got([f"{server.url}/item?1"], config, borne=borne).failures == []
     assert 2 <= borne[host] < 3  # halved four times, and one answer
-    assert got([f"{server.url}/item?{n}" for n in range(5)], pace, borne=borne).failures == []
+    assert got([f"{server.url}/item?{n}" for n in range(5)], config, borne=borne).failures == []
     assert 3 < borne[host] < 6  # and not 32, from which it would begin
-    assert got([f"{server.url}/item"], Pace(in_flight=1, per_host=1), borne=borne).failures == []
+    assert got([f"{server.url}/item"], FetchConfig(in_flight=1, per_host=1), borne=borne).failures == []
     assert borne[host] == 1
 
 
 def test_a_host_that_refuses_everything_is_given_up(server: Server) -> None:
     server.paths["/item"] = lambda handler: send(handler, b"", 429, Retry_After="0")
-    found = got([f"{server.url}/item?{n}" for n in range(3)], Pace(retries=2, first_wait=0.01))
+    found = got([f"{server.url}/item?{n}" for n in range(3)], FetchConfig(retries=2, first_wait=0.01))
     assert [kind for _, kind, _ in found.failures] == ["HTTP 429"] * 3
     assert set(server.asked.values()) == {3}
 
@@ -172,7 +172,7 @@ def test_nobody_asks_before_the_moment_that_a_host_has_named(server: Server, is_
         send(handler, b"", 503, Retry_After=after) if len(times) == 1 else send(handler, ITEM)
 
     server.paths["/item"] = closed
-    found = got([f"{server.url}/item?{n}" for n in range(4)], Pace(in_flight=1, first_wait=0.01))
+    found = got([f"{server.url}/item?{n}" for n in range(4)], FetchConfig(in_flight=1, first_wait=0.01))
     assert found.failures == []
     assert times[1] - times[0] > 0.9
     assert len(times) == 5
@@ -279,8 +279,8 @@ def test_answers_without_end_are_given_up(server: Server) -> None:
     server.paths["/trickle"] = trickle
     server.paths["/large"] = lambda handler: send(handler, b" " * (LARGEST + 1))
     server.paths["/bomb"] = lambda handler: send(handler, bomb, Content_Encoding="gzip")
-    pace = Pace(retries=1, first_wait=0.01, timeout=0.5)
-    assert kind_of(f"{server.url}/trickle", pace) == "time-out"
+    config = FetchConfig(retries=1, first_wait=0.01, timeout=0.5)
+    assert kind_of(f"{server.url}/trickle", config) == "time-out"
     assert kind_of(f"{server.url}/large") == "too large"
     assert kind_of(f"{server.url}/bomb") == "too large"
     assert server.asked == {"/trickle": 2, "/large": 1, "/bomb": 1}
@@ -310,7 +310,7 @@ def test_redirects(server: Server, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_no_address_fails_alone(server: Server, address: str) -> None:
     server.paths["/item"] = lambda handler: send(handler, ITEM)
-    found = got([address, f"{server.url}/item"], Pace(retries=0))
+    found = got([address, f"{server.url}/item"], FetchConfig(retries=0))
     assert [number for number, _, _ in found.failures] == [0]
     assert found.bodies == [None, ITEM]
 

@@ -14,19 +14,19 @@ import pytest
 import eechips
 from eechips.catalogs.ingest import ingest
 from tests.catalog_items import DAYS, contents, digests
-from tests.catalog_lists import Host, cli, failures, scene, write
+from tests.catalog_lists import HostLimiter, cli, failures, scene, write
 from tests.object_server import lacking, serving_objects
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
-    found = Host()
+def host() -> Iterator[HostLimiter]:
+    found = HostLimiter()
     yield found
     found.close()
 
 
 @pytest.mark.slow
-def test_addresses_are_fetched_and_what_fails_is_told(tmp_path: Path, host: Host) -> None:
+def test_addresses_are_fetched_and_what_fails_is_told(tmp_path: Path, host: HostLimiter) -> None:
     kinds = ["", "busy-", "cut-", "missing-", "gone-", "page-"]
     urls = [f"{host.url}/{kinds[n % 6]}{n}.json" for n in range(60)]
     write(tmp_path / "list.ndjson", [*urls, "no address", scene(100), {"type": "Collection"}])
@@ -76,7 +76,7 @@ def test_addresses_may_be_paths(tmp_path: Path) -> None:
     assert len(eechips.open_catalog(tmp_path / "catalog")) == 1
 
 
-def test_lists_on_the_web(tmp_path: Path, host: Host) -> None:
+def test_lists_on_the_web(tmp_path: Path, host: HostLimiter) -> None:
     result = cli(f"{host.url}/7.json?key=a*b", "--out", tmp_path / "catalog")
     assert result.exit_code == 0, result.output
     assert [key[1] for key in contents(eechips.open_catalog(tmp_path / "catalog"))] == ["scene-7"]
@@ -173,7 +173,7 @@ def test_lists_and_items_in_an_object_store(tmp_path: Path, monkeypatch: pytest.
         assert failed["place"] == f"{server.bucket}/lists/2020_1.ndjson:4"
 
 
-def test_items_with_relative_references_say_where_they_were(tmp_path: Path, host: Host) -> None:
+def test_items_with_relative_references_say_where_they_were(tmp_path: Path, host: HostLimiter) -> None:
     """What is relative counts from the address that they were fetched from, which nothing else tells."""
     own = {
         "0": {"data": {"href": "./x.tif"}},
@@ -195,11 +195,11 @@ def test_items_with_relative_references_say_where_they_were(tmp_path: Path, host
     write(tmp_path / "list.ndjson", [f"{host.url}/{n}.json?token=s3cret" for n in own] + [scene(9, assets=own["0"])])
     found = ingest(tmp_path / "list.ndjson", tmp_path / "catalog", quiet=True, strict=True)
     assert found.counts.mended == {"self": 2}
-    homes = {
+    locate = {
         key[1]: [link["href"] for link in value["links"] if link["rel"] == "self"]
         for key, value in contents(found.catalog).items()
     }
-    assert homes == {
+    assert locate == {
         "scene-0": [f"{host.url}/0.json"], "scene-1": [], "scene-2": ["https://home/2.json"],
         "scene-3": [f"{host.url}/3.json"], "scene-9": [],
     }  # fmt: skip

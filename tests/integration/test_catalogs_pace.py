@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from eechips.catalogs.fetch import Pace, fetch
+from eechips.catalogs.fetch import FetchConfig, fetch
 from eechips.errors import UsageError
-from tests.catalog_lists import Host
+from tests.catalog_lists import HostLimiter
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
-    found = Host()
+def host() -> Iterator[HostLimiter]:
+    found = HostLimiter()
     yield found
     found.close()
 
 
 def test_a_host_gets_no_more_requests_at_once_than_it_may(tmp_path: Path) -> None:
-    host = Host(delay=0.02)
+    host = HostLimiter(delay=0.02)
     try:
         urls = [f"{host.url}/{n}.json" for n in range(80)]
-        found = fetch(urls, Pace(in_flight=40, per_host=7), advance=lambda _: None)
+        found = fetch(urls, FetchConfig(in_flight=40, per_host=7), advance=lambda _: None)
         assert found.failures == []
         assert [json.loads(body or b"")["id"] for body in found.bodies] == [f"scene-{n}" for n in range(80)]
         assert 2 <= host.most <= 7
@@ -35,7 +35,7 @@ def test_a_host_gets_no_more_requests_at_once_than_it_may(tmp_path: Path) -> Non
 
 def test_connections_are_opened_as_fast_as_the_host_answers() -> None:
     """What comes at once at a server that keeps five connections waiting may be lost for half a minute."""
-    host = Host(delay=0.1)
+    host = HostLimiter(delay=0.1)
     at_once: list[int] = []
     asked = host.answer
 
@@ -45,7 +45,7 @@ def test_connections_are_opened_as_fast_as_the_host_answers() -> None:
 
     host.answer = answer  # type: ignore[method-assign]
     try:
-        found = fetch([f"{host.url}/{n}.json" for n in range(300)], Pace(), advance=lambda _: None)
+        found = fetch([f"{host.url}/{n}.json" for n in range(300)], FetchConfig(), advance=lambda _: None)
     finally:
         host.close()
     assert found.failures == []
@@ -54,10 +54,10 @@ def test_connections_are_opened_as_fast_as_the_host_answers() -> None:
 
 
 def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
-    host = Host(delay=2.0)
+    host = HostLimiter(delay=2.0)
     try:
-        pace = Pace(timeout=0.2, retries=1, first_wait=0.01)
-        found = fetch([f"{host.url}/1.json", "http://127.0.0.1:9/x.json"], pace, advance=lambda _: None)
+        config = FetchConfig(timeout=0.2, retries=1, first_wait=0.01)
+        found = fetch([f"{host.url}/1.json", "http://127.0.0.1:9/x.json"], config, advance=lambda _: None)
         assert [(number, kind) for number, kind, _ in found.failures] == [(0, "time-out"), (1, "connection")]
         assert host.asked["/1.json"] == 2
     finally:
@@ -67,14 +67,14 @@ def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
 def test_paces_that_make_no_sense_are_refused() -> None:
     for wrong in ({"in_flight": 0}, {"per_host": 0}, {"retries": -1}, {"timeout": 0.0}):
         with pytest.raises(UsageError, match="must be positive"):
-            Pace(**wrong)  # type: ignore[arg-type]
+            FetchConfig(**wrong)  # type: ignore[arg-type]
 
 
-def test_a_notebook_s_loop_does_not_matter(host: Host) -> None:
+def test_a_notebook_s_loop_does_not_matter(host: HostLimiter) -> None:
     import asyncio
 
     async def cell() -> list[bytes | None]:
-        return fetch([f"{host.url}/1.json"], Pace(), advance=lambda _: None).bodies
+        return fetch([f"{host.url}/1.json"], FetchConfig(), advance=lambda _: None).bodies
 
     (body,) = asyncio.run(cell())
     assert json.loads(body or b"")["id"] == "scene-1"

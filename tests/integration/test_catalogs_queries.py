@@ -14,12 +14,8 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.catalogs.grids import CellGrid
-from eechips.catalogs.hexagons import H3
-from eechips.catalogs.layout import Layout
-from eechips.catalogs.quads import S2
-from eechips.catalogs.tiles import Tiles
-from eechips.catalogs.zones import Mgrs, Utm
+from eechips.catalogs.grid_systems import H3, S2, Mgrs, Tiles, Utm
+from eechips.catalogs.layout import CellGrid, Layout
 from eechips.cli import main
 from tests.catalog_items import boxes, item, put
 

@@ -19,14 +19,14 @@ import eechips
 from eechips.catalogs.ingest import ingest
 from eechips.errors import ConfigurationError
 from tests.catalog_items import contents, digests
-from tests.catalog_lists import Host, cli, failures, scene, write
+from tests.catalog_lists import HostLimiter, cli, failures, scene, write
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
-    found = Host()
+def host() -> Iterator[HostLimiter]:
+    found = HostLimiter()
     yield found
     found.close()
 
@@ -69,7 +69,9 @@ main(["catalog", "ingest", *sys.argv[3:]])
         ("_schema.json", 0),
     ],
 )
-def test_killed_in_any_phase_it_goes_on_where_it_stopped(tmp_path: Path, host: Host, phase: str, count: int) -> None:
+def test_killed_in_any_phase_it_goes_on_where_it_stopped(
+    tmp_path: Path, host: HostLimiter, phase: str, count: int
+) -> None:
     """Nothing is lost or doubled, nothing is fetched twice but the chunk that was being fetched."""
     urls = [f"{host.url}/{n}.json" for n in range(2100)]
     (tmp_path / "list.txt").write_text("\n".join(urls))
@@ -96,9 +98,9 @@ import hashlib, json, os, shutil, signal, sys
 from pathlib import Path
 import h3, pandas.util, pyarrow.parquet, stac_geoparquet.arrow
 import eechips.catalogs.ingest as module
-import eechips.catalogs.lists
+import eechips.catalogs.list_readers
 from eechips.catalogs.ingest import ingest
-module._ENOUGH, module._PART, eechips.catalogs.lists._MOST = 4000, 2000, 12
+module._ENOUGH, module._PART, eechips.catalogs.list_readers._MOST = 4000, 2000, 12
 home = Path(sys.argv[1])
 CHANGES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
 def run(left):
@@ -199,7 +201,7 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_lost(tmp_path: Path, limit: 
 
 
 @pytest.mark.slow
-def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: Host) -> None:
+def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: HostLimiter) -> None:
     (tmp_path / "list.txt").write_text("\n".join(f"{host.url}/{n}.json" for n in range(10)))
     arguments = [str(tmp_path / "list.txt"), "--out", str(tmp_path / "catalog")]
 
@@ -217,7 +219,7 @@ def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: Host) -> 
 
 
 @pytest.mark.slow
-def test_a_list_that_changes_unseen_is_not_taken_for_the_one_before(tmp_path: Path, host: Host) -> None:
+def test_a_list_that_changes_unseen_is_not_taken_for_the_one_before(tmp_path: Path, host: HostLimiter) -> None:
     """On the web nobody says which version it is: what was done of another one is not gone on with."""
     lists = {"x": [f"{host.url}/{n}.json" for n in range(2500)]}
     answer = host.answer
@@ -246,7 +248,7 @@ def test_a_list_that_changes_unseen_is_not_taken_for_the_one_before(tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", [None, "0.fetched", "000000.3.fetched", "000000.2.sharded"])
 def test_large_items_are_sorted_in_parts(
-    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch, phase: str | None
+    tmp_path: Path, host: HostLimiter, monkeypatch: pytest.MonkeyPatch, phase: str | None
 ) -> None:
     """However large they are together, all of them come, each is fetched once, also by a command that goes on."""
     limits = "import eechips.catalogs.ingest as i; i._ENOUGH, i._PART = 100_000, 20_000\n"

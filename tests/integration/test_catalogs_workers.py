@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from eechips.catalogs.ingest import ingest
-from eechips.catalogs.workers import SMALL, Crew, crew, workers
+from eechips.catalogs.workers import SMALL, WorkerPool, choose_worker_pool, workers
 from eechips.errors import ClusterLostError, ConfigurationError
 from tests.catalog_lists import cli, scene, write
 from tests.dask_cluster import dask_cluster
@@ -68,7 +68,7 @@ def test_what_dies_with_a_worker_of_a_cluster_is_done_again(tmp_path: Path) -> N
 
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-        workers(Crew(scheduler=cluster.scheduler_address), tmp_path) as found,
+        workers(WorkerPool(scheduler=cluster.scheduler_address), tmp_path) as found,
     ):
         assert found.submit(die, b"xx", tmp_path).result() == 2
         with pytest.raises(ConfigurationError, match="die while they sort items, perhaps for want of memory"):
@@ -94,7 +94,7 @@ def test_a_cluster_that_goes_away_is_told(
     def lose_cluster() -> None:
         with (
             dask_cluster(tmp_path / "cluster", 1) as cluster,
-            workers(Crew(scheduler=cluster.address), tmp_path) as found,
+            workers(WorkerPool(scheduler=cluster.address), tmp_path) as found,
         ):
             promise = found.submit(time.sleep, 3600.0)
             cluster.kill(*(cluster.nanny_pids if victims == "nanny" else [cluster.scheduler_pid]))
@@ -123,14 +123,14 @@ def test_who_sorts_is_chosen_by_size_and_by_option() -> None:
     import dask.config
 
     with dask.config.set({"scheduler-address": "tcp://here:1"}):
-        assert crew(SMALL, None, None) == Crew()
-        assert crew(SMALL + 1, None, None).scheduler == "tcp://here:1"
-        assert crew(SMALL + 1, 3, None) == Crew(3)
-        assert crew(0, None, "tcp://there:2") == Crew(1, "tcp://there:2")
-        assert crew(0, 3, "tcp://there:2").scheduler == "tcp://there:2"
+        assert choose_worker_pool(SMALL, None, None) == WorkerPool()
+        assert choose_worker_pool(SMALL + 1, None, None).scheduler == "tcp://here:1"
+        assert choose_worker_pool(SMALL + 1, 3, None) == WorkerPool(3)
+        assert choose_worker_pool(0, None, "tcp://there:2") == WorkerPool(1, "tcp://there:2")
+        assert choose_worker_pool(0, 3, "tcp://there:2").scheduler == "tcp://there:2"
     with dask.config.set({"scheduler-address": None}):
-        assert crew(SMALL + 1, None, None) == Crew(min(4, os.cpu_count() or 1))
-        assert crew(SMALL + 1, 1, None).is_alone
+        assert choose_worker_pool(SMALL + 1, None, None) == WorkerPool(min(4, os.cpu_count() or 1))
+        assert choose_worker_pool(SMALL + 1, 1, None).is_alone
 
 
 @pytest.mark.slow

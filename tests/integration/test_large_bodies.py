@@ -22,7 +22,7 @@ from tests.raw_server import RawAnswer, chunked, message, raw_server
 
 WITHIN = """
 import json, resource, sys
-from eechips.catalogs.fetch import Pace, fetch
+from eechips.catalogs.fetch import FetchConfig, fetch
 from eechips.client.retry import RetryPolicy
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.document_reader import DocumentReader
@@ -34,7 +34,7 @@ def used():
     return int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 
 url, folder = sys.argv[1:3]
-warm = fetch([f"{url}/small"], Pace(retries=0), advance=lambda count: None)
+warm = fetch([f"{url}/small"], FetchConfig(retries=0), advance=lambda count: None)
 assert warm.failures == [], warm.failures
 resource.setrlimit(resource.RLIMIT_AS, (used() + (400 << 20),) * 2)
 found = {}
@@ -49,7 +49,7 @@ with HostSessions(2, 5.0, 5.0) as hosts:
                 ask()
             except EechipsError as error:
                 found[f"{what} {name}"] = str(error)
-        done = fetch([f"{url}/{name}"], Pace(retries=0), advance=lambda count: None)
+        done = fetch([f"{url}/{name}"], FetchConfig(retries=0), advance=lambda count: None)
         found[f"item {name}"] = done.failures[0][1] if done.failures else f"{len(done.bodies[0])} bytes"
 print(json.dumps(found))
 """

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from requests.adapters import HTTPAdapter
 
-from eechips.catalogs.fetch import Pace, fetch
+from eechips.catalogs.fetch import FetchConfig, fetch
 from eechips.client.http_sessions import open_session
 from eechips.client.transport import Timeouts
 from eechips.downloads.host_sessions import HostSessions
@@ -55,7 +55,7 @@ def test_no_public_host_redirects_into_a_private_network(target: str, public: Ra
         pass
     with pytest.raises(PermanentError, match="private network"):
         read_version(RasterLocation(f"/vsicurl/{PUBLIC}/a.tif", "http", f"{PUBLIC}/a.tif"), Timeouts())
-    found = fetch([f"{PUBLIC}/a.tif"], Pace(retries=0), advance=lambda count: None)
+    found = fetch([f"{PUBLIC}/a.tif"], FetchConfig(retries=0), advance=lambda count: None)
     assert [kind for _, kind, _ in found.failures] == ["forbidden"]
     assert set(public.asked) == {f"{PUBLIC}/a.tif"}
 
@@ -70,7 +70,7 @@ def test_public_hosts_redirect_to_each_other_and_private_ones_anywhere(public: R
         for url in (f"{PUBLIC}/a", f"{inner.url}/to-public", f"{inner.url}/to-private"):
             with HostSessions(1, 2.0, 2.0) as hosts, hosts.get(url, {}, lambda _: {}) as response:
                 assert response.content == b"{}"
-            assert fetch([url], Pace(retries=0), advance=lambda count: None).bodies == [b"{}"]
+            assert fetch([url], FetchConfig(retries=0), advance=lambda count: None).bodies == [b"{}"]
 
 
 def test_a_public_catalogue_names_no_files_of_a_private_network(public: RawServer, tmp_path: Path) -> None:

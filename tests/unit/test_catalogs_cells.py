@@ -15,11 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from eechips.catalogs.grids import GLOBAL, GRIDS, CellGrid, assign, chosen, grid_of
-from eechips.catalogs.hexagons import H3
-from eechips.catalogs.quads import S2, cell_ids
-from eechips.catalogs.tiles import Tiles
-from eechips.catalogs.zones import Mgrs, Utm
+from eechips.catalogs.grid_systems import H3, S2, Mgrs, Tiles, Utm, cell_ids
+from eechips.catalogs.layout import GLOBAL_CELL, GRIDS, CellGrid, assign_cells, choose_grid, grid_of
 from eechips.errors import UsageError
 
 PLACES = np.random.default_rng(0).uniform((-180, -90), (180, 90), (2000, 2))
@@ -35,13 +32,13 @@ def test_s2_cells_are_those_of_its_library(level: int) -> None:
         expected = s2sphere.CellId.from_lat_lng(s2sphere.LatLng.from_degrees(lat, lon)).parent(level)
         (found,) = cell_ids(np.array([lon]), np.array([lat]), level).tolist()
         assert found == expected.id()
-        assert S2(level).homes(np.array([lon]), np.array([lat])) == [f"s2-{expected.to_token()}"]
+        assert S2(level).locate(np.array([lon]), np.array([lat])) == [f"s2-{expected.to_token()}"]
 
 
 def test_s2_cells_that_are_known() -> None:
     """Tokens from s2sphere 0.2.5, for where that is not installed."""
     lon, lat = np.array([-105.25, 8.0, 179.9]), np.array([39.95, 50.0, -45.0])
-    assert S2(5).homes(lon, lat) == ["s2-876c", "s2-47bc", "s2-a804"]
+    assert S2(5).locate(lon, lat) == ["s2-876c", "s2-47bc", "s2-a804"]
 
 
 def test_squares_are_those_of_the_mgrs_library() -> None:
@@ -49,16 +46,16 @@ def test_squares_are_those_of_the_mgrs_library() -> None:
     inside = PLACES[(PLACES[:, 1] > -80) & (PLACES[:, 1] < 84)]
     norway = np.random.default_rng(1).uniform((-2, 54), (45, 84), (1500, 2))
     for lon, lat in np.concatenate([inside, norway]).tolist():
-        (found,) = Mgrs().homes(np.array([lon]), np.array([lat]))
+        (found,) = Mgrs().locate(np.array([lon]), np.array([lat]))
         assert found == mgrs.toMGRS(lat, lon, MGRSPrecision=0).zfill(5)
 
 
 def test_squares_and_zones_that_are_known() -> None:
     lon = np.array([-105.25, 5.0, 8.0, 15.0, 180.0, -180.0, 0.0, 0.0, 20.0])
     lat = np.array([39.95, 60.0, 75.0, 78.0, 1.0, -1.0, 85.0, -81.0, -33.9])
-    assert Mgrs().homes(lon, lat)[:2] == ["13SDE", "32VKM"]
-    assert Mgrs().homes(lon, lat)[6:8] == ["north", "south"]
-    assert Utm().homes(lon, lat) == ["13N", "32N", "31N", "33N", "60N", "1S", "N", "S", "34S"]
+    assert Mgrs().locate(lon, lat)[:2] == ["13SDE", "32VKM"]
+    assert Mgrs().locate(lon, lat)[6:8] == ["north", "south"]
+    assert Utm().locate(lon, lat) == ["13N", "32N", "31N", "33N", "60N", "1S", "N", "S", "34S"]
 
 
 @pytest.mark.parametrize("grid", [*LARGE[:4], H3(5), S2(9)], ids=lambda grid: grid.name)
@@ -69,7 +66,7 @@ def test_small_items_meet_few_cells(grid: CellGrid, lon: float, lat: float, azim
     diameter = 10**power
     angles, steps = azimuth + np.arange(0, 360, 10), np.linspace(0, diameter / 3**0.5, 15)
     lons, lats, _ = Geod(ellps="WGS84").fwd(*np.broadcast_arrays(lon, lat, angles[:, None], steps[None]))
-    assert len(set(grid.homes(np.ravel(lons), np.ravel(lats)))) <= grid.most(np.array([diameter]))[0]
+    assert len(set(grid.locate(np.ravel(lons), np.ravel(lats)))) <= grid.max_cells(np.array([diameter]))[0]
 
 
 def test_a_disc_meets_as_many_hexagons_as_it_may() -> None:
@@ -81,8 +78,8 @@ def test_a_disc_meets_as_many_hexagons_as_it_may() -> None:
             for diameter in (44e3, 66e3, 99e3):
                 angles, steps = np.arange(0, 360, 5), np.linspace(0, diameter / 3**0.5, 15)
                 lons, lats, _ = Geod(ellps="WGS84").fwd(*np.broadcast_arrays(x, y, angles[:, None], steps[None]))
-                found = len(set(H3(3).homes(np.ravel(lons), np.ravel(lats))))
-                assert found <= H3(3).most(np.array([diameter]))[0] < 11
+                found = len(set(H3(3).locate(np.ravel(lons), np.ravel(lats))))
+                assert found <= H3(3).max_cells(np.array([diameter]))[0] < 11
 
 
 @pytest.mark.parametrize("grid", LARGE, ids=lambda grid: grid.name)
@@ -90,20 +87,20 @@ def test_every_grid_has_small_and_global_items(grid: CellGrid) -> None:
     shapes = [shapely.box(0.2, 0.2, 0.201, 0.201), shapely.box(-170, -70, 170, 70)]
     boxes = np.array([shape.bounds for shape in shapes])
     wkb = pa.chunked_array([pa.array(shapely.to_wkb(shapes))])
-    small, large = assign(grid, boxes, wkb, 10 if grid.name != "tiles" else 1)
-    assert large == GLOBAL
-    assert small == grid.homes(np.array([0.2005]), np.array([0.2005]))[0] != GLOBAL
-    assert not grid.is_over(shapely.Point(0.2, 0.2), 1)
+    small, large = assign_cells(grid, boxes, wkb, 10 if grid.name != "tiles" else 1)
+    assert large == GLOBAL_CELL
+    assert small == grid.locate(np.array([0.2005]), np.array([0.2005]))[0] != GLOBAL_CELL
+    assert not grid.exceeds(shapely.Point(0.2, 0.2), 1)
     assert grid_of(json.loads(json.dumps(grid.to_json()))) == grid
-    assert chosen(None, None, None, grid) == grid
+    assert choose_grid(None, None, None, grid) == grid
 
 
 @pytest.mark.parametrize("grid", LARGE[1:4], ids=lambda grid: grid.name)
 def test_scenes_meet_some_cells(grid: CellGrid) -> None:
     scene = shapely.box(7.0, 45.0, 9.4, 46.6)  # 185 by 178 km
     cells = {"s2": 2, "mgrs": 6, "utm": 1}[grid.name]
-    assert grid.is_over(scene, cells - 1) if cells > 1 else True
-    assert not grid.is_over(scene, 3 * cells)
+    assert grid.exceeds(scene, cells - 1) if cells > 1 else True
+    assert not grid.exceeds(scene, 3 * cells)
 
 
 def test_tiles_of_a_file(tmp_path: Path) -> None:
@@ -115,9 +112,9 @@ def test_tiles_of_a_file(tmp_path: Path) -> None:
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     grid = Tiles.read(path)
     lon, lat = np.array([0.5, 1.5, 2.5, 5.0, 10.0]), np.ones(5)
-    assert grid.homes(lon, lat) == ["7", "7", "two_2", GLOBAL, "x"]
-    assert grid.is_over(shapely.box(0, 0, 10, 1), 2)
-    assert not grid.is_over(shapely.box(0, 0, 10, 1), 3)
+    assert grid.locate(lon, lat) == ["7", "7", "two_2", GLOBAL_CELL, "x"]
+    assert grid.exceeds(shapely.box(0, 0, 10, 1), 2)
+    assert not grid.exceeds(shapely.box(0, 0, 10, 1), 3)
     for wrong, told in (
         ({"features": []}, "has 0 tiles"),
         ({"features": [feature(0), feature(1)]}, "needs a name of its own"),
@@ -133,10 +130,10 @@ def test_tiles_of_a_file(tmp_path: Path) -> None:
 
 
 def test_what_is_chosen_fits_together() -> None:
-    assert chosen(None, None, None, None) == H3(2)
-    assert chosen("s2", None, None, None) == S2(5)
-    assert chosen("s2", 7, None, H3(3)) == S2(7)
-    assert chosen(None, 4, None, S2(5)) == S2(4)
+    assert choose_grid(None, None, None, None) == H3(2)
+    assert choose_grid("s2", None, None, None) == S2(5)
+    assert choose_grid("s2", 7, None, H3(3)) == S2(7)
+    assert choose_grid(None, 4, None, S2(5)) == S2(4)
     for arguments, told in (
         (("mgrs", 3, None, None), "--resolution is of h3 and s2"),
         (("tiles", None, None, None), "--tiles goes with --grid tiles"),
@@ -144,6 +141,6 @@ def test_what_is_chosen_fits_together() -> None:
         (("s2", 31, None, None), "levels from 0 to 30"),
     ):
         with pytest.raises(UsageError, match=told):
-            chosen(*arguments)
+            choose_grid(*arguments)
     with pytest.raises(UsageError, match=f"there are {', '.join(GRIDS)}"):
         grid_of({"name": "squares"})

@@ -10,8 +10,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.catalogs.grids import GLOBAL, assign, grid_of
-from eechips.catalogs.hexagons import H3
+from eechips.catalogs.grid_systems import H3
+from eechips.catalogs.layout import GLOBAL_CELL, assign_cells, grid_of
 from eechips.errors import UsageError
 
 
@@ -40,8 +40,8 @@ def test_polygons_meet_the_cells_that_they_intersect(
     found = H3(resolution).cells(shape)
     for cell in found ^ expected:  # cells whose edges only just touch the polygon
         assert outline(cell).distance(shape) < 1e-6 or outline(cell).intersection(shape).area < 1e-6
-    assert H3(resolution).is_over(shape, len(found) - 1)
-    assert not H3(resolution).is_over(shape, len(found))
+    assert H3(resolution).exceeds(shape, len(found) - 1)
+    assert not H3(resolution).exceeds(shape, len(found))
 
 
 @pytest.mark.parametrize(
@@ -56,22 +56,22 @@ def test_polygons_meet_the_cells_that_they_intersect(
 )
 def test_shapes_of_every_kind(shape: shapely.Geometry, cells: int) -> None:
     grid = H3(2)
-    assert grid.is_over(shape, cells - 1)
-    assert not grid.is_over(shape, 3 * cells)
+    assert grid.exceeds(shape, cells - 1)
+    assert not grid.exceeds(shape, 3 * cells)
 
 
 def test_the_world_in_small_cells_is_not_listed() -> None:
-    assert H3(12).is_over(shapely.box(-180, -90, 180, 90), 10_000)
-    assert H3(12).is_over(shapely.box(0, 0, 90, 60), 10_000)
+    assert H3(12).exceeds(shapely.box(-180, -90, 180, 90), 10_000)
+    assert H3(12).exceeds(shapely.box(0, 0, 90, 60), 10_000)
 
 
 def test_items_lie_under_the_cell_of_their_middle_or_are_global() -> None:
     shapes = [shapely.box(8, 50, 8.01, 50.01), shapely.box(0, 40, 20, 55), shapely.box(8, 50, 10, 51)]
     boxes = np.array([shape.bounds for shape in shapes])
     wkb = pa.chunked_array([pa.array(shapely.to_wkb(shapes))])
-    cells = assign(H3(2), boxes, wkb, 10)
-    assert cells == [h3.latlng_to_cell(50.005, 8.005, 2), GLOBAL, h3.latlng_to_cell(50.5, 9.0, 2)]
-    assert assign(H3(2), boxes, wkb, 1) == [cells[0], GLOBAL, GLOBAL]
+    cells = assign_cells(H3(2), boxes, wkb, 10)
+    assert cells == [h3.latlng_to_cell(50.005, 8.005, 2), GLOBAL_CELL, h3.latlng_to_cell(50.5, 9.0, 2)]
+    assert assign_cells(H3(2), boxes, wkb, 1) == [cells[0], GLOBAL_CELL, GLOBAL_CELL]
 
 
 def test_grids_are_json_values() -> None:

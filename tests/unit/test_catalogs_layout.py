@@ -15,11 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 import eechips
-from eechips.catalogs.hexagons import H3
+from eechips.catalogs.grid_systems import H3, S2
 from eechips.catalogs.ingest import ingest
 from eechips.catalogs.layout import Layout, fields
 from eechips.catalogs.options import CatalogOptions
-from eechips.catalogs.quads import S2
 from eechips.cli import main
 from eechips.errors import UsageError
 from tests.catalog_items import DAYS, contents, item, put

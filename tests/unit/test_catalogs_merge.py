@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from eechips.catalogs.catalog import Catalog, open_catalog
 from eechips.catalogs.extents import Extent
-from eechips.catalogs.hexagons import H3
+from eechips.catalogs.grid_systems import H3
 from eechips.catalogs.layout import Layout
 from eechips.errors import StorageError, UsageError
 from tests.catalog_items import BASE, DAYS, boxes, contents, digests, item, put
@@ -108,7 +108,7 @@ def test_wide_rows_are_in_small_groups_and_are_read_a_few_at_a_time(tmp_path: Pa
         patch.setattr("eechips.catalogs.merge._AT_ONCE", 0)
         patch.setattr("eechips.catalogs.merge._GROUP_BYTES", 100_000)
         patch.setattr("eechips.catalogs.merge._BATCH_BYTES", 20_000)
-        patch.setattr("eechips.catalogs.shards._BATCH_BYTES", 20_000)
+        patch.setattr("eechips.catalogs.sorted_runs._BATCH_BYTES", 20_000)
         put(tmp_path, made[::2])
         put(tmp_path, made[1::2])
     (path,) = tmp_path.rglob("*.parquet")
@@ -168,20 +168,20 @@ def test_mixed_columns_are_cast_or_refused_if_that_is_wanted(tmp_path: Path) -> 
 
 
 def assert_newest_win(merges: list[list[dict[str, Any]]]) -> None:
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    find_latest: dict[tuple[str, str], dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "catalog"
         for values in merges:
             for value in values:
                 key = value["collection"], value["id"]
-                known = newest.get(key)
+                known = find_latest.get(key)
                 stamp = value["properties"].get("updated", "")
                 if known is None or stamp >= known["properties"].get("updated", ""):
-                    newest[key] = value
+                    find_latest[key] = value
             put(folder, *batches_of(values), layout=Layout(H3(1), "month", 5))
             found = contents(open_catalog(folder))
-            assert found.keys() == newest.keys()
-            for key, value in newest.items():
+            assert found.keys() == find_latest.keys()
+            for key, value in find_latest.items():
                 assert found[key]["bbox"] == value["bbox"]
                 assert found[key]["assets"] == value["assets"]
                 assert found[key]["properties"].get("b") == value["properties"].get("b")
@@ -190,7 +190,7 @@ def assert_newest_win(merges: list[list[dict[str, Any]]]) -> None:
             catalog = open_catalog(folder)
             assert_statistics_are_right(catalog)
             before = digests(folder)
-            put(folder, *batches_of([newest[key] for key in sorted(newest)]))  # all of it again
+            put(folder, *batches_of([find_latest[key] for key in sorted(find_latest)]))  # all of it again
             assert digests(folder) == before
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.catalogs.commit import SCHEMA_NAME
-from eechips.catalogs.lists import FORMATS, MAGIC, Entry, List, chunks, find
+from eechips.catalogs.list_readers import FORMATS, MAGIC, ItemList, ListEntry, chunks, find
 from eechips.downloads.address import display_url, local_path
 from eechips.downloads.assets import make_unit, select_assets
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, describe_unread, is_web
@@ -203,7 +203,7 @@ def listed_items(address: str, reader: DocumentReader) -> Iterator[tuple[Any, st
 
 
 @contextlib.contextmanager
-def _found(address: str, reader: DocumentReader) -> Iterator[list[List]]:
+def _found(address: str, reader: DocumentReader) -> Iterator[list[ItemList]]:
     """The lists of an address; one of the web is copied, since it may have to be opened."""
     if not is_web(address):
         path = local_path(address)
@@ -215,10 +215,10 @@ def _found(address: str, reader: DocumentReader) -> Iterator[list[List]]:
         is_compressed = known.compression is not None and content.startswith(MAGIC[known.compression])
         copy = Path(folder) / f"list.{known.format}{f'.{known.compression}' if is_compressed else ''}"
         copy.write_bytes(content)
-        yield [List(str(copy), copy.stat().st_size, "", is_foreign=True, label=display_url(address))]
+        yield [ItemList(str(copy), copy.stat().st_size, "", is_foreign=True, label=display_url(address))]
 
 
-def _item(entry: Entry, home: str, reader: DocumentReader) -> tuple[Any, str] | None:
+def _item(entry: ListEntry, home: str, reader: DocumentReader) -> tuple[Any, str] | None:
     if entry.item is not None:
         try:
             return json.loads(entry.item), home
@@ -236,8 +236,8 @@ def _item(entry: Entry, home: str, reader: DocumentReader) -> tuple[Any, str] | 
         return None
 
 
-def _known(address: str) -> List:
-    return List(address, None, "")
+def _known(address: str) -> ItemList:
+    return ItemList(address, None, "")
 
 
 def _has_items(path: Path) -> bool:

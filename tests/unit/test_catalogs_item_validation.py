@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eechips.catalogs.columns import items_of, table_of
 from eechips.catalogs.extents import Extent, union
-from eechips.catalogs.mending import judged, parsed
+from eechips.catalogs.item_validation import parse_item, validate_items
 from tests.catalog_items import boxes, item
 
 BOX = (8.0, 50.0, 8.5, 50.5)
@@ -35,7 +35,7 @@ def test_items_that_are_right_stay_as_they_are(box: tuple[float, ...]) -> None:
     value = item("a", box)
     if not shapely.geometry.shape(value["geometry"]).is_valid:
         return
-    verdict = judged([copy.deepcopy(value)], strict=True)
+    verdict = validate_items([copy.deepcopy(value)], strict=True)
     assert verdict.refused == []
     assert verdict.items == [value]
 
@@ -103,7 +103,7 @@ def test_items_that_are_right_stay_as_they_are(box: tuple[float, ...]) -> None:
     ],
 )
 def test_what_is_no_item_is_refused(value: Any, kind: str) -> None:
-    verdict = judged([item("b", BOX), value, item("c", BOX)])
+    verdict = validate_items([item("b", BOX), value, item("c", BOX)])
     assert [(number, found) for number, found, _ in verdict.refused] == [(1, kind)]
     assert verdict.numbers == [0, 2]
     assert [found["id"] for found in verdict.items] == ["b", "c"]
@@ -243,7 +243,7 @@ def test_what_is_no_item_is_refused(value: Any, kind: str) -> None:
 )
 def test_what_is_nearly_an_item_is_mended(value: Any, mended: list[str], expected: dict[str, Any]) -> None:
     given = copy.deepcopy(value)
-    verdict = judged([value], collection="given")
+    verdict = validate_items([value], collection="given")
     (found,) = verdict.items
     assert list(verdict.mended.elements()) == mended
     for name, content in expected.items():
@@ -251,13 +251,13 @@ def test_what_is_nearly_an_item_is_mended(value: Any, mended: list[str], expecte
     (row,) = items_of(table_of([found]))  # it can be stored, and read
     assert row["id"] == str(value["id"])
     assert value == given  # what came is not changed
-    strict = judged([value], collection="given", strict=True)
+    strict = validate_items([value], collection="given", strict=True)
     assert [kind for _, kind, _ in strict.refused] == (["strict"] if mended else [])
 
 
 def test_geometries_that_are_not_valid_are_made_so() -> None:
     bow = polygon((0, 0), (2, 2), (2, 0), (0, 2))
-    verdict = judged([changed(geometry=bow, bbox=[0, 0, 2, 2])])
+    verdict = validate_items([changed(geometry=bow, bbox=[0, 0, 2, 2])])
     (found,) = verdict.items
     assert list(verdict.mended) == ["geometry"]
     shape = shapely.geometry.shape(found["geometry"])
@@ -276,7 +276,7 @@ def test_geometries_that_are_not_valid_are_made_so() -> None:
     ],
 )
 def test_footprints_across_the_antimeridian_are_cut_there(geometry: dict[str, Any], bbox: Any) -> None:
-    verdict = judged([changed(geometry=geometry, bbox=bbox)])
+    verdict = validate_items([changed(geometry=geometry, bbox=bbox)])
     (found,) = verdict.items
     assert "antimeridian" in verdict.mended
     assert found["bbox"] == [179.0, -1.0, -179.0, 1.0]
@@ -288,7 +288,7 @@ def test_footprints_across_the_antimeridian_are_cut_there(geometry: dict[str, An
 def test_wide_footprints_are_left_alone() -> None:
     world = polygon((-180, -90), (180, -90), (180, 90), (-180, 90))
     wide = polygon((-170, 0), (0, 0), (170, 0), (170, 10), (-170, 10))
-    verdict = judged(
+    verdict = validate_items(
         [changed(geometry=world, bbox=[-180, -90, 180, 90]), changed(geometry=wide, bbox=[-170, 0, 170, 10])]
     )
     assert verdict.mended == {}
@@ -300,7 +300,7 @@ def test_wide_footprints_are_left_alone() -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_taken_for_a_date_is_one(text: str) -> None:
-    verdict = judged([changed(properties={"datetime": text})])
+    verdict = validate_items([changed(properties={"datetime": text})])
     if verdict.items:
         (row,) = items_of(table_of(verdict.items))
         assert pystac.utils.str_to_datetime(row["properties"]["datetime"]).utcoffset() == timedelta(0)
@@ -321,11 +321,11 @@ def test_whatever_comes_is_taken_or_refused(fields: dict[str, Any], is_shape: bo
     """Nothing raises, and what is taken can be stored and read."""
     if is_shape and "geometry" in fields:
         fields["geometry"] = {"type": "Polygon", "coordinates": fields["geometry"]}
-    verdict = judged([changed(**fields)], collection="given")
+    verdict = validate_items([changed(**fields)], collection="given")
     assert len(verdict.items) + len(verdict.refused) == 1
     for row in items_of(table_of(verdict.items)) if verdict.items else ():
         assert set(row) <= set(item("a", BOX))
-        assert judged([row], strict=True).refused == []
+        assert validate_items([row], strict=True).refused == []
 
 
 @pytest.mark.parametrize(
@@ -340,10 +340,10 @@ def test_whatever_comes_is_taken_or_refused(fields: dict[str, Any], is_shape: bo
     ],
 )  # fmt: skip
 def test_geometries_become_what_stac_knows(geometry: dict[str, Any], kind: str) -> None:
-    (found,) = judged([changed(geometry=geometry)]).items
+    (found,) = validate_items([changed(geometry=geometry)]).items
     assert found["geometry"]["type"] == kind
     pystac.Item.from_dict(found).validate()
-    assert judged([found], strict=True).refused == []
+    assert validate_items([found], strict=True).refused == []
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_geometries_become_what_stac_knows(geometry: dict[str, Any], kind: str) 
     ],
 )  # fmt: skip
 def test_shapes_that_nobody_thought_of_end_nothing(geometry: dict[str, Any], kind: str | None) -> None:
-    verdict = judged([item("b", BOX), changed(geometry=geometry, bbox=None), item("c", BOX)])
+    verdict = validate_items([item("b", BOX), changed(geometry=geometry, bbox=None), item("c", BOX)])
     others = [found for found in verdict.items if found["id"] != "a"]
     assert [found["id"] for found in others] == ["b", "c"]
     if kind is None:
@@ -376,18 +376,18 @@ def test_shapes_that_nobody_thought_of_end_nothing(geometry: dict[str, Any], kin
     shape = shapely.geometry.shape(found["geometry"])
     assert shape.is_valid
     assert -180 <= shape.bounds[0] <= shape.bounds[2] <= 180
-    assert judged([found], strict=True).refused == []
+    assert validate_items([found], strict=True).refused == []
     assert items_of(table_of([found]))
 
 
 def test_python_s_json_is_read() -> None:
-    assert parsed(b'{"a": NaN, "b": [Infinity, -Infinity, 1]}') == ({"a": None, "b": [None, None, 1]}, ("NaN",))
-    assert parsed(b'{"a\\u0000": {"\\u0000": "\\u0000"}}') == ({"a\ufffd": {"\ufffd": "\0"}}, ("NUL",))
-    assert parsed(b'{"a": NaN, "b": 123456789012345678901234567890}')[0]["b"] == 123456789012345678901234567890.0
-    assert parsed(b'{"a": {"": 1, "x\\"": "", "": 2}}') == ({"a": {"\ufffd": 2, 'x"': ""}}, ("empty names",))
-    assert parsed(b'{"a": "\\u0000", "x\\"" :""}') == ({"a": "\0", 'x"': ""}, ())
+    assert parse_item(b'{"a": NaN, "b": [Infinity, -Infinity, 1]}') == ({"a": None, "b": [None, None, 1]}, ("NaN",))
+    assert parse_item(b'{"a\\u0000": {"\\u0000": "\\u0000"}}') == ({"a\ufffd": {"\ufffd": "\0"}}, ("NUL",))
+    assert parse_item(b'{"a": NaN, "b": 123456789012345678901234567890}')[0]["b"] == 123456789012345678901234567890.0
+    assert parse_item(b'{"a": {"": 1, "x\\"": "", "": 2}}') == ({"a": {"\ufffd": 2, 'x"': ""}}, ("empty names",))
+    assert parse_item(b'{"a": "\\u0000", "x\\"" :""}') == ({"a": "\0", 'x"': ""}, ())
     for encoding in ("utf-8-sig", "utf-16", "utf-16-be", "utf-32"):
-        assert parsed('{"a": "ä"}'.encode(encoding)) == ({"a": "ä"}, ())
+        assert parse_item('{"a": "ä"}'.encode(encoding)) == ({"a": "ä"}, ())
     for text in (
         b'{"a": nan}',
         b"\xff",
@@ -396,7 +396,7 @@ def test_python_s_json_is_read() -> None:
         b'{"a": NaN, "b": ' + b"[" * 100_000,
     ):
         with pytest.raises(ValueError, match=r"line 1|depth"):
-            parsed(text)
+            parse_item(text)
     deep = b'{"\\u0000":' * 1000 + b"1" + b"}" * 1000
     with pytest.raises(ValueError, match="objects in objects"):
-        parsed(deep)
+        parse_item(deep)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eechips.catalogs.shards import Shard
+from eechips.catalogs.sorted_runs import SortedRun
 from eechips.removal import Locked, remove, remove_tree
 from eechips.staging import SCRATCH_PREFIX
 from eechips.storage import write_file
@@ -22,7 +22,7 @@ _JOB = "job.json"
 
 
 @dataclass(slots=True)
-class Counts:
+class IngestCounts:
     """What became of entries of lists.
 
     Attributes:
@@ -43,7 +43,7 @@ class Counts:
     requests: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
 
-    def add(self, other: Counts) -> None:
+    def add(self, other: IngestCounts) -> None:
         """Adds what became of further entries."""
         self.entries += other.entries
         self.addresses += other.addresses
@@ -61,14 +61,14 @@ class Counts:
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Counts:
+    def from_json(cls, value: dict[str, Any]) -> IngestCounts:
         """What ``to_json`` wrote."""
         counters = {name: Counter(value[name]) for name in ("failures", "mended", "requests")}
         return cls(**{**value, **counters})
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedEntry:
     """An entry that brought no item.
 
     Attributes:
@@ -85,7 +85,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Sharded:
+class SortedChunk:
     """What was made of a chunk of entries.
 
     Attributes:
@@ -94,12 +94,12 @@ class Sharded:
         shards: of its items.
     """
 
-    counts: Counts
-    failures: tuple[Failure, ...]
-    shards: tuple[Shard, ...]
+    counts: IngestCounts
+    failures: tuple[FailedEntry, ...]
+    shards: tuple[SortedRun, ...]
 
 
-class Job:
+class Checkpoint:
     """The folder of a job.
 
     A folder of another job (other lists, or other options that matter) is removed.
@@ -149,7 +149,7 @@ class Job:
             start += length or 0
         return bodies, value["failures"], value["requests"]
 
-    def keep_sharded(self, name: str, digest: str, sharded: Sharded) -> None:
+    def keep_sharded(self, name: str, digest: str, sharded: SortedChunk) -> None:
         """Keeps what was made of entries; what was fetched for them is not needed any more."""
         value = {
             "digest": digest,
@@ -170,16 +170,16 @@ class Job:
         for suffix in ("fetched", "bodies"):
             remove(self.folder / f"{name}.{suffix}", Locked(self.folder.parent))
 
-    def sharded(self, name: str, digest: str) -> Sharded | None:
+    def sharded(self, name: str, digest: str) -> SortedChunk | None:
         """What was made of entries; None if nothing has been."""
         value = self._read(f"{name}.sharded", digest)
         if value is None:
             return None
-        return Sharded(
-            Counts.from_json(value["counts"]),
-            tuple(Failure(*failure) for failure in value["failures"]),
+        return SortedChunk(
+            IngestCounts.from_json(value["counts"]),
+            tuple(FailedEntry(*failure) for failure in value["failures"]),
             tuple(
-                Shard(
+                SortedRun(
                     self.folder / shard["file"],
                     tuple(shard["paths"]),
                     tuple(shard["counts"]),

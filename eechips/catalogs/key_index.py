@@ -16,7 +16,7 @@ _DIGITS = 16  # of the key of a hash
 
 
 @dataclass(frozen=True, slots=True)
-class Identities:
+class KeyIndex:
     """Of rows.
 
     Attributes:

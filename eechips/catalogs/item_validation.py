@@ -16,9 +16,9 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.catalogs.antimeridian import is_across, within
 from eechips.catalogs.columns import MEMBERS, TIMES, json_reader, json_writer
 from eechips.catalogs.extents import union
-from eechips.catalogs.turns import is_across, within
 from eechips.downloads.address import is_signed, without_signature
 
 _NEAR = 1e-6  # degrees by which a bbox may differ from its geometry, or that exceed the Earth: numbers are rounded
@@ -49,7 +49,7 @@ _MOMENT = re.compile(
 
 
 @dataclass(slots=True)
-class Verdict:
+class ValidationResult:
     """What became of what should be items.
 
     Attributes:
@@ -65,7 +65,7 @@ class Verdict:
     mended: Counter[str] = field(default_factory=Counter)
 
 
-def parsed(text: bytes) -> tuple[Any, tuple[str, ...]]:
+def parse_item(text: bytes) -> tuple[Any, tuple[str, ...]]:
     """The value of a JSON text, and what was mended.
 
     Python writes ``NaN``, which is no JSON, for what is not known. NUL is no part of a name that a column can have, and
@@ -117,13 +117,13 @@ def _named(value: Any) -> Any:
     return [_named(part) for part in value] if isinstance(value, list) else value
 
 
-def judged(
+def validate_items(
     values: Sequence[Any],
     *,
     collection: str | None = None,
     strict: bool = False,
     mended: Mapping[int, Sequence[str]] | None = None,
-) -> Verdict:
+) -> ValidationResult:
     """Checks what should be STAC items, and mends what can be.
 
     Mended are: geometries that are not valid, or go round the Earth where they cross the antimeridian or pass around a
@@ -138,7 +138,7 @@ def judged(
         strict: whether what would have to be mended is refused.
         mended: what has been mended already, by number.
     """
-    verdict = Verdict()
+    verdict = ValidationResult()
     before = mended or {}
     wanting: list[tuple[int, dict[str, Any], list[str]]] = []
     for number, value in enumerate(values):

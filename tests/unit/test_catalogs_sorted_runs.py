@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.catalogs.columns import table_of
-from eechips.catalogs.order import in_order, keys, merged
+from eechips.catalogs.sorted_runs import in_order, keys, merged
 from tests.catalog_items import DAYS, item
 
 PLACES = [(0.0, 0.0), (0.0, 0.001), (10.0, 10.0), (-170.0, 60.0), (179.99, -20.0)]

@@ -11,7 +11,7 @@ _FIRST = 4
 if it is one of Python's ``http.server``), and what else arrives at once is lost on its way, for half a minute."""
 
 
-class Host:
+class HostLimiter:
     """Requests to a host, which wait for their turn.
 
     A host that refuses requests (429, or 503 with ``Retry-After``) gets none for as long as it says, and then half as
@@ -40,7 +40,7 @@ class Host:
 
     @property
     def borne(self) -> float:
-        """What it bears, for :class:`Host` the next time."""
+        """What it bears, for :class:`HostLimiter` the next time."""
         return self._limit
 
     @asynccontextmanager

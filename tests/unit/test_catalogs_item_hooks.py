@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from eechips.catalogs.fetch import Fetched, Pace, fetch
-from eechips.catalogs.hooks import hook_of
+from eechips.catalogs.fetch import FetchConfig, FetchedItem, fetch
+from eechips.catalogs.item_hooks import parse_hook
 from eechips.errors import UsageError
 
 HOOKS = """
@@ -41,9 +41,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "hooks_of_a_test", raising=False)
 
-    def make(hook: str, addresses: list[str], *, timeout: float = 20, **pace: Any) -> Fetched:
-        maker = hook_of(hook, timeout=timeout)
-        return fetch(addresses, Pace(**pace), make=maker, advance=lambda _: None)
+    def make(hook: str, addresses: list[str], *, timeout: float = 20, **config: Any) -> FetchedItem:
+        maker = parse_hook(hook, timeout=timeout)
+        return fetch(addresses, FetchConfig(**config), make=maker, advance=lambda _: None)
 
     return make
 
@@ -124,7 +124,7 @@ def test_commands_have_no_input(made: Any) -> None:
 
 
 def test_commands_are_stopped_together(made: Any, tmp_path: Path) -> None:
-    maker = hook_of("script:sh -c 'touch began; sleep 100'")
+    maker = parse_hook("script:sh -c 'touch began; sleep 100'")
     raised: list[BaseException] = []
 
     def call() -> None:
@@ -147,10 +147,10 @@ def test_commands_are_stopped_together(made: Any, tmp_path: Path) -> None:
 
 def test_hooks_that_cannot_begin_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no command: No closing quotation"):
-        hook_of("script:sh 'x")
+        parse_hook("script:sh 'x")
     with pytest.raises(UsageError, match="there is no command 'nosuchcommand'"):
-        hook_of("script:nosuchcommand -x")
+        parse_hook("script:nosuchcommand -x")
     (tmp_path / "x.sh").write_text("echo {}")
     assert not os.access(tmp_path / "x.sh", os.X_OK)
     with pytest.raises(UsageError, match="or it cannot be executed"):
-        hook_of(f"script:{tmp_path}/x.sh")
+        parse_hook(f"script:{tmp_path}/x.sh")

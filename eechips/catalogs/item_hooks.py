@@ -16,14 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eechips.catalogs.fetch import Maker
+from eechips.catalogs.fetch import ItemMaker
 from eechips.errors import UsageError
 
 _SCRIPT = "script:"
 _TIMEOUT = 300.0  # seconds that a script may take for an item
 
 
-def hook_of(text: str, *, timeout: float = _TIMEOUT) -> Maker:
+def parse_hook(text: str, *, timeout: float = _TIMEOUT) -> ItemMaker:
     """The hook of ``module:function``, or of ``script:COMMAND``.
 
     The function takes an address and returns an item: a dictionary, its JSON, or an object with ``to_dict``, as those

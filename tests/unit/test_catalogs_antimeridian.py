@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from eechips.catalogs.extents import Extent
-from eechips.catalogs.mending import judged
+from eechips.catalogs.item_validation import validate_items
 from tests.catalog_items import item
 
 GEOD = Geod(ellps="WGS84")
@@ -22,14 +22,14 @@ ANGLES = np.arange(0, 360, 7.5)
 
 
 def judged_one(geometry: dict[str, Any], bbox: Any = None) -> tuple[dict[str, Any], set[str]]:
-    verdict = judged([{**item("a", (0, 0, 1, 1)), "geometry": geometry, "bbox": bbox}])
+    verdict = validate_items([{**item("a", (0, 0, 1, 1)), "geometry": geometry, "bbox": bbox}])
     assert verdict.refused == []
     pystac.Item.from_dict(json.loads(json.dumps(verdict.items[0]))).validate()
     shape = shapely.geometry.shape(verdict.items[0]["geometry"])
     west, south, east, north = shape.bounds
     assert shape.is_valid
     assert west >= -180 and south >= -90 and east <= 180 and north <= 90  # noqa: PT018
-    assert judged(verdict.items, strict=True).refused == []  # what is mended needs no mending
+    assert validate_items(verdict.items, strict=True).refused == []  # what is mended needs no mending
     return verdict.items[0], set(verdict.mended)
 
 

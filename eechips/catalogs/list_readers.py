@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 from eechips.catalogs.addresses import is_told, is_web, told
-from eechips.catalogs.documents import parts
+from eechips.catalogs.json_stream import parts
 from eechips.errors import ConfigurationError, EechipsError, UsageError
 
 FORMATS = ("csv", "tsv", "txt", "json", "geojson", "ndjson", "jsonl", "geojsonl", "parquet")
@@ -54,7 +54,7 @@ _COLLECTION = b"FeatureCollection"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListEntry:
     """A line of a list.
 
     Attributes:
@@ -71,7 +71,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class List:
+class ItemList:
     """A file that was found.
 
     Attributes:
@@ -109,14 +109,14 @@ class List:
         return urlsplit(self.address).path if is_web(self.address) else self.address
 
 
-def find(patterns: Sequence[str]) -> list[List]:
+def find(patterns: Sequence[str]) -> list[ItemList]:
     """The files of paths, addresses and patterns, such as ``s3://bucket/2020_*.ndjson``, in the order of their names.
 
     Raises:
         UsageError: if one finds nothing, or a file is no list.
         ConfigurationError: if a store does not answer.
     """
-    found: dict[str, List] = {}
+    found: dict[str, ItemList] = {}
     for pattern in patterns:
         try:
             there = _matching(pattern)
@@ -136,7 +136,7 @@ def find(patterns: Sequence[str]) -> list[List]:
     return list(found.values())
 
 
-def _matching(pattern: str) -> list[List]:
+def _matching(pattern: str) -> list[ItemList]:
     import fsspec
 
     files, path = fsspec.url_to_fs(pattern)
@@ -148,7 +148,7 @@ def _matching(pattern: str) -> list[List]:
     for name, info in _files(files, sorted(files.glob(path)) if is_pattern else [path]):
         stamp = next((info[key] for key in _STAMPS if info.get(key)), "")
         address = name if is_here else files.unstrip_protocol(name)
-        found.append(List(address, info.get("size"), str(stamp), is_foreign=not is_here))
+        found.append(ItemList(address, info.get("size"), str(stamp), is_foreign=not is_here))
     return found
 
 
@@ -165,7 +165,7 @@ def _files(files: Any, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str,
                 yield below, own
 
 
-def chunks(lists: Sequence[List], column: str | None) -> Iterator[list[Entry]]:
+def chunks(lists: Sequence[ItemList], column: str | None) -> Iterator[list[ListEntry]]:
     """The entries of lists, as many at a time as fit into memory with all that becomes of them; always the same.
 
     Args:
@@ -176,7 +176,7 @@ def chunks(lists: Sequence[List], column: str | None) -> Iterator[list[Entry]]:
         UsageError: if a list has no such column.
         ConfigurationError: if a list cannot be read.
     """
-    waiting: list[Entry] = []
+    waiting: list[ListEntry] = []
     size = 0
     for known in lists:
         for entry in _entries(known, column):
@@ -189,7 +189,7 @@ def chunks(lists: Sequence[List], column: str | None) -> Iterator[list[Entry]]:
         yield waiting
 
 
-def _entries(known: List, column: str | None) -> Iterator[Entry]:
+def _entries(known: ItemList, column: str | None) -> Iterator[ListEntry]:
     try:
         with _opened(known) as file:
             yield from _READERS.get(known.format, _of_lines)(known, file, column)
@@ -204,7 +204,7 @@ def _entries(known: List, column: str | None) -> Iterator[Entry]:
 
 
 @contextmanager
-def _opened(known: List) -> Iterator[IO[bytes]]:
+def _opened(known: ItemList) -> Iterator[IO[bytes]]:
     """The content of a list, as it was before it was compressed."""
     import fsspec
 
@@ -235,7 +235,7 @@ def _decompressed(file: IO[bytes], compression: str | None) -> Iterator[IO[bytes
         yield stream
 
 
-def _in_utf8(known: List, file: IO[bytes]) -> IO[bytes]:
+def _in_utf8(known: ItemList, file: IO[bytes]) -> IO[bytes]:
     """A text in UTF-8, if it says that it is UTF-16 or UTF-32, as those of PowerShell and Excel."""
     if known.format == "parquet":
         return file
@@ -252,7 +252,7 @@ def _zstandard(file: IO[bytes]) -> IO[bytes]:
     return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"))
 
 
-def _of_lines(known: List, file: IO[bytes], _: str | None) -> Iterator[Entry]:
+def _of_lines(known: ItemList, file: IO[bytes], _: str | None) -> Iterator[ListEntry]:
     """An item, or an address, in each line; also of an array that has its parts in lines."""
     head = _head(file)
     if _is_document(head):
@@ -292,12 +292,12 @@ def _is_document(head: Sequence[bytes]) -> bool:
     return first.startswith(b"{") and first.endswith((b"{", b"[", b",")) and not first.endswith(b"},")
 
 
-def _of_document(known: List, file: IO[bytes], _: str | None) -> Iterator[Entry]:
+def _of_document(known: ItemList, file: IO[bytes], _: str | None) -> Iterator[ListEntry]:
     """An item, an array of items or addresses, a collection of features, or several of them."""
     yield from _of_blocks(known, iter(lambda: file.read(_BLOCK), b""))
 
 
-def _of_blocks(known: List, blocks: Iterator[bytes]) -> Iterator[Entry]:
+def _of_blocks(known: ItemList, blocks: Iterator[bytes]) -> Iterator[ListEntry]:
     try:
         for number, text in enumerate(parts(blocks)):
             yield _part(known, f"{known.name}:{number}", text.encode(errors="surrogatepass"))
@@ -305,7 +305,7 @@ def _of_blocks(known: List, blocks: Iterator[bytes]) -> Iterator[Entry]:
         raise ConfigurationError(f"{known.name} is no JSON: {error}") from error
 
 
-def _of_table(known: List, file: IO[bytes], column: str | None) -> Iterator[Entry]:
+def _of_table(known: ItemList, file: IO[bytes], column: str | None) -> Iterator[ListEntry]:
     csv.field_size_limit(max(csv.field_size_limit(), _BYTES))  # items are longer than 131,072 characters
     lines = codecs.iterdecode(file, "utf-8-sig")
     first_line = next((line for line in lines if line.strip()), "")
@@ -351,7 +351,7 @@ def _bare(row: Sequence[str]) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def _of_failures(known: List, rows: Iterator[list[str]], column: str | None) -> Iterator[Entry]:
+def _of_failures(known: ItemList, rows: Iterator[list[str]], column: str | None) -> Iterator[ListEntry]:
     """Addresses that failed; those whose secrets were left out are looked up in the lists that they came from."""
     signed: dict[str, dict[str, str]] = defaultdict(dict)
     for row in rows:
@@ -359,12 +359,12 @@ def _of_failures(known: List, rows: Iterator[list[str]], column: str | None) -> 
         if address and is_told(address) and not known.is_foreign:
             signed[place.rpartition(":")[0]][place] = address
         elif address:
-            yield Entry(place, address=address, is_foreign=known.is_foreign)
+            yield ListEntry(place, address=address, is_foreign=known.is_foreign)
     for name, wanted in signed.items():
         yield from _again(name, wanted, column)
 
 
-def _again(name: str, wanted: dict[str, str], column: str | None) -> Iterator[Entry]:
+def _again(name: str, wanted: dict[str, str], column: str | None) -> Iterator[ListEntry]:
     """Entries of a list, by their places, as far as they are still the addresses that they were."""
     try:
         lists = [] if is_told(name) else find([name])
@@ -378,7 +378,7 @@ def _again(name: str, wanted: dict[str, str], column: str | None) -> Iterator[En
                 del wanted[entry.place]
                 yield replace(entry, is_foreign=known.is_foreign)
     for place, address in wanted.items():
-        yield Entry(place, address=address)
+        yield ListEntry(place, address=address)
 
 
 def _bare_of(address: str) -> str:
@@ -386,7 +386,7 @@ def _bare_of(address: str) -> str:
     return address.partition("?")[0]
 
 
-def _of_parquet(known: List, source: IO[bytes], column: str | None) -> Iterator[Entry]:
+def _of_parquet(known: ItemList, source: IO[bytes], column: str | None) -> Iterator[ListEntry]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -403,7 +403,7 @@ def _of_parquet(known: List, source: IO[bytes], column: str | None) -> Iterator[
                 if geometry is not None:
                     names = ["geometry" if name == geometry else name for name in table.column_names]
                     for value in items_of(table.rename_columns(names)):
-                        yield Entry(f"{known.name}:{number}", item=json.dumps(value).encode())
+                        yield ListEntry(f"{known.name}:{number}", item=json.dumps(value).encode())
                         number += 1
                     continue
                 for cell in table.column(0).to_pylist():
@@ -434,14 +434,14 @@ def rows_at_once(file: Any) -> int:
     return max(1, min(_ROWS, int(_BYTES / max(1.0, widest))))
 
 
-def _parts(known: List, number: int, text: bytes) -> Iterator[Entry]:
+def _parts(known: ItemList, number: int, text: bytes) -> Iterator[ListEntry]:
     """What a line or a cell holds: an item, a JSON string that is an address, a bare address; or several items."""
     place = f"{known.name}:{number}"
     if text.startswith(b"[") or (text.startswith(b"{") and _COLLECTION in text):
         try:
             found = [part.encode(errors="surrogatepass") for part in parts([text])]
         except ValueError:
-            yield Entry(place, item=text)  # which whoever reads it will tell
+            yield ListEntry(place, item=text)  # which whoever reads it will tell
             return
         if found != [text]:
             for index, part in enumerate(found):
@@ -450,24 +450,24 @@ def _parts(known: List, number: int, text: bytes) -> Iterator[Entry]:
     yield _entry(known, place, text)
 
 
-def _entry(known: List, place: str, text: bytes) -> Entry:
+def _entry(known: ItemList, place: str, text: bytes) -> ListEntry:
     if text.startswith((b"{", b"[")):
-        return Entry(place, item=text)
+        return ListEntry(place, item=text)
     try:
         value = json.loads(text) if text.startswith(b'"') else text.decode()
     except ValueError:
-        return Entry(place, item=text)  # which whoever reads it will tell
+        return ListEntry(place, item=text)  # which whoever reads it will tell
     if value.lstrip().startswith("{"):  # JSON in a JSON string
-        return Entry(place, item=value.encode(errors="surrogatepass"))
-    return Entry(place, address=value.strip(), is_foreign=known.is_foreign)
+        return ListEntry(place, item=value.encode(errors="surrogatepass"))
+    return ListEntry(place, address=value.strip(), is_foreign=known.is_foreign)
 
 
-def _part(known: List, place: str, text: bytes) -> Entry:
+def _part(known: ItemList, place: str, text: bytes) -> ListEntry:
     """A part of a document, in which addresses are JSON strings."""
-    return _entry(known, place, text) if text.startswith(b'"') else Entry(place, item=text)
+    return _entry(known, place, text) if text.startswith(b'"') else ListEntry(place, item=text)
 
 
-def _column(known: List, names: Sequence[str], wanted: str | None) -> str:
+def _column(known: ItemList, names: Sequence[str], wanted: str | None) -> str:
     """The column of addresses."""
     if wanted is not None and wanted in names:
         return wanted
@@ -490,6 +490,6 @@ def _is_local(files: Any) -> bool:
 _OPENERS: Mapping[str, Callable[[IO[bytes]], Any]] = {
     "gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, "zst": _zstandard
 }  # fmt: skip
-_READERS: Mapping[str, Callable[[List, IO[bytes], str | None], Iterator[Entry]]] = {
+_READERS: Mapping[str, Callable[[ItemList, IO[bytes], str | None], Iterator[ListEntry]]] = {
     "parquet": _of_parquet, "csv": _of_table, "tsv": _of_table, "json": _of_document, "geojson": _of_document
 }  # fmt: skip

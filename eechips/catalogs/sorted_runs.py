@@ -1,4 +1,4 @@
-"""Sorted runs of new rows on the disk: what is to be merged, in pieces that fit into memory."""
+"""The order of rows in a partition: by place, then by time. Streams in that order are merged without holding them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,123 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc
 
-from eechips.catalogs.columns import conformed, stamps_of
-from eechips.catalogs.identities import KEY, Identities, keys_of
+from eechips.catalogs.columns import boxes_of, conformed, stamps_of, starts_of
+from eechips.catalogs.extents import centres
+from eechips.catalogs.key_index import KEY, KeyIndex, keys_of
 from eechips.catalogs.layout import owner
-from eechips.catalogs.order import in_order
+
+_BITS = 16  # of a longitude or latitude: 0.0055 degrees
+
+
+def keys(table: pa.Table) -> npt.NDArray[np.uint64]:
+    """What rows are sorted by, shape (n,).
+
+    The upper half is the place of a box's middle on a Morton curve, so that rows of neighbouring places lie near each
+    other and groups of rows cover little; the lower half the second at which the item begins.
+    """
+    longitudes, latitudes = centres(boxes_of(table))
+    top = (1 << _BITS) - 1
+    x = _spread(np.clip((longitudes + 180.0) / 360.0 * top, 0, top))
+    y = _spread(np.clip((latitudes + 90.0) / 180.0 * top, 0, top))
+    seconds = starts_of(table).astype("datetime64[s]").astype(np.int64) & 0xFFFFFFFF
+    return ((x | (y << np.uint64(1))) << np.uint64(32)) | seconds.astype(np.uint64)
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """The same rows in order; those of one place and time by their ids."""
+    order = pc.sort_indices(
+        pa.table({"key": keys(table), "id": table["id"]}), sort_keys=[("key", "ascending"), ("id", "ascending")]
+    )
+    return table.take(order)
+
+
+def merged(sources: Sequence[Iterator[pa.Table]]) -> Iterator[list[pa.Table | None]]:
+    """Rows of several streams, each in order, side by side.
+
+    Args:
+        sources: tables, each stream in the order of :func:`keys`.
+
+    Yields:
+        For each stream the rows that it has of the next stretch of the order, or None. All rows of one key come
+        together; no more is held than that and a table of each stream.
+    """
+    heads = [_Head(source) for source in sources]
+    while sum(head.load() for head in heads):
+        # Rows before the last key that is known of each stream cannot be preceded by what is still to come.
+        bounds = [head.last for head in heads if head.has_more]
+        if not bounds:
+            yield [head.take(None) for head in heads]
+            return
+        parts = [head.take(min(bounds)) for head in heads]
+        if all(part is None for part in parts):
+            for head in heads:  # a whole table of one key: the next is needed to know where it ends
+                if head.has_more and head.last == min(bounds):
+                    head.extend()
+        else:
+            yield parts
+
+
+def at_once(sources: Sequence[Iterator[pa.Table]]) -> list[pa.Table | None]:
+    """Of each stream all rows, or None: a single stretch of :func:`merged`, for streams that fit into memory."""
+    found = [[table for table in source if len(table)] for source in sources]
+    return [pa.concat_tables(tables) if tables else None for tables in found]
+
+
+class _Head:
+    """The beginning of what is left of a stream."""
+
+    def __init__(self, source: Iterator[pa.Table]) -> None:
+        self._source = source
+        self._table: pa.Table | None = None
+        self._keys: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._next = self._read()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether rows come after those that are loaded."""
+        return self._next is not None
+
+    @property
+    def last(self) -> int:
+        """The last key that is loaded."""
+        return int(self._keys[-1])
+
+    def load(self) -> bool:
+        """Sees to it that rows are loaded; returns whether there are any."""
+        if not len(self._keys) and self._next is not None:
+            self.extend()
+        return len(self._keys) > 0
+
+    def extend(self) -> None:
+        """Loads a further table."""
+        assert self._next is not None
+        self._table = self._next if not len(self._keys) else pa.concat_tables([self._table, self._next])
+        self._keys = keys(self._table)
+        self._next = self._read()
+
+    def take(self, bound: int | None) -> pa.Table | None:
+        """Removes the rows before a key, or all."""
+        count = len(self._keys) if bound is None else int(np.searchsorted(self._keys, np.uint64(bound)))
+        if not count or self._table is None:
+            return None
+        taken = self._table.slice(0, count)
+        self._table, self._keys = self._table.slice(count), self._keys[count:]
+        return taken
+
+    def _read(self) -> pa.Table | None:
+        return next((table for table in self._source if len(table)), None)
+
+
+def _spread(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """The bits of 16-bit numbers with a zero before each."""
+    found = values.astype(np.uint64)
+    for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
+        found = (found | (found << np.uint64(shift))) & np.uint64(mask)
+    return found
+
 
 _BATCH_BYTES = 256_000  # of rows that are read at a time: one batch of every shard is in memory as they are merged
 _BATCH_ROWS = 1, 1024  # at least, at most
@@ -27,7 +138,7 @@ _PATH, _KEY = "\ue000path", "\ue000key"
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class SortedRun:
     """A file of rows of one collection, no item twice: those of one partition after those of another, each in order.
 
     Attributes:
@@ -76,7 +187,7 @@ class Shard:
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source, options=options) as reader:
             return reader.read_all()
 
-    def identities(self) -> Identities:
+    def identities(self) -> KeyIndex:
         """Of every row, as they lie there."""
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as whole:
             names = whole.schema.names
@@ -86,10 +197,10 @@ class Shard:
             with pa.ipc.open_file(source, options=options) as reader:
                 table = reader.read_all()
         keys = np.frombuffer(table[_KEY].combine_chunks().buffers()[1], KEY, len(table))
-        return Identities(keys, stamps_of(table))
+        return KeyIndex(keys, stamps_of(table))
 
 
-class Reader:
+class SortedRunReader:
     """Reads rows of a shard; best in the order in which they lie there, since it holds what it has read last.
 
     Args:
@@ -98,7 +209,7 @@ class Reader:
         cast: see :func:`~eechips.catalogs.columns.conformed`.
     """
 
-    def __init__(self, shard: Shard, keep: npt.NDArray[np.bool_], *, cast: bool) -> None:
+    def __init__(self, shard: SortedRun, keep: npt.NDArray[np.bool_], *, cast: bool) -> None:
         self._cast = cast
         self._file, self._size, self._keep = shard.file, shard.batch, keep
         self._number, self._table = -1, pa.table({})
@@ -122,7 +233,7 @@ class Reader:
         return self._table
 
 
-class Runs:
+class MergedRuns:
     """Where in shards the rows of each partition lie.
 
     Args:
@@ -130,7 +241,7 @@ class Runs:
         codes: numbers of the partitions, by their paths: from 0 on, none is left out.
     """
 
-    def __init__(self, shards: Sequence[Shard], codes: Mapping[str, int]) -> None:
+    def __init__(self, shards: Sequence[SortedRun], codes: Mapping[str, int]) -> None:
         self._codes = codes
         own = np.fromiter((codes[path] for shard in shards for path in shard.paths), np.int32)
         order = np.argsort(own, kind="stable")
@@ -146,8 +257,8 @@ class Runs:
         return [(n, first, count) for n, first, count in self._runs[slice(*self._bounds[code : code + 2])].tolist()]
 
 
-def write_shard(file: Path, table: pa.Table, paths: Sequence[str]) -> Shard:
-    """Sorts rows by partition and writes them; of several rows of an item the newest, as :func:`newest` has it.
+def write_sorted_run(file: Path, table: pa.Table, paths: Sequence[str]) -> SortedRun:
+    """Sorts rows by partition and writes them; of several rows of an item the newest, as :func:`find_latest` has it.
 
     Args:
         file: to be written.
@@ -172,11 +283,11 @@ def write_shard(file: Path, table: pa.Table, paths: Sequence[str]) -> Shard:
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema, options=options) as writer:
         writer.write_table(table.combine_chunks(), max_chunksize=batch)
-    return Shard(file, tuple(found.tolist()), tuple(counts.tolist()), batch, table.nbytes)
+    return SortedRun(file, tuple(found.tolist()), tuple(counts.tolist()), batch, table.nbytes)
 
 
 @dataclass(frozen=True, slots=True)
-class Newest:
+class LatestItems:
     """Of the rows of shards, the newest of each item.
 
     Attributes:
@@ -194,7 +305,7 @@ class Newest:
     places: npt.NDArray[np.int64]
 
 
-def newest(shards: Sequence[Shard]) -> Newest:
+def find_latest(shards: Sequence[SortedRun]) -> LatestItems:
     """Of rows of one item, the newest.
 
     The newest is the one that was updated last; of several that were updated at the same time, the one that came last:
@@ -215,7 +326,7 @@ def newest(shards: Sequence[Shard]) -> Newest:
     code = {path: number for number, path in enumerate(paths)}
     codes = np.fromiter((code[path] for shard in shards for path in shard.paths), np.int32)
     counts = np.fromiter(chain.from_iterable(shard.counts for shard in shards), np.int64)
-    return Newest(keys[places], stamps[places], paths, np.repeat(codes, counts)[places], places)
+    return LatestItems(keys[places], stamps[places], paths, np.repeat(codes, counts)[places], places)
 
 
 def _last_of_each(keys: npt.NDArray[np.bytes_], stamps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

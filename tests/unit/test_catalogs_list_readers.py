@@ -24,8 +24,8 @@ import shapely
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from eechips.catalogs.columns import table_of
-from eechips.catalogs.lists import chunks, find, rows_at_once
-from eechips.catalogs.mending import judged
+from eechips.catalogs.item_validation import validate_items
+from eechips.catalogs.list_readers import chunks, find, rows_at_once
 from eechips.errors import ConfigurationError, UsageError
 from tests.catalog_items import item
 
@@ -292,7 +292,7 @@ def test_parquet_whose_geometries_cannot_be_read(tmp_path: Path) -> None:
         found = of_parquet(
             tmp_path / "a.parquet", pa.table({"id": ["a", "b", "c"], "geometry": column, "datetime": DATES})
         )
-        verdict = judged(found)
+        verdict = validate_items(found)
         assert [(number, kind) for number, kind, _ in verdict.refused] == [(0, "bad geometry"), (1, "no geometry")]
     with pytest.raises(UsageError, match="it must be WKB"):
         of_parquet(tmp_path / "a.parquet", pa.table({"id": ["a"], "geometry": [[{"x": 1.0, "y": 2.0}]]}))
@@ -313,7 +313,7 @@ def test_parquet_of_other_libraries(tmp_path: Path) -> None:
     for name in ("rustac", "library"):
         (entries,) = chunks(find([str(tmp_path / f"{name}.parquet")]), None)
         found = {value["id"]: value for value in (json.loads(entry.item or b"") for entry in entries)}
-        assert judged(list(found.values()), strict=True).refused == []
+        assert validate_items(list(found.values()), strict=True).refused == []
         for value in values:
             one = found[value["id"]]
             assert shapely.geometry.shape(one.pop("geometry")) == shapely.geometry.shape(value["geometry"])
@@ -346,7 +346,7 @@ def test_json_however_it_is_laid_out_and_called(tmp_path: Path, text: str, suffi
 
 
 def test_a_very_long_line_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eechips.catalogs.lists._BYTES", 200)
+    monkeypatch.setattr("eechips.catalogs.list_readers._BYTES", 200)
     (tmp_path / "list.ndjson").write_text(json.dumps(PAGE))
     assert ids(tmp_path / "list.ndjson") == ["0", "1", "2"]
 

@@ -1,0 +1,401 @@
+"""Areas on the Earth, and what lies in them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import UsageError
+from eechips.geo.crs import project
+from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area
+from eechips.storage import safe_component
+
+GLOBAL_CELL = "global"
+"""Replaces a cell for items that meet many cells, and for items in none."""
+
+UNBOUNDED_CELLS = 1_000_000_000
+"""More cells than anything meets."""
+
+_MOST_POINTS = 200_000
+
+LocateCells = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], list[str]]
+"""The cells of places, given longitudes and latitudes."""
+
+
+def look_up_steps(metres: npt.NDArray[np.float64], *steps: tuple[float, int]) -> npt.NDArray[np.int64]:
+    """Return for each diameter the number of the first step above it; ``UNBOUNDED_CELLS`` beyond the last."""
+    numbers = np.array([*(number for _, number in steps), UNBOUNDED_CELLS])
+    found: npt.NDArray[np.int64] = numbers[np.searchsorted([reach for reach, _ in steps], metres, side="right")]
+    return found
+
+
+def exceeds_cells(geometry: BaseGeometry, cells: int, locate: LocateCells, *, largest: float, step: float) -> bool:
+    """Whether a geometry meets more than so many cells, as far as places in it and on its edge tell.
+
+    Cells that it only just touches may be missed.
+
+    Args:
+        geometry: in longitude and latitude.
+        cells: how many it may meet.
+        locate: the cells of places.
+        largest: no cell has a larger area, in square metres.
+        step: between places, in degrees.
+    """
+    if spherical_area(geometry) / 2 > cells * largest:
+        return True
+    west, south, east, north = geometry.bounds
+    parts = shapely.get_parts(shapely.get_parts(geometry))
+    long = parts[shapely.length(parts) > 0]  # GEOS does not cut what has no length
+    points = np.concatenate(
+        [shapely.get_coordinates(geometry), shapely.get_coordinates(shapely.segmentize(long, step))]
+    )
+    columns, rows = np.arange(west, east, step), np.arange(south, north, step)
+    if 0 < len(columns) * len(rows) < _MOST_POINTS:
+        x, y = (axis.ravel() for axis in np.meshgrid(columns, rows))
+        inside = shapely.intersects_xy(geometry, x, y)
+        points = np.concatenate([points, np.column_stack([x[inside], y[inside]])])
+    return len(set(locate(points[:, 0], points[:, 1]))) > cells
+
+
+_H3_SPREAD = 2.0  # the largest cells have less than twice the mean area (https://h3geo.org/docs/core-library/restable)
+_H3_SHRINK = 0.65  # and no edge is as short as this times the mean edge
+_WIDEST = 60.0  # degrees of longitude
+
+
+@dataclass(frozen=True)
+class H3:
+    """The hexagons of H3 (https://h3geo.org).
+
+    Attributes:
+        resolution: 0 (4,250,000 km² a cell) to 15; 2 is 86,800 km², 3 is 12,400 km².
+    """
+
+    resolution: int
+
+    name = "h3"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.resolution <= 15:
+            raise UsageError(f"H3 has resolutions from 0 to 15, not {self.resolution}")
+
+    def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """How many hexagons items can meet that are so large across.
+
+        What is d across fits into a disc of radius d / √3. Of any four hexagons two are not neighbours, and lie an edge
+        apart; a disc that is smaller than the circle in a hexagon meets 7 at most, one of 1.3 edges 10.
+        """
+        edge = _H3_SHRINK * float(_h3().average_hexagon_edge_length(self.resolution, unit="m"))
+        return look_up_steps(metres, (edge, 3), (1.5 * edge, 7), (2.25 * edge, 10))
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"name": "h3", "resolution": …}``."""
+        return {"name": self.name, "resolution": self.resolution}
+
+    def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+        """The hexagons, or pentagons, that places lie in."""
+        cell, resolution = _h3().latlng_to_cell, self.resolution
+        return [cell(y, x, resolution) for x, y in zip(longitudes.tolist(), latitudes.tolist(), strict=True)]
+
+    def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
+        """Whether a geometry meets more than so many hexagons; edges are straight in longitude and latitude."""
+        h3 = _h3()
+        largest = _H3_SPREAD * h3.average_hexagon_area(self.resolution, unit="m^2")
+        if spherical_area(geometry) / 2 > cells * largest:  # without listing them: there may be billions
+            return True
+        found: set[str] = set()
+        for part in shapely.get_parts(shapely.get_parts(geometry)):
+            found.update(self.cells(part))
+            if len(found) > cells:
+                return True
+        return False
+
+    def cells(self, part: BaseGeometry) -> set[str]:
+        """The hexagons that a point, a line or a polygon meets."""
+        h3 = _h3()
+        points = shapely.get_coordinates(part)
+        found = set(self.locate(points[:, 0], points[:, 1]))
+        if part.geom_type == "LineString":
+            part = part.buffer(1e-9)
+        for piece in _pieces(part):
+            rings = (shapely.get_coordinates(ring)[:-1, ::-1] for ring in (piece.exterior, *piece.interiors))
+            shape = h3.LatLngPoly(*(list(map(tuple, ring.tolist())) for ring in rings))
+            found.update(h3.h3shape_to_cells_experimental(shape, self.resolution, contain="overlap"))
+        return found
+
+
+def _pieces(part: BaseGeometry) -> list[Any]:
+    """A polygon in pieces of which H3 does not think that they go the other way round the Earth."""
+    west, south, east, north = part.bounds
+    if east - west <= _WIDEST:
+        return list_polygons(part)
+    edges = np.linspace(west, east, int((east - west) // _WIDEST) + 2)
+    return [
+        piece
+        for left, right in pairwise(edges.tolist())
+        for piece in list_polygons(shapely.intersection(part, shapely.box(left, south, right, north)))
+    ]
+
+
+@functools.cache
+def _h3() -> Any:
+    try:
+        import h3
+    except ImportError as error:
+        raise UsageError("catalogues by H3 cells need h3: pip install 'eechips[stac]'") from error
+    return h3
+
+
+_LEVELS = 30
+_SWAP = 1  # orientation of the curve: i and j are exchanged
+# Of each orientation: which quarter the curve visits when (https://s2geometry.io/devguide/s2cell_hierarchy).
+_POSITIONS = np.array([[0, 1, 3, 2], [0, 3, 1, 2], [2, 3, 1, 0], [2, 1, 3, 0]], dtype=np.uint64)
+_TURNS = np.array([1, 0, 0, 3], dtype=np.int64)
+_S2_SPREAD = 1.6  # the largest cells have less than this times the mean area
+_S2_SHRINK = 0.5  # and no cell is as narrow as this times the mean edge
+_METRES_PER_DEGREE = 111_320.0
+
+
+@dataclass(frozen=True, slots=True)
+class S2:
+    """The cells of S2.
+
+    Attributes:
+        resolution: the level, 0 (85,000,000 km² a cell) to 30; 5 is 83,000 km².
+    """
+
+    resolution: int
+
+    name = "s2"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.resolution <= _LEVELS:
+            raise UsageError(f"S2 has levels from 0 to {_LEVELS}, not {self.resolution}")
+
+    def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """How many cells items can meet that are so large across: four at a corner, nine of two edges."""
+        edge = _S2_SHRINK * math.sqrt(self._area)
+        return look_up_steps(metres, (edge, 4), (2 * edge, 9))
+
+    @property
+    def _area(self) -> float:
+        return 4 * math.pi * EARTH_RADIUS**2 / float(6 * 4**self.resolution)
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"name": "s2", "resolution": …}``."""
+        return {"name": self.name, "resolution": self.resolution}
+
+    def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+        """``s2-`` and the tokens of the cells; some tokens alone would be taken for numbers."""
+        ids = cell_ids(longitudes, latitudes, self.resolution)
+        return [f"s2-{f'{number:016x}'.rstrip('0')}" for number in ids.tolist()]
+
+    def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
+        """Whether a geometry meets more than so many cells, about."""
+        step = math.sqrt(self._area) / 4 / _METRES_PER_DEGREE
+        return exceeds_cells(geometry, cells, self.locate, largest=_S2_SPREAD * self._area, step=step)
+
+
+def cell_ids(
+    longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64], level: int
+) -> npt.NDArray[np.uint64]:
+    """The 64-bit ids of the cells that places lie in, shape (n,)."""
+    lon, lat = np.radians(longitudes), np.radians(latitudes)
+    xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    axis = np.abs(xyz).argmax(axis=0)
+    largest = np.take_along_axis(xyz, axis[None], axis=0)[0]
+    face = axis + 3 * (largest < 0)
+    x, y, z = xyz
+    u = np.choose(face, [y, -x, -x, z, z, -y]) / largest
+    v = np.choose(face, [z, z, -y, y, -x, -x]) / largest
+    i, j = (_index(value) for value in (u, v))
+    found = face.astype(np.uint64)
+    orientation = face & _SWAP
+    for bit in range(_LEVELS - 1, _LEVELS - 1 - level, -1):
+        quarter = (((i >> bit) & 1) << 1) | ((j >> bit) & 1)
+        position = _POSITIONS[orientation, quarter]
+        found = (found << np.uint64(2)) | position
+        orientation = orientation ^ _TURNS[position.astype(np.int64)]
+    rest = 2 * (_LEVELS - level)
+    ids: npt.NDArray[np.uint64] = ((found << np.uint64(1)) | np.uint64(1)) << np.uint64(rest)
+    return ids
+
+
+def _index(value: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The row or column, of 2³⁰, of a coordinate -1 to 1 on a face: S2's quadratic projection."""
+    root = 0.5 * np.sqrt(1 + 3 * np.abs(value))
+    share = np.where(value >= 0, root, 1 - root)
+    found: npt.NDArray[np.int64] = np.clip(np.floor(share * 2**_LEVELS), 0, 2**_LEVELS - 1).astype(np.int64)
+    return found
+
+
+_SOUTH, _NORTH = -80.0, 84.0  # latitudes between which there are zones
+_REACH = 5_000.0  # metres: what is smaller meets six cells at most, where zones meet
+_BANDS = "CDEFGHJKLMNPQRSTUVWX"  # of 8 degrees, the last of 12
+_COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")  # of 100 km, in every third zone the same
+_ROWS = "ABCDEFGHJKLMNPQRSTUV"  # of 100 km, five further in even zones
+
+
+@dataclass(frozen=True, slots=True)
+class Mgrs:
+    """The squares of 100 km of the Military Grid Reference System, such as ``13TDE``, which Sentinel-2's tiles have."""
+
+    name = "mgrs"
+
+    def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """How many cells items can meet that are so large across."""
+        return look_up_steps(metres, (_REACH, 6))
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"name": "mgrs"}``."""
+        return {"name": self.name}
+
+    def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+        """The squares that places lie in; ``north`` and ``south`` around the poles."""
+        return _squares(longitudes, latitudes)
+
+    def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
+        """Whether a geometry meets more than so many squares, about."""
+        return exceeds_cells(geometry, cells, self.locate, largest=1.05e10, step=0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Utm:
+    """The zones of UTM, with those of Norway and Svalbard: ``13N``, ``13S``; ``N`` and ``S`` around the poles."""
+
+    name = "utm"
+
+    def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """How many cells items can meet that are so large across."""
+        return look_up_steps(metres, (_REACH, 6))
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"name": "utm"}``."""
+        return {"name": self.name}
+
+    def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+        """The zones that places lie in."""
+        zone, is_north = _zones(longitudes, latitudes)
+        pairs = zip(zone.tolist(), is_north.tolist(), strict=True)
+        return [f"{number or ''}{'N' if north else 'S'}" for number, north in pairs]
+
+    def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
+        """Whether a geometry meets more than so many zones, about."""
+        return exceeds_cells(geometry, cells, self.locate, largest=8e12, step=0.5)
+
+
+def _zones(
+    longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Numbers of the zones that places lie in, 0 around the poles; and whether places are in the north."""
+    zone = np.minimum(np.floor((longitudes + 180.0) / 6.0), 59).astype(np.int64) + 1
+    zone[(latitudes >= 56) & (latitudes < 64) & (longitudes >= 3) & (longitudes < 12)] = 32
+    svalbard = (latitudes >= 72) & (latitudes <= _NORTH) & (longitudes >= 0) & (longitudes < 42)
+    zone[svalbard] = 31 + 2 * np.searchsorted([9.0, 21.0, 33.0], longitudes[svalbard], side="right")
+    zone[(latitudes < _SOUTH) | (latitudes > _NORTH)] = 0
+    return zone, latitudes >= 0
+
+
+def _squares(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+    zone, is_north = _zones(longitudes, latitudes)
+    found = np.where(is_north, "north", "south").astype(object)
+    lonlat = np.column_stack([longitudes, latitudes])
+    for number, hemisphere in {*zip(zone.tolist(), is_north.tolist(), strict=True)}:
+        if not number:
+            continue
+        choose_grid = (zone == number) & (is_north == hemisphere)
+        x, y = (
+            np.floor(project(f"EPSG:{326 if hemisphere else 327}{number:02}", lonlat[choose_grid]) / 1e5).astype(int).T
+        )
+        bands = np.clip((latitudes[choose_grid] - _SOUTH) // 8, 0, len(_BANDS) - 1).astype(int)
+        columns, shift = _COLUMNS[(number - 1) % 3], 0 if number % 2 else 5
+        rows = (y + shift) % len(_ROWS)
+        found[choose_grid] = [
+            f"{number:02}{_BANDS[band]}{columns[column - 1]}{_ROWS[row]}"
+            for band, column, row in zip(bands.tolist(), x.tolist(), rows.tolist(), strict=True)
+        ]
+    return list(found)
+
+
+_MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Polygons with names.
+
+    Attributes:
+        tiles: name, and WKT in longitude and latitude, of each; of several that hold a place the first counts.
+    """
+
+    tiles: tuple[tuple[str, str], ...]
+
+    name = "tiles"
+
+    @classmethod
+    def read(cls, path: Path) -> Tiles:
+        """The polygons of a GeoJSON file, named by their ``id``, or the property ``id`` or ``name``.
+
+        Raises:
+            UsageError: if there are none, too many, or some without a name of their own.
+        """
+        try:
+            features = json.loads(path.read_text(encoding="utf-8"))["features"]
+            found = [(_name(feature), shapely.to_wkt(_shape(feature), rounding_precision=-1)) for feature in features]
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.GEOSException) as error:
+            raise UsageError(f"{path} is no GeoJSON file of polygons: {error}") from error
+        names = [name for name, _ in found]
+        if not found or len(found) > _MOST:
+            raise UsageError(f"{path} has {len(found):,} tiles; it may have 1 to {_MOST:,}")
+        if not all(names) or len(set(names)) < len(names):
+            raise UsageError(f"{path}: every tile needs a name of its own: an id, or a property id or name")
+        return cls(tuple(found))
+
+    def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Nobody knows how many tiles items can meet."""
+        return np.full(len(metres), UNBOUNDED_CELLS)
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"name": "tiles", "tiles": {name: WKT, …}}``."""
+        return {"name": self.name, "tiles": dict(self.tiles)}
+
+    def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+        """The tiles that places lie in, ``global`` for places in none."""
+        points, tiles = self._tree.query(shapely.points(longitudes, latitudes), predicate="intersects")
+        first = np.full(len(longitudes), len(self.tiles))
+        np.minimum.at(first, points, tiles)
+        names = [*(name for name, _ in self.tiles), GLOBAL_CELL]
+        return [names[number] for number in first.tolist()]
+
+    def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
+        """Whether a geometry meets more than so many tiles."""
+        return len(self._tree.query(geometry, predicate="intersects")) > cells
+
+    @functools.cached_property
+    def _tree(self) -> shapely.STRtree:
+        return shapely.STRtree(shapely.from_wkt([wkt for _, wkt in self.tiles]))
+
+
+def _name(feature: Any) -> str:
+    properties = feature.get("properties") or {}
+    name = next((v for v in (feature.get("id"), properties.get("id"), properties.get("name")) if v is not None), "")
+    return safe_component(name) if name != "" else ""
+
+
+def _shape(feature: Any) -> BaseGeometry:
+    shape = shapely.from_geojson(json.dumps(feature["geometry"]))
+    if shape.geom_type not in ("Polygon", "MultiPolygon"):
+        raise ValueError(f"a tile is no polygon, but a {shape.geom_type}")
+    return shape
