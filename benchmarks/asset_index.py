@@ -22,7 +22,7 @@ import shapely
 
 from eechips.emulator.assets import FolderStore, stac
 from eechips.emulator.assets.files import locked, write_json
-from eechips.emulator.assets.index import Index, stamp_of
+from eechips.emulator.assets.index import StoreIndex, stamp_of
 from eechips.emulator.assets.publish import create
 from eechips.emulator.assets.records import ContainerRecord, ImageRecord, RasterBand, RasterFile
 from eechips.emulator.model import Query
@@ -71,7 +71,7 @@ def build(root: Path, count: int) -> None:
     document = stac.read_document(root / stac.ROOT_DOCUMENT)
     stac.add_links(document, stac.ROOT_DOCUMENT, "child", [href])
     write_json(root / stac.ROOT_DOCUMENT, document)
-    with locked(root), closing(Index(root)) as index:
+    with locked(root), closing(StoreIndex(root)) as index:
         index.ensure()
         container = ContainerRecord(COLLECTION, "collection", href, stamp_of(root / href))
         index.update([container], records(count))

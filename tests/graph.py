@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from eechips.emulator.context import Context, Limits
+from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.model import AssetStore
 
@@ -76,10 +76,10 @@ class Graph:
 
 
 def evaluate(
-    value: Any, graph: Graph | None = None, *, store: AssetStore | None = None, limits: Limits | None = None
+    value: Any, graph: Graph | None = None, *, store: AssetStore | None = None, limits: ServiceLimits | None = None
 ) -> Any:
     """Evaluates a graph made with the functions of this module."""
-    context = Context(store or EmptyStore(), limits or Limits())
+    context = Context(store or EmptyStore(), limits or ServiceLimits())
     return Evaluator((graph or Graph()).expression(value), context).evaluate()
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips.emulator.context import Context, Limits
+from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Window
 from eechips.emulator.pixels.grid import Grid, transformer
@@ -100,9 +100,9 @@ def stored(id: str = "test/image") -> Ready:
     return invoke("Image.load", id=id)
 
 
-def evaluate(value: Any, *assets: ImageAsset, graph: Graph | None = None, limits: Limits | None = None) -> Any:
+def evaluate(value: Any, *assets: ImageAsset, graph: Graph | None = None, limits: ServiceLimits | None = None) -> Any:
     """Evaluates a graph over images in memory."""
-    context = Context(Store(*assets), limits or Limits())
+    context = Context(Store(*assets), limits or ServiceLimits())
     return Evaluator((graph or Graph()).expression(value), context).evaluate()
 
 

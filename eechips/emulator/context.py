@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServiceLimits:
     """Limits of the service, with Earth Engine's values.
 
     Attributes:
@@ -63,7 +63,7 @@ class Context:
     """
 
     store: AssetStore
-    limits: Limits = field(default_factory=Limits)
+    limits: ServiceLimits = field(default_factory=ServiceLimits)
     remote: bool = False
     clock: Callable[[], float] = time.monotonic
     hint: Callable[[str], str] | None = None

@@ -60,7 +60,7 @@ _MOST_LETTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class _PatternToken:
     """A piece of a pattern: a letter repeated ``count`` times, or a literal text (``letter`` is then empty)."""
 
     letter: str
@@ -77,7 +77,7 @@ _PIECE = re.compile(r"'((?:[^']|'')*)'|''|([A-Za-z])\2*|[^A-Za-z']+|'")
 
 
 @lru_cache(maxsize=256)
-def _tokens(pattern: str) -> tuple[_Token, ...]:
+def _tokens(pattern: str) -> tuple[_PatternToken, ...]:
     if len(pattern) > _MOST_LETTERS or not pattern:
         raise InvalidError("Invalid pattern specification")
     tokens = []
@@ -86,15 +86,15 @@ def _tokens(pattern: str) -> tuple[_Token, ...]:
         if letter and letter not in "GCxyYMdahHkKmsSeEDwzZ":
             raise InvalidError(f"Illegal pattern component: {text}")
         if letter:
-            tokens.append(_Token(letter, len(text)))
+            tokens.append(_PatternToken(letter, len(text)))
         elif text == "''":
-            tokens.append(_Token("", 0, "'"))
+            tokens.append(_PatternToken("", 0, "'"))
         elif text.startswith("'"):
             tokens.append(
-                _Token("", 0, text.strip("'") if piece.group(1) is None else piece.group(1).replace("''", "'"))
+                _PatternToken("", 0, text.strip("'") if piece.group(1) is None else piece.group(1).replace("''", "'"))
             )
         else:
-            tokens.append(_Token("", 0, text))
+            tokens.append(_PatternToken("", 0, text))
     return tuple(tokens)
 
 
@@ -117,7 +117,7 @@ def format_date(moment: int, pattern: str | None = None, zone: Zone = UTC) -> st
     )
 
 
-def _written(token: _Token, fields: Fields, moment: int, zone: Zone) -> str:
+def _written(token: _PatternToken, fields: Fields, moment: int, zone: Zone) -> str:
     letter, count = token.letter, token.count
     if letter in "xyY":
         year = {"x": fields.weekyear, "y": fields.year, "Y": _year_of_era(fields.year)}[letter]
@@ -193,7 +193,7 @@ def parse_with_pattern(text: str, pattern: str, zone: Zone = UTC) -> Date:
     Raises:
         InvalidError: if the text does not fit the pattern, or is no date.
     """
-    reader = _Reader(text)
+    reader = _DateReader(text)
     tokens = _tokens(pattern)
     for position, token in enumerate(tokens):
         reader.read(token, tokens[position + 1 :])
@@ -205,7 +205,7 @@ def parse_with_pattern(text: str, pattern: str, zone: Zone = UTC) -> Date:
         raise InvalidError(f'Cannot parse "{text[:100]}": {error}') from error
 
 
-class _Reader:
+class _DateReader:
     """Reads a text token by token, collecting the fields."""
 
     def __init__(self, text: str) -> None:
@@ -219,7 +219,7 @@ class _Reader:
         where = " is too short" if not rest else f' is malformed at "{rest[:40]}"' if self.position else ""
         return InvalidError(f'Invalid format: "{self.text[:100]}"{where}')
 
-    def read(self, token: _Token, following: Sequence[_Token]) -> None:
+    def read(self, token: _PatternToken, following: Sequence[_PatternToken]) -> None:
         letter, count = token.letter, token.count
         if not letter:
             self._literal(token.text)

@@ -374,3 +374,13 @@ def _fraction(found: re.Match[str]) -> int:
     unit = SECOND if found["second"] else MINUTE if found["minute"] else HOUR
     scale: int = 10 ** len(digits)
     return unit * int(digits) // scale
+
+
+def to_datetime(milliseconds: float) -> datetime:
+    """The UTC datetime of a number of milliseconds since 1970."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def to_milliseconds(moment: datetime) -> int:
+    """Milliseconds since 1970 of an aware datetime."""
+    return round((moment - _EPOCH) / timedelta(milliseconds=1))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator import special
+from eechips.emulator import special_functions
 
 Numbers = npt.NDArray[Any]
 Unary = Callable[[Numbers], Numbers]
@@ -115,7 +115,7 @@ BINARY: Mapping[str, Binary] = {
     "firstNonZero": lambda a, b: np.where(a != 0, a, b),
     "atan2": lambda a, b: np.arctan2(b, a),
     "hypot": np.hypot,
-    "gammainc": special.regularized_gamma,
+    "gammainc": special_functions.regularized_gamma,
     "and": _comparison(lambda a, b: (a != 0) & (b != 0)),
     "or": _comparison(lambda a, b: (a != 0) | (b != 0)),
     "eq": _comparison(np.equal),
@@ -169,14 +169,14 @@ UNARY: Mapping[str, Unary] = {
     "sinh": np.sinh,
     "cosh": np.cosh,
     "tanh": np.tanh,
-    "gamma": _each(special.gamma),
-    "digamma": _each(special.digamma),
-    "trigamma": _each(special.trigamma),
-    "lanczos": _each(special.lanczos),
+    "gamma": _each(special_functions.gamma),
+    "digamma": _each(special_functions.digamma),
+    "trigamma": _each(special_functions.trigamma),
+    "lanczos": _each(special_functions.lanczos),
     "erf": _each(math.erf),
     "erfc": _each(math.erfc),
-    "erfInv": _each(special.erf_inverse),
-    "erfcInv": _each(special.erfc_inverse),
+    "erfInv": _each(special_functions.erf_inverse),
+    "erfcInv": _each(special_functions.erfc_inverse),
     "bitwiseNot": lambda v: np.bitwise_not(to_integers(v)),
     "bitCount": _bit_count,
 }

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import shapely
 
 from eechips.emulator import messages, operations, rendering, resources
-from eechips.emulator.context import Context, Limits
+from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import ChangingError, EarthEngineError, InvalidError, LimitError
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response
 from eechips.emulator.stores import StoreConfig, open_store
@@ -23,7 +23,7 @@ _TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ServiceOperation:
     """One operation of a worker.
 
     Attributes:
@@ -35,31 +35,31 @@ class Operation:
     message: str | None = None
 
 
-OPERATIONS: Mapping[str, Operation] = {
-    "value:compute": Operation(operations.compute_value, "value:compute"),
-    "image:computePixels": Operation(rendering.compute_pixels, "image:computePixels"),
-    "table:computeFeatures": Operation(operations.compute_features, "table:computeFeatures"),
-    "imageCollection:computeImages": Operation(operations.compute_images, "imageCollection:computeImages"),
-    "thumbnails:check": Operation(rendering.check_thumbnail, "thumbnails"),
-    "thumbnails:getPixels": Operation(rendering.thumbnail_pixels, "thumbnails"),
-    "filmstripThumbnails:getPixels": Operation(rendering.filmstrip_pixels, "filmstripThumbnails"),
-    "videoThumbnails:getPixels": Operation(rendering.video_pixels, "videoThumbnails"),
-    "maps:check": Operation(rendering.check_map, "maps"),
-    "maps.tiles:get": Operation(rendering.map_tile, "maps"),
-    "tables:getFeatures": Operation(operations.table_features, "tables"),
-    "assets:get": Operation(resources.get_asset),
-    "assets:getPixels": Operation(resources.get_pixels, "assets:getPixels"),
-    "assets:listAssets": Operation(resources.list_assets),
-    "assets:listImages": Operation(resources.list_images),
-    "assets:listFeatures": Operation(resources.list_features),
-    "store:describe": Operation(resources.describe),
+OPERATIONS: Mapping[str, ServiceOperation] = {
+    "value:compute": ServiceOperation(operations.compute_value, "value:compute"),
+    "image:computePixels": ServiceOperation(rendering.compute_pixels, "image:computePixels"),
+    "table:computeFeatures": ServiceOperation(operations.compute_features, "table:computeFeatures"),
+    "imageCollection:computeImages": ServiceOperation(operations.compute_images, "imageCollection:computeImages"),
+    "thumbnails:check": ServiceOperation(rendering.check_thumbnail, "thumbnails"),
+    "thumbnails:getPixels": ServiceOperation(rendering.thumbnail_pixels, "thumbnails"),
+    "filmstripThumbnails:getPixels": ServiceOperation(rendering.filmstrip_pixels, "filmstripThumbnails"),
+    "videoThumbnails:getPixels": ServiceOperation(rendering.video_pixels, "videoThumbnails"),
+    "maps:check": ServiceOperation(rendering.check_map, "maps"),
+    "maps.tiles:get": ServiceOperation(rendering.map_tile, "maps"),
+    "tables:getFeatures": ServiceOperation(operations.table_features, "tables"),
+    "assets:get": ServiceOperation(resources.get_asset),
+    "assets:getPixels": ServiceOperation(resources.get_pixels, "assets:getPixels"),
+    "assets:listAssets": ServiceOperation(resources.list_assets),
+    "assets:listImages": ServiceOperation(resources.list_images),
+    "assets:listFeatures": ServiceOperation(resources.list_features),
+    "store:describe": ServiceOperation(resources.describe),
 }
 
 
 class RequestProcessor:
     """Processes requests, one at a time. Assets and functions are loaded once."""
 
-    def __init__(self, store: StoreConfig, limits: Limits) -> None:
+    def __init__(self, store: StoreConfig, limits: ServiceLimits) -> None:
         self._store = open_store(store, min(_RETRY_SECONDS, limits.seconds / 2.0))
         self._limits = limits
         self._remote = store.remote

@@ -21,8 +21,8 @@ from eechips.emulator.errors import (
 )
 from eechips.emulator.functions import load_functions
 from eechips.emulator.functions.registry import Implementation
-from eechips.emulator.promotion import promote
-from eechips.emulator.signatures import Signature, load_signatures
+from eechips.emulator.signatures import FunctionSignature, load_signatures
+from eechips.emulator.type_conversion import promote
 from eechips.emulator.values import Value
 
 Node = Mapping[str, Any]
@@ -352,7 +352,7 @@ class Evaluator:
         return _Closure(definition.get("argumentNames") or [], call)
 
     def _arguments(
-        self, signature: Signature, implementation: Implementation, given: Mapping[str, Any], scope: _Scope
+        self, signature: FunctionSignature, implementation: Implementation, given: Mapping[str, Any], scope: _Scope
     ) -> dict[str, Value]:
         """Evaluate the arguments of a call and convert them to the types of the signature."""
         unknown = given.keys() - {a.name for a in signature.arguments}

@@ -43,7 +43,7 @@ class Bands:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class FormulaCall:
     """An operator, or a function, on its operands. "?:" is the choice."""
 
     name: str
@@ -51,7 +51,7 @@ class Operation:
     function: bool = False
 
 
-Term = Number | Variable | Bands | Operation
+Term = Number | Variable | Bands | FormulaCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +87,13 @@ _LONGEST = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class _FormulaToken:
     kind: str
     text: str
 
 
-def _tokens(text: str) -> list[_Token]:
-    found: list[_Token] = []
+def _tokens(text: str) -> list[_FormulaToken]:
+    found: list[_FormulaToken] = []
     position, end = 0, len(text.rstrip())
     while position < end:
         match = _TOKENS.match(text, position)
@@ -101,9 +101,9 @@ def _tokens(text: str) -> list[_Token]:
             raise InvalidError(
                 f"Unable to parse the expression: unexpected {text[position:].strip()[:10]!r} in '{text}'."
             )
-        found.append(_Token(match.lastgroup, match.group(match.lastgroup)))
+        found.append(_FormulaToken(match.lastgroup, match.group(match.lastgroup)))
         position = match.end()
-    return [*found, _Token("end", "")]
+    return [*found, _FormulaToken("end", "")]
 
 
 def parse(text: str) -> Formula:
@@ -114,10 +114,10 @@ def parse(text: str) -> Formula:
     """
     if len(text) > _LONGEST:
         raise InvalidError(f"Unable to parse the expression: it is longer than {_LONGEST} characters.")
-    return _Parser(text).formula()
+    return _FormulaParser(text).formula()
 
 
-class _Parser:
+class _FormulaParser:
     """Recursive descent over the tokens of one expression."""
 
     def __init__(self, text: str) -> None:
@@ -128,17 +128,17 @@ class _Parser:
 
     def formula(self) -> Formula:
         target = None
-        if self._tokens[0].kind == "name" and len(self._tokens) > 1 and self._tokens[1] == _Token("sign", "="):
+        if self._tokens[0].kind == "name" and len(self._tokens) > 1 and self._tokens[1] == _FormulaToken("sign", "="):
             target, self._next = self._tokens[0].text, 2
         term = self._choice()
         if self._peek().kind != "end":
             raise self._unexpected()
         return Formula(term, target)
 
-    def _peek(self) -> _Token:
+    def _peek(self) -> _FormulaToken:
         return self._tokens[self._next]
 
-    def _take(self) -> _Token:
+    def _take(self) -> _FormulaToken:
         token = self._tokens[self._next]
         self._next += token.kind != "end"
         return token
@@ -167,7 +167,7 @@ class _Parser:
         if self._accepts("?"):
             first = self._choice()
             self._expect(":")
-            condition = Operation("?:", (condition, first, self._choice()))
+            condition = FormulaCall("?:", (condition, first, self._choice()))
         self._depth -= 1
         return condition
 
@@ -176,7 +176,7 @@ class _Parser:
             return self._sign()
         left = self._binary(level + 1)
         while (operator := self._accepts(*_BINARY[level])) is not None:
-            left = Operation(operator, (left, self._binary(level + 1)))
+            left = FormulaCall(operator, (left, self._binary(level + 1)))
         return left
 
     def _sign(self) -> Term:
@@ -188,9 +188,9 @@ class _Parser:
         term = self._power()
         for sign in reversed(signs):
             if sign == "-":
-                term = Number(-term.value) if isinstance(term, Number) else Operation("negate", (term,))
+                term = Number(-term.value) if isinstance(term, Number) else FormulaCall("negate", (term,))
             elif sign != "+":
-                term = Operation(sign, (term,))
+                term = FormulaCall(sign, (term,))
         return term
 
     def _power(self) -> Term:
@@ -200,7 +200,7 @@ class _Parser:
         self._depth += 1
         if self._depth > _MOST_DEPTH:
             raise InvalidError("Unable to parse the expression: it is too deeply nested.")
-        power = Operation("**", (base, self._sign()))
+        power = FormulaCall("**", (base, self._sign()))
         self._depth -= 1
         return power
 
@@ -222,7 +222,7 @@ class _Parser:
         if self._accepts("("):
             if name == "b":
                 return Bands(None, self._selectors(")"))
-            return Operation(name, self._arguments(), function=True)
+            return FormulaCall(name, self._arguments(), function=True)
         if self._accepts("["):
             return Bands(name, self._selectors("]"))
         if self._accepts("."):
@@ -285,6 +285,6 @@ def variables(term: Term) -> Sequence[str | None]:
             found.setdefault(item.name)
         elif isinstance(item, Bands):
             found.setdefault(item.image)
-        elif isinstance(item, Operation):
+        elif isinstance(item, FormulaCall):
             waiting[:0] = item.operands
     return list(found)

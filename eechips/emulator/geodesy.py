@@ -14,7 +14,7 @@ import shapely
 from pyproj import Geod
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.frame import (
+from eechips.emulator.planar_frame import (
     RADIUS,
     Frame,
     gnomonic,
@@ -22,8 +22,7 @@ from eechips.emulator.frame import (
     unit_vectors,
 )
 from eechips.emulator.projection import WGS84, Coordinates
-from eechips.emulator.rings import open_at_pole
-from eechips.emulator.shapes import leaves, valid
+from eechips.emulator.shapes import leaves, open_at_pole, valid
 from eechips.emulator.values import Geometry
 
 GEOD = Geod(ellps="WGS84")

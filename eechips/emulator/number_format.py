@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any
 
 from eechips.emulator.errors import InvalidError, LimitError
 
@@ -151,3 +152,12 @@ def _signed(digits: str, negative: bool, flags: frozenset[str], width: int) -> s
         digits = digits.rjust(width - len(before) - len(after), "0")
     text = before + digits + after
     return text.ljust(width) if "-" in flags else text.rjust(width)
+
+
+def json_number(value: float) -> Any:
+    """A number as Earth Engine sends it: whole without a fraction; as text what JSON lacks, infinities and NaN."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value

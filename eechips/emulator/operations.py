@@ -10,10 +10,10 @@ from eechips.emulator import tables
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.expression import Evaluator
-from eechips.emulator.info import Encoder
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.pixels.image import Image
-from eechips.emulator.promotion import type_name
+from eechips.emulator.type_conversion import type_name
+from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import Collection, Feature
 
 _PAGE = 1000

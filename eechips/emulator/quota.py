@@ -82,7 +82,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
 
 
 @dataclass(slots=True)
-class Statistics:
+class QuotaStatistics:
     """What was asked of the server so far.
 
     Attributes:
@@ -159,7 +159,7 @@ class Quota:
 
     def __init__(self, config: QuotaConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.config = config
-        self.statistics = Statistics()
+        self.statistics = QuotaStatistics()
         self._clock = clock
         self._tokens = math.inf  # as many as the rate allows at first
         self._filled = clock()

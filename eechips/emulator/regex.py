@@ -222,7 +222,7 @@ Code = list[_Instruction]
 """A piece of a program with addresses relative to itself."""
 
 
-class _Parser:
+class _RegexParser:
     """Recursive descent over an expression, giving code."""
 
     def __init__(self, source: str, flags: _Flags) -> None:
@@ -551,7 +551,7 @@ def compile_regex(expression: str, flags: str = "") -> Regex:
     unknown = set(flags) - {"g", "i"}
     if unknown:
         raise InvalidError(f"Unrecognized regular expression flag: '{min(unknown)}'.")
-    parser = _Parser(expression, _Flags(ignore_case="i" in flags))
+    parser = _RegexParser(expression, _Flags(ignore_case="i" in flags))
     body = parser.parse()
     save = [_Instruction("save", slot=0)]
     program = _joined(_joined(save, body), [_Instruction("match")])

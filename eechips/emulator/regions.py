@@ -16,11 +16,11 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.pixels.coverage import centres_inside, fractions
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.pixels.rasterization import centres_inside, fractions
 from eechips.emulator.projection import Projection, transform_points
-from eechips.emulator.reducers import Reducer, Sample
+from eechips.emulator.reducers import Reducer, ReducerSample
 from eechips.emulator.reducers.model import plain_values
 from eechips.emulator.values import Geometry, Value
 
@@ -63,7 +63,7 @@ class Lattice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cover:
+class RegionPixels:
     """The pixels that a region takes.
 
     Attributes:
@@ -83,7 +83,7 @@ class Cover:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Region:
+class PixelRegion:
     """A region in the pixel coordinates of a lattice.
 
     Attributes:
@@ -123,7 +123,7 @@ class Region:
                 width = min(_BLOCK, self.column + self.width - column)
                 yield column, row, lattice.window(column, row, width, height)
 
-    def cover(self, column: int, row: int, grid: Grid) -> Cover:
+    def cover(self, column: int, row: int, grid: Grid) -> RegionPixels:
         """The pixels of one of the blocks that the region takes."""
         shape = self.shape
         if grid.width * grid.height < self.pixels:
@@ -143,10 +143,10 @@ class Region:
                 touched = Geometry(shapely.GeometryCollection(thin), local.projection)
                 centre |= fractions(touched, grid) > 0
         rows, columns = np.nonzero((fraction > 0) | centre)
-        return Cover(columns + column, rows + row, fraction[rows, columns], centre[rows, columns])
+        return RegionPixels(columns + column, rows + row, fraction[rows, columns], centre[rows, columns])
 
 
-def _few_cells(shape: BaseGeometry, column: int, row: int, grid: Grid) -> Cover:
+def _few_cells(shape: BaseGeometry, column: int, row: int, grid: Grid) -> RegionPixels:
     """The pixels of a few that polygons in the block's own pixels take: every one is looked at, which is quicker."""
     if not shape.is_valid:
         shape = shapely.make_valid(shape)
@@ -160,10 +160,10 @@ def _few_cells(shape: BaseGeometry, column: int, row: int, grid: Grid) -> Cover:
     # Of centres on an edge those count that GDAL burns: as if they lay a little to the left, and even less below.
     centre = shapely.contains_xy(shape, columns + (0.5 - 1e-9), rows + (0.5 + 1e-12))
     kept = (fraction > 0) | centre
-    return Cover(columns[kept] + column, rows[kept] + row, fraction[kept], centre[kept])
+    return RegionPixels(columns[kept] + column, rows[kept] + row, fraction[kept], centre[kept])
 
 
-def region_on(geometry: Geometry, projection: Projection) -> Region:
+def region_on(geometry: Geometry, projection: Projection) -> PixelRegion:
     """A geometry as a region of a lattice.
 
     Raises:
@@ -173,7 +173,7 @@ def region_on(geometry: Geometry, projection: Projection) -> Region:
         raise InvalidError("The geometry must be bounded; specify a region.")
     shape = geometry.within(projection, _EDGE_TOLERANCE)
     if shape.is_empty:
-        return Region(shape, projection, 0, 0, 0, 0)
+        return PixelRegion(shape, projection, 0, 0, 0, 0)
     left, top, right, bottom = shape.bounds
     if not all(math.isfinite(v) for v in (left, top, right, bottom)):
         raise InvalidError("The region lies outside of what the projection can show.")
@@ -182,7 +182,7 @@ def region_on(geometry: Geometry, projection: Projection) -> Region:
     column, row = math.floor(left + 1e-9), math.floor(top + 1e-9)
     width = max(math.ceil(right - 1e-9), column + 1) - column
     height = max(math.ceil(bottom - 1e-9), row + 1) - row
-    return Region(shape, projection, column, row, width, height)
+    return PixelRegion(shape, projection, column, row, width, height)
 
 
 def too_many(found: int, allowed: int) -> InvalidError:
@@ -196,7 +196,7 @@ def too_many(found: int, allowed: int) -> InvalidError:
     )
 
 
-def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> Region:
+def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> PixelRegion:
     """A geometry as a region of a lattice, with larger pixels where ``best_effort`` needs them.
 
     Raises:
@@ -218,7 +218,7 @@ def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> Reg
     return region
 
 
-class _Reading(Render):
+class _SeriesRender(Render):
     """A pull of pixels. What it learns of small grids outlives it, for the next image of a series."""
 
     def __init__(self, context: Context) -> None:
@@ -236,10 +236,10 @@ class _Reading(Render):
         return super().note(key, make)
 
 
-def covers(context: Context, region: Region) -> Iterator[tuple[Grid, int, int, Cover]]:
+def covers(context: Context, region: PixelRegion) -> Iterator[tuple[Grid, int, int, RegionPixels]]:
     """The blocks of which a region takes pixels: grid, column, row, and those pixels."""
 
-    def found() -> Iterator[tuple[Grid, int, int, Cover]]:
+    def found() -> Iterator[tuple[Grid, int, int, RegionPixels]]:
         for column, row, grid in region.blocks():
             context.check_time()
             cover = region.cover(column, row, grid)
@@ -252,7 +252,7 @@ def covers(context: Context, region: Region) -> Iterator[tuple[Grid, int, int, C
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Taken:
+class SampledBand:
     """Pixels of one band that a region takes.
 
     Attributes:
@@ -264,7 +264,9 @@ class Taken:
     mask: npt.NDArray[Any]
 
 
-def _sample(bands: Sequence[Taken], fraction: npt.NDArray[np.float64], centre: npt.NDArray[np.bool_]) -> Sample:
+def _sample(
+    bands: Sequence[SampledBand], fraction: npt.NDArray[np.float64], centre: npt.NDArray[np.bool_]
+) -> ReducerSample:
     """Pixels as a reducer's inputs: a pixel's weight is the lesser of its mask and its fraction in the region."""
     weights = np.stack([np.minimum(band.mask.astype(np.float64), fraction) for band in bands])
     inside = np.stack([centre & (band.mask > 0) for band in bands])
@@ -272,10 +274,10 @@ def _sample(bands: Sequence[Taken], fraction: npt.NDArray[np.float64], centre: n
     if len(shapes) > 1:
         raise InvalidError("The bands must hold arrays of the same shape.")
     values = np.stack([band.values for band in bands])
-    return Sample(values, weights, inside, None, values.ndim - 2)
+    return ReducerSample(values, weights, inside, None, values.ndim - 2)
 
 
-_NO_PIXELS = (Cover(*(np.zeros(0, dtype=np.int64),) * 2, np.zeros(0), np.zeros(0, dtype=bool)), np.zeros(0))
+_NO_PIXELS = (RegionPixels(*(np.zeros(0, dtype=np.int64),) * 2, np.zeros(0), np.zeros(0, dtype=bool)), np.zeros(0))
 
 
 def reduce_region(
@@ -294,7 +296,7 @@ def reduce_region(
     read = False
     for grid, column, row, cover in covers(context, region):
         context.check_time()
-        pixels = _Reading(context).read(image.bands, grid)
+        pixels = _SeriesRender(context).read(image.bands, grid)
         taken = pixels_at(pixels, cover.rows - row, cover.columns - column)
         for group, accumulator in zip(groups, accumulators, strict=True):
             accumulator.add(_sample([taken[i] for i in group], cover.fraction, cover.centre))
@@ -302,25 +304,25 @@ def reduce_region(
     if not read:
         cover, nothing = _NO_PIXELS
         for group, accumulator in zip(groups, accumulators, strict=True):
-            accumulator.add(_sample([Taken(nothing, nothing)] * len(group), cover.fraction, cover.centre))
+            accumulator.add(_sample([SampledBand(nothing, nothing)] * len(group), cover.fraction, cover.centre))
     results = [value for accumulator in accumulators for value in accumulator.finish()]
     return dict(zip(reducer.output_names(names, short=True), results, strict=True)) if names else {}
 
 
-def pixels_at(pixels: Sequence[Pixels], rows: Indices, columns: Indices) -> list[Taken]:
+def pixels_at(pixels: Sequence[Pixels], rows: Indices, columns: Indices) -> list[SampledBand]:
     """The pixels of some bands at rows and columns."""
-    return [Taken(p.values[rows, columns], p.mask[rows, columns]) for p in pixels]
+    return [SampledBand(p.values[rows, columns], p.mask[rows, columns]) for p in pixels]
 
 
 def gather(
     context: Context, bands: Sequence[Band], projection: Projection, columns: Indices, rows: Indices
-) -> list[Taken]:
+) -> list[SampledBand]:
     """Pixels of a lattice, wherever they are: near ones are read together, far ones on their own."""
     if not len(columns):
-        return [Taken(np.zeros(0), np.zeros(0, dtype=bool)) for _ in bands]
+        return [SampledBand(np.zeros(0), np.zeros(0, dtype=bool)) for _ in bands]
     lattice = Grid(projection.crs, projection.transform, 0, 0)
     order: list[Indices] = []
-    parts: list[list[Taken]] = []
+    parts: list[list[SampledBand]] = []
     for some in _windows(columns, rows):
         context.check_time()
         left, top = int(columns[some].min()), int(rows[some].min())
@@ -330,7 +332,7 @@ def gather(
         order.append(some)
     back = np.argsort(np.concatenate(order), kind="stable")
     return [
-        Taken(
+        SampledBand(
             np.concatenate([part[band].values for part in parts])[back],
             np.concatenate([part[band].mask for part in parts])[back],
         )
@@ -362,7 +364,9 @@ def _area(columns: Indices, rows: Indices, some: Indices) -> int:
     return int(x.max() - x.min() + 1) * int(y.max() - y.min() + 1)
 
 
-def chunks(context: Context, geometries: Iterable[Geometry | None], lattice: Lattice) -> Iterator[list[Region | Cover]]:
+def chunks(
+    context: Context, geometries: Iterable[Geometry | None], lattice: Lattice
+) -> Iterator[list[PixelRegion | RegionPixels]]:
     """Regions a chunk at a time: the pixels that each takes, or the region itself where those are very many.
 
     Chunks grow, so that whoever needs the first few does not wait for thousands.
@@ -378,14 +382,16 @@ def chunks(context: Context, geometries: Iterable[Geometry | None], lattice: Lat
         size = min(2 * size, _MOST_FEATURES)
 
 
-def _chunk(context: Context, batch: list[Geometry | None], lattice: Lattice) -> Iterator[list[Region | Cover]]:
+def _chunk(
+    context: Context, batch: list[Geometry | None], lattice: Lattice
+) -> Iterator[list[PixelRegion | RegionPixels]]:
     points = _points(batch, lattice.projection)
-    found: list[Region | Cover] = []
+    found: list[PixelRegion | RegionPixels] = []
     pixels = 0
     for index, geometry in enumerate(batch):
-        item: Region | Cover = points[index] if index in points else _covered(context, geometry, lattice)
+        item: PixelRegion | RegionPixels = points[index] if index in points else _covered(context, geometry, lattice)
         found.append(item)
-        pixels += len(item) if isinstance(item, Cover) else 0
+        pixels += len(item) if isinstance(item, RegionPixels) else 0
         if pixels > _TOGETHER:
             yield found
             found, pixels = [], 0
@@ -393,31 +399,31 @@ def _chunk(context: Context, batch: list[Geometry | None], lattice: Lattice) -> 
         yield found
 
 
-def _points(batch: Sequence[Geometry | None], projection: Projection) -> Mapping[int, Cover]:
+def _points(batch: Sequence[Geometry | None], projection: Projection) -> Mapping[int, RegionPixels]:
     """The pixels under those geometries that are single points, all moved to the lattice at once."""
     sources: dict[Projection, list[int]] = {}
     for index, geometry in enumerate(batch):
         if geometry is not None and geometry.shape.geom_type == "Point" and not geometry.shape.is_empty:
             sources.setdefault(geometry.projection, []).append(index)
     whole, there = np.ones(1), np.ones(1, dtype=bool)
-    found: dict[int, Cover] = {}
+    found: dict[int, RegionPixels] = {}
     for source, indices in sources.items():
         coordinates = shapely.get_coordinates([g.shape for g in (batch[i] for i in indices) if g is not None])
         moved = transform_points(coordinates, source, projection)
         pixels = np.floor(np.where(np.isfinite(moved), moved, 0) + 1e-9).astype(np.int64)
         for index, place in zip(indices, pixels, strict=True):
-            found[index] = Cover(place[:1], place[1:], whole, there)
+            found[index] = RegionPixels(place[:1], place[1:], whole, there)
     return found
 
 
-class _Covers:
+class _RegionCache:
     """The pixels that regions take of one lattice, as many as may be remembered: a series asks for them every time."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], Cover] = {}
+        self._known: dict[tuple[Any, ...], RegionPixels] = {}
         self._pixels = 0
 
-    def find(self, geometry: Geometry, lattice: Lattice) -> Region | Cover:
+    def find(self, geometry: Geometry, lattice: Lattice) -> PixelRegion | RegionPixels:
         """The pixels that a geometry takes, or the region itself where those are very many."""
         key = (geometry.shape.wkb, geometry.projection, geometry.geodesic)
         if key in self._known:
@@ -435,13 +441,13 @@ class _Covers:
         return cover
 
 
-def _covered(context: Context, geometry: Geometry | None, lattice: Lattice) -> Region | Cover:
+def _covered(context: Context, geometry: Geometry | None, lattice: Lattice) -> PixelRegion | RegionPixels:
     if geometry is None or geometry.shape.is_empty:
         return _NO_PIXELS[0]
     context.check_time()
     if geometry.unbounded:
         return region_on(geometry, lattice.projection)
-    return context.note(("covers", lattice.projection, lattice.max_pixels), _Covers).find(geometry, lattice)
+    return context.note(("covers", lattice.projection, lattice.max_pixels), _RegionCache).find(geometry, lattice)
 
 
 def reduce_regions(
@@ -457,10 +463,10 @@ def reduce_regions(
     """
     groups = reducer.groups(len(image.bands)) if image.bands else []
     for chunk in chunks(context, geometries, lattice):
-        small = [item if isinstance(item, Cover) else _NO_PIXELS[0] for item in chunk]
+        small = [item if isinstance(item, RegionPixels) else _NO_PIXELS[0] for item in chunk]
         results = _reduce_together(context, image, reducer, groups, small, lattice.projection)
         for item, result in zip(chunk, results, strict=True):
-            if isinstance(item, Cover):
+            if isinstance(item, RegionPixels):
                 yield result
             else:
                 own = Geometry(item.shape, lattice.projection)
@@ -472,7 +478,7 @@ def _reduce_together(
     image: Image,
     reducer: Reducer,
     groups: Sequence[tuple[int, ...]],
-    regions: Sequence[Cover],
+    regions: Sequence[RegionPixels],
     projection: Projection,
 ) -> list[list[Value]]:
     counts = np.array([len(region) for region in regions], dtype=np.int64)
@@ -502,12 +508,12 @@ def _reduce_together(
     return results
 
 
-def _tabled(sample: Sample, table: Indices, present: npt.NDArray[np.bool_]) -> Sample:
+def _tabled(sample: ReducerSample, table: Indices, present: npt.NDArray[np.bool_]) -> ReducerSample:
     """A sample of one place as one of many: the values that a table names, shape (n, places)."""
     if not sample.values.shape[1]:
         shape = (len(sample.values), *table.shape)
-        return Sample(np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool))
-    return Sample(
+        return ReducerSample(np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool))
+    return ReducerSample(
         sample.values[:, table],
         np.where(present, sample.weights[:, table], 0.0),
         sample.inside[:, table] & present,

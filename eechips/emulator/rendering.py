@@ -24,12 +24,12 @@ from eechips.emulator.functions.visualization import visualize
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.pixels import encode as formats
 from eechips.emulator.pixels import gif
-from eechips.emulator.pixels.coverage import pixels_touched
 from eechips.emulator.pixels.grid import Grid, UnknownCrsError, parse_crs
 from eechips.emulator.pixels.image import Band, Image, Mask, Pixels, Render
+from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.projection import Projection
-from eechips.emulator.promotion import type_name
+from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import Collection, Geometry
 
 # Longest side of a thumbnail for which no size is given.

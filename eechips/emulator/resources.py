@@ -8,19 +8,19 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from eechips.emulator import listing
-from eechips.emulator.clock import to_datetime
+from eechips.emulator import list_filter
 from eechips.emulator.context import Context
+from eechips.emulator.dates import to_datetime
 from eechips.emulator.errors import InvalidError, LimitError, NotFoundError
 from eechips.emulator.geometry import geojson
-from eechips.emulator.info import Encoder, band_json
-from eechips.emulator.listing import ListFilter, Subject
+from eechips.emulator.list_filter import ListFilter, Subject
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query, Seekable
 from eechips.emulator.operations import page, window
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.rendering import asset_pixels
 from eechips.emulator.stores import LEGACY, PUBLIC, asset_id, asset_name
+from eechips.emulator.value_json import Encoder, band_json
 from eechips.emulator.values import Feature, Geometry
 
 # Greatest pages: https://developers.google.com/earth-engine/reference/rest/v1/EarthEngineAssetView.
@@ -174,7 +174,7 @@ def _all_in_folder(request: ServiceRequest, context: Context) -> Iterator[Asset]
 def _images(request: ServiceRequest, context: Context, start: int) -> Iterator[Asset]:
     wanted = _filter(request.query)
     asset: Any = _find(request.name, context)
-    if wanted.passes is listing.everything and isinstance(asset, Seekable):
+    if wanted.passes is list_filter.everything and isinstance(asset, Seekable):
         return asset.images_from(start)
     return islice(_passing(asset, wanted, context), start, None)
 
@@ -188,13 +188,13 @@ def _passing(asset: Any, wanted: ListFilter, context: Context) -> Iterator[Asset
 
 def _filter(query: Mapping[str, str]) -> ListFilter:
     """What the parameters of a listing ask for; listImages has some of its own beside ``filter``."""
-    found = listing.parse(query.get("filter") or "")
+    found = list_filter.parse(query.get("filter") or "")
     if query.get("startTime"):
-        found = listing.both(found, listing.since(listing.moment(query["startTime"])))
+        found = list_filter.both(found, list_filter.since(list_filter.moment(query["startTime"])))
     if query.get("endTime"):
-        found = listing.both(found, listing.before(listing.moment(query["endTime"])))
+        found = list_filter.both(found, list_filter.before(list_filter.moment(query["endTime"])))
     if query.get("region"):
-        found = listing.both(found, listing.within(listing.region(query["region"])))
+        found = list_filter.both(found, list_filter.within(list_filter.region(query["region"])))
     return found
 
 

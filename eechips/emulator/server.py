@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import uvicorn
 from starlette.types import ASGIApp
 
-from eechips.emulator.context import Limits
+from eechips.emulator.context import ServiceLimits
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.functions import load_functions
 from eechips.emulator.functions.registry import has_packages
@@ -24,7 +24,7 @@ from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Latency, Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig, check
-from eechips.emulator.workers import Workers
+from eechips.emulator.workers import WorkerPool
 
 HOST = "127.0.0.1"
 
@@ -47,7 +47,7 @@ class ServerConfig:
     port: int = 0
     store: StoreConfig = field(default_factory=StoreConfig)
     quota: QuotaConfig = field(default_factory=QuotaConfig)
-    limits: Limits = field(default_factory=Limits)
+    limits: ServiceLimits = field(default_factory=ServiceLimits)
     latency: Latency | None = None
     faults: FaultPlan = field(default_factory=FaultPlan)
     workers: int | None = None
@@ -76,7 +76,7 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
     if has_packages():  # else the server does without the libraries of pixels
         load_functions()
     with listening(config.port) as listener:
-        workers = Workers(config.workers or os.cpu_count() or 1, config.store, config.limits)
+        workers = WorkerPool(config.workers or os.cpu_count() or 1, config.store, config.limits)
         try:
             service = Service(workers, Quota(config.quota), config.limits.payload, config.latency, config.faults)
             run(create_app(service), listener, announce, exit_with_parent=config.exit_with_parent)

@@ -32,7 +32,7 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class FunctionSignature:
     """The signature of one function."""
 
     name: str
@@ -62,15 +62,15 @@ def client_file(name: str) -> bytes:
 
 
 @cache
-def load_signatures() -> Mapping[str, Signature]:
+def load_signatures() -> Mapping[str, FunctionSignature]:
     """All signatures by function name."""
     listed = json.loads(client_file("algorithms.json"))["algorithms"]
     return MappingProxyType({s.name: s for s in map(_signature, listed)})
 
 
-def _signature(entry: Mapping[str, Any]) -> Signature:
+def _signature(entry: Mapping[str, Any]) -> FunctionSignature:
     arguments = tuple(
         Argument(a["argumentName"], a["type"], bool(a.get("optional", False)), a.get("defaultValue"))
         for a in entry.get("arguments", ())
     )
-    return Signature(entry["name"].removeprefix(_PREFIX), arguments, entry["returnType"])
+    return FunctionSignature(entry["name"].removeprefix(_PREFIX), arguments, entry["returnType"])

@@ -97,7 +97,7 @@ def asset_name(id: str) -> str:
     return (LEGACY if id.startswith(("users/", "projects/")) else PUBLIC) + id
 
 
-class Remembering:
+class CachedStore:
     """A store that remembers the last few thousand assets that it was asked for."""
 
     def __init__(self, store: AssetStore) -> None:
@@ -126,7 +126,7 @@ class Remembering:
         return self._store.describe()
 
 
-class Layers:
+class ChainedStore:
     """Several stores as one: the first that has an asset answers.
 
     Args:
@@ -181,7 +181,7 @@ class Layers:
         return {"stores": [dict(store.describe()) for store in self._stores]}
 
 
-def open_store(config: StoreConfig, patience: float) -> Layers:
+def open_store(config: StoreConfig, patience: float) -> ChainedStore:
     """Opens what a server is to answer for.
 
     Args:
@@ -193,7 +193,7 @@ def open_store(config: StoreConfig, patience: float) -> Layers:
     if config.folders:
         from eechips.emulator.assets import FolderStore
 
-        stores.extend(Remembering(FolderStore(folder, remote=config.remote)) for folder in config.folders)
+        stores.extend(CachedStore(FolderStore(folder, remote=config.remote)) for folder in config.folders)
     if config.catalogs:
         from eechips.emulator.catalogs import CatalogStore
 
@@ -207,6 +207,6 @@ def open_store(config: StoreConfig, patience: float) -> Layers:
         from eechips.emulator.demo import DemoStore
 
         demo = DemoStore(config.demo_until)
-        stores.append(Remembering(demo))
+        stores.append(CachedStore(demo))
         hint = demo.hint
-    return Layers(stores, catalogs, hint)
+    return ChainedStore(stores, catalogs, hint)

@@ -16,8 +16,8 @@ from shapely.geometry.base import BaseGeometry
 from eechips.emulator.context import Context
 from eechips.emulator.errors import LimitError
 from eechips.emulator.geometry import geojson as geometry_json
-from eechips.emulator.info import Encoder
 from eechips.emulator.pixels.encode import zipped
+from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import Feature, Geometry
 
 _GEO = ".geo"

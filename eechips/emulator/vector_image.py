@@ -15,7 +15,7 @@ from affine import Affine
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.elements import Element, geometry_of, property_of
+from eechips.emulator.element_properties import Element, geometry_of, property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import Bounds
 from eechips.emulator.ordering import plain
@@ -23,8 +23,8 @@ from eechips.emulator.pixels.composite import lonlat_bounds
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Pixels, Render
 from eechips.emulator.projection import Projection
-from eechips.emulator.promotion import type_name
-from eechips.emulator.reducers import Output, Reducer, Sample, scattered
+from eechips.emulator.reducers import Output, Reducer, ReducerSample, scattered
+from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import Collection, Feature, Filter
 
 # Collections of up to this many features are indexed once; larger ones are filtered for each grid.
@@ -34,7 +34,7 @@ _EDGE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Index:
+class _FeatureIndex:
     """Features with the values of some properties, and where they lie."""
 
     features: list[Feature]
@@ -57,7 +57,7 @@ def within_bounds(bounds: Bounds) -> Filter:
 
 
 @dataclass(frozen=True, eq=False)
-class Burnt:
+class Rasterized:
     """``Collection.reduceToImage``: a reducer over properties of the features that meet each pixel.
 
     Attributes:
@@ -71,13 +71,13 @@ class Burnt:
     reducer: Reducer
 
     @cached_property
-    def _index(self) -> _Index | None:
+    def _index(self) -> _FeatureIndex | None:
         found = map(outlined, islice(self.collection, _INDEXED + 1))
         features = [f for f in found if f.geometry is not None]
         if len(features) > _INDEXED:
             return None
         shapes = [shapely.box(*f.geometry.lonlat.bounds) if f.geometry else None for f in features]
-        return _Index(features, shapely.STRtree(shapes))
+        return _FeatureIndex(features, shapely.STRtree(shapes))
 
     def _features(self, grid: Grid, render: Render) -> list[Feature]:
         bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
@@ -94,7 +94,7 @@ class Burnt:
         for chosen, table in stacked(pixels, owners):
             inside = table >= 0
             values = rows[:, table] if rows.size else np.zeros((len(self.properties), *table.shape))
-            found = self.reducer.apply(Sample(values, inside.astype(np.float64), inside))
+            found = self.reducer.apply(ReducerSample(values, inside.astype(np.float64), inside))
             for part, output in zip(parts, found, strict=True):
                 part.append((chosen, output))
         outputs = [scattered(size, part) for part in parts]

@@ -24,10 +24,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from eechips.emulator.context import Limits
+from eechips.emulator.context import ServiceLimits
 from eechips.emulator.errors import LimitError
 from eechips.emulator.messages import ServiceResponse, WorkerRequest, error_response
-from eechips.emulator.reads import KINDS
+from eechips.emulator.read_counts import KINDS
 from eechips.emulator.stores import StoreConfig
 
 # Time beyond its own limit after which a worker is taken to hang.
@@ -77,7 +77,7 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _main(connection: Connection, store: StoreConfig, limits: Limits) -> None:
+def _main(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> None:
     """A worker's life: take a job, answer it, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -90,7 +90,7 @@ def _main(connection: Connection, store: StoreConfig, limits: Limits) -> None:
     thread.join()
 
 
-def _loop(connection: Connection, store: StoreConfig, limits: Limits) -> None:
+def _loop(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> None:
     from eechips.emulator.evaluation import RequestProcessor
 
     processor = RequestProcessor(store, limits)
@@ -112,10 +112,10 @@ def _resident() -> int:
     return pages * resource.getpagesize()
 
 
-class _Worker:
+class _WorkerProcess:
     """One process, from the side of the server."""
 
-    def __init__(self, context: Any, store: StoreConfig, limits: Limits, most_resident: int) -> None:
+    def __init__(self, context: Any, store: StoreConfig, limits: ServiceLimits, most_resident: int) -> None:
         self._most_resident = most_resident
         self._arguments = (context, store, limits)
         self._seconds = limits.seconds + _GRACE
@@ -201,14 +201,14 @@ def _kill(process: Any) -> None:
     process.join()
 
 
-class Workers:
+class WorkerPool:
     """A fixed number of workers behind one queue."""
 
-    def __init__(self, count: int, store: StoreConfig, limits: Limits) -> None:
+    def __init__(self, count: int, store: StoreConfig, limits: ServiceLimits) -> None:
         self._queue: queue.SimpleQueue[tuple[WorkerRequest, Future[ServiceResponse]] | None] = queue.SimpleQueue()
         context = _context(store)
         share = max(_LEAST_SHARE, _MOST_RESIDENT // count)
-        self._workers = [_Worker(context, store, limits, share) for _ in range(count)]
+        self._workers = [_WorkerProcess(context, store, limits, share) for _ in range(count)]
         self._threads = [threading.Thread(target=self._serve, args=(w,), daemon=True) for w in self._workers]
         for thread in self._threads:
             thread.start()
@@ -223,7 +223,7 @@ class Workers:
         self._queue.put((request, future))
         return future
 
-    def _serve(self, worker: _Worker) -> None:
+    def _serve(self, worker: _WorkerProcess) -> None:
         # It starts while the server does. If it cannot, the first to ask for it will be told.
         with contextlib.suppress(OSError, EOFError):
             worker.start()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.emulator.assets import FolderStore, InvalidStoreError
-from eechips.emulator.assets.index import Index, boxes
+from eechips.emulator.assets.index import StoreIndex, boxes
 from eechips.emulator.assets.publish import create, publish
 from eechips.emulator.assets.records import ImageRecord, RasterBand, RasterFile
 from eechips.emulator.model import Bounds, CollectionAsset, ImageAsset, Query
@@ -145,7 +145,7 @@ def test_images_come_in_the_order_of_ids_over_many_batches(
 ) -> None:
     names = [f"C/{number * 7919 % 600:04d}" for number in range(600)]
     store = planet([record(tmp_path, names[0], (0, 0, 1, 1), 5)])
-    with closing(Index(tmp_path)) as index:  # without a document for each, which takes its time
+    with closing(StoreIndex(tmp_path)) as index:  # without a document for each, which takes its time
         index.update([], [record(tmp_path, name, (0, 0, 1, 1), 5) for name in names])
     assert ids(store) == sorted(names)
     assert ids(store, Query(start=0)) == sorted(names)

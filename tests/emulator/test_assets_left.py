@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eechips.emulator.assets import files
-from eechips.emulator.assets.files import Documents, locked, remove, workspace
+from eechips.emulator.assets.files import StagedDocuments, locked, remove, workspace
 
 HOLDS = """
 import sys
@@ -62,7 +62,7 @@ def test_documents_that_a_killed_process_has_staged_go_when_the_next_one_stages(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert (tmp_path / ".tmp-item.json").exists()
-    with locked(tmp_path), Documents() as documents:
+    with locked(tmp_path), StagedDocuments() as documents:
         documents.stage(tmp_path / "other.json", {})
         documents.commit()
     assert not list(tmp_path.glob(".tmp-*.json"))

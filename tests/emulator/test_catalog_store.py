@@ -27,12 +27,12 @@ from eechips.catalogs.layout import Layout, choose_grid
 from eechips.catalogs.update import repair
 from eechips.emulator import evaluation
 from eechips.emulator.assets import InvalidStoreError
-from eechips.emulator.assets.described import band_names, rasters
+from eechips.emulator.assets.item_metadata import band_names, rasters
 from eechips.emulator.catalogs import CatalogStore
 from eechips.emulator.catalogs import schema as schemas
-from eechips.emulator.catalogs.errors import DamagedError
+from eechips.emulator.catalogs.schema import DamagedError
 from eechips.emulator.catalogs.store import CatalogCollection
-from eechips.emulator.context import Context, Limits
+from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import ChangingError, InvalidError, UnavailableError
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, WorkerRequest
 from eechips.emulator.model import FolderAsset, ImageAsset, Query, Range
@@ -503,7 +503,7 @@ def test_an_answer_is_made_anew_while_the_catalogue_changes(
 
     monkeypatch.setattr(evaluation, "OPERATIONS", {"count": evaluation.Operation(count)})
     monkeypatch.setattr(evaluation, "_RETRY_SECONDS", 0.0)
-    own = evaluation.RequestProcessor(StoreConfig(demo=False, catalogs=(changing,)), Limits())
+    own = evaluation.RequestProcessor(StoreConfig(demo=False, catalogs=(changing,)), ServiceLimits())
     answer = own.process(WorkerRequest("count"))
     if changes == 100:
         assert (answer.status, calls) == (503, 5)

@@ -24,7 +24,7 @@ from eechips.emulator.demo.noise import gradient
 from eechips.emulator.model import BandInfo, ImageAsset, Query, RasterSource, Window
 from eechips.emulator.pixels.grid import Grid, parse_crs
 from eechips.emulator.pixels.image import Render
-from eechips.emulator.pixels.stored import Pickable, stored_image
+from eechips.emulator.pixels.stored import PixelSource, stored_image
 
 STORE = DemoStore(date(2025, 1, 1))
 FRONT_RANGE = (-105.0, 39.5)
@@ -117,7 +117,7 @@ def test_any_window_is_the_crop_of_a_larger_one(name: str, data: st.DataObject) 
 @given(data=st.data())
 def test_picked_pixels_are_those_of_the_window(name: str, data: st.DataObject) -> None:
     band, column, row = samples()[name]
-    assert isinstance(band.source, Pickable)
+    assert isinstance(band.source, PixelSource)
     values, valid = read(band, Window(column - 200, row - 180, 400, 330))
     random = np.random.default_rng(data.draw(st.integers(0, 99)))
     # A scatter of pixels, and rows and columns that are left out, over more than one piece.

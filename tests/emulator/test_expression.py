@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator.context import Context, Limits
+from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError, UnknownFunctionError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.functions import load_functions
@@ -21,7 +21,7 @@ OPERATORS = {"Number.add": operator.add, "Number.subtract": operator.sub, "Numbe
 
 
 def run(expression: Any, **limits: Any) -> Any:
-    return Evaluator(expression, Context(EmptyStore(), Limits(**limits))).evaluate()
+    return Evaluator(expression, Context(EmptyStore(), ServiceLimits(**limits))).evaluate()
 
 
 def alone(content: Any) -> dict[str, Any]:
@@ -211,14 +211,14 @@ def test_deep_nesting_is_refused():
     value: Any = 0
     for _ in range(100):
         value = invoke("Number.add", left=value, right=1)
-    assert evaluate(value, limits=Limits(depth=101)) == 100
+    assert evaluate(value, limits=ServiceLimits(depth=101)) == 100
     with pytest.raises(LimitError, match="too deeply nested"):
-        evaluate(value, limits=Limits(depth=50))
+        evaluate(value, limits=ServiceLimits(depth=50))
     lists: Any = []
     for _ in range(100):
         lists = [lists]
     with pytest.raises(LimitError):
-        evaluate(lists, limits=Limits(depth=50))
+        evaluate(lists, limits=ServiceLimits(depth=50))
 
 
 def test_chains_of_references_are_refused_when_too_deep():
@@ -227,7 +227,7 @@ def test_chains_of_references_are_refused_when_too_deep():
     for _ in range(100):
         value = graph.reference(invoke("Number.add", left=value, right=value))
     with pytest.raises(LimitError):
-        evaluate(value, graph, limits=Limits(depth=50))
+        evaluate(value, graph, limits=ServiceLimits(depth=50))
 
 
 def test_shared_values_are_computed_once():
@@ -325,7 +325,7 @@ def test_defaults_are_those_of_the_signature():
 
 def test_time_runs_out():
     ticks = iter(range(10**9))
-    context = Context(EmptyStore(), Limits(seconds=50), clock=lambda: float(next(ticks)))
+    context = Context(EmptyStore(), ServiceLimits(seconds=50), clock=lambda: float(next(ticks)))
     graph = Graph()
     body = graph.function(lambda x: invoke("Number.add", left=x, right=1), "x")
     loop = invoke("List.map", list=invoke("List.sequence", start=1, end=1000), baseAlgorithm=body)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator.context import Context, Limits
+from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.model import FeatureRow, Query
@@ -62,7 +62,7 @@ class Store:
 
 
 def over(asset: Any, value: Any, graph: Graph | None = None, **limits: Any) -> Any:
-    return Evaluator((graph or Graph()).expression(value), Context(Store(asset), Limits(**limits))).evaluate()
+    return Evaluator((graph or Graph()).expression(value), Context(Store(asset), ServiceLimits(**limits))).evaluate()
 
 
 LOADED = invoke("Collection.loadTable", tableId="test/table")

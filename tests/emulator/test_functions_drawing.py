@@ -9,7 +9,7 @@ import pytest
 from affine import Affine
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.markers import MARKERS
+from eechips.emulator.functions.drawing import MARKERS
 from eechips.emulator.pixels.grid import Grid
 from tests.graph import Ready, invoke
 from tests.images import evaluate, read

@@ -11,8 +11,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.emulator.condition import Condition
 from eechips.emulator.errors import EarthEngineError, InvalidError
+from eechips.emulator.filter_conditions import FilterCondition
 from eechips.emulator.model import Query, Range
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.values import WHOLE_EARTH, Collection, Date, Feature, Geometry
@@ -31,9 +31,9 @@ def box(*edges: float) -> Ready:
     return invoke("GeometryConstructors.BBox", **dict(zip(("west", "south", "east", "north"), edges, strict=True)))
 
 
-def condition(name: str, **arguments: Any) -> Condition:
+def condition(name: str, **arguments: Any) -> FilterCondition:
     made = call(f"Filter.{name}", **arguments)
-    assert isinstance(made, Condition)
+    assert isinstance(made, FilterCondition)
     return made
 
 
@@ -388,7 +388,7 @@ def test_any_text_is_a_filter_or_an_error(text: str) -> None:
         made: Any = call("Filter.expression", expression=text)
     except InvalidError as refused:
         made = str(refused)
-    assert isinstance(made, Condition) or made.startswith("Filter.expression: ")
+    assert isinstance(made, FilterCondition) or made.startswith("Filter.expression: ")
 
 
 def test_deep_expressions_are_refused() -> None:

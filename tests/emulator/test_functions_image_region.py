@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 from eechips.emulator import reducers as r
-from eechips.emulator.context import Context, Limits
+from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.image_vectors import segments
-from eechips.emulator.pixels.coverage import fractions
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Image
+from eechips.emulator.pixels.rasterization import fractions
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer
-from eechips.emulator.regions import Lattice, Region, gather, reduce_region, reduce_regions
+from eechips.emulator.regions import Lattice, PixelRegion, gather, reduce_region, reduce_regions
 from eechips.emulator.values import Array, Feature, Geometry
 from tests.graph import Ready, invoke
 from tests.images import UTM, Store, asset, evaluate, stored
@@ -40,7 +40,7 @@ METRES = {"type": "name", "properties": {"name": "EPSG:32613"}}
 
 
 def context(**limits: Any) -> Context:
-    return Context(Store(IMAGE), Limits(**limits))
+    return Context(Store(IMAGE), ServiceLimits(**limits))
 
 
 def lattice(most: int = 10**7) -> Lattice:
@@ -380,7 +380,7 @@ def test_few_pixels_are_taken_as_gdal_takes_many(corners: list[tuple[int, int]],
     assume(shape.is_valid and shape.area > 0)
     grid = Grid(GRID.crs, GRID.transform, 13, 13)
     local = Geometry(shape, LATTICE)
-    cover = Region(shape, LATTICE, 0, 0, 13, 13).cover(0, 0, grid)
+    cover = PixelRegion(shape, LATTICE, 0, 0, 13, 13).cover(0, 0, grid)
     centre, fraction = np.zeros((13, 13), dtype=bool), np.zeros((13, 13))
     centre[cover.rows, cover.columns] = cover.centre
     fraction[cover.rows, cover.columns] = cover.fraction

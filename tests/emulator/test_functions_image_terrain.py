@@ -16,7 +16,7 @@ from rasterio.warp import reproject
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.pixels.grid import Grid, parse_crs, transformer
-from eechips.emulator.pixels.metric import pixel_edges
+from eechips.emulator.pixels.pixel_size import pixel_edges
 from eechips.emulator.projection import Projection, transform_shape
 from tests.graph import invoke
 from tests.images import UTM, asset, evaluate, read, stored, values_of

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from eechips.emulator.condition import Condition
 from eechips.emulator.errors import InvalidError
+from eechips.emulator.filter_conditions import FilterCondition
 from eechips.emulator.functions import join as joins
 from eechips.emulator.values import Collection, Feature, Geometry, Join
 from tests.graph import Ready, call, invoke
@@ -26,7 +26,7 @@ def points(places: list[tuple[float, float]]) -> Collection:
     return Collection.of("Feature", made)
 
 
-def joined(join: Join, primary: Collection, secondary: Collection, condition: Condition) -> list[Feature]:
+def joined(join: Join, primary: Collection, secondary: Collection, condition: FilterCondition) -> list[Feature]:
     return list(join.apply(primary, secondary, condition))
 
 
@@ -160,7 +160,7 @@ def test_large_equality_joins_do_not_try_all_pairs() -> None:
         return bool(a.properties["k"] == b.properties["k"])
 
     made = call("Filter.equals", **EQUAL)
-    condition = Condition(matches=made.matches, pairs=counted, lookup=made.lookup)
+    condition = FilterCondition(matches=made.matches, pairs=counted, lookup=made.lookup)
     many = [{"k": i} for i in range(3000)]
     assert len(joined(joins.inner("a", "b", None), features(many), features(many), condition)) == 3000
     assert tried == 3000

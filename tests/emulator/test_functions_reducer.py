@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from eechips.emulator import reducers as r
 from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.reducers import Reducer, Sample, reduce_values, sample_of
+from eechips.emulator.reducers import Reducer, ReducerSample, reduce_values, sample_of
 from eechips.emulator.reducers.student import two_sided
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Array, Collection
@@ -305,7 +305,7 @@ class TestHistograms:
         assert found[:, 1].tolist() == [sum(a <= v < b for v in inside) for a, b in itertools.pairwise(edges)]
 
     def test_frequencies_are_weights(self) -> None:
-        sample = Sample(np.array([[1, 2, 1]]), np.array([0.5, 1.0, 0.25]), np.ones(3, dtype=bool))
+        sample = ReducerSample(np.array([[1, 2, 1]]), np.array([0.5, 1.0, 0.25]), np.ones(3, dtype=bool))
         assert r.FREQUENCY_HISTOGRAM.results(sample) == [{"1": 0.75, "2": 1.0}]
 
     def test_more_buckets_than_memory(self) -> None:
@@ -336,7 +336,7 @@ class TestRegressions:
         twice = np.vstack([np.r_[x, x[:3]], np.r_[y, y[:3]]])
         weights = np.r_[np.full(3, 2.0), np.ones(6)]
         for made in (r.LINEAR_FIT, r.linear_regression(1, 1)):
-            heavy = made.results(Sample(np.vstack([x, y]), weights, np.ones(9, dtype=bool)))
+            heavy = made.results(ReducerSample(np.vstack([x, y]), weights, np.ones(9, dtype=bool)))
             doubled = made.results(sample_of(twice.tolist()))
             for one, other in zip(heavy, doubled, strict=True):
                 np.testing.assert_allclose(*(getattr(v, "values", v) for v in (one, other)))
@@ -421,7 +421,7 @@ class TestCompositions:
             r.split_weights(r.COUNT)
 
     def test_unweighted_takes_centres(self) -> None:
-        sample = Sample(np.array([[1.0, 5.0, 9.0]]), np.array([0.5, 1.0, 0.3]), np.array([True, True, False]))
+        sample = ReducerSample(np.array([[1.0, 5.0, 9.0]]), np.array([0.5, 1.0, 0.3]), np.array([True, True, False]))
         assert r.unweighted(r.MEAN).results(sample) == [3.0]
         assert r.MEAN.results(sample) == [pytest.approx((0.5 + 5 + 2.7) / 1.8)]
         assert r.COUNT.results(sample) == [2]
@@ -482,17 +482,17 @@ def plain(value: Any) -> Any:
 
 
 @st.composite
-def samples(draw: st.DrawFn, inputs: int) -> Sample:
+def samples(draw: st.DrawFn, inputs: int) -> ReducerSample:
     count = draw(st.integers(0, 12))
     values = draw(st.lists(st.integers(0, 4), min_size=inputs * count, max_size=inputs * count))
     weights = draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=inputs * count, max_size=inputs * count))
     shape = (inputs, count)
     weighted = np.asarray(weights, dtype=np.float64).reshape(shape)
-    return Sample(np.asarray(values, dtype=np.int64).reshape(shape), weighted, weighted >= 0.5)
+    return ReducerSample(np.asarray(values, dtype=np.int64).reshape(shape), weighted, weighted >= 0.5)
 
 
-def cut(sample: Sample, start: int, stop: int) -> Sample:
-    return Sample(sample.values[:, start:stop], sample.weights[:, start:stop], sample.inside[:, start:stop])
+def cut(sample: ReducerSample, start: int, stop: int) -> ReducerSample:
+    return ReducerSample(sample.values[:, start:stop], sample.weights[:, start:stop], sample.inside[:, start:stop])
 
 
 @pytest.mark.parametrize("made", [*ALL_OF_ONE_INPUT, *OF_TWO], ids=lambda made: "-".join(made.names))
@@ -515,12 +515,12 @@ def test_many_places_at_once_are_the_same_as_one_by_one(made: Reducer, data: st.
     places = data.draw(st.lists(samples(made.inputs), min_size=1, max_size=4))
     depth = max(s.values.shape[1] for s in places)
 
-    def padded(part: str, s: Sample) -> np.ndarray:
+    def padded(part: str, s: ReducerSample) -> np.ndarray:
         array = getattr(s, part)
         return np.pad(array, ((0, 0), (0, depth - array.shape[1])))
 
     stacked = {part: np.stack([padded(part, s) for s in places], axis=-1) for part in ("values", "weights", "inside")}
-    outputs = made.apply(Sample(stacked["values"], stacked["weights"], stacked["inside"]))
+    outputs = made.apply(ReducerSample(stacked["values"], stacked["weights"], stacked["inside"]))
     for place, sample in enumerate(places):
         found = []
         for output, spec in zip(outputs, made.outputs, strict=True):
@@ -534,7 +534,7 @@ def test_many_places_at_once_are_the_same_as_one_by_one(made: Reducer, data: st.
 
 def test_what_cannot_be_summed_up_is_bounded() -> None:
     accumulator = r.MEDIAN.accumulator(budget=10_000)
-    block = Sample(np.ones((1, 300)), np.ones(300), np.ones(300, dtype=bool))
+    block = ReducerSample(np.ones((1, 300)), np.ones(300), np.ones(300, dtype=bool))
     accumulator.add(block)
     with pytest.raises(LimitError, match="User memory limit exceeded"):
         accumulator.add(block)
@@ -545,7 +545,7 @@ def test_what_cannot_be_summed_up_is_bounded() -> None:
 
 
 def test_slopes_of_too_many_pairs() -> None:
-    rows = Sample(np.ones((2, 20_000)), np.ones(20_000), np.ones(20_000, dtype=bool))
+    rows = ReducerSample(np.ones((2, 20_000)), np.ones(20_000), np.ones(20_000, dtype=bool))
     with pytest.raises(LimitError):
         r.SENS_SLOPE.results(rows)
 
@@ -556,7 +556,7 @@ def test_no_point_is_closer_to_all_than_the_geometric_median(seed: int) -> None:
     points = random.normal(size=(9, 3)) * 100
     points[3] = np.nan
     inside = ~np.isnan(points[:, 0])
-    sample = Sample(np.nan_to_num(points).T, inside.astype(np.float64), inside)
+    sample = ReducerSample(np.nan_to_num(points).T, inside.astype(np.float64), inside)
     found = np.array(r.geometric_median(3, 1e-9).results(sample))
 
     def distances(centre: np.ndarray) -> float:
@@ -569,7 +569,7 @@ def test_no_point_is_closer_to_all_than_the_geometric_median(seed: int) -> None:
 def test_the_geometric_median_may_be_one_of_the_points() -> None:
     points = np.array([[0.0, 0], [0, 0], [0, 0], [10, 0], [0, 10]])
     inside = np.ones(5, dtype=bool)
-    found = r.geometric_median(2, 1e-9).results(Sample(points.T, inside.astype(np.float64), inside))
+    found = r.geometric_median(2, 1e-9).results(ReducerSample(points.T, inside.astype(np.float64), inside))
     assert found == pytest.approx([0, 0], abs=1e-6)
     assert r.geometric_median(2, 1e-9).names == ("median_0", "median_1")
 
@@ -578,7 +578,7 @@ def test_the_geometric_median_may_be_one_of_the_points() -> None:
 def test_first_and_last_take_arrays(name: str, where: int) -> None:
     values = np.arange(24).reshape(1, 4, 2, 3)
     inside = np.array([False, True, True, True])
-    sample = Sample(values, inside.astype(np.float64), inside, None, 2)
+    sample = ReducerSample(values, inside.astype(np.float64), inside, None, 2)
     reducer = {"first": r.FIRST, "last": r.LAST, "firstNonNull": r.FIRST_NON_NULL, "lastNonNull": r.LAST_NON_NULL}[name]
     (found,) = reducer.results(sample)
     assert isinstance(found, Array)
@@ -586,7 +586,7 @@ def test_first_and_last_take_arrays(name: str, where: int) -> None:
     accumulator = reducer.accumulator()
     for index in range(4):
         part = inside[index : index + 1]
-        accumulator.add(Sample(values[:, index : index + 1], part.astype(np.float64), part, None, 2))
+        accumulator.add(ReducerSample(values[:, index : index + 1], part.astype(np.float64), part, None, 2))
     (merged,) = accumulator.finish()
     assert np.array_equal(merged.values, values[0, where])
 

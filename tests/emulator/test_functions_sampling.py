@@ -16,8 +16,7 @@ from pyproj import Geod
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.model import ImageAsset
 from eechips.emulator.pixels.grid import Grid, transformer
-from eechips.emulator.random_points import random_points
-from eechips.emulator.randomness import normal, random_words, uniform
+from eechips.emulator.randomness import normal, random_points, random_words, uniform
 from eechips.emulator.values import Feature, Geometry
 from tests.graph import Ready, invoke
 from tests.images import asset, evaluate, read, stored

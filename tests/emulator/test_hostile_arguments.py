@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from eechips.emulator.context import Context, Limits
+from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.functions import load_functions
-from eechips.emulator.info import Encoder
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Image, Render
 from eechips.emulator.signatures import load_signatures
+from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import Collection
 from tests.graph import EmptyStore, Graph, Ready, invoke
 
 SECONDS = 5.0
-LIMITS = Limits(seconds=2.0, memory=256 << 20)
+LIMITS = ServiceLimits(seconds=2.0, memory=256 << 20)
 PLACE = Grid("EPSG:4326", Affine(0.0002, 0, 10, 0, -0.0002, 20.001), 7, 5)
 
 GRAPH = Graph()

@@ -14,17 +14,17 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.emulator.context import Context, Limits
+from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.info import Encoder
 from eechips.emulator.model import PixelType
 from eechips.emulator.projection import Projection
+from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import WHOLE_EARTH, Array, Collection, Date, DateRange, ErrorMargin, Feature, Geometry
 from tests.graph import EmptyStore, evaluate, invoke
 
 
 def encode(value: Any, **limits: Any) -> Any:
-    return Encoder(Context(EmptyStore(), Limits(**limits))).encode(value)
+    return Encoder(Context(EmptyStore(), ServiceLimits(**limits))).encode(value)
 
 
 @pytest.mark.parametrize(

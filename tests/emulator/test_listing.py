@@ -9,9 +9,9 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator import listing
+from eechips.emulator import list_filter
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.listing import Subject
+from eechips.emulator.list_filter import Subject
 
 
 def at(text: str) -> float:
@@ -62,7 +62,7 @@ IMAGE = Subject(
     ],
 )
 def test_filters(text: str, passes: bool) -> None:
-    found = listing.parse(text)
+    found = list_filter.parse(text)
     assert found.passes(IMAGE) is passes
 
 
@@ -74,17 +74,17 @@ def test_filters(text: str, passes: bool) -> None:
 )  # fmt: skip
 def test_malformed_filters_are_refused(text: str) -> None:
     with pytest.raises(InvalidError, match=r"Invalid (filter|region|time)"):
-        listing.parse(text)
+        list_filter.parse(text)
 
 
 def test_stores_are_told_what_they_may_leave_out() -> None:
-    query = listing.parse(
+    query = list_filter.parse(
         'startTime >= "2020-01-01T00:00:00Z" AND startTime < "2021-01-01T00:00:00Z" AND endTime < '
         '"2020-06-01T00:00:00Z" AND intersects("POINT (1 2)") AND properties.a = 1'
     ).query
     assert (query.start, query.end, query.bounds) == (at("2020-01-01"), at("2020-06-01"), (1, 2, 1, 2))
-    assert listing.parse('NOT startTime >= "2020-01-01T00:00:00Z"').query.start is None
-    assert listing.parse('startTime < "2020-01-01T00:00:00Z" OR properties.a = 1').query.end is None
+    assert list_filter.parse('NOT startTime >= "2020-01-01T00:00:00Z"').query.start is None
+    assert list_filter.parse('startTime < "2020-01-01T00:00:00Z" OR properties.a = 1').query.end is None
 
 
 SIGNS = {"=": "__eq__", "!=": "__ne__", "<": "__lt__", "<=": "__le__", ">": "__gt__", ">=": "__ge__"}
@@ -94,14 +94,14 @@ SIGNS = {"=": "__eq__", "!=": "__ne__", "<": "__lt__", "<=": "__le__", ">": "__g
     st.floats(-1e6, 1e6, allow_nan=False), st.floats(-1e6, 1e6, allow_nan=False), st.sampled_from(sorted(SIGNS)),
 )  # fmt: skip
 def test_numbers_compare_as_python_s(value: float, bound: float, sign: str) -> None:
-    found = listing.parse(f"properties.x {sign} {bound!r}").passes(Subject({"x": value}, None))
+    found = list_filter.parse(f"properties.x {sign} {bound!r}").passes(Subject({"x": value}, None))
     assert found is getattr(value, SIGNS[sign])(bound)
 
 
 @given(st.text(alphabet="abAND ORNOT()\"'=<>!.properties12", max_size=40))
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
     try:
-        found = listing.parse(text)
+        found = list_filter.parse(text)
     except InvalidError:
         return
     assert found.passes(IMAGE) in (True, False)
@@ -110,4 +110,4 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
 @given(st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)), st.sampled_from(["Z", "+00:00", ""]))
 def test_moments(moment: datetime, zone: str) -> None:
     expected = round(moment.replace(tzinfo=timezone.utc).timestamp() * 1000, 3)
-    assert listing.moment(moment.isoformat() + zone) == pytest.approx(expected, abs=0.51)
+    assert list_filter.moment(moment.isoformat() + zone) == pytest.approx(expected, abs=0.51)

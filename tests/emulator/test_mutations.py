@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eechips.emulator.context import Limits
+from eechips.emulator.context import ServiceLimits
 from eechips.emulator.evaluation import RequestProcessor
 from eechips.emulator.functions import load_functions
 from eechips.emulator.messages import ServiceResponse, WorkerRequest
@@ -79,7 +79,7 @@ GRID = {
 @pytest.fixture(scope="module")
 def answer() -> Iterator[Callable[[str, dict[str, Any]], ServiceResponse]]:
     """Answers in this process as a worker does: on a deep stack, with limits of time and memory."""
-    processor = RequestProcessor(StoreConfig(), Limits(seconds=2.0, memory=256 << 20, elements=500))
+    processor = RequestProcessor(StoreConfig(), ServiceLimits(seconds=2.0, memory=256 << 20, elements=500))
     recursion, stack = sys.getrecursionlimit(), threading.stack_size(256 << 20)
     sys.setrecursionlimit(20_000)
 

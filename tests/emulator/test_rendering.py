@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eechips.emulator.context import Context, Limits
+from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import LimitError
 from eechips.emulator.messages import ServiceRequest
 from eechips.emulator.rendering import compute_pixels
@@ -25,7 +25,7 @@ GRID = {
 def pixels(image: Ready, memory: int = 2 << 30) -> Any:
     expression = Graph().expression(image)
     body = {"expression": expression, "fileFormat": "NPY", "grid": GRID}
-    context = Context(EmptyStore(), Limits(memory=memory))
+    context = Context(EmptyStore(), ServiceLimits(memory=memory))
     return np.load(io.BytesIO(compute_pixels(ServiceRequest(body), context).content))
 
 

@@ -25,7 +25,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.emulator.assets.errors import AssetWriteError
 from eechips.emulator.assets.files import Deposit, workspace
 from eechips.emulator.assets.footprint import outline
-from eechips.emulator.assets.rasters import IN_MEMORY_BYTES, BandSource, Rasters
+from eechips.emulator.assets.rasters import IN_MEMORY_BYTES, BandSource, RasterFiles
 from eechips.emulator.assets.records import RasterBand, RasterFile
 from eechips.emulator.assets.remote import shown_name
 from eechips.emulator.pixels.grid import Grid, parse_crs
@@ -50,7 +50,7 @@ class StoredRasters:
 
 
 def store_bands(
-    rasters: Rasters, sources: Sequence[BandSource], root: Path, folder: str, deposit: Deposit
+    rasters: RasterFiles, sources: Sequence[BandSource], root: Path, folder: str, deposit: Deposit
 ) -> StoredRasters:
     """Writes bands as GeoTIFFs: one for those that have file, type, nodata and pyramid in common.
 
@@ -86,7 +86,7 @@ def store_bands(
     return StoredRasters(tuple(files), tuple(bands[source.name] for source in sources), footprint)
 
 
-def _write(rasters: Rasters, group: Sequence[BandSource], place: Path) -> tuple[Path, tuple[int, ...]]:
+def _write(rasters: RasterFiles, group: Sequence[BandSource], place: Path) -> tuple[Path, tuple[int, ...]]:
     """Writes a cloud-optimised GeoTIFF and reads it back; returns it and the levels of its pyramid."""
     dataset = rasters.open(group[0].path)
     made = place / "image.tif"
@@ -112,7 +112,7 @@ def _write(rasters: Rasters, group: Sequence[BandSource], place: Path) -> tuple[
 
 
 @contextmanager
-def _draft(rasters: Rasters, group: Sequence[BandSource], place: Path) -> Iterator[str]:
+def _draft(rasters: RasterFiles, group: Sequence[BandSource], place: Path) -> Iterator[str]:
     """The name of a GeoTIFF to copy from: GDAL's COG driver only copies."""
     dataset = rasters.open(group[0].path)
     dtype = np.dtype(group[0].dtype)
@@ -142,7 +142,7 @@ def _draft(rasters: Rasters, group: Sequence[BandSource], place: Path) -> Iterat
         yield str(place / "draft.tif")
 
 
-def _fill(rasters: Rasters, group: Sequence[BandSource], draft: DatasetWriter) -> None:
+def _fill(rasters: RasterFiles, group: Sequence[BandSource], draft: DatasetWriter) -> None:
     dataset = rasters.open(group[0].path)
     for window in _windows(dataset, group):
         draft.write(rasters.pixels(group, window), window=window)
@@ -161,7 +161,7 @@ def _build_pyramid(path: str, dataset: DatasetReader, resampling: str) -> None:
             draft.build_overviews(factors, Resampling[resampling])
 
 
-def _check(rasters: Rasters, group: Sequence[BandSource], made: Path) -> tuple[int, ...]:
+def _check(rasters: RasterFiles, group: Sequence[BandSource], made: Path) -> tuple[int, ...]:
     """Compares what was written with what was read: GDAL may lose errors of its last writes."""
     dataset = rasters.open(group[0].path)
     with rasterio.open(made) as stored:

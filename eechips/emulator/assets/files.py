@@ -151,7 +151,7 @@ def commit(source: Path, target: Path) -> None:
     _sync(target.parent)
 
 
-class Documents:
+class StagedDocuments:
     """JSON files that are written first and then all put in place: a full disk leaves everything as it was.
 
     A context manager that removes what has not been put in place. The caller holds the store's lock.
@@ -196,7 +196,7 @@ class Documents:
                 _sync(target.parent)
             self._staged.popleft()
 
-    def __enter__(self) -> Documents:
+    def __enter__(self) -> StagedDocuments:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -205,8 +205,8 @@ class Documents:
 
 
 def write_json(target: Path, document: Mapping[str, Any]) -> None:
-    """Writes or replaces one JSON file, atomically and durably; see ``Documents``."""
-    with Documents() as documents:
+    """Writes or replaces one JSON file, atomically and durably; see ``StagedDocuments``."""
+    with StagedDocuments() as documents:
         documents.stage(target, document)
         documents.commit()
 

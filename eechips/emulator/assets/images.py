@@ -12,7 +12,7 @@ import rasterio
 import shapely
 from affine import Affine
 
-from eechips.emulator.assets.index import Index, Row
+from eechips.emulator.assets.index import IndexRow, StoreIndex
 from eechips.emulator.assets.names import is_remote
 from eechips.emulator.assets.remote import ALONE, RefusedFile, RemoteFile, gdal_name
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
@@ -35,7 +35,7 @@ class StorePool(DatasetPool):
             return super()._open(key)
 
 
-class Files:
+class StoreFiles:
     """Where the pixels of a store's images come from.
 
     Args:
@@ -74,7 +74,7 @@ class StoredCollection:
         files: the store's rasters.
     """
 
-    def __init__(self, asset_id: str, properties: Mapping[str, Any], index: Index, files: Files) -> None:
+    def __init__(self, asset_id: str, properties: Mapping[str, Any], index: StoreIndex, files: StoreFiles) -> None:
         self._id = asset_id
         self._properties = properties
         self._index = index
@@ -98,7 +98,7 @@ class StoredCollection:
                 yield image
 
 
-def load_image(row: Row, files: Files) -> ImageAsset:
+def load_image(row: IndexRow, files: StoreFiles) -> ImageAsset:
     """The image that a row of the index describes; its files are not opened."""
     shared, bands = _layout(row.layout)
     version, properties, places = json.loads(row.record)

@@ -58,7 +58,7 @@ CREATE VIRTUAL TABLE extent USING rtree (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class IndexRow:
     """An asset as the index has it.
 
     Attributes:
@@ -76,7 +76,7 @@ class Row:
     footprint: bytes
 
 
-class Index:
+class StoreIndex:
     """The index of the store in a folder. Threads may share it; processes open their own.
 
     Args:
@@ -101,7 +101,7 @@ class Index:
         with self._fresh(asset_id) as connection:
             return _find_container(connection, asset_id)
 
-    def asset(self, asset_id: str) -> Row | None:
+    def asset(self, asset_id: str) -> IndexRow | None:
         """The image or table of an id, or None."""
         parent, name = split_id(asset_id)
         with self._fresh(asset_id) as connection:
@@ -110,7 +110,7 @@ class Index:
                 " WHERE a.parent = (SELECT key FROM container WHERE id = ?) AND a.name = ?",
                 (parent, name),
             ).fetchone()
-        return None if found is None else Row(asset_id, *found)
+        return None if found is None else IndexRow(asset_id, *found)
 
     def children(self, parent: str, *, images: bool = True) -> Iterator[str]:
         """Ids directly under a container, in order; images may be left out."""
@@ -127,7 +127,7 @@ class Index:
             yield asset_id
         yield from reversed(folders)
 
-    def images(self, collection: str, query: Query) -> Iterator[Row]:
+    def images(self, collection: str, query: Query) -> Iterator[IndexRow]:
         """Images of a collection that may match, in the order of ids."""
         with self._fresh(collection) as connection:
             key = _container_key(connection, collection)
@@ -268,7 +268,7 @@ class Index:
             if len(names) < _BATCH:
                 return
 
-    def _scan(self, collection: str, key: int) -> Iterator[Row]:
+    def _scan(self, collection: str, key: int) -> Iterator[IndexRow]:
         last = ""
         while True:
             rows = self._all(
@@ -279,7 +279,7 @@ class Index:
                 _BATCH,
             )
             for name, *rest in rows:
-                row = Row(join_id(collection, name), *rest)
+                row = IndexRow(join_id(collection, name), *rest)
                 if row.kind == "image":
                     yield row
                 last = name
@@ -303,10 +303,10 @@ class Index:
         rows = self._all(f"SELECT key FROM asset WHERE {' AND '.join(conditions)} ORDER BY name", *parameters)
         return [row[0] for row in rows]
 
-    def _fetch(self, collection: str, keys: Sequence[int]) -> Iterator[Row]:
+    def _fetch(self, collection: str, keys: Sequence[int]) -> Iterator[IndexRow]:
         marks = ",".join("?" * len(keys))
         found = {
-            row[0]: Row(join_id(collection, row[1]), *row[2:])
+            row[0]: IndexRow(join_id(collection, row[1]), *row[2:])
             for row in self._all(
                 "SELECT a.key, a.name, a.kind, l.value, a.record, a.footprint"
                 f" FROM asset a JOIN layout l ON l.key = a.layout WHERE a.key IN ({marks})",
@@ -454,7 +454,7 @@ def pack(record: AssetRecord) -> tuple[str, str]:
     return _dump(shared), _dump(own)
 
 
-def hrefs_of(row: Row) -> list[str]:
+def hrefs_of(row: IndexRow) -> list[str]:
     """The files of an asset, relative to the store, and the URLs of those that are elsewhere."""
     own = json.loads(row.record)
     return [own[2]] if row.kind == "table" else [place[0] for place in own[2]]

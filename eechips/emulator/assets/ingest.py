@@ -18,13 +18,13 @@ from eechips.emulator.assets.dates import Time, to_milliseconds
 from eechips.emulator.assets.errors import IngestError, UnreadableFileError
 from eechips.emulator.assets.files import Deposit, workspace
 from eechips.emulator.assets.folders import SourceFile, find_files, is_folder, name_files
-from eechips.emulator.assets.index import Index
+from eechips.emulator.assets.image_plans import ImagePlan, ImagePlanner
+from eechips.emulator.assets.index import StoreIndex
+from eechips.emulator.assets.linked_files import refer_to_bands
 from eechips.emulator.assets.names import check_id, folder_of
-from eechips.emulator.assets.plans import ImagePlan, Planner
 from eechips.emulator.assets.publish import check_free, create, discard, publish
-from eechips.emulator.assets.rasters import BandSource, Rasters
+from eechips.emulator.assets.rasters import BandSource, RasterFiles
 from eechips.emulator.assets.records import AssetRecord, ImageRecord, TableRecord
-from eechips.emulator.assets.references import refer_to_bands
 from eechips.emulator.assets.tables import INDEX_COLUMN, PARQUET_SUFFIXES
 from eechips.emulator.pixels.raster import DRIVERS
 
@@ -36,7 +36,7 @@ _INTEGER = re.compile(r"[+-]?\d+")
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _RESERVED = ("system:index", "system:footprint", "system:id", "system:version")
 _POLICIES = {"mean": "average", "sample": "nearest", "mode": "mode"}
-_Store = Callable[[Rasters, Sequence[BandSource], Path, str, Deposit], StoredRasters]
+_Store = Callable[[RasterFiles, Sequence[BandSource], Path, str, Deposit], StoredRasters]
 
 
 def ingest(
@@ -113,7 +113,7 @@ def ingest(
     paths = [Path(files)] if isinstance(files, str | os.PathLike) else [Path(file) for file in files]
     check_id(asset_id)
     found = find_files(paths, pattern=pattern, recursive=recursive)
-    work = _Work(Path(into).absolute(), _properties(properties or {}, time_start, time_end), int(clock() * 1e6))
+    work = _IngestTask(Path(into).absolute(), _properties(properties or {}, time_start, time_end), int(clock() * 1e6))
     series = dates is not None or dates_from_bands
     if dates_from_names and (time_start is not None or series or one_image):
         raise IngestError("Dates come from names, or from time_start or bands: choose one of them.")
@@ -133,9 +133,9 @@ def ingest(
     if by_reference or remote:
         raise IngestError("Only files of STAC items can be referred to or be remote: name an item.json.")
     several = len(found) > 1 or any(is_folder(path) for path in paths)
-    with Rasters() as rasters:
+    with RasterFiles() as rasters:
         if _are_rasters(rasters, [file.path for file in found]):
-            planner = Planner(rasters, bands, resampling, nodata, crs)
+            planner = ImagePlanner(rasters, bands, resampling, nodata, crs)
             every = [file.path for file in found]
             if series:
                 plans = planner.series(every, asset_id, work.facts, dates)
@@ -167,7 +167,7 @@ def ingest(
 
 
 def _ingest_items(
-    work: _Work,
+    work: _IngestTask,
     found: Sequence[SourceFile],
     asset_id: str,
     bands: Sequence[str] | None,
@@ -181,7 +181,7 @@ def _ingest_items(
     alone = len(found) == 1 and read[0].alone
     named = {asset_id: read[0]} if alone else items.children(read, asset_id)
     store = refer_to_bands if by_reference else store_bands
-    with Rasters(DRIVERS) as rasters:
+    with RasterFiles(DRIVERS) as rasters:
         plans = [
             items.plan(item, new, rasters, bands=bands, properties=work.facts, remote=remote, options=options)
             for new, item in named.items()
@@ -228,7 +228,7 @@ def parse_pyramiding(policies: Sequence[str]) -> str | dict[str, str] | None:
     return found.get("", found or None)
 
 
-class _Work:
+class _IngestTask:
     """One ingestion into a folder: files first, then all assets at once, or nothing."""
 
     def __init__(self, root: Path, facts: Mapping[str, Any], version: int) -> None:
@@ -242,7 +242,7 @@ class _Work:
         for asset_id in makers:
             check_id(asset_id)
         create(self._root)
-        with closing(Index(self._root)) as index:
+        with closing(StoreIndex(self._root)) as index:
             check_free(index, list(makers), kind)  # before hours of writing, not after
         try:
             publish(self._root, [make() for make in makers.values()])
@@ -251,7 +251,7 @@ class _Work:
             raise
         return list(makers)
 
-    def image(self, rasters: Rasters, plan: ImagePlan, store: _Store = store_bands) -> ImageRecord:
+    def image(self, rasters: RasterFiles, plan: ImagePlan, store: _Store = store_bands) -> ImageRecord:
         stored = store(rasters, plan.sources, self._root, folder_of(plan.id), self._deposit)
         properties = dict(plan.properties)
         for band in stored.bands:
@@ -287,7 +287,7 @@ def _are_items(paths: Sequence[Path]) -> bool:
     return bool(documents)
 
 
-def _are_rasters(rasters: Rasters, paths: Sequence[Path]) -> bool:
+def _are_rasters(rasters: RasterFiles, paths: Sequence[Path]) -> bool:
     """Whether the files are rasters; if not, they are vector files.
 
     Raises:
@@ -302,7 +302,7 @@ def _are_rasters(rasters: Rasters, paths: Sequence[Path]) -> bool:
     return True in kinds
 
 
-def _is_raster(rasters: Rasters, path: Path) -> bool:
+def _is_raster(rasters: RasterFiles, path: Path) -> bool:
     if path.suffix.lower() in PARQUET_SUFFIXES:
         return False
     try:

@@ -13,11 +13,11 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
-from eechips.emulator.assets import described, stac
+from eechips.emulator.assets import item_metadata, stac
 from eechips.emulator.assets.errors import IngestError, UnreadableFileError, UnsafeHrefError
+from eechips.emulator.assets.image_plans import ImagePlan
 from eechips.emulator.assets.names import check_url, is_remote, join_id, shown_url
-from eechips.emulator.assets.plans import ImagePlan
-from eechips.emulator.assets.rasters import BandSource, Rasters
+from eechips.emulator.assets.rasters import BandSource, RasterFiles
 from eechips.emulator.assets.remote import gdal_name
 
 _SUFFIXES = (".json", ".geojson")
@@ -80,7 +80,7 @@ def read_items(path: Path) -> Iterator[Item]:
 def plan(
     item: Item,
     asset_id: str,
-    rasters: Rasters,
+    rasters: RasterFiles,
     *,
     bands: Sequence[str] | None,
     properties: Mapping[str, Any],
@@ -99,7 +99,7 @@ def plan(
         bands: names of bands, or of assets for all their bands, in order; None takes all rasters that are data.
         properties: further ones, which replace the item's.
         remote: whether files on web servers are read.
-        options: ``resampling``, ``nodata`` and ``crs``; see ``Rasters.sources``.
+        options: ``resampling``, ``nodata`` and ``crs``; see ``RasterFiles.sources``.
 
     Raises:
         IngestError: if it has no such bands, or they cannot be read.
@@ -110,7 +110,7 @@ def plan(
         own = stac.foreign_properties(item.document.get("properties") or {})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise IngestError(f"{item.path} is not a STAC item that can be understood: {error!r}") from error
-    chosen = described.data_of(assets)
+    chosen = item_metadata.data_of(assets)
     if bands is not None:  # a band may also be that of an asset that is not data, like a mask, if it is named
         chosen += [key for key in bands if key in assets and key not in chosen]
     if not chosen:
@@ -167,14 +167,14 @@ def _local(href: str, document: Path) -> Path:
 
 
 def _names(asset: Mapping[str, Any]) -> set[str]:
-    return {str(band["name"]) for band in described.bands_of(asset) if "name" in band}
+    return {str(band["name"]) for band in item_metadata.bands_of(asset) if "name" in band}
 
 
 def _sources(
-    item: Item, key: str, asset: Mapping[str, Any], rasters: Rasters, remote: bool, options: Mapping[str, Any]
+    item: Item, key: str, asset: Mapping[str, Any], rasters: RasterFiles, remote: bool, options: Mapping[str, Any]
 ) -> list[BandSource]:
     path = _place(item, str(asset.get("href") or ""), remote)
-    told = described.bands_of(asset)
+    told = item_metadata.bands_of(asset)
     dataset = rasters.open(path)
     names = None
     if dataset.count == len(told) and all("name" in band for band in told) and len(told) > 1:

@@ -9,8 +9,8 @@ from typing import Any
 
 from eechips.emulator.assets import stac
 from eechips.emulator.assets.errors import AssetExistsError, AssetWriteError
-from eechips.emulator.assets.files import Documents, locked, remove, remove_empty, write_json, writing
-from eechips.emulator.assets.index import Index, hrefs_of, stamp_of
+from eechips.emulator.assets.files import StagedDocuments, locked, remove, remove_empty, write_json, writing
+from eechips.emulator.assets.index import StoreIndex, hrefs_of, stamp_of
 from eechips.emulator.assets.names import ancestors, folder_of, is_remote, split_id
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
 
@@ -25,7 +25,7 @@ def create(root: Path) -> None:
                 write_json(document, stac.container("", "folder", stac.ROOT_DOCUMENT, None, None))
 
 
-def check_free(index: Index, asset_ids: Sequence[str], kind: str) -> None:
+def check_free(index: StoreIndex, asset_ids: Sequence[str], kind: str) -> None:
     """Makes sure that new assets would not take the place of another type's.
 
     Args:
@@ -64,13 +64,13 @@ def publish(root: Path, records: Sequence[AssetRecord]) -> None:
         AssetExistsError: see ``check_free``.
         AssetWriteError: if a document cannot be written, or another process has removed a file meanwhile.
     """
-    with writing(root), locked(root), closing(Index(root)) as index:
+    with writing(root), locked(root), closing(StoreIndex(root)) as index:
         index.ensure()
         kind = "image" if isinstance(records[0], ImageRecord) else "table"
         check_free(index, [record.id for record in records], kind)
         superseded = _files_to_remove(root, index, records)
         containers = _Containers(root, index, records)
-        with Documents() as documents:
+        with StagedDocuments() as documents:
             for record in records:
                 documents.stage(root / stac.item_href(record.id), stac.item(record, containers.href_above(record.id)))
             containers.stage(documents)
@@ -82,7 +82,7 @@ def publish(root: Path, records: Sequence[AssetRecord]) -> None:
 
 def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
     """Removes files of assets that were not published after all, and the folders that are empty then."""
-    with locked(root), closing(Index(root)) as index:
+    with locked(root), closing(StoreIndex(root)) as index:
         index.ensure()
         # A file stays that another process has published meanwhile, or that a document names already.
         used = {href for asset_id in asset_ids for href in _files_of(root, index, asset_id)}
@@ -103,7 +103,7 @@ class _Containers:
     Those that hold images are collections, but never the root.
     """
 
-    def __init__(self, root: Path, index: Index, records: Sequence[AssetRecord]) -> None:
+    def __init__(self, root: Path, index: StoreIndex, records: Sequence[AssetRecord]) -> None:
         self._root = root
         self._records = records
         names = sorted({name for record in records for name in ancestors(record.id)})
@@ -116,7 +116,7 @@ class _Containers:
         """The document of an asset's container, relative to the store."""
         return self._hrefs[split_id(asset_id)[0]]
 
-    def stage(self, documents: Documents) -> None:
+    def stage(self, documents: StagedDocuments) -> None:
         """Stages all documents, children before parents, so that no link leads nowhere."""
         for name in sorted(self._kinds, key=_depth, reverse=True):
             documents.stage(self._root / self._hrefs[name], self._document(name))
@@ -166,7 +166,7 @@ def _depth(name: str) -> tuple[int, str]:
     return len(ancestors(name)) if name else 0, name
 
 
-def _files_of(root: Path, index: Index, asset_id: str) -> list[str]:
+def _files_of(root: Path, index: StoreIndex, asset_id: str) -> list[str]:
     """Files that the index or the item of an asset names."""
     row = index.asset(asset_id)
     found = [] if row is None else hrefs_of(row)
@@ -176,7 +176,7 @@ def _files_of(root: Path, index: Index, asset_id: str) -> list[str]:
     return found
 
 
-def _files_to_remove(root: Path, index: Index, records: Sequence[AssetRecord]) -> list[Path]:
+def _files_to_remove(root: Path, index: StoreIndex, records: Sequence[AssetRecord]) -> list[Path]:
     """Files of the versions that new ones replace; those that both use stay."""
     old: set[str] = set()
     new: set[str] = set()

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
+from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from eechips.emulator.assets.crs import crs_name
 from eechips.emulator.assets.errors import IngestError, MissingCrsError, UnreadableFileError
 from eechips.emulator.assets.remote import reading, shown_name
+from eechips.emulator.pixels.grid import parse_crs
 from eechips.emulator.warning_filters import ignore
 
 RESAMPLINGS = ("average", "nearest", "mode")
@@ -57,7 +59,7 @@ class BandSource:
     crs: str
 
 
-class Rasters:
+class RasterFiles:
     """Raster files opened for one ingestion; a context manager that closes them.
 
     The last ones used stay open: a dataset serves until a few dozen others have been opened.
@@ -72,7 +74,7 @@ class Rasters:
         self._opened: OrderedDict[str, DatasetReader] = OrderedDict()
         self._whole: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
 
-    def __enter__(self) -> Rasters:
+    def __enter__(self) -> RasterFiles:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -260,3 +262,34 @@ def _nodata(own: float | None, override: float | None, dtype: str, path: str) ->
     if override is not None:
         raise IngestError(f"The nodata value {override} is none of {dtype}, the type of {path}.")
     return None  # no pixel can have it
+
+
+_SINUSOIDAL = "SR-ORG:6974"
+
+
+@cache
+def crs_name(wkt: str) -> str:
+    """The name of a CRS.
+
+    Args:
+        wkt: anything that pyproj understands.
+
+    Returns:
+        "EPSG:n" where PROJ identifies it beyond doubt and the two are equal, "SR-ORG:6974" where it is the
+        sinusoidal grid of MODIS, else the text as it is.
+
+    Raises:
+        pyproj.exceptions.CRSError: if it cannot be understood.
+    """
+    parsed = CRS.from_user_input(wkt)
+    authority = parsed.to_authority(auth_name="EPSG", min_confidence=100)
+    if authority is not None:
+        code = ":".join(authority)
+        if parse_crs(code).equals(parsed, ignore_axis_order=True):
+            return code
+    # OGC:CRS84 is EPSG:4326 with longitude first, which is the order of every raster and GeoJSON anyway.
+    if parse_crs("EPSG:4326").equals(parsed, ignore_axis_order=True):
+        return "EPSG:4326"
+    if parse_crs(_SINUSOIDAL).equals(parsed, ignore_axis_order=True):
+        return _SINUSOIDAL
+    return wkt

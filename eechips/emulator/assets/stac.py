@@ -22,8 +22,8 @@ from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.assets.dates import to_milliseconds
-from eechips.emulator.assets.described import crs_told, six
 from eechips.emulator.assets.errors import IngestError, InvalidStoreError
+from eechips.emulator.assets.item_metadata import crs_told, six
 from eechips.emulator.assets.names import folder_of, is_remote, join_id, resolve_href, resolve_source
 from eechips.emulator.assets.records import (
     AssetRecord,

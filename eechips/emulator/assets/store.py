@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from eechips.emulator.assets import stac
 from eechips.emulator.assets.errors import InvalidStoreError, UnknownAssetError
-from eechips.emulator.assets.images import Files, StoredCollection, load_image
-from eechips.emulator.assets.index import Index
+from eechips.emulator.assets.images import StoredCollection, StoreFiles, load_image
+from eechips.emulator.assets.index import StoreIndex
 from eechips.emulator.assets.names import is_id
 from eechips.emulator.assets.tables import StoredTable, load_table
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query
@@ -65,8 +65,8 @@ class FolderStore:
                 f"The folder {path} holds no assets (no {stac.ROOT_DOCUMENT}): "
                 f"put some there with `eechips assets ingest FILE --into {path} --id ID`."
             )
-        self._index = Index(self._path)
-        self._files = Files(self._path, open_files, remote)
+        self._index = StoreIndex(self._path)
+        self._files = StoreFiles(self._path, open_files, remote)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (str(self._path), self._open_files, self._remote)

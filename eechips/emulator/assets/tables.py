@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from eechips.emulator.assets.index import Row, boxes
+from eechips.emulator.assets.index import IndexRow, boxes
 from eechips.emulator.assets.names import resolve_href
 from eechips.emulator.model import Bounds, FeatureRow, Query
 
@@ -91,7 +91,7 @@ class StoredTable:
                 yield from _features(chosen, geometry, covering)
 
 
-def load_table(row: Row, root: Path) -> StoredTable:
+def load_table(row: IndexRow, root: Path) -> StoredTable:
     """The table that a row of the index describes; its file is not opened."""
     _, properties, href, size = json.loads(row.record)
     return StoredTable(row.id, root, href, properties, json.loads(row.layout), size)

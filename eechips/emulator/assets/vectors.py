@@ -21,13 +21,13 @@ from pyogrio.errors import DataSourceError
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.assets.crs import crs_name
 from eechips.emulator.assets.errors import (
     EmptyTableError,
     IngestError,
     MissingCrsError,
     UnreadableFileError,
 )
+from eechips.emulator.assets.rasters import crs_name
 from eechips.emulator.assets.tables import INDEX_COLUMN, PARQUET_SUFFIXES
 from eechips.emulator.pixels.grid import transformer
 

@@ -11,14 +11,13 @@ import numpy as np
 
 from eechips.emulator.assets.errors import InvalidStoreError
 from eechips.emulator.catalogs import schema as schemas
-from eechips.emulator.catalogs.blocks import Block, Reader, Row, in_order
-from eechips.emulator.catalogs.conditions import INDEX
-from eechips.emulator.catalogs.errors import DamagedError, ReplacedError
-from eechips.emulator.catalogs.identities import Directory, Identities
-from eechips.emulator.catalogs.schema import Partitions, Schema, Stamp
+from eechips.emulator.catalogs.item_index import Directory, ItemIndex
+from eechips.emulator.catalogs.partition_rows import Block, PartitionReader, PartitionRow, in_order
+from eechips.emulator.catalogs.row_filters import INDEX
+from eechips.emulator.catalogs.schema import CatalogSchema, DamagedError, Partitions, ReplacedError, Stamp
 from eechips.emulator.errors import ChangingError, UnavailableError
 from eechips.emulator.model import Query
-from eechips.emulator.reads import Reads
+from eechips.emulator.read_counts import Reads
 
 _TRIES = 5
 # Items that are read at a time while all are walked through: few at first, since often the first is all that is wanted;
@@ -31,7 +30,7 @@ PATIENCE = 10.0
 """Seconds that a change may take to put its files in place before whoever asks is told to ask again."""
 
 
-class Catalog:
+class ServedCatalog:
     """The items in a folder. Threads may share it.
 
     Every answer is that of the catalogue at one moment: if it changed while it was read, it is read again, or, where
@@ -46,11 +45,11 @@ class Catalog:
     def __init__(self, root: Path, reads: Reads, patience: float = PATIENCE) -> None:
         self._root = root
         self._reads = reads
-        self._reader = Reader(root, reads)
+        self._reader = PartitionReader(root, reads)
         self._directory = Directory(root, self._reader)
         self._lock = threading.Lock()
         self._patience = patience
-        self._schema: Schema | None = None
+        self._schema: CatalogSchema | None = None
         self._stuck: Stamp | None = None
         self._is_bound = False
         self._moment: Stamp | None = None
@@ -59,7 +58,7 @@ class Catalog:
         """From now on, until this is called again, all answers are of one moment: that of the first."""
         self._is_bound, self._moment = True, None
 
-    def schema(self) -> Schema:
+    def schema(self) -> CatalogSchema:
         """What the catalogue holds now. Waits for files that are being put in place.
 
         Raises:
@@ -92,7 +91,7 @@ class Catalog:
             time.sleep(pause)
             pause = min(2.0 * pause, _MOST_PAUSE)
 
-    def _of_the_moment(self, schema: Schema) -> Schema:
+    def _of_the_moment(self, schema: CatalogSchema) -> CatalogSchema:
         if self._is_bound:
             if self._moment is None:
                 self._moment = schema.stamp
@@ -100,7 +99,7 @@ class Catalog:
                 raise self._restless()
         return schema
 
-    def rows(self, collection: str, query: Query) -> Iterator[Row]:
+    def rows(self, collection: str, query: Query) -> Iterator[PartitionRow]:
         """The items of a collection that can match, in the order of their ids.
 
         Raises:
@@ -114,7 +113,7 @@ class Catalog:
             return self.walk(collection, 0)
         return in_order(self._scanned(collection, query))
 
-    def row(self, collection: str, item: str) -> Row | None:
+    def row(self, collection: str, item: str) -> PartitionRow | None:
         """An item by its id, or None."""
         for _ in range(_TRIES):
             schema = self.schema()
@@ -130,7 +129,7 @@ class Catalog:
                 self._check(schema, error)
         raise self._restless()
 
-    def walk(self, collection: str, start: int) -> Iterator[Row]:
+    def walk(self, collection: str, start: int) -> Iterator[PartitionRow]:
         """All items of a collection in the order of their ids, from a position on; none before it is read.
 
         Raises:
@@ -172,10 +171,10 @@ class Catalog:
                 return found
         raise self._restless()
 
-    def _part(self, partitions: Partitions, identities: Identities, start: int, stop: int) -> list[Row]:
+    def _part(self, partitions: Partitions, identities: ItemIndex, start: int, stop: int) -> list[PartitionRow]:
         """Items from one position among all ids to another."""
         ids, numbers, rows = identities.part(start, stop)
-        found: dict[int, Row] = {}
+        found: dict[int, PartitionRow] = {}
         for number in np.unique(numbers).tolist():
             members = np.flatnonzero(numbers == number)
             wanted = [ids[member] for member in members]
@@ -183,10 +182,10 @@ class Catalog:
             found.update(zip(members.tolist(), there, strict=True))
         return [found[position] for position in range(len(ids))]
 
-    def _is_current(self, schema: Schema) -> bool:
+    def _is_current(self, schema: CatalogSchema) -> bool:
         return schemas.pending(self._root) is None and schema.stamp == schemas.stamp_of(self._root)
 
-    def _check(self, schema: Schema, error: ReplacedError) -> None:
+    def _check(self, schema: CatalogSchema, error: ReplacedError) -> None:
         """Raises DamagedError if a file is not what the schema says although nothing has changed."""
         if self._is_current(schema):
             raise DamagedError(f"The partition {self._root / str(error)} is not the one that the catalogue lists.")

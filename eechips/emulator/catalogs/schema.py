@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from eechips.emulator.assets.errors import InvalidStoreError
 from eechips.emulator.assets.index import boxes
+from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.model import Bounds, Query
 
 SCHEMA = "_schema.json"
@@ -100,7 +101,7 @@ class Partitions:
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
+class CatalogSchema:
     """What a catalogue holds.
 
     Attributes:
@@ -150,7 +151,7 @@ def pending(folder: Path) -> Stamp | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def load(folder: Path) -> Schema:
+def load(folder: Path) -> CatalogSchema:
     """The schema of a catalogue.
 
     Raises:
@@ -161,7 +162,7 @@ def load(folder: Path) -> Schema:
         value = json.loads((folder / SCHEMA).read_bytes())
         if value["format"] != _FORMAT:
             raise InvalidStoreError(f"{folder / SCHEMA} has format {value['format']}, and {_FORMAT} is understood.")
-        return Schema(stamp, _collections(value["partitions"], folder.resolve().name))
+        return CatalogSchema(stamp, _collections(value["partitions"], folder.resolve().name))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidStoreError(f"{folder / SCHEMA} cannot be understood: {error!r}.") from error
 
@@ -196,3 +197,11 @@ def _milliseconds(texts: Sequence[str | None]) -> npt.NDArray[np.float64]:
     """Moments in ISO 8601, UTC, as milliseconds since 1970, rounded down."""
     moments = np.array([None if text is None else text.removesuffix("Z") for text in texts], dtype="datetime64[us]")
     return np.where(np.isnat(moments), np.nan, np.floor(moments.astype(np.int64) / 1000.0))
+
+
+class DamagedError(EarthEngineError):
+    """A partition is missing, or cannot be read (HTTP 500)."""
+
+
+class ReplacedError(Exception):
+    """A file is no longer the one that was looked at before. Never leaves this package."""

@@ -9,14 +9,13 @@ from typing import Any
 
 from eechips.emulator.assets.names import join_id
 from eechips.emulator.catalogs import schema as schemas
-from eechips.emulator.catalogs.blocks import Properties, Row
-from eechips.emulator.catalogs.catalog import PATIENCE, Catalog
-from eechips.emulator.catalogs.places import Places
-from eechips.emulator.catalogs.rasters import Rasters
+from eechips.emulator.catalogs.allowed_files import AllowedFiles
+from eechips.emulator.catalogs.catalog import PATIENCE, ServedCatalog
+from eechips.emulator.catalogs.item_rasters import ItemRasters
+from eechips.emulator.catalogs.partition_rows import ItemProperties, PartitionRow
 from eechips.emulator.catalogs.schema import Partitions
-from eechips.emulator.deferred import Deferred
-from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query
-from eechips.emulator.reads import Reads
+from eechips.emulator.model import Asset, FolderAsset, ImageAsset, LazySequence, Query
+from eechips.emulator.read_counts import Reads
 
 _DESCRIBED = ("title", "description", "license", "keywords")
 
@@ -31,7 +30,9 @@ class CatalogCollection:
         rasters: open their files.
     """
 
-    def __init__(self, collection: str, properties: Mapping[str, Any], catalog: Catalog, rasters: Rasters) -> None:
+    def __init__(
+        self, collection: str, properties: Mapping[str, Any], catalog: ServedCatalog, rasters: ItemRasters
+    ) -> None:
         self._id = collection
         self._properties = properties
         self._catalog = catalog
@@ -69,12 +70,12 @@ class CatalogCollection:
         """Ids of all images, in order."""
         return (join_id(self._id, row.id) for row in self._catalog.walk(self._id, 0))
 
-    def _image(self, row: Row) -> ImageAsset:
+    def _image(self, row: PartitionRow) -> ImageAsset:
         asset_id = join_id(self._id, row.id)
         return ImageAsset(
             id=asset_id,
-            bands=Deferred(lambda: self._rasters.bands(asset_id, row.document(), row.links)),
-            properties=Properties(row),
+            bands=LazySequence(lambda: self._rasters.bands(asset_id, row.document(), row.links)),
+            properties=ItemProperties(row),
             footprint=row.block.footprints[row.position],
             version=row.block.versions[row.position],
         )
@@ -102,8 +103,8 @@ class CatalogStore:
         schemas.stamp_of(self._path)
         self._arguments = (str(self._path), tuple(folders), remote, patience)
         self.reads = Reads()
-        self._catalog = Catalog(self._path, self.reads, patience)
-        self._rasters = Rasters(Places(self._path, folders, remote), self.reads)
+        self._catalog = ServedCatalog(self._path, self.reads, patience)
+        self._rasters = ItemRasters(AllowedFiles(self._path, folders, remote), self.reads)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, self._arguments

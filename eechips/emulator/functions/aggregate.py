@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from eechips.emulator.context import Context
-from eechips.emulator.elements import property_of
+from eechips.emulator.element_properties import property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import Implementation
 from eechips.emulator.ordering import compare_key, distinct_key, plain
-from eechips.emulator.promotion import type_name
 from eechips.emulator.reducers import histogram_key
+from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import Collection, Value
 
 

@@ -12,7 +12,7 @@ from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.array import check_size
 from eechips.emulator.functions.registry import function
-from eechips.emulator.reducers import SUM, Reducer, Sample
+from eechips.emulator.reducers import SUM, Reducer, ReducerSample
 from eechips.emulator.values import Array
 
 Numbers = npt.NDArray[Any]
@@ -207,7 +207,7 @@ def argmax(array: Array) -> list[int] | None:
 def _reduced(reducer: Reducer, values: Numbers) -> list[Numbers]:
     """A reducer's outputs for values of shape (inputs, n, …)."""
     inside = np.ones(values.shape[1:], dtype=bool)
-    outputs = reducer.apply(Sample(values, inside.astype(np.float64), inside))
+    outputs = reducer.apply(ReducerSample(values, inside.astype(np.float64), inside))
     for output in outputs:
         if not np.all(output.valid):
             raise InvalidError("The reducer gives no number for at least one position.")

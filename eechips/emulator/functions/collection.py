@@ -8,7 +8,7 @@ from sys import maxsize
 from typing import Any, Literal
 
 from eechips.emulator.context import Context
-from eechips.emulator.elements import property_of, with_properties
+from eechips.emulator.element_properties import property_of, with_properties
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.filter_expression import expression
 from eechips.emulator.functions.registry import function

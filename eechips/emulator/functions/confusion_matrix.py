@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.context import Context
-from eechips.emulator.elements import property_of
+from eechips.emulator.element_properties import property_of
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.ordering import plain
-from eechips.emulator.promotion import promote, type_name
+from eechips.emulator.type_conversion import promote, type_name
 from eechips.emulator.values import Array, Collection, ConfusionMatrix
 
 Floats = npt.NDArray[np.float64]

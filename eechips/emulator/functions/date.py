@@ -21,7 +21,7 @@ from eechips.emulator.dates import (
 )
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
-from eechips.emulator.promotion import shown
+from eechips.emulator.type_conversion import shown
 from eechips.emulator.values import Date, DateRange, Value
 
 

@@ -12,10 +12,10 @@ from eechips.emulator.errors import InvalidError, TypeMismatchError
 from eechips.emulator.functions.array_shape import concatenated
 from eechips.emulator.functions.list import bounded
 from eechips.emulator.functions.registry import function
-from eechips.emulator.pixels.constant import constant_image
+from eechips.emulator.pixels.compute import constant_image
 from eechips.emulator.pixels.image import Image
-from eechips.emulator.promotion import promote, type_name
 from eechips.emulator.regex import compile_regex
+from eechips.emulator.type_conversion import promote, type_name
 from eechips.emulator.values import Array, Feature, Geometry, Value
 
 Dictionary = Mapping[str, Any]

@@ -1,8 +1,9 @@
-"""``ee.FeatureCollection``: features drawn in colours, to look at."""
+"""``ee.FeatureCollection``: features drawn in colours, with the markers of points."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,17 +16,16 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import substring
 
 from eechips.emulator.colors import parse_color, parse_opacity
-from eechips.emulator.elements import property_of
+from eechips.emulator.element_properties import property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
-from eechips.emulator.markers import MARKERS
 from eechips.emulator.pixels.composite import lonlat_bounds
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels, Render
 from eechips.emulator.pixels.types import BYTE
 from eechips.emulator.projection import WGS84, Projection
-from eechips.emulator.promotion import type_name
 from eechips.emulator.shapes import leaves
+from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import Collection, Feature, Geometry
 from eechips.emulator.vector_image import outlined, within_bounds
 
@@ -37,7 +37,7 @@ _PATTERNS: Mapping[str, tuple[float, float]] = {"dotted": (1.0, 2.0), "dashed": 
 
 
 @dataclass(frozen=True, slots=True)
-class Style:
+class FeatureStyle:
     """How a feature is drawn.
 
     Attributes:
@@ -68,7 +68,7 @@ class _Options:
     fillColor: Any  # noqa: N815
     lineType: Any  # noqa: N815
 
-    def style(self) -> Style:
+    def style(self) -> FeatureStyle:
         """Checks the options.
 
         Raises:
@@ -81,7 +81,7 @@ class _Options:
         if self.lineType not in ("solid", *_PATTERNS):
             raise InvalidError(f"Unknown lineType '{self.lineType}'. Must be one of 'solid', 'dotted' and 'dashed'.")
         size, width = _size(self.pointSize, "pointSize"), _size(self.width, "width")
-        return Style(color, fill, size, self.pointShape, width, self.lineType)
+        return FeatureStyle(color, fill, size, self.pointShape, width, self.lineType)
 
 
 def _color(value: Any) -> tuple[float, float, float, float]:
@@ -98,7 +98,7 @@ def _size(value: Any, name: str) -> float:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Drawing:
+class _DrawnFeatures:
     """Red, green and blue of styled features, with their opacity as the mask.
 
     Attributes:
@@ -118,7 +118,7 @@ class _Drawing:
         found: Sequence[Pixels] = render.note(("drawing", self, grid), lambda: self._drawn(grid))
         return [found[band] for band in bands]
 
-    def _style(self, feature: Feature, whole: Style) -> Style:
+    def _style(self, feature: Feature, whole: FeatureStyle) -> FeatureStyle:
         given = None if self.property is None else property_of(feature, self.property)
         if given is None:
             return whole
@@ -163,7 +163,7 @@ def _burnt(shape: BaseGeometry, grid: Grid) -> Iterator[tuple[tuple[slice, slice
 
 
 def _strokes(
-    geometry: Geometry, style: Style, grid: Grid
+    geometry: Geometry, style: FeatureStyle, grid: Grid
 ) -> Iterator[tuple[BaseGeometry, tuple[float, float, float, float]]]:
     """What is painted for a geometry, in pixels, one over the other: fills, then lines."""
     shape = geometry.within(Projection(grid.crs, grid.transform), _TOLERANCE)
@@ -184,7 +184,7 @@ def _strokes(
             yield _patterned(shapely.intersection(line, window), style).buffer(style.width / 2), style.color
 
 
-def _patterned(line: BaseGeometry, style: Style) -> BaseGeometry:
+def _patterned(line: BaseGeometry, style: FeatureStyle) -> BaseGeometry:
     """A line cut into dots or dashes."""
     if style.line == "solid":
         return line
@@ -202,7 +202,7 @@ def _image(collection: Collection, options: _Options, property: str | None, reac
     options.style()
     if not 0 <= reach <= _MOST_REACH:
         raise InvalidError(f"The neighborhood must be from 0 to {_MOST_REACH}; found {reach}.")
-    raster = _Drawing(collection, options, property, int(np.ceil(reach)))
+    raster = _DrawnFeatures(collection, options, property, int(np.ceil(reach)))
     return Image(
         tuple(
             Band(name, BYTE, WGS84, raster, index, fixed=False)
@@ -233,3 +233,71 @@ def style(
     """Features in a style, of which each may override parts."""
     options = _Options(color, pointSize, pointShape, width, fillColor, lineType)
     return _image(collection, options, styleProperty, max(neighborhood, pointSize + width))
+
+
+Marker = Callable[[float, float, float], BaseGeometry]
+"""From a centre and a radius, in pixels (y grows downwards), to a shape."""
+
+
+def _corners(count: int, turn: float = 0.0, inner: float | None = None) -> Marker:
+    """A regular polygon with a corner at the top, or a star with that many points.
+
+    Args:
+        count: corners, or points.
+        turn: degrees clockwise.
+        inner: radius of a star's inner corners, as a part of the outer.
+    """
+    steps = count if inner is None else 2 * count
+
+    def shape(x: float, y: float, radius: float) -> BaseGeometry:
+        points = []
+        for step in range(steps):
+            angle = math.radians(turn) + 2 * math.pi * step / steps
+            length = radius * (inner if inner is not None and step % 2 else 1.0)
+            points.append((x + length * math.sin(angle), y - length * math.cos(angle)))
+        return shapely.Polygon(points)
+
+    return shape
+
+
+def _crossed_lines(turn: float) -> Marker:
+    """Two lines that cross in the middle."""
+
+    def shape(x: float, y: float, radius: float) -> BaseGeometry:
+        lines = []
+        for angle in (math.radians(turn), math.radians(turn + 90)):
+            dx, dy = radius * math.sin(angle), radius * math.cos(angle)
+            lines.append([(x - dx, y - dy), (x + dx, y + dy)])
+        return shapely.MultiLineString(lines)
+
+    return shape
+
+
+def _circle(x: float, y: float, radius: float) -> BaseGeometry:
+    return shapely.Point(x, y).buffer(radius)
+
+
+def _square(x: float, y: float, radius: float) -> BaseGeometry:
+    return shapely.box(x - radius, y - radius, x + radius, y + radius)
+
+
+_PENTAGRAM = (3 - math.sqrt(5)) / 2  # the inner corners of a regular pentagram
+_HEXAGRAM = 1 / math.sqrt(3)
+
+MARKERS: Mapping[str, Marker] = {
+    "circle": _circle, "o": _circle,
+    "square": _square, "s": _square,
+    "diamond": _corners(4), "d": _corners(4),
+    "cross": _crossed_lines(45), "x": _crossed_lines(45),
+    "plus": _crossed_lines(0), "+": _crossed_lines(0),
+    "pentagram": _corners(5, inner=_PENTAGRAM), "p": _corners(5, inner=_PENTAGRAM),
+    "star5": _corners(5, inner=_PENTAGRAM),
+    "hexagram": _corners(6, inner=_HEXAGRAM), "h": _corners(6, inner=_HEXAGRAM),
+    "star6": _corners(6, inner=_HEXAGRAM),
+    "triangle": _corners(3), "triangle_up": _corners(3), "^": _corners(3),
+    "triangle_down": _corners(3, 180), "v": _corners(3, 180),
+    "triangle_left": _corners(3, 270), "<": _corners(3, 270),
+    "triangle_right": _corners(3, 90), ">": _corners(3, 90),
+    "pentagon": _corners(5), "hexagon": _corners(6),
+}  # fmt: skip
+"""Markers by the names that ``ee.FeatureCollection.style`` documents."""

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eechips.emulator.elements import Element, geometry_of, is_system, property_names, property_of, with_properties
+from eechips.emulator.element_properties import (
+    Element,
+    geometry_of,
+    is_system,
+    property_names,
+    property_of,
+    with_properties,
+)
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.frame import frame_for, recast, tolerance_of
 from eechips.emulator.functions.registry import function
+from eechips.emulator.planar_frame import frame_for, recast, tolerance_of
 from eechips.emulator.projection import Projection
-from eechips.emulator.promotion import promote
 from eechips.emulator.shapes import is_geographic
+from eechips.emulator.type_conversion import promote
 from eechips.emulator.values import Array, ErrorMargin, Geometry, Value
 
 

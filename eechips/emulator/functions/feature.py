@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import shapely
 
-from eechips.emulator.elements import Element, geometry_of
+from eechips.emulator.element_properties import Element, geometry_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions import geometry as geometric
 from eechips.emulator.functions.registry import Implementation, function

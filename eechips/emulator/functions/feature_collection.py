@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 
 from eechips.emulator.context import Context
-from eechips.emulator.elements import property_of
+from eechips.emulator.element_properties import property_of
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.geometry import bounds as geometry_bounds
 from eechips.emulator.functions.geometry import dissolve
@@ -20,11 +20,10 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.ordering import distinct_key, plain
 from eechips.emulator.pixels.image import Band, Image
 from eechips.emulator.projection import WGS84, Projection
-from eechips.emulator.random_points import random_points
-from eechips.emulator.randomness import normal, random_words, text_position, uniform
+from eechips.emulator.randomness import normal, random_points, random_words, text_position, uniform
 from eechips.emulator.reducers import Reducer, by_name, sample_of
 from eechips.emulator.values import Array, Collection, ErrorMargin, Feature, Geometry, Value
-from eechips.emulator.vector_image import Burnt
+from eechips.emulator.vector_image import Rasterized
 
 # More would not fit into the memory of a request.
 _MOST_POINTS = 5_000_000
@@ -55,7 +54,7 @@ def reduce_to_image(collection: Collection, properties: list[str], reducer: Redu
     if len(properties) != reducer.inputs:
         raise InvalidError(f"Need {reducer.inputs} properties for the reducer, but {len(properties)} were given.")
     types = reducer.band_types([PixelType("double")] * len(properties))
-    raster = Burnt(collection, tuple(properties), reducer)
+    raster = Rasterized(collection, tuple(properties), reducer)
     return Image(
         tuple(
             Band(name, kind, WGS84, raster, index, fixed=False)

@@ -12,8 +12,11 @@ from typing import Any
 
 import shapely
 
-from eechips.emulator.condition import (
-    Condition,
+from eechips.emulator.dates import Fields, checked
+from eechips.emulator.element_properties import GEOMETRY_FIELDS, Element, geometry_of, is_system, property_of
+from eechips.emulator.errors import InvalidError, TypeMismatchError
+from eechips.emulator.filter_conditions import (
+    FilterCondition,
     Operand,
     Spatial,
     apart,
@@ -27,17 +30,14 @@ from eechips.emulator.condition import (
     lookup_spatial,
     ordered,
 )
-from eechips.emulator.dates import Fields, checked
-from eechips.emulator.elements import GEOMETRY_FIELDS, Element, geometry_of, is_system, property_of
-from eechips.emulator.errors import InvalidError, TypeMismatchError
-from eechips.emulator.frame import tolerance_of
 from eechips.emulator.functions import geometry as geometric
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.geometry import collection_geometry
 from eechips.emulator.model import Bounds, Query, Range
 from eechips.emulator.ordering import plain
+from eechips.emulator.planar_frame import tolerance_of
 from eechips.emulator.projection import WGS84
-from eechips.emulator.promotion import promote, type_name
+from eechips.emulator.type_conversion import promote, type_name
 from eechips.emulator.values import Collection, DateRange, ErrorMargin, Feature, Filter, Geometry, Value
 
 INDEX = "system:index"
@@ -65,7 +65,7 @@ def operands(
     return Operand(leftField, leftValue), Operand(rightField, rightValue)
 
 
-def opposite(condition: Filter) -> Condition:
+def opposite(condition: Filter) -> FilterCondition:
     """Passes where another filter fails."""
     pairs = condition.pairs
 
@@ -75,9 +75,9 @@ def opposite(condition: Filter) -> Condition:
     def unpaired(primary: Element, secondary: Element) -> bool:
         return not (pairs(primary, secondary) if pairs is not None else condition.matches(primary))
 
-    if not isinstance(condition, Condition):
-        return Condition(matches=fails, pairs=unpaired)
-    return Condition(matches=fails, narrow=condition.contrary, pairs=unpaired, contrary=condition.narrow)
+    if not isinstance(condition, FilterCondition):
+        return FilterCondition(matches=fails, pairs=unpaired)
+    return FilterCondition(matches=fails, narrow=condition.contrary, pairs=unpaired, contrary=condition.narrow)
 
 
 # Comparisons of values
@@ -183,19 +183,19 @@ def _narrow_less(left: Operand, right: Operand) -> Narrow:
     return _span_less(left, right, opposite=False)
 
 
-Build = Callable[[Operand, Operand], Condition]
+Build = Callable[[Operand, Operand], FilterCondition]
 
 
-def _equals(left: Operand, right: Operand) -> Condition:
+def _equals(left: Operand, right: Operand) -> FilterCondition:
     return comparison(left, right, equal, narrow=_narrow_equal(left, right), lookup=lookup_equal(left, right))
 
 
-def _less_than(left: Operand, right: Operand) -> Condition:
+def _less_than(left: Operand, right: Operand) -> FilterCondition:
     contrary = _span_less(left, right, opposite=True)
     return comparison(left, right, _less, narrow=_narrow_less(left, right), contrary=contrary)
 
 
-def _greater_than(left: Operand, right: Operand) -> Condition:
+def _greater_than(left: Operand, right: Operand) -> FilterCondition:
     contrary = _span_less(right, left, opposite=True)
     return comparison(left, right, _greater, narrow=_narrow_less(right, left), contrary=contrary)
 
@@ -208,7 +208,7 @@ def _unless(build: Build) -> Build:
     return lambda left, right: opposite(build(left, right))
 
 
-def _date_in_range(left: Operand, right: Operand) -> Condition:
+def _date_in_range(left: Operand, right: Operand) -> FilterCondition:
     def test(a: Value, b: Value) -> bool:
         moment = plain(b)
         if isinstance(moment, str):
@@ -251,7 +251,7 @@ BUILDERS: Mapping[str, Build] = {
 
 
 def _comparing(build: Build) -> Implementation:
-    def call(leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value) -> Condition:
+    def call(leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value) -> FilterCondition:
         return build(*operands(leftField, rightValue, rightField, leftValue))
 
     return Implementation(call, with_context=False, lazy=frozenset())
@@ -264,7 +264,7 @@ FUNCTIONS: Mapping[str, Implementation] = {name: _comparing(build) for name, bui
 @function("Filter.maxDifference")
 def max_difference(
     difference: float, leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value
-) -> Condition:
+) -> FilterCondition:
     """Both are numbers and differ by so much at most; the difference is the join's measure."""
     left, right = operands(leftField, rightValue, rightField, leftValue)
 
@@ -294,7 +294,7 @@ def _first(filters: Sequence[Filter], attribute: str) -> Any:
 
 
 @function("Filter.and")
-def and_(filters: list[Filter]) -> Condition:
+def and_(filters: list[Filter]) -> FilterCondition:
     """All of them pass."""
 
     def narrow(query: Query) -> Query:
@@ -302,7 +302,7 @@ def and_(filters: list[Filter]) -> Condition:
             query = condition.narrow(query)
         return query
 
-    return Condition(
+    return FilterCondition(
         matches=lambda element: all(f.matches(element) for f in filters),
         narrow=narrow,
         pairs=lambda primary, secondary: all(_pairs(f, primary, secondary) for f in filters),
@@ -312,9 +312,9 @@ def and_(filters: list[Filter]) -> Condition:
 
 
 @function("Filter.or")
-def or_(filters: list[Filter]) -> Condition:
+def or_(filters: list[Filter]) -> FilterCondition:
     """One of them passes."""
-    return Condition(
+    return FilterCondition(
         matches=lambda element: any(f.matches(element) for f in filters),
         pairs=lambda primary, secondary: any(_pairs(f, primary, secondary) for f in filters),
         measure=_first(filters, "measure"),
@@ -322,14 +322,14 @@ def or_(filters: list[Filter]) -> Condition:
 
 
 @function("Filter.not")
-def not_(filter: Filter) -> Condition:
+def not_(filter: Filter) -> FilterCondition:
     """It fails."""
     return opposite(filter)
 
 
-def _of_one(matches: Callable[[Element], bool], narrow: Narrow | None = None) -> Condition:
+def _of_one(matches: Callable[[Element], bool], narrow: Narrow | None = None) -> FilterCondition:
     """A condition on one element; in a join, on the primary one."""
-    return Condition(
+    return FilterCondition(
         matches=matches,
         narrow=narrow or (lambda query: query),
         pairs=lambda primary, secondary: matches(primary),
@@ -337,31 +337,31 @@ def _of_one(matches: Callable[[Element], bool], narrow: Narrow | None = None) ->
 
 
 @function("Filter.always")
-def always() -> Condition:
+def always() -> FilterCondition:
     """Everything passes."""
     return _of_one(lambda element: True)
 
 
 @function("Filter.never")
-def never() -> Condition:
+def never() -> FilterCondition:
     """Nothing passes."""
     return _of_one(lambda element: False)
 
 
 @function("Filter.notNull")
-def not_null(properties: list[str]) -> Condition:
+def not_null(properties: list[str]) -> FilterCondition:
     """All of these properties have a value."""
     return _of_one(lambda element: all(property_of(element, name) is not None for name in properties))
 
 
 @function("Filter.hasGeometry")
-def has_geometry() -> Condition:
+def has_geometry() -> FilterCondition:
     """It has a geometry."""
     return _of_one(lambda element: geometry_of(element) is not None)
 
 
 @function("Filter.rangeContains")
-def range_contains(field: str, minValue: Value, maxValue: Value) -> Condition:
+def range_contains(field: str, minValue: Value, maxValue: Value) -> FilterCondition:
     """A property lies between two values, inclusive."""
 
     def matches(element: Element) -> bool:
@@ -387,7 +387,7 @@ _CALENDAR: Mapping[str, Callable[[Fields], int]] = {
 
 
 @function("Filter.calendarRange")
-def calendar_range(start: int, end: int | None, field: str) -> Condition:
+def calendar_range(start: int, end: int | None, field: str) -> FilterCondition:
     """``system:time_start`` falls into a range of a calendar field, inclusive, in UTC; it may wrap (12 to 2)."""
     if field not in _CALENDAR:
         raise InvalidError(f"Unknown calendar field '{field}'. Options are: {', '.join(_CALENDAR)}.")
@@ -405,7 +405,7 @@ def calendar_range(start: int, end: int | None, field: str) -> Condition:
 
 
 @function("Filter.dayOfYear")
-def day_of_year(start: int, end: int) -> Condition:
+def day_of_year(start: int, end: int) -> FilterCondition:
     """``system:time_start`` falls into a range of days of the year, inclusive."""
     return calendar_range(start, end, "day_of_year")
 
@@ -474,7 +474,9 @@ def _narrow_bounds(left: Operand, right: Operand, metres: float) -> Narrow:
     return narrow
 
 
-def _related(left: Operand, right: Operand, margin: ErrorMargin | None, relate: Callable[[Any, Any], Any]) -> Condition:
+def _related(
+    left: Operand, right: Operand, margin: ErrorMargin | None, relate: Callable[[Any, Any], Any]
+) -> FilterCondition:
     tolerance = tolerance_of(margin, WGS84)
     return Spatial(left, right, relate, tolerance).condition(narrow=_narrow_bounds(left, right, 0.0))
 
@@ -482,7 +484,7 @@ def _related(left: Operand, right: Operand, margin: ErrorMargin | None, relate: 
 @function("Filter.intersects")
 def intersects(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
-) -> Condition:
+) -> FilterCondition:
     """The geometries have a point in common."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
     return _related(left, right, maxError, shapely.intersects)
@@ -491,7 +493,7 @@ def intersects(
 @function("Filter.disjoint")
 def disjoint(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
-) -> Condition:
+) -> FilterCondition:
     """Unless the geometries have a point in common."""
     return opposite(intersects(leftField, rightValue, rightField, leftValue, maxError))
 
@@ -499,7 +501,7 @@ def disjoint(
 @function("Filter.contains")
 def contains(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
-) -> Condition:
+) -> FilterCondition:
     """The left geometry contains the right one."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
     return _related(left, right, maxError, shapely.contains)
@@ -508,7 +510,7 @@ def contains(
 @function("Filter.isContained")
 def is_contained(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
-) -> Condition:
+) -> FilterCondition:
     """The right geometry contains the left one."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
     return _related(left, right, maxError, shapely.within)
@@ -522,7 +524,7 @@ def within_distance(
     rightField: str | None,
     leftValue: Value,
     maxError: ErrorMargin | None,
-) -> Condition:
+) -> FilterCondition:
     """The geometries are at most so many metres apart; the distance is the join's measure."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
 
@@ -540,7 +542,7 @@ def within_distance(
             return False
         return measure(primary, secondary) <= distance
 
-    return Condition(
+    return FilterCondition(
         matches=lambda element: pairs(element, element),
         narrow=_narrow_bounds(left, right, max(distance, 0.0) + tolerance_of(maxError, WGS84)),
         pairs=pairs,
@@ -555,7 +557,7 @@ def area(
     max: float,
     maxError: ErrorMargin | None,
     geometrySelector: str | None,
-) -> Condition:
+) -> FilterCondition:
     """The area of a geometry lies between so many square metres, inclusive."""
     operand = Operand(geometrySelector or ".geo")
 

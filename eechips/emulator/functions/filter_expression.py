@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from eechips.emulator.condition import Condition, Operand
 from eechips.emulator.errors import InvalidError
+from eechips.emulator.filter_conditions import FilterCondition, Operand
 from eechips.emulator.functions.filter import BUILDERS, and_, not_, or_
 from eechips.emulator.functions.registry import function
 from eechips.emulator.values import Filter, Value
@@ -35,21 +35,23 @@ _DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class _FilterToken:
     """One token: an operand, or the text of a sign."""
 
     sign: str | None = None
     operand: Operand | None = None
 
 
-def _tokens(text: str) -> list[_Token]:
+def _tokens(text: str) -> list[_FilterToken]:
     found, position = [], 0
     while text[position:].strip():
         match = _TOKEN.match(text, position)
         if match is None:
             raise _unclear(text, position)
         kind, content = match.lastgroup, match.group(match.lastgroup or 0)
-        found.append(_Token(sign=content) if kind == "sign" else _Token(operand=_operand(str(kind), content)))
+        found.append(
+            _FilterToken(sign=content) if kind == "sign" else _FilterToken(operand=_operand(str(kind), content))
+        )
         position = match.end()
     return found
 
@@ -69,7 +71,7 @@ def _unclear(text: str, position: int) -> InvalidError:
     return InvalidError(f"The filter expression could not be parsed at position {position}: {text:.100}")
 
 
-class _Parser:
+class _FilterParser:
     """Recursive descent: or, and, not, comparison or parentheses."""
 
     def __init__(self, text: str) -> None:
@@ -87,7 +89,7 @@ class _Parser:
     def _error(self) -> InvalidError:
         return InvalidError(f"The filter expression could not be parsed at token {self._at + 1}: {self._text:.100}")
 
-    def _next(self) -> _Token:
+    def _next(self) -> _FilterToken:
         if self._at >= len(self._tokens):
             raise self._error()
         self._at += 1
@@ -99,7 +101,9 @@ class _Parser:
             return True
         return False
 
-    def _chain(self, sign: str, part: Callable[[], Filter], combine: Callable[[list[Filter]], Condition]) -> Filter:
+    def _chain(
+        self, sign: str, part: Callable[[], Filter], combine: Callable[[list[Filter]], FilterCondition]
+    ) -> Filter:
         parts = [part()]
         while self._follows(sign):
             parts.append(part())
@@ -140,4 +144,4 @@ class _Parser:
 @function("Filter.expression")
 def expression(expression: str) -> Filter:
     """A filter of comparisons (>, >=, <, <=, ==, !=), !, &&, || and parentheses."""
-    return _Parser(expression).whole()
+    return _FilterParser(expression).whole()

@@ -16,10 +16,13 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator import buffers, geodesy, overlay
+from eechips.emulator import geodesic_buffer, geodesy, overlay
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.frame import (
+from eechips.emulator.functions.registry import function
+from eechips.emulator.geometry import coordinates, geometry_type
+from eechips.emulator.nearest_points import nearest_points
+from eechips.emulator.planar_frame import (
     DEFAULT_TOLERANCE,
     RADIUS,
     Frame,
@@ -30,9 +33,6 @@ from eechips.emulator.frame import (
     recast,
     tolerance_of,
 )
-from eechips.emulator.functions.registry import function
-from eechips.emulator.geometry import coordinates, geometry_type
-from eechips.emulator.nearest import nearest_points
 from eechips.emulator.projection import WGS84, Coordinates, Projection
 from eechips.emulator.shapes import gather, is_geographic, leaves
 from eechips.emulator.values import WHOLE_EARTH, Collection, ErrorMargin, Feature, Geometry
@@ -369,11 +369,11 @@ def buffer(geometry: Geometry, distance: float, maxError: ErrorMargin | None, pr
     if proj is not None:
         frame = frame_for(geometry, margin=margin, projection=proj)
         tolerance = frame.tolerance / projection_unit(proj)
-        quarter = max(buffers.corners_of_circle(abs(distance), tolerance) // 4, 2) if distance else 2
+        quarter = max(geodesic_buffer.corners_of_circle(abs(distance), tolerance) // 4, 2) if distance else 2
         return frame.give(gather([shapely.buffer(frame.take(geometry), distance, quad_segs=quarter)]))
     tolerance = tolerance_of(margin, geometry.projection)
     sphere = recast(geometry, WGS84, True, min(tolerance / 2.0, abs(distance) or DEFAULT_TOLERANCE)).shape
-    return Geometry(buffers.buffer(sphere, distance, tolerance), WGS84, True)
+    return Geometry(geodesic_buffer.buffer(sphere, distance, tolerance), WGS84, True)
 
 
 @function("Geometry.simplify")

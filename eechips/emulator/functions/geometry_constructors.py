@@ -16,12 +16,11 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator import overlay
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.frame import recast, tolerance_of
 from eechips.emulator.functions.registry import function
+from eechips.emulator.planar_frame import recast, tolerance_of
 from eechips.emulator.projection import WGS84, Coordinates, Projection
-from eechips.emulator.promotion import shown
-from eechips.emulator.rings import close_at_pole, unwrapped
-from eechips.emulator.shapes import is_geographic, leaves, valid
+from eechips.emulator.shapes import close_at_pole, is_geographic, leaves, unwrapped, valid
+from eechips.emulator.type_conversion import shown
 from eechips.emulator.values import ErrorMargin, Geometry
 
 

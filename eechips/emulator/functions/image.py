@@ -15,14 +15,13 @@ from eechips.emulator.functions.image_projection import projection_of, target_pr
 from eechips.emulator.functions.registry import function
 from eechips.emulator.functions.string import replace as replace_text
 from eechips.emulator.model import ImageAsset, PixelType
-from eechips.emulator.pixels.compute import Empty
-from eechips.emulator.pixels.constant import constant_image
+from eechips.emulator.pixels.compute import Empty, constant_image
 from eechips.emulator.pixels.image import Band, Image
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.pixels.types import named_type, union_type
 from eechips.emulator.projection import WGS84, Projection
-from eechips.emulator.promotion import promote, shown
 from eechips.emulator.regex import compile_regex
+from eechips.emulator.type_conversion import promote, shown
 from eechips.emulator.values import Array, Date, ErrorMargin, Geometry, Value
 
 _LARGEST_TILE = 32_768

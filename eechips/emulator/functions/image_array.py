@@ -1,4 +1,4 @@
-"""``ee.Image``: array pixels. Their shapes may differ from pixel to pixel: see :mod:`eechips.emulator.ragged`."""
+"""``ee.Image``: array pixels. Shapes may differ between pixels: see :mod:`eechips.emulator.ragged_arrays`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.pixels.types import LONG, Numbers, ranged, union_type
-from eechips.emulator.ragged import by_number, by_shape, by_shape_together, grouped, is_ragged, shapes_of
-from eechips.emulator.reducers import SUM, Reducer, Sample
+from eechips.emulator.ragged_arrays import by_number, by_shape, by_shape_together, grouped, is_ragged, shapes_of
+from eechips.emulator.reducers import SUM, Reducer, ReducerSample
 
 _MOST_DIMENSIONS = 16
 _MOST_ELEMENTS = 1 << 27
@@ -471,7 +471,7 @@ def _sampled(values: Numbers, axes: Sequence[int], reducer: Reducer) -> list[tup
     count = int(np.prod([values.shape[3 + axis] for axis in axes]))
     order = order.reshape(len(values), count, *order.shape[1 + len(axes) :])
     inside = np.ones(order.shape[1:], dtype=bool)
-    found = reducer.apply(Sample(order, inside.astype(np.float64), inside))
+    found = reducer.apply(ReducerSample(order, inside.astype(np.float64), inside))
     return [(np.asarray(output.values), np.asarray(output.valid)) for output in found]
 
 

@@ -12,8 +12,8 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import Window
 from eechips.emulator.pixels.compute import Clipped
-from eechips.emulator.pixels.coverage import pixels_touched
 from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 

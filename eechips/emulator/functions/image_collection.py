@@ -20,7 +20,7 @@ from eechips.emulator.pixels.composite import Expected, Members, Mosaic, Reduced
 from eechips.emulator.pixels.image import Band, Image
 from eechips.emulator.pixels.types import union_type, unlimited
 from eechips.emulator.projection import WGS84
-from eechips.emulator.reducers import Reducer, Sample
+from eechips.emulator.reducers import Reducer, ReducerSample
 from eechips.emulator.values import Collection, Filter, Geometry
 
 _MOST_TYPES = 100  # images of a collection whose types are looked at; those of the others are checked as they are read
@@ -117,7 +117,7 @@ def _reduction(reducer: Reducer) -> Any:
         values: npt.NDArray[Any], weights: npt.NDArray[np.float64]
     ) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
         arrays = values.ndim - weights.ndim
-        outputs = reducer.apply(Sample(values, weights, weights > 0, None, arrays))
+        outputs = reducer.apply(ReducerSample(values, weights, weights > 0, None, arrays))
         return [(o.values, o.valid) for o in outputs]
 
     return reduce

@@ -17,7 +17,7 @@ from eechips.emulator.pixels.compute import both
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Image, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, cropped
-from eechips.emulator.reducers import Output, Reducer, Sample, scattered
+from eechips.emulator.reducers import Output, Reducer, ReducerSample, scattered
 from eechips.emulator.values import Kernel
 from eechips.emulator.vector_image import stacked
 
@@ -188,7 +188,7 @@ def _per_object(
     for objects, table in stacked(flat[wanted], wanted):
         there = table >= 0
         weights = np.where(there, masks[:, table], 0.0)
-        results = reducer.apply(Sample(values[:, table], weights, weights > 0))
+        results = reducer.apply(ReducerSample(values[:, table], weights, weights > 0))
         for part, result in zip(parts, results, strict=True):
             part.append((objects, result))
     outputs = [scattered(labels.size, part) for part in parts]

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.area import pixel_areas
 from eechips.emulator.pixels.compute import Generated, everywhere
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.pixel_size import pixel_areas
 from eechips.emulator.pixels.resample import locate
 from eechips.emulator.pixels.types import DOUBLE
 from eechips.emulator.projection import WGS84, Projection

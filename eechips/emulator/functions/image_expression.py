@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.formula import Bands, Formula, Number, Operation, Term, Variable, parse, variables
+from eechips.emulator.formula import Bands, Formula, FormulaCall, Number, Term, Variable, parse, variables
 from eechips.emulator.functions.image import choose
 from eechips.emulator.functions.image_math import (
     BINARY_NAMES,
@@ -20,11 +20,10 @@ from eechips.emulator.functions.image_math import (
     unary_named,
 )
 from eechips.emulator.functions.registry import function
-from eechips.emulator.pixels.compute import PerPixel, both, expanded
-from eechips.emulator.pixels.constant import constant_image
+from eechips.emulator.pixels.compute import PerPixel, both, constant_image, expanded
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.pixels.types import BOOLEAN, fixed, union_type
-from eechips.emulator.promotion import promote
+from eechips.emulator.type_conversion import promote
 from eechips.emulator.values import Value
 
 _OPERATORS: Mapping[str, str] = {
@@ -64,7 +63,7 @@ class ImageAlgorithm:
         images = {
             name: promote(value, "Image", f"Image.parseExpression, argument '{name}'") for name, value in values.items()
         }
-        result = _Evaluation(self, images).image(self.formula.term)
+        result = _FormulaEvaluation(self, images).image(self.formula.term)
         if self.formula.target is None:
             return result
         if len(result.bands) != 1:
@@ -75,7 +74,7 @@ class ImageAlgorithm:
 
 
 @dataclass(frozen=True, slots=True)
-class _Evaluation:
+class _FormulaEvaluation:
     """One call of an algorithm."""
 
     algorithm: ImageAlgorithm
@@ -102,7 +101,7 @@ class _Evaluation:
         return image.with_bands(choose(image, selectors)) if selectors else image
 
 
-def _computed(operation: Operation, operands: Sequence[Image]) -> Image:
+def _computed(operation: FormulaCall, operands: Sequence[Image]) -> Image:
     name = operation.name
     if name == "?:":
         return _choice(*operands)

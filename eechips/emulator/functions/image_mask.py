@@ -12,8 +12,7 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_math import spread
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.compute import Clipped, PerPixel, PixelFunction, both, expanded, mapped
-from eechips.emulator.pixels.constant import constant_image
+from eechips.emulator.pixels.compute import Clipped, PerPixel, PixelFunction, both, constant_image, expanded, mapped
 from eechips.emulator.pixels.image import Band, Image, Mask, Pixels
 from eechips.emulator.pixels.types import bounds_of, union_type
 from eechips.emulator.values import Geometry

@@ -33,7 +33,7 @@ from eechips.emulator.pixels.types import (
     ranged,
     union_type,
 )
-from eechips.emulator.ragged import by_shape
+from eechips.emulator.ragged_arrays import by_shape
 
 BinaryType = Callable[[PixelType, PixelType], PixelType]
 UnaryType = Callable[[PixelType], PixelType]

@@ -13,11 +13,10 @@ from eechips.emulator.functions.image_array import check_arrays, where_valid
 from eechips.emulator.functions.image_math import matched
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.compute import Joint, both, combined, mapped
-from eechips.emulator.pixels.constant import constant_image
+from eechips.emulator.pixels.compute import Joint, both, combined, constant_image, mapped
 from eechips.emulator.pixels.image import Band, Image, Mask, Pixels
 from eechips.emulator.pixels.types import Numbers, union_type
-from eechips.emulator.ragged import by_shape_together
+from eechips.emulator.ragged_arrays import by_shape_together
 from eechips.emulator.values import Array
 
 Matrices = npt.NDArray[np.float64]

@@ -29,7 +29,7 @@ from eechips.emulator.pixels.neighborhood import (
     weighted_sum,
 )
 from eechips.emulator.pixels.types import FLOAT, cast_values, dtype_of, floating_type
-from eechips.emulator.reducers import MAX, MEAN, MEDIAN, MIN, MODE, Reducer, Sample
+from eechips.emulator.reducers import MAX, MEAN, MEDIAN, MIN, MODE, Reducer, ReducerSample
 from eechips.emulator.values import Kernel, Weights
 
 # Neighbours that are looked at one by one for one output: about four minutes of a median.
@@ -114,7 +114,7 @@ def _reduced(
         layers = [stacked(p, cells, start, stop, shape[1]) for p in pixels]
         together = [_weights_of(masks, kernel, mode) for _, masks in layers]
         inside = [masks > 0 for _, masks in layers]
-        sample = Sample(
+        sample = ReducerSample(
             np.stack([values for values, _ in layers]), np.min(together, axis=0), np.logical_and.reduce(inside)
         )
         parts.append([Pixels(np.asarray(o.values), np.asarray(o.valid)) for o in reducer.apply(sample)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips.emulator.elements import property_of
+from eechips.emulator.element_properties import property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_math import matched
 from eechips.emulator.functions.registry import function
@@ -18,7 +18,7 @@ from eechips.emulator.pixels.compute import Joint, all_of, combined
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.pixels.painted import Painted
 from eechips.emulator.pixels.types import DOUBLE, FLOAT, Numbers, dtype_of, ranged, union_type
-from eechips.emulator.promotion import type_name
+from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import Collection, Feature
 
 # Pixels: a wider line covers any grid that its middle comes near to.

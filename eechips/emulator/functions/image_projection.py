@@ -1,22 +1,27 @@
-"""``ee.Image``: default projections, reprojection and interpolation."""
+"""``ee.Image``: default projections, reprojection, interpolation and resolution."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from affine import Affine
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import Window
-from eechips.emulator.pixels.coverage import pixels_touched
-from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.aggregate import Aggregated, Aggregation
+from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.resample import Method
 from eechips.emulator.pixels.resampled import Resampled
 from eechips.emulator.pixels.stored import Reprojected, Stored
 from eechips.emulator.pixels.types import FLOAT
 from eechips.emulator.projection import Projection
+from eechips.emulator.reducers import Reducer, ReducerSample
 from eechips.emulator.values import Geometry
 
 
@@ -111,3 +116,37 @@ def _interpolated(band: Band, method: Method) -> Band:
     if not band.fixed or band.type.dimensions:
         return band
     return replace(band, raster=Resampled((band,), band.projection, method), index=0, type=kind)
+
+
+def _aggregation(reducer: Reducer) -> Aggregation:
+    def aggregate(
+        values: Sequence[npt.NDArray[Any]], weights: Sequence[npt.NDArray[np.float64]], inside: npt.NDArray[np.bool_]
+    ) -> list[Pixels]:
+        together = np.min(weights, axis=0)
+        outputs = reducer.apply(ReducerSample(np.stack(values), together, inside))
+        return [Pixels(np.asarray(o.values), np.asarray(o.valid)) for o in outputs]
+
+    return aggregate
+
+
+@function("Image.reduceResolution")
+def reduce_resolution(image: Image, reducer: Reducer, bestEffort: bool, maxPixels: int) -> Image:
+    """The image, to be combined by a reducer instead of the nearest neighbour where it is read on a coarser grid."""
+    if any(band.type.dimensions for band in image.bands):
+        raise InvalidError("Array images cannot be reduced to another resolution.")
+    if not any(band.fixed for band in image.bands):
+        raise InvalidError("The image has no fixed projection; set one by Image.setDefaultProjection or reproject.")
+    lattice = projection_of(image)
+    groups = reducer.groups(len(image.bands))
+    types = [kind for group in groups for kind in reducer.band_types([image.bands[i].type for i in group])]
+    names = reducer.output_names([band.name for band in image.bands], short=True)
+    raster = Aggregated(
+        image.bands, lattice, tuple(groups), len(reducer.names), _aggregation(reducer), maxPixels, bestEffort
+    )
+    leaders = [image.bands[group[0]] for group in groups for _ in reducer.names]
+    return image.with_bands(
+        [
+            replace(leader, name=name, type=kind, raster=raster, index=index)
+            for index, (leader, name, kind) in enumerate(zip(leaders, names, types, strict=True))
+        ]
+    )

@@ -8,7 +8,7 @@ from itertools import tee
 import numpy as np
 
 from eechips.emulator.context import Context
-from eechips.emulator.elements import geometry_of
+from eechips.emulator.element_properties import geometry_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_projection import projection_of, target_projection
 from eechips.emulator.functions.registry import function
@@ -17,7 +17,7 @@ from eechips.emulator.pixels.compute import PerPixel
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.pixels.types import union_type
 from eechips.emulator.projection import Projection
-from eechips.emulator.reducers import Reducer, Sample
+from eechips.emulator.reducers import Reducer, ReducerSample
 from eechips.emulator.regions import Lattice, reduce_region, reduce_regions
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 
@@ -107,7 +107,7 @@ def reduce(image: Image, reducer: Reducer) -> Image:
     def outputs(pixels: Sequence[Pixels], which: int) -> Pixels:
         values = np.stack([p.values for p in pixels])[None]
         weights = np.stack([p.mask for p in pixels]).astype(np.float64)
-        found = reducer.apply(Sample(values, weights, weights > 0, None, values.ndim - 1 - weights.ndim))[which]
+        found = reducer.apply(ReducerSample(values, weights, weights > 0, None, values.ndim - 1 - weights.ndim))[which]
         return Pixels(found.values, found.valid)
 
     def chosen(which: int) -> Callable[[Sequence[Pixels]], Pixels]:

@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _ColorMapEntry:
     quantity: float
     color: tuple[int, int, int]
     shown: bool
@@ -113,7 +113,7 @@ def sld_style(input: Image, sldXml: str) -> Image:
     return _image(input, [band], paint)
 
 
-def _entry(element: ElementTree.Element) -> _Entry:
+def _entry(element: ElementTree.Element) -> _ColorMapEntry:
     try:
         quantity = float(element.get("quantity", "nan"))
         opacity = float(element.get("opacity", "1"))
@@ -122,7 +122,7 @@ def _entry(element: ElementTree.Element) -> _Entry:
     if not np.isfinite(quantity):
         raise InvalidError("Each ColorMapEntry needs a quantity.")
     # "Opacity is only taken into account when it is 0.0": apidocs/ee-image-sldstyle.
-    return _Entry(quantity, parse_color(element.get("color", "")), opacity != 0)
+    return _ColorMapEntry(quantity, parse_color(element.get("color", "")), opacity != 0)
 
 
 def _ramp(values: Floats, at: Floats, levels: Floats) -> Floats:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.elements import property_of
+from eechips.emulator.element_properties import property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image import add_bands, choose
 from eechips.emulator.functions.image_collection import composite, expected_of, first_image, members_of, typical_image
@@ -24,7 +24,7 @@ from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.pixels.types import dtype_of, named_type
 from eechips.emulator.projection import WGS84
-from eechips.emulator.ragged import by_number, grouped
+from eechips.emulator.ragged_arrays import by_number, grouped
 from eechips.emulator.values import Collection, Filter, Value
 
 Stack = npt.NDArray[Any]

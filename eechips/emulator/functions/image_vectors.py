@@ -15,13 +15,13 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.frame import recast
 from eechips.emulator.functions.image_components import CORNERS, SIDES, components
 from eechips.emulator.functions.image_region import lattice_of, region_of
 from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.image import Image, Render
+from eechips.emulator.planar_frame import recast
 from eechips.emulator.projection import WGS84, Projection
-from eechips.emulator.reducers import COUNT_EVERY, Reducer, Sample
+from eechips.emulator.reducers import COUNT_EVERY, Reducer, ReducerSample
 from eechips.emulator.regions import covers, region_within
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 
@@ -125,7 +125,7 @@ def reduce_to_vectors(
             return [len(segment.pixels)]
         values = np.stack([p.values.reshape(-1)[segment.pixels] for p in pixels[1:]])
         masks = np.stack([p.mask.reshape(-1)[segment.pixels] for p in pixels[1:]]).astype(np.float64)
-        whole = Sample(values, masks, masks > 0)
+        whole = ReducerSample(values, masks, masks > 0)
         return [v for group in groups for v in reducer.results(whole.select(group[0], group[-1] + 1))]
 
     def elements() -> Iterator[Feature]:

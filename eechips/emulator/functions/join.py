@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cmp_to_key
 from typing import Any
 
-from eechips.emulator.condition import Condition
 from eechips.emulator.context import Context
-from eechips.emulator.elements import Element, property_of, with_properties
+from eechips.emulator.element_properties import Element, property_of, with_properties
 from eechips.emulator.errors import InvalidError
+from eechips.emulator.filter_conditions import FilterCondition
 from eechips.emulator.functions.registry import function
 from eechips.emulator.ordering import compare
 from eechips.emulator.values import Collection, Feature, Filter, Join
@@ -31,7 +31,7 @@ def matcher(secondary: Collection, condition: Filter) -> Matches:
 
     def prepare() -> None:
         elements.extend(secondary)
-        build = condition.lookup if isinstance(condition, Condition) else None
+        build = condition.lookup if isinstance(condition, FilterCondition) else None
         every = range(len(elements))
         lookups.append(build(elements) if build is not None else lambda primary: every)
 
@@ -54,7 +54,7 @@ def _measure(condition: Filter, key: str | None) -> Callable[[Element, Element],
     """
     if key is None:
         return None
-    measure = condition.measure if isinstance(condition, Condition) else None
+    measure = condition.measure if isinstance(condition, FilterCondition) else None
     if measure is None:
         raise InvalidError(
             f"The join condition has no measure to save as '{key}'. Use Filter.withinDistance or Filter.maxDifference."

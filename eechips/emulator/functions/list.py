@@ -15,8 +15,8 @@ from eechips.emulator.functions.registry import function
 from eechips.emulator.number_format import java_text
 from eechips.emulator.ordering import compare, distinct_key
 from eechips.emulator.pixels.image import Image
-from eechips.emulator.promotion import promote, type_name
 from eechips.emulator.reducers import Reducer, reduce_values
+from eechips.emulator.type_conversion import promote, type_name
 from eechips.emulator.values import Array, Feature, Filter, Geometry, Value
 
 T = TypeVar("T")

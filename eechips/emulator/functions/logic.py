@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from eechips.emulator.context import Context
 from eechips.emulator.functions.registry import function
-from eechips.emulator.info import Encoder
 from eechips.emulator.ordering import distinct_key
-from eechips.emulator.promotion import type_name
+from eechips.emulator.type_conversion import type_name
+from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import Value
 
 

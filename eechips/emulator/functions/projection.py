@@ -12,7 +12,7 @@ from eechips.emulator.functions.geometry import scaled_to
 from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.grid import parse_crs
 from eechips.emulator.projection import Projection
-from eechips.emulator.promotion import promote
+from eechips.emulator.type_conversion import promote
 from eechips.emulator.values import Value
 
 _ELEMENT = re.compile(r'PARAMETER\s*\[\s*"elt_([012])_([012])"\s*,\s*([-+.\deE]+)\s*\]')

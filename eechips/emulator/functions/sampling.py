@@ -12,7 +12,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.emulator.context import Context
-from eechips.emulator.elements import geometry_of
+from eechips.emulator.element_properties import geometry_of
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.image_region import lattice_of, region_of
 from eechips.emulator.functions.registry import function
@@ -20,7 +20,17 @@ from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Image, Render
 from eechips.emulator.projection import WGS84, Projection, transform_points
 from eechips.emulator.randomness import Words, random_words, uniform
-from eechips.emulator.regions import Cover, Indices, Region, Taken, chunks, covers, gather, pixels_at, region_on
+from eechips.emulator.regions import (
+    Indices,
+    PixelRegion,
+    RegionPixels,
+    SampledBand,
+    chunks,
+    covers,
+    gather,
+    pixels_at,
+    region_on,
+)
 from eechips.emulator.values import Array, Collection, Feature, Geometry, Value
 
 _UNLIMITED = 2**62
@@ -48,14 +58,14 @@ class Picked:
     columns: Indices
     rows: Indices
     words: Words
-    bands: tuple[Taken, ...]
+    bands: tuple[SampledBand, ...]
 
     def __len__(self) -> int:
         return len(self.columns)
 
     def take(self, chosen: npt.NDArray[Any]) -> Picked:
         """Some of the pixels."""
-        bands = tuple(Taken(band.values[chosen], band.mask[chosen]) for band in self.bands)
+        bands = tuple(SampledBand(band.values[chosen], band.mask[chosen]) for band in self.bands)
         return Picked(self.columns[chosen], self.rows[chosen], self.words[chosen], bands)
 
     def without_nulls(self) -> Picked:
@@ -70,13 +80,13 @@ class Picked:
             np.concatenate([p.rows for p in parts]),
             np.concatenate([p.words for p in parts]),
             tuple(
-                Taken(np.concatenate([b.values for b in bands]), np.concatenate([b.mask for b in bands]))
+                SampledBand(np.concatenate([b.values for b in bands]), np.concatenate([b.mask for b in bands]))
                 for bands in zip(*(p.bands for p in parts), strict=True)
             ),
         )
 
 
-def _centres(cover: Cover, seed: int) -> tuple[Indices, Indices, Words]:
+def _centres(cover: RegionPixels, seed: int) -> tuple[Indices, Indices, Words]:
     """The pixels of a cover whose centres lie in the region, with their random numbers."""
     columns, rows = cover.columns[cover.centre], cover.rows[cover.centre]
     return columns, rows, random_words(seed, rows, columns)
@@ -95,7 +105,7 @@ def _lonlat(columns: Indices, rows: Indices, projection: Projection) -> npt.NDAr
     return transform_points(np.column_stack([columns + 0.5, rows + 0.5]), projection, WGS84)
 
 
-def _rows(image: Image, bands: Sequence[Taken], length: int) -> Iterator[dict[str, Value]]:
+def _rows(image: Image, bands: Sequence[SampledBand], length: int) -> Iterator[dict[str, Value]]:
     """Values of the bands that are valid at each pixel, by name."""
     plain = [
         [Array(value) for value in band.values] if band.values.ndim > 1 else band.values.tolist() for band in bands
@@ -219,7 +229,7 @@ def sample(
 
 
 def _chosen(
-    context: Context, area: Region, seed: int, factor: float | None, number: int | None
+    context: Context, area: PixelRegion, seed: int, factor: float | None, number: int | None
 ) -> tuple[Indices, Indices]:
     """Pixels of a region, row by row within blocks: all, a part, or those with the least random numbers."""
     threshold = np.uint64(2**64 - 1 if factor is None else min(int(factor * 2**64), 2**64 - 1))
@@ -241,7 +251,7 @@ def _chosen(
     return columns, rows
 
 
-def _drawn(context: Context, area: Region, seed: int, number: int) -> tuple[Indices, Indices] | None:
+def _drawn(context: Context, area: PixelRegion, seed: int, number: int) -> tuple[Indices, Indices] | None:
     """Different pixels of a large region, drawn one after the other; None where hardly a place drawn lies in it."""
     _check_size(number)
     shapely.prepare(area.shape)
@@ -291,7 +301,7 @@ def sample_regions(
                 feature = next(features)
                 some = slice(end, end + length)
                 end += length
-                bands = tuple(Taken(band.values[some], band.mask[some]) for band in taken)
+                bands = tuple(SampledBand(band.values[some], band.mask[some]) for band in taken)
                 words = np.zeros(length, dtype=np.uint64)
                 picked = Picked(columns[some], rows[some], words, bands).without_nulls()
                 copied = _copied(feature.properties, properties)
@@ -302,9 +312,9 @@ def sample_regions(
     return Collection("Feature", lambda _: elements())
 
 
-def _whole(context: Context, item: Region | Cover) -> tuple[Indices, Indices]:
+def _whole(context: Context, item: PixelRegion | RegionPixels) -> tuple[Indices, Indices]:
     """The pixels whose centres lie in a region."""
-    if isinstance(item, Cover):
+    if isinstance(item, RegionPixels):
         return item.columns[item.centre], item.rows[item.centre]
     parts = [_whole(context, cover) for _, _, _, cover in covers(context, item)]
     columns, rows = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -14,8 +14,8 @@ from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.functions.number import fitting
 from eechips.emulator.functions.registry import function
 from eechips.emulator.number_format import java_text
-from eechips.emulator.promotion import type_name
 from eechips.emulator.regex import Match, compile_regex
+from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import Value
 
 MOST_CHARACTERS = 10_000_000

@@ -19,8 +19,8 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import both
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels
-from eechips.emulator.pixels.metric import pixel_edges
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, shift
+from eechips.emulator.pixels.pixel_size import pixel_edges
 from eechips.emulator.pixels.types import BYTE, DOUBLE, dtype_of
 
 Floats = npt.NDArray[np.float64]

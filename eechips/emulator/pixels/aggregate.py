@@ -32,7 +32,7 @@ _LEAST_POINTS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Cover:
+class _CellWeights:
     """Input pixels under output pixels: rows, columns and the part of the output that each covers, (n, h, w)."""
 
     rows: Indices
@@ -118,12 +118,12 @@ class Aggregated:
         return found
 
 
-def _aligned(grid: Grid, step: Affine) -> _Cover:
+def _aligned(grid: Grid, step: Affine) -> _CellWeights:
     """Grids with parallel sides: parts are products of overlaps along columns and rows."""
     columns, across = _overlaps(step.a, step.c, grid.width)
     rows, down = _overlaps(step.e, step.f, grid.height)
     shape = (len(rows) * len(columns), grid.height, grid.width)
-    return _Cover(
+    return _CellWeights(
         np.broadcast_to(rows[:, None, :, None], (len(rows), len(columns), *grid.shape)).reshape(shape),
         np.broadcast_to(columns[None, :, None, :], (len(rows), len(columns), *grid.shape)).reshape(shape),
         (down[:, None, :, None] * across[None, :, None, :]).reshape(shape),
@@ -148,7 +148,7 @@ def _points(scale: float) -> int:
     return max(_LEAST_POINTS, math.ceil(scale * _POINTS))
 
 
-def _askew(grid: Grid, lattice: Projection) -> _Cover | None:
+def _askew(grid: Grid, lattice: Projection) -> _CellWeights | None:
     """Other grids: the parts are counted on a fine net of points in each output pixel."""
     points = _points(locate(grid, lattice).scale)
     fine = Grid(grid.crs, grid.transform @ Affine.scale(1 / points), grid.width * points, grid.height * points)
@@ -165,7 +165,7 @@ def _askew(grid: Grid, lattice: Projection) -> _Cover | None:
     keys = _by_pixel(key, grid, points)
     keys.sort(axis=0)
     index, parts = _counted(keys)
-    return _Cover(index // window.width + window.row, index % window.width + window.column, parts / points**2)
+    return _CellWeights(index // window.width + window.row, index % window.width + window.column, parts / points**2)
 
 
 def _by_pixel(values: Indices, grid: Grid, points: int) -> Indices:

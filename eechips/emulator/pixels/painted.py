@@ -15,9 +15,9 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.model import Bounds
 from eechips.emulator.pixels.composite import lonlat_bounds
-from eechips.emulator.pixels.coverage import centres_inside
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Mask, Pixels, Render
+from eechips.emulator.pixels.rasterization import centres_inside
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Feature, Geometry
 

@@ -9,8 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.deferred import Deferred
-from eechips.emulator.model import BandInfo, ImageAsset, Window
+from eechips.emulator.model import BandInfo, ImageAsset, LazySequence, Window
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels, Render
 from eechips.emulator.pixels.resample import Location, Method, locate, pick_lattice, read_computed, read_lattice
@@ -22,7 +21,7 @@ _LEVEL_TOLERANCE = 1.001
 
 
 @runtime_checkable
-class Pickable(Protocol):
+class PixelSource(Protocol):
     """A source that can give single pixels for less than the window around them."""
 
     def pick(
@@ -82,7 +81,7 @@ class Stored:
             return source.read(indices, window, factor_index)
 
         extent = Window(0, 0, native.width, native.height)
-        if self.method == "nearest" and isinstance(source, Pickable):
+        if self.method == "nearest" and isinstance(source, PixelSource):
             picked = pick_lattice(lambda c, r: source.pick(indices, c, r, factor_index), location, extent, grid.shape)
             if picked is not None:
                 return picked
@@ -98,7 +97,7 @@ def _located(native: Grid, grid: Grid, render: Render) -> Location:
 
 def stored_image(asset: ImageAsset) -> Image:
     """The image of a stored asset; its bands are made when the asset's may be."""
-    bands = _bands(asset) if isinstance(asset.bands, tuple) else Deferred(lambda: _bands(asset))
+    bands = _bands(asset) if isinstance(asset.bands, tuple) else LazySequence(lambda: _bands(asset))
     return Image(bands, asset.properties, Geometry(asset.footprint), asset.id, asset.version)
 
 

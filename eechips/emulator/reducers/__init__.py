@@ -1,6 +1,6 @@
 """Reducers: many values to one, over the pixels of a region, the images of a collection, a list, or a column.
 
-Whoever reduces builds a :class:`Sample` and calls one of
+Whoever reduces builds a :class:`ReducerSample` and calls one of
 
 - ``reducer.apply(sample)``: arrays of outputs, at many places at once (the pixels of an image, the rows of an array);
 - ``reducer.results(sample)``: plain values with nulls, at one place (a region, a list);
@@ -53,11 +53,11 @@ from eechips.emulator.reducers.histograms import (
 )
 from eechips.emulator.reducers.model import (
     Accumulator,
-    Column,
     Output,
     OutputSpec,
     Reducer,
-    Sample,
+    ReducerSample,
+    SampleColumn,
     by_name,
     joined,
     sample_of,
@@ -155,11 +155,11 @@ __all__ = [
     "SUM",
     "VARIANCE",
     "Accumulator",
-    "Column",
     "Output",
     "OutputSpec",
     "Reducer",
-    "Sample",
+    "ReducerSample",
+    "SampleColumn",
     "auto_histogram",
     "by_name",
     "combine",

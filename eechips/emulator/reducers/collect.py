@@ -9,14 +9,14 @@ import numpy as np
 
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.ordering import compare_key, distinct_key
-from eechips.emulator.reducers.model import Output, OutputSpec, Reducer, Sample, boxed, directly, flat_places
+from eechips.emulator.reducers.model import Output, OutputSpec, Reducer, ReducerSample, boxed, directly, flat_places
 from eechips.emulator.values import Array, Collection, Feature, Value
 
 # Tuples that one list may hold: as Python's objects they take some hundred bytes each.
 _MOST_ITEMS = 5_000_000
 
 
-def items(sample: Sample, optional: int) -> list[list[Value]]:
+def items(sample: ReducerSample, optional: int) -> list[list[Value]]:
     """The tuples of a sample of one place as plain values, nulls among the optional inputs; others are dropped."""
     columns = sample.columns()
     required = columns[: len(columns) - optional]
@@ -39,7 +39,7 @@ def _plain(values: Any, arrays: int) -> list[Value]:
     return found
 
 
-def _per_place(sample: Sample) -> tuple[tuple[int, ...], list[Sample]]:
+def _per_place(sample: ReducerSample) -> tuple[tuple[int, ...], list[ReducerSample]]:
     """A sample's places, each on its own."""
     columns = sample.columns()
     places = columns[0].weights.shape[1:]
@@ -54,7 +54,7 @@ def _per_place(sample: Sample) -> tuple[tuple[int, ...], list[Sample]]:
     )
     present = flat_places(columns[0].present, 1) if sample.present is not None else None
     return places, [
-        Sample(
+        ReducerSample(
             values[:, :, i], weights[:, :, i], inside[:, :, i], None if present is None else present[:, i],
             sample.arrays,
         )
@@ -72,7 +72,7 @@ def collecting(outputs: Sequence[OutputSpec], weighted: Sequence[bool], make: An
         arrays: whether inputs may be arrays.
     """
 
-    def reduce(sample: Sample) -> list[Output]:
+    def reduce(sample: ReducerSample) -> list[Output]:
         places, samples = _per_place(sample)
         rows = [make(part) for part in samples]
         found = []
@@ -95,7 +95,7 @@ def to_list(tuple_size: int | None, optional: int) -> Reducer:
     if not 0 <= optional <= size:
         raise InvalidError(f"The number of optional inputs must be between 0 and {size}; found {optional}.")
 
-    def make(sample: Sample) -> list[Value]:
+    def make(sample: ReducerSample) -> list[Value]:
         rows = items(sample, optional)
         return [[row[0] for row in rows] if tuple_size is None else rows]
 
@@ -109,7 +109,7 @@ def to_collection(names: Sequence[str], optional: int) -> Reducer:
     if not 0 <= optional <= len(names):
         raise InvalidError(f"The number of optional inputs must be between 0 and {len(names)}; found {optional}.")
 
-    def make(sample: Sample) -> list[Value]:
+    def make(sample: ReducerSample) -> list[Value]:
         features = [
             Feature(
                 None,
@@ -131,13 +131,13 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
         raise InvalidError(f"The group field must be between 0 and {reducer.inputs}; found {field}.")
     others = [i for i in range(reducer.inputs + 1) if i != field]
 
-    def make(sample: Sample) -> list[Value]:
+    def make(sample: ReducerSample) -> list[Value]:
         columns = sample.columns()
         key = columns[field]
         kept = key.weights > 0 if any(reducer.weighted) else key.inside
         found: list[Value] = []
         for value, chosen in _partition(key.values, kept):
-            part = Sample(
+            part = ReducerSample(
                 sample.values[others][:, chosen],
                 np.stack([columns[i].weights[chosen] for i in others]),
                 np.stack([columns[i].inside[chosen] for i in others]),

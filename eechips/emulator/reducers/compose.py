@@ -10,14 +10,23 @@ import numpy as np
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.reducers.collect import collecting, items
-from eechips.emulator.reducers.model import Output, OutputSpec, Reducer, Sample, boxed, numbers, plain_value, sample_of
+from eechips.emulator.reducers.model import (
+    Output,
+    OutputSpec,
+    Reducer,
+    ReducerSample,
+    boxed,
+    numbers,
+    plain_value,
+    sample_of,
+)
 from eechips.emulator.values import Array, Value
 
 # Inputs, and outputs, that a reducer made of others may have: copies of copies grow fast.
 _MOST_FIELDS = 10_000
 
 
-def _changed(reducer: Reducer, change: Callable[[Sample], Sample], weighted: Sequence[bool]) -> Reducer:
+def _changed(reducer: Reducer, change: Callable[[ReducerSample], ReducerSample], weighted: Sequence[bool]) -> Reducer:
     """A reducer whose samples are changed first."""
     return replace(reducer, weighted=tuple(weighted), summarise=lambda sample: reducer.summarise(change(sample)))
 
@@ -25,7 +34,7 @@ def _changed(reducer: Reducer, change: Callable[[Sample], Sample], weighted: Seq
 def unweighted(reducer: Reducer) -> Reducer:
     """The reducer with all weights 1 (where the pixel's centre is inside) or 0."""
 
-    def change(sample: Sample) -> Sample:
+    def change(sample: ReducerSample) -> ReducerSample:
         return replace(sample, weights=sample.inside.astype(np.float64))
 
     return _changed(reducer, change, [False] * reducer.inputs)
@@ -37,7 +46,7 @@ def split_weights(reducer: Reducer) -> Reducer:
     if not any(weighted):
         raise InvalidError("The reducer has no weighted inputs.")
 
-    def change(sample: Sample) -> Sample:
+    def change(sample: ReducerSample) -> ReducerSample:
         columns = iter(sample.columns())
         values, weights, inside = [], [], []
         for own in weighted:
@@ -64,12 +73,12 @@ def side_by_side(reducers: Sequence[Reducer], outputs: Sequence[OutputSpec], *, 
     for reducer in reducers:
         starts.append(0 if shared else starts[-1] + reducer.inputs)
 
-    def parts(sample: Sample) -> list[Sample]:
+    def parts(sample: ReducerSample) -> list[ReducerSample]:
         if shared:
             return [sample] * len(reducers)
         return [sample.select(start, start + r.inputs) for start, r in zip(starts, reducers, strict=False)]
 
-    def summarise(sample: Sample) -> list[Any]:
+    def summarise(sample: ReducerSample) -> list[Any]:
         return [reducer.summarise(part) for reducer, part in zip(reducers, parts(sample), strict=True)]
 
     def merge(states: Sequence[list[Any]]) -> list[Any]:
@@ -192,7 +201,7 @@ def for_each_element(reducer: Reducer) -> Reducer:
     """The reducer at each position of arrays of one shape: outputs are arrays of that shape."""
     reducer.check_numbers()
 
-    def spread(sample: Sample) -> tuple[Sample, int]:
+    def spread(sample: ReducerSample) -> tuple[ReducerSample, int]:
         """Positions of the arrays as further places; flags are the same at all of them."""
         if not sample.arrays:
             raise InvalidError("The inputs must be arrays.")
@@ -203,9 +212,9 @@ def for_each_element(reducer: Reducer) -> Reducer:
             return np.broadcast_to(part.reshape(*part.shape, *pad), (*part.shape, *tail))
 
         present = None if sample.present is None else wide(sample.present)
-        return Sample(sample.values, wide(sample.weights), wide(sample.inside), present), len(tail)
+        return ReducerSample(sample.values, wide(sample.weights), wide(sample.inside), present), len(tail)
 
-    def summarise(sample: Sample) -> tuple[Any, int]:
+    def summarise(sample: ReducerSample) -> tuple[Any, int]:
         wide, dimensions = spread(sample)
         return reducer.summarise(wide), dimensions
 
@@ -241,7 +250,7 @@ def disaggregate(reducer: Reducer, axis: int | None) -> Reducer:
             return list(value.values())
         return [value]
 
-    def make(sample: Sample) -> list[Value]:
+    def make(sample: ReducerSample) -> list[Value]:
         column = sample.column(0)
         values = [piece for row in items(sample, 1) for piece in ([None] if row[0] is None else pieces(row[0]))]
         if not values and not len(column.values):

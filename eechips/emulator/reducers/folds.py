@@ -11,13 +11,13 @@ from eechips.emulator.elementwise import to_integers
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.ordering import compare_key, distinct_key
 from eechips.emulator.reducers.model import (
-    Column,
     Flags,
     Kind,
     Output,
     OutputSpec,
     Reducer,
-    Sample,
+    ReducerSample,
+    SampleColumn,
     Values,
     boxed,
     directly,
@@ -29,7 +29,7 @@ Picked = tuple[list[Values], Flags]
 
 
 def _picking(
-    names: Sequence[str], choose: Callable[[Column], tuple[Values, Flags]], *, inputs: int, arrays: bool = False
+    names: Sequence[str], choose: Callable[[SampleColumn], tuple[Values, Flags]], *, inputs: int, arrays: bool = False
 ) -> Reducer:
     """A reducer that picks one of the tuples of inputs, by the first of them.
 
@@ -40,7 +40,7 @@ def _picking(
         arrays: whether they may be arrays, which ``choose`` must not compare then.
     """
 
-    def summarise(sample: Sample) -> Picked:
+    def summarise(sample: ReducerSample) -> Picked:
         columns = sample.columns()
         if not len(columns[0].values):
             nothing = np.zeros(columns[0].inside.shape[1:], dtype=bool)
@@ -52,7 +52,7 @@ def _picking(
         stacked = [np.stack([values[i] for values, _ in parts]) for i in range(inputs)]
         flags = np.stack([valid for _, valid in parts])
         values = np.stack(stacked)
-        return summarise(Sample(values, flags.astype(np.float64), flags, None, values.ndim - 1 - flags.ndim))
+        return summarise(ReducerSample(values, flags.astype(np.float64), flags, None, values.ndim - 1 - flags.ndim))
 
     def finish(picked: Picked) -> list[Output]:
         values, valid = picked
@@ -68,10 +68,10 @@ def _taken(values: Values, where: Any) -> Any:
     return boxed(found) if values.dtype == object and not isinstance(found, np.ndarray) else np.asarray(found)
 
 
-def _extreme(sign: int) -> Callable[[Column], tuple[Values, Flags]]:
+def _extreme(sign: int) -> Callable[[SampleColumn], tuple[Values, Flags]]:
     """Where the least (sign -1) or greatest (1) value is, the first of several."""
 
-    def choose(column: Column) -> tuple[Values, Flags]:
+    def choose(column: SampleColumn) -> tuple[Values, Flags]:
         values, inside = column.values, column.inside
         valid = np.asarray(inside.any(axis=0))
         if values.dtype == object:
@@ -112,10 +112,10 @@ def extreme(name: str, inputs: int) -> Reducer:
     return _picking(names, _extreme(-1 if name == "min" else 1), inputs=inputs)
 
 
-def _end(*, last: bool, nulls: bool) -> Callable[[Column], tuple[Values, Flags]]:
+def _end(*, last: bool, nulls: bool) -> Callable[[SampleColumn], tuple[Values, Flags]]:
     """Where the first or last input is, null or not; or the first or last that is no null."""
 
-    def choose(column: Column) -> tuple[Values, Flags]:
+    def choose(column: SampleColumn) -> tuple[Values, Flags]:
         wanted = column.present if nulls else column.inside
         order = wanted[::-1] if last else wanted
         where = order.argmax(axis=0)
@@ -133,7 +133,7 @@ LAST_NON_NULL = _picking(("last",), _end(last=True, nulls=False), inputs=1, arra
 def _ending(name: str, *, last: bool) -> Reducer:
     """First or last input. A null may be the first: so whether there was any input is kept beside the value."""
 
-    def summarise(sample: Sample) -> tuple[Values, Flags, Flags]:
+    def summarise(sample: ReducerSample) -> tuple[Values, Flags, Flags]:
         column = sample.column(0)
         seen = np.asarray(column.present.any(axis=0))
         if not len(column.values):
@@ -143,7 +143,7 @@ def _ending(name: str, *, last: bool) -> Reducer:
 
     def merge(parts: Sequence[tuple[Values, Flags, Flags]]) -> tuple[Values, Flags, Flags]:
         values, valid, seen = (np.stack(part) for part in zip(*parts, strict=True))
-        where, found = _end(last=last, nulls=True)(Column(values, valid.astype(np.float64), valid, seen))
+        where, found = _end(last=last, nulls=True)(SampleColumn(values, valid.astype(np.float64), valid, seen))
         return _taken(values, where), found, np.asarray(seen.any(axis=0))
 
     def finish(state: tuple[Values, Flags, Flags]) -> list[Output]:
@@ -159,7 +159,7 @@ LAST = _ending("last", last=True)
 def _folding(
     name: str,
     kind: Kind,
-    fold: Callable[[Column], Values],
+    fold: Callable[[SampleColumn], Values],
     again: Callable[[Values], Values],
     *,
     always: bool = False,
@@ -174,7 +174,7 @@ def _folding(
         always: whether there is a result where there is no value.
     """
 
-    def summarise(sample: Sample) -> tuple[Values, Flags]:
+    def summarise(sample: ReducerSample) -> tuple[Values, Flags]:
         column = sample.column(0)
         return np.asarray(fold(column)), np.asarray(column.inside.any(axis=0))
 
@@ -188,7 +188,7 @@ def _folding(
     return Reducer((OutputSpec(name, kind),), (False,), summarise, merge, finish, compact=True)
 
 
-def _whole(column: Column, filler: int) -> Values:
+def _whole(column: SampleColumn, filler: int) -> Values:
     """Values as 64-bit integers, the nearest where they are beyond these; with something else instead of nulls."""
     return to_integers(np.where(column.inside, numbers(column.values), filler))
 
@@ -218,8 +218,8 @@ BITWISE_OR = _folding(
 )
 
 
-def _distinct(*, nulls: bool) -> Callable[[Sample], Sequence[Output]]:
-    def reduce(sample: Sample) -> Sequence[Output]:
+def _distinct(*, nulls: bool) -> Callable[[ReducerSample], Sequence[Output]]:
+    def reduce(sample: ReducerSample) -> Sequence[Output]:
         column = sample.column(0)
         lacking = (column.present & ~column.inside).any(axis=0) if nulls else 0
         count = _distinct_counts(column) + lacking
@@ -228,7 +228,7 @@ def _distinct(*, nulls: bool) -> Callable[[Sample], Sequence[Output]]:
     return reduce
 
 
-def _distinct_counts(column: Column) -> Values:
+def _distinct_counts(column: SampleColumn) -> Values:
     values, inside = column.values, column.inside
     if values.dtype == object:
         return np.asarray(len({distinct_key(v) for v, there in zip(values, inside, strict=True) if there}))
@@ -244,7 +244,7 @@ COUNT_DISTINCT = directly((OutputSpec("count", "count"),), (False,), _distinct(n
 COUNT_DISTINCT_NON_NULL = directly((OutputSpec("count", "count"),), (False,), _distinct(nulls=False))
 
 
-def _runs(sample: Sample) -> Sequence[Output]:
+def _runs(sample: ReducerSample) -> Sequence[Output]:
     """Runs of equal values; nulls are left out and break no run."""
     column = sample.column(0)
     values, inside = column.values, column.inside

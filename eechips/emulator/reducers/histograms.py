@@ -14,11 +14,11 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.number_format import java_text
 from eechips.emulator.ordering import plain
 from eechips.emulator.reducers.model import (
-    Column,
     Output,
     OutputSpec,
     Reducer,
-    Sample,
+    ReducerSample,
+    SampleColumn,
     boxed,
     flat_places,
     joined,
@@ -36,39 +36,39 @@ _MOST_STEPS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tally:
+class ValueCounts:
     """Different values in ascending order, and the weight of each."""
 
     values: npt.NDArray[Any]
     weights: Floats
 
 
-def _tally(column: Column, *, finite: bool) -> Tally:
+def _tally(column: SampleColumn, *, finite: bool) -> ValueCounts:
     every = numbers(column.values)
     held = (column.weights > 0) & np.isfinite(every) if finite else column.weights > 0
     values = every[held]
     unique, which = np.unique(values, return_inverse=True)
-    return Tally(unique, _binned(which.ravel(), column.weights[held], len(unique)))
+    return ValueCounts(unique, _binned(which.ravel(), column.weights[held], len(unique)))
 
 
 def _binned(bins: npt.NDArray[np.intp], weights: Floats, count: int) -> Floats:
     return np.bincount(bins, weights=weights, minlength=count).astype(np.float64)
 
 
-def _added(parts: Sequence[Tally]) -> Tally:
+def _added(parts: Sequence[ValueCounts]) -> ValueCounts:
     values = np.concatenate([p.values for p in parts])
     unique, which = np.unique(values, return_inverse=True)
     weights = np.concatenate([p.weights for p in parts])
-    return Tally(unique, _binned(which.ravel(), weights, len(unique)))
+    return ValueCounts(unique, _binned(which.ravel(), weights, len(unique)))
 
 
-def _places(column: Column) -> list[Column]:
+def _places(column: SampleColumn) -> list[SampleColumn]:
     """Each place's values on their own."""
     flat = [flat_places(part, 1) for part in (column.values, column.weights, column.inside, column.present)]
-    return [Column(*(part[:, place] for part in flat)) for place in range(flat[0].shape[1])]
+    return [SampleColumn(*(part[:, place] for part in flat)) for place in range(flat[0].shape[1])]
 
 
-def _of_tally(spec: OutputSpec, make: Callable[[Tally], Value], *, finite: bool = False) -> Reducer:
+def _of_tally(spec: OutputSpec, make: Callable[[ValueCounts], Value], *, finite: bool = False) -> Reducer:
     """A reducer to something that is no number, made from the tally of each place; null where that is empty.
 
     Args:
@@ -77,14 +77,14 @@ def _of_tally(spec: OutputSpec, make: Callable[[Tally], Value], *, finite: bool 
         finite: leave out infinite values and NaN, which no bucket can hold.
     """
 
-    def summarise(sample: Sample) -> tuple[tuple[int, ...], list[Tally]]:
+    def summarise(sample: ReducerSample) -> tuple[tuple[int, ...], list[ValueCounts]]:
         column = sample.column(0)
         return column.weights.shape[1:], [_tally(place, finite=finite) for place in _places(column)]
 
-    def merge(parts: Sequence[tuple[tuple[int, ...], list[Tally]]]) -> tuple[tuple[int, ...], list[Tally]]:
+    def merge(parts: Sequence[tuple[tuple[int, ...], list[ValueCounts]]]) -> tuple[tuple[int, ...], list[ValueCounts]]:
         return parts[0][0], [_added(tallies) for tallies in zip(*(t for _, t in parts), strict=True)]
 
-    def finish(state: tuple[tuple[int, ...], list[Tally]]) -> list[Output]:
+    def finish(state: tuple[tuple[int, ...], list[ValueCounts]]) -> list[Output]:
         shape, tallies = state
         found = np.empty(len(tallies), dtype=object)
         for place, tally in enumerate(tallies):
@@ -105,14 +105,14 @@ def histogram_key(value: Value) -> str:
     return java_text(value) if isinstance(value, (int, float)) else str(value)
 
 
-def _frequencies(tally: Tally) -> Mapping[str, float]:
+def _frequencies(tally: ValueCounts) -> Mapping[str, float]:
     return {
         histogram_key(value): weight
         for value, weight in zip(tally.values.tolist(), tally.weights.tolist(), strict=True)
     }
 
 
-def _frequency_of_objects(column: Column) -> Mapping[str, float] | None:
+def _frequency_of_objects(column: SampleColumn) -> Mapping[str, float] | None:
     found: dict[str, float] = {}
     for value, weight in zip(column.values, column.weights, strict=True):
         if weight > 0:
@@ -126,14 +126,14 @@ def _frequency() -> Reducer:
     spec = OutputSpec("histogram", "object")
     tallied = _of_tally(spec, _frequencies)
 
-    def summarise(sample: Sample) -> Any:
+    def summarise(sample: ReducerSample) -> Any:
         return sample if sample.values.dtype == object else tallied.summarise(sample)
 
     def merge(parts: Sequence[Any]) -> Any:
-        return joined(parts) if isinstance(parts[0], Sample) else tallied.merge(parts)
+        return joined(parts) if isinstance(parts[0], ReducerSample) else tallied.merge(parts)
 
     def finish(state: Any) -> Sequence[Output]:
-        if not isinstance(state, Sample):
+        if not isinstance(state, ReducerSample):
             return tallied.finish(state)
         found = _frequency_of_objects(state.column(0))
         return [Output(boxed(found), np.asarray(found is not None))]
@@ -185,7 +185,7 @@ class Buckets:
             width *= 2
         return width
 
-    def fill(self, tally: Tally) -> tuple[Floats, float, Floats, Floats]:
+    def fill(self, tally: ValueCounts) -> tuple[Floats, float, Floats, Floats]:
         """Lower bounds of buckets from the first to the last that holds something, width, weights, and means."""
         values = tally.values.astype(np.float64)
         width = self.width(float(values[0]), float(values[-1]))
@@ -204,7 +204,7 @@ def histogram(max_buckets: int | None, min_width: float | None) -> Reducer:
     """A dictionary of bucketMin, bucketWidth, histogram (weights) and bucketMeans."""
     buckets = Buckets.asked(max_buckets, min_width)
 
-    def make(tally: Tally) -> Mapping[str, Value]:
+    def make(tally: ValueCounts) -> Mapping[str, Value]:
         lower, width, weights, means = buckets.fill(tally)
         return {
             "bucketMeans": means.tolist(),
@@ -220,7 +220,7 @@ def auto_histogram(max_buckets: int | None, min_width: float | None, *, cumulati
     """An array of shape (buckets, 2): lower bounds, and weights or their running sums."""
     buckets = Buckets.asked(max_buckets, min_width)
 
-    def make(tally: Tally) -> Value:
+    def make(tally: ValueCounts) -> Value:
         lower, _, weights, _ = buckets.fill(tally)
         return Array(np.column_stack([lower, np.cumsum(weights) if cumulative else weights]))
 
@@ -235,7 +235,7 @@ def fixed_histogram(low: float, high: float, steps: int, *, cumulative: bool) ->
         raise InvalidError(f"The number of steps must be positive and at most {_MOST_STEPS}; found {steps}.")
     lower = low + np.arange(steps) * ((high - low) / steps)
 
-    def reduce(sample: Sample) -> list[Output]:
+    def reduce(sample: ReducerSample) -> list[Output]:
         column = sample.column(0)
         values = numbers(column.values)
         taken = (column.weights > 0) & (values >= low) & (values < high)

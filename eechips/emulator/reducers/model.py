@@ -25,7 +25,7 @@ _BUDGET = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Column:
+class SampleColumn:
     """One input of a sample: n values at each place.
 
     Attributes:
@@ -42,13 +42,13 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class ReducerSample:
     """What is reduced: n values of each input at each place.
 
     Attributes:
         values: shape (inputs, n, \\*places[, \\*array]); of dtype object where they are not all numbers.
         weights: shape (n, \\*places), or (inputs, n, \\*places) where inputs have weights of their own.
-        inside: likewise; which values an unweighted reducer takes. See :class:`Column`.
+        inside: likewise; which values an unweighted reducer takes. See :class:`SampleColumn`.
         present: shape (n, \\*places): where there is an input at all. None: where one is inside.
         arrays: dimensions of each value: 0 for numbers.
     """
@@ -59,18 +59,18 @@ class Sample:
     present: Flags | None = None
     arrays: int = 0
 
-    def column(self, index: int) -> Column:
+    def column(self, index: int) -> SampleColumn:
         """One of the inputs."""
         own = self.weights.ndim == self.values.ndim - self.arrays
         weights = self.weights[index] if own else self.weights
         inside = self.inside[index] if self.inside.ndim == self.values.ndim - self.arrays else self.inside
-        return Column(self.values[index], weights, inside, inside if self.present is None else self.present)
+        return SampleColumn(self.values[index], weights, inside, inside if self.present is None else self.present)
 
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[SampleColumn]:
         """All inputs."""
         return [self.column(index) for index in range(len(self.values))]
 
-    def select(self, start: int, stop: int) -> Sample:
+    def select(self, start: int, stop: int) -> ReducerSample:
         """Some of the inputs, one after the other."""
         columns = [self.column(index) for index in range(start, stop)]
         return replace(
@@ -152,7 +152,7 @@ class Reducer:
 
     outputs: tuple[OutputSpec, ...]
     weighted: tuple[bool, ...]
-    summarise: Callable[[Sample], Any]
+    summarise: Callable[[ReducerSample], Any]
     merge: Callable[[Sequence[Any]], Any]
     finish: Callable[[Any], Sequence[Output]]
     compact: bool = False
@@ -183,7 +183,7 @@ class Reducer:
             if spec.kind in ("list", "object") or spec.dimensions:
                 raise InvalidError(f"The reducer's outputs must be numbers, but '{spec.name}' is not.")
 
-    def apply(self, sample: Sample) -> list[Output]:
+    def apply(self, sample: ReducerSample) -> list[Output]:
         """Reduces a sample at each of its places.
 
         Raises:
@@ -194,7 +194,7 @@ class Reducer:
         with _java_doubles():
             return list(self.finish(self.summarise(sample)))
 
-    def results(self, sample: Sample) -> list[Value]:
+    def results(self, sample: ReducerSample) -> list[Value]:
         """Reduces a sample of one place to plain values, null where there is none."""
         return self.plain(self.apply(sample))
 
@@ -263,7 +263,7 @@ class Accumulator:
     _parts: list[Any] = field(default_factory=list)
     _held: int = 0
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ReducerSample) -> None:
         """Takes another sample, of the same places, which follows those before.
 
         Raises:
@@ -330,7 +330,7 @@ def boxed(value: Value) -> Values:
     return box
 
 
-def sample_of(rows: Sequence[Sequence[Value]], weights: Sequence[Sequence[Value]] | None = None) -> Sample:
+def sample_of(rows: Sequence[Sequence[Value]], weights: Sequence[Sequence[Value]] | None = None) -> ReducerSample:
     """A sample of one place, of plain values.
 
     Args:
@@ -347,7 +347,7 @@ def sample_of(rows: Sequence[Sequence[Value]], weights: Sequence[Sequence[Value]
     if weights is not None:
         counted *= [[0.0 if w is None else float(w) for w in row] for row in weights]
     values = np.stack([v.astype(dtype) for v, _ in columns])
-    return Sample(values, counted, inside, np.ones(inside.shape[1:], dtype=bool), values.ndim - 2)
+    return ReducerSample(values, counted, inside, np.ones(inside.shape[1:], dtype=bool), values.ndim - 2)
 
 
 def _packed(row: Sequence[Value], *, plain: bool = True) -> tuple[Values, Flags]:
@@ -371,7 +371,7 @@ def flat_places(part: Values, lead: int) -> Values:
     return part.reshape(*part.shape[:lead], math.prod(part.shape[lead:]))
 
 
-def joined(samples: Sequence[Sample]) -> Sample:
+def joined(samples: Sequence[ReducerSample]) -> ReducerSample:
     """Samples that follow each other as one."""
     if len(samples) == 1:
         return samples[0]
@@ -382,7 +382,7 @@ def joined(samples: Sequence[Sample]) -> Sample:
     present = None
     if first.present is not None:
         present = np.concatenate([s.present for s in samples if s.present is not None])
-    return Sample(
+    return ReducerSample(
         np.concatenate([s.values for s in samples], axis=1),
         np.concatenate([s.weights for s in samples], axis=axis),
         np.concatenate([s.inside for s in samples], axis=flags_axis),
@@ -394,7 +394,7 @@ def joined(samples: Sequence[Sample]) -> Sample:
 def directly(
     outputs: Sequence[OutputSpec],
     weighted: Sequence[bool],
-    reduce: Callable[[Sample], Sequence[Output]],
+    reduce: Callable[[ReducerSample], Sequence[Output]],
     *,
     arrays: bool = False,
 ) -> Reducer:
@@ -402,7 +402,7 @@ def directly(
     return Reducer(tuple(outputs), tuple(weighted), lambda sample: sample, joined, reduce, arrays=arrays)
 
 
-def by_name(reducer: Reducer, sample: Sample) -> Mapping[str, Value]:
+def by_name(reducer: Reducer, sample: ReducerSample) -> Mapping[str, Value]:
     """The results of a sample of one place, by the names of the outputs."""
     return dict(zip(reducer.names, reducer.results(sample), strict=True))
 

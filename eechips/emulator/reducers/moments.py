@@ -8,12 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.reducers.model import Column, Flags, Output, OutputSpec, Reducer, Sample, Values, numbers
+from eechips.emulator.reducers.model import (
+    Flags,
+    Output,
+    OutputSpec,
+    Reducer,
+    ReducerSample,
+    SampleColumn,
+    Values,
+    numbers,
+)
 
 Floats = npt.NDArray[np.float64]
 
 
-def _weighted(column: Column) -> tuple[Floats, Floats]:
+def _weighted(column: SampleColumn) -> tuple[Floats, Floats]:
     """Values as floats, 0 where they have no weight, and the weights."""
     weights = column.weights
     return np.where(weights > 0, numbers(column.values), 0).astype(np.float64), weights
@@ -32,7 +41,7 @@ class _Sums:
     any: Flags
 
 
-def _sums(sample: Sample) -> _Sums:
+def _sums(sample: ReducerSample) -> _Sums:
     values, weights = _weighted(sample.column(0))
     return _Sums(weights.sum(axis=0), (values * weights).sum(axis=0), np.asarray((weights > 0).any(axis=0)))
 
@@ -69,8 +78,8 @@ class _Moments:
     fourth: Floats
 
 
-def _moments(order: int) -> Callable[[Sample], _Moments]:
-    def summarise(sample: Sample) -> _Moments:
+def _moments(order: int) -> Callable[[ReducerSample], _Moments]:
+    def summarise(sample: ReducerSample) -> _Moments:
         values, weights = _weighted(sample.column(0))
         weight = weights.sum(axis=0)
         mean = _ratio((values * weights).sum(axis=0), weight, weight > 0)
@@ -153,7 +162,7 @@ class _Arrow:
         return np.minimum(_ratio(np.hypot(self.x, self.y), self.weight, self.weight > 0), 1.0)
 
 
-def _arrow(sample: Sample) -> _Arrow:
+def _arrow(sample: ReducerSample) -> _Arrow:
     values, weights = _weighted(sample.column(0))
     return _Arrow(
         weights.sum(axis=0), (np.cos(values) * weights).sum(axis=0), (np.sin(values) * weights).sum(axis=0)

@@ -10,12 +10,12 @@ import numpy.typing as npt
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.ordering import distinct_key
 from eechips.emulator.reducers.model import (
-    Column,
     Flags,
     Output,
     OutputSpec,
     Reducer,
-    Sample,
+    ReducerSample,
+    SampleColumn,
     Values,
     Weights,
     boxed,
@@ -27,13 +27,13 @@ from eechips.emulator.reducers.model import (
 _SMALL = {np.dtype(kind) for kind in (bool, np.uint8, np.int8, np.uint16, np.int16, np.float16, np.float32)}
 
 
-def _comparable(column: Column, held: Flags) -> Values:
+def _comparable(column: SampleColumn, held: Flags) -> Values:
     """Values as floats, infinite where they are null."""
     values = numbers(column.values)
     return np.where(held, values, np.inf).astype(np.float32 if values.dtype in _SMALL else np.float64, copy=False)
 
 
-def _ordered(column: Column) -> tuple[Values, Weights, npt.NDArray[np.intp]]:
+def _ordered(column: SampleColumn) -> tuple[Values, Weights, npt.NDArray[np.intp]]:
     """Values and weights in ascending order of values along the first axis, nulls last; and how many are no nulls."""
     held = column.weights > 0
     values = _comparable(column, held)
@@ -42,7 +42,7 @@ def _ordered(column: Column) -> tuple[Values, Weights, npt.NDArray[np.intp]]:
     return np.take_along_axis(values, order, axis=0), weights, np.asarray(held.sum(axis=0))
 
 
-def quantiles(column: Column, fractions: Sequence[float]) -> list[tuple[Values, Flags]]:
+def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Values, Flags]]:
     """Weighted quantiles at each place.
 
     Values are interpolated linearly between those of the nearest ranks; with equal weights this is the usual
@@ -111,21 +111,21 @@ def percentile(percentages: Sequence[float], names: Sequence[str] | None = None)
         )
     fractions = [p / 100.0 for p in percentages]
 
-    def reduce(sample: Sample) -> list[Output]:
+    def reduce(sample: ReducerSample) -> list[Output]:
         return [Output(*found) for found in quantiles(sample.column(0), fractions)]
 
     labels = names if names is not None else [f"p{p:g}".replace(".", "_") for p in percentages]
     return directly([OutputSpec(label) for label in labels], (True,), reduce)
 
 
-def _median(sample: Sample) -> list[Output]:
+def _median(sample: ReducerSample) -> list[Output]:
     return [Output(*quantiles(sample.column(0), [0.5])[0])]
 
 
 MEDIAN = directly((OutputSpec("median"),), (True,), _median)
 
 
-def _mode(sample: Sample) -> list[Output]:
+def _mode(sample: ReducerSample) -> list[Output]:
     """The value of the greatest weight; the least of them where there are several."""
     column = sample.column(0)
     if column.values.dtype == object:
@@ -148,7 +148,7 @@ def _mode(sample: Sample) -> list[Output]:
     return [Output(best.astype(dtype) if dtype.kind in "iu" else best, count > 0)]
 
 
-def _mode_of_objects(column: Column) -> Output:
+def _mode_of_objects(column: SampleColumn) -> Output:
     totals: dict[object, float] = {}
     first: dict[object, object] = {}
     for value, weight in zip(column.values, column.weights, strict=True):
@@ -169,7 +169,7 @@ def interval_mean(low: float, high: float) -> Reducer:
     if not 0 <= low <= high <= 100:
         raise InvalidError(f"Percentiles must be in order and between 0 and 100; found {low} and {high}.")
 
-    def reduce(sample: Sample) -> list[Output]:
+    def reduce(sample: ReducerSample) -> list[Output]:
         column = sample.column(0)
         (least, valid), (greatest, _) = quantiles(column, [low / 100.0, high / 100.0])
         values = numbers(column.values)

@@ -8,7 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.reducers.model import Flags, Output, OutputSpec, Reducer, Sample, directly, flat_places, numbers
+from eechips.emulator.reducers.model import (
+    Flags,
+    Output,
+    OutputSpec,
+    Reducer,
+    ReducerSample,
+    directly,
+    flat_places,
+    numbers,
+)
 from eechips.emulator.reducers.student import two_sided
 
 Floats = npt.NDArray[np.float64]
@@ -18,14 +27,14 @@ _MOST_PAIRS = 1 << 25
 _ROBUST_STEPS = 50
 
 
-def _tuples(sample: Sample) -> tuple[Floats, Floats]:
+def _tuples(sample: ReducerSample) -> tuple[Floats, Floats]:
     """Inputs as floats of shape (inputs, n, *places), 0 where a tuple has a null, and the weights of tuples."""
     weights, _ = sample.tuples()
     values = np.stack([numbers(column.values) for column in sample.columns()]).astype(np.float64)
     return np.where(weights > 0, values, 0.0), weights
 
 
-def _unweighted(sample: Sample) -> tuple[Floats, Flags]:
+def _unweighted(sample: ReducerSample) -> tuple[Floats, Flags]:
     _, inside = sample.tuples()
     values = np.stack([numbers(column.values) for column in sample.columns()]).astype(np.float64)
     return np.where(inside, values, 0.0), inside
@@ -35,7 +44,7 @@ def _ratio(above: Floats, below: Floats, valid: Flags) -> Floats:
     return np.divide(above, below, out=np.zeros(np.shape(below)), where=valid)
 
 
-def _linear_fit(sample: Sample) -> list[Output]:
+def _linear_fit(sample: ReducerSample) -> list[Output]:
     """Weighted least squares through the weighted means."""
     (x, y), weights = _tuples(sample)
     total = weights.sum(axis=0)
@@ -103,7 +112,7 @@ def linear_regression(x: int, y: int) -> Reducer:
     """
     _check_sizes(x, y)
 
-    def reduce(sample: Sample) -> list[Output]:
+    def reduce(sample: ReducerSample) -> list[Output]:
         values, weights = _tuples(sample)
         design, response, places = _systems(values, weights, x)
         coefficients, full = _solved(design, response)
@@ -124,7 +133,7 @@ def robust_linear_regression(x: int, y: int, beta: float | None) -> Reducer:
     """
     _check_sizes(x, y)
 
-    def reduce(sample: Sample) -> list[Output]:
+    def reduce(sample: ReducerSample) -> list[Output]:
         values, weights = _tuples(sample)
         design, response, places = _systems(values, weights, x)
         present = flat_places(weights, 1).T > 0
@@ -169,7 +178,7 @@ def _significance(correlation: Floats, count: Floats, valid: Flags) -> Output:
     return Output(two_sided(np.abs(correlation) * np.sqrt(degrees / rest), degrees), valid & (count > 2))
 
 
-def _pearson(sample: Sample) -> list[Output]:
+def _pearson(sample: ReducerSample) -> list[Output]:
     (x, y), inside = _unweighted(sample)
     correlation, valid = _correlation(x, y, inside)
     return [Output(correlation, valid), _significance(correlation, inside.sum(axis=0), valid)]
@@ -195,7 +204,7 @@ def _ranks(values: Floats, inside: Flags) -> Floats:
     return np.where(inside, result, 0.0)
 
 
-def _spearman(sample: Sample) -> list[Output]:
+def _spearman(sample: ReducerSample) -> list[Output]:
     (x, y), inside = _unweighted(sample)
     if not len(x):
         return [Output(np.zeros(inside.shape[1:]), np.zeros(inside.shape[1:], dtype=bool))]
@@ -215,7 +224,7 @@ def kendalls_correlation(inputs: int) -> Reducer:
     if inputs not in (1, 2):
         raise InvalidError(f"The number of inputs must be 1 or 2; found {inputs}.")
 
-    def reduce(sample: Sample) -> list[Output]:
+    def reduce(sample: ReducerSample) -> list[Output]:
         values, inside = _unweighted(sample)
         y = values[-1]
         x = values[0] if inputs == 2 else np.cumsum(inside, axis=0).astype(np.float64)
@@ -240,7 +249,7 @@ def kendalls_correlation(inputs: int) -> Reducer:
     return directly((OutputSpec("tau"), OutputSpec("p-value")), (False,) * inputs, reduce)
 
 
-def _sens_slope(sample: Sample) -> list[Output]:
+def _sens_slope(sample: ReducerSample) -> list[Output]:
     """The median of the slopes between all pairs of different x, and the median of what that leaves of y."""
     (x, y), inside = _unweighted(sample)
     places = inside.shape[1:]
@@ -269,7 +278,7 @@ SENS_SLOPE = directly((OutputSpec("slope"), OutputSpec("offset")), (False, False
 def _covariance(*, centred: bool) -> Reducer:
     """The population covariance of the elements of arrays of one dimension."""
 
-    def reduce(sample: Sample) -> list[Output]:
+    def reduce(sample: ReducerSample) -> list[Output]:
         column = sample.column(0)
         if sample.arrays != 1:
             raise InvalidError("The inputs of a covariance must be arrays of one dimension.")
@@ -306,7 +315,7 @@ def geometric_median(inputs: int, improvement: float) -> Reducer:
     if not improvement > 0:
         raise InvalidError(f"eta must be positive; found {improvement}.")
 
-    def reduce(sample: Sample) -> list[Output]:
+    def reduce(sample: ReducerSample) -> list[Output]:
         values, inside = _unweighted(sample)
         there = np.asarray(inside.any(axis=0))
         count = np.maximum(inside.sum(axis=0), 1)

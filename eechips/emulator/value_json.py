@@ -13,12 +13,12 @@ from affine import Affine
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.geometry import geojson
-from eechips.emulator.json_number import json_number
 from eechips.emulator.model import PixelType
+from eechips.emulator.number_format import json_number
 from eechips.emulator.pixels.image import Band, Image
 from eechips.emulator.projection import Projection
-from eechips.emulator.promotion import type_name
 from eechips.emulator.reducers import Reducer
+from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import (
     Array,
     Collection,

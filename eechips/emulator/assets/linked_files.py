@@ -15,7 +15,7 @@ from eechips.emulator.assets.errors import IngestError
 from eechips.emulator.assets.files import Deposit, workspace
 from eechips.emulator.assets.footprint import outline
 from eechips.emulator.assets.names import is_remote
-from eechips.emulator.assets.rasters import BandSource, Rasters
+from eechips.emulator.assets.rasters import BandSource, RasterFiles
 from eechips.emulator.assets.records import RasterBand, RasterFile
 from eechips.emulator.assets.remote import ALONE, gdal_name, is_remote_name, reading, shown_name
 from eechips.emulator.pixels.grid import Grid
@@ -23,7 +23,7 @@ from eechips.emulator.pixels.raster import DRIVERS, DatasetPool, FileSource, ope
 
 
 def refer_to_bands(
-    rasters: Rasters, sources: Sequence[BandSource], root: Path, folder: str, deposit: Deposit
+    rasters: RasterFiles, sources: Sequence[BandSource], root: Path, folder: str, deposit: Deposit
 ) -> StoredRasters:
     """Takes the files of bands as they are.
 
@@ -53,7 +53,7 @@ def refer_to_bands(
     return StoredRasters(tuple(files.values()), bands, shapely.union_all([outline(grid) for grid in grids]))
 
 
-def _file(rasters: Rasters, source: BandSource, root: Path, folder: str, deposit: Deposit) -> RasterFile:
+def _file(rasters: RasterFiles, source: BandSource, root: Path, folder: str, deposit: Deposit) -> RasterFile:
     dataset = rasters.open(source.path)
     if dataset.driver not in DRIVERS:
         raise IngestError(
@@ -74,7 +74,7 @@ def _place(href: str, root: Path) -> str:
     return gdal_name(href) if is_remote(href) else str(root / href)
 
 
-def _check(rasters: Rasters, source: BandSource, place: str) -> None:
+def _check(rasters: RasterFiles, source: BandSource, place: str) -> None:
     """Makes sure that the file itself says all that is told of a band: pixels are read from it alone.
 
     Raises:

@@ -13,10 +13,10 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator import geodesy
-from eechips.emulator.elements import GEOMETRY_FIELDS, Element, geometry_of, property_of
-from eechips.emulator.frame import Frame
+from eechips.emulator.element_properties import GEOMETRY_FIELDS, Element, geometry_of, property_of
 from eechips.emulator.model import Query
 from eechips.emulator.ordering import distinct_key, plain
+from eechips.emulator.planar_frame import Frame
 from eechips.emulator.projection import WGS84
 from eechips.emulator.values import Filter, Geometry, Value
 
@@ -32,7 +32,7 @@ _METRES_PER_DEGREE = 110_500.0  # of latitude; no degree on the ellipsoid is sho
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Condition(Filter):
+class FilterCondition(Filter):
     """A filter that joins may use.
 
     Attributes:
@@ -76,14 +76,14 @@ def as_geometry(value: Value) -> Geometry | None:
     return geometry_of(value) if hasattr(value, "properties") and not hasattr(value, "element") else None
 
 
-def comparison(left: Operand, right: Operand, test: Callable[[Value, Value], bool], **more: Any) -> Condition:
+def comparison(left: Operand, right: Operand, test: Callable[[Value, Value], bool], **more: Any) -> FilterCondition:
     """A condition that compares two operands; it fails where one of them is null."""
 
     def pairs(primary: Element, secondary: Element) -> bool:
         a, b = left.of(primary), right.of(secondary)
         return a is not None and b is not None and test(a, b)
 
-    return Condition(matches=lambda element: pairs(element, element), pairs=pairs, **more)
+    return FilterCondition(matches=lambda element: pairs(element, element), pairs=pairs, **more)
 
 
 def equal(a: Value, b: Value) -> bool:
@@ -134,7 +134,7 @@ def lookup_near(left: Operand, right: Operand, difference: float) -> Callable[[S
     return build
 
 
-class Shapes:
+class ShapeCache:
     """Geometries as planar longitude/latitude shapes in -180…180 degrees; each is made once."""
 
     def __init__(self, tolerance: float) -> None:
@@ -224,11 +224,11 @@ class Spatial:
     right: Operand
     relate: Callable[[BaseGeometry, BaseGeometry], Any]
     tolerance: float
-    shapes: Shapes = field(init=False)
+    shapes: ShapeCache = field(init=False)
     extents: tuple[Box | None, Box | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shapes", Shapes(self.tolerance))
+        object.__setattr__(self, "shapes", ShapeCache(self.tolerance))
         values = (as_geometry(self.left.value), as_geometry(self.right.value))
         extents = tuple(None if g is None or _empty(g) else extent(g) for g in values)
         object.__setattr__(self, "extents", extents)
@@ -243,9 +243,9 @@ class Spatial:
         first = self.shapes.of(a, often=self.left.field is None)
         return bool(self.relate(first, self.shapes.of(b, often=self.right.field is None)))
 
-    def condition(self, **more: Any) -> Condition:
+    def condition(self, **more: Any) -> FilterCondition:
         """The condition."""
-        return Condition(
+        return FilterCondition(
             matches=lambda element: self.pairs(element, element),
             pairs=self.pairs,
             lookup=lookup_spatial(self.left, self.right, 0.0),

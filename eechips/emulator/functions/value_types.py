@@ -1,16 +1,17 @@
-"""``ee.PixelType``."""
+"""``ee.PixelType`` and ``ErrorMargin``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal, cast
 
 import numpy as np
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import PixelType
-from eechips.emulator.promotion import promote
-from eechips.emulator.values import Value
+from eechips.emulator.type_conversion import promote
+from eechips.emulator.values import ErrorMargin, Value
 
 _NAMED = ("double", "float", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
 _SIGNED = np.iinfo(np.int32)
@@ -27,7 +28,7 @@ FUNCTIONS: Mapping[str, Implementation] = {
 
 
 @function("PixelType")
-def make(precision: Value, minValue: float | None, maxValue: float | None, dimensions: int) -> PixelType:
+def make_pixel_type(precision: Value, minValue: float | None, maxValue: float | None, dimensions: int) -> PixelType:
     """The type of a precision ("int", "float" or "double"), with its least and greatest value where it has some.
 
     Integers have the limits of 32 bits where none are given.
@@ -67,3 +68,19 @@ def min_value(pixelType: PixelType) -> float | None:
 def max_value(pixelType: PixelType) -> float | None:
     """The greatest value, or null where there is none."""
     return pixelType.maximum
+
+
+_INFINITE = 2.0e7  # metres; as much and more counts as infinite (apidocs/ee-errormargin)
+
+
+@function("ErrorMargin")
+def make_error_margin(value: float | None, unit: str) -> ErrorMargin:
+    """The greatest error that an approximate operation may make."""
+    if unit not in ("meters", "projected", "infinite"):
+        raise InvalidError(f"Unknown error margin unit '{unit}'. Must be 'meters', 'projected' or 'infinite'.")
+    if unit != "infinite" and value is None:
+        raise InvalidError("An error margin must have a value unless it is infinite.")
+    amount = abs(value or 0.0)
+    if unit == "infinite" or (unit == "meters" and amount >= _INFINITE):
+        return ErrorMargin(0.0, "infinite")
+    return ErrorMargin(amount, cast(Literal["meters", "projected"], unit))

@@ -12,7 +12,7 @@ from rasterio.io import DatasetReader
 from eechips.emulator.assets.dates import Time, date_within, from_netcdf, names_of_dates, to_milliseconds
 from eechips.emulator.assets.errors import IngestError
 from eechips.emulator.assets.names import join_id
-from eechips.emulator.assets.rasters import BandSource, Rasters
+from eechips.emulator.assets.rasters import BandSource, RasterFiles
 
 _NETCDF = "netCDF"
 
@@ -26,20 +26,20 @@ class ImagePlan:
     properties: Mapping[str, Any]
 
 
-class Planner:
+class ImagePlanner:
     """Decides which bands make which images.
 
     Args:
         rasters: opens files.
         bands: names, or None.
-        resampling: see ``Rasters.sources``, as the next two.
+        resampling: see ``RasterFiles.sources``, as the next two.
         nodata: in place of the files' own, or None.
         crs: in place of the files' own, or None.
     """
 
     def __init__(
         self,
-        rasters: Rasters,
+        rasters: RasterFiles,
         bands: Sequence[str] | None,
         resampling: str | Mapping[str, str] | None,
         nodata: float | None,

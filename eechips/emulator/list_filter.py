@@ -20,7 +20,7 @@ import shapely
 from shapely.geometry import shape as shape_of
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.clock import to_milliseconds
+from eechips.emulator.dates import to_milliseconds
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import Query, Range
 
@@ -75,7 +75,7 @@ def parse(text: str) -> ListFilter:
     Raises:
         InvalidError: if it is malformed.
     """
-    return _Parser(text).parse() if text.strip() else ListFilter(Query(), everything)
+    return _ListFilterParser(text).parse() if text.strip() else ListFilter(Query(), everything)
 
 
 def both(first: ListFilter, second: ListFilter) -> ListFilter:
@@ -180,7 +180,7 @@ def _property(name: str, sign: str, wanted: str | float) -> ListFilter:
     return ListFilter(Query(ranges={name: Range(least, greatest, others=True)}), passes)
 
 
-class _Parser:
+class _ListFilterParser:
     """Reads a filter's text. As AIP-160 has it, OR binds more strongly than AND."""
 
     def __init__(self, text: str) -> None:

@@ -24,7 +24,7 @@ Links = Callable[[], Sequence[Mapping[str, Any]]]
 """Gives the links of an item."""
 
 
-class Places:
+class AllowedFiles:
     """What may be read of what items refer to.
 
     Args:

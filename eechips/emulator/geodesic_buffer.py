@@ -15,7 +15,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator import overlay
-from eechips.emulator.frame import (
+from eechips.emulator.geodesy import GEOD
+from eechips.emulator.planar_frame import (
     RADIUS,
     Frame,
     bend,
@@ -25,10 +26,8 @@ from eechips.emulator.frame import (
     towards,
     unit_vectors,
 )
-from eechips.emulator.geodesy import GEOD
 from eechips.emulator.projection import WGS84, Coordinates
-from eechips.emulator.rings import close_at_pole, open_at_pole, unwrapped
-from eechips.emulator.shapes import gather, leaves, valid
+from eechips.emulator.shapes import close_at_pole, gather, leaves, open_at_pole, unwrapped, valid
 from eechips.emulator.values import Geometry
 
 _LOCAL = 300_000.0  # metres: within it an azimuthal equidistant plane keeps distances to 0.04% (r² / 6R²)

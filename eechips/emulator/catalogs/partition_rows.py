@@ -22,13 +22,12 @@ from eechips.emulator.assets.dates import to_milliseconds
 from eechips.emulator.assets.errors import UnsafeHrefError
 from eechips.emulator.assets.names import resolve_href
 from eechips.emulator.assets.stac import is_foreign_property
-from eechips.emulator.catalogs import conditions
-from eechips.emulator.catalogs.conditions import END, INDEX, MEMBERS, START, is_property
-from eechips.emulator.catalogs.errors import DamagedError, ReplacedError
-from eechips.emulator.catalogs.schema import SCHEMA, Stamp
+from eechips.emulator.catalogs import row_filters
+from eechips.emulator.catalogs.row_filters import END, INDEX, MEMBERS, START, is_property
+from eechips.emulator.catalogs.schema import SCHEMA, DamagedError, ReplacedError, Stamp
 from eechips.emulator.errors import ChangingError
 from eechips.emulator.model import Query
-from eechips.emulator.reads import Reads
+from eechips.emulator.read_counts import Reads
 
 # What says where and when an image is, and how new: of every row that passes.
 _NARROW = ("id", "geometry", "datetime", "start_datetime", "updated")
@@ -41,7 +40,7 @@ _COLUMNS = {name: f"property:{name}" for name in ("cell", "year", "month", "day"
 _NAMES = {column: name for name, column in _COLUMNS.items()}
 
 
-class Reader:
+class PartitionReader:
     """Opens the partitions of a catalogue.
 
     Args:
@@ -100,12 +99,12 @@ class Reader:
             metadata = file.metadata
             leaves = _leaves(metadata) if metadata.num_row_groups > 1 or query.equals or query.ranges else {}
             for number in range(metadata.num_row_groups):
-                if conditions.can_pass(metadata.row_group(number), leaves, query, flat=flat):
-                    block = self._block(file, Source(path, stamp, number), query)
+                if row_filters.can_pass(metadata.row_group(number), leaves, query, flat=flat):
+                    block = self._block(file, RowGroup(path, stamp, number), query)
                     if block is not None:
                         yield block
 
-    def rows(self, path: str, rows: npt.NDArray[np.int64], ids: Sequence[str]) -> list[Row]:
+    def rows(self, path: str, rows: npt.NDArray[np.int64], ids: Sequence[str]) -> list[PartitionRow]:
         """Certain rows of a partition.
 
         Args:
@@ -116,7 +115,7 @@ class Reader:
         Raises:
             ReplacedError: if they are not.
         """
-        found: dict[int, Row] = {}
+        found: dict[int, PartitionRow] = {}
         with self.open(path) as (file, stamp):
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
             starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -125,9 +124,9 @@ class Reader:
             groups = np.searchsorted(starts, rows, side="right") - 1
             for number in np.unique(groups).tolist():
                 members = np.flatnonzero(groups == number)
-                block = self._block(file, Source(path, stamp, number), Query(), rows[members] - starts[number])
+                block = self._block(file, RowGroup(path, stamp, number), Query(), rows[members] - starts[number])
                 assert block is not None
-                found.update((int(m), Row(block, position)) for position, m in enumerate(members))
+                found.update((int(m), PartitionRow(block, position)) for position, m in enumerate(members))
         ordered = [found[position] for position in range(len(rows))]
         if [row.id for row in ordered] != list(ids):
             raise ReplacedError(path)
@@ -146,15 +145,15 @@ class Reader:
         return found.rename_columns([_NAMES.get(column, column) for column in found.column_names])
 
     def _block(
-        self, file: pq.ParquetFile, source: Source, query: Query, rows: npt.NDArray[np.int64] | None = None
+        self, file: pq.ParquetFile, source: RowGroup, query: Query, rows: npt.NDArray[np.int64] | None = None
     ) -> Block | None:
         there = [_NAMES.get(column, column) for column in file.schema_arrow.names]
-        asked = conditions.columns_of(query)
+        asked = row_filters.columns_of(query)
         wanted = [*_NARROW, *asked, *(["bbox"] if query.bounds is not None else [])]
         table = self.columns(file, source.group, [name for name in dict.fromkeys(wanted) if name in there])
-        starts = conditions.starts_of(table)
+        starts = row_filters.starts_of(table)
         if rows is None:
-            rows = np.flatnonzero(conditions.passing(table, starts, query))
+            rows = np.flatnonzero(row_filters.passing(table, starts, query))
             if not len(rows):
                 return None
         taken = table.take(pa.array(rows))
@@ -163,7 +162,7 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RowGroup:
     """A row group: the partition's path, what tells its file from others, the group's number."""
 
     path: str
@@ -195,8 +194,8 @@ class Block:
 
     def __init__(
         self,
-        reader: Reader,
-        source: Source,
+        reader: PartitionReader,
+        source: RowGroup,
         rows: npt.NDArray[np.int64],
         table: pa.Table,
         starts: npt.NDArray[np.float64],
@@ -213,7 +212,7 @@ class Block:
         self.id_column = table["id"].cast(pa.string())
         self.ids: list[str] = table["id"].to_pylist()
         self.starts: list[int | None] = [None if np.isnan(start) else int(start) for start in starts]
-        self.versions: list[int] = conditions.stamps_of(table).tolist()
+        self.versions: list[int] = row_filters.stamps_of(table).tolist()
         self.footprints = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
 
     def property(self, position: int, name: str) -> Any:
@@ -267,7 +266,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PartitionRow:
     """One row of a block."""
 
     block: Block
@@ -291,12 +290,12 @@ class Row:
         return self.block.links(self.position)
 
 
-class Properties(Mapping[str, Any]):
+class ItemProperties(Mapping[str, Any]):
     """Earth Engine's properties of an item; what is not known yet is read when it is first asked for."""
 
     __slots__ = ("_all", "_row")
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: PartitionRow) -> None:
         self._row = row
         self._all: dict[str, Any] | None = None
 
@@ -332,7 +331,7 @@ class Properties(Mapping[str, Any]):
         return self._all
 
 
-def in_order(blocks: Sequence[Block]) -> Iterator[Row]:
+def in_order(blocks: Sequence[Block]) -> Iterator[PartitionRow]:
     """The rows of blocks in the order of their ids."""
     if not blocks:
         return
@@ -341,7 +340,7 @@ def in_order(blocks: Sequence[Block]) -> Iterator[Row]:
     order = pc.sort_indices(ids).to_numpy()
     which = np.searchsorted(ends, order, side="right")
     for block, position in zip(which.tolist(), order.tolist(), strict=True):
-        yield Row(blocks[block], position - (int(ends[block - 1]) if block else 0))
+        yield PartitionRow(blocks[block], position - (int(ends[block - 1]) if block else 0))
 
 
 def _property(row: Mapping[str, Any], name: str) -> Any:

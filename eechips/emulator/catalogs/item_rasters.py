@@ -15,18 +15,18 @@ from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from eechips.emulator.assets.described import Described, band_names
-from eechips.emulator.assets.described import rasters as rasters_of
 from eechips.emulator.assets.errors import IngestError
 from eechips.emulator.assets.images import StorePool
+from eechips.emulator.assets.item_metadata import ItemMetadata, band_names
+from eechips.emulator.assets.item_metadata import rasters as rasters_of
 from eechips.emulator.assets.rasters import crs_of
 from eechips.emulator.assets.remote import ALONE, is_remote_name, reading, shown_name, translated, url_of
-from eechips.emulator.catalogs.places import Links, Places
+from eechips.emulator.catalogs.allowed_files import AllowedFiles, Links
 from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.model import BandInfo, PixelType, Window
 from eechips.emulator.pixels.grid import Grid, apply
 from eechips.emulator.pixels.raster import DatasetPool, FileSource, open_file
-from eechips.emulator.reads import Reads
+from eechips.emulator.read_counts import Reads
 from eechips.emulator.warning_filters import ignore
 
 _REMEMBERED = 4096  # headers
@@ -35,7 +35,7 @@ _NEAR = 1e-3  # pixels by which a told grid may be off: items round their number
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class RasterHeader:
     """What a file says of itself.
 
     Attributes:
@@ -57,7 +57,7 @@ class Header:
     levels: tuple[int, ...]
 
 
-class Rasters:
+class ItemRasters:
     """The files of a catalogue's items. Threads may share it; headers are remembered, the last few thousand.
 
     Args:
@@ -65,11 +65,11 @@ class Rasters:
         reads: counts the headers that are.
     """
 
-    def __init__(self, places: Places, reads: Reads) -> None:
+    def __init__(self, places: AllowedFiles, reads: Reads) -> None:
         self._places = places
         self._reads = reads
         self._lock = threading.Lock()
-        self._headers: OrderedDict[str, Header] = OrderedDict()
+        self._headers: OrderedDict[str, RasterHeader] = OrderedDict()
         self.pool: DatasetPool = StorePool(_OPEN_FILES)
 
     def bands(self, asset_id: str, document: Mapping[str, Any], links: Links) -> tuple[BandInfo, ...]:
@@ -108,10 +108,10 @@ class Rasters:
         )
 
     def place(self, asset_id: str, href: str, links: Links) -> str:
-        """See ``Places.find``."""
+        """See ``AllowedFiles.find``."""
         return self._places.find(asset_id, href, links)
 
-    def header(self, place: str) -> Header:
+    def header(self, place: str) -> RasterHeader:
         """What a file says of itself.
 
         Args:
@@ -136,7 +136,7 @@ class Rasters:
         """Closes what is open; it can still be used."""
         self.pool.clear()
 
-    def _read(self, place: str) -> Header:
+    def _read(self, place: str) -> RasterHeader:
         self._reads.add(headers=1)
         try:
             ignore(NotGeoreferencedWarning)
@@ -146,7 +146,7 @@ class Rasters:
                 alpha = dataset.count > 1 and dataset.colorinterp[-1] is ColorInterp.alpha
                 is_mask = alpha and MaskFlags.alpha in dataset.mask_flag_enums[0]
                 count = dataset.count - 1 if is_mask else dataset.count
-                return Header(
+                return RasterHeader(
                     grid=_grid_of(dataset),
                     width=dataset.width,
                     height=dataset.height,
@@ -160,7 +160,7 @@ class Rasters:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class BandLayout:
     """How an item's file is made.
 
     Attributes:
@@ -186,9 +186,9 @@ class ItemRaster:
     """
 
     asset_id: str
-    told: Described
+    told: ItemMetadata
     links: Links = field(repr=False)
-    rasters: Rasters = field(repr=False)
+    rasters: ItemRasters = field(repr=False)
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -199,7 +199,7 @@ class ItemRaster:
         """
         return self._checked()[1].levels
 
-    def layout(self) -> Layout:
+    def layout(self) -> BandLayout:
         """The file's bands and grid, as the item tells or, where that is not enough, as the file itself says.
 
         Raises:
@@ -207,7 +207,7 @@ class ItemRaster:
         """
         told = self.told
         if told.grid is not None and told.dtypes is not None:
-            return Layout(told.names, told.dtypes, told.grid)
+            return BandLayout(told.names, told.dtypes, told.grid)
         place, header = self._checked()
         grid = told.grid or header.grid
         if grid is None:
@@ -217,7 +217,7 @@ class ItemRaster:
         count = len(told.names) or len(header.names)
         names = told.names or (header.names if _are_usable(header.names) else (None,) * count)
         # A single band that the item does not name is known by its asset.
-        return Layout(names if told.names or count > 1 else (None,), header.dtypes[:count], grid)
+        return BandLayout(names if told.names or count > 1 else (None,), header.dtypes[:count], grid)
 
     def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Reads native pixels of one level; see ``RasterSource.read``.
@@ -238,7 +238,7 @@ class ItemRaster:
                 valid[position] &= ~np.isnan(values[position]) if np.isnan(nodata) else values[position] != nodata
         return values, valid
 
-    def _checked(self) -> tuple[str, Header]:
+    def _checked(self) -> tuple[str, RasterHeader]:
         """GDAL's name of the file, and its header, which is as the item tells."""
         place = self.rasters.place(self.asset_id, self.told.href, self.links)
         header = self.rasters.header(place)
@@ -268,7 +268,7 @@ def _grid_of(dataset: Any) -> Grid | None:
         return None
 
 
-def _difference(told: Described, header: Header) -> str | None:
+def _difference(told: ItemMetadata, header: RasterHeader) -> str | None:
     """In what a file is not as its item tells, as a sentence without its subject; None if it is."""
     if len(told.names) > len(header.names):
         return f"has {len(header.names)} bands, and the item tells of {len(told.names)}"

@@ -195,7 +195,7 @@ def _dictionary(value: Value) -> Mapping[str, Value]:
 
 def _image(value: Value) -> Image:
     # Imported late: the functions on images are built upon promotion.
-    from eechips.emulator.pixels.constant import constant_image
+    from eechips.emulator.pixels.compute import constant_image
 
     if isinstance(value, Image):
         return value

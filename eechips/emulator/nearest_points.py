@@ -9,8 +9,8 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.frame import bend, gnomonic, great_circle_middle, towards
 from eechips.emulator.geodesy import GEOD, distance
+from eechips.emulator.planar_frame import bend, gnomonic, great_circle_middle, towards
 from eechips.emulator.projection import WGS84, Coordinates
 from eechips.emulator.shapes import leaves
 from eechips.emulator.values import Geometry
@@ -44,7 +44,7 @@ def nearest_points(left: BaseGeometry, right: BaseGeometry, tolerance: float) ->
         if best < _CONVERGED:
             break
         centre = great_circle_middle(pair[0][None, :], pair[1][None, :])[0]
-        plane = _Plane(centre, min(best + _MARGIN, _FARTHEST), tolerance)
+        plane = _LocalPlane(centre, min(best + _MARGIN, _FARTHEST), tolerance)
         a, b = plane.outline(left), plane.outline(right)
         if a.is_empty or b.is_empty:
             break
@@ -74,7 +74,7 @@ def _nearest_of_points(left: BaseGeometry, right: BaseGeometry) -> tuple[Coordin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Plane:
+class _LocalPlane:
     """The azimuthal equidistant plane of a centre, as far as it is needed.
 
     Attributes:

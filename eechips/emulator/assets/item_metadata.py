@@ -16,7 +16,7 @@ import numpy as np
 from affine import Affine
 from pyproj.exceptions import CRSError
 
-from eechips.emulator.assets.crs import crs_name
+from eechips.emulator.assets.rasters import crs_name
 from eechips.emulator.pixels.grid import Grid
 
 _GEOTIFF_SUFFIXES = (".tif", ".tiff")
@@ -28,7 +28,7 @@ _DATA = frozenset(("data", "reflectance", "cloud", "saturation", "data-mask"))
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class ItemMetadata:
     """A raster of an item, as far as the item tells.
 
     Attributes:
@@ -88,7 +88,7 @@ def bands_of(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
     return described
 
 
-def rasters(document: Mapping[str, Any]) -> list[Described]:
+def rasters(document: Mapping[str, Any]) -> list[ItemMetadata]:
     """The rasters of an item that are data, in the order of its assets."""
     properties, assets = document.get("properties") or {}, document.get("assets") or {}
     return [_described(key, assets[key], properties) for key in data_of(assets)]
@@ -140,11 +140,11 @@ def _own(key: str, names: Sequence[str | None]) -> list[str]:
     return [name or f"{key}_{number}" for number, name in enumerate(names, 1)]
 
 
-def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Described:
+def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> ItemMetadata:
     bands = bands_of(asset)
     names = tuple(str(band["name"]) if band.get("name") else None for band in bands)
     common = asset.get("data_type") or properties.get("data_type")
-    return Described(
+    return ItemMetadata(
         key=key,
         href=str(asset.get("href") or ""),
         names=names,

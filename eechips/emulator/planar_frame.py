@@ -20,8 +20,7 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.overlay import on_globe
 from eechips.emulator.pixels.grid import metres_per_unit
 from eechips.emulator.projection import WGS84, Coordinates, Projection, transform_points
-from eechips.emulator.rings import close_at_pole, open_at_pole, unwrapped
-from eechips.emulator.shapes import is_geographic, leaves, valid
+from eechips.emulator.shapes import close_at_pole, is_geographic, leaves, open_at_pole, unwrapped, valid
 from eechips.emulator.values import ErrorMargin, Geometry
 
 RADIUS = 6_371_010.0

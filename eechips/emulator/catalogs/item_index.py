@@ -22,16 +22,15 @@ import pyarrow.compute as pc
 
 from eechips.emulator.assets.errors import AssetWriteError
 from eechips.emulator.assets.files import commit, locked, private_folder, workspace
-from eechips.emulator.catalogs.blocks import Reader
-from eechips.emulator.catalogs.errors import DamagedError
-from eechips.emulator.catalogs.schema import Partitions
+from eechips.emulator.catalogs.partition_rows import PartitionReader
+from eechips.emulator.catalogs.schema import DamagedError, Partitions
 from eechips.emulator.demo.drawings import cache_folder
 
 _FOLDER = "ids"
 _DIGEST, _PARTITIONS = b"eechips:digest", b"eechips:partitions"
 
 
-class Identities:
+class ItemIndex:
     """The ids of a collection's items in order, and where each is.
 
     Args:
@@ -70,14 +69,14 @@ class Directory:
         reader: of its partitions.
     """
 
-    def __init__(self, root: Path, reader: Reader) -> None:
+    def __init__(self, root: Path, reader: PartitionReader) -> None:
         self._root = root
         self._reader = reader
         self._private: Path | None = None
         self._making = threading.Lock()
-        self._known: dict[str, tuple[str, Identities]] = {}
+        self._known: dict[str, tuple[str, ItemIndex]] = {}
 
-    def identities(self, collection: str, partitions: Partitions) -> Identities:
+    def identities(self, collection: str, partitions: Partitions) -> ItemIndex:
         """The ids of a collection with these partitions.
 
         Raises:
@@ -102,7 +101,7 @@ class Directory:
                             ) from error
                         table = _opened(path, partitions.digest)
             assert table is not None
-            found = Identities(table)
+            found = ItemIndex(table)
             self._known[collection] = (partitions.digest, found)
         return found
 
