@@ -1,0 +1,117 @@
+"""Help texts, messages, pages and names use the terms of the glossary."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from eechips.cli import main
+from tests.docs.pages import DOCS, read_page
+
+ROOT = DOCS.parent
+SOURCE = ROOT / "eechips"
+GLOSSARY = "reference/glossary.md"
+
+CLEAN = sorted(path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__")
+"""Packages whose names, messages and docstrings keep to the glossary."""
+
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*DOCS.rglob("*.md"), ROOT / "README.md"))
+
+
+def _rows() -> list[list[str]]:
+    lines = [line for line in read_page(GLOSSARY).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def replaced_words() -> tuple[set[str], set[str]]:
+    """Return the words that texts avoid, and those that only names avoid."""
+    rows = [row for row in _rows() if len(row) == 3 and row[0] not in ("term", "---")]
+    words = {word.strip() for row in rows for word in row[2].split(",") if word.strip()}
+    names = {word.strip("`") for word in words if word.startswith("`")}
+    phrases = {row[0] for row in _rows() if len(row) == 2 and row[0] not in ("avoid", "---")}
+    return {word for word in words if not word.startswith("`")} | phrases, names
+
+
+TEXT_WORDS, NAME_WORDS = replaced_words()
+_TEXT = re.compile(rf"\b({'|'.join(sorted(map(re.escape, TEXT_WORDS)))})(?:s|es)?\b", re.IGNORECASE)
+
+
+def find_words(text: str) -> list[str]:
+    """Return the words of a text that the glossary replaces."""
+    return sorted({found.group(1).lower() for found in _TEXT.finditer(" ".join(text.split()))})
+
+
+def test_terms_stand_once_and_no_term_is_replaced_by_another() -> None:
+    rows = [row for row in _rows() if len(row) == 3 and row[0] not in ("term", "---")]
+    terms = [row[0] for row in rows]
+    assert len(terms) == len(set(terms))
+    assert not {term.lower() for term in terms} & (TEXT_WORDS | NAME_WORDS)
+    assert all(row[1].endswith(".") for row in rows)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_use_the_terms(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert page.endswith(GLOSSARY) or find_words(re.sub(r"```.*?```", "", text, flags=re.DOTALL)) == []
+
+
+def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found is not None
+            yield from _commands(found, f"{name} {child}")
+
+
+def test_help_uses_the_terms() -> None:
+    found = {}
+    for name, command in _commands(main, "eechips"):
+        texts = [command.help or "", *(getattr(option, "help", None) or "" for option in command.params)]
+        if words := find_words(" ".join(texts)):
+            found[name] = words
+    assert found == {}
+
+
+def _modules(package: str) -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted((SOURCE / package).rglob("*.py")):
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _messages(node: ast.AST) -> str:
+    parts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return " ".join(parts)
+
+
+@pytest.mark.parametrize("package", CLEAN)
+def test_messages_and_first_lines_of_docstrings_use_the_terms(package: str) -> None:
+    found = []
+    for path, tree in _modules(package):
+        for node in ast.walk(tree):
+            text = ""
+            if isinstance(node, ast.Raise) and node.exc is not None:
+                text = _messages(node.exc)
+            elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                text = (ast.get_docstring(node) or "").split("\n\n")[0]
+            found += [f"{path.name}:{getattr(node, 'lineno', 1)}: {word}" for word in find_words(text)]
+    assert found == []
+
+
+def _words_of(name: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)}
+
+
+@pytest.mark.parametrize("package", CLEAN)
+def test_modules_and_classes_are_named_by_the_terms(package: str) -> None:
+    replaced = {word for word in TEXT_WORDS if " " not in word} | NAME_WORDS
+    found = []
+    for path, tree in _modules(package):
+        names = [path.stem, *(node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]
+        found += [f"{path.relative_to(SOURCE)}: {name}" for name in names if _words_of(name) & replaced]
+    assert found == []
