@@ -99,7 +99,7 @@ class ItemSource:
             return self.dates
         if given.get("start") and given.get("end"):
             return _moment(given["start"]), _moment(given["end"])
-        known = [datasets.find(dataset["id"]) for dataset in self.info.get("datasets", ())[:1]]
+        known = [datasets.find_dataset(dataset["id"]) for dataset in self.info.get("datasets", ())[:1]]
         if known and known[0] is not None and known[0].end is not None:
             return _moment(known[0].start), f"{known[0].end}T23:59:59Z"
         return None

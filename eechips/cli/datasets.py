@@ -10,7 +10,7 @@ import click
 
 from eechips.cli.group import OneSentence
 from eechips.cli.options import HELP, debug_option
-from eechips.datasets import DATASETS
+from eechips.datasets import list_datasets
 
 
 @click.command("datasets", context_settings=HELP)
@@ -32,14 +32,15 @@ def command(as_json: bool, is_local: bool) -> None:
         _list_local(as_json)
         return
     if as_json:
-        records = [{**dataclasses.asdict(dataset), "source": dataset.source} for dataset in DATASETS]
+        records = [{**dataclasses.asdict(dataset), "source": dataset.source} for dataset in list_datasets()]
         click.echo(json.dumps(records, indent=2, ensure_ascii=False))
         return
-    rows = [("ALIAS", "ID", "BANDS", "SCALE", "DATES", "LICENCE")]
-    for dataset in DATASETS:
+    rows = [("ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE")]
+    for dataset in list_datasets():
         scale = f"{dataset.scale:.0f} m"
         dates = f"{dataset.start} - {dataset.end or ''}".rstrip()
-        rows.append((dataset.alias, dataset.id, ",".join(dataset.bands), scale, dates, dataset.licence))
+        synonyms = ",".join(dataset.synonyms)
+        rows.append((dataset.alias, dataset.id, ",".join(dataset.bands), scale, dates, synonyms, dataset.licence))
     _print_table(rows)
 
 

@@ -66,7 +66,7 @@ def scrubbed(value: Any) -> Any:
 
 
 def _dataset(identifier: str) -> dict[str, Any]:
-    known = datasets.find(identifier)
+    known = datasets.find_dataset(identifier)
     if known is None:
         return {"id": identifier}
     return {

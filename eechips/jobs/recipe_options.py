@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eechips.datasets import Dataset, Kind, find, suggestion
+from eechips.datasets import Dataset, Kind, find_dataset, list_datasets, suggest_datasets
 from eechips.engine import Estimate, RunConfig, estimate, run
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
@@ -85,7 +85,7 @@ class DatasetRecipe:
     @cached_property
     def known(self) -> Dataset | None:
         """The record of the dataset, if it has one."""
-        return find(self.dataset)
+        return find_dataset(self.dataset)
 
     @property
     def dataset_id(self) -> str:
@@ -127,10 +127,10 @@ def check_dataset(name: str) -> None:
     Raises:
         UnknownDatasetError: with the aliases that look like it.
     """
-    if find(name) is None and not set("/-") & set(name) and (name.isupper() or suggestion(name)):
+    if find_dataset(name) is None and not set("/-") & set(name) and (name.isupper() or suggest_datasets(name)):
         raise UnknownDatasetError(
-            f"there is no dataset called {name!r}{suggestion(name) or ';'} `eechips datasets` lists the short names, "
-            "and any Earth Engine id will do"
+            f"there is no dataset called {name!r}{suggest_datasets(name)} (short names are"
+            f" {', '.join(known.alias for known in list_datasets())}; any Earth Engine asset id works as well)"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eechips.datasets import find
+from eechips.datasets import find_dataset
 from eechips.errors import UsageError
 from eechips.jobs.recipe_options import DatasetRecipe, check_dataset, split_names
 from eechips.planning.chip_grids import Moments
@@ -37,7 +37,7 @@ class SampleLayer(DatasetRecipe):
     @property
     def is_dated(self) -> bool:
         """Whether dates choose its images: not of a map of one time that goes with another dataset."""
-        return not (self.is_further and self.known is not None and self.known.is_of_one_time)
+        return not (self.is_further and self.known is not None and self.known.is_single_period)
 
     @property
     def usual_bands(self) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def parse_layers(datasets: str | Sequence[str], bands: Bands, mask: str) -> tupl
         raise UsageError("--dataset must name at least one dataset")
     for name in names:
         check_dataset(name)
-    ids = [known.id if (known := find(name)) else name for name in names]
+    ids = [known.id if (known := find_dataset(name)) else name for name in names]
     twice = [name for name, identifier in zip(names, ids, strict=True) if ids.count(identifier) > 1]
     if twice:
         raise UsageError(f"--dataset {twice[0]} is given twice")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eechips.datasets import Dataset, find
+from eechips.datasets import Dataset, find_dataset
 
 _COLOURS = (
     ("r", "g", "b"),
@@ -62,7 +62,7 @@ def styles_of(info: Mapping[str, Any]) -> tuple[Style, ...]:
     """The styles of a run's datasets, by its run.json."""
     listed = info.get("datasets")
     ids = [each.get("id") for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
-    known = [find(each) for each in ids if isinstance(each, str)]
+    known = [find_dataset(each) for each in ids if isinstance(each, str)]
     return tuple(style for each in known if each is not None and (style := Style.of(each)) is not None)
 
 

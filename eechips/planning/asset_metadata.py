@@ -20,6 +20,10 @@ from eechips.planning.regions import describe_choices
 FIRST_DAY = "1800-01-01"
 LAST_DAY = "2200-01-01"
 
+_INDICES = frozenset({"NDVI", "EVI", "SAVI", "NDWI", "MNDWI", "NDMI", "NDBI", "NDSI", "NDRE", "NBR"})
+"""Spectral indices that are often taken for bands."""
+_SHOWN_BANDS = 12  # that a message names
+
 _WHOLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
 
 
@@ -61,8 +65,20 @@ class AssetMetadata:
         known = {band.name: band for band in self.bands}
         for name in names:
             if name not in known:
-                raise UnknownDatasetError(f"{self.id} has no band {name!r}; {describe_choices(name, list(known))}")
+                raise UnknownDatasetError(f"{self.id} has no band {name!r}{_hint(self.id, name, list(known))}")
         return tuple(known[name] for name in names)
+
+
+def _hint(asset_id: str, name: str, bands: list[str]) -> str:
+    """Return the end of the message about an unknown band."""
+    record = datasets.find_dataset(asset_id)
+    meant = record.band_names.get(name.lower()) if record else None
+    if meant in bands:
+        return f"; did you mean {meant} ({name.lower()})?"
+    if name.upper() in _INDICES:
+        there = ", ".join(bands[:_SHOWN_BANDS]) + (", …" if len(bands) > _SHOWN_BANDS else "")
+        return f": {name.upper()} is an index, which a recipe computes from bands; there are {there}"
+    return f"; {describe_choices(name, bands)}"
 
 
 def fetch_kind(asset_id: str) -> datasets.Kind:
@@ -88,7 +104,7 @@ def _unknown(asset_id: str, error: ee.EEException) -> UnknownDatasetError:
     local = planning_requests.local_hint(error)
     if asset_id in local:
         return UnknownDatasetError(local)
-    hint = datasets.suggestion(asset_id)
+    hint = datasets.suggest_datasets(asset_id)
     if local:
         return UnknownDatasetError(f"there is no dataset {asset_id!r}{hint or '.'} {local}")
     return UnknownDatasetError(f"there is no dataset {asset_id!r}, or you may not read it{hint}")

@@ -13,8 +13,8 @@ from itertools import groupby
 
 import ee
 
+from eechips.datasets.quality_bands import HALF, BitField, MaskSource, find_mask_sources, list_mask_sources
 from eechips.errors import UsageError
-from eechips.quality_bands import HALF, SOURCES, Bits, Source, masks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class CloudMask:
         threshold: least score of a clear pixel; None where there is no score.
     """
 
-    source: Source
+    source: MaskSource
     kinds: tuple[str, ...] = ()
     threshold: float | None = None
 
@@ -58,7 +58,7 @@ class CloudMask:
             linked = image.linkCollection(ee.ImageCollection(score.collection), [score.band])
             found: ee.Image = linked.select([score.band]).gte(self.threshold)
         else:
-            wrong = [bits.set_in(image.select([bits.band.format(half=_half(band))])) for bits in self._bits()]
+            wrong = [bits.matches(image.select([bits.band.format(half=_half(band))])) for bits in self._bits()]
             found = reduce(lambda one, other: one.Or(other), wrong).Not()
         return found
 
@@ -75,7 +75,7 @@ class CloudMask:
         found: ee.Image = reduce(lambda one, other: one.addBands(other), parts)
         return found
 
-    def _bits(self) -> tuple[Bits, ...]:
+    def _bits(self) -> tuple[BitField, ...]:
         return tuple(bits for kind in self.source.kinds if kind.name in self.kinds for bits in kind.bits)
 
 
@@ -121,12 +121,12 @@ def parse_masks(text: str | None, datasets: Sequence[str]) -> tuple[CloudMask | 
     return tuple(parse_mask(text, dataset) if dataset in having else None for dataset in datasets)
 
 
-def _there(dataset: str) -> tuple[Source, ...]:
+def _there(dataset: str) -> tuple[MaskSource, ...]:
     """The masks of a dataset, or of the collection that it is an image of."""
-    return masks_of(dataset) or masks_of(dataset.rpartition("/")[0])
+    return find_mask_sources(dataset) or find_mask_sources(dataset.rpartition("/")[0])
 
 
-def _named(name: str, there: Sequence[Source]) -> Source | None:
+def _named(name: str, there: Sequence[MaskSource]) -> MaskSource | None:
     """The one of a name, if it is there; the first is the usual one."""
     usual = there[:1] if name == "auto" else [source for source in there if source.name == name]
     return next(iter(usual), None)
@@ -142,7 +142,7 @@ def _threshold(text: str, detail: str) -> float:
     return value
 
 
-def _kinds(text: str, source: Source, detail: str) -> tuple[str, ...]:
+def _kinds(text: str, source: MaskSource, detail: str) -> tuple[str, ...]:
     names = [kind.name for kind in source.kinds]
     wanted = [part.strip() for part in detail.split(",")]
     for name in wanted:
@@ -155,12 +155,12 @@ def _half(band: str) -> str:
     return "Night" if "night" in band.lower() else "Day"
 
 
-def _listed(sources: Sequence[Source]) -> str:
+def _listed(sources: Sequence[MaskSource]) -> str:
     return ", ".join(source.name for source in sources)
 
 
 def _overview() -> str:
     titles: dict[str, dict[str, None]] = {}
-    for source in SOURCES:
+    for source in list_mask_sources():
         titles.setdefault(source.title, {})[source.name] = None
     return ", ".join(f"{title} ({', '.join(names)})" for title, names in titles.items())

@@ -51,9 +51,9 @@ def parse_map(option: str, text: str) -> MapName:
     name, band = name.strip(), band.strip()
     if not name or (":" in text and not band):
         raise UsageError(f"{option} {text!r} is not ID:BAND, such as ESA/WorldCover/v200:Map")
-    known = datasets.find(name)
+    known = datasets.find_dataset(name)
     if known is None and "/" not in name:
-        raise UnknownDatasetError(f"{option}: there is no dataset called {name!r}{datasets.suggestion(name)}")
+        raise UnknownDatasetError(f"{option}: there is no dataset called {name!r}{datasets.suggest_datasets(name)}")
     if known is not None:
         return MapName(known.id, band or (known.bands[0] if len(known.bands) == 1 else None))
     return MapName(name, band or None)
@@ -142,7 +142,7 @@ def fetch_map(option: str, name: MapName, region: ee.Geometry | None) -> MapBand
         UnknownDatasetError: if there is no such dataset or band.
         UsageError: if it has several bands and none is named, or no image in the region.
     """
-    known = datasets.find(name.id)
+    known = datasets.find_dataset(name.id)
     about = asset_metadata.fetch_metadata(name.id, known.kind if known else None, region)
     if name.band is None and len(about.bands) > 1:
         there = ", ".join(band.name for band in about.bands[:12])

@@ -7,21 +7,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from eechips.quality_bands import HALF, SOURCES, Bits, Source
+from eechips.datasets.quality_bands import HALF, BitField, MaskSource, list_mask_sources
 from eechips.training.chip_pixels import ChipPixels
 
 _CLOUDY = ("cloud", "cirrus", "mixed")
 """Kinds of pixels that count as cloud; shadows do not."""
 
-_BITS: tuple[tuple[Source, Bits], ...] = tuple(
+_BITS: tuple[tuple[MaskSource, BitField], ...] = tuple(
     (source, bits)
-    for source in SOURCES
+    for source in list_mask_sources()
     for kind in source.kinds
     if kind.name in _CLOUDY
     for bits in kind.bits
     if HALF not in bits.band
 )
-_SCORES = {source.score.band: source.score for source in SOURCES if source.score is not None}
+_SCORES = {source.score.band: source.score for source in list_mask_sources() if source.score is not None}
 _QUALITY = frozenset({bits.band for _, bits in _BITS} | set(_SCORES))
 
 
@@ -59,7 +59,7 @@ def _cloudy(band: str, values: npt.NDArray[np.generic], collections: set[str]) -
     if band in _SCORES:
         found: npt.NDArray[np.bool_] = np.asarray(values, dtype=float) < _SCORES[band].threshold
         return found
-    meant = [bits for source, bits in _BITS if bits.band == band and any(map(source.serves, collections))]
+    meant = [bits for source, bits in _BITS if bits.band == band and any(map(source.matches, collections))]
     if not meant or not np.all(np.isfinite(np.asarray(values, dtype=float))):
         return None
     numbers = np.asarray(values).astype(np.int64)

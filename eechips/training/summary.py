@@ -222,7 +222,7 @@ def _sources(run: Run) -> dict[str, str]:
 def _classes(run: Run) -> Mapping[int, str]:
     """What the classes are called that places were drawn in."""
     image = (run.info.get("parameters") or {}).get("class_image")
-    known = datasets.find(str(image).partition(":")[0]) if image else None
+    known = datasets.find_dataset(str(image).partition(":")[0]) if image else None
     return known.classes if known is not None else {}
 
 

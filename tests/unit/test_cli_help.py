@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.cli.group import VERBS as GROUPS
-from eechips.datasets import DATASETS
+from eechips.datasets import list_datasets
 
 VERBS = [name for group in GROUPS.values() for name in group]
 
@@ -98,12 +98,12 @@ def test_help_takes_less_than_a_third_of_a_second_of_processor() -> None:
 def test_datasets_are_listed() -> None:
     output = CliRunner().invoke(main, ["datasets"]).output
     lines = output.splitlines()
-    assert lines[0].split() == ["ALIAS", "ID", "BANDS", "SCALE", "DATES", "LICENCE"]
-    assert len(lines) == len(DATASETS) + 1
+    assert lines[0].split() == ["ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE"]
+    assert len(lines) == len(list_datasets()) + 1
     assert lines[1].split()[:5] == ["NAIP", "USDA/NAIP/DOQQ", "R,G,B", "1", "m"]
 
 
 def test_datasets_as_json() -> None:
     found = json.loads(CliRunner().invoke(main, ["datasets", "--json"]).output)
-    assert [record["alias"] for record in found] == [dataset.alias for dataset in DATASETS]
+    assert [record["alias"] for record in found] == [dataset.alias for dataset in list_datasets()]
     assert all(record["source"].startswith("https://") and record["citation"] for record in found)

@@ -7,10 +7,10 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from eechips.datasets import DATASETS, Dataset, find, suggestion
+from eechips.datasets import Dataset, find_dataset, list_datasets, suggest_datasets
 
 
-@pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.alias)
+@pytest.mark.parametrize("dataset", list_datasets(), ids=lambda d: d.alias)
 def test_records_are_complete_and_consistent(dataset: Dataset) -> None:
     assert dataset.alias == dataset.alias.upper()
     assert dataset.bands
@@ -25,7 +25,7 @@ def test_records_are_complete_and_consistent(dataset: Dataset) -> None:
     assert "/" not in dataset.source.removeprefix("https://developers.google.com/earth-engine/datasets/catalog/")
 
 
-@pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.alias)
+@pytest.mark.parametrize("dataset", list_datasets(), ids=lambda d: d.alias)
 def test_default_bands_make_a_picture(dataset: Dataset) -> None:
     """PNG and JPEG take one band or three, in 8 bits, so anything wider needs a stretch."""
     assert len(dataset.bands) in (1, 3)
@@ -38,11 +38,12 @@ def test_default_bands_make_a_picture(dataset: Dataset) -> None:
 
 
 def test_names_are_unique() -> None:
-    assert len({d.alias for d in DATASETS}) == len({d.id for d in DATASETS}) == len(DATASETS)
+    names = [name for dataset in list_datasets() for name in (*dataset.names, dataset.id)]
+    assert len(set(names)) == len(names)
 
 
 def test_worldcover_s_classes_fall_on_their_own_colours() -> None:
-    worldcover = find("WORLDCOVER")
+    worldcover = find_dataset("WORLDCOVER")
     assert worldcover is not None
     palette = worldcover.visualization["palette"]
     classes = {10: "006400", 20: "ffbb22", 80: "0064c8", 90: "0096a0", 95: "00cf75", 100: "fae6a0"}
@@ -53,20 +54,45 @@ def test_worldcover_s_classes_fall_on_their_own_colours() -> None:
 
 
 def test_find_takes_aliases_in_any_case_and_ids() -> None:
-    naip = find("naip")
+    naip = find_dataset("naip")
     assert naip is not None
     assert naip.id == "USDA/NAIP/DOQQ"
-    assert find("USDA/NAIP/DOQQ") is naip
-    assert find("users/someone/something") is None
+    assert find_dataset("USDA/NAIP/DOQQ") is naip
+    assert find_dataset("users/someone/something") is None
 
 
 def test_suggestions() -> None:
-    assert suggestion("NIAP").startswith("; did you mean NAIP")
-    assert "USDA/NAIP/DOQQ" in suggestion("USDA/NAIP/DOQ")
-    assert suggestion("qqqqqqqq") == ""
+    assert suggest_datasets("NIAP").startswith("; did you mean NAIP")
+    assert "USDA/NAIP/DOQQ" in suggest_datasets("USDA/NAIP/DOQ")
+    assert suggest_datasets("qqqqqqqq") == ""
 
 
-@pytest.mark.parametrize("dataset", [d for d in DATASETS if d.classes], ids=lambda d: d.alias)
+@pytest.mark.parametrize(
+    ("name", "alias"),
+    [
+        ("SENTINEL2", "S2"),
+        ("sentinel-2", "S2"),
+        ("Sentinel1", "S1"),
+        ("DEM", "SRTM"),
+        ("landsat8", "L8"),
+        ("era5", "ERA5_LAND_MONTHLY"),
+    ],
+)
+def test_datasets_have_synonyms(name: str, alias: str) -> None:
+    found = find_dataset(name)
+    assert found is not None
+    assert found.alias == alias
+
+
+def test_common_names_of_bands_are_lower_case() -> None:
+    for dataset in list_datasets():
+        assert all(name == name.lower() for name in dataset.band_names)
+        assert dataset.is_photographic == (dataset.alias in {"NAIP", "S2", "L8", "L9"})
+        if dataset.is_photographic:
+            assert tuple(dataset.band_names[name] for name in ("red", "green", "blue")) == dataset.bands
+
+
+@pytest.mark.parametrize("dataset", [d for d in list_datasets() if d.classes], ids=lambda d: d.alias)
 def test_classes_fit_the_type_and_have_different_names(dataset: Dataset) -> None:
     assert len(dataset.bands) == 1
     limits = np.iinfo(dataset.dtype)

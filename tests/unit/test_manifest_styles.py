@@ -13,7 +13,7 @@ from affine import Affine
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.datasets import DATASETS, find
+from eechips.datasets import find_dataset, list_datasets
 from eechips.manifest.sheet import look, paintings, sheet
 from eechips.manifest.styles import Style, chosen, styles_of
 from eechips.reports.page import report
@@ -25,7 +25,7 @@ SIZE = 16
 
 
 def styles(*aliases: str) -> tuple[Style, ...]:
-    return styles_of({"datasets": [{"id": known.id} for alias in aliases if (known := find(alias))]})
+    return styles_of({"datasets": [{"id": known.id} for alias in aliases if (known := find_dataset(alias))]})
 
 
 def geotiff(path: Path, bands: dict[str, Any], dtype: str) -> Path:
@@ -91,9 +91,9 @@ def test_classes_have_the_colours_and_names_of_the_catalogue(tmp_path: Path) -> 
     assert colour(geotiff(tmp_path / "c.tif", {"label": 6}, "uint8"), "DYNAMICWORLD") == [0xC4, 0x28, 0x1B]
 
 
-@pytest.mark.parametrize("alias", [known.alias for known in DATASETS if known.classes])
+@pytest.mark.parametrize("alias", [known.alias for known in list_datasets() if known.classes])
 def test_every_named_class_has_a_colour(alias: str) -> None:
-    known = find(alias)
+    known = find_dataset(alias)
     assert known is not None
     assert known.class_colours.keys() == known.classes.keys()
 

@@ -1,4 +1,4 @@
-"""The types of bands, from what the server says of them."""
+"""The types of bands, and messages about bands that do not exist."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from eechips.planning.asset_metadata import _dtype
+from eechips.errors import UnknownDatasetError
+from eechips.geo.grid import Grid
+from eechips.planning.asset_metadata import AssetMetadata, Band, _dtype
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,19 @@ from eechips.planning.asset_metadata import _dtype
 )
 def test_the_smallest_type_that_holds_a_band(described: dict[str, Any], dtype: str) -> None:
     assert _dtype(described) == dtype
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("red", r"has no band 'red'; did you mean B4 \(red\)\?$"),
+        ("b4", r"has no band 'b4'; did you mean 'B4'\?$"),
+        ("ndvi", r"has no band 'ndvi': NDVI is an index, which a recipe computes from bands; there are B2, B3, B4$"),
+        ("swir1", r"has no band 'swir1'; there are B2, B3, B4$"),
+    ],
+)
+def test_a_band_that_does_not_exist_is_explained(name: str, message: str) -> None:
+    bands = tuple(Band(band, "uint16", Grid("EPSG:32613", (10, 0, 0, 0, -10, 0), 1, 1)) for band in ("B2", "B3", "B4"))
+    metadata = AssetMetadata("COPERNICUS/S2_SR_HARMONIZED", "collection", bands)
+    with pytest.raises(UnknownDatasetError, match=message):
+        metadata.select([name])

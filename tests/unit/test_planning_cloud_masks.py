@@ -6,10 +6,10 @@ import pickle
 
 import pytest
 
-from eechips.datasets import DATASETS
+from eechips.datasets import list_datasets
+from eechips.datasets.quality_bands import find_mask_sources, list_mask_sources
 from eechips.errors import UsageError
 from eechips.planning.cloud_masks import parse_mask, parse_masks
-from eechips.quality_bands import SOURCES, masks_of
 
 S2, L8, LST = "COPERNICUS/S2_SR_HARMONIZED", "LANDSAT/LC08/C02/T1_L2", "MODIS/061/MOD11A2"
 
@@ -36,11 +36,11 @@ S2, L8, LST = "COPERNICUS/S2_SR_HARMONIZED", "LANDSAT/LC08/C02/T1_L2", "MODIS/06
     ],
 )
 def test_the_masks_of_a_dataset(dataset: str, names: list[str]) -> None:
-    assert [source.name for source in masks_of(dataset)] == names
+    assert [source.name for source in find_mask_sources(dataset)] == names
 
 
 def test_every_mask_says_where_its_bits_are_documented_and_masks_something() -> None:
-    for source in SOURCES:
+    for source in list_mask_sources():
         assert source.url.startswith("https://developers.google.com/earth-engine/datasets/catalog/")
         assert bool(source.kinds) != bool(source.score)
         assert {kind.name for kind in source.kinds} >= set(source.usual)
@@ -52,7 +52,7 @@ def test_every_mask_says_where_its_bits_are_documented_and_masks_something() -> 
 
 
 def test_no_dataset_with_quality_bands_of_ours_is_without_a_mask() -> None:
-    masked = {dataset.alias for dataset in DATASETS if masks_of(dataset.id)}
+    masked = {dataset.alias for dataset in list_datasets() if find_mask_sources(dataset.id)}
     assert masked >= {"S2", "L8", "L9", "MODIS_LST", "MOD13A2"}
 
 

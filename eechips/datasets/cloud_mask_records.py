@@ -1,0 +1,151 @@
+"""Records of the quality bands of datasets, from their pages in the Earth Engine data catalog."""
+
+from __future__ import annotations
+
+from eechips.datasets.quality_bands import HALF, BitField, ClearScore, MaskSource, PixelClass
+
+_CATALOG = "https://developers.google.com/earth-engine/datasets/catalog/"
+
+
+def _flags(band: str, **bits: int) -> tuple[PixelClass, ...]:
+    """Return classes of one bit each, by name."""
+    return tuple(PixelClass(name, (BitField(band, bit, bit),)) for name, bit in bits.items())
+
+
+def _state(band: str) -> tuple[PixelClass, ...]:
+    """Return the classes of the state flags of MODIS surface reflectance."""
+    return (
+        PixelClass("cloud", (BitField(band, 0, 1, (1,)),)),
+        PixelClass("mixed", (BitField(band, 0, 1, (2,)),)),
+        PixelClass("shadow", (BitField(band, 2, 2),)),
+        PixelClass("cirrus", (BitField(band, 8, 9, (2, 3)),)),  # average or high; 1 is small
+        PixelClass("internal", (BitField(band, 10, 10),)),  # cloudy to another algorithm
+        PixelClass("snow", (BitField(band, 12, 12), BitField(band, 15, 15))),  # MOD35's flag, and the internal one
+        PixelClass("adjacent", (BitField(band, 13, 13),)),
+    )
+
+
+_S2 = r"COPERNICUS/S2(_SR)?(_HARMONIZED)?"
+_STATE_USUAL = ("cloud", "mixed", "shadow", "cirrus")
+
+S2_SCL = MaskSource(
+    name="scl",
+    datasets=r"COPERNICUS/S2_SR(_HARMONIZED)?",
+    title="Sentinel-2",
+    url=_CATALOG + "COPERNICUS_S2_SR_HARMONIZED",
+    kinds=tuple(
+        PixelClass(name, (BitField("SCL", 0, 7, values),))
+        for name, values in {
+            "defective": (1,),
+            "dark": (2,),
+            "shadow": (3,),
+            "vegetation": (4,),
+            "bare": (5,),
+            "water": (6,),
+            "unclassified": (7,),
+            "cloud": (8, 9),  # of medium and of high probability
+            "cirrus": (10,),
+            "snow": (11,),
+        }.items()
+    ),
+    usual=("defective", "shadow", "cloud", "cirrus"),
+)
+
+S2_CS_CDF = MaskSource(
+    name="cs_cdf",
+    datasets=_S2,
+    title="Sentinel-2",
+    url=_CATALOG + "GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED",
+    score=ClearScore("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", "cs_cdf", 0.6),  # threshold of the catalog's example
+)
+
+S2_CS = MaskSource(
+    name="cs",
+    datasets=_S2,
+    title="Sentinel-2",
+    url=_CATALOG + "GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED",
+    score=ClearScore("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", "cs", 0.6),  # threshold of the catalog's example
+)
+
+# Masked out between February 2022 and February 2024, says the catalog: nothing is left of images of that time.
+S2_QA60 = MaskSource(
+    name="qa60",
+    datasets=_S2,
+    title="Sentinel-2",
+    url=_CATALOG + "COPERNICUS_S2_HARMONIZED",
+    kinds=_flags("QA60", cloud=10, cirrus=11),
+    usual=("cloud", "cirrus"),
+)
+
+# The usual ones are those of the example in the catalog: bits 0 to 4.
+LANDSAT_QA_PIXEL = MaskSource(
+    name="qa_pixel",
+    datasets=r"LANDSAT/L[MTEOC]0\d/C02/T[12](_RT)?(_TOA|_L2)?",
+    title="Landsat Collection 2",
+    url=_CATALOG + "LANDSAT_LC08_C02_T1_L2",
+    kinds=_flags("QA_PIXEL", fill=0, dilated=1, cirrus=2, cloud=3, shadow=4, snow=5, water=7),
+    usual=("fill", "dilated", "cirrus", "cloud", "shadow"),
+)
+
+MODIS_QC = MaskSource(
+    name="qc",
+    datasets=r"MODIS/0(06|61)/M[OY]D11A[12]",
+    title="MODIS temperatures",
+    url=_CATALOG + "MODIS_061_MOD11A2",
+    kinds=(
+        PixelClass("unproduced", (BitField(f"QC_{HALF}", 0, 1, (2, 3)),)),  # because of clouds, or else
+        PixelClass("other", (BitField(f"QC_{HALF}", 0, 1, (1,)),)),  # produced, not of good quality
+        PixelClass("over1k", (BitField(f"QC_{HALF}", 6, 7, (1, 2, 3)),)),  # average error of the temperature
+        PixelClass("over2k", (BitField(f"QC_{HALF}", 6, 7, (2, 3)),)),
+        PixelClass("over3k", (BitField(f"QC_{HALF}", 6, 7, (3,)),)),
+    ),
+    usual=("unproduced", "over2k"),
+)
+
+MODIS_SUMMARYQA = MaskSource(
+    name="summaryqa",
+    datasets=r"MODIS/0(06|61)/M[OY]D13(A1|A2|Q1)",
+    title="MODIS vegetation indices",
+    url=_CATALOG + "MODIS_061_MOD13A2",
+    kinds=tuple(
+        PixelClass(name, (BitField("SummaryQA", 0, 1, (value,)),))
+        for name, value in {"marginal": 1, "snow": 2, "cloud": 3}.items()
+    ),
+    usual=("snow", "cloud"),
+)
+
+MODIS_STATE_1KM = MaskSource(
+    name="state",
+    datasets=r"MODIS/0(06|61)/M[OY]D09GA",
+    title="MODIS reflectance",
+    url=_CATALOG + "MODIS_061_MOD09GA",
+    kinds=_state("state_1km"),
+    usual=_STATE_USUAL,
+)
+
+MODIS_STATEQA = MaskSource(
+    name="state",
+    datasets=r"MODIS/0(06|61)/M[OY]D09A1",
+    title="MODIS reflectance",
+    url=_CATALOG + "MODIS_061_MOD09A1",
+    kinds=_state("StateQA"),
+    usual=_STATE_USUAL,
+)
+
+MODIS_STATE = MaskSource(
+    name="state",
+    datasets=r"MODIS/0(06|61)/M[OY]D09Q1",
+    title="MODIS reflectance",
+    url=_CATALOG + "MODIS_061_MOD09Q1",
+    kinds=_state("State"),
+    usual=_STATE_USUAL,
+)
+
+HLS_FMASK = MaskSource(
+    name="fmask",
+    datasets=r"NASA/HLS/HLS[LS]30/v002",
+    title="Harmonized Landsat Sentinel-2",
+    url=_CATALOG + "NASA_HLS_HLSL30_v002",
+    kinds=_flags("Fmask", cloud=1, adjacent=2, shadow=3, snow=4, water=5),
+    usual=("cloud", "adjacent", "shadow"),
+)

@@ -1,0 +1,152 @@
+"""Records of quality bands, which say which pixels of an image are clear, and how to look them up."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from eechips.errors import ConfigurationError
+from eechips.registry import Registry
+
+if TYPE_CHECKING:
+    import ee
+
+HALF = "{half}"
+"""Placeholder in the name of a quality band: Day or Night, as in the name of the band that is masked."""
+
+_RECORDS = "eechips.datasets.cloud_mask_records"
+
+
+@dataclass(frozen=True, slots=True)
+class BitField:
+    """Consecutive bits of a band, and the values of them that have a meaning.
+
+    Attributes:
+        band: name of the band; ``{half}`` stands for ``Night`` where a band of the night is masked, else for ``Day``.
+        first: lowest bit, counted from 0.
+        last: highest bit.
+        values: values of these bits, read as a number, any of which matches.
+    """
+
+    band: str
+    first: int
+    last: int
+    values: tuple[int, ...] = (1,)
+
+    def matches(self, quality: ee.Image) -> ee.Image:
+        """Return an image of 1 where the band has one of the values, else 0."""
+        bits = quality.bitwiseAnd(((1 << (self.last - self.first + 1)) - 1) << self.first)
+        found: ee.Image = bits.eq(self.values[0] << self.first)
+        for value in self.values[1:]:
+            found = found.Or(bits.eq(value << self.first))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ClearScore:
+    """A score in another collection, whose images have the same ``system:index``: the higher, the clearer.
+
+    Attributes:
+        collection: asset id.
+        band: name of the band.
+        threshold: default lowest score of a clear pixel.
+    """
+
+    collection: str
+    band: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class PixelClass:
+    """A class of pixels that a mask can remove.
+
+    Attributes:
+        name: name that users write.
+        bits: bit fields; a pixel belongs to the class if one of them matches.
+    """
+
+    name: str
+    bits: tuple[BitField, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskSource:
+    """The quality bands, or the score, of some datasets.
+
+    Attributes:
+        name: name that users write, usually the band's.
+        datasets: regular expression that matches the ids of the datasets.
+        title: title of the datasets.
+        url: page that documents the bits.
+        kinds: classes of pixels that can be removed.
+        usual: names of those that are removed by default.
+        score: score of another collection, instead of ``kinds``.
+    """
+
+    name: str
+    datasets: str
+    title: str
+    url: str
+    kinds: tuple[PixelClass, ...] = ()
+    usual: tuple[str, ...] = ()
+    score: ClearScore | None = None
+
+    def matches(self, dataset: str) -> bool:
+        """Return whether a dataset has these quality bands.
+
+        Args:
+            dataset: asset id.
+        """
+        return re.fullmatch(self.datasets, dataset) is not None
+
+
+CLOUD_MASKS: Registry[MaskSource] = Registry(
+    "cloud mask",
+    "eechips.cloud_masks",
+    {
+        "s2_scl": f"{_RECORDS}:S2_SCL",
+        "s2_cs_cdf": f"{_RECORDS}:S2_CS_CDF",
+        "s2_cs": f"{_RECORDS}:S2_CS",
+        "s2_qa60": f"{_RECORDS}:S2_QA60",
+        "landsat_qa_pixel": f"{_RECORDS}:LANDSAT_QA_PIXEL",
+        "modis_qc": f"{_RECORDS}:MODIS_QC",
+        "modis_summaryqa": f"{_RECORDS}:MODIS_SUMMARYQA",
+        "modis_state_1km": f"{_RECORDS}:MODIS_STATE_1KM",
+        "modis_stateqa": f"{_RECORDS}:MODIS_STATEQA",
+        "modis_state": f"{_RECORDS}:MODIS_STATE",
+        "hls_fmask": f"{_RECORDS}:HLS_FMASK",
+    },
+)
+"""Every cloud mask. Of those of a dataset, the first is its default."""
+
+
+@cache
+def list_mask_sources() -> tuple[MaskSource, ...]:
+    """Return the records of all cloud masks: those of eechips, then those of other packages.
+
+    Raises:
+        ConfigurationError: if the record of another package cannot be used.
+    """
+    return tuple(_load(name) for name in CLOUD_MASKS.names)
+
+
+def find_mask_sources(dataset: str) -> tuple[MaskSource, ...]:
+    """Return the records that match a dataset, the default first; none if none is known.
+
+    Args:
+        dataset: asset id.
+    """
+    return tuple(source for source in list_mask_sources() if source.matches(dataset))
+
+
+def _load(name: str) -> MaskSource:
+    loaded: object = CLOUD_MASKS.get(name)
+    if not isinstance(loaded, MaskSource):
+        raise ConfigurationError(
+            f"the cloud mask {name!r} is declared as a {type(loaded).__name__}, not an"
+            " eechips.datasets.quality_bands.MaskSource. Repair or remove the package that declares it"
+        )
+    return loaded

@@ -1,0 +1,128 @@
+"""An installed package adds a dataset and a cloud mask by entry points, each in one file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from pyproj import Transformer
+
+from eechips.emulator.assets import ingest
+
+COLLECTION = "projects/fields/assets/harvest"
+CRS, EDGE, PIXEL = "EPSG:32613", 64, 10
+WEST, NORTH = 500_000, 4_400_000
+VALUES = np.arange(EDGE * EDGE, dtype=np.uint16).reshape(EDGE, EDGE) + 1
+
+DATASET = f"""
+from eechips.datasets import Dataset
+
+HARVEST = Dataset(
+    alias="HARVEST",
+    synonyms=("YIELD",),
+    id="{COLLECTION}",
+    kind="collection",
+    title="Harvest of fields",
+    bands=("mass",),
+    scale={PIXEL}.0,
+    dtype="uint16",
+    start="2020-01-01",
+    licence="CC0-1.0",
+    citation="A farm",
+    checked="2026-11-20",
+    page="https://example.org/harvest",
+)
+"""
+
+MASK = f"""
+from eechips.datasets.quality_bands import BitField, MaskSource, PixelClass
+
+FLAGS = MaskSource(
+    name="flags",
+    datasets="{COLLECTION}",
+    title="Harvest",
+    url="https://example.org/harvest#flags",
+    kinds=(PixelClass("rain", (BitField("flags", 2, 2),)),),
+    usual=("rain",),
+)
+"""
+
+ENTRY_POINTS = """
+[eechips.datasets]
+harvest = harvest_dataset:HARVEST
+
+[eechips.cloud_masks]
+harvest = harvest_mask:FLAGS
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a package as it is found when it is installed."""
+    folder = tmp_path_factory.mktemp("installed")
+    (folder / "harvest_dataset.py").write_text(DATASET)
+    (folder / "harvest_mask.py").write_text(MASK)
+    info = folder / "harvest-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: harvest\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write an image of the collection whose western half is flagged."""
+    folder = tmp_path_factory.mktemp("assets")
+    flags = np.zeros_like(VALUES)
+    flags[:, : EDGE // 2] = 4
+    path = folder / "field.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=EDGE, height=EDGE, count=2, dtype="uint16", crs=CRS,
+        transform=Affine(PIXEL, 0, WEST, 0, -PIXEL, NORTH),
+    ) as file:  # fmt: skip
+        file.write(np.stack([VALUES, flags]))
+    ingest(path, folder / "store", f"{COLLECTION}/field", time_start="2020-06-01", bands=["mass", "flags"])
+    return folder / "store"
+
+
+def eechips(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    command = [sys.executable, "-m", "eechips", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_sample_takes_chips_of_the_dataset_with_its_mask(installed: Path, store: Path, tmp_path: Path) -> None:
+    x, y = WEST + PIXEL * EDGE / 2, NORTH - PIXEL * EDGE / 2
+    longitude, latitude = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(x, y)
+    (tmp_path / "points.csv").write_text(f"longitude,latitude\n{longitude:.9f},{latitude:.9f}\n")
+    found = eechips(
+        installed, tmp_path, "sample", "--dataset", "yield", "--points", "points.csv", "--mask", "auto", "--size", "16",
+        "--format", "tif", "--name", "chip", "--local", "--local-assets", str(store), "--processes", "1",
+        "--out", "out",
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    with rasterio.open(tmp_path / "out" / "chip.tif") as file:
+        values, valid = file.read(1), file.read_masks(1) > 0
+    middle = slice(EDGE // 2 - 8, EDGE // 2 + 8)
+    assert not valid[:, :8].any()
+    assert valid[:, 8:].all()
+    assert np.array_equal(values[:, 8:], VALUES[middle, middle][:, 8:])
+
+
+def test_the_dataset_is_listed(installed: Path, tmp_path: Path) -> None:
+    lines = eechips(installed, tmp_path, "datasets").stdout.splitlines()
+    assert lines[-1].split()[:3] == ["HARVEST", COLLECTION, "mass"]
+    assert "YIELD" in lines[-1]
+
+
+def test_a_record_of_another_type_is_named(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "harvest_dataset.py").write_text("HARVEST = {'alias': 'HARVEST'}\n")
+    found = eechips(installed, tmp_path, "datasets")
+    assert found.returncode == 2
+    assert "the dataset 'harvest' is declared as a dict, not an eechips.datasets.Dataset" in found.stderr
