@@ -109,7 +109,9 @@ class Progress:
             self._limit = limit
         if self._bar is not None:
             if self._limit is not None:
-                self._bar.set_postfix_str(f"slots {in_flight}/{limit}, failed {self._failed}", refresh=False)
+                self._bar.set_postfix_str(
+                    f"{in_flight} of {limit} requests in flight, failed {self._failed}", refresh=False
+                )
         elif not self._quiet and self._clock() - self._last_line >= self._pause:
             self._line(in_flight)
 
@@ -133,7 +135,9 @@ class Progress:
         rate = done / elapsed if elapsed > 0 else 0.0
         left = max(0, self._total - self._settled) / rate if rate > 0 else None
         time_left = f", {_duration(left)} left" if left else ""
-        slots = "" if self._limit is None else f", slots {in_flight}/{self._limit}, failed {self._failed:,}"
+        slots = (
+            "" if self._limit is None else f", {in_flight} of {self._limit} requests in flight, failed {self._failed:,}"
+        )
         text = f"{self._settled:,}/{self._total:,} {self._unit}, {rate:.1f}/s{slots}{time_left}"
         if self._cell is not None:
             self._cell.show(self._settled, self._total, text)

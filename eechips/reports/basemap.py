@@ -1,7 +1,7 @@
-"""Countries, and the states of the United States, as a map has them in the background.
+"""Load the borders of countries and US states for the background of maps.
 
-From Natural Earth (https://www.naturalearthdata.com), which is in the public domain; ``docs/outlines.py`` makes
-basemap.json of it. They are coarse: right to a few kilometres.
+They come from Natural Earth (https://www.naturalearthdata.com), which is in the public domain; ``docs/outlines.py``
+writes basemap.json. They are accurate to a few kilometres.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 
 @cache
-def outlines() -> dict[str, Any]:
-    """Outlines as basemap.json has them.
+def load_basemap() -> dict[str, Any]:
+    """Load the borders.
 
-    ``source``; ``step``, degrees of which coordinates are multiples; ``shapes``, each with a ``name`` and ``rings`` of
-    whole numbers: the first place, then the way from each place to the next.
+    Returns:
+        ``source``; ``step``, the resolution of the coordinates in degrees; ``shapes``, each with a ``name`` and
+        ``rings`` of whole numbers: the first vertex, then the difference of each vertex from the one before.
     """
     found: dict[str, Any] = json.loads(text())
     return found
@@ -28,15 +29,15 @@ def outlines() -> dict[str, Any]:
 
 @cache
 def text() -> str:
-    """basemap.json itself, on one line."""
+    """Return the text of basemap.json, on one line."""
     return (files("eechips.reports") / "basemap.json").read_text(encoding="utf-8").strip()
 
 
 def names_of(places: npt.NDArray[np.float64]) -> list[str | None]:
-    """The country or state that holds each place, roughly.
+    """Return the country or state that contains each place, approximately.
 
     Args:
-        places: longitude and latitude, (n, 2); NaN where there is none.
+        places: longitude and latitude, (n, 2); NaN for unknown places.
     """
     import shapely
 
@@ -55,9 +56,9 @@ def _tree() -> tuple[list[str], Any]:
     import shapely
 
     found = []
-    for shape in outlines()["shapes"]:
+    for shape in load_basemap()["shapes"]:
         for ring in shape["rings"]:
-            coordinates = np.cumsum(np.reshape(ring, (-1, 2)), axis=0) * outlines()["step"]
+            coordinates = np.cumsum(np.reshape(ring, (-1, 2)), axis=0) * load_basemap()["step"]
             found.append((shapely.make_valid(shapely.Polygon(coordinates)), shape["name"]))
     found.sort(key=lambda each: -each[0].area)
     return [name for _, name in found], shapely.STRtree([polygon for polygon, _ in found])

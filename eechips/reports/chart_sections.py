@@ -1,4 +1,4 @@
-"""The sections of a report that are charts; those that show nothing of a run are None."""
+"""Build the sections of a report that are charts; a section without content is None."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHARES = ChartAxis(0.0, 1.0, [(n / 4, f"{n / 4:g}") for n in range(5)])
 
 
 def distributions(data: ReportData) -> Markup | None:
-    """Histograms of brightness and of valid fraction."""
+    """Build the histograms of brightness and of valid fraction."""
     plots = []
     for layer, values in _brightness(data).items():
         means = np.array([value for value in values if np.isfinite(value)])
@@ -35,7 +35,7 @@ def distributions(data: ReportData) -> Markup | None:
         x = _EIGHT_BITS if is_colour else round_axis(float(low), float(high), 5)
         counts, edges = np.histogram(np.clip(means, x.low, x.high), bins=_BINS, range=(x.low, x.high))
         name = f"Brightness{f' of {layer}' if layer else ''}"
-        caption = f"{name}: mean of the bands shown, of {len(means):,} chips"
+        caption = f"{name}: mean of the displayed bands, of {len(means):,} chips"
         plots.append(_figure(caption, bars(caption, edges, [counts.tolist()], ["chips"], x)))
     valid = data.units.valid[np.isfinite(data.units.valid)]
     if len(valid):
@@ -46,8 +46,8 @@ def distributions(data: ReportData) -> Markup | None:
     return section("values", "Brightness and valid fraction", element("div", *plots, class_="plots")) if plots else None
 
 
-def pace(data: ReportData) -> Markup | None:
-    """Throughput, slots and errors over time."""
+def throughput(data: ReportData) -> Markup | None:
+    """Build the charts of throughput, requests in flight and errors over time."""
     history = data.status.history
     if len(history.rates) < 2:
         return None
@@ -58,13 +58,13 @@ def pace(data: ReportData) -> Markup | None:
     def steps(label: str, values: Sequence[float]) -> ChartLine:
         return ChartLine(label, [*starts, ends[-1]], [*values, values[-1]], steps=True)
 
-    caption = f"Units a second, over {format_duration(history.duration)}"
-    plots = [_figure(caption, lines(caption, [steps("units a second", history.rates)], x, fills=True))]
+    caption = f"Units per second, over {format_duration(history.duration)}"
+    plots = [_figure(caption, lines(caption, [steps("units per second", history.rates)], x, fills=True))]
     if history.in_flight:
         drawn = [steps("requests in flight", history.in_flight)]
         if history.limits:
             drawn.append(steps("limit", history.limits))
-        caption = "Requests in flight, and how many could be"
+        caption = "Requests in flight, and their limit"
         plots.append(_figure(caption, lines(caption, drawn, x, fills=True), legend([line.label for line in drawn])))
     edges = np.array([*starts, ends[-1]])
     failed = list(history.failed)
@@ -72,23 +72,25 @@ def pace(data: ReportData) -> Markup | None:
     if any(history.rejected):
         series, names = [failed, list(history.rejected)], ["units failed", "requests rejected"]
     if any(map(any, series)):
-        caption = "Errors: units that failed, and requests that the service rejected"
+        caption = "Failed units, and requests rejected by the service"
         plots.append(_figure(caption, bars(caption, edges, series, names, x), legend(names)))
     else:
-        plots.append(
-            element("p", "No unit failed, and no request was rejected, as far as the log tells.", class_="note")
-        )
-    commands = f" It was made by {history.commands} commands; the pauses are left out." if history.commands > 1 else ""
+        plots.append(element("p", "No failed units and no rejected requests in the log.", class_="note"))
+    commands = (
+        f"The run took {history.commands} commands; the pauses between them are left out."
+        if history.commands > 1
+        else ""
+    )
     return section(
-        "pace",
-        "How it went",
+        "throughput",
+        "Throughput",
         element("div", *plots, class_="plots"),
         element("p", commands, class_="note") if commands else None,
     )
 
 
 def series(data: ReportData) -> Markup | None:
-    """Time series: a small chart for each region."""
+    """Build the charts of time series, one for each region."""
     curves = data.curves
     if curves is None:
         return None
@@ -117,7 +119,7 @@ def series(data: ReportData) -> Markup | None:
     note = f"{', '.join(columns) if len(columns) == 1 else ''} {of}".strip()
     return section(
         "series",
-        "Series",
+        "Time series",
         legend(columns),
         element("div", *plots, class_="plots"),
         element("p", note, class_="note") if note else None,
@@ -125,7 +127,7 @@ def series(data: ReportData) -> Markup | None:
 
 
 def _brightness(data: ReportData) -> dict[str, list[float]]:
-    """Means of the bands shown, by layer."""
+    """Return the means of the displayed bands, by layer."""
     found: dict[str, list[float]] = {}
     for pictures in data.pictures.of.values():
         for picture in pictures:
@@ -141,13 +143,13 @@ def _is_colour(data: ReportData) -> bool:
 
 
 def _days(index: Any) -> npt.NDArray[np.float64]:
-    """Days since 1970 of dates."""
+    """Convert dates to days since 1970."""
     days: npt.NDArray[np.float64] = index.to_numpy().astype("datetime64[s]").astype(np.int64) / _SECONDS_PER_DAY
     return days
 
 
 def _date_axis(first: float, last: float) -> ChartAxis:
-    """An axis of days since 1970, with years or months on it."""
+    """Make an axis of days since 1970, labelled with years, months or days."""
     last = max(last, first + 1.0)
     begin, end = (np.datetime64(int(day), "D") for day in (math.floor(first), math.ceil(last)))
     years = (end.astype("datetime64[Y]") - begin.astype("datetime64[Y]")).astype(int)

@@ -114,7 +114,7 @@ function showChosen(i) {
   if (!pictures.length && file !== null && /\.(png|jpe?g)$/i.test(file) && data.beside) {
     const image = make("img", { alt: label(i), class: "chip" });
     image.addEventListener("error", () =>
-      image.replaceWith(make("p", { class: "note" }, "Its picture is not in this page, nor in the folder beside it.")));
+      image.replaceWith(make("p", { class: "note" }, "The picture is neither in this page nor in its folder.")));
     image.src = address(file);
     pictures.push(make("figure", {}, image));
   }
@@ -130,7 +130,7 @@ function showChosen(i) {
     make("h3", {}, label(i)),
     make("p", { class: "steps" }, step(-1), step(1)),
     make("div", { class: "pictures" }, ...pictures),
-    pictures.length ? null : make("p", { class: "note" }, "No picture of this one is in this page."),
+    pictures.length ? null : make("p", { class: "note" }, "This page has no picture of this unit."),
     list,
   ].filter(Boolean));
 }

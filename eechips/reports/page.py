@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else."""
+"""Make the report of a run: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from eechips.reports.unit_columns import MOST_UNITS
 from eechips.storage import write_file
 
 MOST_BYTES = 15_000_000
-"""Of a page, unless the caller says otherwise."""
+"""Default for the maximum size of a page."""
 
-_LEAST_UNITS = 500  # are told in any case
+_LEAST_UNITS = 500  # are included in any case
 _SCRIPTS = ("page.js", "colours.js", "map.js", "sheets.js")
 _STYLE = "page.css"
 
@@ -36,27 +36,28 @@ def report(
     most_bytes: int = MOST_BYTES,
     quiet: bool = False,
 ) -> Path:
-    """Makes the report of a run: one HTML file that asks nothing of any network.
+    """Make the report of a run: one HTML file that needs no network.
 
-    What was asked and what came, a map, chips by stratum, histograms, throughput and errors over time, failures, and
-    licences; for time series, a chart for each region. Of more than 100,000 units so many are drawn at random for the
-    map; counts are of all. The same run and seed make the same file.
+    It shows the settings, counts, a map, chips by stratum, histograms, throughput and errors over time, failures, and
+    licences; for time series, a chart for each region. Of more than 100,000 units, a random sample of 100,000 is on the
+    map; counts include all. The same run and seed give the same file.
 
     Args:
-        run: finished, or as far as it is; or its folder. If its results are in an object store, the chips that are
-            shown are fetched from there.
-        out: the file; None for report.html in the run's folder. Elsewhere it does not refer to the run's files.
-        thumbnails: chips that are shown at most, as many of each stratum as there are; 0 for none.
-        seed: of what is drawn.
-        most_bytes: of the page: if it had more, fewer units and chips are drawn. 100,000 units with a few fields are
-            some 10 MB.
-        quiet: no progress, however long it takes.
+        run: the run, finished or in progress, or its folder. Of results in an object store, the displayed chips are
+            downloaded.
+        out: the file; None for report.html in the run's folder. In another folder it does not link to the run's
+            files.
+        thumbnails: maximum number of chips, selected equally from each stratum; 0 for none.
+        seed: seed of the random selections.
+        most_bytes: maximum size of the page in bytes; a larger page gets fewer units and chips. 100,000 units with a
+            few fields take some 10 MB.
+        quiet: show no progress.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        UsageError: if the folder holds no run, or there are to be too many thumbnails.
+        UsageError: if the folder holds no run, or too many thumbnails are requested.
         StorageError: if the file cannot be written.
 
     Example:
@@ -80,21 +81,21 @@ def report(
 
 
 def render(data: ReportData) -> str:
-    """The page."""
-    made = (
-        report_sections.asked,
-        report_sections.made,
+    """Render the page."""
+    builders = (
+        report_sections.settings,
+        report_sections.assembled,
         chart_sections.series,
-        report_sections.atlas,
-        report_sections.sheets,
+        report_sections.unit_map,
+        report_sections.chips,
         report_sections.rows,
         report_sections.strata,
         chart_sections.distributions,
-        chart_sections.pace,
+        chart_sections.throughput,
         report_sections.failures,
         report_sections.licences,
     )
-    parts = [part for make in made if (part := make(data)) is not None]
+    parts = [part for build in builders if (part := build(data)) is not None]
     payload = page_data(data.places, data.pictures, roi=data.roi) | {"beside": data.is_beside}
     body = element(
         "body",

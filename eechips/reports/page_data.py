@@ -1,4 +1,4 @@
-"""What the page's scripts work with: the units as packed columns, pictures, outlines."""
+"""Build the data of a report's scripts: the units as packed columns, pictures, borders."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.reports.basemap import names_of, outlines
+from eechips.reports.basemap import load_basemap, names_of
 from eechips.reports.region_rings import Ring
 from eechips.reports.thumbnails import Thumbnails
 from eechips.reports.unit_columns import UnitColumn, UnitColumns
 
-_MICRO = 1e6  # places are whole millionths of a degree: 0.1 m
+_MICRO = 1e6  # coordinates are whole millionths of a degree: 0.1 m
 _PRECISION = 1e-3  # of a usual outline's size: how exact its corners are
 _TYPES = {"u1": "Uint8", "u2": "Uint16", "u4": "Uint32", "i2": "Int16", "i4": "Int32", "f4": "Float32"}
 _ID = "\0"
@@ -23,12 +23,12 @@ _PLACE = "state or country"
 
 
 def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] = ()) -> dict[str, Any]:
-    """A JSON value for the scripts of the page.
+    """Build the JSON value that the scripts of the page read.
 
     Args:
-        units: that are told.
-        pictures: of some of them.
-        roi: rings of the run's region, if they are known.
+        units: the units on the page.
+        pictures: thumbnails of some of them.
+        roi: rings of the requested region, if they are known.
     """
     centres = _joined(units.centres)
     return {
@@ -58,7 +58,7 @@ def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] =
 
 
 def with_place(units: UnitColumns) -> list[UnitColumn]:
-    """Columns, and the state or country of each unit if that tells units apart."""
+    """Return the columns, with the state or country of each unit if there are several."""
     names = names_of(units.centres)
     if len(set(names) - {None}) < 2:
         return list(units.columns)
@@ -66,7 +66,7 @@ def with_place(units: UnitColumns) -> list[UnitColumn]:
 
 
 def as_script(value: Any) -> str:
-    """JSON that can stand in a script element: nothing in it ends the element or begins a comment."""
+    """Return JSON that is safe in a script element: it contains no end of the element and no start of a comment."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -78,7 +78,7 @@ def _map(units: UnitColumns, centres: npt.NDArray[np.float64], roi: Sequence[Rin
         "places": _packed(np.round(places.ravel() * _MICRO), "i4"),
         "known": _packed(whole, "u1"),
         "shapes": _shapes(units.outlines, centres),
-        "outlines": outlines(),
+        "outlines": load_basemap(),
         "roi": list(roi),
     }
 

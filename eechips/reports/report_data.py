@@ -1,4 +1,4 @@
-"""What a report is made of: a run, read once."""
+"""Read the data of a report from a run, once."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _CURVES = 24  # regions whose series are drawn
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReportData:
-    """All that a page shows.
+    """The data that a report shows.
 
     Attributes:
         run: the run itself.
         info: run.json.
         status: counts and history.
-        units: one by one, or a draw of them.
-        places: what the map shows: the units, or the rows of a table.
+        units: all units, or a random sample of them.
+        places: the units, or the rows of a table, on the map.
         pictures: of some units.
-        made: file and picture of what was made of all results.
+        made: name and picture of the files assembled from all results.
         curves: time series, if the run has any.
         head: first rows of a table, if the run has one.
-        failures: all units that failed.
-        roi: rings of the region, as far as they are on this side.
-        is_beside: whether the page lies beside the results, so that it can name their files.
+        failures: all failed units.
+        roi: rings of the requested region, if it is known locally.
+        is_beside: the page is in the folder of the results, so that it can link to their files.
     """
 
     run: Run

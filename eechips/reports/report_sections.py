@@ -1,4 +1,4 @@
-"""The sections of a report, one function for each; those that show nothing of a run are None."""
+"""Build the sections of a report, one function for each; a section without content is None."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.manifest.failures import kinds_of
-from eechips.reports.basemap import outlines
+from eechips.reports.basemap import load_basemap
 from eechips.reports.markup import Markup, element, join
 from eechips.reports.report_data import ReportData
 from eechips.reports.thumbnails import Thumbnails, swatch
 from eechips.reports.unit_columns import UnitColumn
-from eechips.text import format_bytes, format_duration
+from eechips.text import format_bytes, format_count, format_duration
 
-_FAILURES = 200  # units that the table of failures names
+_FAILURES = 200  # rows of the table of failures
 _KINDS = 12
 _STRATA = 200
 _LENGTH = 300  # characters of a message
 
 
 def title(data: ReportData) -> str:
-    """What the run fetched, in a few words."""
+    """Return the title of the report: recipe and first dataset."""
     used = [dataset.get("title") or dataset.get("id") for dataset in data.info.get("datasets") or []]
     return ": ".join(str(part) for part in (data.info.get("recipe") or "run", *used[:1]) if part)
 
 
 def head(data: ReportData) -> Markup:
-    """Title, notes, and how the run stands."""
+    """Build the title, the notes, and the counts."""
     status = data.status
     results = status.counts.get("done", 0) + status.counts.get("empty", 0) - status.dropped
     failed = sum(count for state, count in status.counts.items() if state.startswith("failed"))
@@ -48,7 +48,7 @@ def head(data: ReportData) -> Markup:
     if status.history.duration:
         cards.append(("time", format_duration(status.history.duration)))
     if status.rate is not None:
-        cards.append(("pace", join(f"{status.rate:.1f}", element("small", " a second"))))
+        cards.append(("speed", join(f"{status.rate:.1f}", element("small", " units per second"))))
     return element(
         "header",
         element("h1", title(data)),
@@ -61,24 +61,24 @@ def head(data: ReportData) -> Markup:
     )
 
 
-def asked(data: ReportData) -> Markup:
-    """What was asked."""
+def settings(data: ReportData) -> Markup:
+    """Build the section of the command and its parameters."""
     info = data.info
     told = [
         ("command", element("code", info["command"]) if info.get("command") else None),
-        ("of", info.get("source") or info.get("endpoint")),
+        ("source", info.get("source") or info.get("endpoint")),
         ("project", info.get("project")),
         ("seed", info.get("seed")),
-        ("begun", info.get("started")),
-        ("finished", info.get("finished") or "no: it was stopped, or goes on"),
+        ("started", info.get("started")),
+        ("finished", info.get("finished") or "not finished"),
     ]
     parameters = [
         (name, value) for name, value in (info.get("parameters") or {}).items() if value not in (None, {}, [])
     ]
     versions = ", ".join(f"{name} {version}" for name, version in (info.get("versions") or {}).items())
     return section(
-        "asked",
-        "What was asked",
+        "settings",
+        "Settings",
         element(
             "div",
             _facts([(name, value) for name, value in told if value not in (None, "")]),
@@ -89,14 +89,14 @@ def asked(data: ReportData) -> Markup:
     )
 
 
-def atlas(data: ReportData) -> Markup | None:
-    """The map, which a script draws, and the panel of the unit that is chosen."""
+def unit_map(data: ReportData) -> Markup | None:
+    """Build the map, which a script draws, and the panel of the selected unit."""
     if not data.places.has_places:
         return None
     places = data.places
     what = "units" if places is data.units else "rows"
-    share = "" if len(places) == places.total else f"{len(places):,} of {places.total:,} {what}, drawn at random. "
-    region = "Dashed: the region that was asked for. " if data.roi else ""
+    share = "" if len(places) == places.total else f"{len(places):,} of {places.total:,} {what}, selected at random. "
+    region = "Dashed: the requested region. " if data.roi else ""
     instructions = "Drag to pan; click the map, then scroll to zoom. Keys: arrows, + and -, 0, Enter, N and P."
     canvas = element(
         "div",
@@ -118,8 +118,8 @@ def atlas(data: ReportData) -> Markup | None:
         aria_label=f"Map of {len(places):,} {what}. {instructions}",
     )
     return section(
-        "where",
-        "Where they lie",
+        "map-section",
+        "Map",
         element(
             "div",
             element("label", "Colour by ", element("select", id="colouring")),
@@ -132,18 +132,20 @@ def atlas(data: ReportData) -> Markup | None:
             _panel("Click a chip on the map." if what == "units" else "Click a place on the map."),
             class_="atlas",
         ),
-        element("p", f"{share}{region}Outlines: {outlines()['source']}; right to a few kilometres.", class_="note"),
+        element(
+            "p", f"{share}{region}Borders: {load_basemap()['source']}; accurate to a few kilometres.", class_="note"
+        ),
     )
 
 
-def sheets(data: ReportData) -> Markup | None:
-    """Thumbnails by stratum, which a script lays out."""
+def chips(data: ReportData) -> Markup | None:
+    """Build the thumbnails by stratum, which a script lays out."""
     pictures = data.pictures
     if not pictures.of and not pictures.unreadable:
         return None
-    share = "" if len(pictures.of) == pictures.candidates else " drawn at random, as many of each stratum as there are"
+    share = "" if len(pictures.of) == pictures.candidates else " selected at random, equally from each stratum"
     if len(data.units) < data.units.total:
-        share += f", of the {len(data.units):,} units that the map shows"
+        share += f", of the {len(data.units):,} units on the map"
     lost = None
     if pictures.unreadable:
         name, reason = pictures.unreadable[0]
@@ -170,7 +172,7 @@ def sheets(data: ReportData) -> Markup | None:
 
 
 def _painted(pictures: Thumbnails) -> Iterator[Markup]:
-    """How the chips of each layer are painted: bands and values, or the classes with their colours."""
+    """Describe how the chips of each layer are rendered: bands and values, or the classes with their colours."""
     for layer, some in pictures.painted.items():
         name = f"{layer}: " if layer else ""
         for painting in some:
@@ -189,8 +191,8 @@ def _painted(pictures: Thumbnails) -> Iterator[Markup]:
             yield element("ul", *([element("li", name)] if name else ()), *shown, class_="legend classes")
 
 
-def made(data: ReportData) -> Markup | None:
-    """Thumbnails of what was made of all results."""
+def assembled(data: ReportData) -> Markup | None:
+    """Build the pictures of the files that were assembled from all results."""
     if not data.made:
         return None
     figures = [
@@ -200,18 +202,18 @@ def made(data: ReportData) -> Markup | None:
             element(
                 "img",
                 src=picture.address,
-                alt=f"{name}, made of all results",
+                alt=f"{name}, made from all results",
                 class_="made",
             ),
             class_="plot",
         )
         for name, picture in data.made
     ]
-    return section("whole", "Made of all results", *figures)
+    return section("assembled", "Made from all results", *figures)
 
 
 def strata(data: ReportData) -> Markup | None:
-    """What came, by stratum."""
+    """Build the table of states by stratum."""
     column = data.units.stratum
     if column is None:
         return None
@@ -235,7 +237,7 @@ def strata(data: ReportData) -> Markup | None:
 
 
 def rows(data: ReportData) -> Markup | None:
-    """First rows of a table."""
+    """Build the first rows of a table."""
     table = data.head
     if table is None:
         return None
@@ -245,15 +247,16 @@ def rows(data: ReportData) -> Markup | None:
 
 
 def failures(data: ReportData) -> Markup | None:
-    """What failed: by kind, and one by one."""
+    """Build the tables of failures: by kind, and unit by unit."""
     if not data.failures:
-        return section("failures", "Failures", element("p", "No unit failed.", class_="good"))
+        return section("failures", "Failures", element("p", "No failed units.", class_="good"))
     kinds = kinds_of(data.failures)
     summary = _table(
         ["count", "class", "message"],
         [[f"{kind.count:,}", kind.error_class, _cut(kind.error)] for kind in kinds[:_KINDS]],
         numbers=(0,),
-        caption=f"{len(data.failures):,} units failed" + (f", in {len(kinds)} kinds" if len(kinds) > 1 else ""),
+        caption=f"{format_count(len(data.failures), 'unit')} failed"
+        + (f", in {len(kinds)} kinds" if len(kinds) > 1 else ""),
     )
     each = _table(
         ["unit", "name", "class", "message", "attempts", "finished"],
@@ -262,7 +265,7 @@ def failures(data: ReportData) -> Markup | None:
             for f in data.failures[:_FAILURES]
         ],
         numbers=(4,),
-        caption=f"The first {_FAILURES} of {len(data.failures):,}; failures.csv has all"
+        caption=f"The first {_FAILURES} of {len(data.failures):,}; failures.csv lists all"
         if len(data.failures) > _FAILURES
         else None,
     )
@@ -271,13 +274,13 @@ def failures(data: ReportData) -> Markup | None:
         "failures",
         "Failures",
         summary,
-        element("details", element("summary", "One by one"), each),
-        element("p", "To try them again: ", command),
+        element("details", element("summary", "All units"), each),
+        element("p", "To retry: ", command),
     )
 
 
 def licences(data: ReportData) -> Markup | None:
-    """Whose the data are."""
+    """Build the licences and citations of the datasets."""
     datasets = data.info.get("datasets") or []
     if not datasets:
         return None
@@ -286,7 +289,7 @@ def licences(data: ReportData) -> Markup | None:
         source = str(dataset.get("source") or "")
         told = [
             ("id", element("code", dataset.get("id", ""))),
-            ("licence", dataset.get("licence") or "not known here: see the data catalog"),
+            ("licence", dataset.get("licence") or "unknown: see the data catalog"),
             ("citation", dataset.get("citation")),
             ("page", element("a", source, href=source, rel="noreferrer") if source.startswith("https://") else source),
         ]
@@ -301,7 +304,7 @@ def licences(data: ReportData) -> Markup | None:
 
 
 def _state_bar(data: ReportData) -> Markup | None:
-    """Shares of the states as one bar."""
+    """Draw the shares of the states as one bar."""
     if not data.status.total:
         return None
     colours = {"done": "s2", "empty": "s3", "planned": "s5", "skipped": "s4"}
@@ -319,12 +322,17 @@ def _state_bar(data: ReportData) -> Markup | None:
 
 def _panel(text: str) -> Markup:
     return element(
-        "aside", element("p", text, class_="note"), id="chip", class_="panel", aria_live="polite", aria_label="chosen"
+        "aside",
+        element("p", text, class_="note"),
+        id="chip",
+        class_="panel",
+        aria_live="polite",
+        aria_label="selected unit",
     )
 
 
 def section(identifier: str, heading: str, *parts: Any) -> Markup:
-    """A section with a heading."""
+    """Build a section with a heading."""
     return element(
         "section",
         element("h2", heading, id=f"{identifier}-title"),
@@ -377,7 +385,7 @@ def _cut(text: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A parameter as a reader would write it; of what is nested only what was given."""
+    """Format a parameter; of nested values only those that were given."""
     if isinstance(value, dict):
         given = [(name, each) for name, each in value.items() if each not in (None, {}, [])]
         return _cut("; ".join(f"{name} {_plain(each)}" for name, each in given))

@@ -110,7 +110,7 @@ def test_it_holds_all_there_is(run: eechips.Run) -> None:
     path = eechips.report(run)
     assert path == run.path / "report.html"
     page = Page(path)
-    assert {"asked", "where", "chips", "strata", "values", "failures", "licence", "map", "chip"} <= page.ids()
+    assert {"settings", "map-section", "chips", "strata", "values", "failures", "licence", "map", "chip"} <= page.ids()
     assert not {"series", "rows", "whole"} & page.ids()
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -359,7 +359,7 @@ def test_a_page_that_would_be_too_large_tells_of_fewer(tmp_path: Path) -> None:
     assert whole.stat().st_size <= limit
     assert 500 <= page.data["count"] < 2000
     assert page.data["total"] == 2000
-    assert any("of 2,000 units, drawn at random" in text for text in page.texts["p"])
+    assert any("of 2,000 units, selected at random" in text for text in page.texts["p"])
 
 
 class TestPreview:

@@ -141,7 +141,7 @@ def test_off_a_terminal_there_is_a_line_every_ten_seconds() -> None:
             progress.settle(failed=second == 3)
             progress.show(7, 40)
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "21/100 units, 1.1/s, slots 7/40, failed 1, 1:12 left"
+    assert lines[0] == "21/100 units, 1.1/s, 7 of 40 requests in flight, failed 1, 1:12 left"
     assert len(lines) == 3
     quiet = io.StringIO()
     with Progress(1, 0, 40, quiet=True, stream=quiet) as progress:
