@@ -14,7 +14,7 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 
-from eechips.engine.info import encoded
+from eechips.engine.info import encode_info
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME, Run
@@ -65,7 +65,7 @@ def move_results(run: Run, address: str) -> None:
     """Have a run say that this user has sent its results to an address."""
     with Ledger(run.path / LEDGER_NAME) as ledger:
         ledger.note("results", address)
-    write_file(run.path / INFO_NAME, encoded({**run.info, "results": address}))
+    write_file(run.path / INFO_NAME, encode_info({**run.info, "results": address}))
 
 
 def _written(

@@ -43,12 +43,12 @@ _NAMESPACE = "eechips"
 class FetchUnits(PTransform[Any, Any]):
     """Fetch units: turn a collection of JSON values into one of :class:`~eechips.beam.fetched.Fetched`.
 
-    A value is what ``get_requests`` of the recipe would have given. Every unit has one element in the output, in its
-    own window, whether it was fetched or failed; only what concerns all of them, such as credentials that do not work,
-    fails the pipeline. Its result has its name before the element is there. Ids are those that a run of the recipe
-    gives; names as well, but units of a collection cannot be compared: unless the template has ``{id}``, the beginning
-    of the id is appended to each name, also to one that ``get_result`` gives. What is delivered or tried twice gives
-    the same file again.
+    A value is an element of what ``get_requests`` of the recipe returns. Every unit has one element in the output, in
+    its own window, whether it was fetched or failed. Only errors that concern all units, such as invalid credentials,
+    fail the pipeline. The result has its final name before its element is emitted. Ids are the same as in a run of the
+    recipe. So are names, but names of a collection cannot be compared with each other: unless the template has
+    ``{id}``, the beginning of the id is appended to each name, including those that ``get_result`` sets. Fetching is
+    idempotent: a duplicate unit writes the same file again.
 
     The units are keyed into as many partitions as there are slots. A worker owns the slots of the partitions that it
     processes: all workers together never have more than ``in_flight`` requests in flight. A worker processes all

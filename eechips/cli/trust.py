@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from eechips.cli.options import HELP, debug_option
-from eechips.engine.info import encoded
+from eechips.engine.info import encode_info
 from eechips.errors import UsageError
 from eechips.manifest.authorship import SIGNATURE, is_own, sealing_key
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -49,7 +49,7 @@ def command(folder: Path, yes: bool) -> None:
     if (run.path / CALLS).exists():
         with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
             seal_results(run.path / CALLS, sealing_key(str(ledger.meta().get("identity"))))
-    signed = encoded({name: value for name, value in info.items() if name != SIGNATURE})
+    signed = encode_info({name: value for name, value in info.items() if name != SIGNATURE})
     write_file(run.path / INFO_NAME, signed)
     if not is_own(run.info):
         raise UsageError("there is no place for your key: set EECHIPS_CACHE to a folder that you alone can write to")

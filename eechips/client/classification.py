@@ -41,7 +41,7 @@ from eechips.timestamps import parse_retry_after
 
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
 _AUTHENTICATE = "run `earthengine authenticate`, give a key with --credentials, or try without an account: --local"
-_RESUME = "The run stops; its results are kept. To go on: run the same command again"
+_RESUME = "The run stops; its results are kept. To resume: run the same command again"
 _PACIFIC = "America/Los_Angeles"
 
 
@@ -72,9 +72,9 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
     if row.kind is ErrorAction.UNAVAILABLE:
         return _unavailable(row, text)
     if row.kind is ErrorAction.CREDENTIALS:
-        return ConfigurationError(f"Earth Engine refused the credentials ({text}). To go on: {row.cure}.")
+        return ConfigurationError(f"Earth Engine refused the credentials ({text}). To resume: {row.cure}.")
     if row.kind is ErrorAction.CONFIGURATION:
-        return ConfigurationError(f"{text} To go on: {row.cure}.")
+        return ConfigurationError(f"{text} To resume: {row.cure}.")
     return PermanentError(text, status=status)
 
 
@@ -283,7 +283,7 @@ def _classify_auth(error: BaseException) -> EechipsError | None:
         return TransientError(f"could not refresh the credentials: {redact(str(error))[:_MAX_MESSAGE]}")
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         text = redact(str(error.args[0] if error.args else error))[:_MAX_MESSAGE]
-        return ConfigurationError(f"the credentials do not work ({text}). To go on: {_AUTHENTICATE}.")
+        return ConfigurationError(f"the credentials do not work ({text}). To resume: {_AUTHENTICATE}.")
     return None
 
 

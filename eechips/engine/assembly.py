@@ -31,7 +31,7 @@ from eechips.storage import LocalStore, Store, sha256_of
 
 _PARTS = ".parts"
 """Folder of the results that were fetched back from an object store, until all is made of them."""
-_FETCHERS = 8  # results that are fetched back at once
+_DOWNLOADS = 8  # results that are fetched back at once
 _MEGABYTE = 1_000_000
 
 
@@ -100,33 +100,33 @@ class Results:
         columns = Record.__slots__
         with Progress(len(self), 0, None, quiet=self._quiet, unit="assembled") as progress:
             for rows in self._ledger.batches(("unit", "name", *columns)):
-                for unit, name, record in self._brought([(row[0], row[1], _record(row[2:])) for row in rows]):
+                for unit, name, record in self._download_all([(row[0], row[1], _record(row[2:])) for row in rows]):
                     path = None if record.file is None else self._parts.path(record.file)
                     yield CompletedUnit(unit_value(json.loads(unit)), name, record, path)
                     progress.settle(failed=False)
                     progress.show(0, 0)
 
-    def _brought(self, rows: Sequence[tuple[str, str, Record]]) -> Iterator[tuple[str, str, Record]]:
+    def _download_all(self, rows: Sequence[tuple[str, str, Record]]) -> Iterator[tuple[str, str, Record]]:
         """Yield the same rows, each as soon as its file is local."""
         remote = self._remote
         if remote is None:
             return iter(rows)
 
-        def brought(row: tuple[str, str, Record]) -> tuple[str, str, Record]:
+        def download(row: tuple[str, str, Record]) -> tuple[str, str, Record]:
             if row[2].file is not None:
-                self._bring(remote, row[2].file, row[2].sha256)
+                self._download(remote, row[2].file, row[2].sha256)
             return row
 
-        return parallel_map(brought, rows, _FETCHERS)
+        return parallel_map(download, rows, _DOWNLOADS)
 
-    def _bring(self, remote: ObjectStore, file: str, sha256: str | None) -> None:
+    def _download(self, remote: ObjectStore, file: str, sha256: str | None) -> None:
         """Download a result, unless it is local, and verify its checksum."""
         if self._parts.size(file) is not None and self._parts.sha256(file) == sha256:
             return  # an assembly that was killed has fetched it
         try:
             data = retry.call(lambda: remote.read(file), RetryPolicy())
         except FileNotFoundError:
-            raise StorageError(f"{remote.url}/{file} is gone: the same command fetches it again") from None
+            raise StorageError(f"{remote.url}/{file} is missing: the same command fetches it again") from None
         if hashlib.sha256(data).hexdigest() != sha256:
             raise StorageError(
                 f"{remote.url}/{file} has changed since it was recorded: remove it, and the same command fetches it"
@@ -169,8 +169,8 @@ class Results:
         foreign = self._ledger.meta().get(FOREIGN, [])
         if final.exists() and name in foreign:
             raise UsageError(
-                f"{name} was in the output folder before the run and is not replaced: move it away, and the same"
-                " command goes on"
+                f"{name} was in the output folder before the run and is not replaced: move it away, and run the same"
+                " command again"
             )
         temporary = final.with_name(temporary_name(final.name, str(new_writer(self._ledger.run_identity))))
         try:
@@ -192,16 +192,16 @@ class Results:
         with self.progress(math.ceil(path.stat().st_size / _MEGABYTE), "MB uploaded") as progress:
             done = 0
 
-            def tell(count: int) -> None:
+            def report(count: int) -> None:
                 nonlocal done
                 for _ in range(done, count // _MEGABYTE):
                     progress.settle(failed=False)
                 done = max(done, count // _MEGABYTE)
                 progress.show(0, 0)
 
-            retry.call(lambda: remote.upload(name, path, tell), RetryPolicy())
+            retry.call(lambda: remote.upload(name, path, report), RetryPolicy())
 
-    def forget_parts(self) -> None:
+    def remove_parts(self) -> None:
         """Remove the downloaded results."""
         if self._remote is not None:
             remove_tree(self._parts.root, Locked(self._parts.root.parent))
@@ -254,7 +254,7 @@ def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quie
     ledger.note(ASSEMBLED, None)
     results = Results(ledger, folder, remote=store if isinstance(store, ObjectStore) else None, quiet=quiet)
     function(results)
-    results.forget_parts()
+    results.remove_parts()
     ledger.note(ASSEMBLY, assembly_of(recipe))
     ledger.note(ASSEMBLED, results.made)
 

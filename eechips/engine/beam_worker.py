@@ -166,9 +166,9 @@ class BeamWorker:
         ignore(NotGeoreferencedWarning)
         target = self._spec.find_target()
         throttle = Throttle(None, QuotaLimits(in_flight=1, start=1), clients=1)
-        seat = throttle.client(0)
-        connection = stack.enter_context(connect(target, seat, self._spec.policy, self._spec.timeouts))
-        stack.callback(throttle_requests_library(seat, self._spec.endpoint))
+        quota_client = throttle.client(0)
+        connection = stack.enter_context(connect(target, quota_client, self._spec.policy, self._spec.timeouts))
+        stack.callback(throttle_requests_library(quota_client, self._spec.endpoint))
         folder = stack.enter_context(temporary_folder())
         discovery = connection.discovery.save(folder / "discovery.json")
         spec = replace(self._spec, token=str(new_writer()))  # of this process, which commits what it stages

@@ -36,10 +36,10 @@ class Breaker:
 
     Four kinds of failures stop a run: the first units all fail in the same place of the recipe; the service refuses
     units with the same unknown error; the service fails for half an hour; eechips itself fails, unit after unit. Units
-    that the service refused are to be recorded so that the next run tries them again: see :attr:`reopened`.
+    that the service refused are recorded so that the next run tries them again: see :attr:`reopened`.
 
     Attributes:
-        reopened: records of units that failed with the error that stopped the run, as they are to be recorded.
+        reopened: new records of units that failed with the error that stopped the run.
 
     Args:
         clock: seconds, monotonic.
@@ -79,7 +79,7 @@ class Breaker:
             return None
         return InternalError(
             f"{self._internal:,} units in a row failed, and no recipe is to blame: {record.error}. The run stops; its"
-            " results are kept. To go on: run the same command again, which tries these units again",
+            " results are kept. To resume: run the same command again, which tries these units again",
             traceback=record.traceback or "",
         )
 
@@ -115,7 +115,7 @@ class Breaker:
         self.reopened = [replace(each, state=State.FAILED_TRANSIENT) for of, each in self._refused if of == key]
         return ProjectUnavailableError(
             f"Earth Engine refuses every request (HTTP {status}: {record.error}): {self._streak:,} units in a row."
-            " The run stops; its results are kept. To go on: find out what the message means, and run the same command"
+            " The run stops; its results are kept. To resume: find out what the message means, and run the same command"
             " again: it tries these units again."
         )
 
@@ -125,7 +125,7 @@ class Breaker:
         minutes = round((self._clock() - self._since) / 60)
         return ProjectUnavailableError(
             f"Earth Engine has answered no request for {minutes} minutes ({record.error}). The run stops; its results"
-            " are kept. To go on: run the same command again later; https://status.earthengine.app says whether the"
+            " are kept. To resume: run the same command again later; https://status.earthengine.app shows whether the"
             " service has trouble."
         )
 

@@ -32,7 +32,7 @@ _MOST_IN_FLIGHT = 1000
 _LOCAL_IN_FLIGHT = 40
 """Slots of the local Earth Engine, which has the cores of this machine and no more."""
 _OFFLINE = 7 * 86400.0
-"""Seconds to wait for a network that is away: whoever knows better can stop the run, and nothing is lost."""
+"""Seconds to wait for a network that is down. The user can stop the run, and resume it later."""
 
 
 @documented
@@ -349,7 +349,9 @@ class RunConfig:
         """The retry policy of a request; the time of a unit bounds the total."""
         total = min(RetryPolicy().total, self.unit_timeout)
         longest = RetryPolicy().longest_wait
-        if find_executor(self.executor).is_remote:  # a worker there that waits cannot be told from one that hangs
+        if find_executor(
+            self.executor
+        ).is_remote:  # there, a worker that waits cannot be distinguished from one that hangs
             longest = min(longest, self.unit_timeout / 2)
         return RetryPolicy(
             retries=self.retries, delay=self.retry_delay, total=total, offline=_OFFLINE, longest_wait=longest

@@ -15,10 +15,10 @@ from eechips.recipe import Chip, SupportsSize, Unit, unit_value
 from eechips.text import format_bytes
 
 _LOOKED_AT = 1000
-"""Open units, spread over the plan, whose sizes stand for those of all."""
+"""Open units, spread over the plan, whose sizes are extrapolated."""
 
 _LEAST_DTYPE = "uint8"
-"""What pixels of an unknown type are taken for: a run that may fit is not refused."""
+"""Assumed type of pixels whose type is unknown: a run that may fit is not refused."""
 
 
 def refuse_small_disk(folder: Path, need: int, advice: str) -> None:

@@ -15,7 +15,7 @@ from eechips.engine.breaker import Breaker
 from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.notebook import way_to_stop
+from eechips.engine.notebook import how_to_stop
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress
@@ -33,13 +33,13 @@ from eechips.storage import Store
 from eechips.text import format_duration
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
-_SHORT_TICK = 0.05  # while units are drawn, of which nobody tells when they are there
+_SHORT_TICK = 0.05  # while replacements are drawn, which end without an event
 _MAX_LOSSES = 3
 _MOST_AGAIN = 500
 """Units that are held in memory before those that replace empty ones have to wait."""
 _MAX_HELD = 5
 """Workers at most that are kept free for units alone."""
-_PACE_SECONDS = 5.0  # between two lines of the log on how the run goes
+_RATE_SECONDS = 5.0  # between two lines of the log on how the run goes
 _WAIT_SECONDS = 600.0  # between two notices of a wait that the service asks for
 _FINISHING = (ProjectUnavailableError, InternalError)
 """Errors that stop a run once what is in flight is done."""
@@ -51,18 +51,18 @@ class Dispatcher:
     """Send open units to the workers, commit their files and record them.
 
     Args:
-        ledger: of the run; written by nobody else.
+        ledger: of the run; this is its only writer.
         store: where results are committed.
-        executor: carries units out.
-        progress: told about every settled unit.
-        log: told about what is out of the ordinary.
-        check: called now and then; raises if the run cannot go on.
-        deadline: when to begin nothing new any more, on the clock.
-        replacements: replaces such results; None to leave it at them.
-        planner: makes the rest of the plan; None if it is whole.
-        meter: told what every unit has cost, if that is wanted.
-        verbose: whether failures are shown, and requests logged, as well.
-        slow: told which units are under way, and says when they take long; None if nobody is to know.
+        executor: executes units.
+        progress: counts settled units.
+        log: of the run.
+        check: called at least twice a second; raises an error if the run cannot continue.
+        deadline: no unit starts after this time, on the clock.
+        replacements: of empty units; None to keep these.
+        planner: makes the rest of the plan; None if it is complete.
+        meter: records the cost of every unit; None if it is not needed.
+        verbose: also show failures, and log requests.
+        slow: reports units that take long; None for no reports.
         clock: seconds, monotonic.
     """
 
@@ -90,21 +90,21 @@ class Dispatcher:
         self._clock, self._end = clock, deadline
         self._again: deque[WorkUnit] = deque()
         self._suspects: deque[WorkUnit] = deque()
-        self._doubtful: set[int] = set()  # positions of units with the executor whose results are not to be believed
+        self._mismatched: set[int] = set()  # positions of units with the executor whose results are to be discarded
         self._outstanding: set[int] = set()  # positions of the units that are with the executor
         self._losses: Counter[int] = Counter()
-        self._disputed: set[str] = set()
+        self._ambiguous_names: set[str] = set()
         self._count = self._settled = 0
         self._breaker = Breaker(clock)
         self._stop: Exception | None = None
-        self._is_dry = False
+        self._is_exhausted = False
         self._foreign = frozenset(ledger.meta().get(FOREIGN, ())) if ledger.has_plan else frozenset()
         self._notes_files = bool(ledger.meta().get(AS_IT_GOES)) if ledger.has_plan else False
         self._is_exclusive = False
         self._is_offline = self._is_restricted = False
-        self._waiting_told: float | None = None
-        self._noticed: str | None = None
-        self._paced = clock()
+        self._wait_reported: float | None = None
+        self._shown_notice: str | None = None
+        self._rate_logged = clock()
 
     def run(self, units: Iterator[WorkUnit | None], count: int, interrupt: Interrupt) -> bool:
         """Work until every unit and its replacements are settled, or the user asks to stop.
@@ -112,7 +112,7 @@ class Dispatcher:
         Args:
             units: to settle; None for one that is not planned yet.
             count: how many they are, so far.
-            interrupt: tells when to stop.
+            interrupt: requests a stop.
 
         Returns:
             Whether all units were settled; False if the user stopped it.
@@ -136,7 +136,7 @@ class Dispatcher:
     def _loop(self, units: Iterator[WorkUnit | None], interrupt: Interrupt) -> bool:
         while True:
             self._take_plan()
-            draining, is_starting = self._drain_if(interrupt), False
+            draining, is_starting = self._is_draining(interrupt), False
             self._redraw(draining=draining)
             if not draining:
                 is_starting = self._scale()
@@ -157,7 +157,7 @@ class Dispatcher:
     @property
     def _is_through(self) -> bool:
         is_redrawing = self._replacements is not None and self._replacements.is_busy
-        is_dry = self._is_dry or self._settled == self._count
+        is_dry = self._is_exhausted or self._settled == self._count
         return is_dry and not self._is_planning and not self._again and not self._suspects and not is_redrawing
 
     @property
@@ -210,7 +210,7 @@ class Dispatcher:
             self._progress.grow(len(added))
             self._log.write("redrawn", units=len(added))
 
-    def _drain_if(self, interrupt: Interrupt) -> bool:
+    def _is_draining(self, interrupt: Interrupt) -> bool:
         """Return whether no further unit is to be started."""
         throttle = self._executor.throttle
         if throttle.is_stopped:
@@ -218,7 +218,7 @@ class Dispatcher:
         reason = None
         if interrupt.requested:
             reason = "interrupted"
-            self._progress.say(f"Stopping: finishing what is in flight. {way_to_stop()} again stops at once.")
+            self._progress.say(f"Stopping: finishing what is in flight. {how_to_stop()} again stops at once.")
         elif throttle.is_spent:
             reason = "budget spent"
             self._progress.say("Stopping: the run has used the requests or bytes that it may use.")
@@ -245,7 +245,7 @@ class Dispatcher:
         while self._executor.has_room:
             task = self._again.popleft() if self._again else next(units, None)
             if task is None:
-                self._is_dry = not self._is_planning
+                self._is_exhausted = not self._is_planning
                 return
             self._submit(task)
 
@@ -291,15 +291,15 @@ class Dispatcher:
                 if self._is_offline
                 else "The service can be reached again."
             )
-        if self._executor.notice != self._noticed:
-            self._noticed = self._executor.notice
-            self._log.write("notice", text=self._noticed)
-            if self._noticed is not None:
-                self._progress.say(self._noticed)
+        if self._executor.notice != self._shown_notice:
+            self._shown_notice = self._executor.notice
+            self._log.write("notice", text=self._shown_notice)
+            if self._shown_notice is not None:
+                self._progress.say(self._shown_notice)
         self._watch_wait(throttle.asked_left)
         self._watch_slow()
-        if self._clock() - self._paced >= _PACE_SECONDS:
-            self._paced = self._clock()
+        if self._clock() - self._rate_logged >= _RATE_SECONDS:
+            self._rate_logged = self._clock()
             self._log.write(
                 "pace",
                 settled=self._settled,
@@ -313,7 +313,7 @@ class Dispatcher:
         """Report slow units to the user, if no unit finishes."""
         if self._slow is None:
             return
-        if self._is_offline or self._waiting_told is not None:
+        if self._is_offline or self._wait_reported is not None:
             self._slow.wait()
         elif (text := self._slow.message()) is not None:
             self._log.write("slow", text=text)
@@ -321,23 +321,23 @@ class Dispatcher:
 
     def _watch_wait(self, left: float) -> None:
         """Report a long Retry-After to the user: when it begins, every ten minutes, and when it ends."""
-        now, told = self._clock(), self._waiting_told
-        if left > 0.0 and (told is None or now - told >= _WAIT_SECONDS):
+        now, reported = self._clock(), self._wait_reported
+        if left > 0.0 and (reported is None or now - reported >= _WAIT_SECONDS):
             until = datetime.now(timezone.utc) + timedelta(seconds=left)
-            self._waiting_told = now
+            self._wait_reported = now
             self._log.write("waiting", seconds=round(left))
             self._progress.say(
                 f"Earth Engine asks to wait: the run resumes in {format_duration(left)}, at {until:%H:%M} UTC."
                 " Nothing is lost; Ctrl-C stops."
             )
-        elif left <= 0.0 and told is not None:
-            self._waiting_told = None
+        elif left <= 0.0 and reported is not None:
+            self._wait_reported = None
             self._log.write("waited")
             self._progress.say("The wait that Earth Engine asked for is over: the run resumes.")
 
     def _settle(self, events: list[Finished | Lost]) -> None:
         """Commit files, then record their units: a record never precedes its file."""
-        self._reopen_doubtful(events)
+        self._reopen_mismatched(events)
         self._note_files(events)
         records: list[Record] = []
         dropped: list[int] = []
@@ -347,7 +347,7 @@ class Dispatcher:
         layers: list[tuple[int, str, str, str]] = []
         revoked: dict[int, Record] = {}
         for event in self._expected(events):
-            if self._is_taken_back(event):
+            if self._is_discarded(event):
                 continue
             if isinstance(event, Lost):
                 record = self._lost(event)
@@ -386,14 +386,14 @@ class Dispatcher:
             self._stop = failure  # what the service has let in is finished: it would be paid for twice
             self._executor.throttle.stop()
 
-    def _reopen_doubtful(self, events: Iterable[Finished | Lost]) -> None:
+    def _reopen_mismatched(self, events: Iterable[Finished | Lost]) -> None:
         """Reopen units whose requests turned out to be wrong, as their template depends on more than its values."""
         for doubt in (doubt for e in events if isinstance(e, Finished) for doubt in e.outcome.mismatches):
             in_flight = self._outstanding.intersection(doubt.positions)
             settled = [position for position in doubt.positions if position not in in_flight]
             # In the place of those that were empty, others are drawn already.
             done = self._ledger.with_results(settled, or_empty=self._replacements is None)
-            self._doubtful |= in_flight
+            self._mismatched |= in_flight
             self._ledger.reopen(done)
             self._again.extend(map(self._ledger.unit, done))
             self._settled -= len(done)
@@ -405,11 +405,11 @@ class Dispatcher:
                 " image itself, or pass what it decides by in 'fixed'."
             )
 
-    def _is_taken_back(self, event: Finished | Lost) -> bool:
+    def _is_discarded(self, event: Finished | Lost) -> bool:
         """Return whether to discard an outcome, and to fetch its unit again."""
-        if event.task.position not in self._doubtful:
+        if event.task.position not in self._mismatched:
             return False
-        self._doubtful.discard(event.task.position)
+        self._mismatched.discard(event.task.position)
         if isinstance(event, Lost) or event.outcome.record is None:
             return False
         staged = event.outcome.staged
@@ -455,13 +455,13 @@ class Dispatcher:
         every = (staged, *outcome.further)
         for each in every:
             owner = files.get(each.name, self._ledger.owner(each.name))
-            if owner not in (None, task.position) or each.name in self._disputed:
+            if owner not in (None, task.position) or each.name in self._ambiguous_names:
                 error = UsageError(f"two units have the same name, {each.name}: results must be named apart")
                 if not self._store.is_overwritten:
                     for unwanted in every:
                         self._store.discard(unwanted)
                 elif owner not in (None, task.position):
-                    self._disputed.add(each.name)  # nobody knows whose result it is that came last
+                    self._ambiguous_names.add(each.name)  # it is unknown which of the results was written last
                     revoked[owner] = unit_failure(self._ledger.unit(owner), error, 1, 0)
                 return unit_failure(task, error, record.attempts, record.requests)
         for number, each in enumerate(every):

@@ -40,7 +40,7 @@ from eechips.text import format_duration
 from eechips.timestamps import parse_http_date, parse_retry_after
 
 State = Literal["ok", "warning", "failed", "skipped"]
-"""``failed``: a run would fail. ``warning``: it would work, but not well. ``skipped``: it cannot be told."""
+"""``failed``: a run would fail. ``warning``: it would work, but not well. ``skipped``: unknown."""
 
 RESTRICTED_HEADER = "x-earth-engine-quota-status"
 """With ``parallelism_restricted=true``: the project's compute quota of the month is used up
@@ -243,7 +243,7 @@ def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, S
     """Check credentials and project as a run would find them, without a request.
 
     Returns:
-        What was found of the credentials and of the project, and both for a request; None if there is none.
+        The findings on credentials and project, and the target of requests; None if there is none.
     """
     try:
         target = find_target(config, endpoint)
@@ -353,7 +353,7 @@ def check_clock(answers: Sequence[Answer]) -> Finding:
     """Compare this machine's clock with the ``Date`` of a response (whole seconds, RFC 9110, 6.6.1)."""
     offsets = [offset for offset in map(_offset, answers) if offset is not None]
     if not offsets:
-        return Finding("clock", "skipped", "no answer said what time it is")
+        return Finding("clock", "skipped", "no response had a date")
     offset = statistics.median(offsets)
     if abs(offset) <= _SKEW:
         return Finding("clock", "ok", f"within {_SKEW:.0f} s of the server's")
@@ -365,7 +365,7 @@ def check_clock(answers: Sequence[Answer]) -> Finding:
 def check_mode(answers: Sequence[Answer]) -> Finding:
     """Check whether the service restricts the project."""
     if answers[-1].status is None:
-        return Finding("mode", "skipped", "not told: there was no answer")
+        return Finding("mode", "skipped", "unknown: there was no response")
     if any("parallelism_restricted=true" in answer.headers.get(RESTRICTED_HEADER, "") for answer in answers):
         detail = "restricted: the project's compute quota of this month is used up, and few requests run at once"
         advice = "wait for the next month, or see https://developers.google.com/earth-engine/guides/noncommercial_tiers"
@@ -387,7 +387,9 @@ def _as_answered(credentials: Finding, project: Finding, answer: Answer) -> tupl
     if answer.error is None:
         return credentials, replace(project, detail=f"{project.detail}, which may use Earth Engine")
     if answer.status is None or not isinstance(answer.error, ConfigurationError):
-        return credentials, replace(project, state="skipped", detail=f"{project.detail}, of which nothing was said")
+        return credentials, replace(
+            project, state="skipped", detail=f"{project.detail}, which the service did not mention"
+        )
     if answer.status == 401:
         return Finding("credentials", "failed", *_told(answer.error, _AUTHENTICATE)), replace(project, state="skipped")
     return credentials, Finding("project", "failed", *_told(answer.error, _NAME_A_PROJECT))
@@ -397,7 +399,7 @@ def _told(error: EechipsError, advice: str) -> tuple[str, str]:
     """Return the error and the advice: that of the message if it names an option, else the given one."""
     text = str(error)
     for found in (
-        re.match(r"(.*?)(?: The run stops; its results are kept\.)? To go on: (.*)", text),
+        re.match(r"(.*?)(?: The run stops; its results are kept\.)? To resume: (.*)", text),
         re.match(r"((?:[^:(]|\([^)]*\)|:\S)*): (.*--.*)", text),
     ):
         if found is not None:

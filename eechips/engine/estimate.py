@@ -34,7 +34,7 @@ _SAMPLE = 3
 # Bytes in a file for one byte of pixels: medians over NAIP and MODIS chips, to one digit. Only for orientation.
 _COMPRESSION = {"png": 0.6, "jpg": 0.1, "tif": 0.7, "npy": 1.0}
 
-# Seconds that one request takes on the high-volume endpoint, by what is asked for; medians measured by users.
+# Seconds that one request takes on the high-volume endpoint, by its kind; medians measured by users.
 _SECONDS = {"url": (0.15, 0.9), "pixels": (0.9,), "table": (1.5,)}
 
 
@@ -184,7 +184,7 @@ def forecast_rest(totals: Totals, left: int, meter: Meter, slots: int, config: R
     requests = left * totals.requests / totals.units
     # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
     each = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
-    # Few units overlap more than many would: their pace counts only where it is slower than what the slots allow.
+    # Few units overlap more than many would: their rate counts only where it is lower than what the slots allow.
     pace, rate = meter.pace(), config.requests_per_second
     return Forecast(
         tried=totals.units,
@@ -227,7 +227,7 @@ def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
 
     Args:
         chip: of which the size is wanted.
-        dtype: what its pixels are if it does not say so.
+        dtype: of its pixels, if the chip has none.
     """
     import numpy as np
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eechips.geo.grid import Part
 
 
-def content(fetcher: Fetcher, result: Any) -> Written:
+def fetch_result(fetcher: Fetcher, result: Any) -> Written:
     """Return the file of a result.
 
     Args:
@@ -75,17 +75,17 @@ def fetch_chip(fetcher: Fetcher, chip: Chip) -> Written:
     """
 
     def receive(part: Chip, body: bytes) -> Written:
-        written: Written = writer(part.format).receive(body, expect(part))
+        written: Written = writer(part.format).receive(body, expectation_of(part))
         return written
 
     def assemble(parts: Sequence[Part[Written]]) -> Written:
-        written: Written = writer(chip.format).assemble(parts, expect(chip))
+        written: Written = writer(chip.format).assemble(parts, expectation_of(chip))
         return written
 
     return fetcher.chip(chip, receive, assemble)
 
 
-def expect(chip: Chip) -> Expectation:
+def expectation_of(chip: Chip) -> Expectation:
     """Return what the response for a chip must be."""
     width, height = chip.size or (None, None)
     if chip.is_picture:

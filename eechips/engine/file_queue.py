@@ -30,11 +30,11 @@ from eechips.storage import LocalStore, Staged, Store
 
 FOLDER = "beam"
 """Of all file_queues, below the output folder."""
-_MARKS = 64  # bits in the names of batches that say of which partitions they are
+_MARKS = 64  # bits in the names of batches that encode their partitions
 _UNITS, _OUTCOMES, _STOP = "units", "outcomes", "stop"
 
 StopMode = Literal["finish", "now"]
-"""How to stop: after what is in flight, or at once."""
+"""How to stop: after the requests in flight, or at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class OutcomeBatch:
     """Outcomes that a worker writes at once.
 
     Attributes:
-        events: what became of units, in the order in which they were done.
-        worker: a word for the worker process.
-        tally: what it has sent since it told last, and how it stands; None of one that only begins.
-        host: name of the machine and number of the process, for who can see whether it lives.
+        events: of units, in the order of their completion.
+        worker: name of the worker process.
+        tally: use of the quota since the previous batch; None in a first batch without outcomes.
+        host: name of the machine and process id, by which a parent on the same machine sees whether it is alive.
     """
 
     worker: str
@@ -82,10 +82,10 @@ class FileQueue:
         Returns:
             The numbers of the partitions: one for each slot, at most one for each unit.
         """
-        dealt = list(range(min(partitions, len(tasks))))
-        for partition in dealt:
-            self._put(_partition_name(partition), map(_encode_unit, tasks[partition :: len(dealt)]))
-        return dealt
+        numbers = list(range(min(partitions, len(tasks))))
+        for partition in numbers:
+            self._put(_partition_name(partition), map(_encode_unit, tasks[partition :: len(numbers)]))
+        return numbers
 
     def read_units(self, partition: int) -> list[WorkUnit]:
         """Return the units of a partition.
@@ -100,7 +100,7 @@ class FileQueue:
 
         Args:
             partitions: at which the worker works.
-            batch: what it has to tell.
+            batch: the events.
         """
         about = {"worker": batch.worker, "host": batch.host, "tally": batch.tally and dataclasses.asdict(batch.tally)}
         name = f"{_OUTCOMES}-{_marks(partitions):0{_MARKS // 4}x}-{uuid.uuid4().hex}.jsonl"
@@ -179,7 +179,7 @@ def _encode_event(event: Finished | Lost) -> dict[str, Any]:
         return {"task": _encode_unit(event.task), "lost": event.reason, "blame": event.blame}
     outcome = event.outcome
     staged = () if outcome.staged is None else (outcome.staged, *outcome.further)
-    told = {
+    fields = {
         "record": None if outcome.record is None else _without_none(dataclasses.asdict(outcome.record)),
         "files": [[each.name, each.size, each.sha256] for each in staged],
         "layers": list(outcome.layers),
@@ -190,7 +190,7 @@ def _encode_event(event: Finished | Lost) -> dict[str, Any]:
         "is_exclusive": outcome.is_exclusive,
         "mismatches": [dataclasses.asdict(each) for each in outcome.mismatches],
     }
-    return {"task": _encode_unit(event.task), **{name: value for name, value in told.items() if value}}
+    return {"task": _encode_unit(event.task), **{name: value for name, value in fields.items() if value}}
 
 
 def _decode_event(line: dict[str, Any]) -> Finished | Lost:

@@ -25,10 +25,10 @@ def info_of(
     Args:
         recipe: of the run.
         config: of the run.
-        described: what makes it this run and no other.
-        endpoint: that is asked; empty if none is.
-        project: that pays for it; empty if none does.
-        notes: what users of the results should know, such as that they are synthetic.
+        described: identifies the run; see :func:`eechips.engine.plan.describe`.
+        endpoint: base URL of the service; empty if there is none.
+        project: whose quota is used; empty if there is none.
+        notes: for users of the results, such as that they are synthetic.
     """
     parameters = described["parameters"]
     return {
@@ -36,7 +36,7 @@ def info_of(
         "directory": str(Path.cwd()),
         "recipe": recipe.name,
         "identity": recipe.identity,
-        "parameters": scrubbed(parameters),
+        "parameters": redact_json(parameters),
         "seed": parameters.get("seed"),
         "source": config.source if traits_of(recipe).needs_service else "",
         "results": config.results,
@@ -50,18 +50,18 @@ def info_of(
     }
 
 
-def encoded(info: Mapping[str, Any]) -> bytes:
+def encode_info(info: Mapping[str, Any]) -> bytes:
     """Return the signed file. Bytes of a path that are not UTF-8 become JSON escapes, and are read as they were."""
     signed = {**info, SIGNATURE: sign(info)}
     return (json.dumps(signed, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
-def scrubbed(value: Any) -> Any:
+def redact_json(value: Any) -> Any:
     """Return JSON without the secrets in its texts."""
     if isinstance(value, dict):
-        return {name: scrubbed(each) for name, each in value.items()}
+        return {name: redact_json(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [scrubbed(each) for each in value]
+        return [redact_json(each) for each in value]
     return redact(value) if isinstance(value, str) else value
 
 

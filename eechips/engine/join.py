@@ -23,7 +23,7 @@ from typing import Any
 from eechips.client import retry
 from eechips.engine.assembly import assembler, keep_part
 from eechips.engine.config import RunConfig
-from eechips.engine.info import encoded, info_of
+from eechips.engine.info import encode_info, info_of
 from eechips.engine.plan import check_same, describe
 from eechips.engine.progress import Progress
 from eechips.engine.records import record_of, unit_failure
@@ -44,7 +44,7 @@ from eechips.storage import Staged, Store, make_folder, write_file
 from eechips.timestamps import utc_now
 from eechips.writers import validate
 
-_AT_ONCE = 8  # results that are read at once
+_CONCURRENCY = 8  # results that are read at once
 _BATCH = 500  # units that are recorded at once
 
 
@@ -56,7 +56,7 @@ class JoinResult:
         total: units of the plan.
         missing: those without a result.
         damaged: results that are no longer what they were, or do not decode: name, and what is wrong.
-        failed: what workers have told of units without a result: id, and error.
+        failed: errors that workers have reported of units without a result, by id.
     """
 
     total: int
@@ -74,7 +74,7 @@ def join_results(
         recipe: that planned it.
         config: of the run that it becomes: its folder, and where the results are.
         items: all of the plan.
-        outcomes: what workers have told, as far as that was kept; of several of a unit, the last with a result counts.
+        outcomes: that workers have reported, if they were kept; of several of a unit, the last with a result counts.
 
     Returns:
         What is missing. With nothing missing, the run can be finished by :func:`eechips.engine.run`.
@@ -85,7 +85,7 @@ def join_results(
         ConfigurationError: if the store cannot be read.
     """
     plan = _whole(recipe, items)
-    told, failed = _told(outcomes)
+    reported, failed = _parse_outcomes(outcomes)
     make_folder(config.out)
     store = store_of(config)
     with contextlib.ExitStack() as stack:
@@ -105,8 +105,8 @@ def join_results(
         elif [row[0] for rows in ledger.batches(("lower(hex(id))",)) for row in rows] != [t.planned.id for t in plan]:
             raise RunMismatchError(f"{config.out} holds another plan, of the same command: choose another folder")
         if not (is_planned and (config.out / INFO_NAME).exists()):
-            write_file(config.out / INFO_NAME, encoded(info_of(recipe, config, described, "", "", ())))
-        missing, damaged = _record_all(recipe, config, ledger, store, told)
+            write_file(config.out / INFO_NAME, encode_info(info_of(recipe, config, described, "", "", ())))
+        missing, damaged = _record_all(recipe, config, ledger, store, reported)
         store.sweep(new_writer(ledger.run_identity))  # leftovers of workers that were killed: none of them sweeps
     by_position = {item.planned.position: item for item in plan}
     absent = {planned.id for planned in missing}
@@ -186,7 +186,7 @@ class _Found:
     layers: tuple[tuple[int, str, str, str], ...] = ()
 
 
-def _told(outcomes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _Outcome], dict[str, str]]:
+def _parse_outcomes(outcomes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _Outcome], dict[str, str]]:
     """Return the outcomes of units with a result, and the errors of those without, by id."""
     there: dict[str, _Outcome] = {}
     failed: dict[str, str] = {}
@@ -202,17 +202,17 @@ def _told(outcomes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _Outcome], d
     return there, {identifier: error for identifier, error in failed.items() if identifier not in there}
 
 
-def _outcome(told: Mapping[str, Any]) -> _Outcome:
-    values = {name: told[name] for name in RECORD_COLUMNS if name in told}
+def _outcome(reported: Mapping[str, Any]) -> _Outcome:
+    values = {name: reported[name] for name in RECORD_COLUMNS if name in reported}
     for name in LISTS:
         if values.get(name) is not None:
             values[name] = json.dumps(values[name])
-    record = Record(position=0, **{**values, "state": State(told["state"])})
+    record = Record(position=0, **{**values, "state": State(reported["state"])})
     if record.file is None:
         return _Outcome(record, ())
     result_name(record.file)
-    if "files" not in told:
-        return _Outcome(record, (_File(str(record.file), str(told["sha256"]), int(told["bytes"])),))
+    if "files" not in reported:
+        return _Outcome(record, (_File(str(record.file), str(reported["sha256"]), int(reported["bytes"])),))
     files = [
         _File(
             name=str(each["file"]),
@@ -221,7 +221,7 @@ def _outcome(told: Mapping[str, Any]) -> _Outcome:
             layer=str(each.get("layer") or ""),
             facts=json.dumps({name: each.get(name) for name in LAYER_COLUMNS}),
         )
-        for each in told["files"]
+        for each in reported["files"]
     ]
     for file in files:
         result_name(file.name)
@@ -231,24 +231,24 @@ def _outcome(told: Mapping[str, Any]) -> _Outcome:
 
 
 def _record_all(
-    recipe: Recipe, config: RunConfig, ledger: Ledger, store: Store, told: Mapping[str, _Outcome]
+    recipe: Recipe, config: RunConfig, ledger: Ledger, store: Store, reported: Mapping[str, _Outcome]
 ) -> tuple[list[WorkUnit], list[tuple[str, str]]]:
     """Record results that are not recorded yet; return the units without one, and the damaged files."""
     planned = list(ledger.open_units())
-    files = _files(store, [task for task in planned if task.id not in told])
-    shared = _shared(ledger, planned, told)
+    files = _files(store, [task for task in planned if task.id not in reported])
+    shared = _shared(ledger, planned, reported)
     missing: list[WorkUnit] = []
     damaged: list[tuple[str, str]] = []
     batch: list[_Found] = []
 
     def look(task: WorkUnit) -> tuple[WorkUnit, _Found | str | None]:
-        outcome = told.get(task.id)
+        outcome = reported.get(task.id)
         if outcome is None:
             return task, _look_planned(recipe, config, store, task, files.get(task.name, ()))
         disputed = next((file.name for file in outcome.files if file.name in shared), None)
         if disputed is not None:
             return task, _Found(_two_of_one_name(task, disputed))
-        return task, _look_told(recipe, config, store, task, outcome)
+        return task, _look_reported(recipe, config, store, task, outcome)
 
     def record() -> None:
         ledger.record(
@@ -259,7 +259,7 @@ def _record_all(
         batch.clear()
 
     with Progress(len(planned), 0, None, quiet=config.quiet, unit="results found") as progress:
-        for task, found in parallel_map(look, planned, _AT_ONCE):
+        for task, found in parallel_map(look, planned, _CONCURRENCY):
             if isinstance(found, _Found):
                 batch.append(found)
             else:
@@ -274,14 +274,14 @@ def _record_all(
     return missing, damaged
 
 
-def _shared(ledger: Ledger, planned: Sequence[WorkUnit], told: Mapping[str, _Outcome]) -> set[str]:
+def _shared(ledger: Ledger, planned: Sequence[WorkUnit], reported: Mapping[str, _Outcome]) -> set[str]:
     """Return the names that several units gave to a file. A unit that an earlier join recorded with such a name fails
     now.
 
-    Workers of a queue write over each other's results, so that nobody knows whose file has the name.
+    Workers of a queue write over each other's results, so that the owner of the file is unknown.
     """
     open_ids = {task.id for task in planned}
-    outcomes = [(identifier, outcome) for identifier, outcome in told.items() if identifier in open_ids]
+    outcomes = [(identifier, outcome) for identifier, outcome in reported.items() if identifier in open_ids]
     counts = Counter(name for _, outcome in outcomes for name in {file.name for file in outcome.files})
     shared = {name for name, count in counts.items() if count > 1}
     for name in counts:
@@ -320,12 +320,12 @@ def _look_planned(
         UsageError: if it has several files: only its worker knows which they are.
     """
     named = [file for file in files if file.rpartition(".")[0] == task.name]
-    # What GDAL leaves beside a raster (a.tif.aux.xml, a.tif.ovr) is no result.
+    # Files that GDAL leaves beside a raster (a.tif.aux.xml, a.tif.ovr) is no result.
     layers = [file for file in files if file not in named and not any(file.startswith(f"{each}.") for each in named)]
     if len(named) > 1 or layers:
         raise UsageError(
             f"unit {task.id[:16]} has several files, such as {', '.join([*named, *layers][:3])}: only its worker knows"
-            " all of them; give --outcomes what `eechips work` has written"
+            " all of them; pass as outcomes what `eechips work` has written"
         )
     if not named:
         return None
@@ -342,7 +342,7 @@ def _look_planned(
     return _Found(record_of(task, facts, Staged(file, file, len(data), hashlib.sha256(data).hexdigest()), None))
 
 
-def _look_told(
+def _look_reported(
     recipe: Recipe, config: RunConfig, store: Store, task: WorkUnit, outcome: _Outcome
 ) -> _Found | str | None:
     """Return the record of a unit with a known outcome; a text if a file is damaged, None if one is missing."""

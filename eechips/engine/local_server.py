@@ -42,7 +42,7 @@ class LocalServer:
                 f"the local Earth Engine was killed by signal {-status}; the results so far are kept, and the same"
                 " command resumes the run"
             )
-        raise ConfigurationError(f"the local Earth Engine has ended (status {status}): {last_words(self._errors)}")
+        raise ConfigurationError(f"the local Earth Engine has ended (status {status}): {last_error(self._errors)}")
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def serve(
 
     Args:
         assets: folder of assets, or catalogue, to serve; None for the demo planet.
-        in_flight: requests that it must bear at once.
+        in_flight: concurrent requests that it must accept.
         remote: whether it reads files elsewhere that the assets refer to.
         log: file for what it writes to standard error; removed if that is nothing. None to keep nothing.
 
@@ -61,7 +61,7 @@ def serve(
         The server, ready.
 
     Raises:
-        ConfigurationError: if it does not start; says why.
+        ConfigurationError: if it does not start.
     """
     command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--port", "0", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
@@ -100,17 +100,17 @@ def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[s
             return announced
     except ValueError:
         pass  # reported below, with what the server wrote instead
-    reason = last_words(errors) or f"no answer within {_START_TIMEOUT:g} s"
+    reason = last_error(errors) or f"no answer within {_START_TIMEOUT:g} s"
     if "ModuleNotFoundError" in reason:
         reason += " (install the extra: pip install 'eechips[local]')"
     raise ConfigurationError(f"the local Earth Engine did not start: {reason}")
 
 
-def last_words(errors: IO[bytes]) -> str:
+def last_error(errors: IO[bytes]) -> str:
     """Return the last error, or else the last line, that a process has written; "" if there is none."""
     errors.seek(0)
-    said = [line.strip() for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
-    return next((line for line in reversed(said) if "Error" in line), said[-1] if said else "")
+    lines = [line.strip() for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
 
 
 def _read_line(stream: IO[bytes], timeout: float) -> bytes:

@@ -7,21 +7,21 @@ import sys
 from typing import Any
 
 
-def in_notebook() -> bool:
+def is_notebook() -> bool:
     """Return whether this process is the kernel of a notebook. Imports nothing: a kernel has IPython loaded."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
 
 
-def same_again() -> str:
+def how_to_resume() -> str:
     """Return how users resume a run, if they typed no command."""
-    return "run the cell again" if in_notebook() else "the same command"
+    return "run the cell again" if is_notebook() else "the same command"
 
 
-def way_to_stop() -> str:
+def how_to_stop() -> str:
     """Return how users stop a run."""
-    return "Interrupting the kernel" if in_notebook() else "Ctrl-C"
+    return "Interrupting the kernel" if is_notebook() else "Ctrl-C"
 
 
 class Bar:

@@ -18,17 +18,17 @@ class Outcome:
 
     Attributes:
         position: of the unit in the plan.
-        record: for the ledger; None if the unit was given back because the run stops.
+        record: for the ledger; None if the unit was abandoned because the run stops.
         staged: the file to commit, if there is one.
-        fatal: an error that concerns every unit: the run must stop.
-        alike: where the recipe raised; equal for failures of the same kind.
+        fatal: an error that concerns every unit, so that the run must stop.
+        alike: where the recipe raised an exception; equal for failures of the same kind.
         refused: of a failure of the service that many units may share, its HTTP status and a key that is equal for
             failures of the same kind.
         request_logs: the requests that were sent, if they are logged.
         further: more files to commit, of a unit that has several.
         layers: of a unit whose files have names of their own, each file's path, layer, and facts as JSON.
         is_exclusive: whether the recipe did the fetching itself, so that no other unit of the process could.
-        mismatches: units whose results may be wrong, as this worker has found out; they are to be fetched again.
+        mismatches: units whose results may be wrong, which are fetched again.
     """
 
     position: int
@@ -44,7 +44,7 @@ class Outcome:
     mismatches: tuple[TemplateMismatch, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.
+        # The default of a dataclass with slots looks its fields up for every unit, in both processes.
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
 

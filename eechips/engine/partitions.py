@@ -13,8 +13,8 @@ from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
 from eechips.engine.outcome import Finished, Lost
 from eechips.errors import ConfigurationError
 
-_TELL = 2.0  # seconds after which a worker tells what it has done
-_MOST_TOLD = 1000  # events that are told at once
+_WRITE_SECONDS = 2.0  # seconds between two batches of a worker
+_MOST_EVENTS = 1000  # events in a batch
 
 
 def process_partitions(
@@ -43,9 +43,9 @@ def process_partitions(
     report = _Report(worker, queue, partitions, clock)
     report.begin()
     try:
-        worker.process(len(partitions), tasks, report.add, report.pulse)
+        worker.process(len(partitions), tasks, report.add, report.write_if_due)
     finally:
-        report.tell()
+        report.write()
 
 
 class _Report:
@@ -56,7 +56,7 @@ class _Report:
     ) -> None:
         self._worker, self._queue, self._partitions, self._clock = worker, queue, partitions, clock
         self._events: list[Finished | Lost] = []
-        self._told = clock()
+        self._written = clock()
         self._stop: StopMode | None = None
 
     def begin(self) -> None:
@@ -68,19 +68,19 @@ class _Report:
         self._events.append(event)
         if isinstance(event, Finished) and event.outcome.fatal is not None:
             self._stop = "finish"
-        if len(self._events) >= _MOST_TOLD:
-            self.tell()
+        if len(self._events) >= _MOST_EVENTS:
+            self.write()
 
-    def pulse(self) -> StopMode | None:
+    def write_if_due(self) -> StopMode | None:
         """Write the events, if it is time; return whether and how to stop."""
-        if self._clock() - self._told >= _TELL:
-            self.tell()
+        if self._clock() - self._written >= _WRITE_SECONDS:
+            self.write()
             self._stop = self._queue.stop_mode or self._stop
         return self._stop
 
-    def tell(self) -> None:
+    def write(self) -> None:
         """Write the collected events."""
-        self._told = self._clock()
+        self._written = self._clock()
         events, self._events = self._events, []
         tally = self._worker.usage()
         if events or (tally is not None and tally.sent):

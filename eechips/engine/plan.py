@@ -82,22 +82,22 @@ def planner_errors() -> Iterator[None]:
     except Stopped:  # nothing else stops a planner
         raise UsageError(SPENT) from None
     except Exception as error:
-        found = explained(error)
+        found = service_error_of(error)
         if found is error:
             raise
         raise found from None
 
 
-def explained(error: Exception) -> Exception:
+def service_error_of(error: Exception) -> Exception:
     """Return the error of the service that caused an error of a planner; the error itself if none did."""
     cause = error.__cause__ if isinstance(error, RecipeError) else error
     found = classify_exception(cause) if cause is not None else None
-    if found is None or (isinstance(error, RecipeError) and not _stops(found)):
+    if found is None or (isinstance(error, RecipeError) and not _is_informative(found)):
         return error
     return found
 
 
-def _stops(error: EechipsError) -> bool:
+def _is_informative(error: EechipsError) -> bool:
     """Return whether an error of the service says more to the user than its place in their script."""
     return isinstance(error, (ConfigurationError, TransientError))
 
@@ -105,8 +105,8 @@ def _stops(error: EechipsError) -> bool:
 def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> Iterator[WorkUnit]:
     """Yield units with ids and names.
 
-    A value that comes again gets an id of its own, made from how often it came before. A name that another
-    unit has already gets the beginning of the id appended.
+    A repeated value gets an id that depends on the number of its repetition. A name that another unit has already gets
+    the beginning of the id appended.
 
     Args:
         values: what ``get_requests`` gave.
@@ -131,7 +131,7 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
             seen.add(key)
         name = template.render(unit, identifier, position)
         if not template.is_unique:
-            # Folded: some file systems do not tell upper from lower case.
+            # Folded: some file systems ignore case.
             if hash(folded(name)) in names:
                 taken.append(name)
                 name = f"{name}-{identifier[:ID_LENGTH]}"
@@ -169,7 +169,7 @@ def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> 
     """Compare the plan of a ledger with the one described.
 
     Returns:
-        True to go on with it; False if it is another that has no results yet and may be replaced.
+        True if it is the same; False if it is another without results, which may be replaced.
 
     Raises:
         RunMismatchError: if it is another that has results; the message shows the difference.
@@ -181,9 +181,7 @@ def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> 
     if not any(state.has_result for state in ledger.counts()):
         return False
     shown = "; ".join(differences[:8])
-    raise RunMismatchError(
-        f"{folder} holds another run ({shown}): choose another folder with --out, or remove this one"
-    )
+    raise RunMismatchError(f"{folder} holds another run ({shown}): choose another output folder, or remove this one")
 
 
 def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:

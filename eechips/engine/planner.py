@@ -12,7 +12,7 @@ from typing import Any
 
 from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.client.throttle import Stopped
-from eechips.engine.plan import SPENT, explained, plan_units
+from eechips.engine.plan import SPENT, plan_units, service_error_of
 from eechips.errors import EechipsError, RunMismatchError, UsageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import WorkUnit
@@ -137,7 +137,7 @@ class Planner:
         elif isinstance(planned, BaseException):
             self.is_done = True
             if isinstance(planned, Exception):
-                self.failure = explained(planned)
+                self.failure = service_error_of(planned)
             elif not isinstance(planned, Stopped):
                 raise planned
         else:
@@ -158,8 +158,8 @@ class Planner:
         if known and self._ledger.ids(known[0].position, known[-1].position + 1) != [unit.id for unit in known]:
             self.is_done = True
             self.failure = RunMismatchError(
-                f"the plan of {self._path.parent} was interrupted, and what comes first in it has changed since:"
-                " choose another folder with --out, or remove this one"
+                f"the plan of {self._path.parent} was interrupted, and its first units have changed since:"
+                " choose another output folder, or remove this one"
             )
         new = units[len(known) :]
         if not new or self.is_done:

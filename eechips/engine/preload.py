@@ -26,7 +26,7 @@ _SHARED = (
     "eechips.engine.worker_process",
     *(f"eechips.writers.{name}" for name in ("png", "jpeg", "geotiff", "npy", "csv", "table")),
 )
-# What scripts often import, takes long to import, and starts no threads by being imported.
+# Packages that scripts often import, that take long to import, and that start no threads when imported.
 _FORKABLE = frozenset(
     {"PIL", "geopandas", "numpy", "pandas", "pyarrow", "pyogrio", "pyproj", "rasterio", "requests", "scipy", "shapely"}
 )
@@ -36,8 +36,8 @@ def order(recipe: Recipe, client_init: Path) -> str:
     """Return the instructions for the fork server, for its environment.
 
     Args:
-        recipe: whose code the workers will import.
-        client_init: file that will appear once the parent has connected, in a folder that is there until then.
+        recipe: the workers will import its code.
+        client_init: file that appears once the parent has connected, in a folder that exists until then.
     """
     modules = [name for name in traits_of(recipe).imports if name in _FORKABLE]
     if type(recipe).__module__ != "__main__":
@@ -59,7 +59,7 @@ def preload(ordered: str) -> None:
     """
     wanted = json.loads(ordered)
     for name in (*_SHARED, *wanted["modules"]):
-        # What cannot be imported fails in the worker as well, which reports it with the unit that needs it.
+        # A failed import fails in the worker as well, which reports it with the unit.
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     _warm_up()
@@ -73,9 +73,9 @@ def _prepare(path: Path) -> None:
     parent = os.getppid()
     while not path.exists():
         if not path.parent.exists() or os.getppid() != parent:
-            return  # the parent could not connect, or is gone
+            return  # the parent could not connect, or has ended
         time.sleep(_GLANCE)
-    with contextlib.suppress(FileNotFoundError):  # gone with a run whose plan failed meanwhile
+    with contextlib.suppress(FileNotFoundError):  # removed by a run whose plan failed
         client_init = ClientInit.load(path)
         if client_init.endpoint:  # else the recipe needs no service
             initialize_client(client_init)

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal or in a notebook, a line every ten seconds elsewhere."""
+"""Show the progress of a run: a bar on a terminal or in a notebook, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-from eechips.engine.notebook import Bar, in_notebook
+from eechips.engine.notebook import Bar, is_notebook
 
 _LINE_SECONDS = 10.0
 _BAR_SECONDS = 0.25  # in a notebook every change is a message to the browser
 
 
 class Progress:
-    """Shows done and total, chips a second, slots in use, failures and time left. Use it in a ``with`` block.
+    """Show done and total, units per second, slots in use, failures and time left. Use it in a ``with`` block.
 
     Args:
         total: units in the plan.
@@ -38,7 +38,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._first, self._settled, self._limit = total, settled, settled, limit
-        self._cell: Bar | None = Bar() if stream is None and not quiet and in_notebook() else None
+        self._cell: Bar | None = Bar() if stream is None and not quiet and is_notebook() else None
         if stream is None:  # notebooks show what comes by standard error as if something was wrong
             stream = sys.stderr if self._cell is None else sys.stdout
         self._stream: Any = _Terminal(stream)
@@ -71,7 +71,7 @@ class Progress:
 
     @property
     def _is_worth_a_line(self) -> bool:
-        """Of what has no slots, only what takes long is told; what is shown already is brought to its end."""
+        """Whether to show a last line: always for units, else only if it took long or has been shown before."""
         if self._cell is not None and self._cell.is_shown:
             return True
         if self._settled == self._first:
@@ -79,27 +79,27 @@ class Progress:
         return self._limit is not None or self._clock() - self._began >= _LINE_SECONDS
 
     def grow(self, count: int) -> None:
-        """Counts units that were added to the plan."""
+        """Count units that were added to the plan."""
         self._total += count
         if self._bar is not None:
             self._bar.total = self._total
             self._bar.refresh()
 
     def settle(self, *, failed: bool) -> None:
-        """Counts a unit that is settled."""
+        """Count a settled unit."""
         self._settled += 1
         self._failed += failed
         if self._bar is not None:
             self._bar.update(1)
 
     def reopen(self, count: int) -> None:
-        """Counts units that were settled, and are to be fetched again."""
+        """Uncount units that are fetched again."""
         self._settled -= count
         if self._bar is not None:
             self._bar.update(-count)
 
     def show(self, in_flight: int, limit: int) -> None:
-        """Brings the display up to date.
+        """Update the display.
 
         Args:
             in_flight: slots in use.
@@ -120,7 +120,7 @@ class Progress:
         return _LINE_SECONDS if self._cell is None else _BAR_SECONDS
 
     def say(self, text: str) -> None:
-        """Writes a line that does not disturb the bar; also when quiet is not asked for."""
+        """Write a line above the bar, unless ``quiet``."""
         if self._quiet:
             return
         if self._bar is not None:
@@ -146,14 +146,14 @@ class Progress:
 
 
 class _Terminal:
-    """A stream that may be closed under our feet, with its terminal: what is written then is lost, and nothing else."""
+    """A stream whose terminal may be closed at any time. Errors of writing are ignored."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
         self._is_there = True
 
     def write(self, text: str) -> int:
-        """As of a stream."""
+        """Write or flush, ignoring errors."""
         if self._is_there:
             try:
                 return self._stream.write(text)
@@ -162,7 +162,7 @@ class _Terminal:
         return len(text)
 
     def flush(self) -> None:
-        """As of a stream."""
+        """Write or flush, ignoring errors."""
         if self._is_there:
             try:
                 self._stream.flush()

@@ -38,7 +38,7 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
         store: of the results.
         throttle: of the run.
         log: of the run.
-        interrupt: tells when to stop.
+        interrupt: requests a stop.
 
     Returns:
         How many units were settled.
@@ -49,7 +49,7 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
         if not isinstance(token, str) or not is_numbered_token(token):
             raise StorageError(
                 f"the ledger of this run names {token!r} as a folder of its queue, which it is not: the ledger is"
-                " damaged or was made by somebody else; choose another folder with --out"
+                " damaged or belongs to another user: choose another output folder"
             )
         queue = FileQueue(prompt, token)
         names = list(queue.batch_names())

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from eechips.client.throttle import Stopped
-from eechips.engine.plan import added_unit, explained
+from eechips.engine.plan import added_unit, service_error_of
 from eechips.errors import UsageError
 from eechips.manifest.drops import DROPPED, OPEN
 from eechips.manifest.ledger import Ledger
@@ -38,7 +38,7 @@ def replacement_of(recipe: Recipe) -> Redraw:
     found = _redraw_of(recipe)
     if found is None:
         raise UsageError(
-            f"{recipe.name} cannot draw other units in the place of empty ones: take --on-empty keep or skip"
+            f"{recipe.name} cannot draw other units in the place of empty ones: choose on_empty='keep' or 'skip'"
             + (", or define redraw(unit, number) in the recipe" if traits_of(recipe).path is not None else "")
         )
     return found
@@ -66,17 +66,17 @@ class _Wanted:
 class Replacements:
     """Draw replacements in the background, while workers continue, and add them to the plan.
 
-    What it knows is in the ledger: which units are empty, and which replace them. So a run that was stopped goes on
-    where it was.
+    The state is in the ledger: which units are empty, and which replace them. A run that was stopped can therefore be
+    resumed.
 
     Attributes:
-        unfilled: empty units in whose place no other is to be had.
+        unfilled: number of empty units without a possible replacement.
 
     Args:
-        recipe: draws.
+        recipe: draws the units.
         ledger: of the run; used by the thread that calls, alone.
         template: of the names.
-        of_empty: whether empty units are replaced; else only those that somebody has dropped.
+        of_empty: replace empty units; else only those that the user has dropped.
 
     Raises:
         UsageError: if the recipe draws none.
@@ -120,7 +120,7 @@ class Replacements:
         """Add the units that were drawn meanwhile to the plan.
 
         Args:
-            asks: whether to have more drawn, if more is wanted.
+            asks: draw more, if there are empty units left.
 
         Returns:
             Units to be fetched. They are in the ledger.
@@ -163,7 +163,7 @@ class Replacements:
         if isinstance(answer, BaseException):
             self._wanted.extend(each.empty for each in asked)  # the next command asks again
             if isinstance(answer, Exception):
-                self._failure = explained(answer)
+                self._failure = service_error_of(answer)
             elif not isinstance(answer, Stopped):
                 raise answer
             return []

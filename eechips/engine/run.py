@@ -24,7 +24,7 @@ from eechips.engine.disk import left_bytes, refuse_small_disk
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, find_executor
 from eechips.engine.executors.processes import track_semaphores
-from eechips.engine.info import encoded, info_of, scrubbed
+from eechips.engine.info import encode_info, info_of, redact_json
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.plan import (
     check_same,
@@ -39,7 +39,7 @@ from eechips.engine.progress import Progress
 from eechips.engine.recovery import FILE_QUEUES, note_queue, recover
 from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.run_log import LOG_NAME, RunLog
-from eechips.engine.scheduler import RunParts, Scheduler, stopped
+from eechips.engine.scheduler import RunParts, Scheduler, stop_message
 from eechips.engine.session import Session, connect
 from eechips.engine.stores import store_of
 from eechips.engine.worker_spec import WorkerSpec
@@ -72,11 +72,11 @@ from eechips.timestamps import utc_now
 _SERVER_LOG_NAME = "local.log"
 _REDRAWN = "redrawn"  # in the ledger: all empty units were replaced, as far as that goes
 _TELLING_REQUESTS = 200
-"""Requests after which the limit of a run says something of the project's quota."""
+"""Requests after which the limit of a run indicates the project's quota."""
 
 
 def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None = None) -> Run:
-    """Run a recipe, or resume it where an earlier run in the same folder stopped.
+    """Run a recipe, or resume it where an earlier run in the same folder stop_message.
 
     Args:
         recipe: what to fetch.
@@ -85,7 +85,7 @@ def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None =
             a part are neither assembled nor exported.
 
     Returns:
-        The run, with its units and failures; ``interrupted`` if the user stopped it.
+        The run, with its units and failures; ``interrupted`` if the user stop_message it.
 
     Raises:
         UsageError: if the folder holds another run or is in use, or an option is wrong.
@@ -108,7 +108,7 @@ def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None =
                 try:
                     return _Run(recipe, config, units, ledger, interrupt).execute()
                 except KeyboardInterrupt:  # while it planned, or made files of all results: the next one does it again
-                    Progress(0, 0, None, quiet=config.quiet).say(stopped(config))
+                    Progress(0, 0, None, quiet=config.quiet).say(stop_message(config))
                     return Run(config.out, interrupted=True, results=config.results)
                 finally:
                     is_planned = ledger.has_plan
@@ -156,7 +156,7 @@ class _Run:
     def execute(self) -> Run:
         folder = self._config.out
         if isinstance(self._store, ObjectStore) and self._is_interactive:
-            raise UsageError(f"{self._recipe.name} writes its files itself, into a folder: give --out one")
+            raise UsageError(f"{self._recipe.name} writes its files itself and needs a folder as out")
         self._check_received()
         is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
         self._check_store(is_planned=is_planned)
@@ -201,8 +201,8 @@ class _Run:
             return
         if self._is_interactive and (folder / CALLS).exists():
             raise UsageError(
-                f"{folder} was made by somebody else, and going on with a script there may execute their code: choose"
-                f" another folder with --out, or trust it: eechips trust {folder}"
+                f"{folder} was made by another user, and resuming a script there may execute their code: choose"
+                f" another output folder, or trust it: eechips trust {folder}"
             )
         if self._ledger.has_plan:
             check_values(self._ledger)
@@ -232,7 +232,7 @@ class _Run:
             raise StorageError(f"{error}. The same command tries it again") from error
         except ValueError:
             stored = {}
-        described = {**self._described, "parameters": scrubbed(self._described["parameters"])}
+        described = {**self._described, "parameters": redact_json(self._described["parameters"])}
         check_same_place(stored if isinstance(stored, dict) else {}, described, store.url)
 
     def _assemble(self) -> None:
@@ -254,7 +254,7 @@ class _Run:
         return next(self._ledger.dropped(), None) is None
 
     def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
-        """Connect, plan if necessary, and settle the open units; return False if the run was stopped before."""
+        """Connect, plan if necessary, and settle the open units; return False if the run was stop_message before."""
         config = self._config
         if not is_planned:
             read_inputs(self._recipe)
@@ -331,8 +331,8 @@ class _Run:
     def _sweep(self, *, own: bool = False) -> None:
         """Remove temporary files that killed commands have left, and with ``own`` those of killed workers.
 
-        Parts of a plan that somebody else has do not sweep: others write to the same place, and the listing would take
-        as long as the whole plan is large. Whoever joins the results sweeps.
+        A part of a plan does not sweep: other workers write to the same place, and listing it would take as long as for
+        the whole plan. The command that joins the results sweeps.
         """
         if self._is_part:
             return
@@ -392,7 +392,7 @@ class _Run:
 
         planner = Planner(self._recipe, self._ledger, template, self._config.out, meta, accept)
         stack.callback(end)
-        if self._config.estimate is not None:  # which is told of the whole plan
+        if self._config.estimate is not None:  # the forecast needs the whole plan
             planner.finish()
         return planner
 
@@ -421,11 +421,11 @@ class _Run:
         recipe, store = self._recipe, self._store
         if self._is_part or not isinstance(store, LocalStore) or not isinstance(recipe, SupportsSize):
             return
-        if self._config.estimate is not None:  # which goes by real sizes, and asks
+        if self._config.estimate is not None:  # it measures real sizes, and asks the user
             return
         advice = (
-            "choose another folder with --out, fewer results, or a coarser scale. To fetch some first and go by their"
-            " real size: --estimate 20"
+            "choose another output folder, fewer results, or a coarser scale. To measure the real size of some results"
+            " first: estimate=20"
         )
         refuse_small_disk(store.root, left_bytes(recipe, self._ledger), advice)
 
@@ -443,7 +443,7 @@ class _Run:
         export_failures(self._ledger, folder)
         if finished:
             self._store.flush()
-        if finished and not self._is_part:  # of which nobody reads a manifest, and which has little memory
+        if finished and not self._is_part:  # a part needs no manifest, and may have little memory
             if self._is_copying:
                 self._ledger.note(COPIED, False)
             export_parquet(self._ledger, folder)
@@ -475,8 +475,8 @@ class _Run:
             try:
                 retry.call(partial(self._copy, name), self._config.policy)
             except TransientError as error:
-                told = f"the manifest is not beside the results yet: {error}"
-                raise StorageError(f"{told.rstrip('.')}. The same command tries it again") from error
+                message = f"the manifest is not beside the results yet: {error}"
+                raise StorageError(f"{message.rstrip('.')}. The same command tries it again") from error
         self._ledger.note(COPIED, True)
 
     def _copy(self, name: str) -> None:
@@ -488,8 +488,8 @@ class _Run:
 
     def _write_info(self, session: Session) -> None:
         target = session.connection.target
-        told = info_of(self._recipe, self._config, self._described, target.endpoint, target.project, session.notes)
-        self._save_info(told)
+        info = info_of(self._recipe, self._config, self._described, target.endpoint, target.project, session.notes)
+        self._save_info(info)
 
     def _finish_info(self) -> None:
         path = self._config.out / INFO_NAME
@@ -501,4 +501,4 @@ class _Run:
         self._save_info({**info, "finished": utc_now(), "units": {s.value: counts[s] for s in State if s in counts}})
 
     def _save_info(self, info: dict[str, Any]) -> None:
-        write_file(self._config.out / INFO_NAME, encoded(info))
+        write_file(self._config.out / INFO_NAME, encode_info(info))

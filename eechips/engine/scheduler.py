@@ -13,7 +13,7 @@ from eechips.engine.dispatcher import Dispatcher
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.notebook import same_again
+from eechips.engine.notebook import how_to_resume
 from eechips.engine.plan import name_template
 from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress
@@ -32,14 +32,14 @@ class RunParts:
     """The parts of a connected run.
 
     Attributes:
-        recipe: draws units that replace empty ones, if the config says so.
+        recipe: of the run.
         config: of the run.
         ledger: holds the plan.
         store: of the results.
         session: connected.
         executor: executes units.
         log: of the run.
-        interrupt: says when to stop.
+        interrupt: requests a stop.
         deadline: no unit starts after this time, on the monotonic clock.
     """
 
@@ -85,7 +85,7 @@ class Scheduler:
         """Settle the units.
 
         Returns:
-            Whether none is left; False if the user stopped it, or the budget did.
+            Whether all are settled; False if the user stop_message the run, or the budget is spent.
         """
         if self._config.estimate is not None and not self._try_first(self._config.estimate):
             return False
@@ -109,7 +109,7 @@ class Scheduler:
         return not self.is_paused
 
     def _dispatch(self, count: int, meter: Meter | None) -> bool:
-        """Settle the next units; return False if the run was stopped before."""
+        """Settle the next units; return False if the run was stop_message before."""
         config, throttle, replacements = self._config, self._parts.session.throttle, self._replacements
         planner = None if self._planner is None or self._planner.is_whole else self._planner
         some: Iterator[WorkUnit | None] = self._units if planner is not None else islice(self._units, count)
@@ -133,7 +133,7 @@ class Scheduler:
             is_settled = dispatcher.run(some, count, self._parts.interrupt)
             self._left -= count
             if not is_settled:
-                progress.say(stopped(config))
+                progress.say(stop_message(config))
             elif not self._left and replacements is not None and replacements.unfilled:
                 what = "stay empty" if config.on_empty == "redraw" else "were dropped"
                 progress.say(
@@ -151,6 +151,6 @@ class Scheduler:
         )
 
 
-def stopped(config: RunConfig) -> str:
-    """Return the message for a run that was stopped."""
-    return f"Stopped; nothing is lost. To go on: {config.command or same_again()}"
+def stop_message(config: RunConfig) -> str:
+    """Return the message for a run that was stop_message."""
+    return f"Stopped; nothing is lost. To resume: {config.command or how_to_resume()}"

@@ -64,7 +64,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         recipe: that needs it; for one that needs no service, nothing is initialised.
 
     Raises:
-        ConfigurationError: if credentials, project or endpoint do not work; says what to do.
+        ConfigurationError: if credentials, project or endpoint do not work.
         UsageError: if the run may not send as many requests.
     """
     executor = find_executor(config.executor)
@@ -131,7 +131,7 @@ def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
         project = "local"
     if not project:
         raise ConfigurationError(
-            "no Google Cloud project: name one that is registered for Earth Engine with --project or "
-            f"{_PROJECT_VARIABLE}, or run without an account: --local"
+            "no Google Cloud project: name one that is registered for Earth Engine as project or in "
+            f"{_PROJECT_VARIABLE}, or run without an account: local=True"
         )
     return ServiceTarget(endpoint, project, credentials)

@@ -11,7 +11,7 @@ from eechips.recipe import Recipe, traits_of
 from eechips.text import format_duration
 
 SILENCE = 60.0
-"""Seconds in which no unit finishes before the user is told; then twice as many, and so on."""
+"""Seconds without a finished unit until the first message; each further one waits twice as long."""
 
 _LONGEST = 120  # characters of a unit that is shown
 _COLLECTION = re.compile(r"\bImageCollection\s*\(")
@@ -22,7 +22,7 @@ class SlowUnits:
     """Track which units are under way, and for how long.
 
     Args:
-        advice: gives what usually helps; called when the user is told for the first time.
+        advice: returns what usually helps; called with the first message.
         clock: seconds, monotonic.
     """
 

@@ -1,8 +1,8 @@
 """Send units through a queue: an item is a line of JSON with all that a worker elsewhere needs to fetch the unit.
 
-A plan is written as items; whoever gets some of them, from a file, a pipe or a message, fetches these units and tells
-what became of each. Nobody keeps a ledger, so that a item may be delivered more than once: the same unit gives the
-same result under the same name.
+A plan is written as items. A worker that receives some of them, from a file, a pipe or a message, fetches these units
+and reports their outcomes. There is no common ledger. Items may be delivered more than once: fetching a unit is
+idempotent, as its result has the same content and name each time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
 from eechips.removal import temporary_folder
 
 _REQUIRED = ("job", "identity", "position", "id", "unit", "name")
-_TOLD = ("id", "name", *RECORD_COLUMNS)
+_COLUMNS = ("id", "name", *RECORD_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], pl
     Args:
         recipe: that planned it.
         config: how; its folder is not used.
-        items: what was delivered.
+        items: to fetch.
         place: folder, or address of an object store, for the results.
 
     Returns:
@@ -133,31 +133,31 @@ def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], pl
         of several files ``files``, a list of all of them with the columns of ``layers.parquet``.
 
     Raises:
-        EechipsError: as a run does; then nothing is known of the units, and all are to be delivered again.
+        EechipsError: as a run does; then the outcomes are unknown, and all items must be delivered again.
     """
     units = units_of_items(recipe, items)
     with temporary_folder() as folder:
         done = run(recipe, dataclasses.replace(config, out=folder, results=place), units=units)
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
-            rows = [row for batch in ledger.batches(("lower(hex(id))", *_TOLD[1:])) for row in batch]
+            rows = [row for batch in ledger.batches(("lower(hex(id))", *_COLUMNS[1:])) for row in batch]
             files: dict[str, list[dict[str, Any]]] = defaultdict(list)
             for _, identifier, *file in ledger.unit_files():
                 files[identifier].append(_file(file))
-    return [_outcome(dict(zip(_TOLD, row, strict=True)), files.get(row[0], [])) for row in rows]
+    return [_outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], [])) for row in rows]
 
 
 def _outcome(record: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any]:
     values = {name: json.loads(value) if name in LISTS and value else value for name, value in record.items()}
-    return {**_given(values), **({"files": files} if files else {})}
+    return {**_without_none(values), **({"files": files} if files else {})}
 
 
 def _file(row: Sequence[Any]) -> dict[str, Any]:
     """Return one of several files of a unit, from a row of :meth:`Ledger.unit_files`, from the layer on."""
     layer, name, size, sha256, facts = row
-    return _given({"layer": layer, "file": name, "bytes": size, "sha256": sha256, **json.loads(facts)})
+    return _without_none({"layer": layer, "file": name, "bytes": size, "sha256": sha256, **json.loads(facts)})
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 

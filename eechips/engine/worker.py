@@ -23,7 +23,7 @@ from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.redaction import collect_secrets
 from eechips.client.throttle import QuotaClient, Stopped
 from eechips.client.transport import Transport, Usage
-from eechips.engine.fetch_result import content
+from eechips.engine.fetch_result import fetch_result
 from eechips.engine.outcome import Outcome
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
 from eechips.engine.records import completed, failed, is_empty, layer_facts, record_of, together
@@ -38,11 +38,11 @@ from eechips.warning_filters import ignore
 from eechips.writers import Facts
 
 _INTERNAL_REPEATS = 2
-"""How often a unit is repeated at once after errors of eechips itself, at most."""
+"""Repeats of a unit after an internal error, at most."""
 
 
 def start_worker(
-    spec: WorkerSpec, target: ServiceTarget, discovery: DiscoveryFile, seat: QuotaClient, stage: Stage | None = None
+    spec: WorkerSpec, target: ServiceTarget, discovery: DiscoveryFile, quota: QuotaClient, stage: Stage | None = None
 ) -> Worker:
     """Make this process a worker. It cannot be undone: all requests of the process are throttled from now on.
 
@@ -50,12 +50,12 @@ def start_worker(
         spec: of the run.
         target: service and credentials.
         discovery: API description for the client.
-        seat: of this process at the throttle.
+        quota: of this process.
         stage: where results are staged, if that is not their store.
     """
     ignore(NotGeoreferencedWarning)
-    connection = connect_worker(target, seat, spec.policy, spec.timeouts, discovery)
-    throttle_requests_library(seat, target.endpoint)
+    connection = connect_worker(target, quota, spec.policy, spec.timeouts, discovery)
+    throttle_requests_library(quota, target.endpoint)
     return Worker(spec, connection, discovery, stage)
 
 
@@ -84,9 +84,9 @@ class Worker:
         if isinstance(spec.recipe, SupportsWorkerStart):
             spec.recipe.on_worker_start(connection, discovery)
         self._transport: Transport = connection.transport
-        # Recipes need not be written for threads: only the fetching happens in several at once.
+        # Recipes need not be thread-safe: only fetching is concurrent.
         self._is_concurrent = traits.is_concurrent
-        self._recipe_turn = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
+        self._recipe_lock = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
         # The code of a built-in recipe is eechips' own.
         self._recipe_code = contextlib.nullcontext if traits.is_builtin else raising_recipe_errors
         self._fetcher = Fetcher(connection, spec.method, self._recipe_code)
@@ -121,7 +121,7 @@ class Worker:
 
     def _fetch(self, task: WorkUnit) -> Outcome:
         unit = unit_value(json.loads(task.unit))
-        with self._recipe_turn, use_transport(self._transport), self._recipe_code():
+        with self._recipe_lock, use_transport(self._transport), self._recipe_code():
             self.in_recipe.add(task.position)
             try:
                 result = self._recipe.get_result(task.position, unit)
@@ -139,7 +139,7 @@ class Worker:
             return Outcome(task.position, record_of(task, result.facts, placed, result), placed)
         if isinstance(result, Mapping):
             return replace(self._fetch_layers(task, result), is_exclusive=is_exclusive)
-        written = content(self._fetcher, result)
+        written = fetch_result(self._fetcher, result)
         if self._is_unwanted(written.facts):
             return Outcome(task.position, record_of(task, written.facts, None, result), is_exclusive=is_exclusive)
         name = self._own_name(task, result) or task.name
@@ -152,7 +152,7 @@ class Worker:
         if not results:
             raise RecipeError("get_result returned a mapping without a single result")
         check_layers({str(layer) for layer in results})
-        made = {str(layer): (result, content(self._fetcher, result)) for layer, result in results.items()}
+        made = {str(layer): (result, fetch_result(self._fetcher, result)) for layer, result in results.items()}
         names = {
             layer: f"{self._own_name(task, result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"
             for layer, (result, written) in made.items()

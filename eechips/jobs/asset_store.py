@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from eechips.engine.local_server import last_words
+from eechips.engine.local_server import last_error
 from eechips.errors import StorageError, UsageError
 
 Put = Callable[[Path, str, Sequence[str]], object]
@@ -53,8 +53,8 @@ def open_store(into: Path) -> Iterator[Put]:
                 orders.flush()
             line = answers.readline()
             if not line:
-                said = last_words(errors) or "it does not say why"
-                raise StorageError(f"what puts scenes into {into} has ended: {said}")
+                reason = last_error(errors) or "it does not say why"
+                raise StorageError(f"what puts scenes into {into} has ended: {reason}")
             error = json.loads(line)["error"]
             if error is not None:
                 raise UsageError(error)

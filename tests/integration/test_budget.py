@@ -66,7 +66,7 @@ def test_no_more_requests_than_allowed_and_it_goes_on_later(service: Service, ho
     else:
         assert result.returncode == 130, result.stderr
         assert "Stopping: the run has used the requests or bytes that it may use." in result.stderr
-        assert f"To go on: eechips {' '.join(command)} --max-requests {most}" in result.stderr
+        assert f"To resume: eechips {' '.join(command)} --max-requests {most}" in result.stderr
         run = open_run(home / "outputs" / "recipe")
         assert 0 < run.counts["done"] < 40
         assert "failed" not in " ".join(run.counts)

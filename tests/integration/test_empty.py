@@ -141,7 +141,7 @@ def test_a_file_that_is_lost_comes_back_whether_or_not_it_is_a_replacement(servi
 
 def test_a_recipe_that_cannot_redraw_is_refused_at_once(service: Service, tmp_path: Path) -> None:
     config = RunConfig(out=tmp_path / "out", endpoint=service.url, on_empty="redraw")
-    with pytest.raises(UsageError, match=r"--on-empty keep or skip, or define redraw\(unit, number\)"):
+    with pytest.raises(UsageError, match=r"choose on_empty='keep' or 'skip', or define redraw\(unit, number\)"):
         run(script(tmp_path, CHIPS), config)
     assert service.requests == []
     assert not config.out.exists()

@@ -361,7 +361,7 @@ def test_the_first_interrupt_finishes_what_is_in_flight(
     assert process.returncode == 0, err
     assert out.strip() == "interrupted"
     assert "finishing what is in flight" in err
-    assert "To go on: eechips run …" in err
+    assert "To resume: eechips run …" in err
     assert "Traceback" not in err
     left = open_run(tmp_path / "out")
     # Every thumbnail that was created was fetched as well.

@@ -63,7 +63,7 @@ def test_parts_are_fetched_back_in_order_and_removed(tmp_path: Path, ledger: Led
     assert found == [None if position == 5 else content(position) for position in range(COUNT)]
     assert len(parts(tmp_path / "here")) == COUNT - 1
     with locked(tmp_path / "here"):
-        results.forget_parts()
+        results.remove_parts()
     assert parts(tmp_path / "here") == []
 
 

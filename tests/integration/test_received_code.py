@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eechips.cli import main
-from eechips.engine.info import encoded
+from eechips.engine.info import encode_info
 from eechips.manifest.authorship import seal
 from eechips.manifest.run import INFO_NAME
 
@@ -220,5 +220,5 @@ def test_run_json_of_somebody_else_is_not_signed_by_reading_it(folder: Path, mon
     for verb in ("status", "verify", "failures", "report"):
         assert call(verb, "out").exit_code == 0
     assert (folder / "out" / INFO_NAME).read_bytes() == before
-    assert encoded(json.loads(before)) != before
+    assert encode_info(json.loads(before)) != before
     shutil.rmtree(folder / "out")

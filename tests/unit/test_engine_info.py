@@ -7,12 +7,12 @@ import os
 
 import pytest
 
-from eechips.engine.info import encoded
+from eechips.engine.info import encode_info
 
 
 @pytest.mark.slow
 def test_a_folder_whose_name_is_not_utf8_is_recorded_as_it_is() -> None:
     folder = os.fsdecode(b"/data/caf\xe9")
-    found = json.loads(encoded({"directory": folder, "notes": ["São Tomé"]}).decode())
+    found = json.loads(encode_info({"directory": folder, "notes": ["São Tomé"]}).decode())
     assert os.fsencode(found["directory"]) == b"/data/caf\xe9"
     assert found["notes"] == ["São Tomé"]

@@ -169,7 +169,7 @@ def test_a_ledger_of_somebody_else_removes_no_folder(tmp_path: Path, token: obje
     with Ledger(out / LEDGER_NAME) as ledger:
         ledger.store_plan({}, ())
         ledger.note(FILE_QUEUES, [token])
-        with pytest.raises(StorageError, match="damaged or was made by somebody else"):
+        with pytest.raises(StorageError, match="damaged or belongs to another user"):
             recover(ledger, LocalStore(out), None, None, None)  # type: ignore[arg-type]
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
 

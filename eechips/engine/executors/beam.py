@@ -35,15 +35,15 @@ from eechips.manifest.record import WorkUnit
 from eechips.objects import ObjectStore
 
 LOG_NAME = "beam.log"
-"""What Beam and its workers have to say, in the folder of the ledger."""
+"""Log file of Beam and its workers, in the folder of the ledger."""
 _MODULE = "eechips.engine.executors.beam_pipeline"
 _MOST_TASKS = 250_000
 """Units of one pipeline: they are held in memory here."""
 _LOOK, _LOOK_FAR = 0.5, 3.0  # seconds between two looks into a folder, and into an object store
-_MAX_BARREN = 3
+_MAX_FRUITLESS = 3
 """So many pipelines in a row that end without a single outcome end the run."""
 _END_TIMEOUT = 60.0  # seconds that a pipeline gets to end when it has nothing left to do
-_TELLING = frozenset({"--runner", "--direct_running_mode", "--direct_num_workers"})
+_PARALLELISM = frozenset({"--runner", "--direct_running_mode", "--direct_num_workers"})
 _CANCEL_TIMEOUT = 10.0  # seconds that it gets to be cancelled
 
 
@@ -52,14 +52,14 @@ class BeamExecutor(Executor[WorkerHandle]):
 
     Args:
         spec: of the run; its store publishes results immediately.
-        throttle: of the run; it shows what the workers tell.
-        size: workers, where they are processes of this machine and the options do not say how many; seats at the
-            throttle for those of any other.
+        throttle: of the run; it counts the requests that workers report.
+        size: workers, where they are processes of this machine and the options do not have their number; otherwise
+            clients of the throttle.
         slots: requests in flight at most, of all workers together.
         options: of Beam, as on a command line.
         scratch: folder for what is needed while this lasts.
-        log: file for what Beam says.
-        begun: told the token of every queue that holds something, and again when it does not: ``begun(token, True)``.
+        log: file for the output of Beam.
+        note_queue: called with the token of a queue and whether it may hold outcomes.
         task_timeout: seconds after which a worker gives a task up.
         clock: seconds, monotonic.
     """
@@ -76,20 +76,20 @@ class BeamExecutor(Executor[WorkerHandle]):
         options: tuple[str, ...],
         scratch: Path,
         log: Path,
-        begun: Callable[[str, bool], None],
+        note_queue: Callable[[str, bool], None],
         task_timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(throttle, task_timeout, clock)
-        self._spec, self._seats, self._slots = spec, size + 1, slots
+        self._spec, self._clients, self._slots = spec, size + 1, slots
         self._rate = None if spec.rate is None else spec.rate / slots
         self._options = _with_defaults(options, size)
-        self._scratch, self._log, self._begun = scratch, log, begun
+        self._scratch, self._log, self._note_queue = scratch, log, note_queue
         self._handles.append(WorkerHandle(is_ready=True))
         self._numbers = itertools.count()
         self._running: _Pipeline | None = None
         self._settled: list[FileQueue] = []
-        self._barren = 0
+        self._fruitless = 0
 
     @classmethod
     def create(cls, context: ExecutorContext) -> BeamExecutor:
@@ -113,7 +113,7 @@ class BeamExecutor(Executor[WorkerHandle]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._running is not None and not self.is_busy:
-            self._running.has_ended(_END_TIMEOUT)  # all is told: it only has to find that out
+            self._running.has_ended(_END_TIMEOUT)  # all units have outcomes: the workers only have to notice
             self._settled.append(self._running.queue)
             self._running.kill()
             self._running = None
@@ -143,7 +143,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         has_ended = running.has_ended(timeout)
         is_lost = running.has_lost_worker
         if has_ended or is_lost:
-            running.kill()  # workers may be left, and tell more
+            running.kill()  # workers may be left, and write more
         events = self._collect(handle, running, is_over=has_ended or is_lost)
         return events + self._end(handle, running, is_lost=is_lost) if has_ended or is_lost else events
 
@@ -163,7 +163,7 @@ class BeamExecutor(Executor[WorkerHandle]):
 
     def _begin(self, handle: WorkerHandle) -> None:
         queue = FileQueue(self._spec.store, f"{self._spec.token}-{next(self._numbers)}")
-        self._begun(queue.token, True)
+        self._note_queue(queue.token, True)
         partitions = queue.write_partitions([task for task, _ in handle.tasks.values()], self._slots)
         failure = self._scratch / f"{queue.token}.txt"
         job = PipelineJob(self._spec, self._rate, queue, tuple(partitions), self._options, failure)
@@ -176,13 +176,13 @@ class BeamExecutor(Executor[WorkerHandle]):
         events: list[Finished | Lost] = []
         for batch in running.batches(is_over=is_over):
             if batch.tally is not None:
-                seat = 1 + running.number_of(batch.worker) % (self._seats - 1)
-                self.throttle.absorb(seat, batch.tally, min(len(handle.tasks), self._slots))
+                client = 1 + running.number_of(batch.worker) % (self._clients - 1)
+                self.throttle.absorb(client, batch.tally, min(len(handle.tasks), self._slots))
             for event in batch.events:
                 if handle.tasks.pop(event.task.position, None) is not None:  # else it was done twice
                     events.append(event)
         if events:
-            self._barren = 0
+            self._fruitless = 0
         return events
 
     def _end(self, handle: WorkerHandle, running: _Pipeline, *, is_lost: bool) -> list[Finished | Lost]:
@@ -194,8 +194,8 @@ class BeamExecutor(Executor[WorkerHandle]):
         """
         self._running = None
         self._settled.append(running.queue)
-        for seat in range(1, self._seats):
-            self.throttle.reclaim(seat)
+        for client in range(1, self._clients):
+            self.throttle.reclaim(client)
         if running.is_wrong:
             raise UsageError(f"Beam does not take these options: {running.failure}")
         left = [task for task, _ in handle.tasks.values()]
@@ -205,12 +205,12 @@ class BeamExecutor(Executor[WorkerHandle]):
         if self.throttle.is_stopped:
             handle.tasks.clear()
             return [Finished(task, Outcome(task.position, None)) for task in left]
-        self._barren += 1
+        self._fruitless += 1
         reason = "its worker died" if is_lost else running.failure or "the pipeline ended without it"
-        if self._barren >= _MAX_BARREN and not (is_lost and len(left) <= self._slots):
-            raise ConfigurationError(f"the pipeline does not work: {reason}; {self._log} has what Beam says")
-        # Those that may have done it get a pipeline each; while others are being done, nobody is blamed.
-        is_suspect = (self._barren > 1 or len(left) == 1) and len(left) <= self._slots
+        if self._fruitless >= _MAX_FRUITLESS and not (is_lost and len(left) <= self._slots):
+            raise ConfigurationError(f"the pipeline does not work: {reason}; the output of Beam is in {self._log}")
+        # Suspects get a pipeline each; while other units are under way, no unit is blamed.
+        is_suspect = (self._fruitless > 1 or len(left) == 1) and len(left) <= self._slots
         suspects = lost(handle, reason, set()) if is_suspect else []
         handle.tasks.clear()
         return suspects or [Lost(task, reason, blame=False) for task in left]
@@ -220,7 +220,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         while self._settled:
             queue = self._settled.pop()
             queue.clear()
-            self._begun(queue.token, False)
+            self._note_queue(queue.token, False)
 
 
 class _Pipeline:
@@ -229,7 +229,7 @@ class _Pipeline:
     Args:
         job: what it is.
         path: where it was saved.
-        log: file for what Beam says.
+        log: file for the output of Beam.
         look: seconds between two looks into the queue.
         clock: seconds, monotonic.
     """
@@ -240,7 +240,7 @@ class _Pipeline:
         self._looked = clock()
         self._read: set[str] = set()
         self._workers: dict[str, tuple[str, int] | None] = {}
-        self._told: StopMode | None = None
+        self._stop_sent: StopMode | None = None
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _MODULE, str(path)],
@@ -270,7 +270,7 @@ class _Pipeline:
     def has_lost_worker(self) -> bool:
         """Whether a worker process of this machine has ended. Beam's own runner would wait for it.
 
-        The process that submits sees those that end with an error; others count once they have told of themselves.
+        The submitting process detects those that end with an error; others are known once they have written a batch.
         """
         if self._process.returncode is not None:
             return self._process.returncode == LOST
@@ -293,7 +293,7 @@ class _Pipeline:
         """Return the batches since the previous call, if it is time to list them.
 
         Args:
-            is_over: whether nothing more will be told.
+            is_over: no more batches will be written.
         """
         if not is_over and self._clock() - self._looked < self._look:
             return []
@@ -309,8 +309,8 @@ class _Pipeline:
 
     def stop(self, how: StopMode) -> None:
         """Make the workers stop, once."""
-        if self._told != how:
-            self._told = how
+        if self._stop_sent != how:
+            self._stop_sent = how
             self.queue.stop(how)
 
     def kill(self) -> None:
@@ -328,7 +328,7 @@ class _Pipeline:
 
 def _with_defaults(options: tuple[str, ...], size: int) -> tuple[str, ...]:
     """Return the options of Beam; by default one worker process on this machine for each core."""
-    if {option.partition("=")[0] for option in options} & _TELLING:
+    if {option.partition("=")[0] for option in options} & _PARALLELISM:
         return options
     workers = min(size, os.cpu_count() or 1)
     return (*options, "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}")
@@ -339,6 +339,6 @@ def _lives(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # of another user
         return True
     return True

@@ -1,9 +1,9 @@
 """Submit a pipeline in a separate process, and wait for its end: ``python -m … FILE``.
 
-Beam starts threads, servers and processes that only its own end gets rid of. So what submits is a process with a
-session of its own: Ctrl-C in the terminal does not reach it, and whoever kills its process group leaves nothing behind.
-It ends with its parent, and cancels what runs elsewhere. Worker processes of this machine end with the parent as well,
-even if this process was killed before; and if one of them dies, the pipeline ends.
+Beam starts threads, servers and processes that end only with its own process. The submitting process therefore has a
+session of its own: Ctrl-C in the terminal does not reach it, and killing its process group ends everything. It ends
+with its parent, and cancels the pipeline on other machines. Worker processes of this machine end with the parent as
+well, even if this process was killed before. If one of them dies, the pipeline ends.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Partitions(beam.DoFn):
     Args:
         make_worker: pickled function that makes the worker of a process.
         queue: of the run.
-        parent: pipe that ends with the parent, of worker processes that end with it; see :func:`pipe_of_parent`.
+        parent: pipe that ends with the parent, for worker processes of this machine; see :func:`pipe_of_parent`.
     """
 
     def __init__(self, make_worker: bytes, queue: FileQueue, parent: tuple[int, int] | None) -> None:
@@ -83,12 +83,12 @@ def parse(options: Sequence[str]) -> PipelineOptions:
         ValueError: if a value is none of what an option takes.
     """
     parsed = PipelineOptions(list(options))
-    told = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):  # argparse ends the process
+        with contextlib.redirect_stderr(errors):  # argparse ends the process
             parsed.get_all_options()
     except SystemExit:
-        raise ValueError(told.getvalue().strip().rpartition("\n")[2]) from None
+        raise ValueError(errors.getvalue().strip().rpartition("\n")[2]) from None
     # Everything that workers need is in the graph; a main session of ours would be this module's.
     parsed.view_as(SetupOptions).save_main_session = False
     return parsed
@@ -129,7 +129,7 @@ def _end_with_parent(parent: tuple[int, int]) -> None:
         threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
 
 
-class _Ends:
+class _PipelineEnd:
     """End the pipeline on SIGTERM, or when the parent ends."""
 
     def __init__(self) -> None:
@@ -147,17 +147,17 @@ class _Ends:
     def end(self) -> None:
         """Cancel the pipeline, and end its processes on this machine."""
         if self.result is not None:
-            with contextlib.suppress(Exception):  # whatever it says, this process ends
+            with contextlib.suppress(Exception):  # this process ends in any case
                 self.result.cancel()
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 @contextlib.contextmanager
-def _ending() -> Iterator[_Ends]:
-    ends = _Ends()
-    signal.signal(signal.SIGTERM, ends.handle)
-    threading.Thread(target=ends.watch, daemon=True, name="eechips-watch-parent").start()
-    yield ends
+def _ending_pipeline() -> Iterator[_PipelineEnd]:
+    end_of_pipeline = _PipelineEnd()
+    signal.signal(signal.SIGTERM, end_of_pipeline.handle)
+    threading.Thread(target=end_of_pipeline.watch, daemon=True, name="eechips-watch-parent").start()
+    yield end_of_pipeline
 
 
 @contextlib.contextmanager
@@ -187,17 +187,17 @@ def main(path: Path) -> int:
     job: PipelineJob = pickle.loads(path.read_bytes())
     status = WRONG
     try:
-        with _ending() as ends:
+        with _ending_pipeline() as end_of_pipeline:
             pipeline = build(job, parse(job.options))
             status = FAILED
             with _ending_with_workers():
-                ends.result = pipeline.run()
-                state = ends.result.wait_until_finish()
-    except Exception as error:  # noqa: BLE001 - told to the parent
+                end_of_pipeline.result = pipeline.run()
+                state = end_of_pipeline.result.wait_until_finish()
+    except Exception as error:  # noqa: BLE001 - reported to the parent
         write_file(job.failure, f"{type(error).__name__}: {error}"[-_MOST_REASON:].encode())
         return status
     if state not in (None, PipelineState.DONE):
-        write_file(job.failure, f"the runner says {state}".encode())
+        write_file(job.failure, f"the runner reports {state}".encode())
         return FAILED
     return 0
 

@@ -14,13 +14,13 @@ from eechips.storage import write_file
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 FAILED = 1
-"""Exit status after a pipeline that failed; the job's file of failure says why."""
+"""Exit status after a failed pipeline; the reason is in the job's failure file."""
 WRONG = 2
-"""Exit status where there is no pipeline, because of its options; likewise."""
+"""Exit status if the options are wrong; likewise."""
 
 
 LOST = 3
-"""Exit status after a pipeline that has lost a worker of this machine."""
+"""Exit status after the loss of a worker on this machine."""
 
 
 @dataclass(frozen=True, slots=True)

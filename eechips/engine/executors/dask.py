@@ -42,7 +42,7 @@ from eechips.errors import ClusterLostError, ConfigurationError
 from eechips.manifest.record import WorkUnit
 from eechips.text import format_duration
 
-_GLANCE = 1.0  # seconds between two looks at who is in the cluster
+_UPDATE_SECONDS = 1.0  # seconds between two looks at who is in the cluster
 _MAX_BROKEN = 3
 _CONNECT = 10.0  # seconds to reach a scheduler, or until it has a worker
 _RESTART = 30.0  # seconds that a worker may take to come back
@@ -60,7 +60,7 @@ _LOCAL_WORKERS = 4
 class _DaskHandle(WorkerHandle):
     address: str
     number: int
-    """Of the seat at the throttle that stands for it."""
+    """Its number at the throttle."""
     futures: dict[int, Any] = field(default_factory=dict)
 
 
@@ -73,7 +73,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         probe: a file that exists where the results are stored.
         throttle: of the run.
         scheduler: its address; None to start a cluster on this machine.
-        size: workers of a cluster on this machine, at most; seats at the throttle for those of any other.
+        size: workers of a cluster on this machine, at most; handles at the throttle for those of any other.
         task_timeout: seconds after which a worker that is still at the same task is restarted.
         log: file for what Dask says.
         clock: seconds, monotonic.
@@ -103,13 +103,13 @@ class DaskExecutor(Executor[_DaskHandle]):
         self._client: Any = None
         self._done: queue.SimpleQueue[tuple[_DaskHandle, int, Any]] = queue.SimpleQueue()
         self._numbers = itertools.count()
-        self._free_seats = list(range(size, 0, -1))
+        self._free_numbers = list(range(size, 0, -1))
         self._slots = 0
         self._is_exclusive = False
-        self._looked, self._broken = 0.0, 0
-        self._reply = min(_REPLY, task_timeout)
-        self._cluster = ""  # id of the scheduler's process
-        self._staffed = 0.0  # when there was a worker last
+        self._updated, self._broken = 0.0, 0
+        self._reply_timeout = min(_REPLY, task_timeout)
+        self._scheduler_id = ""  # id of the scheduler's process
+        self._last_seen = 0.0  # when there was a worker last
 
     @classmethod
     def create(cls, context: ExecutorContext) -> DaskExecutor:
@@ -132,7 +132,7 @@ class DaskExecutor(Executor[_DaskHandle]):
                 self._client = stack.enter_context(_connect(self._scheduler, self._size, self._log))
                 self._client.wait_for_workers(1, timeout=_CONNECT)
                 found = self._client.scheduler_info(n_workers=-1)
-                self._refuse_secrets([self._client.scheduler.address, *found["workers"]])
+                self._check_encryption([self._client.scheduler.address, *found["workers"]])
                 self._client.register_plugin(Membership(self._spec, self._discovery, self._probe))
             except (
                 OSError,
@@ -143,10 +143,10 @@ class DaskExecutor(Executor[_DaskHandle]):
                 # A TypeError is that of a TLS address without certificates.
                 where = f"at {self._scheduler}" if self._scheduler else "on this machine"
                 raise ConfigurationError(f"no Dask cluster {where}: {error}") from error
-            stack.callback(self._leave)
-            self._cluster = found["id"]
+            stack.callback(self._unregister)
+            self._scheduler_id = found["id"]
             self._stack = stack.pop_all()
-        self._look()
+        self._update_workers()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -171,17 +171,17 @@ class DaskExecutor(Executor[_DaskHandle]):
             while True:
                 found.append(self._done.get_nowait())
         is_broken = self._client.status != "running" or any(_was_disconnected(future) for _, _, future in found)
-        events = self._disconnect() if is_broken else self._collect(found)
-        if is_broken or self._clock() - self._looked >= _GLANCE:
-            events += self._look()
-        return events + self._overdue()
+        events = self._take_tasks_back() if is_broken else self._collect(found)
+        if is_broken or self._clock() - self._updated >= _UPDATE_SECONDS:
+            events += self._update_workers()
+        return events + self._replace_overdue()
 
     def kill(self) -> None:
         """Cancel everything that is under way."""
-        self._cancel([future for seat in self._handles for future in seat.futures.values()])
-        for seat in self._handles:
-            seat.tasks.clear()
-            seat.futures.clear()
+        self._cancel([future for handle in self._handles for future in handle.futures.values()])
+        for handle in self._handles:
+            handle.tasks.clear()
+            handle.futures.clear()
 
     def _dispatch(self, handle: _DaskHandle, task: WorkUnit) -> None:
         try:
@@ -218,24 +218,24 @@ class DaskExecutor(Executor[_DaskHandle]):
     def _collect(self, found: list[tuple[_DaskHandle, int, Any]]) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
         present = [each for each in found if each[0].futures.get(each[1]) is each[2]]
-        good = [(seat, future) for seat, _, future in present if future.status == "finished"]
-        results = {outcome.position: (outcome, tally) for outcome, tally in self._gathered(good)}
-        under_way = sum(len(seat.tasks) for seat in self._handles)
-        for seat, position, future in present:
-            del seat.futures[position]
+        good = [(handle, future) for handle, _, future in present if future.status == "finished"]
+        results = {outcome.position: (outcome, tally) for outcome, tally in self._gather_results(good)}
+        under_way = sum(len(handle.tasks) for handle in self._handles)
+        for handle, position, future in present:
+            del handle.futures[position]
             if position in results:
                 outcome, tally = results[position]
                 self._broken = 0
-                self.throttle.absorb(seat.number, tally, under_way)
-                finished = self._finish(seat, outcome)
+                self.throttle.absorb(handle.number, tally, under_way)
+                finished = self._finish(handle, outcome)
                 if finished is not None:
                     events.append(finished)
-            elif position in seat.tasks:
-                task, _ = seat.tasks.pop(position)
-                events.append(Lost(task, self._reason(future), blame=None))
+            elif position in handle.tasks:
+                task, _ = handle.tasks.pop(position)
+                events.append(Lost(task, self._failure_reason(future), blame=None))
         return events
 
-    def _gathered(self, good: list[tuple[_DaskHandle, Any]]) -> list[tuple[Outcome, UsageDelta]]:
+    def _gather_results(self, good: list[tuple[_DaskHandle, Any]]) -> list[tuple[Outcome, UsageDelta]]:
         """Return the results of finished tasks, without those that were lost with their worker.
 
         Dask waits for such a result until it has been computed again: for ever, as no other worker may do that.
@@ -249,10 +249,10 @@ class DaskExecutor(Executor[_DaskHandle]):
             self._client.join_results([future for _, future in good], errors="skip", asynchronous=True),
             self._client.loop.asyncio_loop,
         )
-        while not concurrent.futures.wait([gathering], _GLANCE).done:
+        while not concurrent.futures.wait([gathering], _UPDATE_SECONDS).done:
             known = self._identity()
             there = set() if known is None else set(known["workers"])
-            self._cancel([future for seat, future in good if seat.address not in there])
+            self._cancel([future for handle, future in good if handle.address not in there])
         try:
             found: list[tuple[Outcome, UsageDelta]] = gathering.result()
         except (OSError, concurrent.futures.CancelledError, distributed.client.ClosedClientError):
@@ -271,8 +271,8 @@ class DaskExecutor(Executor[_DaskHandle]):
         Raises:
             ClusterLostError: if it is gone, or another has taken its place.
         """
-        known: dict[str, Any] | None = self._ask("identity", self._reply, n_workers=-1)
-        if known is not None and known["id"] != self._cluster:
+        known: dict[str, Any] | None = self._ask("identity", self._reply_timeout, n_workers=-1)
+        if known is not None and known["id"] != self._scheduler_id:
             raise ClusterLostError(
                 f"the Dask scheduler{self._place} was started again and knows nothing of the run{_RESUMABLE}"
             )
@@ -303,7 +303,7 @@ class DaskExecutor(Executor[_DaskHandle]):
     def _place(self) -> str:
         return f" at {self._scheduler}" if self._scheduler else ""
 
-    def _refuse_secrets(self, addresses: list[str]) -> None:
+    def _check_encryption(self, addresses: list[str]) -> None:
         """Raise an error if secrets of the recipe would be sent over a connection without encryption.
 
         Raises:
@@ -318,7 +318,7 @@ class DaskExecutor(Executor[_DaskHandle]):
                 " a tls:// scheduler, or have the recipe read it from a file or a variable of each worker"
             )
 
-    def _reason(self, future: Any) -> str:
+    def _failure_reason(self, future: Any) -> str:
         """Return why a task has no result.
 
         Raises:
@@ -334,48 +334,48 @@ class DaskExecutor(Executor[_DaskHandle]):
             raise ConfigurationError(f"workers of the cluster cannot work: {type(error).__name__}: {error}")
         return f"{type(error).__name__}: {error}"
 
-    def _look(self) -> list[Finished | Lost]:
+    def _update_workers(self) -> list[Finished | Lost]:
         """Update the list of workers.
 
         Raises:
             ClusterLostError: if the scheduler is gone, or all workers have been for long.
         """
-        self._looked = self._clock()
+        self._updated = self._clock()
         known = self._identity()
         if known is None:
             self.notice = f"The connection to the Dask scheduler{self._place} is broken: connecting again."
-            return self._disconnect()
+            return self._take_tasks_back()
         there = set(known["workers"])
         events: list[Finished | Lost] = []
-        for seat in [seat for seat in self._handles if seat.address not in there]:
-            events += self._remove(seat, "its worker has left the cluster", set())
-        for address in sorted(there - {seat.address for seat in self._handles}):
-            if self._free_seats:
-                self._handles.append(_DaskHandle(address, self._free_seats.pop(), is_ready=True))
+        for handle in [handle for handle in self._handles if handle.address not in there]:
+            events += self._remove(handle, "its worker has left the cluster", set())
+        for address in sorted(there - {handle.address for handle in self._handles}):
+            if self._free_numbers:
+                self._handles.append(_DaskHandle(address, self._free_numbers.pop(), is_ready=True))
         if there:
-            self._staffed, self.notice = self._looked, None
+            self._last_seen, self.notice = self._updated, None
             return events
         patience = min(_WORKERLESS, self._timeout)
-        if self._looked - self._staffed > patience:
+        if self._updated - self._last_seen > patience:
             gone = f"the Dask cluster{self._place} has had no workers for {format_duration(patience)}"
             raise ClusterLostError(f"{gone}{_RESUMABLE}")
         self.notice = f"The Dask cluster{self._place} has no workers: waiting {format_duration(patience)} for one."
         return events
 
-    def _disconnect(self) -> list[Finished | Lost]:
+    def _take_tasks_back(self) -> list[Finished | Lost]:
         """Take all tasks back: without its connection the scheduler has forgotten them."""
-        tasks = [task for seat in self._handles for task, _ in seat.tasks.values()]
-        for seat in list(self._handles):
-            self._remove(seat, "", set())
+        tasks = [task for handle in self._handles for task, _ in handle.tasks.values()]
+        for handle in list(self._handles):
+            self._remove(handle, "", set())
         return [Lost(task, "the connection to the Dask scheduler broke", blame=False) for task in tasks]
 
-    def _overdue(self) -> list[Finished | Lost]:
+    def _replace_overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
-        for seat in list(self._handles):
-            late = self._late(seat)
+        for handle in list(self._handles):
+            late = self._late(handle)
             if late:
-                address = seat.address
-                events += self._remove(seat, f"it was not done after {self._timeout:g} s", late)
+                address = handle.address
+                events += self._remove(handle, f"it was not done after {self._timeout:g} s", late)
                 self._ask(
                     "restart_workers",
                     _RESTART + _REPLY,
@@ -386,19 +386,19 @@ class DaskExecutor(Executor[_DaskHandle]):
                 )
         return events
 
-    def _remove(self, seat: _DaskHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
-        self._handles.remove(seat)
-        self._free_seats.append(seat.number)
-        self.throttle.reclaim(seat.number)
-        futures = list(seat.futures.values())
-        seat.futures.clear()  # what they report from now on is of nobody: the tasks are given to other workers
+    def _remove(self, handle: _DaskHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
+        self._handles.remove(handle)
+        self._free_numbers.append(handle.number)
+        self.throttle.reclaim(handle.number)
+        futures = list(handle.futures.values())
+        handle.futures.clear()  # their results are ignored from now on: other workers get the tasks
         self._cancel(futures)
-        return lost(seat, reason, late)
+        return lost(handle, reason, late)
 
-    def _leave(self) -> None:
+    def _unregister(self) -> None:
         with contextlib.suppress(ClusterLostError):
             if self._identity() is not None:
-                self._ask("unregister_worker_plugin", self._reply, name=self._plugin_name)
+                self._ask("unregister_worker_plugin", self._reply_timeout, name=self._plugin_name)
 
 
 def execute(plugin: str, task: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:

@@ -35,7 +35,7 @@ from eechips.recipe import Recipe
 
 _STOP_TIMEOUT = 5.0  # seconds that idle workers get to leave by themselves
 _MAX_BROKEN_STARTS = 3
-"""So many starts in a row that fail end the run; workers that die while they start together count as one."""
+"""Consecutive failed starts that end the run; workers that die while starting together count once."""
 _STARTS_AT_ONCE = 3
 _LONGEST_FOLDER = 70
 """Bytes of a temporary folder in which multiprocessing's sockets have paths that Unix takes: 103 on macOS, of which it
@@ -53,10 +53,10 @@ _WORKERS_PER_CORE = 4
 class _ProcessHandle(WorkerHandle):
     process: BaseProcess
     pipe: Pipe
-    seat: int
+    number: int
     pid: int
     attempt: int
-    """How many starts in a row had failed when it was started."""
+    """Consecutive failed starts before this one."""
     is_orphan: bool = False
     """Whether the fork server, its parent, has died: only the end of its pipe shows when it ends."""
 
@@ -97,7 +97,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         super().__init__(throttle, task_timeout, clock)
         self._context, self._size, self._client_init = context, size, client_init
         self._spec, self._target, self._discovery = spec, target, discovery
-        self._free_seats = list(range(size, 0, -1))  # seat 0 is the parent's
+        self._free_numbers = list(range(size, 0, -1))  # number 0 is the parent
         self._selector = selectors.DefaultSelector()
         self._broken_starts = 0
         self._tasks_each = 1
@@ -130,7 +130,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         if kind is not None or self.is_busy:
             self.kill()
         else:
-            self._dismiss()
+            self._stop_workers()
         self._selector.close()
 
     def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
@@ -142,7 +142,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             wanted = min(wanted, math.ceil(slots / _TASKS_PER_WORKER), _WORKERS_PER_CORE * (os.cpu_count() or 1))
             self._tasks_each = math.ceil(slots / max(1, wanted))
         for _ in range(_STARTS_AT_ONCE):
-            if not self._free_seats or len(self._handles) >= wanted:
+            if not self._free_numbers or len(self._handles) >= wanted:
                 return False
             if not self._start():
                 return False
@@ -154,12 +154,12 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         Raises:
             ConfigurationError: if workers cannot start at all.
         """
-        happened = {key.data.seat for key, _ in self._selector.select(timeout)}
+        happened = {key.data.number for key, _ in self._selector.select(timeout)}
         events: list[Finished | Lost] = []
         for each in list(self._handles):
-            if each.seat in happened:
+            if each.number in happened:
                 events += self._receive(each)
-        return events + self._overdue()
+        return events + self._replace_overdue()
 
     def kill(self) -> None:
         """Kill every worker."""
@@ -185,7 +185,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
                 if isinstance(message, Ready):
                     each.is_ready, self._broken_starts = True, 0
                 elif isinstance(message, Broken):
-                    self._broken(message.reason)
+                    self._note_broken_start(message.reason)
                 elif (finished := self._finish(each, message)) is not None:
                     events.append(finished)
         except (EOFError, OSError):
@@ -196,10 +196,10 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             each.is_orphan = True
             self._selector.unregister(each.process.sentinel)
         if has_ended or not (each.is_orphan or each.process.is_alive()):
-            events += self._lose(each, f"its worker {_ending(each.process.exitcode)}", set())
+            events += self._lose(each, f"its worker {_describe_exit(each.process.exitcode)}", set())
         return events
 
-    def _overdue(self) -> list[Finished | Lost]:
+    def _replace_overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
         for each in list(self._handles):
             late = self._late(each)
@@ -212,36 +212,36 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         """Remove a worker; ``late`` are the positions of the tasks for which it was killed."""
         self._remove(each)
         if not each.is_ready and each.attempt == self._broken_starts:
-            self._broken(reason)
+            self._note_broken_start(reason)
         return lost(each, reason, late)
 
-    def _broken(self, reason: str) -> None:
+    def _note_broken_start(self, reason: str) -> None:
         self._broken_starts += 1
         if self._broken_starts >= _MAX_BROKEN_STARTS:
             raise ConfigurationError(f"worker processes do not start: {reason}")
 
     def _start(self) -> bool:
         """Start a worker; return False if the fork server died, or the system starts no process now."""
-        seat = self._free_seats[-1]
+        number = self._free_numbers[-1]
         ours, theirs = self._context.Pipe()
         try:
             start_fork_server(self._context, self._spec.recipe, self._client_init)
             with _without_main(self._spec.recipe):
                 process = self._context.Process(  # type: ignore[attr-defined]
                     target=worker_process.main,
-                    args=(self._spec, self._target, self._discovery, self.throttle, seat, theirs, dict(os.environ)),
+                    args=(self._spec, self._target, self._discovery, self.throttle, number, theirs, dict(os.environ)),
                     daemon=True,
-                    name=f"eechips-worker-{seat}",
+                    name=f"eechips-worker-{number}",
                 )
                 process.start()
         except (EOFError, OSError) as error:
             ours.close()
-            self._broken(f"{type(error).__name__}: {error}")
+            self._note_broken_start(f"{type(error).__name__}: {error}")
             return False
         finally:
             theirs.close()
-        self._free_seats.pop()
-        started = _ProcessHandle(process, ours, seat, process.pid, self._broken_starts)
+        self._free_numbers.pop()
+        started = _ProcessHandle(process, ours, number, process.pid, self._broken_starts)
         self._handles.append(started)
         self._selector.register(ours, selectors.EVENT_READ, started)
         self._selector.register(process.sentinel, selectors.EVENT_READ, started)
@@ -257,10 +257,10 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         each.process.join()
         each.pipe.close()
         each.process.close()
-        self.throttle.reclaim(each.seat)
-        self._free_seats.append(each.seat)
+        self.throttle.reclaim(each.number)
+        self._free_numbers.append(each.number)
 
-    def _dismiss(self) -> None:
+    def _stop_workers(self) -> None:
         for each in self._handles:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 each.pipe.send(None)
@@ -285,7 +285,7 @@ def _await_end(pipe: Pipe) -> None:
             pipe.recv()
 
 
-def _ending(code: int | None) -> str:
+def _describe_exit(code: int | None) -> str:
     if code == _UNKNOWN_STATUS:
         return "ended, and the fork server that knew its status as well"
     return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
@@ -317,7 +317,7 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     }
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
-    _settle_sockets()
+    _shorten_socket_paths()
     try:
         context.set_forkserver_preload([preload.__name__])
         _ignore_lost_tracker()
@@ -351,7 +351,7 @@ def _ignore_lost_tracker() -> None:
     warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
 
 
-def _settle_sockets() -> None:
+def _shorten_socket_paths() -> None:
     """Make multiprocessing create its sockets where their paths are short enough, once per process."""
     if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
         return
