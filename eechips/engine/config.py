@@ -349,9 +349,7 @@ class RunConfig:
         """The retry policy of a request; the time of a unit bounds the total."""
         total = min(RetryPolicy().total, self.unit_timeout)
         longest = RetryPolicy().longest_wait
-        if find_executor(
-            self.executor
-        ).is_remote:  # there, a worker that waits cannot be distinguished from one that hangs
+        if find_executor(self.executor).is_remote:  # where a worker that waits looks like one that hangs
             longest = min(longest, self.unit_timeout / 2)
         return RetryPolicy(
             retries=self.retries, delay=self.retry_delay, total=total, offline=_OFFLINE, longest_wait=longest

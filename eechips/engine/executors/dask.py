@@ -246,7 +246,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         if not good:
             return []
         gathering = asyncio.run_coroutine_threadsafe(
-            self._client.join_results([future for _, future in good], errors="skip", asynchronous=True),
+            self._client.gather([future for _, future in good], errors="skip", asynchronous=True),
             self._client.loop.asyncio_loop,
         )
         while not concurrent.futures.wait([gathering], _UPDATE_SECONDS).done:
