@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from eechips.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from eechips.beam.fetched import Fetched as Fetched
+    from eechips.beam.fetched_unit import FetchedUnit as FetchedUnit
     from eechips.beam.transform import FetchUnits as FetchUnits
 
-_MODULES = {"FetchUnits": "eechips.beam.transform", "Fetched": "eechips.beam.fetched"}
+_MODULES = {"FetchUnits": "eechips.beam.transform", "FetchedUnit": "eechips.beam.fetched_unit"}
 
-__all__ = ["FetchUnits", "Fetched"]
+__all__ = ["FetchUnits", "FetchedUnit"]
 
 
 def __getattr__(name: str) -> Any:

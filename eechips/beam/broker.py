@@ -51,12 +51,12 @@ def connected(pipeline: beam.Pipeline, fetch: FetchUnits, topics: Topics, window
         window: seconds.
     """
     messages = pipeline | "Take" >> ReadFromPubSub(topics.input, topics.subscription)
-    told = messages | "Fetch" >> FetchMessages(fetch, window)
+    outcomes = messages | "Fetch" >> FetchMessages(fetch, window)
     if topics.failures == topics.output:
-        _publish(told, topics.output, "Publish")
+        _publish(outcomes, topics.output, "Publish")
         return
-    _publish(told | "Good" >> beam.Filter(lambda message: not is_failure(message)), topics.output, "Publish")
-    _publish(told | "Failed" >> beam.Filter(is_failure), topics.failures, "Publish failures")
+    _publish(outcomes | "Good" >> beam.Filter(lambda message: not is_failure(message)), topics.output, "Publish")
+    _publish(outcomes | "Failed" >> beam.Filter(is_failure), topics.failures, "Publish failures")
 
 
 def is_failure(message: PubsubMessage) -> bool:

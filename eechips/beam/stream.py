@@ -14,7 +14,7 @@ from apache_beam.transforms import window
 from apache_beam.transforms.ptransform import PTransform
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWatermark
 
-from eechips.beam.fetched import Fetched
+from eechips.beam.fetched_unit import FetchedUnit
 from eechips.beam.transform import FetchUnits
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError
@@ -22,33 +22,33 @@ from eechips.manifest.record import State
 from eechips.recipe import as_unit, unit_id, unit_value
 from eechips.timestamps import utc_now
 
-_REFUSED = "refused"
+_INVALID = "refused"
 _LATENESS = 7 * 86400  # seconds: as long as Pub/Sub keeps a message that nobody takes
 
 
 class FetchMessages(PTransform[Any, Any]):
     """Turn messages with units into messages with their outcomes.
 
-    A message is the JSON of a unit, or a line of ``eechips plan``. What comes out, as ``PubsubMessage``:
+    A message is the JSON of a unit, or a line of ``eechips plan``. The output consists of ``PubsubMessage``:
 
-    - for each unit a message whose data are the JSON of :class:`~eechips.beam.fetched.Fetched`, with the attributes
-      ``kind`` (``unit``), ``id`` and ``state``; for what is no unit of this recipe one that has failed;
-    - for each window, when it is over, a message whose data count its units by state, with the attributes ``kind``
-      (``window``), ``start`` and ``end``; again, with all that have come by then, if one comes late.
+    - for each unit a message whose data are the JSON of :class:`~eechips.beam.fetched_unit.FetchedUnit`, with the
+      attributes ``kind`` (``unit``), ``id`` and ``state``; for a message without a unit of this recipe, a failed one;
+    - for each window, when it ends, a message whose data count its units by state, with the attributes ``kind``
+      (``window``), ``start`` and ``end``; again, with all units so far, after a late message.
 
     Args:
-        fetch: what fetches them.
-        seconds: length of a window.
+        fetch: the transform that fetches them.
+        window_seconds: length of a window.
 
     Raises:
-        UsageError: if that is not above 0.
+        UsageError: if the length is not above 0.
     """
 
-    def __init__(self, fetch: FetchUnits, seconds: float = 60.0) -> None:
+    def __init__(self, fetch: FetchUnits, window_seconds: float = 60.0) -> None:
         super().__init__()
-        if not seconds > 0:
-            raise UsageError(f"--window must be above 0 seconds, not {seconds:g}")
-        self._fetch, self._seconds = fetch, seconds
+        if not window_seconds > 0:
+            raise UsageError(f"window_seconds must be above 0, not {window_seconds:g}")
+        self._fetch, self._seconds = fetch, window_seconds
 
     def expand(self, messages: PCollection[bytes]) -> PCollection[PubsubMessage]:
         """Read the messages, fetch the units, report and count the outcomes."""
@@ -61,17 +61,17 @@ class FetchMessages(PTransform[Any, Any]):
         read = (
             messages
             | "Windows" >> windows
-            | "Read" >> beam.FlatMap(read_message, self._fetch.recipe.identity).with_outputs(_REFUSED, main="units")
+            | "Read" >> beam.FlatMap(read_message, self._fetch.recipe.identity).with_outputs(_INVALID, main="units")
         )
-        outcomes = (read["units"] | self._fetch, read[_REFUSED]) | beam.Flatten()
-        told = outcomes | "Tell" >> beam.Map(message_of).with_output_types(PubsubMessage)
+        outcomes = (read["units"] | self._fetch, read[_INVALID]) | beam.Flatten()
+        reports = outcomes | "Report" >> beam.Map(message_of).with_output_types(PubsubMessage)
         counted = (
             outcomes
             | "States" >> beam.Map(_state).with_output_types(str)
             | "Count" >> beam.CombineGlobally(_Count()).without_defaults()
             | "Sum up" >> beam.Map(_summary).with_output_types(PubsubMessage)
         )  # fmt: skip
-        found: PCollection[PubsubMessage] = (told, counted) | "All" >> beam.Flatten()
+        found: PCollection[PubsubMessage] = (reports, counted) | "All" >> beam.Flatten()
         return found
 
 
@@ -89,8 +89,8 @@ def read_message(message: bytes, identity: str) -> Iterator[Any]:
         reason = str(error) if isinstance(error, UsageError) else f"a message must be a unit as JSON ({error})"
         permanent = State.FAILED_PERMANENT.value
         kind = type(error).__name__ if isinstance(error, UsageError) else UsageError.__name__
-        failed = Fetched("", text, permanent, error_class=kind, error=reason, attempts=0, finished=utc_now())
-        yield TaggedOutput(_REFUSED, failed)
+        failed = FetchedUnit("", text, permanent, error_class=kind, error=reason, attempts=0, finished=utc_now())
+        yield TaggedOutput(_INVALID, failed)
 
 
 def _unit(message: bytes, identity: str) -> Any:
@@ -104,7 +104,7 @@ def _unit(message: bytes, identity: str) -> Any:
     return unit_value(json.loads(item.planned.unit))
 
 
-def message_of(found: Fetched) -> PubsubMessage:
+def message_of(found: FetchedUnit) -> PubsubMessage:
     """Return the message that reports an outcome."""
     content = {name: value for name, value in found._asdict().items() if value is not None}
     for name in ("unit", "facts", "layers"):
@@ -113,7 +113,7 @@ def message_of(found: Fetched) -> PubsubMessage:
     return PubsubMessage(data, {"kind": "unit", "id": found.id, "state": found.state})
 
 
-def _state(found: Fetched) -> str:
+def _state(found: FetchedUnit) -> str:
     return found.state
 
 

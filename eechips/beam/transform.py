@@ -20,7 +20,7 @@ from apache_beam.typehints import KV
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from eechips.beam.fetched import Fetched, fetched
+from eechips.beam.fetched_unit import FetchedUnit, fetched_unit_of
 from eechips.client.transport import is_loopback
 from eechips.engine.beam_worker import BeamWorker
 from eechips.engine.config import RunConfig
@@ -41,7 +41,7 @@ _NAMESPACE = "eechips"
 
 
 class FetchUnits(PTransform[Any, Any]):
-    """Fetch units: turn a collection of JSON values into one of :class:`~eechips.beam.fetched.Fetched`.
+    """Fetch units: turn a collection of JSON values into one of :class:`~eechips.beam.fetched_unit.FetchedUnit`.
 
     A value is an element of what ``get_requests`` of the recipe returns. Every unit has one element in the output, in
     its own window, whether it was fetched or failed. Only errors that concern all units, such as invalid credentials,
@@ -137,15 +137,15 @@ class FetchUnits(PTransform[Any, Any]):
             appends_id=True,
         )
 
-    def expand(self, units: PCollection[Any]) -> PCollection[Fetched]:
+    def expand(self, units: PCollection[Any]) -> PCollection[FetchedUnit]:
         """Key the units into partitions, and fetch them."""
         keyed = beam.Map(_partition_of, self.recipe.identity, self._slots).with_output_types(KV[int, str])
-        fetch = _Fetch(self._spec, self._rate, self._template, self._place)
-        found: PCollection[Fetched] = (
+        fetch = _FetchBundle(self._spec, self._rate, self._template, self._place)
+        found: PCollection[FetchedUnit] = (
             units
             | "Partitions" >> keyed
             | "Spread" >> ReshufflePerKey()
-            | "Fetch" >> beam.ParDo(fetch).with_output_types(Fetched)
+            | "Fetch" >> beam.ParDo(fetch).with_output_types(FetchedUnit)
         )
         return found
 
@@ -163,7 +163,7 @@ class FetchUnits(PTransform[Any, Any]):
         return {**super().display_data(), **shown}
 
 
-class _Fetch(beam.DoFn):
+class _FetchBundle(beam.DoFn):
     """Fetch the units of a bundle concurrently, once all are known.
 
     Args:
@@ -226,7 +226,7 @@ class _Fetch(beam.DoFn):
                     " of this pipeline may be wrong. Give Chip the image itself, or pass what it decides by in"
                     " 'fixed', and fetch them again"
                 )
-            found = fetched(event, self._values[event.task.id], self._place)
+            found = fetched_unit_of(event, self._values[event.task.id], self._place)
             _count(found)
             for timestamp, window in self._places[found.id]:
                 yield WindowedValue(found, timestamp, (window,))
@@ -240,7 +240,7 @@ class _Fetch(beam.DoFn):
             yield WorkUnit(self._worker.next_position(), identifier, canonical_json(unit), name)
 
 
-def _count(found: Fetched) -> None:
+def _count(found: FetchedUnit) -> None:
     Metrics.counter(_NAMESPACE, found.state).inc()
     Metrics.counter(_NAMESPACE, "requests").inc(found.requests)
     Metrics.counter(_NAMESPACE, "bytes").inc(found.bytes or 0)

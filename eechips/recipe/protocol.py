@@ -135,7 +135,7 @@ class SupportsEstimate(Protocol):
     """A recipe whose units are no requests to Earth Engine, and which estimates its cost itself."""
 
     def estimate(self, units: Iterable[Unit]) -> Any:
-        """Return the ``eechips.engine.estimate.Estimate`` of a plan."""
+        """Return the ``eechips.engine.costs.Estimate`` of a plan."""
 
 
 @runtime_checkable

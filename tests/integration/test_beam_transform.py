@@ -28,7 +28,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_stream import TestStream as Stream
 from apache_beam.testing.util import assert_that
 
-from eechips.beam import Fetched, FetchUnits
+from eechips.beam import FetchedUnit, FetchUnits
 from eechips.beam.broker import is_failure
 from eechips.beam.stream import FetchMessages
 from eechips.engine.config import RunConfig
@@ -72,15 +72,15 @@ def fetch(recipe: Path, service: Service, **options: Any) -> FetchUnits:
 def kept(path: Path) -> Any:
     """Writes every element of a collection into a file of its own, whichever process has it."""
 
-    def keep(found: Fetched) -> None:
+    def keep(found: FetchedUnit) -> None:
         path.mkdir(exist_ok=True)
         (path / f"{time.monotonic_ns()}-{os.getpid()}").write_text(json.dumps(found._asdict()))
 
     return beam.Map(keep)
 
 
-def read(path: Path) -> list[Fetched]:
-    return [Fetched(**json.loads(file.read_text())) for file in sorted(path.iterdir())]
+def read(path: Path) -> list[FetchedUnit]:
+    return [FetchedUnit(**json.loads(file.read_text())) for file in sorted(path.iterdir())]
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_what_a_runner_shows_and_checks(service: Service, recipe: Path) -> None:
     assert (shown["recipe"], shown["in_flight"], shown["project"]) == ("squares", 7, "some-project")
     pipeline = beam.Pipeline(runner=FnApiRunner())
     told = pipeline | beam.Create([1]) | transform
-    assert told.element_type is Fetched
+    assert told.element_type is FetchedUnit
 
 
 def test_credentials_are_not_in_the_graph(recipe: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_wrong_options_are_refused_where_the_pipeline_is_made(
         fetch(recipe, service, parameters={"nothing": 1})
     with pytest.raises(ConfigurationError, match="no Google Cloud project"):
         FetchUnits(recipe, out=tmp_path)
-    with pytest.raises(UsageError, match="--window must be above 0"):
+    with pytest.raises(UsageError, match="window_seconds must be above 0"):
         FetchMessages(fetch(recipe, service), 0)
 
 

@@ -15,25 +15,25 @@ from eechips.timestamps import utc_now
 
 
 # Beam makes a schema of it, so that Optional has to stand where `str | None` would.
-class Fetched(NamedTuple):
+class FetchedUnit(NamedTuple):
     """The outcome of a unit.
 
     Attributes:
         id: of the unit: sha256 of it and the recipe.
-        unit: the value that came in, as JSON.
-        state: ``done``; ``empty``, of nothing but masked pixels; ``failed_transient``, which can be tried again;
+        unit: the input value, as JSON.
+        state: ``done``; ``empty``, without a valid pixel; ``failed_transient``, which can be retried;
             ``failed_permanent``.
         path: of the file, or its address; None if there is none.
         bytes: its size.
         sha256: of its content, hexadecimal.
-        facts: JSON of what it holds: width, height, bands, dtype, crs, transform, valid_fraction, rows, sources, dates.
+        facts: of the file, as JSON: width, height, bands, dtype, crs, transform, valid_fraction, rows, sources, dates.
         layers: JSON list of files, for a unit that has several: path, bytes, sha256.
         error_class: name of the class in ``eechips.errors``, if it failed.
-        error: what happened.
-        attempts: how often it was tried.
-        requests: sent for it, repeats included.
-        seconds: from taking the unit up to having its file.
-        finished: when, ISO 8601, UTC.
+        error: message of the error, if it failed.
+        attempts: number of tries.
+        requests: sent for it, including retries.
+        seconds: from the start of the unit to its file.
+        finished: time, ISO 8601, UTC.
     """
 
     id: str
@@ -54,21 +54,21 @@ class Fetched(NamedTuple):
 
 _FACTS = ("width", "height", "bands", "dtype", "crs", "transform", "valid_fraction", "rows", "sources", "dates")
 
-registry.register_coder(Fetched, RowCoder)
+registry.register_coder(FetchedUnit, RowCoder)
 
 
-def fetched(event: Finished | Lost, unit: Any, place: str) -> Fetched:
+def fetched_unit_of(event: Finished | Lost, unit: Any, place: str) -> FetchedUnit:
     """Return the element for an outcome.
 
     Args:
-        event: what became of it; has a record, if it is finished.
-        unit: the value that came in.
+        event: of the unit; if it is finished, it has a record.
+        unit: the input value.
         place: folder or address that names of files are below.
     """
     value = json.dumps(unit, ensure_ascii=False)
     if isinstance(event, Lost):
         failed = State.FAILED_TRANSIENT.value
-        return Fetched(
+        return FetchedUnit(
             event.task.id, value, failed, error_class=WorkerLostError.__name__, error=event.reason, finished=utc_now()
         )
     record = event.outcome.record
@@ -76,7 +76,7 @@ def fetched(event: Finished | Lost, unit: Any, place: str) -> Fetched:
     facts = {name: getattr(record, name) for name in _FACTS if getattr(record, name) is not None}
     staged = () if event.outcome.staged is None else (event.outcome.staged, *event.outcome.further)
     layers = [{"path": f"{place}/{file.name}", "bytes": file.size, "sha256": file.sha256} for file in staged]
-    return Fetched(
+    return FetchedUnit(
         id=event.task.id,
         unit=value,
         state=record.state.value,
