@@ -61,9 +61,9 @@ def _coverage() -> str:
 
 
 def _local_datasets() -> str:
-    from eechips.emulator.demo import listing
+    from eechips.emulator.demo import dataset_list
 
-    return listing.page()
+    return dataset_list.page()
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {"service-errors": service_errors, "datasets": datasets}

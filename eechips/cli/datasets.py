@@ -46,10 +46,10 @@ def command(as_json: bool, is_local: bool) -> None:
 
 def _list_local(as_json: bool) -> None:
     try:
-        from eechips.emulator.demo import listing
+        from eechips.emulator.demo import dataset_list
     except ModuleNotFoundError as error:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
-    entries = listing.entries()
+    entries = dataset_list.entries()
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
         return

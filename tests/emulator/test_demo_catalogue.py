@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eechips import datasets
-from eechips.emulator.demo import DemoStore, conterminous
+from eechips.emulator.demo import DemoStore, us_landcover
 from eechips.emulator.model import ImageAsset, Query, Window
 
 STORE = DemoStore(date(2025, 1, 1))
@@ -130,8 +130,8 @@ def test_versions_of_a_modis_product_show_the_same() -> None:
 @pytest.mark.parametrize(
     ("collection", "band", "codes"),
     [
-        ("USDA/NASS/CDL", "cropland", {value for value, _, _ in conterminous.CDL_LEGEND}),
-        ("USGS/NLCD_RELEASES/2021_REL/NLCD", "landcover", {value for value, _, _ in conterminous.NLCD_LEGEND}),
+        ("USDA/NASS/CDL", "cropland", {value for value, _, _ in us_landcover.CDL_LEGEND}),
+        ("USGS/NLCD_RELEASES/2021_REL/NLCD", "landcover", {value for value, _, _ in us_landcover.NLCD_LEGEND}),
     ],
 )
 def test_codes_of_land_cover_are_those_of_the_legend(collection: str, band: str, codes: set[int]) -> None:

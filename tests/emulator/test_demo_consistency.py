@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from eechips.emulator.demo import DemoStore, climate, cover, landcover, terrain, texture
+from eechips.emulator.demo import DemoStore, climate, ground_cover, landcover, terrain, texture
 from eechips.emulator.demo.mercator import Rect, x_of, y_of
 from eechips.emulator.model import ImageAsset, Query, Window
 
@@ -131,7 +131,7 @@ def test_heights_are_cold_and_seas_are_masked() -> None:
 
 @pytest.mark.parametrize("name", PLACES)
 def test_shares_of_land_cover_add_up(name: str) -> None:
-    ground = cover.ground(rect(name, 8), 2021)
+    ground = ground_cover.ground(rect(name, 8), 2021)
     parts = landcover.shares(ground)
     assert parts.min() >= 0.0
     np.testing.assert_allclose(parts.sum(axis=0), 1.0, atol=1e-4)
@@ -143,7 +143,7 @@ def test_land_cover_differs_between_ecoregions() -> None:
         # Many small pieces of a large area.
         corner = rect(name, 32, 400)
         parts[name] = dict(
-            zip(landcover.CLASSES, landcover.shares(cover.ground(corner, 2021)).mean(axis=(1, 2)), strict=True)
+            zip(landcover.CLASSES, landcover.shares(ground_cover.ground(corner, 2021)).mean(axis=(1, 2)), strict=True)
         )
     assert parts["prairie"]["crop"] > 0.3
     assert parts["rockies"]["tree"] > 0.4

@@ -8,14 +8,14 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.emulator.demo import listing
+from eechips.emulator.demo import dataset_list
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "local-datasets.md"
 
 
 def test_the_documented_list_of_the_demo_planet_is_its_own() -> None:
-    """To update it: ``EECHIPS_DEMO_UNTIL=2025-01-01 python -m eechips.emulator.demo.listing``."""
-    assert PAGE.read_text() == listing.page()
+    """To update it: ``EECHIPS_DEMO_UNTIL=2025-01-01 python -m eechips.emulator.demo.dataset_list``."""
+    assert PAGE.read_text() == dataset_list.page()
 
 
 def test_the_demo_planet_is_listed_with_dates_and_bands() -> None:

@@ -24,7 +24,7 @@ from eechips.emulator.assets.errors import AssetWriteError
 from eechips.emulator.assets.files import commit, locked, private_folder, workspace
 from eechips.emulator.catalogs.partition_rows import PartitionReader
 from eechips.emulator.catalogs.schema import DamagedError, Partitions
-from eechips.emulator.demo.drawings import cache_folder
+from eechips.emulator.demo.drawing_cache import cache_folder
 
 _FOLDER = "ids"
 _DIGEST, _PARTITIONS = b"eechips:digest", b"eechips:partitions"

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.emulator.demo import atlas, drawings, linework, mercator, noise, outlines, regions, tables
+from eechips.emulator.demo import atlas, drawing_cache, mercator, noise, regions, state_outlines, tables, tessellation
 from eechips.emulator.demo.mercator import SIZE, Floats
 from eechips.emulator.model import FeatureRow
 
@@ -49,16 +49,16 @@ _POSTAL = (
 class _Seats:
     """Places that counties or districts are nearest to, in units, and the names of what they belong to."""
 
-    sites: linework.Sites
+    sites: tessellation.VoronoiSites
     owner: list[tuple[str, str]]
 
 
 @cache
 def _edges() -> dict[tuple[int, int], Floats]:
     """Every edge of the states' outlines with its wiggles: degrees, from the corner of lower number."""
-    points = outlines.corners()
+    points = state_outlines.corners()
     result = {}
-    for rings in outlines.rings().values():
+    for rings in state_outlines.rings().values():
         for ring in rings:
             for a, b in zip(ring, [*ring[1:], ring[0]], strict=True):
                 key = (min(a, b), max(a, b))
@@ -92,7 +92,7 @@ def _states() -> tuple[list[str], shapely.STRtree]:
     """Names of the states, and their shapes with all wiggles, in a tree."""
     edges = _edges()
     shapes = []
-    for rings in outlines.rings().values():
+    for rings in state_outlines.rings().values():
         parts = []
         for ring in rings:
             pieces = [
@@ -101,7 +101,7 @@ def _states() -> tuple[list[str], shapely.STRtree]:
             ]
             parts.append(shapely.make_valid(shapely.Polygon(np.concatenate(pieces))))
         shapes.append(shapely.union_all(parts))
-    return list(outlines.rings()), shapely.STRtree(shapes)
+    return list(state_outlines.rings()), shapely.STRtree(shapes)
 
 
 def _state_of(longitude: Floats, latitude: Floats) -> npt.NDArray[np.int64]:
@@ -119,7 +119,7 @@ def _counties() -> _Seats:
     names, tree = _states()
     west, east = mercator.x_of([-125.5, -66.0])
     north, south = mercator.y_of([49.6, 24.3])
-    x, y = linework.jittered(
+    x, y = tessellation.jittered(
         _COUNTY,
         811,
         range(int(north) >> _COUNTY, int(south) >> _COUNTY),
@@ -131,7 +131,7 @@ def _counties() -> _Seats:
         inside = shapely.point_on_surface(tree.geometries[number])
         x, y = np.append(x, mercator.x_of(inside.x)), np.append(y, mercator.y_of(inside.y))
         state = np.append(state, number)
-    return _Seats(linework.Sites.of(x, y), [(USA, names[number]) for number in state])
+    return _Seats(tessellation.VoronoiSites.of(x, y), [(USA, names[number]) for number in state])
 
 
 @cache
@@ -140,17 +140,17 @@ def _districts() -> tuple[_Seats, list[tuple[str, str]]]:
     named = [(name, place) for name, where in regions.records(atlas.COUNTRIES) for place in regions.places(where)]
     country_x = mercator.x_of([place[0] for _, place in named])
     country_y = mercator.y_of([place[1] for _, place in named])
-    x, y = linework.jittered(_DISTRICT, 821, range(110), range(SIZE >> _DISTRICT))
-    close = linework.inland(x, y) > -4.5e5
+    x, y = tessellation.jittered(_DISTRICT, 821, range(110), range(SIZE >> _DISTRICT))
+    close = tessellation.inland(x, y) > -4.5e5
     x, y = x[close], y[close]
-    px, py = linework.jittered(_PROVINCE, 831, range(55), range(SIZE >> _PROVINCE))
-    province = linework.Sites.of(px, py).nearest(x, y)
+    px, py = tessellation.jittered(_PROVINCE, 831, range(55), range(SIZE >> _PROVINCE))
+    province = tessellation.VoronoiSites.of(px, py).nearest(x, y)
     others = np.flatnonzero([name != _ATLAS_USA for name, _ in named])
     owners = []
     for chosen in (np.arange(len(named)), others):
-        near = chosen[linework.Sites.of(country_x[chosen], country_y[chosen]).nearest(x, y)]
+        near = chosen[tessellation.VoronoiSites.of(country_x[chosen], country_y[chosen]).nearest(x, y)]
         owners.append([(named[n][0], str(p)) for n, p in zip(near, province, strict=True)])
-    return _Seats(linework.Sites.of(x, y), owners[0]), owners[1]
+    return _Seats(tessellation.VoronoiSites.of(x, y), owners[0]), owners[1]
 
 
 def _american(longitude: float, latitude: float) -> bool:
@@ -177,7 +177,9 @@ def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
         seats.setdefault(name, []).append(seat)
     for number in np.unique(state[state >= 0]):
         here, own = np.flatnonzero(state == number), np.array(seats[names[number]])
-        county[here] = own[linework.Sites.of(counties.sites.x[own], counties.sites.y[own]).nearest(bx[here], by[here])]
+        county[here] = own[
+            tessellation.VoronoiSites.of(counties.sites.x[own], counties.sites.y[own]).nearest(bx[here], by[here])
+        ]
     result = []
     for place, number in enumerate(state):
         if number >= 0:
@@ -194,7 +196,7 @@ def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
 @cache
 def _units() -> dict[Unit, shapely.Geometry]:
     """All counties and districts, named, in the order of their names."""
-    kept = drawings.kept_shapes("units", lambda: {"\t".join(unit): shape for unit, shape in _draw_units().items()})
+    kept = drawing_cache.kept_shapes("units", lambda: {"\t".join(unit): shape for unit, shape in _draw_units().items()})
     result = {}
     for key, shape in kept.items():
         country, state, county = key.split("\t")
@@ -210,11 +212,11 @@ def _draw_units() -> dict[Unit, shapely.Geometry]:
     shapely.prepare(states)
     for seats, step, american in ((counties, 14000.0, True), (districts, 45000.0, False)):
         ends = seats.sites.borders()
-        ends = ends[linework.near_land(ends)]
+        ends = ends[tessellation.near_land(ends)]
         if american:
-            ends = ends[shapely.dwithin(states, shapely.points(linework.degrees(*ends.mean(axis=1).T)), 1.0)]
-        lines.append(linework.drawn(ends, lambda x, y, step=step: np.full(len(x), step)))  # type: ignore[misc]
-    found = linework.tiles([np.atleast_1d(line) for line in lines], _unit)
+            ends = ends[shapely.dwithin(states, shapely.points(tessellation.degrees(*ends.mean(axis=1).T)), 1.0)]
+        lines.append(tessellation.drawn(ends, lambda x, y, step=step: np.full(len(x), step)))  # type: ignore[misc]
+    found = tessellation.tiles([np.atleast_1d(line) for line in lines], _unit)
     named: dict[Unit, shapely.Geometry] = {}
     numbers: dict[tuple[str, str], int] = {}
     provinces: dict[str, list[str]] = {}
@@ -256,7 +258,7 @@ def gaul(level: int) -> tables.Rows:
     entries = []
     for key, shapes in groups.items():
         names = [*key, "", ""]
-        shape = linework.joined(shapes)
+        shape = tessellation.joined(shapes)
         area, length = tables.measures(shape)
         properties: dict[str, Any] = {"ADM0_CODE": country[names[0]], "ADM0_NAME": names[0]}
         if level >= 1:

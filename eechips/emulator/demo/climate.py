@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from eechips.emulator.demo import cover, mercator, noise, terrain
+from eechips.emulator.demo import ground_cover, mercator, noise, terrain
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.terrain import Terrain
 
@@ -87,7 +87,7 @@ def season_of_growth(north: float, when: date) -> float:
 
 
 def snow_lines(north: Floats, when: date) -> Floats:
-    """Metres from the treeline up to the line of snow at latitudes (see ``cover.snow_share``): negative in winter."""
+    """Return metres from the treeline up to the snow line at latitudes; negative in winter. See ``snow_share``."""
     wave = season(day_of_year(when), 212.0) * np.where(north >= 0.0, 1.0, -1.0)
     return 330.0 + (wave - 1.0) * 620.0 * np.minimum(1.6, np.abs(north) / 39.0)
 
@@ -123,7 +123,7 @@ _CLOUDS = {20: 0.60, 18: 0.60, 16: 0.50, 14: 0.42, 13: 0.30, 12: 0.22, 11: 0.15,
 
 def dryness(land: Terrain) -> Floats:
     """0 on wet, green land, 1 in deserts."""
-    green = land.character("green") * 0.9 + 0.5 * cover.tree_density(land)
+    green = land.character("green") * 0.9 + 0.5 * ground_cover.tree_density(land)
     return np.clip(1.05 - 1.35 * green, 0.0, 1.0)
 
 

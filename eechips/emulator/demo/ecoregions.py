@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import shapely
 
-from eechips.emulator.demo import drawings, linework, mercator, noise, regions, tables
+from eechips.emulator.demo import drawing_cache, mercator, noise, regions, tables, tessellation
 from eechips.emulator.demo.mercator import Floats
 from eechips.emulator.model import FeatureRow
 
@@ -76,15 +76,15 @@ def owner(longitude: Floats, latitude: Floats) -> list[int]:
 
 
 @cache
-def _sites() -> linework.Sites:
-    return linework.Sites.of(regions.sites().x, regions.sites().y)
+def _sites() -> tessellation.VoronoiSites:
+    return tessellation.VoronoiSites.of(regions.sites().x, regions.sites().y)
 
 
 @cache
 def rows() -> tables.Rows:
     """All ecoregions that have land, in the order of the atlas."""
     table = regions.sites()
-    shapes = {int(number): shape for number, shape in drawings.kept_shapes("ecoregions", _shapes).items()}
+    shapes = {int(number): shape for number, shape in drawing_cache.kept_shapes("ecoregions", _shapes).items()}
     result = []
     for place, number in enumerate(sorted(shapes)):
         eco, shape = table.ecoregions[number], shapes[number]
@@ -115,10 +115,10 @@ def rows() -> tables.Rows:
 def _shapes() -> dict[str, shapely.Geometry]:
     """Outlines by the numbers of the ecoregions."""
     ends = _sites().borders()
-    ends = ends[linework.near_land(ends)]
+    ends = ends[tessellation.near_land(ends)]
     between = regions.sites().owner[_sites().between(ends)]
-    lines = linework.drawn(ends[between[:, 0] != between[:, 1]], _step)
-    return {str(number): shape for number, shape in linework.tiles([lines], owner).items()}
+    lines = tessellation.drawn(ends[between[:, 0] != between[:, 1]], _step)
+    return {str(number): shape for number, shape in tessellation.tiles([lines], owner).items()}
 
 
 def _step(x: Floats, y: Floats) -> Floats:

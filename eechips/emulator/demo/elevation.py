@@ -18,7 +18,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import climate, marks, mercator, regions
+from eechips.emulator.demo import climate, mercator, regions, synthetic_label
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.raster import PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType
@@ -45,7 +45,7 @@ class Heights:
     """Bands: height in metres, number of scenes, water (255) or land (0)."""
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         land = climate.relief(rect)
         coast = land.character("coast")
         water = (land.lake > 0.0) | (coast <= 0.0)
@@ -54,7 +54,7 @@ class Heights:
         return values, np.broadcast_to((coast > _SHELF) | _in_tiles(rect), values.shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.int16]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         stored: npt.NDArray[np.int16] = np.rint(values).astype(np.int16)
         return stored
 
@@ -95,18 +95,18 @@ def images() -> tuple[ImageAsset, ...]:
 def _image(asset_id: str, grid: Grid, names: tuple[str, ...], title: str, start: tuple[int, int, int]) -> ImageAsset:
     sources = [PaintedSource(grid, Heights(), dtype) for dtype in ("int16", "uint8", "uint8")]
     kinds = (PixelType("int", -32768, 32767), PixelType("int", 0, 255), PixelType("int", 0, 255))
-    begins = marks.millis(*start)
+    begins = synthetic_label.millis(*start)
     return ImageAsset(
         id=asset_id,
         bands=tuple(BandInfo(name, kinds[n], grid, sources[n], n) for n, name in enumerate(names)),
-        properties=marks.marked(
+        properties=synthetic_label.marked(
             {
                 "system:index": asset_id.rpartition("/")[2],
                 "title": title,
                 "system:time_start": begins,
-                "system:time_end": begins + 11 * marks.DAY,
+                "system:time_end": begins + 11 * synthetic_label.DAY,
             }
         ),
         footprint=shapely.box(-180.0, -56.0, 180.0, 60.0),
-        version=marks.VERSION,
+        version=synthetic_label.VERSION,
     )

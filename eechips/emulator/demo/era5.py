@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import climate, cover, noise
+from eechips.emulator.demo import climate, ground_cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
-from eechips.emulator.demo.series import Series
+from eechips.emulator.demo.series import GlobalSeries
 from eechips.emulator.demo.terrain import Terrain
 from eechips.emulator.pixels.grid import Grid
 
@@ -49,7 +49,7 @@ class Month:
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         land = climate.relief(rect)
         known = self._known(rect, land)
         values = np.stack([known[BANDS[band]] for band in bands])
@@ -81,11 +81,11 @@ class Month:
             "u_component_of_wind_10m": 1.2 + 2.4 * spell,
             "v_component_of_wind_10m": 0.3 + 2.0 * rain,
             "temperature_2m_min": air - 9.0 - 5.0 * dry,
-            "temperature_2m_max": air + 9.0 + 5.0 * dry + 4.0 * (1.0 - cover.tree_density(land)),
+            "temperature_2m_max": air + 9.0 + 5.0 * dry + 4.0 * (1.0 - ground_cover.tree_density(land)),
         }
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``raster.Scene``; rounded to 2**-16 so that machines agree."""
+        """See ``raster.PaintedScene``; rounded to 2**-16 so that machines agree."""
         return (np.rint(np.asarray(values, dtype=np.float64) * 65536.0) * (1.0 / 65536.0)).astype(np.float32)
 
 
@@ -106,9 +106,9 @@ def _when(start: date) -> Mapping[str, Any]:
     return {"year": start.year, "month": start.month}
 
 
-def collection(until: date) -> Series:
+def collection(until: date) -> GlobalSeries:
     """The collection, up to a day."""
-    return Series(
+    return GlobalSeries(
         id="ECMWF/ERA5_LAND/MONTHLY_AGGR",
         title="ERA5-Land Monthly Aggregated - ECMWF Climate Reanalysis",
         grid=GRID,

@@ -31,7 +31,7 @@ _RADIUS = 0.2322
 
 
 @dataclass(frozen=True)
-class Blocks:
+class SurveyBlocks:
     """Squares of 128 units that a rectangle touches, and what stands on each; arrays of shape (rows, columns).
 
     Attributes:
@@ -66,7 +66,7 @@ class Blocks:
         return np.repeat(lines, self.down, axis=0)
 
 
-def blocks(rect: Rect, year: int) -> Blocks:
+def blocks(rect: Rect, year: int) -> SurveyBlocks:
     """The blocks of a rectangle in a year."""
     columns, across = _cells(rect.column, rect.width, rect.pitch, _BLOCK)
     rows, down = _cells(rect.row, rect.height, rect.pitch, _BLOCK)
@@ -103,7 +103,7 @@ def blocks(rect: Rect, year: int) -> Blocks:
     houses = _towns(columns, rows, town)
     stead = farmed & ~circle & (fx == 0) & (fy == 7) & (settled < 0.16)
     houses = np.maximum(houses, np.where(stead, 0.38, 0.0))
-    return Blocks(
+    return SurveyBlocks(
         columns=columns,
         rows=rows,
         across=across,
@@ -226,7 +226,7 @@ def _overlap(distance: Floats, half: float, pitch: float) -> Floats:
     return share
 
 
-def town(rect: Rect, land: Blocks) -> tuple[Field32, Field32, Field32]:
+def town(rect: Rect, land: SurveyBlocks) -> tuple[Field32, Field32, Field32]:
     """Streets, roofs (shares of cells) and the brightness of roofs; only for pitches of at most 8 units."""
     houses = land.spread(land.houses)
     streets = []

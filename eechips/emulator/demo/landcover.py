@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo.cover import Ground, Upsampler, grass_cover
 from eechips.emulator.demo.farmland import Field32
+from eechips.emulator.demo.ground_cover import Ground, Upsampler, grass_cover
 
 CLASSES = ("tree", "shrub", "grass", "crop", "built", "bare", "snow", "water")
 _LAYERS = {

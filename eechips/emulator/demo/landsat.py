@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import climate, cover, landcover, marks, sky, wrs
+from eechips.emulator.demo import climate, cloud_cover, ground_cover, landcover, synthetic_label, wrs
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.raster import PaintedSource
-from eechips.emulator.demo.wrs import Scene
+from eechips.emulator.demo.wrs import WrsScene
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 
 _CYCLE = 16
@@ -67,7 +67,7 @@ _CLEAR, _WATER, _SNOW, _OPAQUE, _SHADOW = 21824, 21952, 30048, 22280, 23888
 
 
 @dataclass(frozen=True, slots=True)
-class Overpass:
+class LandsatOverpass:
     """What is seen on a pass: the date, the latitude of the middle, the rough share of clouds."""
 
     when: date
@@ -75,9 +75,9 @@ class Overpass:
     share: float
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``raster.Scene``."""
-        ground = cover.ground(rect, self.when.year, climate.snow_line(self.when, self.north))
-        clouds = sky.sky(rect, self.when, self.share)
+        """See ``raster.PaintedScene``."""
+        ground = ground_cover.ground(rect, self.when.year, climate.snow_line(self.when, self.north))
+        clouds = cloud_cover.sky(rect, self.when, self.share)
         names = [BANDS[band] for band in bands]
         wanted = sorted({_REFLECTANCE[name] for name in names if name in _REFLECTANCE})
         vigour = climate.season_of_growth(self.north, self.when)
@@ -97,14 +97,14 @@ class Overpass:
                 values[n] = _PLAIN[name]
         return values, None
 
-    def _warmth(self, ground: cover.Ground, clouds: sky.Sky) -> npt.NDArray[np.float32]:
+    def _warmth(self, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
         """Temperature of the surface in steps of 0.00341802 K above 149 K."""
         land = ground.terrain
         day = climate.day_of_year(self.when)
         sun = 0.62 + 0.38 * climate.season(day) * (1.0 if self.north >= 0.0 else -1.0)
         nodes = climate.mean_temperature(land, day) + 4.0 + (4.0 + 15.0 * climate.dryness(land)) * sun
         nodes = nodes + 2.5 * climate.weather(land.rect, self.when)
-        kelvin = cover.Upsampler(ground.rect, land.rect)(nodes)
+        kelvin = ground_cover.Upsampler(ground.rect, land.rect)(nodes)
         parts = landcover.shares(ground)
         kelvin -= landcover.fraction(parts, "tree") * np.float32(4.0 * sun)
         kelvin -= landcover.fraction(parts, "water") * np.float32(9.0 * sun)
@@ -113,7 +113,7 @@ class Overpass:
         return (kelvin - np.float32(149.0)) * np.float32(1.0 / 0.00341802)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
-        """See ``raster.Scene``; zero is left to mean nothing."""
+        """See ``raster.PaintedScene``; zero is left to mean nothing."""
         result = np.clip(np.rint(values), 0, 65535)
         for n, band in enumerate(bands):
             if BANDS[band] in _REFLECTANCE or BANDS[band] == "ST_B10":
@@ -122,7 +122,7 @@ class Overpass:
         return stored
 
 
-def _quality(ground: cover.Ground, clouds: sky.Sky) -> npt.NDArray[Any]:
+def _quality(ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[Any]:
     parts = landcover.shares(ground)
     best = landcover.dominant(parts, range(len(landcover.CLASSES)))
     result = np.full(best.shape, float(_CLEAR))
@@ -157,9 +157,9 @@ class Landsat:
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        start, end = (marks.millis(d.year, d.month, d.day) for d in (self.first, self.until))
+        start, end = (synthetic_label.millis(d.year, d.month, d.day) for d in (self.first, self.until))
         title = f"USGS Landsat {self.number} Level 2, Collection 2, Tier 1"
-        return marks.marked({"title": title, "date_range": [start, end]})
+        return synthetic_label.marked({"title": title, "date_range": [start, end]})
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
@@ -183,7 +183,7 @@ class Landsat:
         match = re.fullmatch(rf"LC{self.number:02d}_(\d{{3}})(\d{{3}})_(\d{{8}})", index)
         if match is None:
             return None
-        scene = Scene(int(match[1]), int(match[2]))
+        scene = WrsScene(int(match[1]), int(match[2]))
         try:
             when = datetime.strptime(match[3], "%Y%m%d").date()
         except ValueError:
@@ -192,10 +192,10 @@ class Landsat:
             return None
         return self._image(scene, when)
 
-    def _phase(self, scene: Scene) -> date:
+    def _phase(self, scene: WrsScene) -> date:
         return _KNOWN_DAY + timedelta(days=(7 * (scene.path - _KNOWN_PATH)) % _CYCLE + self.shift)
 
-    def _days(self, scene: Scene, query: Query) -> Iterator[date]:
+    def _days(self, scene: WrsScene, query: Query) -> Iterator[date]:
         first, last = self.first, self.until
         # A pass may be up to a day off the day that it is named after.
         if query.start is not None:
@@ -208,19 +208,19 @@ class Landsat:
             yield when
             when += timedelta(days=_CYCLE)
 
-    def _image(self, scene: Scene, when: date) -> ImageAsset:
+    def _image(self, scene: WrsScene, when: date) -> ImageAsset:
         longitude, latitude, _ = wrs.middle(scene)
-        share = sky.overcast(scene.path * 256 + scene.row, when, latitude)
+        share = cloud_cover.overcast(scene.path * 256 + scene.row, when, latitude)
         grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
-        overpass = Overpass(when, round(latitude, 3), share)
+        overpass = LandsatOverpass(when, round(latitude, 3), share)
         sources = {
             (dtype, smooth): PaintedSource(grid, overpass, dtype, smooth, points)
             for dtype, smooth in (("uint16", True), ("uint16", False), ("uint8", False), ("int16", False))
         }
         moment = _moment(scene, when)
         index = f"LC{self.number:02d}_{scene.name}_{when:%Y%m%d}"
-        azimuth, zenith = sky.sun(latitude, when)
-        cloudy = round(sky.cover_percent(*sky.square(longitude, latitude, 180_000.0), when, share), 2)
+        azimuth, zenith = cloud_cover.sun(latitude, when)
+        cloudy = round(cloud_cover.cover_percent(*cloud_cover.square(longitude, latitude, 180_000.0), when, share), 2)
         product = f"LC{self.number:02d}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
         properties: dict[str, Any] = {
             "system:index": index,
@@ -255,7 +255,9 @@ class Landsat:
             BandInfo(name, PixelType.of(_stored(name)[0]), grid, sources[_stored(name)], n)
             for n, name in enumerate(BANDS)
         )
-        return ImageAsset(f"{self.id}/{index}", bands, marks.marked(properties), wrs.outline(scene), marks.VERSION)
+        return ImageAsset(
+            f"{self.id}/{index}", bands, synthetic_label.marked(properties), wrs.outline(scene), synthetic_label.VERSION
+        )
 
 
 def _stored(name: str) -> tuple[str, bool]:
@@ -267,7 +269,7 @@ def _stored(name: str) -> tuple[str, bool]:
     return ("uint16" if name.startswith("QA") else "int16"), False
 
 
-def _moment(scene: Scene, when: date) -> datetime:
+def _moment(scene: WrsScene, when: date) -> datetime:
     """When a scene is seen: ten past ten by the sun, as the day is reckoned in Greenwich."""
     longitude = wrs.middle(scene)[0]
     seconds = int(36_600 - longitude * 240.0) % 86_400
@@ -279,7 +281,7 @@ def _milliseconds(when: datetime) -> int:
 
 
 def _day(milliseconds: float) -> date:
-    return marks.date_of(min(max(milliseconds, 0.0), 4.0e12)).date()
+    return synthetic_label.date_of(min(max(milliseconds, 0.0), 4.0e12)).date()
 
 
 def collections(until: date) -> tuple[Landsat, Landsat]:

@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import linework, mercator
+from eechips.emulator.demo import mercator, tessellation
 from eechips.emulator.demo.raster import to_degrees
 from eechips.emulator.model import Bounds
 from eechips.emulator.pixels.grid import Grid, transformer
@@ -29,7 +29,7 @@ _REACH = 0.6
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Tile:
+class MgrsTile:
     """A tile.
 
     Attributes:
@@ -69,7 +69,7 @@ class Tile:
 
 
 @lru_cache(maxsize=32768)
-def middle(tile: Tile) -> tuple[float, float]:
+def middle(tile: MgrsTile) -> tuple[float, float]:
     """Longitude and latitude of a tile's middle."""
     x, y = tile.corner
     longitude, latitude = to_degrees(tile.crs)(x + EDGE / 2, y - EDGE / 2)
@@ -77,7 +77,7 @@ def middle(tile: Tile) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=8192)
-def outline(tile: Tile) -> shapely.Polygon:
+def outline(tile: MgrsTile) -> shapely.Polygon:
     """A tile's outline in degrees; longitudes run on across the antimeridian."""
     x, y = tile.corner
     xs, ys = [x, x + EDGE, x + EDGE, x], [y, y, y - EDGE, y - EDGE]
@@ -87,7 +87,7 @@ def outline(tile: Tile) -> shapely.Polygon:
     return shapely.Polygon(zip(longitude, latitude, strict=True))
 
 
-def _likely(zone: int, southern: bool, rows: range) -> list[Tile]:
+def _likely(zone: int, southern: bool, rows: range) -> list[MgrsTile]:
     """Squares that may have land and a part of their zone: roughly, and without any projection; none is forgotten."""
     column, row = np.meshgrid(np.arange(1, 9), np.array(rows, dtype=np.int64))
     northing = row * 100_000.0 + (50_000.0 - 10_000_000.0 * southern)
@@ -96,14 +96,14 @@ def _likely(zone: int, southern: bool, rows: range) -> list[Tile]:
     narrow = np.cos(np.radians(np.minimum(84.0, np.abs(latitude) + 0.5)))
     aside = (column * 100_000.0 - 450_000.0) / (111_320.0 * narrow)
     x, y = mercator.x_of(zone * 6.0 - 183.0 + aside), mercator.y_of(latitude)
-    metres = linework.inland(x, y) * mercator.EQUATOR_UNIT * mercator.cosine_of(y)
+    metres = tessellation.inland(x, y) * mercator.EQUATOR_UNIT * mercator.cosine_of(y)
     good = (latitude > _SOUTH - 2) & (latitude < _NORTH + 2) & (metres > -150_000.0)
     good &= np.abs(aside) - 60_000.0 / (111_320.0 * narrow) < 3.6
-    return [Tile(zone, southern, int(c), int(r)) for c, r in zip(column[good], row[good], strict=True)]
+    return [MgrsTile(zone, southern, int(c), int(r)) for c, r in zip(column[good], row[good], strict=True)]
 
 
 @lru_cache(maxsize=65536)
-def _used(tile: Tile) -> bool:
+def _used(tile: MgrsTile) -> bool:
     """Whether a tile has land and a part of its zone."""
     if not _SOUTH - 1 < middle(tile)[1] < _NORTH + 1:
         return False
@@ -114,10 +114,10 @@ def _used(tile: Tile) -> bool:
     x, y = tile.corner
     i, j = np.meshgrid(np.linspace(0.0, EDGE, 5), np.linspace(0.0, EDGE, 5))
     longitude, latitude = to_degrees(tile.crs)(x + i.ravel(), y - j.ravel())
-    return bool((linework.inland(mercator.x_of(longitude), mercator.y_of(latitude)) > -8_000.0).any())
+    return bool((tessellation.inland(mercator.x_of(longitude), mercator.y_of(latitude)) > -8_000.0).any())
 
 
-def tiles(bounds: Bounds | None) -> Iterator[Tile]:
+def tiles(bounds: Bounds | None) -> Iterator[MgrsTile]:
     """Tiles with land that may meet the bounds."""
     if bounds is None:
         yield from _everything()
@@ -145,13 +145,13 @@ def tiles(bounds: Bounds | None) -> Iterator[Tile]:
 
 
 @cache
-def _everything() -> tuple[Tile, ...]:
+def _everything() -> tuple[MgrsTile, ...]:
     """All tiles with land: some 19,000."""
     return tuple(tiles((-180.0, float(_SOUTH), 180.0, float(_NORTH))))
 
 
 def _rows(zone: int, southern: bool, south: float, north: float) -> range:
-    project = transformer("EPSG:4326", Tile(zone, southern, 5, 0).crs).transform
+    project = transformer("EPSG:4326", MgrsTile(zone, southern, 5, 0).crs).transform
     meridian = zone * 6.0 - 183.0
     low = min(project(meridian, south)[1], project(meridian + 3.0, south)[1])
     high = max(project(meridian, north)[1], project(meridian + 3.0, north)[1])
@@ -168,7 +168,7 @@ def _meets(box: Bounds, bounds: Bounds) -> bool:
     )
 
 
-def named(name: str) -> Tile | None:
+def named(name: str) -> MgrsTile | None:
     """The tile with land of that name, or None."""
     if len(name) != 5 or not name[:2].isdigit() or not 1 <= int(name[:2]) <= 60 or name[2] not in _BANDS:
         return None
@@ -179,7 +179,7 @@ def named(name: str) -> Tile | None:
     southern = name[2] < "N"
     row = (_ROWS.index(name[4]) - (5 if zone % 2 == 0 else 0)) % 20
     for number in range(row, 100, 20):
-        tile = Tile(zone, southern, letters.index(name[3]) + 1, number)
+        tile = MgrsTile(zone, southern, letters.index(name[3]) + 1, number)
         if _used(tile) and tile.name == name:
             return tile
     return None

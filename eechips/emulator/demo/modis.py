@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import climate, cover, noise
+from eechips.emulator.demo import climate, ground_cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.raster import SINUSOIDAL
-from eechips.emulator.demo.series import Series, underscored
+from eechips.emulator.demo.series import GlobalSeries, underscored
 from eechips.emulator.pixels.grid import Grid
 
 GRID = Grid(SINUSOIDAL, Affine(926.625433056, 0.0, -20015109.354, 0.0, -926.625433055, 10007554.677), 43200, 21600)
@@ -57,7 +57,7 @@ class Surface:
     span: int
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         land = climate.relief(rect)
         dry = climate.dryness(land)
         middle = self.start + timedelta(days=self.span // 2)
@@ -70,7 +70,7 @@ class Surface:
             True: usual + 5.0 + (4.0 + 15.0 * dry) * sun + 5.0 * light * sun + 3.2 * spell,
             False: usual - 5.0 - 5.5 * dry + 2.4 * spell,
         }
-        grown = cover.tree_density(land)
+        grown = ground_cover.tree_density(land)
         values = np.empty((len(bands), rect.height, rect.width))
         valid = np.empty(values.shape, dtype=bool)
         known = {half: self._known(rect, half, land.character("coast")) for half in {b not in _NIGHT for b in bands}}
@@ -105,7 +105,7 @@ class Surface:
         return clear, -cloud
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         result = np.clip(np.rint(values), 0, 65535)
         for n, band in enumerate(bands):
             if band not in (0, 4) and not (band in (10, 11) and self.span == 1):
@@ -143,12 +143,12 @@ def _kinds(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, "uint16" if name.startswith("LST") or name.endswith("_cov") else "uint8") for name in names)
 
 
-def collections(until: date) -> tuple[Series, ...]:
+def collections(until: date) -> tuple[GlobalSeries, ...]:
     """Both collections up to a day, of both versions."""
     result = []
     for version, end in (("061", until), ("006", min(until, VERSION_6_END))):
         result += [
-            Series(
+            GlobalSeries(
                 id=f"MODIS/{version}/MOD11A1",
                 title=f"MOD11A1.{version} Terra Land Surface Temperature and Emissivity Daily Global 1km",
                 grid=GRID,
@@ -157,7 +157,7 @@ def collections(until: date) -> tuple[Series, ...]:
                 index=underscored,
                 scene=_daily,
             ),
-            Series(
+            GlobalSeries(
                 id=f"MODIS/{version}/MOD11A2",
                 title=f"MOD11A2.{version} Terra Land Surface Temperature and Emissivity 8-Day Global 1km",
                 grid=GRID,

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import cover, marks, noise, outlines
+from eechips.emulator.demo import ground_cover, noise, state_outlines, synthetic_label
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.raster import PaintedSource
 from eechips.emulator.model import BandInfo, Bounds, ImageAsset, PixelType, Query
@@ -83,10 +83,10 @@ class Photograph:
     year: int
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         # Wet and dry years differ a little.
         vigour = 0.82 + 0.30 * float(noise.random(self.year, 0, 601)[0])
-        seen = cover.ground(rect, self.year).reflectance([_SPECTRUM[b] for b in bands], vigour)
+        seen = ground_cover.ground(rect, self.year).reflectance([_SPECTRUM[b] for b in bands], vigour)
         # numpy clips several times as fast as it takes the maximum with a number.
         np.clip(seen, np.float32(0.0), np.float32(np.inf), out=seen)
         for n, band in enumerate(bands):
@@ -97,7 +97,7 @@ class Photograph:
         return seen, None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         stored: npt.NDArray[np.uint8] = np.clip(np.rint(values), 1, 255).astype(np.uint8)
         return stored
 
@@ -163,7 +163,7 @@ def seasons(until: date) -> Mapping[int, tuple[int, ...]]:
     last = until.year if until > date(until.year, 9, 15) else until.year - 1
     return {
         number: tuple(range(FIRST_YEARS[name not in EVEN_YEARS], last + 1, 2))
-        for number, name in enumerate(outlines.states())
+        for number, name in enumerate(state_outlines.states())
     }
 
 
@@ -173,7 +173,7 @@ def _states(latitude: int, longitude: int) -> Mapping[tuple[int, str], tuple[int
 
     Quads on a border are flown with both states; what lies outside of all of them belongs to that of the degree.
     """
-    main = outlines.degrees()[(latitude, longitude)]
+    main = state_outlines.degrees()[(latitude, longitude)]
     quarters = [Quarter(latitude, longitude, quad, name) for quad in range(1, 65) for name in _QUARTERS]
     boxes = shapely.box(*np.array([quarter.bounds for quarter in quarters]).T)
     touched: dict[int, list[int]] = {}
@@ -187,7 +187,7 @@ def _states(latitude: int, longitude: int) -> Mapping[tuple[int, str], tuple[int
 
 @cache
 def _tree() -> shapely.STRtree:
-    return shapely.STRtree(list(outlines.states().values()))
+    return shapely.STRtree(list(state_outlines.states().values()))
 
 
 def flights(quarter: Quarter, until: date) -> Mapping[int, int]:
@@ -218,17 +218,17 @@ def _image(quarter: Quarter, year: int, until: date) -> ImageAsset:
     grid, footprint, _ = _grid(quarter, fine)
     month, day = flown(quarter, year, until)
     index = f"m_{quarter.name}_{quarter.zone:02d}_{'060' if fine else '1'}_{year:04d}{month:02d}{day:02d}"
-    start = marks.millis(year, month, day)
+    start = synthetic_label.millis(year, month, day)
     source = PaintedSource(grid, Photograph(year), "uint8")
     kind = PixelType("int", 0, 255)
     return ImageAsset(
         id=f"{ID}/{index}",
         bands=tuple(BandInfo(name, kind, grid, source, n) for n, name in enumerate(BANDS)),
-        properties=marks.marked(
-            {"system:index": index, "system:time_start": start, "system:time_end": start + marks.DAY}
+        properties=synthetic_label.marked(
+            {"system:index": index, "system:time_start": start, "system:time_end": start + synthetic_label.DAY}
         ),
         footprint=footprint,
-        version=marks.VERSION,
+        version=synthetic_label.VERSION,
     )
 
 
@@ -250,12 +250,12 @@ class Naip:
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        return marks.marked(
+        return synthetic_label.marked(
             {
                 "title": "NAIP: National Agriculture Imagery Program",
                 "date_range": [
-                    marks.millis(min(FIRST_YEARS), 6, 15),
-                    marks.millis(self.until.year, self.until.month, self.until.day),
+                    synthetic_label.millis(min(FIRST_YEARS), 6, 15),
+                    synthetic_label.millis(self.until.year, self.until.month, self.until.day),
                 ],
             }
         )
@@ -290,7 +290,7 @@ class Naip:
             return None
         latitude, longitude, quad = (int(match[n]) for n in (1, 2, 3))
         year = int(match[7])
-        if (latitude, longitude) not in outlines.degrees() or not 1 <= quad <= 64:
+        if (latitude, longitude) not in state_outlines.degrees() or not 1 <= quad <= 64:
             return None
         quarter = Quarter(latitude, longitude, quad, match[4])
         if year not in flights(quarter, self.until):
@@ -300,7 +300,7 @@ class Naip:
 
 
 def _possible(year: int, query: Query) -> bool:
-    begins, ends = marks.millis(year, 6, 15), marks.millis(year, 9, 16)
+    begins, ends = synthetic_label.millis(year, 6, 15), synthetic_label.millis(year, 9, 16)
     return (query.start is None or query.start < ends) and (query.end is None or query.end > begins)
 
 
@@ -327,7 +327,7 @@ def _meets(box: Bounds, bounds: Bounds) -> bool:
 @cache
 def _squares() -> Mapping[tuple[int, int], None]:
     """The square degrees that have photographs, (latitude, degrees west), in their order."""
-    return dict.fromkeys(sorted(outlines.degrees()))
+    return dict.fromkeys(sorted(state_outlines.degrees()))
 
 
 def _near(bounds: Bounds | None) -> Iterable[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from eechips.emulator.demo import boundaries, ecoregions, outlines, texture
+from eechips.emulator.demo import boundaries, ecoregions, state_outlines, texture
 
 
 def load() -> None:
@@ -13,7 +13,7 @@ def load() -> None:
     Where they are drawn first, GEOS and numpy use a second core if it is free. The workers are forked when this process
     has no more than one thread again.
     """
-    outlines.degrees()
+    state_outlines.degrees()
     with ThreadPoolExecutor(1) as pool:
         others = [pool.submit(load_others) for load_others in (ecoregions.rows, texture.load)]
         boundaries.gaul(1)

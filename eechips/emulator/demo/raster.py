@@ -38,7 +38,7 @@ SINUSOIDAL = "SR-ORG:6974"
 _SPHERE = 6_371_007.181
 
 
-class Scene(Protocol):
+class PaintedScene(Protocol):
     """What a sensor sees; picklable."""
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
@@ -73,7 +73,7 @@ class PaintedSource:
     """
 
     grid: Grid
-    scene: Scene
+    scene: PaintedScene
     dtype: str
     smooth: bool = True
     outline: tuple[tuple[float, float], ...] | None = None

@@ -97,7 +97,7 @@ class Ecoregion:
 
 
 @dataclass(frozen=True)
-class Sites:
+class EcoregionSites:
     """Places that ecoregions are nearest to: positions in units and index of the ecoregion, all of shape (n,)."""
 
     ecoregions: tuple[Ecoregion, ...]
@@ -119,7 +119,7 @@ def places(text: str) -> Floats:
 
 
 @cache
-def sites() -> Sites:
+def sites() -> EcoregionSites:
     """The sites of all ecoregions, in the atlas's order."""
     ecoregions, xs, ys, owner, characters = [], [], [], [], []
     for number, (code, name, biome, realm, protection, where) in enumerate(records(atlas.ECOREGIONS)):
@@ -129,7 +129,7 @@ def sites() -> Sites:
             ys.append(latitude)
             owner.append(number)
             characters.append(_character(ecoregions[-1], longitude, latitude))
-    return Sites(
+    return EcoregionSites(
         tuple(ecoregions), mercator.x_of(xs), mercator.y_of(ys), np.array(owner), np.array(characters, np.float64)
     )
 

@@ -20,9 +20,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import climate, cover, landcover, marks, mgrs, noise, sky
+from eechips.emulator.demo import climate, cloud_cover, ground_cover, landcover, mgrs, noise, synthetic_label
 from eechips.emulator.demo.mercator import Rect
-from eechips.emulator.demo.mgrs import Tile
+from eechips.emulator.demo.mgrs import MgrsTile
 from eechips.emulator.demo.raster import PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 
@@ -94,7 +94,7 @@ _WORLD_OF = {"tree": 1, "shrub": 5, "grass": 2, "crop": 4, "built": 6, "bare": 7
 
 
 @dataclass(frozen=True, slots=True)
-class Overpass:
+class Sentinel2Overpass:
     """What the satellite sees on a pass.
 
     Attributes:
@@ -107,9 +107,9 @@ class Overpass:
     north: float
     share: float
 
-    def ground(self, rect: Rect) -> cover.Ground:
+    def ground(self, rect: Rect) -> ground_cover.Ground:
         """The ground without clouds."""
-        return cover.ground(rect, self.when.year, climate.snow_line(self.when, self.north))
+        return ground_cover.ground(rect, self.when.year, climate.snow_line(self.when, self.north))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +123,15 @@ class Reflectance:
         offset: added to the stored reflectances.
     """
 
-    seen: Overpass
+    seen: Sentinel2Overpass
     names: tuple[str, ...]
     at_top: bool = False
     offset: int = 0
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         ground = self.seen.ground(rect)
-        clouds = sky.sky(rect, self.seen.when, self.seen.share)
+        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
         spectrum = [_SPECTRUM[self.names[band]] for band in bands]
         wanted = sorted({band for band in spectrum if band is not None})
         vigour = climate.season_of_growth(self.seen.north, self.seen.when)
@@ -160,7 +160,7 @@ class Reflectance:
         return values, None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         result = np.clip(np.rint(values), 0, 65535)
         for n, band in enumerate(bands):
             if self.names[band].startswith("TCI"):
@@ -171,7 +171,7 @@ class Reflectance:
         return stored
 
 
-def _mask(name: str, ground: cover.Ground, clouds: sky.Sky) -> npt.NDArray[Any]:
+def _mask(name: str, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[Any]:
     if name == "MSK_CLDPRB":
         return np.asarray(np.floor(clouds.cloud * np.float32(100.0)))
     if name in ("QA10", "QA20", "QA60"):
@@ -200,17 +200,17 @@ def _mask(name: str, ground: cover.Ground, clouds: sky.Sky) -> npt.NDArray[Any]:
 class CloudScore:
     """Bands cs and cs_cdf: 1 where the ground is seen clearly, 0 under clouds."""
 
-    seen: Overpass
+    seen: Sentinel2Overpass
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``raster.Scene``."""
-        clouds = sky.sky(rect, self.seen.when, self.seen.share)
+        """See ``raster.PaintedScene``."""
+        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
         clear = np.float32(0.97) - np.float32(0.95) * clouds.cloud - np.float32(0.45) * clouds.shadow
         known = (clear, clear * (np.float32(0.55) + np.float32(0.45) * clear))
         return np.stack([known[band] for band in bands]), None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``raster.Scene``; in steps of 1/250."""
+        """See ``raster.PaintedScene``; in steps of 1/250."""
         steps = np.clip(np.rint(np.asarray(values, dtype=np.float32) * np.float32(250.0)), 0.0, 250.0)
         result: npt.NDArray[np.float32] = (steps * np.float32(1.0 / 250.0)).astype(np.float32)
         return result
@@ -220,12 +220,12 @@ class CloudScore:
 class DynamicWorld:
     """Probabilities of nine classes, and the label; masked under clouds and shadows."""
 
-    seen: Overpass
+    seen: Sentinel2Overpass
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         parts = landcover.shares(self.seen.ground(rect))
-        clouds = sky.sky(rect, self.seen.when, self.seen.share)
+        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
         likely = np.full((len(DYNAMIC_WORLD), rect.height, rect.width), 0.03, dtype=np.float32)
         for n, name in enumerate(landcover.CLASSES):
             likely[_WORLD_OF[name]] += parts[n] * np.float32(0.73)
@@ -235,7 +235,7 @@ class DynamicWorld:
         return values, np.broadcast_to(clear, values.shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``raster.Scene``; probabilities in steps of 1/1000, labels as they are."""
+        """See ``raster.PaintedScene``; probabilities in steps of 1/1000, labels as they are."""
         likely = np.asarray(values, dtype=np.float32)
         result: npt.NDArray[np.float32] = np.rint(likely * np.float32(1000.0)) * np.float32(0.001)
         for n, band in enumerate(bands):
@@ -250,7 +250,7 @@ class Granule:
 
     seen: datetime
     made: datetime
-    tile: Tile
+    tile: MgrsTile
 
     @property
     def index(self) -> str:
@@ -263,29 +263,29 @@ class Granule:
         return (self.seen + timedelta(hours=mgrs.middle(self.tile)[0] / 15.0)).date()
 
     @property
-    def overpass(self) -> Overpass:
+    def overpass(self) -> Sentinel2Overpass:
         """What is seen."""
         north = mgrs.middle(self.tile)[1]
-        return Overpass(self.when, round(north, 3), sky.overcast(_number(self.tile), self.when, north))
+        return Sentinel2Overpass(self.when, round(north, 3), cloud_cover.overcast(_number(self.tile), self.when, north))
 
     @property
     def cloudy(self) -> float:
         """Percentage of clouds."""
         longitude, latitude = mgrs.middle(self.tile)
-        column, row, size = sky.square(longitude, latitude, float(mgrs.EDGE))
-        return sky.cover_percent(column, row, size, self.when, self.overpass.share)
+        column, row, size = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
+        return cloud_cover.cover_percent(column, row, size, self.when, self.overpass.share)
 
 
-def _number(tile: Tile) -> int:
+def _number(tile: MgrsTile) -> int:
     return (tile.zone * 2 + tile.southern) * 1024 + tile.column * 128 + tile.row
 
 
-def _orbit(tile: Tile) -> int:
+def _orbit(tile: MgrsTile) -> int:
     """Relative orbit, 1 to 143: strips of 360/143 degrees."""
     return int((mgrs.middle(tile)[0] + 180.0) * (143.0 / 360.0)) % 143 + 1
 
 
-def _pass(tile: Tile, when: date) -> Granule | None:
+def _pass(tile: MgrsTile, when: date) -> Granule | None:
     """The pass over a tile on a day, if there is one: every fifth day."""
     if (when.toordinal() - 3 * _orbit(tile)) % _REPEAT:
         return None
@@ -322,8 +322,8 @@ class Product:
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        start, end = (marks.millis(d.year, d.month, d.day) for d in (self.first, self.until))
-        return marks.marked({"title": self.title, "date_range": [start, end]})
+        start, end = (synthetic_label.millis(d.year, d.month, d.day) for d in (self.first, self.until))
+        return synthetic_label.marked({"title": self.title, "date_range": [start, end]})
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
@@ -381,7 +381,7 @@ class Product:
         return ImageAsset(
             id=f"{self.id}/{granule.index}",
             bands=bands,
-            properties=marks.marked(
+            properties=synthetic_label.marked(
                 {
                     "system:index": granule.index,
                     "system:time_start": start,
@@ -390,7 +390,7 @@ class Product:
                 }
             ),
             footprint=mgrs.outline(granule.tile),
-            version=marks.VERSION,
+            version=synthetic_label.VERSION,
         )
 
     def _reflectance(self, granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
@@ -409,7 +409,7 @@ def _days(query: Query, first: date, last: date) -> tuple[date, date]:
 
 def _day(milliseconds: float) -> date:
     limited = min(max(milliseconds, 0.0), 4.0e12)
-    return marks.date_of(limited).date()
+    return synthetic_label.date_of(limited).date()
 
 
 def _milliseconds(when: datetime) -> int:
@@ -428,7 +428,7 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[tuple[Ban
             sources[key] = PaintedSource(granule.tile.grid(pixel), scene, dtype, smooth=part is not None)
         source = sources[key]
         bands.append(BandInfo(name, PixelType.of(dtype), source.grid, source, names.index(name)))
-    azimuth, zenith = sky.sun(granule.overpass.north, granule.when)
+    azimuth, zenith = cloud_cover.sun(granule.overpass.north, granule.when)
     craft = "Sentinel-2A" if (granule.when.toordinal() // _REPEAT) % 2 else "Sentinel-2B"
     cloudy = granule.cloudy
     orbit = _orbit(granule.tile)

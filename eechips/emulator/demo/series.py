@@ -9,8 +9,8 @@ from typing import Any
 
 import shapely
 
-from eechips.emulator.demo import marks
-from eechips.emulator.demo.raster import PaintedSource, Scene
+from eechips.emulator.demo import synthetic_label
+from eechips.emulator.demo.raster import PaintedScene, PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 from eechips.emulator.pixels.grid import Grid
 
@@ -18,7 +18,7 @@ GLOBE = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class GlobalSeries:
     """A ``CollectionAsset`` whose images cover the globe.
 
     Attributes:
@@ -39,7 +39,7 @@ class Series:
     bands: tuple[tuple[str, str], ...]
     dates: Callable[[], Sequence[tuple[date, date]]]
     index: Callable[[date], str]
-    scene: Callable[[date], Scene]
+    scene: Callable[[date], PaintedScene]
     smooth: bool = True
     extra: Callable[[date], Mapping[str, Any]] | None = None
 
@@ -47,7 +47,7 @@ class Series:
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
         dates = self.dates()
-        return marks.marked({"title": self.title, "date_range": [_start(dates[0][0]), _start(dates[-1][1])]})
+        return synthetic_label.marked({"title": self.title, "date_range": [_start(dates[0][0]), _start(dates[-1][1])]})
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
@@ -81,14 +81,14 @@ class Series:
                 BandInfo(name, PixelType.of(dtype), self.grid, sources[dtype], n)
                 for n, (name, dtype) in enumerate(self.bands)
             ),
-            properties=marks.marked(properties),
+            properties=synthetic_label.marked(properties),
             footprint=GLOBE,
-            version=marks.VERSION,
+            version=synthetic_label.VERSION,
         )
 
 
 def _start(when: date) -> int:
-    return marks.millis(when.year, when.month, when.day)
+    return synthetic_label.millis(when.year, when.month, when.day)
 
 
 def underscored(when: date) -> str:

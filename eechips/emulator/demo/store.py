@@ -11,14 +11,14 @@ from typing import Any, Protocol, cast
 
 from eechips.emulator.demo import (
     boundaries,
-    conterminous,
     ecoregions,
     elevation,
     era5,
     landsat,
-    marks,
     modis,
     sentinel2,
+    synthetic_label,
+    us_landcover,
     vegetation,
     worldcover,
 )
@@ -51,7 +51,7 @@ def catalogue(until: date) -> Mapping[str, DemoAsset]:
         *vegetation.collections(until),
         *sentinel2.collections(until),
         *landsat.collections(until),
-        *conterminous.collections(until),
+        *us_landcover.collections(until),
         *elevation.images(),
         *worldcover.collections(),
         era5.collection(until),
@@ -84,7 +84,7 @@ class DemoStore:
             if not isinstance(collection, DemoTable | ImageAsset):
                 return collection.image(index)
         if any(name.startswith(f"{asset_id}/") for name in known):
-            return FolderAsset(asset_id, marks.marked({}))
+            return FolderAsset(asset_id, synthetic_label.marked({}))
         return None
 
     def children(self, parent: str) -> Iterable[str]:
@@ -119,7 +119,7 @@ class DemoStore:
         return {
             "kind": "demo planet",
             "synthetic": True,
-            "description": marks.NOTE,
-            "version": marks.VERSION,
+            "description": synthetic_label.NOTE,
+            "version": synthetic_label.VERSION,
             "assets": list(catalogue(self.until)),
         }

@@ -8,7 +8,7 @@ from typing import Any
 
 import shapely
 
-from eechips.emulator.demo import marks
+from eechips.emulator.demo import synthetic_label
 from eechips.emulator.model import Bounds, FeatureRow, Query
 
 Rows = tuple[FeatureRow, ...]
@@ -33,7 +33,7 @@ class DemoTable:
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the table."""
-        return marks.marked({"title": self.title})
+        return synthetic_label.marked({"title": self.title})
 
     def rows(self, query: Query) -> Iterator[FeatureRow]:
         """See ``TableAsset.rows``. Rows have no date, so a query for a time finds none."""

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import drawings, noise
+from eechips.emulator.demo import drawing_cache, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 
 PERIOD = 1024
@@ -83,9 +83,9 @@ def _square(name: Name, pitch: int) -> Bytes:
 
 
 @cache
-def _finest() -> drawings.Arrays:
+def _finest() -> drawing_cache.Arrays:
     """All textures for the finest cells."""
-    return drawings.kept("textures", lambda: {name: _drawn(name) for name in get_args(Name)})
+    return drawing_cache.kept("textures", lambda: {name: _drawn(name) for name in get_args(Name)})
 
 
 def _drawn(name: Name) -> Bytes:

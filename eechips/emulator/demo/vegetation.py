@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import climate, cover, modis
+from eechips.emulator.demo import climate, ground_cover, modis
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.raster import SINUSOIDAL
-from eechips.emulator.demo.series import Series, underscored
+from eechips.emulator.demo.series import GlobalSeries, underscored
 from eechips.emulator.demo.terrain import Terrain
 from eechips.emulator.pixels.grid import Grid
 
@@ -51,11 +51,11 @@ class Indices:
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         land = climate.relief(rect)
         middle = self.start + timedelta(days=_STEP // 2)
         north = climate.latitude(rect)
-        snow = cover.snow_share(land, climate.snow_lines(north, middle))
+        snow = ground_cover.snow_share(land, climate.snow_lines(north, middle))
         # Wet and dry spells, and patches of richer ground.
         spell = climate.weather(rect, self.start, (21, 19, 16))
         ndvi = _ndvi(land, climate.growth(north, middle)) * (1.0 + 0.10 * spell + 0.30 * land.patches[0])
@@ -86,31 +86,31 @@ class Indices:
         return values, np.broadcast_to(land.character("coast") > 0.0, values.shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         stored: npt.NDArray[np.int32] = np.clip(np.rint(values), -2000, 65535).astype(np.int32)
         return stored
 
 
 def _ndvi(land: Terrain, growth: Floats) -> Floats:
     """Normalized difference of near infrared and red, without snow."""
-    trees = cover.tree_density(land)
+    trees = ground_cover.tree_density(land)
     needle = land.character("needle")
     forest = needle * (0.62 + 0.16 * growth) + (1.0 - needle) * (0.34 + 0.50 * growth)
     fields = np.clip(land.character("crop"), 0.0, 1.0)
-    grass = cover.grass_cover(land) * np.clip(land.character("green"), 0.0, 1.0)
+    grass = ground_cover.grass_cover(land) * np.clip(land.character("green"), 0.0, 1.0)
     low = fields * (0.20 + 0.52 * growth) + (1.0 - fields) * (0.09 + grass * (0.22 + 0.52 * growth))
-    rock = cover.rockiness(land)
+    rock = ground_cover.rockiness(land)
     low = low + (0.05 - low) * rock
     return np.where(land.lake > 0.0, -0.08, trees * forest + (1.0 - trees) * low)
 
 
-def collections(until: date) -> tuple[Series, ...]:
+def collections(until: date) -> tuple[GlobalSeries, ...]:
     """Both collections up to a day, of both versions."""
     result = []
     for version, end in (("061", until), ("006", min(until, modis.VERSION_6_END))):
         for name, grid, pixel in (("MOD13A2", modis.GRID, "1km"), ("MOD13Q1", FINE_GRID, "250m")):
             result.append(
-                Series(
+                GlobalSeries(
                     id=f"MODIS/{version}/{name}",
                     title=f"{name}.{version} Terra Vegetation Indices 16-Day Global {pixel}",
                     grid=grid,

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import cover, landcover
+from eechips.emulator.demo import ground_cover, landcover
 from eechips.emulator.demo.mercator import Rect
-from eechips.emulator.demo.series import Series
+from eechips.emulator.demo.series import GlobalSeries
 from eechips.emulator.pixels.grid import Grid
 
 _PIXEL = 1.0 / 12000.0
@@ -45,15 +45,17 @@ class LandCover:
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.Scene``."""
-        ground = cover.ground(rect, self.start.year)
+        """See ``raster.PaintedScene``."""
+        ground = ground_cover.ground(rect, self.start.year)
         codes = landcover.dominant(landcover.shares(ground), (CODES[name] for name in landcover.CLASSES))
-        inland = cover.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast")) > np.float32(-12_000.0)
+        inland = ground_cover.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast")) > np.float32(
+            -12_000.0
+        )
         shape = (len(bands), rect.height, rect.width)
         return np.broadcast_to(codes, shape), np.broadcast_to(inland, shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         return values.astype(np.uint8)
 
 
@@ -73,13 +75,13 @@ def _legend(start: date) -> Mapping[str, Any]:
     }
 
 
-def collections() -> tuple[Series, Series]:
+def collections() -> tuple[GlobalSeries, GlobalSeries]:
     """Two collections of one image each."""
     return _collection("v100", 2020), _collection("v200", 2021)
 
 
-def _collection(version: str, year: int) -> Series:
-    return Series(
+def _collection(version: str, year: int) -> GlobalSeries:
+    return GlobalSeries(
         id=f"ESA/WorldCover/{version}",
         title=f"ESA WorldCover 10m {version}",
         grid=GRID,

@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import linework, mercator
+from eechips.emulator.demo import mercator, tessellation
 from eechips.emulator.demo.raster import to_degrees
 from eechips.emulator.model import Bounds
 from eechips.emulator.pixels.grid import Grid, transformer
@@ -31,7 +31,7 @@ _PIXEL = 30
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Scene:
+class WrsScene:
     """A path and a row, from 1."""
 
     path: int
@@ -44,7 +44,7 @@ class Scene:
 
 
 @lru_cache(maxsize=32768)
-def middle(scene: Scene) -> tuple[float, float, float]:
+def middle(scene: WrsScene) -> tuple[float, float, float]:
     """Longitude and latitude of a scene's middle, and how far its track leans west of south, degrees."""
     node = -64.6 - (scene.path - 1) * 360.0 / PATHS
     along = math.radians((scene.row - 60) * 360.0 / ROWS)
@@ -58,7 +58,7 @@ def middle(scene: Scene) -> tuple[float, float, float]:
 
 
 @lru_cache(maxsize=8192)
-def corners(scene: Scene) -> tuple[str, tuple[tuple[float, float], ...]]:
+def corners(scene: WrsScene) -> tuple[str, tuple[tuple[float, float], ...]]:
     """CRS, and the corners of what is seen, clockwise from the north-west."""
     longitude, latitude, lean = middle(scene)
     zone = min(60, int((longitude + 180.0) // 6.0) + 1)
@@ -74,7 +74,7 @@ def corners(scene: Scene) -> tuple[str, tuple[tuple[float, float], ...]]:
 
 
 @lru_cache(maxsize=8192)
-def grid(scene: Scene) -> Grid:
+def grid(scene: WrsScene) -> Grid:
     """Pixels of 30 m around what is seen; their middles are at multiples of 30 m."""
     crs, points = corners(scene)
     xs, ys = zip(*points, strict=True)
@@ -85,7 +85,7 @@ def grid(scene: Scene) -> Grid:
 
 
 @lru_cache(maxsize=8192)
-def outline(scene: Scene) -> shapely.Polygon:
+def outline(scene: WrsScene) -> shapely.Polygon:
     """What is seen, in degrees; longitudes run on across the antimeridian."""
     crs, points = corners(scene)
     xs, ys = zip(*points, strict=True)
@@ -97,13 +97,13 @@ def outline(scene: Scene) -> shapely.Polygon:
 
 
 @cache
-def _lands() -> tuple[tuple[Scene, ...], shapely.STRtree]:
+def _lands() -> tuple[tuple[WrsScene, ...], shapely.STRtree]:
     """All scenes by day that show land, and boxes around them in a tree."""
-    found = [Scene(path, row) for path in range(1, PATHS + 1) for row in range(5, _LAST_ROW + 1)]
+    found = [WrsScene(path, row) for path in range(1, PATHS + 1) for row in range(5, _LAST_ROW + 1)]
     centres = np.array([middle(scene)[:2] for scene in found])
     # A scene reaches 130 km from its middle: land that near shows at the middle's distance from the coast.
     unit = mercator.EQUATOR_UNIT * mercator.cosine_of(mercator.y_of(centres[:, 1]))
-    inland = linework.inland(mercator.x_of(centres[:, 0]), mercator.y_of(centres[:, 1])) * unit
+    inland = tessellation.inland(mercator.x_of(centres[:, 0]), mercator.y_of(centres[:, 1])) * unit
     kept = [scene for scene, metres in zip(found, inland, strict=True) if metres > -105_000.0]
     centres = np.array([middle(scene)[:2] for scene in kept])
     reach = 1.25
@@ -112,7 +112,7 @@ def _lands() -> tuple[tuple[Scene, ...], shapely.STRtree]:
     return tuple(kept), shapely.STRtree(boxes)
 
 
-def known(scene: Scene) -> bool:
+def known(scene: WrsScene) -> bool:
     """Whether a scene exists and shows land."""
     return scene in set(_lands()[0])
 
@@ -126,7 +126,7 @@ def _box(west: float, south: float, east: float, north: float) -> shapely.Geomet
     return shapely.box(west, south, east, north)
 
 
-def scenes(bounds: Bounds | None) -> Iterator[Scene]:
+def scenes(bounds: Bounds | None) -> Iterator[WrsScene]:
     """Scenes with land that may meet the bounds, by path and row."""
     kept, tree = _lands()
     if bounds is None:

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from eechips.emulator.demo import climate, mercator, noise
-from eechips.emulator.demo.cover import Upsampler
 from eechips.emulator.demo.farmland import Field32
+from eechips.emulator.demo.ground_cover import Upsampler
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.terrain import nodes
 

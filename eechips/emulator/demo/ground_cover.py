@@ -28,7 +28,7 @@ _SHADED.setflags(write=False)
 
 
 @dataclass(frozen=True)
-class Layer:
+class GroundLayer:
     """Something that covers part of the cells.
 
     Attributes:
@@ -64,7 +64,7 @@ class Ground:
     terrain: Terrain
     open_green: Field32
     open_tone: Field32
-    layers: dict[str, Layer]
+    layers: dict[str, GroundLayer]
     light: Field32
     houses: Field32 | None
 
@@ -245,7 +245,7 @@ class _Painter:
         self.fine = rect.pitch <= 2
         self.grain = self._texture("grain")
         self.mottle = self._texture("mottle")
-        self.layers: dict[str, Layer] = {}
+        self.layers: dict[str, GroundLayer] = {}
         self.blocks = farmland.blocks(rect, year) if rect.pitch <= farmland.COARSEST else None
 
     def paint(self) -> Ground:
@@ -268,7 +268,7 @@ class _Painter:
             edge = (bare - _F(0.5)) * _F(2.4) + (self.mottle * _F(1.5) + stones * _F(0.9)) * (bare > 0.0) + _F(0.5)
             share = np.clip(np.minimum(edge, bare * _F(2.2)), 0.0, 1.0)
             tone = _F(0.95) + stones * _F(1.0) + self.mottle * _F(0.3) + self.grain * _F(0.55)
-            self._lay("rock", Layer(share, "rock", "red rock", up(land.character("red")), tone))
+            self._lay("rock", GroundLayer(share, "rock", "red rock", up(land.character("red")), tone))
         self._banks(channels)
         self._valley_roads(channels)
         self._trees(density, channels)
@@ -278,7 +278,7 @@ class _Painter:
         if snow.max() > 0.0:
             share = up(snow)
             share = np.clip(share * _F(1.9) - _F(0.45) + (self.mottle + self.grain * _F(0.6)) * (share > 0.0), 0.0, 1.0)
-            self._lay("snow", Layer(share, "snow"))
+            self._lay("snow", GroundLayer(share, "snow"))
         houses = None
         if self.blocks is not None and self.blocks.houses.any():
             houses = self.blocks.spread(self.blocks.houses)
@@ -290,7 +290,7 @@ class _Painter:
             return np.zeros((1, 1), dtype=np.float32)
         return (texture.part(name, self.rect).astype(np.float32) - _F(128.0)) * _F(1.0 / 255.0)
 
-    def _lay(self, name: str, layer: Layer) -> None:
+    def _lay(self, name: str, layer: GroundLayer) -> None:
         if layer.share.any():
             self.layers[name] = layer
 
@@ -343,14 +343,14 @@ class _Painter:
             share = (ranks < share * _F(200.0)).astype(np.float32) * _F(0.78)
         else:
             share *= _F(0.24) + self.grain * _F(0.3)
-        self._lay("shrub", Layer(share, "shrub", tone=_F(0.85) + self.grain * _F(0.3)))
+        self._lay("shrub", GroundLayer(share, "shrub", tone=_F(0.85) + self.grain * _F(0.3)))
 
     def _fields(self, channels: list[tuple[int, Field32, Field32]]) -> None:
         land, rect = self.land, self.rect
         crop = land.character("crop")
         if self.blocks is None:
             share = self.up(crop * self._arable())
-            self._lay("crop", Layer(share, "stubble", "crop", np.full_like(share, 0.42)))
+            self._lay("crop", GroundLayer(share, "stubble", "crop", np.full_like(share, 0.42)))
             return
         blocks = self.blocks
         if not (blocks.tilled.any() or blocks.circle.any()):
@@ -378,7 +378,7 @@ class _Painter:
             share *= np.abs(distance) > half + _F(0.5 * _STREAMS[order][2])
         tone *= _F(1.0) + traces * _F(0.10) + self.grain * _F(0.06) + self.mottle * _F(0.10)
         green *= _F(1.0) + self.mottle * _F(0.30) + traces * _F(0.10)
-        self._lay("crop", Layer(share, "stubble", "crop", np.clip(green, 0.0, 1.0), tone))
+        self._lay("crop", GroundLayer(share, "stubble", "crop", np.clip(green, 0.0, 1.0), tone))
 
     def _arable(self) -> Floats:
         """1 on gentle slopes, 0 on steep ones and in lakes, by node."""
@@ -395,7 +395,7 @@ class _Painter:
             share = self._covered(np.abs(distance), wide)
             total = share if total is None else np.maximum(total, share)
         if total is not None:
-            self._lay("sand", Layer(total * _F(0.85), "sand", tone=_F(0.92) + self.grain * _F(0.35)))
+            self._lay("sand", GroundLayer(total * _F(0.85), "sand", tone=_F(0.92) + self.grain * _F(0.35)))
 
     def _valley_roads(self, channels: list[tuple[int, Field32, Field32]]) -> None:
         """Roads that follow the larger streams."""
@@ -403,7 +403,7 @@ class _Painter:
             if order < 2:
                 share = self._covered(np.abs(distance - _F(_ROAD_OFFSET[order])), 3.6 - 1.3 * order)
                 share *= self.up(noise.smoothstep(0.02, 0.10, self.land.rise) if order else 1.0 + 0.0 * self.land.rise)
-                self._lay(f"road {order}", Layer(share, "gravel" if order else "asphalt"))
+                self._lay(f"road {order}", GroundLayer(share, "gravel" if order else "asphalt"))
 
     def _trees(self, density: Floats, channels: list[tuple[int, Field32, Field32]]) -> None:
         needle_nodes = self.land.character("needle")
@@ -448,7 +448,7 @@ class _Painter:
             share = np.clip(wanted - soft * (wanted > 0.0), 0.0, 1.0) * _F(under)
             self.light *= _F(1.0) - (_F(1.0) - share) * np.clip(wanted, 0.0, 1.0) * _F(0.54 * shaded)
             tone = _F(1.02) + self.grain * _F(0.35)
-        self._lay(name, Layer(share, name, tone=tone))
+        self._lay(name, GroundLayer(share, name, tone=tone))
 
     def _settlements(self) -> None:
         if self.blocks is None:
@@ -458,18 +458,20 @@ class _Painter:
         if share is not None:
             self._lay(
                 "road",
-                Layer(share * (self.up(self.land.lake) < _F(0.0)), "gravel", tone=_F(0.95) + self.grain * _F(0.2)),
+                GroundLayer(
+                    share * (self.up(self.land.lake) < _F(0.0)), "gravel", tone=_F(0.95) + self.grain * _F(0.2)
+                ),
             )
         if not blocks.houses.any():
             return
         if self.rect.pitch > 8:
             houses = blocks.spread(blocks.houses)
-            self._lay("street", Layer(houses * _F(0.32), "asphalt"))
-            self._lay("roof", Layer(houses * _F(0.18), "roof"))
+            self._lay("street", GroundLayer(houses * _F(0.32), "asphalt"))
+            self._lay("roof", GroundLayer(houses * _F(0.18), "roof"))
             return
         street, roof, tone = farmland.town(self.rect, blocks)
-        self._lay("street", Layer(street, "asphalt", tone=_F(1.0) + self.grain * _F(0.2)))
-        self._lay("roof", Layer(roof, "roof", tone=tone))
+        self._lay("street", GroundLayer(street, "asphalt", tone=_F(1.0) + self.grain * _F(0.2)))
+        self._lay("roof", GroundLayer(roof, "roof", tone=tone))
 
     def _water(self, channels: list[tuple[int, Field32, Field32]]) -> None:
         total: Field32 | None = None
@@ -490,4 +492,4 @@ class _Painter:
             share = np.clip(sea + _F(0.5), 0.0, 1.0)
             total = share if total is None else np.maximum(total, share)
         if total is not None:
-            self._lay("water", Layer(total, "water", tone=_F(1.0) + self.grain * _F(0.12)))
+            self._lay("water", GroundLayer(total, "water", tone=_F(1.0) + self.grain * _F(0.12)))

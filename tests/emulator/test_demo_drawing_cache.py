@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import shapely
 
-from eechips.emulator.demo import drawings, ecoregions
+from eechips.emulator.demo import drawing_cache, ecoregions
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -55,7 +55,7 @@ def only_file(folder: Path) -> Path:
 
 def test_drawn_once(folder: Path) -> None:
     draw = Draughtsman()
-    first, second = drawings.kept("x", draw), drawings.kept("x", draw)
+    first, second = drawing_cache.kept("x", draw), drawing_cache.kept("x", draw)
     assert draw.times == 1
     assert equal(first, second)
     assert equal(first, Draughtsman()())
@@ -66,9 +66,9 @@ def test_drawn_once(folder: Path) -> None:
 def test_shapes_keep_every_bit(folder: Path) -> None:
     # The ecoregions themselves: polygons and multipolygons, with holes and islands.
     drawn = ecoregions._shapes()
-    first = drawings.kept_shapes("ecoregions", lambda: drawn)
+    first = drawing_cache.kept_shapes("ecoregions", lambda: drawn)
     assert folder.is_dir()
-    second = drawings.kept_shapes("ecoregions", lambda: pytest.fail("drawn again"))
+    second = drawing_cache.kept_shapes("ecoregions", lambda: pytest.fail("drawn again"))
     assert list(drawn) == list(first) == list(second)
     assert {shape.geom_type for shape in drawn.values()} == {"Polygon", "MultiPolygon"}
     for found in (first, second):
@@ -78,23 +78,23 @@ def test_shapes_keep_every_bit(folder: Path) -> None:
 @pytest.mark.parametrize("harm", ["nothing", "half", "another byte", "not ours"])
 def test_what_is_not_whole_is_drawn_again(folder: Path, harm: str) -> None:
     draw = Draughtsman()
-    drawings.kept("x", draw)
+    drawing_cache.kept("x", draw)
     file = only_file(folder)
     content = bytearray(file.read_bytes())
     middle = content.index(draw()["bytes"].tobytes()) + 5
     content[middle] ^= 1
     file.write_bytes({"nothing": b"", "half": content[: len(content) // 2], "not ours": b"hello"}.get(harm, content))
     draw.times = 0
-    assert equal(drawings.kept("x", draw), Draughtsman()())
+    assert equal(drawing_cache.kept("x", draw), Draughtsman()())
     assert draw.times == 1
-    drawings.kept("x", draw)  # mended
+    drawing_cache.kept("x", draw)  # mended
     assert draw.times == 1
 
 
 def test_without_a_folder_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "file" / "cache"))
-    assert equal(drawings.kept("x", Draughtsman()), Draughtsman()())
+    assert equal(drawing_cache.kept("x", Draughtsman()), Draughtsman()())
 
 
 def test_several_at_once(folder: Path) -> None:
@@ -102,7 +102,7 @@ def test_several_at_once(folder: Path) -> None:
 
     def one(_: int) -> Mapping[str, np.ndarray[Any, Any]]:
         start.wait()
-        return drawings.kept("x", Draughtsman())
+        return drawing_cache.kept("x", Draughtsman())
 
     with ThreadPoolExecutor(4) as pool:
         assert all(equal(found, Draughtsman()()) for found in pool.map(one, range(4)))
@@ -120,7 +120,7 @@ def test_older_versions_go(folder: Path) -> None:
         unfinished.write_bytes(b"half")
     os.utime(stale, (1e9, 1e9))
     (folder / "limits.json").write_text("{}")
-    drawings.kept("x", Draughtsman())
+    drawing_cache.kept("x", Draughtsman())
     names = {path.name for path in folder.iterdir()}
     assert {f"demo-planet-{age:016x}-x.npz" for age in range(6)} <= names
     assert not {f"demo-planet-{age:016x}-x.npz" for age in range(6, 9)} & names
@@ -133,8 +133,9 @@ def test_older_versions_go(folder: Path) -> None:
 def test_a_second_start_draws_nothing(folder: Path) -> None:
     code = (
         "import eechips.emulator.demo.preload\n"
-        "from eechips.emulator.demo import boundaries, linework, texture\n"
-        "print(linework.coast.cache_info().currsize, texture._crowns.cache_info().currsize, len(boundaries._units()))"
+        "from eechips.emulator.demo import boundaries, tessellation, texture\n"
+        "kept = tessellation.coast.cache_info().currsize, texture._crowns.cache_info().currsize\n"
+        "print(*kept, len(boundaries._units()))"
     )
     said = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
     assert [one.stdout.split() for one in said] == [["1", "3", "6058"], ["0", "0", "6058"]]

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from eechips.emulator.demo import marks
+from eechips.emulator.demo import synthetic_label
 from eechips.emulator.demo.store import DemoAsset, catalogue
 from eechips.emulator.demo.tables import DemoTable
 from eechips.emulator.model import ImageAsset, Query
@@ -32,7 +32,7 @@ _HEAD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DatasetEntry:
     """A dataset of the demo planet.
 
     Attributes:
@@ -50,23 +50,23 @@ class Entry:
     title: str
 
 
-def entries() -> list[Entry]:
+def entries() -> list[DatasetEntry]:
     """Every dataset of the demo planet, in the order of ids."""
     until = demo_end()
     return [_entry(asset, until) for asset in catalogue(until).values()]
 
 
-def _entry(asset: DemoAsset, until: date) -> Entry:
+def _entry(asset: DemoAsset, until: date) -> DatasetEntry:
     title = str(asset.properties.get("title", ""))
     if isinstance(asset, DemoTable):
-        return Entry(asset.id, "table", "", tuple(asset.columns), title)
+        return DatasetEntry(asset.id, "table", "", tuple(asset.columns), title)
     if isinstance(asset, ImageAsset):
-        return Entry(asset.id, "image", "", tuple(band.name for band in asset.bands), title)
-    first, last = (marks.date_of(moment).date() for moment in asset.properties["date_range"])
+        return DatasetEntry(asset.id, "image", "", tuple(band.name for band in asset.bands), title)
+    first, last = (synthetic_label.date_of(moment).date() for moment in asset.properties["date_range"])
     image = next(iter(asset.images(Query(bounds=(-105.1, 40.2, -105.0, 40.3)))))
     goes_on = (until - last).days < _RECENT_DAYS
     dates = f"{first} - " if goes_on else f"{first} - {last - timedelta(days=1)}"
-    return Entry(asset.id, "collection", dates.rstrip(), tuple(band.name for band in image.bands), title)
+    return DatasetEntry(asset.id, "collection", dates.rstrip(), tuple(band.name for band in image.bands), title)
 
 
 def page() -> str:

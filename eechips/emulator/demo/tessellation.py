@@ -135,7 +135,7 @@ def joined(parts: Iterable[shapely.Geometry]) -> shapely.Geometry:
 
 
 @dataclass(frozen=True)
-class Sites:
+class VoronoiSites:
     """Places whose nearest neighbourhoods are cells, on a plane that repeats eastwards.
 
     Attributes:
@@ -151,7 +151,7 @@ class Sites:
     tree: shapely.STRtree
 
     @classmethod
-    def of(cls, x: Floats, y: Floats) -> Sites:
+    def of(cls, x: Floats, y: Floats) -> VoronoiSites:
         """Sites at places."""
         margin = SIZE // 6
         east, west = np.flatnonzero(x < margin), np.flatnonzero(x > SIZE - margin)

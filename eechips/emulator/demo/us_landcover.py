@@ -18,10 +18,10 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import cover, farmland, landcover, mercator, noise, outlines
+from eechips.emulator.demo import farmland, ground_cover, landcover, mercator, noise, state_outlines
 from eechips.emulator.demo.landcover import CLASSES
 from eechips.emulator.demo.mercator import Rect
-from eechips.emulator.demo.series import Series
+from eechips.emulator.demo.series import GlobalSeries
 from eechips.emulator.pixels.grid import Grid
 
 CDL_GRID = Grid("EPSG:5070", Affine(30.0, 0.0, -2356095.0, 0.0, -30.0, 3172605.0), 153811, 96523)
@@ -91,7 +91,7 @@ class _Land:
         parts: shares of ``landcover.CLASSES``.
     """
 
-    ground: cover.Ground
+    ground: ground_cover.Ground
     parts: npt.NDArray[np.float32]
 
     def codes(self, of_classes: Sequence[int], forests: tuple[int, int, int], built: int) -> Bytes:
@@ -122,13 +122,13 @@ class _Land:
 
 
 def _land(rect: Rect, year: int) -> _Land:
-    ground = cover.ground(rect, year)
+    ground = ground_cover.ground(rect, year)
     return _Land(ground, landcover.shares(ground))
 
 
 @cache
 def _country() -> shapely.Geometry:
-    country = shapely.union_all(list(outlines.states().values()))
+    country = shapely.union_all(list(state_outlines.states().values()))
     shapely.prepare(country)
     return country
 
@@ -145,13 +145,13 @@ def _inside(rect: Rect) -> npt.NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
-class Crops:
+class CroplandScene:
     """The Cropland Data Layer of the year that begins on a date: cropland, cultivated, confidence."""
 
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         land = _land(rect, self.start.year)
         codes = land.codes(_CDL_CODES, (141, 142, 143), 121)
         fields = codes == _CDL_CODES[_CROP]
@@ -179,25 +179,25 @@ class Crops:
         return blocks.spread(crop.astype(np.float64))
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> Bytes:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         return values.astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
-class Cover:
+class NlcdScene:
     """The National Land Cover Database of the year that begins on a date: landcover, impervious."""
 
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         land = _land(rect, self.start.year)
         known = (land.codes(_NLCD_CODES, (41, 42, 43), 21), land.impervious)
         values = np.stack([known[band] for band in bands])
         return values, np.broadcast_to(_inside(rect), values.shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> Bytes:
-        """See ``raster.Scene``."""
+        """See ``raster.PaintedScene``."""
         return values.astype(np.uint8)
 
 
@@ -221,28 +221,28 @@ def _legend(band: str, legend: Sequence[tuple[int, str, str]], start: date) -> M
     }
 
 
-def collections(until: date) -> tuple[Series, ...]:
+def collections(until: date) -> tuple[GlobalSeries, ...]:
     """The crops of every year before a day's, and two releases of the NLCD."""
-    crops = Series(
+    crops = GlobalSeries(
         id="USDA/NASS/CDL",
         title="USDA NASS Cropland Data Layers",
         grid=CDL_GRID,
         bands=(("cropland", "uint8"), ("cultivated", "uint8"), ("confidence", "uint8")),
         dates=partial(_cdl_years, until),
         index=_index,
-        scene=Crops,
+        scene=CroplandScene,
         smooth=False,
         extra=partial(_legend, "cropland", CDL_LEGEND),
     )
     releases = (
-        Series(
+        GlobalSeries(
             id=f"USGS/NLCD_RELEASES/{release}/NLCD",
             title=f"NLCD {release[:4]}: USGS National Land Cover Database, {release[:4]} release",
             grid=NLCD_GRID,
             bands=(("landcover", "uint8"), ("impervious", "uint8")),
             dates=partial(_years, years),
             index=_index,
-            scene=Cover,
+            scene=NlcdScene,
             smooth=False,
             extra=partial(_legend, "landcover", NLCD_LEGEND),
         )
