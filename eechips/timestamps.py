@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
 _LONGEST_WAIT = 1e9  # seconds that a Retry-After can mean: some decades
+_TIMESTAMP = re.compile(r"(?P<head>[^.]+?)(?:[.,](?P<fraction>\d+))?(?P<zone>[Zz]|[+-]\d\d(?::?\d\d)?)?")
 
 
 def utc(milliseconds: float) -> str:
@@ -47,3 +48,29 @@ def parse_retry_after(headers: Mapping[str, str], now: Callable[[], datetime] | 
         return None
     present = now() if now is not None else parse_http_date(headers.get("date", "")) or datetime.now(timezone.utc)
     return max(0.0, (date - present).total_seconds())
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """Parse an ISO 8601 or RFC 3339 timestamp or date; return None if the text is neither.
+
+    The result is aware; a text without an offset is taken as UTC. ``datetime.fromisoformat`` of Python 3.10 accepts
+    neither ``Z``, nor offsets of hours alone, nor fractions of other lengths than 3 and 6 digits.
+    """
+    head, zone = text.strip(), ""
+    if "T" in head or " " in head or "t" in head:
+        found = _TIMESTAMP.fullmatch(head)
+        if found is None:
+            return None
+        head, zone = found["head"].replace("t", "T"), (found["zone"] or "")
+        if found["fraction"]:
+            head += f".{found['fraction'][:6]:0<6}"
+        zone = "+00:00" if zone in ("Z", "z") else zone
+        if len(zone) == 3:
+            zone += ":00"
+        elif len(zone) == 5:
+            zone = f"{zone[:3]}:{zone[3:]}"
+    try:
+        moment = datetime.fromisoformat(head + zone)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from eechips.catalogs.addresses import host_of, is_elsewhere, is_told, is_web, told
 from eechips.catalogs.host_limiter import HostLimiter
 from eechips.errors import UsageError
 from eechips.network import is_host_off_limits, is_host_private, is_host_public, is_off_limits, is_private
 from eechips.objects.store_errors import is_permanent
 from eechips.timestamps import parse_retry_after
+from eechips.urls import host_of, is_http, is_redacted, is_remote, redact_urls
 
 
 class ItemMaker(Protocol):
@@ -225,7 +225,7 @@ class _Fetching:
                 self._bytes += len(body)
                 self._found.bodies[number] = body
             except _FailedError as error:
-                self._found.failures.append((number, error.kind, told(str(error))))
+                self._found.failures.append((number, error.kind, redact_urls(str(error))))
             self._advance(1)
 
     async def _one(self, sessions: _Sessions, address: str, is_foreign: bool) -> bytes:
@@ -233,16 +233,16 @@ class _Fetching:
             return await asyncio.to_thread(_made, self._make, address)
         if not address:
             raise _FailedError("no address", "it is empty")
-        if is_told(address):
+        if is_redacted(address):
             raise _FailedError("no address", "what signed it was left out here: take the list that it comes from")
-        if is_foreign and not is_elsewhere(address):
+        if is_foreign and not is_remote(address):
             raise _FailedError("forbidden", "a list from elsewhere may name what is on the web, or in object stores")
         try:
-            name = host_of(address)
+            name = host_of(address) or "local"
         except ValueError as error:
             raise _FailedError("no address", str(error)) from error
         host = self._hosts.setdefault(name, HostLimiter(self._config.per_host, self._borne.get(name)))
-        if is_web(address):
+        if is_http(address):
             request = functools.partial(_by_http, sessions, address, self._proxy)
         else:
             request = functools.partial(asyncio.to_thread, _by_fsspec, address)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eechips.catalogs.addresses import told
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.checkpoint import Checkpoint, FailedEntry, IngestCounts, SortedChunk
 from eechips.catalogs.commit import SCHEMA_NAME, Change
@@ -29,6 +28,7 @@ from eechips.catalogs.workers import PendingResult, WorkerPool, Workers, choose_
 from eechips.errors import UsageError
 from eechips.removal import Locked, remove, remove_tree
 from eechips.signature import filled, takes
+from eechips.urls import redact_urls
 
 REPORT_NAME = "_ingest.json"
 """What the latest ingest has done, in the catalogue's folder."""
@@ -134,7 +134,7 @@ def ingest(
             work.settle()
         if not work.counts.entries:
             job.remove()
-            raise UsageError(f"there is nothing in {told(', '.join(patterns))}")
+            raise UsageError(f"there is nothing in {redact_urls(', '.join(patterns))}")
         began = time.monotonic()
         _prepare(change, folder, f"{work.job.identity} {wanted.mixed}")
         _report(change, work, patterns, who)
@@ -202,7 +202,8 @@ class _Work:
                 self.seconds["fetch"] += time.monotonic() - began
                 taken = len(bodies)
                 places = tuple(
-                    (entry.place, entry.address and told(entry.address)) for entry in entries[first : first + taken]
+                    (entry.place, entry.address and redact_urls(entry.address))
+                    for entry in entries[first : first + taken]
                 )
                 failed = tuple(map(tuple, failures))
                 chunk = Chunk(name, places, tuple(bodies), failed, requests, are_homes=self.make is None)
@@ -316,7 +317,7 @@ def _report(change: Change, work: _Work, lists: Sequence[str], who: WorkerPool) 
     """Counts, and entries that failed, for people: parts of the change."""
     seconds = {name: round(value, 3) for name, value in work.seconds.items()}
     found = {"resumed": work.resumed, "seconds": seconds, "sorted_by": str(who)}
-    value = {"lists": [told(address) for address in lists], **work.counts.to_json(), **found}
+    value = {"lists": [redact_urls(address) for address in lists], **work.counts.to_json(), **found}
     stage(change, "report.staged", REPORT_NAME, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
     if work.counts.failures:
         with (change.scratch / "failures.staged").open("w", encoding="utf-8", newline="") as file:

@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.catalogs.antimeridian import is_across, within
 from eechips.catalogs.columns import MEMBERS, TIMES, json_reader, json_writer
 from eechips.catalogs.extents import union
-from eechips.downloads.address import is_signed, without_signature
+from eechips.urls import is_signed, strip_signature_parameters
 
 _NEAR = 1e-6  # degrees by which a bbox may differ from its geometry, or that exceed the Earth: numbers are rounded
 _HALF = 180.0
@@ -317,7 +317,7 @@ def _unsigned(part: Mapping[str, Any]) -> Mapping[str, Any]:
     href, others = part.get("href"), part.get("alternate")
     if isinstance(href, str) and "?" in href and is_signed(href):
         try:
-            part = {**part, "href": without_signature(href)}
+            part = {**part, "href": strip_signature_parameters(href)}
         except ValueError:  # it is no address
             part = {**part, "href": href.partition("?")[0]}
     if isinstance(others, Mapping):

@@ -21,9 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
-from eechips.catalogs.addresses import is_told, is_web, told
 from eechips.catalogs.json_stream import parts
 from eechips.errors import ConfigurationError, EechipsError, UsageError
+from eechips.urls import is_http, is_redacted, redact_urls
 
 FORMATS = ("csv", "tsv", "txt", "json", "geojson", "ndjson", "jsonl", "geojsonl", "parquet")
 """Suffixes of lists; ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` may follow, but for Parquet."""
@@ -91,7 +91,7 @@ class ItemList:
     @property
     def name(self) -> str:
         """Its address for people: without what opens it."""
-        return told(self.address) if self.label is None else self.label
+        return redact_urls(self.address) if self.label is None else self.label
 
     @property
     def format(self) -> str:
@@ -106,7 +106,7 @@ class ItemList:
 
     @property
     def _path(self) -> str:
-        return urlsplit(self.address).path if is_web(self.address) else self.address
+        return urlsplit(self.address).path if is_http(self.address) else self.address
 
 
 def find(patterns: Sequence[str]) -> list[ItemList]:
@@ -121,14 +121,14 @@ def find(patterns: Sequence[str]) -> list[ItemList]:
         try:
             there = _matching(pattern)
         except ImportError as error:
-            raise ConfigurationError(f"{told(pattern)} needs a package that is not installed: {error}") from None
+            raise ConfigurationError(f"{redact_urls(pattern)} needs a package that is not installed: {error}") from None
         except FileNotFoundError as error:
-            reason = f": {told(str(error.__cause__))}" if error.__cause__ is not None else ""
-            raise UsageError(f"there is no list {told(pattern)}{reason}") from None
+            reason = f": {redact_urls(str(error.__cause__))}" if error.__cause__ is not None else ""
+            raise UsageError(f"there is no list {redact_urls(pattern)}{reason}") from None
         except Exception as error:  # every store's package has exceptions of its own
-            raise ConfigurationError(f"{told(pattern)} cannot be listed: {told(str(error))}") from error
+            raise ConfigurationError(f"{redact_urls(pattern)} cannot be listed: {redact_urls(str(error))}") from error
         if not there:
-            raise UsageError(f"there is no list {told(pattern)}")
+            raise UsageError(f"there is no list {redact_urls(pattern)}")
         found |= {known.address: known for known in there}
     for known in found.values():
         if known.format not in FORMATS:
@@ -141,7 +141,7 @@ def _matching(pattern: str) -> list[ItemList]:
 
     files, path = fsspec.url_to_fs(pattern)
     is_here = _is_local(files)
-    is_pattern = re.search(r"[*?\[]", path) is not None and not is_web(pattern)  # the web lists nothing
+    is_pattern = re.search(r"[*?\[]", path) is not None and not is_http(pattern)  # the web lists nothing
     if is_here and Path(path).exists():  # brackets in its own name
         is_pattern = False
     found = []
@@ -196,11 +196,13 @@ def _entries(known: ItemList, column: str | None) -> Iterator[ListEntry]:
     except EechipsError:
         raise
     except _BROKEN as error:
-        raise ConfigurationError(f"{known.name} cannot be read: {told(str(error))}") from error
+        raise ConfigurationError(f"{known.name} cannot be read: {redact_urls(str(error))}") from error
     except Exception as error:
         if not known.is_foreign:
             raise
-        raise ConfigurationError(f"{known.name} cannot be read: {told(str(error))}") from error  # a store's package
+        raise ConfigurationError(
+            f"{known.name} cannot be read: {redact_urls(str(error))}"
+        ) from error  # a store's package
 
 
 @contextmanager
@@ -208,7 +210,7 @@ def _opened(known: ItemList) -> Iterator[IO[bytes]]:
     """The content of a list, as it was before it was compressed."""
     import fsspec
 
-    if is_web(known.address):  # a server may send no lengths, no ranges, or decompress by itself: it is copied first
+    if is_http(known.address):  # a server may send no lengths, no ranges, or decompress by itself: it is copied first
         with tempfile.TemporaryFile() as copy:
             files, path = fsspec.url_to_fs(known.address)
             files.get_file(path, copy)
@@ -356,7 +358,7 @@ def _of_failures(known: ItemList, rows: Iterator[list[str]], column: str | None)
     signed: dict[str, dict[str, str]] = defaultdict(dict)
     for row in rows:
         place, address = (*row, "", "")[:2]
-        if address and is_told(address) and not known.is_foreign:
+        if address and is_redacted(address) and not known.is_foreign:
             signed[place.rpartition(":")[0]][place] = address
         elif address:
             yield ListEntry(place, address=address, is_foreign=known.is_foreign)
@@ -367,14 +369,14 @@ def _of_failures(known: ItemList, rows: Iterator[list[str]], column: str | None)
 def _again(name: str, wanted: dict[str, str], column: str | None) -> Iterator[ListEntry]:
     """Entries of a list, by their places, as far as they are still the addresses that they were."""
     try:
-        lists = [] if is_told(name) else find([name])
+        lists = [] if is_redacted(name) else find([name])
     except EechipsError:
         lists = []  # it is not there any more
     for known in lists:
         # Taken for one from elsewhere, a list of failures leads to no further list.
         for entry in _entries(replace(known, is_foreign=True), column):
             address = wanted.get(entry.place)
-            if address is not None and entry.address and _bare_of(told(entry.address)) == _bare_of(address):
+            if address is not None and entry.address and _bare_of(redact_urls(entry.address)) == _bare_of(address):
                 del wanted[entry.place]
                 yield replace(entry, is_foreign=known.is_foreign)
     for place, address in wanted.items():
@@ -479,7 +481,9 @@ def _column(known: ItemList, names: Sequence[str], wanted: str | None) -> str:
             if name in by_name:
                 return by_name[name]
     asked = f"'{wanted}'" if wanted is not None else f"of addresses ({', '.join(ADDRESS_COLUMNS)})"
-    raise UsageError(f"{known.name} has no column {asked}: there are {told(', '.join(names))}; --column names it")
+    raise UsageError(
+        f"{known.name} has no column {asked}: there are {redact_urls(', '.join(names))}; --column names it"
+    )
 
 
 def _is_local(files: Any) -> bool:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from eechips.catalogs.addresses import SECRET
 from eechips.catalogs.checkpoint import FailedEntry, IngestCounts, SortedChunk
 from eechips.catalogs.columns import table_of
 from eechips.catalogs.item_validation import parse_item, validate_items
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.update import shard
 from eechips.errors import UsageError
+from eechips.urls import REDACTED_PART
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NO_ROW = (pa.ArrowException, RecursionError, UsageError)  # of items that are like no other
@@ -98,8 +98,8 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
         requests=Counter(chunk.requests),
         bytes=sum(len(body) for body in chunk.bodies if body is not None),
     )
-    told = (FailedEntry(*chunk.places[index], kind, reason) for index, kind, reason in sorted(failed))
-    return SortedChunk(counts, tuple(told), tuple(shards))
+    failures = (FailedEntry(*chunk.places[index], kind, reason) for index, kind, reason in sorted(failed))
+    return SortedChunk(counts, tuple(failures), tuple(shards))
 
 
 def _settled(item: dict[str, Any], address: str | None) -> bool:
@@ -108,8 +108,8 @@ def _settled(item: dict[str, Any], address: str | None) -> bool:
         return False
     if any(link.get("rel") == "self" for link in item["links"]):
         return False
-    home = address.partition("?")[0] if SECRET in address else address
-    if SECRET in home:
+    home = address.partition("?")[0] if REDACTED_PART in address else address
+    if REDACTED_PART in home:
         return False
     item["links"] = [*item["links"], {"rel": "self", "href": home, "type": "application/geo+json"}]
     return True

@@ -237,6 +237,6 @@ def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema
 
 def _told(layout: Layout) -> str:
     grid = layout.grid.to_json()
-    told = f"{grid['name']} resolution {grid['resolution']}" if "resolution" in grid else grid["name"]
+    cells = f"{grid['name']} resolution {grid['resolution']}" if "resolution" in grid else grid["name"]
     first = "" if layout.by == "collection" else f"by {layout.by}, "
-    return f"{first}{told}, period {layout.period}, most cells {layout.most_cells}"
+    return f"{first}{cells}, period {layout.period}, most cells {layout.most_cells}"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from eechips.downloads.address import file_suffix, strip_signature
 from eechips.downloads.expected_file import ExpectedFile
 from eechips.recipe import Unit
+from eechips.urls import file_suffix, strip_signature
 
 _PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")

@@ -17,7 +17,6 @@ from eechips.client import retry
 from eechips.client.classification import classify_exception, is_transient_status, response_message
 from eechips.client.redaction import redact
 from eechips.client.retry import RetryPolicy
-from eechips.downloads.address import display_url, local_path
 from eechips.downloads.host_sessions import HostSessions, read_bounded
 from eechips.downloads.partial import parse_content_range
 from eechips.downloads.refusal import parse_region_hint
@@ -25,6 +24,7 @@ from eechips.downloads.signing import Signer
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
 from eechips.text import format_bytes
 from eechips.timestamps import parse_retry_after
+from eechips.urls import display_url, local_path
 
 T = TypeVar("T")
 
@@ -157,7 +157,7 @@ class DocumentReader:
         return self._patiently(once, address)
 
     def _patiently(self, once: Callable[[], T], address: str) -> T:
-        def told() -> T:
+        def attempt() -> T:
             try:
                 return once()
             except TransientError as error:
@@ -165,7 +165,7 @@ class DocumentReader:
                 raise
 
         # A host that is away at present is no network that is: an attempt like any other.
-        return retry.call(told, replace(self.policy, offline=0.0), pause=self.pause)
+        return retry.call(attempt, replace(self.policy, offline=0.0), pause=self.pause)
 
     def _exchange(
         self, method: str, address: str, headers: Mapping[str, str], data: bytes | None, most: int
@@ -332,8 +332,8 @@ def _told_of(content: bytes) -> str:
         document = json.loads(content)
     except ValueError:
         return ""
-    told = document if isinstance(document, dict) else {}
-    found = next((told[name] for name in ("description", "detail", "title") if told.get(name)), "")
+    fields = document if isinstance(document, dict) else {}
+    found = next((fields[name] for name in ("description", "detail", "title") if fields.get(name)), "")
     return found if isinstance(found, str) else json.dumps(found)
 
 

@@ -17,7 +17,6 @@ from eechips.client import retry
 from eechips.client.classification import classify_exception, is_transient_status
 from eechips.client.throttle import Permit
 from eechips.client.transport import Transport
-from eechips.downloads.address import display_url, local_path
 from eechips.downloads.content_encoding import content_encodings, decoded
 from eechips.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers
 from eechips.downloads.host_sessions import HostSessions
@@ -27,6 +26,7 @@ from eechips.downloads.refusal import AccessDenial, parse_access_denial
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.timestamps import parse_retry_after
+from eechips.urls import display_url, local_path
 from eechips.writers import Facts
 
 if TYPE_CHECKING:

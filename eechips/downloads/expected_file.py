@@ -185,8 +185,8 @@ class ExpectedFile:
     def driver(self) -> str | None:
         """GDAL's name of the format that the media type stands for, or else the suffix."""
         kind = _media_type(self.media_type)
-        is_told = kind not in _VAGUE and not kind.startswith("image/")  # of images, there are many names
-        return _DRIVERS.get(kind) or (None if is_told else _SUFFIXES.get(self.suffix))
+        has_type = kind not in _VAGUE and not kind.startswith("image/")  # of images, there are many names
+        return _DRIVERS.get(kind) or (None if has_type else _SUFFIXES.get(self.suffix))
 
     @property
     def local_suffix(self) -> str:

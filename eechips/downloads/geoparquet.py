@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from eechips.downloads.address import display_url, local_path
 from eechips.downloads.document_reader import (
     DocumentReader,
     RangeFile,
@@ -21,6 +20,7 @@ from eechips.downloads.document_reader import (
     open_remote,
 )
 from eechips.errors import ConfigurationError, EechipsError, PermanentError
+from eechips.urls import display_url, local_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,8 +62,8 @@ def table_items(search: Search, reader: DocumentReader) -> Iterator[tuple[dict[s
     try:
         from stac_geoparquet.arrow import stac_table_to_items
     except ModuleNotFoundError as error:
-        told = "STAC GeoParquet needs stac-geoparquet: pip install 'eechips[stac]'"
-        raise ConfigurationError(f"{told} ({error})") from None
+        message = "STAC GeoParquet needs stac-geoparquet: pip install 'eechips[stac]'"
+        raise ConfigurationError(f"{message} ({error})") from None
     for address in _files(search.stac):
         if not _may_be_of(address, search):
             continue

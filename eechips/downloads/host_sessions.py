@@ -14,10 +14,10 @@ import requests
 
 from eechips.client.classification import classify_exception, is_transient_status
 from eechips.client.http_sessions import open_session
-from eechips.downloads.address import display_url, host_of
 from eechips.errors import PermanentError, TransientError
 from eechips.network import is_host_public
 from eechips.text import format_bytes
+from eechips.urls import display_url, host_of
 
 _REDIRECTIONS = 10
 _MOVED = (301, 302, 303, 307, 308)

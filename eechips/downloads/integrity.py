@@ -230,8 +230,8 @@ def quarantine(folder: Path, identifier: str, file: Path, suffix: str, reason: M
     place.mkdir(parents=True, exist_ok=True)
     kept = place / (f"{identifier}.{suffix}" if suffix else identifier)
     release(folder, identifier)
-    told = {**reason, "file": kept.name if file.exists() else None, "quarantined": utc_now()}
-    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    note = {**reason, "file": kept.name if file.exists() else None, "quarantined": utc_now()}
+    text = json.dumps(note, indent=2, ensure_ascii=False) + "\n"
     write_file(place / f"{identifier}.json", text.encode())  # first: a file without a note would be nobody's
     if file.exists():
         replace(file, kept)

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from eechips.downloads.address import display_url, is_signed
 from eechips.downloads.signing import SignedUrl, Signer
 from eechips.errors import TransientError
+from eechips.urls import display_url, is_signed
 
 AssetKey = tuple[str | None, str, str]
 """Collection, item and key of an asset."""

@@ -15,15 +15,15 @@ from shapely.errors import ShapelyError
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from eechips.downloads.address import display_url, local_path
 from eechips.downloads.cql2 import meets
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument
 from eechips.downloads.geoparquet import is_table, table_items
 from eechips.downloads.stac_api import api_items, is_api
 from eechips.downloads.static_catalog import joined, static_items
-from eechips.downloads.times import parse_moment
 from eechips.errors import ConfigurationError, PermanentError, TransientError, UsageError
 from eechips.planning.image_filters import PropertyCondition
+from eechips.timestamps import parse_timestamp
+from eechips.urls import display_url, local_path
 
 _TOPS = ("catalog.json", "collection.json")
 """What a folder of a static catalogue begins with."""
@@ -88,8 +88,8 @@ def answered(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentR
             raise UsageError(f"there is no catalogue: {error}") from None
         raise ConfigurationError(f"the catalogue does not answer like one: {error}") from None
     except TransientError as error:
-        told = f"the catalogue {display_url(search.stac)} does not answer: {error}"
-        raise ConfigurationError(f"{told.rstrip('.')}. The same command asks again") from None
+        message = f"the catalogue {display_url(search.stac)} does not answer: {error}"
+        raise ConfigurationError(f"{message.rstrip('.')}. The same command asks again") from None
 
 
 def chosen(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
@@ -241,7 +241,7 @@ def _is_between(properties: Mapping[str, Any], start: dt.datetime | None, end: d
 
 
 def _moment(text: Any) -> dt.datetime:
-    moment = parse_moment(str(text))
+    moment = parse_timestamp(str(text))
     if moment is None:
         raise _MalformedError(f"its date {text!s:.40} is none")
     return moment

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eechips.client.redaction import REDACTED
-from eechips.downloads.address import ALL, strip_signature
 from eechips.downloads.assets import is_absolute, select_alternative
 from eechips.downloads.document_reader import UnreadDocument
 from eechips.downloads.presigned import AssetKey
@@ -22,6 +21,7 @@ from eechips.errors import StorageError
 from eechips.removal import Named, remove, replace
 from eechips.staging import new_writer, temporary_name
 from eechips.text import format_duration
+from eechips.urls import ALL_PARAMETERS, strip_signature
 
 SEARCH_CACHE_NAME = "items.parquet"
 """In the folder of the run: a row per item, and then one for each thing that could not be read."""
@@ -200,7 +200,7 @@ def _has_query(asset: Mapping[str, Any], kept: Collection[str]) -> bool:
 
 def _bare(value: Any, kept: Collection[str], name: str = "") -> Any:
     """JSON whose addresses have no queries, wherever they stand: in assets, their alternatives, links, properties."""
-    if ALL in kept:
+    if ALL_PARAMETERS in kept:
         return value
     if isinstance(value, Mapping):
         if name == "headers":  # of a link, that a request needs

@@ -17,11 +17,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import is_loopback
-from eechips.downloads.address import display_url, host_of
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.secret import Secrets
-from eechips.downloads.times import parse_moment
 from eechips.errors import ConfigurationError, PermanentError, UsageError
+from eechips.timestamps import parse_timestamp
+from eechips.urls import display_url, host_of
 
 AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]
 AUTHS: tuple[AuthName, ...] = ("none", "bearer", "basic", "netrc", "oauth", "sas")
@@ -405,7 +405,7 @@ def _expiry(found: Mapping[str, Any], now: float) -> float:
     """When to sign again, as an endpoint says, seconds since 1970."""
     for name in ("msft:expiry", "expiry", "expires", "expires_at", "expiration"):
         value = found.get(name)
-        if isinstance(value, str) and (moment := parse_moment(value)) is not None:
+        if isinstance(value, str) and (moment := parse_timestamp(value)) is not None:
             return now + _use(moment.timestamp() - now)
         if isinstance(value, (int, float)):
             return now + _use(float(value) - now)

@@ -14,11 +14,11 @@ import shapely
 from shapely.geometry import mapping
 
 from eechips.client.redaction import redact
-from eechips.downloads.address import display_url
 from eechips.downloads.cql2 import cql2, cql2_text
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.errors import ConfigurationError, PermanentError
 from eechips.recipe import canonical_json
+from eechips.urls import display_url
 from eechips.warning_filters import ignore
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def api_items(
             continue
         if search.conditions and question.language is None:
             is_refused = refused is not None and refused.status in _MISUNDERSTOOD
-            told = f"refuses the conditions ({refused})" if is_refused else "knows no conditions (CQL2)"
-            told += ": all items are asked for, and those that meet --where are chosen here"
-            _log.info("%s %s", display_url(search.stac), told)
+            message = f"refuses the conditions ({refused})" if is_refused else "knows no conditions (CQL2)"
+            message += ": all items are asked for, and those that meet --where are chosen here"
+            _log.info("%s %s", display_url(search.stac), message)
         if first is not None:
             yield first
             yield from found
@@ -263,8 +263,8 @@ def _pages(
             return
         empty = 0 if features else empty + 1
         if empty == _EMPTY_PAGES:
-            told = f"{empty} pages in a row have no item, and name another: it was not asked for more"
-            reader.unread.append(UnreadDocument(display_url(url), told))
+            message = f"{empty} pages in a row have no item, and name another: it was not asked for more"
+            reader.unread.append(UnreadDocument(display_url(url), message))
             return
         try:
             url = urljoin(url, str(link["href"]))

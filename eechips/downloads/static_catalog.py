@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
-from eechips.downloads.address import display_url, local_path
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.downloads.stac_api import next_of, pages_from, pages_of_items
 from eechips.errors import PermanentError
 from eechips.objects.concurrency import parallel_map
+from eechips.urls import display_url, local_path
 
 _AT_ONCE = 8  # items that are asked for
 
@@ -115,8 +115,8 @@ def _walk(
         if is_web(address) and isinstance(listed, list):  # what an API answers is a page
             features = pages_from(document, address, reader)
         elif next_of(document) is not None:
-            told = "it is a page of an API's answer: the next one, which it names, is not asked for"
-            reader.unread.append(UnreadDocument(display_url(address), told))
+            message = "it is a page of an API's answer: the next one, which it names, is not asked for"
+            reader.unread.append(UnreadDocument(display_url(address), message))
         for item in features:
             yield (_with_collection(item, collection) if isinstance(item, dict) else item), address
         return

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 
 from eechips.client.classification import is_transient_status
 from eechips.client.redaction import redact
-from eechips.downloads.address import display_url as shown_address
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
+from eechips.urls import display_url
 
 _STATUS = re.compile(
     r"response[_ ]code(?: on \S+)?\s*[=:]\s*([345]\d\d)|HTTP(?: error code| status)?\s*[=:]?\s*([345]\d\d)\b", re.I
@@ -81,7 +81,7 @@ def classify_gdal(
         return (TransientError if is_transient_status(status) else PermanentError)(location, status=status)
     if _NO_RANGES.search(text):
         return PermanentError(
-            f"{shown_address(href)}: its server sends no parts of files (Range), which windows are: fetch it first"
+            f"{display_url(href)}: its server sends no parts of files (Range), which windows are: fetch it first"
         )
     if _UNKNOWN.search(text):
         return (ValidationError if is_known else PermanentError)(location)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from eechips.downloads.address import is_signed
 from eechips.errors import UsageError
+from eechips.urls import is_signed
 
 _STORES = {
     "s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/", "gcs": "/vsigs/",

@@ -18,10 +18,10 @@ from typing import Any
 
 from eechips.client.classification import is_transient_status
 from eechips.client.transport import Timeouts
-from eechips.downloads.address import display_url, host_of
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import EechipsError, PermanentError, TransientError
 from eechips.objects.store_errors import is_permanent
+from eechips.urls import display_url, host_of
 from eechips.windows.gdal_options import store_options
 from eechips.windows.locations import RasterLocation
 

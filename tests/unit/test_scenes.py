@@ -24,15 +24,6 @@ from hypothesis import strategies as st
 
 import eechips
 from eechips.client.transport import Timeouts
-from eechips.downloads.address import (
-    display_url,
-    file_suffix,
-    host_of,
-    identity_url,
-    is_signed,
-    local_path,
-    strip_signature,
-)
 from eechips.downloads.cql2 import cql2, cql2_text, meets
 from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.expected_file import Checksum, ExpectedFile, md5_from_headers, parse_multihash
@@ -47,6 +38,15 @@ from eechips.errors import ConfigurationError, PermanentError, StorageError, Tra
 from eechips.jobs.scenes.download import remove_if_empty
 from eechips.planning.image_filters import parse_condition
 from eechips.staging import new_writer
+from eechips.urls import (
+    display_url,
+    file_suffix,
+    host_of,
+    identity_url,
+    is_signed,
+    local_path,
+    strip_signature,
+)
 from eechips.windows.locations import RasterLocation
 from eechips.windows.versions import read_version
 from tests.answering import Answer, answering

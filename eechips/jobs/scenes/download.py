@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.downloads.address import display_url
 from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.downloader import Downloader, DownloadRequest
 from eechips.downloads.expected_file import ExpectedFile
@@ -20,6 +19,7 @@ from eechips.errors import PermanentError, QuarantinedError
 from eechips.recipe import Unit
 from eechips.removal import remove_empty
 from eechips.staging import Writer
+from eechips.urls import display_url
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eechips.downloads.address import display_url, identity_url, local_path
 from eechips.downloads.document_reader import POLICY, DocumentReader
 from eechips.downloads.downloader import Downloader
 from eechips.downloads.host_sessions import HostSessions
@@ -38,6 +37,7 @@ from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_r
 from eechips.recipe import Unit, canonical_json, unit_id
 from eechips.signature import documented, option
 from eechips.storage import ID_LENGTH, LocalStore
+from eechips.urls import display_url, identity_url, local_path
 from eechips.warning_filters import ignore
 
 _VERSION = 1  # of what the units mean: changed when old ones would be transferred otherwise

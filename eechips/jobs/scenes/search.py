@@ -14,7 +14,6 @@ from typing import Any
 
 from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.list_readers import FORMATS, MAGIC, ItemList, ListEntry, chunks, find
-from eechips.downloads.address import display_url, local_path
 from eechips.downloads.assets import make_unit, select_assets
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, describe_unread, is_web
 from eechips.downloads.expected_file import ExpectedFile
@@ -28,6 +27,7 @@ from eechips.objects.concurrency import parallel_map
 from eechips.recipe import Unit
 from eechips.removal import temporary_folder
 from eechips.text import format_bytes
+from eechips.urls import display_url, local_path
 
 _log = logging.getLogger(__name__)
 

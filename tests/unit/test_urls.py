@@ -1,10 +1,10 @@
-"""What of addresses may be shown."""
+"""Test the stored, compared and shown forms of URLs."""
 
 from __future__ import annotations
 
 import pytest
 
-from eechips.catalogs.addresses import host_of, is_elsewhere, is_told, told
+from eechips.urls import host_of, is_redacted, is_remote, redact_urls
 
 
 @pytest.mark.parametrize(
@@ -26,27 +26,27 @@ from eechips.catalogs.addresses import host_of, is_elsewhere, is_told, told
         ("/data/key=a/token=b.json", "/data/key=a/token=b.json"),
     ],
 )  # fmt: skip
-def test_secrets_are_left_out(address: str, expected: str) -> None:
-    assert told(address) == expected
-    assert told(expected) == expected
-    assert is_told(expected) == (expected != address)
-    assert not is_told(address)
+def test_secrets_are_redacted(address: str, expected: str) -> None:
+    assert redact_urls(address) == expected
+    assert redact_urls(expected) == expected
+    assert is_redacted(expected) == (expected != address)
+    assert not is_redacted(address)
 
 
 @pytest.mark.parametrize(
     ("address", "host"),
-    [("https://User:pw@Host.org:8080/x", "host.org:8080"), ("s3://bucket/x", "bucket"), ("/x/y", "local"),
-     ("x", "local"), ("file:///x", "local"), ("http:///x", "local")],
+    [("https://User:pw@Host.org:8080/x", "host.org:8080"), ("s3://bucket/x", "bucket"), ("/x/y", ""),
+     ("x", ""), ("file:///x", ""), ("http:///x", "")],
 )  # fmt: skip
-def test_hosts(address: str, host: str) -> None:
+def test_hosts_have_no_user_and_are_lower_case(address: str, host: str) -> None:
     assert host_of(address) == host
 
 
 @pytest.mark.parametrize(
     "address", ["https://x/a", "HTTP://x/a", "s3://b/a", "gs://b/a", "abfs://c@a/b", "https://x/a::b"]
 )
-def test_what_is_elsewhere(address: str) -> None:
-    assert is_elsewhere(address)
+def test_addresses_of_the_web_and_of_stores_are_remote(address: str) -> None:
+    assert is_remote(address)
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,5 @@ def test_what_is_elsewhere(address: str) -> None:
     ["/etc/passwd", "file:///etc/passwd", "FILE:///x", "local:///x", "./x", "~/x", "", "C:\\x", "simplecache::file:///x",
      "s3://b::file:///x", "zip://x::https://y", "http:/etc/passwd", "https:x", "memory://x", "ftp://x/y", "git://x"],
 )  # fmt: skip
-def test_what_may_be_here(address: str) -> None:
-    assert not is_elsewhere(address)
+def test_addresses_that_may_lead_to_local_files_are_not_remote(address: str) -> None:
+    assert not is_remote(address)
