@@ -40,7 +40,7 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.training.chip_pixels import ChipPixels, decode
-from eechips.training.formats import format_of
+from eechips.training.formats import PACK_FORMATS
 from eechips.training.samples import Samples, fields_of, read_samples, values_of
 from eechips.training.shard_index import FileContent, PackEntry, Shard, read_index
 
@@ -234,7 +234,7 @@ class ShardDataset(IterableDataset[Any]):
         return (self._make(entry) for entry in items)
 
     def _read(self, shards: Sequence[Shard]) -> Iterator[PackEntry]:
-        module = format_of(self._module)
+        module = PACK_FORMATS.get(self._module)
         for shard in shards:
             yield from module.read(self._folder, shard)
 

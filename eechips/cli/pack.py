@@ -9,14 +9,14 @@ import click
 from eechips.cli.options import HELP, debug_option
 from eechips.cli.parameter_types import Bytes
 from eechips.text import format_bytes
-from eechips.training.formats import FORMATS
+from eechips.training.formats import PACK_FORMATS
 from eechips.training.shard_index import PackIndex
 from eechips.training.sharding import SHARD_BYTES, SHARD_COUNT, pack
 
 
 @click.command("pack", context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--to", type=click.Choice(FORMATS), required=True, help="What shards are.")
+@click.option("--to", type=click.Choice(PACK_FORMATS.names), required=True, help="Format of the shards.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -153,7 +153,7 @@ class PackIndex:
     """What a pack holds.
 
     Attributes:
-        format: one of :data:`eechips.training.formats.FORMATS`.
+        format: a name in :data:`eechips.training.formats.PACK_FORMATS`.
         seed: of the order of the samples.
         shard_count: samples of a shard at most.
         shard_bytes: bytes of a shard at most.

@@ -18,7 +18,7 @@ from eechips.removal import Locked, remove, remove_tree, replace
 from eechips.staging import SCRATCH_PREFIX
 from eechips.storage import sha256_of, write_file
 from eechips.training.chip_pixels import ChipPixels
-from eechips.training.formats import format_of
+from eechips.training.formats import PACK_FORMATS
 from eechips.training.samples import Sample, Samples
 from eechips.training.shard_index import (
     INDEX_NAME,
@@ -61,7 +61,7 @@ class ShardWriter:
         self._scratch = folder / f"{SCRATCH_PREFIX}pack"
         self._right = Locked(folder)
         self._journal = folder / JOURNAL_NAME
-        self._module = format_of(index.format)
+        self._module = PACK_FORMATS.get(index.format)
         self._names: set[str] = set()  # of files that are the pack's, whatever is in them now
 
     def run(self) -> PackIndex:

@@ -15,7 +15,7 @@ from eechips.manifest.lock import locked
 from eechips.manifest.run import Run
 from eechips.storage import make_folder, safe_component
 from eechips.training import split_table as splits_of_runs
-from eechips.training.formats import FORMATS, format_of
+from eechips.training.formats import PACK_FORMATS
 from eechips.training.pack_schema import PackSchema
 from eechips.training.samples import Samples, read_samples
 from eechips.training.shard_index import WHOLE, PackIndex, Shard, shard_sizes, shuffled_order
@@ -68,10 +68,9 @@ def pack(
         >>> eechips.pack("outputs/naip", "webdataset", shard_count=500).splits
         {'test': 812, 'train': 3188}
     """
-    if to not in FORMATS:
-        raise UsageError(f"--to {to}: there are {', '.join(FORMATS)}")
+    PACK_FORMATS.get(to)  # an unknown format is refused before the run is read
     if shard_count < 1 or shard_bytes < 1:
-        raise UsageError("--shard-count and --shard-bytes must be at least 1")
+        raise UsageError("shard_count and shard_bytes must be at least 1")
     samples = read_samples(run)
     folder = Path(out) if out is not None else samples.run.path / "packs" / to
     wanted = (splits,) if isinstance(splits, str) else tuple(splits)
@@ -107,7 +106,7 @@ def _plan(
     packed = samples.take(np.concatenate([order[of_each == name] for name in names]) if names else ())
     if not packed:
         raise UsageError(f"{samples.run.path} has no samples to pack")
-    module = format_of(to)
+    module = PACK_FORMATS.get(to)
     survey = PackSchema(packed, is_decoded=module.IS_DECODED, quiet=quiet)
     weights = survey.weigh(module.weight)
     if module.IS_DECODED:  # samples are alike but for their metadata, and the shards of an array are to be too

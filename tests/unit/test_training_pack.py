@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import resource
 import shutil
 import signal
@@ -34,7 +35,7 @@ from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.manifest.lock import locked
 from eechips.manifest.run import Run
 from eechips.training import split_table
-from eechips.training.formats import format_of, tfrecord, webdataset
+from eechips.training.formats import PACK_FORMATS, tfrecord, webdataset
 from eechips.training.samples import read_samples
 from eechips.training.shard_index import FileContent, PackIndex, read_index, shard_sizes
 from tests.finished_run import geotiff_of, layered, move_results, pictures, write_run
@@ -249,8 +250,8 @@ def test_our_own_readers_agree(run: Run, tmp_path: Path) -> None:
     for to in FORMATS:
         index = eechips.pack(run, to, out=tmp_path / to, shard_count=100, splits="train")
         [shard] = [stored.shard for stored in index.shards]
-        entries = list(format_of(to).read(tmp_path / to, shard))
-        assert format_of(to).ids(tmp_path / to, shard) == [entry.id for entry in entries]
+        entries = list(PACK_FORMATS.get(to).read(tmp_path / to, shard))
+        assert PACK_FORMATS.get(to).ids(tmp_path / to, shard) == [entry.id for entry in entries]
         found[to] = [(entry.id, entry.metadata) for entry in entries]
         for entry in entries:
             for layer, content in entry.layers.items():
@@ -298,10 +299,10 @@ def test_splits_may_be_called_anything(tmp_path: Path, to: str) -> None:
     assert index.splits == {"west / north": 2, "é": 2}
     assert read_index(tmp_path / "out") == index
     assert {file.name.partition("/")[0] for s in index.shards for file in s.files} == {
-        f"{name}{'' if to == 'zarr' else '-000000'}{format_of(to).SUFFIX}" for name in ("west___north", "é")
+        f"{name}{'' if to == 'zarr' else '-000000'}{PACK_FORMATS.get(to).SUFFIX}" for name in ("west___north", "é")
     }
     for stored in index.shards:
-        entries = list(format_of(to).read(tmp_path / "out", stored.shard))
+        entries = list(PACK_FORMATS.get(to).read(tmp_path / "out", stored.shard))
         assert [json.loads(entry.metadata)["split"] for entry in entries] == [stored.shard.split] * 2
     split_run(run, ["a/b", "a_b"])
     with pytest.raises(UsageError, match="splits 'a/b' and 'a_b' would have the same names"):
@@ -572,7 +573,7 @@ def test_samples_may_differ_where_files_stay_as_they_are(tmp_path: Path) -> None
     run = write_run(tmp_path, units)
     for to in ENCODED:
         index = eechips.pack(run, to)
-        entries = {e.id: e for s in index.shards for e in format_of(to).read(tmp_path / "packs" / to, s.shard)}
+        entries = {e.id: e for s in index.shards for e in PACK_FORMATS.get(to).read(tmp_path / "packs" / to, s.shard)}
         for sample in read_samples(run):
             assert set(entries[sample.id].layers) == {file.label for file in sample.files}
             for file in sample.files:
@@ -645,3 +646,57 @@ def test_index_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "shards.json").write_text("[]")
     with pytest.raises(UsageError, match="is no index of a pack"):
         read_index(tmp_path)
+
+
+JSON_LINES = """
+import base64
+import json
+
+from eechips.training.shard_index import FileContent, PackEntry
+
+SUFFIX, IS_DECODED, CLOSING = ".jsonl", False, frozenset()
+
+
+def weight(sizes, metadata):
+    return 2 * (sum(sizes) + metadata)
+
+
+def write(folder, shard, layout, entries):
+    with (folder / f"{shard.stem}{SUFFIX}").open("w") as file:
+        for entry in entries:
+            layers = {n: [c.suffix, base64.b64encode(c.data).decode()] for n, c in entry.layers.items()}
+            file.write(json.dumps([entry.id, entry.metadata, layers]) + "\\n")
+
+
+def read(folder, shard):
+    for line in (folder / f"{shard.stem}{SUFFIX}").read_text().splitlines():
+        identifier, metadata, layers = json.loads(line)
+        yield PackEntry(
+            identifier, metadata, {n: FileContent(suffix, base64.b64decode(d)) for n, (suffix, d) in layers.items()}
+        )
+
+
+def ids(folder, shard):
+    return [entry.id for entry in read(folder, shard)]
+
+
+def finish(folder, shards, layout):
+    pass
+"""
+
+
+def test_an_installed_package_adds_a_format_in_one_file(run: Run, tmp_path: Path) -> None:
+    site, out = tmp_path / "site", tmp_path / "out"
+    info = site / "json_lines_pack-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "json_lines_pack.py").write_text(JSON_LINES)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: json-lines-pack\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[eechips.pack_formats]\njsonlines = json_lines_pack\n")
+    command = [sys.executable, "-m", "eechips", "pack", str(run.path), "--to", "jsonlines", "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{Path(eechips.__file__).parent.parent}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    index = read_index(out)
+    assert index.format == "jsonlines"
+    lines = [json.loads(line) for path in sorted(out.rglob("*.jsonl")) for line in path.read_text().splitlines()]
+    assert len(lines) == index.samples == sum(name != "none" for name in read_samples(run).splits)

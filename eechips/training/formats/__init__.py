@@ -1,36 +1,54 @@
-"""How samples are packed: one module per format, imported when it is needed.
+"""Write and read shards: one module for each pack format, imported when it is first used.
 
-Every module has
-
-``SUFFIX``
-    of a shard's file.
-``IS_DECODED``
-    whether it holds arrays, so that all samples must have the same shape, rather than the files as they are.
-``CLOSING``
-    names of files that say that others are there, and so come last.
-``weight(sizes, metadata)``
-    bytes that a sample takes at most: of its files (or arrays) of the given sizes, and of its metadata.
-``write(folder, shard, layout, entries)``
-    writes a shard below a folder; what is in it depends on its samples alone.
-``ids(folder, shard)``
-    the ids of the samples that a shard holds, found by reading it.
-``read(folder, shard)``
-    the samples of a shard, in their order.
-``finish(folder, shards, layout)``
-    writes what all shards together need.
+Here belongs how samples become bytes and back. Which samples go into which shard is decided in
+:mod:`eechips.training.sharding`. Another package adds a format as an entry point of the group
+``eechips.pack_formats``: a module, or an object, with the members of :class:`PackFormat`.
 """
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
 
-FORMATS = ("webdataset", "tfrecord", "parquet", "zarr", "hdf5")
-
-
-def format_of(name: str) -> ModuleType:
-    """The module of a format, one of ``FORMATS``."""
-    return importlib.import_module(f"eechips.training.formats.{name}")
+from eechips.registry import Registry
+from eechips.training.shard_index import PackEntry, PackLayout, Shard
 
 
-__all__ = ["FORMATS", "format_of"]
+class PackFormat(Protocol):
+    """A format of shards.
+
+    Attributes:
+        SUFFIX: of the file of a shard.
+        IS_DECODED: the format stores arrays, so that all samples must have one shape, and not the files as they are.
+        CLOSING: names of files that are written last, because they list the others.
+    """
+
+    SUFFIX: str
+    IS_DECODED: bool
+    CLOSING: Collection[str]
+
+    def weight(self, sizes: Sequence[int], metadata: int) -> int:
+        """Return the maximum number of bytes of a sample, from the sizes of its files (or arrays) and its metadata."""
+
+    def write(self, folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[PackEntry]) -> None:
+        """Write a shard below a folder. Its content depends on its samples alone."""
+
+    def ids(self, folder: Path, shard: Shard) -> list[str]:
+        """Return the ids of the samples in a shard, by reading it."""
+
+    def read(self, folder: Path, shard: Shard) -> Iterator[PackEntry]:
+        """Yield the samples of a shard in their order."""
+
+    def finish(self, folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
+        """Write the files that all shards together need."""
+
+
+PACK_FORMATS: Registry[PackFormat] = Registry(
+    "pack format",
+    "eechips.pack_formats",
+    {name: f"eechips.training.formats.{name}" for name in ("webdataset", "tfrecord", "parquet", "zarr", "hdf5")},
+)
+"""All pack formats by name."""
+
+__all__ = ["PACK_FORMATS", "PackFormat"]
