@@ -12,20 +12,20 @@ from eechips.training.dataset_card import card
 
 @click.command("card", context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--title", metavar="TEXT", help="Name of the data set. [default: that of the folder]")
-@click.option("--creator", metavar="NAME", help="Who made it.")
-@click.option("--url", metavar="URL", help="Where it is published.")
-@click.option("--version", default="1.0.0", show_default=True, metavar="N.N.N", help="Of the data set.")
-@click.option("--overwrite", is_flag=True, help="Replace a README.md that eechips has not made.")
+@click.option("--title", metavar="TEXT", help="Title of the dataset. [default: the name of the folder]")
+@click.option("--creator", metavar="NAME", help="Creator of the dataset.")
+@click.option("--url", metavar="URL", help="URL of the published dataset.")
+@click.option("--version", default="1.0.0", show_default=True, metavar="N.N.N", help="Version of the dataset.")
+@click.option("--overwrite", is_flag=True, help="Replace a README.md that eechips did not write.")
 @debug_option
 def command(
     folder: Path, title: str | None, creator: str | None, url: str | None, version: str, overwrite: bool
 ) -> None:
-    """Describe a finished run as a data set: README.md, croissant.json and a picture of some chips.
+    """Write a data card for a finished run: README.md, croissant.json and a contact sheet.
 
-    The card says what there is (counts, classes, bounds, dates, resolution, splits, flags), whose it is (licence and
-    citation of every source), and how to make it again. croissant.json says the same to machines (Croissant 1.0). The
-    same run gives the same files.
+    README.md lists the contents (counts, classes, bounds, dates, resolution, splits, flags), the licence and citation
+    of every source, and the commands to reproduce the dataset. croissant.json is the machine-readable form
+    (Croissant 1.0). The same run gives the same files.
 
     \b
     Examples:

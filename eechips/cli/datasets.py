@@ -14,7 +14,7 @@ from eechips.datasets import list_datasets
 
 
 @click.command("datasets", context_settings=HELP)
-@click.option("--json", "as_json", is_flag=True, help="Everything that is known of them, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 @click.option("--local", "is_local", is_flag=True, help="Those that the demo planet of --local has, by any name.")
 @debug_option
 def command(as_json: bool, is_local: bool) -> None:

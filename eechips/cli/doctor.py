@@ -24,26 +24,26 @@ _INDENT = 22  # columns before the detail
 @click.option("--credentials", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="As for a run.")
 @click.option("--endpoint", envvar="EECHIPS_ENDPOINT", show_envvar=True, metavar="URL", help="As for a run.")
 @click.option("--send-credentials", is_flag=True, help="As for a run.")
-@click.option("--local", is_flag=True, help="Look at what a run with --local needs.")
+@click.option("--local", is_flag=True, help="Check what a run with --local needs.")
 @click.option(
     "--local-assets",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="With --local: serve this folder of assets, or catalogue, not the demo planet.",
+    help="With --local: serve this folder of assets, or catalogue, instead of the demo planet.",
 )
 @click.option(
     "--out",
     default="outputs",
     show_default=True,
     metavar="DIR|URL",
-    help="Folder in which there should be room, or object store that should take results: s3://bucket/folder.",
+    help="Folder, or object store (s3://bucket/folder), of the results: free space and write access are checked.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
 def command(as_json: bool, out: str, **options: Any) -> None:
-    """Find out what would keep a run from working: versions, credentials, project, endpoint, quota, disk, clock.
+    """Find what would keep a run from working: versions, credentials, project, endpoint, quota, disk, clock.
 
-    Sends a few small requests, and computes no pixels. Exit status 1 if a run would fail.
+    A few small requests are sent; no pixels are computed. The exit status is 1 if a run would fail.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def _conclusion(findings: Sequence[Finding]) -> str:
 
 
 def _lines(finding: Finding) -> list[str]:
-    """State, name and detail, broken into lines, and below them what to do."""
+    """Return state, name and detail, wrapped to the terminal, with the advice below."""
     width = max(shutil.get_terminal_size((100, 24)).columns, 2 * _INDENT)
     texts = [finding.detail, *([f"To do: {finding.advice}"] if finding.advice else [])]
     lines = [line for text in texts for line in textwrap.wrap(text, width - _INDENT, break_on_hyphens=False)]

@@ -13,12 +13,12 @@ from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 
 KINDS = {
-    "chips": "pictures at random points",
+    "chips": "image chips at random points",
     "series": "a time series for each region",
     "images": "every image of a collection over a place",
     "points": "values at many points, in one table",
 }
-"""What the recipes make; each is a file in ``starters``."""
+"""The kinds of recipes; each is a file in ``starters``."""
 
 _PLACEHOLDER = "recipe.py"  # in the starters
 
@@ -32,12 +32,12 @@ _PLACEHOLDER = "recipe.py"  # in the starters
     show_default=True,
     help="; ".join(f"{kind}: {text}" for kind, text in KINDS.items()) + ".",
 )
-@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @debug_option
 def command(file: Path | None, kind: str, force: bool) -> None:
-    """Write a recipe to start from: a short Python file that runs as it is, with comments.
+    """Write a recipe to start from: a short, commented Python file that runs as it is.
 
-    FILE is called after the kind if it is not given.
+    The default name of FILE is the kind.
 
     \b
     Examples:
@@ -58,6 +58,6 @@ def command(file: Path | None, kind: str, force: bool) -> None:
         write_file(path, text.replace(_PLACEHOLDER, typed).encode())
     except OSError as error:
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error
-    click.echo(f"wrote {path}: {KINDS[kind]}")
-    click.echo(f"try it:  eechips run {typed} --local --check")
-    click.echo(f"run it:  eechips run {typed} --local")
+    click.echo(f"Written: {path} ({KINDS[kind]})")
+    click.echo(f"Try it:  eechips run {typed} --local --check")
+    click.echo(f"Run it:  eechips run {typed} --local")

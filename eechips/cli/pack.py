@@ -8,7 +8,7 @@ import click
 
 from eechips.cli.options import HELP, debug_option
 from eechips.cli.parameter_types import Bytes
-from eechips.text import format_bytes
+from eechips.text import format_bytes, format_count
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.shard_index import PackIndex
 from eechips.training.sharding import SHARD_BYTES, SHARD_COUNT, pack
@@ -24,7 +24,11 @@ from eechips.training.sharding import SHARD_BYTES, SHARD_COUNT, pack
     help="Folder of the shards. [default: DIR/packs/FORMAT]",
 )
 @click.option(
-    "--split", "splits", multiple=True, metavar="NAME", help="A split of eechips split; repeatable. [default: all]"
+    "--split",
+    "splits",
+    multiple=True,
+    metavar="NAME",
+    help="Only this split of eechips split. May be repeated. [default: all]",
 )
 @click.option(
     "--shard-count",
@@ -32,15 +36,15 @@ from eechips.training.sharding import SHARD_BYTES, SHARD_COUNT, pack
     default=SHARD_COUNT,
     show_default=True,
     metavar="N",
-    help="Samples of a shard at most.",
+    help="Maximum number of samples in a shard.",
 )
 @click.option(
     "--shard-bytes",
     type=Bytes(),
     default=SHARD_BYTES,
-    help=f"Bytes of a shard at most, before compression. [default: {SHARD_BYTES // 1_000_000}MB]",
+    help=f"Maximum size of a shard before compression. [default: {SHARD_BYTES // 1_000_000}MB]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the order of samples.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order of samples.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @debug_option
 def command(
@@ -53,13 +57,13 @@ def command(
     seed: int,
     quiet: bool,
 ) -> None:
-    """Pack the samples of a run into shards for training, in an order that is mixed and always the same.
+    """Write the samples of a run into shards for training, in a reproducible random order.
 
-    Every sample comes once, with all its files and JSON metadata (id, split, unit, crs, transform, dates, sources).
-    Shards hold one split each. webdataset, tfrecord and parquet hold the files as they are; zarr and hdf5 hold arrays,
-    for chips of one size. shards.json lists shards with counts and sha256; it is there when the pack is whole. The
-    same command goes on where it was stopped, and does nothing if all is there and unchanged. Needs the extra pack for
-    tfrecord, zarr and hdf5: pip install 'eechips[pack]'.
+    Every sample is written once, with its files and JSON metadata (id, split, unit, crs, transform, dates, sources). A
+    shard contains one split. webdataset, tfrecord and parquet store the files unchanged; zarr and hdf5 store arrays,
+    for chips of one size. shards.json lists the shards with counts and sha256, once the pack is complete. To resume an
+    interrupted pack, repeat the command; a complete pack is not written again. tfrecord, zarr and hdf5 need an extra:
+    pip install 'eechips[pack]'.
 
     \b
     Examples:
@@ -72,7 +76,7 @@ def command(
     try:
         index = pack(folder, to, out=path, splits=splits, quiet=quiet, **options)
     except KeyboardInterrupt:
-        click.echo("interrupted: the same command goes on where it stopped", err=True)
+        click.echo("Interrupted. To resume, repeat the command.", err=True)
         raise
     for line in _lines(index, path):
         click.echo(line)
@@ -83,11 +87,7 @@ def _lines(index: PackIndex, path: Path) -> list[str]:
     for split, count in index.splits.items():
         shards = [stored for stored in index.shards if stored.shard.split == split]
         size = sum(file.bytes for stored in shards for file in stored.files)
-        what = f"{_counted(count, 'sample')} in {_counted(len(shards), 'shard')}"
+        what = f"{format_count(count, 'sample')} in {format_count(len(shards), 'shard')}"
         lines.append(f"{split}: {what}, {format_bytes(size)}")
-    lines += [f"left out: {_counted(count, 'sample')} of split {name}" for name, count in index.left_out.items()]
-    return [*lines, f"{_counted(index.samples, 'sample')}, {format_bytes(index.bytes)}, in {path}"]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    lines += [f"left out: {format_count(count, 'sample')} of split {name}" for name, count in index.left_out.items()]
+    return [*lines, f"{format_count(index.samples, 'sample')}, {format_bytes(index.bytes)}, in {path}"]

@@ -13,22 +13,32 @@ from eechips.storage import safe_component
 
 @click.command("plot", context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--region", "regions", multiple=True, metavar="ID", help="A region; repeatable. [default: the first 12]")
 @click.option(
-    "--band", "bands", multiple=True, metavar="NAME", help="A column, or a band with all its columns; repeatable."
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="ID",
+    help="Only this region. May be repeated. [default: the first 12]",
+)
+@click.option(
+    "--band",
+    "bands",
+    multiple=True,
+    metavar="NAME",
+    help="Only this column, or all columns of this band. May be repeated.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help=f"PNG, PDF or SVG, by its name. [default: DIR/{PLOT_NAME}, with what was chosen]",
+    help=f"Output file, PNG, PDF or SVG by its suffix. [default: DIR/{PLOT_NAME}, with the selection in its name]",
 )
 @debug_option
 def command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...], out: Path | None) -> None:
-    """Draw the time series of a run: a panel for each region, a line for each column.
+    """Plot the time series of a run: a panel for each region, a line for each column.
 
-    Works on runs of timeseries, and of recipes whose tables have a region, a column date, and values. Where data are
-    missing the line has a gap. Needs matplotlib: pip install 'eechips[report]'.
+    For runs of timeseries, and of recipes whose tables have a region, a column date, and values. Lines have gaps where
+    data are missing. Needs matplotlib: pip install 'eechips[report]'.
 
     \b
     Examples:
@@ -42,11 +52,11 @@ def command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...], out:
     plot(folder, regions=regions, bands=bands, out=path)
     click.echo(path)
     if is_there:
-        click.echo(f"It is in the place of an earlier {path.name}.", err=True)
+        click.echo(f"Replaced the earlier {path.name}.", err=True)
 
 
 def _name(regions: tuple[str, ...], bands: tuple[str, ...]) -> str:
-    """The usual name of a picture: each choice of regions and columns has its own, so that plots are kept apart."""
+    """Return the default name of a picture, which contains the selected regions and columns."""
     usual = Path(PLOT_NAME)
     chosen = ",".join((*regions, *bands))
     return f"{usual.stem}-{safe_component(chosen)}{usual.suffix}" if chosen else PLOT_NAME

@@ -18,26 +18,34 @@ from eechips.reports.contact_sheet import PREVIEW_NAME, layout, save
     default="stratum",
     show_default=True,
     metavar="NAME",
-    help="A column of the units, such as eco_name: a row for each of its values. stratum: what the run was stratified"
-    " by. nothing: any chips.",
+    help="Column of the units, such as eco_name: a row for each of its values. stratum: the strata of the run. nothing:"
+    " chips in no order.",
 )
-@click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="Rows at most.")
-@click.option("--columns", type=click.IntRange(1), default=8, show_default=True, help="Chips of a row at most.")
-@click.option("--edge", type=click.IntRange(8, 1024), default=128, show_default=True, help="Of a chip, in pixels.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
+@click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="Maximum number of rows.")
+@click.option(
+    "--columns", type=click.IntRange(1), default=8, show_default=True, help="Maximum number of chips in a row."
+)
+@click.option(
+    "--edge",
+    type=click.IntRange(8, 1024),
+    default=128,
+    show_default=True,
+    help="Edge of a chip in the picture, in pixels.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random selection.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help=f"PNG or JPEG, by its name. [default: DIR/{PREVIEW_NAME}]",
+    help=f"Output file, PNG or JPEG by its suffix. [default: DIR/{PREVIEW_NAME}]",
 )
 @debug_option
 def command(folder: Path, by: str, rows: int, columns: int, edge: int, seed: int, out: Path | None) -> None:
     """Make a contact sheet of a run: a picture of some chips, a row for each stratum.
 
-    Prints the name of the file, how the chips are painted, and what the rows are. Datasets that eechips knows have
-    their usual bands, values and colours; other data are stretched alike, from the 2nd to the 98th percentile of all
-    chips. Masked pixels are grey. Of places with several files the first is shown.
+    Prints the file name, how the chips are rendered, and the content of the rows. Datasets with a short name have
+    their usual bands, value range and colours; others are stretched from the 2nd to the 98th percentile of all chips.
+    Masked pixels are grey. Of several files of a place, the first is shown.
 
     \b
     Examples:
@@ -51,7 +59,7 @@ def command(folder: Path, by: str, rows: int, columns: int, edge: int, seed: int
     click.echo(path)
     for painting in painted:
         if painting.text:
-            click.echo(f"painted: {painting.text}")
+            click.echo(f"rendered: {painting.text}")
         for code, name, colour in painting.classes:
             click.echo(f"class {code}: {f'{name}, ' if name else ''}#{colour}")
     for number, row in enumerate(chosen, start=1):

@@ -18,7 +18,7 @@ from eechips.reports.thumbnails import MOST_THUMBNAILS, THUMBNAILS
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help=f"The file. [default: DIR/{REPORT_NAME}, where it can name the files of the run]",
+    help=f"Output file. [default: DIR/{REPORT_NAME}, which links to the files of the run]",
 )
 @click.option(
     "--thumbnails",
@@ -26,16 +26,16 @@ from eechips.reports.thumbnails import MOST_THUMBNAILS, THUMBNAILS
     default=THUMBNAILS,
     show_default=True,
     metavar="N",
-    help="Chips that are shown at most, as many of each stratum as there are.",
+    help="Maximum number of chips, selected equally from each stratum.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn at random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random selection.")
 @debug_option
 def command(folder: Path, out: Path | None, thumbnails: int, seed: int) -> None:
     """Make the report of a run: one HTML file that needs no network.
 
-    What was asked and what came, a map, chips by stratum, histograms, throughput and errors over time, failures, and
-    whose the data are; for time series, a chart for each region. It is made at the end of every run, too, unless
-    that has --no-report or its results go to an object store. It may be made while a run goes on.
+    It shows the settings, a map, chips by stratum, histograms, throughput and errors over time, failures, and
+    licences; for time series, a chart for each region. Every run makes it at its end, unless --no-report is given or
+    the results are in an object store. The run may be in progress.
 
     \b
     Examples:

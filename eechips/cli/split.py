@@ -9,11 +9,11 @@ import click
 
 from eechips.cli.options import HELP, debug_option
 from eechips.errors import LeakageError
-from eechips.text import format_distance
+from eechips.text import format_count, format_distance
 from eechips.training.split_table import NONE, SPLITS_NAME
 from eechips.training.splitting import NEAR, WAYS, SplitResult, check_splits, split
 
-_ROWS = 30  # strata that are shown
+_ROWS = 30  # strata that are printed
 
 
 @click.command("split", context_settings=HELP)
@@ -23,55 +23,65 @@ _ROWS = 30  # strata that are shown
     default="blocks",
     show_default=True,
     metavar="|".join((*WAYS, "column:NAME")),
-    help="What is kept together: equal-area squares, cells of H3, days, single places, or a field's values.",
+    help="Unit of the split, whose chips stay together: equal-area squares, H3 cells, days, places, or values of a"
+    " field.",
 )
 @click.option(
     "--ratios",
     default="0.7,0.15,0.15",
     show_default=True,
     metavar="R,R[,R]",
-    help="Shares of train, validation and test; of train and test; or with names: a=0.6,b=0.4.",
+    help="Shares of train, validation and test, or of train and test; or with names: a=0.6,b=0.4.",
 )
-@click.option("--block-size", default="10km", show_default=True, metavar="DISTANCE", help="Edge of a square.")
-@click.option("--resolution", type=click.IntRange(0, 15), default=5, show_default=True, help="Of H3's cells.")
 @click.option(
-    "--cuts", metavar="DAY[,DAY]", help="With --by time: when the later splits begin. [default: as the ratios are]"
+    "--block-size", default="10km", show_default=True, metavar="DISTANCE", help="With --by blocks: edge of a square."
 )
-@click.option("--date-field", metavar="NAME", help="With --by time: the units' field that has the date.")
+@click.option(
+    "--resolution",
+    type=click.IntRange(0, 15),
+    default=5,
+    show_default=True,
+    help="With --by h3: resolution of the cells.",
+)
+@click.option(
+    "--cuts", metavar="DAY[,DAY]", help="With --by time: first days of the later splits. [default: by the ratios]"
+)
+@click.option("--date-field", metavar="NAME", help="With --by time: field of the units with the date.")
 @click.option(
     "--stratum",
     default="auto",
     show_default=True,
     metavar="auto|none|NAME",
-    help="Field whose values keep the ratios each; auto: the class or ecoregion that chips were drawn in.",
+    help="Field to stratify by: the ratios hold within each value. auto: the class or ecoregion of random points.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which blocks are dealt out.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random assignment of blocks.")
 @click.option(
     "--buffer",
     metavar="DISTANCE",
-    help="Least distance of chips of different splits. [default: they may not overlap; with --by time they may]",
+    help="Minimum distance between chips of different splits. [default: no overlap; with --by time no check]",
 )
 @click.option(
     "--near",
     type=click.Choice(NEAR),
     default="refuse",
     show_default=True,
-    help="Chips that are too near: refuse to split, or drop those of the larger split.",
+    help="What to do with chips that are too close: refuse the split, or drop those of the larger split.",
 )
-@click.option("--fresh", is_flag=True, help="Forget where an earlier command has put blocks.")
-@click.option("--check", is_flag=True, help="Divide nothing: measure whether the splits that are there are apart.")
+@click.option("--fresh", is_flag=True, help="Ignore an earlier split; otherwise blocks keep their split.")
+@click.option("--check", is_flag=True, help="Only check the distance between the existing splits.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @debug_option
 @click.pass_context
 def command(ctx: click.Context, /, folder: Path, check: bool, buffer: str | None, **options: Any) -> None:
-    """Divide the chips of a run into training, validation and test set, kept apart in space.
+    """Split the chips of a run into training, validation and test sets without spatial leakage.
 
-    Whole blocks go into one split, so that every stratum has its share in each, as far as blocks allow. Then the
-    outlines of all chips are measured on the ellipsoid: chips of different splits that overlap, or lie nearer than
-    --buffer, are listed, nothing is written, and the exit status is 1; or they are left out, with --near drop.
+    Blocks are assigned to splits as a whole, so that every stratum has its share in each as far as possible. Then the
+    distances between the footprints of chips of different splits are computed on the ellipsoid. If chips overlap, or
+    are closer than --buffer, they are listed, nothing is written, and the exit status is 1; with --near drop they are
+    left out instead.
 
-    DIR/splits.parquet says which unit is in which split. Asked again with the same options, blocks stay where they
-    are, whatever came since.
+    The split of each unit is written to DIR/splits.parquet. If the command is repeated, for example after more chips
+    were fetched, blocks keep their split.
 
     \b
     Examples:
@@ -83,12 +93,12 @@ def command(ctx: click.Context, /, folder: Path, check: bool, buffer: str | None
     try:
         done = check_splits(folder, buffer=buffer) if check else split(folder, buffer=buffer, **options)
     except LeakageError as error:
-        click.echo(f"Leakage: {error}; {'the splits are not apart' if check else 'nothing was written'}", err=True)
+        click.echo(f"Leakage: {error}; {'the splits are too close' if check else 'nothing was written'}", err=True)
         for first_split, second_split, first, second, metres in error.pairs:
             apart = "overlap" if metres == 0.0 else f"{metres:,.1f} m apart"
             click.echo(f"  {first_split} {first[:16]}  {second_split} {second[:16]}  {apart}", err=True)
         if not check:
-            click.echo("Take larger blocks, or leave some out: --near drop", err=True)
+            click.echo("Use larger blocks, or drop chips with --near drop", err=True)
         ctx.exit(1)
     for line in [*_shares(done), *_strata(done), *_notes(done)]:
         click.echo(line)
@@ -97,7 +107,7 @@ def command(ctx: click.Context, /, folder: Path, check: bool, buffer: str | None
 
 
 def _shares(done: SplitResult) -> list[str]:
-    """How many chips each split has, and how many it was to have."""
+    """Return the number of chips of each split, beside its wanted share."""
     frame, wanted = done.splits, dict(zip(done.ratios.names, done.ratios.shares, strict=True))
     lines = [f"{'split':<16}{'chips':>9}{'share':>9}{'wanted':>9}{'blocks':>9}"]
     for name in done.names:
@@ -109,7 +119,7 @@ def _shares(done: SplitResult) -> list[str]:
 
 
 def _strata(done: SplitResult) -> list[str]:
-    """What each stratum came to: those that are farthest from what was wanted come first."""
+    """Return the shares in each stratum, those farthest from the ratios first."""
     counts = done.counts
     if len(counts) < 2:
         return []
@@ -122,28 +132,28 @@ def _strata(done: SplitResult) -> list[str]:
         row = "".join(f"{shares.loc[stratum, name]:>13.1%}" for name in names)
         lines.append(f"{str(stratum)[:31]:<32}{row}{int(counts.loc[stratum].sum()):>9,}")
     if len(away) > _ROWS:
-        lines.append(f"and {len(away) - _ROWS:,} strata that are nearer to what was wanted")
+        lines.append(f"and {len(away) - _ROWS:,} strata that are closer to the ratios")
     return [*lines, ""]
 
 
 def _notes(done: SplitResult) -> list[str]:
     lines = []
     if done.kept:
-        lines.append(f"Blocks that stayed where an earlier command has put them: {done.kept:,}")
+        lines.append(f"Blocks that kept their earlier split: {done.kept:,}")
     left_out = int((done.splits["split"] == NONE).sum())
     if left_out:
         lines.append(f"Left out, in no split: {left_out:,}")
     if done.doubled:
         lines.append(
-            f"Look like a chip of another split, wherever they lie: {done.doubled:,} (`eechips check --drop"
-            " duplicate,near_duplicate` takes them out)"
+            f"Chips that duplicate one of another split: {done.doubled:,} (to remove them:"
+            " eechips check --drop duplicate,near_duplicate)"
         )
     if done.leakage is None:
-        lines.append("Not measured: how near chips of different splits are (--buffer 0m does)")
+        lines.append("Not measured: the distance between splits (--buffer 0m measures it)")
     else:
         metres = float(done.options.get("buffer") or 0.0)
-        how = f"lie nearer than {format_distance(metres)} to each other" if metres else "overlap"
+        how = f"are closer than {format_distance(metres)}" if metres else "overlap"
         lines.append(f"No two chips of different splits {how}")
         if done.leakage.unmeasured:
-            lines.append(f"Not measured: {done.leakage.unmeasured:,} results that have no crs and transform")
+            lines.append(f"Not measured: {format_count(done.leakage.unmeasured, 'result')} without crs and transform")
     return lines

@@ -22,14 +22,14 @@ _SHOWN = {"command": "Command", "directory": "typed in", "endpoint": "Endpoint",
 
 @click.command("trust", context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @debug_option
 def command(folder: Path, yes: bool) -> None:
-    """Use a run of somebody else as your own: show what its run.json names, ask, and sign it.
+    """Take over a run that somebody else made: show its run.json, ask for confirmation, and sign it.
 
-    Commands that read a run never execute anything and never leave its folder. Results at an address, such as
-    s3://bucket/folder, are read and changed with your credentials, so only if you made the run, or trust it. The same
-    holds for going on with a script: what its calls have returned is kept as Python objects, which may execute code.
+    Commands that read a run execute no code from it and never leave its folder. Results in an object store, such as
+    s3://bucket/folder, are read and changed with your credentials, so only in runs that you made or trust. The same
+    holds for resuming a script: the return values of its calls are stored as Python objects, which may execute code.
 
     \b
     Examples:
@@ -38,13 +38,13 @@ def command(folder: Path, yes: bool) -> None:
     run = open_run(folder)
     info = run.info
     if is_own(info):
-        click.echo(f"{folder} is yours")
+        click.echo(f"{folder} is yours already")
         return
     if not info:
         raise UsageError(f"{folder} has no {INFO_NAME}: there is nothing to trust")
     for name, title in _SHOWN.items():
         click.echo(f"{title}: {info.get(name) or 'none'}", err=True)
-    if not yes and not (sys.stdin.isatty() and click.confirm("Use it as yours?", default=False, err=True)):
+    if not yes and not (sys.stdin.isatty() and click.confirm("Trust it?", default=False, err=True)):
         raise UsageError(f"{folder} is not trusted: read the above, then give --yes")
     if (run.path / CALLS).exists():
         with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
@@ -52,5 +52,5 @@ def command(folder: Path, yes: bool) -> None:
     signed = encode_info({name: value for name, value in info.items() if name != SIGNATURE})
     write_file(run.path / INFO_NAME, signed)
     if not is_own(run.info):
-        raise UsageError("there is no place for your key: set EECHIPS_CACHE to a folder that you alone can write to")
+        raise UsageError("your key cannot be stored: set EECHIPS_CACHE to a folder that only you can write to")
     click.echo(f"{folder} is trusted")

@@ -39,9 +39,9 @@ def test_what_is_written_runs(kind: str, demo_server: Server, folder: Path) -> N
     written = command("init", "--kind", kind)
     assert written.exit_code == 0, written.output
     assert written.output.splitlines() == [
-        f"wrote {kind}.py: {KINDS[kind]}",
-        f"try it:  eechips run {kind}.py --local --check",
-        f"run it:  eechips run {kind}.py --local",
+        f"Written: {kind}.py ({KINDS[kind]})",
+        f"Try it:  eechips run {kind}.py --local --check",
+        f"Run it:  eechips run {kind}.py --local",
     ]
     text = (folder / f"{kind}.py").read_text()
     assert f"eechips run {kind}.py --local --check" in text
@@ -113,7 +113,7 @@ def test_nothing_is_overwritten(folder: Path) -> None:
 def test_names(folder: Path) -> None:
     assert (
         command("init", "below/my recipe").output.splitlines()[-1]
-        == "run it:  eechips run 'below/my recipe.py' --local"
+        == "Run it:  eechips run 'below/my recipe.py' --local"
     )
     assert "eechips run 'below/my recipe.py' --local" in (folder / "below" / "my recipe.py").read_text()
     (folder / "there.py").mkdir()

@@ -30,7 +30,7 @@ def test_results_at_an_address_are_used_once_the_run_is_trusted(
     assert call(main, ["verify", str(run.path)]).exit_code == 2
     assert call(main, ["trust", str(run.path), "--yes"]).exit_code == 0
     assert "all present and intact" in call(main, ["verify", str(run.path)]).output
-    assert "is yours" in call(main, ["trust", str(run.path)]).output
+    assert "is yours already" in call(main, ["trust", str(run.path)]).output
     files.rm("trusted", recursive=True)
 
 

@@ -127,7 +127,7 @@ def test_plots_of_a_run_are_kept_apart_and_what_is_replaced_is_told(alone: eechi
     assert len({(alone.path / name).read_bytes() for name in choices}) == 3
     again = CliRunner().invoke(main, ["plot", str(alone.path)])
     assert again.stdout == f"{alone.path / 'plot.png'}\n"
-    assert again.stderr == "It is in the place of an earlier plot.png.\n"
+    assert again.stderr == "Replaced the earlier plot.png.\n"
     result = alone.path / alone.units["file"].iloc[0]
     with pytest.raises(UsageError, match="is a result of the run"):
         eechips.plot(alone, out=result)

@@ -221,12 +221,12 @@ def test_the_command_tells_a_line_for_each_flag(folder: Path) -> None:
     for flag in FLAGS:
         count = sum(each == flag for each, _ in planted())
         assert re.search(rf"^{flag} +{count}  {re.escape(FLAGS[flag])}$", done.output, flags=re.M)
-    assert "14 of 21 units have a flag; 21 of 21 files were read" in done.output
+    assert "14 of 21 units flagged; 21 of 21 files read" in done.output
     assert ask("check", folder, "--strict").exit_code == 1
     everything = ",".join(FLAGS)
     clean = ask("check", folder, "--strict", "--ignore", everything)
     assert clean.exit_code == 0
-    assert "0 of 21 units have a flag" in clean.output
+    assert "0 of 21 units flagged" in clean.output
 
 
 def test_what_cannot_be_told_is_told(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_the_source_decides_where_pixels_lie(info: dict[str, Any]) -> None:
     [
         (["--ignore", "ugly"], "there is no flag 'ugly': there are unreadable"),
         (["--ignore", "black:sea"], "there is no layer 'sea': there are none"),
-        (["--drop", "ugly"], "there is no flag 'ugly': there are all, unreadable"),
+        (["--drop", "ugly"], "unknown flag; known are all, unreadable"),
         (["--least-valid", "2"], "2.0 is not in the range"),
         (["--roi", "1,2,3"], "is neither W,S,E,N in degrees nor a vector file"),
         (["--roi", "1,2,3,1"], "is not W,S,E,N in degrees"),

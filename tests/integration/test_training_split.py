@@ -76,7 +76,7 @@ def test_the_same_options_give_the_same_bytes(folder: Path) -> None:
     assert ask("split", folder, "--near", "drop").exit_code == 0
     before = (folder / "splits.parquet").read_bytes()
     again = ask("split", folder, "--near", "drop")
-    assert "Blocks that stayed where an earlier command has put them" in again.output
+    assert "Blocks that kept their earlier split" in again.output
     assert (folder / "splits.parquet").read_bytes() == before
     (folder / "splits.parquet").unlink()
     assert ask("split", folder, "--near", "drop").exit_code == 0
@@ -145,7 +145,7 @@ def test_splits_that_somebody_edited_are_checked(folder: Path) -> None:
     split_table.write(place, table, split_table.options(place))
     done = ask("split", place, "--check")
     assert done.exit_code == 1
-    assert "Leakage: 2 chips overlap chips of another split; the splits are not apart" in done.output
+    assert "Leakage: 2 chips overlap chips of another split; the splits are too close" in done.output
 
 
 def test_splits_of_another_program_are_checked(tmp_path: Path) -> None:
@@ -180,13 +180,13 @@ def test_repetitions_in_another_split_are_told(tmp_path: Path) -> None:
     assert eechips.split(tmp_path, by="column:site", ratios="1,1").doubled == 0  # nobody has looked
     eechips.check(tmp_path)
     done = ask("split", tmp_path, "--by", "column:site", "--ratios", "1,1")
-    assert "Look like a chip of another split, wherever they lie: 1 " in done.output
+    assert "Chips that duplicate one of another split: 1 " in done.output
 
 
 def test_time_goes_on_through_the_splits(folder: Path) -> None:
     done = ask("split", folder, "--by", "time", "--date-field", "date", "--ratios", "0.6,0.2,0.2")
     assert done.exit_code == 0, done.output
-    assert "Not measured: how near" in done.output
+    assert "Not measured: the distance between splits" in done.output
     assert split_table.options(folder)["cuts"] == ["2016-06-01", "2018-06-01"]
     dates = pd.Series(read_samples(folder).field("date"), index=read_samples(folder).ids)
     spans = dates.groupby(split_table.read(folder)).agg(["min", "max"])
@@ -225,7 +225,7 @@ def test_pictures_without_a_place_are_split_but_not_by_place(tmp_path: Path) -> 
     assert "30 of 30 results have no crs and transform" in refused.output
     done = ask("split", tmp_path, "--by", "random")
     assert done.exit_code == 0
-    assert "Not measured: 30 results that have no crs and transform" in done.output
+    assert "Not measured: 30 results without crs and transform" in done.output
     assert ask("split", tmp_path, "--by", "random", "--buffer", "1km").exit_code == 2
 
 

@@ -160,4 +160,4 @@ def test_report_and_contact_sheet_say_how_chips_are_painted(tmp_path: Path) -> N
     assert "Tree cover" in page
     assert swatch("006400") in page
     found = CliRunner().invoke(main, ["preview", str(run.path)])
-    assert "painted: B4, B3, B2 as red, green and blue, 0 to 3,000" in found.output
+    assert "rendered: B4, B3, B2 as red, green and blue, 0 to 3,000" in found.output
