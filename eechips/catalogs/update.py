@@ -138,7 +138,7 @@ def folder_of(out: str | Path) -> Path:
     if is_address(str(out)):
         raise UsageError(
             f"a catalogue is written into a folder of this machine, not to {out}: name a folder, and copy it there when"
-            " it is made (aws s3 sync, gcloud storage rsync); docs/catalog.md says how"
+            " it is made (aws s3 sync, gcloud storage rsync); docs/how-to/catalog.md shows how"
         )
     return Path(out)
 

@@ -1,6 +1,6 @@
 """Load the borders of countries and US states for the background of maps.
 
-They come from Natural Earth (https://www.naturalearthdata.com), which is in the public domain; ``docs/outlines.py``
+They come from Natural Earth (https://www.naturalearthdata.com), which is in the public domain; ``tools/outlines.py``
 writes basemap.json. They are accurate to a few kilometres.
 """
 

@@ -26,7 +26,7 @@ import eechips
 from eechips.errors import RunMismatchError, UsageError
 from tests.conftest import Server
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example.ipynb"
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "example.ipynb"
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""From ``eechips sample`` to a trained model: the README's commands, and the recipe on data that tell and do not."""
+"""From ``eechips sample`` to a trained model: the tutorial, and the recipe on data that tell and do not."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from affine import Affine
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.formats import geotiff
 from eechips.manifest.run import Run
 from eechips.training import split_table
+from eechips.writers import geotiff
+from tests.docs.blocks import list_commands, read_blocks
 from tests.finished_run import write_run
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "train_classifier.py"
+TUTORIAL = ROOT / "docs" / "tutorials" / "training-set.md"
 
 
 def in_folder(line: str, folder: Path) -> str:
@@ -112,11 +114,10 @@ def test_the_same_seed_learns_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_five_commands_of_the_readme(tmp_path: Path) -> None:
+def test_the_tutorial_makes_a_training_set_that_a_model_learns_from(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    text = (ROOT / "README.md").read_text().split("## From a run to a model\n", 1)[1].split("\n## ", 1)[0]
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.M | re.S)
-    shell = [line for language, block in blocks if language == "sh" for line in block.splitlines()]
+    blocks = read_blocks(TUTORIAL.read_text())
+    shell = [line for block in blocks if block.language == "sh" for line in block.text.splitlines()]
     assert " ".join(line.split()[1] for line in shell) == "sample check split pack recipes/train_classifier.py card"
     said = [in_folder(line, tmp_path) for line in shell]
     accuracy, chance, seconds = scores(said[4])
@@ -128,7 +129,7 @@ def test_the_five_commands_of_the_readme(tmp_path: Path) -> None:
     card = (tmp_path / "outputs" / "training" / "README.md").read_text()
     assert "**Synthetic.**" in card
     assert "| train |" in card
-    (program,) = [block for language, block in blocks if language == "python"]
+    (program,) = [block.text for block in blocks if block.language == "python"]
     (tmp_path / "program.py").write_text(program)
     assert "POLYGON" in in_folder(f"{sys.executable} program.py", tmp_path)
 
@@ -136,8 +137,9 @@ def test_the_five_commands_of_the_readme(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_real_terrain_tells_land_cover(real_data: Path, tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "dataset.md").read_text().split("## Training\n", 1)[1]
-    shell = re.findall(r"^```sh\n(.*?)^```", text, flags=re.M | re.S)[0].splitlines()
+    (shell,) = [
+        list(list_commands(block)) for block in read_blocks(TUTORIAL.read_text()) if block.language == "console"
+    ]
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     for path in (real_data / "dem" / "srtm_zion.tif", real_data / "landcover" / "nlcd2011_zion.tif"):
         shutil.copy(path, tmp_path)

@@ -1,4 +1,4 @@
-"""docs/serverless.md as it stands: an object arrives, its windows go through a queue, and come out once."""
+"""docs/how-to/serverless.md as it stands: an object arrives, its windows go through a queue, and come out once."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from tests.docs.blocks import read_blocks
 from tests.integration.test_windows import RECIPE, ROOT, index_of, write_scene
 from tests.object_server import ObjectServer, lacking, serving_objects
 
@@ -33,11 +34,11 @@ MOST = 3  # deliveries of a message
 
 
 def documented(first: str) -> dict[str, Any]:
-    """What a program of docs/serverless.md defines, as it stands but for its memory."""
-    programs = (ROOT / "docs" / "serverless.md").read_text().split("```python\n")[1:]
-    (program,) = [text for text in programs if text.startswith(f'"""{first}')]
+    """What a program of docs/how-to/serverless.md defines, as it stands but for its memory."""
+    blocks = read_blocks((ROOT / "docs" / "how-to" / "serverless.md").read_text())
+    (program,) = [block.text for block in blocks if block.text.startswith(f'"""{first}')]
     namespace: dict[str, Any] = {}
-    exec(program.split("```")[0].replace('"512MB"', f'"{MEMORY}"'), namespace)
+    exec(program.replace('"512MB"', f'"{MEMORY}"'), namespace)
     return namespace
 
 
@@ -123,13 +124,13 @@ def test_from_an_object_of_s3_through_sqs_to_its_windows(tmp_path: Path, monkeyp
 
             scene = write_scene(tmp_path / "scene.tif", WIDTH, HEIGHT)
             store.upload_file(str(scene), "bucket", "in/new scene+é.tif")
-            start = documented("Puts the windows")["start"]
+            start = documented("Put the windows")["start"]
             start({"Service": "Amazon S3", "Event": "s3:TestEvent"}, None)
             told = {"s3": {"bucket": {"name": "bucket"}, "object": {"key": "in/new+scene%2B%C3%A9.tif"}}}
             start({"Records": [told]}, None)
             start({"Records": [told]}, None)  # the event comes twice
             queue.send_message(QueueUrl=url, MessageBody="no line of a plan")
-            mapping = Lambda(queue, url, documented("Makes what the windows")["handler"])
+            mapping = Lambda(queue, url, documented("Compute the windows")["handler"])
             mapping.drain(forget=1)
             made = results()
             check_results(made, scene)
@@ -144,7 +145,7 @@ def test_from_an_object_of_s3_through_sqs_to_its_windows(tmp_path: Path, monkeyp
             lines = [body for body in mapping.deliveries if body.startswith("{")]
             queue.purge_queue(QueueUrl=dead)
             queue.send_message(QueueUrl=url, MessageBody=lines[0])
-            Lambda(queue, url, documented("Makes what the windows")["handler"]).drain()
+            Lambda(queue, url, documented("Compute the windows")["handler"]).drain()
             letters = queue.receive_message(QueueUrl=dead, MaxNumberOfMessages=10)["Messages"]
             assert [each["Body"] for each in letters] == [lines[0]]
             assert results() == made
@@ -186,7 +187,7 @@ def test_what_is_no_line_of_the_plan_keeps_nothing_else_from_being_made(
         **{f"good {number}": line for number, line in enumerate(lines[1:], start=1)},
     }
     records = [{"messageId": message, "body": body} for message, body in bodies.items()]
-    told = documented("Makes what the windows")["handler"]({"Records": records}, Context())
+    told = documented("Compute the windows")["handler"]({"Records": records}, Context())
     assert {each["itemIdentifier"] for each in told["batchItemFailures"]} == {
         message for message in bodies if not message.startswith("good")
     }
@@ -268,7 +269,7 @@ def test_from_an_object_of_google_s_through_pubsub_to_its_windows(
         files = fsspec.filesystem("gs", token="anon", skip_instance_cache=True)
         files.pipe("bucket/in/new scene.tif", scene.read_bytes())
         told = {"eventType": "OBJECT_FINALIZE", "bucketId": "bucket", "objectId": "in/new scene.tif"}
-        with answering(documented("A WSGI application: publishes")["arrived"]) as url:
+        with answering(documented("A WSGI application: publish the")["arrived"]) as url:
             assert topic.push(url, {"attributes": {**told, "eventType": "OBJECT_DELETE"}}) == [204]
             assert topic.push(url, {"attributes": told}) == [204]
             assert topic.push(url, {"attributes": {**told, "objectId": "in/none.tif"}}) == [500] * MOST

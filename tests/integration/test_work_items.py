@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.cli.options import fetches
+from tests.docs.blocks import read_blocks
 from tests.engine_recipes import run_chips
 from tests.engine_service import Service
 
@@ -209,8 +210,9 @@ def test_a_plan_can_be_estimated(tmp_path: Path, service: Service) -> None:
 def test_the_documented_handler_asks_again_for_what_is_not_settled(
     tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The handler of docs/queues.md, as it stands but for where results go."""
-    text = (ROOT / "docs" / "queues.md").read_text().split("```python\n")[1].split("```")[0]
+    """The handler of docs/how-to/queues.md, as it stands but for where results go."""
+    blocks = read_blocks((ROOT / "docs" / "how-to" / "queues.md").read_text())
+    (text,) = [block.text for block in blocks if block.title == "handler.py"]
     lines = plan(tmp_path, service)
     service.plan(4, "400")
     monkeypatch.chdir(tmp_path)

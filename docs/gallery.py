@@ -1,0 +1,91 @@
+"""Make the pictures of the gallery on the demo planet.
+
+python docs/gallery.py [NAME…]
+
+Without names, all pictures are made. The commands are those of gallery.md. Data of the demo planet end today, unless
+EECHIPS_DEMO_UNTIL is set; this script sets it, so that the pictures are the same on every day. It needs Chromium.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from PIL import Image
+
+DOCS = Path(__file__).resolve().parent
+WIDTH = 1336  # pixels of a picture
+
+
+def main(names: list[str]) -> None:
+    """Run the commands of the gallery in a temporary folder, and write the pictures."""
+    makers = {"chips": make_chips, "mosaic": make_mosaic, "series": make_series, "report": make_report}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names or makers:
+            makers[name](Path(folder))
+
+
+def read_commands(*words: str) -> list[str]:
+    """Return the commands of gallery.md that contain one of the words."""
+    lines = re.findall(r"^\$ (.*)$", (DOCS / "gallery.md").read_text(encoding="utf-8"), flags=re.M)
+    return [line for line in lines if any(word in line for word in words)]
+
+
+def run_commands(folder: Path, *words: str) -> None:
+    """Run the commands of gallery.md that contain one of the words."""
+    for line in read_commands(*words):
+        subprocess.run(
+            shlex.split(line), cwd=folder, check=True, env={**os.environ, "EECHIPS_DEMO_UNTIL": "2025-01-01"}
+        )
+
+
+def make_chips(folder: Path) -> None:
+    """Make the contact sheet of chips."""
+    run_commands(folder, "sample --dataset NAIP", "preview")
+    save(Image.open(folder / "outputs" / "sample-naip" / "preview.png"), "chips.jpg")
+
+
+def make_mosaic(folder: Path) -> None:
+    """Make the picture of the mosaic."""
+    run_commands(folder, "eechips mosaic")
+    with rasterio.open(folder / "outputs" / "mosaic" / "mosaic.tif") as file:
+        pixels = file.read([1, 2, 3])
+    save(Image.fromarray(np.moveaxis(pixels, 0, -1)), "mosaic.jpg")
+
+
+def make_series(folder: Path) -> None:
+    """Make the plot of the series."""
+    run_commands(folder, "timeseries", "plot")
+    plot = folder / "outputs" / "timeseries-modis-061-mod11a2" / "plot.png"
+    (DOCS / "images" / "series.png").write_bytes(plot.read_bytes())
+
+
+def make_report(folder: Path) -> None:
+    """Make the picture of the report."""
+    run_commands(folder, "sample --dataset NAIP", "eechips report")
+    page, picture = folder / "outputs" / "sample-naip" / "report.html", folder / "report.png"
+    subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1336,1500",
+            f"--screenshot={picture}", page.as_uri(),
+        ],
+        check=True,
+    )  # fmt: skip
+    save(Image.open(picture), "report.jpg")
+
+
+def save(image: Image.Image, name: str) -> None:
+    """Write a picture at the width of the gallery, as JPEG."""
+    size = (WIDTH, round(image.height * WIDTH / image.width))
+    image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(DOCS / "images" / name, quality=85)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,325 @@
+"""One cloud-optimised GeoTIFF of many windows, by streaming: however large it is, memory stays small.
+
+The windows are GeoTIFFs as :mod:`eechips.writers.geotiff` makes them. GDAL reads them through virtual rasters, one for
+each row of windows below one for all, so that it never knows of more than a few of them at once, and its COG driver
+writes what it reads: tiles, overviews and mask in the order that https://docs.ogc.org/is/21-026/21-026.html asks for.
+No pixel is written to the disk twice but those of the overviews, which the driver collects in a file of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import shutil
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import rasterio.shutil
+from rasterio._err import CPLE_BaseError  # what GDAL says where rasterio has no words of its own
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from eechips.errors import StorageError, UsageError, ValidationError
+from eechips.geo.grid import Grid, Window
+from eechips.removal import scratch_folder
+from eechips.writers.raster import check_crs, check_transform
+
+COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
+"""Without loss, all of them."""
+
+RESAMPLINGS = ("nearest", "average", "mode", "bilinear", "cubic", "cubicspline", "lanczos", "rms")
+"""Ways in which overviews are made (https://gdal.org/en/stable/drivers/raster/cog.html)."""
+
+GROWTH = 4 / 3
+"""Bytes of a raster with its overviews, for one without: each level has a quarter of the pixels of the one before."""
+
+_BLOCK = 512  # pixels a side of the mosaic's tiles
+_CACHE = 32 << 20  # bytes of decoded tiles that GDAL keeps
+_MOST_THREADS = 4  # that compress: each has tiles in memory
+_OPEN_FILES = 200  # windows and virtual rasters that are open at once
+_LEAST_FREE = 16 << 20  # bytes of disk, below which that is why something could not be written
+_TICK = 0.2  # seconds between two looks at how far it is
+_DTYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+_FURTHER = {"int64": "Int64", "uint64": "UInt64", "complex64": "CFloat32", "complex128": "CFloat64"}
+_NAMES = {**_DTYPES, **_FURTHER}
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A window of a mosaic.
+
+    Attributes:
+        window: where it belongs.
+        path: its GeoTIFF, with an internal mask.
+    """
+
+    window: Window
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mosaic:
+    """A raster that is to be made of windows. What no window covers has no data.
+
+    Attributes:
+        grid: its pixels.
+        bands: their names.
+        dtype: numpy name of the type of all.
+        tiles: the windows, in row-major order: those of a row have the same rows.
+        nodata: the value that stands for no data; None for an internal mask.
+        compress: one of ``COMPRESSIONS``.
+        resampling: of the overviews, one of ``RESAMPLINGS``.
+        tags: said of the whole in the file's metadata.
+    """
+
+    grid: Grid
+    bands: tuple[str, ...]
+    dtype: str
+    tiles: Sequence[Tile]
+    nodata: float | None = None
+    compress: str = "deflate"
+    resampling: str = "average"
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Of its pixels, uncompressed, without overviews and mask."""
+        return self.grid.width * self.grid.height * len(self.bands) * np.dtype(self.dtype).itemsize
+
+    def write(self, path: Path, watch: Callable[[int], None] = lambda _: None) -> None:
+        """Writes the file.
+
+        Args:
+            path: where to. Helper files are made in a folder beside it, and removed.
+            watch: told now and then how many bytes were written so far, overviews counted twice.
+
+        Raises:
+            UsageError: if a valid pixel has the value that stands for no data.
+            StorageError: if it cannot be written.
+        """
+        self._refuse_valid_nodata()
+        with scratch_folder(path.parent) as scratch:
+            source = self._describe(scratch)
+            _copy(source, path, scratch, self._options, watch)
+
+    def _refuse_valid_nodata(self) -> None:
+        """Looks through all windows, before hours are spent on writing what would be refused."""
+        if self.nodata is None:
+            return
+        for tile in self.tiles:
+            with _opened(tile.path) as source:
+                pixels, mask = source.read(), source.dataset_mask() != 0
+            if (pixels == np.array(self.nodata, dtype=self.dtype))[:, mask].any():
+                raise UsageError(
+                    f"--nodata {self.nodata:g} is also the value of valid pixels, in {tile.path.name}: choose a value"
+                    " that no pixel has, or leave it out for a mask"
+                )
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "BLOCKSIZE": _BLOCK,
+            "COMPRESS": self.compress.upper(),
+            "OVERVIEWS": "IGNORE_EXISTING",
+            "OVERVIEW_RESAMPLING": self.resampling.upper(),
+            "BIGTIFF": "IF_SAFER",
+            "NUM_THREADS": min(os.cpu_count() or 1, _MOST_THREADS),
+        }
+        has_predictor = self.compress != "none" and np.dtype(self.dtype).kind != "c"
+        return {**options, "PREDICTOR": "YES"} if has_predictor else options
+
+    def check(self, path: Path) -> Iterator[tuple[Tile, str]]:
+        """Reads a file that was written, and every window, and compares them.
+
+        Yields:
+            Each window, and the sha256 of its pixels as they stand in the file: bands, rows, columns, little-endian,
+            without the mask.
+
+        Raises:
+            ValidationError: if anything differs, or the file is not laid out as it should be.
+        """
+        with _opened(path) as mosaic:
+            self._check_profile(mosaic)
+            for tile in self.tiles:
+                with _opened(tile.path) as source:
+                    pixels, mask = source.read(), source.dataset_mask() != 0
+                yield tile, self._check_tile(mosaic, tile.window, pixels, mask)
+
+    def _check_profile(self, mosaic: Any) -> None:
+        found = (mosaic.width, mosaic.height, mosaic.descriptions, mosaic.dtypes)
+        asked = (self.grid.width, self.grid.height, self.bands, (self.dtype,) * len(self.bands))
+        if found != asked:
+            raise ValidationError(f"the mosaic is {found}, and should be {asked}")
+        check_crs(self.grid.crs, mosaic.crs)
+        check_transform(self.grid.transform, tuple(mosaic.transform)[:6], self.grid.width, self.grid.height)
+        if mosaic.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") != "COG":
+            raise ValidationError("the mosaic is no cloud-optimised GeoTIFF")
+
+    def _check_tile(self, mosaic: Any, window: Window, pixels: Any, mask: Any) -> str:
+        place = RasterWindow(window.column, window.row, window.width, window.height)
+        found = mosaic.read(window=place)
+        if self.nodata is None:
+            is_same = np.array_equal(mosaic.read_masks(1, window=place) != 0, mask)
+        else:
+            pixels, is_same = np.where(mask, pixels, np.array(self.nodata, dtype=self.dtype)), True
+        if not is_same or not np.array_equal(found, pixels, equal_nan=pixels.dtype.kind in "fc"):
+            raise ValidationError(
+                f"the window at column {window.column}, row {window.row} is not in the mosaic as it came"
+            )
+        return hashlib.sha256(found.astype(found.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
+
+    def _describe(self, folder: Path) -> Path:
+        """Writes the virtual rasters; returns the one of the whole."""
+        with _opened(self.tiles[0].path) as first:
+            wkt = first.crs.to_wkt()
+        rows = []
+        for number, (row, tiles) in enumerate(itertools.groupby(self.tiles, key=lambda tile: tile.window.row)):
+            across = list(tiles)
+            height = across[0].window.height
+            moved = [Tile(_moved(tile.window), tile.path) for tile in across]
+            path = folder / f"row{number}.vrt"
+            self._write_virtual(path, self.grid.window(0, row, self.grid.width, height), moved, wkt, is_row=True)
+            rows.append(Tile(Window(0, row, self.grid.width, height), path))
+        whole = folder / "mosaic.vrt"
+        self._write_virtual(whole, self.grid, rows, wkt, is_row=False)
+        return whole
+
+    def _write_virtual(self, path: Path, grid: Grid, tiles: Sequence[Tile], wkt: str, *, is_row: bool) -> None:
+        """A virtual raster: https://gdal.org/en/stable/drivers/raster/vrt.html."""
+        root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
+        _add(root, "SRS", wkt)
+        _add(root, "GeoTransform", ", ".join(map(repr, grid.affine.to_gdal())))
+        if not is_row and self.tags:
+            tags = ET.SubElement(root, "Metadata")
+            for key, value in self.tags.items():
+                _add(tags, "MDI", value, key=key)
+        # Where nodata is wanted, the rows take only what a window's mask shows.
+        kind = "ComplexSource" if is_row and self.nodata is not None else "SimpleSource"
+        for number, name in enumerate(self.bands, start=1):
+            band = ET.SubElement(root, "VRTRasterBand", dataType=_NAMES[self.dtype], band=str(number))
+            _add(band, "Description", name)
+            if self.nodata is not None:
+                _add(band, "NoDataValue", repr(self.nodata))
+            for tile in tiles:
+                self._add_source(ET.SubElement(band, kind), tile, str(number), self.dtype)
+        if self.nodata is None:
+            mask = ET.SubElement(ET.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
+            for tile in tiles:
+                self._add_source(ET.SubElement(mask, "SimpleSource"), tile, "mask,1", "uint8")
+        path.write_bytes(ET.tostring(root))
+
+    def _add_source(self, source: ET.Element, tile: Tile, band: str, dtype: str) -> None:
+        window = tile.window
+        size = {"xSize": str(window.width), "ySize": str(window.height)}
+        _add(source, "SourceFilename", str(tile.path.absolute()), relativeToVRT="0")
+        _add(source, "SourceBand", band)
+        # With these, GDAL opens a file only when it needs its pixels.
+        place = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
+        _add(source, "SourceProperties", **place, DataType=_NAMES[dtype], BlockXSize="256", BlockYSize="256")
+        _add(source, "SrcRect", xOff="0", yOff="0", **size)
+        _add(source, "DstRect", xOff=str(window.column), yOff=str(window.row), **size)
+        if source.tag == "ComplexSource":
+            _add(source, "UseMaskBand", "true")
+
+
+def check_nodata(nodata: float | None, dtype: str) -> None:
+    """Refuses a value that a type does not hold.
+
+    Raises:
+        UsageError: saying which values it holds.
+    """
+    if nodata is None or np.dtype(dtype).kind in "fc":
+        return
+    limits = np.iinfo(dtype)
+    if not float(nodata).is_integer() or not limits.min <= nodata <= limits.max:
+        raise UsageError(f"--nodata {nodata:g} is no {dtype}, which holds whole numbers {limits.min} to {limits.max}")
+
+
+DTYPES = tuple(_DTYPES)
+"""Numpy names of the types that pixels of a mosaic can have."""
+
+ALL_DTYPES = tuple(_NAMES)
+"""Those, and others that GDAL has, which Earth Engine does not send."""
+
+
+def common_dtype(dtypes: Sequence[npt.DTypeLike]) -> str:
+    """The smallest of ``DTYPES`` that holds the values of all: a GeoTIFF has one type for all its bands."""
+    name = np.result_type(*dtypes).name
+    return name if name in _DTYPES else "float64"
+
+
+def _moved(window: Window) -> Window:
+    """A window as part of its row of windows."""
+    return Window(window.column, 0, window.width, window.height)
+
+
+def _add(parent: ET.Element, tag: str, text: str | None = None, **attributes: str) -> None:
+    ET.SubElement(parent, tag, attributes).text = text
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A GeoTIFF; what goes wrong inside the block is a ValidationError."""
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE), rasterio.open(path, driver="GTiff") as source:
+            yield source
+    except RasterioError as error:
+        raise ValidationError(f"{path}: {str(error.__cause__ or error)[:200]}") from None
+
+
+def _copy(source: Path, path: Path, scratch: Path, options: Mapping[str, Any], watch: Callable[[int], None]) -> None:
+    """Has GDAL write a COG, in a thread: it takes long, and says nothing while it does."""
+    errors: list[BaseException] = []
+    config = {
+        "GDAL_CACHEMAX": _CACHE,
+        "CPL_TMPDIR": str(scratch),
+        "GDAL_TIFF_INTERNAL_MASK": True,
+        "GDAL_MAX_DATASET_POOL_SIZE": _OPEN_FILES,
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # of thousands of windows, for every one of them
+        "VRT_NUM_THREADS": 1,  # more would have more windows in memory, and decoding is quick
+    }
+
+    def write() -> None:
+        try:
+            with rasterio.Env(**config):
+                rasterio.shutil.copy(str(source), str(path), driver="COG", **options)
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
+            errors.append(error)
+
+    # A daemon: an interrupt need not wait for it. What it writes then is in files that have no name any more.
+    thread = threading.Thread(target=write, daemon=True, name="eechips-cog")
+    thread.start()
+    while thread.is_alive():
+        thread.join(_TICK)
+        watch(sum(_size(file) for file in (path, *scratch.glob("*.tmp"))))
+    for error in errors:
+        if not isinstance(error, (RasterioError, CPLE_BaseError, OSError)):
+            raise error
+        is_full = shutil.disk_usage(path.parent).free < _LEAST_FREE
+        reason = "the disk is full" if is_full else str(error.__cause__ or error)[:200]
+        raise StorageError(f"could not write {path}: {reason}") from None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # not there yet, or not any more
+        return 0

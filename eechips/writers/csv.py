@@ -1,0 +1,60 @@
+"""CSV tables (RFC 4180, UTF-8, one header line). Nothing is an empty cell, never a number that stands for it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from eechips.errors import ValidationError
+from eechips.writers.facts import Expectation, Facts, Written
+
+
+def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> Written:
+    """A table as CSV.
+
+    Args:
+        names: of the columns.
+        columns: their values; floats are written so that they read back the same, dates as ISO 8601.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_text(value) for value in row] for row in zip(*columns, strict=True))
+    rows = len(columns[0]) if columns else 0
+    return Written(buffer.getvalue().encode(), "csv", Facts(bands=tuple(names), rows=rows))
+
+
+def validate(data: bytes, expectation: Expectation) -> Facts:
+    """The facts of a CSV file.
+
+    Raises:
+        ValidationError: if it is not UTF-8, has no header, rows of unequal length, or no end of line at its end.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValidationError(f"not a CSV file: {error}") from None
+    if not lines or not data.endswith(b"\n"):
+        raise ValidationError("truncated CSV: no header, or the last line does not end")
+    header, *rows = lines
+    if any(len(row) != len(header) for row in rows):
+        raise ValidationError("damaged CSV: rows of unequal length")
+    if expectation.bands is not None and tuple(header) != expectation.bands:
+        raise ValidationError(f"columns {', '.join(header)}, expected {', '.join(expectation.bands)}")
+    return Facts(bands=tuple(header), rows=len(rows))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, datetime):
+        in_utc = value if value.tzinfo is None else value.astimezone(timezone.utc).replace(tzinfo=None)
+        return f"{in_utc.isoformat()}Z"
+    return str(value)

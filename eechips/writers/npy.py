@@ -1,0 +1,118 @@
+"""NumPy data: a structured array of (rows, columns), one field per band, and a field ``mask``.
+
+Earth Engine writes masked pixels as 0 and says nothing about it. So the request carries the mask as one more
+band (``MASK_BAND``: 1 valid, 0 masked), which is saved as the last field, ``mask``, of type bool (named
+``eechips_mask`` if a band is called mask). Values are byte for byte those that came.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from eechips.errors import ValidationError
+from eechips.geo.grid import Part
+from eechips.recipe import MASK_BAND
+from eechips.writers.facts import Expectation, Facts, Written
+from eechips.writers.parts import paste
+
+MAGIC = b"\x93NUMPY"
+
+
+def receive(data: bytes, expectation: Expectation) -> Written:
+    """Checks an array that came back and makes the file to save.
+
+    Raises:
+        ValidationError: if it is not whole, or not of the size, bands or type asked for.
+    """
+    array = load(data)
+    if not expectation.has_mask_band:
+        return Written(data, "npy", _facts(array, expectation))
+    names: tuple[str, ...] = array.dtype.names or ()
+    if len(names) < 2:
+        raise ValidationError("the mask band that was asked for did not come back")
+    kept, mask_field = names[:-1], "mask" if "mask" not in names[:-1] else MASK_BAND
+    fields: list[tuple[str, Any]] = [*((name, array.dtype[name]) for name in kept), (mask_field, np.bool_)]
+    final = np.empty(array.shape, dtype=fields)
+    for name in kept:
+        final[name] = array[name]
+    final[mask_field] = array[names[-1]] != 0
+    return Written(encode(final), "npy", _facts(final, expectation))
+
+
+def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Written:
+    """One array of those of its parts: the very file that a single request would have given.
+
+    Args:
+        parts: what ``receive`` made of each.
+        expectation: what was asked for as a whole.
+
+    Raises:
+        ValidationError: if they are not parts of one image, or that is not as expected.
+    """
+    whole = paste([Part(part.window, load(part.content.data)) for part in parts])
+    return Written(encode(whole), "npy", _facts(whole, expectation))
+
+
+def validate(data: bytes, expectation: Expectation) -> Facts:
+    """The facts of a saved array.
+
+    Raises:
+        ValidationError: if it is not whole, or not as expected.
+    """
+    return _facts(load(data), expectation)
+
+
+def encode(array: np.ndarray[Any, Any]) -> bytes:
+    """An array as a ``.npy`` file.
+
+    Raises:
+        ValidationError: if it holds Python objects.
+    """
+    if array.dtype.hasobject:
+        raise ValidationError("an array of Python objects cannot be saved")
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def load(data: bytes) -> np.ndarray[Any, Any]:
+    """The array of a file.
+
+    Raises:
+        ValidationError: if it is not whole, or holds Python objects.
+    """
+    if not data.startswith(MAGIC):
+        raise ValidationError(f"not a NumPy array: it begins with {data[:8]!r}")
+    buffer = io.BytesIO(data)
+    try:
+        array: np.ndarray[Any, Any] = np.load(buffer, allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+        raise ValidationError(f"truncated or damaged array: {str(error)[:200]}") from None
+    if buffer.tell() != len(data):
+        raise ValidationError(f"{len(data) - buffer.tell()} bytes follow the array")
+    return array
+
+
+def _facts(array: np.ndarray[Any, Any], expectation: Expectation) -> Facts:
+    if array.dtype.names is None:
+        height, width = (array.shape[0], array.shape[1]) if array.ndim >= 2 else (None, None)
+        return Facts(width=width, height=height, dtype=array.dtype.name)
+    if array.ndim != 2:
+        raise ValidationError(f"an array of {array.ndim} dimensions came back, not of rows and columns")
+    height, width = array.shape
+    mask_field = array.dtype.names[-1] if array.dtype[array.dtype.names[-1]] == np.bool_ else None
+    bands = tuple(n for n in array.dtype.names if n != mask_field)
+    expectation.check_size(width, height)
+    expectation.check_bands(len(bands))
+    if expectation.bands is not None and bands != expectation.bands:
+        raise ValidationError(f"bands {', '.join(bands)} came back, asked were {', '.join(expectation.bands)}")
+    types = {array.dtype[name].name for name in bands}
+    for name in sorted(types):
+        expectation.check_dtype(name)
+    valid = None if mask_field is None else float(np.count_nonzero(array[mask_field]) / array.size)
+    dtype = types.pop() if len(types) == 1 else ",".join(array.dtype[name].name for name in bands)
+    return Facts(width=width, height=height, bands=bands, dtype=dtype, valid_fraction=valid)

@@ -1,0 +1,47 @@
+"""Parquet tables: typed columns, nothing is null."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from eechips.errors import ValidationError
+from eechips.writers.facts import MOST_DECODED, Expectation, Facts, Written
+
+
+def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> Written:
+    """A table as Parquet.
+
+    Args:
+        names: of the columns.
+        columns: their values, each of one type.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table(dict(zip(names, (pyarrow.array(c) for c in columns), strict=True)))
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table, buffer, compression="zstd")
+    return Written(buffer.getvalue(), "parquet", Facts(bands=tuple(names), rows=table.num_rows))
+
+
+def validate(data: bytes, expectation: Expectation) -> Facts:
+    """The facts of a Parquet file, every page decoded.
+
+    Raises:
+        ValidationError: if it is not whole.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(io.BytesIO(data)) as file:
+            if file.metadata.num_rows * max(file.metadata.num_columns, 1) * 8 > MOST_DECODED:
+                raise ValidationError(f"a table of {len(data):,} bytes claims to have {file.metadata.num_rows:,} rows")
+            table = file.read()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValidationError(f"not a whole Parquet file: {str(error)[:200]}") from None
+    if expectation.bands is not None and tuple(table.column_names) != expectation.bands:
+        raise ValidationError(f"columns {', '.join(table.column_names)}, expected {', '.join(expectation.bands)}")
+    return Facts(bands=tuple(table.column_names), rows=table.num_rows)

@@ -1,0 +1,104 @@
+"""Table writers: what is written reads back the same, nothing stays nothing. Oracle: pandas."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eechips.errors import ValidationError
+from eechips.writers import Expectation, validate, writer
+from eechips.writers.table import arrange, plain, unify
+
+ROWS = [
+    {"region": "a", "n": 1, "value": 1.5, "when": {"type": "Date", "value": 86_400_000}},
+    {"region": "b", "value": None, "n": 2.5},
+]
+
+
+def test_columns_in_order_of_appearance_and_missing_values_are_none() -> None:
+    names, columns = arrange(ROWS, None)
+    assert names == ("region", "n", "value", "when")
+    assert columns == [["a", "b"], [1.0, 2.5], [1.5, None], [datetime(1970, 1, 2, tzinfo=timezone.utc), None]]
+    assert arrange(ROWS, ("value", "gone")) == (("value", "gone"), [[1.5, None], [None, None]])
+    assert arrange([], ("a", "b")) == (("a", "b"), [[], []])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float32(0.5), 0.5), (np.int64(3), 3), (np.bool_(True), True), (float("nan"), None), (pd.NA, None),
+        (pd.NaT, None), ([1, 2], "[1, 2]"), ({"b": 1, "a": 2}, '{"a": 2, "b": 1}'), (None, None), ("x", "x"),
+        (True, True),
+    ],
+)  # fmt: skip
+def test_values_become_plain(value: Any, expected: Any) -> None:
+    found = plain(value)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_mixtures_become_text() -> None:
+    assert unify([1, "a", None]) == ["1", "a", None]
+    assert unify([True, 2]) == ["True", "2"]
+
+
+CELLS = st.lists(
+    st.tuples(
+        st.integers(-(2**53), 2**53) | st.none(),
+        st.floats(allow_nan=False, allow_infinity=False) | st.none(),
+        st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1).filter(lambda t: t.strip() == t),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(CELLS)
+def test_csv_reads_back_the_same(cells: list[tuple[Any, ...]]) -> None:
+    rows = [dict(zip(("i", "x", "t"), row, strict=True)) for row in cells]
+    written = writer("csv").encode(*arrange(rows, None))
+    frame = pd.read_csv(io.BytesIO(written.data), dtype=str, keep_default_na=False)
+    for (integer, number, text), (_, found) in zip(cells, frame.iterrows(), strict=True):
+        assert found["i"] == ("" if integer is None else str(integer))
+        assert found["x"] == "" if number is None else float(found["x"]) == number
+        assert found["t"] == text
+    assert validate(written.data, "csv").rows == len(cells)
+
+
+def test_csv_writes_dates_in_utc_and_booleans_small() -> None:
+    names, columns = arrange([{"when": {"type": "Date", "value": 1500}, "ok": True}], None)
+    assert writer("csv").encode(names, columns).data == b"when,ok\n1970-01-01T00:00:01.500000Z,true\n"
+
+
+def test_parquet_keeps_types_and_nulls() -> None:
+    written = writer("parquet").encode(*arrange(ROWS, None))
+    frame = pd.read_parquet(io.BytesIO(written.data))
+    assert list(frame.columns) == ["region", "n", "value", "when"]
+    assert frame["n"].tolist() == [1.0, 2.5]
+    assert frame["value"].isna().tolist() == [False, True]
+    assert str(frame["when"].dt.tz) == "UTC"
+    assert validate(written.data, "parquet").rows == 2
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_cut_table_is_refused(suffix: str) -> None:
+    data = writer(suffix).encode(*arrange(ROWS, None)).data
+    with pytest.raises(ValidationError):
+        validate(data[:-1], suffix)
+    with pytest.raises(ValidationError):
+        validate(data[: len(data) // 2], suffix)
+    with pytest.raises(ValidationError, match="expected"):
+        writer(suffix).validate(data, Expectation(bands=("other",)))
+
+
+@pytest.mark.parametrize("data", [b"", b"a,b\n1\n", b"\xff\xff\n", b'a\n"x'])
+def test_what_is_no_csv_is_refused(data: bytes) -> None:
+    with pytest.raises(ValidationError):
+        validate(data, "csv")
