@@ -12,7 +12,7 @@ from eechips.emulator.stores import StoreConfig, StoreError
 
 
 def main() -> None:
-    """Reads the arguments and serves."""
+    """Read the arguments and serve."""
     parser = argparse.ArgumentParser(prog="python -m eechips.emulator", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 for any that is free")
     parser.add_argument("--assets", type=Path, action="append", default=[], help="asset folder; may be repeated")

@@ -47,7 +47,7 @@ NAMED = {
 
 
 def parse_color(text: str) -> tuple[int, int, int]:
-    """Red, green and blue (0 to 255) of a colour's hexadecimal code or CSS name.
+    """Return red, green and blue (0 to 255) of a colour's hexadecimal code or CSS name.
 
     Raises:
         InvalidError: if it is neither.
@@ -64,7 +64,7 @@ def parse_color(text: str) -> tuple[int, int, int]:
 
 
 def parse_opacity(text: str) -> tuple[str, float]:
-    """A colour without its opacity, and the opacity (0 to 1): codes of eight digits end in it."""
+    """Return a colour without its opacity, and the opacity (0 to 1): codes of eight digits end in it."""
     code = text.strip().removeprefix("#")
     if re.fullmatch(r"[0-9a-fA-F]{8}", code):
         return code[:6], int(code[6:], 16) / 255

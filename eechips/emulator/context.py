@@ -74,11 +74,11 @@ class Context:
         self._end = self.clock() + self.limits.seconds
 
     def missing(self, id: str, message: str) -> str:
-        """The service's message about an asset that does not exist, and what is there instead."""
+        """Return the service's message about an asset that does not exist, and what is there instead."""
         return message if self.hint is None else f"{message} {self.hint(id)}"
 
     def check_time(self) -> None:
-        """Ends an evaluation that has taken too long.
+        """End an evaluation that has taken too long.
 
         Raises:
             LimitError: as Earth Engine words it.
@@ -87,7 +87,7 @@ class Context:
             raise LimitError("Computation timed out.")
 
     def counted(self, values: Iterable[T], what: str = "Collection query") -> Iterator[T]:
-        """Passes values on, and stops where a collection has more than may be held.
+        """Pass values on, and stop where a collection has more than may be held.
 
         Raises:
             LimitError: past the limit.
@@ -100,7 +100,7 @@ class Context:
             yield value
 
     def note(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
-        """Remembers what ``make`` gives under a key, for this evaluation."""
+        """Cache what ``make`` gives under a key, for this evaluation."""
         if key not in self._notes:
             self._notes[key] = make()
         found: T = self._notes[key]

@@ -37,7 +37,7 @@ class ClassCoverage:
 
 
 def coverage() -> Sequence[ClassCoverage]:
-    """What there is of each class, in the order of their names."""
+    """Return what there is of each class, in the order of their names."""
     classes: dict[str, tuple[list[str], list[str]]] = {}
     for name in sorted(load_signatures()):
         # Constructors ("Date") stand with the methods of their class ("Date.format").
@@ -48,7 +48,7 @@ def coverage() -> Sequence[ClassCoverage]:
 
 
 def summary(classes: Sequence[ClassCoverage]) -> str:
-    """A table of counts as plain text."""
+    """Return a table of counts as plain text."""
     present, total = sum(len(c.present) for c in classes), sum(c.total for c in classes)
     rows = [(c.name, len(c.present), c.total) for c in classes]
     width = max(len(name) for name, _, _ in rows)
@@ -72,7 +72,7 @@ algorithms of single sensors.
 
 
 def document(classes: Sequence[ClassCoverage]) -> str:
-    """The table as Markdown, with the names of what is missing."""
+    """Return the table as Markdown, with the names of what is missing."""
     present, total = sum(len(c.present) for c in classes), sum(c.total for c in classes)
     rows = [
         f"| {c.name} | {len(c.present)} | {c.total} | {', '.join(f'`{name}`' for name in c.missing)} |" for c in classes
@@ -81,12 +81,14 @@ def document(classes: Sequence[ClassCoverage]) -> str:
 
 
 def unknown() -> Mapping[str, str]:
-    """Functions that the local Earth Engine has and the installed client does not list, by the module they are in."""
+    """Return functions that the local Earth Engine has and the installed client does not list, by the module they are
+    in.
+    """
     return {name: entry.call.__module__ for name, entry in load_functions().items() if name not in load_signatures()}
 
 
 def main() -> None:
-    """Prints the counts, or writes the document."""
+    """Print the counts, or writes the document."""
     parser = argparse.ArgumentParser(prog="python -m eechips.emulator.coverage", description=__doc__)
     parser.add_argument("--write", type=Path, metavar="FILE", nargs="?", const=Path("docs/reference/coverage.md"))
     target = parser.parse_args().write

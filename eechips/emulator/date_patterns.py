@@ -99,7 +99,7 @@ def _tokens(pattern: str) -> tuple[_PatternToken, ...]:
 
 
 def format_date(moment: int, pattern: str | None = None, zone: Zone = UTC) -> str:
-    """Writes a moment.
+    """Write a moment.
 
     Args:
         moment: milliseconds since 1970.
@@ -183,7 +183,7 @@ def _offset(count: int, moment: int, zone: Zone) -> str:
 
 
 def parse_with_pattern(text: str, pattern: str, zone: Zone = UTC) -> Date:
-    """Reads a date.
+    """Read a date.
 
     Args:
         text: the date.

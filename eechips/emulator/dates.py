@@ -51,7 +51,7 @@ class Unit(Enum):
 
     @classmethod
     def named(cls, name: str) -> Unit:
-        """The unit of a name, singular or plural.
+        """Return the unit of a name, singular or plural.
 
         Raises:
             InvalidError: if there is no such unit.
@@ -78,13 +78,13 @@ class Zone:
     fixed: int = 0
 
     def offset(self, moment: int) -> int:
-        """Milliseconds east of UTC at a moment."""
+        """Return milliseconds east of UTC at a moment."""
         if self.region is None:
             return self.fixed
         return _milliseconds(self._at(moment).utcoffset())
 
     def offset_of_local(self, local: int) -> int:
-        """Milliseconds east of UTC at a local time.
+        """Return milliseconds east of UTC at a local time.
 
         Where clocks are turned back the earlier of the two moments counts; local times that clocks skip count as
         before the change, so that they come out later.
@@ -95,7 +95,7 @@ class Zone:
         return _milliseconds(clock.utcoffset())
 
     def abbreviation(self, moment: int) -> str:
-        """The short name in force at a moment ("PDT"), or the offset where there is none."""
+        """Return the short name in force at a moment ("PDT"), or the offset where there is none."""
         if self.region is None:
             return self.id
         return self._at(moment).tzname() or self.id
@@ -119,7 +119,7 @@ _OFFSET = re.compile(r"([+-])(\d{1,2})(?::?(\d{2})(?::?(\d{2})(?:[.,](\d{1,3}))?
 
 @lru_cache(maxsize=256)
 def parse_zone(name: str | None) -> Zone:
-    """The zone of a name ("America/Los_Angeles", "PST8PDT", "UTC") or of an offset ("+05:30"); None is UTC.
+    """Return the zone of a name ("America/Los_Angeles", "PST8PDT", "UTC") or of an offset ("+05:30"); None is UTC.
 
     Raises:
         InvalidError: if there is no such zone.
@@ -145,7 +145,7 @@ def _offset_milliseconds(found: re.Match[str]) -> int:
 
 
 def days_of(year: int, month: int, day: int) -> int:
-    """Days from 1970-01-01 to a date of the proleptic Gregorian calendar; ``day`` may lie outside the month."""
+    """Return days from 1970-01-01 to a date of the proleptic Gregorian calendar; ``day`` may lie outside the month."""
     year -= month <= 2
     era, of_era = divmod(year, 400)
     day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
@@ -153,7 +153,7 @@ def days_of(year: int, month: int, day: int) -> int:
 
 
 def date_of(days: int) -> tuple[int, int, int]:
-    """Year, month and day of a number of days since 1970-01-01."""
+    """Return year, month and day of a number of days since 1970-01-01."""
     era, day = divmod(days + _DAYS_BEFORE_EPOCH, _DAYS_IN_400_YEARS)
     year = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
     day -= 365 * year + year // 4 - year // 100
@@ -162,14 +162,14 @@ def date_of(days: int) -> tuple[int, int, int]:
 
 
 def days_in_month(year: int, month: int) -> int:
-    """Number of days of a month."""
+    """Return the number of days of a month."""
     if month == 2:
         return 29 if is_leap(year) else 28
     return 30 if month in (4, 6, 9, 11) else 31
 
 
 def is_leap(year: int) -> bool:
-    """Whether a year has 366 days."""
+    """Return whether a year has 366 days."""
     return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
 
 
@@ -187,7 +187,7 @@ class Fields:
 
     @classmethod
     def at(cls, moment: int, zone: Zone = UTC) -> Fields:
-        """The fields at a moment."""
+        """Return the fields at a moment."""
         days, rest = divmod(moment + zone.offset(moment), DAY)
         hour, rest = divmod(rest, HOUR)
         minute, rest = divmod(rest, MINUTE)
@@ -220,7 +220,7 @@ class Fields:
         return (self.days + 4 - self.weekday - days_of(self.weekyear, 1, 1)) // 7 + 1
 
     def moment(self, zone: Zone = UTC) -> int:
-        """Milliseconds since 1970.
+        """Return milliseconds since 1970.
 
         Raises:
             InvalidError: if a field is out of its range, in Joda-Time's words.
@@ -236,7 +236,7 @@ class Fields:
 
 
 def check_field(value: int, name: str, least: int, greatest: int) -> int:
-    """The value, if it lies in its range.
+    """Return the value, if it lies in its range.
 
     Raises:
         InvalidError: in Joda-Time's words, otherwise.
@@ -247,7 +247,7 @@ def check_field(value: int, name: str, least: int, greatest: int) -> int:
 
 
 def checked(milliseconds: float) -> int:
-    """Whole milliseconds.
+    """Return the whole milliseconds.
 
     Raises:
         InvalidError: if they are no number or do not fit into 64 bits.
@@ -258,7 +258,7 @@ def checked(milliseconds: float) -> int:
 
 
 def start_of(moment: int, unit: Unit, zone: Zone = UTC) -> int:
-    """The beginning of the unit that a moment lies in; weeks begin on Mondays."""
+    """Return the beginning of the unit that a moment lies in; weeks begin on Mondays."""
     now = Fields.at(moment, zone)
     if unit is Unit.WEEK:
         return Fields(*date_of(now.days + 1 - now.weekday)).moment(zone)
@@ -270,7 +270,7 @@ def start_of(moment: int, unit: Unit, zone: Zone = UTC) -> int:
 
 
 def advance(moment: int, delta: float, unit: Unit, zone: Zone = UTC) -> int:
-    """A moment some units later.
+    """Return a moment some units later.
 
     Years, months, weeks and days are steps of the calendar and keep the local time; a day that the month does not have
     becomes its last. What is left of a fractional ``delta`` counts in average units.
@@ -296,7 +296,7 @@ def advance(moment: int, delta: float, unit: Unit, zone: Zone = UTC) -> int:
 
 
 def elapsed(start: int, moment: int, unit: Unit, zone: Zone = UTC) -> int:
-    """Whole units from ``start`` to a later moment."""
+    """Return the whole units from ``start`` to a later moment."""
     if unit in (Unit.HOUR, Unit.MINUTE, Unit.SECOND):
         return (moment - start) // unit.length
     count = (moment - start) // unit.length
@@ -317,7 +317,7 @@ _ISO = re.compile(
 
 
 def parse_date(text: str, time_zone: str | None = None) -> Date:
-    """Reads an ISO 8601 date, with or without a time: "2020", "2020-7-1", "2020-07-01T13:00:00.5Z", "2020-W27-3".
+    """Read an ISO 8601 date, with or without a time: "2020", "2020-7-1", "2020-07-01T13:00:00.5Z", "2020-W27-3".
 
     Args:
         text: the date.
@@ -355,7 +355,7 @@ def _date_fields(part: dict[str, int]) -> Fields:
 
 
 def week_days(weekyear: int, week: int, weekday: int) -> int:
-    """Days since 1970-01-01 of a day of an ISO week.
+    """Return days since 1970-01-01 of a day of an ISO week.
 
     Raises:
         InvalidError: if the year has no such week.
@@ -377,10 +377,10 @@ def _fraction(found: re.Match[str]) -> int:
 
 
 def to_datetime(milliseconds: float) -> datetime:
-    """The UTC datetime of a number of milliseconds since 1970."""
+    """Return the UTC datetime of a number of milliseconds since 1970."""
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def to_milliseconds(moment: datetime) -> int:
-    """Milliseconds since 1970 of an aware datetime."""
+    """Return milliseconds since 1970 of an aware datetime."""
     return round((moment - _EPOCH) / timedelta(milliseconds=1))

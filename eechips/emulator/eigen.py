@@ -53,7 +53,9 @@ def decompose(matrix: Matrix) -> tuple[Vector, Matrix]:
 
 
 def _is_symmetric(matrix: Matrix) -> bool:
-    """Whether opposite elements are nearly equal. The zero matrix counts as not symmetric, as in the documentation."""
+    """Return whether opposite elements are nearly equal. The zero matrix counts as not symmetric, as in the
+    documentation.
+    """
     greatest = np.abs(matrix).max()
     return bool(greatest > 0 and np.all(np.abs(matrix - matrix.T) <= _SYMMETRIC * greatest)) or len(matrix) == 1
 
@@ -168,7 +170,7 @@ class _Tridiagonal:
         return False
 
     def _pair(self, i: int) -> tuple[float, float]:
-        """The eigenvalues of two rows, the greater first."""
+        """Return the eigenvalues of two rows, the greater first."""
         a, b, c = self.diagonal[i], self.off[i], self.diagonal[i + 1]
         scale = max(abs(a), abs(b), abs(c)) or 1.0
         a, b, c = a / scale, b / scale, c / scale
@@ -182,7 +184,7 @@ class _Tridiagonal:
         self.first = self.last
 
     def _wilkinson(self) -> float:
-        """The eigenvalue of the last two rows that is nearest to the last element."""
+        """Return the eigenvalue of the last two rows that is nearest to the last element."""
         greater, lesser = self._pair(self.last - 1)
         end = self.diagonal[self.last]
         return greater if abs(greater - end) < abs(lesser - end) else lesser
@@ -214,7 +216,7 @@ class _Tridiagonal:
 
 
 def _rotation(run: float, rise: float) -> tuple[float, float]:
-    """Cosine and sine of the rotation that turns (run, rise) into the first axis, up to its sign."""
+    """Return the cosine and sine of the rotation that turns (run, rise) into the first axis, up to its sign."""
     if abs(rise) > abs(run):
         ratio = run / rise
         sine = 1.0 / math.sqrt(1.0 + ratio * ratio)
@@ -245,7 +247,7 @@ def _general(matrix: Matrix) -> tuple[Vector, Matrix]:
 
 
 def _triangular_vectors(found: _Hessenberg, values: Vector) -> Matrix:
-    """The eigenvectors of a triangular matrix in columns, in the order of its eigenvalues."""
+    """Return the eigenvectors of a triangular matrix in columns, in the order of its eigenvalues."""
     size = len(values)
     assert found.q is not None
     vectors = np.zeros((size, size))
@@ -379,7 +381,7 @@ class _Hessenberg:
 
 
 def _real_pair(block: Matrix) -> tuple[float, float]:
-    """The eigenvalues of a matrix of two rows, the lesser first.
+    """Return the eigenvalues of a matrix of two rows, the lesser first.
 
     The diagonal elements are made equal by a rotation first, which loses fewer digits than the quadratic formula.
 

@@ -22,12 +22,12 @@ Element = Any
 
 
 def geometry_of(element: Element) -> Geometry | None:
-    """A feature's geometry, or an image's footprint (the whole Earth where it is unbounded)."""
+    """Return a feature's geometry, or an image's footprint (the whole Earth where it is unbounded)."""
     return None if isinstance(element, Collection) else element_geometry(element)
 
 
 def property_of(element: Element, name: str) -> Value:
-    """The value of a property, or None: what the user sees and what the system keeps under ``system:``."""
+    """Return the value of a property, or None: what the user sees and what the system keeps under ``system:``."""
     found = element.properties.get(name)
     if found is not None:
         return found
@@ -53,7 +53,7 @@ def _of_image(image: Image, name: str) -> Value:
 
 
 def _outline(footprint: Geometry) -> Geometry:
-    """The footprint as the LinearRing that Earth Engine keeps."""
+    """Return the footprint as the LinearRing that Earth Engine keeps."""
     shape = footprint.shape
     if shape.geom_type != "Polygon" or shape.interiors or shape.is_empty:
         return footprint
@@ -61,7 +61,7 @@ def _outline(footprint: Geometry) -> Geometry:
 
 
 def property_names(element: Element) -> list[str]:
-    """Names of all properties, those of the system too."""
+    """Return names of all properties, those of the system too."""
     names = list(element.properties)
     if isinstance(element, Image):
         own = ("system:version", "system:id", FOOTPRINT, "system:band_names")
@@ -70,7 +70,7 @@ def property_names(element: Element) -> list[str]:
 
 
 def with_properties(element: Element, properties: Mapping[str, Value]) -> Element:
-    """A copy of an element with other properties; an image's ``system:footprint`` becomes its outline."""
+    """Return a copy of an element with other properties; an image's ``system:footprint`` becomes its outline."""
     if isinstance(element, Collection):
         return Collection(
             element.element,
@@ -87,7 +87,7 @@ def with_properties(element: Element, properties: Mapping[str, Value]) -> Elemen
 
 
 def _filled(value: Value) -> Geometry | None:
-    """The area inside an outline."""
+    """Return the area inside an outline."""
     geometry = value.geometry if isinstance(value, Feature) else value
     if not isinstance(geometry, Geometry):
         return None
@@ -97,5 +97,5 @@ def _filled(value: Value) -> Geometry | None:
 
 
 def is_system(name: str) -> bool:
-    """Whether a property is the system's own rather than the user's."""
+    """Return whether a property is the system's own rather than the user's."""
     return name.startswith("system:")

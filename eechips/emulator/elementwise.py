@@ -22,7 +22,7 @@ _INT64 = np.iinfo(np.int64)
 
 
 def to_integers(values: Numbers, dtype: npt.DTypeLike = np.int64) -> Numbers:
-    """Values as integers: clamped to the type's range, fractions cut off towards zero, NaN as zero."""
+    """Return values as integers: clamped to the type's range, fractions cut off towards zero, NaN as zero."""
     target = np.dtype(dtype)
     limits = np.iinfo(target)
     if values.dtype.kind != "f":
@@ -35,7 +35,7 @@ def to_integers(values: Numbers, dtype: npt.DTypeLike = np.int64) -> Numbers:
 
 
 def rounded(values: Numbers) -> Numbers:
-    """The nearest integers, halves upwards, as Java's ``Math.round``."""
+    """Return the nearest integers, halves upwards, as Java's ``Math.round``."""
     if values.dtype.kind != "f":
         return values
     below = np.floor(values)
@@ -43,7 +43,7 @@ def rounded(values: Numbers) -> Numbers:
 
 
 def cube_root(values: Numbers) -> Numbers:
-    """Cube roots: exact for cubes of doubles, on any machine.
+    """Return cube roots: exact for cubes of doubles, on any machine.
 
     NumPy's own differ by a unit in the last place between processors and C libraries. A Newton step, with a residual
     that is computed to twice the precision, corrects them.
@@ -62,26 +62,28 @@ def cube_root(values: Numbers) -> Numbers:
 
 
 def _product(a: Numbers, b: Numbers) -> tuple[Numbers, Numbers]:
-    """A product, and what was rounded off it (Dekker, 1971: A floating-point technique for extending the precision)."""
+    """Return a product, and what was rounded off it (Dekker, 1971: A floating-point technique for extending the
+    precision).
+    """
     product = a * b
     (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
 def _halves(a: Numbers) -> tuple[Numbers, Numbers]:
-    """A sum of two numbers of half the precision."""
+    """Return a sum of two numbers of half the precision."""
     scaled = a * float(2**27 + 1)
     high = scaled - (scaled - a)
     return high, a - high
 
 
 def _divide(a: Numbers, b: Numbers) -> Numbers:
-    """A quotient; division by zero gives zero."""
+    """Return a quotient; division by zero gives zero."""
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
 
 
 def _mod(a: Numbers, b: Numbers) -> Numbers:
-    """The remainder, with the dividend's sign; zero where the divisor is zero."""
+    """Return the remainder, with the dividend's sign; zero where the divisor is zero."""
     return np.where(b != 0, np.fmod(a, np.where(b != 0, b, 1)), 0)
 
 
@@ -133,7 +135,7 @@ BINARY: Mapping[str, Binary] = {
 
 
 def _each(compute: Callable[[float], float]) -> Unary:
-    """A function of single numbers, applied to all."""
+    """Return a function of single numbers, applied to all."""
 
     def apply(values: Numbers) -> Numbers:
         flat = np.fromiter(map(compute, values.ravel().tolist()), dtype=np.float64, count=values.size)
@@ -143,7 +145,7 @@ def _each(compute: Callable[[float], float]) -> Unary:
 
 
 def _bit_count(values: Numbers) -> Numbers:
-    """Bits that are set in the 64-bit two's complement of each value."""
+    """Return bits that are set in the 64-bit two's complement of each value."""
     octets = np.ascontiguousarray(to_integers(values))[..., None].view(np.uint8)
     return np.asarray(np.unpackbits(octets, axis=-1).sum(axis=-1, dtype=np.int64))
 
@@ -205,11 +207,11 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
 
 
 def wide(values: Numbers) -> Numbers:
-    """Integers as 64 bits, floats as doubles: what is computed in."""
+    """Return integers as 64 bits, floats as doubles: what is computed in."""
     return values.astype(np.int64 if values.dtype.kind in "biu" else np.float64, copy=False)
 
 
 def apply(compute: Callable[..., Numbers], *values: Numbers) -> Numbers:
-    """Computes in 64 bits, without complaints about infinities and NaN; scalars are arrays without dimensions."""
+    """Compute in 64 bits, without complaints about infinities and NaN; scalars are arrays without dimensions."""
     with np.errstate(all="ignore"):
         return np.asarray(compute(*map(wide, values)))

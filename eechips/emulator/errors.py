@@ -24,7 +24,7 @@ class EarthEngineError(Exception):
     status = "INTERNAL"
 
     def body(self) -> dict[str, Any]:
-        """The JSON body of the response."""
+        """Return the JSON body of the response."""
         return {"error": {"code": self.code, "message": str(self), "status": self.status}}
 
 

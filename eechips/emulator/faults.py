@@ -68,7 +68,7 @@ class Fault:
 
     @classmethod
     def parse(cls, given: Any) -> Fault:
-        """From JSON.
+        """Create it from JSON.
 
         Raises:
             InvalidError: if it is malformed.
@@ -117,7 +117,7 @@ class FaultPlan:
 
     @classmethod
     def parse(cls, given: Any) -> FaultPlan:
-        """From JSON: ``{"seed": 0, "faults": [{"type": "reject", "probability": 0.01}, …]}``.
+        """Create it from JSON: ``{"seed": 0, "faults": [{"type": "reject", "probability": 0.01}, …]}``.
 
         Raises:
             InvalidError: if it is malformed.
@@ -130,7 +130,7 @@ class FaultPlan:
         return cls([Fault.parse(f) for f in given["faults"]], seed)
 
     def strike(self, kind: str) -> Fault | None:
-        """The fault that a request meets, or None."""
+        """Return the fault that a request meets, or None."""
         for index, fault in enumerate(self._faults):
             if not fnmatchcase(kind, fault.on):
                 continue
@@ -144,7 +144,7 @@ class FaultPlan:
         return None
 
     def report(self) -> dict[str, Any]:
-        """The plan, and how often each fault met a request; ``consumed`` once all that are limited are used up."""
+        """Return the plan, and how often each fault met a request; ``consumed`` once all that are limited are used up."""
         rows = [
             {**{k: v for k, v in asdict(f).items() if v is not None}, "seen": seen, "struck": struck}
             for f, seen, struck in zip(self._faults, self._seen, self._struck, strict=True)

@@ -59,25 +59,25 @@ class Operand:
     value: Value = None
 
     def of(self, element: Element) -> Value:
-        """The operand's value for an element."""
+        """Return the operand's value for an element."""
         return self.value if self.field is None else property_of(element, self.field)
 
     def geometry(self, element: Element) -> Geometry | None:
-        """The operand as a geometry, or None."""
+        """Return the operand as a geometry, or None."""
         if self.field in GEOMETRY_FIELDS:
             return geometry_of(element)
         return as_geometry(self.of(element))
 
 
 def as_geometry(value: Value) -> Geometry | None:
-    """A geometry, or that of an element; None for anything else."""
+    """Return a geometry, or that of an element; None for anything else."""
     if isinstance(value, Geometry):
         return value
     return geometry_of(value) if hasattr(value, "properties") and not hasattr(value, "element") else None
 
 
 def comparison(left: Operand, right: Operand, test: Callable[[Value, Value], bool], **more: Any) -> FilterCondition:
-    """A condition that compares two operands; it fails where one of them is null."""
+    """Return a condition that compares two operands; it fails where one of them is null."""
 
     def pairs(primary: Element, secondary: Element) -> bool:
         a, b = left.of(primary), right.of(secondary)
@@ -87,19 +87,19 @@ def comparison(left: Operand, right: Operand, test: Callable[[Value, Value], boo
 
 
 def equal(a: Value, b: Value) -> bool:
-    """Whether two values are the same: numbers by value, dates as milliseconds, lists by their items."""
+    """Return whether two values are the same: numbers by value, dates as milliseconds, lists by their items."""
     return bool(distinct_key(a) == distinct_key(b))
 
 
 def ordered(a: Value, b: Value) -> tuple[Any, Any] | None:
-    """Two values that can be compared with ``<``: two numbers (or dates), or two strings; else None."""
+    """Return two values that can be compared with ``<``: two numbers (or dates), or two strings; else None."""
     a, b = plain(a), plain(b)
     both = ((int, float), str)
     return (a, b) if any(isinstance(a, kind) and isinstance(b, kind) for kind in both) else None
 
 
 def lookup_equal(left: Operand, right: Operand) -> Callable[[Sequence[Element]], Lookup]:
-    """Finds secondary elements whose right operand equals the left one."""
+    """Find secondary elements whose right operand equals the left one."""
 
     def build(secondary: Sequence[Element]) -> Lookup:
         positions: dict[Any, list[int]] = {}
@@ -113,7 +113,7 @@ def lookup_equal(left: Operand, right: Operand) -> Callable[[Sequence[Element]],
 
 
 def lookup_near(left: Operand, right: Operand, difference: float) -> Callable[[Sequence[Element]], Lookup]:
-    """Finds secondary elements whose right operand differs from the left one by so much at most."""
+    """Find secondary elements whose right operand differs from the left one by so much at most."""
 
     def build(secondary: Sequence[Element]) -> Lookup:
         known = [(plain(right.of(e)), i) for i, e in enumerate(secondary)]
@@ -143,7 +143,7 @@ class ShapeCache:
         self._made: dict[int, tuple[Geometry, BaseGeometry]] = {}
 
     def of(self, geometry: Geometry, *, often: bool) -> BaseGeometry:
-        """The shape of a geometry; prepared, if it is needed often."""
+        """Return the shape of a geometry; prepared, if it is needed often."""
         found = self._made.get(id(geometry))
         if found is None:
             found = (geometry, self._frame.take(geometry))
@@ -156,7 +156,7 @@ class ShapeCache:
 
 
 def extent(geometry: Geometry) -> Box:
-    """West, south, east, north in degrees of everything a geometry covers; all longitudes where it crosses 180°."""
+    """Return west, south, east, north in degrees of everything a geometry covers; all longitudes where it crosses 180°."""
     if geometry.unbounded:
         return _EVERYTHING
     if geometry.projection == WGS84 and geometry.geodesic and shapely.get_dimensions(geometry.shape) > 0:
@@ -167,7 +167,7 @@ def extent(geometry: Geometry) -> Box:
 
 
 def grown(box: Box, metres: float) -> Box:
-    """A rectangle that holds everything within so many metres of another one."""
+    """Return a rectangle that holds everything within so many metres of another one."""
     if not math.isfinite(metres):
         return _EVERYTHING
     west, south, east, north = box
@@ -181,12 +181,12 @@ def grown(box: Box, metres: float) -> Box:
 
 
 def apart(a: Box, b: Box) -> bool:
-    """Whether two rectangles have nothing in common."""
+    """Return whether two rectangles have nothing in common."""
     return a[0] > b[2] or b[0] > a[2] or a[1] > b[3] or b[1] > a[3]
 
 
 def lookup_spatial(left: Operand, right: Operand, metres: float) -> Callable[[Sequence[Element]], Lookup]:
-    """Finds secondary elements whose geometry may come within so many metres of the left one's."""
+    """Find secondary elements whose geometry may come within so many metres of the left one's."""
 
     def build(secondary: Sequence[Element]) -> Lookup:
         found = [(i, g) for i, e in enumerate(secondary) if (g := right.geometry(e)) is not None and not _empty(g)]
@@ -234,7 +234,7 @@ class Spatial:
         object.__setattr__(self, "extents", extents)
 
     def pairs(self, primary: Element, secondary: Element) -> bool:
-        """Whether the geometries of two elements are so related; not where one is null."""
+        """Return whether the geometries of two elements are so related; not where one is null."""
         a, b = self.left.geometry(primary), self.right.geometry(secondary)
         if a is None or b is None or _empty(a) or _empty(b):
             return False
@@ -244,7 +244,7 @@ class Spatial:
         return bool(self.relate(first, self.shapes.of(b, often=self.right.field is None)))
 
     def condition(self, **more: Any) -> FilterCondition:
-        """The condition."""
+        """Return the condition."""
         return FilterCondition(
             matches=lambda element: self.pairs(element, element),
             pairs=self.pairs,

@@ -107,7 +107,7 @@ def _tokens(text: str) -> list[_FormulaToken]:
 
 
 def parse(text: str) -> Formula:
-    """Parses an expression.
+    """Parse an expression.
 
     Raises:
         InvalidError: if it does not follow the grammar, or is too long.
@@ -246,7 +246,7 @@ class _FormulaParser:
             self._expect(",")
 
     def _selectors(self, closing: str) -> tuple[int | str, ...]:
-        """Names and indices of bands, up to the closing bracket."""
+        """Return names and indices of bands, up to the closing bracket."""
         found: list[int | str] = []
         if self._accepts(closing):
             return ()
@@ -276,7 +276,7 @@ def _unquoted(text: str) -> str:
 
 
 def variables(term: Term) -> Sequence[str | None]:
-    """The images that a term refers to, None for the default image, in the order of their first appearance."""
+    """Return the images that a term refers to, None for the default image, in the order of their first appearance."""
     found: dict[str | None, None] = {}
     waiting: list[Term] = [term]
     while waiting:

@@ -40,7 +40,7 @@ _MOST_VERTICES = 500  # of a piece: the cost of a buffer grows faster than its v
 
 
 def corners_of_circle(radius: float, tolerance: float) -> int:
-    """Corners of a polygon inside a circle whose edges come within ``tolerance`` of it; a multiple of four.
+    """Return corners of a polygon inside a circle whose edges come within ``tolerance`` of it; a multiple of four.
 
     So it has its corners due north, east, south and west, and its bounds are the circle's.
     """
@@ -53,7 +53,7 @@ def corners_of_circle(radius: float, tolerance: float) -> int:
 
 
 def circles(points: Coordinates, radius: float, corners: int) -> npt.NDArray[np.float64]:
-    """Closed rings around points of shape (n, 2), counter-clockwise from north: shape (n, corners + 1, 2)."""
+    """Return closed rings around points of shape (n, 2), counter-clockwise from north: shape (n, corners + 1, 2)."""
     azimuth = -360.0 / corners * np.arange(corners)
     count = len(points)
     lon, lat, _ = GEOD.fwd(
@@ -68,7 +68,7 @@ def circles(points: Coordinates, radius: float, corners: int) -> npt.NDArray[np.
 
 
 def buffer(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeometry:
-    """A shape grown by a distance, or shrunk by a negative one.
+    """Return a shape grown by a distance, or shrunk by a negative one.
 
     Args:
         shape: longitude and latitude, geodesic edges.
@@ -102,7 +102,7 @@ def _clear_of_poles(point: BaseGeometry, metres: float) -> bool:
 
 
 def _buffer_nearby(shape: BaseGeometry, centre: Coordinates, metres: float, tolerance: float) -> BaseGeometry:
-    """Buffers in the azimuthal equidistant plane of a centre."""
+    """Return buffers in the azimuthal equidistant plane of a centre."""
 
     def flat(points: Coordinates) -> Coordinates:
         start = np.broadcast_to(centre, points.shape)
@@ -128,7 +128,7 @@ def _buffer_nearby(shape: BaseGeometry, centre: Coordinates, metres: float, tole
 
 
 def _buffer_anywhere(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeometry:
-    """Buffers of any size: the shape together with, or without, a band along its outline."""
+    """Return buffers of any size: the shape together with, or without, a band along its outline."""
     band = shapely.union_all(
         [piece for line in _outlines(shape, tolerance / 4.0) for piece in _band(line, abs(metres), tolerance)]
     )
@@ -138,7 +138,7 @@ def _buffer_anywhere(shape: BaseGeometry, metres: float, tolerance: float) -> Ba
 
 
 def _outlines(shape: BaseGeometry, tolerance: float) -> Iterator[Coordinates]:
-    """Points, lines and rings of a shape, without vertices that matter less than a tolerance in metres."""
+    """Yield points, lines and rings of a shape, without vertices that matter less than a tolerance in metres."""
     for leaf in leaves(shape):
         for line in (leaf.exterior, *leaf.interiors) if leaf.geom_type == "Polygon" else (leaf,):
             points = shapely.get_coordinates(line)
@@ -150,7 +150,7 @@ def _outlines(shape: BaseGeometry, tolerance: float) -> Iterator[Coordinates]:
 
 
 def _band(line: Coordinates, reach: float, tolerance: float) -> Sequence[BaseGeometry]:
-    """What lies within ``reach`` metres of a line: pieces in -180…180 degrees."""
+    """Return what lies within ``reach`` metres of a line: pieces in -180…180 degrees."""
     if reach > _LOCAL / 2.0 or len(line) == 1:
         # A capsule is short of the true one by step² tan(reach / R) / 8R.
         bulge = math.tan(min(reach / RADIUS, 1.4)) / (8.0 * RADIUS)
@@ -165,7 +165,7 @@ def _band(line: Coordinates, reach: float, tolerance: float) -> Sequence[BaseGeo
 
 
 def _runs(line: Coordinates, radius: float) -> Iterator[Coordinates]:
-    """Pieces of a line that stay within so many metres of their start; each begins where the last one ended."""
+    """Yield pieces of a line that stay within so many metres of their start; each begins where the last one ended."""
     vectors = unit_vectors(line)
     least = math.cos(radius / RADIUS)
     start = 0
@@ -178,7 +178,7 @@ def _runs(line: Coordinates, radius: float) -> Iterator[Coordinates]:
 
 
 def _buffer_far(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeometry:
-    """Buffers larger than a hemisphere: all but what lies near the antipodes of all of the shape."""
+    """Return buffers larger than a hemisphere: all but what lies near the antipodes of all of the shape."""
     globe = shapely.box(-180.0, -90.0, 180.0, 90.0)
     rest = _MERIDIAN - metres
     if rest > 0.0:
@@ -190,7 +190,7 @@ def _buffer_far(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeo
 
 
 def _stepped(line: Coordinates, step: float) -> Coordinates:
-    """A line of great circle arcs with vertices no farther apart than ``step`` metres."""
+    """Return a line of great circle arcs with vertices no farther apart than ``step`` metres."""
     vectors = unit_vectors(line)
     start, end = vectors[:-1], vectors[1:]
     angle = np.arctan2(np.linalg.norm(np.cross(start, end), axis=1), np.einsum("ij,ij->i", start, end))
@@ -208,7 +208,7 @@ def _stepped(line: Coordinates, step: float) -> Coordinates:
 
 
 def _capsules(points: Coordinates, reach: float, corners: int) -> Sequence[BaseGeometry]:
-    """What lies within ``reach`` metres of each edge of a line (or of a lone point), in -180…180 degrees.
+    """Return what lies within ``reach`` metres of each edge of a line (or of a lone point), in -180…180 degrees.
 
     Each is the hull, in the gnomonic plane, of the circles around both ends.
     """

@@ -33,7 +33,7 @@ _STRIPS = range(-180, 180, 60)
 
 
 def area(shape: BaseGeometry) -> float:
-    """Square metres of the polygons of a shape; those that overlap count as often as they do."""
+    """Return square metres of the polygons of a shape; those that overlap count as often as they do."""
     return sum(_polygon_area(polygon) for polygon in leaves(shape) if polygon.geom_type == "Polygon")
 
 
@@ -48,7 +48,7 @@ def _polygon_area(polygon: BaseGeometry) -> float:
 
 
 def _untangled(polygon: BaseGeometry) -> BaseGeometry:
-    """A polygon whose rings do not cross: great circles that do not may well do so as lines of a map."""
+    """Return a polygon whose rings do not cross: great circles that do not may well do so as lines of a map."""
     frame = gnomonic(Geometry(polygon, WGS84, True), tolerance=1.0)
     if frame.centre is None:
         return valid(polygon)
@@ -67,36 +67,36 @@ def _ring_area(ring: BaseGeometry) -> float:
 
 
 def line_length(points: Coordinates) -> float:
-    """Metres along a line."""
+    """Return metres along a line."""
     return float(GEOD.line_length(points[:, 0], points[:, 1])) if len(points) > 1 else 0.0
 
 
 def length(shape: BaseGeometry) -> float:
-    """Metres of the lines and linear rings of a shape."""
+    """Return metres of the lines and linear rings of a shape."""
     lines = [leaf for leaf in leaves(shape) if shapely.get_dimensions(leaf) == 1]
     return sum(line_length(shapely.get_coordinates(line)) for line in lines)
 
 
 def perimeter(shape: BaseGeometry) -> float:
-    """Metres of the rings of the polygons of a shape, holes included."""
+    """Return metres of the rings of the polygons of a shape, holes included."""
     rings = [r for leaf in leaves(shape) if leaf.geom_type == "Polygon" for r in (leaf.exterior, *leaf.interiors)]
     return sum(line_length(open_at_pole(shapely.get_coordinates(ring))) for ring in rings)
 
 
 def distance(a: Coordinates, b: Coordinates) -> float:
-    """Metres between two points of shape (2,)."""
+    """Return metres between two points of shape (2,)."""
     _, _, metres = GEOD.inv(a[0], a[1], b[0], b[1])
     return float(metres)
 
 
 def spherical_distance(a: Coordinates, b: Coordinates) -> float:
-    """Radians between two points of shape (2,) on the sphere."""
+    """Return radians between two points of shape (2,) on the sphere."""
     first, second = unit_vectors(np.array([a, b]))
     return float(math.atan2(float(np.linalg.norm(np.cross(first, second))), float(first @ second)))
 
 
 def bounds(shape: BaseGeometry) -> tuple[float, float, float, float]:
-    """West, south, east, north of a shape, with the latitudes that its edges rise to between their ends."""
+    """Return west, south, east, north of a shape, with the latitudes that its edges rise to between their ends."""
     west, south, east, north = shape.bounds
     for leaf in leaves(shape):
         lines = (leaf.exterior, *leaf.interiors) if leaf.geom_type == "Polygon" else (leaf,)
@@ -107,7 +107,7 @@ def bounds(shape: BaseGeometry) -> tuple[float, float, float, float]:
 
 
 def _latitudes(points: Coordinates) -> tuple[float, float]:
-    """Least and greatest latitude of a line of great circle arcs."""
+    """Return the least and greatest latitude of a line of great circle arcs."""
     low, high = float(points[:, 1].min()), float(points[:, 1].max())
     if len(points) < 2:
         return low, high
@@ -131,13 +131,13 @@ def _latitudes(points: Coordinates) -> tuple[float, float]:
 
 
 def _cross(one: Coordinates, other: Coordinates) -> Coordinates:
-    """The cross products of rows; ``numpy.cross`` takes ten times as long for a handful of them."""
+    """Return the cross products of rows; ``numpy.cross`` takes ten times as long for a handful of them."""
     (a, b, c), (d, e, f) = one.T, other.T
     return np.column_stack([b * f - c * e, c * d - a * f, a * e - b * d])
 
 
 def centroid(shape: BaseGeometry) -> Coordinates | None:
-    """Longitude and latitude of the centre of a shape's parts of highest dimension, or None if it is empty."""
+    """Return longitude and latitude of the centre of a shape's parts of highest dimension, or None if it is empty."""
     parts = leaves(shape)
     if not parts:
         return None
@@ -153,7 +153,7 @@ def centroid(shape: BaseGeometry) -> Coordinates | None:
 
 
 def _moment(part: BaseGeometry, dimension: int) -> npt.NDArray[np.float64]:
-    """The integral of the position vector over a point, line or polygon of the unit sphere."""
+    """Return the integral of the position vector over a point, line or polygon of the unit sphere."""
     points = shapely.get_coordinates(part)
     vectors: npt.NDArray[np.float64] = unit_vectors(points)
     first: npt.NDArray[np.float64] = vectors[0]

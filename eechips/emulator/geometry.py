@@ -23,7 +23,7 @@ _MAX_EDGES = 2_000_000  # "Collection.geometry: Geometry has too many edges", as
 
 
 def element_geometry(element: Any) -> Geometry | None:
-    """The geometry of a feature, or the footprint of an image: the whole Earth where it is unbounded."""
+    """Return the geometry of a feature, or the footprint of an image: the whole Earth where it is unbounded."""
     if hasattr(element, "footprint"):
         found: Geometry | None = element.footprint
         return found or WHOLE_EARTH
@@ -32,7 +32,7 @@ def element_geometry(element: Any) -> Geometry | None:
 
 
 def collection_geometry(collection: Collection) -> Geometry:
-    """The geometries of a collection's elements merged into one, as ``FeatureCollection.geometry()``.
+    """Return the geometries of a collection's elements merged into one, as ``FeatureCollection.geometry()``.
 
     Parts that overlap are dissolved. The projection and edges are those of the first geometry.
 
@@ -57,7 +57,7 @@ def collection_geometry(collection: Collection) -> Geometry:
 
 
 def merged(geometries: Sequence[Geometry], tolerance: float = 1.0) -> Geometry:
-    """Geometries brought to the first one's projection and edges, and put together.
+    """Return geometries brought to the first one's projection and edges, and put together.
 
     Args:
         geometries: one or more.
@@ -75,7 +75,7 @@ def merged(geometries: Sequence[Geometry], tolerance: float = 1.0) -> Geometry:
 
 
 def coordinates(geometry: Geometry) -> list[Any]:
-    """Coordinates as in GeoJSON; longitudes of geodesic geometries lie in -180…180 degrees.
+    """Return coordinates as in GeoJSON; longitudes of geodesic geometries lie in -180…180 degrees.
 
     A mixed collection gives the list of its parts' coordinates.
     """
@@ -100,7 +100,7 @@ def _coordinates(shape: BaseGeometry, wrap: bool) -> list[Any]:
 
 
 def wrapped_longitude(longitude: float) -> float:
-    """A longitude brought to -180 (exclusive, but for itself) … 180 degrees."""
+    """Return a longitude brought to -180 (exclusive, but for itself) … 180 degrees."""
     if -180.0 <= longitude <= 180.0:
         return longitude
     turned = longitude % 360.0
@@ -108,12 +108,13 @@ def wrapped_longitude(longitude: float) -> float:
 
 
 def geometry_type(geometry: Geometry) -> str:
-    """The GeoJSON type: Earth Engine's MultiGeometry is a ``GeometryCollection``."""
+    """Return the GeoJSON type: Earth Engine's MultiGeometry is a ``GeometryCollection``."""
     return str(geometry.shape.geom_type)
 
 
 def geojson(geometry: Geometry) -> dict[str, Any]:
-    """GeoJSON as Earth Engine writes it: in ``getInfo``, in tables that are computed and in those that are downloaded.
+    """Return GeoJSON as Earth Engine writes it: in ``getInfo``, in tables that are computed and in those that are
+    downloaded.
 
     What the client takes for granted when it reads GeoJSON is left out. ``geodesic`` is false where edges are straight
     in the projection, also of points in longitude and latitude, like those that ``Image.sample`` makes, and not there

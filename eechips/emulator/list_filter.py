@@ -65,12 +65,12 @@ class ListFilter:
 
 
 def everything(subject: Subject) -> bool:
-    """Passes all."""
+    """Pass all."""
     return True
 
 
 def parse(text: str) -> ListFilter:
-    """A filter from its text; nothing at all passes everything.
+    """Return a filter from its text; nothing at all passes everything.
 
     Raises:
         InvalidError: if it is malformed.
@@ -79,7 +79,7 @@ def parse(text: str) -> ListFilter:
 
 
 def both(first: ListFilter, second: ListFilter) -> ListFilter:
-    """What passes two filters."""
+    """Return what passes two filters."""
     a, b = first.query, second.query
     start = max((v for v in (a.start, b.start) if v is not None), default=None)
     end = min((v for v in (a.end, b.end) if v is not None), default=None)
@@ -91,17 +91,17 @@ def both(first: ListFilter, second: ListFilter) -> ListFilter:
 
 
 def since(milliseconds: float) -> ListFilter:
-    """Passes what starts at or after a moment."""
+    """Pass what starts at or after a moment."""
     return _time("startTime", ">=", milliseconds)
 
 
 def before(milliseconds: float) -> ListFilter:
-    """Passes what starts before a moment."""
+    """Pass what starts before a moment."""
     return _time("startTime", "<", milliseconds)
 
 
 def within(region: BaseGeometry) -> ListFilter:
-    """Passes what meets a region."""
+    """Pass what meets a region."""
     shapely.prepare(region)
     west, south, east, north = region.bounds
     return ListFilter(
@@ -111,7 +111,7 @@ def within(region: BaseGeometry) -> ListFilter:
 
 
 def moment(text: str) -> int:
-    """Milliseconds since 1970 of an RFC 3339 timestamp.
+    """Return milliseconds since 1970 of an RFC 3339 timestamp.
 
     Raises:
         InvalidError: if it is none.
@@ -126,7 +126,7 @@ def moment(text: str) -> int:
 
 
 def region(text: str) -> BaseGeometry:
-    """A geometry from GeoJSON, whose quotes may be single ones, or from WKT.
+    """Return a geometry from GeoJSON, whose quotes may be single ones, or from WKT.
 
     Raises:
         InvalidError: if it is neither.

@@ -23,7 +23,7 @@ _SHOWN = 100
 
 
 def _snake(path: str) -> str:
-    """A path as Google's errors spell it: ``file_format`` for ``fileFormat``."""
+    """Return a path as Google's errors spell it: ``file_format`` for ``fileFormat``."""
     return re.sub(r"(?<=[a-z])([A-Z])", lambda match: f"_{match.group(1).lower()}", path)
 
 
@@ -103,7 +103,7 @@ def _message(**fields: Check) -> Check:
 
 
 def _wrapped(value: Any, path: str) -> None:
-    """A number that the reference writes as itself and the client as ``{"value": number}``."""
+    """Check a number that the reference writes as itself and the client as ``{"value": number}``."""
     (_number if not isinstance(value, Mapping) else _message(value=_number))(value, path)
 
 
@@ -113,7 +113,7 @@ def _tag(value: Any, path: str) -> None:
 
 
 def check_workload_tag(tag: str) -> None:
-    """Checks a workload tag: https://developers.google.com/earth-engine/guides/computation_overview#workload_tags.
+    """Check a workload tag: https://developers.google.com/earth-engine/guides/computation_overview#workload_tags.
 
     Raises:
         InvalidError: if it is none.
@@ -187,7 +187,7 @@ _REQUESTS: Mapping[str, Check] = {
 
 
 def check(kind: str, body: Any) -> Mapping[str, Any]:
-    """Checks a request's JSON; gives it without the fields that are null.
+    """Check a request's JSON; return it without the fields that are null.
 
     Args:
         kind: the method ("image:computePixels") or the resource that is to be created ("thumbnails").
@@ -209,7 +209,7 @@ def _no_number(name: str) -> None:
 
 
 def decode(content: bytes) -> Any:
-    """The JSON of a request's body; nothing at all is an empty object.
+    """Return the JSON of a request's body; nothing at all is an empty object.
 
     Raises:
         InvalidError: if it is no JSON.

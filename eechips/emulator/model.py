@@ -35,7 +35,7 @@ class PixelType:
 
     @classmethod
     def of(cls, dtype: npt.DTypeLike) -> PixelType:
-        """The type that holds every value of a numpy dtype."""
+        """Return the type that holds every value of a numpy dtype."""
         dtype = np.dtype(dtype)
         if dtype.kind == "b":
             return cls("int", 0, 1)
@@ -64,7 +64,7 @@ class RasterSource(Protocol):
         ...
 
     def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Reads native pixels.
+        """Read native pixels.
 
         Args:
             bands: indices from 0.
@@ -123,7 +123,7 @@ class Range:
     others: bool = False
 
     def within(self, other: Range) -> Range:
-        """What both ask for."""
+        """Return what both ask for."""
         return Range(max(self.least, other.least), min(self.greatest, other.greatest), self.others and other.others)
 
 
@@ -162,7 +162,7 @@ class CollectionAsset(Protocol):
         ...
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
-        """The images that may match, in the order of their ids."""
+        """Return the images that may match, in the order of their ids."""
         ...
 
 
@@ -171,7 +171,7 @@ class Counted(Protocol):
     """A stored image collection that knows how many images it has without making them."""
 
     def count(self) -> int:
-        """How many images there are."""
+        """Return how many images there are."""
         ...
 
 
@@ -180,7 +180,7 @@ class Seekable(Protocol):
     """A stored image collection that can begin anywhere without making the images before."""
 
     def images_from(self, start: int) -> Iterator[ImageAsset]:
-        """All images in the order of their ids, from a position on."""
+        """Return all images in the order of their ids, from a position on."""
         ...
 
 
@@ -212,7 +212,7 @@ class TableAsset(Protocol):
         ...
 
     def rows(self, query: Query) -> Iterator[FeatureRow]:
-        """The rows that may match, in stored order. ``Query.start`` and ``end`` bound ``system:time_start``."""
+        """Return the rows that may match, in stored order. ``Query.start`` and ``end`` bound ``system:time_start``."""
         ...
 
 
@@ -231,15 +231,15 @@ class AssetStore(Protocol):
     """Where assets live: a folder on disk, or the demo planet."""
 
     def get(self, asset_id: str) -> Asset | None:
-        """The asset of that id, or None if there is none."""
+        """Return the asset of that id, or None if there is none."""
         ...
 
     def children(self, parent: str) -> Iterable[str]:
-        """Ids of the assets directly under a folder or collection; "" is the root."""
+        """Return ids of the assets directly under a folder or collection; "" is the root."""
         ...
 
     def describe(self) -> Mapping[str, Any]:
-        """A few facts to show a person: what it is, where, how many assets."""
+        """Return a few facts to show a person: what it is, where, how many assets."""
         ...
 
 

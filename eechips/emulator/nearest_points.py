@@ -23,7 +23,7 @@ _FARTHEST = 15_000_000.0  # metres: near the antipode of its centre an azimuthal
 
 
 def nearest_points(left: BaseGeometry, right: BaseGeometry, tolerance: float) -> tuple[Coordinates, Coordinates]:
-    """The point of each shape that is nearest to the other one.
+    """Return the point of each shape that is nearest to the other one.
 
     The pair is found in a plane first, then again in the azimuthal equidistant plane around its own middle, where
     distances near the pair are true, until it stays.
@@ -65,7 +65,7 @@ def _first_pair(left: BaseGeometry, right: BaseGeometry) -> tuple[Coordinates, C
 
 
 def _nearest_of_points(left: BaseGeometry, right: BaseGeometry) -> tuple[Coordinates, Coordinates]:
-    """The nearest of points, each pair measured."""
+    """Return the nearest of points, each pair measured."""
     a, b = shapely.get_coordinates(left), shapely.get_coordinates(right)
     first, second = np.repeat(a, len(b), axis=0), np.tile(b, (len(a), 1))
     _, _, metres = GEOD.inv(first[:, 0], first[:, 1], second[:, 0], second[:, 1])
@@ -88,14 +88,14 @@ class _LocalPlane:
     tolerance: float
 
     def flat(self, points: Coordinates) -> Coordinates:
-        """Points in the plane, in metres."""
+        """Return points in the plane, in metres."""
         start = np.broadcast_to(self.centre, points.shape)
         azimuth, _, far = GEOD.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
         angle = np.radians(azimuth)
         return np.column_stack([far * np.sin(angle), far * np.cos(angle)])
 
     def ends(self, line: BaseGeometry) -> tuple[Coordinates, Coordinates]:
-        """Longitude and latitude of the ends of a line in the plane."""
+        """Return longitude and latitude of the ends of a line in the plane."""
         points = shapely.get_coordinates(line)[[0, -1]]
         azimuth = np.degrees(np.arctan2(points[:, 0], points[:, 1]))
         start = np.broadcast_to(self.centre, points.shape)
@@ -104,7 +104,7 @@ class _LocalPlane:
         return found[0], found[1]
 
     def outline(self, shape: BaseGeometry) -> BaseGeometry:
-        """Points, lines and the rings of polygons near the centre: shapes that do not touch are nearest there."""
+        """Return points, lines and the rings of polygons near the centre: shapes that do not touch are nearest there."""
         points: list[Coordinates] = [np.empty((0, 2))]
         edges: list[npt.NDArray[np.float64]] = [np.empty((0, 2, 2))]
         for leaf in leaves(shape):

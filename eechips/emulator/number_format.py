@@ -17,7 +17,7 @@ _CONTEXT = Context(prec=_MOST_CHARACTERS + 400, rounding=ROUND_HALF_UP)  # room 
 
 
 def java_text(value: float) -> str:
-    """A number as Java's ``toString`` gives it: "3" of an integer, "3.0", "1.0E10" or "NaN" of a double."""
+    """Return a number as Java's ``toString`` gives it: "3" of an integer, "3.0", "1.0E10" or "NaN" of a double."""
     if isinstance(value, int):
         return str(value)
     if not math.isfinite(value):
@@ -32,7 +32,7 @@ def java_text(value: float) -> str:
 
 
 def format_number(value: float, pattern: str) -> str:
-    """Writes a number by a pattern with exactly one conversion, e.g. "%05d" or "S%.2f km".
+    """Write a number by a pattern with exactly one conversion, e.g. "%05d" or "S%.2f km".
 
     Conversions of integers cut a fraction off, those of doubles take integers too; digits are rounded half up, as in
     Java.
@@ -133,7 +133,7 @@ def _general(size: float, precision: int, grouped: bool) -> str:
 
 
 def _rounded(number: Decimal, exponent: int) -> Decimal:
-    """Rounded half up to a power of ten."""
+    """Return rounded half up to a power of ten."""
     return number.quantize(Decimal((0, (1,), exponent)), context=_CONTEXT)
 
 
@@ -155,7 +155,7 @@ def _signed(digits: str, negative: bool, flags: frozenset[str], width: int) -> s
 
 
 def json_number(value: float) -> Any:
-    """A number as Earth Engine sends it: whole without a fraction; as text what JSON lacks, infinities and NaN."""
+    """Return a number as Earth Engine sends it: whole without a fraction; as text what JSON lacks, infinities and NaN."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):

@@ -35,7 +35,7 @@ def _collection(request: ServiceRequest, element: Literal["Image", "Feature"], c
 
 
 def window(asked: Mapping[str, Any], most: int, default: int = _PAGE) -> tuple[int, int]:
-    """Where a page begins, and how many elements it has: what ``pageToken`` and ``pageSize`` ask for.
+    """Return where a page begins, and how many elements it has: what ``pageToken`` and ``pageSize`` ask for.
 
     Args:
         asked: the fields of a body, or the parameters of a query.
@@ -60,7 +60,7 @@ def window(asked: Mapping[str, Any], most: int, default: int = _PAGE) -> tuple[i
 def page(
     elements: Iterator[Any], start: int, size: int, *, is_begun: bool = False
 ) -> tuple[list[Any], Mapping[str, str]]:
-    """One page of elements, and the field that leads to the next.
+    """Return one page of elements, and the field that leads to the next.
 
     Args:
         elements: all of them.

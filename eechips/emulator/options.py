@@ -102,7 +102,7 @@ _SERVER = ("latency", "faults", "workers")
 
 
 def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerConfig:
-    """A server's configuration with the values of options.
+    """Return a server's configuration with the values of options.
 
     Args:
         config: what holds where an option is not given.

@@ -20,12 +20,12 @@ _RANKS: tuple[tuple[type | tuple[type, ...], int], ...] = (
 
 
 def plain(value: Value) -> Value:
-    """A date as its milliseconds, anything else as it is: dates compare with numbers."""
+    """Return a date as its milliseconds, anything else as it is: dates compare with numbers."""
     return value.milliseconds if isinstance(value, Date) else value
 
 
 def compare(a: Value, b: Value) -> int:
-    """-1, 0 or 1 as the first value comes before, with or after the second; numbers come before strings."""
+    """Return -1, 0 or 1 as the first value comes before, with or after the second; numbers come before strings."""
     rank_a, rank_b = _rank(a), _rank(b)
     if rank_a != rank_b:
         return -1 if rank_a < rank_b else 1
@@ -53,7 +53,7 @@ def _rank(value: Value) -> int:
 
 
 def distinct_key(value: Value) -> Any:
-    """Something hashable that is equal for values which Earth Engine takes as equal."""
+    """Return something hashable that is equal for values which Earth Engine takes as equal."""
     value = plain(value)
     if isinstance(value, bool):
         return float(value)

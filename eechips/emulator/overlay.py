@@ -12,7 +12,7 @@ from eechips.emulator.shapes import gather, leaves
 
 
 def kinds(shape: BaseGeometry) -> list[BaseGeometry]:
-    """A shape's points, lines and polygons, each kind together; polygons that overlap are united."""
+    """Return a shape's points, lines and polygons, each kind together; polygons that overlap are united."""
     if shape.geom_type != "GeometryCollection":
         return [] if shape.is_empty else [shape]
     parts = leaves(shape)
@@ -21,42 +21,42 @@ def kinds(shape: BaseGeometry) -> list[BaseGeometry]:
 
 
 def intersection(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
-    """What both shapes cover; of mixed kinds where the operands are."""
+    """Return what both shapes cover; of mixed kinds where the operands are."""
     with _quiet():
         return union_all([shapely.intersection(x, y) for x in kinds(a) for y in kinds(b)])
 
 
 def difference(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
-    """What the first shape covers and the second does not."""
+    """Return what the first shape covers and the second does not."""
     with _quiet():
         return union_all([reduce(shapely.difference, kinds(b), part) for part in kinds(a)])
 
 
 def _quiet() -> np.errstate:
-    """For GEOS, which divides by zero on its way to a right answer: numpy would warn of it."""
+    """Hide numpy's warnings of divisions by zero, which GEOS makes on its way to a correct result."""
     return np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
 
 def union(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
-    """What either shape covers."""
+    """Return what either shape covers."""
     with _quiet():
         return union_all([*kinds(a), *kinds(b)])
 
 
 def symmetric_difference(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
-    """What exactly one of the shapes covers."""
+    """Return what exactly one of the shapes covers."""
     return union(difference(a, b), difference(b, a))
 
 
 def union_all(shapes: list[BaseGeometry]) -> BaseGeometry:
-    """Shapes united; points on lines and lines in polygons do not count on their own."""
+    """Return shapes united; points on lines and lines in polygons do not count on their own."""
     parts = [leaf for shape in shapes for leaf in leaves(shape)]
     with _quiet():
         return parts[0] if len(parts) == 1 else gather([shapely.union_all(parts)])
 
 
 def on_globe(shape: BaseGeometry) -> BaseGeometry:
-    """A planar longitude/latitude shape cut at the antimeridian and moved to -180…180 degrees."""
+    """Return a planar longitude/latitude shape cut at the antimeridian and moved to -180…180 degrees."""
     if shape.is_empty:
         return shape
     west, _, east, _ = shape.bounds

@@ -38,37 +38,37 @@ Middle = Callable[[Coordinates, Coordinates], Coordinates]
 
 
 def needs_margin() -> InvalidError:
-    """The error where planar edges would have to be bent without leave to approximate."""
+    """Return the error where planar edges would have to be bent without leave to approximate."""
     return InvalidError("Unable to perform this geometry operation. Please specify a non-zero error margin.")
 
 
 def unit_vectors(points: Coordinates) -> npt.NDArray[np.float64]:
-    """Vectors of shape (n, 3) of longitude/latitude points of shape (n, 2) in degrees."""
+    """Return vectors of shape (n, 3) of longitude/latitude points of shape (n, 2) in degrees."""
     lon, lat = np.radians(points[:, 0]), np.radians(points[:, 1])
     return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
 
 def lonlat_points(vectors: npt.NDArray[np.float64]) -> Coordinates:
-    """Longitude and latitude in degrees, shape (n, 2), of vectors of any length."""
+    """Return longitude and latitude in degrees, shape (n, 2), of vectors of any length."""
     lon = np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0]))
     lat = np.degrees(np.arctan2(vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1])))
     return np.column_stack([lon, lat])
 
 
 def great_circle_middle(a: Coordinates, b: Coordinates) -> Coordinates:
-    """Middles of the great circle arcs between longitude/latitude points, on the first ones' turn."""
+    """Return middles of the great circle arcs between longitude/latitude points, on the first ones' turn."""
     middle = lonlat_points(unit_vectors(a) + unit_vectors(b))
     middle[:, 0] += 360.0 * np.round(((a[:, 0] + b[:, 0]) / 2.0 - middle[:, 0]) / 360.0)
     return middle
 
 
 def straight_middle(a: Coordinates, b: Coordinates) -> Coordinates:
-    """Middles of straight lines between points of shape (n, 2)."""
+    """Return middles of straight lines between points of shape (n, 2)."""
     return (a + b) / 2.0
 
 
 def _short_middle(a: Coordinates, b: Coordinates) -> Coordinates:
-    """Middles of straight lines between longitude/latitude points, the short way round, on the first ones' turn."""
+    """Return middles of straight lines between longitude/latitude points, the short way round, on the first ones' turn."""
     turns = 360.0 * np.round((b[:, 0] - a[:, 0]) / 360.0)
     return np.column_stack([(a[:, 0] + b[:, 0] - turns) / 2.0, (a[:, 1] + b[:, 1]) / 2.0])
 
@@ -96,7 +96,7 @@ class Course:
 
 
 def bend(line: Coordinates, course: Course) -> Coordinates:
-    """A line with vertices added until its edges, moved, lie within a tolerance of straight ones.
+    """Return a line with vertices added until its edges, moved, lie within a tolerance of straight ones.
 
     Args:
         line: shape (n, 2).
@@ -132,18 +132,18 @@ def _as_is(points: Coordinates) -> Coordinates:
 
 
 def _on_sphere(points: Coordinates) -> npt.NDArray[np.float64]:
-    """Longitude/latitude points as vectors in metres: shape (n, 3)."""
+    """Return longitude/latitude points as vectors in metres: shape (n, 3)."""
     vectors: npt.NDArray[np.float64] = RADIUS * unit_vectors(points)
     return vectors
 
 
 def towards(flat: Mover, tolerance: float, longest: float = math.inf) -> Course:
-    """The course of great circle arcs that are taken to a plane in metres."""
+    """Return the course of great circle arcs that are taken to a plane in metres."""
     return Course(great_circle_middle, flat, straight_middle, _as_is, tolerance, longest)
 
 
 def _finite(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The points, if they exist where they were moved to.
+    """Return the points, if they exist where they were moved to.
 
     Raises:
         InvalidError: if a projection does not reach that far.
@@ -154,7 +154,7 @@ def _finite(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def rebuilt(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinates | None]) -> BaseGeometry:
-    """A shape with each of its lines and rings replaced.
+    """Return a shape with each of its lines and rings replaced.
 
     Args:
         shape: of any type.
@@ -190,19 +190,19 @@ class Frame:
     tolerance: float
 
     def take(self, geometry: Geometry) -> BaseGeometry:
-        """A geometry's shape in this plane, with simple rings."""
+        """Return a geometry's shape in this plane, with simple rings."""
         shape = valid(self.lay(geometry))
         return valid(on_globe(shape)) if self.centre is None and is_geographic(self.projection) else shape
 
     def lay(self, geometry: Geometry) -> BaseGeometry:
-        """A geometry's shape in this plane, its rings as they are."""
+        """Return a geometry's shape in this plane, its rings as they are."""
         if self.centre is None:
             return recast(geometry, self.projection, False, self.tolerance).shape
         round_edges = recast(geometry, WGS84, True, self.tolerance).shape
         return rebuilt(round_edges, lambda line, ring: self._flat(open_at_pole(line) if ring else line))
 
     def give(self, shape: BaseGeometry) -> Geometry:
-        """The geometry of a shape in this plane."""
+        """Return the geometry of a shape in this plane."""
         if self.centre is None:
             return Geometry(shape, self.projection, self.geodesic)
         return Geometry(rebuilt(shape, self._round), self.projection, self.geodesic)
@@ -226,7 +226,7 @@ class Frame:
 
 
 def _axes(centre: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """Up, east and north at a point: shape (3, 3)."""
+    """Return up, east and north at a point: shape (3, 3)."""
     lon, lat = math.radians(centre[0]), math.radians(centre[1])
     return np.array(
         [
@@ -238,24 +238,24 @@ def _axes(centre: tuple[float, float]) -> npt.NDArray[np.float64]:
 
 
 def projection_unit(projection: Projection) -> float:
-    """Metres in one unit of a projection's coordinates (a pixel, if it has a transform)."""
+    """Return metres in one unit of a projection's coordinates (a pixel, if it has a transform)."""
     return metres_per_unit(projection.crs) * (math.sqrt(abs(projection.transform.determinant)) or 1.0)
 
 
 def _longest(projection: Projection) -> float:
-    """The longest edge that is not halved unseen, in a projection's own units."""
+    """Return the longest edge that is not halved unseen, in a projection's own units."""
     return (
         math.degrees(_FIRST_SPLIT) if is_geographic(projection) else RADIUS * _FIRST_SPLIT / projection_unit(projection)
     )
 
 
 def has_edges(shape: BaseGeometry) -> bool:
-    """Whether a shape has lines or polygons."""
+    """Return whether a shape has lines or polygons."""
     return bool(shapely.get_dimensions(shape) > 0)
 
 
 def recast(geometry: Geometry, projection: Projection, geodesic: bool, tolerance: float) -> Geometry:
-    """A geometry in another projection, with other edges.
+    """Return a geometry in another projection, with other edges.
 
     Args:
         geometry: any.
@@ -291,7 +291,9 @@ def recast(geometry: Geometry, projection: Projection, geodesic: bool, tolerance
 
 
 def gnomonic(*geometries: Geometry, tolerance: float, geodesic: bool = True) -> Frame:
-    """The plane in which geodesics are straight, centred on geometries; longitude and latitude if they are too wide."""
+    """Return the plane in which geodesics are straight, centred on geometries; longitude and latitude if they are too
+    wide.
+    """
     points = np.concatenate(
         [shapely.get_coordinates(recast(g, WGS84, True, 10_000.0).shape) for g in geometries] or [np.empty((0, 2))]
     )
@@ -308,7 +310,7 @@ def gnomonic(*geometries: Geometry, tolerance: float, geodesic: bool = True) -> 
 
 
 def tolerance_of(margin: ErrorMargin | None, projection: Projection, default: float = DEFAULT_TOLERANCE) -> float:
-    """Metres that an error margin allows; ``default`` where it is absent or zero.
+    """Return metres that an error margin allows; ``default`` where it is absent or zero.
 
     Earth Engine takes absolute values, and 2e7 metres or more as infinite (apidocs/ee-errormargin).
     """
@@ -323,7 +325,7 @@ def tolerance_of(margin: ErrorMargin | None, projection: Projection, default: fl
 def frame_for(
     left: Geometry, *others: Geometry, margin: ErrorMargin | None = None, projection: Projection | None = None
 ) -> Frame:
-    """The plane for an operation.
+    """Return the plane for an operation.
 
     With a projection: that one. Else the left operand's own where its edges are planar, else the gnomonic plane
     around all operands.
@@ -344,12 +346,12 @@ def frame_for(
 
 
 def _must_bend(geometry: Geometry, target: Projection, planar: bool) -> bool:
-    """Whether planar edges in a projected CRS must go elsewhere."""
+    """Return whether planar edges in a projected CRS must go elsewhere."""
     if geometry.geodesic or is_geographic(geometry.projection) or not has_edges(geometry.shape):
         return False
     return not planar or geometry.projection != target
 
 
 def parts_of_dimension(shape: BaseGeometry, dimension: int) -> Sequence[BaseGeometry]:
-    """The points (0), lines (1) or polygons (2) of a shape."""
+    """Return the points (0), lines (1) or polygons (2) of a shape."""
     return [leaf for leaf in leaves(shape) if shapely.get_dimensions(leaf) == dimension]

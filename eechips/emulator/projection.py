@@ -55,7 +55,7 @@ WGS84 = Projection("EPSG:4326")
 
 
 def great_circle_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
-    """Midpoints on the sphere of pairs of longitude/latitude points, each of shape (n, 2) in degrees."""
+    """Return midpoints on the sphere of pairs of longitude/latitude points, each of shape (n, 2) in degrees."""
     first, second = _unit_vectors(a), _unit_vectors(b)
     middle = first + second
     length = np.linalg.norm(middle, axis=1, keepdims=True)
@@ -78,7 +78,7 @@ def _straight_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
 
 
 def transform_points(points: Coordinates, source: Projection, target: Projection) -> Coordinates:
-    """Moves points of shape (n, 2) from one projection's coordinates to another's."""
+    """Move points of shape (n, 2) from one projection's coordinates to another's."""
     x, y = points[:, 0], points[:, 1]
     if source.transform != _IDENTITY:
         x, y = apply(source.transform, x, y)
@@ -92,7 +92,7 @@ def transform_points(points: Coordinates, source: Projection, target: Projection
 def transform_shape(
     shape: BaseGeometry, source: Projection, target: Projection, *, geodesic: bool, tolerance: float
 ) -> BaseGeometry:
-    """Moves a shape between projections, adding vertices where its edges would bend.
+    """Move a shape between projections, adding vertices where its edges would bend.
 
     Args:
         shape: in the coordinates of ``source``.
@@ -119,7 +119,7 @@ def _densify(
     midpoints: Callable[[Coordinates, Coordinates], Coordinates],
     tolerance: float,
 ) -> Coordinates:
-    """Moves a line, halving each edge until its moved middle lies within ``tolerance`` of the straight one."""
+    """Move a line, halving each edge until its moved middle lies within ``tolerance`` of the straight one."""
     moved = move(points)
     active = np.ones(len(points) - 1, dtype=bool)
     for _ in range(_MAX_SPLITS):
@@ -142,7 +142,7 @@ def _densify(
 
 
 def _rebuild(shape: BaseGeometry, move: Callable[[Coordinates], Coordinates]) -> BaseGeometry:
-    """A copy of a shape with each of its lines and rings replaced."""
+    """Return a copy of a shape with each of its lines and rings replaced."""
     if shape.geom_type in ("LineString", "LinearRing"):
         return type(shape)(move(shapely.get_coordinates(shape)))
     if shape.geom_type == "Polygon":

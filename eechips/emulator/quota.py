@@ -53,7 +53,8 @@ class QuotaConfig:
         return math.inf if self.minute is None else self.minute
 
     def changed(self, given: Any) -> QuotaConfig:
-        """With what JSON says: ``{"concurrency": 10, "rate": null, "restricted": true}``; the rest stays as it is.
+        """Return a copy with what JSON says: ``{"concurrency": 10, "rate": null, "restricted": true}``; the rest stays
+        as it is.
 
         Raises:
             InvalidError: if it is malformed.
@@ -105,7 +106,7 @@ class QuotaStatistics:
     _first: float | None = None
 
     def change(self, by: int, now: float) -> None:
-        """Counts a request that comes (1) or goes (-1)."""
+        """Count a request that comes (1) or goes (-1)."""
         if self._first is None:
             self._first = now
         self._advance(now)
@@ -118,7 +119,7 @@ class QuotaStatistics:
         self._since = now
 
     def report(self, now: float) -> dict[str, Any]:
-        """The figures as JSON. The mean in flight is over the time since the first request.
+        """Return the figures as JSON. The mean in flight is over the time since the first request.
 
         Args:
             now: seconds on the clock of :meth:`change`; they come along as ``time``.
@@ -168,7 +169,7 @@ class Quota:
 
     @contextmanager
     def admitted(self, kind: str) -> Iterator[None]:
-        """Holds a place in flight while the block lasts.
+        """Hold a place in flight while the block lasts.
 
         Raises:
             TooManyRequestsError: if there is none, or too many came this second or minute.
@@ -180,7 +181,7 @@ class Quota:
             self.leave()
 
     def enter(self, kind: str) -> None:
-        """Takes a place in flight, until :meth:`leave`.
+        """Take a place in flight, until :meth:`leave`.
 
         Raises:
             TooManyRequestsError: if there is none, or too many came this second or minute.
@@ -194,15 +195,15 @@ class Quota:
         self.statistics.change(1, now)
 
     def leave(self) -> None:
-        """Gives a place back."""
+        """Return a place back."""
         self.statistics.change(-1, self._clock())
 
     def report(self) -> dict[str, Any]:
-        """The statistics and the limits, as JSON."""
+        """Return the statistics and the limits, as JSON."""
         return {**self.statistics.report(self._clock()), "quota": asdict(self.config)}
 
     def _limit_reached(self, now: float) -> str | None:
-        """The first limit that a request would exceed; it uses up some of the rates otherwise."""
+        """Return the first limit that a request would exceed; it uses up some of the rates otherwise."""
         config = self.config
         if now - self._minute >= 60.0:
             self._minute, self._in_minute = now, 0
@@ -240,7 +241,7 @@ class Lognormal:
 
     @classmethod
     def parse(cls, text: str) -> Lognormal:
-        """From "lognormal:MEDIAN,SIGMA" in seconds, or a plain number of seconds.
+        """Create it from "lognormal:MEDIAN,SIGMA" in seconds, or a plain number of seconds.
 
         Raises:
             ValueError: for any other text.
@@ -273,7 +274,8 @@ class Latency:
 
     @classmethod
     def parse(cls, text: str) -> Latency:
-        """From "KIND=SECONDS;KIND=lognormal:MEDIAN,SIGMA;SECONDS": a part without a kind is for all that are left.
+        """Create it from "KIND=SECONDS;KIND=lognormal:MEDIAN,SIGMA;SECONDS": a part without a kind is for all that are
+        left.
 
         Kinds are those that the statistics count requests by, ``value:compute`` or ``thumbnails:getPixels``, or
         patterns of them.
@@ -290,7 +292,7 @@ class Latency:
         return cls(rules)
 
     def draw(self, kind: str) -> float:
-        """The next number of seconds, for a kind of request."""
+        """Return the next number of seconds, for a kind of request."""
         if kind not in self._by_kind:
             self._by_kind[kind] = next((d for pattern, d in self._rules if fnmatchcase(kind, pattern)), None)
         found = self._by_kind[kind]

@@ -24,12 +24,12 @@ _MOST_PIXELS = 1 << 22
 
 
 def is_ragged(values: Numbers) -> bool:
-    """Whether the arrays of a band differ in shape."""
+    """Return whether the arrays of a band differ in shape."""
     return values.dtype == object
 
 
 def by_shape(function: PixelFunction) -> PixelFunction:
-    """A function of pixels that also takes ragged arrays."""
+    """Return a function of pixels that also takes ragged arrays."""
 
     def run(pixels: Sequence[Pixels]) -> Pixels:
         if not any(is_ragged(p.values) for p in pixels):
@@ -42,7 +42,7 @@ def by_shape(function: PixelFunction) -> PixelFunction:
 def by_shape_together(
     function: Callable[[Sequence[Pixels]], Sequence[Pixels]],
 ) -> Callable[[Sequence[Pixels]], Sequence[Pixels]]:
-    """A function of pixels with several results that also takes ragged arrays."""
+    """Return a function of pixels with several results that also takes ragged arrays."""
 
     def run(pixels: Sequence[Pixels]) -> Sequence[Pixels]:
         if not any(is_ragged(p.values) for p in pixels):
@@ -56,7 +56,7 @@ def by_shape_together(
 
 
 def shapes_of(pixels: Sequence[Pixels]) -> Mapping[Hashable, Indices]:
-    """Flat indices of the valid pixels that have the same shapes in all ragged bands, by those shapes."""
+    """Return flat indices of the valid pixels that have the same shapes in all ragged bands, by those shapes."""
     bands = [p.values.ravel() for p in pixels if is_ragged(p.values)]
     where = np.flatnonzero(all_of(pixels).ravel() > 0)
     if len(where) > _MOST_PIXELS:
@@ -68,7 +68,7 @@ def shapes_of(pixels: Sequence[Pixels]) -> Mapping[Hashable, Indices]:
 
 
 def by_number(numbers: Numbers, valid: npt.NDArray[np.bool_]) -> Mapping[Hashable, Indices]:
-    """Flat indices of the valid pixels that have the same numbers, by those numbers.
+    """Return flat indices of the valid pixels that have the same numbers, by those numbers.
 
     Args:
         numbers: integers, shape (height, width, n).
@@ -87,7 +87,7 @@ def grouped(
     groups: Mapping[Hashable, Indices],
     function: Callable[[Sequence[Pixels], Hashable], Pixels],
 ) -> Pixels:
-    """The results of calls for groups of pixels, put together.
+    """Return the results of calls for groups of pixels, put together.
 
     Args:
         pixels: the inputs; dense, or ragged with one shape in each group.
@@ -100,7 +100,7 @@ def grouped(
 
 
 def _nothing(shape: tuple[int, ...]) -> Pixels:
-    """Nothing but masked pixels."""
+    """Return nothing but masked pixels."""
     return Pixels(np.zeros(shape), np.zeros(shape, dtype=bool))
 
 
@@ -115,7 +115,7 @@ def _together(
 
 
 def _column(pixels: Pixels, where: Indices) -> Pixels:
-    """Some pixels, as a grid of one column."""
+    """Return some pixels, as a grid of one column."""
     mask = pixels.mask.ravel()[where][:, None]
     if is_ragged(pixels.values):
         flat = pixels.values.ravel()
@@ -125,7 +125,7 @@ def _column(pixels: Pixels, where: Indices) -> Pixels:
 
 
 def _joined(shape: tuple[int, ...], parts: Iterable[tuple[Indices, Pixels]]) -> Pixels:
-    """Columns of pixels, put where they belong: dense if their arrays have one shape, else ragged."""
+    """Return columns of pixels, put where they belong: dense if their arrays have one shape, else ragged."""
     found = [(where, p) for where, p in parts]
     masks = np.result_type(*(p.mask.dtype for _, p in found))
     mask = np.zeros(shape, dtype=masks)

@@ -31,14 +31,14 @@ _SECOND = np.uint64(0x94D049BB133111EB)
 
 
 def _mixed(words: Words) -> Words:
-    """The output function of SplitMix64; arithmetic is modulo 2^64."""
+    """Return the output function of SplitMix64; arithmetic is modulo 2^64."""
     words = (words ^ (words >> np.uint64(30))) * _FIRST
     words = (words ^ (words >> np.uint64(27))) * _SECOND
     return words ^ (words >> np.uint64(31))
 
 
 def random_words(seed: int, *positions: npt.ArrayLike) -> Words:
-    """64 random bits for each position.
+    """Return 64 random bits for each position.
 
     Args:
         seed: any integer.
@@ -52,20 +52,20 @@ def random_words(seed: int, *positions: npt.ArrayLike) -> Words:
 
 
 def uniform(words: Words) -> npt.NDArray[np.float64]:
-    """Numbers from 0 (inclusive) to 1 (exclusive) made of the 53 upper bits of each word."""
+    """Return numbers from 0 (inclusive) to 1 (exclusive) made of the 53 upper bits of each word."""
     numbers: npt.NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return numbers
 
 
 def normal(first: Words, second: Words) -> npt.NDArray[np.float64]:
-    """Normally distributed numbers, mean 0 and standard deviation 1 (Box and Muller 1958)."""
+    """Return normally distributed numbers, mean 0 and standard deviation 1 (Box and Muller 1958)."""
     radius = np.sqrt(-2.0 * np.log1p(-uniform(first)))
     numbers: npt.NDArray[np.float64] = radius * np.cos(2.0 * np.pi * uniform(second))
     return numbers
 
 
 def text_position(text: str) -> int:
-    """A position for a text, the same in every process."""
+    """Return a position for a text, the same in every process."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 
@@ -80,7 +80,7 @@ _MOST_MISSES = 1000
 
 
 def random_points(region: Geometry, seed: int, max_error: float) -> Iterator[tuple[float, float]]:
-    """Longitudes and latitudes without end, uniform on the sphere within a region.
+    """Return longitudes and latitudes without end, uniform on the sphere within a region.
 
     Polygons are sampled by area on the sphere (longitude and the sine of latitude are uniform), lines by length,
     points with replacement; of a mixed collection only the parts of the highest dimension count. Points of a polygon
@@ -123,7 +123,7 @@ def _stream(draw: Callable[[Coordinates], Coordinates], seed: int) -> Iterator[t
 
 
 def _in_polygons(shape: BaseGeometry) -> Callable[[Coordinates], Coordinates]:
-    """Draws from boxes that cover a polygon, keeping what lies inside; fewer points come out than numbers go in."""
+    """Draw from boxes that cover a polygon, keeping what lies inside; fewer points come out than numbers go in."""
     if not shape.is_valid:
         shape = shapely.make_valid(shape)
     shapely.prepare(shape)
@@ -144,7 +144,7 @@ def _in_polygons(shape: BaseGeometry) -> Callable[[Coordinates], Coordinates]:
 
 
 def _covering_boxes(shape: BaseGeometry) -> npt.NDArray[np.float64]:
-    """Disjoint boxes (west, south, east, north) that cover a polygon, not much larger than it."""
+    """Return disjoint boxes (west, south, east, north) that cover a polygon, not much larger than it."""
     boxes = np.array([shape.bounds])
     area = shape.area
     inner: list[npt.NDArray[np.float64]] = []

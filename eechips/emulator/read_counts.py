@@ -19,12 +19,12 @@ class Reads:
         self._counts: Counter[str] = Counter()
 
     def add(self, **counts: int) -> None:
-        """Counts some of ``KINDS``."""
+        """Count some of ``KINDS``."""
         with self._lock:
             self._counts.update(counts)
 
     def take(self) -> Mapping[str, int]:
-        """What was counted since this was last asked for."""
+        """Return what was counted since this was last asked for."""
         with self._lock:
             found, self._counts = dict(self._counts), Counter()
         return found

@@ -45,7 +45,7 @@ class Match:
         return self.spans[1] or 0
 
     def group(self, number: int) -> str | None:
-        """The text of a group, 0 for the whole match; None for a group that took no part."""
+        """Return the text of a group, 0 for the whole match; None for a group that took no part."""
         start, end = self.spans[2 * number], self.spans[2 * number + 1]
         return None if start is None or end is None else self.text[start:end]
 
@@ -74,18 +74,18 @@ class Regex:
         self._literal = literal
 
     def fullmatch(self, text: str) -> Match | None:
-        """A match of the whole text."""
+        """Return a match of the whole text."""
         return self._run(text, 0, anchored=True, whole=True)
 
     def search(self, text: str, start: int = 0) -> Match | None:
-        """The leftmost match at or after a position."""
+        """Return the leftmost match at or after a position."""
         if self._literal is not None:
             at = text.find(self._literal, start)
             return None if at < 0 else Match(text, (at, at + len(self._literal)))
         return self._run(text, start, anchored=False, whole=False)
 
     def finditer(self, text: str) -> Iterator[Match]:
-        """All matches that do not overlap, from left to right."""
+        """Yield all matches that do not overlap, from left to right."""
         position = 0
         steps = 0
         while position <= len(text):
@@ -126,7 +126,7 @@ class Regex:
         return None if best is None else Match(text, best)
 
     def _follow(self, address: int, saved: Groups, position: int, text: str, threads: dict[int, Groups]) -> None:
-        """Adds all threads that are reached without taking a character, in order of preference."""
+        """Add all threads that are reached without taking a character, in order of preference."""
         waiting = [(address, saved)]
         seen: set[int] = set()
         while waiting:
@@ -173,7 +173,7 @@ _ASSERTIONS: tuple[Callable[[str, int], bool], ...] = (
 
 
 def _spans(characters: str) -> Ranges:
-    """Ranges from pairs of characters: "az09" is a to z and 0 to 9."""
+    """Return ranges from pairs of characters: "az09" is a to z and 0 to 9."""
     return tuple((ord(a), ord(b)) for a, b in zip(characters[::2], characters[1::2], strict=True))
 
 
@@ -298,7 +298,7 @@ class _RegexParser:
         return code
 
     def count(self) -> tuple[int, int | None] | None:
-        """The repetition that stands here, if any."""
+        """Return the repetition that stands here, if any."""
         simple = {"*": (0, None), "+": (1, None), "?": (0, 1)}.get(self.peek())
         if simple:
             self.take()
@@ -380,7 +380,7 @@ class _RegexParser:
         self.position = end + 1
 
     def set_flags(self) -> bool:
-        """Takes flags; whether they stand alone."""
+        """Take flags; whether they stand alone."""
         value = True
         flags = {name: getattr(self.flags, name) for name in ("ignore_case", "multiline", "dot_all", "ungreedy")}
         names = {"i": "ignore_case", "m": "multiline", "s": "dot_all", "U": "ungreedy"}
@@ -425,7 +425,7 @@ class _RegexParser:
         return _inverted(found)
 
     def code_point(self, character: str) -> int:
-        """The character that an escape stands for."""
+        """Return the character that an escape stands for."""
         if character == "x":
             if self.peek() == "{":
                 end = self.source.find("}", self.position)
@@ -477,7 +477,7 @@ class _RegexParser:
         return _inverted(found) if negated else found
 
     def item(self, ranges: list[tuple[int, int]]) -> int | None:
-        """One character of a set; None after adding a class to the ranges."""
+        """Return one character of a set; None after adding a class to the ranges."""
         if self.peek(2) == "[:":
             end = self.source.find(":]", self.position)
             name = self.source[self.position + 2 : end] if end > 0 else ""
@@ -539,7 +539,7 @@ def _times(code: Code, least: int, most: int | None, greedy: bool) -> Code:
 
 @lru_cache(maxsize=256)
 def compile_regex(expression: str, flags: str = "") -> Regex:
-    """Compiles an expression.
+    """Compile an expression.
 
     Args:
         expression: in RE2's syntax.

@@ -115,7 +115,7 @@ class PixelRegion:
         )
 
     def blocks(self) -> Iterator[tuple[int, int, Grid]]:
-        """The bounds in pieces: column and row of each, and its grid."""
+        """Yield the bounds in pieces: column and row of each, and its grid."""
         lattice = Grid(self.projection.crs, self.projection.transform, 0, 0)
         for row in range(self.row, self.row + self.height, _BLOCK):
             height = min(_BLOCK, self.row + self.height - row)
@@ -124,7 +124,7 @@ class PixelRegion:
                 yield column, row, lattice.window(column, row, width, height)
 
     def cover(self, column: int, row: int, grid: Grid) -> RegionPixels:
-        """The pixels of one of the blocks that the region takes."""
+        """Return the pixels of one of the blocks that the region takes."""
         shape = self.shape
         if grid.width * grid.height < self.pixels:
             around = shapely.box(column - 1, row - 1, column + grid.width + 1, row + grid.height + 1)
@@ -147,7 +147,9 @@ class PixelRegion:
 
 
 def _few_cells(shape: BaseGeometry, column: int, row: int, grid: Grid) -> RegionPixels:
-    """The pixels of a few that polygons in the block's own pixels take: every one is looked at, which is quicker."""
+    """Return the pixels of a few that polygons in the block's own pixels take: every one is looked at, which is
+    quicker.
+    """
     if not shape.is_valid:
         shape = shapely.make_valid(shape)
     shapely.prepare(shape)
@@ -164,7 +166,7 @@ def _few_cells(shape: BaseGeometry, column: int, row: int, grid: Grid) -> Region
 
 
 def region_on(geometry: Geometry, projection: Projection) -> PixelRegion:
-    """A geometry as a region of a lattice.
+    """Return a geometry as a region of a lattice.
 
     Raises:
         InvalidError: if it is unbounded.
@@ -186,7 +188,7 @@ def region_on(geometry: Geometry, projection: Projection) -> PixelRegion:
 
 
 def too_many(found: int, allowed: int) -> InvalidError:
-    """Earth Engine's refusal of a region with more than ``maxPixels``."""
+    """Return Earth Engine's refusal of a region with more than ``maxPixels``."""
     return InvalidError(
         f"Too many pixels in the region. Found {found}, but maxPixels allows only {allowed}.\n"
         "Ensure that you are not aggregating at a higher resolution than you intended; that is the most frequent "
@@ -197,7 +199,7 @@ def too_many(found: int, allowed: int) -> InvalidError:
 
 
 def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> PixelRegion:
-    """A geometry as a region of a lattice, with larger pixels where ``best_effort`` needs them.
+    """Return a geometry as a region of a lattice, with larger pixels where ``best_effort`` needs them.
 
     Raises:
         InvalidError: if it takes more pixels than allowed.
@@ -226,7 +228,7 @@ class _SeriesRender(Render):
         self._context = context
 
     def note(self, key: tuple[Any, ...], make: Any) -> Any:
-        """Remembers places of grids for the whole evaluation, the rest for this pull."""
+        """Cache places of grids for the whole evaluation, the rest for this pull."""
         if (
             key[0] in ("location", "lonlat")
             and isinstance(key[1], Grid)
@@ -237,7 +239,7 @@ class _SeriesRender(Render):
 
 
 def covers(context: Context, region: PixelRegion) -> Iterator[tuple[Grid, int, int, RegionPixels]]:
-    """The blocks of which a region takes pixels: grid, column, row, and those pixels."""
+    """Yield the blocks of which a region takes pixels: grid, column, row, and those pixels."""
 
     def found() -> Iterator[tuple[Grid, int, int, RegionPixels]]:
         for column, row, grid in region.blocks():
@@ -267,7 +269,7 @@ class SampledBand:
 def _sample(
     bands: Sequence[SampledBand], fraction: npt.NDArray[np.float64], centre: npt.NDArray[np.bool_]
 ) -> ReducerSample:
-    """Pixels as a reducer's inputs: a pixel's weight is the lesser of its mask and its fraction in the region."""
+    """Return pixels as a reducer's inputs: a pixel's weight is the lesser of its mask and its fraction in the region."""
     weights = np.stack([np.minimum(band.mask.astype(np.float64), fraction) for band in bands])
     inside = np.stack([centre & (band.mask > 0) for band in bands])
     shapes = {band.values.shape[1:] for band in bands}
@@ -283,7 +285,7 @@ _NO_PIXELS = (RegionPixels(*(np.zeros(0, dtype=np.int64),) * 2, np.zeros(0), np.
 def reduce_region(
     context: Context, image: Image, reducer: Reducer, geometry: Geometry, lattice: Lattice
 ) -> Mapping[str, Value]:
-    """The reducer's outputs over the image's bands, by name.
+    """Return the reducer's outputs over the image's bands, by name.
 
     Raises:
         InvalidError: if the reducer does not fit the bands, or the region takes more pixels than allowed.
@@ -310,14 +312,14 @@ def reduce_region(
 
 
 def pixels_at(pixels: Sequence[Pixels], rows: Indices, columns: Indices) -> list[SampledBand]:
-    """The pixels of some bands at rows and columns."""
+    """Return the pixels of some bands at rows and columns."""
     return [SampledBand(p.values[rows, columns], p.mask[rows, columns]) for p in pixels]
 
 
 def gather(
     context: Context, bands: Sequence[Band], projection: Projection, columns: Indices, rows: Indices
 ) -> list[SampledBand]:
-    """Pixels of a lattice, wherever they are: near ones are read together, far ones on their own."""
+    """Return pixels of a lattice, wherever they are: near ones are read together, far ones on their own."""
     if not len(columns):
         return [SampledBand(np.zeros(0), np.zeros(0, dtype=bool)) for _ in bands]
     lattice = Grid(projection.crs, projection.transform, 0, 0)
@@ -341,7 +343,7 @@ def gather(
 
 
 def _windows(columns: Indices, rows: Indices) -> Iterator[Indices]:
-    """Pixels in groups to be read with one call each: quarters of a group where that costs less than the whole."""
+    """Yield pixels in groups to be read with one call each: quarters of a group where that costs less than the whole."""
     waiting = [np.arange(len(columns))]
     while waiting:
         some = waiting.pop()
@@ -367,7 +369,7 @@ def _area(columns: Indices, rows: Indices, some: Indices) -> int:
 def chunks(
     context: Context, geometries: Iterable[Geometry | None], lattice: Lattice
 ) -> Iterator[list[PixelRegion | RegionPixels]]:
-    """Regions a chunk at a time: the pixels that each takes, or the region itself where those are very many.
+    """Yield regions a chunk at a time: the pixels that each takes, or the region itself where those are very many.
 
     Chunks grow, so that whoever needs the first few does not wait for thousands.
 
@@ -400,7 +402,7 @@ def _chunk(
 
 
 def _points(batch: Sequence[Geometry | None], projection: Projection) -> Mapping[int, RegionPixels]:
-    """The pixels under those geometries that are single points, all moved to the lattice at once."""
+    """Return the pixels under those geometries that are single points, all moved to the lattice at once."""
     sources: dict[Projection, list[int]] = {}
     for index, geometry in enumerate(batch):
         if geometry is not None and geometry.shape.geom_type == "Point" and not geometry.shape.is_empty:
@@ -424,7 +426,7 @@ class _RegionCache:
         self._pixels = 0
 
     def find(self, geometry: Geometry, lattice: Lattice) -> PixelRegion | RegionPixels:
-        """The pixels that a geometry takes, or the region itself where those are very many."""
+        """Return the pixels that a geometry takes, or the region itself where those are very many."""
         key = (geometry.shape.wkb, geometry.projection, geometry.geodesic)
         if key in self._known:
             return self._known[key]
@@ -453,7 +455,7 @@ def _covered(context: Context, geometry: Geometry | None, lattice: Lattice) -> P
 def reduce_regions(
     context: Context, image: Image, reducer: Reducer, geometries: Iterable[Geometry | None], lattice: Lattice
 ) -> Iterator[list[Value]]:
-    """The reducer's outputs over the image's bands for each of many regions, in order.
+    """Yield the reducer's outputs over the image's bands for each of many regions, in order.
 
     Regions near each other are read together, and those of about as many pixels reduced together. A region without
     a geometry has no pixels.
@@ -509,7 +511,7 @@ def _reduce_together(
 
 
 def _tabled(sample: ReducerSample, table: Indices, present: npt.NDArray[np.bool_]) -> ReducerSample:
-    """A sample of one place as one of many: the values that a table names, shape (n, places)."""
+    """Return a sample of one place as one of many: the values that a table names, shape (n, places)."""
     if not sample.values.shape[1]:
         shape = (len(sample.values), *table.shape)
         return ReducerSample(np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool))

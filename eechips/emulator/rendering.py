@@ -48,7 +48,7 @@ _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "GEO_TIFF": "image/tiff", "N
 
 
 def _form(body: Mapping[str, Any], allowed: Sequence[str]) -> str:
-    """The file format asked for.
+    """Return the file format asked for.
 
     Raises:
         InvalidError: if the method does not offer it: TFRecords are for exports, ZIP archives for downloads
@@ -75,7 +75,7 @@ def _image(body: Mapping[str, Any], context: Context) -> Image:
 
 
 def _visualized(image: Image, options: Mapping[str, Any] | None) -> Image:
-    """An image under the ``visualizationOptions`` of a request."""
+    """Return an image under the ``visualizationOptions`` of a request."""
     if not options:
         return image
     ranges = options.get("ranges") or ()
@@ -92,7 +92,7 @@ def _unwrapped(number: Any) -> float | None:
 
 
 def _check_size(bands: Sequence[Band], grid: Grid, most_bytes: int, side: int) -> None:
-    """Refuses more pixels than a request may have.
+    """Reject more pixels than a request may have.
 
     A pixel counts with the bytes of its value and one for its mask: that is how the figures in Earth Engine's
     messages come about (https://github.com/google/Xee/issues/50: 48 x 512 x 256 doubles are 56,623,104 bytes).
@@ -189,7 +189,7 @@ def _thumbnail_grid(body: Mapping[str, Any], image: Image) -> Grid:
 
 
 def _sized(body: Mapping[str, Any]) -> bool:
-    """Whether the outermost step of the expression sets the size, as the client does where one is given."""
+    """Return whether the outermost step of the expression sets the size, as the client does where one is given."""
     expression = body["expression"]
     node = expression["values"][expression["result"]]
     for _ in range(3):
@@ -205,7 +205,7 @@ def _sized(body: Mapping[str, Any]) -> bool:
 
 
 def _shrunk(image: Image) -> Image:
-    """An image without a size of its own, at most 512 pixels on its longest side."""
+    """Return an image without a size of its own, at most 512 pixels on its longest side."""
     grid = _own_grid(image)
     if max(grid.width, grid.height) <= _DEFAULT_SIDE:
         return image
@@ -221,7 +221,7 @@ def _plain(name: str) -> str:
 
 
 def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context) -> ServiceResponse:
-    """GeoTIFFs in a ZIP archive: one of all bands, or one of each on its own grid."""
+    """Return GeoTIFFs in a ZIP archive: one of all bands, or one of each on its own grid."""
     prefix = _plain(_prefix(body, image))
     parts = {prefix: image}
     if form == "ZIPPED_GEO_TIFF_PER_BAND":
@@ -276,7 +276,7 @@ _TERMS = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
 
 
 def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry | None = None) -> Grid:
-    """The grid of a request's PixelGrid; what is left out is taken from the image's own.
+    """Return the grid of a request's PixelGrid; what is left out is taken from the image's own.
 
     See https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid.
 
@@ -378,7 +378,7 @@ def video_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
 
 
 def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, Grid]]:
-    """The images of a collection, and where the pixels of each lie."""
+    """Return the images of a collection, and where the pixels of each lie."""
     value = Evaluator(body["expression"], context).evaluate()
     if not isinstance(value, Collection) or value.element != "Image":
         raise TypeMismatchError(f"Expected an ImageCollection; the expression is of type {type_name(value)}.")

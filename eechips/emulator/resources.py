@@ -54,7 +54,7 @@ def _basic(asset: Asset) -> dict[str, Any]:
 
 
 def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
-    """An EarthEngineAsset: https://developers.google.com/earth-engine/reference/rest/v1/projects.assets."""
+    """Return an EarthEngineAsset: https://developers.google.com/earth-engine/reference/rest/v1/projects.assets."""
     found = _basic(asset)
     properties = {k: v for k, v in asset.properties.items() if not k.startswith("system:")}
     found["properties"] = encoder.encode(properties)
@@ -69,7 +69,7 @@ def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
 
 
 def _listed_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
-    """An EarthEngineAsset in a listing: an image whose bands cannot be had is there without them.
+    """Return an EarthEngineAsset in a listing: an image whose bands cannot be had is there without them.
 
     Bands may be what a file says that may not be read. Whoever asks for that image is told; a list is of all of them.
     """
@@ -84,7 +84,7 @@ def _listed_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
 
 
 def _band(band: dict[str, Any]) -> dict[str, Any]:
-    """A band in the REST form of ImageBand."""
+    """Return a band in the REST form of ImageBand."""
     kind = band["data_type"]
     transform = dict(
         zip(("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY"), band["crs_transform"], strict=True)
@@ -145,7 +145,7 @@ def _listed(key: str, children: Children, request: ServiceRequest, context: Cont
 
 
 def _is_collection(name: str, context: Context) -> bool:
-    """Whether an asset is an image collection.
+    """Return whether an asset is an image collection.
 
     Raises:
         NotFoundError: if it is neither there nor a project.
@@ -187,7 +187,7 @@ def _passing(asset: Any, wanted: ListFilter, context: Context) -> Iterator[Asset
 
 
 def _filter(query: Mapping[str, str]) -> ListFilter:
-    """What the parameters of a listing ask for; listImages has some of its own beside ``filter``."""
+    """Return what the parameters of a listing ask for; listImages has some of its own beside ``filter``."""
     found = list_filter.parse(query.get("filter") or "")
     if query.get("startTime"):
         found = list_filter.both(found, list_filter.since(list_filter.moment(query["startTime"])))
@@ -218,5 +218,5 @@ def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
 
 
 def describe(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """What the server answers for, to show a person."""
+    """Return what the server answers for, to show a person."""
     return encode_json(dict(context.store.describe()))

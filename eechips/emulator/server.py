@@ -55,13 +55,13 @@ class ServerConfig:
 
 
 def announce_json(url: str) -> None:
-    """Tells a program that the server is ready: one line of JSON on standard output."""
+    """Tell a program that the server is ready: one line of JSON on standard output."""
     sys.stdout.write(json.dumps({"url": url}) + "\n")
     sys.stdout.flush()
 
 
 def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json) -> None:
-    """Serves until SIGINT, SIGTERM or, if asked for, the end of standard input.
+    """Serve until SIGINT, SIGTERM or, if asked for, the end of standard input.
 
     Args:
         config: how.
@@ -86,7 +86,7 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
 
 @contextmanager
 def listening(port: int) -> Iterator[socket.socket]:
-    """A socket that listens on loopback; port 0 for any that is free.
+    """Open a socket that listens on loopback. Port 0 takes any that is free.
 
     Raises:
         OSError: if the port is taken.
@@ -101,7 +101,7 @@ def listening(port: int) -> Iterator[socket.socket]:
 def run(
     app: ASGIApp, listener: socket.socket, announce: Callable[[str], None] = announce_json, *, exit_with_parent: bool
 ) -> None:
-    """Answers requests until SIGINT, SIGTERM or, if asked for, the end of standard input.
+    """Answer requests until SIGINT, SIGTERM or, if asked for, the end of standard input.
 
     Args:
         app: the application.
@@ -138,7 +138,7 @@ class _Server(uvicorn.Server):
 
 
 def _watch_parent(server: uvicorn.Server) -> None:
-    """The parent holds the other end of standard input: it ends when the parent does, however that comes about."""
+    """Stop the server when the parent ends, which closes the other end of standard input."""
     while sys.stdin.buffer.read(4096):
         pass
     server.should_exit = True

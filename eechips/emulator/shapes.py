@@ -16,12 +16,12 @@ _PARTS = {"Point": "MultiPoint", "LineString": "MultiLineString", "LinearRing": 
 
 
 def is_geographic(projection: Projection) -> bool:
-    """Whether coordinates of a projection are longitude and latitude in degrees."""
+    """Return whether coordinates of a projection are longitude and latitude in degrees."""
     return projection.transform == Affine.identity() and bool(parse_crs(projection.crs).is_geographic)
 
 
 def leaves(shape: BaseGeometry) -> list[BaseGeometry]:
-    """The points, lines and polygons of a shape, none of them empty."""
+    """Return the points, lines and polygons of a shape, none of them empty."""
     if shape.is_empty:
         return []
     if hasattr(shape, "geoms"):
@@ -30,7 +30,7 @@ def leaves(shape: BaseGeometry) -> list[BaseGeometry]:
 
 
 def gather(shapes: Iterable[BaseGeometry]) -> BaseGeometry:
-    """Points, lines and polygons put together: one of them, a multi-geometry of one kind, or a mixed collection."""
+    """Return points, lines and polygons put together: one of them, a multi-geometry of one kind, or a mixed collection."""
     parts = [leaf for shape in shapes for leaf in leaves(shape)]
     kinds = {_PARTS.get(part.geom_type, "MultiPolygon") for part in parts}
     if len(parts) == 1:
@@ -45,7 +45,7 @@ def gather(shapes: Iterable[BaseGeometry]) -> BaseGeometry:
 
 
 def valid(shape: BaseGeometry) -> BaseGeometry:
-    """The shape itself where it is simple, else what its parts cover.
+    """Return the shape itself where it is simple, else what its parts cover.
 
     Rings that cross themselves count by the even/odd rule; polygons that overlap each other count once.
     """
@@ -58,7 +58,7 @@ def valid(shape: BaseGeometry) -> BaseGeometry:
 
 
 def _simple(leaf: BaseGeometry) -> BaseGeometry:
-    """A point, line or polygon without a fault."""
+    """Return a point, line or polygon without a fault."""
     if leaf.is_valid:
         return leaf
     if leaf.geom_type == "Polygon":
@@ -68,7 +68,7 @@ def _simple(leaf: BaseGeometry) -> BaseGeometry:
 
 
 def unwrapped(points: Coordinates) -> Coordinates:
-    """A line whose longitudes never jump by more than 180 degrees: each edge takes the short way round."""
+    """Return a line whose longitudes never jump by more than 180 degrees: each edge takes the short way round."""
     steps = np.diff(points[:, 0])
     turns = np.where(np.abs(steps) > 180.0, np.round(steps / 360.0), 0.0)
     if not turns.any():
@@ -79,7 +79,7 @@ def unwrapped(points: Coordinates) -> Coordinates:
 
 
 def close_at_pole(ring: Coordinates) -> Coordinates:
-    """A closed, unwrapped ring, led along the pole where it goes around one.
+    """Return a closed, unwrapped ring, led along the pole where it goes around one.
 
     Which pole: the one on the ring's side of the equator, so that the smaller area is inside.
     """
@@ -90,7 +90,7 @@ def close_at_pole(ring: Coordinates) -> Coordinates:
 
 
 def open_at_pole(ring: Coordinates) -> Coordinates:
-    """The ring without the way along the pole that ``close_at_pole`` adds."""
+    """Return the ring without the way along the pole that ``close_at_pole`` adds."""
     at_pole = np.abs(ring[:, 1]) == 90.0
     if not at_pole.any() or np.ptp(ring[:, 0]) < 360.0:
         return ring

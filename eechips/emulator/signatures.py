@@ -41,7 +41,7 @@ class FunctionSignature:
 
 
 def client_file(name: str) -> bytes:
-    """A file that the installed ``earthengine-api`` carries in ``ee/tests``.
+    """Return a file that the installed ``earthengine-api`` carries in ``ee/tests``.
 
     Args:
         name: ``algorithms.json`` or ``cloud_api_discovery_document.json``.
@@ -63,7 +63,7 @@ def client_file(name: str) -> bytes:
 
 @cache
 def load_signatures() -> Mapping[str, FunctionSignature]:
-    """All signatures by function name."""
+    """Return all signatures by function name."""
     listed = json.loads(client_file("algorithms.json"))["algorithms"]
     return MappingProxyType({s.name: s for s in map(_signature, listed)})
 

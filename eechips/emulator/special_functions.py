@@ -20,7 +20,7 @@ _LANCZOS_BASE = 0.99999999999999709182
 
 
 def gamma(x: float) -> float:
-    """The gamma function: NaN at zero and the negative integers, infinity where it exceeds a double."""
+    """Return the gamma function: NaN at zero and the negative integers, infinity where it exceeds a double."""
     if x <= 0 and (math.isinf(x) or x == math.floor(x)):
         return math.nan
     try:
@@ -30,7 +30,7 @@ def gamma(x: float) -> float:
 
 
 def digamma(x: float) -> float:
-    """The logarithmic derivative of the gamma function; minus infinity at zero and the negative integers."""
+    """Return the logarithmic derivative of the gamma function; minus infinity at zero and the negative integers."""
     if not math.isfinite(x):
         return x if x > 0 else math.nan
     if x <= 0:
@@ -49,7 +49,7 @@ def digamma(x: float) -> float:
 
 
 def trigamma(x: float) -> float:
-    """The derivative of the digamma function; infinity at zero and the negative integers."""
+    """Return the derivative of the digamma function; infinity at zero and the negative integers."""
     if not math.isfinite(x):
         return 0.0 if x > 0 else math.nan
     if x <= 0:
@@ -67,7 +67,7 @@ def trigamma(x: float) -> float:
 
 
 def lanczos(x: float) -> float:
-    """Lanczos' approximation with g = 607/128 and 15 terms, as Apache Commons Math has it.
+    """Return Lanczos' approximation with g = 607/128 and 15 terms, as Apache Commons Math has it.
 
     ``gamma(x + 1) = sqrt(2 pi) (x + g + 1/2) ** (x + 1/2) exp(-(x + g + 1/2)) lanczos(x)``, divided by x for
     ``gamma(x)``.
@@ -81,7 +81,7 @@ def lanczos(x: float) -> float:
 
 
 def erf_inverse(y: float) -> float:
-    """The inverse of the error function, to the last digits; infinite at -1 and 1, NaN outside."""
+    """Return the inverse of the error function, to the last digits; infinite at -1 and 1, NaN outside."""
     if not -1 <= y <= 1:
         return math.nan
     if abs(y) == 1:
@@ -98,7 +98,7 @@ def erf_inverse(y: float) -> float:
 
 
 def erfc_inverse(y: float) -> float:
-    """The inverse of the complementary error function; infinite at 0 and 2, NaN outside."""
+    """Return the inverse of the complementary error function; infinite at 0 and 2, NaN outside."""
     if not 0 <= y <= 2:
         return math.nan
     if y in (0, 2):
@@ -129,7 +129,7 @@ _EPSILON = 1e-16
 
 
 def regularized_gamma(x: npt.ArrayLike, a: npt.ArrayLike) -> Floats:
-    """The regularized lower incomplete gamma function P(a, x): NaN unless a > 0 and x >= 0.
+    """Return the regularized lower incomplete gamma function P(a, x): NaN unless a > 0 and x >= 0.
 
     The power series (https://dlmf.nist.gov/8.7.E1) where x is less than a + 1, elsewhere the continued fraction of
     the upper function (https://dlmf.nist.gov/8.9.E2) by Lentz's method.
@@ -153,7 +153,7 @@ def regularized_gamma(x: npt.ArrayLike, a: npt.ArrayLike) -> Floats:
 
 
 def _front(x: Floats, a: Floats) -> Floats:
-    """x ** a * exp(-x) / Gamma(a)."""
+    """Return x ** a * exp(-x) / Gamma(a)."""
     single, where = np.unique(a, return_inverse=True)
     logarithms = np.array([math.lgamma(value) for value in single.tolist()])
     found: Floats = np.exp(a * np.log(x) - x - logarithms[where.reshape(a.shape)])

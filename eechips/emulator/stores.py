@@ -31,7 +31,7 @@ class StoreError(ValueError):
 
 
 def demo_end(environment: Mapping[str, str] | None = None) -> date:
-    """The first day without an image on the demo planet: today (UTC), or the day of ``EECHIPS_DEMO_UNTIL``.
+    """Return the first day without an image on the demo planet: today (UTC), or the day of ``EECHIPS_DEMO_UNTIL``.
 
     Args:
         environment: variables; those of the process by default.
@@ -72,7 +72,7 @@ class StoreConfig:
 
 
 def check(config: StoreConfig) -> None:
-    """Makes sure that catalogues are some, before processes are started that would find out one by one.
+    """Make sure that catalogues are some, before processes are started that would find out one by one.
 
     Raises:
         StoreError: saying which folder is none.
@@ -86,12 +86,12 @@ def check(config: StoreConfig) -> None:
 
 
 def asset_id(name: str) -> str:
-    """The id of an asset's name: public and legacy assets are known without their project."""
+    """Return the id of an asset's name: public and legacy assets are known without their project."""
     return name.strip("/").removeprefix(PUBLIC).removeprefix(LEGACY)
 
 
 def asset_name(id: str) -> str:
-    """The REST name of an asset's id."""
+    """Return the REST name of an asset's id."""
     if _CLOUD.match(id):
         return id
     return (LEGACY if id.startswith(("users/", "projects/")) else PUBLIC) + id
@@ -105,7 +105,7 @@ class CachedStore:
         self._known: OrderedDict[str, Asset] = OrderedDict()
 
     def get(self, asset_id: str) -> Asset | None:
-        """The asset of that id, or None."""
+        """Return the asset of that id, or None."""
         found = self._known.get(asset_id)
         if found is not None:
             self._known.move_to_end(asset_id)
@@ -118,11 +118,11 @@ class CachedStore:
         return found
 
     def children(self, parent: str) -> Iterable[str]:
-        """Ids under a folder or collection."""
+        """Return ids under a folder or collection."""
         return self._store.children(parent)
 
     def describe(self) -> Mapping[str, Any]:
-        """The description of the store."""
+        """Return the description of the store."""
         return self._store.describe()
 
 
@@ -146,17 +146,17 @@ class ChainedStore:
         self._hint = hint
 
     def begin(self) -> None:
-        """A request begins, whose answer is to be of one moment."""
+        """Begin a request: its response describes one state of the catalogues."""
         for store in self._catalogs:
             store.begin()
 
     def get(self, asset_id_: str) -> Asset | None:
-        """The asset of that id, or None."""
+        """Return the asset of that id, or None."""
         key = asset_id(asset_id_)
         return next((a for a in (s.get(key) for s in self._stores) if a is not None), None)
 
     def hint(self, asset_id_: str) -> str:
-        """What to tell whoever asked for an asset that does not exist; Earth Engine itself says nothing more."""
+        """Return what to tell whoever asked for an asset that does not exist; Earth Engine itself says nothing more."""
         if self._hint is None:
             return "This local Earth Engine serves assets of your own, without the demo planet."
         return self._hint(asset_id(asset_id_))
@@ -169,7 +169,7 @@ class ChainedStore:
         return found
 
     def children(self, parent: str) -> Iterable[str]:
-        """Ids under a folder or collection, of all stores, in order."""
+        """Return ids under a folder or collection, of all stores, in order."""
         key = asset_id(parent)
         found: dict[str, None] = {}
         for store in self._stores:
@@ -177,12 +177,12 @@ class ChainedStore:
         return sorted(found)
 
     def describe(self) -> Mapping[str, Any]:
-        """The descriptions of the stores."""
+        """Return the descriptions of the stores."""
         return {"stores": [dict(store.describe()) for store in self._stores]}
 
 
 def open_store(config: StoreConfig, patience: float) -> ChainedStore:
-    """Opens what a server is to answer for.
+    """Open what a server is to answer for.
 
     Args:
         config: what.

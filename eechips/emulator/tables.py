@@ -24,7 +24,7 @@ _GEO = ".geo"
 
 
 def planar(feature: Feature) -> Feature:
-    """A feature with its geometry in longitude and latitude with straight edges."""
+    """Return a feature with its geometry in longitude and latitude with straight edges."""
     geometry = feature.geometry
     if geometry is None or (not geometry.geodesic and geometry.projection.crs == "EPSG:4326"):
         return feature
@@ -32,7 +32,7 @@ def planar(feature: Feature) -> Feature:
 
 
 def csv(features: Iterable[Feature], selectors: Sequence[str] | None, context: Context) -> bytes:
-    """A CSV with the selected columns, else system:index, the first feature's properties and .geo."""
+    """Return a CSV with the selected columns, else system:index, the first feature's properties and .geo."""
     buffer = io.StringIO()
     writer = csv_module.writer(buffer, lineterminator="\n")
     columns = selectors
@@ -75,7 +75,7 @@ def _cell(feature: Feature, column: str, encoder: Encoder) -> Any:
 
 
 def geojson(features: Iterable[Feature], selectors: Sequence[str] | None, context: Context) -> bytes:
-    """A GeoJSON FeatureCollection."""
+    """Return a GeoJSON FeatureCollection."""
     encoder = Encoder(context)
     found = []
     for feature in features:
@@ -91,7 +91,7 @@ _KML = '<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.n
 
 
 def kml(features: Iterable[Feature], selectors: Sequence[str] | None, context: Context) -> bytes:
-    """A KML document (OGC 07-147r2): a placemark for each feature, its properties as ExtendedData."""
+    """Return a KML document (OGC 07-147r2): a placemark for each feature, its properties as ExtendedData."""
     parts = [_KML]
     size = 0
     for feature in features:
@@ -102,7 +102,7 @@ def kml(features: Iterable[Feature], selectors: Sequence[str] | None, context: C
 
 
 def kmz(features: Iterable[Feature], selectors: Sequence[str] | None, context: Context) -> bytes:
-    """A KML document in a ZIP archive."""
+    """Return a KML document in a ZIP archive."""
     return zipped([("doc.kml", kml(features, selectors, context))])
 
 
@@ -124,7 +124,7 @@ def _xml(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    """Text without the control characters and surrogates that XML cannot hold."""
+    """Return the text without the control characters and surrogates that XML cannot hold."""
     return "".join(c for c in text if c in "\t\n\r" or (c >= " " and not "\ud800" <= c <= "\udfff" and c < "\ufffe"))
 
 

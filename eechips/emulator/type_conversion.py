@@ -34,7 +34,7 @@ _CONTAINER = re.compile(r"^(List|Dictionary|Image)<(.*)>$")
 
 
 def type_name(value: Value) -> str:
-    """Earth Engine's name of a value's type."""
+    """Return Earth Engine's name of a value's type."""
     if value is None:
         return "Null"
     if isinstance(value, bool):
@@ -78,7 +78,7 @@ class Mismatch(Exception):  # noqa: N818 - a signal between this module's functi
 
 
 def promote(value: Value, wanted: str, where: str) -> Value:
-    """Turns a value into the type of an argument.
+    """Turn a value into the type of an argument.
 
     Args:
         value: what the expression gave.
@@ -98,13 +98,15 @@ def promote(value: Value, wanted: str, where: str) -> Value:
 
 
 def shown(value: Value) -> str:
-    """A value as messages show it: cut to 100 characters, anything but numbers, strings and containers by its type."""
+    """Return a value as messages show it: cut to 100 characters, anything but numbers, strings and containers by its
+    type.
+    """
     text = "".join(islice(_text(value), 101))
     return text if len(text) <= 100 else text[:100] + "..."
 
 
 def _text(value: Value) -> Iterator[str]:
-    """The characters of a value's text, few at a time: it may be far longer than what is shown."""
+    """Yield the characters of a value's text, few at a time: it may be far longer than what is shown."""
     if isinstance(value, list):
         yield "["
         for number, item in enumerate(value):

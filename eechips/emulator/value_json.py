@@ -55,7 +55,7 @@ class Encoder:
         self._known: dict[int, tuple[Value, Json, int]] = {}  # holds the values, which keeps their id() unique
 
     def encode(self, value: Value) -> Json:
-        """A value as JSON.
+        """Return a value as JSON.
 
         Raises:
             InvalidError: for values that have no JSON form.
@@ -127,7 +127,7 @@ class Encoder:
         return found
 
     def _properties(self, element: Image | Collection) -> tuple[dict[str, Json], dict[str, Json]]:
-        """Version and id, which ``set`` may have replaced, and all other properties."""
+        """Return the version and id, which ``set`` may have replaced, and all other properties."""
         properties = {key: self.encode(item) for key, item in element.properties.items()}
         own = {"version": element.version, "id": element.id}
         facts = {name: properties.pop(f"system:{name}", value) for name, value in own.items()}
@@ -140,7 +140,7 @@ class Encoder:
         return self._geometry(Geometry(shape, geodesic=True))
 
     def feature(self, feature: Feature) -> Json:
-        """A feature; its id is ``system:index``."""
+        """Return a feature; its id is ``system:index``."""
         found: dict[str, Json] = {
             "type": "Feature",
             "geometry": None if feature.geometry is None else self._geometry(feature.geometry),
@@ -187,7 +187,7 @@ def _pixel_type(kind: PixelType) -> Json:
 
 
 def transform_json(transform: Affine) -> list[Json]:
-    """xScale, xShearing, xTranslation, yShearing, yScale, yTranslation."""
+    """Return xScale, xShearing, xTranslation, yShearing, yScale, yTranslation."""
     return [json_number(float(v)) for v in transform[:6]]
 
 
@@ -212,7 +212,7 @@ def _array(values: Json) -> Json:
 
 
 def band_json(band: Band) -> Json:
-    """A band's description: id, data type, size where bounded, crs and transform."""
+    """Return a band's description: id, data type, size where bounded, crs and transform."""
     found: dict[str, Json] = {"id": band.name, "data_type": _pixel_type(band.type)}
     if band.extent is not None:
         found["dimensions"] = [band.extent.width, band.extent.height]
@@ -228,7 +228,7 @@ def band_json(band: Band) -> Json:
 
 
 def column_types(elements: list[Any]) -> Mapping[str, str]:
-    """Type names of the properties of the first feature, as Earth Engine lists them."""
+    """Return the type names of the properties of the first feature, as Earth Engine lists them."""
     first = next((e for e in elements if isinstance(e, Feature)), None)
     if first is None:
         return {}

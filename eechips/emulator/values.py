@@ -87,7 +87,7 @@ class Geometry:
     unbounded: bool = False
 
     def within(self, target: Projection, tolerance: float) -> BaseGeometry:
-        """The shape in another projection's coordinates, exact to ``tolerance`` of its units."""
+        """Return the shape in another projection's coordinates, exact to ``tolerance`` of its units."""
         if self.projection == target and not self.geodesic:
             return self.shape
         return transform_shape(self.shape, self.projection, target, geodesic=self.geodesic, tolerance=tolerance)
@@ -115,7 +115,7 @@ class Feature:
     properties: Mapping[str, Value]
 
     def with_properties(self, properties: Mapping[str, Value]) -> Feature:
-        """A copy with other properties."""
+        """Return a copy with other properties."""
         return replace(self, properties=properties)
 
 
@@ -229,7 +229,7 @@ class Collection:
 
     @classmethod
     def of(cls, element: Literal["Image", "Feature"], elements: Sequence[Any], **facts: Any) -> Collection:
-        """A collection of elements that are there already."""
+        """Return a collection of elements that are there already."""
         return cls(element, lambda _: iter(elements), reads=False, **facts)
 
     @property
@@ -238,7 +238,7 @@ class Collection:
         return self._reads
 
     def count(self) -> int | None:
-        """How many elements there are, if that is known without making them."""
+        """Return how many elements there are, if that is known without making them."""
         return None if self._count is None else self._count()
 
     def _fresh(self) -> Iterator[Any]:
@@ -265,7 +265,7 @@ class Collection:
             position += 1
 
     def filtered(self, condition: Filter) -> Collection:
-        """The elements that pass; stored collections read only what may pass."""
+        """Return the elements that pass; stored collections read only what may pass."""
         return Collection(
             self.element,
             self._elements if self._reads else lambda _: iter(self),
@@ -282,7 +282,7 @@ class Collection:
     def derived(
         self, elements: Callable[[], Iterator[Any]], element: Literal["Image", "Feature"] | None = None
     ) -> Collection:
-        """Another collection with the same properties, made from this one's elements."""
+        """Return another collection with the same properties, made from this one's elements."""
         return Collection(
             element or self.element,
             lambda _: elements(),

@@ -46,7 +46,7 @@ class _FeatureIndex:
 
 
 def within_bounds(bounds: Bounds) -> Filter:
-    """Features whose geometry may meet bounds."""
+    """Return features whose geometry may meet bounds."""
     box = shapely.box(*bounds)
 
     def matches(element: Element) -> bool:
@@ -87,7 +87,7 @@ class Rasterized:
         return [f for f in map(outlined, chosen) if f.geometry is not None]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Burns every feature into the grid, then reduces what came together at each pixel."""
+        """Burn every feature into the grid, then reduces what came together at each pixel."""
         pixels, owners, rows = self._pairs(grid, render)
         size = grid.width * grid.height
         parts: list[list[tuple[npt.NDArray[np.intp], Output]]] = [[] for _ in self.reducer.names]
@@ -109,7 +109,7 @@ class Rasterized:
     def _pairs(
         self, grid: Grid, render: Render
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-        """Pixels and the features that meet them, feature by feature, and each feature's values."""
+        """Return pixels and the features that meet them, feature by feature, and each feature's values."""
         pixels: list[npt.NDArray[np.intp]] = []
         owners: list[npt.NDArray[np.intp]] = []
         rows: list[list[float]] = []
@@ -128,7 +128,7 @@ class Rasterized:
 
 
 def outlined(element: Element) -> Feature:
-    """A feature as it is, an image as its outline."""
+    """Return a feature as it is, an image as its outline."""
     return element if isinstance(element, Feature) else Feature(geometry_of(element), element.properties)
 
 
@@ -140,7 +140,7 @@ def _number(value: object, name: str) -> float | None:
 
 
 def touched(shape: BaseGeometry, grid: Grid) -> npt.NDArray[np.intp]:
-    """Flat indices of the pixels that a shape in pixel coordinates meets."""
+    """Return flat indices of the pixels that a shape in pixel coordinates meets."""
     if shape.is_empty:
         return np.zeros(0, dtype=np.intp)
     west, north, east, south = shape.bounds
@@ -160,7 +160,7 @@ def touched(shape: BaseGeometry, grid: Grid) -> npt.NDArray[np.intp]:
 def stacked(
     pixels: npt.NDArray[np.intp], owners: npt.NDArray[np.intp]
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Pixels with like numbers of features together: their indices, and their features (-1: none), (n, pixels).
+    """Yield pixels with like numbers of features together: their indices, and their features (-1: none), (n, pixels).
 
     Each table is at most half empty, however uneven the numbers are.
     """

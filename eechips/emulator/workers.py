@@ -50,7 +50,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _context(store: StoreConfig) -> Any:
-    """How processes are started: forked from one that has loaded all they need, where the system can do that."""
+    """Return how processes are started: forked from one that has loaded all they need, where the system can do that."""
     for name in _THREADS:
         os.environ.setdefault(name, "1")
     methods = multiprocessing.get_all_start_methods()
@@ -63,7 +63,7 @@ def _context(store: StoreConfig) -> Any:
 
 @contextlib.contextmanager
 def _unheard(number: signal.Signals) -> Iterator[None]:
-    """Keeps a signal from processes that are started in the block: Ctrl-C is for who started them.
+    """Keep a signal from processes that are started in the block: Ctrl-C is for who started them.
 
     They ignore it by themselves, but a Python that is just starting cannot know that yet, and would show a traceback.
     """
@@ -78,7 +78,7 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
 
 
 def _main(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> None:
-    """A worker's life: take a job, answer it, until the pipe closes."""
+    """Run a worker: process requests until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     gc.freeze()  # what was loaded before the fork stays: looking through it would copy its pages, again and again
@@ -104,7 +104,7 @@ def _loop(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> 
 
 
 def _resident() -> int:
-    """Bytes of memory that this process holds; 0 where the system does not tell."""
+    """Return the bytes of memory that this process holds; 0 where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -126,7 +126,7 @@ class _WorkerProcess:
         self._connection: Connection
 
     def start(self) -> None:
-        """Starts a process if there is none. The first takes a second or two: what all of them share is loaded.
+        """Start a process if there is none. The first takes a second or two: what all of them share is loaded.
 
         Raises:
             OSError, EOFError: if the system does not start one, or the worker was stopped.
@@ -185,7 +185,7 @@ class _WorkerProcess:
                 self._process = None
 
     def stop(self) -> None:
-        """Ends the process for good; who waits for it gets an error."""
+        """End the process for good; who waits for it gets an error."""
         with self._lock:
             self._closed = True
             if self._process is not None:
@@ -193,7 +193,7 @@ class _WorkerProcess:
 
 
 def _kill(process: Any) -> None:
-    """Kills a process; ``Process.kill`` does nothing once the fork server, its parent, has died."""
+    """Kill a process; ``Process.kill`` does nothing once the fork server, its parent, has died."""
     process.kill()
     if process.exitcode == _UNKNOWN_STATUS:
         with contextlib.suppress(ProcessLookupError):
@@ -214,11 +214,11 @@ class WorkerPool:
             thread.start()
 
     def reads(self) -> dict[str, int]:
-        """What all of them have read of catalogues so far, by kind."""
+        """Return what all of them have read of catalogues so far, by kind."""
         return {kind: sum(worker.reads[kind] for worker in self._workers) for kind in KINDS}
 
     def submit(self, request: WorkerRequest) -> Future[ServiceResponse]:
-        """Queues a job."""
+        """Queue a job."""
         future: Future[ServiceResponse] = Future()
         self._queue.put((request, future))
         return future
@@ -233,7 +233,7 @@ class WorkerPool:
                 future.set_result(worker.answer(request))
 
     def stop(self) -> None:
-        """Ends all workers."""
+        """End all workers."""
         for _ in self._threads:
             self._queue.put(None)
         for worker in self._workers:

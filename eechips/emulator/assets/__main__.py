@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _put(item: Path, into: Path, asset_id: str, bands: Sequence[str]) -> None:
-    """Puts an item there: GeoTIFFs by a second name, others as copies."""
+    """Put an item there: GeoTIFFs by a second name, others as copies."""
     try:
         ingest(item, into, asset_id, bands=bands, by_reference=True)
     except AssetError:  # no GeoTIFF, or on another disk

@@ -52,7 +52,7 @@ class StoredRasters:
 def store_bands(
     rasters: RasterFiles, sources: Sequence[BandSource], root: Path, folder: str, deposit: Deposit
 ) -> StoredRasters:
-    """Writes bands as GeoTIFFs: one for those that have file, type, nodata and pyramid in common.
+    """Write bands as GeoTIFFs: one for those that have file, type, nodata and pyramid in common.
 
     Args:
         rasters: opens files.
@@ -87,7 +87,7 @@ def store_bands(
 
 
 def _write(rasters: RasterFiles, group: Sequence[BandSource], place: Path) -> tuple[Path, tuple[int, ...]]:
-    """Writes a cloud-optimised GeoTIFF and reads it back; returns it and the levels of its pyramid."""
+    """Write a cloud-optimised GeoTIFF and read it back; return it and the levels of its pyramid."""
     dataset = rasters.open(group[0].path)
     made = place / "image.tif"
     try:
@@ -113,7 +113,7 @@ def _write(rasters: RasterFiles, group: Sequence[BandSource], place: Path) -> tu
 
 @contextmanager
 def _draft(rasters: RasterFiles, group: Sequence[BandSource], place: Path) -> Iterator[str]:
-    """The name of a GeoTIFF to copy from: GDAL's COG driver only copies."""
+    """Hold a GeoTIFF to copy from, and yield its name: GDAL's COG driver only copies."""
     dataset = rasters.open(group[0].path)
     dtype = np.dtype(group[0].dtype)
     profile: dict[str, Any] = {
@@ -154,7 +154,7 @@ def _fill(rasters: RasterFiles, group: Sequence[BandSource], draft: DatasetWrite
 
 
 def _build_pyramid(path: str, dataset: DatasetReader, resampling: str) -> None:
-    """Adds overviews to a GeoTIFF; their sizes are rounded up, where those of GDAL's COG driver are rounded down."""
+    """Add overviews to a GeoTIFF; their sizes are rounded up, where those of GDAL's COG driver are rounded down."""
     factors = [2**level for level in range(1, _levels(dataset.width, dataset.height) + 1)]
     if factors:
         with rasterio.open(path, "r+") as draft:
@@ -162,7 +162,7 @@ def _build_pyramid(path: str, dataset: DatasetReader, resampling: str) -> None:
 
 
 def _check(rasters: RasterFiles, group: Sequence[BandSource], made: Path) -> tuple[int, ...]:
-    """Compares what was written with what was read: GDAL may lose errors of its last writes."""
+    """Compare what was written with what was read: GDAL may lose errors of its last writes."""
     dataset = rasters.open(group[0].path)
     with rasterio.open(made) as stored:
         for window in _windows(dataset, group):
@@ -174,7 +174,7 @@ def _check(rasters: RasterFiles, group: Sequence[BandSource], made: Path) -> tup
 
 
 def describe(dataset: DatasetReader, source: BandSource, href: str, levels: tuple[int, ...]) -> RasterFile:
-    """What the store knows of a GeoTIFF with a dataset's grid."""
+    """Return what the store knows of a GeoTIFF with a dataset's grid."""
     t = dataset.transform
     return RasterFile(
         href=href,
@@ -192,7 +192,7 @@ def _grid(file: RasterFile) -> Grid:
 
 
 def _windows(dataset: DatasetReader, group: Sequence[BandSource]) -> Iterator[Window]:
-    """Strips of whole blocks that fit in memory."""
+    """Return a strip of whole blocks that fit in memory."""
     block = dataset.block_shapes[0][0]
     row_bytes = dataset.width * len(group) * np.dtype(group[0].dtype).itemsize
     rows = max(block, _CHUNK_BYTES // row_bytes // block * block)
@@ -201,12 +201,12 @@ def _windows(dataset: DatasetReader, group: Sequence[BandSource]) -> Iterator[Wi
 
 
 def _block(width: int, height: int) -> int:
-    """Edge of a tile in pixels: GDAL wants multiples of 16."""
+    """Return the edge of a tile in pixels: GDAL wants multiples of 16."""
     return min(_BLOCK, math.ceil(max(width, height) / 16) * 16)
 
 
 def _levels(width: int, height: int) -> int:
-    """How often to halve until all is in one tile, as Earth Engine's pyramids do.
+    """Return how often to halve until all is in one tile, as Earth Engine's pyramids do.
 
     https://developers.google.com/earth-engine/guides/scale
     """

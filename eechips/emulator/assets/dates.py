@@ -35,7 +35,7 @@ _CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "julian")
 
 
 def to_milliseconds(time: Time) -> int:
-    """A time in milliseconds since 1970.
+    """Return a time in milliseconds since 1970.
 
     Args:
         time: ISO 8601 date or datetime, UTC where it has no offset; a date or datetime likewise; a number is
@@ -58,7 +58,7 @@ def to_milliseconds(time: Time) -> int:
 
 
 def date_within(name: str) -> int:
-    """The first date in a name, in milliseconds since 1970.
+    """Return the first date in a name, in milliseconds since 1970.
 
     Args:
         name: of a file or band: "m_3008501_ne_16_1_20110815", "S2A_20151128T002653_N0204",
@@ -82,13 +82,13 @@ def date_within(name: str) -> int:
 
 
 def names_of_dates(times: Sequence[int]) -> list[str]:
-    """Names of images of a series: "2000_02_18", or "20000218T103000" if any has a time of day."""
+    """Return names of images of a series: "2000_02_18", or "20000218T103000" if any has a time of day."""
     pattern = "%Y_%m_%d" if all(time % _DAY == 0 for time in times) else "%Y%m%dT%H%M%S"
     return [(_EPOCH + timedelta(milliseconds=time)).strftime(pattern) for time in times]
 
 
 def from_netcdf(value: str, units: str, calendar: str) -> int:
-    """A value of a NetCDF time axis, by the CF conventions.
+    """Return a value of a NetCDF time axis, by the CF conventions.
 
     Args:
         value: the number, as text.

@@ -48,7 +48,7 @@ def workspace(folder: Path) -> Iterator[Path]:
 
 
 def private_folder(owner: object) -> Path:
-    """A folder among the system's temporary files, for as long as an object lives, or the process.
+    """Return a folder among the system's temporary files, for as long as an object lives, or the process.
 
     Raises:
         OSError: if it cannot be made.
@@ -64,7 +64,7 @@ def _remove_place(place: Path, lock: int) -> None:
 
 
 def _make_place(folder: Path, prefix: str) -> tuple[Path, int]:
-    """A new folder, and the descriptor by which it is locked."""
+    """Return a new folder, and the descriptor by which it is locked."""
     if (str(folder), prefix) not in _swept:
         _swept.add((str(folder), prefix))
         _sweep(folder, prefix)
@@ -99,7 +99,7 @@ def _sweep(folder: Path, prefix: str) -> None:
 
 @contextmanager
 def _without_locks() -> Iterator[None]:
-    """Goes on where folders cannot be locked (some network file systems): nothing is swept there either."""
+    """Continue where folders cannot be locked (some network file systems). Nothing is swept there either."""
     try:
         yield
     except BlockingIOError:
@@ -109,7 +109,7 @@ def _without_locks() -> Iterator[None]:
 
 
 def remove(root: Path, path: Path) -> None:
-    """Removes a file of a store, if it is there. The caller holds the store's lock.
+    """Remove a file of a store, if it is there. The caller holds the store's lock.
 
     Raises:
         RuntimeError: if the caller does not, or the file lies outside the store.
@@ -122,14 +122,14 @@ def remove(root: Path, path: Path) -> None:
 
 
 def remove_empty(folder: Path) -> None:
-    """Removes a folder, if nothing is in it."""
+    """Remove a folder, if nothing is in it."""
     with suppress(OSError):
         folder.rmdir()
 
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turns what the system says of a failed write into a sentence.
+    """Turn what the system says of a failed write into a sentence.
 
     Raises:
         AssetWriteError: in place of ``OSError``.
@@ -145,7 +145,7 @@ def writing(target: Path) -> Iterator[None]:
 
 
 def commit(source: Path, target: Path) -> None:
-    """Moves a finished file to its final name, durably; both must be on one file system."""
+    """Move a finished file to its final name, durably; both must be on one file system."""
     _sync(source)
     source.replace(target)
     _sync(target.parent)
@@ -162,7 +162,7 @@ class StagedDocuments:
         self._folders: set[Path] = set()
 
     def stage(self, target: Path, document: Mapping[str, Any]) -> None:
-        """Writes a document beside its place.
+        """Write a document beside its place.
 
         Raises:
             AssetWriteError: if it cannot be written.
@@ -179,7 +179,7 @@ class StagedDocuments:
                 os.fsync(file.fileno())
 
     def _remove_left(self, folder: Path) -> None:
-        """Removes what a process that was killed has staged: the lock of the store was its."""
+        """Remove what a process that was killed has staged: the lock of the store was its."""
         if folder in self._folders:
             return
         self._folders.add(folder)
@@ -188,7 +188,7 @@ class StagedDocuments:
                 path.unlink(missing_ok=True)
 
     def commit(self) -> None:
-        """Puts the documents in place, in the order in which they were staged."""
+        """Put the documents in place, in the order in which they were staged."""
         while self._staged:
             temporary, target = self._staged[0]
             with writing(target):
@@ -205,7 +205,7 @@ class StagedDocuments:
 
 
 def write_json(target: Path, document: Mapping[str, Any]) -> None:
-    """Writes or replaces one JSON file, atomically and durably; see ``StagedDocuments``."""
+    """Write or replace one JSON file, atomically and durably; see ``StagedDocuments``."""
     with StagedDocuments() as documents:
         documents.stage(target, document)
         documents.commit()
@@ -223,7 +223,7 @@ class Deposit:
         self.added: list[str] = []
 
     def add(self, made: Path, folder: str) -> str:
-        """Moves a finished file into a folder of the store; returns its path relative to the store."""
+        """Move a finished file into a folder of the store; return its path relative to the store."""
         digest = hashlib.sha256()
         with made.open("rb") as file:
             while chunk := file.read(1 << 20):
@@ -238,7 +238,7 @@ class Deposit:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the store's lock: one writer at a time among threads and processes.
+    """Hold the store's lock: one writer at a time among threads and processes.
 
     Raises:
         InvalidStoreError: if the lock file is a link, which may lead out of the store, or a folder.
@@ -259,7 +259,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    """Makes the system write a file, or a folder's entries, to the disk."""
+    """Make the system write a file, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

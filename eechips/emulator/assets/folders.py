@@ -50,7 +50,7 @@ class SourceFile:
 
 
 def find_files(paths: Sequence[Path], *, pattern: str | None, recursive: bool) -> list[SourceFile]:
-    """The files that are named, and those in folders that are named, in order of their paths.
+    """Return the files that are named, and those in folders that are named, in order of their paths.
 
     Args:
         paths: files and folders.
@@ -79,14 +79,14 @@ def find_files(paths: Sequence[Path], *, pattern: str | None, recursive: bool) -
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a folder of files, and not a format that consists of one."""
+    """Return whether a path is a folder of files, and not a format that consists of one."""
     return path.is_dir() and path.suffix.lower() not in _FOLDER_FORMATS
 
 
 def name_files(
     files: Sequence[SourceFile], asset_id: str, *, several: bool, template: str | None = None
 ) -> dict[str, SourceFile]:
-    """Ids of the assets that files become: children of ``asset_id``, or a single file that id itself.
+    """Return ids of the assets that files become: children of ``asset_id``, or a single file that id itself.
 
     Args:
         files: one or more.

@@ -17,7 +17,7 @@ _EARTH = "EPSG:4326"
 
 @lru_cache(maxsize=64)  # images of a series share their grid
 def outline(grid: Grid) -> BaseGeometry:
-    """The outline of a grid's outer pixel edges.
+    """Return the outline of a grid's outer pixel edges.
 
     Sides that bend in longitude and latitude are followed to within half a pixel. Outlines that cross the
     meridian of 180 degrees are cut there, as GeoJSON wants (RFC 7946, 3.1.9); those around a pole reach to it.
@@ -86,7 +86,7 @@ def _box_inside(grid: Grid) -> BaseGeometry:
 
 
 def _cap(grid: Grid, ring_latitudes: npt.NDArray[np.float64]) -> BaseGeometry:
-    """Everything poleward of the outline's lowest latitude: the grid has a pole inside."""
+    """Return everything poleward of the outline's lowest latitude: the grid has a pole inside."""
     _, latitudes = _inside(grid)
     if abs(float(latitudes.max())) >= abs(float(latitudes.min())):
         return shapely.box(-180.0, float(ring_latitudes.min()), 180.0, 90.0)
@@ -94,7 +94,7 @@ def _cap(grid: Grid, ring_latitudes: npt.NDArray[np.float64]) -> BaseGeometry:
 
 
 def _wrap(polygon: BaseGeometry) -> BaseGeometry:
-    """Puts a polygon with continuous longitudes into -180 to 180, in pieces where it must be cut."""
+    """Put a polygon with continuous longitudes into -180 to 180, in pieces where it must be cut."""
     west, south, east, north = polygon.bounds
     if west >= -180.0 and east <= 180.0:
         return polygon

@@ -52,7 +52,7 @@ class ImagePlanner:
     def images(
         self, named: Mapping[str, Path], properties: Mapping[str, Any], times: Mapping[str, int]
     ) -> list[ImagePlan]:
-        """An image of each file.
+        """Return an image of each file.
 
         Args:
             named: files by id.
@@ -65,13 +65,13 @@ class ImagePlanner:
         ]
 
     def one(self, paths: Sequence[Path], asset_id: str, properties: Mapping[str, Any]) -> list[ImagePlan]:
-        """One image of all bands of all files."""
+        """Return one image of all bands of all files."""
         return [ImagePlan(asset_id, tuple(self._several(paths)), properties)]
 
     def series(
         self, paths: Sequence[Path], asset_id: str, properties: Mapping[str, Any], dates: Sequence[Time] | None
     ) -> list[ImagePlan]:
-        """An image of each date of rasters whose bands have dates, in order of time.
+        """Return an image of each date of rasters whose bands have dates, in order of time.
 
         Args:
             paths: the files; no date may occur in two of them.
@@ -139,7 +139,7 @@ class ImagePlanner:
         return sources
 
     def _described(self, path: Path) -> list[int]:
-        """The dates in the descriptions of a file's bands."""
+        """Return the dates in the descriptions of a file's bands."""
         moments = []
         for number, description in enumerate(self._rasters.open(str(path)).descriptions, start=1):
             try:
@@ -149,7 +149,7 @@ class ImagePlanner:
         return moments
 
     def _grouped(self, path: str, moments: Sequence[int], names: Sequence[str] | None) -> dict[int, list[BandSource]]:
-        """Bands of a file by their dates, in the order of the file.
+        """Return bands of a file by their dates, in the order of the file.
 
         Raises:
             IngestError: if there are not as many bands for each date as there are names.
@@ -179,7 +179,7 @@ class ImagePlanner:
         }
 
     def _chosen(self, path: Path, variables: Mapping[str, str]) -> dict[str, str]:
-        """GDAL's names of the variables that become bands, by the bands' names."""
+        """Return GDAL's names of the variables that become bands, by the bands' names."""
         names = self._bands or list(variables)
         if set(names) <= set(variables):
             return {name: variables[name] for name in names}
@@ -188,7 +188,7 @@ class ImagePlanner:
         raise IngestError(f"{path} has the variables {', '.join(variables)}, not {', '.join(names)}.")
 
     def _netcdf(self, path: Path, variables: Mapping[str, str]) -> dict[int, list[BandSource]]:
-        """Variables by the values of the time axis that they share."""
+        """Return variables by the values of the time axis that they share."""
         chosen = self._chosen(path, variables)
         series: dict[int, list[BandSource]] = {}
         for name, subdataset in chosen.items():
@@ -208,7 +208,7 @@ class ImagePlanner:
         return series
 
     def _variables(self, path: Path) -> dict[str, str]:
-        """GDAL's names of a NetCDF's variables, by variable; empty for rasters that are not divided."""
+        """Return GDAL's names of a NetCDF's variables, by variable; empty for rasters that are not divided."""
         dataset = self._rasters.open(str(path))
         if dataset.driver != _NETCDF:
             return {}
@@ -220,13 +220,13 @@ class ImagePlanner:
 
 
 def _axes(dataset: DatasetReader) -> list[str]:
-    """Axes of a NetCDF's variable other than x and y."""
+    """Return axes of a NetCDF's variable other than x and y."""
     axes = dataset.tags().get("NETCDF_DIM_EXTRA", "").strip("{}")
     return axes.split(",") if axes else []
 
 
 def _moment(description: str) -> int:
-    """The date that a description is, or has in it."""
+    """Return the date that a description is, or has in it."""
     try:
         return to_milliseconds(description)
     except IngestError:

@@ -50,7 +50,7 @@ class StoreFiles:
         self._remote = DatasetPool(_OPEN_REMOTE) if remote else None
 
     def source(self, asset_id: str, href: str, levels: tuple[int, ...]) -> RasterSource:
-        """The raster of an image, which is not opened yet."""
+        """Return the raster of an image, which is not opened yet."""
         if not is_remote(href):
             return FileSource(f"{self._root}/{href}", levels, self._local)
         if self._remote is None:
@@ -58,7 +58,7 @@ class StoreFiles:
         return RemoteFile(href, FileSource(gdal_name(href), levels, self._remote))
 
     def close(self) -> None:
-        """Closes what is open; it can still be used."""
+        """Close what is open; it can still be used."""
         self._local.clear()
         if self._remote is not None:
             self._remote.clear()
@@ -91,7 +91,7 @@ class StoredCollection:
         return self._properties
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
-        """The images that may match, in the order of their ids."""
+        """Yield the images that may match, in the order of their ids."""
         for row in self._index.images(self._id, query):
             image = load_image(row, self._files)
             if all(image.properties.get(name) == value for name, value in query.equals.items()):
@@ -99,7 +99,7 @@ class StoredCollection:
 
 
 def load_image(row: IndexRow, files: StoreFiles) -> ImageAsset:
-    """The image that a row of the index describes; its files are not opened."""
+    """Return the image that a row of the index describes; its files are not opened."""
     shared, bands = _layout(row.layout)
     version, properties, places = json.loads(row.record)
     located = []

@@ -93,16 +93,16 @@ class StoreIndex:
         )
 
     def close(self) -> None:
-        """Closes idle connections."""
+        """Close idle connections."""
         self._connections.clear()
 
     def container(self, asset_id: str) -> ContainerRecord | None:
-        """The folder or collection of an id, or None."""
+        """Return the folder or collection of an id, or None."""
         with self._fresh(asset_id) as connection:
             return _find_container(connection, asset_id)
 
     def asset(self, asset_id: str) -> IndexRow | None:
-        """The image or table of an id, or None."""
+        """Return the image or table of an id, or None."""
         parent, name = split_id(asset_id)
         with self._fresh(asset_id) as connection:
             found = connection.execute(
@@ -113,7 +113,7 @@ class StoreIndex:
         return None if found is None else IndexRow(asset_id, *found)
 
     def children(self, parent: str, *, images: bool = True) -> Iterator[str]:
-        """Ids directly under a container, in order; images may be left out."""
+        """Yield ids directly under a container, in order; images may be left out."""
         with self._fresh(parent) as connection:
             key = _container_key(connection, parent)
             if key is None:
@@ -128,7 +128,7 @@ class StoreIndex:
         yield from reversed(folders)
 
     def images(self, collection: str, query: Query) -> Iterator[IndexRow]:
-        """Images of a collection that may match, in the order of ids."""
+        """Yield images of a collection that may match, in the order of ids."""
         with self._fresh(collection) as connection:
             key = _container_key(connection, collection)
         if key is None:
@@ -145,7 +145,7 @@ class StoreIndex:
                 yield from self._fetch(collection, keys[start : start + _BATCH])
 
     def count(self, collection: str) -> tuple[int, float | None, float | None]:
-        """How many images a container holds, and their least and greatest ``system:time_start``."""
+        """Return how many images a container holds, and their least and greatest ``system:time_start``."""
         with self._fresh(collection) as connection:
             found = connection.execute(
                 "SELECT count(*), min(time), max(time) FROM asset"
@@ -155,19 +155,19 @@ class StoreIndex:
         return int(found[0]), found[1], found[2]
 
     def totals(self) -> dict[str, int]:
-        """How many folders, collections, images and tables there are."""
+        """Return how many folders, collections, images and tables there are."""
         with self._fresh("") as connection:
             counts = dict(connection.execute("SELECT kind, count(*) FROM asset GROUP BY kind"))
             counts.update(connection.execute("SELECT kind, count(*) FROM container WHERE id != '' GROUP BY kind"))
         return {kind: int(counts.get(kind, 0)) for kind in ("folder", "collection", "image", "table")}
 
     def ensure(self) -> None:
-        """Makes the index anew if any container's document has changed. The caller holds the store's lock."""
+        """Make the index anew if any container's document has changed. The caller holds the store's lock."""
         if not self._is_fresh(None):
             self._make()
 
     def update(self, containers: Sequence[ContainerRecord], records: Sequence[AssetRecord]) -> None:
-        """Adds or replaces containers and assets in one transaction. The caller holds the store's lock."""
+        """Add or replace containers and assets in one transaction. The caller holds the store's lock."""
         with contextlib.closing(_connect(str(self._path), write=True)) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -178,7 +178,7 @@ class StoreIndex:
 
     @contextlib.contextmanager
     def _fresh(self, asset_id: str) -> Iterator[sqlite3.Connection]:
-        """A connection to an index that is fresh for an asset and all containers above it."""
+        """Yield a connection to an index that is fresh for an asset and all containers above it."""
         if not self._is_fresh(asset_id):
             self._renew(asset_id)
         with self._lease() as connection:
@@ -210,7 +210,7 @@ class StoreIndex:
                 self._make()
 
     def _make_private(self, asset_id: str) -> None:
-        """Makes an index for this process alone, where the store may be read but not written."""
+        """Make an index for this process alone, where the store may be read but not written."""
         with self._making:
             if self._private is None:
                 self._private = private_folder(self) / _FILE
@@ -218,7 +218,7 @@ class StoreIndex:
                 self._make()
 
     def _is_fresh(self, asset_id: str | None) -> bool:
-        """Whether the containers above an id, and one of that id itself, are as indexed; None asks for all."""
+        """Return whether the containers above an id, and one of that id itself, are as indexed; None asks for all."""
         try:
             with self._lease() as connection:
                 if connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone() != (_FORMAT,):
@@ -318,7 +318,7 @@ class StoreIndex:
 
 
 def stamp_of(path: Path) -> str:
-    """What changes when a document does; "" if it is missing."""
+    """Return what changes when a document does; "" if it is missing."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -327,7 +327,7 @@ def stamp_of(path: Path) -> str:
 
 
 def boxes(bounds: Bounds) -> list[Bounds]:
-    """Bounds as boxes within longitudes -180 to 180; the meridian of 180 degrees belongs to both sides."""
+    """Return bounds as boxes within longitudes -180 to 180; the meridian of 180 degrees belongs to both sides."""
     west, south, east, north = bounds
     if east - west >= 360:
         return [(-180.0, south, 180.0, north)]
@@ -347,7 +347,7 @@ def boxes(bounds: Bounds) -> list[Bounds]:
 
 
 def _places(key: int, query: Query) -> tuple[str, list[float]]:
-    """A subquery for the keys of assets that meet a query's bounds and dates, and its parameters."""
+    """Return a subquery for the keys of assets that meet a query's bounds and dates, and its parameters."""
     assert query.bounds is not None
     selects, values = [], []
     for west, south, east, north in boxes(query.bounds):
@@ -437,7 +437,7 @@ def _write_asset(
 
 
 def pack(record: AssetRecord) -> tuple[str, str]:
-    """A record as two JSON texts: what images of a collection commonly share, and what is its own."""
+    """Return a record as two JSON texts: what images of a collection commonly share, and what is its own."""
     if isinstance(record, ImageRecord):
         shared: Any = [
             [[file.crs, file.dtype, list(file.levels)] for file in record.files],
@@ -455,7 +455,7 @@ def pack(record: AssetRecord) -> tuple[str, str]:
 
 
 def hrefs_of(row: IndexRow) -> list[str]:
-    """The files of an asset, relative to the store, and the URLs of those that are elsewhere."""
+    """Return the files of an asset, relative to the store, and the URLs of those that are elsewhere."""
     own = json.loads(row.record)
     return [own[2]] if row.kind == "table" else [place[0] for place in own[2]]
 
@@ -465,7 +465,7 @@ def _dump(value: Mapping[str, Any] | list[Any]) -> str:
 
 
 def _walk(root: Path) -> Iterator[tuple[ContainerRecord, Iterator[AssetRecord]]]:
-    """Every container that the links lead to, parents first, with its images and tables."""
+    """Yield every container that the links lead to, parents first, with its images and tables."""
     resolve_href(root, stac.ROOT_DOCUMENT, stac.ROOT_DOCUMENT)  # refused if it is a link out of the store
     seen: set[str] = set()
     waiting: list[tuple[str, str | None]] = [(stac.ROOT_DOCUMENT, None)]

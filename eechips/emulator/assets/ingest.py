@@ -63,7 +63,7 @@ def ingest(
     remote: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> list[str]:
-    """Makes images, or tables, of files, and puts them into a folder that ``FolderStore`` serves.
+    """Make images, or tables, of files, and put them into a folder that ``FolderStore`` serves.
 
     One file becomes the asset ``asset_id``; several, and those of a folder, become ``asset_id/<stem of the file>``
     each, and STAC items of a collection ``asset_id/<id of the item>``. What holds images is a collection, other
@@ -190,7 +190,7 @@ def _ingest_items(
 
 
 def parse_properties(assignments: Sequence[str]) -> dict[str, Any]:
-    """Properties from "name=value" texts: whole numbers and decimals become numbers, the rest stays text.
+    """Return properties from "name=value" texts: whole numbers and decimals become numbers, the rest stays text.
 
     Raises:
         IngestError: if there is no name or no equals sign.
@@ -205,7 +205,7 @@ def parse_properties(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_pyramiding(policies: Sequence[str]) -> str | dict[str, str] | None:
-    """How pyramids are made, from "POLICY" or "BAND=POLICY" texts, with Earth Engine's names of policies.
+    """Return how pyramids are made, from "POLICY" or "BAND=POLICY" texts, with Earth Engine's names of policies.
 
     https://developers.google.com/earth-engine/guides/image_manifest: MEAN, SAMPLE and MODE of its pyramiding policies.
 
@@ -238,7 +238,7 @@ class _IngestTask:
         self._deposit = Deposit(root)
 
     def run(self, kind: str, makers: Mapping[str, Callable[[], AssetRecord]]) -> list[str]:
-        """Makes assets by id and publishes them."""
+        """Make assets by id and publish them."""
         for asset_id in makers:
             check_id(asset_id)
         create(self._root)
@@ -275,7 +275,7 @@ class _IngestTask:
 
 
 def _are_items(paths: Sequence[Path]) -> bool:
-    """Whether the files are STAC documents.
+    """Return whether the files are STAC documents.
 
     Raises:
         IngestError: if some are, and some are not.
@@ -288,7 +288,7 @@ def _are_items(paths: Sequence[Path]) -> bool:
 
 
 def _are_rasters(rasters: RasterFiles, paths: Sequence[Path]) -> bool:
-    """Whether the files are rasters; if not, they are vector files.
+    """Return whether the files are rasters; if not, they are vector files.
 
     Raises:
         IngestError: if there are both, or one that is neither.
@@ -317,7 +317,7 @@ def _is_raster(rasters: RasterFiles, path: Path) -> bool:
 
 
 def _properties(given: Mapping[str, Any], time_start: Time | None, time_end: Time | None) -> dict[str, Any]:
-    """Properties of the new assets, checked to be JSON."""
+    """Return properties of the new assets, checked to be JSON."""
     for name, value in given.items():
         if name in _RESERVED:
             raise IngestError(f"The property {name} is Earth Engine's own: leave it out.")

@@ -49,7 +49,7 @@ class ItemMetadata:
 
 
 def is_data(asset: Mapping[str, Any]) -> bool:
-    """Whether an asset is a raster that is data: no thumbnail, overview, picture or metadata."""
+    """Return whether an asset is a raster that is data: no thumbnail, overview, picture or metadata."""
     kind, roles = str(asset.get("type") or ""), set(asset.get("roles") or ())
     if roles & _PICTURES:
         return False
@@ -58,7 +58,7 @@ def is_data(asset: Mapping[str, Any]) -> bool:
 
 
 def data_of(assets: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Keys of the rasters that are data.
+    """Return keys of the rasters that are data.
 
     Catalogues have the same bands as GeoTIFFs and, beside them, as the JPEG 2000 files that they were made of: those
     count where there is no GeoTIFF.
@@ -73,12 +73,12 @@ def _is_geotiff(asset: Mapping[str, Any]) -> bool:
 
 
 def suffix_of(asset: Mapping[str, Any]) -> str:
-    """How the name of an asset's file ends, in lower case, with the dot."""
+    """Return how the name of an asset's file ends, in lower case, with the dot."""
     return PurePosixPath(urlsplit(str(asset.get("href") or "")).path).suffix.lower()
 
 
 def bands_of(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What an asset says of its bands: STAC 1.1's ``bands``, or the extensions' lists side by side."""
+    """Return what an asset says of its bands: STAC 1.1's ``bands``, or the extensions' lists side by side."""
     lists = [asset.get(name) or [] for name in ("eo:bands", "raster:bands", "bands")]
     count = max(map(len, lists))
     described: list[dict[str, Any]] = [{} for _ in range(count)]
@@ -89,13 +89,13 @@ def bands_of(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def rasters(document: Mapping[str, Any]) -> list[ItemMetadata]:
-    """The rasters of an item that are data, in the order of its assets."""
+    """Return the rasters of an item that are data, in the order of its assets."""
     properties, assets = document.get("properties") or {}, document.get("assets") or {}
     return [_described(key, assets[key], properties) for key in data_of(assets)]
 
 
 def band_names(rasters: Sequence[tuple[str, Sequence[str | None]]]) -> list[list[str]]:
-    """Names of the bands of an item's rasters, which differ.
+    """Return names of the bands of an item's rasters, which differ.
 
     A band has the name that the item gives it; a single band without one that of its asset, several are numbered after
     it. Where several rasters have a band of one name, such as a composite beside its parts, theirs come from the
@@ -121,7 +121,7 @@ def band_names(rasters: Sequence[tuple[str, Sequence[str | None]]]) -> list[list
 
 
 def crs_told(told: Mapping[str, Any]) -> str | None:
-    """The CRS that the projection extension tells, as ``Grid.crs``; None if it tells none."""
+    """Return the CRS that the projection extension tells, as ``Grid.crs``; None if it tells none."""
     for name in ("eechips:crs", "proj:code", "proj:wkt2"):
         if told.get(name):
             return str(told[name])
@@ -129,7 +129,7 @@ def crs_told(told: Mapping[str, Any]) -> str | None:
 
 
 def six(transform: Sequence[float]) -> tuple[float, float, float, float, float, float]:
-    """An affine transform without its last row, which the projection extension may have."""
+    """Return an affine transform without its last row, which the projection extension may have."""
     a, b, c, d, e, f = (float(number) for number in transform[:6])
     return a, b, c, d, e, f
 
@@ -162,7 +162,7 @@ def _number(value: Any) -> float | None:
 
 
 def _dtypes(told: Sequence[Any]) -> tuple[str, ...] | None:
-    """Types of bands, if those of all are told and numpy's; STAC also knows ``other`` and complex integers."""
+    """Return types of bands, if those of all are told and numpy's; STAC also knows ``other`` and complex integers."""
     try:
         found = tuple(np.dtype(kind).name for kind in told if isinstance(kind, str))
     except TypeError:
@@ -171,7 +171,7 @@ def _dtypes(told: Sequence[Any]) -> tuple[str, ...] | None:
 
 
 def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Grid | None:
-    """The grid that is told. Size and transform belong together: both of the asset, or both of the item."""
+    """Return the grid that is told. Size and transform belong together: both of the asset, or both of the item."""
     own = "proj:shape" in asset or "proj:transform" in asset
     source = asset if own else properties
     shape, transform = source.get("proj:shape"), source.get("proj:transform")

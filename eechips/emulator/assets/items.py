@@ -52,7 +52,7 @@ class Item:
 
 
 def is_document(path: Path) -> bool:
-    """Whether a file is a STAC document, or a list of items as searches give it."""
+    """Return whether a file is a STAC document, or a list of items as searches give it."""
     if path.suffix.lower() not in _SUFFIXES or not path.is_file():
         return False
     try:
@@ -68,7 +68,7 @@ def is_document(path: Path) -> bool:
 
 
 def read_items(path: Path) -> Iterator[Item]:
-    """The items of a document: itself, those of a list, or all that a catalogue or collection leads to.
+    """Yield the items of a document: itself, those of a list, or all that a catalogue or collection leads to.
 
     Raises:
         IngestError: if a link leads to a web server.
@@ -87,7 +87,7 @@ def plan(
     remote: bool,
     options: Mapping[str, Any],
 ) -> ImagePlan:
-    """The image that an item is to be.
+    """Return the image that an item is to be.
 
     Bands are named by the item's assets, or, where an asset has several, as that says. Its properties are the
     item's, without those that describe files; ``system:time_start`` and ``system:time_end`` are its dates.
@@ -123,7 +123,7 @@ def plan(
 
 
 def children(items: Sequence[Item], asset_id: str) -> dict[str, Item]:
-    """Items by the ids of the images that they become: children of ``asset_id``, named by their own ids.
+    """Return items by the ids of the images that they become: children of ``asset_id``, named by their own ids.
 
     Raises:
         IngestError: if two have the same id.
@@ -159,7 +159,7 @@ def _read(path: Path, seen: set[Path], depth: int) -> Iterator[Item]:
 
 
 def _local(href: str, document: Path) -> Path:
-    """A local path from a reference: relative to the document, absolute, or ``file://``."""
+    """Return a local path from a reference: relative to the document, absolute, or ``file://``."""
     if href.lower().startswith("file://"):
         return Path(url2pathname(urlsplit(href).path))
     path = document.parent / href
@@ -190,7 +190,7 @@ def _sources(
 
 
 def _told(source: BandSource, band: Mapping[str, Any], item: Item) -> BandSource:
-    """A band with the scale, offset and nodata that the item tells where the file does not."""
+    """Return a band with the scale, offset and nodata that the item tells where the file does not."""
     try:
         scale = float(band.get("raster:scale", band.get("scale", source.scale)))
         offset = float(band.get("raster:offset", band.get("offset", source.offset)))
@@ -203,7 +203,7 @@ def _told(source: BandSource, band: Mapping[str, Any], item: Item) -> BandSource
 
 
 def _place(item: Item, href: str, remote: bool) -> str:
-    """GDAL's name of an asset's file.
+    """Return GDAL's name of an asset's file.
 
     Raises:
         UnsafeHrefError: if it is on a web server and that is not allowed, or neither there nor a file.

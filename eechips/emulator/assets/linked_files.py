@@ -25,7 +25,7 @@ from eechips.emulator.pixels.raster import DRIVERS, DatasetPool, FileSource, ope
 def refer_to_bands(
     rasters: RasterFiles, sources: Sequence[BandSource], root: Path, folder: str, deposit: Deposit
 ) -> StoredRasters:
-    """Takes the files of bands as they are.
+    """Take the files of bands as they are.
 
     A local file gets a second name inside the store: the store then holds it, without copying it, and nothing in the
     store leads out of it. Overviews serve as far as their sizes are rounded up, as GDAL makes them.
@@ -70,12 +70,12 @@ def _file(rasters: RasterFiles, source: BandSource, root: Path, folder: str, dep
 
 
 def _place(href: str, root: Path) -> str:
-    """The file as it will be read."""
+    """Return the file as it will be read."""
     return gdal_name(href) if is_remote(href) else str(root / href)
 
 
 def _check(rasters: RasterFiles, source: BandSource, place: str) -> None:
-    """Makes sure that the file itself says all that is told of a band: pixels are read from it alone.
+    """Make sure that the file itself says all that is told of a band: pixels are read from it alone.
 
     Raises:
         IngestError: if the item, or a file beside it, knows of a nodata value or a mask that it does not have.

@@ -18,7 +18,7 @@ _LONGEST_FILE_NAME = 255
 
 
 def check_id(asset_id: str) -> str:
-    """Returns the id if it can be one.
+    """Return the id if it can be one.
 
     Raises:
         InvalidAssetIdError: if it is empty, absolute or has empty, ``.`` or ``..`` segments, a backslash or
@@ -33,29 +33,29 @@ def check_id(asset_id: str) -> str:
 
 
 def is_id(asset_id: str) -> bool:
-    """Whether an id could name an asset."""
+    """Return whether an id could name an asset."""
     return _problem(asset_id) is None
 
 
 def split_id(asset_id: str) -> tuple[str, str]:
-    """The id of the parent ("" for the root), and the last segment."""
+    """Return the id of the parent ("" for the root), and the last segment."""
     parent, _, name = asset_id.rpartition("/")
     return parent, name
 
 
 def join_id(parent: str, name: str) -> str:
-    """The id of a child."""
+    """Return the id of a child."""
     return f"{parent}/{name}" if parent else name
 
 
 def ancestors(asset_id: str) -> list[str]:
-    """Ids above an id, from the root ("") down."""
+    """Return ids above an id, from the root ("") down."""
     segments = asset_id.split("/")
     return ["/".join(segments[:count]) for count in range(len(segments))]
 
 
 def folder_of(asset_id: str) -> str:
-    """The folder of an asset, relative to the store, with ``/`` between segments; "" for the root.
+    """Return the folder of an asset, relative to the store, with ``/`` between segments; "" for the root.
 
     Bytes other than letters, digits, ``_`` and ``-`` become ``=`` and two hexadecimal digits, so that no
     segment looks like a document of the store, a hidden file, or a URL escape.
@@ -66,7 +66,7 @@ def folder_of(asset_id: str) -> str:
 
 
 def resolve_href(root: Path, document: str, href: str) -> str:
-    """Where a reference leads.
+    """Return where a reference leads.
 
     Args:
         root: the store's folder.
@@ -90,12 +90,12 @@ def resolve_href(root: Path, document: str, href: str) -> str:
 
 
 def is_remote(href: str) -> bool:
-    """Whether a reference leads to a web server."""
+    """Return whether a reference leads to a web server."""
     return _WEB.match(href) is not None
 
 
 def check_url(url: str) -> str:
-    """Returns the URL of a file on a web server if it can be one.
+    """Return the URL of a file on a web server if it can be one.
 
     Raises:
         UnsafeHrefError: if it names no host, or has a password, blanks, backslashes or control characters.
@@ -112,13 +112,13 @@ def check_url(url: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """A URL as messages may show it: without its query, where signatures stand, and without a password."""
+    """Return a URL as messages may show it: without its query, where signatures stand, and without a password."""
     bare = re.split(r"[?#]", url, maxsplit=1)[0]
     return re.sub(r"//[^/]*@", "//…@", bare)
 
 
 def resolve_source(root: Path, document: str, href: str) -> str:
-    """Where the reference to a raster leads: a URL as it is, else a path as ``resolve_href`` gives it.
+    """Return where the reference to a raster leads: a URL as it is, else a path as ``resolve_href`` gives it.
 
     Raises:
         UnsafeHrefError: if it is neither a proper URL nor a relative path inside the store.

@@ -16,7 +16,7 @@ from eechips.emulator.assets.records import AssetRecord, ContainerKind, Containe
 
 
 def create(root: Path) -> None:
-    """Makes the folder and its root catalogue where they are missing."""
+    """Make the folder and its root catalogue where they are missing."""
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
         with locked(root):
@@ -26,7 +26,7 @@ def create(root: Path) -> None:
 
 
 def check_free(index: StoreIndex, asset_ids: Sequence[str], kind: str) -> None:
-    """Makes sure that new assets would not take the place of another type's.
+    """Make sure that new assets would not take the place of another type's.
 
     Args:
         index: of the store.
@@ -50,7 +50,7 @@ def check_free(index: StoreIndex, asset_ids: Sequence[str], kind: str) -> None:
 
 
 def publish(root: Path, records: Sequence[AssetRecord]) -> None:
-    """Makes assets part of the store.
+    """Make assets part of the store.
 
     A reader sees each of them whole, as it was or as it is now. If the system dies on the way, the next reader
     finds the containers changed and makes the index anew from the documents that are there. Files that replaced
@@ -81,7 +81,7 @@ def publish(root: Path, records: Sequence[AssetRecord]) -> None:
 
 
 def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
-    """Removes files of assets that were not published after all, and the folders that are empty then."""
+    """Remove files of assets that were not published after all, and the folders that are empty then."""
     with locked(root), closing(StoreIndex(root)) as index:
         index.ensure()
         # A file stays that another process has published meanwhile, or that a document names already.
@@ -113,16 +113,16 @@ class _Containers:
         self._hrefs = {name: self._href(name) for name in names}
 
     def href_above(self, asset_id: str) -> str:
-        """The document of an asset's container, relative to the store."""
+        """Return the document of an asset's container, relative to the store."""
         return self._hrefs[split_id(asset_id)[0]]
 
     def stage(self, documents: StagedDocuments) -> None:
-        """Stages all documents, children before parents, so that no link leads nowhere."""
+        """Stage all documents, children before parents, so that no link leads nowhere."""
         for name in sorted(self._kinds, key=_depth, reverse=True):
             documents.stage(self._root / self._hrefs[name], self._document(name))
 
     def finish(self) -> list[ContainerRecord]:
-        """Removes documents that others have replaced; returns what is in place, parents first."""
+        """Remove documents that others have replaced; return what is in place, parents first."""
         for name, known in self._known.items():
             if known is not None and known.href != self._hrefs[name]:
                 remove(self._root, self._root / known.href)
@@ -167,7 +167,7 @@ def _depth(name: str) -> tuple[int, str]:
 
 
 def _files_of(root: Path, index: StoreIndex, asset_id: str) -> list[str]:
-    """Files that the index or the item of an asset names."""
+    """Return files that the index or the item of an asset names."""
     row = index.asset(asset_id)
     found = [] if row is None else hrefs_of(row)
     href = stac.item_href(asset_id)
@@ -177,7 +177,7 @@ def _files_of(root: Path, index: StoreIndex, asset_id: str) -> list[str]:
 
 
 def _files_to_remove(root: Path, index: StoreIndex, records: Sequence[AssetRecord]) -> list[Path]:
-    """Files of the versions that new ones replace; those that both use stay."""
+    """Return files of the versions that new ones replace; those that both use stay."""
     old: set[str] = set()
     new: set[str] = set()
     for record in records:

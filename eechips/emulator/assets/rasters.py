@@ -82,7 +82,7 @@ class RasterFiles:
             self._opened.popitem()[1].close()
 
     def open(self, path: str) -> DatasetReader:
-        """Opens a file or subdataset, or takes the one that is open.
+        """Open a file or subdataset, or take the one that is open.
 
         Raises:
             UnreadableFileError: if GDAL cannot.
@@ -116,7 +116,7 @@ class RasterFiles:
         nodata: float | None,
         crs: str | None,
     ) -> list[BandSource]:
-        """The bands of a file as they are to be stored.
+        """Return the bands of a file as they are to be stored.
 
         A last band that is alpha masks the others and is not stored, unless all bands, it included, are named.
 
@@ -163,7 +163,7 @@ class RasterFiles:
         ]
 
     def pixels(self, group: Sequence[BandSource], window: Window) -> npt.NDArray[Any]:
-        """Stored values of bands of one file, of shape (bands, rows, columns).
+        """Return stored values of bands of one file, of shape (bands, rows, columns).
 
         Small files are kept in memory, the last ones used: one may be a series with a band for each of a thousand
         dates, and each read of such a file takes rasterio as long as it has bands.
@@ -186,7 +186,7 @@ class RasterFiles:
         return self._whole[path][[number - 1 for number in numbers], rows, columns]
 
     def valid(self, source: BandSource, window: Window) -> npt.NDArray[np.bool_]:
-        """Where the mask or alpha band of a band's file says that it is valid, of shape (rows, columns).
+        """Return where the mask or alpha band of a band's file says that it is valid, of shape (rows, columns).
 
         Raises:
             UnreadableFileError: if the file is damaged.
@@ -210,7 +210,7 @@ def _read(dataset: DatasetReader, numbers: Sequence[int] | None, window: Window 
 
 
 def crs_of(dataset: DatasetReader, override: str | None) -> str:
-    """The CRS of a raster, as ``Grid.crs``.
+    """Return the CRS of a raster, as ``Grid.crs``.
 
     Raises:
         MissingCrsError: if it has none, or no transform.
@@ -269,7 +269,7 @@ _SINUSOIDAL = "SR-ORG:6974"
 
 @cache
 def crs_name(wkt: str) -> str:
-    """The name of a CRS.
+    """Return the name of a CRS.
 
     Args:
         wkt: anything that pyproj understands.

@@ -132,5 +132,5 @@ class ContainerRecord:
 
 
 def milliseconds(value: object) -> float | None:
-    """A time property as a number, or None if it is none."""
+    """Return a time property as a number, or None if it is none."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -46,12 +46,12 @@ class RemoteReadError(EarthEngineError):
 
 
 def is_stored(url: str) -> bool:
-    """Whether a URL is that of an object in a store."""
+    """Return whether a URL is that of an object in a store."""
     return url.startswith(tuple(_STORES))
 
 
 def gdal_name(url: str) -> str:
-    """GDAL's name of a file on a web server, or in an object store."""
+    """Return GDAL's name of a file on a web server, or in an object store."""
     for scheme, prefix in _STORES.items():
         if url.startswith(scheme):
             return prefix + url.removeprefix(scheme)
@@ -59,7 +59,7 @@ def gdal_name(url: str) -> str:
 
 
 def url_of(path: str) -> str:
-    """The URL of a file by GDAL's name of it."""
+    """Return the URL of a file by GDAL's name of it."""
     for scheme, prefix in _STORES.items():
         if path.startswith(prefix):
             return scheme + path.removeprefix(prefix)
@@ -67,18 +67,18 @@ def url_of(path: str) -> str:
 
 
 def is_remote_name(path: str) -> bool:
-    """Whether a path is GDAL's name of a file on a web server, or in an object store."""
+    """Return whether a path is GDAL's name of a file on a web server, or in an object store."""
     return path.startswith((_VSICURL, *_STORES.values()))
 
 
 def shown_name(path: str) -> str:
-    """GDAL's name of a file as messages may show it."""
+    """Return GDAL's name of a file as messages may show it."""
     return shown_url(url_of(path)) if is_remote_name(path) else path
 
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """GDAL's options for a file: its own where it is local."""
+    """Apply GDAL's options for a file; its own where it is local."""
     if is_remote_name(path):
         with rasterio.Env(**_OPTIONS):
             yield
@@ -104,7 +104,7 @@ class RemoteFile:
         return self.source.levels
 
     def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Reads native pixels of one level; see ``RasterSource.read``.
+        """Read native pixels of one level; see ``RasterSource.read``.
 
         Raises:
             InvalidError: if the server says that it will not give the file (HTTP 4xx).
@@ -144,7 +144,7 @@ class RefusedFile:
 
 
 def translated(error: BaseException, url: str) -> EarthEngineError:
-    """What GDAL said of a remote file, without the query of its URL."""
+    """Return what GDAL said of a remote file, without the query of its URL."""
     said = []
     cause: BaseException | None = error
     while cause is not None:

@@ -53,17 +53,17 @@ _OWN_PROPERTIES = frozenset(("eechips:type", "eechips:version", "eechips:propert
 
 
 def container_href(asset_id: str, kind: ContainerKind) -> str:
-    """Path of a container's document, relative to the store."""
+    """Return the path of a container's document, relative to the store."""
     return posixpath.join(folder_of(asset_id), _DOCUMENTS[kind])
 
 
 def sibling_href(href: str, kind: ContainerKind) -> str:
-    """Path of a container's document after it has changed its kind."""
+    """Return the path of a container's document after it has changed its kind."""
     return posixpath.join(posixpath.dirname(href), _DOCUMENTS[kind])
 
 
 def item_href(asset_id: str) -> str:
-    """Path of an item's document, relative to the store."""
+    """Return the path of an item's document, relative to the store."""
     return posixpath.join(folder_of(asset_id), "item.json")
 
 
@@ -72,7 +72,7 @@ _LARGEST = 1 << 28
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """A JSON object.
+    """Return a JSON object.
 
     Raises:
         InvalidStoreError: if it is missing or not one, or the file is a pipe, a device or too large.
@@ -93,7 +93,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def links(document: Mapping[str, Any], relation: str) -> list[str]:
-    """The references of one kind, in order."""
+    """Return the references of one kind, in order."""
     return [
         str(link["href"])
         for link in document.get("links", ())
@@ -102,7 +102,7 @@ def links(document: Mapping[str, Any], relation: str) -> list[str]:
 
 
 def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
-    """The item of an image or a table.
+    """Return the item of an image or a table.
 
     Args:
         record: the asset.
@@ -154,7 +154,7 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
 def container(
     asset_id: str, kind: ContainerKind, href: str, parent_href: str | None, previous: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The document of a folder or collection, with the links and properties of the one that it replaces."""
+    """Return the document of a folder or collection, with the links and properties of the one that it replaces."""
     name = asset_id or "root"
     description = f"Earth Engine assets of {name}"
     made: pystac.Catalog
@@ -179,7 +179,7 @@ def container(
 
 
 def add_links(document: dict[str, Any], href: str, relation: str, targets: Sequence[str]) -> None:
-    """Adds the links that are not there yet; all paths are relative to the store."""
+    """Add the links that are not there yet; all paths are relative to the store."""
     present = set(links(document, relation))
     for target in targets:
         relative = _relative(target, href)
@@ -189,13 +189,13 @@ def add_links(document: dict[str, Any], href: str, relation: str, targets: Seque
 
 
 def drop_link(document: dict[str, Any], href: str, target: str) -> None:
-    """Removes the links to a target."""
+    """Remove the links to a target."""
     relative = _relative(target, href)
     document["links"] = [link for link in document["links"] if link.get("href") != relative]
 
 
 def widen(document: dict[str, Any], records: Sequence[AssetRecord]) -> None:
-    """Makes a collection's extent hold those of its images; the first images replace the whole world."""
+    """Make a collection's extent hold those of its images; the first images replace the whole world."""
     extent = document.setdefault("extent", {})
     boxes = [record.footprint.bounds for record in records]
     times = [record.time_start for record in records if record.time_start is not None]
@@ -210,27 +210,27 @@ def widen(document: dict[str, Any], records: Sequence[AssetRecord]) -> None:
 
 
 def container_kind(document: Mapping[str, Any]) -> ContainerKind:
-    """What a container's document describes."""
+    """Return what a container's document describes."""
     return "collection" if document.get("type") == "Collection" else "folder"
 
 
 def container_properties(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Earth Engine's properties of a folder or collection."""
+    """Return Earth Engine's properties of a folder or collection."""
     return dict(document.get("eechips:properties", {}))
 
 
 def container_id(document: Mapping[str, Any], parent: str | None) -> str:
-    """The Earth Engine id of a container; relative ids of foreign documents are put under their parent's."""
+    """Return the Earth Engine id of a container; relative ids of foreign documents are put under their parent's."""
     return "" if parent is None else _full_id(document, parent)
 
 
 def asset_hrefs(document: Mapping[str, Any], root: Path, href: str) -> list[str]:
-    """The files of an item, relative to the store, and the URLs of those that are elsewhere."""
+    """Return the files of an item, relative to the store, and the URLs of those that are elsewhere."""
     return [resolve_source(root, href, asset["href"]) for asset in document.get("assets", {}).values()]
 
 
 def read_item(document: Mapping[str, Any], parent: str, root: Path, href: str) -> AssetRecord:
-    """The asset that an item describes.
+    """Return the asset that an item describes.
 
     Args:
         document: the item.
@@ -314,12 +314,12 @@ def _read_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_foreign_property(name: str) -> bool:
-    """Whether a property of an item that others wrote is one of the image, and does not describe its files."""
+    """Return whether a property of an item that others wrote is one of the image, and does not describe its files."""
     return name not in _STAC_PROPERTIES and name not in _OWN_PROPERTIES and not name.startswith(_STAC_PREFIXES)
 
 
 def foreign_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
-    """Earth Engine's properties from those of an item that others wrote: all but what describes its files.
+    """Return Earth Engine's properties from those of an item that others wrote: all but what describes its files.
 
     Raises:
         ValueError: if its dates are none.
@@ -404,7 +404,7 @@ def _moment(milliseconds_: float) -> datetime:
 
 
 def time_text(milliseconds_: float) -> str:
-    """Milliseconds since 1970 as RFC 3339 text."""
+    """Return milliseconds since 1970 as RFC 3339 text."""
     return _moment(milliseconds_).isoformat().replace("+00:00", "Z")
 
 

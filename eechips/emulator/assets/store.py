@@ -83,7 +83,7 @@ class FolderStore:
         return self._path
 
     def get(self, asset_id: str) -> Asset | None:
-        """The asset of that id, or None if there is none (no id that leaves the folder names one)."""
+        """Return the asset of that id, or None if there is none (no id that leaves the folder names one)."""
         if asset_id and not is_id(asset_id):
             return None
         container = self._index.container(asset_id)
@@ -99,15 +99,15 @@ class FolderStore:
         return load_image(row, self._files)
 
     def children(self, parent: str) -> Iterator[str]:
-        """Ids of the assets directly under a folder or collection, in order; "" is the root."""
+        """Return ids of the assets directly under a folder or collection, in order; "" is the root."""
         return self._index.children(parent)
 
     def describe(self) -> Mapping[str, Any]:
-        """What it is, where, and how many assets of each type it holds."""
+        """Return what it is, where, and how many assets of each type it holds."""
         return {"type": "folder", "path": str(self._path), **self._index.totals()}
 
     def summaries(self, parent: str = "") -> Iterator[AssetSummary]:
-        """What a listing shows: everything under a folder except the images of collections below it.
+        """Yield what a listing shows: everything under a folder except the images of collections below it.
 
         Args:
             parent: id of a folder or collection, or of a single asset; "" for all.
@@ -124,7 +124,7 @@ class FolderStore:
             yield from self._below(parent, images=isinstance(asset, StoredCollection))
 
     def close(self) -> None:
-        """Closes what is open; the store can still be used."""
+        """Close what is open; the store can still be used."""
         self._index.close()
         self._files.close()
 

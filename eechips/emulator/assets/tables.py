@@ -70,7 +70,7 @@ class StoredTable:
         return self._columns
 
     def rows(self, query: Query) -> Iterator[FeatureRow]:
-        """The rows that may match, in stored order; missing values are missing properties.
+        """Yield the rows that may match, in stored order; missing values are missing properties.
 
         Raises:
             UnsafeHrefError: if the file has become a symbolic link that leads outside the store.
@@ -92,7 +92,7 @@ class StoredTable:
 
 
 def load_table(row: IndexRow, root: Path) -> StoredTable:
-    """The table that a row of the index describes; its file is not opened."""
+    """Return the table that a row of the index describes; its file is not opened."""
     _, properties, href, size = json.loads(row.record)
     return StoredTable(row.id, root, href, properties, json.loads(row.layout), size)
 
@@ -119,7 +119,7 @@ def _mask(batch: pa.RecordBatch, query: Query, covering: str) -> pa.Array:
 
 
 def _equal(column: pa.Array, value: Any) -> Any:
-    """Where a column equals a value; everywhere if the two do not compare, for the evaluator to decide."""
+    """Return where a column equals a value; everywhere if the two do not compare, for the evaluator to decide."""
     text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     if isinstance(value, str):
         return pc.equal(column, value) if text else pa.scalar(False)
@@ -145,7 +145,7 @@ def _meets(corners: Mapping[str, pa.Array], bounds: Bounds) -> Any:
 
 
 def _may_match(group: Any, query: Query, covering: str) -> bool:
-    """Whether the statistics of a row group leave room for a match."""
+    """Return whether the statistics of a row group leave room for a match."""
     statistics = {}
     for number in range(group.num_columns):
         column = group.column(number)

@@ -59,7 +59,7 @@ class Features:
 
 
 def is_vector(path: Path) -> bool:
-    """Whether GDAL can list the layers of a file."""
+    """Return whether GDAL can list the layers of a file."""
     try:
         return len(pyogrio.list_layers(path)) > 0
     except DataSourceError:
@@ -67,7 +67,7 @@ def is_vector(path: Path) -> bool:
 
 
 def read_features(path: Path, *, crs: str | None = None, layer: str | None = None) -> Features:
-    """Reads a vector file.
+    """Read a vector file.
 
     Args:
         path: GeoPackage, GeoJSON, Shapefile, GeoParquet or whatever else GDAL reads.
@@ -104,7 +104,7 @@ def read_features(path: Path, *, crs: str | None = None, layer: str | None = Non
 
 
 def write_table(features: Features, target: Path) -> None:
-    """Writes GeoParquet 1.1 with the boxes of features as a covering column, and ``system:index``."""
+    """Write GeoParquet 1.1 with the boxes of features as a covering column, and ``system:index``."""
     count = len(features.geometries)
     geometry = _free_name("geometry", features.columns)
     covering = _free_name("bbox", features.columns)
@@ -170,7 +170,7 @@ def _read_parquet(path: Path) -> tuple[pa.Table, str, str | None]:
 
 
 def _column(field: pa.Field, column: pa.ChunkedArray, path: Path) -> tuple[pa.ChunkedArray, str]:
-    """A column in one of the types that Earth Engine has, and that type's name.
+    """Return a column in one of the types that Earth Engine has, and that type's name.
 
     Dates become milliseconds since 1970 and booleans 0 or 1; lists and structures become JSON.
     """

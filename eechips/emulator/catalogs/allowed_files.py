@@ -38,7 +38,7 @@ class AllowedFiles:
         self._remote = remote
 
     def find(self, asset_id: str, href: str, links: Links) -> str:
-        """GDAL's name of the file that an item refers to.
+        """Return GDAL's name of the file that an item refers to.
 
         Args:
             asset_id: of the image, for messages.

@@ -59,7 +59,7 @@ class ServedCatalog:
         self._is_bound, self._moment = True, None
 
     def schema(self) -> CatalogSchema:
-        """What the catalogue holds now. Waits for files that are being put in place.
+        """Return what the catalogue holds now. Waits for files that are being put in place.
 
         Raises:
             UnavailableError: if that takes too long.
@@ -79,7 +79,7 @@ class ServedCatalog:
         raise self._restless()
 
     def _wait(self) -> None:
-        """Until no files are being put in place. A change that was waited for in vain is not waited for again."""
+        """Wait until no files are being put in place. A change that outlasted one wait is not waited for again."""
         end, pause = time.monotonic() + self._patience, _LEAST_PAUSE
         while (pending := schemas.pending(self._root)) is not None:
             if pending == self._stuck or time.monotonic() >= end:
@@ -100,7 +100,7 @@ class ServedCatalog:
         return schema
 
     def rows(self, collection: str, query: Query) -> Iterator[PartitionRow]:
-        """The items of a collection that can match, in the order of their ids.
+        """Return the items of a collection that can match, in the order of their ids.
 
         Raises:
             UnavailableError: if the catalogue is being changed.
@@ -114,7 +114,7 @@ class ServedCatalog:
         return in_order(self._scanned(collection, query))
 
     def row(self, collection: str, item: str) -> PartitionRow | None:
-        """An item by its id, or None."""
+        """Return an item by its id, or None."""
         for _ in range(_TRIES):
             schema = self.schema()
             partitions = schema.collections.get(collection)
@@ -130,7 +130,7 @@ class ServedCatalog:
         raise self._restless()
 
     def walk(self, collection: str, start: int) -> Iterator[PartitionRow]:
-        """All items of a collection in the order of their ids, from a position on; none before it is read.
+        """Yield all items of a collection in the order of their ids, from a position on; none before it is read.
 
         Raises:
             ChangingError: if the catalogue changes meanwhile.
@@ -172,7 +172,7 @@ class ServedCatalog:
         raise self._restless()
 
     def _part(self, partitions: Partitions, identities: ItemIndex, start: int, stop: int) -> list[PartitionRow]:
-        """Items from one position among all ids to another."""
+        """Return items from one position among all ids to another."""
         ids, numbers, rows = identities.part(start, stop)
         found: dict[int, PartitionRow] = {}
         for number in np.unique(numbers).tolist():
@@ -186,7 +186,7 @@ class ServedCatalog:
         return schemas.pending(self._root) is None and schema.stamp == schemas.stamp_of(self._root)
 
     def _check(self, schema: CatalogSchema, error: ReplacedError) -> None:
-        """Raises DamagedError if a file is not what the schema says although nothing has changed."""
+        """Raise DamagedError if a file is not what the schema says although nothing has changed."""
         if self._is_current(schema):
             raise DamagedError(f"The partition {self._root / str(error)} is not the one that the catalogue lists.")
 

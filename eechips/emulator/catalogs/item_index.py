@@ -46,7 +46,7 @@ class ItemIndex:
         return len(self._ids)
 
     def position(self, item: str) -> int:
-        """How many ids come before one, which need not be there."""
+        """Return how many ids come before one, which need not be there."""
         low, high = 0, len(self._ids)
         while low < high:
             middle = (low + high) // 2
@@ -57,7 +57,7 @@ class ItemIndex:
         return low
 
     def part(self, start: int, stop: int) -> tuple[list[str], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """Ids from a position to another, with their partitions and rows."""
+        """Return ids from a position to another, with their partitions and rows."""
         return self._ids[start:stop].to_pylist(), self._partitions[start:stop], self._rows[start:stop]
 
 
@@ -77,7 +77,7 @@ class Directory:
         self._known: dict[str, tuple[str, ItemIndex]] = {}
 
     def identities(self, collection: str, partitions: Partitions) -> ItemIndex:
-        """The ids of a collection with these partitions.
+        """Return the ids of a collection with these partitions.
 
         Raises:
             ReplacedError: if a partition is not there.
@@ -106,7 +106,7 @@ class Directory:
         return found
 
     def _folder(self) -> Path:
-        """Where the files are: in the user's cache, or in a place of this process alone."""
+        """Return where the files are: in the user's cache, or in a place of this process alone."""
         if self._private is not None:
             return self._private
         cache = cache_folder()
@@ -149,13 +149,13 @@ class Directory:
 
 
 def _opened(path: Path, digest: str) -> pa.Table | None:
-    """The table of a file, if it is that of some partitions."""
+    """Return the table of a file, if it is that of some partitions."""
     table = _stored(path)
     return table if table is not None and table.schema.metadata[_DIGEST] == digest.encode() else None
 
 
 def _stored(path: Path) -> pa.Table | None:
-    """The table of a file, mapped into memory; None if there is none, or one that cannot be understood."""
+    """Return the table of a file, mapped into memory; None if there is none, or one that cannot be understood."""
     if not path.exists():
         return None
     try:
@@ -166,7 +166,7 @@ def _stored(path: Path) -> pa.Table | None:
 
 
 def _kept(path: Path, partitions: Partitions) -> tuple[list[pa.Array], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """What an older file has of partitions that are still the same: ids, numbers of the partitions, rows."""
+    """Return what an older file has of partitions that are still the same: ids, numbers of the partitions, rows."""
     table = _stored(path)
     if table is None:
         return [], np.empty(0, np.int32), np.empty(0, np.int64)

@@ -73,7 +73,7 @@ class ItemRasters:
         self.pool: DatasetPool = StorePool(_OPEN_FILES)
 
     def bands(self, asset_id: str, document: Mapping[str, Any], links: Links) -> tuple[BandInfo, ...]:
-        """The bands of an item.
+        """Return the bands of an item.
 
         Files are opened only if the item does not tell their bands, types or grid.
 
@@ -112,7 +112,7 @@ class ItemRasters:
         return self._places.find(asset_id, href, links)
 
     def header(self, place: str) -> RasterHeader:
-        """What a file says of itself.
+        """Return what a file says of itself.
 
         Args:
             place: GDAL's name of it.
@@ -133,7 +133,7 @@ class ItemRasters:
         return found
 
     def close(self) -> None:
-        """Closes what is open; it can still be used."""
+        """Close what is open; it can still be used."""
         self.pool.clear()
 
     def _read(self, place: str) -> RasterHeader:
@@ -200,7 +200,7 @@ class ItemRaster:
         return self._checked()[1].levels
 
     def layout(self) -> BandLayout:
-        """The file's bands and grid, as the item tells or, where that is not enough, as the file itself says.
+        """Return the file's bands and grid, as the item tells or, where that is not enough, as the file itself says.
 
         Raises:
             InvalidError: if the file says too little, or has other bands than the item tells.
@@ -220,7 +220,7 @@ class ItemRaster:
         return BandLayout(names if told.names or count > 1 else (None,), header.dtypes[:count], grid)
 
     def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Reads native pixels of one level; see ``RasterSource.read``.
+        """Read native pixels of one level; see ``RasterSource.read``.
 
         Raises:
             InvalidError: if the file cannot be read, or is not what the item tells.
@@ -239,7 +239,7 @@ class ItemRaster:
         return values, valid
 
     def _checked(self) -> tuple[str, RasterHeader]:
-        """GDAL's name of the file, and its header, which is as the item tells."""
+        """Return GDAL's name of the file, and its header, which is as the item tells."""
         place = self.rasters.place(self.asset_id, self.told.href, self.links)
         header = self.rasters.header(place)
         problem = _difference(self.told, header)
@@ -249,7 +249,7 @@ class ItemRaster:
 
 
 def _said(error: RasterioError, place: str) -> EarthEngineError:
-    """What GDAL said of a file, as the service reports it."""
+    """Return what GDAL said of a file, as the service reports it."""
     if is_remote_name(place):
         return translated(error, url_of(place))
     return InvalidError(f"{place} cannot be read: {error}")
@@ -269,7 +269,7 @@ def _grid_of(dataset: Any) -> Grid | None:
 
 
 def _difference(told: ItemMetadata, header: RasterHeader) -> str | None:
-    """In what a file is not as its item tells, as a sentence without its subject; None if it is."""
+    """Return how a file differs from its item, as a sentence without its subject; None if it does not."""
     if len(told.names) > len(header.names):
         return f"has {len(header.names)} bands, and the item tells of {len(told.names)}"
     count = len(told.dtypes or ())
@@ -285,7 +285,7 @@ def _difference(told: ItemMetadata, header: RasterHeader) -> str | None:
 
 
 def _are_alike(one: Grid, other: Grid) -> bool:
-    """Whether the corners of two grids of one size are the same, to a thousandth of a pixel."""
+    """Return whether the corners of two grids of one size are the same, to a thousandth of a pixel."""
     if one.crs != other.crs and ":" in one.crs and ":" in other.crs:
         return False
     edge = min(abs(other.transform.a) + abs(other.transform.b), abs(other.transform.d) + abs(other.transform.e))

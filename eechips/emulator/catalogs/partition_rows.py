@@ -54,7 +54,7 @@ class PartitionReader:
 
     @contextlib.contextmanager
     def open(self, path: str, stamp: Stamp | None = None) -> Iterator[tuple[pq.ParquetFile, Stamp]]:
-        """A partition, as long as the block lasts, and what tells it from another that is put in its place.
+        """Open a partition for the block; yield it and the stamp that tells it from a replacement.
 
         Args:
             path: of the partition.
@@ -81,14 +81,14 @@ class PartitionReader:
             raise DamagedError(f"The partition {place} cannot be read: {error}") from error
 
     def ids(self, path: str) -> pa.ChunkedArray:
-        """The ids of a partition's items, in stored order."""
+        """Return the ids of a partition's items, in stored order."""
         with self.open(path) as (file, _):
             found = file.read(columns=["id"], use_threads=False)["id"]
         self.reads.add(ids=len(found))
         return found
 
     def blocks(self, path: str, query: Query, *, flat: bool) -> Iterator[Block]:
-        """The rows of a partition that can pass a query, of each row group that has any.
+        """Yield the rows of a partition that can pass a query, of each row group that has any.
 
         Args:
             path: of the partition.
@@ -105,7 +105,7 @@ class PartitionReader:
                         yield block
 
     def rows(self, path: str, rows: npt.NDArray[np.int64], ids: Sequence[str]) -> list[PartitionRow]:
-        """Certain rows of a partition.
+        """Return certain rows of a partition.
 
         Args:
             path: of the partition.
@@ -133,7 +133,7 @@ class PartitionReader:
         return ordered
 
     def columns(self, file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa.Table:
-        """Columns of a row group.
+        """Return columns of a row group.
 
         Args:
             file: the partition.
@@ -216,7 +216,7 @@ class Block:
         self.footprints = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
 
     def property(self, position: int, name: str) -> Any:
-        """One property of a row; None if it has none."""
+        """Return one property of a row; None if it has none."""
         if name == INDEX:
             return self.ids[position]
         if name == START:
@@ -231,7 +231,7 @@ class Block:
         return self._known[name][position]
 
     def document(self, position: int) -> dict[str, Any]:
-        """The item of a row as STAC has it, without geometry, box and links: ``properties`` and ``assets``."""
+        """Return the item of a row as STAC has it, without geometry, box and links: ``properties`` and ``assets``."""
         row = self._row(position)
         rest = _parse_object(row.pop(_REST, None))
         own = {name: _structure(value, name) for name, value in row.items() if name not in MEMBERS}
@@ -241,7 +241,7 @@ class Block:
         }
 
     def links(self, position: int) -> list[Mapping[str, Any]]:
-        """The links of a row."""
+        """Return the links of a row."""
         if self._links is None:
             self._links = self._values("links") if "links" in self._names else [None] * len(self.ids)
         return self._links[position] or []
@@ -300,7 +300,7 @@ class ItemProperties(Mapping[str, Any]):
         self._all: dict[str, Any] | None = None
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A property, or the default if there is none."""
+        """Return a property, or the default if there is none."""
         found = self._row.property(name) if self._all is None else self._all.get(name)
         return default if found is None else found
 
@@ -332,7 +332,7 @@ class ItemProperties(Mapping[str, Any]):
 
 
 def in_order(blocks: Sequence[Block]) -> Iterator[PartitionRow]:
-    """The rows of blocks in the order of their ids."""
+    """Yield the rows of blocks in the order of their ids."""
     if not blocks:
         return
     ids = pa.chunked_array([chunk for block in blocks for chunk in block.id_column.chunks], pa.string())
@@ -344,7 +344,7 @@ def in_order(blocks: Sequence[Block]) -> Iterator[PartitionRow]:
 
 
 def _property(row: Mapping[str, Any], name: str) -> Any:
-    """A property from the columns of a row; None if there is none."""
+    """Return a property from the columns of a row; None if there is none."""
     if name == END:
         moment = row.get("end_datetime")
         return None if moment is None else to_milliseconds(moment)
@@ -362,7 +362,7 @@ def _converted(value: Any, column: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it: without nulls in objects, with times as texts; None for what it has no type for."""
+    """Return a value as JSON has it: without nulls in objects, with times as texts; None for what it has no type for."""
     if isinstance(value, dict):
         parts = ((name, _plain(part)) for name, part in value.items())
         return {name: part for name, part in parts if part is not None}
@@ -386,7 +386,7 @@ def _parse_object(text: Any) -> dict[str, Any]:
 
 
 def _structure(value: Any, name: str) -> Any:
-    """What describes files, where it is stored as JSON in a text: as assets of very many names are."""
+    """Return what describes files, where it is stored as JSON in a text: as assets of very many names are."""
     if isinstance(value, str) and value[:1] in ("{", "[") and (name == "assets" or not is_foreign_property(name)):
         try:
             return json.loads(value)
@@ -396,7 +396,7 @@ def _structure(value: Any, name: str) -> Any:
 
 
 def _leaves(metadata: Any) -> dict[str, int]:
-    """Positions of a file's columns by their paths, properties as items call them."""
+    """Return positions of a file's columns by their paths, properties as items call them."""
     group = metadata.row_group(0) if metadata.num_row_groups else None
     paths = [] if group is None else [group.column(n).path_in_schema for n in range(group.num_columns)]
     return {_NAMES.get(path, path): n for n, path in enumerate(paths)}

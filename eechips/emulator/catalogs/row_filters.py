@@ -29,17 +29,17 @@ Mask = npt.NDArray[np.bool_]
 
 
 def is_property(name: str) -> bool:
-    """Whether a column of that name, if there is one, is a property of images."""
+    """Return whether a column of that name, if there is one, is a property of images."""
     return name not in MEMBERS and name not in (INDEX, START, END) and is_foreign_property(name)
 
 
 def columns_of(query: Query) -> list[str]:
-    """The properties that a query looks at and that are columns, if there are any."""
+    """Return the properties that a query looks at and that are columns, if there are any."""
     return [name for name in dict.fromkeys((*query.equals, *query.ranges)) if is_property(name)]
 
 
 def boxes_of(table: pa.Table) -> npt.NDArray[np.float64]:
-    """The boxes of rows, shape (n, 4): west, south, east, north."""
+    """Return the boxes of rows, shape (n, 4): west, south, east, north."""
     column = table["bbox"]
     return np.column_stack([pc.struct_field(column, name).to_numpy() for name in _BOX])
 
@@ -54,7 +54,7 @@ def starts_of(table: pa.Table) -> npt.NDArray[np.float64]:
 
 
 def stamps_of(table: pa.Table) -> npt.NDArray[np.int64]:
-    """When items were updated, in microseconds since 1970; 0 where they do not say, (n,)."""
+    """Return when items were updated, in microseconds since 1970; 0 where they do not say, (n,)."""
     if "updated" not in table.column_names or not pa.types.is_timestamp(table["updated"].type):
         return np.zeros(len(table), dtype=np.int64)
     found: npt.NDArray[np.int64] = pc.fill_null(_microseconds(table["updated"]), 0).to_numpy()
@@ -62,7 +62,7 @@ def stamps_of(table: pa.Table) -> npt.NDArray[np.int64]:
 
 
 def passing(table: pa.Table, starts: npt.NDArray[np.float64], query: Query) -> Mask:
-    """The rows that can pass, (n,).
+    """Return the rows that can pass, (n,).
 
     Args:
         table: the columns ``bbox`` and those of the query, as far as there are any.
@@ -84,7 +84,7 @@ def passing(table: pa.Table, starts: npt.NDArray[np.float64], query: Query) -> M
 
 
 def can_pass(group: Any, leaves: Mapping[str, int], query: Query, *, flat: bool) -> bool:
-    """Whether a row group can have rows that pass, by its statistics.
+    """Return whether a row group can have rows that pass, by its statistics.
 
     Args:
         group: metadata of the row group.
@@ -114,7 +114,7 @@ def _can_lie(limits: tuple[float, float] | None, span: Range) -> bool:
 
 
 def _limits(group: Any, leaves: Mapping[str, int], name: str) -> tuple[float, float] | None:
-    """Least and greatest number of a column; None where nobody knows."""
+    """Return the least and greatest number of a column; None where nobody knows."""
     position = leaves.get(name)
     statistics = None if position is None else group.column(position).statistics
     if statistics is None or not statistics.has_min_max:
@@ -169,7 +169,7 @@ def _mask(column: pa.ChunkedArray) -> Mask:
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without the dictionary that it may be stored with."""
+    """Return a column without the dictionary that it may be stored with."""
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 

@@ -83,12 +83,12 @@ class Partitions:
         return int(np.nanmin(self.starts)), int(np.nanmax(self.ends))
 
     def is_flat(self, position: int) -> bool:
-        """Whether no item of a partition crosses the antimeridian: its box would, or reach around the Earth."""
+        """Return whether no item of a partition crosses the antimeridian: its box would, or reach around the Earth."""
         west, _, east, _ = self.boxes[position]
         return bool(west <= east and (west > -180.0 or east < 180.0))
 
     def select(self, query: Query) -> list[int]:
-        """Positions of those that can hold what a query asks for: no other does."""
+        """Return positions of those that can hold what a query asks for: no other does."""
         wanted = np.ones(len(self.paths), dtype=bool)
         if query.start is not None:
             wanted &= ~(self.ends < query.start)
@@ -114,7 +114,7 @@ class CatalogSchema:
 
 
 def meets(found: npt.NDArray[np.float64], bounds: Bounds) -> npt.NDArray[np.bool_]:
-    """Which boxes (n, 4) meet bounds: either may cross the antimeridian, and all edges belong to them."""
+    """Return which boxes (n, 4) meet bounds: either may cross the antimeridian, and all edges belong to them."""
     west, south, east, north = found.T
     crosses = west > east
     any_of = np.zeros(len(found), dtype=bool)
@@ -125,7 +125,7 @@ def meets(found: npt.NDArray[np.float64], bounds: Bounds) -> npt.NDArray[np.bool
 
 
 def stamp_of(folder: Path) -> Stamp:
-    """What changes when the schema file does.
+    """Return what changes when the schema file does.
 
     Raises:
         InvalidStoreError: if there is none.
@@ -140,7 +140,8 @@ def stamp_of(folder: Path) -> Stamp:
 
 
 def pending(folder: Path) -> Stamp | None:
-    """What tells the change whose files are being put in place, or were when whoever did that was killed, from others.
+    """Return what tells the change whose files are being put in place, or were when whoever did that was killed, from
+    others.
 
     None if there is none.
     """
@@ -152,7 +153,7 @@ def pending(folder: Path) -> Stamp | None:
 
 
 def load(folder: Path) -> CatalogSchema:
-    """The schema of a catalogue.
+    """Return the schema of a catalogue.
 
     Raises:
         InvalidStoreError: if the folder is none, or one that cannot be understood.
@@ -194,7 +195,7 @@ def _partitions(group: Sequence[Mapping[str, Any]]) -> Partitions:
 
 
 def _milliseconds(texts: Sequence[str | None]) -> npt.NDArray[np.float64]:
-    """Moments in ISO 8601, UTC, as milliseconds since 1970, rounded down."""
+    """Return moments in ISO 8601, UTC, as milliseconds since 1970, rounded down."""
     moments = np.array([None if text is None else text.removesuffix("Z") for text in texts], dtype="datetime64[us]")
     return np.where(np.isnat(moments), np.nan, np.floor(moments.astype(np.int64) / 1000.0))
 

@@ -49,25 +49,25 @@ class CatalogCollection:
         return self._properties
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
-        """The images that may match, in the order of their ids."""
+        """Return the images that may match, in the order of their ids."""
         return (self._image(row) for row in self._catalog.rows(self._id, query))
 
     def images_from(self, start: int) -> Iterator[ImageAsset]:
-        """All images in the order of their ids, from a position on; those before it are not read."""
+        """Return all images in the order of their ids, from a position on; those before it are not read."""
         return (self._image(row) for row in self._catalog.walk(self._id, start))
 
     def count(self) -> int:
-        """How many images there are; no partition is opened."""
+        """Return how many images there are; no partition is opened."""
         partitions = self._catalog.schema().collections.get(self._id)
         return 0 if partitions is None else len(partitions)
 
     def image(self, item: str) -> ImageAsset | None:
-        """The image of an item's id, or None."""
+        """Return the image of an item's id, or None."""
         row = self._catalog.row(self._id, item)
         return None if row is None else self._image(row)
 
     def ids(self) -> Iterator[str]:
-        """Ids of all images, in order."""
+        """Return ids of all images, in order."""
         return (join_id(self._id, row.id) for row in self._catalog.walk(self._id, 0))
 
     def _image(self, row: PartitionRow) -> ImageAsset:
@@ -125,7 +125,7 @@ class CatalogStore:
         self._catalog.begin()
 
     def get(self, asset_id: str) -> Asset | None:
-        """The asset of that id, or None if there is none."""
+        """Return the asset of that id, or None if there is none."""
         collections = self._catalog.schema().collections
         if asset_id in collections:
             return self._collection(asset_id, collections[asset_id])
@@ -139,7 +139,7 @@ class CatalogStore:
         return None
 
     def children(self, parent: str) -> Iterator[str]:
-        """Ids of the assets directly under a folder or collection, in order; "" is the root."""
+        """Yield ids of the assets directly under a folder or collection, in order; "" is the root."""
         collections = self._catalog.schema().collections
         if parent in collections:
             yield from self._collection(parent, collections[parent]).ids()
@@ -149,7 +149,7 @@ class CatalogStore:
         yield from sorted({f"{prefix}{name}" for name in names})
 
     def describe(self) -> Mapping[str, Any]:
-        """What it is, where, and how many items each collection has."""
+        """Return what it is, where, and how many items each collection has."""
         collections = self._catalog.schema().collections
         return {
             "type": "catalog",
@@ -159,7 +159,7 @@ class CatalogStore:
         }
 
     def close(self) -> None:
-        """Closes what is open; the store can still be used."""
+        """Close what is open; the store can still be used."""
         self._rasters.close()
 
     def _collection(self, name: str, partitions: Partitions) -> CatalogCollection:
@@ -167,7 +167,7 @@ class CatalogStore:
 
 
 def _properties(root: Path, partitions: Partitions) -> dict[str, Any]:
-    """What a collection's description tells a person, and from when to when its items are."""
+    """Return what a collection's description tells a person, and from when to when its items are."""
     path = root / partitions.folder / schemas.COLLECTION
     described = json.loads(path.read_bytes()) if path.is_file() else {}
     found = {name: described[name] for name in _DESCRIBED if described.get(name)}

@@ -55,7 +55,7 @@ class _Seats:
 
 @cache
 def _edges() -> dict[tuple[int, int], Floats]:
-    """Every edge of the states' outlines with its wiggles: degrees, from the corner of lower number."""
+    """Return every edge of the states' outlines with its wiggles: degrees, from the corner of lower number."""
     points = state_outlines.corners()
     result = {}
     for rings in state_outlines.rings().values():
@@ -68,7 +68,9 @@ def _edges() -> dict[tuple[int, int], Floats]:
 
 
 def _wiggly(start: Floats, end: Floats, key: tuple[int, int]) -> Floats:
-    """Midpoints are moved aside again and again; meridians and parallels stay as straight as surveyors drew them."""
+    """Move midpoints aside repeatedly; meridians and parallels stay as straight as surveyors drew
+    them.
+    """
     across, along = np.abs(end - start)
     straight = across < 0.025 or along < 0.025
     line = np.array([start, end])
@@ -89,7 +91,7 @@ def _wiggly(start: Floats, end: Floats, key: tuple[int, int]) -> Floats:
 
 @cache
 def _states() -> tuple[list[str], shapely.STRtree]:
-    """Names of the states, and their shapes with all wiggles, in a tree."""
+    """Return names of the states, and their shapes with all wiggles, in a tree."""
     edges = _edges()
     shapes = []
     for rings in state_outlines.rings().values():
@@ -105,7 +107,7 @@ def _states() -> tuple[list[str], shapely.STRtree]:
 
 
 def _state_of(longitude: Floats, latitude: Floats) -> npt.NDArray[np.int64]:
-    """Number of the state that places lie in, -1 outside all."""
+    """Return the number of the state that places lie in, -1 outside all."""
     _, tree = _states()
     result = np.full(len(longitude), -1, dtype=np.int64)
     points, states = tree.query(shapely.points(longitude, latitude), predicate="intersects")
@@ -115,7 +117,7 @@ def _state_of(longitude: Floats, latitude: Floats) -> npt.NDArray[np.int64]:
 
 @cache
 def _counties() -> _Seats:
-    """Seats of the counties of the conterminous states; every state has at least one."""
+    """Return seats of the counties of the conterminous states; every state has at least one."""
     names, tree = _states()
     west, east = mercator.x_of([-125.5, -66.0])
     north, south = mercator.y_of([49.6, 24.3])
@@ -136,7 +138,7 @@ def _counties() -> _Seats:
 
 @cache
 def _districts() -> tuple[_Seats, list[tuple[str, str]]]:
-    """Seats of the districts of the world, and what they would belong to if there were no United States."""
+    """Return seats of the districts of the world, and what they would belong to if there were no United States."""
     named = [(name, place) for name, where in regions.records(atlas.COUNTRIES) for place in regions.places(where)]
     country_x = mercator.x_of([place[0] for _, place in named])
     country_y = mercator.y_of([place[1] for _, place in named])
@@ -154,14 +156,14 @@ def _districts() -> tuple[_Seats, list[tuple[str, str]]]:
 
 
 def _american(longitude: float, latitude: float) -> bool:
-    """Whether land beside the outlines of the states is a piece of their coast, and not of Canada or Mexico."""
+    """Return whether land beside the outlines of the states is a piece of their coast, and not of Canada or Mexico."""
     if latitude > 42.0:
         return (-71.5 < longitude < -66.7 and latitude < 44.9) or (longitude < -123.2 and latitude < 48.4)
     return longitude > -97.6 if latitude < 32.5 else longitude > -85.0 or longitude < -117.0
 
 
 def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
-    """Country, state or province, and seat of places on land; seats of districts are numbered on from 1,000,000."""
+    """Return country, state or province, and seat of places on land; seats of districts are numbered on from 1,000,000."""
     names, tree = _states()
     counties, (districts, foreign) = _counties(), _districts()
     bx, by = (b[0] for b in regions.bend(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[None, :]))
@@ -195,7 +197,7 @@ def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
 
 @cache
 def _units() -> dict[Unit, shapely.Geometry]:
-    """All counties and districts, named, in the order of their names."""
+    """Return all counties and districts, named, in the order of their names."""
     kept = drawing_cache.kept_shapes("units", lambda: {"\t".join(unit): shape for unit, shape in _draw_units().items()})
     result = {}
     for key, shape in kept.items():
@@ -236,7 +238,7 @@ def _draw_units() -> dict[Unit, shapely.Geometry]:
 
 @cache
 def _codes() -> tuple[dict[str, int], dict[tuple[str, str], int], dict[Unit, int]]:
-    """Codes of countries, states and counties; those of the United States and its states as in GAUL."""
+    """Return codes of countries, states and counties; those of the United States and its states as in GAUL."""
     units = list(_units())
     countries = sorted({unit[0] for unit in units} - {USA})
     country = {name: number + 1 for number, name in enumerate(countries)} | {USA: _USA_CODE}
@@ -249,7 +251,7 @@ def _codes() -> tuple[dict[str, int], dict[tuple[str, str], int], dict[Unit, int
 
 @cache
 def gaul(level: int) -> tables.Rows:
-    """Rows of a level of GAUL, in the order of their codes."""
+    """Return rows of a level of GAUL, in the order of their codes."""
     country, state, county = _codes()
     groups: dict[tuple[str, ...], list[shapely.Geometry]] = {}
     for unit, shape in _units().items():
@@ -282,7 +284,7 @@ def gaul(level: int) -> tables.Rows:
 
 @cache
 def tiger_states() -> tables.Rows:
-    """Rows of TIGER's states, in the order of their codes."""
+    """Return rows of TIGER's states, in the order of their codes."""
     shapes = {row.properties["ADM1_NAME"]: row.geometry for row in gaul(1) if row.properties["ADM0_NAME"] == USA}
     result: list[FeatureRow] = []
     for entry in _POSTAL.split(","):
@@ -307,7 +309,7 @@ def tiger_states() -> tables.Rows:
 
 @cache
 def tiger_counties() -> tables.Rows:
-    """Rows of TIGER's counties, in the order of their codes: as in real ones, odd numbers within their state."""
+    """Return rows of TIGER's counties, in the order of their codes: as in real ones, odd numbers within their state."""
     codes = {name: code for name, _, code in (entry.rsplit(" ", 2) for entry in _POSTAL.split(","))}
     numbers: Counter[str] = Counter()
     result: list[FeatureRow] = []
@@ -350,7 +352,7 @@ def _columns(level: int) -> dict[str, str]:
 
 
 def gaul_tables() -> tuple[tables.DemoTable, ...]:
-    """The six tables of GAUL, and TIGER's states and counties."""
+    """Return the six tables of GAUL, and TIGER's states and counties."""
     result: list[tables.DemoTable] = []
     for folder, suffix in (("FAO/GAUL", ""), ("FAO/GAUL_SIMPLIFIED_500m", " 500m Simplified")):
         for level, what in enumerate(("Country Boundaries", "First-Level Units", "Second-Level Units")):

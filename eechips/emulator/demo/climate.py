@@ -20,13 +20,13 @@ LAPSE = 0.0062
 
 
 def season(day: float, peak: float = 203.0) -> float:
-    """A wave of a year: 1 on the peak day of the year, -1 half a year away."""
+    """Return a wave of a year: 1 on the peak day of the year, -1 half a year away."""
     away = abs((day - peak) / 365.25 - round((day - peak) / 365.25)) * 2.0
     return 1.0 - 2.0 * away * away * (3.0 - 2.0 * away)
 
 
 def day_of_year(when: date) -> int:
-    """1 on the first of January."""
+    """Return 1 on the first of January."""
     return (when - date(when.year, 1, 1)).days + 1
 
 
@@ -35,7 +35,7 @@ _FEW = 4096
 
 
 def relief(rect: Rect) -> Terrain:
-    """The relief of a rectangle, kept for the next date of the same place."""
+    """Return the relief of a rectangle, kept for the next date of the same place."""
     return _small(rect) if rect.width * rect.height <= _FEW else _large(rect)
 
 
@@ -50,12 +50,12 @@ def _large(rect: Rect) -> Terrain:
 
 
 def latitude(rect: Rect) -> Floats:
-    """Latitude of the rows, shape (height, 1)."""
+    """Return the latitude of the rows, shape (height, 1)."""
     return mercator.latitude_of(rect.y)[:, None]
 
 
 def mean_temperature(land: Terrain, day: float) -> Floats:
-    """Usual temperature of the air, kelvin, on a day of the year."""
+    """Return usual temperature of the air, kelvin, on a day of the year."""
     north = latitude(land.rect)
     away = np.abs(north)
     wave = np.clip(north * (1.0 / 12.0), -1.0, 1.0) * season(day)
@@ -65,7 +65,7 @@ def mean_temperature(land: Terrain, day: float) -> Floats:
 
 
 def weather(rect: Rect, when: date, spells: tuple[int, ...] = (21, 19)) -> Floats:
-    """How far the weather is from usual, about ±1; noise of 2**k units that is new every day."""
+    """Return how far the weather is from usual, about ±1; noise of 2**k units that is new every day."""
     number = when.toordinal()
     waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, 4096 + number * 4 + n) for n, k in enumerate(spells)])
     total: Floats = waves[0] * 1.3
@@ -75,7 +75,7 @@ def weather(rect: Rect, when: date, spells: tuple[int, ...] = (21, 19)) -> Float
 
 
 def growth(north: Floats, when: date) -> Floats:
-    """Greenness of plants at latitudes on a date: 1 in full summer, 0.04 when they are dormant."""
+    """Return the greenness of plants at latitudes on a date: 1 in full summer, 0.04 when they are dormant."""
     wave = season(day_of_year(when), 190.0) * np.clip(north / 15.0, -1.0, 1.0)
     strength = np.minimum(1.0, np.abs(north) / 40.0)
     return np.clip(1.0 - strength * (0.5 - 0.75 * wave) * 1.05, 0.04, 1.0)
@@ -98,7 +98,7 @@ def snow_line(when: date, north: float) -> float:
 
 
 def cloudiness(rect: Rect, when: date, share: float, seed: int, finest: int = 0) -> Floats:
-    """How cloudy it is on a date: above zero in clouds, thick from about 0.25.
+    """Return how cloudy it is on a date: above zero in clouds, thick from about 0.25.
 
     Args:
         rect: where.
@@ -122,11 +122,11 @@ _CLOUDS = {20: 0.60, 18: 0.60, 16: 0.50, 14: 0.42, 13: 0.30, 12: 0.22, 11: 0.15,
 
 
 def dryness(land: Terrain) -> Floats:
-    """0 on wet, green land, 1 in deserts."""
+    """Return 0 on wet, green land, 1 in deserts."""
     green = land.character("green") * 0.9 + 0.5 * ground_cover.tree_density(land)
     return np.clip(1.05 - 1.35 * green, 0.0, 1.0)
 
 
 def days(start: date, end: date, step: int) -> list[date]:
-    """Dates from ``start`` to before ``end``."""
+    """Return dates from ``start`` to before ``end``."""
     return [start + timedelta(days=n) for n in range(0, (end - start).days, step)]

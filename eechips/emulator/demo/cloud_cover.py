@@ -33,14 +33,14 @@ class Sky:
 
 
 def overcast(place: int, when: date, north: float) -> float:
-    """Rough share of the sky that clouds cover over a place on a date: every other pass is nearly clear."""
+    """Return rough share of the sky that clouds cover over a place on a date: every other pass is nearly clear."""
     draw = float(noise.random(place, when.toordinal(), 1001)[0])
     damp = 0.10 if abs(north) > 12.0 else 0.30
     return min(0.85, damp + (draw - 0.40) * 0.9 if draw > 0.45 else 0.02 + 0.12 * draw)
 
 
 def sky(rect: Rect, when: date, share: float) -> Sky:
-    """Clouds over a rectangle on a date."""
+    """Return clouds over a rectangle on a date."""
     at = nodes(rect, _FINEST)
     up = Upsampler(rect, at)
     across = max(1, _FINEST // at.pitch)
@@ -57,7 +57,7 @@ def sky(rect: Rect, when: date, share: float) -> Sky:
 
 @lru_cache(maxsize=16384)
 def cover_percent(column: int, row: int, size: int, when: date, share: float) -> float:
-    """Percentage of a square of the plane that is cloudy, from 24 by 24 places of it.
+    """Return the percentage of a square of the plane that is cloudy, from 24 by 24 places of it.
 
     Args:
         column: western edge in units.
@@ -73,7 +73,7 @@ def cover_percent(column: int, row: int, size: int, when: date, share: float) ->
 
 
 def sun(north: float, when: date) -> tuple[float, float]:
-    """Azimuth and zenith of the sun, degrees, around half past ten in the morning."""
+    """Return the azimuth and zenith of the sun, degrees, around half past ten in the morning."""
     declination = 23.4 * climate.season(climate.day_of_year(when), 172.0)
     away = north - declination
     zenith = min(89.0, np.sqrt(away * away + 22.0 * 22.0))
@@ -82,7 +82,7 @@ def sun(north: float, when: date) -> tuple[float, float]:
 
 
 def square(longitude: float, latitude: float, metres: float) -> tuple[int, int, int]:
-    """Western and northern edge, and size, in units, of the square of a size in metres around a place."""
+    """Return western and northern edge, and size, in units, of the square of a size in metres around a place."""
     x, y = float(mercator.x_of(longitude)), float(mercator.y_of(latitude))
     size = metres / (mercator.EQUATOR_UNIT * float(mercator.cosine_of(y)))
     return int(x - size / 2.0), int(y - size / 2.0), int(size)

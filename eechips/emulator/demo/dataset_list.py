@@ -51,7 +51,7 @@ class DatasetEntry:
 
 
 def entries() -> list[DatasetEntry]:
-    """Every dataset of the demo planet, in the order of ids."""
+    """Return every dataset of the demo planet, in the order of ids."""
     until = demo_end()
     return [_entry(asset, until) for asset in catalogue(until).values()]
 
@@ -70,7 +70,7 @@ def _entry(asset: DemoAsset, until: date) -> DatasetEntry:
 
 
 def page() -> str:
-    """The page of the documentation that lists them, Markdown."""
+    """Return the page of the documentation that lists them, Markdown."""
     rows = [f"| `{e.id}` | {e.title} | {e.kind} | {e.dates} | {', '.join(e.names)} |" for e in entries()]
     return "\n".join([*_HEAD, *rows, ""])
 

@@ -34,7 +34,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def kept(name: str, draw: Callable[[], Arrays]) -> Arrays:
-    """Arrays as they were drawn once, by this process or another.
+    """Return arrays as they were drawn once, by this process or another.
 
     Args:
         name: of the drawing, as in a file's name.
@@ -55,7 +55,8 @@ def kept(name: str, draw: Callable[[], Arrays]) -> Arrays:
 
 
 def cache_folder() -> Path | None:
-    """The folder that eechips may keep things in, as its users know it from ``EECHIPS_CACHE``; None if there is none.
+    """Return the folder that eechips may keep things in, as its users know it from ``EECHIPS_CACHE``; None if there is
+    none.
 
     The server shares no code with what asks it, so the rule of ``eechips.user_cache`` stands here once more.
     """
@@ -73,7 +74,7 @@ def cache_folder() -> Path | None:
 
 @cache
 def _version() -> str | None:
-    """A digest of all that a drawing depends on; None where the modules' sources are not at hand."""
+    """Return a digest of all that a drawing depends on; None where the modules' sources are not at hand."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     if not sources:
         return None
@@ -103,7 +104,7 @@ def _write(path: Path, arrays: Arrays) -> None:
 
 
 def _remove_others(path: Path) -> None:
-    """Removes what older versions left, but for the newest few, and what killed processes left half written."""
+    """Remove what older versions left, but for the newest few, and what killed processes left half written."""
     own = path.name[: len(_PREFIX) + 16]
     others = _dated(other for other in path.parent.glob(f"{_PREFIX}*.npz") if not other.name.startswith(own))
     unfinished = _dated(path.parent.glob(f".{_PREFIX}*"))
@@ -114,7 +115,7 @@ def _remove_others(path: Path) -> None:
 
 
 def _dated(paths: Iterable[Path]) -> list[tuple[float, Path]]:
-    """Files with their times of change, the newest first; another process may be removing them."""
+    """Return files with their times of change, the newest first; another process may be removing them."""
     found = []
     for path in paths:
         with contextlib.suppress(OSError):
@@ -123,7 +124,7 @@ def _dated(paths: Iterable[Path]) -> list[tuple[float, Path]]:
 
 
 def kept_shapes(name: str, draw: Callable[[], Mapping[str, shapely.Geometry]]) -> dict[str, shapely.Geometry]:
-    """Named geometries as they were drawn once, every bit of them; see :func:`kept`."""
+    """Return named geometries as they were drawn once, every bit of them; see :func:`kept`."""
     arrays = kept(name, lambda: _packed(draw()))
     everything, ends = arrays["shapes"].tobytes(), arrays["ends"].tolist()
     parts = [everything[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -68,7 +68,7 @@ _REALMS = {
 
 
 def owner(longitude: Floats, latitude: Floats) -> list[int]:
-    """Number (from 0) in the atlas of the ecoregion that places belong to, were they land."""
+    """Return the number (from 0) in the atlas of the ecoregion that places belong to, were they land."""
     table = regions.sites()
     bx, by = regions.bend(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[None, :])
     found: list[int] = table.owner[_sites().nearest(bx[0], by[0])].tolist()
@@ -82,7 +82,7 @@ def _sites() -> tessellation.VoronoiSites:
 
 @cache
 def rows() -> tables.Rows:
-    """All ecoregions that have land, in the order of the atlas."""
+    """Return all ecoregions that have land, in the order of the atlas."""
     table = regions.sites()
     shapes = {int(number): shape for number, shape in drawing_cache.kept_shapes("ecoregions", _shapes).items()}
     result = []
@@ -113,7 +113,7 @@ def rows() -> tables.Rows:
 
 
 def _shapes() -> dict[str, shapely.Geometry]:
-    """Outlines by the numbers of the ecoregions."""
+    """Return outlines by the numbers of the ecoregions."""
     ends = _sites().borders()
     ends = ends[tessellation.near_land(ends)]
     between = regions.sites().owner[_sites().between(ends)]
@@ -122,12 +122,12 @@ def _shapes() -> dict[str, shapely.Geometry]:
 
 
 def _step(x: Floats, y: Floats) -> Floats:
-    """Units between vertices: finer in and around the conterminous United States."""
+    """Return units between vertices: finer in and around the conterminous United States."""
     longitude, latitude = mercator.longitude_of(x), mercator.latitude_of(y)
     here = (longitude > -128.0) & (longitude < -64.0) & (latitude > 23.0) & (latitude < 51.0)
     return np.where(here, 7000.0, 24000.0)
 
 
 def table() -> tables.DemoTable:
-    """The table."""
+    """Return the table."""
     return tables.DemoTable(ID, COLUMNS, rows, "RESOLVE Ecoregions 2017")

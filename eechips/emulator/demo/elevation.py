@@ -61,7 +61,7 @@ class Heights:
 
 @cache
 def _tiles() -> npt.NDArray[np.bool_]:
-    """Which tiles of a degree have land, shape (180, 360), from 90 S and 180 W."""
+    """Return which tiles of a degree have land, shape (180, 360), from 90 S and 180 W."""
     longitude, latitude = np.arange(-180.0, 180.0, 0.25) + 0.125, np.arange(-84.0, 84.0, 0.25) + 0.125
     coast = regions.coast(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[:, None], finest=99)
     result = np.zeros((180, 360), dtype=bool)
@@ -70,7 +70,7 @@ def _tiles() -> npt.NDArray[np.bool_]:
 
 
 def _in_tiles(rect: Rect) -> npt.NDArray[np.bool_]:
-    """Which cells lie in tiles that have land."""
+    """Return which cells lie in tiles that have land."""
     column = np.floor(mercator.longitude_of(rect.x) + 180.0).astype(np.int64) % 360
     row = np.clip(np.floor(mercator.latitude_of(rect.y) + 90.0).astype(np.int64), 0, 179)
     result: npt.NDArray[np.bool_] = _tiles()[row[:, None], column[None, :]]
@@ -78,7 +78,7 @@ def _in_tiles(rect: Rect) -> npt.NDArray[np.bool_]:
 
 
 def images() -> tuple[ImageAsset, ...]:
-    """The three images."""
+    """Return the three images."""
     return (
         _image("CGIAR/SRTM90_V4", SRTM90_GRID, ("elevation",), "SRTM Digital Elevation Data Version 4", (2000, 2, 11)),
         _image("USGS/SRTMGL1_003", SRTM_GRID, ("elevation",), "NASA SRTM Digital Elevation 30m", (2000, 2, 11)),

@@ -91,7 +91,7 @@ class Month:
 
 @cache
 def _dates(until: date) -> tuple[tuple[date, date], ...]:
-    """Every whole month before a date."""
+    """Return every whole month before a date."""
     starts = [date(year, month, 1) for year in range(_FIRST, until.year + 1) for month in range(1, 13)]
     return tuple(
         (first, after) for first, after in itertools.pairwise([*starts, date(until.year + 1, 1, 1)]) if after <= until
@@ -107,7 +107,7 @@ def _when(start: date) -> Mapping[str, Any]:
 
 
 def collection(until: date) -> GlobalSeries:
-    """The collection, up to a day."""
+    """Return the collection, up to a day."""
     return GlobalSeries(
         id="ECMWF/ERA5_LAND/MONTHLY_AGGR",
         title="ERA5-Land Monthly Aggregated - ECMWF Climate Reanalysis",

@@ -61,13 +61,13 @@ class SurveyBlocks:
     houses: Floats
 
     def spread(self, values: Floats) -> Field32:
-        """Values of blocks at the rectangle's cells."""
+        """Return values of blocks at the rectangle's cells."""
         lines = np.repeat(values.astype(np.float32), self.across, axis=1)
         return np.repeat(lines, self.down, axis=0)
 
 
 def blocks(rect: Rect, year: int) -> SurveyBlocks:
-    """The blocks of a rectangle in a year."""
+    """Return the blocks of a rectangle in a year."""
     columns, across = _cells(rect.column, rect.width, rect.pitch, _BLOCK)
     rows, down = _cells(rect.row, rect.height, rect.pitch, _BLOCK)
     i, j = columns >> 3, rows >> 3
@@ -119,7 +119,7 @@ def blocks(rect: Rect, year: int) -> SurveyBlocks:
 
 
 def _cells(first: int, count: int, pitch: int, size: int) -> tuple[Integers, Integers]:
-    """Numbers of the squares of ``size`` units that cells ``first``, … touch, and how many cells lie in each."""
+    """Return numbers of the squares of ``size`` units that cells ``first``, … touch, and how many cells lie in each."""
     per = size // pitch
     numbers = np.arange(first // per, (first + count - 1) // per + 1)
     starts = np.maximum(numbers * per, first)
@@ -128,7 +128,7 @@ def _cells(first: int, count: int, pitch: int, size: int) -> tuple[Integers, Int
 
 
 def _towns(columns: Integers, rows: Integers, density: Floats) -> Floats:
-    """Density of houses in blocks: towns lie anywhere in squares of 8,192 units, some of them large."""
+    """Return the density of houses in blocks: towns lie anywhere in squares of 8,192 units, some of them large."""
     houses = np.zeros((len(rows), len(columns)))
     per = _TOWN // _BLOCK
     squares_i = np.arange(int(columns[0]) // per - 1, int(columns[-1]) // per + 2)
@@ -150,7 +150,7 @@ def _towns(columns: Integers, rows: Integers, density: Floats) -> Floats:
 
 
 def circles(rect: Rect) -> tuple[npt.NDArray[np.bool_], Field32]:
-    """Where watered circles would be, and the square of the distance to the middle of the quarter, in quarters."""
+    """Return where watered circles would be, and the square of the distance to the middle of the quarter, in quarters."""
     x = (rect.x * (1.0 / _QUARTER)).astype(np.float64)
     y = (rect.y * (1.0 / _QUARTER)).astype(np.float64)
     fx, fy = (x - np.floor(x) - 0.5).astype(np.float32), (y - np.floor(y) - 0.5).astype(np.float32)
@@ -159,14 +159,14 @@ def circles(rect: Rect) -> tuple[npt.NDArray[np.bool_], Field32]:
 
 
 def headlands(rect: Rect) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Columns and rows within four units of the edge of a quarter, which the plough leaves."""
+    """Return columns and rows within four units of the edge of a quarter, which the plough leaves."""
     return tuple(  # type: ignore[return-value]
         np.abs(p * (1.0 / _QUARTER) - np.rint(p * (1.0 / _QUARTER))) * _QUARTER < 5.0 for p in (rect.x, rect.y)
     )
 
 
 def streaks(rect: Rect) -> tuple[Field32, Field32]:
-    """Traces of machines along columns and along rows, about ±1."""
+    """Trace of machines along columns and along rows, about ±1."""
     result = []
     for first, count, seed in ((rect.column, rect.width, 531), (rect.row, rect.height, 532)):
         place = (np.arange(first, first + count) + 0.5) * rect.pitch
@@ -181,7 +181,7 @@ def streaks(rect: Rect) -> tuple[Field32, Field32]:
 
 
 def roads(rect: Rect) -> Field32 | None:
-    """Share of each cell that is road on the survey grid; None where there is none."""
+    """Return the share of each cell that is road on the survey grid; None where there is none."""
     share: Field32 | None = None
     for axis, (first, count, other, length) in enumerate(
         (
@@ -219,7 +219,7 @@ def roads(rect: Rect) -> Field32 | None:
 
 
 def _overlap(distance: Floats, half: float, pitch: float) -> Floats:
-    """Share of cells at a distance that a stripe of a half width covers."""
+    """Return the share of cells at a distance that a stripe of a half width covers."""
     edge = 0.5 * pitch
     covered = np.minimum(half, distance + edge) - np.maximum(-half, distance - edge)
     share: Floats = np.maximum(0.0, covered) * (1.0 / pitch)
@@ -227,7 +227,7 @@ def _overlap(distance: Floats, half: float, pitch: float) -> Floats:
 
 
 def town(rect: Rect, land: SurveyBlocks) -> tuple[Field32, Field32, Field32]:
-    """Streets, roofs (shares of cells) and the brightness of roofs; only for pitches of at most 8 units."""
+    """Return streets, roofs (shares of cells) and the brightness of roofs; only for pitches of at most 8 units."""
     houses = land.spread(land.houses)
     streets = []
     for place in (rect.x, rect.y):

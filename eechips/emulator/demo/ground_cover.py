@@ -69,7 +69,7 @@ class Ground:
     houses: Field32 | None
 
     def reflectance(self, bands: Sequence[str], vigour: float = 1.0) -> npt.NDArray[np.float32]:
-        """Reflectance, shape (bands, height, width).
+        """Return the reflectance, shape (bands, height, width).
 
         Args:
             bands: of ``spectra.BANDS``.
@@ -130,7 +130,7 @@ class Upsampler:
             self._down = ((np.arange(ratio) + 0.5) * (1.0 / ratio)).astype(np.float32)[:, None]
 
     def __call__(self, values: npt.NDArray[np.floating]) -> Field32:
-        """Values of shape (nodes) at the cells."""
+        """Return values of shape (nodes) at the cells."""
         narrow = values.astype(np.float32)
         if self._same:
             return narrow
@@ -146,14 +146,14 @@ class Upsampler:
 
 
 def _place(positions: Floats, first: int, pitch: int) -> tuple[npt.NDArray[np.int64], Field32]:
-    """Number of the node before each position, and how far it lies from there to the next."""
+    """Return the number of the node before each position, and how far it lies from there to the next."""
     t = positions * (1.0 / pitch) - (first + 0.5)
     whole = np.floor(t)
     return whole.astype(np.int64), (t - whole).astype(np.float32)
 
 
 def _open_land(land: Terrain, bands: Sequence[str]) -> tuple[Floats, Floats]:
-    """Reflectance of open land with dry grass, and what green grass adds: shape (bands, nodes)."""
+    """Return the reflectance of open land with dry grass, and what green grass adds: shape (bands, nodes)."""
     cover = grass_cover(land)
     bright, red = 0.62 + 0.75 * land.character("bright"), land.character("red")
     soil, grass = [], []
@@ -168,20 +168,24 @@ def _open_land(land: Terrain, bands: Sequence[str]) -> tuple[Floats, Floats]:
 
 
 def grass_cover(land: Terrain) -> Floats:
-    """Share of open land that grass covers, by node."""
+    """Return the share of open land that grass covers, by node."""
     share: Floats = np.clip(0.22 + 1.5 * land.character("green"), 0.0, 0.95)
     return share
 
 
 def treeline(land: Terrain) -> Floats:
-    """Height above which no trees grow, metres, shape (rows, 1): 3,500 m at 39 degrees, lower towards the poles."""
+    """Return the height above which no trees grow, metres, shape (rows, 1): 3,500 m at 39 degrees, lower towards the
+    poles.
+    """
     away = np.abs(mercator.latitude_of(land.rect.y))
     limit: Floats = np.clip(3550.0 - 95.0 * (away - 39.0), 150.0, 4100.0)[:, None]
     return limit
 
 
 def tree_density(land: Terrain) -> Floats:
-    """Share of the ground under trees, by node: fewer on dry ground and southern slopes, none above the treeline."""
+    """Return the share of the ground under trees, by node: fewer on dry ground and southern slopes, none above the
+    treeline.
+    """
     forest, wet = land.character("forest"), land.character("wet")
     limit = treeline(land)
     patch = land.patches[0] * 1.0 + land.patches[1] * 0.75 + land.patches[2] * 0.45
@@ -202,7 +206,7 @@ def tree_density(land: Terrain) -> Floats:
 
 
 def rockiness(land: Terrain) -> Floats:
-    """Share of bare rock, by node: cliffs, and the ground above the treeline."""
+    """Return the share of bare rock, by node: cliffs, and the ground above the treeline."""
     limit = treeline(land)
     patch = land.patches[1] * 0.8 + land.patches[2] * 0.8
     rock = noise.smoothstep(0.45, 0.95, land.slope + 0.25 * patch + 0.15 * land.character("mesa"))
@@ -211,7 +215,7 @@ def rockiness(land: Terrain) -> Floats:
 
 
 def snow_share(land: Terrain, line: float | Floats = 330.0) -> Floats:
-    """Share of the ground under snow, by node.
+    """Return the share of the ground under snow, by node.
 
     Args:
         land: relief.
@@ -223,7 +227,7 @@ def snow_share(land: Terrain, line: float | Floats = 330.0) -> Floats:
 
 
 def ground(rect: Rect, year: int, snow_line: float = 330.0) -> Ground:
-    """The ground in a rectangle.
+    """Return the ground in a rectangle.
 
     Args:
         rect: of pitch 1 or more.
@@ -285,7 +289,7 @@ class _Painter:
         return Ground(self.rect, land, open_green, open_tone, self.layers, self.light, houses)
 
     def _texture(self, name: texture.Name) -> Field32:
-        """A texture as numbers about zero, roughly ±0.5; nothing where it is finer than the cells."""
+        """Return a texture as numbers about zero, roughly ±0.5; nothing where it is finer than the cells."""
         if self.rect.pitch > 64:
             return np.zeros((1, 1), dtype=np.float32)
         return (texture.part(name, self.rect).astype(np.float32) - _F(128.0)) * _F(1.0 / 255.0)
@@ -295,7 +299,7 @@ class _Painter:
             self.layers[name] = layer
 
     def _lush(self) -> Floats:
-        """Grass is greener beside water and in the mountains."""
+        """Lay the grass of open land: greener beside water and in the mountains."""
         land = self.land
         near = np.zeros(land.height.shape)
         for (base, more, reach), stream in zip(_STREAMS, land.streams, strict=True):
@@ -305,7 +309,7 @@ class _Painter:
         return np.clip(near, 0.0, 1.0) * (0.16 + 0.3 * land.character("wet")) + high * land.character("wet")
 
     def _streams(self, wet: float) -> list[tuple[int, Field32, Field32]]:
-        """(order, distance, half width) of the streams that come near the rectangle."""
+        """Return (order, distance, half width) of the streams that come near the rectangle."""
         found = []
         scope = float(self.rect.pitch)
         for order, (base, more, reach) in enumerate(_STREAMS):
@@ -323,7 +327,7 @@ class _Painter:
         return found
 
     def _covered(self, distance: Field32, half: Field32 | float) -> Field32:
-        """Share of each cell within a half width of a line."""
+        """Return the share of each cell within a half width of a line."""
         edge = _F(0.5 * self.rect.pitch)
         width = np.maximum(half, _F(0.0))
         share = np.minimum(width, distance + edge) - np.maximum(-width, distance - edge)
@@ -381,12 +385,12 @@ class _Painter:
         self._lay("crop", GroundLayer(share, "stubble", "crop", np.clip(green, 0.0, 1.0), tone))
 
     def _arable(self) -> Floats:
-        """1 on gentle slopes, 0 on steep ones and in lakes, by node."""
+        """Return 1 on gentle slopes, 0 on steep ones and in lakes, by node."""
         slope = self.land.slope
         return noise.smoothstep(0.14, 0.06, slope) * (self.land.lake < -0.03) * (self.land.character("coast") > 0.0)
 
     def _banks(self, channels: list[tuple[int, Field32, Field32]]) -> None:
-        """Sand and gravel beside streams; in dry land all that there is of them."""
+        """Lay sand and gravel beside streams; in dry land over the whole stream bed."""
         total: Field32 | None = None
         for order, distance, half in channels:
             if order > 2:
@@ -398,7 +402,7 @@ class _Painter:
             self._lay("sand", GroundLayer(total * _F(0.85), "sand", tone=_F(0.92) + self.grain * _F(0.35)))
 
     def _valley_roads(self, channels: list[tuple[int, Field32, Field32]]) -> None:
-        """Roads that follow the larger streams."""
+        """Lay roads along the larger streams."""
         for order, distance, _ in channels:
             if order < 2:
                 share = self._covered(np.abs(distance - _F(_ROAD_OFFSET[order])), 3.6 - 1.3 * order)
@@ -431,7 +435,7 @@ class _Painter:
         self._stand("broadleaf", "oak", "oak_tone", leafy)
 
     def _stand(self, name: str, ranks: texture.Name, tones: texture.Name, wanted: Field32) -> None:
-        """Trees of one kind: single crowns and their shadows in fine cells, a share of the cell in coarse ones."""
+        """Lay trees of one kind: single crowns and their shadows in fine cells, a share of the cell in coarse ones."""
         if wanted.max() <= 0.0:
             return
         if self.rect.pitch == 1:

@@ -98,7 +98,7 @@ class LandsatOverpass:
         return values, None
 
     def _warmth(self, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
-        """Temperature of the surface in steps of 0.00341802 K above 149 K."""
+        """Return the temperature of the surface in steps of 0.00341802 K above 149 K."""
         land = ground.terrain
         day = climate.day_of_year(self.when)
         sun = 0.62 + 0.38 * climate.season(day) * (1.0 if self.north >= 0.0 else -1.0)
@@ -179,7 +179,7 @@ class Landsat:
                     yield self._image(scene, when)
 
     def image(self, index: str) -> ImageAsset | None:
-        """The image of that ``system:index``, or None."""
+        """Return the image of that ``system:index``, or None."""
         match = re.fullmatch(rf"LC{self.number:02d}_(\d{{3}})(\d{{3}})_(\d{{8}})", index)
         if match is None:
             return None
@@ -261,7 +261,7 @@ class Landsat:
 
 
 def _stored(name: str) -> tuple[str, bool]:
-    """The dtype of a band, and whether it is read smoothly."""
+    """Return the dtype of a band, and whether it is read smoothly."""
     if name in _REFLECTANCE or name == "ST_B10":
         return "uint16", True
     if name == "SR_QA_AEROSOL":
@@ -270,7 +270,7 @@ def _stored(name: str) -> tuple[str, bool]:
 
 
 def _moment(scene: WrsScene, when: date) -> datetime:
-    """When a scene is seen: ten past ten by the sun, as the day is reckoned in Greenwich."""
+    """Return when a scene is seen: ten past ten by the sun, as the day is reckoned in Greenwich."""
     longitude = wrs.middle(scene)[0]
     seconds = int(36_600 - longitude * 240.0) % 86_400
     return datetime(when.year, when.month, when.day, tzinfo=timezone.utc) + timedelta(seconds=seconds)
@@ -285,5 +285,5 @@ def _day(milliseconds: float) -> date:
 
 
 def collections(until: date) -> tuple[Landsat, Landsat]:
-    """Landsat 8 and Landsat 9, up to a day."""
+    """Return Landsat 8 and Landsat 9, up to a day."""
     return Landsat(8, date(2013, 3, 18), 0, until), Landsat(9, date(2021, 10, 31), 8, until)

@@ -31,36 +31,36 @@ _SNAP = 4096.0
 
 
 def snap(values: Floats) -> Floats:
-    """Rounds positions in units, so that different mathematics libraries agree."""
+    """Round positions in units, so that different mathematics libraries agree."""
     result: Floats = np.rint(values * _SNAP) * (1.0 / _SNAP)
     return result
 
 
 def x_of(longitude: npt.ArrayLike) -> Floats:
-    """Units east of the antimeridian."""
+    """Return units east of the antimeridian."""
     return snap((np.asarray(longitude, dtype=np.float64) + 180.0) * (SIZE / 360.0))
 
 
 def y_of(latitude: npt.ArrayLike) -> Floats:
-    """Units south of 85.05° N; latitudes are held within ±``LIMIT``."""
+    """Return units south of 85.05° N; latitudes are held within ±``LIMIT``."""
     phi = np.radians(np.clip(np.asarray(latitude, dtype=np.float64), -LIMIT, LIMIT))
     return snap(SIZE / 2.0 - np.arcsinh(np.tan(phi)) * (SIZE / (2.0 * math.pi)))
 
 
 def longitude_of(x: npt.ArrayLike) -> Floats:
-    """Degrees east, not wrapped."""
+    """Return degrees east, not wrapped."""
     return np.asarray(x, dtype=np.float64) * (360.0 / SIZE) - 180.0
 
 
 def latitude_of(y: npt.ArrayLike) -> Floats:
-    """Degrees north, rounded to 1e-9."""
+    """Return degrees north, rounded to 1e-9."""
     angle = (SIZE / 2.0 - np.asarray(y, dtype=np.float64)) * (2.0 * math.pi / SIZE)
     result: Floats = np.rint(np.degrees(np.arctan(np.sinh(angle))) * 1e9) / 1e9
     return result
 
 
 def cosine_of(y: npt.ArrayLike) -> Floats:
-    """Cosine of the latitude: metres on the ground per metre at the equator. Rounded to 2**-20."""
+    """Return the cosine of the latitude: metres on the ground per metre at the equator. Rounded to 2**-20."""
     angle = (SIZE / 2.0 - np.asarray(y, dtype=np.float64)) * (2.0 * math.pi / SIZE)
     result: Floats = np.rint(1048576.0 / np.cosh(angle)) * (1.0 / 1048576.0)
     return result
@@ -95,5 +95,5 @@ class Rect:
         return (np.arange(self.row, self.row + self.height, dtype=np.float64) + 0.5) * self.pitch
 
     def grown(self, cells: int) -> Rect:
-        """The rectangle with a margin on every side."""
+        """Return the rectangle with a margin on every side."""
         return Rect(self.pitch, self.column - cells, self.row - cells, self.width + 2 * cells, self.height + 2 * cells)

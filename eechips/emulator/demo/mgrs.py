@@ -55,7 +55,7 @@ class MgrsTile:
         return self.column * 100_000.0 - 40.0, (self.row + 1) * 100_000.0 + 40.0
 
     def grid(self, pixel: int) -> Grid:
-        """Pixels of 10, 20 or 60 m."""
+        """Return pixels of 10, 20 or 60 m."""
         x, y = self.corner
         return Grid(self.crs, Affine(pixel, 0.0, x, 0.0, -pixel, y), EDGE // pixel, EDGE // pixel)
 
@@ -70,7 +70,7 @@ class MgrsTile:
 
 @lru_cache(maxsize=32768)
 def middle(tile: MgrsTile) -> tuple[float, float]:
-    """Longitude and latitude of a tile's middle."""
+    """Return longitude and latitude of a tile's middle."""
     x, y = tile.corner
     longitude, latitude = to_degrees(tile.crs)(x + EDGE / 2, y - EDGE / 2)
     return float(longitude), float(latitude)
@@ -78,7 +78,7 @@ def middle(tile: MgrsTile) -> tuple[float, float]:
 
 @lru_cache(maxsize=8192)
 def outline(tile: MgrsTile) -> shapely.Polygon:
-    """A tile's outline in degrees; longitudes run on across the antimeridian."""
+    """Return a tile's outline in degrees; longitudes run on across the antimeridian."""
     x, y = tile.corner
     xs, ys = [x, x + EDGE, x + EDGE, x], [y, y, y - EDGE, y - EDGE]
     longitude, latitude = to_degrees(tile.crs)(xs, ys)
@@ -88,7 +88,9 @@ def outline(tile: MgrsTile) -> shapely.Polygon:
 
 
 def _likely(zone: int, southern: bool, rows: range) -> list[MgrsTile]:
-    """Squares that may have land and a part of their zone: roughly, and without any projection; none is forgotten."""
+    """Return squares that may have land and a part of their zone: roughly, and without any projection; none is
+    forgotten.
+    """
     column, row = np.meshgrid(np.arange(1, 9), np.array(rows, dtype=np.int64))
     northing = row * 100_000.0 + (50_000.0 - 10_000_000.0 * southern)
     # A degree of latitude has 110.6 to 111.7 km.
@@ -104,7 +106,7 @@ def _likely(zone: int, southern: bool, rows: range) -> list[MgrsTile]:
 
 @lru_cache(maxsize=65536)
 def _used(tile: MgrsTile) -> bool:
-    """Whether a tile has land and a part of its zone."""
+    """Return whether a tile has land and a part of its zone."""
     if not _SOUTH - 1 < middle(tile)[1] < _NORTH + 1:
         return False
     west, _, east, _ = outline(tile).bounds
@@ -118,7 +120,7 @@ def _used(tile: MgrsTile) -> bool:
 
 
 def tiles(bounds: Bounds | None) -> Iterator[MgrsTile]:
-    """Tiles with land that may meet the bounds."""
+    """Yield tiles with land that may meet the bounds."""
     if bounds is None:
         yield from _everything()
         return
@@ -146,7 +148,7 @@ def tiles(bounds: Bounds | None) -> Iterator[MgrsTile]:
 
 @cache
 def _everything() -> tuple[MgrsTile, ...]:
-    """All tiles with land: some 19,000."""
+    """Return all tiles with land: some 19,000."""
     return tuple(tiles((-180.0, float(_SOUTH), 180.0, float(_NORTH))))
 
 
@@ -169,7 +171,7 @@ def _meets(box: Bounds, bounds: Bounds) -> bool:
 
 
 def named(name: str) -> MgrsTile | None:
-    """The tile with land of that name, or None."""
+    """Return the tile with land of that name, or None."""
     if len(name) != 5 or not name[:2].isdigit() or not 1 <= int(name[:2]) <= 60 or name[2] not in _BANDS:
         return None
     zone = int(name[:2])

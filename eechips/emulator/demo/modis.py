@@ -98,7 +98,7 @@ class Surface:
         return values, valid
 
     def _known(self, rect: Rect, daytime: bool, inland: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
-        """Where there is land that a clear day showed, and how clear it was."""
+        """Return where there is land that a clear day showed, and how clear it was."""
         share = 0.40 if self.span == 1 else 0.17
         cloud = climate.cloudiness(rect, self.start, share, 1 if daytime else 2)
         clear: npt.NDArray[np.bool_] = (cloud < 0.0) & (inland > 0.0)
@@ -116,7 +116,7 @@ class Surface:
 
 @cache
 def daily_dates(until: date) -> tuple[tuple[date, date], ...]:
-    """Every day before a date, but a few on which the satellite was silent."""
+    """Return every day before a date, but a few on which the satellite was silent."""
     days = climate.days(date(2000, 2, 24), until, 1)
     kept = noise.random(np.array([d.toordinal() for d in days]), 0, 901) > 0.004
     return tuple((d, d + timedelta(days=1)) for d, keep in zip(days, kept, strict=True) if keep)
@@ -124,7 +124,7 @@ def daily_dates(until: date) -> tuple[tuple[date, date], ...]:
 
 @cache
 def composite_dates(step: int, until: date) -> tuple[tuple[date, date], ...]:
-    """Periods of some days that are over before a date, counted anew from each 1 January."""
+    """Return periods of some days that are over before a date, counted anew from each 1 January."""
     years = range(FIRST.year, until.year + 1)
     starts = [d for year in years for d in climate.days(date(year, 1, 1), date(year + 1, 1, 1), step)]
     periods = ((d, min(d + timedelta(days=step), date(d.year + 1, 1, 1))) for d in starts if d >= FIRST)
@@ -144,7 +144,7 @@ def _kinds(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def collections(until: date) -> tuple[GlobalSeries, ...]:
-    """Both collections up to a day, of both versions."""
+    """Return both collections up to a day, of both versions."""
     result = []
     for version, end in (("061", until), ("006", min(until, VERSION_6_END))):
         result += [

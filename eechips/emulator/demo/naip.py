@@ -140,7 +140,7 @@ class Quarter:
 
 @lru_cache(maxsize=16384)
 def _grid(quarter: Quarter, fine: bool) -> tuple[Grid, shapely.Polygon, Bounds]:
-    """Pixels of a quarter quad, their outline in degrees, and its bounds."""
+    """Return pixels of a quarter quad, their outline in degrees, and its bounds."""
     west, south, east, north = quarter.bounds
     middle = (west + east) / 2.0
     crs = f"EPSG:{26900 + quarter.zone}"
@@ -159,7 +159,7 @@ def _grid(quarter: Quarter, fine: bool) -> tuple[Grid, shapely.Polygon, Bounds]:
 
 @cache
 def seasons(until: date) -> Mapping[int, tuple[int, ...]]:
-    """Years of the flights of each state, by its number, whose season is over before a date."""
+    """Return years of the flights of each state, by its number, whose season is over before a date."""
     last = until.year if until > date(until.year, 9, 15) else until.year - 1
     return {
         number: tuple(range(FIRST_YEARS[name not in EVEN_YEARS], last + 1, 2))
@@ -169,7 +169,7 @@ def seasons(until: date) -> Mapping[int, tuple[int, ...]]:
 
 @lru_cache(maxsize=1024)
 def _states(latitude: int, longitude: int) -> Mapping[tuple[int, str], tuple[int, ...]]:
-    """Numbers of the states that each quarter quad of a square degree counts as, by quad and quarter.
+    """Return numbers of the states that each quarter quad of a square degree counts as, by quad and quarter.
 
     Quads on a border are flown with both states; what lies outside of all of them belongs to that of the degree.
     """
@@ -191,7 +191,7 @@ def _tree() -> shapely.STRtree:
 
 
 def flights(quarter: Quarter, until: date) -> Mapping[int, int]:
-    """Number of the state with which a quarter quad is flown, by year."""
+    """Return the number of the state with which a quarter quad is flown, by year."""
     return _flights(_states(quarter.latitude, quarter.longitude)[(quarter.quad, quarter.quarter)], until)
 
 
@@ -202,7 +202,7 @@ def _flights(states: tuple[int, ...], until: date) -> Mapping[int, int]:
 
 
 def flown(quarter: Quarter, year: int, until: date) -> tuple[int, int]:
-    """Month and day of the flight: one for each state and year, from mid June to mid September."""
+    """Return the month and day of the flight: one for each state and year, from mid June to mid September."""
     flight = _flight(flights(quarter, until)[year], year)
     return flight.month, flight.day
 
@@ -284,7 +284,7 @@ class Naip:
                         yield image
 
     def image(self, index: str) -> ImageAsset | None:
-        """The image of that ``system:index``, or None."""
+        """Return the image of that ``system:index``, or None."""
         match = _NAME.fullmatch(index)
         if match is None:
             return None
@@ -326,12 +326,12 @@ def _meets(box: Bounds, bounds: Bounds) -> bool:
 
 @cache
 def _squares() -> Mapping[tuple[int, int], None]:
-    """The square degrees that have photographs, (latitude, degrees west), in their order."""
+    """Return the square degrees that have photographs, (latitude, degrees west), in their order."""
     return dict.fromkeys(sorted(state_outlines.degrees()))
 
 
 def _near(bounds: Bounds | None) -> Iterable[tuple[int, int]]:
-    """Square degrees that may meet bounds, in their order."""
+    """Return square degrees that may meet bounds, in their order."""
     known = _squares()
     if bounds is None:
         return known
@@ -345,7 +345,7 @@ def _near(bounds: Bounds | None) -> Iterable[tuple[int, int]]:
 
 
 def _quarters(bounds: Bounds | None) -> Iterator[Quarter]:
-    """Quarter quads that may meet the bounds, in the order of their names."""
+    """Yield quarter quads that may meet the bounds, in the order of their names."""
     if bounds is not None:
         bounds = (bounds[0] - _REACH, bounds[1] - _REACH, bounds[2] + _REACH, bounds[3] + _REACH)
     for latitude, longitude in _near(bounds):
@@ -365,5 +365,5 @@ def _quarters(bounds: Bounds | None) -> Iterator[Quarter]:
 
 
 def _span(first: float, last: float) -> range:
-    """Rows or columns of quarter quads from ``first`` to ``last`` degrees within their square degree."""
+    """Return rows or columns of quarter quads from ``first`` to ``last`` degrees within their square degree."""
     return range(max(0, math.floor(first / _QUARTER)), min(15, math.floor(last / _QUARTER)) + 1)

@@ -23,7 +23,7 @@ _K3 = np.uint32(0xC2B2AE3D)
 
 
 def mix(word: Words) -> Words:
-    """Scrambles 32-bit words in place (the "lowbias32" constants of C. Wellons, public domain)."""
+    """Scramble 32-bit words in place (the "lowbias32" constants of C. Wellons, public domain)."""
     word ^= word >> np.uint32(16)
     word *= np.uint32(0x7FEB352D)
     word ^= word >> np.uint32(15)
@@ -33,42 +33,42 @@ def mix(word: Words) -> Words:
 
 
 def words(values: npt.ArrayLike) -> Words:
-    """Integers as 32-bit words (two's complement), at least one-dimensional so that products wrap silently."""
+    """Return integers as 32-bit words (two's complement), at least one-dimensional so that products wrap silently."""
     given = np.atleast_1d(np.asarray(values))
     return (given if given.dtype.kind in "iu" else given.astype(np.int64)).astype(np.uint32)
 
 
 def hashed(i: npt.ArrayLike, j: npt.ArrayLike, seed: int | npt.NDArray[np.int64]) -> Words:
-    """A word for each pair of integers; the arguments broadcast."""
+    """Return a word for each pair of integers; the arguments broadcast."""
     third = np.uint32(seed * int(_K3) & 0xFFFFFFFF) if isinstance(seed, int) else words(seed) * _K3
     word = words(i) * _K1 + words(j) * _K2
     return mix(word + third)
 
 
 def unit(word: Words) -> Floats:
-    """Words as numbers in [0, 1)."""
+    """Return words as numbers in [0, 1)."""
     result: Floats = word.astype(np.float64) * (1.0 / 4294967296.0)
     return result
 
 
 def random(i: npt.ArrayLike, j: npt.ArrayLike, seed: int | npt.NDArray[np.int64]) -> Floats:
-    """A number in [0, 1) for each pair of integers."""
+    """Return a number in [0, 1) for each pair of integers."""
     return unit(hashed(i, j, seed))
 
 
 def fade(t: Floats) -> Floats:
-    """Perlin's quintic: 0 to 1 with two vanishing derivatives at both ends."""
+    """Return Perlin's quintic: 0 to 1 with two vanishing derivatives at both ends."""
     return t * t * t * (t * (t * 6.0 - 15.0) + 10.0)
 
 
 def smoothstep(low: float | Floats, high: float | Floats, t: Floats) -> Floats:
-    """0 below ``low``, 1 above ``high``, a cubic between."""
+    """Return 0 below ``low``, 1 above ``high``, a cubic between."""
     s = np.clip((t - low) / (high - low), 0.0, 1.0)
     return s * s * (3.0 - 2.0 * s)
 
 
 def gradient(x: Floats, y: Floats, octaves: Sequence[tuple[int, int]]) -> Floats:
-    """Gradient noise of several wavelengths at once.
+    """Return gradient noise of several wavelengths at once.
 
     Args:
         x: units, of a shape that broadcasts with that of ``y`` to two dimensions.
@@ -105,5 +105,5 @@ def gradient(x: Floats, y: Floats, octaves: Sequence[tuple[int, int]]) -> Floats
 
 
 def fading(k: int, pitch: float) -> float:
-    """How much of an octave of 2**k units shows at a pitch: 1 from four cells on, 0 below one."""
+    """Return how much of an octave of 2**k units shows at a pitch: 1 from four cells on, 0 below one."""
     return min(1.0, max(0.0, (2.0**k / pitch - 1.0) / 3.0))

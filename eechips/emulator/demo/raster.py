@@ -42,16 +42,18 @@ class PaintedScene(Protocol):
     """What a sensor sees; picklable."""
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
-        """Values of bands on a rectangle's cells, shape (bands, height, width), and where valid (None: everywhere)."""
+        """Return values of bands on a rectangle's cells, shape (bands, height, width), and where valid (None:
+        everywhere).
+        """
         ...
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
-        """Stored values, whole numbers unless the band has fractions, of what was read from the cells."""
+        """Return stored values, whole numbers unless the band has fractions, of what was read from the cells."""
         ...
 
 
 def pyramid(width: int, height: int) -> tuple[int, ...]:
-    """Factors 1, 2, 4, … until the image is a pixel."""
+    """Return factors 1, 2, 4, … until the image is a pixel."""
     return tuple(1 << k for k in range(max(1, math.ceil(math.log2(max(width, height, 2))) + 1)))
 
 
@@ -135,7 +137,7 @@ class PaintedSource:
         values: npt.NDArray[Any],
         valid: npt.NDArray[np.bool_],
     ) -> None:
-        """Paints the pixels at columns and rows, which broadcast to each other, into arrays."""
+        """Paint the pixels at columns and rows, which broadcast to each other, into arrays."""
         x, y = positions(grid, columns, rows)
         rect = around(x, y, pitch_of(grid, int(rows.min())))
         painted, mask = self.scene.paint(rect, bands)
@@ -148,7 +150,7 @@ class PaintedSource:
 
 
 def _part(indices: Integers, place: tuple[slice, slice]) -> Integers:
-    """A part of indices that may be broadcast along an axis."""
+    """Return a part of indices that may be broadcast along an axis."""
     rows, columns = (slice(None) if size == 1 else part for size, part in zip(indices.shape, place, strict=True))
     return indices[rows, columns]
 
@@ -156,7 +158,7 @@ def _part(indices: Integers, place: tuple[slice, slice]) -> Integers:
 def _within(
     outline: tuple[tuple[float, float], ...], grid: Grid, columns: Integers, rows: Integers
 ) -> npt.NDArray[np.bool_]:
-    """Which centres of pixels lie in a convex outline whose corners go clockwise."""
+    """Return which centres of pixels lie in a convex outline whose corners go clockwise."""
     t = grid.transform
     x, y = t.c + t.a * (columns + 0.5), t.f + t.e * (rows + 0.5)
     result = np.ones(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
@@ -166,7 +168,7 @@ def _within(
 
 
 def _pieces(first: int, count: int, aligned: bool) -> list[tuple[int, int]]:
-    """Cuts a range into pieces of at most the block size; ``aligned`` ones end at its multiples: one pitch each."""
+    """Cut a range into pieces of at most the block size; ``aligned`` ones end at its multiples: one pitch each."""
     size = _BLOCK if aligned else _PIECE
     begin = (first // size + 1) * size if aligned else first + size
     cuts = [first, *range(begin, first + count, size), first + count]
@@ -175,7 +177,7 @@ def _pieces(first: int, count: int, aligned: bool) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=4096)
 def _shape_of(crs: str) -> tuple[str, CRS]:
-    """How a CRS is carried to the plane: "geographic", "sinusoidal" or "projected"."""
+    """Return how a CRS is carried to the plane: "geographic", "sinusoidal" or "projected"."""
     parsed = parse_crs(crs)
     if parsed.is_geographic:
         return "geographic", parsed
@@ -185,7 +187,7 @@ def _shape_of(crs: str) -> tuple[str, CRS]:
 
 
 def pitch_of(grid: Grid, row: int) -> int:
-    """Units between the cells to paint for a row of pixels: the power of two nearest to the pixel, at least 1."""
+    """Return units between the cells to paint for a row of pixels: the power of two nearest to the pixel, at least 1."""
     kind, _ = _shape_of(grid.crs)
     block = row // _BLOCK
     if kind == "projected":
@@ -220,7 +222,7 @@ def to_degrees(crs: str) -> Any:
 
 
 def positions(grid: Grid, columns: Integers, rows: Integers) -> tuple[Floats, Floats]:
-    """Units of the centres of pixels.
+    """Return units of the centres of pixels.
 
     Args:
         grid: whose pixels.
@@ -263,7 +265,9 @@ def positions(grid: Grid, columns: Integers, rows: Integers) -> tuple[Floats, Fl
 
 
 def _nodes(grid: Grid, step: int, west: int, north: int, east: int, south: int) -> tuple[Floats, Floats]:
-    """Units of the centres of the pixels (step i, step j) for i from west to east, j from north to south, inclusive."""
+    """Return units of the centres of the pixels (step i, step j) for i from west to east, j from north to south,
+    inclusive.
+    """
     t = grid.transform
     i, j = np.meshgrid(np.arange(west, east + 1) * step + 0.5, np.arange(north, south + 1) * step + 0.5)
     longitude, latitude = to_degrees(grid.crs)(t.c + t.a * i + t.b * j, t.f + t.d * i + t.e * j)
@@ -280,7 +284,7 @@ def _middle(grid: Grid) -> float:
 
 @lru_cache(maxsize=4096)
 def _step(grid: Grid) -> int:
-    """Pixels between nodes: a power of two up to 256 that keeps the error of linear interpolation within bounds.
+    """Return pixels between nodes: a power of two up to 256 that keeps the error of linear interpolation within bounds.
 
     The second derivative of a map projection is of the order of tan(latitude) / radius of the Earth.
     """
@@ -291,14 +295,14 @@ def _step(grid: Grid) -> int:
 
 
 def around(x: Floats, y: Floats, pitch: int) -> Rect:
-    """The rectangle of cells that surrounds positions, with the neighbours that linear reading needs."""
+    """Return the rectangle of cells that surrounds positions, with the neighbours that linear reading needs."""
     west, east = math.floor(float(x.min()) / pitch - 0.5), math.floor(float(x.max()) / pitch - 0.5) + 1
     north, south = math.floor(float(y.min()) / pitch - 0.5), math.floor(float(y.max()) / pitch - 0.5) + 1
     return Rect(pitch, west, north, east - west + 1, south - north + 1)
 
 
 def between(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.NDArray[np.float32]:
-    """Values at positions, read linearly between the centres of cells; shape (bands, height, width)."""
+    """Return values at positions, read linearly between the centres of cells; shape (bands, height, width)."""
     px, py = x * (1.0 / rect.pitch) - (rect.column + 0.5), y * (1.0 / rect.pitch) - (rect.row + 0.5)
     # Neither is negative: cutting off the fraction is rounding down.
     i, j = px.astype(np.int64), py.astype(np.int64)
@@ -331,7 +335,7 @@ def between(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.N
 
 
 def _interleaved(values: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """Bands beside each other for every cell, shape (cells, bands or more).
+    """Return bands beside each other for every cell, shape (cells, bands or more).
 
     numpy takes pieces of 4, 8, 16 and 32 bytes several times as fast as others: up to eight bands are filled up.
     """
@@ -344,7 +348,7 @@ def _interleaved(values: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
 
 
 def inside(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.NDArray[Any]:
-    """Values of the cells that hold positions; shape (bands, height, width)."""
+    """Return values of the cells that hold positions; shape (bands, height, width)."""
     ix = np.floor(x * (1.0 / rect.pitch)).astype(np.int64) - rect.column
     iy = np.floor(y * (1.0 / rect.pitch)).astype(np.int64) - rect.row
     result: npt.NDArray[Any] = values.reshape(values.shape[0], -1)[:, iy * rect.width + ix]

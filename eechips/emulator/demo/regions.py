@@ -109,18 +109,18 @@ class EcoregionSites:
 
 
 def records(text: str) -> list[list[str]]:
-    """The atlas's records, split at their bars."""
+    """Return the atlas's records, split at their bars."""
     return [line.split("|") for line in text.replace("\n  ", " ").splitlines()]
 
 
 def places(text: str) -> Floats:
-    """Pairs of numbers, shape (n, 2)."""
+    """Return pairs of numbers, shape (n, 2)."""
     return np.array([[float(v) for v in pair.split(",")] for pair in text.split()], dtype=np.float64)
 
 
 @cache
 def sites() -> EcoregionSites:
-    """The sites of all ecoregions, in the atlas's order."""
+    """Return the sites of all ecoregions, in the atlas's order."""
     ecoregions, xs, ys, owner, characters = [], [], [], [], []
     for number, (code, name, biome, realm, protection, where) in enumerate(records(atlas.ECOREGIONS)):
         ecoregions.append(Ecoregion(int(code), name, int(biome), realm, int(protection)))
@@ -142,7 +142,7 @@ def _character(ecoregion: Ecoregion, longitude: float, latitude: float) -> list[
 
 
 def bend(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Positions on the bent plane of positions in units; the arguments broadcast to two dimensions."""
+    """Return positions on the bent plane of positions in units; the arguments broadcast to two dimensions."""
     octaves = [(k, 101 + 2 * n + axis) for axis in (0, 1) for n, (k, _) in enumerate(_BEND)]
     waves = noise.gradient(x, y, octaves)
     dx = dy = np.float64(0.0)
@@ -153,7 +153,7 @@ def bend(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def unbend(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """The positions (1-d) that ``bend`` takes to these, to a few units."""
+    """Return the positions (1-d) that ``bend`` takes to these, to a few units."""
     px, py = x.copy(), y.copy()
     # Some at a time fit into the processor's cache.
     for first in range(0, len(x), _PLACES):
@@ -166,14 +166,14 @@ def unbend(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def wrapped(dx: Floats) -> Floats:
-    """Differences of x taken the short way around the planet."""
+    """Return differences of x taken the short way around the planet."""
     result: Floats = dx - np.rint(dx * (1.0 / SIZE)) * SIZE
     return result
 
 
 @cache
 def _land_distance() -> Floats:
-    """Signed distance to the atlas's coast on a lattice of 2**17 units, positive inland, rounded to units."""
+    """Return signed distance to the atlas's coast on a lattice of 2**17 units, positive inland, rounded to units."""
     rings = [places(" ".join(record)) for record in records(atlas.LAND)]
     count = SIZE >> _COAST_BITS
     axis = np.arange(count + 1, dtype=np.float64) * float(1 << _COAST_BITS)
@@ -208,7 +208,7 @@ def _land_distance() -> Floats:
 
 
 def coast(x: Floats, y: Floats, finest: int = 15) -> Floats:
-    """Units inland of the coast (negative at sea); the arguments broadcast to two dimensions.
+    """Return units inland of the coast (negative at sea); the arguments broadcast to two dimensions.
 
     Args:
         x: units.
@@ -236,7 +236,7 @@ _TILE = 16
 
 @lru_cache(maxsize=1024)
 def _tile(step: int, column: int, row: int) -> Floats:
-    """Characters at the nodes of a tile of the lattice of ``step`` units, shape (characters, 16, 16)."""
+    """Return characters at the nodes of a tile of the lattice of ``step`` units, shape (characters, 16, 16)."""
     table = sites()
     x = ((column * _TILE + np.arange(_TILE, dtype=np.float64)) * float(step))[None, :]
     y = ((row * _TILE + np.arange(_TILE, dtype=np.float64)) * float(step))[:, None]
@@ -263,7 +263,7 @@ def _tile(step: int, column: int, row: int) -> Floats:
 
 
 def characters(rect: Rect) -> Floats:
-    """Characters of the land at the centres of a rectangle's cells, shape (len(CHARACTERS), height, width).
+    """Return characters of the land at the centres of a rectangle's cells, shape (len(CHARACTERS), height, width).
 
     They are known on a lattice of 4,096 units (or the cells' own, where coarser); between follows a quadratic B-spline.
     """
@@ -271,7 +271,7 @@ def characters(rect: Rect) -> Floats:
 
 
 def characters_at(x: Floats, y: Floats, pitch: float) -> Floats:
-    """Characters at columns ``x`` and rows ``y`` (1-d, ascending), shape (len(CHARACTERS), len(y), len(x))."""
+    """Return characters at columns ``x`` and rows ``y`` (1-d, ascending), shape (len(CHARACTERS), len(y), len(x))."""
     step = 4096
     while step < pitch:
         step *= 2

@@ -108,7 +108,7 @@ class Sentinel2Overpass:
     share: float
 
     def ground(self, rect: Rect) -> ground_cover.Ground:
-        """The ground without clouds."""
+        """Return the ground without clouds."""
         return ground_cover.ground(rect, self.when.year, climate.snow_line(self.when, self.north))
 
 
@@ -281,12 +281,12 @@ def _number(tile: MgrsTile) -> int:
 
 
 def _orbit(tile: MgrsTile) -> int:
-    """Relative orbit, 1 to 143: strips of 360/143 degrees."""
+    """Return relative orbit, 1 to 143: strips of 360/143 degrees."""
     return int((mgrs.middle(tile)[0] + 180.0) * (143.0 / 360.0)) % 143 + 1
 
 
 def _pass(tile: MgrsTile, when: date) -> Granule | None:
-    """The pass over a tile on a day, if there is one: every fifth day."""
+    """Return the pass over a tile on a day, if there is one: every fifth day."""
     if (when.toordinal() - 3 * _orbit(tile)) % _REPEAT:
         return None
     strip = (_orbit(tile) - 0.5) * (360.0 / 143.0) - 180.0
@@ -351,7 +351,7 @@ class Product:
                         yield image
 
     def image(self, index: str) -> ImageAsset | None:
-        """The image of that ``system:index``, or None."""
+        """Return the image of that ``system:index``, or None."""
         match = _NAME.fullmatch(index)
         tile = mgrs.named(match[3]) if match else None
         if match is None or tile is None:
@@ -399,7 +399,7 @@ class Product:
 
 
 def _days(query: Query, first: date, last: date) -> tuple[date, date]:
-    """Days whose passes may fall in a query's time; local days begin up to half a day off."""
+    """Return days whose passes may fall in a query's time; local days begin up to half a day off."""
     if query.start is not None:
         first = max(first, _day(query.start) - timedelta(days=1))
     if query.end is not None:
@@ -474,7 +474,7 @@ def _score(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
 
 
 def _world(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]] | None:
-    """Only made of images with at most 35 per cent of clouds."""
+    """Return only made of images with at most 35 per cent of clouds."""
     if granule.cloudy > 35.0:
         return None
     grid, scene = granule.tile.grid(10), DynamicWorld(granule.overpass)
@@ -495,7 +495,7 @@ def _world(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]] | No
 
 
 def collections(until: date) -> tuple[Product, ...]:
-    """All collections up to a day."""
+    """Return all collections up to a day."""
     surface = "Sentinel-2 MSI: MultiSpectral Instrument, Level-2A (SR)"
     top = "Sentinel-2 MSI: MultiSpectral Instrument, Level-1C (TOA)"
     return (

@@ -62,7 +62,7 @@ class GlobalSeries:
                 yield self._image(first, after)
 
     def image(self, index: str) -> ImageAsset | None:
-        """The image of that ``system:index``, or None."""
+        """Return the image of that ``system:index``, or None."""
         return next(iter(self.images(Query(equals={"system:index": index}))), None)
 
     def _image(self, first: date, after: date) -> ImageAsset:
@@ -92,10 +92,10 @@ def _start(when: date) -> int:
 
 
 def underscored(when: date) -> str:
-    """A date as MODIS images are named: 2003_01_01."""
+    """Return a date as MODIS images are named: 2003_01_01."""
     return f"{when.year:04d}_{when.month:02d}_{when.day:02d}"
 
 
 def until(start: date, step: int, end: date) -> date:
-    """The day after an image that starts on ``start``, at most ``end``."""
+    """Return the day after an image that starts on ``start``, at most ``end``."""
     return min(start + timedelta(days=step), end)

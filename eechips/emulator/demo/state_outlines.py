@@ -14,26 +14,26 @@ from eechips.emulator.demo.regions import places, records
 
 @cache
 def corners() -> Floats:
-    """Longitude and latitude of the corners, shape (n, 2)."""
+    """Return longitude and latitude of the corners, shape (n, 2)."""
     return places(atlas.STATE_NODES)
 
 
 @cache
 def rings() -> dict[str, list[list[int]]]:
-    """Corners of the rings of each state, alphabetically."""
+    """Return corners of the rings of each state, alphabetically."""
     return {name: [[int(n) for n in ring.split()] for ring in text.split("/")] for name, text in records(atlas.STATES)}
 
 
 @cache
 def states() -> dict[str, shapely.MultiPolygon]:
-    """Coarse shapes of the states; neighbours share their edges."""
+    """Return coarse shapes of the states; neighbours share their edges."""
     points = corners()
     return {name: shapely.MultiPolygon([shapely.Polygon(points[r]) for r in parts]) for name, parts in rings().items()}
 
 
 @cache
 def degrees() -> dict[tuple[int, int], int]:
-    """Square degrees that land of the states may reach into, and the number of the state that has most of each.
+    """Return square degrees that land of the states may reach into, and the number of the state that has most of each.
 
     Keys are (degrees north of the southern edge, degrees west of the eastern edge).
     """

@@ -31,7 +31,7 @@ class DemoCollection(CollectionAsset, Protocol):
     """A collection that finds an image by its index at once."""
 
     def image(self, index: str) -> ImageAsset | None:
-        """The image of that ``system:index``, or None."""
+        """Return the image of that ``system:index``, or None."""
         ...
 
 
@@ -40,7 +40,7 @@ DemoAsset = DemoCollection | DemoTable | ImageAsset
 
 @cache
 def catalogue(until: date) -> Mapping[str, DemoAsset]:
-    """Everything on the demo planet by its Earth Engine id, in the order of ids.
+    """Return everything on the demo planet by its Earth Engine id, in the order of ids.
 
     Args:
         until: the first day without an image.
@@ -101,7 +101,7 @@ class DemoStore:
         )
 
     def hint(self, asset_id: str) -> str:
-        """What to tell whoever asked for an asset that does not exist."""
+        """Return what to tell whoever asked for an asset that does not exist."""
         known = catalogue(self.until)
         parent = asset_id.rpartition("/")[0]
         if parent in known:

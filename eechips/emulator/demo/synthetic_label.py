@@ -16,15 +16,15 @@ DAY = 86_400_000
 
 
 def marked(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Properties with the statement that the asset is synthetic."""
+    """Return properties with the statement that the asset is synthetic."""
     return {**properties, "eechips:synthetic": 1, "description": NOTE}
 
 
 def millis(year: int, month: int, day: int) -> int:
-    """Milliseconds from 1970 to a midnight of UTC."""
+    """Return milliseconds from 1970 to a midnight of UTC."""
     return int(datetime(year, month, day, tzinfo=timezone.utc).timestamp()) * 1000
 
 
 def date_of(milliseconds: float) -> datetime:
-    """The date and time of UTC at milliseconds since 1970."""
+    """Return the date and time of UTC at milliseconds since 1970."""
     return datetime.fromtimestamp(milliseconds / 1000.0, tz=timezone.utc)

@@ -51,7 +51,7 @@ def _value(row: FeatureRow, name: str) -> Any:
 
 
 def meets(box: Bounds, bounds: Bounds) -> bool:
-    """Whether boxes touch; the second may cross the antimeridian."""
+    """Return whether boxes touch; the second may cross the antimeridian."""
     west, south, east, north = bounds
     if box[3] < south or box[1] > north:
         return False
@@ -66,5 +66,5 @@ def index_of(number: int) -> str:
 
 
 def measures(geometry: shapely.Geometry) -> tuple[float, float]:
-    """Area in square degrees and perimeter in degrees, as shapefiles store them."""
+    """Return the area in square degrees and perimeter in degrees, as shapefiles store them."""
     return round(float(geometry.area), 9), round(float(geometry.length), 9)

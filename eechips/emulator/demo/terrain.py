@@ -67,7 +67,7 @@ class Terrain:
     patches: Floats
 
     def character(self, name: str) -> Floats:
-        """One of ``regions.CHARACTERS``."""
+        """Return one of ``regions.CHARACTERS``."""
         result: Floats = self.characters[regions.CHARACTERS.index(name)]
         return result
 
@@ -85,7 +85,7 @@ class Terrain:
 
 
 def nodes(rect: Rect, finest: int = FINEST) -> Rect:
-    """The nodes, at least ``finest`` units apart, between which a rectangle of pixels lies."""
+    """Return the nodes, at least ``finest`` units apart, between which a rectangle of pixels lies."""
     if rect.pitch >= finest:
         return rect
     ratio = finest // rect.pitch
@@ -97,7 +97,7 @@ def nodes(rect: Rect, finest: int = FINEST) -> Rect:
 
 
 def terrain(rect: Rect) -> Terrain:
-    """Relief on the cells of a rectangle whose pitch is ``FINEST`` or more.
+    """Return the relief on the cells of a rectangle whose pitch is ``FINEST`` or more.
 
     Details shorter than a cell are left out, their mean kept.
     """
@@ -154,7 +154,9 @@ def _meander(x: Floats, y: Floats, pitch: float) -> tuple[Floats, Floats]:
 
 
 def _relief(waves: Floats, pitch: float) -> tuple[Floats, Floats, Floats]:
-    """Height above the largest valleys in shares of the relief: of the first order, of all; what damps the finest."""
+    """Return the height above the largest valleys in shares of the relief: of the first order, of all; what damps the
+    finest.
+    """
     damp = np.ones(waves.shape[1:])
     above = np.zeros(waves.shape[1:])
     rise = above
@@ -170,7 +172,7 @@ def _relief(waves: Floats, pitch: float) -> tuple[Floats, Floats, Floats]:
 
 
 def _steps(height: Floats, step: float) -> Floats:
-    """Slopes turned into benches and cliffs."""
+    """Return slopes turned into benches and cliffs."""
     t = height * (1.0 / step)
     whole = np.floor(t)
     part = t - whole
@@ -179,7 +181,7 @@ def _steps(height: Floats, step: float) -> Floats:
 
 
 def _distance(waves: Floats, pitch: float) -> Floats:
-    """Signed distance to the zero lines of waves known with a margin of one cell, in units."""
+    """Return signed distance to the zero lines of waves known with a margin of one cell, in units."""
     middle = waves[:, 1:-1, 1:-1]
     dx = (waves[:, 1:-1, 2:] - waves[:, 1:-1, :-2]) * (0.5 / pitch)
     dy = (waves[:, 2:, 1:-1] - waves[:, :-2, 1:-1]) * (0.5 / pitch)

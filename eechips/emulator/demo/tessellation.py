@@ -24,7 +24,7 @@ _COAST_STEP = 1 << 15
 
 @lru_cache(maxsize=1)
 def _coast_lattice() -> Floats:
-    """Units inland of the coast on a lattice of 2**15 units, shape (rows, columns); at least 1 away from zero."""
+    """Return units inland of the coast on a lattice of 2**15 units, shape (rows, columns); at least 1 away from zero."""
     count = SIZE // _COAST_STEP
     axis = np.arange(count + 1, dtype=np.float64) * float(_COAST_STEP)
     x, y = axis[None, :-1], axis[:, None]
@@ -38,7 +38,7 @@ def _coast_lattice() -> Floats:
 
 @cache
 def coast() -> npt.NDArray[Any]:
-    """Straight pieces of the coast in degrees, as line strings: the zero line of the coast's lattice."""
+    """Return straight pieces of the coast in degrees, as line strings: the zero line of the coast's lattice."""
     value = _coast_lattice()
     land = value > 0.0
     # The four sides of a cell, clockwise from the north, where the zero line may cross.
@@ -71,14 +71,14 @@ def coast() -> npt.NDArray[Any]:
 
 
 def degrees(x: Floats, y: Floats) -> Floats:
-    """Longitude and latitude of units, shape (n, 2), rounded to 1e-7 degrees so that equal places are equal."""
+    """Return longitude and latitude of units, shape (n, 2), rounded to 1e-7 degrees so that equal places are equal."""
     result: Floats = np.rint(np.stack([mercator.longitude_of(x), mercator.latitude_of(y)], axis=-1) * 1e7) / 1e7
     return result
 
 
 @cache
 def land() -> npt.NDArray[Any]:
-    """The land as faces of the coast alone."""
+    """Return the land as faces of the coast alone."""
     faces = _faces([coast()])
     inside = shapely.point_on_surface(faces)
     x, y = mercator.x_of(shapely.get_x(inside)), mercator.y_of(shapely.get_y(inside))
@@ -87,7 +87,7 @@ def land() -> npt.NDArray[Any]:
 
 
 def _sample(x: Floats, y: Floats) -> Floats:
-    """The coast's lattice between its nodes."""
+    """Return the coast's lattice between its nodes."""
     value = _coast_lattice()
     px, py = x * (1.0 / _COAST_STEP), y * (1.0 / _COAST_STEP)
     i = np.clip(np.floor(px).astype(np.int64), 0, value.shape[1] - 2)
@@ -108,7 +108,7 @@ def _faces(lines: Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 def tiles(
     lines: Iterable[npt.NDArray[Any]], name: Callable[[Floats, Floats], list[Label]]
 ) -> dict[Label, shapely.Geometry]:
-    """Cuts the land along lines and puts together the faces of equal name.
+    """Cut the land along lines and put together the faces of equal name.
 
     Args:
         lines: arrays of line strings in degrees.
@@ -130,7 +130,7 @@ def tiles(
 
 
 def joined(parts: Iterable[shapely.Geometry]) -> shapely.Geometry:
-    """The union of tiles."""
+    """Return the union of tiles."""
     return shapely.coverage_union_all(list(parts))
 
 
@@ -152,7 +152,7 @@ class VoronoiSites:
 
     @classmethod
     def of(cls, x: Floats, y: Floats) -> VoronoiSites:
-        """Sites at places."""
+        """Return sites at places."""
         margin = SIZE // 6
         east, west = np.flatnonzero(x < margin), np.flatnonzero(x > SIZE - margin)
         xs = np.concatenate([x, x[east] + SIZE, x[west] - SIZE])
@@ -161,12 +161,12 @@ class VoronoiSites:
         return cls(xs, ys, np.concatenate([np.arange(len(x)), east, west]), tree)
 
     def nearest(self, x: Floats, y: Floats) -> npt.NDArray[np.int64]:
-        """Number of the place that is nearest to each position."""
+        """Return the number of the place that is nearest to each position."""
         found: npt.NDArray[np.int64] = self.origin[self.tree.nearest(shapely.points(x, y))]
         return found
 
     def borders(self) -> Floats:
-        """Ends of the straight borders between the cells, shape (n, 2, 2)."""
+        """End of the straight borders between the cells, shape (n, 2, 2)."""
         margin = SIZE // 6
         frame = shapely.box(-margin, -margin, SIZE + margin, SIZE + margin)
         points = shapely.multipoints(np.stack([self.x, self.y], axis=1))
@@ -175,7 +175,7 @@ class VoronoiSites:
         return ends
 
     def between(self, ends: Floats) -> npt.NDArray[np.int64]:
-        """The two places that each border lies between, shape (n, 2)."""
+        """Return the two places that each border lies between, shape (n, 2)."""
         middle = ends.mean(axis=1)
         dx, dy = middle[:, 0, None] - self.x, middle[:, 1, None] - self.y
         near = np.sort(np.argpartition(dx * dx + dy * dy, 1, axis=1)[:, :2], axis=1)
@@ -183,7 +183,7 @@ class VoronoiSites:
 
 
 def drawn(ends: Floats, step: Callable[[Floats, Floats], Floats]) -> npt.NDArray[Any]:
-    """Borders of the bent plane as line strings in degrees.
+    """Return borders of the bent plane as line strings in degrees.
 
     Args:
         ends: shape (n, 2, 2).
@@ -203,7 +203,7 @@ def drawn(ends: Floats, step: Callable[[Floats, Floats], Floats]) -> npt.NDArray
 
 
 def near_land(ends: Floats) -> npt.NDArray[np.bool_]:
-    """Borders of which an end or the middle is not far out at sea."""
+    """Return borders of which an end or the middle is not far out at sea."""
     close = np.zeros(len(ends), dtype=bool)
     for point in (ends[:, 0], ends.mean(axis=1), ends[:, 1]):
         close |= inland(point[:, 0], point[:, 1]) > -2.5e5
@@ -211,12 +211,12 @@ def near_land(ends: Floats) -> npt.NDArray[np.bool_]:
 
 
 def inland(x: Floats, y: Floats) -> Floats:
-    """Units from positions to the coast, negative at sea, anywhere on the plane."""
+    """Return units from positions to the coast, negative at sea, anywhere on the plane."""
     return _sample(np.mod(x, SIZE), np.clip(y, 0.0, SIZE - 1.0))
 
 
 def jittered(k: int, seed: int, rows: range, columns: range) -> tuple[Floats, Floats]:
-    """A place in each square of 2**k units."""
+    """Return a place in each square of 2**k units."""
     i, j = np.meshgrid(np.array(columns), np.array(rows))
     i, j = i.ravel(), j.ravel()
     x = (i + 0.15 + 0.7 * noise.random(i, j, seed)) * float(1 << k)

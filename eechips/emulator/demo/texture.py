@@ -46,13 +46,13 @@ class Crowns:
 
 
 def load() -> None:
-    """Has all textures at hand, for the finest cells; else each is when it is first looked at."""
+    """Load all textures for the finest cells. Otherwise each is drawn when it is first used."""
     for name in get_args(Name):
         _padded(name, 1)
 
 
 def part(name: Name, rect: Rect) -> Bytes:
-    """The part of a texture for a rectangle, shape (height, width); a view, not to be written to."""
+    """Return the part of a texture for a rectangle, shape (height, width); a view, not to be written to."""
     pitch = min(rect.pitch, PERIOD)
     square = _padded(name, pitch)
     period = PERIOD // pitch
@@ -84,7 +84,7 @@ def _square(name: Name, pitch: int) -> Bytes:
 
 @cache
 def _finest() -> drawing_cache.Arrays:
-    """All textures for the finest cells."""
+    """Return all textures for the finest cells."""
     return drawing_cache.kept("textures", lambda: {name: _drawn(name) for name in get_args(Name)})
 
 
@@ -110,7 +110,7 @@ def _bytes(values: Floats) -> Bytes:
 
 
 def _fractal(octaves: tuple[tuple[int, float], ...], seed: int) -> Floats:
-    """Periodic value noise of wavelengths 2**k, about ±1, shape (1024, 1024)."""
+    """Return periodic value noise of wavelengths 2**k, about ±1, shape (1024, 1024)."""
     total = np.zeros((PERIOD, PERIOD))
     for k, weight in octaves:
         count = PERIOD >> k
@@ -131,7 +131,7 @@ def _fractal(octaves: tuple[tuple[int, float], ...], seed: int) -> Floats:
 
 @cache
 def _crowns(spacing: int, least: float, most: float, tall: float, seed: int) -> Crowns:
-    """Draws one tree in each square of a jittered lattice: nearer the sun bright, away from it dark, shadow beside it.
+    """Draw one tree in each square of a jittered lattice: nearer the sun bright, away from it dark, shadow beside it.
 
     ``tall`` is the length of the shadow in radii.
     """
@@ -179,7 +179,7 @@ def _crowns(spacing: int, least: float, most: float, tall: float, seed: int) -> 
 
 
 def _too_small(dx: int, dy: int, tall: float, least: float, most: float) -> float:
-    """A radius between ``least`` and ``most`` (0: none is) with which a tree does not reach so many cells away.
+    """Return a radius between ``least`` and ``most`` (0: none is) with which a tree does not reach so many cells away.
 
     A crown and its shadow are star-shaped: what a tree reaches, a larger one does.
     """

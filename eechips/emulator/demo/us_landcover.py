@@ -95,7 +95,7 @@ class _Land:
     parts: npt.NDArray[np.float32]
 
     def codes(self, of_classes: Sequence[int], forests: tuple[int, int, int], built: int) -> Bytes:
-        """Codes of the land without fields.
+        """Return codes of the land without fields.
 
         Args:
             of_classes: code of each of ``landcover.CLASSES``.
@@ -134,7 +134,7 @@ def _country() -> shapely.Geometry:
 
 
 def _inside(rect: Rect) -> npt.NDArray[np.bool_]:
-    """Which cells lie in one of the states."""
+    """Return which cells lie in one of the states."""
     longitude, latitude = mercator.longitude_of(rect.x), mercator.latitude_of(rect.y)
     box = shapely.box(longitude[0], latitude[-1], longitude[-1], latitude[0])
     if shapely.contains_properly(_country(), box):
@@ -162,7 +162,7 @@ class CroplandScene:
         return values, np.broadcast_to(_inside(rect), values.shape)
 
     def _grown(self, rect: Rect, parts: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        """Codes of what fields bear; where the cells are too coarse for fields, of the commonest crop."""
+        """Return codes of what fields bear; where the cells are too coarse for fields, of the commonest crop."""
         if rect.pitch > farmland.COARSEST:
             return np.full(parts.shape[1:], 1)
         blocks = farmland.blocks(rect, self.start.year)
@@ -222,7 +222,7 @@ def _legend(band: str, legend: Sequence[tuple[int, str, str]], start: date) -> M
 
 
 def collections(until: date) -> tuple[GlobalSeries, ...]:
-    """The crops of every year before a day's, and two releases of the NLCD."""
+    """Return the crops of every year before a day's, and two releases of the NLCD."""
     crops = GlobalSeries(
         id="USDA/NASS/CDL",
         title="USDA NASS Cropland Data Layers",

@@ -92,7 +92,7 @@ class Indices:
 
 
 def _ndvi(land: Terrain, growth: Floats) -> Floats:
-    """Normalized difference of near infrared and red, without snow."""
+    """Return normalized difference of near infrared and red, without snow."""
     trees = ground_cover.tree_density(land)
     needle = land.character("needle")
     forest = needle * (0.62 + 0.16 * growth) + (1.0 - needle) * (0.34 + 0.50 * growth)
@@ -105,7 +105,7 @@ def _ndvi(land: Terrain, growth: Floats) -> Floats:
 
 
 def collections(until: date) -> tuple[GlobalSeries, ...]:
-    """Both collections up to a day, of both versions."""
+    """Return both collections up to a day, of both versions."""
     result = []
     for version, end in (("061", until), ("006", min(until, modis.VERSION_6_END))):
         for name, grid, pixel in (("MOD13A2", modis.GRID, "1km"), ("MOD13Q1", FINE_GRID, "250m")):

@@ -76,7 +76,7 @@ def _legend(start: date) -> Mapping[str, Any]:
 
 
 def collections() -> tuple[GlobalSeries, GlobalSeries]:
-    """Two collections of one image each."""
+    """Return two collections of one image each."""
     return _collection("v100", 2020), _collection("v200", 2021)
 
 

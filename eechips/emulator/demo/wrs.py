@@ -45,7 +45,7 @@ class WrsScene:
 
 @lru_cache(maxsize=32768)
 def middle(scene: WrsScene) -> tuple[float, float, float]:
-    """Longitude and latitude of a scene's middle, and how far its track leans west of south, degrees."""
+    """Return longitude and latitude of a scene's middle, and how far its track leans west of south, degrees."""
     node = -64.6 - (scene.path - 1) * 360.0 / PATHS
     along = math.radians((scene.row - 60) * 360.0 / ROWS)
     latitude = math.degrees(math.asin(-math.sin(along) * math.sin(_INCLINATION)))
@@ -59,7 +59,7 @@ def middle(scene: WrsScene) -> tuple[float, float, float]:
 
 @lru_cache(maxsize=8192)
 def corners(scene: WrsScene) -> tuple[str, tuple[tuple[float, float], ...]]:
-    """CRS, and the corners of what is seen, clockwise from the north-west."""
+    """Return CRS, and the corners of what is seen, clockwise from the north-west."""
     longitude, latitude, lean = middle(scene)
     zone = min(60, int((longitude + 180.0) // 6.0) + 1)
     crs = f"EPSG:{32600 + zone}"
@@ -75,7 +75,7 @@ def corners(scene: WrsScene) -> tuple[str, tuple[tuple[float, float], ...]]:
 
 @lru_cache(maxsize=8192)
 def grid(scene: WrsScene) -> Grid:
-    """Pixels of 30 m around what is seen; their middles are at multiples of 30 m."""
+    """Return pixels of 30 m around what is seen; their middles are at multiples of 30 m."""
     crs, points = corners(scene)
     xs, ys = zip(*points, strict=True)
     left, right = math.floor(min(xs) / _PIXEL), math.ceil(max(xs) / _PIXEL)
@@ -86,7 +86,7 @@ def grid(scene: WrsScene) -> Grid:
 
 @lru_cache(maxsize=8192)
 def outline(scene: WrsScene) -> shapely.Polygon:
-    """What is seen, in degrees; longitudes run on across the antimeridian."""
+    """Return what is seen, in degrees; longitudes run on across the antimeridian."""
     crs, points = corners(scene)
     xs, ys = zip(*points, strict=True)
     around = middle(scene)[0]
@@ -98,7 +98,7 @@ def outline(scene: WrsScene) -> shapely.Polygon:
 
 @cache
 def _lands() -> tuple[tuple[WrsScene, ...], shapely.STRtree]:
-    """All scenes by day that show land, and boxes around them in a tree."""
+    """Return all scenes by day that show land, and boxes around them in a tree."""
     found = [WrsScene(path, row) for path in range(1, PATHS + 1) for row in range(5, _LAST_ROW + 1)]
     centres = np.array([middle(scene)[:2] for scene in found])
     # A scene reaches 130 km from its middle: land that near shows at the middle's distance from the coast.
@@ -113,12 +113,12 @@ def _lands() -> tuple[tuple[WrsScene, ...], shapely.STRtree]:
 
 
 def known(scene: WrsScene) -> bool:
-    """Whether a scene exists and shows land."""
+    """Return whether a scene exists and shows land."""
     return scene in set(_lands()[0])
 
 
 def _box(west: float, south: float, east: float, north: float) -> shapely.Geometry:
-    """A box, a line or a point: boxes without an area meet nothing in older versions of GEOS."""
+    """Return a box, a line or a point: boxes without an area meet nothing in older versions of GEOS."""
     if west == east and south == north:
         return shapely.Point(west, south)
     if west == east or south == north:
@@ -127,7 +127,7 @@ def _box(west: float, south: float, east: float, north: float) -> shapely.Geomet
 
 
 def scenes(bounds: Bounds | None) -> Iterator[WrsScene]:
-    """Scenes with land that may meet the bounds, by path and row."""
+    """Yield scenes with land that may meet the bounds, by path and row."""
     kept, tree = _lands()
     if bounds is None:
         yield from kept

@@ -18,7 +18,7 @@ from eechips.emulator.values import Collection, Value
 
 
 def column(context: Context, collection: Collection, property: str) -> Iterator[Value]:
-    """A property of each element, null where an element lacks it."""
+    """Yield a property of each element, null where an element lacks it."""
     for count, element in enumerate(collection):
         if count % 256 == 0:
             context.check_time()
@@ -26,7 +26,7 @@ def column(context: Context, collection: Collection, property: str) -> Iterator[
 
 
 def _numbers(values: Sequence[Value]) -> list[float]:
-    """Values as numbers.
+    """Return values as numbers.
 
     Raises:
         InvalidError: if one is none.
@@ -129,7 +129,7 @@ _REDUCTIONS: Mapping[str, Callable[[Sequence[Value]], Value]] = {
 
 
 def _aggregate(reduce: Callable[[Sequence[Value]], Value]) -> Implementation:
-    """Nulls, and elements without the property, are left out of every aggregation."""
+    """Return the values of a property, without nulls and elements that lack it."""
 
     def call(context: Context, collection: Collection, property: str) -> Value:
         return reduce([value for value in column(context, collection, property) if value is not None])
@@ -138,7 +138,7 @@ def _aggregate(reduce: Callable[[Sequence[Value]], Value]) -> Implementation:
 
 
 def _first(context: Context, collection: Collection, property: str) -> Value:
-    """The property of the first element, null if that lacks it."""
+    """Return the property of the first element, null if that lacks it."""
     return next(column(context, collection, property), None)
 
 

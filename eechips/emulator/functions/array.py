@@ -21,7 +21,7 @@ MOST_NUMBERS = 4_000_000
 
 
 def check_size(size: int) -> None:
-    """Ends what would make too large an array.
+    """End what would make too large an array.
 
     Raises:
         LimitError: in Earth Engine's words for too much memory.
@@ -31,7 +31,7 @@ def check_size(size: int) -> None:
 
 
 def cast(values: Numbers, dtype: npt.DTypeLike) -> Numbers:
-    """Numbers in another type: rounded and clamped to its range, as documented for ``ee.Array.byte``."""
+    """Return numbers in another type: rounded and clamped to its range, as documented for ``ee.Array.byte``."""
     target = np.dtype(dtype)
     if target.kind == "f":
         with np.errstate(over="ignore"):
@@ -40,7 +40,7 @@ def cast(values: Numbers, dtype: npt.DTypeLike) -> Numbers:
 
 
 def dtype_of(kind: PixelType) -> np.dtype[Any]:
-    """The numpy type that holds the numbers of a pixel type."""
+    """Return the numpy type that holds the numbers of a pixel type."""
     if kind.precision != "int":
         return np.dtype(np.float32 if kind.precision == "float" else np.float64)
     if kind.minimum is None or kind.maximum is None:
@@ -54,7 +54,7 @@ def dtype_of(kind: PixelType) -> np.dtype[Any]:
 
 @function("Array")
 def make(values: Value, pixelType: PixelType | None) -> Array:
-    """An array from a number, nested lists of numbers, or another array."""
+    """Return an array from a number, nested lists of numbers, or another array."""
     if isinstance(values, Array):
         numbers = values.values
     elif isinstance(values, (bool, int, float, list)):
@@ -67,7 +67,7 @@ def make(values: Value, pixelType: PixelType | None) -> Array:
 
 
 def _numbers(values: Value) -> Numbers:
-    """The numbers of nested lists, whose depths and lengths must agree."""
+    """Return the numbers of nested lists, whose depths and lengths must agree."""
     shape: list[int] = []
     level = values
     while isinstance(level, list):
@@ -103,7 +103,7 @@ def _binary(name: str, compute: Callable[[Numbers, Numbers], Numbers]) -> Implem
 
 
 def _narrowed(name: str, result: Numbers, *operands: Numbers) -> Numbers:
-    """A result in the precision that Earth Engine gives it.
+    """Return a result in the precision that Earth Engine gives it.
 
     Floats of 32 bits stay such, and so are powers of integers, as the examples of ``ee.Array.pow`` show.
     """
@@ -143,7 +143,7 @@ FUNCTIONS: Mapping[str, Implementation] = _table()
 
 @function("Array.identity")
 def identity(size: int) -> Array:
-    """The identity matrix of a size."""
+    """Return the identity matrix of a size."""
     if size < 0:
         raise InvalidError(f"The size must not be negative. Found {size}.")
     check_size(size * size)
@@ -152,6 +152,6 @@ def identity(size: int) -> Array:
 
 @function("Array.bitsToArray")
 def bits_to_array(input: float) -> Array:
-    """The bits of an integer, the highest that is set first."""
+    """Return the bits of an integer, the highest that is set first."""
     number = int(to_integers(np.asarray(input))) & 0xFFFF_FFFF_FFFF_FFFF
     return Array(np.asarray([int(digit) for digit in f"{number:b}"], dtype=np.int64))

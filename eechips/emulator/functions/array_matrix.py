@@ -21,7 +21,7 @@ _LONGEST_SIDE_OF_EIGEN = 400  # likewise
 
 
 def _matrix(array: Array) -> Matrix:
-    """The numbers of a two-dimensional array, as doubles."""
+    """Return the numbers of a two-dimensional array, as doubles."""
     values = array.values
     if values.ndim != 2:
         raise InvalidError(f"Matrices must be 2-dimensional. Found an array of {values.ndim} dimensions.")
@@ -48,7 +48,7 @@ def _solved(compute: Callable[..., Any], *matrices: Matrix, failure: str) -> Any
 
 @function("Array.matrixMultiply")
 def multiply(left: Array, right: Array) -> Array:
-    """The product of two matrices."""
+    """Return the product of two matrices."""
     a, b = _matrix(left), _matrix(right)
     if a.shape[1] != b.shape[0]:
         raise InvalidError(f"Matrices of {a.shape[0]}x{a.shape[1]} and {b.shape[0]}x{b.shape[1]} cannot be multiplied.")
@@ -58,19 +58,19 @@ def multiply(left: Array, right: Array) -> Array:
 
 @function("Array.matrixInverse")
 def inverse(input: Array) -> Array:
-    """The inverse of a matrix."""
+    """Return the inverse of a matrix."""
     return Array(_solved(np.linalg.inv, _square(input), failure="Matrix is singular."))
 
 
 @function("Array.matrixPseudoInverse")
 def pseudo_inverse(input: Array) -> Array:
-    """The Moore-Penrose inverse of a matrix."""
+    """Return the Moore-Penrose inverse of a matrix."""
     return Array(_solved(np.linalg.pinv, _matrix(input), failure="The decomposition did not converge."))
 
 
 @function("Array.matrixSolve")
 def solve(left: Array, right: Array) -> Array:
-    """x in A x = B, the least-squares solution where there are more equations than unknowns."""
+    """Return x in A x = B, the least-squares solution where there are more equations than unknowns."""
     a, b = _matrix(left), _matrix(right)
     if a.shape[0] != b.shape[0]:
         raise InvalidError(f"Both matrices must have the same number of rows. Found {a.shape[0]} and {b.shape[0]}.")
@@ -86,13 +86,13 @@ def solve(left: Array, right: Array) -> Array:
 
 @function("Array.matrixDeterminant")
 def determinant(input: Array) -> float:
-    """The determinant of a matrix."""
+    """Return the determinant of a matrix."""
     return float(np.linalg.det(_square(input)))
 
 
 @function("Array.matrixTrace")
 def trace(input: Array) -> int | float:
-    """The sum of a matrix's diagonal."""
+    """Return the sum of a matrix's diagonal."""
     _matrix(input)
     total: int | float = np.trace(input.values).item()
     return total
@@ -100,20 +100,20 @@ def trace(input: Array) -> int | float:
 
 @function("Array.matrixFnorm")
 def frobenius_norm(input: Array) -> float:
-    """The root of the sum of a matrix's squares."""
+    """Return the root of the sum of a matrix's squares."""
     return float(np.linalg.norm(_matrix(input)))
 
 
 @function("Array.matrixDiagonal")
 def diagonal(input: Array) -> Array:
-    """The diagonal of a matrix, in a single column."""
+    """Return the diagonal of a matrix, in a single column."""
     _matrix(input)
     return Array(np.diagonal(input.values)[:, None].copy())
 
 
 @function("Array.matrixToDiag")
 def to_diagonal(input: Array) -> Array:
-    """The square matrix with a single column as its diagonal."""
+    """Return the square matrix with a single column as its diagonal."""
     column = input.values
     if column.ndim != 2 or column.shape[1] != 1:
         raise InvalidError(f"A single column is needed. Found an array of shape {list(column.shape)}.")
@@ -123,7 +123,7 @@ def to_diagonal(input: Array) -> Array:
 
 @function("Array.matrixCholeskyDecomposition")
 def cholesky(array: Array) -> dict[str, Array]:
-    """L of L L' for a symmetric positive-definite matrix."""
+    """Return L of L L' for a symmetric positive-definite matrix."""
     matrix = _square(array)
     failure = "The matrix must be symmetric and positive-definite."
     if not np.allclose(matrix, matrix.T):
@@ -133,14 +133,14 @@ def cholesky(array: Array) -> dict[str, Array]:
 
 @function("Array.matrixQRDecomposition")
 def qr(array: Array) -> dict[str, Array]:
-    """Q and R of a matrix: orthogonal and upper triangular."""
+    """Return Q and R of a matrix: orthogonal and upper triangular."""
     q, r = np.linalg.qr(_matrix(array))
     return {"Q": Array(q), "R": Array(r)}
 
 
 @function("Array.matrixSingularValueDecomposition")
 def svd(array: Array) -> dict[str, Array]:
-    """U, S and V of a matrix U S V': U and V orthogonal, S diagonal and descending."""
+    """Return U, S and V of a matrix U S V': U and V orthogonal, S diagonal and descending."""
     matrix = _matrix(array)
     failure = "The decomposition did not converge."
     u, values, v = _solved(np.linalg.svd, matrix, failure=failure)
@@ -151,7 +151,7 @@ def svd(array: Array) -> dict[str, Array]:
 
 @function("Array.matrixLUDecomposition")
 def lu(array: Array) -> dict[str, Array]:
-    """L, U and P of a matrix with P A = L U: unit lower triangular, upper triangular, a permutation of rows."""
+    """Return L, U and P of a matrix with P A = L U: unit lower triangular, upper triangular, a permutation of rows."""
     upper = _square(array)
     size = len(upper)
     lower, order = np.zeros_like(upper), np.arange(size)
@@ -169,7 +169,9 @@ def lu(array: Array) -> dict[str, Array]:
 
 @function("Array.eigen")
 def eigen(input: Array) -> Array:
-    """Eigenvalues, descending, each followed by its eigenvector, one in each row: see :mod:`eechips.emulator.eigen`."""
+    """Return eigenvalues, descending, each followed by its eigenvector, one in each row: see
+    :mod:`eechips.emulator.eigen`.
+    """
     matrix = _square(input)
     if not len(matrix):
         return Array(np.zeros((0, 1)))

@@ -21,7 +21,7 @@ _MOST_AXES = 32  # numpy's
 
 
 def _axis(array: Array, axis: int, *, beyond: int = 0) -> int:
-    """The axis, if the array has it (or could have it with ``beyond`` more)."""
+    """Return the axis, if the array has it (or could have it with ``beyond`` more)."""
     if not 0 <= axis < array.values.ndim + beyond:
         raise InvalidError(f"Axis {axis} is out of range for an array of {array.values.ndim} dimensions.")
     return axis
@@ -29,7 +29,7 @@ def _axis(array: Array, axis: int, *, beyond: int = 0) -> int:
 
 @function("Array.toList")
 def to_list(array: Array) -> list[Any]:
-    """The numbers as nested lists."""
+    """Return the numbers as nested lists."""
     if not array.values.ndim:
         raise InvalidError("An array without dimensions cannot be turned into a list.")
     found: list[Any] = array.values.tolist()
@@ -38,13 +38,13 @@ def to_list(array: Array) -> list[Any]:
 
 @function("Array.length")
 def length(array: Array) -> Array:
-    """The length of each axis."""
+    """Return the length of each axis."""
     return Array(np.asarray(array.values.shape, dtype=np.int64))
 
 
 @function("Array.get")
 def get(array: Array, position: list[int]) -> int | float:
-    """The number at a position."""
+    """Return the number at a position."""
     shape = array.values.shape
     if len(position) != len(shape):
         raise InvalidError(f"The position must have {len(shape)} coordinates. Found {len(position)}.")
@@ -56,7 +56,7 @@ def get(array: Array, position: list[int]) -> int | float:
 
 @function("Array.cut")
 def cut(array: Array, position: list[int]) -> Array:
-    """The part at a position along each axis, or all of the axis for -1; the dimensions stay."""
+    """Return the part at a position along each axis, or all of the axis for -1; the dimensions stay."""
     shape = array.values.shape
     if len(position) != len(shape):
         raise InvalidError(f"The position must have {len(shape)} coordinates. Found {len(position)}.")
@@ -67,7 +67,7 @@ def cut(array: Array, position: list[int]) -> Array:
 
 @function("Array.slice")
 def sliced(array: Array, axis: int, start: int, end: int | None, step: int) -> Array:
-    """The positions from ``start`` to before ``end`` along an axis."""
+    """Return the positions from ``start`` to before ``end`` along an axis."""
     if step < 1:
         raise InvalidError(f"The step must be positive. Found {step}.")
     return Array(array.values[(slice(None),) * _axis(array, axis) + (slice(start, end, step),)])
@@ -75,7 +75,7 @@ def sliced(array: Array, axis: int, start: int, end: int | None, step: int) -> A
 
 @function("Array.mask")
 def mask(input: Array, mask: Array) -> Array:
-    """The positions at which a mask, which extends along one axis, is not zero."""
+    """Return the positions at which a mask, which extends along one axis, is not zero."""
     values, flags = input.values, mask.values != 0
     long = [axis for axis, size in enumerate(flags.shape) if size != 1]
     axis = long[0] if long else 0
@@ -88,7 +88,7 @@ def mask(input: Array, mask: Array) -> Array:
 
 
 def concatenated(arrays: list[Array], axis: int) -> Array:
-    """Arrays one after the other along an axis, which may be one more than they have.
+    """Return arrays one after the other along an axis, which may be one more than they have.
 
     Raises:
         InvalidError: if their dimensions differ elsewhere.
@@ -110,13 +110,13 @@ def concatenated(arrays: list[Array], axis: int) -> Array:
 
 @function("Array.cat")
 def cat(arrays: list[Array], axis: int) -> Array:
-    """Arrays one after the other along an axis."""
+    """Return arrays one after the other along an axis."""
     return concatenated(arrays, axis)
 
 
 @function("Array.repeat")
 def repeat(array: Array, axis: int, copies: int) -> Array:
-    """Copies of the array, one after the other along an axis."""
+    """Copy of the array, one after the other along an axis."""
     if copies < 0:
         raise InvalidError(f"The number of copies must not be negative. Found {copies}.")
     check_size(max(array.values.size, 1) * copies)
@@ -130,7 +130,7 @@ def repeat(array: Array, axis: int, copies: int) -> Array:
 
 @function("Array.pad")
 def pad(array: Array, lengths: list[int], pad: float) -> Array:
-    """The array extended to given lengths with one number."""
+    """Return the array extended to given lengths with one number."""
     values = array.values
     if len(lengths) < values.ndim or len(lengths) > _MOST_AXES:
         raise InvalidError(f"A length is needed for each of the {values.ndim} axes. Found {len(lengths)}.")
@@ -145,7 +145,7 @@ def pad(array: Array, lengths: list[int], pad: float) -> Array:
 
 @function("Array.reshape")
 def reshape(array: Array, shape: Array) -> Array:
-    """The same numbers in another shape."""
+    """Return the same numbers in another shape."""
     if shape.values.ndim != 1 or shape.values.size > _MOST_AXES:
         raise InvalidError("The shape must be a one-dimensional array.")
     sizes = [int(size) for size in shape.values]
@@ -159,7 +159,7 @@ def reshape(array: Array, shape: Array) -> Array:
 
 @function("Array.project")
 def project(array: Array, axes: list[int]) -> Array:
-    """The array along some axes; the others must be at most one long."""
+    """Return the array along some axes; the others must be at most one long."""
     kept = [_axis(array, axis) for axis in axes]
     if len(set(kept)) != len(kept):
         raise InvalidError(f"Axes must not be repeated. Found {axes}.")
@@ -172,7 +172,7 @@ def project(array: Array, axes: list[int]) -> Array:
 
 @function("Array.transpose", "Array.matrixTranspose")
 def transpose(array: Array, axis1: int, axis2: int) -> Array:
-    """The array with two axes exchanged."""
+    """Return the array with two axes exchanged."""
     values = array.values
     missing = max(axis1, axis2) + 1 - values.ndim
     if min(axis1, axis2) < 0 or values.ndim + max(missing, 0) > _MOST_AXES:
@@ -182,7 +182,7 @@ def transpose(array: Array, axis1: int, axis2: int) -> Array:
 
 @function("Array.sort")
 def sort(array: Array, keys: Array | None) -> Array:
-    """The array in ascending order of its numbers, or of keys along one axis; equal ones stay in their order."""
+    """Return the array in ascending order of its numbers, or of keys along one axis; equal ones stay in their order."""
     order = array if keys is None else keys
     long = [axis for axis, size in enumerate(order.values.shape) if size != 1]
     axis = long[0] if long else 0
@@ -197,7 +197,7 @@ def sort(array: Array, keys: Array | None) -> Array:
 
 @function("Array.argmax")
 def argmax(array: Array) -> list[int] | None:
-    """The position of the greatest number, the first of several; null where there are none."""
+    """Return the position of the greatest number, the first of several; null where there are none."""
     if not array.values.size:
         return None
     numbers = array.values if array.values.dtype.kind != "f" else np.nan_to_num(array.values, nan=-np.inf)
@@ -205,7 +205,7 @@ def argmax(array: Array) -> list[int] | None:
 
 
 def _reduced(reducer: Reducer, values: Numbers) -> list[Numbers]:
-    """A reducer's outputs for values of shape (inputs, n, …)."""
+    """Return a reducer's outputs for values of shape (inputs, n, …)."""
     inside = np.ones(values.shape[1:], dtype=bool)
     outputs = reducer.apply(ReducerSample(values, inside.astype(np.float64), inside))
     for output in outputs:
@@ -216,7 +216,7 @@ def _reduced(reducer: Reducer, values: Numbers) -> list[Numbers]:
 
 @function("Array.reduce")
 def reduce(array: Array, reducer: Reducer, axes: list[int], fieldAxis: int | None) -> Array:
-    """The array with axes collapsed to length 1 by a reducer."""
+    """Return the array with axes collapsed to length 1 by a reducer."""
     reducer.check_numbers()
     over = sorted({_axis(array, axis) for axis in axes})
     field = None if fieldAxis is None else _axis(array, fieldAxis)
@@ -242,7 +242,7 @@ def reduce(array: Array, reducer: Reducer, axes: list[int], fieldAxis: int | Non
 
 @function("Array.accum")
 def accum(context: Context, array: Array, axis: int, reducer: Reducer | None) -> Array:
-    """The array with each number replaced by the reduction of those up to it along an axis."""
+    """Return the array with each number replaced by the reduction of those up to it along an axis."""
     reducer = reducer or SUM
     reducer.check_numbers()
     if reducer.inputs != 1 or len(reducer.names) != 1:
@@ -261,7 +261,7 @@ def accum(context: Context, array: Array, axis: int, reducer: Reducer | None) ->
 
 @function("Array.dotProduct")
 def dot_product(array1: Array, array2: Array) -> int | float:
-    """The sum of the products of two one-dimensional arrays."""
+    """Return the sum of the products of two one-dimensional arrays."""
     a, b = array1.values, array2.values
     if a.ndim != 1 or a.shape != b.shape:
         raise InvalidError(f"Both arrays must be 1-D and of one length. Found {list(a.shape)} and {list(b.shape)}.")

@@ -14,7 +14,7 @@ _SCHEME = "gs://"
 
 @function("Blob")
 def blob(url: str) -> Blob:
-    """A file in a bucket; it is read when its contents are asked for."""
+    """Return a file in a bucket; it is read when its contents are asked for."""
     bucket, _, key = url.removeprefix(_SCHEME).partition("/")
     if not url.startswith(_SCHEME) or not bucket or not key or "::" in url:  # fsspec chains addresses by "::"
         raise InvalidError(f"Invalid Cloud Storage URL '{url[:200]}'. Must be 'gs://bucket/object'.")
@@ -23,13 +23,13 @@ def blob(url: str) -> Blob:
 
 @function("Blob.url")
 def url(blob: Blob) -> str:
-    """The address of a file."""
+    """Return the address of a file."""
     return blob.url
 
 
 @function("Blob.string")
 def string(context: Context, blob: Blob, encoding: str | None) -> str:
-    """The contents of a file. Bytes that the encoding does not have become U+FFFD, as in Java."""
+    """Return the contents of a file. Bytes that the encoding does not have become U+FFFD, as in Java."""
     try:
         codec = codecs.lookup(encoding or "UTF-8")
         if not codec._is_text_encoding:
@@ -40,7 +40,7 @@ def string(context: Context, blob: Blob, encoding: str | None) -> str:
 
 
 def _read(context: Context, url: str) -> bytes:
-    """A file's bytes.
+    """Return a file's bytes.
 
     Raises:
         InvalidError: if this server reads no remote files, has no client for them, or the file is not there.

@@ -27,7 +27,7 @@ def _missing(context: Context, what: str, id: str) -> InvalidError:
 
 @function("ImageCollection.load")
 def load_images(context: Context, id: str, version: int | None) -> Collection:
-    """A stored image collection."""
+    """Return a stored image collection."""
     asset = context.note(("asset", id), lambda: context.store.get(id.strip("/")))
     if asset is None:
         raise _missing(context, "ImageCollection", id)
@@ -46,7 +46,7 @@ def load_images(context: Context, id: str, version: int | None) -> Collection:
 
 @function("Collection.loadTable")
 def load_table(context: Context, tableId: str, geometryColumn: str | None, version: int) -> Collection:
-    """A stored table."""
+    """Return a stored table."""
     asset = context.note(("asset", tableId), lambda: context.store.get(tableId.strip("/")))
     if asset is None:
         raise _missing(context, "Collection", tableId)
@@ -64,24 +64,24 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
 
 @function("Collection")
 def from_features(features: list[Value]) -> Collection:
-    """A collection of given features; those without ``system:index`` are numbered."""
+    """Return a collection of given features; those without ``system:index`` are numbered."""
     return Collection.of("Feature", _numbered(features))
 
 
 @function("ImageCollection.fromImages")
 def from_images(images: list[Image]) -> Collection:
-    """A collection of given images; those without ``system:index`` are numbered."""
+    """Return a collection of given images; those without ``system:index`` are numbered."""
     return Collection.of("Image", _numbered(images))
 
 
 def _numbered(elements: list[Any]) -> list[Any]:
-    """Earth Engine numbers the elements of a made collection 0, 1, 2, … whatever they were called before."""
+    """Return Earth Engine numbers the elements of a made collection 0, 1, 2, … whatever they were called before."""
     return [with_properties(e, {**e.properties, "system:index": str(i)}) for i, e in enumerate(elements)]
 
 
 @function("Collection.filter")
 def filtered(collection: Collection, filter: Value) -> Collection:
-    """The elements that pass. A filter may be written as text: "CLOUD_COVER < 20"."""
+    """Return the elements that pass. A filter may be written as text: "CLOUD_COVER < 20"."""
     condition = expression(filter) if isinstance(filter, str) else filter
     if not isinstance(condition, Filter):
         raise InvalidError("Collection.filter, argument 'filter': Invalid type.\nExpected type: Filter.")
@@ -92,7 +92,7 @@ def filtered(collection: Collection, filter: Value) -> Collection:
 def mapped(
     context: Context, collection: Collection, baseAlgorithm: Callable[..., Value], dropNulls: bool
 ) -> Collection:
-    """A function of each element."""
+    """Return a function of each element."""
 
     def elements() -> Iterator[Any]:
         for element in collection:
@@ -114,7 +114,7 @@ def mapped(
 
 
 def _of_element(function: Callable[..., Value], element: Any) -> Value:
-    """A function's value; an error tells the element, as Earth Engine's do (guides/debugging)."""
+    """Return a function's value; an error tells the element, as Earth Engine's do (guides/debugging)."""
     try:
         return function(element)
     except LimitError:
@@ -125,7 +125,7 @@ def _of_element(function: Callable[..., Value], element: Any) -> Value:
 
 
 def _retyped(collection: Collection, elements: Callable[[], Iterator[Any]]) -> Collection:
-    """A derived collection whose kind is that of its first element."""
+    """Return a derived collection whose kind is that of its first element."""
     derived = collection.derived(elements)
     try:
         first = next(iter(derived), None)
@@ -141,7 +141,7 @@ def _retyped(collection: Collection, elements: Callable[[], Iterator[Any]]) -> C
 
 @function("Collection.iterate")
 def iterate(context: Context, collection: Collection, function: Callable[..., Value], first: Value) -> Value:
-    """A function of each element and the result so far."""
+    """Return a function of each element and the result so far."""
     result = first
     for element in collection:
         context.check_time()
@@ -151,7 +151,7 @@ def iterate(context: Context, collection: Collection, function: Callable[..., Va
 
 @function("Collection.limit")
 def limit(collection: Collection, limit: int | None, key: str | None, ascending: bool) -> Collection:
-    """The first elements, perhaps in the order of a property."""
+    """Return the first elements, perhaps in the order of a property."""
     ordered = collection if key is None else sort(collection, key, ascending)
     if limit is None:
         return ordered
@@ -161,7 +161,7 @@ def limit(collection: Collection, limit: int | None, key: str | None, ascending:
 
 
 def sort(collection: Collection, key: str, ascending: bool) -> Collection:
-    """The elements in the order of a property; those without it come last."""
+    """Return the elements in the order of a property; those without it come last."""
 
     def elements() -> Iterator[Any]:
         found = list(collection)
@@ -176,13 +176,13 @@ def sort(collection: Collection, key: str, ascending: bool) -> Collection:
 
 @function("Collection.first")
 def first(collection: Collection) -> Value:
-    """The first element, or null."""
+    """Return the first element, or null."""
     return next(iter(collection), None)
 
 
 @function("Collection.size")
 def size(context: Context, collection: Collection) -> int:
-    """The number of elements."""
+    """Return the number of elements."""
     known = collection.count()
     if known is not None:
         return known
@@ -195,7 +195,7 @@ def size(context: Context, collection: Collection) -> int:
 
 @function("Collection.toList")
 def to_list(context: Context, collection: Collection, count: int, offset: int) -> list[Value]:
-    """Elements from an offset on, as a list."""
+    """Return elements from an offset on, as a list."""
     if offset < 0 or count < 0:
         raise InvalidError("The offset and the count must not be negative.")
 
@@ -214,7 +214,9 @@ def _prefixed(prefix: str, collection: Collection) -> Iterator[Any]:
 
 
 def merged(first: Collection, second: Collection) -> Collection:
-    """Both collections' elements, their indices prefixed with 1_ and 2_; images among features are their outlines."""
+    """Return both collections' elements, their indices prefixed with 1_ and 2_; images among features are their
+    outlines.
+    """
 
     def elements() -> Iterator[Any]:
         yield from _prefixed("1", first)
@@ -227,19 +229,19 @@ def merged(first: Collection, second: Collection) -> Collection:
 
 @function("Collection.merge")
 def merge(collection1: Collection, collection2: Collection) -> Collection:
-    """Both collections' elements."""
+    """Return both collections' elements."""
     return merged(collection1, collection2)
 
 
 @function("ImageCollection.merge")
 def merge_images(collection1: Collection, collection2: Collection) -> Collection:
-    """Both collections' images."""
+    """Return both collections' images."""
     return merged(collection1, collection2)
 
 
 @function("Collection.flatten")
 def flatten(collection: Collection) -> Collection:
-    """The elements of a collection of collections."""
+    """Return the elements of a collection of collections."""
 
     def elements() -> Iterator[Any]:
         for outer_position, outer in enumerate(collection):
@@ -253,7 +255,7 @@ def flatten(collection: Collection) -> Collection:
 
 @function("Collection.distinct")
 def distinct(collection: Collection, properties: Value) -> Collection:
-    """The first element of each combination of values of properties."""
+    """Return the first element of each combination of values of properties."""
     names = [properties] if isinstance(properties, str) else properties
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InvalidError("Collection.distinct: A property name or a list of them is expected.")
@@ -271,7 +273,7 @@ def distinct(collection: Collection, properties: Value) -> Collection:
 
 @function("Collection.remap")
 def remap(collection: Collection, lookupIn: list[Value], lookupOut: list[int], columnName: str) -> Collection:
-    """A property's values replaced; elements with other values are dropped."""
+    """Return a property's values replaced; elements with other values are dropped."""
     if len(lookupIn) != len(lookupOut):
         raise InvalidError("The lists must have the same length.")
     table = {distinct_key(k): v for k, v in zip(lookupIn, lookupOut, strict=True)}
@@ -287,5 +289,5 @@ def remap(collection: Collection, lookupIn: list[Value], lookupOut: list[int], c
 
 @function("Collection.cache")
 def cache(collection: Collection) -> Collection:
-    """The collection itself: elements are kept anyway."""
+    """Return the collection itself: elements are kept anyway."""
     return collection

@@ -44,7 +44,7 @@ class _Distance:
     radius: float
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Looks for features within the radius of the grid."""
+        """Look for features within the radius of the grid."""
         found: Pixels = render.note(("distance", self, grid), lambda: self._measured(grid))
         return [found for _ in bands]
 
@@ -87,7 +87,7 @@ class _Distance:
 
 
 def _belts(lat: Floats) -> Iterator[npt.NDArray[np.intp]]:
-    """Indices of points in belts of latitude narrow enough for one search, without those that have no place."""
+    """Yield indices of points in belts of latitude narrow enough for one search, without those that have no place."""
     known = np.flatnonzero(np.isfinite(lat))
     if not len(known):
         return
@@ -100,7 +100,7 @@ def _belts(lat: Floats) -> Iterator[npt.NDArray[np.intp]]:
 
 @function("Collection.distance")
 def distance(features: Collection, searchRadius: float, maxError: float) -> Image:
-    """The distance in metres from each pixel's centre to the nearest feature, masked beyond a radius."""
+    """Return the distance in metres from each pixel's centre to the nearest feature, masked beyond a radius."""
     if not searchRadius > 0 or not math.isfinite(searchRadius):
         raise InvalidError(f"The searchRadius must be positive; found {searchRadius}.")
     if not maxError >= 0:

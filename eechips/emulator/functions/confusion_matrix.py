@@ -31,7 +31,7 @@ def _made(values: npt.NDArray[Any], order: list[int] | None) -> ConfusionMatrix:
 
 @function("ConfusionMatrix")
 def confusion_matrix(array: Any, order: list[int] | None) -> ConfusionMatrix:
-    """A matrix with the labels of its rows and columns; by default 0, 1, 2, …"""
+    """Return a matrix with the labels of its rows and columns; by default 0, 1, 2, …"""
     if isinstance(array, ConfusionMatrix):
         return array if order is None else _made(array.values, order)
     values = promote(array, "Array", "ConfusionMatrix, argument 'array'").values
@@ -44,7 +44,7 @@ def confusion_matrix(array: Any, order: list[int] | None) -> ConfusionMatrix:
 def error_matrix(
     context: Context, collection: Collection, actual: str, predicted: str, order: list[int] | None
 ) -> ConfusionMatrix:
-    """How often each value of a property goes with each value of another; features without both are left out."""
+    """Return how often each value of a property goes with each value of another; features without both are left out."""
     pairs: list[tuple[int, int]] = []
     for count, element in enumerate(collection):
         if count % 256 == 0:
@@ -75,7 +75,7 @@ def _label(value: Any, name: str) -> int | None:
 
 
 def _ratio(above: Any, below: Any) -> Floats:
-    """A quotient, 0 where nothing is divided by nothing."""
+    """Return a quotient, 0 where nothing is divided by nothing."""
     found: Floats = np.divide(above, below, out=np.zeros(np.shape(below)), where=np.asarray(below) != 0)
     return found
 
@@ -86,37 +86,37 @@ def _correct(matrix: ConfusionMatrix) -> Floats:
 
 @function("ConfusionMatrix.accuracy")
 def accuracy(confusionMatrix: ConfusionMatrix) -> float:
-    """The share that is correct."""
+    """Return the share that is correct."""
     return float(_ratio(_correct(confusionMatrix).sum(), confusionMatrix.values.sum()))
 
 
 @function("ConfusionMatrix.array")
 def array(confusionMatrix: ConfusionMatrix) -> Array:
-    """The matrix as an array."""
+    """Return the matrix as an array."""
     return Array(confusionMatrix.values)
 
 
 @function("ConfusionMatrix.order")
 def order(confusionMatrix: ConfusionMatrix) -> list[int]:
-    """The labels of rows and columns."""
+    """Return the labels of rows and columns."""
     return list(confusionMatrix.order)
 
 
 @function("ConfusionMatrix.consumersAccuracy")
 def consumers_accuracy(confusionMatrix: ConfusionMatrix) -> Array:
-    """The share of each predicted class that is correct, as a row."""
+    """Return the share of each predicted class that is correct, as a row."""
     return Array(_ratio(_correct(confusionMatrix), confusionMatrix.values.sum(axis=0))[None, :])
 
 
 @function("ConfusionMatrix.producersAccuracy")
 def producers_accuracy(confusionMatrix: ConfusionMatrix) -> Array:
-    """The share of each actual class that is correct, as a column."""
+    """Return the share of each actual class that is correct, as a column."""
     return Array(_ratio(_correct(confusionMatrix), confusionMatrix.values.sum(axis=1))[:, None])
 
 
 @function("ConfusionMatrix.kappa")
 def kappa(confusionMatrix: ConfusionMatrix) -> float:
-    """Cohen's kappa: agreement beyond that by chance."""
+    """Return Cohen's kappa: agreement beyond that by chance."""
     values = confusionMatrix.values.astype(np.float64)
     total = values.sum()
     by_chance = float(_ratio((values.sum(axis=0) * values.sum(axis=1)).sum(), total**2))
@@ -125,7 +125,7 @@ def kappa(confusionMatrix: ConfusionMatrix) -> float:
 
 @function("ConfusionMatrix.fscore")
 def f_score(confusionMatrix: ConfusionMatrix, beta: float) -> Array:
-    """The weighted harmonic mean of precision and recall for each class."""
+    """Return the weighted harmonic mean of precision and recall for each class."""
     values, correct = confusionMatrix.values, _correct(confusionMatrix)
     weight = beta * beta
     return Array(_ratio((1 + weight) * correct, weight * values.sum(axis=1) + values.sum(axis=0)))

@@ -26,7 +26,7 @@ from eechips.emulator.values import Date, DateRange, Value
 
 
 def as_date(value: Value, time_zone: str | None = None) -> Date:
-    """A date from a date, a number of milliseconds or a text.
+    """Return a date from a date, a number of milliseconds or a text.
 
     Raises:
         InvalidError: if it is none of these.
@@ -46,62 +46,62 @@ def _moment(date: Date) -> int:
 
 @function("Date")
 def make(value: Value, timeZone: str | None) -> Date:
-    """A date from milliseconds since 1970, or a text in ISO 8601."""
+    """Return a date from milliseconds since 1970, or a text in ISO 8601."""
     return as_date(value, timeZone)
 
 
 @function("Date.fromYMD")
 def from_ymd(year: int, month: int, day: int, timeZone: str | None) -> Date:
-    """The beginning of a day."""
+    """Return the beginning of a day."""
     return Date(Fields(year, month, day).moment(parse_zone(timeZone)))
 
 
 @function("Date.parse")
 def parse(format: str, date: str, timeZone: str | None) -> Date:
-    """A date read by a Joda-Time pattern."""
+    """Return a date read by a Joda-Time pattern."""
     return parse_with_pattern(date, format, parse_zone(timeZone))
 
 
 @function("Date.format")
 def formatted(date: Date, format: str | None, timeZone: str | None) -> str:
-    """A date written by a Joda-Time pattern."""
+    """Return a date written by a Joda-Time pattern."""
     return format_date(_moment(date), format, parse_zone(timeZone))
 
 
 @function("Date.millis")
 def millis(date: Date) -> int:
-    """Milliseconds since 1970."""
+    """Return milliseconds since 1970."""
     return _moment(date)
 
 
 @function("Date.advance")
 def advanced(date: Date, delta: float, unit: str, timeZone: str | None) -> Date:
-    """A date some units later."""
+    """Return a date some units later."""
     return Date(advance(_moment(date), delta, Unit.named(unit), parse_zone(timeZone)))
 
 
 @function("Date.difference")
 def difference(date: Date, start: Date, unit: str) -> float:
-    """Units between two dates, by the unit's average length."""
+    """Return units between two dates, by the unit's average length."""
     return (_moment(date) - _moment(start)) / Unit.named(unit).length
 
 
 @function("Date.unitRatio")
 def unit_ratio(numerator: str, denominator: str) -> float:
-    """The ratio of two units' average lengths."""
+    """Return the ratio of two units' average lengths."""
     return Unit.named(numerator).length / Unit.named(denominator).length
 
 
 @function("Date.get")
 def get(date: Date, unit: str, timeZone: str | None) -> int:
-    """A field of the date; days count within the month, weeks as in ISO 8601."""
+    """Return a field of the date; days count within the month, weeks as in ISO 8601."""
     fields = Fields.at(_moment(date), parse_zone(timeZone))
     return int(getattr(fields, Unit.named(unit).name.lower()))
 
 
 @function("Date.getRange")
 def get_range(date: Date, unit: str, timeZone: str | None) -> DateRange:
-    """The year, month, … that the date lies in."""
+    """Return the year, month, … that the date lies in."""
     start, end = _around(date, unit, timeZone)
     return DateRange(start, end)
 
@@ -114,14 +114,14 @@ def _around(date: Date, unit: str, time_zone: str | None) -> tuple[int, int]:
 
 @function("Date.getFraction")
 def get_fraction(date: Date, unit: str, timeZone: str | None) -> float:
-    """How much of the unit has passed, from 0 to 1."""
+    """Return how much of the unit has passed, from 0 to 1."""
     start, end = _around(date, unit, timeZone)
     return (_moment(date) - start) / (end - start)
 
 
 @function("Date.getRelative")
 def get_relative(date: Date, unit: str, inUnit: str, timeZone: str | None) -> int:
-    """Whole units that have passed since the beginning of a larger one."""
+    """Return the whole units that have passed since the beginning of a larger one."""
     zone, moment = parse_zone(timeZone), _moment(date)
     return elapsed(start_of(moment, Unit.named(inUnit), zone), moment, Unit.named(unit), zone)
 
@@ -137,7 +137,7 @@ def update(
     second: float | None,
     timeZone: str | None,
 ) -> Date:
-    """The date with some of its fields replaced; fractions of a second are replaced with the second."""
+    """Return the date with some of its fields replaced; fractions of a second are replaced with the second."""
     zone = parse_zone(timeZone)
     fields = Fields.at(_moment(date), zone)
     given: dict[str, Any] = {"year": year, "month": month, "hour": hour, "minute": minute}
@@ -158,7 +158,7 @@ UNBOUNDED = DateRange(-math.inf, math.inf)
 
 @function("DateRange")
 def make_range(start: Value, end: Value, timeZone: str | None) -> DateRange:
-    """A range from a start, inclusive, to an end, exclusive; a millisecond long where no end is given.
+    """Return a range from a start, inclusive, to an end, exclusive; a millisecond long where no end is given.
 
     A range alone is itself: ``filterDate`` makes a range of what it is given, and may be given one
     (developers.google.com/earth-engine/apidocs/ee-imagecollection-filterdate).
@@ -171,37 +171,37 @@ def make_range(start: Value, end: Value, timeZone: str | None) -> DateRange:
 
 @function("DateRange.unbounded")
 def unbounded() -> DateRange:
-    """All of time."""
+    """Return all of time."""
     return UNBOUNDED
 
 
 @function("DateRange.start")
 def range_start(dateRange: DateRange) -> Date:
-    """The first moment of the range."""
+    """Return the first moment of the range."""
     return Date(checked(dateRange.start))
 
 
 @function("DateRange.end")
 def range_end(dateRange: DateRange) -> Date:
-    """The first moment after the range."""
+    """Return the first moment after the range."""
     return Date(checked(dateRange.end))
 
 
 @function("DateRange.isEmpty")
 def is_empty(dateRange: DateRange) -> bool:
-    """Whether no moment lies in the range."""
+    """Return whether no moment lies in the range."""
     return dateRange.start >= dateRange.end
 
 
 @function("DateRange.isUnbounded")
 def is_unbounded(dateRange: DateRange) -> bool:
-    """Whether every moment lies in the range."""
+    """Return whether every moment lies in the range."""
     return dateRange == UNBOUNDED
 
 
 @function("DateRange.contains")
 def contains(dateRange: DateRange, other: Value) -> bool:
-    """Whether a date, or all of another range, lies in the range."""
+    """Return whether a date, or all of another range, lies in the range."""
     if isinstance(other, DateRange):
         return dateRange.start <= other.start and other.end <= dateRange.end
     return dateRange.start <= _moment(as_date(other)) < dateRange.end
@@ -209,19 +209,19 @@ def contains(dateRange: DateRange, other: Value) -> bool:
 
 @function("DateRange.intersects")
 def intersects(dateRange: DateRange, other: DateRange) -> bool:
-    """Whether two ranges have a moment in common."""
+    """Return whether two ranges have a moment in common."""
     return not is_empty(intersection(dateRange, other))
 
 
 @function("DateRange.intersection")
 def intersection(dateRange: DateRange, other: DateRange) -> DateRange:
-    """The moments that lie in both ranges."""
+    """Return the moments that lie in both ranges."""
     return DateRange(max(dateRange.start, other.start), min(dateRange.end, other.end))
 
 
 @function("DateRange.union")
 def union(dateRange: DateRange, other: DateRange) -> DateRange:
-    """The least range that holds two ranges."""
+    """Return the least range that holds two ranges."""
     if is_empty(dateRange):
         return other
     if is_empty(other):

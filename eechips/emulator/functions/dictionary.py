@@ -27,7 +27,7 @@ def _missing(key: str) -> InvalidError:
 
 @function("Dictionary")
 def make(input: Value) -> Dictionary:
-    """A dictionary from one, from the properties of an element, or from keys and values in turn."""
+    """Return a dictionary from one, from the properties of an element, or from keys and values in turn."""
     if input is None:
         return {}
     if isinstance(input, (Image, Feature)):
@@ -43,7 +43,7 @@ def make(input: Value) -> Dictionary:
 
 @function("Dictionary.fromLists")
 def from_lists(keys: list[Any], values: list[Any]) -> Dictionary:
-    """A dictionary from two parallel lists."""
+    """Return a dictionary from two parallel lists."""
     if len(keys) != len(values):
         raise InvalidError(
             f"The lists of keys and values must have the same length. Found {len(keys)} and {len(values)}."
@@ -56,27 +56,27 @@ def from_lists(keys: list[Any], values: list[Any]) -> Dictionary:
 
 @function("Dictionary.combine")
 def combine(first: Dictionary, second: Dictionary, overwrite: bool) -> Dictionary:
-    """Two dictionaries in one, without nulls."""
+    """Return two dictionaries in one, without nulls."""
     low, high = (first, second) if overwrite else (second, first)
     kept = {key: value for key, value in low.items() if value is not None}
     return bounded_keys(kept | {key: value for key, value in high.items() if value is not None})
 
 
 def bounded_keys(dictionary: dict[str, Any]) -> Dictionary:
-    """The dictionary, unless it has too many keys."""
+    """Return the dictionary, unless it has too many keys."""
     bounded(dictionary)
     return dictionary
 
 
 @function("Dictionary.contains")
 def contains(dictionary: Dictionary, key: str) -> bool:
-    """Whether the dictionary has a key."""
+    """Return whether the dictionary has a key."""
     return key in dictionary
 
 
 @function("Dictionary.get")
 def get(dictionary: Dictionary, key: str, defaultValue: Value) -> Value:
-    """The value of a key."""
+    """Return the value of a key."""
     if key in dictionary:
         return dictionary[key]
     if defaultValue is None:
@@ -86,28 +86,28 @@ def get(dictionary: Dictionary, key: str, defaultValue: Value) -> Value:
 
 @function("Dictionary.getNumber")
 def get_number(dictionary: Dictionary, key: str) -> float:
-    """The number of a key."""
+    """Return the number of a key."""
     number: float = _typed(dictionary, key, "Number")
     return number
 
 
 @function("Dictionary.getString")
 def get_string(dictionary: Dictionary, key: str) -> str:
-    """The string of a key."""
+    """Return the string of a key."""
     text: str = _typed(dictionary, key, "String")
     return text
 
 
 @function("Dictionary.getArray")
 def get_array(dictionary: Dictionary, key: str) -> Array:
-    """The array of a key."""
+    """Return the array of a key."""
     array: Array = _typed(dictionary, key, "Array")
     return array
 
 
 @function("Dictionary.getGeometry")
 def get_geometry(dictionary: Dictionary, key: str) -> Geometry:
-    """The geometry of a key."""
+    """Return the geometry of a key."""
     geometry: Geometry = _typed(dictionary, key, "Geometry")
     return geometry
 
@@ -118,25 +118,25 @@ def _typed(dictionary: Dictionary, key: str, wanted: str) -> Value:
 
 @function("Dictionary.keys")
 def keys(dictionary: Dictionary) -> list[str]:
-    """The keys in their natural order."""
+    """Return the keys in their natural order."""
     return sorted(dictionary)
 
 
 @function("Dictionary.size")
 def size(dictionary: Dictionary) -> int:
-    """The number of keys."""
+    """Return the number of keys."""
     return len(dictionary)
 
 
 @function("Dictionary.values")
 def values(dictionary: Dictionary, keys: list[str] | None) -> list[Any]:
-    """The values of some keys, or of all in their natural order."""
+    """Return the values of some keys, or of all in their natural order."""
     return [get(dictionary, key, None) for key in (sorted(dictionary) if keys is None else keys)]
 
 
 @function("Dictionary.map")
 def mapped(context: Context, dictionary: Dictionary, baseAlgorithm: Callable[..., Value]) -> Dictionary:
-    """A function of each key and value; keys for which it gives null are dropped."""
+    """Return a function of each key and value; keys for which it gives null are dropped."""
     results = {}
     for key in sorted(dictionary):
         context.check_time()
@@ -148,12 +148,12 @@ def mapped(context: Context, dictionary: Dictionary, baseAlgorithm: Callable[...
 
 @function("Dictionary.set")
 def put(dictionary: Dictionary, key: str, value: Value) -> Dictionary:
-    """The dictionary with a key set."""
+    """Return the dictionary with a key set."""
     return bounded_keys({**dictionary, key: value})
 
 
 def _selected(dictionary: Dictionary, selectors: list[str], ignore_missing: bool) -> set[str]:
-    """The keys that equal a selector, or match it as a regular expression."""
+    """Return the keys that equal a selector, or match it as a regular expression."""
     found: set[str] = set()
     for selector in selectors:
         matching = {selector} if selector in dictionary else _matching(dictionary, selector)
@@ -170,21 +170,21 @@ def _matching(dictionary: Dictionary, selector: str) -> set[str]:
 
 @function("Dictionary.select")
 def select(dictionary: Dictionary, selectors: list[str], ignoreMissing: bool) -> Dictionary:
-    """The dictionary with some keys only."""
+    """Return the dictionary with some keys only."""
     chosen = _selected(dictionary, selectors, ignoreMissing)
     return {key: value for key, value in dictionary.items() if key in chosen}
 
 
 @function("Dictionary.remove")
 def remove(dictionary: Dictionary, selectors: list[str], ignoreMissing: bool) -> Dictionary:
-    """The dictionary without some keys."""
+    """Return the dictionary without some keys."""
     chosen = _selected(dictionary, selectors, ignoreMissing)
     return {key: value for key, value in dictionary.items() if key not in chosen}
 
 
 @function("Dictionary.rename")
 def rename(dictionary: Dictionary, from_: list[str], to: list[str], overwrite: bool) -> Dictionary:
-    """The dictionary with some keys renamed."""
+    """Return the dictionary with some keys renamed."""
     if len(from_) != len(to):
         raise InvalidError(f"'from' and 'to' must have the same length. Found {len(from_)} and {len(to)}.")
     for key in from_:
@@ -200,7 +200,7 @@ def rename(dictionary: Dictionary, from_: list[str], to: list[str], overwrite: b
 
 @function("Dictionary.toArray")
 def to_array(dictionary: Dictionary, keys: list[str] | None, axis: int) -> Array:
-    """The values of some keys, or of all in their natural order, as an array along an axis."""
+    """Return the values of some keys, or of all in their natural order, as an array along an axis."""
     parts = []
     for key in sorted(dictionary) if keys is None else keys:
         part: Array = promote(get(dictionary, key, None), "Array", f"The value of '{key}'")
@@ -210,7 +210,7 @@ def to_array(dictionary: Dictionary, keys: list[str] | None, axis: int) -> Array
 
 @function("Dictionary.toImage")
 def to_image(dictionary: Dictionary, names: list[str] | None) -> Image:
-    """An image with a constant band for each key."""
+    """Return an image with a constant band for each key."""
     chosen = sorted(dictionary) if names is None else names
     numbers = [get(dictionary, name, None) for name in chosen]
     for name, number in zip(chosen, numbers, strict=True):

@@ -69,7 +69,7 @@ class _Options:
     lineType: Any  # noqa: N815
 
     def style(self) -> FeatureStyle:
-        """Checks the options.
+        """Check the options.
 
         Raises:
             InvalidError: if one makes no sense.
@@ -114,7 +114,7 @@ class _DrawnFeatures:
     reach: int
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Draws all features once for all three bands."""
+        """Draw all features once for all three bands."""
         found: Sequence[Pixels] = render.note(("drawing", self, grid), lambda: self._drawn(grid))
         return [found[band] for band in bands]
 
@@ -148,7 +148,7 @@ class _DrawnFeatures:
 
 
 def _burnt(shape: BaseGeometry, grid: Grid) -> Iterator[tuple[tuple[slice, slice], npt.NDArray[np.float64]]]:
-    """The window of a grid that a shape in its pixels takes up, and 1 where centres lie inside."""
+    """Yield the window of a grid that a shape in its pixels takes up, and 1 where centres lie inside."""
     if shape.is_empty:
         return
     west, north, east, south = np.clip(shape.bounds, -1, [grid.width + 1, grid.height + 1] * 2)
@@ -165,7 +165,7 @@ def _burnt(shape: BaseGeometry, grid: Grid) -> Iterator[tuple[tuple[slice, slice
 def _strokes(
     geometry: Geometry, style: FeatureStyle, grid: Grid
 ) -> Iterator[tuple[BaseGeometry, tuple[float, float, float, float]]]:
-    """What is painted for a geometry, in pixels, one over the other: fills, then lines."""
+    """Yield what is painted for a geometry, in pixels, one over the other: fills, then lines."""
     shape = geometry.within(Projection(grid.crs, grid.transform), _TOLERANCE)
     window = shapely.box(-_MOST_REACH, -_MOST_REACH, grid.width + _MOST_REACH, grid.height + _MOST_REACH)
     for leaf in leaves(shape):
@@ -185,7 +185,7 @@ def _strokes(
 
 
 def _patterned(line: BaseGeometry, style: FeatureStyle) -> BaseGeometry:
-    """A line cut into dots or dashes."""
+    """Return a line cut into dots or dashes."""
     if style.line == "solid":
         return line
     stroke, gap = (length * max(style.width, 1.0) for length in _PATTERNS[style.line])
@@ -213,7 +213,7 @@ def _image(collection: Collection, options: _Options, property: str | None, reac
 
 @function("Collection.draw")
 def draw(collection: Collection, color: str, pointRadius: int, strokeWidth: int) -> Image:
-    """Features in one colour: translucent with solid outlines."""
+    """Return features in one colour: translucent with solid outlines."""
     options = _Options(color, pointRadius, "circle", strokeWidth, None, "solid")
     return _image(collection, options, None, pointRadius + strokeWidth)
 
@@ -230,7 +230,7 @@ def style(
     neighborhood: int,
     lineType: str,
 ) -> Image:
-    """Features in a style, of which each may override parts."""
+    """Return features in a style, of which each may override parts."""
     options = _Options(color, pointSize, pointShape, width, fillColor, lineType)
     return _image(collection, options, styleProperty, max(neighborhood, pointSize + width))
 
@@ -240,7 +240,7 @@ Marker = Callable[[float, float, float], BaseGeometry]
 
 
 def _corners(count: int, turn: float = 0.0, inner: float | None = None) -> Marker:
-    """A regular polygon with a corner at the top, or a star with that many points.
+    """Return a regular polygon with a corner at the top, or a star with that many points.
 
     Args:
         count: corners, or points.
@@ -261,7 +261,7 @@ def _corners(count: int, turn: float = 0.0, inner: float | None = None) -> Marke
 
 
 def _crossed_lines(turn: float) -> Marker:
-    """Two lines that cross in the middle."""
+    """Return two lines that cross in the middle."""
 
     def shape(x: float, y: float, radius: float) -> BaseGeometry:
         lines = []

@@ -24,7 +24,7 @@ from eechips.emulator.values import Array, ErrorMargin, Geometry, Value
 
 @function("Element.get")
 def get(object: Element, property: str) -> Value:
-    """The value of a property, or null."""
+    """Return the value of a property, or null."""
     return property_of(object, property)
 
 
@@ -35,34 +35,34 @@ def _typed(element: Element, name: str, wanted: str) -> Any:
 
 @function("Element.getNumber")
 def get_number(object: Element, property: str) -> int | float | None:
-    """The value of a property as a number, or null."""
+    """Return the value of a property as a number, or null."""
     found: int | float | None = _typed(object, property, "Number")
     return found
 
 
 @function("Element.getString")
 def get_string(object: Element, property: str) -> str | None:
-    """The value of a property as a string, or null."""
+    """Return the value of a property as a string, or null."""
     found: str | None = _typed(object, property, "String")
     return found
 
 
 @function("Element.getArray")
 def get_array(object: Element, property: str) -> Array | None:
-    """The value of a property as an array, or null."""
+    """Return the value of a property as an array, or null."""
     found: Array | None = _typed(object, property, "Array")
     return found
 
 
 @function("Element.set")
 def set_(object: Element, key: str, value: Value) -> Element:
-    """A copy with one property set."""
+    """Return a copy with one property set."""
     return with_properties(object, {**object.properties, key: value})
 
 
 @function("Element.setMulti")
 def set_multi(object: Element, properties: Mapping[str, Value]) -> Element:
-    """A copy with several properties set."""
+    """Return a copy with several properties set."""
     return with_properties(object, {**object.properties, **properties})
 
 
@@ -74,7 +74,7 @@ def names(element: Element) -> list[str]:
 
 @function("Element.toDictionary")
 def to_dictionary(element: Element, properties: list[str] | None) -> dict[str, Value]:
-    """Properties by name: those asked for, or all that are not the system's."""
+    """Return properties by name: those asked for, or all that are not the system's."""
     wanted = properties if properties is not None else [n for n in element.properties if not is_system(n)]
     found = {name: property_of(element, name) for name in wanted}
     return {name: value for name, value in found.items() if value is not None or name in element.properties}
@@ -84,7 +84,7 @@ def to_dictionary(element: Element, properties: list[str] | None) -> dict[str, V
 def copy_properties(
     destination: Element, source: Element, properties: list[str] | None, exclude: list[str] | None
 ) -> Element:
-    """The destination with properties of the source: those asked for, or all that are not the system's."""
+    """Return the destination with properties of the source: those asked for, or all that are not the system's."""
     if properties is not None and exclude is not None:
         raise InvalidError("Only one of 'properties' and 'exclude' may be specified.")
     if destination is None or source is None:
@@ -102,7 +102,7 @@ def copy_properties(
 def geometry(
     feature: Element, maxError: ErrorMargin | None, proj: Projection | None, geodesics: bool | None
 ) -> Geometry | None:
-    """Its geometry, perhaps in another projection; null where it has none."""
+    """Return an element's geometry, perhaps in another projection; null where it has none."""
     found = geometry_of(feature)
     if found is None or proj is None:
         return found

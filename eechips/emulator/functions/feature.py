@@ -21,20 +21,20 @@ INDEX = "system:index"
 
 @function("Feature")
 def make(geometry: Geometry | None, metadata: Mapping[str, Value] | None, geometryKey: str | None) -> Feature:
-    """A feature of a geometry and properties."""
+    """Return a feature of a geometry and properties."""
     return Feature(geometry, dict(metadata or {}))
 
 
 @function("Feature.id")
 def id_(element: Element) -> str | None:
-    """Its ``system:index``, or an image's id."""
+    """Return a feature's ``system:index``, or an image's id."""
     found = element.id if isinstance(element, Image) and element.id else element.properties.get(INDEX)
     return None if found is None else str(found)
 
 
 @function("Feature.setGeometry")
 def set_geometry(feature: Element, geometry: Geometry | None) -> Feature:
-    """The feature with another geometry."""
+    """Return the feature with another geometry."""
     return Feature(geometry, feature.properties)
 
 
@@ -45,7 +45,7 @@ def select(
     newProperties: list[str] | None,
     retainGeometry: bool,
 ) -> Element:
-    """The feature with only the properties that are named or match a regular expression, perhaps renamed."""
+    """Return the feature with only the properties that are named or match a regular expression, perhaps renamed."""
     chosen = [name for selector in propertySelectors for name in _chosen(input.properties, selector)]
     if newProperties is not None and len(newProperties) != len(chosen):
         raise InvalidError(
@@ -62,7 +62,7 @@ def select(
 
 
 def _chosen(properties: Mapping[str, Value], selector: str) -> list[str]:
-    """Names of properties that a selector means: the one of that name, else all that match it."""
+    """Return names of properties that a selector means: the one of that name, else all that match it."""
     if selector in properties:
         return [selector]
     try:
@@ -74,7 +74,7 @@ def _chosen(properties: Mapping[str, Value], selector: str) -> list[str]:
 
 @function("Feature.toArray")
 def to_array(feature: Element, properties: list[str]) -> Array:
-    """The values of numeric properties as a 1-D array."""
+    """Return the values of numeric properties as a 1-D array."""
     values = [feature.properties.get(name) for name in properties]
     for name, value in zip(properties, values, strict=True):
         if not isinstance(value, (int, float)):
@@ -86,7 +86,7 @@ def to_array(feature: Element, properties: list[str]) -> Array:
 
 
 def _shape_of(element: Element) -> Geometry:
-    """The geometry of an element; one without has an empty geometry."""
+    """Return the geometry of an element; one without has an empty geometry."""
     return geometry_of(element) or Geometry(shapely.GeometryCollection())
 
 

@@ -31,7 +31,7 @@ _MOST_POINTS = 5_000_000
 
 @function("FeatureCollection.randomPoints")
 def random_points_in(context: Context, region: Geometry, points: int, seed: int, maxError: ErrorMargin) -> Collection:
-    """Points that are uniform on the sphere within a region; their indices count from 0."""
+    """Return points that are uniform on the sphere within a region; their indices count from 0."""
     if points < 0:
         raise InvalidError(f"The number of points must not be negative; found {points}.")
     if points > _MOST_POINTS:
@@ -50,7 +50,7 @@ def random_points_in(context: Context, region: Geometry, points: int, seed: int,
 
 @function("Collection.reduceToImage")
 def reduce_to_image(collection: Collection, properties: list[str], reducer: Reducer) -> Image:
-    """A reducer over properties of the features that meet each pixel; bands are named by its outputs."""
+    """Return a reducer over properties of the features that meet each pixel; bands are named by its outputs."""
     if len(properties) != reducer.inputs:
         raise InvalidError(f"Need {reducer.inputs} properties for the reducer, but {len(properties)} were given.")
     types = reducer.band_types([PixelType("double")] * len(properties))
@@ -65,13 +65,13 @@ def reduce_to_image(collection: Collection, properties: list[str], reducer: Redu
 
 @function("Collection.geometry")
 def geometry(collection: Collection, maxError: ErrorMargin) -> Geometry:
-    """The geometries of all elements merged into one."""
+    """Return the geometries of all elements merged into one."""
     return collection_geometry(collection)
 
 
 @function("Collection.bounds")
 def bounds(collection: Collection, maxError: ErrorMargin, proj: Projection) -> Geometry:
-    """The rectangle around the geometries of all elements."""
+    """Return the rectangle around the geometries of all elements."""
     return geometry_bounds(collection_geometry(collection), maxError, proj)
 
 
@@ -83,7 +83,7 @@ def reduce_columns(
     selectors: list[str],
     weightSelectors: list[str] | None,
 ) -> Mapping[str, Value]:
-    """A reducer over properties of the elements: its outputs by name."""
+    """Return a reducer over properties of the elements: its outputs by name."""
     if len(selectors) != reducer.inputs:
         raise InvalidError(f"The reducer needs {reducer.inputs} selectors, but {len(selectors)} were given.")
     weighted = [index for index, own in enumerate(reducer.weighted) if own]
@@ -109,7 +109,7 @@ def reduce_columns(
 def random_column(
     context: Context, collection: Collection, columnName: str, seed: int, distribution: str, rowKeys: list[str]
 ) -> Collection:
-    """A property with a random number of each element, from the seed and the values of its row keys."""
+    """Return a property with a random number of each element, from the seed and the values of its row keys."""
     if distribution not in ("uniform", "normal"):
         raise InvalidError(f"Unknown distribution '{distribution}'. Must be one of 'uniform' and 'normal'.")
 
@@ -130,14 +130,14 @@ def random_column(
 
 @function("Collection.union")
 def union(collection: Collection, maxError: ErrorMargin | None) -> Collection:
-    """One feature, whose geometry is that of all elements together, dissolved."""
+    """Return one feature, whose geometry is that of all elements together, dissolved."""
     merged = dissolve(collection_geometry(collection), maxError, None)
     return Collection.of("Feature", [Feature(merged, {"system:index": "union_result"})])
 
 
 @function("FeatureCollection.makeArray")
 def make_array(collection: Collection, properties: list[str], name: str) -> Collection:
-    """A property with an array of others; features that lack a number among those are dropped."""
+    """Return a property with an array of others; features that lack a number among those are dropped."""
 
     def elements() -> Iterator[Any]:
         for element in collection:

@@ -50,7 +50,7 @@ Narrow = Callable[[Query], Query]
 def operands(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value
 ) -> tuple[Operand, Operand]:
-    """Both sides of a comparison.
+    """Return both sides of a comparison.
 
     Raises:
         InvalidError: unless each side is a field or a value, and one of them a field.
@@ -66,7 +66,7 @@ def operands(
 
 
 def opposite(condition: Filter) -> FilterCondition:
-    """Passes where another filter fails."""
+    """Pass where another filter fails."""
     pairs = condition.pairs
 
     def fails(element: Element) -> bool:
@@ -122,7 +122,7 @@ def _has_type(a: Value, b: Value) -> bool:
 
 
 def _narrow_equal(left: Operand, right: Operand) -> Narrow:
-    """Asks the store for one value of a property only."""
+    """Ask the store for one value of a property only."""
     if left.field is not None and right.field is not None:
         return lambda query: query
     name, value = (left.field, right.value) if right.field is None else (right.field, left.value)
@@ -137,7 +137,7 @@ def _narrow_equal(left: Operand, right: Operand) -> Narrow:
 
 
 def _between(start: float | None, end: float | None) -> Narrow:
-    """Asks the store for images from ``start`` to before ``end`` only."""
+    """Ask the store for images from ``start`` to before ``end`` only."""
 
     def narrow(query: Query) -> Query:
         starts = [s for s in (query.start, start) if s is not None]
@@ -148,7 +148,7 @@ def _between(start: float | None, end: float | None) -> Narrow:
 
 
 def _ranged(name: str, span: Range) -> Narrow:
-    """Asks the store for what has a property in a range."""
+    """Ask the store for what has a property in a range."""
     if (is_system(name) and name != TIME_START) or name in GEOMETRY_FIELDS:
         return lambda query: query
 
@@ -160,7 +160,7 @@ def _ranged(name: str, span: Range) -> Narrow:
 
 
 def _span_less(left: Operand, right: Operand, *, opposite: bool) -> Narrow:
-    """For left < right, or for what fails that: numbers that are not less, and what cannot be compared."""
+    """Return the spans for left < right, or for what fails that: numbers that are not less, and other values."""
     early, late = plain(left.value), plain(right.value)
     if left.field is not None and right.field is None and _is_number(late):
         return _ranged(left.field, Range(least=late, others=True) if opposite else Range(greatest=late))
@@ -174,7 +174,7 @@ def _is_number(value: Value) -> bool:
 
 
 def _narrow_less(left: Operand, right: Operand) -> Narrow:
-    """For left < right."""
+    """Return how left < right narrows a query."""
     early, late = plain(left.value), plain(right.value)
     if left.field == TIME_START and right.field is None and isinstance(late, (int, float)):
         return _between(None, late)
@@ -265,7 +265,7 @@ FUNCTIONS: Mapping[str, Implementation] = {name: _comparing(build) for name, bui
 def max_difference(
     difference: float, leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value
 ) -> FilterCondition:
-    """Both are numbers and differ by so much at most; the difference is the join's measure."""
+    """Return a filter for numbers that differ by at most so much; the difference is the join's measure."""
     left, right = operands(leftField, rightValue, rightField, leftValue)
 
     def apart_by(a: Value, b: Value) -> float | None:
@@ -295,7 +295,7 @@ def _first(filters: Sequence[Filter], attribute: str) -> Any:
 
 @function("Filter.and")
 def and_(filters: list[Filter]) -> FilterCondition:
-    """All of them pass."""
+    """Return a filter for elements that pass all of some filters."""
 
     def narrow(query: Query) -> Query:
         for condition in filters:
@@ -313,7 +313,7 @@ def and_(filters: list[Filter]) -> FilterCondition:
 
 @function("Filter.or")
 def or_(filters: list[Filter]) -> FilterCondition:
-    """One of them passes."""
+    """Return a filter for elements that pass one of some filters."""
     return FilterCondition(
         matches=lambda element: any(f.matches(element) for f in filters),
         pairs=lambda primary, secondary: any(_pairs(f, primary, secondary) for f in filters),
@@ -323,12 +323,12 @@ def or_(filters: list[Filter]) -> FilterCondition:
 
 @function("Filter.not")
 def not_(filter: Filter) -> FilterCondition:
-    """It fails."""
+    """Return a filter for elements that fail another filter."""
     return opposite(filter)
 
 
 def _of_one(matches: Callable[[Element], bool], narrow: Narrow | None = None) -> FilterCondition:
-    """A condition on one element; in a join, on the primary one."""
+    """Return a condition on one element; in a join, on the primary one."""
     return FilterCondition(
         matches=matches,
         narrow=narrow or (lambda query: query),
@@ -338,31 +338,31 @@ def _of_one(matches: Callable[[Element], bool], narrow: Narrow | None = None) ->
 
 @function("Filter.always")
 def always() -> FilterCondition:
-    """Everything passes."""
+    """Return a filter that every element passes."""
     return _of_one(lambda element: True)
 
 
 @function("Filter.never")
 def never() -> FilterCondition:
-    """Nothing passes."""
+    """Return a filter that no element passes."""
     return _of_one(lambda element: False)
 
 
 @function("Filter.notNull")
 def not_null(properties: list[str]) -> FilterCondition:
-    """All of these properties have a value."""
+    """Return a filter for elements whose properties of these names all have a value."""
     return _of_one(lambda element: all(property_of(element, name) is not None for name in properties))
 
 
 @function("Filter.hasGeometry")
 def has_geometry() -> FilterCondition:
-    """It has a geometry."""
+    """Return a filter for elements that have a geometry."""
     return _of_one(lambda element: geometry_of(element) is not None)
 
 
 @function("Filter.rangeContains")
 def range_contains(field: str, minValue: Value, maxValue: Value) -> FilterCondition:
-    """A property lies between two values, inclusive."""
+    """Return a filter for a property between two values, inclusive."""
 
     def matches(element: Element) -> bool:
         value = property_of(element, field)
@@ -388,7 +388,9 @@ _CALENDAR: Mapping[str, Callable[[Fields], int]] = {
 
 @function("Filter.calendarRange")
 def calendar_range(start: int, end: int | None, field: str) -> FilterCondition:
-    """``system:time_start`` falls into a range of a calendar field, inclusive, in UTC; it may wrap (12 to 2)."""
+    """Return a filter for ``system:time_start`` in a range of a calendar field, inclusive, in UTC; it may wrap (12 to
+    2).
+    """
     if field not in _CALENDAR:
         raise InvalidError(f"Unknown calendar field '{field}'. Options are: {', '.join(_CALENDAR)}.")
     last = start if end is None else end
@@ -406,7 +408,7 @@ def calendar_range(start: int, end: int | None, field: str) -> FilterCondition:
 
 @function("Filter.dayOfYear")
 def day_of_year(start: int, end: int) -> FilterCondition:
-    """``system:time_start`` falls into a range of days of the year, inclusive."""
+    """Return a filter for ``system:time_start`` in a range of days of the year, inclusive."""
     return calendar_range(start, end, "day_of_year")
 
 
@@ -416,7 +418,7 @@ def day_of_year(start: int, end: int) -> FilterCondition:
 def _spatial_operands(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value
 ) -> tuple[Operand, Operand]:
-    """Both sides as geometries: values become geometries once."""
+    """Return both sides as geometries: values become geometries once."""
     return operands(leftField, _as_geometry(rightValue, "right"), rightField, _as_geometry(leftValue, "left"))
 
 
@@ -436,7 +438,7 @@ def _as_geometry(value: Value, side: str) -> Geometry | None:
 
 
 def query_bounds(geometry: Geometry, metres: float = 0.0) -> Bounds | None:
-    """What a store is asked for: a rectangle around a geometry; west exceeds east across the antimeridian.
+    """Return the rectangle around a geometry that a store is queried for; west exceeds east across the antimeridian.
 
     Args:
         geometry: any.
@@ -456,7 +458,7 @@ def query_bounds(geometry: Geometry, metres: float = 0.0) -> Bounds | None:
 
 
 def _narrow_bounds(left: Operand, right: Operand, metres: float) -> Narrow:
-    """Asks the store for what meets the value's rectangle, if the other side is the elements' own geometry."""
+    """Ask the store for what meets the value's rectangle, if the other side is the elements' own geometry."""
     name, value = (left.field, right.value) if right.field is None else (right.field, left.value)
     bounds = query_bounds(value, metres) if name in GEOMETRY_FIELDS and isinstance(value, Geometry) else None
     if bounds is None:
@@ -485,7 +487,7 @@ def _related(
 def intersects(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
 ) -> FilterCondition:
-    """The geometries have a point in common."""
+    """Return a filter for geometries that have a point in common."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
     return _related(left, right, maxError, shapely.intersects)
 
@@ -494,7 +496,7 @@ def intersects(
 def disjoint(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
 ) -> FilterCondition:
-    """Unless the geometries have a point in common."""
+    """Return a filter for geometries without a common point."""
     return opposite(intersects(leftField, rightValue, rightField, leftValue, maxError))
 
 
@@ -502,7 +504,7 @@ def disjoint(
 def contains(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
 ) -> FilterCondition:
-    """The left geometry contains the right one."""
+    """Return a filter for left geometries that contain the right one."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
     return _related(left, right, maxError, shapely.contains)
 
@@ -511,7 +513,7 @@ def contains(
 def is_contained(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
 ) -> FilterCondition:
-    """The right geometry contains the left one."""
+    """Return a filter for left geometries that the right one contains."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
     return _related(left, right, maxError, shapely.within)
 
@@ -525,7 +527,7 @@ def within_distance(
     leftValue: Value,
     maxError: ErrorMargin | None,
 ) -> FilterCondition:
-    """The geometries are at most so many metres apart; the distance is the join's measure."""
+    """Return a filter for geometries at most so many metres apart; the distance is the join's measure."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
 
     def measure(primary: Element, secondary: Element) -> float:
@@ -558,7 +560,7 @@ def area(
     maxError: ErrorMargin | None,
     geometrySelector: str | None,
 ) -> FilterCondition:
-    """The area of a geometry lies between so many square metres, inclusive."""
+    """Return a filter for geometries whose area lies between two numbers of square metres, inclusive."""
     operand = Operand(geometrySelector or ".geo")
 
     def matches(element: Element) -> bool:

@@ -143,5 +143,5 @@ class _FilterParser:
 
 @function("Filter.expression")
 def expression(expression: str) -> Filter:
-    """A filter of comparisons (>, >=, <, <=, ==, !=), !, &&, || and parentheses."""
+    """Return a filter of comparisons (>, >=, <, <=, ==, !=), !, &&, || and parentheses."""
     return _FilterParser(expression).whole()

@@ -43,7 +43,7 @@ _MOST_COLUMNS = 1_000_000  # of a covering grid
 
 
 def on_sphere(geometry: Geometry, margin: ErrorMargin | None) -> BaseGeometry:
-    """A geometry's shape in longitude and latitude with geodesic edges.
+    """Return a geometry's shape in longitude and latitude with geodesic edges.
 
     Raises:
         InvalidError: if edges in a projected CRS must be bent, and no error margin allows it.
@@ -56,7 +56,7 @@ def on_sphere(geometry: Geometry, margin: ErrorMargin | None) -> BaseGeometry:
 
 
 def in_plane(geometry: Geometry, projection: Projection, margin: ErrorMargin | None) -> BaseGeometry:
-    """A geometry's shape in a projection, with simple rings."""
+    """Return a geometry's shape in a projection, with simple rings."""
     return frame_for(geometry, margin=margin, projection=projection).take(geometry)
 
 
@@ -65,37 +65,37 @@ def in_plane(geometry: Geometry, projection: Projection, margin: ErrorMargin | N
 
 @function("Geometry.type")
 def type_(geometry: Geometry) -> str:
-    """The GeoJSON type."""
+    """Return the GeoJSON type."""
     return geometry_type(geometry)
 
 
 @function("Geometry.coordinates")
 def coordinates_(geometry: Geometry) -> list[Any]:
-    """GeoJSON coordinates."""
+    """Return GeoJSON coordinates."""
     return coordinates(geometry)
 
 
 @function("Geometry.projection")
 def projection(geometry: Geometry) -> Projection:
-    """The projection."""
+    """Return the projection."""
     return geometry.projection
 
 
 @function("Geometry.geodesic", "Geometry.edgesAreGeodesics")
 def geodesic(geometry: Geometry) -> bool:
-    """Whether edges are geodesics."""
+    """Return whether edges are geodesics."""
     return geometry.geodesic
 
 
 @function("Geometry.isUnbounded")
 def is_unbounded(geometry: Geometry) -> bool:
-    """Whether it is the whole Earth, as the footprint of a constant image."""
+    """Return whether it is the whole Earth, as the footprint of a constant image."""
     return geometry.unbounded
 
 
 @function("Geometry.geometries")
 def geometries(geometry: Geometry) -> list[Geometry]:
-    """Its parts, or itself alone."""
+    """Return the parts of a geometry, or the geometry itself alone."""
     shape = geometry.shape
     parts = list(shape.geoms) if hasattr(shape, "geoms") else [shape]
     return [Geometry(part, geometry.projection, geometry.geodesic, geometry.unbounded) for part in parts]
@@ -106,7 +106,7 @@ def geometries(geometry: Geometry) -> list[Geometry]:
 
 @function("Geometry.area")
 def area(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> float:
-    """Square metres, or square units of the projection; parts that overlap count as often as they do."""
+    """Return square metres, or square units of the projection; parts that overlap count as often as they do."""
     if proj is not None:
         return sum(float(in_plane(part, proj, maxError).area) for part in geometries(geometry))
     return geodesy.area(on_sphere(geometry, maxError))
@@ -114,7 +114,7 @@ def area(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | No
 
 @function("Geometry.length")
 def length(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> float:
-    """Metres (or units of the projection) of lines and linear rings."""
+    """Return metres (or units of the projection) of lines and linear rings."""
     if proj is not None:
         shape = recast_for_measure(geometry, proj, maxError)
         return sum(float(leaf.length) for leaf in leaves(shape) if shapely.get_dimensions(leaf) == 1)
@@ -123,7 +123,7 @@ def length(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | 
 
 @function("Geometry.perimeter")
 def perimeter(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> float:
-    """Metres (or units of the projection) around polygons, holes included."""
+    """Return metres (or units of the projection) around polygons, holes included."""
     if proj is not None:
         shape = recast_for_measure(geometry, proj, maxError)
         return sum(float(leaf.length) for leaf in leaves(shape) if shapely.get_dimensions(leaf) == 2)
@@ -131,7 +131,7 @@ def perimeter(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection
 
 
 def recast_for_measure(geometry: Geometry, proj: Projection, margin: ErrorMargin | None) -> BaseGeometry:
-    """The shape in a projection as it is: rings that cross themselves stay so."""
+    """Return the shape in a projection as it is: rings that cross themselves stay so."""
     frame = frame_for(geometry, margin=margin, projection=proj)
     return recast(geometry, proj, False, frame.tolerance).shape
 
@@ -140,7 +140,7 @@ def recast_for_measure(geometry: Geometry, proj: Projection, margin: ErrorMargin
 def distance(
     left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None, spherical: bool
 ) -> float:
-    """The least distance: metres on the ellipsoid (on the sphere if ``spherical``), or units of the projection."""
+    """Return the least distance: metres on the ellipsoid (on the sphere if ``spherical``), or units of the projection."""
     _refuse_empty(left, right)
     if proj is not None:
         frame = frame_for(left, right, margin=maxError, projection=proj)
@@ -165,7 +165,7 @@ def _nearest(left: Geometry, right: Geometry, margin: ErrorMargin | None) -> tup
 def closest_points(
     left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None
 ) -> dict[str, Geometry]:
-    """The point of each that is nearest to the other: {"left", "right"}; nothing where one is empty."""
+    """Return the point of each that is nearest to the other: {"left", "right"}; nothing where one is empty."""
     if left.shape.is_empty or right.shape.is_empty:
         return {}
     if left.unbounded or right.unbounded:
@@ -185,7 +185,7 @@ def closest_points(
 def closest_point(
     left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None
 ) -> Geometry | None:
-    """The point of the right geometry that is nearest to the left one; null where one is empty."""
+    """Return the point of the right geometry that is nearest to the left one; null where one is empty."""
     return closest_points(left, right, maxError, proj).get("right")
 
 
@@ -205,7 +205,7 @@ def _relation(
 
 @function("Geometry.intersects")
 def intersects(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> bool:
-    """Whether they have a point in common."""
+    """Return whether they have a point in common."""
     if left.unbounded or right.unbounded:
         return not left.shape.is_empty and not right.shape.is_empty
     return _relation(left, right, maxError, proj, shapely.intersects)
@@ -213,13 +213,13 @@ def intersects(left: Geometry, right: Geometry, maxError: ErrorMargin | None, pr
 
 @function("Geometry.disjoint")
 def disjoint(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> bool:
-    """Whether they have no point in common."""
+    """Return whether they have no point in common."""
     return not intersects(left, right, maxError, proj)
 
 
 @function("Geometry.contains")
 def contains(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> bool:
-    """Whether the left one contains the right one; nothing contains an empty geometry."""
+    """Return whether the left one contains the right one; nothing contains an empty geometry."""
     if left.unbounded or right.unbounded:
         return left.unbounded and not right.shape.is_empty
     return _relation(left, right, maxError, proj, shapely.contains)
@@ -227,7 +227,7 @@ def contains(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj
 
 @function("Geometry.containedIn")
 def contained_in(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> bool:
-    """Whether the right one contains the left one."""
+    """Return whether the right one contains the left one."""
     return contains(right, left, maxError, proj)
 
 
@@ -235,7 +235,7 @@ def contained_in(left: Geometry, right: Geometry, maxError: ErrorMargin | None, 
 def within_distance(
     left: Geometry, right: Geometry, distance: float, maxError: ErrorMargin | None, proj: Projection | None
 ) -> bool:
-    """Whether some points of both are at most so many metres (or units of the projection) apart."""
+    """Return whether some points of both are at most so many metres (or units of the projection) apart."""
     if left.shape.is_empty or right.shape.is_empty:
         return False
     return _distance(left, right, maxError, proj) <= distance
@@ -261,7 +261,7 @@ def _combined(
 
 @function("Geometry.intersection")
 def intersection(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """What both cover; an empty GeometryCollection if that is nothing."""
+    """Return what both cover; an empty GeometryCollection if that is nothing."""
     if left.unbounded or right.unbounded:
         return right if left.unbounded else left
     return _combined(left, right, maxError, proj, overlay.intersection)
@@ -269,7 +269,7 @@ def intersection(left: Geometry, right: Geometry, maxError: ErrorMargin | None, 
 
 @function("Geometry.union")
 def union(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """What either covers."""
+    """Return what either covers."""
     if left.unbounded or right.unbounded:
         return WHOLE_EARTH
     return _combined(left, right, maxError, proj, overlay.union)
@@ -277,7 +277,7 @@ def union(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: P
 
 @function("Geometry.difference")
 def difference(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """What the left one covers and the right one does not."""
+    """Return what the left one covers and the right one does not."""
     if right.unbounded:
         return Geometry(shapely.GeometryCollection(), left.projection, left.geodesic)
     return _combined(left, right, maxError, proj, overlay.difference)
@@ -287,7 +287,7 @@ def difference(left: Geometry, right: Geometry, maxError: ErrorMargin | None, pr
 def symmetric_difference(
     left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None
 ) -> Geometry:
-    """What exactly one of them covers."""
+    """Return what exactly one of them covers."""
     if left.unbounded and right.unbounded:
         return Geometry(shapely.GeometryCollection(), left.projection, left.geodesic)
     return _combined(left, right, maxError, proj, overlay.symmetric_difference)
@@ -295,7 +295,7 @@ def symmetric_difference(
 
 @function("Geometry.dissolve")
 def dissolve(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """Its parts united; a single geometry stays as it is."""
+    """Return the union of a geometry's parts; a single geometry as it is."""
     if not hasattr(geometry.shape, "geoms"):
         return geometry
     frame = frame_for(geometry, margin=maxError, projection=proj)
@@ -305,7 +305,7 @@ def dissolve(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection 
 
 @function("Geometry.convexHull")
 def convex_hull(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """The convex hull."""
+    """Return the convex hull."""
     frame = frame_for(geometry, margin=maxError, projection=proj)
     return frame.give(shapely.convex_hull(frame.take(geometry)))
 
@@ -315,7 +315,7 @@ def convex_hull(geometry: Geometry, maxError: ErrorMargin | None, proj: Projecti
 
 @function("Geometry.bounds")
 def bounds(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """The bounding rectangle: planar, in EPSG:4326 or the projection."""
+    """Return the bounding rectangle: planar, in EPSG:4326 or the projection."""
     target = proj or WGS84
     if geometry.unbounded and proj is None:
         return WHOLE_EARTH
@@ -346,7 +346,7 @@ def _rectangle(west: float, south: float, east: float, north: float) -> BaseGeom
 
 @function("Geometry.centroid")
 def centroid(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """The centre of the parts of highest dimension, in EPSG:4326 or the projection."""
+    """Return the centre of the parts of highest dimension, in EPSG:4326 or the projection."""
     if geometry.shape.is_empty:
         return Geometry(shapely.GeometryCollection(), proj or WGS84)
     if proj is not None:
@@ -357,7 +357,7 @@ def centroid(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection 
 
 @function("Geometry.buffer")
 def buffer(geometry: Geometry, distance: float, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """Grown by metres (or units of the projection); shrunk if negative. By default exact to 1% of that."""
+    """Return grown by metres (or units of the projection); shrunk if negative. By default exact to 1% of that."""
     if not math.isfinite(distance):
         raise InvalidError("The distance must be finite.")
     if geometry.unbounded:
@@ -378,7 +378,7 @@ def buffer(geometry: Geometry, distance: float, maxError: ErrorMargin | None, pr
 
 @function("Geometry.simplify")
 def simplify(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """Fewer vertices, off by no more than the margin."""
+    """Return fewer vertices, off by no more than the margin."""
     frame = frame_for(geometry, margin=maxError or ErrorMargin(DEFAULT_TOLERANCE), projection=proj)
     unit = 1.0 if frame.centre is not None else projection_unit(frame.projection)
     tolerance = tolerance_of(maxError, proj or geometry.projection, 0.0) / unit
@@ -387,7 +387,7 @@ def simplify(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection 
 
 @function("Geometry.transform")
 def transform(geometry: Geometry, proj: Projection, maxError: ErrorMargin | None, geodesic: bool | None) -> Geometry:
-    """In another projection; edges are geodesic by default where that is geographic."""
+    """Return a geometry in another projection; edges are geodesic by default where that is geographic."""
     edges = is_geographic(proj) if geodesic is None else geodesic
     if edges and not is_geographic(proj):
         raise InvalidError("Geodesic edges need a geographic CRS.")
@@ -399,7 +399,7 @@ def transform(geometry: Geometry, proj: Projection, maxError: ErrorMargin | None
 def cut_lines(
     geometry: Geometry, distances: list[float], maxError: ErrorMargin | None, proj: Projection | None
 ) -> Geometry:
-    """Lines cut at distances along them; a MultiLineString, empty for anything but lines."""
+    """Return lines cut at distances along them; a MultiLineString, empty for anything but lines."""
     shape = recast_for_measure(geometry, proj, maxError) if proj is not None else on_sphere(geometry, maxError)
     marks = sorted({float(d) for d in distances if d > 0.0})
     lines = [leaf for leaf in leaves(shape) if shapely.get_dimensions(leaf) == 1]
@@ -408,7 +408,7 @@ def cut_lines(
 
 
 def _cut(points: Coordinates, marks: list[float], on_ellipsoid: bool) -> Iterator[Coordinates]:
-    """The pieces of a line between marks: distances from its start."""
+    """Yield the pieces of a line between marks: distances from its start."""
     if on_ellipsoid:
         azimuths, _, steps = geodesy.GEOD.inv(points[:-1, 0], points[:-1, 1], points[1:, 0], points[1:, 1])
     else:
@@ -434,7 +434,7 @@ def _cut(points: Coordinates, marks: list[float], on_ellipsoid: bool) -> Iterato
 
 @function("Geometry.coveringGrid")
 def covering_grid(context: Context, geometry: Geometry, proj: Projection, scale: float | None) -> Collection:
-    """The cells of a grid that meet a geometry: rectangles between whole numbers of the (scaled) projection.
+    """Return the cells of a grid that meet a geometry: rectangles between whole numbers of the (scaled) projection.
 
     Each has ``system:index`` "column,row" and lies in the projection's CRS.
     """
@@ -463,13 +463,13 @@ def covering_grid(context: Context, geometry: Geometry, proj: Projection, scale:
 
 
 def _applied(t: Affine, points: Coordinates) -> Coordinates:
-    """Points of shape (n, 2) taken through an affine transform."""
+    """Return points of shape (n, 2) taken through an affine transform."""
     x, y = points[:, 0], points[:, 1]
     return np.column_stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f])
 
 
 def scaled_to(projection: Projection, metres: float) -> Projection:
-    """A projection whose units are so many metres at the point of true scale; origin and directions stay.
+    """Return a projection whose units are so many metres at the point of true scale; origin and directions stay.
 
     Raises:
         InvalidError: if that is not a positive number.

@@ -26,7 +26,7 @@ from eechips.emulator.values import ErrorMargin, Geometry
 
 @function("GeometryConstructors.Point")
 def point(coordinates: list[Any], crs: Projection | None) -> Geometry:
-    """A point."""
+    """Return a point."""
     if len(coordinates) != 2:
         raise InvalidError("The Geometry.Point constructor requires 2 coordinates.")
     projection = crs or WGS84
@@ -35,7 +35,7 @@ def point(coordinates: list[Any], crs: Projection | None) -> Geometry:
 
 @function("GeometryConstructors.MultiPoint")
 def multi_point(coordinates: list[Any], crs: Projection | None) -> Geometry:
-    """Several points."""
+    """Return several points."""
 
     def build(given: list[Any]) -> BaseGeometry:
         return shapely.MultiPoint(_points(given))
@@ -47,7 +47,7 @@ def multi_point(coordinates: list[Any], crs: Projection | None) -> Geometry:
 def line_string(
     coordinates: list[Any], crs: Projection | None, geodesic: bool | None, maxError: ErrorMargin | None
 ) -> Geometry:
-    """A line of two or more points."""
+    """Return a line of two or more points."""
     return _built(coordinates, crs, geodesic, maxError, _line)
 
 
@@ -55,7 +55,7 @@ def line_string(
 def linear_ring(
     coordinates: list[Any], crs: Projection | None, geodesic: bool | None, maxError: ErrorMargin | None
 ) -> Geometry:
-    """A closed line of three or more points."""
+    """Return a closed line of three or more points."""
 
     def build(given: list[Any]) -> BaseGeometry:
         return shapely.LinearRing(_ring(_points(given)))
@@ -67,7 +67,7 @@ def linear_ring(
 def multi_line_string(
     coordinates: list[Any], crs: Projection | None, geodesic: bool | None, maxError: ErrorMargin | None
 ) -> Geometry:
-    """Several lines; a flat list of points is one line."""
+    """Return several lines; a flat list of points is one line."""
 
     def build(given: list[Any]) -> BaseGeometry:
         return shapely.MultiLineString([_line(part) for part in _deep(given, 3)])
@@ -83,7 +83,7 @@ def polygon(
     maxError: ErrorMargin | None,
     evenOdd: bool,
 ) -> Geometry:
-    """A polygon: a shell and holes; a flat list of points is the shell."""
+    """Return a polygon: a shell and holes; a flat list of points is the shell."""
 
     def build(given: list[Any]) -> BaseGeometry:
         return _polygon(_deep(given, 3))
@@ -99,7 +99,7 @@ def multi_polygon(
     maxError: ErrorMargin | None,
     evenOdd: bool,
 ) -> Geometry:
-    """Several polygons."""
+    """Return several polygons."""
 
     def build(given: list[Any]) -> BaseGeometry:
         return shapely.MultiPolygon([_polygon(part) for part in _deep(given, 4)])
@@ -109,7 +109,7 @@ def multi_polygon(
 
 @function("GeometryConstructors.Rectangle")
 def rectangle(coordinates: list[Any], crs: Projection | None, geodesic: bool | None, evenOdd: bool) -> Geometry:
-    """A rectangle of its least and greatest corner."""
+    """Return a rectangle of its least and greatest corner."""
 
     def build(given: list[Any]) -> BaseGeometry:
         corners = _points(given)
@@ -123,7 +123,7 @@ def rectangle(coordinates: list[Any], crs: Projection | None, geodesic: bool | N
 
 @function("GeometryConstructors.BBox")
 def bbox(west: float, south: float, east: float, north: float) -> Geometry:
-    """A planar rectangle of meridians and parallels (apidocs/ee-geometry-bbox)."""
+    """Return a planar rectangle of meridians and parallels (apidocs/ee-geometry-bbox)."""
     if not west < math.inf:
         raise InvalidError(f"west must not be {west}")
     if not east > -math.inf:
@@ -145,7 +145,7 @@ def bbox(west: float, south: float, east: float, north: float) -> Geometry:
 def multi_geometry(
     geometries: list[Geometry], crs: Projection | None, geodesic: bool | None, maxError: ErrorMargin | None
 ) -> Geometry:
-    """Geometries of any kinds put together."""
+    """Return geometries of any kinds put together."""
     if not geometries:
         projection = crs or WGS84
         return Geometry(
@@ -170,7 +170,7 @@ def _built(
     margin: ErrorMargin | None,
     build: Callable[[list[Any]], BaseGeometry],
 ) -> Geometry:
-    """A geometry from coordinates or geometries, in the wanted projection and with the wanted edges.
+    """Return a geometry from coordinates or geometries, in the wanted projection and with the wanted edges.
 
     Geometries among the coordinates decide where ``crs`` and ``geodesic`` are not given.
     """
@@ -187,7 +187,7 @@ def _built(
 
 
 def _on_earth(shape: BaseGeometry, projection: Projection) -> BaseGeometry:
-    """Latitudes beyond a pole are taken as the pole's, as S2 normalizes them."""
+    """Clamp latitudes beyond a pole to the pole's, as S2 normalizes them."""
     if not is_geographic(projection) or (np.abs(shapely.get_coordinates(shape)[:, 1]) <= 90.0).all():
         return shape
     return shapely.transform(shape, lambda xy: np.column_stack([xy[:, 0], np.clip(xy[:, 1], -90.0, 90.0)]))
@@ -202,7 +202,7 @@ def _inner(coordinates: Any) -> Sequence[Geometry]:
 
 
 def _plain(item: Any, projection: Projection, geodesic: bool, margin: ErrorMargin | None) -> Any:
-    """Coordinates with geometries among them replaced by their own coordinates."""
+    """Return coordinates with geometries among them replaced by their own coordinates."""
     if isinstance(item, Geometry):
         shape = _fitted(item, projection, geodesic, margin).shape
         return _nested(shape)
@@ -229,7 +229,7 @@ def _depth(item: Any) -> int:
 
 
 def _deep(coordinates: list[Any], depth: int) -> list[Any]:
-    """Coordinates nested to a depth; flat numbers become pairs first."""
+    """Return coordinates nested to a depth; flat numbers become pairs first."""
     if coordinates and not isinstance(coordinates[0], list):
         coordinates = _points(coordinates).tolist()
     while _depth(coordinates) < depth:
@@ -252,7 +252,7 @@ def _invalid(item: Any) -> InvalidError:
 
 
 def _points(given: list[Any]) -> Coordinates:
-    """Points of shape (n, 2) from pairs, or from a flat list of numbers."""
+    """Return points of shape (n, 2) from pairs, or from a flat list of numbers."""
     if not isinstance(given, list):
         raise _invalid(given)
     if given and not isinstance(given[0], list):
@@ -270,7 +270,7 @@ def _line(given: list[Any]) -> BaseGeometry:
 
 
 def _ring(points: Coordinates) -> Coordinates:
-    """Points as a closed ring."""
+    """Return points as a closed ring."""
     if len(points) and (points[0] != points[-1]).any():
         points = np.vstack([points, points[:1]])
     if len(points) < 4:
@@ -288,7 +288,7 @@ def _polygon(rings: list[Any]) -> BaseGeometry:
 
 
 def _run_on(shape: BaseGeometry) -> BaseGeometry:
-    """Geodesic lines and rings with longitudes that run on; holes lie on their shell's turn."""
+    """Return geodesic lines and rings with longitudes that run on; holes lie on their shell's turn."""
     if shape.is_empty or shape.geom_type in ("Point", "MultiPoint"):
         return shape
     if shape.geom_type == "Polygon":
@@ -307,7 +307,7 @@ def _run_on(shape: BaseGeometry) -> BaseGeometry:
 
 
 def _sided(geometry: Geometry, even_odd: bool) -> Geometry:
-    """The geometry itself by the even/odd rule; by the left-inside rule what lies left of its shells.
+    """Return the geometry itself by the even/odd rule; by the left-inside rule what lies left of its shells.
 
     Raises:
         InvalidError: for a clockwise shell in a projected CRS: its inside has no end.

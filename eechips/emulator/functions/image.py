@@ -31,7 +31,7 @@ _MOST_BANDS = 50_000
 
 @function("Image.load")
 def load(context: Context, id: str, version: int) -> Image:
-    """A stored image."""
+    """Return a stored image."""
     asset = context.note(("asset", id), lambda: context.store.get(id.strip("/")))
     if not isinstance(asset, ImageAsset):
         if asset is not None:
@@ -43,7 +43,7 @@ def load(context: Context, id: str, version: int) -> Image:
 
 @function("Image.constant")
 def constant(value: Value) -> Image:
-    """An image that is the same everywhere: a number, an array, or a list of them as bands."""
+    """Return an image that is the same everywhere: a number, an array, or a list of them as bands."""
     if isinstance(value, Image):
         return value
     values = value if isinstance(value, list) else [value]
@@ -53,7 +53,7 @@ def constant(value: Value) -> Image:
 
 
 def choose(image: Image, selectors: Sequence[Any]) -> list[Band]:
-    """The bands that selectors name: names, regular expressions or indices.
+    """Return the bands that selectors name: names, regular expressions or indices.
 
     Raises:
         InvalidError: if a selector matches nothing.
@@ -83,7 +83,7 @@ def choose(image: Image, selectors: Sequence[Any]) -> list[Band]:
 
 
 def unique_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
-    """Names made unique by appending _1, _2, … as Earth Engine does."""
+    """Return names made unique by appending _1, _2, … as Earth Engine does."""
     used = set(taken)
     result = []
     for name in names:
@@ -98,7 +98,7 @@ def unique_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
 
 @function("Image.select")
 def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None) -> Image:
-    """Some of the bands, perhaps renamed."""
+    """Return some of the bands, perhaps renamed."""
     chosen = choose(input, bandSelectors)
     if newNames is None:
         names = unique_names([band.name for band in chosen])
@@ -113,7 +113,7 @@ def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None) -
 
 @function("Image.rename")
 def rename(input: Image, names: list[str]) -> Image:
-    """All bands under new names."""
+    """Return all bands under new names."""
     if len(names) != len(input.bands):
         raise InvalidError(f"The input image has {len(input.bands)} bands, but {len(names)} new names were given.")
     if len(set(names)) != len(names):
@@ -123,7 +123,7 @@ def rename(input: Image, names: list[str]) -> Image:
 
 @function("Image.addBands")
 def add_bands(dstImg: Image, srcImg: Image, names: list[str] | None, overwrite: bool) -> Image:
-    """The first image's bands, then those of the second."""
+    """Return the first image's bands, then those of the second."""
     added = choose(srcImg, names) if names is not None else list(srcImg.bands)
     if len(dstImg.bands) + len(added) > _MOST_BANDS:
         raise LimitError("User memory limit exceeded.")
@@ -144,25 +144,25 @@ def add_bands(dstImg: Image, srcImg: Image, names: list[str] | None, overwrite: 
 
 @function("Image.bandNames")
 def band_names(image: Image) -> list[str]:
-    """Names of the bands."""
+    """Return names of the bands."""
     return [band.name for band in image.bands]
 
 
 @function("Image.bandTypes")
 def band_types(image: Image) -> dict[str, PixelType]:
-    """Types of the bands by name."""
+    """Return types of the bands by name."""
     return {band.name: band.type for band in image.bands}
 
 
 @function("Image.slice")
 def slice_(image: Image, start: int, end: int | None) -> Image:
-    """A run of bands by position, counted from the end where negative."""
+    """Return a run of bands by position, counted from the end where negative."""
     return image.with_bands(image.bands[start:end])
 
 
 @function("Image.cat")
 def cat(images: list[Any]) -> Image:
-    """All bands of several images, with the metadata of the first."""
+    """Return all bands of several images, with the metadata of the first."""
     if not images:
         raise InvalidError("At least one image is needed.")
     found = [promote(image, "Image", "Image.cat, argument 'images'") for image in images]
@@ -174,7 +174,7 @@ def cat(images: list[Any]) -> Image:
 
 @function("Image.cast")
 def cast(image: Image, bandTypes: Mapping[str, Any], bandOrder: list[str] | None) -> Image:
-    """Some or all bands cast to types; bands that are missing are added, masked."""
+    """Return some or all bands cast to types; bands that are missing are added, masked."""
     types = {name: named_type(kind) for name, kind in bandTypes.items()}
     bands = {band.name: cast_band(band, types[band.name]) if band.name in types else band for band in image.bands}
     projection = image.bands[0].projection if image.bands else WGS84
@@ -193,7 +193,7 @@ def cast(image: Image, bandTypes: Mapping[str, Any], bandOrder: list[str] | None
 
 @function("Image.regexpRename")
 def regexp_rename(input: Image, regex: str, replacement: str, all: bool) -> Image:
-    """Bands renamed by a regular expression; ``$1`` in the replacement stands for a captured group."""
+    """Return bands renamed by a regular expression; ``$1`` in the replacement stands for a captured group."""
     flags = "g" if all else ""
     names = [replace_text(band.name, regex, replacement, flags) for band in input.bands]
     if len(set(names)) != len(names):
@@ -205,7 +205,7 @@ def regexp_rename(input: Image, regex: str, replacement: str, all: bool) -> Imag
 def geometry(
     feature: Any, maxError: ErrorMargin | None, proj: Projection | None, geodesics: bool | None
 ) -> Geometry | None:
-    """The footprint."""
+    """Return the footprint."""
     return element.geometry(feature, maxError, proj, geodesics)
 
 
@@ -218,7 +218,7 @@ def id_(element: Any) -> str | None:
 
 @function("Image.copyProperties")
 def copy_properties(destination: Any, source: Any, properties: list[str] | None, exclude: list[str] | None) -> Any:
-    """The destination with properties of the source."""
+    """Return the destination with properties of the source."""
     return element.copy_properties(destination, source, properties, exclude)
 
 
@@ -233,7 +233,7 @@ def date(image: Image) -> Date:
 
 @function("Image.metadata")
 def metadata(image: Image, property: str, name: str | None) -> Image:
-    """A property's value as a constant image, named after it."""
+    """Return a property's value as a constant image, named after it."""
     value = image.properties.get(property)
     if isinstance(value, Date):
         value = value.milliseconds
@@ -244,7 +244,7 @@ def metadata(image: Image, property: str, name: str | None) -> Image:
 
 @function("Image.retile")
 def retile(image: Image, size: int) -> Image:
-    """The same image: how it is cut up for computation changes no pixel."""
+    """Return the same image: how it is cut up for computation changes no pixel."""
     if not 1 <= size <= _LARGEST_TILE:
         raise InvalidError(f"The tile size must be between 1 and {_LARGEST_TILE}; found {size}.")
     return image

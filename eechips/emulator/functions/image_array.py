@@ -26,7 +26,7 @@ _WORD = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def _check_size(elements: int) -> None:
-    """Ends what would make too many numbers.
+    """End what would make too many numbers.
 
     Raises:
         LimitError: in Earth Engine's words for too much memory.
@@ -36,7 +36,7 @@ def _check_size(elements: int) -> None:
 
 
 def check_axis(axis: int, dimensions: int) -> int:
-    """An axis, if arrays have it.
+    """Return an axis, if arrays have it.
 
     Raises:
         InvalidError: if they have not.
@@ -47,7 +47,7 @@ def check_axis(axis: int, dimensions: int) -> int:
 
 
 def check_arrays(image: Image) -> None:
-    """Refuses scalar bands.
+    """Reject scalar bands.
 
     Raises:
         InvalidError: if there are any.
@@ -58,7 +58,7 @@ def check_arrays(image: Image) -> None:
 
 
 def where_valid(function: PixelFunction) -> PixelFunction:
-    """A function of pixels that is only called where there are any.
+    """Return a function of pixels that is only called where there are any.
 
     Rasters that have nothing to read give scalars, masked, whatever the dimensions of their bands.
     """
@@ -73,7 +73,7 @@ def where_valid(function: PixelFunction) -> PixelFunction:
 
 
 def array_bands(image: Image, change: Callable[[Numbers], Numbers], kind: Callable[[PixelType], PixelType]) -> Image:
-    """An image whose arrays, of shape (height, width, …), are changed band by band."""
+    """Return an image whose arrays, of shape (height, width, …), are changed band by band."""
     function_ = where_valid(lambda pixels: Pixels(change(pixels[0].values), pixels[0].mask))
     return image.with_bands(mapped(image.bands, function_, kind))
 
@@ -87,7 +87,7 @@ def _dimensions(count: int) -> Callable[[PixelType], PixelType]:
 
 @function("Image.toArray")
 def to_array(image: Image, axis: int) -> Image:
-    """One band "array" whose pixels are those of all bands, one after the other along an axis."""
+    """Return one band "array" whose pixels are those of all bands, one after the other along an axis."""
     if not image.bands:
         raise InvalidError("The image has no bands.")
     depths = {band.type.dimensions for band in image.bands}
@@ -114,7 +114,7 @@ def to_array(image: Image, axis: int) -> Image:
 
 @function("Image.bitsToArrayImage")
 def bits_to_array(input: Image) -> Image:
-    """The bits of integers as 1-D arrays, as long as the highest bit that is set is far, that first."""
+    """Return the bits of integers as 1-D arrays, as long as the highest bit that is set is far, that first."""
     if any(band.type.dimensions or band.type.precision != "int" for band in input.bands):
         raise InvalidError("Bits can be taken from scalar bands of integer types only.")
 
@@ -134,7 +134,7 @@ def bits_to_array(input: Image) -> Image:
 
 @function("Image.arrayFlatten")
 def array_flatten(image: Image, coordinateLabels: list[list[str]], separator: str) -> Image:
-    """A scalar band for each element, named by the labels of its position."""
+    """Return a scalar band for each element, named by the labels of its position."""
     check_arrays(image)
     if len(image.bands) != 1:
         raise InvalidError(f"The image must have one band; it has {len(image.bands)}.")
@@ -164,7 +164,7 @@ def array_flatten(image: Image, coordinateLabels: list[list[str]], separator: st
 
 @function("Image.arrayGet")
 def array_get(image: Image, position: Image) -> Image:
-    """The element at a position, whose coordinates are the bands of an image."""
+    """Return the element at a position, whose coordinates are the bands of an image."""
     check_arrays(image)
     if any(band.type.dimensions for band in position.bands):
         raise InvalidError("The bands of a position must be scalar.")
@@ -201,7 +201,7 @@ def _picked(pixels: Sequence[Pixels]) -> Pixels:
 
 @function("Image.arrayLength")
 def array_length(input: Image, axis: int) -> Image:
-    """The length of an axis."""
+    """Return the length of an axis."""
     check_arrays(input)
     for band in input.bands:
         check_axis(axis, band.type.dimensions)
@@ -214,7 +214,7 @@ def array_length(input: Image, axis: int) -> Image:
 
 @function("Image.arrayLengths")
 def array_lengths(input: Image) -> Image:
-    """The lengths of all axes, as a 1-D array."""
+    """Return the lengths of all axes, as a 1-D array."""
 
     def lengths(values: Numbers) -> Numbers:
         shape = np.array(values.shape[2:], dtype=np.int64)
@@ -225,7 +225,7 @@ def array_lengths(input: Image) -> Image:
 
 @function("Image.arrayDimensions")
 def array_dimensions(input: Image) -> Image:
-    """The number of dimensions, 0 for scalars."""
+    """Return the number of dimensions, 0 for scalars."""
 
     def count(values: Numbers) -> Numbers:
         return np.broadcast_to(np.uint8(values.ndim - 2), values.shape[:2])
@@ -235,7 +235,7 @@ def array_dimensions(input: Image) -> Image:
 
 @function("Image.arrayProject")
 def array_project(input: Image, axes: list[int]) -> Image:
-    """Arrays along some axes only; the others must be at most 1 long."""
+    """Return arrays along some axes only; the others must be at most 1 long."""
     check_arrays(input)
     if len(set(axes)) != len(axes):
         raise InvalidError(f"Axes must not be repeated; found {axes}.")
@@ -256,7 +256,7 @@ def array_project(input: Image, axes: list[int]) -> Image:
 
 @function("Image.arrayTranspose", "Image.matrixTranspose")
 def array_transpose(input: Image, axis1: int, axis2: int) -> Image:
-    """Arrays with two axes exchanged."""
+    """Return arrays with two axes exchanged."""
     check_arrays(input)
     most = max(axis1, axis2)
     if min(axis1, axis2) < 0 or most >= _MOST_DIMENSIONS:
@@ -271,7 +271,7 @@ def array_transpose(input: Image, axis1: int, axis2: int) -> Image:
 
 @function("Image.arrayCat")
 def array_cat(image1: Image, image2: Image, axis: int) -> Image:
-    """The arrays of two images, one after the other along an axis."""
+    """Return the arrays of two images, one after the other along an axis."""
     pairs = matched(image1, image2)
     longer = image1 if len(image1.bands) >= len(image2.bands) else image2
     like = []
@@ -296,7 +296,7 @@ def array_cat(image1: Image, image2: Image, axis: int) -> Image:
 
 @function("Image.arrayRepeat")
 def array_repeat(input: Image, axis: int, copies: Image) -> Image:
-    """Arrays repeated as a whole along an axis, which may be one more than they have."""
+    """Return arrays repeated as a whole along an axis, which may be one more than they have."""
     counts = spread(copies, len(input.bands), "copies")
 
     def repeat(pixels: Sequence[Pixels]) -> Pixels:
@@ -318,13 +318,13 @@ def array_repeat(input: Image, axis: int, copies: Image) -> Image:
 
 
 def _whole_numbers(pixels: Pixels) -> Numbers:
-    """Numbers cut to integers; 0 where masked."""
+    """Return numbers cut to integers; 0 where masked."""
     return np.where(pixels.valid, pixels.values, 0).astype(np.int64)
 
 
 @function("Image.arraySlice")
 def array_slice(input: Image, axis: int, start: Image | None, end: Image | None, step: int) -> Image:
-    """The positions along an axis from a start to before an end."""
+    """Return the positions along an axis from a start to before an end."""
     check_arrays(input)
     if step < 1:
         raise InvalidError(f"The step must be positive; found {step}.")
@@ -358,7 +358,7 @@ def array_slice(input: Image, axis: int, start: Image | None, end: Image | None,
 
 @function("Image.arrayPad")
 def array_pad(image: Image, lengths: list[int], pad: float) -> Image:
-    """Arrays made longer, with a value appended."""
+    """Return arrays made longer, with a value appended."""
     check_arrays(image)
 
     def change(values: Numbers) -> Numbers:
@@ -376,7 +376,7 @@ def array_pad(image: Image, lengths: list[int], pad: float) -> Image:
 
 @function("Image.arrayReshape")
 def array_reshape(image: Image, lengths: Image, dimensions: int) -> Image:
-    """The same elements in another shape, given as a 1-D array."""
+    """Return the same elements in another shape, given as a 1-D array."""
     check_arrays(image)
     if len(lengths.bands) != 1:
         raise InvalidError(f"The lengths must have one band; found {len(lengths.bands)}.")
@@ -407,7 +407,7 @@ def array_reshape(image: Image, lengths: Image, dimensions: int) -> Image:
 
 @function("Image.arraySort")
 def array_sort(image: Image, keys: Image | None) -> Image:
-    """Arrays in ascending order of their elements or of keys, along the axis in which those are longer than 1."""
+    """Return arrays in ascending order of their elements or of keys, along the axis in which those are longer than 1."""
     check_arrays(image)
     orders = spread(keys, len(image.bands), "keys") if keys is not None else image.bands
 
@@ -425,7 +425,7 @@ def array_sort(image: Image, keys: Image | None) -> Image:
 
 @function("Image.arrayMask")
 def array_mask(input: Image, mask: Image) -> Image:
-    """The elements where a mask, which extends along one axis, is not zero."""
+    """Return the elements where a mask, which extends along one axis, is not zero."""
     check_arrays(input)
     masks = spread(mask, len(input.bands), "mask")
 
@@ -449,7 +449,7 @@ def array_mask(input: Image, mask: Image) -> Image:
 
 @function("Image.arrayArgmax")
 def array_argmax(image: Image) -> Image:
-    """The position of the greatest element, as a 1-D array."""
+    """Return the position of the greatest element, as a 1-D array."""
     check_arrays(image)
 
     def position(values: Numbers) -> Numbers:
@@ -465,7 +465,7 @@ def array_argmax(image: Image) -> Image:
 
 
 def _sampled(values: Numbers, axes: Sequence[int], reducer: Reducer) -> list[tuple[Numbers, Any]]:
-    """A reducer's outputs over some axes of values of shape (inputs, height, width, …)."""
+    """Return a reducer's outputs over some axes of values of shape (inputs, height, width, …)."""
     kept = [axis for axis in range(values.ndim - 3) if axis not in axes]
     order = values.transpose(0, *(3 + axis for axis in axes), 1, 2, *(3 + axis for axis in kept))
     count = int(np.prod([values.shape[3 + axis] for axis in axes]))
@@ -477,7 +477,7 @@ def _sampled(values: Numbers, axes: Sequence[int], reducer: Reducer) -> list[tup
 
 @function("Image.arrayReduce")
 def array_reduce(input: Image, reducer: Reducer, axes: list[int], fieldAxis: int | None) -> Image:
-    """Arrays with some axes collapsed to length 1 by a reducer."""
+    """Return arrays with some axes collapsed to length 1 by a reducer."""
     check_arrays(input)
     reducer.check_numbers()
     kinds = [reducer.band_types([band.type] * reducer.inputs) for band in input.bands]
@@ -521,7 +521,7 @@ def _joined(kinds: Sequence[PixelType]) -> PixelType:
 
 @function("Image.arrayAccum")
 def array_accum(input: Image, axis: int, reducer: Reducer | None) -> Image:
-    """Each element replaced by the reduction of those up to it along an axis; by default their sum."""
+    """Return each element replaced by the reduction of those up to it along an axis; by default their sum."""
     check_arrays(input)
     chosen = reducer if reducer is not None else SUM
     chosen.check_numbers()
@@ -551,7 +551,7 @@ def array_accum(input: Image, axis: int, reducer: Reducer | None) -> Image:
 
 @function("Image.arrayDotProduct")
 def array_dot_product(image1: Image, image2: Image) -> Image:
-    """The sums of the products of 1-D arrays."""
+    """Return the sums of the products of 1-D arrays."""
     pairs = matched(image1, image2)
     longer = image1 if len(image1.bands) >= len(image2.bands) else image2
     for a, b in pairs:

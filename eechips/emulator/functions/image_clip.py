@@ -23,7 +23,7 @@ _UNBOUNDED = "Unable to find the bounds of an unbounded image; specify a region.
 
 
 def clipped(image: Image, geometry: Geometry) -> Image:
-    """The image masked outside a geometry, with its extent and footprint reduced to that."""
+    """Return the image masked outside a geometry, with its extent and footprint reduced to that."""
     if geometry.unbounded:
         return image
     raster = Clipped(image.bands, geometry)
@@ -35,7 +35,7 @@ def clipped(image: Image, geometry: Geometry) -> Image:
 
 
 def clipped_footprint(image: Image, geometry: Geometry) -> Geometry:
-    """What is left of an image's footprint within a geometry."""
+    """Return what is left of an image's footprint within a geometry."""
     if image.footprint is None or image.footprint.unbounded:
         return geometry
     ours, theirs = image.footprint.lonlat, geometry.lonlat
@@ -57,18 +57,18 @@ def _clip_extent(band: Band, geometry: Geometry) -> Window:
 
 @function("Image.clip")
 def clip(input: Image, geometry: Value) -> Image:
-    """The image masked outside a geometry or a feature's geometry."""
+    """Return the image masked outside a geometry or a feature's geometry."""
     return clipped(input, as_geometry(geometry))
 
 
 @function("Image.clipToCollection")
 def clip_to_collection(input: Image, collection: Value) -> Image:
-    """The image masked outside all of a collection's geometries."""
+    """Return the image masked outside all of a collection's geometries."""
     return clipped(input, as_geometry(collection))
 
 
 def as_geometry(value: Value) -> Geometry:
-    """The geometry of a geometry, feature or collection.
+    """Return the geometry of a geometry, feature or collection.
 
     Raises:
         InvalidError: if it has none.
@@ -95,7 +95,7 @@ def clip_to_bounds_and_scale(
     maxDimension: int | None,
     scale: float | None,
 ) -> Image:
-    """The image on the bounding box of a geometry in its own projection, at a size or a scale."""
+    """Return the image on the bounding box of a geometry in its own projection, at a size or a scale."""
     if maxDimension is not None and (width is not None or height is not None):
         raise InvalidError("Cannot specify both maxDimension and width or height.")
     if scale is not None and not scale > 0:
@@ -113,7 +113,7 @@ def clip_to_bounds_and_scale(
 
 
 def _own_bounds(band: Band, image: Image) -> Geometry:
-    """The extent of a band, on whose pixels it stays; an image of unbounded bands has that of its outline.
+    """Return the extent of a band, on whose pixels it stays; an image of unbounded bands has that of its outline.
 
     Raises:
         InvalidError: if there is neither.
@@ -134,7 +134,7 @@ def _resized(
     longest: int | None,
     scale: float | None,
 ) -> Band:
-    """A band on the bounds of a region.
+    """Return a band on the bounds of a region.
 
     With a size, the pixels divide the bounds exactly. Else they are those of the band's own lattice, at its own or
     another scale, that meet the bounds: so a region that is not aligned gives one row or column more.
@@ -162,12 +162,12 @@ def _resized(
 
 
 def _opened(low: float, high: float) -> tuple[float, float]:
-    """The pixel that a point lies in; anything that has an extent as it is."""
+    """Return the pixel that a point lies in; anything that has an extent as it is."""
     return (low, high) if high > low else (math.floor(low), math.floor(low) + 1)
 
 
 def _snapped_bounds(region: Geometry, lattice: Projection) -> tuple[float, float, float, float]:
-    """Bounds in pixels, freed of rounding where they are whole numbers.
+    """Return bounds in pixels, freed of rounding where they are whole numbers.
 
     Raises:
         InvalidError: if the region is empty or cannot be projected.

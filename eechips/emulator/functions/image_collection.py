@@ -27,7 +27,7 @@ _MOST_TYPES = 100  # images of a collection whose types are looked at; those of 
 
 
 def members_of(collection: Collection) -> Members:
-    """The images of a collection under some bounds; stored collections read only those."""
+    """Return the images of a collection under some bounds; stored collections read only those."""
 
     def members(bounds: Bounds | None) -> Iterator[Image]:
         return iter(collection if bounds is None else collection.filtered(_within(bounds)))
@@ -46,7 +46,7 @@ def _within(bounds: Bounds) -> Filter:
 
 
 def narrowed(query: Query, bounds: Bounds) -> Query:
-    """A query with its bounds cut down to others, where that is one plain rectangle."""
+    """Return a query with its bounds cut down to others, where that is one plain rectangle."""
     old = query.bounds
     if old is None:
         return replace(query, bounds=bounds)
@@ -60,12 +60,13 @@ def narrowed(query: Query, bounds: Bounds) -> Query:
 
 
 def first_image(collection: Collection) -> Image | None:
-    """The first image of a collection, or None."""
+    """Return the first image of a collection, or None."""
     return next(iter(collection), None)
 
 
 def typical_image(collection: Collection) -> Image | None:
-    """The first image of a collection, its bands of types that hold those of the other images; None if there is none.
+    """Return the first image of a collection, its bands of types that hold those of the other images; None if there is
+    none.
 
     Stored collections have bands of one type. Of others, whose images are made one by one, a number is looked at; if
     these differ and there are more, integers have the range of 32 or 64 bits, and floats none.
@@ -88,12 +89,12 @@ def typical_image(collection: Collection) -> Image | None:
 
 
 def expected_of(typical: Image) -> Expected:
-    """What all images of a collection must have, from its typical image."""
+    """Return what all images of a collection must have, from its typical image."""
     return Expected({band.name: band.type for band in typical.bands})
 
 
 def composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> Image:
-    """An unbounded image in the default projection of composites."""
+    """Return an unbounded image in the default projection of composites."""
     return Image(
         tuple(
             Band(name, kind, WGS84, raster, index, fixed=False)
@@ -104,7 +105,7 @@ def composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> 
 
 @function("ImageCollection.mosaic")
 def mosaic(collection: Collection) -> Image:
-    """The last image on top."""
+    """Return the last image on top."""
     first = typical_image(collection)
     if first is None:
         return Image(())
@@ -124,7 +125,7 @@ def _reduction(reducer: Reducer) -> Any:
 
 
 def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
-    """The reduction of a collection at each pixel."""
+    """Return the reduction of a collection at each pixel."""
     first = typical_image(collection)
     if first is None or not first.bands:
         return Image(())
@@ -140,7 +141,7 @@ def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
 
 @function("ImageCollection.reduce")
 def reduce(collection: Collection, reducer: Reducer, parallelScale: float) -> Image:
-    """Bands named <band>_<output>."""
+    """Return bands named <band>_<output>."""
     return reduced(collection, reducer, short=False)
 
 
@@ -167,7 +168,7 @@ FUNCTIONS: Mapping[str, Implementation] = {
 
 @function("ImageCollection.toBands")
 def to_bands(context: Context, collection: Collection) -> Image:
-    """All bands of all images, named <index>_<band>."""
+    """Return all bands of all images, named <index>_<band>."""
     bands: list[Band] = []
     names: list[str] = []
     for position, image in enumerate(context.counted(collection)):

@@ -31,7 +31,7 @@ CORNERS = ((1, 1), (1, -1))
 
 @function("Image.connectedPixelCount")
 def connected_pixel_count(input: Image, maxSize: int, eightConnected: bool) -> Image:
-    """The number of connected pixels of the same value, itself included; at most ``maxSize``.
+    """Return the number of connected pixels of the same value, itself included; at most ``maxSize``.
 
     A component that leaves the margin of ``maxSize`` pixels has at least as many, so counts are exact.
     """
@@ -56,7 +56,7 @@ def connected_pixel_count(input: Image, maxSize: int, eightConnected: bool) -> I
 
 
 def _check_kernel(kernel: Kernel) -> Steps:
-    """Offsets of half of the neighbours that a kernel connects: those beside a pixel, or all around it.
+    """Return offsets of half of the neighbours that a kernel connects: those beside a pixel, or all around it.
 
     Raises:
         InvalidError: for other kernels.
@@ -82,7 +82,7 @@ _SPAN = 1 << 26
 
 @function("Image.connectedComponents")
 def connected_components(image: Image, connectedness: Kernel, maxSize: int) -> Image:
-    """The image with a band "labels": the same number for connected pixels of one value in the first band.
+    """Return the image with a band "labels": the same number for connected pixels of one value in the first band.
 
     Objects of more than ``maxSize`` pixels are masked. A label tells the first pixel of its object on the lattice of
     the output, so that neighbouring tiles agree.
@@ -120,7 +120,7 @@ def _check_objects(image: Image, size: int) -> None:
 
 @function("Image.reduceConnectedComponents")
 def reduce_connected_components(image: Image, reducer: Reducer, labelBand: str | None, maxSize: int) -> Image:
-    """The other bands reduced over the pixels (8-connected) that share a value in the label band.
+    """Return the other bands reduced over the pixels (8-connected) that share a value in the label band.
 
     Objects that are larger than ``maxSize`` in either dimension are masked.
     """
@@ -160,7 +160,7 @@ def reduce_connected_components(image: Image, reducer: Reducer, labelBand: str |
 
 
 def _within(labels: Labels, size: int) -> npt.NDArray[np.bool_]:
-    """Pixels of objects that are at most so many pixels wide and high."""
+    """Return pixels of objects that are at most so many pixels wide and high."""
     rows, columns = np.indices(labels.shape)
     fits = np.ones(labels.size, dtype=bool)
     for position in (rows, columns):
@@ -174,7 +174,7 @@ def _within(labels: Labels, size: int) -> npt.NDArray[np.bool_]:
 def _per_object(
     reducer: Reducer, labels: Labels, wanted: Labels, values: npt.NDArray[Any], masks: npt.NDArray[np.float64]
 ) -> list[Pixels]:
-    """A reducer's outputs for each object, at all of its pixels.
+    """Return a reducer's outputs for each object, at all of its pixels.
 
     Args:
         reducer: any that gives numbers.
@@ -204,7 +204,7 @@ def _per_object(
 
 
 def components(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], steps: Sequence[tuple[int, int]]) -> Labels:
-    """A label for each pixel, the same for those that are connected; shape (height, width).
+    """Return a label for each pixel, the same for those that are connected; shape (height, width).
 
     Trees of labels are hooked onto each other and flattened until no edge joins two of them (Shiloach and Vishkin
     1982), which takes about as many rounds as the logarithm of the number of pixels.
@@ -235,7 +235,7 @@ def components(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], steps: Se
 def _joined(
     values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], numbers: Labels, row: int, column: int
 ) -> tuple[Labels, Labels]:
-    """Numbers of the pixels that are equal to their neighbour at an offset, and of those neighbours."""
+    """Return numbers of the pixels that are equal to their neighbour at an offset, and of those neighbours."""
     height, width = values.shape
     here = (slice(0, height - row), slice(max(0, -column), width - max(0, column)))
     there = (slice(row, height), slice(max(0, column), width - max(0, -column)))

@@ -26,14 +26,14 @@ Floats = npt.NDArray[np.float64]
 
 
 def _generated(names: Sequence[str], kind: PixelType, make: Callable[[Grid, int], Pixels]) -> Image:
-    """An unbounded image in the default projection whose bands are computed from the grid alone."""
+    """Return an unbounded image in the default projection whose bands are computed from the grid alone."""
     raster = Generated(make)
     bands = tuple(Band(name, kind, WGS84, raster, index, fixed=False) for index, name in enumerate(names))
     return Image(bands, {}, WHOLE_EARTH)
 
 
 def _coordinate(projection: Projection, grid: Grid, axis: int) -> Pixels:
-    """Columns (0) or rows (1) of a projection at the centres of pixels; masked where there are none."""
+    """Return columns (0) or rows (1) of a projection at the centres of pixels; masked where there are none."""
     location = locate(grid, projection, exact=True)
     values = np.broadcast_to((location.columns, location.rows)[axis], grid.shape)
     known = np.isfinite(values)
@@ -44,20 +44,20 @@ def _coordinate(projection: Projection, grid: Grid, axis: int) -> Pixels:
 
 @function("Image.pixelLonLat")
 def pixel_lonlat() -> Image:
-    """Longitude and latitude of each pixel's centre, in degrees."""
+    """Return longitude and latitude of each pixel's centre, in degrees."""
     return _generated(("longitude", "latitude"), DOUBLE, partial(_coordinate, WGS84))
 
 
 @function("Image.pixelCoordinates")
 def pixel_coordinates(projection: Projection) -> Image:
-    """The coordinates x and y of each pixel's centre in a projection: pixels of its transform, where it has one."""
+    """Return the coordinates x and y of each pixel's centre in a projection: pixels of its transform, where it has one."""
     image = _generated(("x", "y"), DOUBLE, partial(_coordinate, projection))
     return image.with_bands([replace(band, projection=projection, fixed=True) for band in image.bands])
 
 
 @function("Image.pixelArea")
 def pixel_area() -> Image:
-    """The area of each pixel on the WGS84 ellipsoid, in square metres."""
+    """Return the area of each pixel on the WGS84 ellipsoid, in square metres."""
 
     def make(grid: Grid, _: int) -> Pixels:
         areas = pixel_areas(grid)
@@ -72,7 +72,7 @@ _SAME_PLACE = 1e-3
 
 
 def _random(seed: int, distribution: str, grid: Grid, _: int) -> Pixels:
-    """Numbers that depend on the seed and the centre of the pixel only: the same in every request that meets it."""
+    """Return numbers that depend on the seed and the centre of the pixel only: the same in every request that meets it."""
     columns, rows = _pixel_numbers(grid)
     first = random_words(seed, columns[None, :], rows[:, None])
     if distribution == "uniform":
@@ -83,7 +83,7 @@ def _random(seed: int, distribution: str, grid: Grid, _: int) -> Pixels:
 
 
 def _pixel_numbers(grid: Grid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Numbers of a grid's columns and rows on the lattice through the origin of its CRS.
+    """Return numbers of a grid's columns and rows on the lattice through the origin of its CRS.
 
     Windows of one grid agree in them. Where the grid is turned or does not lie on whole pixels from the origin, what
     is left over goes in as well.
@@ -102,7 +102,7 @@ def _numbered(positions: Floats) -> npt.NDArray[np.int64]:
 
 @function("Image.random")
 def random(seed: int, distribution: str) -> Image:
-    """A random number at each pixel. The numbers are not Earth Engine's, whose generator is not published."""
+    """Return a random number at each pixel. The numbers are not Earth Engine's, whose generator is not published."""
     if distribution not in ("uniform", "normal"):
         raise InvalidError(f"Unknown distribution '{distribution}'. Must be one of 'uniform' and 'normal'.")
     kind = PixelType("double", 0, 1) if distribution == "uniform" else DOUBLE

@@ -34,7 +34,7 @@ _METRICS: Mapping[str, Metric] = {
 
 
 def nearest(found: npt.NDArray[np.bool_], reach: int, metric: Metric) -> Floats:
-    """Distances to the nearest pixel of a set within a square, infinite where there is none.
+    """Return distances to the nearest pixel of a set within a square, infinite where there is none.
 
     First the steps to the nearest pixel of the set in each column, then the least over the columns within reach:
     exact for metrics that grow with both (Meijster, Roerdink and Hesselink 2000).
@@ -73,7 +73,7 @@ def _check_reach(reach: int) -> int:
 
 @function("Image.fastDistanceTransform")
 def fast_distance_transform(image: Image, neighborhood: int, units: str, metric: str) -> Image:
-    """The band "distance": to the nearest pixel of the first band that is not zero, whatever its own mask."""
+    """Return the band "distance": to the nearest pixel of the first band that is not zero, whatever its own mask."""
     if units != "pixels":
         raise InvalidError(f"Unknown units '{units}'. Only 'pixels' are supported.")
     if metric not in _METRICS:
@@ -102,7 +102,7 @@ _KERNELS: Mapping[str, str] = {
 
 @function("Image.distance")
 def distance(image: Image, kernel: Kernel | None, skipMasked: bool) -> Image:
-    """The distance to the nearest pixel of each band that is not zero, among those under a distance kernel."""
+    """Return the distance to the nearest pixel of each band that is not zero, among those under a distance kernel."""
     kind = None if kernel is None else _KERNELS.get(str(kernel.description.get("type")))
     if kernel is None or kind is None:
         raise InvalidError("The distance kernel must be one of chebyshev, euclidean, or manhattan.")

@@ -50,13 +50,13 @@ class ImageAlgorithm:
     free: bool
 
     def __call__(self, *values: Value) -> Image:
-        """Computes the expression of images in the order of the arguments."""
+        """Compute the expression of images in the order of the arguments."""
         if len(values) != len(self.arguments):
             raise InvalidError(f"The expression takes {len(self.arguments)} images, not {len(values)}.")
         return self.by_name(dict(zip(self.arguments, values, strict=True)))
 
     def by_name(self, values: Mapping[str, Value]) -> Image:
-        """Computes the expression of images by the names of the arguments."""
+        """Compute the expression of images by the names of the arguments."""
         unknown = sorted(values.keys() - set(self.arguments))
         if unknown:
             raise InvalidError(f"Unrecognized argument '{unknown[0]}'.")
@@ -119,7 +119,7 @@ def _computed(operation: FormulaCall, operands: Sequence[Image]) -> Image:
 
 
 def _choice(condition: Image, first: Image, second: Image) -> Image:
-    """One of two images at each pixel; the mask is that of the condition and of the one chosen."""
+    """Return one of two images at each pixel; the mask is that of the condition and of the one chosen."""
     pairs = matched(first, second)
     conditions = spread(condition, len(pairs), "condition")
     raster = PerPixel(tuple((c, a, b) for c, (a, b) in zip(conditions, pairs, strict=True)), (_chosen,) * len(pairs))
@@ -147,7 +147,7 @@ def _chosen(pixels: Sequence[Pixels]) -> Pixels:
 def parse_expression(
     expression: str, argName: str, vars: list[str], mapFreeVarsToDefaultImageBands: bool
 ) -> ImageAlgorithm:
-    """The algorithm of an expression, whose variables must be among its arguments."""
+    """Return the algorithm of an expression, whose variables must be among its arguments."""
     formula = parse(expression)
     if not mapFreeVarsToDefaultImageBands:
         for name in variables(formula.term):

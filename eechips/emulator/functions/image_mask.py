@@ -20,7 +20,7 @@ from eechips.emulator.values import Geometry
 
 @function("Image.mask")
 def mask(image: Image, mask: Image | None) -> Image:
-    """The mask as an image, or the image under another mask: pixels that it uncovers are zero."""
+    """Return the mask as an image, or the image under another mask: pixels that it uncovers are zero."""
     if mask is None:
         return image.with_bands(mapped(image.bands, _mask_of, lambda _: PixelType("float", 0, 1)))
     masks = spread(mask, len(image.bands), "mask")
@@ -54,7 +54,7 @@ def _mask_of(pixels: Sequence[Pixels]) -> Pixels:
 
 
 def as_mask(pixels: Pixels) -> Mask:
-    """The values of a band as a mask: kept within 0 and 1, and 0 where the band is masked itself.
+    """Return the values of a band as a mask: kept within 0 and 1, and 0 where the band is masked itself.
 
     An array pixel is valid where any of its elements is not zero.
     """
@@ -70,7 +70,7 @@ def as_mask(pixels: Pixels) -> Mask:
 
 @function("Image.updateMask")
 def update_mask(image: Image, mask: Image) -> Image:
-    """The image under another mask where its own is not zero."""
+    """Return the image under another mask where its own is not zero."""
     masks = spread(mask, len(image.bands), "mask")
     raster = PerPixel(tuple(zip(image.bands, masks, strict=True)), (_updated,) * len(image.bands))
     return image.with_bands([replace(b, raster=raster, index=i) for i, b in enumerate(image.bands)])
@@ -86,13 +86,13 @@ def _updated(pixels: Sequence[Pixels]) -> Pixels:
 
 @function("Image.selfMask")
 def self_mask(image: Image) -> Image:
-    """The image, masked where it is zero."""
+    """Return the image, masked where it is zero."""
     return image.with_bands(mapped(image.bands, lambda pixels: _updated([pixels[0], pixels[0]])))
 
 
 @function("Image.unmask")
 def unmask(input: Image, value: Image | None, sameFootprint: bool) -> Image:
-    """The image with a value where it is masked; by default only within its footprint."""
+    """Return the image with a value where it is masked; by default only within its footprint."""
     filler = value if value is not None else constant_image([0])
     fillers = spread(filler, len(input.bands), "value")
     bounded = input.footprint is not None and not input.footprint.unbounded
@@ -118,7 +118,7 @@ def _fill(pixels: Sequence[Pixels]) -> Pixels:
 
 
 def _widened(band: Band, other: Band) -> Band:
-    """A band that also holds data where another does; unbounded unless both lie on one lattice."""
+    """Return a band that also holds data where another does; unbounded unless both lie on one lattice."""
     if other.extent is None or band.extent is None or other.projection != band.projection:
         return replace(band, extent=None)
     a, b = band.extent, other.extent
@@ -135,7 +135,7 @@ def _union(first: Geometry | None, second: Geometry | None) -> Geometry | None:
 
 
 def require_bands(image: Image) -> None:
-    """Refuses an image without bands.
+    """Reject an image without bands.
 
     Raises:
         InvalidError: if it has none.

@@ -40,7 +40,7 @@ UnaryType = Callable[[PixelType], PixelType]
 
 
 def finite(values: Numbers, mask: Mask) -> Pixels:
-    """Masks what is not a number."""
+    """Mask what is not a number."""
     if values.dtype.kind == "f":
         wrong: Numbers = np.isnan(values)
         if wrong.any():
@@ -50,12 +50,12 @@ def finite(values: Numbers, mask: Mask) -> Pixels:
 
 
 def _stored(values: Numbers, kind: PixelType) -> Numbers:
-    """Results in the precision that a band keeps them in: 32 bits for floats."""
+    """Return results in the precision that a band keeps them in: 32 bits for floats."""
     return cast_values(values, np.float32) if kind.precision == "float" else values
 
 
 def matched(first: Image, second: Image) -> list[tuple[Band, Band]]:
-    """The bands of two images that belong together.
+    """Return the bands of two images that belong together.
 
     Raises:
         InvalidError: if the images have different numbers of bands, neither of them one.
@@ -81,7 +81,7 @@ def matched(first: Image, second: Image) -> list[tuple[Band, Band]]:
 
 
 def spread(image: Image, wanted: int, what: str) -> tuple[Band, ...]:
-    """An image's bands, a single one repeated for each of ``wanted``.
+    """Return an image's bands, a single one repeated for each of ``wanted``.
 
     Raises:
         InvalidError: if it has another number of bands.
@@ -98,7 +98,7 @@ def spread(image: Image, wanted: int, what: str) -> tuple[Band, ...]:
 
 
 def _aligned(a: Pixels, b: Pixels) -> tuple[Numbers, Numbers]:
-    """Values of two bands as 64-bit numbers; numbers go with every element of arrays.
+    """Return values of two bands as 64-bit numbers; numbers go with every element of arrays.
 
     Raises:
         InvalidError: if both are arrays, of different shapes.
@@ -111,7 +111,7 @@ def _aligned(a: Pixels, b: Pixels) -> tuple[Numbers, Numbers]:
 
 
 def binary(first: Image, second: Image, compute: Callable[[Numbers, Numbers], Numbers], kind: BinaryType) -> Image:
-    """An image computed from two, band by band."""
+    """Return an image computed from two, band by band."""
     pairs = matched(first, second)
     types = [kind(a.type, b.type) for a, b in pairs]
 
@@ -135,13 +135,13 @@ def binary(first: Image, second: Image, compute: Callable[[Numbers, Numbers], Nu
 
 
 def _derived(a: Band, b: Band, name: str, raster: PerPixel, index: int, kind: PixelType) -> Band:
-    """A band computed from two: the first's projection counts, unless only the second has one of its own."""
+    """Return a band computed from two: the first's projection counts, unless only the second has one of its own."""
     leader = a if a.fixed or not b.fixed else b
     return Band(name, kind, leader.projection, raster, index, leader.extent, a.fixed or b.fixed)
 
 
 def unary(image: Image, compute: Callable[[Numbers], Numbers], kind: UnaryType) -> Image:
-    """An image computed from one, band by band."""
+    """Return an image computed from one, band by band."""
     bands: list[Band] = []
     for band in image.bands:
         result = kind(band.type)
@@ -158,7 +158,7 @@ def unary(image: Image, compute: Callable[[Numbers], Numbers], kind: UnaryType) 
 
 
 def _quotient_type(a: PixelType, b: PixelType) -> PixelType:
-    """Floating; with a range where the divisor is never zero."""
+    """Return floating; with a range where the divisor is never zero."""
     divisor = bounds_of(b)
     if divisor is None or divisor[0] <= 0 <= divisor[1]:
         return ranged(floating_type(a, b), ())
@@ -166,7 +166,7 @@ def _quotient_type(a: PixelType, b: PixelType) -> PixelType:
 
 
 def _remainder_type(a: PixelType, b: PixelType) -> PixelType:
-    """No remainder is larger than either operand, and its sign is the dividend's."""
+    """Return the type of a remainder: no larger than either operand, with the sign of the dividend."""
     kind = union_type(a, b)
     dividend, divisor = bounds_of(a), bounds_of(b)
     if dividend is None or divisor is None:
@@ -184,14 +184,14 @@ def _left_type(a: PixelType, b: PixelType) -> PixelType:
 
 
 def _right_type(a: PixelType, b: PixelType) -> PixelType:
-    """No shift to the right makes a number larger, in either direction from zero; -1 is the least it ends at."""
+    """Return the type of a right shift: it never makes a number larger, in either direction from zero, and ends at -1."""
     low, high = bounds_of(a) or (LONG.minimum, LONG.maximum)
     kind = PixelType("int", dimensions=max(a.dimensions, b.dimensions))
     return ranged(kind, [min(low or 0, 0), max(high or 0, 0)])
 
 
 def _bits(a: PixelType, b: PixelType) -> PixelType:
-    """The type of bitwise AND, OR and XOR: as many bits as the wider operand has."""
+    """Return the type of bitwise AND, OR and XOR: as many bits as the wider operand has."""
     low, high = bounds_of(union_type(replace(a, precision="int"), replace(b, precision="int"))) or (-1, 0)
     dimensions = max(a.dimensions, b.dimensions)
     bits = max(int(high).bit_length(), int(~int(low) if low < 0 else low).bit_length())
@@ -201,7 +201,7 @@ def _bits(a: PixelType, b: PixelType) -> PixelType:
 
 
 def _power_type(a: PixelType, b: PixelType) -> PixelType:
-    """Floating, as documented; double where the result of integers needs it."""
+    """Return floating, as documented; double where the result of integers needs it."""
     base, exponent = bounds_of(a), bounds_of(b)
     kind = floating_type(a, b)
     if base is None or exponent is None or base[0] < 0 or exponent[0] < 0:
@@ -239,7 +239,7 @@ _BINARY_TYPES: Mapping[str, BinaryType] = {
 
 
 def _whole_type(cut: Callable[[float], float]) -> UnaryType:
-    """An integer type with the range of a float's, where that is known."""
+    """Return an integer type with the range of a float's, where that is known."""
 
     def kind(a: PixelType) -> PixelType:
         if a.precision == "int":
@@ -276,7 +276,7 @@ _UNARY_TYPES: Mapping[str, UnaryType] = {
 
 
 def cast_band(band: Band, kind: PixelType) -> Band:
-    """A band cast to a type: values clamped to that of its numpy type, array pixels kept."""
+    """Return a band cast to a type: values clamped to that of its numpy type, array pixels kept."""
     dtype = dtype_of(kind)
 
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
@@ -286,7 +286,7 @@ def cast_band(band: Band, kind: PixelType) -> Band:
 
 
 def cast_image(image: Image, kind: PixelType) -> Image:
-    """An image with all bands cast to a type; metadata stay."""
+    """Return an image with all bands cast to a type; metadata stay."""
     dtype = dtype_of(kind)
 
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
@@ -307,12 +307,12 @@ UNARY_NAMES = frozenset(_UNARY_TYPES)
 
 
 def binary_named(name: str, first: Image, second: Image) -> Image:
-    """Two images under an operation of ``elementwise.BINARY``."""
+    """Return two images under an operation of ``elementwise.BINARY``."""
     return binary(first, second, BINARY[name], _BINARY_TYPES[name])
 
 
 def unary_named(name: str, image: Image) -> Image:
-    """An image under an operation of ``elementwise.UNARY``."""
+    """Return an image under an operation of ``elementwise.UNARY``."""
     return unary(image, UNARY[name], _UNARY_TYPES[name])
 
 
@@ -336,7 +336,9 @@ FUNCTIONS: Mapping[str, Implementation] = _table()
 
 @function("Image.clamp")
 def clamp(input: Image, low: float, high: float) -> Image:
-    """Values kept between two limits, in the type of the band, which is widened for limits that it does not hold."""
+    """Return values kept between two limits, in the type of the band, which is widened for limits that it does not
+    hold.
+    """
     least, greatest = math.ceil(low) if math.isfinite(low) else low, math.floor(high) if math.isfinite(high) else high
     within = interval(lambda v: min(max(v, least), greatest))
 
@@ -355,7 +357,7 @@ def clamp(input: Image, low: float, high: float) -> Image:
 
 @function("Image.unitScale")
 def unit_scale(input: Image, low: float, high: float) -> Image:
-    """Values scaled so that the range from low to high becomes 0 to 1; nothing is clamped."""
+    """Return values scaled so that the range from low to high becomes 0 to 1; nothing is clamped."""
     if low == high:
         raise InvalidError("The low and high values must differ.")
 
@@ -368,7 +370,7 @@ def unit_scale(input: Image, low: float, high: float) -> Image:
 
 @function("Image.polynomial")
 def polynomial(image: Image, coefficients: list[float]) -> Image:
-    """A polynomial of each value; coefficients start with the constant term."""
+    """Return a polynomial of each value; coefficients start with the constant term."""
 
     def value(v: Numbers) -> Numbers:
         result = np.zeros(v.shape)
@@ -381,7 +383,7 @@ def polynomial(image: Image, coefficients: list[float]) -> Image:
 
 @function("Image.where")
 def where(input: Image, test: Image, value: Image) -> Image:
-    """The input with other values where a test is not zero; masked tests and values change nothing."""
+    """Return the input with other values where a test is not zero; masked tests and values change nothing."""
     tests = spread(test, len(input.bands), "test")
     values = spread(value, len(input.bands), "value")
 

@@ -27,7 +27,7 @@ _LARGEST = 1000
 
 
 def _matrices(values: Numbers) -> Matrices:
-    """Array pixels as stacks of matrices of doubles.
+    """Return array pixels as stacks of matrices of doubles.
 
     Raises:
         InvalidError: if they are none.
@@ -45,13 +45,13 @@ def _square(values: Numbers) -> Matrices:
 
 
 def _usable(matrices: Matrices, mask: Mask) -> tuple[Matrices, Mask]:
-    """Matrices to compute with: those that are masked, or not finite, are replaced by zeros and stay masked."""
+    """Return matrices to compute with: those that are masked, or not finite, are replaced by zeros and stay masked."""
     good = np.isfinite(matrices).all(axis=(2, 3)) & (mask > 0)
     return np.where(good[..., None, None], matrices, 0.0), both(mask, good)
 
 
 def _regular(matrices: Matrices, mask: Mask) -> tuple[Matrices, Mask]:
-    """Square matrices that can be inverted: singular ones are replaced by the identity, and masked."""
+    """Return square matrices that can be inverted: singular ones are replaced by the identity, and masked."""
     matrices, mask = _usable(matrices, mask)
     size = matrices.shape[-1]
     if not size:
@@ -118,7 +118,9 @@ def _multiply(a: Pixels, b: Pixels) -> Pixels:
 
 
 def _solve(a: Pixels, b: Pixels) -> Pixels:
-    """x in A x = B, by least squares where there are more equations than unknowns; masked where A has no full rank."""
+    """Return x in A x = B, by least squares where there are more equations than unknowns; masked where A has no full
+    rank.
+    """
     left, mask = _usable(_matrices(a.values), a.mask)
     right, other = _usable(_matrices(b.values), b.mask)
     if left.shape[2] != right.shape[2]:
@@ -168,14 +170,14 @@ FUNCTIONS: Mapping[str, Implementation] = {
 
 @function("Image.matrixIdentity")
 def identity(size: int) -> Image:
-    """An identity matrix everywhere."""
+    """Return an identity matrix everywhere."""
     if not 1 <= size <= _LARGEST:
         raise InvalidError(f"The size must be between 1 and {_LARGEST}; found {size}.")
     return constant_image([Array(np.eye(size, dtype=np.int64))])
 
 
 def _decomposed(image: Image, names: Sequence[str], decompose: Callable[[Pixels], Sequence[Pixels]]) -> Image:
-    """An image with a band for each factor of the matrices of the only band."""
+    """Return an image with a band for each factor of the matrices of the only band."""
     check_arrays(image)
     if len(image.bands) != 1:
         raise InvalidError(f"The image must have one band; it has {len(image.bands)}.")
@@ -192,7 +194,7 @@ def _decomposed(image: Image, names: Sequence[str], decompose: Callable[[Pixels]
 
 @function("Image.matrixCholeskyDecomposition")
 def cholesky(image: Image) -> Image:
-    """L of L L'; masked where the matrix is not symmetric and positive-definite."""
+    """Return L of L L'; masked where the matrix is not symmetric and positive-definite."""
 
     def decompose(pixels: Pixels) -> Sequence[Pixels]:
         matrices, mask = _usable(_square(pixels.values), pixels.mask)
@@ -212,7 +214,7 @@ def cholesky(image: Image) -> Image:
 
 @function("Image.matrixQRDecomposition")
 def qr(image: Image) -> Image:
-    """Q and R: orthogonal and upper triangular."""
+    """Return Q and R: orthogonal and upper triangular."""
 
     def decompose(pixels: Pixels) -> Sequence[Pixels]:
         matrices, mask = _usable(_matrices(pixels.values), pixels.mask)
@@ -223,7 +225,7 @@ def qr(image: Image) -> Image:
 
 @function("Image.matrixSingularValueDecomposition")
 def svd(image: Image) -> Image:
-    """U, S and V of U S V': U and V orthogonal, S diagonal and descending."""
+    """Return U, S and V of U S V': U and V orthogonal, S diagonal and descending."""
 
     def decompose(pixels: Pixels) -> Sequence[Pixels]:
         matrices, mask = _usable(_matrices(pixels.values), pixels.mask)
@@ -238,7 +240,9 @@ def svd(image: Image) -> Image:
 
 @function("Image.matrixLUDecomposition")
 def lu(image: Image) -> Image:
-    """L, U and P with P A = L U: unit lower triangular, upper triangular, a permutation of rows (partial pivots)."""
+    """Return L, U and P with P A = L U: unit lower triangular, upper triangular, a permutation of rows (partial
+    pivots).
+    """
 
     def decompose(pixels: Pixels) -> Sequence[Pixels]:
         matrices, mask = _usable(_square(pixels.values), pixels.mask)

@@ -54,7 +54,7 @@ def _scalars(image: Image) -> None:
 
 @function("Image.convolve")
 def convolve(image: Image, kernel: Kernel) -> Image:
-    """The sum of the neighbours of each pixel times the kernel's weights; masked where one of them is."""
+    """Return the sum of the neighbours of each pixel times the kernel's weights; masked where one of them is."""
     _scalars(image)
 
     def compute(pixels: Sequence[Pixels], _: Margins, grid: Grid) -> list[Pixels]:
@@ -71,7 +71,7 @@ def convolve(image: Image, kernel: Kernel) -> Image:
 
 
 def _free(kind: PixelType) -> PixelType:
-    """A type without a range."""
+    """Return a type without a range."""
     return replace(kind, minimum=None, maximum=None)
 
 
@@ -88,7 +88,7 @@ def _convolved(pixels: Pixels, weights: Weights, shape: tuple[int, int]) -> Pixe
 
 
 def _weights_of(masks: npt.NDArray[Any], kernel: npt.NDArray[np.float64], mode: str) -> npt.NDArray[np.float64]:
-    """Weights of neighbours, shape (cells, rows, columns): the mask, the kernel, or the lesser of the two."""
+    """Return weights of neighbours, shape (cells, rows, columns): the mask, the kernel, or the lesser of the two."""
     if mode == "mask":
         return masks.astype(np.float64)
     if mode == "kernel":
@@ -99,7 +99,7 @@ def _weights_of(masks: npt.NDArray[Any], kernel: npt.NDArray[np.float64], mode: 
 def _reduced(
     pixels: Sequence[Pixels], weights: Weights, reducer: Reducer, mode: str, shape: tuple[int, int]
 ) -> list[Pixels]:
-    """One call of a reducer over the neighbours in some bands: one Pixels for each output."""
+    """Return one call of a reducer over the neighbours in some bands: one Pixels for each output."""
     if len(pixels) == 1 and mode == "kernel" and (weights.values >= 0).all():
         if reducer is MEAN:
             return [_mean(pixels[0], weights, shape)]
@@ -125,7 +125,7 @@ def _reduced(
 
 
 def _mean(pixels: Pixels, weights: Weights, shape: tuple[int, int]) -> Pixels:
-    """The mean of the valid neighbours, weighted by the kernel."""
+    """Return the mean of the valid neighbours, weighted by the kernel."""
     valid = pixels.valid
     weight = weighted_sum(valid, weights, shape)
     count = weighted_sum(valid, _flat(weights), shape)
@@ -135,7 +135,7 @@ def _mean(pixels: Pixels, weights: Weights, shape: tuple[int, int]) -> Pixels:
 
 
 def _extreme(pixels: Pixels, weights: Weights, shape: tuple[int, int], *, greatest: bool) -> Pixels:
-    """The greatest or least valid neighbour."""
+    """Return the greatest or least valid neighbour."""
     valid, values = pixels.valid, pixels.values
     pick = np.maximum if greatest else np.minimum
     if values.dtype.kind == "f":
@@ -155,7 +155,7 @@ def _flat(weights: Weights) -> Weights:
 def _reduction(
     image: Image, reducer: Reducer, kernel: Kernel, mode: str, names: Sequence[str], *, skip_masked: bool
 ) -> list[Band]:
-    """Bands of a reduction over neighbourhoods."""
+    """Return bands of a reduction over neighbourhoods."""
     _scalars(image)
     groups = reducer.groups(len(image.bands))
     types = [kind for group in groups for kind in reducer.band_types([image.bands[i].type for i in group])]
@@ -190,7 +190,7 @@ def _least(masks: Sequence[Mask]) -> Mask:
 def reduce_neighborhood(
     image: Image, reducer: Reducer, kernel: Kernel, inputWeight: str, skipMasked: bool, optimization: str | None
 ) -> Image:
-    """A reducer over the neighbours of each pixel that a kernel names."""
+    """Return a reducer over the neighbours of each pixel that a kernel names."""
     if inputWeight not in ("mask", "kernel", "min"):
         raise InvalidError(f"Unknown inputWeight '{inputWeight}'. Must be one of 'mask', 'kernel' and 'min'.")
     if optimization not in (None, "boxcar", "window"):
@@ -213,7 +213,7 @@ def _focal(
     iterations: int,
     kernel: Kernel | None,
 ) -> Image:
-    """A reduction over a shape around each pixel, once or several times; it also fills masked pixels."""
+    """Return a reduction over a shape around each pixel, once or several times; it also fills masked pixels."""
     if kernel is None:
         if kernelType not in _SHAPES:
             raise InvalidError(f"Unknown kernelType '{kernelType}'. Must be one of {', '.join(_SHAPES)}.")
@@ -246,7 +246,7 @@ FUNCTIONS: Mapping[str, Implementation] = _focals()
 
 @function("Image.neighborhoodToBands")
 def neighborhood_to_bands(image: Image, kernel: Kernel) -> Image:
-    """A band for each neighbour that the kernel names, called <band>_<x>_<y> by its offset, rows first."""
+    """Return a band for each neighbour that the kernel names, called <band>_<x>_<y> by its offset, rows first."""
     _scalars(image)
     bands: list[Band] = []
     for band in image.bands:
@@ -268,7 +268,7 @@ def _neighbours(
 
 @function("Image.neighborhoodToArray")
 def neighborhood_to_array(image: Image, kernel: Kernel, defaultValue: float) -> Image:
-    """The rectangle around each pixel as a 2-D array: rows, then columns. Masked neighbours get a default."""
+    """Return the rectangle around each pixel as a 2-D array: rows, then columns. Masked neighbours get a default."""
     _scalars(image)
     if kernel.description.get("type") not in ("Kernel.fixed", "Kernel.square", "Kernel.rectangle"):
         raise InvalidError("Only fixed, square and rectangle kernels are supported.")
@@ -297,7 +297,7 @@ def neighborhood_to_array(image: Image, kernel: Kernel, defaultValue: float) -> 
 
 @function("Image.entropy")
 def entropy(image: Image, kernel: Kernel) -> Image:
-    """The entropy of the values around each pixel: -sum(p log2 p) over the shares of the values that occur."""
+    """Return the entropy of the values around each pixel: -sum(p log2 p) over the shares of the values that occur."""
     _scalars(image)
     for band in image.bands:
         if band.type.precision != "int" or dtype_of(band.type).itemsize > 4:
@@ -320,7 +320,7 @@ def entropy(image: Image, kernel: Kernel) -> Image:
 
 
 def _entropy(values: npt.NDArray[Any], masks: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Entropy along the first axis, of valid values only."""
+    """Return the entropy along the first axis, of valid values only."""
     valid = masks > 0
     count = np.maximum(valid.sum(axis=0), 1).astype(np.float64)
     ordered = np.sort(np.where(valid, values.astype(np.float64), np.inf), axis=0)

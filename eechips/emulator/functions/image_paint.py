@@ -26,7 +26,7 @@ _WIDEST = 1e6
 
 
 def _by_feature(value: Any, name: str) -> Callable[[Feature], float | None]:
-    """A number for each feature: the same for all, or the value of a property."""
+    """Return a number for each feature: the same for all, or the value of a property."""
     if value is None:
         return lambda feature: None
     if isinstance(value, (bool, int, float)):
@@ -46,7 +46,7 @@ def _by_feature(value: Any, name: str) -> Callable[[Feature], float | None]:
 
 
 def _painted_type(band: PixelType, color: Any) -> PixelType:
-    """The type of a band that is painted: it also holds the colour, where that is known."""
+    """Return the type of a band that is painted: it also holds the colour, where that is known."""
     if isinstance(color, (bool, int, float)):
         kind = DOUBLE if isinstance(color, float) and not color.is_integer() else PixelType("int")
         return union_type(band, ranged(kind, [color]))
@@ -56,7 +56,7 @@ def _painted_type(band: PixelType, color: Any) -> PixelType:
 
 @function("Image.paint")
 def paint(image: Image, featureCollection: Collection, color: Any, width: Any) -> Image:
-    """The image with another value in every band where geometries lie, or where their outlines do."""
+    """Return the image with another value in every band where geometries lie, or where their outlines do."""
     colors, given = _by_feature(color, "color"), _by_feature(width, "width")
 
     def widths(feature: Feature) -> float | None:
@@ -80,7 +80,7 @@ def paint(image: Image, featureCollection: Collection, color: Any, width: Any) -
 
 @function("Image.blend")
 def blend(bottom: Image, top: Image) -> Image:
-    """One image over another, with the top's mask as its opacity."""
+    """Return one image over another, with the top's mask as its opacity."""
     pairs = matched(bottom, top)
     longer = bottom if len(bottom.bands) >= len(top.bands) else top
     kinds = [union_type(a.type, b.type) for a, b in pairs]
@@ -127,7 +127,7 @@ def _colors(image: Image, names: Sequence[str], change: Callable[[Numbers], Numb
 
 
 def _hsv(rgb: Numbers) -> Numbers:
-    """Hue, saturation and value of red, green and blue, each 0 to 1 (Smith 1978, "Color gamut transform pairs")."""
+    """Return hue, saturation and value of red, green and blue, each 0 to 1 (Smith 1978, "Color gamut transform pairs")."""
     red, green, blue = rgb
     value = rgb.max(axis=0)
     range_ = value - rgb.min(axis=0)
@@ -143,7 +143,7 @@ def _hsv(rgb: Numbers) -> Numbers:
 
 
 def _rgb(hsv: Numbers) -> Numbers:
-    """The inverse of _hsv."""
+    """Return the inverse of _hsv."""
     hue, saturation, value = hsv
     turn = np.array([5.0, 3.0, 1.0])[:, None, None]
     k = (turn + hue * 6) % 6
@@ -153,11 +153,11 @@ def _rgb(hsv: Numbers) -> Numbers:
 
 @function("Image.rgbToHsv")
 def rgb_to_hsv(image: Image) -> Image:
-    """Hue, saturation and value of an image of red, green and blue."""
+    """Return hue, saturation and value of an image of red, green and blue."""
     return _colors(image, ("hue", "saturation", "value"), _hsv)
 
 
 @function("Image.hsvToRgb")
 def hsv_to_rgb(image: Image) -> Image:
-    """Red, green and blue of an image of hue, saturation and value."""
+    """Return red, green and blue of an image of hue, saturation and value."""
     return _colors(image, ("red", "green", "blue"), _rgb)

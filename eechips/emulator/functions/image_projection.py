@@ -26,7 +26,7 @@ from eechips.emulator.values import Geometry
 
 
 def projection_of(image: Image) -> Projection:
-    """The one default projection of an image's bands.
+    """Return the one default projection of an image's bands.
 
     Raises:
         InvalidError: if it has no bands or they differ.
@@ -43,12 +43,12 @@ def projection_of(image: Image) -> Projection:
 
 @function("Image.projection")
 def projection(image: Image) -> Projection:
-    """The default projection."""
+    """Return the default projection."""
     return projection_of(image)
 
 
 def target_projection(crs: Projection, transform: list[float] | None, scale: float | None) -> Projection:
-    """The projection that a crs with a transform or a scale stands for.
+    """Return the projection that a crs with a transform or a scale stands for.
 
     Raises:
         InvalidError: if both are given, or the transform is not six numbers of an invertible matrix.
@@ -71,7 +71,7 @@ def target_projection(crs: Projection, transform: list[float] | None, scale: flo
 
 @function("Image.reproject")
 def reproject(image: Image, crs: Projection, crsTransform: list[float] | None, scale: float | None) -> Image:
-    """The image computed on the pixels of a projection."""
+    """Return the image computed on the pixels of a projection."""
     target = target_projection(crs, crsTransform, scale)
     raster = Reprojected(image.bands, target)
     extent = _extent_in(image.footprint, target)
@@ -93,7 +93,7 @@ def _extent_in(footprint: Geometry | None, lattice: Projection) -> Window | None
 def set_default_projection(
     image: Image, crs: Projection, crsTransform: list[float] | None, scale: float | None
 ) -> Image:
-    """Another default projection; no pixel is touched."""
+    """Return another default projection; no pixel is touched."""
     target = target_projection(crs, crsTransform, scale)
     extent = _extent_in(image.footprint, target)
     return image.with_bands([replace(b, projection=target, extent=extent, fixed=True) for b in image.bands])
@@ -101,7 +101,9 @@ def set_default_projection(
 
 @function("Image.resample")
 def resample(image: Image, mode: str) -> Image:
-    """Bilinear or bicubic interpolation instead of the nearest neighbour, between pixels of the default projection."""
+    """Return bilinear or bicubic interpolation instead of the nearest neighbour, between pixels of the default
+    projection.
+    """
     methods: Mapping[str, Method] = {"bilinear": "bilinear", "bicubic": "bicubic"}
     if mode not in methods:
         raise InvalidError(f"Unknown resampling mode '{mode}'. Must be one of 'bilinear' and 'bicubic'.")
@@ -109,7 +111,7 @@ def resample(image: Image, mode: str) -> Image:
 
 
 def _interpolated(band: Band, method: Method) -> Band:
-    """A band that is interpolated; composites have no lattice of their own and stay as they are."""
+    """Return a band that is interpolated; composites have no lattice of their own and stay as they are."""
     kind = band.type if band.type.precision != "int" else FLOAT
     if isinstance(band.raster, (Stored, Reprojected, Resampled)):
         return replace(band, raster=replace(band.raster, method=method), type=kind)
@@ -131,7 +133,9 @@ def _aggregation(reducer: Reducer) -> Aggregation:
 
 @function("Image.reduceResolution")
 def reduce_resolution(image: Image, reducer: Reducer, bestEffort: bool, maxPixels: int) -> Image:
-    """The image, to be combined by a reducer instead of the nearest neighbour where it is read on a coarser grid."""
+    """Return the image, to be combined by a reducer instead of the nearest neighbour where it is read on a coarser
+    grid.
+    """
     if any(band.type.dimensions for band in image.bands):
         raise InvalidError("Array images cannot be reduced to another resolution.")
     if not any(band.fixed for band in image.bands):

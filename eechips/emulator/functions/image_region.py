@@ -26,7 +26,7 @@ def lattice_of(
     image: Image, scale: float | None, crs: Projection | None, transform: list[float] | None, max_pixels: int,
     *, best_effort: bool = False,
 ) -> Lattice:  # fmt: skip
-    """The pixels that an aggregation is made on: as asked for, else those of the image's first band."""
+    """Return the pixels that an aggregation is made on: as asked for, else those of the image's first band."""
     if crs is None and image.bands:
         projection = target_projection(image.bands[0].projection, transform, scale)
     elif crs is None:
@@ -37,7 +37,7 @@ def lattice_of(
 
 
 def region_of(image: Image, geometry: Geometry | None) -> Geometry:
-    """The region of an aggregation: as given, else the image's footprint.
+    """Return the region of an aggregation: as given, else the image's footprint.
 
     Raises:
         InvalidError: if neither is bounded.
@@ -61,7 +61,7 @@ def reduce_over_region(
     maxPixels: int,
     tileScale: float,
 ) -> Mapping[str, Value]:
-    """A reducer over all pixels of a region."""
+    """Return a reducer over all pixels of a region."""
     lattice = lattice_of(image, scale, crs, crsTransform, maxPixels, best_effort=bestEffort)
     return reduce_region(context, image, reducer, region_of(image, geometry), lattice)
 
@@ -78,7 +78,7 @@ def reduce_over_regions(
     tileScale: float,
     maxPixelsPerRegion: int | None,
 ) -> Collection:
-    """A reducer over each feature, its outputs added to the feature's properties."""
+    """Return a reducer over each feature, its outputs added to the feature's properties."""
     lattice = lattice_of(image, scale, crs, crsTransform, maxPixelsPerRegion or 2**53)
     bands = [band.name for band in image.bands]
     # With one band and one input the properties are named by the reducer's outputs alone.
@@ -97,7 +97,7 @@ def reduce_over_regions(
 
 @function("Image.reduce")
 def reduce(image: Image, reducer: Reducer) -> Image:
-    """A reducer of one input over the bands of each pixel; bands are named by its outputs."""
+    """Return a reducer of one input over the bands of each pixel; bands are named by its outputs."""
     if reducer.inputs != 1:
         raise InvalidError(f"The reducer must have a single input; it has {reducer.inputs}.")
     types = reducer.band_types([common_type([band.type for band in image.bands])]) if image.bands else []
@@ -126,7 +126,7 @@ def reduce(image: Image, reducer: Reducer) -> Image:
 
 
 def common_type(types: Sequence[PixelType]) -> PixelType:
-    """The narrowest type that holds the values of several."""
+    """Return the narrowest type that holds the values of several."""
     found = types[0]
     for kind in types[1:]:
         found = union_type(found, kind)

@@ -19,7 +19,7 @@ from eechips.emulator.values import Array
 
 
 def _numbers(values: Sequence[Any], name: str) -> Numbers:
-    """A list of numbers as an array: integers if all are."""
+    """Return a list of numbers as an array: integers if all are."""
     if not all(isinstance(v, (bool, int, float)) for v in values):
         raise InvalidError(f"'{name}' must be a list of numbers.")
     whole = all(isinstance(v, int) and -(2**63) <= v < 2**63 for v in values)
@@ -50,7 +50,9 @@ def remap(
     defaultValue: Any,
     bandName: str | None,
 ) -> Image:
-    """One band, renamed "remapped", with values replaced by others; those not listed get the default, or are masked."""
+    """Return one band, renamed "remapped", with values replaced by others; those not listed get the default, or are
+    masked.
+    """
     band = _first_band(image, bandName)
     source, target = _numbers(from_, "from"), _numbers(to, "to")  # type: ignore[arg-type]
     if len(source) != len(target):
@@ -96,7 +98,7 @@ def _looked_up(keys: Numbers, results: Numbers, default: Any) -> PixelFunction:
 
 @function("Image.interpolate")
 def interpolate(image: Image, x: list[float], y: list[float], behavior: str) -> Image:
-    """Values of the first band in the piecewise linear function through given points."""
+    """Return values of the first band in the piecewise linear function through given points."""
     if len(x) != len(y):
         raise InvalidError(f"The lists 'x' and 'y' must be of the same length; found {len(x)} and {len(y)}.")
     if len(x) < 2:

@@ -38,7 +38,7 @@ class _Moved:
     target: Projection
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Reads the inputs on the grid that the output's becomes in the source projection.
+        """Read the inputs on the grid that the output's becomes in the source projection.
 
         A grid of another CRS than the target's is read from a lattice in the target's, with pixels of its size.
         """
@@ -67,7 +67,7 @@ def _moved_bands(bands: Sequence[Band], source: Projection, target: Projection) 
 
 @function("Image.translate")
 def translate(input: Image, x: float, y: float, units: str, proj: Projection | None) -> Image:
-    """The image moved by metres, or by pixels of a projection; by default that of its first band."""
+    """Return the image moved by metres, or by pixels of a projection; by default that of its first band."""
     if units not in ("meters", "pixels"):
         raise InvalidError(f"Unknown units '{units}'. Must be 'meters' or 'pixels'.")
     if not input.bands:
@@ -103,7 +103,7 @@ def _footprint(footprint: Geometry | None, projection: Projection, step: Affine)
 
 @function("Image.changeProj")
 def change_projection(input: Image, srcProj: Projection, dstProj: Projection) -> Image:
-    """Each pixel moved from its place in one projection to the same coordinates in another."""
+    """Return each pixel moved from its place in one projection to the same coordinates in another."""
     if input.bands:
         projection_of(input)
     moved = _moved_bands(input.bands, srcProj, dstProj)

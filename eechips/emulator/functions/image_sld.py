@@ -34,12 +34,12 @@ class _ColorMapEntry:
 
 
 def _local(element: ElementTree.Element) -> str:
-    """The name of an element without its namespace."""
+    """Return the name of an element without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
 def _parse(text: str) -> ElementTree.Element:
-    """The only raster symbolizer of a document or fragment.
+    """Return the only raster symbolizer of a document or fragment.
 
     Raises:
         InvalidError: if there is none, or it is no XML.
@@ -75,7 +75,7 @@ def _band(image: Image, channel: ElementTree.Element) -> Band:
 
 @function("Image.sldStyle")
 def sld_style(input: Image, sldXml: str) -> Image:
-    """Red, green and blue of an image in a style."""
+    """Return red, green and blue of an image in a style."""
     if not input.bands:
         raise InvalidError("The image has no bands.")
     symbolizer = _parse(sldXml)
@@ -126,19 +126,19 @@ def _entry(element: ElementTree.Element) -> _ColorMapEntry:
 
 
 def _ramp(values: Floats, at: Floats, levels: Floats) -> Floats:
-    """Levels between those of the entries."""
+    """Return levels between those of the entries."""
     found: Floats = np.interp(values, at, levels)
     return found
 
 
 def _intervals(values: Floats, at: Floats, levels: Floats) -> Floats:
-    """The level of the first entry that is greater; nothing beyond the last."""
+    """Return the level of the first entry that is greater; nothing beyond the last."""
     where = np.searchsorted(at, values, side="right")
     return np.where(where < len(at), levels[np.minimum(where, len(at) - 1)], 0.0)
 
 
 def _values(values: Floats, at: Floats, levels: Floats) -> Floats:
-    """The level of the entry that is equal; nothing elsewhere."""
+    """Return the level of the entry that is equal; nothing elsewhere."""
     found = np.zeros(values.shape)
     for quantity, level in zip(at, levels, strict=True):
         found[values == quantity] = level
@@ -153,7 +153,7 @@ _MAPS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
 
 
 def _bytes(pixels: Sequence[Pixels]) -> list[Pixels]:
-    """Values clamped to 0 to 255."""
+    """Return values clamped to 0 to 255."""
     return [Pixels(np.clip(np.nan_to_num(p.values), 0, 255).astype(np.uint8), p.mask) for p in pixels]
 
 

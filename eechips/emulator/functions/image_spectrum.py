@@ -22,7 +22,7 @@ Spectra = npt.NDArray[np.float64]
 
 
 def _angle(a: Spectra, b: Spectra) -> Spectra:
-    """The angle between two spectra in radians (Kruse et al. 1993)."""
+    """Return the angle between two spectra in radians (Kruse et al. 1993)."""
     norms = np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
     cosine = np.divide((a * b).sum(axis=0), norms, out=np.ones(norms.shape), where=norms > 0)
     found: Spectra = np.arccos(np.clip(cosine, -1, 1))
@@ -35,7 +35,7 @@ def _squares(a: Spectra, b: Spectra) -> Spectra:
 
 
 def _divergence(a: Spectra, b: Spectra) -> Spectra:
-    """The relative entropies of each of the normalised spectra against the other, added (Chang 2000)."""
+    """Return the relative entropies of each of the normalised spectra against the other, added (Chang 2000)."""
     with np.errstate(all="ignore"):
         p, q = a / a.sum(axis=0), b / b.sum(axis=0)
         found: Spectra = (p * np.log(p / q)).sum(axis=0) + (q * np.log(q / p)).sum(axis=0)
@@ -51,7 +51,7 @@ _METRICS: Mapping[str, Callable[[Spectra, Spectra], Spectra]] = {
 
 @function("Image.spectralDistance")
 def spectral_distance(image1: Image, image2: Image, metric: str) -> Image:
-    """The distance between the spectra of two images: angle, information divergence or squared difference."""
+    """Return the distance between the spectra of two images: angle, information divergence or squared difference."""
     if metric not in _METRICS:
         raise InvalidError(f"The local Earth Engine has the metrics {', '.join(map(repr, _METRICS))}; not '{metric}'.")
     if len(image1.bands) != len(image2.bands) or not image1.bands:
@@ -79,7 +79,7 @@ _MOST_CONSTRAINED = 10  # endmembers: every subset of them is tried
 
 @function("Image.unmix")
 def unmix(image: Image, endmembers: list[list[float]], sumToOne: bool, nonNegative: bool) -> Image:
-    """The share of each endmember in each pixel, by least squares under constraints."""
+    """Return the share of each endmember in each pixel, by least squares under constraints."""
     if not endmembers or any(len(spectrum) != len(image.bands) for spectrum in endmembers):
         raise InvalidError(f"Each endmember needs a value for each of the {len(image.bands)} bands.")
     if nonNegative and len(endmembers) > _MOST_CONSTRAINED:
@@ -102,7 +102,7 @@ def unmix(image: Image, endmembers: list[list[float]], sumToOne: bool, nonNegati
 
 
 def _shares(spectra: Spectra, seen: Spectra, sum_to_one: bool) -> Spectra:
-    """Least squares, with the sum of the shares bound by a Lagrange multiplier if asked.
+    """Return the least squares, with the sum of the shares bound by a Lagrange multiplier if asked.
 
     Args:
         spectra: shape (bands, endmembers).
@@ -119,7 +119,8 @@ def _shares(spectra: Spectra, seen: Spectra, sum_to_one: bool) -> Spectra:
 
 
 def _least(spectra: Spectra, seen: Spectra, *, sum_to_one: bool) -> Spectra:
-    """Least squares among shares that are not negative: the best of the solutions of all subsets of endmembers.
+    """Return the least squares among shares that are not negative: the best of the solutions of all subsets of
+    endmembers.
 
     The optimum is the unconstrained one of the endmembers that take part in it.
     """
@@ -139,7 +140,7 @@ def _least(spectra: Spectra, seen: Spectra, *, sum_to_one: bool) -> Spectra:
 
 @function("Image.normalizedDifference")
 def normalized_difference(input: Image, bandNames: list[str] | None) -> Image:
-    """(first - second) / (first + second); masked where either is negative."""
+    """Return (first - second) / (first + second); masked where either is negative."""
     chosen = choose(input, bandNames) if bandNames is not None else list(input.bands[:2])
     if len(chosen) != 2:
         raise InvalidError(f"Two bands are needed, found {len(chosen)}.")

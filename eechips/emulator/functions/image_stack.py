@@ -32,7 +32,7 @@ Stack = npt.NDArray[Any]
 
 @function("ImageCollection.qualityMosaic")
 def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
-    """At each pixel all bands of the image whose quality band is greatest there, the first of several."""
+    """Return at each pixel all bands of the image whose quality band is greatest there, the first of several."""
     first = typical_image(collection)
     if first is None:
         return Image(())
@@ -73,7 +73,7 @@ def _stacked(
     axis: int,
     stack: Callable[[Stack, Stack], tuple[Stack, Stack, Stack]],
 ) -> Image:
-    """An image of arrays, each made from the bands of a call over all images.
+    """Return an image of arrays, each made from the bands of a call over all images.
 
     Args:
         collection: the images.
@@ -111,7 +111,7 @@ def _stacked(
 
 @function("ImageCollection.toArrayPerBand")
 def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Image:
-    """Each band as an array along an axis, in the order of the images.
+    """Return each band as an array along an axis, in the order of the images.
 
     Pixels are masked where any image is, or have the arrays of the valid images only (``dropMasked``).
     """
@@ -142,7 +142,7 @@ def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Im
 
 @function("ImageCollection.toArray")
 def to_array(collection: Collection) -> Image:
-    """Arrays of the images that are valid in all bands (axis 0) by bands (axis 1)."""
+    """Return arrays of the images that are valid in all bands (axis 0) by bands (axis 1)."""
     first = typical_image(collection)
     if first is None:
         return Image(())
@@ -160,7 +160,7 @@ def to_array(collection: Collection) -> Image:
 
 
 def _valid_first(layers: Stack, masks: Stack) -> tuple[Stack, Stack, Stack]:
-    """The layers that are valid at each pixel, in their order, before the others; their number; the least mask."""
+    """Return the layers that are valid at each pixel, in their order, before the others; their number; the least mask."""
     order = np.argsort(masks <= 0, axis=0, kind="stable")
     chosen = np.take_along_axis(layers, order.reshape(order.shape + (1,) * (layers.ndim - order.ndim)), axis=0)
     counts = (masks > 0).sum(axis=0)
@@ -173,13 +173,13 @@ def _masked(grid: Grid, band: int) -> Pixels:
 
 
 def transparent_band(name: str, kind: PixelType) -> Band:
-    """A band that is masked everywhere."""
+    """Return a band that is masked everywhere."""
     return Band(name, kind, WGS84, Generated(_masked), fixed=False)
 
 
 @function("ImageCollection.cast")
 def cast(collection: Collection, bandTypes: Mapping[str, Value], bandOrder: list[str]) -> Collection:
-    """The images with their bands in an order and of given types; bands that an image lacks are transparent."""
+    """Return the images with their bands in an order and of given types; bands that an image lacks are transparent."""
     types = {name: named_type(kind) for name, kind in bandTypes.items()}
     if sorted(bandOrder) != sorted(types):
         raise InvalidError("The bandOrder must list the keys of bandTypes.")
@@ -202,7 +202,7 @@ def cast(collection: Collection, bandTypes: Mapping[str, Value], bandOrder: list
 
 @function("ImageCollection.combine")
 def combine(primary: Collection, secondary: Collection, overwrite: bool) -> Collection:
-    """The images of the first collection with the bands of those of the second that have the same index."""
+    """Return the images of the first collection with the bands of those of the second that have the same index."""
 
     def elements() -> Iterator[Image]:
         others = {image.properties.get("system:index"): image for image in reversed(list(secondary))}
@@ -222,7 +222,7 @@ def link_collection(
     linkedProperties: Value,
     matchPropertyName: str,
 ) -> Image:
-    """The image with bands and properties of the image of a collection that has the same value of a property.
+    """Return the image with bands and properties of the image of a collection that has the same value of a property.
 
     Where no image matches, new and updated bands are masked, and properties null.
     """

@@ -31,7 +31,7 @@ _MOST_SIZE = 64
 
 
 def _offsets(kernel: Kernel | None) -> tuple[Offset, ...]:
-    """The directions of a kernel, each once: opposite ones give the same matrix."""
+    """Return the directions of a kernel, each once: opposite ones give the same matrix."""
     if kernel is None:
         return _DEFAULT
     weights = kernel.weights(1.0)
@@ -47,7 +47,8 @@ def _offsets(kernel: Kernel | None) -> tuple[Offset, ...]:
 
 @function("Image.glcmTexture")
 def glcm_texture(image: Image, size: int, kernel: Kernel | None, average: bool) -> Image:
-    """18 textures of every band, from the co-occurrence matrices of the square of 2 * size + 1 pixels around each.
+    """Return 18 textures of every band, from the co-occurrence matrices of the square of 2 * size + 1 pixels around
+    each.
 
     The matrices count each pair of neighbours in both orders, as Haralick's do, and only pairs inside the square;
     logarithms are natural. Pixels are masked where any pixel of the square is.
@@ -89,7 +90,7 @@ def _all_valid(valid: npt.NDArray[np.bool_], size: int, shape: tuple[int, int]) 
 
 
 def _measured(values: npt.NDArray[np.generic], offset: Offset, size: int, shape: tuple[int, int]) -> list[Floats]:
-    """All metrics of one direction on the grid, in the order of METRICS."""
+    """Return all metrics of one direction on the grid, in the order of METRICS."""
     x, y = offset
     side = 2 * size + 1
     rows = range(max(0, -y), side - max(0, y))
@@ -108,7 +109,8 @@ def _measured(values: npt.NDArray[np.generic], offset: Offset, size: int, shape:
 
 
 def _metrics(a: Floats, b: Floats) -> Mapping[str, Floats]:
-    """Metrics of pairs (Haralick et al. 1973, f1 to f14; Conners et al. 1984), shape (pairs, height, width) each.
+    """Return metrics of pairs (Haralick et al. 1973, f1 to f14; Conners et al. 1984), shape (pairs, height, width)
+    each.
 
     Sums over a matrix of shares are means over the pairs it counts.
     """
@@ -147,12 +149,12 @@ def _metrics(a: Floats, b: Floats) -> Mapping[str, Floats]:
 
 
 def _spread(values: Floats) -> float:
-    """More than the difference of any two values, so that pairs get codes of their own."""
+    """Return more than the difference of any two values, so that pairs get codes of their own."""
     return float(2.0 ** np.ceil(np.log2(np.abs(values).max(initial=0.0) * 2 + 2)))
 
 
 def _shares(codes: Floats) -> Floats:
-    """For each of the codes along the first axis the share of those that are equal to it."""
+    """Return for each of the codes along the first axis the share of those that are equal to it."""
     order = np.argsort(codes, axis=0, kind="stable")
     ordered = np.take_along_axis(codes, order, axis=0)
     count = len(codes)

@@ -49,7 +49,7 @@ class Segment:
 
 
 def segments(labels: npt.NDArray[Any], valid: npt.NDArray[np.bool_], *, eight: bool) -> list[Segment]:
-    """Connected pixels of equal labels, in the order of their first pixels, row by row.
+    """Return connected pixels of equal labels, in the order of their first pixels, row by row.
 
     Args:
         labels: shape (height, width), of an integer dtype.
@@ -97,7 +97,7 @@ def reduce_to_vectors(
     tileScale: float,
     geometryInNativeProjection: bool,
 ) -> Collection:
-    """A feature for each connected set of pixels with one value in the first band, with the other bands reduced."""
+    """Return a feature for each connected set of pixels with one value in the first band, with the other bands reduced."""
     if geometryType not in ("polygon", "bb", "centroid"):
         raise InvalidError(f"Unknown geometryType '{geometryType}'. Must be one of 'polygon', 'bb' and 'centroid'.")
     if not image.bands:

@@ -24,7 +24,7 @@ Matches = Callable[[Element], Iterator[Element]]
 
 
 def matcher(secondary: Collection, condition: Filter) -> Matches:
-    """What finds the matches of a primary element; the condition's lookup spares trying them all."""
+    """Return what finds the matches of a primary element; the condition's lookup spares trying them all."""
     elements: list[Element] = []
     lookups: list[Callable[[Element], Any]] = []
     pairs = condition.pairs
@@ -47,7 +47,7 @@ def matcher(secondary: Collection, condition: Filter) -> Matches:
 
 
 def _measure(condition: Filter, key: str | None) -> Callable[[Element, Element], float] | None:
-    """The measure of a condition, where it is to be saved.
+    """Return the measure of a condition, where it is to be saved.
 
     Raises:
         InvalidError: if the condition has none.
@@ -71,7 +71,7 @@ def _measured(
 
 
 def _ordered(matches: Sequence[Element], ordering: str | None, ascending: bool) -> list[Element]:
-    """Matches in the order of a property; those without it come last."""
+    """Return matches in the order of a property; those without it come last."""
     if ordering is None:
         return list(matches)
     having = [m for m in matches if property_of(m, ordering) is not None]
@@ -86,7 +86,7 @@ def _with(element: Element, key: str, value: Any) -> Element:
 
 @function("Join.apply")
 def apply(context: Context, join: Join, primary: Collection, secondary: Collection, condition: Filter) -> Collection:
-    """The join of two collections."""
+    """Return the join of two collections."""
     joined = join.apply(primary, secondary, condition)
 
     def elements() -> Iterator[Element]:
@@ -99,7 +99,7 @@ def apply(context: Context, join: Join, primary: Collection, secondary: Collecti
 
 @function("Join.simple")
 def simple() -> Join:
-    """Primary elements that have a match."""
+    """Return primary elements that have a match."""
 
     def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
         matches = matcher(secondary, condition)
@@ -110,7 +110,7 @@ def simple() -> Join:
 
 @function("Join.inverted")
 def inverted() -> Join:
-    """Primary elements that have no match."""
+    """Return primary elements that have no match."""
 
     def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
         matches = matcher(secondary, condition)
@@ -121,7 +121,7 @@ def inverted() -> Join:
 
 @function("Join.inner")
 def inner(primaryKey: str, secondaryKey: str, measureKey: str | None) -> Join:
-    """Features without geometry that hold a primary element and one of its matches, one for each pair."""
+    """Return features without geometry that hold a primary element and one of its matches, one for each pair."""
 
     def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
         measure = _measure(condition, measureKey)
@@ -143,7 +143,7 @@ def inner(primaryKey: str, secondaryKey: str, measureKey: str | None) -> Join:
 
 @function("Join.saveAll")
 def save_all(matchesKey: str, ordering: str | None, ascending: bool, measureKey: str | None, outer: bool) -> Join:
-    """Primary elements with the list of their matches."""
+    """Return primary elements with the list of their matches."""
 
     def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
         measure = _measure(condition, measureKey)
@@ -162,7 +162,7 @@ def save_all(matchesKey: str, ordering: str | None, ascending: bool, measureKey:
 
 @function("Join.saveFirst")
 def save_first(matchKey: str, ordering: str | None, ascending: bool, measureKey: str | None, outer: bool) -> Join:
-    """Primary elements with their first match."""
+    """Return primary elements with their first match."""
 
     def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
         measure = _measure(condition, measureKey)
@@ -184,7 +184,7 @@ def save_first(matchKey: str, ordering: str | None, ascending: bool, measureKey:
 
 @function("Join.saveBest")
 def save_best(matchKey: str, measureKey: str, outer: bool) -> Join:
-    """Primary elements with the match that has the least measure."""
+    """Return primary elements with the match that has the least measure."""
 
     def joined(primary: Collection, secondary: Collection, condition: Filter) -> Collection:
         measure = _measure(condition, measureKey)

@@ -29,7 +29,7 @@ def _described(kind: str, weights: Callable[[float], Weights], **parameters: Any
 
 
 def _units(units: str) -> Callable[[float], float]:
-    """What one unit is in pixels, given the edge of a pixel in metres.
+    """Return what one unit is in pixels, given the edge of a pixel in metres.
 
     Raises:
         InvalidError: for anything but pixels and meters.
@@ -42,7 +42,7 @@ def _units(units: str) -> Callable[[float], float]:
 
 
 def _reach(radius: float) -> int:
-    """Whole pixels within a radius.
+    """Return the whole pixels within a radius.
 
     Raises:
         InvalidError: for a radius below zero.
@@ -56,13 +56,13 @@ def _reach(radius: float) -> int:
 
 
 def _lattice(across: int, down: int) -> tuple[Floats, Floats]:
-    """Offsets x and y, each of shape (2 * down + 1, 2 * across + 1)."""
+    """Return offsets x and y, each of shape (2 * down + 1, 2 * across + 1)."""
     y, x = np.mgrid[-down : down + 1, -across : across + 1].astype(np.float64)
     return x, y
 
 
 def _scaled(values: Floats, normalize: bool, magnitude: float) -> Floats:
-    """Weights that sum to 1 if asked (and if their sum is not 0), times a magnitude."""
+    """Return weights that sum to 1 if asked (and if their sum is not 0), times a magnitude."""
     total = float(values.sum()) if normalize else 1.0
     return values * (magnitude / total) if total else values * magnitude
 
@@ -87,7 +87,7 @@ _DISTANCES: Mapping[str, Form] = {
 
 
 def _round(kind: str, form: Form, *, distance: bool) -> Implementation:
-    """A kernel of one radius; the weights of distance kernels are in the kernel's units."""
+    """Return a kernel of one radius; the weights of distance kernels are in the kernel's units."""
 
     def call(radius: float, units: str, normalize: bool, magnitude: float) -> Kernel:
         unit = _units(units)
@@ -136,7 +136,7 @@ FUNCTIONS: Mapping[str, Implementation] = {
 
 @function("Kernel.rectangle")
 def rectangle(xRadius: float, yRadius: float, units: str, normalize: bool, magnitude: float) -> Kernel:
-    """A rectangle."""
+    """Return a rectangle."""
     unit = _units(units)
 
     def weights(edge: float) -> Weights:
@@ -151,7 +151,7 @@ def rectangle(xRadius: float, yRadius: float, units: str, normalize: bool, magni
 
 @function("Kernel.gaussian")
 def gaussian(radius: float, sigma: float, units: str, normalize: bool, magnitude: float) -> Kernel:
-    """A Gaussian bell, sampled at pixels nearer than the radius in both directions.
+    """Return a Gaussian bell, sampled at pixels nearer than the radius in both directions.
 
     So radius 3 gives 5 by 5 weights, as documented.
     """
@@ -175,7 +175,7 @@ def gaussian(radius: float, sigma: float, units: str, normalize: bool, magnitude
 
 @function("Kernel.fixed")
 def fixed(width: int, height: int, weights: list[list[Any]], x: int, y: int, normalize: bool) -> Kernel:
-    """A kernel of given weights; size and focus default to those of the weights and their middle."""
+    """Return a kernel of given weights; size and focus default to those of the weights and their middle."""
     rows = [list(row) for row in weights]
     if not rows or not rows[0] or len({len(row) for row in rows}) != 1:
         raise InvalidError("The weights of a kernel must be a rectangle of numbers.")
@@ -196,7 +196,7 @@ def fixed(width: int, height: int, weights: list[list[Any]], x: int, y: int, nor
 
 @function("Kernel.rotate")
 def rotate(kernel: Kernel, rotations: int) -> Kernel:
-    """A kernel turned by quarters, clockwise."""
+    """Return a kernel turned by quarters, clockwise."""
     quarters = rotations % 4
 
     def weights(edge: float) -> Weights:
@@ -212,7 +212,7 @@ def rotate(kernel: Kernel, rotations: int) -> Kernel:
 
 @function("Kernel.inverse")
 def inverse(kernel: Kernel) -> Kernel:
-    """A kernel of the reciprocals of another one's weights; zeros stay."""
+    """Return a kernel of the reciprocals of another one's weights; zeros stay."""
 
     def weights(edge: float) -> Weights:
         found = kernel.weights(edge)
@@ -224,7 +224,7 @@ def inverse(kernel: Kernel) -> Kernel:
 
 @function("Kernel.add")
 def add(kernel1: Kernel, kernel2: Kernel, normalize: bool) -> Kernel:
-    """The sum of two kernels laid upon each other at their focus."""
+    """Return the sum of two kernels laid upon each other at their focus."""
 
     def weights(edge: float) -> Weights:
         both = (kernel1.weights(edge), kernel2.weights(edge))

@@ -27,7 +27,7 @@ MOST_ELEMENTS = 1_000_000
 
 
 def bounded(values: Iterable[T]) -> list[T]:
-    """A list of the values.
+    """Return a list of the values.
 
     Raises:
         LimitError: if there are too many, in Earth Engine's words for too much memory.
@@ -46,7 +46,7 @@ def _check_length(length: float) -> None:
 
 
 def _position(list: List, index: int) -> int:
-    """A position in the list, counted from its end where negative."""
+    """Return a position in the list, counted from its end where negative."""
     size = len(list)
     if not -size <= index < size:
         raise InvalidError(f"List index must be between 0 and {size - 1}, or {-size} and -1. Found {index}.")
@@ -59,7 +59,7 @@ def _same(a: Value, b: Value) -> bool:
 
 @function("List.get")
 def get(list: List, index: int) -> Value:
-    """The element at a position."""
+    """Return the element at a position."""
     return list[_position(list, index)]
 
 
@@ -84,41 +84,41 @@ get_geometry = _of_type("getGeometry", "Geometry", Geometry)
 
 @function("List.getArray")
 def get_array(list: List, index: int) -> Array:
-    """The array at a position."""
+    """Return the array at a position."""
     array: Array = promote(get(list, index), "Array", f"The value at position {index}")
     return array
 
 
 @function("List.add")
 def add(list: List, element: Value) -> List:
-    """The list with an element appended."""
+    """Return the list with an element appended."""
     _check_length(len(list) + 1)
     return [*list, element]
 
 
 @function("List.cat")
 def cat(list: List, other: List) -> List:
-    """Two lists, one after the other."""
+    """Return two lists, one after the other."""
     _check_length(len(list) + len(other))
     return [*list, *other]
 
 
 @function("List.contains")
 def contains(list: List, element: Value) -> bool:
-    """Whether an element is in the list."""
+    """Return whether an element is in the list."""
     return index_of(list, element) >= 0
 
 
 @function("List.containsAll")
 def contains_all(list: List, other: List) -> bool:
-    """Whether all elements of another list are in this one."""
+    """Return whether all elements of another list are in this one."""
     keys = {distinct_key(v) for v in list}
     return all(distinct_key(v) in keys for v in other)
 
 
 @function("List.distinct")
 def distinct(list: List) -> List:
-    """The list without repeated elements; the first of each stays."""
+    """Return the list without repeated elements; the first of each stays."""
     first: dict[Any, Value] = {}
     for value in list:
         first.setdefault(distinct_key(value), value)
@@ -127,13 +127,13 @@ def distinct(list: List) -> List:
 
 @function("List.equals")
 def equals(list: List, other: List) -> bool:
-    """Whether two lists have the same elements in the same order."""
+    """Return whether two lists have the same elements in the same order."""
     return _same(list, other)
 
 
 @function("List.filter")
 def filtered(context: Context, list: List, filter: Filter) -> List:
-    """The elements that pass a filter; what is no image or feature is tested as the property "item"."""
+    """Return the elements that pass a filter; what is no image or feature is tested as the property "item"."""
     kept = []
     for value in list:
         context.check_time()
@@ -145,7 +145,7 @@ def filtered(context: Context, list: List, filter: Filter) -> List:
 
 @function("List.flatten")
 def flatten(context: Context, list: List) -> List:
-    """The elements of the list and of all lists in it, in one list."""
+    """Return the elements of the list and of all lists in it, in one list."""
 
     def leaves() -> Iterator[Value]:
         waiting = [iter(list)]
@@ -167,14 +167,14 @@ _LIST = list  # the name of an argument in this module's functions
 
 @function("List.frequency")
 def frequency(list: List, element: Value) -> int:
-    """How many elements are equal to one."""
+    """Return how many elements are equal to one."""
     key = distinct_key(element)
     return sum(distinct_key(v) == key for v in list)
 
 
 @function("List.indexOf")
 def index_of(list: List, element: Value) -> int:
-    """The first position of an element, or -1."""
+    """Return the first position of an element, or -1."""
     key = distinct_key(element)
     return next((i for i, value in enumerate(list) if distinct_key(value) == key), -1)
 
@@ -200,13 +200,13 @@ def _sublist_positions(list: List, target: List) -> Iterator[int]:
 
 @function("List.indexOfSublist")
 def index_of_sublist(list: List, target: List) -> int:
-    """Where a list first occurs within this one, or -1."""
+    """Return where a list first occurs within this one, or -1."""
     return next(_sublist_positions(list, target), -1) if target else 0
 
 
 @function("List.lastIndexOfSubList")
 def last_index_of_sublist(list: List, target: List) -> int:
-    """Where a list last occurs within this one, or -1."""
+    """Return where a list last occurs within this one, or -1."""
     if not target:
         return len(list)
     last = -1
@@ -217,7 +217,7 @@ def last_index_of_sublist(list: List, target: List) -> int:
 
 @function("List.insert")
 def insert(list: List, index: int, element: Value) -> List:
-    """The list with an element inserted before a position, or at its end."""
+    """Return the list with an element inserted before a position, or at its end."""
     size = len(list)
     _check_length(size + 1)
     position = size if index == size else _position(list, index)
@@ -226,7 +226,7 @@ def insert(list: List, index: int, element: Value) -> List:
 
 @function("List.iterate")
 def iterate(context: Context, list: List, function: Callable[..., Value], first: Value) -> Value:
-    """A function of each element and the result so far."""
+    """Return a function of each element and the result so far."""
     result = first
     for value in list:
         context.check_time()
@@ -236,7 +236,7 @@ def iterate(context: Context, list: List, function: Callable[..., Value], first:
 
 @function("List.join")
 def join(list: List, separator: str) -> str:
-    """The elements' texts, joined."""
+    """Return the elements' texts, joined."""
     texts = [_text(value) for value in list]
     _check_length(sum(map(len, texts)) + len(separator) * len(texts))
     return separator.join(texts)
@@ -254,13 +254,13 @@ def _text(value: Value) -> str:
 
 @function("List.length", "List.size")
 def size(list: List) -> int:
-    """The number of elements."""
+    """Return the number of elements."""
     return len(list)
 
 
 @function("List.map")
 def mapped(context: Context, list: List, baseAlgorithm: Callable[..., Value], dropNulls: bool) -> List:
-    """A function of each element."""
+    """Return a function of each element."""
     results = []
     for value in list:
         context.check_time()
@@ -272,27 +272,27 @@ def mapped(context: Context, list: List, baseAlgorithm: Callable[..., Value], dr
 
 @function("List.reduce")
 def reduce(list: List, reducer: Reducer) -> Value:
-    """A reducer's output, or a dictionary of its outputs."""
+    """Return a reducer's output, or a dictionary of its outputs."""
     return reduce_values(list, reducer)
 
 
 @function("List.remove")
 def remove(list: List, element: Value) -> List:
-    """The list without the first occurrence of an element."""
+    """Return the list without the first occurrence of an element."""
     position = index_of(list, element)
     return list if position < 0 else [*list[:position], *list[position + 1 :]]
 
 
 @function("List.removeAll")
 def remove_all(list: List, other: List) -> List:
-    """The elements that are not in another list."""
+    """Return the elements that are not in another list."""
     keys = {distinct_key(v) for v in other}
     return [v for v in list if distinct_key(v) not in keys]
 
 
 @function("List.repeat")
 def repeat(value: Value, count: int) -> List:
-    """A value several times."""
+    """Return a value several times."""
     if count < 0:
         raise InvalidError(f"The count must not be negative. Found {count}.")
     _check_length(count)
@@ -301,34 +301,34 @@ def repeat(value: Value, count: int) -> List:
 
 @function("List.replace")
 def replace(list: List, oldval: Value, newval: Value) -> List:
-    """The list with the first occurrence of a value replaced."""
+    """Return the list with the first occurrence of a value replaced."""
     position = index_of(list, oldval)
     return list if position < 0 else [*list[:position], newval, *list[position + 1 :]]
 
 
 @function("List.replaceAll")
 def replace_all(list: List, oldval: Value, newval: Value) -> List:
-    """The list with all occurrences of a value replaced."""
+    """Return the list with all occurrences of a value replaced."""
     key = distinct_key(oldval)
     return [newval if distinct_key(v) == key else v for v in list]
 
 
 @function("List.reverse")
 def reverse(list: List) -> List:
-    """The elements from last to first."""
+    """Return the elements from last to first."""
     return list[::-1]
 
 
 @function("List.rotate")
 def rotate(list: List, distance: int) -> List:
-    """The list with its elements moved to later positions, the last ones to the front."""
+    """Return the list with its elements moved to later positions, the last ones to the front."""
     shift = distance % len(list) if list else 0
     return [*list[len(list) - shift :], *list[: len(list) - shift]]
 
 
 @function("List.sequence")
 def sequence(start: float, end: float | None, step: float, count: int | None) -> List:
-    """Numbers from ``start`` to ``end`` in steps, or ``count`` numbers."""
+    """Return numbers from ``start`` to ``end`` in steps, or ``count`` numbers."""
     if count is None:
         if end is None:
             raise InvalidError("At least one of 'end' and 'count' must be specified.")
@@ -349,14 +349,14 @@ def sequence(start: float, end: float | None, step: float, count: int | None) ->
 
 @function("List.set")
 def put(list: List, index: int, element: Value) -> List:
-    """The list with the element at a position replaced."""
+    """Return the list with the element at a position replaced."""
     position = _position(list, index)
     return [*list[:position], element, *list[position + 1 :]]
 
 
 @function("List.swap")
 def swap(list: List, pos1: int, pos2: int) -> List:
-    """The list with two elements exchanged."""
+    """Return the list with two elements exchanged."""
     result = [*list]
     first, second = _position(list, pos1), _position(list, pos2)
     result[first], result[second] = result[second], result[first]
@@ -365,7 +365,7 @@ def swap(list: List, pos1: int, pos2: int) -> List:
 
 @function("List.slice")
 def slice(list: List, start: int, end: int | None, step: int | None) -> List:
-    """The elements from ``start`` to before ``end``."""
+    """Return the elements from ``start`` to before ``end``."""
     if step is not None and step < 1:
         raise InvalidError(f"The step must be positive. Found {step}.")
     return list[start:end:step]
@@ -373,7 +373,7 @@ def slice(list: List, start: int, end: int | None, step: int | None) -> List:
 
 @function("List.splice")
 def splice(list: List, start: int, count: int, other: List | None) -> List:
-    """The list with ``count`` elements from ``start`` on replaced by those of another list."""
+    """Return the list with ``count`` elements from ``start`` on replaced by those of another list."""
     size = len(list)
     if not -size <= start <= size:
         raise InvalidError(f"List index must be between 0 and {size}, or {-size} and -1. Found {start}.")
@@ -386,7 +386,7 @@ def splice(list: List, start: int, count: int, other: List | None) -> List:
 
 @function("List.sort")
 def sort(list: List, keys: List | None) -> List:
-    """The elements in ascending order, or in that of their keys; equal ones stay in their order."""
+    """Return the elements in ascending order, or in that of their keys; equal ones stay in their order."""
     if keys is None:
         return sorted(list, key=functools.cmp_to_key(compare))
     if len(keys) != len(list):
@@ -417,7 +417,7 @@ class _JavaRandom:
 
 @function("List.shuffle")
 def shuffle(list: List, seed: Value) -> List:
-    """The elements in a random order, the same for the same seed (0 where none is given).
+    """Return the elements in a random order, the same for the same seed (0 where none is given).
 
     The order is that of Java's ``Collections.shuffle`` with ``new Random(seed)``. The seed ``false`` asks for an order
     that nobody can predict.
@@ -443,11 +443,13 @@ def _lists(list: List) -> Sequence[List]:
 
 @function("List.unzip")
 def unzip(list: List) -> list[List]:
-    """The first elements of the lists in this one, their second elements, and so on, as far as the shortest goes."""
+    """Return the first elements of the lists in this one, their second elements, and so on, as far as the shortest
+    goes.
+    """
     return [[*column] for column in zip(*_lists(list), strict=False)]
 
 
 @function("List.zip")
 def zipped(list: List, other: List) -> list[List]:
-    """Pairs of the elements of two lists, as far as the shorter one goes."""
+    """Return pairs of the elements of two lists, as far as the shorter one goes."""
     return [[a, b] for a, b in zip(list, other, strict=False)]

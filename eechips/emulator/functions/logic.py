@@ -14,7 +14,7 @@ from eechips.emulator.values import Value
 
 
 def _true(value: Value) -> bool:
-    """Whether a condition holds: not null, zero, NaN or empty."""
+    """Return whether a condition holds: not null, zero, NaN or empty."""
     if isinstance(value, (bool, int, float)):
         return bool(value) and not math.isnan(value)
     return bool(value) if isinstance(value, (str, list, Mapping)) else value is not None
@@ -22,24 +22,26 @@ def _true(value: Value) -> bool:
 
 @function("If", lazy=("trueCase", "falseCase"))
 def choose(condition: Value, trueCase: Callable[[], Value], falseCase: Callable[[], Value]) -> Value:
-    """One of two values; only that one is computed."""
+    """Return one of two values; only that one is computed."""
     return trueCase() if _true(condition) else falseCase()
 
 
 @function("IsEqual")
 def is_equal(left: Value, right: Value) -> bool:
-    """Whether two values are equal."""
+    """Return whether two values are equal."""
     return bool(distinct_key(left) == distinct_key(right))
 
 
 @function("ObjectType")
 def object_type(value: Value) -> str:
-    """The name of a value's type."""
+    """Return the name of a value's type."""
     return type_name(value)
 
 
 @function("Describe")
 def describe(context: Context, input: Value) -> Value:
-    """What ``getInfo`` returns for a value, as a value: of an image its bands with type, size, crs and transform."""
+    """Return what ``getInfo`` returns for a value, as a value: of an image its bands with type, size, crs and
+    transform.
+    """
     found: Value = Encoder(context).encode(input)
     return found

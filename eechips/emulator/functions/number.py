@@ -33,7 +33,7 @@ _EXACT: Mapping[str, Callable[[int, int], int]] = {
 
 
 def fitting(value: Number) -> Number:
-    """The number: integers that exceed 64 bits become doubles."""
+    """Return the number: integers that exceed 64 bits become doubles."""
     if isinstance(value, float) or _INT64.min <= value <= _INT64.max:
         return value
     try:
@@ -97,20 +97,20 @@ FUNCTIONS: Mapping[str, Implementation] = _table()
 
 @function("Number.clamp")
 def clamp(number: Number, min: float, max: float) -> Number:
-    """The number, or the end of the range that it lies beyond."""
+    """Return the number, or the end of the range that it lies beyond."""
     bound = max if number > max else min if number < min else number
     return int(bound) if isinstance(number, int) and math.isfinite(bound) and bound == int(bound) else bound
 
 
 @function("Number.unitScale")
 def unit_scale(number: Number, min: float, max: float) -> float:
-    """The number's place in a range, 0 at its beginning and 1 at its end; 0 where the range is empty."""
+    """Return the number's place in a range, 0 at its beginning and 1 at its end; 0 where the range is empty."""
     return 0.0 if min == max else (float(fitting(number)) - min) / (max - min)
 
 
 @function("Number.format")
 def formatted(number: Number, pattern: str) -> str:
-    """The number written by a pattern of Java's."""
+    """Return the number written by a pattern of Java's."""
     return format_number(fitting(number), pattern)
 
 
@@ -120,7 +120,7 @@ _MOST_CHARACTERS = 1000
 
 @function("Number.parse")
 def parse(input: str, radix: int) -> Number:
-    """The number that a text stands for: an integer in any radix up to 36, or a decimal."""
+    """Return the number that a text stands for: an integer in any radix up to 36, or a decimal."""
     wrong = InvalidError(f'For input string: "{input[:100]}"')
     if not 2 <= radix <= 36:
         raise InvalidError(f"radix {radix} out of range")
@@ -145,7 +145,7 @@ _OPERATORS: Mapping[str, str] = {
 
 @function("Number.expression")
 def expression(expression: str, vars: Mapping[str, Any] | None) -> Number:
-    """The value of an expression over named numbers, and dictionaries of them."""
+    """Return the value of an expression over named numbers, and dictionaries of them."""
     formula = parse_formula(expression)
     if formula.target is not None:
         raise InvalidError("The result of an expression of numbers cannot be named.")

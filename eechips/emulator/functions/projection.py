@@ -20,7 +20,7 @@ _ELEMENT = re.compile(r'PARAMETER\s*\[\s*"elt_([012])_([012])"\s*,\s*([-+.\deE]+
 
 @function("Projection", "Proj")
 def make(crs: Value, transform: list[Value] | None, transformWkt: str | None) -> Projection:
-    """A projection: a CRS and an affine transform from its coordinates to the CRS's."""
+    """Return a projection: a CRS and an affine transform from its coordinates to the CRS's."""
     base: Projection = promote(crs, "Projection", "Projection, argument 'crs'")
     if transform is not None and transformWkt is not None:
         raise InvalidError("May not specify both 'transform' and 'transformWkt'.")
@@ -32,7 +32,7 @@ def make(crs: Value, transform: list[Value] | None, transformWkt: str | None) ->
 
 
 def _affine(values: Sequence[Value]) -> Affine:
-    """An affine transform of [xScale, xShearing, xTranslation, yShearing, yScale, yTranslation]."""
+    """Return an affine transform of [xScale, xShearing, xTranslation, yShearing, yScale, yTranslation]."""
     if len(values) != 6 or not all(isinstance(v, (int, float)) for v in values):
         raise InvalidError("The transform of a projection must be a list of 6 numbers.")
     found = Affine(*(float(v) for v in values))
@@ -42,7 +42,7 @@ def _affine(values: Sequence[Value]) -> Affine:
 
 
 def _parsed(wkt: str) -> Affine:
-    """The affine transform of a WKT math transform; elements that are left out are the identity's."""
+    """Return the affine transform of a WKT math transform; elements that are left out are the identity's."""
     if not re.match(r'\s*PARAM_MT\s*\[\s*"Affine"', wkt):
         raise InvalidError(f"The transform of a projection could not be parsed: {wkt:.100}")
     elements = {(int(row), int(column)): float(value) for row, column, value in _ELEMENT.findall(wkt)}
@@ -52,7 +52,7 @@ def _parsed(wkt: str) -> Affine:
 
 @function("Projection.crs")
 def crs(projection: Projection) -> str | None:
-    """The authority code of the CRS, or null if it has none."""
+    """Return the authority code of the CRS, or null if it has none."""
     if re.fullmatch(r"[A-Za-z-]+:\w+", projection.crs):
         return projection.crs
     found = parse_crs(projection.crs).to_authority()
@@ -61,13 +61,13 @@ def crs(projection: Projection) -> str | None:
 
 @function("Projection.wkt")
 def wkt(projection: Projection) -> str:
-    """The CRS as WKT 1."""
+    """Return the CRS as WKT 1."""
     return str(parse_crs(projection.crs).to_wkt("WKT1_GDAL", pretty=True))
 
 
 @function("Projection.transform")
 def transform(projection: Projection) -> str:
-    """The affine transform as WKT; like GeoTools it leaves out what is the identity's."""
+    """Return the affine transform as WKT; like GeoTools it leaves out what is the identity's."""
     t = projection.transform
     parts = ["num_row", "num_col"]
     lines = [f'PARAMETER["{name}", 3]' for name in parts]
@@ -80,19 +80,19 @@ def transform(projection: Projection) -> str:
 
 @function("Projection.nominalScale")
 def nominal_scale(proj: Projection) -> float:
-    """Metres of one unit, at the point of true scale."""
+    """Return metres of one unit, at the point of true scale."""
     return proj.nominal_scale
 
 
 @function("Projection.atScale")
 def at_scale(projection: Projection, meters: float) -> Projection:
-    """With units of so many metres, at the point of true scale."""
+    """Return a copy with units of so many metres, at the point of true scale."""
     return scaled_to(projection, meters)
 
 
 @function("Projection.scale")
 def scale(projection: Projection, x: float, y: float) -> Projection:
-    """With units so many times as large."""
+    """Return a copy with units so many times as large."""
     if not x or not y:
         raise InvalidError("A projection cannot be scaled by 0.")
     t = projection.transform
@@ -101,6 +101,6 @@ def scale(projection: Projection, x: float, y: float) -> Projection:
 
 @function("Projection.translate")
 def translate(projection: Projection, x: float, y: float) -> Projection:
-    """With the origin so many units farther."""
+    """Return a copy with the origin so many units farther."""
     t = projection.transform
     return Projection(projection.crs, Affine(t.a, t.b, t.a * x + t.b * y + t.c, t.d, t.e, t.d * x + t.e * y + t.f))

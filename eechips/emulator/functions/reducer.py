@@ -70,26 +70,26 @@ def _bounded(inputs: int, name: str) -> int:
 
 @function("Reducer.max")
 def greatest(numInputs: int) -> Reducer:
-    """The greatest value of the first input, with what the others have there."""
+    """Return the greatest value of the first input, with what the others have there."""
     return reducers.extreme("max", _bounded(numInputs, "numInputs"))
 
 
 @function("Reducer.min")
 def least(numInputs: int) -> Reducer:
-    """The least value of the first input, with what the others have there."""
+    """Return the least value of the first input, with what the others have there."""
     return reducers.extreme("min", _bounded(numInputs, "numInputs"))
 
 
 @function("Reducer.median")
 def median(maxBuckets: int | None, minBucketWidth: float | None, maxRaw: int | None) -> Reducer:
-    """The median, computed directly."""
+    """Return the median, computed directly."""
     Buckets.asked(maxBuckets, minBucketWidth)
     return reducers.MEDIAN
 
 
 @function("Reducer.mode")
 def mode(maxBuckets: int | None, minBucketWidth: float | None, maxRaw: int | None) -> Reducer:
-    """The most frequent value, computed directly."""
+    """Return the most frequent value, computed directly."""
     Buckets.asked(maxBuckets, minBucketWidth)
     return reducers.MODE
 
@@ -102,7 +102,7 @@ def percentile(
     minBucketWidth: float | None,
     maxRaw: int | None,
 ) -> Reducer:
-    """Percentiles, computed directly."""
+    """Return percentiles, computed directly."""
     Buckets.asked(maxBuckets, minBucketWidth)
     return reducers.percentile(percentiles, outputNames)
 
@@ -115,14 +115,14 @@ def interval_mean(
     minBucketWidth: float | None,
     maxRaw: int | None,
 ) -> Reducer:
-    """The mean of what lies between two percentiles, computed directly."""
+    """Return the mean of what lies between two percentiles, computed directly."""
     Buckets.asked(maxBuckets, minBucketWidth)
     return reducers.interval_mean(minPercentile, maxPercentile)
 
 
 @function("Reducer.histogram")
 def histogram(maxBuckets: int | None, minBucketWidth: float | None, maxRaw: int | None) -> Reducer:
-    """A histogram with buckets that fit the data, as a dictionary."""
+    """Return a histogram with buckets that fit the data, as a dictionary."""
     return reducers.histogram(maxBuckets, minBucketWidth)
 
 
@@ -130,31 +130,31 @@ def histogram(maxBuckets: int | None, minBucketWidth: float | None, maxRaw: int 
 def auto_histogram(
     maxBuckets: int | None, minBucketWidth: float | None, maxRaw: int | None, cumulative: bool
 ) -> Reducer:
-    """A histogram with buckets that fit the data, as an array."""
+    """Return a histogram with buckets that fit the data, as an array."""
     return reducers.auto_histogram(maxBuckets, minBucketWidth, cumulative=cumulative)
 
 
 @function("Reducer.fixedHistogram")
 def fixed_histogram(min: float, max: float, steps: int, cumulative: bool) -> Reducer:
-    """A histogram with buckets of a fixed width, as an array."""
+    """Return a histogram with buckets of a fixed width, as an array."""
     return reducers.fixed_histogram(min, max, steps, cumulative=cumulative)
 
 
 @function("Reducer.linearRegression")
 def linear_regression(numX: int, numY: int) -> Reducer:
-    """Least squares."""
+    """Return the least squares."""
     return reducers.linear_regression(numX, numY)
 
 
 @function("Reducer.robustLinearRegression")
 def robust_linear_regression(numX: int, numY: int, beta: float | None) -> Reducer:
-    """Least squares without outliers."""
+    """Return the least squares without outliers."""
     return reducers.robust_linear_regression(numX, numY, beta)
 
 
 @function("Reducer.geometricMedian")
 def geometric_median(numX: int, eta: float, initialStepSize: float) -> Reducer:
-    """The geometric median; the solver here needs no step size."""
+    """Return the geometric median; the solver here needs no step size."""
     if not initialStepSize > 0:
         raise InvalidError(f"The initialStepSize must be positive; found {initialStepSize}.")
     return reducers.geometric_median(numX, eta)
@@ -162,83 +162,83 @@ def geometric_median(numX: int, eta: float, initialStepSize: float) -> Reducer:
 
 @function("Reducer.kendallsCorrelation")
 def kendalls_correlation(numInputs: int) -> Reducer:
-    """Kendall's tau-b."""
+    """Return Kendall's tau-b."""
     return reducers.kendalls_correlation(_bounded(numInputs, "numInputs"))
 
 
 @function("Reducer.toList")
 def to_list(tupleSize: int | None, numOptional: int) -> Reducer:
-    """All values, or tuples of them."""
+    """Return all values, or tuples of them."""
     return reducers.to_list(None if tupleSize is None else _bounded(tupleSize, "tupleSize"), numOptional)
 
 
 @function("Reducer.toCollection")
 def to_collection(propertyNames: list[str], numOptional: int) -> Reducer:
-    """A feature for each tuple of values."""
+    """Return a feature for each tuple of values."""
     return reducers.to_collection(propertyNames, numOptional)
 
 
 @function("Reducer.group")
 def group(reducer: Reducer, groupField: int, groupName: str) -> Reducer:
-    """A reduction for each value of one of the inputs."""
+    """Return a reduction for each value of one of the inputs."""
     return reducers.group(reducer, groupField, groupName)
 
 
 @function("Reducer.combine")
 def combine(reducer1: Reducer, reducer2: Reducer, outputPrefix: str, sharedInputs: bool) -> Reducer:
-    """Both reducers' outputs."""
+    """Return both reducers' outputs."""
     return reducers.combine(reducer1, reducer2, outputPrefix, shared=sharedInputs)
 
 
 @function("Reducer.repeat")
 def repeat(reducer: Reducer, count: int) -> Reducer:
-    """Copies with inputs of their own; outputs are lists."""
+    """Copy with inputs of their own; outputs are lists."""
     return reducers.repeat(reducer, count)
 
 
 @function("Reducer.forEach")
 def for_each(reducer: Reducer, outputNames: list[str]) -> Reducer:
-    """A copy for each name."""
+    """Return a copy for each name."""
     return reducers.for_each(reducer, outputNames)
 
 
 @function("Reducer.forEachBand")
 def for_each_band(reducer: Reducer, image: Image) -> Reducer:
-    """A copy for each band of an image."""
+    """Return a copy for each band of an image."""
     return reducers.for_each(reducer, [band.name for band in image.bands])
 
 
 @function("Reducer.forEachElement")
 def for_each_element(reducer: Reducer) -> Reducer:
-    """The reducer at each position of arrays."""
+    """Return the reducer at each position of arrays."""
     return reducers.for_each_element(reducer)
 
 
 @function("Reducer.disaggregate")
 def disaggregate(reducer: Reducer, axis: int | None) -> Reducer:
-    """The reducer over the items of lists, dictionaries and arrays."""
+    """Return the reducer over the items of lists, dictionaries and arrays."""
     return reducers.disaggregate(reducer, axis)
 
 
 @function("Reducer.setOutputs")
 def set_outputs(reducer: Reducer, outputs: list[Any]) -> Reducer:
-    """Outputs renamed, or dropped."""
+    """Return outputs renamed, or dropped."""
     return reducers.set_outputs(reducer, outputs)
 
 
 @function("Reducer.getOutputs")
 def get_outputs(reducer: Reducer) -> list[str]:
-    """Names of the outputs."""
+    """Return names of the outputs."""
     return list(reducer.names)
 
 
 @function("Reducer.splitWeights")
 def split_weights(reducer: Reducer) -> Reducer:
-    """The reducer with weights as inputs of their own."""
+    """Return the reducer with weights as inputs of their own."""
     return reducers.split_weights(reducer)
 
 
 @function("Reducer.unweighted")
 def unweighted(reducer: Reducer) -> Reducer:
-    """The reducer with weights of 0 and 1."""
+    """Return the reducer with weights of 0 and 1."""
     return reducers.unweighted(reducer)

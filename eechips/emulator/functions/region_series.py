@@ -30,7 +30,7 @@ def get_region(
     crs: Projection,
     crsTransform: list[float] | None,
 ) -> list[Value]:
-    """A list of rows: the names of the columns, then id, longitude, latitude, time and the bands' values.
+    """Return a list of rows: the names of the columns, then id, longitude, latitude, time and the bands' values.
 
     There is a row for each pixel whose centre lies in the region and each image whose footprint it lies in, pixel by
     pixel; masked values are null.
@@ -72,7 +72,7 @@ def _plain(band: Any) -> list[Value]:
 
 
 def _within(image: Image, points: Any) -> list[bool]:
-    """Which points lie in an image's footprint."""
+    """Return which points lie in an image's footprint."""
     if image.footprint is None or image.footprint.unbounded:
         return [True] * len(points)
     found: list[bool] = shapely.intersects_xy(image.footprint.lonlat, points[:, 0], points[:, 1]).tolist()

@@ -64,17 +64,17 @@ class Picked:
         return len(self.columns)
 
     def take(self, chosen: npt.NDArray[Any]) -> Picked:
-        """Some of the pixels."""
+        """Return some of the pixels."""
         bands = tuple(SampledBand(band.values[chosen], band.mask[chosen]) for band in self.bands)
         return Picked(self.columns[chosen], self.rows[chosen], self.words[chosen], bands)
 
     def without_nulls(self) -> Picked:
-        """The pixels that no band masks."""
+        """Return the pixels that no band masks."""
         return self.take(np.logical_and.reduce([band.mask > 0 for band in self.bands])) if self.bands else self
 
     @staticmethod
     def joined(parts: Sequence[Picked]) -> Picked:
-        """Pixels of several blocks."""
+        """Return pixels of several blocks."""
         return Picked(
             np.concatenate([p.columns for p in parts]),
             np.concatenate([p.rows for p in parts]),
@@ -87,13 +87,13 @@ class Picked:
 
 
 def _centres(cover: RegionPixels, seed: int) -> tuple[Indices, Indices, Words]:
-    """The pixels of a cover whose centres lie in the region, with their random numbers."""
+    """Return the pixels of a cover whose centres lie in the region, with their random numbers."""
     columns, rows = cover.columns[cover.centre], cover.rows[cover.centre]
     return columns, rows, random_words(seed, rows, columns)
 
 
 def features_of(image: Image, picked: Picked, projection: Projection, *, geometries: bool) -> Iterator[Feature]:
-    """A feature for each pixel, with a property for each band that is valid there; indices count from 0."""
+    """Yield a feature for each pixel, with a property for each band that is valid there; indices count from 0."""
     points = _lonlat(picked.columns, picked.rows, projection) if geometries else None
     for position, found in enumerate(_rows(image, picked.bands, len(picked))):
         geometry = None if points is None else Geometry(shapely.Point(points[position]), geodesic=False)
@@ -101,12 +101,12 @@ def features_of(image: Image, picked: Picked, projection: Projection, *, geometr
 
 
 def _lonlat(columns: Indices, rows: Indices, projection: Projection) -> npt.NDArray[np.float64]:
-    """Longitude and latitude of the centres of pixels."""
+    """Return longitude and latitude of the centres of pixels."""
     return transform_points(np.column_stack([columns + 0.5, rows + 0.5]), projection, WGS84)
 
 
 def _rows(image: Image, bands: Sequence[SampledBand], length: int) -> Iterator[dict[str, Value]]:
-    """Values of the bands that are valid at each pixel, by name."""
+    """Yield values of the bands that are valid at each pixel, by name."""
     plain = [
         [Array(value) for value in band.values] if band.values.ndim > 1 else band.values.tolist() for band in bands
     ]
@@ -134,7 +134,7 @@ def stratified_sample(
     tileScale: float,
     geometries: bool,
 ) -> Collection:
-    """Random pixels of each value of a band; all of them where there are fewer than asked for.
+    """Return random pixels of each value of a band; all of them where there are fewer than asked for.
 
     Each pixel has a random number of its own, from the seed and its place, and those with the least are taken: what is
     drawn does not depend on how the region is cut into blocks. Classes come in ascending order.
@@ -176,7 +176,7 @@ def _class_sizes(values: Sequence[int] | None, points: Sequence[int] | None) -> 
 
 
 def _fewest(picked: Picked, which: int, number: int, wanted: Mapping[int, int]) -> Picked:
-    """The pixels of each class with the least random numbers, in the order of class and number."""
+    """Return the pixels of each class with the least random numbers, in the order of class and number."""
     classes = picked.bands[which].values
     if classes.dtype.kind == "f" and len(classes) and not np.equal(classes, np.floor(classes)).all():
         raise InvalidError("The class band must hold whole numbers.")
@@ -205,7 +205,7 @@ def sample(
     tileScale: float,
     geometries: bool,
 ) -> Collection:
-    """The pixels whose centres lie in a region, all or a part taken at random.
+    """Return the pixels whose centres lie in a region, all or a part taken at random.
 
     ``numPixels`` takes exactly so many of the region's pixels, before those with nulls are dropped.
     """
@@ -231,7 +231,7 @@ def sample(
 def _chosen(
     context: Context, area: PixelRegion, seed: int, factor: float | None, number: int | None
 ) -> tuple[Indices, Indices]:
-    """Pixels of a region, row by row within blocks: all, a part, or those with the least random numbers."""
+    """Return pixels of a region, row by row within blocks: all, a part, or those with the least random numbers."""
     threshold = np.uint64(2**64 - 1 if factor is None else min(int(factor * 2**64), 2**64 - 1))
     parts: list[tuple[Indices, Indices, Words]] = [(np.zeros(0, dtype=np.int64),) * 2 + (random_words(seed)[:0],)]
     length = 0
@@ -252,7 +252,7 @@ def _chosen(
 
 
 def _drawn(context: Context, area: PixelRegion, seed: int, number: int) -> tuple[Indices, Indices] | None:
-    """Different pixels of a large region, drawn one after the other; None where hardly a place drawn lies in it."""
+    """Return different pixels of a large region, drawn one after the other; None where hardly a place drawn lies in it."""
     _check_size(number)
     shapely.prepare(area.shape)
     found: dict[tuple[int, int], None] = {}
@@ -285,7 +285,9 @@ def sample_regions(
     tileScale: float,
     geometries: bool,
 ) -> Collection:
-    """A feature for each pixel whose centre lies in a region, and that no band masks, with the region's properties."""
+    """Return a feature for each pixel whose centre lies in a region, and that no band masks, with the region's
+    properties.
+    """
     lattice = lattice_of(image, scale, projection, None, _UNLIMITED)
 
     def elements() -> Iterator[Feature]:
@@ -313,7 +315,7 @@ def sample_regions(
 
 
 def _whole(context: Context, item: PixelRegion | RegionPixels) -> tuple[Indices, Indices]:
-    """The pixels whose centres lie in a region."""
+    """Return the pixels whose centres lie in a region."""
     if isinstance(item, RegionPixels):
         return item.columns[item.centre], item.rows[item.centre]
     parts = [_whole(context, cover) for _, _, _, cover in covers(context, item)]
@@ -323,7 +325,7 @@ def _whole(context: Context, item: PixelRegion | RegionPixels) -> tuple[Indices,
 
 
 def _copied(properties: Mapping[str, Value], names: Sequence[str] | None) -> dict[str, Value]:
-    """Some properties, or all but those of the system."""
+    """Return some properties, or all but those of the system."""
     if names is None:
         return {name: value for name, value in properties.items() if not name.startswith("system:")}
     return {name: properties[name] for name in names if properties.get(name) is not None}
@@ -338,7 +340,9 @@ def sample_rectangle(
     defaultValue: float | None,
     defaultArrayValue: Array | None,
 ) -> Feature:
-    """The pixels of each band under a region's bounding box in the band's own projection, as arrays (rows, columns)."""
+    """Return the pixels of each band under a region's bounding box in the band's own projection, as arrays (rows,
+    columns).
+    """
     found = _copied(image.properties, properties)
     for band in image.bands:
         grid = band.grid if region is None else _bounding_grid(region, band.projection)

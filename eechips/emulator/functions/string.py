@@ -29,7 +29,7 @@ def _bounded(text: str) -> str:
 
 
 def _in_units(text: str) -> str:
-    """The text with one character for each UTF-16 unit."""
+    """Return the text with one character for each UTF-16 unit."""
     if text.isascii() or max(text) <= "\uffff":
         return text
     units = text.encode("utf-16-le", "surrogatepass")
@@ -37,7 +37,7 @@ def _in_units(text: str) -> str:
 
 
 def _from_units(units: str) -> str:
-    """The text of UTF-16 units: pairs of surrogates become one character again."""
+    """Return the text of UTF-16 units: pairs of surrogates become one character again."""
     if units.isascii():
         return units
     return units.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
@@ -45,7 +45,7 @@ def _from_units(units: str) -> str:
 
 @function("String")
 def make(input: Value) -> str:
-    """The text of a value."""
+    """Return the text of a value."""
     if isinstance(input, str):
         return input
     if isinstance(input, bool):
@@ -57,56 +57,56 @@ def make(input: Value) -> str:
 
 @function("String.cat")
 def cat(string1: str, string2: str) -> str:
-    """Two strings, one after the other."""
+    """Return two strings, one after the other."""
     return _bounded(string1 + string2)
 
 
 @function("String.compareTo")
 def compare_to(string1: str, string2: str) -> int:
-    """-1, 0 or 1 as the first string comes before, with or after the second."""
+    """Return -1, 0 or 1 as the first string comes before, with or after the second."""
     first, second = _in_units(string1), _in_units(string2)
     return (first > second) - (first < second)
 
 
 @function("String.equals")
 def equals(reference: str, target: Value) -> bool:
-    """Whether a value is the same string."""
+    """Return whether a value is the same string."""
     return isinstance(target, str) and reference == target
 
 
 @function("String.index")
 def index(target: str, pattern: str) -> int:
-    """Where a string first occurs in another, or -1."""
+    """Return where a string first occurs in another, or -1."""
     return _in_units(target).find(_in_units(pattern))
 
 
 @function("String.rindex")
 def rindex(target: str, pattern: str) -> int:
-    """Where a string last occurs in another, or -1."""
+    """Return where a string last occurs in another, or -1."""
     return _in_units(target).rfind(_in_units(pattern))
 
 
 @function("String.length")
 def length(string: str) -> int:
-    """The number of UTF-16 units."""
+    """Return the number of UTF-16 units."""
     return len(_in_units(string))
 
 
 @function("String.slice")
 def slice(string: str, start: int, end: int | None) -> str:
-    """The part from ``start`` to before ``end``; negative positions count from the end."""
+    """Return the part from ``start`` to before ``end``; negative positions count from the end."""
     return _from_units(_in_units(string)[start:end])
 
 
 @function("String.toLowerCase")
 def to_lower_case(string: str) -> str:
-    """The string in lower case."""
+    """Return the string in lower case."""
     return string.lower()
 
 
 @function("String.toUpperCase")
 def to_upper_case(string: str) -> str:
-    """The string in upper case."""
+    """Return the string in upper case."""
     return string.upper()
 
 
@@ -115,13 +115,13 @@ _BLANK = "".join(map(chr, range(0x21)))
 
 @function("String.trim")
 def trim(string: str) -> str:
-    """The string without spaces and control characters at its ends."""
+    """Return the string without spaces and control characters at its ends."""
     return string.strip(_BLANK)
 
 
 @function("String.match")
 def match(input: str, regex: str, flags: str) -> list[Value]:
-    """The first match and its groups, or all matches with the flag "g"; an empty list where there is none."""
+    """Return the first match and its groups, or all matches with the flag "g"; an empty list where there is none."""
     compiled = compile_regex(regex, flags)
     if "g" in flags:
         return [found.group(0) for found in compiled.finditer(input)]
@@ -133,7 +133,7 @@ _REFERENCE = re.compile(r"\\(.)|\$(?:(\d+)|\{([A-Za-z]\w*)\})?|\\", re.ASCII | r
 
 
 def _replacement(template: str, groups: int) -> Callable[[Match], str]:
-    """What a template such as "$2-$1" gives for a match; a backslash makes the next character literal."""
+    """Return what a template such as "$2-$1" gives for a match; a backslash makes the next character literal."""
     pieces: list[str | int] = []
     position = 0
     while position < len(template):
@@ -162,7 +162,7 @@ def _replacement(template: str, groups: int) -> Callable[[Match], str]:
 
 @function("String.replace")
 def replace(input: str, regex: str, replacement: str, flags: str) -> str:
-    """The string with the first match, or all with the flag "g", replaced; "$1" stands for the first group."""
+    """Return the string with the first match, or all with the flag "g", replaced; "$1" stands for the first group."""
     compiled = compile_regex(regex, flags)
     matches = compiled.finditer(input) if "g" in flags else filter(None, [compiled.search(input)])
     make_text: Callable[[Match], str] | None = None
@@ -180,7 +180,7 @@ def replace(input: str, regex: str, replacement: str, flags: str) -> str:
 
 @function("String.split")
 def split(string: str, regex: str, flags: str) -> list[str]:
-    """The parts between matches, without empty ones at the end; single characters where the expression is empty."""
+    """Return the parts between matches, without empty ones at the end; single characters where the expression is empty."""
     if regex == "":
         return [*string] or [""]
     pieces, position = [], 0
@@ -198,7 +198,7 @@ def split(string: str, regex: str, flags: str) -> list[str]:
 
 
 def _json(value: Value, known: dict[int, str]) -> str:
-    """A value as JSON. ``known`` keeps the texts of lists and dictionaries that occur more than once."""
+    """Return a value as JSON. ``known`` keeps the texts of lists and dictionaries that occur more than once."""
     if value is None or isinstance(value, (bool, str)):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, (int, float)):
@@ -218,7 +218,7 @@ def _json(value: Value, known: dict[int, str]) -> str:
 
 @function("String.encodeJSON")
 def encode_json(object: Value) -> str:
-    """A value as JSON; the keys of dictionaries in order."""
+    """Return a value as JSON; the keys of dictionaries in order."""
     return _json(object, {})
 
 
@@ -228,7 +228,7 @@ def _no_constant(name: str) -> NoReturn:
 
 @function("String.decodeJSON")
 def decode_json(string: str) -> Value:
-    """The value of a JSON text."""
+    """Return the value of a JSON text."""
     try:
         found: Any = json.loads(string, parse_constant=_no_constant, parse_int=_whole)
     except RecursionError:

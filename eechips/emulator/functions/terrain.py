@@ -31,7 +31,7 @@ _BESIDE = Margins.around(1)
 
 
 def elevation_band(image: Image) -> Band:
-    """The only band, or the one called "elevation".
+    """Return the only band, or the one called "elevation".
 
     Raises:
         InvalidError: if there is none, or if it holds arrays.
@@ -43,7 +43,7 @@ def elevation_band(image: Image) -> Band:
 
 
 def scalar(band: Band) -> Band:
-    """The band itself.
+    """Return the band itself.
 
     Raises:
         InvalidError: if it holds arrays.
@@ -54,7 +54,7 @@ def scalar(band: Band) -> Band:
 
 
 def _gradient(pixels: Pixels, grid: Grid) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """Rise to the east and to the north in metres per metre, and where all four neighbours are known."""
+    """Return rise to the east and to the north in metres per metre, and where all four neighbours are known."""
     values, valid, shape = pixels.values.astype(np.float64), pixels.valid, grid.shape
     across, down = pixel_edges(grid)
     west, east = shift(values, 1, 0, shape), shift(values, 1, 2, shape)
@@ -70,19 +70,19 @@ def _gradient(pixels: Pixels, grid: Grid) -> tuple[Floats, Floats, npt.NDArray[n
 
 
 def _slope(east: Floats, north: Floats) -> Floats:
-    """Degrees from the horizontal."""
+    """Return degrees from the horizontal."""
     found: Floats = np.degrees(np.arctan(np.hypot(east, north)))
     return found
 
 
 def _aspect(east: Floats, north: Floats) -> Floats:
-    """Degrees clockwise from north in which the ground falls; 0 where it is level."""
+    """Return degrees clockwise from north in which the ground falls; 0 where it is level."""
     angle = np.degrees(np.arctan2(-east, -north)) % 360.0
     return np.where((east == 0) & (north == 0), 0.0, np.where(angle >= 360.0, 0.0, angle))
 
 
 def _hillshade(azimuth: float, elevation: float) -> Callable[[Floats, Floats], Floats]:
-    """0 to 255 by the cosine between the ground's normal and the light (guides/tutorial_api_04)."""
+    """Return 0 to 255 by the cosine between the ground's normal and the light (guides/tutorial_api_04)."""
     light, zenith = np.radians(azimuth), np.radians(90.0 - elevation)
 
     def shade(east: Floats, north: Floats) -> Floats:
@@ -98,7 +98,7 @@ _Measure = tuple[str, PixelType, Callable[[Floats, Floats], Floats]]
 
 
 def _measured(band: Band, measures: Sequence[_Measure]) -> list[Band]:
-    """Bands computed from the gradient of one."""
+    """Return bands computed from the gradient of one."""
 
     def compute(pixels: Sequence[Pixels], _: Margins, grid: Grid) -> list[Pixels]:
         east, north, known = _gradient(pixels[0], grid)
@@ -111,25 +111,25 @@ def _measured(band: Band, measures: Sequence[_Measure]) -> list[Band]:
 
 @function("Terrain.slope")
 def slope(input: Image) -> Image:
-    """The slope in degrees."""
+    """Return the slope in degrees."""
     return input.computed(_measured(elevation_band(input), [("slope", _SLOPE, _slope)]))
 
 
 @function("Terrain.aspect")
 def aspect(input: Image) -> Image:
-    """The aspect in degrees clockwise from north."""
+    """Return the aspect in degrees clockwise from north."""
     return input.computed(_measured(elevation_band(input), [("aspect", _ASPECT, _aspect)]))
 
 
 @function("Terrain.hillshade")
 def hillshade(input: Image, azimuth: float, elevation: float) -> Image:
-    """A hillshade from 0 to 255."""
+    """Return a hillshade from 0 to 255."""
     return input.computed(_measured(elevation_band(input), [("hillshade", BYTE, _hillshade(azimuth, elevation))]))
 
 
 @function("Image.gradient")
 def gradient(input: Image) -> Image:
-    """The rise to the east and to the north of the first band, per metre, in the bands x and y."""
+    """Return the rise to the east and to the north of the first band, per metre, in the bands x and y."""
     if not input.bands:
         raise InvalidError("The image has no bands.")
     measures: list[_Measure] = [("x", DOUBLE, lambda east, _: east), ("y", DOUBLE, lambda _, north: north)]
@@ -138,7 +138,7 @@ def gradient(input: Image) -> Image:
 
 @function("Terrain", "Terrain.products")
 def products(input: Image) -> Image:
-    """The image with slope, aspect and hillshade added."""
+    """Return the image with slope, aspect and hillshade added."""
     measures: list[_Measure] = [
         ("slope", _SLOPE, _slope), ("aspect", _ASPECT, _aspect), ("hillshade", BYTE, _hillshade(270.0, 45.0)),
     ]  # fmt: skip

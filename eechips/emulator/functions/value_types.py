@@ -29,7 +29,7 @@ FUNCTIONS: Mapping[str, Implementation] = {
 
 @function("PixelType")
 def make_pixel_type(precision: Value, minValue: float | None, maxValue: float | None, dimensions: int) -> PixelType:
-    """The type of a precision ("int", "float" or "double"), with its least and greatest value where it has some.
+    """Return the type of a precision ("int", "float" or "double"), with its least and greatest value where it has some.
 
     Integers have the limits of 32 bits where none are given.
     """
@@ -48,25 +48,25 @@ def make_pixel_type(precision: Value, minValue: float | None, maxValue: float | 
 
 @function("PixelType.precision")
 def precision(pixelType: PixelType) -> str:
-    """The precision: "int", "float" or "double"."""
+    """Return the precision: "int", "float" or "double"."""
     return pixelType.precision
 
 
 @function("PixelType.dimensions")
 def dimensions(pixelType: PixelType) -> int:
-    """The number of dimensions of each value, 0 for numbers."""
+    """Return the number of dimensions of each value, 0 for numbers."""
     return pixelType.dimensions
 
 
 @function("PixelType.minValue")
 def min_value(pixelType: PixelType) -> float | None:
-    """The least value, or null where there is none."""
+    """Return the least value, or null where there is none."""
     return pixelType.minimum
 
 
 @function("PixelType.maxValue")
 def max_value(pixelType: PixelType) -> float | None:
-    """The greatest value, or null where there is none."""
+    """Return the greatest value, or null where there is none."""
     return pixelType.maximum
 
 
@@ -75,7 +75,7 @@ _INFINITE = 2.0e7  # metres; as much and more counts as infinite (apidocs/ee-err
 
 @function("ErrorMargin")
 def make_error_margin(value: float | None, unit: str) -> ErrorMargin:
-    """The greatest error that an approximate operation may make."""
+    """Return the greatest error that an approximate operation may make."""
     if unit not in ("meters", "projected", "infinite"):
         raise InvalidError(f"Unknown error margin unit '{unit}'. Must be 'meters', 'projected' or 'infinite'.")
     if unit != "infinite" and value is None:

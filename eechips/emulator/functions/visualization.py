@@ -19,7 +19,7 @@ from eechips.emulator.randomness import random_words, uniform
 
 
 def _listed(value: Any) -> list[Any] | None:
-    """A list from a list, a single value, or text with commas."""
+    """Return a list from a list, a single value, or text with commas."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -55,7 +55,7 @@ def visualize(
     palette: Any,
     forceRgbOutput: bool,
 ) -> Image:
-    """An 8-bit image to look at, with the bands vis-red, vis-green and vis-blue, or vis-gray."""
+    """Return an 8-bit image to look at, with the bands vis-red, vis-green and vis-blue, or vis-gray."""
     chosen = _chosen(image, _listed(bands))
     colors = _listed(palette)
     if colors is not None and len(chosen) != 1:
@@ -85,7 +85,7 @@ def visualize(
 
 
 def _chosen(image: Image, selectors: list[Any] | None) -> list[Band]:
-    """The bands to show: those asked for, else the first three, or the first where there are fewer."""
+    """Return the bands to show: those asked for, else the first three, or the first where there are fewer."""
     if selectors:
         chosen = choose(image, selectors)
         if len(chosen) not in (1, 3):
@@ -116,7 +116,7 @@ def _stretch(bands: Sequence[Band], gain: Any, bias: Any, low: Any, high: Any) -
 
 
 def _default_ends(band: Band) -> tuple[float, float]:
-    """0 to 1 for floats, all possible values of the type for integers (guides/image_visualization)."""
+    """Return 0 to 1 for floats, all possible values of the type for integers (guides/image_visualization)."""
     if band.type.precision != "int":
         return 0.0, 1.0
     limits = np.iinfo(dtype_of(band.type))
@@ -125,7 +125,7 @@ def _default_ends(band: Band) -> tuple[float, float]:
 
 @function("Image.randomVisualizer")
 def random_visualizer(image: Image) -> Image:
-    """Red, green and blue at random for each value of the first band, then the bands of the image.
+    """Return red, green and blue at random for each value of the first band, then the bands of the image.
 
     The same value has the same colour everywhere. The colours are not Earth Engine's.
     """
@@ -193,7 +193,7 @@ class _Palette:
 
 
 def _painter(levels: _Levels, opacity: float | None) -> PixelFunction:
-    """A pixel function; for bytes all levels are computed once and looked up."""
+    """Return a pixel function; for bytes all levels are computed once and looked up."""
     table = levels(np.arange(256, dtype=np.uint8))
 
     def paint(pixels: Sequence[Pixels]) -> Pixels:

@@ -63,7 +63,7 @@ class Aggregated:
     best_effort: bool
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Reads all input pixels under the grid, and combines them some rows at a time."""
+        """Read all input pixels under the grid, and combines them some rows at a time."""
         found: Sequence[Pixels] = render.note(("aggregated", self, grid), lambda: self._aggregate(grid, render))
         return [found[band] for band in bands]
 
@@ -80,7 +80,7 @@ class Aggregated:
         ]
 
     def _level(self, grid: Grid) -> Projection:
-        """The lattice, or a coarser one if it has too many pixels.
+        """Return the lattice, or a coarser one if it has too many pixels.
 
         Raises:
             InvalidError: if it has, and best effort was not asked for.
@@ -119,7 +119,7 @@ class Aggregated:
 
 
 def _aligned(grid: Grid, step: Affine) -> _CellWeights:
-    """Grids with parallel sides: parts are products of overlaps along columns and rows."""
+    """Return grids with parallel sides: parts are products of overlaps along columns and rows."""
     columns, across = _overlaps(step.a, step.c, grid.width)
     rows, down = _overlaps(step.e, step.f, grid.height)
     shape = (len(rows) * len(columns), grid.height, grid.width)
@@ -131,7 +131,7 @@ def _aligned(grid: Grid, step: Affine) -> _CellWeights:
 
 
 def _overlaps(edge: float, start: float, count: int) -> tuple[Indices, Floats]:
-    """Input pixels along one axis under each output pixel, and what part of it each covers: shape (n, count)."""
+    """Return input pixels along one axis under each output pixel, and what part of it each covers: shape (n, count)."""
     edges = start + edge * np.arange(count + 1)
     nearest = np.round(edges)
     edges = np.where(np.abs(edges - nearest) < 1e-6, nearest, edges)
@@ -144,12 +144,12 @@ def _overlaps(edge: float, start: float, count: int) -> tuple[Indices, Floats]:
 
 
 def _points(scale: float) -> int:
-    """Points along an edge of an output pixel that tell what covers it."""
+    """Return points along an edge of an output pixel that tell what covers it."""
     return max(_LEAST_POINTS, math.ceil(scale * _POINTS))
 
 
 def _askew(grid: Grid, lattice: Projection) -> _CellWeights | None:
-    """Other grids: the parts are counted on a fine net of points in each output pixel."""
+    """Return other grids: the parts are counted on a fine net of points in each output pixel."""
     points = _points(locate(grid, lattice).scale)
     fine = Grid(grid.crs, grid.transform @ Affine.scale(1 / points), grid.width * points, grid.height * points)
     location = locate(fine, lattice)
@@ -169,13 +169,13 @@ def _askew(grid: Grid, lattice: Projection) -> _CellWeights | None:
 
 
 def _by_pixel(values: Indices, grid: Grid, points: int) -> Indices:
-    """Values on a fine grid as shape (points², height, width)."""
+    """Return values on a fine grid as shape (points², height, width)."""
     cells = values.reshape(grid.height, points, grid.width, points).transpose(1, 3, 0, 2)
     return np.ascontiguousarray(cells.reshape(points * points, grid.height, grid.width))
 
 
 def _counted(keys: Indices) -> tuple[Indices, Floats]:
-    """Distinct keys along the first axis, which is sorted, and how often each occurs; -1 counts as nothing."""
+    """Return distinct keys along the first axis, which is sorted, and how often each occurs; -1 counts as nothing."""
     new = np.ones(keys.shape, dtype=bool)
     new[1:] = keys[1:] != keys[:-1]
     rank = np.cumsum(new, axis=0) - 1

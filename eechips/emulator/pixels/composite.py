@@ -27,7 +27,7 @@ _STACK = 256 << 20
 
 
 def lonlat_bounds(grid: Grid) -> Bounds | None:
-    """West, south, east, north of a grid in degrees; None where that is not one plain rectangle."""
+    """Return west, south, east, north of a grid in degrees; None where that is not one plain rectangle."""
     west, south, east, north = transformer(grid.crs, "EPSG:4326").transform_bounds(*grid.bounds, densify_pts=21)
     if not all(map(np.isfinite, (west, south, east, north))) or west > east:
         return None
@@ -35,7 +35,7 @@ def lonlat_bounds(grid: Grid) -> Bounds | None:
 
 
 def _under(members: Members, grid: Grid, render: Render) -> list[Image]:
-    """The images that may have pixels on a grid, in order."""
+    """Return the images that may have pixels on a grid, in order."""
     bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
     images: list[Image] = render.note(("members", members, grid), lambda: list(members(bounds)))
     return images
@@ -52,7 +52,7 @@ class Expected:
     types: Mapping[str, PixelType]
 
     def bands_of(self, image: Image) -> dict[str, Band]:
-        """The bands of an image of the collection, by name.
+        """Return the bands of an image of the collection, by name.
 
         Raises:
             InvalidError: if it has other bands, or one whose values do not fit, as the service words it:
@@ -87,7 +87,7 @@ class Mosaic:
     expected: Expected
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Reads from the top, until nothing is left to fill; of each image only where it has pixels."""
+        """Read from the top, until nothing is left to fill; of each image only where it has pixels."""
         done: list[Pixels | None] = [None] * len(bands)
         names = tuple(self.expected.types)
         images = _under(self.members, grid, render)
@@ -111,7 +111,7 @@ class Mosaic:
 
 
 def _part_under(image: Image, grid: Grid) -> Window | None:
-    """The part of a grid that an image's footprint can reach, or None where that is most of it or unknown."""
+    """Return the part of a grid that an image's footprint can reach, or None where that is most of it or unknown."""
     if image.footprint is None or image.footprint.unbounded:
         return None
     west, south, east, north = image.footprint.bounds
@@ -128,7 +128,7 @@ def _part_under(image: Image, grid: Grid) -> Window | None:
 
 
 def _pasted(pixels: Pixels, window: Window, grid: Grid) -> Pixels:
-    """A part's pixels on the whole grid, masked elsewhere."""
+    """Return a part's pixels on the whole grid, masked elsewhere."""
     values = np.zeros((*grid.shape, *pixels.values.shape[2:]), dtype=pixels.values.dtype)
     mask = np.zeros(grid.shape, dtype=pixels.mask.dtype)
     rows, columns = slice(window.row, window.row + window.height), slice(window.column, window.column + window.width)
@@ -141,7 +141,7 @@ def _full(pixels: Pixels | None) -> bool:
 
 
 def underlay(top: Pixels | None, below: Pixels) -> Pixels:
-    """Puts pixels under others (None: under nothing), where those are masked."""
+    """Put pixels under others (None: under nothing), where those are masked."""
     if top is None:
         return below
     take = below.valid & ~top.valid
@@ -158,7 +158,7 @@ def underlay(top: Pixels | None, below: Pixels) -> Pixels:
 
 
 def _fit(mask: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Adds axes to a mask, so that it goes with array pixels."""
+    """Add axes to a mask, so that it goes with array pixels."""
     return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
 
 
@@ -167,7 +167,8 @@ def _unlike(first: tuple[int, ...], second: tuple[int, ...]) -> InvalidError:
 
 
 def _of_one_shape(layers: Sequence[Pixels]) -> list[npt.NDArray[Any]]:
-    """The values of layers, whose arrays must have one shape; what is masked everywhere takes that of the others.
+    """Return the values of layers, whose arrays must have one shape; what is masked everywhere takes that of the
+    others.
 
     Raises:
         InvalidError: if they differ.
@@ -204,7 +205,7 @@ class Reduced:
     expected: Expected
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Stacks the inputs and reduces them, some rows at a time where the stack is large."""
+        """Stack the inputs and reduces them, some rows at a time where the stack is large."""
         images = _under(self.members, grid, render)
         found: dict[int, list[Pixels]] = {}
         for call in sorted({b // self.outputs for b in bands}):

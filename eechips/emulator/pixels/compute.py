@@ -22,14 +22,14 @@ PixelFunction = Callable[[Sequence[Pixels]], Pixels]
 
 
 def both(first: Mask, second: Mask) -> Mask:
-    """The mask of a result that needs two inputs: the lesser of theirs."""
+    """Return the mask of a result that needs two inputs: the lesser of theirs."""
     if first.dtype == bool and second.dtype == bool:
         return first & second
     return np.minimum(first.astype(np.float64), second.astype(np.float64))
 
 
 def all_of(pixels: Sequence[Pixels]) -> Mask:
-    """The mask of a result that needs all inputs."""
+    """Return the mask of a result that needs all inputs."""
     mask = pixels[0].mask
     for other in pixels[1:]:
         mask = both(mask, other.mask)
@@ -37,17 +37,17 @@ def all_of(pixels: Sequence[Pixels]) -> Mask:
 
 
 def everywhere(grid: Grid) -> Mask:
-    """The mask of a grid on which every pixel is valid."""
+    """Return the mask of a grid on which every pixel is valid."""
     return np.broadcast_to(np.True_, grid.shape)
 
 
 def nowhere(grid: Grid) -> Pixels:
-    """Nothing but masked pixels."""
+    """Return nothing but masked pixels."""
     return Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
 
 
 def expanded(values: npt.NDArray[Any], dimensions: int) -> npt.NDArray[Any]:
-    """Values of shape (height, width, …) with axes of length 1 behind, up to some number of dimensions."""
+    """Return values of shape (height, width, …) with axes of length 1 behind, up to some number of dimensions."""
     return values.reshape(values.shape + (1,) * (dimensions - values.ndim))
 
 
@@ -58,7 +58,7 @@ class Constant:
     value: npt.NDArray[Any]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Broadcasts the value; nothing is copied."""
+        """Broadcast the value; nothing is copied."""
         shape = (*grid.shape, *self.value.shape)
         return [Pixels(np.broadcast_to(self.value, shape), everywhere(grid)) for _ in bands]
 
@@ -68,7 +68,7 @@ class Empty:
     """Nothing but masked pixels."""
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Masks everything."""
+        """Mask everything."""
         return [nowhere(grid) for _ in bands]
 
 
@@ -85,7 +85,7 @@ class PerPixel:
     functions: tuple[PixelFunction, ...]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Reads all inputs of the bands at once, then computes."""
+        """Read all inputs of the bands at once, then compute."""
         flat = [band for b in bands for band in self.inputs[b]]
         pixels = iter(render.read(flat, grid))
         return [self.functions[b]([next(pixels) for _ in self.inputs[b]]) for b in bands]
@@ -94,7 +94,7 @@ class PerPixel:
 def mapped(
     bands: Sequence[Band], function: PixelFunction, kind: Callable[[PixelType], PixelType] = lambda kind: kind
 ) -> list[Band]:
-    """Bands computed from one each.
+    """Return bands computed from one each.
 
     Args:
         bands: the inputs.
@@ -106,7 +106,7 @@ def mapped(
 
 
 def combined(groups: Sequence[tuple[Band, ...]], function: PixelFunction, like: Sequence[Band]) -> list[Band]:
-    """Bands computed from several inputs each.
+    """Return bands computed from several inputs each.
 
     Args:
         groups: the inputs of each output.
@@ -130,7 +130,7 @@ class Joint:
     function: Callable[[Sequence[Pixels]], Sequence[Pixels]]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Computes all bands at once, and gives those that are asked for."""
+        """Compute all bands at once, and return those that are asked for."""
         found: Sequence[Pixels] = render.note(
             ("joint", self, grid), lambda: self.function(render.read(self.inputs, grid))
         )
@@ -145,7 +145,7 @@ class Clipped:
     geometry: Geometry
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Masks what is outside; reads nothing if all is."""
+        """Mask what is outside; reads nothing if all is."""
         inside: Mask = render.note(("inside", self.geometry, grid), lambda: centres_inside(self.geometry, grid))
         if not inside.any():
             return [Pixels(np.zeros(grid.shape, dtype=np.uint8), inside) for _ in bands]
@@ -162,12 +162,12 @@ class Generated:
     function: Callable[[Grid, int], Pixels]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Calls the function for each band."""
+        """Call the function for each band."""
         return [self.function(grid, band) for band in bands]
 
 
 def constant_image(values: Sequence[bool | int | float | Array], names: Sequence[str] | None = None) -> Image:
-    """An image with one constant band for each value.
+    """Return an image with one constant band for each value.
 
     Args:
         values: numbers, or arrays for array bands.
@@ -181,7 +181,7 @@ def constant_image(values: Sequence[bool | int | float | Array], names: Sequence
 
 
 def _band(name: str, value: bool | int | float | Array) -> Band:
-    """A constant band; its type has the range of its values."""
+    """Return a constant band; its type has the range of its values."""
     array = value.values if isinstance(value, Array) else np.asarray(int(value) if isinstance(value, bool) else value)
     kind = PixelType("double" if array.dtype.kind == "f" else "int", dimensions=array.ndim)
     ends = (array.min().item(), array.max().item()) if array.size else ()

@@ -24,7 +24,7 @@ from eechips.emulator.warning_filters import ignore
 
 
 def dtype_of(kind: PixelType) -> np.dtype[Any]:
-    """The narrowest numpy type that holds a band's values.
+    """Return the narrowest numpy type that holds a band's values.
 
     Raises:
         InvalidError: for array bands, which no image format holds.
@@ -35,14 +35,14 @@ def dtype_of(kind: PixelType) -> np.dtype[Any]:
 
 
 def filled(band: Band, pixels: Pixels) -> npt.NDArray[Any]:
-    """A band's values in its own type, zero where masked: shape (height, width)."""
+    """Return a band's values in its own type, zero where masked: shape (height, width)."""
     values = cast_values(pixels.values, dtype_of(band.type))
     valid = pixels.valid
     return values if valid.all() else np.where(valid, values, values.dtype.type(0))
 
 
 def _write(driver: str, arrays: Sequence[npt.NDArray[Any]], names: Sequence[str] = (), **options: Any) -> bytes:
-    """A file of bands of one type in memory."""
+    """Return a file of bands of one type in memory."""
     height, width = arrays[0].shape
     # Pictures have no place on Earth and need none; a transform of 1 is what readers assume where there is none.
     ignore(rasterio.errors.NotGeoreferencedWarning)
@@ -58,7 +58,7 @@ def _write(driver: str, arrays: Sequence[npt.NDArray[Any]], names: Sequence[str]
 
 
 def _pictures(bands: Sequence[Band], pixels: Sequence[Pixels], form: str) -> list[npt.NDArray[np.uint8]]:
-    """Bands as bytes: values outside 0 to 255 are clipped, not scaled."""
+    """Return bands as bytes: values outside 0 to 255 are clipped, not scaled."""
     if len(bands) not in (1, 3):
         raise InvalidError(f"Must specify visualization parameters: {form} images have 1 or 3 bands, not {len(bands)}.")
     return [_byte_values(p) for p in pixels]
@@ -71,14 +71,14 @@ def _byte_values(pixels: Pixels) -> npt.NDArray[np.uint8]:
 
 
 def png(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
-    """A PNG of 1 or 3 bands; masked pixels are transparent."""
+    """Return a PNG of 1 or 3 bands; masked pixels are transparent."""
     arrays = _pictures(bands, pixels, "PNG")
     alpha = _alpha(pixels)
     return write_png(arrays if alpha is None else [*arrays, alpha])
 
 
 def colours(bands: Sequence[Band], pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8]:
-    """1 or 3 bands as red, green, blue and opacity: shape (height, width, 4)."""
+    """Return 1 or 3 bands as red, green, blue and opacity: shape (height, width, 4)."""
     arrays = _pictures(bands, pixels, "GIF")
     alpha = _alpha(pixels)
     opacity = np.full(arrays[0].shape, 255, dtype=np.uint8) if alpha is None else alpha
@@ -86,7 +86,7 @@ def colours(bands: Sequence[Band], pixels: Sequence[Pixels]) -> npt.NDArray[np.u
 
 
 def _alpha(pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8] | None:
-    """Opacity from 0 to 255; None where all is opaque."""
+    """Return the opacity from 0 to 255; None where all is opaque."""
     if all(p.mask.dtype == bool for p in pixels):
         valid = np.logical_and.reduce([p.mask for p in pixels])
         return None if valid.all() else valid.astype(np.uint8) * np.uint8(255)
@@ -98,17 +98,17 @@ def _alpha(pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8] | None:
 
 
 def jpeg(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
-    """A JPEG of 1 or 3 bands; masked pixels are black."""
+    """Return a JPEG of 1 or 3 bands; masked pixels are black."""
     return _write("JPEG", _pictures(bands, pixels, "JPEG"), QUALITY=90)
 
 
 def auto(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
-    """A JPEG where every pixel is valid, else a PNG."""
+    """Return a JPEG where every pixel is valid, else a PNG."""
     return jpeg(bands, pixels) if all(p.valid.all() for p in pixels) else png(bands, pixels)
 
 
 def npy(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
-    """A numpy file of one structured array (height, width) with a field for each band."""
+    """Return a numpy file of one structured array (height, width) with a field for each band."""
     arrays = [filled(b, p) for b, p in zip(bands, pixels, strict=True)]
     fields = np.dtype([(band.name, array.dtype) for band, array in zip(bands, arrays, strict=True)])
     table = np.zeros(arrays[0].shape, dtype=fields)
@@ -121,7 +121,7 @@ def npy(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
 
 
 def geotiff(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid) -> bytes:
-    """A GeoTIFF with crs, transform and band names; masked pixels have the value that the file names as nodata.
+    """Return a GeoTIFF with crs, transform and band names; masked pixels have the value that the file names as nodata.
 
     That is the least value of an integer type, so 0 of unsigned ones, and minus infinity of floats: what geedim, whose
     tests run against the service, found out (geedim/image.py, ``_nodata_vals``). 64-bit integers have none: there the
@@ -148,7 +148,7 @@ def _wkt(crs: str) -> str:
 
 
 def zipped(files: Sequence[tuple[str, bytes]]) -> bytes:
-    """A ZIP archive of named files, always the same bytes for the same files."""
+    """Return a ZIP archive of named files, always the same bytes for the same files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in files:

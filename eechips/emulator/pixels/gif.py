@@ -22,7 +22,7 @@ Frame = npt.NDArray[np.uint8]
 
 
 def write(frames: Sequence[Frame], frames_per_second: float) -> bytes:
-    """An animation that repeats for ever.
+    """Return an animation that repeats for ever.
 
     A frame of up to 255 colours keeps them; of more, as many are chosen as suit it (median cut). Frames that are the
     same as the one before last longer instead.

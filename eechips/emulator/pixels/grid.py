@@ -33,7 +33,7 @@ class UnknownCrsError(ValueError):
 
 @lru_cache(_REMEMBERED)
 def parse_crs(crs: str) -> CRS:
-    """The pyproj CRS of an ``EPSG:``/``SR-ORG:`` code, WKT or PROJ string.
+    """Return the pyproj CRS of an ``EPSG:``/``SR-ORG:`` code, WKT or PROJ string.
 
     Raises:
         UnknownCrsError: if it cannot be understood.
@@ -46,7 +46,7 @@ def parse_crs(crs: str) -> CRS:
 
 @lru_cache(_REMEMBERED)
 def metres_per_unit(crs: str) -> float:
-    """Metres in one unit of a CRS's axes.
+    """Return metres in one unit of a CRS's axes.
 
     A degree counts as 111,319.49079327358 m, the length of a degree of the WGS84 equator: that is how
     Earth Engine turns scales into degrees (``ee.Projection('EPSG:4326').nominalScale()``).
@@ -59,12 +59,12 @@ def metres_per_unit(crs: str) -> float:
 
 @lru_cache(_REMEMBERED)
 def transformer(source: str, target: str) -> Transformer:
-    """A pyproj transformer with x, y (longitude, latitude) axis order on both sides."""
+    """Return a pyproj transformer with x, y (longitude, latitude) axis order on both sides."""
     return Transformer.from_crs(parse_crs(source), parse_crs(target), always_xy=True)
 
 
 def apply(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Applies an affine transform to arrays of coordinates."""
+    """Apply an affine transform to arrays of coordinates."""
     t = transform
     return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
 
@@ -108,13 +108,13 @@ class Grid:
         return edge * metres_per_unit(self.crs)
 
     def window(self, column: int, row: int, width: int, height: int) -> Grid:
-        """The sub-grid that starts at (column, row); it may reach outside this grid."""
+        """Return the sub-grid that starts at (column, row); it may reach outside this grid."""
         a, b, c, d, e, f = self.transform[:6]
         moved = Affine(a, b, a * column + b * row + c, d, e, d * column + e * row + f)
         return Grid(self.crs, moved, width, height)
 
     def level(self, factor: int) -> Grid:
-        """The grid of the pyramid level that is decimated by ``factor``.
+        """Return the grid of the pyramid level that is decimated by ``factor``.
 
         Sizes are rounded up and the extent is kept, as GDAL does for overviews, so the pixel edge is
         ``width / ceil(width / factor)`` of the original's, not always exactly ``factor``.

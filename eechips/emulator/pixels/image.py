@@ -41,7 +41,7 @@ class Raster(Protocol):
     """Something with one or several bands of pixels that answers for any grid."""
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """The pixels of bands (indices from 0) on a grid."""
+        """Return the pixels of bands (indices from 0) on a grid."""
         ...
 
 
@@ -96,15 +96,15 @@ class Image:
     version: int | None = None
 
     def with_properties(self, properties: Mapping[str, Any]) -> Image:
-        """A copy with other properties."""
+        """Return a copy with other properties."""
         return replace(self, properties=properties)
 
     def with_bands(self, bands: Sequence[Band]) -> Image:
-        """A copy with other bands; the properties and id stay."""
+        """Return a copy with other bands; the properties and id stay."""
         return replace(self, bands=tuple(bands))
 
     def computed(self, bands: Sequence[Band]) -> Image:
-        """The result of a computation on this image: only ``system:index`` and the footprint are kept."""
+        """Return the result of a computation on this image: only ``system:index`` and the footprint are kept."""
         index = self.properties.get("system:index")
         return Image(tuple(bands), {} if index is None else {"system:index": index}, self.footprint)
 

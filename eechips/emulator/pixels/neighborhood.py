@@ -33,17 +33,17 @@ class Margins:
 
     @classmethod
     def of(cls, weights: Weights) -> Margins:
-        """What the weights of a kernel reach."""
+        """Return what the weights of a kernel reach."""
         height, width = weights.values.shape
         return cls(weights.x, weights.y, width - 1 - weights.x, height - 1 - weights.y)
 
     @classmethod
     def around(cls, size: int) -> Margins:
-        """The same on all sides."""
+        """Return the same on all sides."""
         return cls(size, size, size, size)
 
     def padded(self, grid: Grid) -> Grid:
-        """A grid with these margins.
+        """Return a grid with these margins.
 
         Raises:
             LimitError: if it is too large to be read at once.
@@ -55,7 +55,7 @@ class Margins:
 
 
 def cropped(values: npt.NDArray[Any], margins: Margins, shape: tuple[int, int]) -> npt.NDArray[Any]:
-    """The part of an array of a padded grid that lies on the grid itself."""
+    """Return the part of an array of a padded grid that lies on the grid itself."""
     return values[margins.top : margins.top + shape[0], margins.left : margins.left + shape[1]]
 
 
@@ -74,7 +74,7 @@ class Neighborhood:
     function: Callable[[Sequence[Pixels], Margins, Grid], Sequence[Pixels]]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Reads the inputs once, and computes all bands."""
+        """Read the inputs once, and compute all bands."""
         found: Sequence[Pixels] = render.note(("neighborhood", self, grid), lambda: self._compute(grid, render))
         return [found[band] for band in bands]
 
@@ -84,12 +84,12 @@ class Neighborhood:
 
 
 def shift(values: npt.NDArray[Any], row: int, column: int, shape: tuple[int, int]) -> npt.NDArray[Any]:
-    """The window of a padded array that starts at a row and column: each pixel's neighbour at one offset."""
+    """Return the window of a padded array that starts at a row and column: each pixel's neighbour at one offset."""
     return values[row : row + shape[0], column : column + shape[1]]
 
 
 def taps(weights: Weights) -> list[tuple[int, int, float]]:
-    """Row, column and weight of the cells of a kernel that are not zero, row by row.
+    """Return row, column and weight of the cells of a kernel that are not zero, row by row.
 
     Raises:
         LimitError: if there are too many to be looked at one by one.
@@ -101,7 +101,7 @@ def taps(weights: Weights) -> list[tuple[int, int, float]]:
 
 
 def row_blocks(height: int, bytes_per_row: int) -> Iterator[tuple[int, int]]:
-    """First and last row (exclusive) of blocks small enough to be stacked."""
+    """Yield first and last row (exclusive) of blocks small enough to be stacked."""
     rows = max(1, _STACK // max(1, bytes_per_row))
     for start in range(0, height, rows):
         yield start, min(height, start + rows)
@@ -110,7 +110,7 @@ def row_blocks(height: int, bytes_per_row: int) -> Iterator[tuple[int, int]]:
 def stacked(
     pixels: Pixels, cells: Sequence[tuple[int, int, float]], start: int, stop: int, width: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Values and masks of all neighbours of some rows: shape (cells, stop - start, width)."""
+    """Return values and masks of all neighbours of some rows: shape (cells, stop - start, width)."""
     shape = (stop - start, width)
     values = np.stack([shift(pixels.values, row + start, column, shape) for row, column, _ in cells])
     masks = np.stack([shift(pixels.mask, row + start, column, shape) for row, column, _ in cells])
@@ -118,7 +118,7 @@ def stacked(
 
 
 def weighted_sum(values: npt.NDArray[Any], weights: Weights, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """The sum of the neighbours of each pixel times their weights.
+    """Return the sum of the neighbours of each pixel times their weights.
 
     Runs of equal weights in a row of the kernel are put together from tables of the sums of 1, 2, 4, … neighbours in a
     row, so that discs and squares cost about as much as their height, not their area. Differences of sums along whole
@@ -148,7 +148,7 @@ def extreme(
     weights: Weights,
     shape: tuple[int, int],
 ) -> npt.NDArray[Any]:
-    """The greatest (or least) neighbour of each pixel among the cells of a kernel that are not zero.
+    """Return the greatest (or least) neighbour of each pixel among the cells of a kernel that are not zero.
 
     Runs of cells are taken from tables of the extremes of 1, 2, 4, … neighbours in a row.
 
@@ -173,7 +173,7 @@ def extreme(
 
 
 def _runs(line: npt.NDArray[np.float64]) -> Iterator[tuple[int, int, float]]:
-    """First and last cell (exclusive) and weight of the runs of equal weights that are not zero."""
+    """Yield first and last cell (exclusive) and weight of the runs of equal weights that are not zero."""
     edges = np.flatnonzero(np.diff(line)) + 1
     for start, stop in zip([0, *edges], [*edges, len(line)], strict=True):
         if line[start] != 0:

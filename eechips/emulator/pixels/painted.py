@@ -49,7 +49,7 @@ class Painted:
     width: Callable[[Feature], float | None]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Reads the inputs and paints over them."""
+        """Read the inputs and paints over them."""
         paint, painted = render.note(("paint", self, grid), lambda: self._paint(grid))
         under = render.read([self.inputs[b] for b in bands], grid)
         return [self._covered(b, below, paint, painted) for b, below in zip(bands, under, strict=True)]
@@ -81,7 +81,7 @@ def _in_pixels(geometry: Geometry, grid: Grid) -> BaseGeometry:
 
 
 def _filled(geometry: Geometry, grid: Grid) -> npt.NDArray[np.bool_]:
-    """Pixels whose centre lies in a polygon, those that points lie in, and lines as wide as a pixel."""
+    """Return pixels whose centre lies in a polygon, those that points lie in, and lines as wide as a pixel."""
     dimension = shapely.get_dimensions(geometry.shape)
     if geometry.unbounded or dimension == 2:
         return centres_inside(geometry, grid)
@@ -96,7 +96,7 @@ def _filled(geometry: Geometry, grid: Grid) -> npt.NDArray[np.bool_]:
 
 
 def _outlined(geometry: Geometry, grid: Grid, width: float) -> npt.NDArray[np.bool_]:
-    """Pixels whose centre lies within half a width of a perimeter, a line or a point."""
+    """Return pixels whose centre lies within half a width of a perimeter, a line or a point."""
     if geometry.unbounded or not width > 0:
         return np.zeros(grid.shape, dtype=bool)
     shape = _in_pixels(geometry, grid)

@@ -18,7 +18,7 @@ _GIRDLE = 2 * np.pi * 6_378_137.0  # width of the cylindrical projection in metr
 
 
 def pixel_areas(grid: Grid) -> Floats:
-    """Square metres of each pixel: shape (height, width), NaN where a pixel has no place on Earth.
+    """Return square metres of each pixel: shape (height, width), NaN where a pixel has no place on Earth.
 
     Exact for grids along meridians and parallels; elsewhere the sides of a pixel are taken as straight in an
     equal-area projection, which they are to about the square of the pixel's size over that of the Earth.
@@ -38,14 +38,14 @@ def pixel_areas(grid: Grid) -> Floats:
 
 
 def _moved(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Points in another CRS, NaN where they have no place."""
+    """Return points in another CRS, NaN where they have no place."""
     x, y = transformer(source, target).transform(x, y)
     known = np.isfinite(x) & np.isfinite(y)
     return np.where(known, x, np.nan), np.where(known, y, np.nan)
 
 
 def _zonal(grid: Grid) -> Floats:
-    """Areas between meridians and parallels: rectangles in the cylindrical projection."""
+    """Return areas between meridians and parallels: rectangles in the cylindrical projection."""
     t = grid.transform
     edges = t.e * np.arange(grid.height + 1.0) + t.f
     geodetic = parse_crs(grid.crs).geodetic_crs
@@ -61,7 +61,7 @@ def _zonal(grid: Grid) -> Floats:
 
 
 def _quadrilaterals(x: Floats, y: Floats, girdle: float | None = None) -> Floats:
-    """Areas of the cells between corners of shape (height + 1, width + 1).
+    """Return areas of the cells between corners of shape (height + 1, width + 1).
 
     Args:
         x: abscissae of the corners.
@@ -84,14 +84,14 @@ _SPACING = 16
 
 
 def _radii(latitude: Floats) -> tuple[Floats, Floats]:
-    """Radii of curvature along the meridian and across it, in metres, at latitudes in radians."""
+    """Return radii of curvature along the meridian and across it, in metres, at latitudes in radians."""
     root = 1 - (_ECCENTRICITY * np.sin(latitude)) ** 2
     across = _EQUATOR / np.sqrt(root)
     return across * (1 - _ECCENTRICITY**2) / root, across
 
 
 def pixel_edges(grid: Grid) -> tuple[Floats, Floats]:
-    """Metres between the centres of neighbouring pixels: along rows and along columns.
+    """Return metres between the centres of neighbouring pixels: along rows and along columns.
 
     Both are broadcastable to the grid's shape. Away from geographic grids they are computed at every 16th pixel and
     interpolated, for they change slowly.
@@ -111,7 +111,7 @@ def pixel_edges(grid: Grid) -> tuple[Floats, Floats]:
 
 
 def _edge_lengths(grid: Grid, columns: Floats, rows: Floats, right: float, down: float) -> Floats:
-    """Metres from half a step before to half a step behind some pixel coordinates."""
+    """Return metres from half a step before to half a step behind some pixel coordinates."""
     lon, lat = (np.array(v) for v in _lonlat(grid, columns - right, rows - down))
     lon2, lat2 = (np.array(v) for v in _lonlat(grid, columns + right, rows + down))
     turn = lon2 - lon

@@ -21,7 +21,7 @@ _LEVEL = 1
 
 
 def write(channels: Sequence[npt.NDArray[np.uint8]]) -> bytes:
-    """A PNG file.
+    """Return a PNG file.
 
     Args:
         channels: 1 to 4 arrays of shape (height, width): grey or red, green, blue; alpha last where there are 2 or 4.

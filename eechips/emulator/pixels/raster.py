@@ -36,7 +36,7 @@ class RasterReadError(OSError):
 
 @ensure_env_with_credentials  # type: ignore[untyped-decorator]  # rasterio has no types
 def open_file(path: str, **options: Any) -> DatasetReader:
-    """A GeoTIFF or JPEG 2000 file, whatever it is called.
+    """Return a GeoTIFF or JPEG 2000 file, whatever it is called.
 
     As ``rasterio.open`` does it, which takes a single driver.
 
@@ -85,7 +85,7 @@ class HandlePool(Generic[_KeyT, _HandleT]):
 
     @contextmanager
     def lease(self, key: _KeyT) -> Iterator[_HandleT]:
-        """A handle that nobody else uses meanwhile. One that was in use when an error arose is closed."""
+        """Lease a handle to this thread alone. A handle that was in use when an error arose is closed."""
         process = os.getpid()
         if process != self._process:
             self._forget(process)
@@ -102,7 +102,7 @@ class HandlePool(Generic[_KeyT, _HandleT]):
             self._inherited.append(handle)
 
     def clear(self) -> None:
-        """Closes every idle handle."""
+        """Close every idle handle."""
         with self._lock:
             _close_all(self._idle, self._close, os.getpid())
             self._cost = 0.0
@@ -137,7 +137,7 @@ class HandlePool(Generic[_KeyT, _HandleT]):
             self._close(old)
 
     def _forget(self, process: int) -> None:
-        """Empties the pool without closing anything, and replaces a lock that may be held for ever."""
+        """Empty the pool without closing anything, and replace a lock that may be held for ever."""
         self._inherited.extend(handle for handles in self._idle.values() for handle in handles)
         self._idle = OrderedDict()
         self._cost = 0.0
@@ -169,11 +169,11 @@ class OpenRaster(Protocol):
     height: int
 
     def read(self, bands: Sequence[int], window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Values and where they are valid; see ``RasterSource.read``."""
+        """Return values and where they are valid; see ``RasterSource.read``."""
         ...
 
     def close(self) -> None:
-        """Closes what is open."""
+        """Close what is open."""
         ...
 
 
@@ -219,7 +219,7 @@ class _Decoded:
         return self._values[list(bands), rows, columns], self._valid[list(bands), rows, columns]
 
     def close(self) -> None:
-        """Has nothing open."""
+        """Do nothing: no file is open."""
 
 
 class DatasetPool:
@@ -242,11 +242,11 @@ class DatasetPool:
         return DatasetPool, (self.limit, self.root)
 
     def lease(self, path: str, level: int) -> AbstractContextManager[OpenRaster]:
-        """A context manager that gives the dataset of one pyramid level, 0 being full resolution."""
+        """Return a context manager that gives the dataset of one pyramid level, 0 being full resolution."""
         return self._handles.lease((path, level))
 
     def clear(self) -> None:
-        """Closes every idle dataset."""
+        """Close every idle dataset."""
         self._handles.clear()
 
     def __len__(self) -> int:
@@ -291,7 +291,7 @@ class FileSource:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], pool: DatasetPool | None = None) -> FileSource:
-        """Takes the pyramid's levels from the file itself."""
+        """Take the pyramid's levels from the file itself."""
         pool = DatasetPool() if pool is None else pool
         name = os.fspath(path)
         with open_file(name) as dataset:
@@ -308,7 +308,7 @@ class FileSource:
         return cls(name, tuple(levels), pool)
 
     def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Reads native pixels of one level; see ``RasterSource.read``.
+        """Read native pixels of one level; see ``RasterSource.read``.
 
         Raises:
             ValueError: if the window reaches outside the level.

@@ -26,12 +26,12 @@ _AREA_TOLERANCE = 1e-5
 
 
 def in_pixels(geometry: Geometry, grid: Grid, tolerance: float = _CENTRE_TOLERANCE) -> BaseGeometry:
-    """The geometry in the pixel coordinates (column, row) of a grid, exact to ``tolerance`` of a pixel."""
+    """Return the geometry in the pixel coordinates (column, row) of a grid, exact to ``tolerance`` of a pixel."""
     return geometry.within(Projection(grid.crs, grid.transform), tolerance)
 
 
 def centres_inside(geometry: Geometry, grid: Grid) -> npt.NDArray[np.bool_]:
-    """Pixels whose centre lies in a geometry: shape (height, width)."""
+    """Return pixels whose centre lies in a geometry: shape (height, width)."""
     if geometry.unbounded:
         return np.ones(grid.shape, dtype=bool)
     shape = in_pixels(geometry, grid, _CENTRE_TOLERANCE)
@@ -53,7 +53,7 @@ def _burn(shape: BaseGeometry, grid: Grid, *, all_touched: bool) -> npt.NDArray[
 
 
 def pixels_touched(geometry: Geometry, lattice: Projection) -> tuple[int, int, int, int]:
-    """First column, first row, columns and rows of the lattice that a geometry's bounds touch."""
+    """Return the first column, first row, columns and rows of the lattice that a geometry's bounds touch."""
     shape = geometry.within(lattice, _CENTRE_TOLERANCE)
     if shape.is_empty:
         return 0, 0, 0, 0
@@ -65,7 +65,7 @@ def pixels_touched(geometry: Geometry, lattice: Projection) -> tuple[int, int, i
 
 
 def fractions(geometry: Geometry, grid: Grid) -> Coverage:
-    """The part of each pixel that a geometry covers, from 0 to 1: shape (height, width).
+    """Return the part of each pixel that a geometry covers, from 0 to 1: shape (height, width).
 
     Polygons give exact areas. Points and lines have none: each pixel that they touch counts as 1.
     """
@@ -95,7 +95,7 @@ def _parts(shape: BaseGeometry) -> list[BaseGeometry]:
 
 
 def _areas(shape: BaseGeometry, grid: Grid) -> Coverage:
-    """Areas of the intersections of unit cells with a polygon; only cells on the boundary are cut."""
+    """Return areas of the intersections of unit cells with a polygon; only cells on the boundary are cut."""
     if not shape.is_valid:
         shape = shapely.make_valid(shape)
     shapely.prepare(shape)

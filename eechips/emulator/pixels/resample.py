@@ -51,7 +51,7 @@ class Location:
 
 
 def locate(grid: Grid, lattice: Projection, *, exact: bool = False) -> Location:
-    """Finds the centres of a grid's pixels in the pixel coordinates of a lattice.
+    """Find the centres of a grid's pixels in the pixel coordinates of a lattice.
 
     The CRS transformation is evaluated at control points and interpolated between them where that is exact to
     1e-4 of a pixel (checked half-way between control points), else at every pixel.
@@ -100,7 +100,7 @@ def _locate_affine(grid: Grid, step: Affine) -> Location:
 
 
 def centres_of(size: int) -> Floats:
-    """0.5, 1.5, …: where the centres of pixels lie."""
+    """Return 0.5, 1.5, …: where the centres of pixels lie."""
     return np.arange(size, dtype=np.float64) + 0.5
 
 
@@ -126,7 +126,7 @@ def _step(places: Floats) -> Floats:
 def _interpolated(
     grid: Grid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]], spacing: int
 ) -> tuple[Floats, Floats] | None:
-    """Bilinear interpolation between control points, or None where that is not exact enough."""
+    """Return bilinear interpolation between control points, or None where that is not exact enough."""
     at_columns = control_points(grid.width, spacing)
     at_rows = control_points(grid.height, spacing)
     control = exact(*np.meshgrid(at_columns, at_rows))
@@ -147,12 +147,12 @@ def _interpolated(
 
 
 def control_points(size: int, spacing: int) -> Floats:
-    """Centres of pixels at which a smooth function is evaluated: the first, the last, and some between."""
+    """Return centres of pixels at which a smooth function is evaluated: the first, the last, and some between."""
     return np.linspace(0.5, size - 0.5, max(2, math.ceil(size / spacing) + 1))
 
 
 def between(values: Floats, at_columns: Floats, at_rows: Floats, columns: Floats, rows: Floats) -> Floats:
-    """Bilinear interpolation of values given at control points: shape (rows, columns)."""
+    """Return bilinear interpolation of values given at control points: shape (rows, columns)."""
     i, u = _bracket(at_columns, columns)
     j, v = _bracket(at_rows, rows)
     # No matrix product: BLAS starts threads for these, which fight over the cores with other requests'.
@@ -170,7 +170,7 @@ def _bracket(knots: Floats, positions: Floats) -> tuple[Indices, Floats]:
 
 
 def window_of(location: Location, extent: Window | None, margin: int) -> Window | None:
-    """The pixels of the lattice that a location needs, within ``extent``; None if there are none.
+    """Return the pixels of the lattice that a location needs, within ``extent``; None if there are none.
 
     Raises:
         LimitError: if they are too many to read at once.
@@ -201,7 +201,7 @@ MARGINS: dict[Method, int] = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 def gather(
     values: npt.NDArray[Any], valid: npt.NDArray[Any], window: Window, location: Location, method: Method
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Takes pixels of a lattice at a location.
+    """Take pixels of a lattice at a location.
 
     Args:
         values: shape (bands, window.height, window.width).
@@ -236,7 +236,9 @@ def _gather_nearest(
 
 
 def _taken(values: npt.NDArray[Any], rows: Indices, columns: Indices) -> npt.NDArray[Any]:
-    """Pixels at rows and columns, which are broadcast to each other, of values of shape (bands, height, width, …)."""
+    """Return pixels at rows and columns, which are broadcast to each other, of values of shape (bands, height, width,
+    …).
+    """
     if rows.shape[1] == 1 and columns.shape[0] == 1:
         return _along(_along(values, rows[:, 0], 1), columns[0], 2)
     flat = values.reshape(len(values), values.shape[1] * values.shape[2], *values.shape[3:])
@@ -245,7 +247,7 @@ def _taken(values: npt.NDArray[Any], rows: Indices, columns: Indices) -> npt.NDA
 
 
 def _along(values: npt.NDArray[Any], index: Indices, axis: int) -> npt.NDArray[Any]:
-    """Values at indices along an axis: a view where those follow each other."""
+    """Return values at indices along an axis: a view where those follow each other."""
     first, last = int(index[0]), int(index[-1])
     if last - first == len(index) - 1 and (len(index) < 2 or bool((np.diff(index) == 1).all())):
         return values[(slice(None),) * axis + (slice(first, last + 1),)]
@@ -253,7 +255,7 @@ def _along(values: npt.NDArray[Any], index: Indices, axis: int) -> npt.NDArray[A
 
 
 def _indices(positions: Floats, start: int, size: int) -> tuple[Indices, npt.NDArray[np.bool_] | None]:
-    """Indices into a window, and which positions lie outside it (None: none do)."""
+    """Return indices into a window, and which positions lie outside it (None: none do)."""
     floored = np.floor(positions + _EDGE) - start
     outside = ~((floored >= 0) & (floored < size))  # also true for NaN
     if outside.any():
@@ -266,7 +268,7 @@ def _linear(offset: Floats) -> list[tuple[int, Floats]]:
 
 
 def _cubic(offset: Floats) -> list[tuple[int, Floats]]:
-    """Weights of the cubic convolution with a = -0.5 (Keys 1981), as GDAL's "cubic"."""
+    """Return weights of the cubic convolution with a = -0.5 (Keys 1981), as GDAL's "cubic"."""
     t = offset
     return [
         (-1, -0.5 * t + t**2 - 0.5 * t**3),
@@ -286,7 +288,7 @@ def _gather_weighted(
     location: Location,
     kernel: Callable[[Floats], list[tuple[int, Floats]]],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Weighted means of neighbours; masked ones drop out and the weights of the others are scaled up."""
+    """Return weighted means of neighbours; masked ones drop out and the weights of the others are scaled up."""
     x, y = location.columns - 0.5, location.rows - 0.5
     left, top = np.floor(x), np.floor(y)
     by_column = [(left + step, weight) for step, weight in kernel(x - left)]
@@ -323,7 +325,7 @@ def _gather_whole(
     by_row: Sequence[tuple[Floats, Floats]],
     shape: tuple[int, ...],
 ) -> Floats | None:
-    """Weighted means where all neighbours are there; None where some are not."""
+    """Return weighted means where all neighbours are there; None where some are not."""
     columns = [at - window.column for at, _ in by_column]
     rows = [at - window.row for at, _ in by_row]
     # Also false where a position is not a number.
@@ -351,7 +353,7 @@ def read_lattice(
     shape: tuple[int, int],
     method: Method,
 ) -> list[Pixels]:
-    """Reads what a location needs of a lattice and resamples it.
+    """Read what a location needs of a lattice and resamples it.
 
     Args:
         read: reads a window: values and validity of shape (count, height, width).
@@ -381,7 +383,7 @@ def read_computed(
     shape: tuple[int, int],
     method: Method,
 ) -> list[Pixels]:
-    """Reads what a location needs of computed bands and resamples it; bands may differ in type and be arrays.
+    """Read what a location needs of computed bands and resamples it; bands may differ in type and be arrays.
 
     Args:
         read: computes a window of all bands.
@@ -417,7 +419,7 @@ def pick_lattice(
     extent: Window,
     shape: tuple[int, int],
 ) -> list[Pixels] | None:
-    """Takes nothing but the pixels of a lattice that a location falls into; None where a window does better.
+    """Take nothing but the pixels of a lattice that a location falls into; None where a window does better.
 
     Args:
         pick: reads the pixels at columns and rows that broadcast: values and validity of shape (count, height, width).
@@ -458,7 +460,7 @@ class _Held:
 
 
 def _held(positions: Floats, start: int, size: int) -> _Held | None:
-    """The indices of positions within an extent; None where none lies there, or some are not numbers."""
+    """Return the indices of positions within an extent; None where none lies there, or some are not numbers."""
     floored = positions + _EDGE
     np.floor(floored, out=floored)
     low, high = float(floored.min()), float(floored.max())
@@ -472,7 +474,7 @@ def _held(positions: Floats, start: int, size: int) -> _Held | None:
 
 
 def _halves(location: Location) -> tuple[Location, Location] | None:
-    """A location in two where it lies at both ends of a wide lattice, as on the antimeridian; else None."""
+    """Return a location in two where it lies at both ends of a wide lattice, as on the antimeridian; else None."""
     columns = location.columns
     if columns.size < 2 or columns.shape[0] == 1:
         return None
@@ -491,7 +493,7 @@ def _halves(location: Location) -> tuple[Location, Location] | None:
 
 
 def _merged(first: Pixels, second: Pixels) -> Pixels:
-    """The pixels of both, which have none in common."""
+    """Return the pixels of both, which have none in common."""
     take = second.valid
     if take.all() or not first.valid.any():
         return second

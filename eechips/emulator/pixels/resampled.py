@@ -24,7 +24,7 @@ class Resampled:
     method: Method
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Computes the inputs on the level whose pixels are no larger than the output's."""
+        """Compute the inputs on the level whose pixels are no larger than the output's."""
         chosen = [self.inputs[b] for b in bands]
         location = _located(self.lattice, grid, render)
         factor = 1 << max(0, math.floor(math.log2(max(location.scale, 1.0) * 1.001)))

@@ -27,7 +27,7 @@ class PixelSource(Protocol):
     def pick(
         self, bands: Sequence[int], columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], level: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
-        """Reads pixels.
+        """Read pixels.
 
         Args:
             bands: indices from 0.
@@ -53,7 +53,7 @@ class Stored:
     method: Method = "nearest"
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Reads bands that share a source and a grid together."""
+        """Read bands that share a source and a grid together."""
         groups: dict[tuple[int, Grid], list[int]] = {}
         for band in bands:
             info = self.infos[band]
@@ -96,7 +96,7 @@ def _located(native: Grid, grid: Grid, render: Render) -> Location:
 
 
 def stored_image(asset: ImageAsset) -> Image:
-    """The image of a stored asset; its bands are made when the asset's may be."""
+    """Return the image of a stored asset; its bands are made when the asset's may be."""
     bands = _bands(asset) if isinstance(asset.bands, tuple) else LazySequence(lambda: _bands(asset))
     return Image(bands, asset.properties, Geometry(asset.footprint), asset.id, asset.version)
 
@@ -125,7 +125,7 @@ class Reprojected:
     method: Method = "nearest"
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Computes the inputs on the lattice under the grid, and takes the output from there."""
+        """Compute the inputs on the lattice under the grid, and take the output from there."""
         chosen = [self.inputs[b] for b in bands]
         lattice = Grid(self.lattice.crs, self.lattice.transform, 0, 0)
         location = _located(lattice, grid, render)

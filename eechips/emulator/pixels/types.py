@@ -36,14 +36,14 @@ _EXACT_FLOAT = 1 << 24
 
 
 def bounds_of(kind: PixelType) -> tuple[float, float] | None:
-    """Least and greatest value of a type, None where it has no known range."""
+    """Return the least and greatest value of a type, None where it has no known range."""
     if kind.minimum is not None and kind.maximum is not None:
         return kind.minimum, kind.maximum
     return (LONG.minimum, LONG.maximum) if kind.precision == "int" else None  # type: ignore[return-value]
 
 
 def ranged(kind: PixelType, ends: Iterable[float]) -> PixelType:
-    """A type with the range that some values span; none where they are not all finite.
+    """Return a type with the range that some values span; none where they are not all finite.
 
     Integer ranges beyond 64 bits become those of 64 bits; bounds of 32-bit floats are rounded to such.
     """
@@ -68,7 +68,7 @@ def _long_as(kind: PixelType) -> PixelType:
 
 
 def union_type(first: PixelType, second: PixelType) -> PixelType:
-    """The narrowest type that holds the values of two."""
+    """Return the narrowest type that holds the values of two."""
     precision = max(first.precision, second.precision, key=_ORDER.index)
     kind = PixelType(precision, dimensions=max(first.dimensions, second.dimensions))
     ends = [bounds_of(first), bounds_of(second)]
@@ -76,12 +76,12 @@ def union_type(first: PixelType, second: PixelType) -> PixelType:
 
 
 def holds(kind: PixelType, other: PixelType) -> bool:
-    """Whether a type holds all values of another."""
+    """Return whether a type holds all values of another."""
     return kind == other or union_type(kind, other) == union_type(kind, kind)
 
 
 def unlimited(kind: PixelType) -> PixelType:
-    """A type with a range to spare: that of 32-bit integers, or of 64-bit ones beyond these; none of floats."""
+    """Return a type with a range to spare: that of 32-bit integers, or of 64-bit ones beyond these; none of floats."""
     if kind.precision != "int":
         return replace(kind, minimum=None, maximum=None)
     limits = np.iinfo(np.int32)
@@ -90,7 +90,7 @@ def unlimited(kind: PixelType) -> PixelType:
 
 
 def type_text(kind: PixelType) -> str:
-    """A type as the service's messages have it: Short, Short<0, 255>, Float<-0.2, 1.6022125>."""
+    """Return a type as the service's messages have it: Short, Short<0, 255>, Float<-0.2, 1.6022125>."""
     ends = "" if kind.minimum is None or kind.maximum is None else f"<{kind.minimum}, {kind.maximum}>"
     dimensions = f" ({kind.dimensions} dimensions)" if kind.dimensions else ""
     if kind.precision != "int":
@@ -104,7 +104,7 @@ def type_text(kind: PixelType) -> str:
 
 
 def floating_type(*kinds: PixelType) -> PixelType:
-    """The type of a result that is never whole: float, or double where an input needs more than 32 bits.
+    """Return the type of a result that is never whole: float, or double where an input needs more than 32 bits.
 
     S2 reflectances (16 bits) divided by 10,000 are floats in Earth Engine, whatever integer divides them.
     """
@@ -118,7 +118,7 @@ def _fits_float(kind: PixelType) -> bool:
 
 
 def interval(combine: Callable[..., float], result: Callable[..., PixelType] | None = None) -> Callable[..., PixelType]:
-    """The type of an operation that is monotone in each operand: its range is spanned by the ends of theirs.
+    """Return the type of an operation that is monotone in each operand: its range is spanned by the ends of theirs.
 
     Args:
         combine: the operation on plain numbers.
@@ -146,12 +146,12 @@ def _union(*kinds: PixelType) -> PixelType:
 
 
 def fixed(kind: PixelType) -> Callable[..., PixelType]:
-    """Always the same type, but for the dimensions of array bands."""
+    """Return a function that gives always the same type, except for the dimensions of array bands."""
     return lambda *operands: replace(kind, dimensions=max(o.dimensions for o in operands))
 
 
 def dtype_of(kind: PixelType) -> np.dtype[Any]:
-    """The narrowest numpy type that holds a band's values, or the elements of its arrays."""
+    """Return the narrowest numpy type that holds a band's values, or the elements of its arrays."""
     if kind.precision == "float":
         return np.dtype(np.float32)
     if kind.precision == "double":
@@ -165,7 +165,7 @@ def dtype_of(kind: PixelType) -> np.dtype[Any]:
 
 
 def cast_values(values: Numbers, dtype: npt.DTypeLike) -> Numbers:
-    """Values in another type: clamped to its range, fractions cut off towards zero, NaN as zero.
+    """Return values in another type: clamped to its range, fractions cut off towards zero, NaN as zero.
 
     That is how Java narrows numbers, but for the clamping of integers, which Earth Engine documents.
     """
@@ -198,7 +198,7 @@ def _within(inner: Any, outer: Any) -> bool:
 
 
 def named_type(value: object) -> PixelType:
-    """The type that a PixelType or one of its names ("int8", "byte", "float", …) stands for.
+    """Return the type that a PixelType or one of its names ("int8", "byte", "float", …) stands for.
 
     Raises:
         InvalidError: if it is neither.

@@ -17,28 +17,30 @@ from eechips.emulator.quota import Latency
 
 
 async def statistics(service: Service, request: Request) -> Response:
-    """Requests and answers by kind, rejections, requests in flight, what was read of catalogues, the server's clock."""
+    """Return requests and answer by kind, rejections, requests in flight, what was read of catalogues, the server's
+    clock.
+    """
     return json_response({**service.quota.report(), "catalogs": service.workers.reads()})
 
 
 async def quota(service: Service, request: Request) -> Response:
-    """The limits in force."""
+    """Return the limits in force."""
     return json_response(asdict(service.quota.config))
 
 
 async def set_quota(service: Service, request: Request) -> Response:
-    """Changes the limits that are given; those that are not stay."""
+    """Change the limits that are given; those that are not stay."""
     service.quota.config = service.quota.config.changed(await _decoded(service, request))
     return await quota(service, request)
 
 
 async def latency(service: Service, request: Request) -> Response:
-    """The extra time before answers, as ``--latency`` takes it, or null."""
+    """Return the extra time before answers, as ``--latency`` takes it, or null."""
     return json_response({"latency": None if service.latency is None else str(service.latency)})
 
 
 async def set_latency(service: Service, request: Request) -> Response:
-    """Changes the extra time before answers: ``{"latency": "lognormal:0.9,0.5"}``; null for none."""
+    """Change the extra time before answers: ``{"latency": "lognormal:0.9,0.5"}``; null for none."""
     given = await _decoded(service, request)
     text = given.get("latency") if isinstance(given, dict) and given.keys() == {"latency"} else 0
     if not isinstance(text, (str, type(None))):
@@ -51,19 +53,19 @@ async def set_latency(service: Service, request: Request) -> Response:
 
 
 async def store(service: Service, request: Request) -> Response:
-    """What the server answers for; says so where it is synthetic."""
+    """Return what the server answers for; say so where it is synthetic."""
     return await service.run("store:describe")
 
 
 async def plan_faults(service: Service, request: Request) -> Response:
-    """Replaces the fault plan."""
+    """Replace the fault plan."""
     # A plan of a kind of its own, which a benchmark may have put in, is replaced by one of that kind.
     service.faults = type(service.faults).parse(await _decoded(service, request))
     return json_response(service.faults.report())
 
 
 async def faults(service: Service, request: Request) -> Response:
-    """The fault plan, and what of it happened."""
+    """Return the fault plan, and what of it happened."""
     return json_response(service.faults.report())
 
 

@@ -14,12 +14,12 @@ from eechips.emulator.signatures import client_file
 
 
 async def document(service: Service, request: Request) -> Response:
-    """The discovery document, naming this server as the place of the service."""
+    """Return the discovery document, naming this server as the place of the service."""
     return json_response(described(str(request.base_url)))
 
 
 def described(base: str) -> dict[str, Any]:
-    """The client's discovery document, brought up to version 1 of the service, for a server at an address."""
+    """Return the client's discovery document, brought up to version 1 of the service, for a server at an address."""
     found: dict[str, Any] = json.loads(client_file("cloud_api_discovery_document.json"))
     found.update({"rootUrl": base, "baseUrl": base, "servicePath": "", "mtlsRootUrl": base})
     projects = found["resources"]["projects"]
@@ -72,12 +72,12 @@ def _method(id: str, verb: str, path: str, **parameters: str) -> dict[str, Any]:
 
 
 async def algorithms(service: Service, request: Request) -> Response:
-    """The signatures of all functions, as the client carries them."""
+    """Return the signatures of all functions, as the client carries them."""
     return Response(client_file("algorithms.json"), media_type="application/json")
 
 
 async def config(service: Service, request: Request) -> Response:
-    """A project's configuration."""
+    """Return a project's configuration."""
     name = f"projects/{request.path_params['project']}/config"
     return json_response({"name": name, "registrationState": "REGISTERED_NOT_COMMERCIALLY", "maxConcurrentExports": 2})
 

@@ -20,7 +20,7 @@ _DEEPEST = 20
 
 
 def parse(text: str) -> Mask:
-    """The mask of a ``fields`` parameter.
+    """Return the mask of a ``fields`` parameter.
 
     Raises:
         InvalidError: if it is malformed.
@@ -40,7 +40,7 @@ def _invalid(text: str) -> InvalidError:
 
 
 def _list(tokens: Iterator[str], text: str, depth: int) -> tuple[dict[str, Any], str]:
-    """Fields with commas between them, and the token after the last."""
+    """Return fields with commas between them, and the token after the last."""
     mask: dict[str, Any] = {}
     while True:
         end = _path(tokens, mask, text, depth)
@@ -49,7 +49,7 @@ def _list(tokens: Iterator[str], text: str, depth: int) -> tuple[dict[str, Any],
 
 
 def _path(tokens: Iterator[str], mask: dict[str, Any], text: str, depth: int) -> str:
-    """One field with what is selected inside it, put into a mask; gives the token after it."""
+    """Return one field with what is selected inside it, put into a mask; return the token after it."""
     name = next(tokens)
     if depth > _DEEPEST or not re.fullmatch(r"\w+|\*", name):
         raise _invalid(text)
@@ -67,7 +67,7 @@ def _path(tokens: Iterator[str], mask: dict[str, Any], text: str, depth: int) ->
 
 
 def select(value: Any, mask: Mask) -> Any:
-    """A JSON value with only the fields of a mask."""
+    """Return a JSON value with only the fields of a mask."""
     if not mask or "*" in mask:
         return value
     if isinstance(value, list):

@@ -42,7 +42,7 @@ class ResultNames:
         self._size = 0
 
     def create(self, parent: str, kind: str, content: bytes) -> str:
-        """Keeps a request's body under a new name that cannot be guessed."""
+        """Keep a request's body under a new name that cannot be guessed."""
         name = f"{parent}/{kind}/{secrets.token_hex(16)}-{secrets.token_hex(16)}"
         packed = zlib.compress(content, 1)
         self._kept[name] = (self._clock() + _LIFE, packed)
@@ -53,7 +53,7 @@ class ResultNames:
         return name
 
     def find(self, name: str) -> bytes:
-        """The body of the request of a name.
+        """Return the body of the request of a name.
 
         Raises:
             NotFoundError: if there is none, or its time is over.
@@ -110,7 +110,7 @@ class Service:
     body_seconds: float = 60.0
 
     async def body(self, request: Request) -> bytes:
-        """A request's body.
+        """Return a request's body.
 
         Raises:
             InvalidError: if it is too large.
@@ -145,7 +145,7 @@ class Service:
         return http_response(await asyncio.wrap_future(submitted))
 
     async def create_name(self, request: Request, kind: str) -> Response:
-        """Answers a request that makes a name for a computation: the resource, without what does not concern it.
+        """Answer a request that makes a name for a computation: the resource, without what does not concern it.
 
         Raises:
             InvalidError: if the request is malformed.

@@ -17,7 +17,7 @@ _MOST_ITEMS = 5_000_000
 
 
 def items(sample: ReducerSample, optional: int) -> list[list[Value]]:
-    """The tuples of a sample of one place as plain values, nulls among the optional inputs; others are dropped."""
+    """Return the tuples of a sample of one place as plain values, nulls among the optional inputs; others are dropped."""
     columns = sample.columns()
     required = columns[: len(columns) - optional]
     kept = columns[0].present.copy()
@@ -40,7 +40,7 @@ def _plain(values: Any, arrays: int) -> list[Value]:
 
 
 def _per_place(sample: ReducerSample) -> tuple[tuple[int, ...], list[ReducerSample]]:
-    """A sample's places, each on its own."""
+    """Return a sample's places, each on its own."""
     columns = sample.columns()
     places = columns[0].weights.shape[1:]
     if not places:
@@ -63,7 +63,7 @@ def _per_place(sample: ReducerSample) -> tuple[tuple[int, ...], list[ReducerSamp
 
 
 def collecting(outputs: Sequence[OutputSpec], weighted: Sequence[bool], make: Any, *, arrays: bool = False) -> Reducer:
-    """A reducer whose outputs are objects, made place by place.
+    """Return a reducer whose outputs are objects, made place by place.
 
     Args:
         outputs: what is known of them.
@@ -88,7 +88,7 @@ def collecting(outputs: Sequence[OutputSpec], weighted: Sequence[bool], make: An
 
 
 def to_list(tuple_size: int | None, optional: int) -> Reducer:
-    """All values, or all tuples of them."""
+    """Return all values, or all tuples of them."""
     size = 1 if tuple_size is None else tuple_size
     if size < 1:
         raise InvalidError(f"The tuple size must be positive; found {tuple_size}.")
@@ -103,7 +103,7 @@ def to_list(tuple_size: int | None, optional: int) -> Reducer:
 
 
 def to_collection(names: Sequence[str], optional: int) -> Reducer:
-    """A feature without geometry for each tuple, its inputs as properties; nulls are left out."""
+    """Return a feature without geometry for each tuple, its inputs as properties; nulls are left out."""
     if not names:
         raise InvalidError("At least one property name must be given.")
     if not 0 <= optional <= len(names):
@@ -123,7 +123,8 @@ def to_collection(names: Sequence[str], optional: int) -> Reducer:
 
 
 def group(reducer: Reducer, field: int, name: str) -> Reducer:
-    """A list of dictionaries, one for each value of an input: that value, and the outputs of a reducer over the others.
+    """Return a list of dictionaries, one for each value of an input: that value, and the outputs of a reducer over the
+    others.
 
     Groups come in the order of their values. Tuples whose group is null are left out.
     """
@@ -155,7 +156,7 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
 
 
 def _partition(values: Any, kept: Any) -> list[tuple[Value, Any]]:
-    """Different values in order, and where each of them is."""
+    """Return different values in order, and where each of them is."""
     where = np.flatnonzero(kept)
     if values.dtype != object:
         order = where[np.argsort(values[where], kind="stable")]

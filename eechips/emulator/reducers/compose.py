@@ -27,12 +27,12 @@ _MOST_FIELDS = 10_000
 
 
 def _changed(reducer: Reducer, change: Callable[[ReducerSample], ReducerSample], weighted: Sequence[bool]) -> Reducer:
-    """A reducer whose samples are changed first."""
+    """Return a reducer whose samples are changed first."""
     return replace(reducer, weighted=tuple(weighted), summarise=lambda sample: reducer.summarise(change(sample)))
 
 
 def unweighted(reducer: Reducer) -> Reducer:
-    """The reducer with all weights 1 (where the pixel's centre is inside) or 0."""
+    """Return the reducer with all weights 1 (where the pixel's centre is inside) or 0."""
 
     def change(sample: ReducerSample) -> ReducerSample:
         return replace(sample, weights=sample.inside.astype(np.float64))
@@ -41,7 +41,7 @@ def unweighted(reducer: Reducer) -> Reducer:
 
 
 def split_weights(reducer: Reducer) -> Reducer:
-    """The reducer with each weighted input replaced by two unweighted ones: a value and its weight."""
+    """Return the reducer with each weighted input replaced by two unweighted ones: a value and its weight."""
     weighted = reducer.weighted
     if not any(weighted):
         raise InvalidError("The reducer has no weighted inputs.")
@@ -66,7 +66,7 @@ def split_weights(reducer: Reducer) -> Reducer:
 
 
 def side_by_side(reducers: Sequence[Reducer], outputs: Sequence[OutputSpec], *, shared: bool) -> Reducer:
-    """Several reducers at once, over the same inputs (shared) or each over the next ones."""
+    """Return several reducers at once, over the same inputs (shared) or each over the next ones."""
     if sum(r.inputs for r in reducers) > _MOST_FIELDS or len(outputs) > _MOST_FIELDS:
         raise InvalidError(f"A reducer may have at most {_MOST_FIELDS} inputs and outputs.")
     starts = [0]
@@ -99,7 +99,7 @@ def side_by_side(reducers: Sequence[Reducer], outputs: Sequence[OutputSpec], *, 
 
 
 def combine(first: Reducer, second: Reducer, prefix: str = "", *, shared: bool) -> Reducer:
-    """Both reducers' outputs, on the same inputs (shared) or on one after the other.
+    """Return both reducers' outputs, on the same inputs (shared) or on one after the other.
 
     Raises:
         InvalidError: if the inputs are to be shared and differ in number.
@@ -117,7 +117,7 @@ def _renamed(specs: Sequence[OutputSpec], names: Sequence[str]) -> list[OutputSp
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Appends 1, 2, … to names that occur again."""
+    """Append 1, 2, … to names that occur again."""
     seen: dict[str, int] = {}
     result = []
     for name in names:
@@ -128,7 +128,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def for_each(reducer: Reducer, names: Sequence[str]) -> Reducer:
-    """A copy of the reducer for each name, each with inputs of its own.
+    """Return a copy of the reducer for each name, each with inputs of its own.
 
     Outputs are called as the names; with several outputs a copy, "<name>_<output>".
     """
@@ -144,7 +144,7 @@ def for_each(reducer: Reducer, names: Sequence[str]) -> Reducer:
 
 
 def repeat(reducer: Reducer, count: int) -> Reducer:
-    """Copies of the reducer, each with inputs of its own; each output is the list of the copies' outputs.
+    """Copy of the reducer, each with inputs of its own; each output is the list of the copies' outputs.
 
     Lists of numbers are arrays of one dimension more where they become pixels.
     """
@@ -168,7 +168,7 @@ def repeat(reducer: Reducer, count: int) -> Reducer:
 
 
 def _listed(outputs: Sequence[Output], spec: OutputSpec) -> Output:
-    """The copies' outputs as one: lists, but arrays at many places, where all copies have a result."""
+    """Return the copies' outputs as one: lists, but arrays at many places, where all copies have a result."""
     valid = np.asarray(outputs[0].valid)
     if valid.ndim == 0:
         return Output(boxed([plain_value(output, spec) for output in outputs]), np.ones((), dtype=bool))
@@ -182,7 +182,7 @@ def _listed(outputs: Sequence[Output], spec: OutputSpec) -> Output:
 
 
 def set_outputs(reducer: Reducer, names: Sequence[str | None]) -> Reducer:
-    """The reducer with its outputs renamed; those whose name is null or empty are dropped."""
+    """Return the reducer with its outputs renamed; those whose name is null or empty are dropped."""
     if len(names) != len(reducer.outputs):
         raise InvalidError(f"The reducer has {len(reducer.outputs)} outputs, but {len(names)} names were given.")
     kept = [(index, name) for index, name in enumerate(names) if name]
@@ -198,11 +198,11 @@ def set_outputs(reducer: Reducer, names: Sequence[str | None]) -> Reducer:
 
 
 def for_each_element(reducer: Reducer) -> Reducer:
-    """The reducer at each position of arrays of one shape: outputs are arrays of that shape."""
+    """Return the reducer at each position of arrays of one shape: outputs are arrays of that shape."""
     reducer.check_numbers()
 
     def spread(sample: ReducerSample) -> tuple[ReducerSample, int]:
-        """Positions of the arrays as further places; flags are the same at all of them."""
+        """Return positions of the arrays as further places; flags are the same at all of them."""
         if not sample.arrays:
             raise InvalidError("The inputs must be arrays.")
         tail = sample.values.shape[sample.values.ndim - sample.arrays :]
@@ -231,7 +231,9 @@ def for_each_element(reducer: Reducer) -> Reducer:
 
 
 def disaggregate(reducer: Reducer, axis: int | None) -> Reducer:
-    """The reducer over the items of its inputs: of lists, of dictionaries' values, of arrays along an axis or whole."""
+    """Return the reducer over the items of its inputs: of lists, of dictionaries' values, of arrays along an axis or
+    whole.
+    """
     if reducer.inputs != 1:
         raise InvalidError("Only reducers of one input can be disaggregated.")
 

@@ -31,7 +31,7 @@ Picked = tuple[list[Values], Flags]
 def _picking(
     names: Sequence[str], choose: Callable[[SampleColumn], tuple[Values, Flags]], *, inputs: int, arrays: bool = False
 ) -> Reducer:
-    """A reducer that picks one of the tuples of inputs, by the first of them.
+    """Return a reducer that picks one of the tuples of inputs, by the first of them.
 
     Args:
         names: of the outputs, one for each input.
@@ -69,7 +69,7 @@ def _taken(values: Values, where: Any) -> Any:
 
 
 def _extreme(sign: int) -> Callable[[SampleColumn], tuple[Values, Flags]]:
-    """Where the least (sign -1) or greatest (1) value is, the first of several."""
+    """Return where the least (sign -1) or greatest (1) value is, the first of several."""
 
     def choose(column: SampleColumn) -> tuple[Values, Flags]:
         values, inside = column.values, column.inside
@@ -105,7 +105,7 @@ MAX = _picking(("max",), _extreme(1), inputs=1)
 
 
 def extreme(name: str, inputs: int) -> Reducer:
-    """The least ("min") or greatest ("max") value of the first input, with what the others have there."""
+    """Return the least ("min") or greatest ("max") value of the first input, with what the others have there."""
     if inputs < 1:
         raise InvalidError(f"The number of inputs must be positive; found {inputs}.")
     names = [name, *(f"{name}{i}" for i in range(1, inputs))]
@@ -113,7 +113,7 @@ def extreme(name: str, inputs: int) -> Reducer:
 
 
 def _end(*, last: bool, nulls: bool) -> Callable[[SampleColumn], tuple[Values, Flags]]:
-    """Where the first or last input is, null or not; or the first or last that is no null."""
+    """Return where the first or last input is, null or not; or the first or last that is no null."""
 
     def choose(column: SampleColumn) -> tuple[Values, Flags]:
         wanted = column.present if nulls else column.inside
@@ -131,7 +131,7 @@ LAST_NON_NULL = _picking(("last",), _end(last=True, nulls=False), inputs=1, arra
 
 
 def _ending(name: str, *, last: bool) -> Reducer:
-    """First or last input. A null may be the first: so whether there was any input is kept beside the value."""
+    """Return the first or last input. A null may be the first: so whether there was any input is kept beside the value."""
 
     def summarise(sample: ReducerSample) -> tuple[Values, Flags, Flags]:
         column = sample.column(0)
@@ -164,7 +164,7 @@ def _folding(
     *,
     always: bool = False,
 ) -> Reducer:
-    """A reducer of one input to one number.
+    """Return a reducer of one input to one number.
 
     Args:
         name: of the output.
@@ -189,7 +189,7 @@ def _folding(
 
 
 def _whole(column: SampleColumn, filler: int) -> Values:
-    """Values as 64-bit integers, the nearest where they are beyond these; with something else instead of nulls."""
+    """Return values as 64-bit integers, the nearest where they are beyond these; with something else instead of nulls."""
     return to_integers(np.where(column.inside, numbers(column.values), filler))
 
 
@@ -245,7 +245,7 @@ COUNT_DISTINCT_NON_NULL = directly((OutputSpec("count", "count"),), (False,), _d
 
 
 def _runs(sample: ReducerSample) -> Sequence[Output]:
-    """Runs of equal values; nulls are left out and break no run."""
+    """Run of equal values; nulls are left out and break no run."""
     column = sample.column(0)
     values, inside = column.values, column.inside
     if values.dtype == object:

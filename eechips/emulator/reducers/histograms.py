@@ -63,13 +63,13 @@ def _added(parts: Sequence[ValueCounts]) -> ValueCounts:
 
 
 def _places(column: SampleColumn) -> list[SampleColumn]:
-    """Each place's values on their own."""
+    """Return each place's values on their own."""
     flat = [flat_places(part, 1) for part in (column.values, column.weights, column.inside, column.present)]
     return [SampleColumn(*(part[:, place] for part in flat)) for place in range(flat[0].shape[1])]
 
 
 def _of_tally(spec: OutputSpec, make: Callable[[ValueCounts], Value], *, finite: bool = False) -> Reducer:
-    """A reducer to something that is no number, made from the tally of each place; null where that is empty.
+    """Return a reducer to something that is no number, made from the tally of each place; null where that is empty.
 
     Args:
         spec: of the output.
@@ -96,7 +96,7 @@ def _of_tally(spec: OutputSpec, make: Callable[[ValueCounts], Value], *, finite:
 
 
 def histogram_key(value: Value) -> str:
-    """A value as the key of a dictionary: numbers as Java writes them."""
+    """Return a value as the key of a dictionary: numbers as Java writes them."""
     value = plain(value)
     if isinstance(value, str):
         return value
@@ -122,7 +122,7 @@ def _frequency_of_objects(column: SampleColumn) -> Mapping[str, float] | None:
 
 
 def _frequency() -> Reducer:
-    """Numbers are tallied; anything else is counted by its text."""
+    """Count numbers by value, anything else by its text."""
     spec = OutputSpec("histogram", "object")
     tallied = _of_tally(spec, _frequencies)
 
@@ -158,7 +158,7 @@ class Buckets:
 
     @classmethod
     def asked(cls, max_buckets: int | None, min_width: float | None) -> Buckets:
-        """Buckets as a reducer's arguments ask for them.
+        """Return buckets as a reducer's arguments ask for them.
 
         Raises:
             InvalidError: if they are not positive.
@@ -174,7 +174,9 @@ class Buckets:
         return cls(most, min_width)
 
     def width(self, low: float, high: float) -> float:
-        """The least width, among the powers of two or the doublings of ``least_width``, that needs no more buckets."""
+        """Return the least width, among the powers of two or the doublings of ``least_width``, that needs no more
+        buckets.
+        """
         if self.least_width is not None:
             width = self.least_width
         else:
@@ -186,7 +188,7 @@ class Buckets:
         return width
 
     def fill(self, tally: ValueCounts) -> tuple[Floats, float, Floats, Floats]:
-        """Lower bounds of buckets from the first to the last that holds something, width, weights, and means."""
+        """Return lower bounds of buckets from the first to the last that holds something, width, weights, and means."""
         values = tally.values.astype(np.float64)
         width = self.width(float(values[0]), float(values[-1]))
         index = np.floor(values / width)
@@ -201,7 +203,7 @@ class Buckets:
 
 
 def histogram(max_buckets: int | None, min_width: float | None) -> Reducer:
-    """A dictionary of bucketMin, bucketWidth, histogram (weights) and bucketMeans."""
+    """Return a dictionary of bucketMin, bucketWidth, histogram (weights) and bucketMeans."""
     buckets = Buckets.asked(max_buckets, min_width)
 
     def make(tally: ValueCounts) -> Mapping[str, Value]:
@@ -217,7 +219,7 @@ def histogram(max_buckets: int | None, min_width: float | None) -> Reducer:
 
 
 def auto_histogram(max_buckets: int | None, min_width: float | None, *, cumulative: bool) -> Reducer:
-    """An array of shape (buckets, 2): lower bounds, and weights or their running sums."""
+    """Return an array of shape (buckets, 2): lower bounds, and weights or their running sums."""
     buckets = Buckets.asked(max_buckets, min_width)
 
     def make(tally: ValueCounts) -> Value:
@@ -228,7 +230,7 @@ def auto_histogram(max_buckets: int | None, min_width: float | None, *, cumulati
 
 
 def fixed_histogram(low: float, high: float, steps: int, *, cumulative: bool) -> Reducer:
-    """An array of shape (steps, 2): lower bounds of equal buckets, and weights or their running sums."""
+    """Return an array of shape (steps, 2): lower bounds of equal buckets, and weights or their running sums."""
     if not low < high:
         raise InvalidError(f"The minimum must be less than the maximum; found {low} and {high}.")
     if not 1 <= steps <= _MOST_STEPS:

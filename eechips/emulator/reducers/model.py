@@ -60,18 +60,18 @@ class ReducerSample:
     arrays: int = 0
 
     def column(self, index: int) -> SampleColumn:
-        """One of the inputs."""
+        """Return one of the inputs."""
         own = self.weights.ndim == self.values.ndim - self.arrays
         weights = self.weights[index] if own else self.weights
         inside = self.inside[index] if self.inside.ndim == self.values.ndim - self.arrays else self.inside
         return SampleColumn(self.values[index], weights, inside, inside if self.present is None else self.present)
 
     def columns(self) -> list[SampleColumn]:
-        """All inputs."""
+        """Return all inputs."""
         return [self.column(index) for index in range(len(self.values))]
 
     def select(self, start: int, stop: int) -> ReducerSample:
-        """Some of the inputs, one after the other."""
+        """Return some of the inputs, one after the other."""
         columns = [self.column(index) for index in range(start, stop)]
         return replace(
             self,
@@ -81,7 +81,7 @@ class ReducerSample:
         )
 
     def tuples(self) -> tuple[Weights, Flags]:
-        """Weights and flags of the inputs taken together: the least weight, and where none is null."""
+        """Return weights and flags of the inputs taken together: the least weight, and where none is null."""
         columns = self.columns()
         weights, inside = columns[0].weights, columns[0].inside
         for column in columns[1:]:
@@ -120,7 +120,7 @@ class OutputSpec:
     empty: Value = None
 
     def pixel_type(self, inputs: Sequence[PixelType]) -> PixelType:
-        """The type of the pixels of a band that holds this output."""
+        """Return the type of the pixels of a band that holds this output."""
         if self.kind == "same" and not self.dimensions:
             return inputs[min(self.source, len(inputs) - 1)]
         if self.kind == "count":
@@ -174,7 +174,7 @@ class Reducer:
         return all(spec.kind != "object" for spec in self.outputs)
 
     def check_numbers(self) -> None:
-        """Checks that each output is one number, as elements of arrays are.
+        """Check that each output is one number, as elements of arrays are.
 
         Raises:
             InvalidError: if one is an array, a list, a dictionary or a collection.
@@ -184,7 +184,7 @@ class Reducer:
                 raise InvalidError(f"The reducer's outputs must be numbers, but '{spec.name}' is not.")
 
     def apply(self, sample: ReducerSample) -> list[Output]:
-        """Reduces a sample at each of its places.
+        """Reduce a sample at each of its places.
 
         Raises:
             InvalidError: if the inputs are arrays, which this reducer cannot take.
@@ -195,15 +195,15 @@ class Reducer:
             return list(self.finish(self.summarise(sample)))
 
     def results(self, sample: ReducerSample) -> list[Value]:
-        """Reduces a sample of one place to plain values, null where there is none."""
+        """Reduce a sample of one place to plain values, null where there is none."""
         return self.plain(self.apply(sample))
 
     def plain(self, outputs: Sequence[Output]) -> list[Value]:
-        """Outputs at one place as plain values: numbers, Arrays, lists, dictionaries; null where there is none."""
+        """Return outputs at one place as plain values: numbers, Arrays, lists, dictionaries; null where there is none."""
         return [plain_value(output, spec) for output, spec in zip(outputs, self.outputs, strict=True)]
 
     def accumulator(self, budget: int = _BUDGET) -> Accumulator:
-        """Something that takes samples one after the other.
+        """Return something that takes samples one after the other.
 
         Args:
             budget: bytes that may be held of inputs that cannot be summed up.
@@ -211,7 +211,7 @@ class Reducer:
         return Accumulator(self, budget)
 
     def band_types(self, inputs: Sequence[PixelType]) -> list[PixelType]:
-        """Types of bands that hold the outputs.
+        """Return types of bands that hold the outputs.
 
         Raises:
             InvalidError: if an output cannot be held by a band.
@@ -222,7 +222,7 @@ class Reducer:
         return [spec.pixel_type(inputs) for spec in self.outputs]
 
     def output_names(self, bands: Sequence[str], *, short: bool) -> list[str]:
-        """Names of the results over an image's bands.
+        """Return names of the results over an image's bands.
 
         Args:
             bands: names of the inputs.
@@ -235,7 +235,7 @@ class Reducer:
         return [f"{band}_{name}" for band in bands for name in self.names]
 
     def check_inputs(self, count: int) -> None:
-        """Checks that the bands of an image can be reduced: one by one, or all together.
+        """Check that the bands of an image can be reduced: one by one, or all together.
 
         Raises:
             InvalidError: if not.
@@ -244,13 +244,15 @@ class Reducer:
             raise InvalidError(f"Need {self.inputs} bands for the reducer, but the image has {count}.")
 
     def groups(self, count: int) -> list[tuple[int, ...]]:
-        """Which bands go into each call: each on its own for a reducer of one input, else all together."""
+        """Return which bands go into each call: each on its own for a reducer of one input, else all together."""
         self.check_inputs(count)
         return [(index,) for index in range(count)] if self.inputs == 1 else [tuple(range(count))]
 
 
 def _java_doubles() -> np.errstate:
-    """Arithmetic as of Java's doubles: what is too large is infinite, and has no warning; nor has inf - inf, NaN."""
+    """Return arithmetic as of Java's doubles: what is too large is infinite, and has no warning; nor has inf - inf,
+    NaN.
+    """
     return np.errstate(over="ignore", invalid="ignore")
 
 
@@ -264,7 +266,7 @@ class Accumulator:
     _held: int = 0
 
     def add(self, sample: ReducerSample) -> None:
-        """Takes another sample, of the same places, which follows those before.
+        """Take another sample, of the same places, which follows those before.
 
         Raises:
             LimitError: if that would hold more than the budget.
@@ -282,14 +284,14 @@ class Accumulator:
             raise LimitError("User memory limit exceeded.")
 
     def finish(self) -> list[Value]:
-        """The results, as :meth:`Reducer.results` gives them; at least one sample must have been taken."""
+        """Return the results, as :meth:`Reducer.results` gives them; at least one sample must have been taken."""
         with _java_doubles():
             whole = self._parts[0] if len(self._parts) == 1 else self.reducer.merge(self._parts)
             return self.reducer.plain(list(self.reducer.finish(whole)))
 
 
 def plain_value(output: Output, spec: OutputSpec) -> Value:
-    """An output at one place as a plain value."""
+    """Return an output at one place as a plain value."""
     if not np.all(output.valid):
         return spec.empty
     value = output.values
@@ -303,7 +305,7 @@ def plain_value(output: Output, spec: OutputSpec) -> Value:
 
 
 def plain_values(output: Output, spec: OutputSpec) -> list[Value]:
-    """An output at places in a row as plain values."""
+    """Return an output at places in a row as plain values."""
     valid = np.asarray(output.valid).tolist()
     if spec.dimensions or spec.kind == "object":
         return [plain_value(Output(output.values[place], there), spec) for place, there in enumerate(valid)]
@@ -311,7 +313,7 @@ def plain_values(output: Output, spec: OutputSpec) -> list[Value]:
 
 
 def scattered(size: int, parts: Sequence[tuple[npt.NDArray[np.intp], Output]]) -> Output:
-    """Outputs at some of so many places, by the positions of these, as one; there is none at the other places."""
+    """Return outputs at some of so many places, by the positions of these, as one; there is none at the other places."""
     valid = np.zeros(size, dtype=bool)
     shapes = {np.shape(output.values)[np.ndim(output.valid) :] for _, output in parts} or {()}
     if len(shapes) > 1:
@@ -324,14 +326,14 @@ def scattered(size: int, parts: Sequence[tuple[npt.NDArray[np.intp], Output]]) -
 
 
 def boxed(value: Value) -> Values:
-    """Anything as an array of no dimensions that holds it."""
+    """Return anything as an array of no dimensions that holds it."""
     box = np.empty((), dtype=object)
     box[()] = value
     return box
 
 
 def sample_of(rows: Sequence[Sequence[Value]], weights: Sequence[Sequence[Value]] | None = None) -> ReducerSample:
-    """A sample of one place, of plain values.
+    """Return a sample of one place, of plain values.
 
     Args:
         rows: for each input, its values; nulls among them.
@@ -351,7 +353,7 @@ def sample_of(rows: Sequence[Sequence[Value]], weights: Sequence[Sequence[Value]
 
 
 def _packed(row: Sequence[Value], *, plain: bool = True) -> tuple[Values, Flags]:
-    """Values and where they are not null: numbers or equal arrays packed, else objects."""
+    """Return values and where they are not null: numbers or equal arrays packed, else objects."""
     inside = np.fromiter((v is not None for v in row), dtype=bool, count=len(row))
     held = [v for v in row if v is not None]
     if plain and all(isinstance(v, (bool, int, float)) for v in held):
@@ -367,12 +369,12 @@ def _packed(row: Sequence[Value], *, plain: bool = True) -> tuple[Values, Flags]
 
 
 def flat_places(part: Values, lead: int) -> Values:
-    """An array with the axes behind the first ``lead`` made one, though it may be empty."""
+    """Return an array with the axes behind the first ``lead`` made one, though it may be empty."""
     return part.reshape(*part.shape[:lead], math.prod(part.shape[lead:]))
 
 
 def joined(samples: Sequence[ReducerSample]) -> ReducerSample:
-    """Samples that follow each other as one."""
+    """Return samples that follow each other as one."""
     if len(samples) == 1:
         return samples[0]
     first = samples[0]
@@ -398,17 +400,17 @@ def directly(
     *,
     arrays: bool = False,
 ) -> Reducer:
-    """A reducer that needs all values at once."""
+    """Return a reducer that needs all values at once."""
     return Reducer(tuple(outputs), tuple(weighted), lambda sample: sample, joined, reduce, arrays=arrays)
 
 
 def by_name(reducer: Reducer, sample: ReducerSample) -> Mapping[str, Value]:
-    """The results of a sample of one place, by the names of the outputs."""
+    """Return the results of a sample of one place, by the names of the outputs."""
     return dict(zip(reducer.names, reducer.results(sample), strict=True))
 
 
 def numbers(values: Values) -> Values:
-    """Values as numbers.
+    """Return values as numbers.
 
     Raises:
         InvalidError: if some are not.

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def _weighted(column: SampleColumn) -> tuple[Floats, Floats]:
-    """Values as floats, 0 where they have no weight, and the weights."""
+    """Return values as floats, 0 where they have no weight, and the weights."""
     weights = column.weights
     return np.where(weights > 0, numbers(column.values), 0).astype(np.float64), weights
 
@@ -93,7 +93,7 @@ def _moments(order: int) -> Callable[[ReducerSample], _Moments]:
 
 
 def _add_moments(parts: Sequence[_Moments]) -> _Moments:
-    """Pébay, "Formulas for robust, one-pass parallel computation of covariances and arbitrary-order statistical
+    """Return Pébay, "Formulas for robust, one-pass parallel computation of covariances and arbitrary-order statistical
     moments", Sandia report SAND2008-6212, equations 3.1 for sets of weights.
     """
     whole = parts[0]

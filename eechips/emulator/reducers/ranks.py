@@ -28,13 +28,15 @@ _SMALL = {np.dtype(kind) for kind in (bool, np.uint8, np.int8, np.uint16, np.int
 
 
 def _comparable(column: SampleColumn, held: Flags) -> Values:
-    """Values as floats, infinite where they are null."""
+    """Return values as floats, infinite where they are null."""
     values = numbers(column.values)
     return np.where(held, values, np.inf).astype(np.float32 if values.dtype in _SMALL else np.float64, copy=False)
 
 
 def _ordered(column: SampleColumn) -> tuple[Values, Weights, npt.NDArray[np.intp]]:
-    """Values and weights in ascending order of values along the first axis, nulls last; and how many are no nulls."""
+    """Return values and weights in ascending order of values along the first axis, nulls last; and how many are no
+    nulls.
+    """
     held = column.weights > 0
     values = _comparable(column, held)
     order = np.argsort(values, axis=0, kind="stable")
@@ -43,7 +45,7 @@ def _ordered(column: SampleColumn) -> tuple[Values, Weights, npt.NDArray[np.intp
 
 
 def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Values, Flags]]:
-    """Weighted quantiles at each place.
+    """Return weighted quantiles at each place.
 
     Values are interpolated linearly between those of the nearest ranks; with equal weights this is the usual
     definition (number 7 of Hyndman and Fan, "Sample quantiles in statistical packages", 1996). With others, value i of
@@ -76,7 +78,7 @@ def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Va
 
 
 def _split(position: Weights, last: npt.NDArray[np.intp]) -> tuple[Values, Values, Weights]:
-    """The ranks on both sides of a position, and how far it lies beyond the first."""
+    """Return the ranks on both sides of a position, and how far it lies beyond the first."""
     low = np.floor(position).astype(np.intp)
     return low, np.minimum(low + 1, last), position - low
 
@@ -84,7 +86,7 @@ def _split(position: Weights, last: npt.NDArray[np.intp]) -> tuple[Values, Value
 def _between(
     values: Values, count: npt.NDArray[np.intp], low: Values, high: Values, part: Weights
 ) -> tuple[Values, Flags]:
-    """Ordered values, interpolated between two ranks; 0 where there are none."""
+    """Return ordered values, interpolated between two ranks; 0 where there are none."""
     valid = count > 0
     first = np.where(valid, _at(values, low), 0).astype(np.float64)
     last = np.where(valid, _at(values, high), 0).astype(np.float64)
@@ -96,7 +98,7 @@ def _at(values: Values, index: npt.NDArray[np.intp]) -> Values:
 
 
 def percentile(percentages: Sequence[float], names: Sequence[str] | None = None) -> Reducer:
-    """Percentiles, always computed directly.
+    """Return percentiles, always computed directly.
 
     Earth Engine takes them from a histogram where there are more than ``maxRaw`` values, so those may differ.
     """
@@ -126,7 +128,7 @@ MEDIAN = directly((OutputSpec("median"),), (True,), _median)
 
 
 def _mode(sample: ReducerSample) -> list[Output]:
-    """The value of the greatest weight; the least of them where there are several."""
+    """Return the value of the greatest weight; the least of them where there are several."""
     column = sample.column(0)
     if column.values.dtype == object:
         return [_mode_of_objects(column)]
@@ -165,7 +167,7 @@ MODE = directly((OutputSpec("mode", "same"),), (True,), _mode)
 
 
 def interval_mean(low: float, high: float) -> Reducer:
-    """The mean of the values between two percentiles, both included; computed directly."""
+    """Return the mean of the values between two percentiles, both included; computed directly."""
     if not 0 <= low <= high <= 100:
         raise InvalidError(f"Percentiles must be in order and between 0 and 100; found {low} and {high}.")
 

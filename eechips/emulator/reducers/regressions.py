@@ -28,7 +28,7 @@ _ROBUST_STEPS = 50
 
 
 def _tuples(sample: ReducerSample) -> tuple[Floats, Floats]:
-    """Inputs as floats of shape (inputs, n, *places), 0 where a tuple has a null, and the weights of tuples."""
+    """Return inputs as floats of shape (inputs, n, *places), 0 where a tuple has a null, and the weights of tuples."""
     weights, _ = sample.tuples()
     values = np.stack([numbers(column.values) for column in sample.columns()]).astype(np.float64)
     return np.where(weights > 0, values, 0.0), weights
@@ -45,7 +45,7 @@ def _ratio(above: Floats, below: Floats, valid: Flags) -> Floats:
 
 
 def _linear_fit(sample: ReducerSample) -> list[Output]:
-    """Weighted least squares through the weighted means."""
+    """Return weighted least squares through the weighted means."""
     (x, y), weights = _tuples(sample)
     total = weights.sum(axis=0)
     there = total > 0
@@ -68,7 +68,9 @@ def _check_sizes(x: int, y: int) -> None:
 
 
 def _systems(values: Floats, weights: Floats, count: int) -> tuple[Floats, Floats, tuple[int, ...]]:
-    """Design and response of shape (places, n, numX) and (places, n, numY), scaled by the roots of the weights."""
+    """Return the design and response of shape (places, n, numX) and (places, n, numY), scaled by the roots of the
+    weights.
+    """
     places = weights.shape[1:]
     flat = flat_places(values, 2) * np.sqrt(flat_places(weights, 1))
     design, response = flat[:count], flat[count:]
@@ -76,7 +78,7 @@ def _systems(values: Floats, weights: Floats, count: int) -> tuple[Floats, Float
 
 
 def _solved(design: Floats, response: Floats) -> tuple[Floats, Flags]:
-    """Least squares of many systems, and which of them are determined (of full rank)."""
+    """Return the least squares of many systems, and which of them are determined (of full rank)."""
     if not len(design) or not design.shape[1]:
         return np.zeros((len(design), design.shape[2], response.shape[2])), np.zeros(len(design), dtype=bool)
     q, r = np.linalg.qr(_padded(design))
@@ -89,7 +91,7 @@ def _solved(design: Floats, response: Floats) -> tuple[Floats, Flags]:
 
 
 def _padded(rows: Floats, least: int | None = None) -> Floats:
-    """Rows of zeros added, so that there are at least as many as columns: they change no sum of squares."""
+    """Return rows of zeros added, so that there are at least as many as columns: they change no sum of squares."""
     lacking = max(0, (least or rows.shape[2]) - rows.shape[1])
     return np.pad(rows, ((0, 0), (0, lacking), (0, 0))) if lacking else rows
 
@@ -106,7 +108,7 @@ _REGRESSION = (OutputSpec("coefficients", dimensions=2), OutputSpec("residuals",
 
 
 def linear_regression(x: int, y: int) -> Reducer:
-    """Least squares: coefficients of shape (numX, numY), and the root mean square of residuals, (numY,).
+    """Return the least squares: coefficients of shape (numX, numY), and the root mean square of residuals, (numY,).
 
     Both are null where there are no more tuples than coefficients, or these are not independent.
     """
@@ -125,7 +127,8 @@ def linear_regression(x: int, y: int) -> Reducer:
 
 
 def robust_linear_regression(x: int, y: int, beta: float | None) -> Reducer:
-    """Least squares again and again without the tuples whose residuals exceed ``beta`` (Talwar's cost function).
+    """Return the least squares again and again without the tuples whose residuals exceed ``beta`` (Talwar's cost
+    function).
 
     By default ``beta`` is 2.795 times the median absolute residual over 0.6745, after which Talwar's estimate is 95%
     efficient for normal residuals (Holland and Welsch, "Robust regression using iteratively reweighted least-squares",
@@ -172,7 +175,7 @@ def _correlation(x: Floats, y: Floats, inside: Flags) -> tuple[Floats, Flags]:
 
 
 def _significance(correlation: Floats, count: Floats, valid: Flags) -> Output:
-    """The two-sided p-value of a correlation, from Student's t with n - 2 degrees of freedom."""
+    """Return the two-sided p-value of a correlation, from Student's t with n - 2 degrees of freedom."""
     degrees = np.maximum(count - 2, 1)
     rest = np.maximum(1 - correlation**2, 1e-300)
     return Output(two_sided(np.abs(correlation) * np.sqrt(degrees / rest), degrees), valid & (count > 2))
@@ -188,7 +191,7 @@ PEARSONS_CORRELATION = directly((OutputSpec("correlation"), OutputSpec("p-value"
 
 
 def _ranks(values: Floats, inside: Flags) -> Floats:
-    """Ranks from 1 along the first axis, the mean of their ranks for equal values; 0 for nulls."""
+    """Return ranks from 1 along the first axis, the mean of their ranks for equal values; 0 for nulls."""
     held = np.where(inside, values, np.inf)
     order = np.argsort(held, axis=0, kind="stable")
     ordered = np.take_along_axis(held, order, axis=0)
@@ -220,7 +223,7 @@ def _check_pairs(count: int, places: int) -> None:
 
 
 def kendalls_correlation(inputs: int) -> Reducer:
-    """Kendall's tau-b, and its two-sided p-value from the normal distribution without a correction for ties."""
+    """Return Kendall's tau-b, and its two-sided p-value from the normal distribution without a correction for ties."""
     if inputs not in (1, 2):
         raise InvalidError(f"The number of inputs must be 1 or 2; found {inputs}.")
 
@@ -250,7 +253,7 @@ def kendalls_correlation(inputs: int) -> Reducer:
 
 
 def _sens_slope(sample: ReducerSample) -> list[Output]:
-    """The median of the slopes between all pairs of different x, and the median of what that leaves of y."""
+    """Return the median of the slopes between all pairs of different x, and the median of what that leaves of y."""
     (x, y), inside = _unweighted(sample)
     places = inside.shape[1:]
     _check_pairs(len(x), math.prod(places))
@@ -276,7 +279,7 @@ SENS_SLOPE = directly((OutputSpec("slope"), OutputSpec("offset")), (False, False
 
 
 def _covariance(*, centred: bool) -> Reducer:
-    """The population covariance of the elements of arrays of one dimension."""
+    """Return the population covariance of the elements of arrays of one dimension."""
 
     def reduce(sample: ReducerSample) -> list[Output]:
         column = sample.column(0)
@@ -304,7 +307,8 @@ _MEDIAN_STEPS = 200
 
 
 def geometric_median(inputs: int, improvement: float) -> Reducer:
-    """The point with the least sum of distances to the tuples, by Weiszfeld's algorithm as Vardi and Zhang mended it.
+    """Return the point with the least sum of distances to the tuples, by Weiszfeld's algorithm as Vardi and Zhang
+    mended it.
 
     Args:
         inputs: dimensions.

@@ -20,7 +20,7 @@ def _log_beta(a: Floats, b: Floats) -> Floats:
 
 
 def _fraction(a: Floats, b: Floats, x: Floats) -> Floats:
-    """The continued fraction of the incomplete beta function, DLMF 8.17.22, by Lentz's method."""
+    """Return the continued fraction of the incomplete beta function, DLMF 8.17.22, by Lentz's method."""
     c = np.ones_like(x)
     d = 1.0 - (a + b) * x / (a + 1.0)
     d = 1.0 / np.where(np.abs(d) < _TINY, _TINY, d)
@@ -42,7 +42,7 @@ def _fraction(a: Floats, b: Floats, x: Floats) -> Floats:
 
 
 def regularized_beta(x: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
-    """The regularized incomplete beta function I_x(a, b) for 0 <= x <= 1, DLMF 8.17."""
+    """Return the regularized incomplete beta function I_x(a, b) for 0 <= x <= 1, DLMF 8.17."""
     x, a, b = (np.asarray(v, dtype=np.float64) for v in np.broadcast_arrays(x, a, b))
     inner = np.clip(x, 1e-300, 1.0 - 1e-16)
     front = np.exp(a * np.log(inner) + b * np.log1p(-inner) - _log_beta(a, b))
@@ -55,6 +55,6 @@ def regularized_beta(x: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike) -> Fl
 
 
 def two_sided(t: npt.ArrayLike, degrees: npt.ArrayLike) -> Floats:
-    """The probability that a t statistic with so many degrees of freedom is at least that far from 0."""
+    """Return the probability that a t statistic with so many degrees of freedom is at least that far from 0."""
     t, degrees = (np.asarray(v, dtype=np.float64) for v in np.broadcast_arrays(t, degrees))
     return regularized_beta(degrees / (degrees + t * t), degrees / 2.0, 0.5)
