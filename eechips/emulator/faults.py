@@ -144,7 +144,9 @@ class FaultPlan:
         return None
 
     def report(self) -> dict[str, Any]:
-        """Return the plan, and how often each fault met a request; ``consumed`` once all that are limited are used up."""
+        """Return the plan, and how often each fault met a request; ``consumed`` once all that are limited are used
+        up.
+        """
         rows = [
             {**{k: v for k, v in asdict(f).items() if v is not None}, "seen": seen, "struck": struck}
             for f, seen, struck in zip(self._faults, self._seen, self._struck, strict=True)

@@ -156,7 +156,9 @@ class ShapeCache:
 
 
 def extent(geometry: Geometry) -> Box:
-    """Return west, south, east, north in degrees of everything a geometry covers; all longitudes where it crosses 180°."""
+    """Return west, south, east, north in degrees of everything a geometry covers; all longitudes where it crosses
+    180°.
+    """
     if geometry.unbounded:
         return _EVERYTHING
     if geometry.projection == WGS84 and geometry.geodesic and shapely.get_dimensions(geometry.shape) > 0:

@@ -104,7 +104,9 @@ class _LocalPlane:
         return found[0], found[1]
 
     def outline(self, shape: BaseGeometry) -> BaseGeometry:
-        """Return points, lines and the rings of polygons near the centre: shapes that do not touch are nearest there."""
+        """Return points, lines and the rings of polygons near the centre: shapes that do not touch are nearest
+        there.
+        """
         points: list[Coordinates] = [np.empty((0, 2))]
         edges: list[npt.NDArray[np.float64]] = [np.empty((0, 2, 2))]
         for leaf in leaves(shape):

@@ -155,7 +155,9 @@ def _signed(digits: str, negative: bool, flags: frozenset[str], width: int) -> s
 
 
 def json_number(value: float) -> Any:
-    """Return a number as Earth Engine sends it: whole without a fraction; as text what JSON lacks, infinities and NaN."""
+    """Return a number as Earth Engine sends it: whole without a fraction; as text what JSON lacks, infinities and
+    NaN.
+    """
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):

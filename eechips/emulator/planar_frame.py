@@ -68,7 +68,9 @@ def straight_middle(a: Coordinates, b: Coordinates) -> Coordinates:
 
 
 def _short_middle(a: Coordinates, b: Coordinates) -> Coordinates:
-    """Return middles of straight lines between longitude/latitude points, the short way round, on the first ones' turn."""
+    """Return middles of straight lines between longitude/latitude points, the short way round, on the first ones'
+    turn.
+    """
     turns = 360.0 * np.round((b[:, 0] - a[:, 0]) / 360.0)
     return np.column_stack([(a[:, 0] + b[:, 0] - turns) / 2.0, (a[:, 1] + b[:, 1]) / 2.0])
 

@@ -269,7 +269,9 @@ class SampledBand:
 def _sample(
     bands: Sequence[SampledBand], fraction: npt.NDArray[np.float64], centre: npt.NDArray[np.bool_]
 ) -> ReducerSample:
-    """Return pixels as a reducer's inputs: a pixel's weight is the lesser of its mask and its fraction in the region."""
+    """Return pixels as a reducer's inputs: a pixel's weight is the lesser of its mask and its fraction in the
+    region.
+    """
     weights = np.stack([np.minimum(band.mask.astype(np.float64), fraction) for band in bands])
     inside = np.stack([centre & (band.mask > 0) for band in bands])
     shapes = {band.values.shape[1:] for band in bands}
@@ -343,7 +345,9 @@ def gather(
 
 
 def _windows(columns: Indices, rows: Indices) -> Iterator[Indices]:
-    """Yield pixels in groups to be read with one call each: quarters of a group where that costs less than the whole."""
+    """Yield pixels in groups to be read with one call each: quarters of a group where that costs less than the
+    whole.
+    """
     waiting = [np.arange(len(columns))]
     while waiting:
         some = waiting.pop()

@@ -30,7 +30,9 @@ def leaves(shape: BaseGeometry) -> list[BaseGeometry]:
 
 
 def gather(shapes: Iterable[BaseGeometry]) -> BaseGeometry:
-    """Return points, lines and polygons put together: one of them, a multi-geometry of one kind, or a mixed collection."""
+    """Return points, lines and polygons put together: one of them, a multi-geometry of one kind, or a mixed
+    collection.
+    """
     parts = [leaf for shape in shapes for leaf in leaves(shape)]
     kinds = {_PARTS.get(part.geom_type, "MultiPolygon") for part in parts}
     if len(parts) == 1:

@@ -362,7 +362,9 @@ def _converted(value: Any, column: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: without nulls in objects, with times as texts; None for what it has no type for."""
+    """Return a value as JSON has it: without nulls in objects, with times as texts; None for what it has no type
+    for.
+    """
     if isinstance(value, dict):
         parts = ((name, _plain(part)) for name, part in value.items())
         return {name: part for name, part in parts if part is not None}

@@ -163,7 +163,9 @@ def _american(longitude: float, latitude: float) -> bool:
 
 
 def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
-    """Return country, state or province, and seat of places on land; seats of districts are numbered on from 1,000,000."""
+    """Return country, state or province, and seat of places on land; seats of districts are numbered on from
+    1,000,000.
+    """
     names, tree = _states()
     counties, (districts, foreign) = _counties(), _districts()
     bx, by = (b[0] for b in regions.bend(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[None, :]))

@@ -150,7 +150,9 @@ def _towns(columns: Integers, rows: Integers, density: Floats) -> Floats:
 
 
 def circles(rect: Rect) -> tuple[npt.NDArray[np.bool_], Field32]:
-    """Return where watered circles would be, and the square of the distance to the middle of the quarter, in quarters."""
+    """Return where watered circles would be, and the square of the distance to the middle of the quarter, in
+    quarters.
+    """
     x = (rect.x * (1.0 / _QUARTER)).astype(np.float64)
     y = (rect.y * (1.0 / _QUARTER)).astype(np.float64)
     fx, fy = (x - np.floor(x) - 0.5).astype(np.float32), (y - np.floor(y) - 0.5).astype(np.float32)

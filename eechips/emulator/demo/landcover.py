@@ -24,7 +24,9 @@ _CLASS_OF = {layer: CLASSES.index(name) for name, layers in _LAYERS.items() for 
 
 
 def shares(ground: Ground) -> npt.NDArray[np.float32]:
-    """Return the share of each of ``CLASSES`` in the cells of a ground, shape (8, height, width); they add up to one."""
+    """Return the share of each of ``CLASSES`` in the cells of a ground, shape (8, height, width); they add up to
+    one.
+    """
     shape = (ground.rect.height, ground.rect.width)
     result = np.zeros((len(CLASSES), *shape), dtype=np.float32)
     grass = Upsampler(ground.rect, ground.terrain.rect)(grass_cover(ground.terrain))
@@ -43,7 +45,9 @@ def shares(ground: Ground) -> npt.NDArray[np.float32]:
 
 
 def dominant(parts: npt.NDArray[np.float32], codes: Iterable[int]) -> npt.NDArray[np.uint8]:
-    """Return codes of the classes that maps would name: trees from a third of the cell on, bare ground from most of it."""
+    """Return codes of the classes that maps would name: trees from a third of the cell on, bare ground from most of
+    it.
+    """
     weights = np.array([1.7, 1.25, 1.0, 1.15, 1.5, 0.62, 1.0, 1.2], dtype=np.float32)
     best = np.argmax(parts * weights[:, None, None], axis=0)
     result: npt.NDArray[np.uint8] = np.array(list(codes), dtype=np.uint8)[best]

@@ -187,7 +187,9 @@ def _shape_of(crs: str) -> tuple[str, CRS]:
 
 
 def pitch_of(grid: Grid, row: int) -> int:
-    """Return units between the cells to paint for a row of pixels: the power of two nearest to the pixel, at least 1."""
+    """Return units between the cells to paint for a row of pixels: the power of two nearest to the pixel, at least
+    1.
+    """
     kind, _ = _shape_of(grid.crs)
     block = row // _BLOCK
     if kind == "projected":

@@ -24,7 +24,9 @@ _COAST_STEP = 1 << 15
 
 @lru_cache(maxsize=1)
 def _coast_lattice() -> Floats:
-    """Return units inland of the coast on a lattice of 2**15 units, shape (rows, columns); at least 1 away from zero."""
+    """Return units inland of the coast on a lattice of 2**15 units, shape (rows, columns); at least 1 away from
+    zero.
+    """
     count = SIZE // _COAST_STEP
     axis = np.arange(count + 1, dtype=np.float64) * float(_COAST_STEP)
     x, y = axis[None, :-1], axis[:, None]

@@ -140,7 +140,9 @@ def recast_for_measure(geometry: Geometry, proj: Projection, margin: ErrorMargin
 def distance(
     left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None, spherical: bool
 ) -> float:
-    """Return the least distance: metres on the ellipsoid (on the sphere if ``spherical``), or units of the projection."""
+    """Return the least distance: metres on the ellipsoid (on the sphere if ``spherical``), or units of the
+    projection.
+    """
     _refuse_empty(left, right)
     if proj is not None:
         frame = frame_for(left, right, margin=maxError, projection=proj)

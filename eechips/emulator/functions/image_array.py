@@ -407,7 +407,9 @@ def array_reshape(image: Image, lengths: Image, dimensions: int) -> Image:
 
 @function("Image.arraySort")
 def array_sort(image: Image, keys: Image | None) -> Image:
-    """Return arrays in ascending order of their elements or of keys, along the axis in which those are longer than 1."""
+    """Return arrays in ascending order of their elements or of keys, along the axis in which those are longer than
+    1.
+    """
     check_arrays(image)
     orders = spread(keys, len(image.bands), "keys") if keys is not None else image.bands
 

@@ -50,7 +50,9 @@ def pixel_lonlat() -> Image:
 
 @function("Image.pixelCoordinates")
 def pixel_coordinates(projection: Projection) -> Image:
-    """Return the coordinates x and y of each pixel's centre in a projection: pixels of its transform, where it has one."""
+    """Return the coordinates x and y of each pixel's centre in a projection: pixels of its transform, where it has
+    one.
+    """
     image = _generated(("x", "y"), DOUBLE, partial(_coordinate, projection))
     return image.with_bands([replace(band, projection=projection, fixed=True) for band in image.bands])
 
@@ -72,7 +74,9 @@ _SAME_PLACE = 1e-3
 
 
 def _random(seed: int, distribution: str, grid: Grid, _: int) -> Pixels:
-    """Return numbers that depend on the seed and the centre of the pixel only: the same in every request that meets it."""
+    """Return numbers that depend on the seed and the centre of the pixel only: the same in every request that meets
+    it.
+    """
     columns, rows = _pixel_numbers(grid)
     first = random_words(seed, columns[None, :], rows[:, None])
     if distribution == "uniform":

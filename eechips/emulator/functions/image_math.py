@@ -184,7 +184,9 @@ def _left_type(a: PixelType, b: PixelType) -> PixelType:
 
 
 def _right_type(a: PixelType, b: PixelType) -> PixelType:
-    """Return the type of a right shift: it never makes a number larger, in either direction from zero, and ends at -1."""
+    """Return the type of a right shift: it never makes a number larger, in either direction from zero, and ends at
+    -1.
+    """
     low, high = bounds_of(a) or (LONG.minimum, LONG.maximum)
     kind = PixelType("int", dimensions=max(a.dimensions, b.dimensions))
     return ranged(kind, [min(low or 0, 0), max(high or 0, 0)])

@@ -127,7 +127,9 @@ def _colors(image: Image, names: Sequence[str], change: Callable[[Numbers], Numb
 
 
 def _hsv(rgb: Numbers) -> Numbers:
-    """Return hue, saturation and value of red, green and blue, each 0 to 1 (Smith 1978, "Color gamut transform pairs")."""
+    """Return hue, saturation and value of red, green and blue, each 0 to 1 (Smith 1978, "Color gamut transform
+    pairs").
+    """
     red, green, blue = rgb
     value = rgb.max(axis=0)
     range_ = value - rgb.min(axis=0)

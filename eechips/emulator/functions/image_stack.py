@@ -160,7 +160,9 @@ def to_array(collection: Collection) -> Image:
 
 
 def _valid_first(layers: Stack, masks: Stack) -> tuple[Stack, Stack, Stack]:
-    """Return the layers that are valid at each pixel, in their order, before the others; their number; the least mask."""
+    """Return the layers that are valid at each pixel, in their order, before the others; their number; the least
+    mask.
+    """
     order = np.argsort(masks <= 0, axis=0, kind="stable")
     chosen = np.take_along_axis(layers, order.reshape(order.shape + (1,) * (layers.ndim - order.ndim)), axis=0)
     counts = (masks > 0).sum(axis=0)

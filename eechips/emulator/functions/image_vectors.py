@@ -97,7 +97,9 @@ def reduce_to_vectors(
     tileScale: float,
     geometryInNativeProjection: bool,
 ) -> Collection:
-    """Return a feature for each connected set of pixels with one value in the first band, with the other bands reduced."""
+    """Return a feature for each connected set of pixels with one value in the first band, with the other bands
+    reduced.
+    """
     if geometryType not in ("polygon", "bb", "centroid"):
         raise InvalidError(f"Unknown geometryType '{geometryType}'. Must be one of 'polygon', 'bb' and 'centroid'.")
     if not image.bands:

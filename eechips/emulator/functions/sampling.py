@@ -252,7 +252,9 @@ def _chosen(
 
 
 def _drawn(context: Context, area: PixelRegion, seed: int, number: int) -> tuple[Indices, Indices] | None:
-    """Return different pixels of a large region, drawn one after the other; None where hardly a place drawn lies in it."""
+    """Return different pixels of a large region, drawn one after the other; None where hardly a place drawn lies in
+    it.
+    """
     _check_size(number)
     shapely.prepare(area.shape)
     found: dict[tuple[int, int], None] = {}

@@ -180,7 +180,9 @@ def replace(input: str, regex: str, replacement: str, flags: str) -> str:
 
 @function("String.split")
 def split(string: str, regex: str, flags: str) -> list[str]:
-    """Return the parts between matches, without empty ones at the end; single characters where the expression is empty."""
+    """Return the parts between matches, without empty ones at the end; single characters where the expression is
+    empty.
+    """
     if regex == "":
         return [*string] or [""]
     pieces, position = [], 0

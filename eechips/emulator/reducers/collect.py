@@ -17,7 +17,9 @@ _MOST_ITEMS = 5_000_000
 
 
 def items(sample: ReducerSample, optional: int) -> list[list[Value]]:
-    """Return the tuples of a sample of one place as plain values, nulls among the optional inputs; others are dropped."""
+    """Return the tuples of a sample of one place as plain values, nulls among the optional inputs; others are
+    dropped.
+    """
     columns = sample.columns()
     required = columns[: len(columns) - optional]
     kept = columns[0].present.copy()

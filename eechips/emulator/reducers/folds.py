@@ -131,7 +131,9 @@ LAST_NON_NULL = _picking(("last",), _end(last=True, nulls=False), inputs=1, arra
 
 
 def _ending(name: str, *, last: bool) -> Reducer:
-    """Return the first or last input. A null may be the first: so whether there was any input is kept beside the value."""
+    """Return the first or last input. A null may be the first: so whether there was any input is kept beside the
+    value.
+    """
 
     def summarise(sample: ReducerSample) -> tuple[Values, Flags, Flags]:
         column = sample.column(0)
@@ -189,7 +191,9 @@ def _folding(
 
 
 def _whole(column: SampleColumn, filler: int) -> Values:
-    """Return values as 64-bit integers, the nearest where they are beyond these; with something else instead of nulls."""
+    """Return values as 64-bit integers, the nearest where they are beyond these; with something else instead of
+    nulls.
+    """
     return to_integers(np.where(column.inside, numbers(column.values), filler))
 
 

@@ -199,7 +199,9 @@ class Reducer:
         return self.plain(self.apply(sample))
 
     def plain(self, outputs: Sequence[Output]) -> list[Value]:
-        """Return outputs at one place as plain values: numbers, Arrays, lists, dictionaries; null where there is none."""
+        """Return outputs at one place as plain values: numbers, Arrays, lists, dictionaries; null where there is
+        none.
+        """
         return [plain_value(output, spec) for output, spec in zip(outputs, self.outputs, strict=True)]
 
     def accumulator(self, budget: int = _BUDGET) -> Accumulator:
@@ -313,7 +315,9 @@ def plain_values(output: Output, spec: OutputSpec) -> list[Value]:
 
 
 def scattered(size: int, parts: Sequence[tuple[npt.NDArray[np.intp], Output]]) -> Output:
-    """Return outputs at some of so many places, by the positions of these, as one; there is none at the other places."""
+    """Return outputs at some of so many places, by the positions of these, as one; there is none at the other
+    places.
+    """
     valid = np.zeros(size, dtype=bool)
     shapes = {np.shape(output.values)[np.ndim(output.valid) :] for _, output in parts} or {()}
     if len(shapes) > 1:
