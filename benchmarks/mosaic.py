@@ -21,10 +21,10 @@ from harness import Command, adopt_orphans, serving
 from rasterio.crs import CRS
 
 from eechips.emulator.assets import ingest
+from eechips.formats import geotiff
+from eechips.formats.cog import Mosaic, Tile
 from eechips.geo.grid import Grid
 from eechips.planning.tiling import divide_grid
-from eechips.writers import geotiff
-from eechips.writers.cog import Mosaic, Tile
 
 BANDS = ("B2", "B3", "B4", "B8")
 EDGE = 1024

@@ -19,10 +19,10 @@ _MESSAGE_LENGTH = 110  # characters of an example that a table has room for
 
 def service_errors() -> str:
     """Return the table of the service's errors that eechips knows."""
-    from eechips.client.service_errors import TABLE
+    from eechips.client.service_errors import SERVICE_ERRORS
 
     rows = []
-    for row in TABLE:
+    for row in SERVICE_ERRORS:
         example = row.example
         message = example.message
         if len(message) > _MESSAGE_LENGTH:
@@ -35,11 +35,11 @@ def service_errors() -> str:
 
 def datasets() -> str:
     """Return the table of the datasets that have a short name, and their citations."""
-    from eechips.datasets import DATASETS
+    from eechips.datasets import list_datasets
 
     rows, citations = [], []
-    for each in DATASETS:
-        names = ", ".join(f"`{name}`" for name in (each.alias, *each.also))
+    for each in list_datasets():
+        names = ", ".join(f"`{name}`" for name in each.names)
         dates = f"{each.start} to {each.end}" if each.end else f"since {each.start}"
         bands = ", ".join(each.bands)
         scale = f"{each.scale:,.1f}".removesuffix(".0")
@@ -47,6 +47,21 @@ def datasets() -> str:
         citations.append(f"- **{each.alias}** ({each.title}): {each.citation}. Page read on {each.checked}.")
     head = ("name", "id", "default bands", "pixel, m", "dtype", "dates", "licence")
     return _table(head, rows) + "\n\n### Citations\n\n" + "\n".join(citations)
+
+
+def cloud_masks() -> str:
+    """Return the table of the cloud masks and of the classes of pixels that they can remove."""
+    from eechips.datasets.quality_bands import list_mask_sources
+
+    rows = []
+    for each in list_mask_sources():
+        pattern = each.datasets.replace("|", "\\|")
+        if each.score is not None:
+            removes = usual = f"score below {each.score.threshold:g}"
+        else:
+            removes, usual = ", ".join(kind.name for kind in each.kinds), ", ".join(each.usual)
+        rows.append((f"[`{each.name}`]({each.url})", f"`{pattern}`", removes, usual))
+    return _table(("mask", "ids of datasets", "can remove", "removes by default"), rows)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -66,7 +81,11 @@ def _local_datasets() -> str:
     return dataset_list.page()
 
 
-BLOCKS: Mapping[str, Callable[[], str]] = {"service-errors": service_errors, "datasets": datasets}
+BLOCKS: Mapping[str, Callable[[], str]] = {
+    "service-errors": service_errors,
+    "datasets": datasets,
+    "cloud-masks": cloud_masks,
+}
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/coverage.md": _coverage,
     "reference/local-datasets.md": _local_datasets,

@@ -9,10 +9,10 @@ import ee
 import shapely
 
 from eechips import Chip, Grid
+from eechips.formats.cog import Mosaic, Tile
 from eechips.geo.grid import Window
 from eechips.planning.grid_alignment import aligned_grid, cover_region, find_utm_crs
 from eechips.planning.tiling import divide_grid
-from eechips.writers.cog import Mosaic, Tile
 
 DATASETS = ["USDA/NAIP/DOQQ"]  # for licence and citation in run.json
 

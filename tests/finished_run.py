@@ -15,12 +15,12 @@ import rasterio
 from affine import Affine
 
 from eechips.engine.info import encode_info
+from eechips.formats import FileMetadata, geotiff, npy, png, validate
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import write_file
-from eechips.writers import Facts, geotiff, npy, png, validate
 
 Files = Mapping[str, tuple[str, bytes]]
 """Suffix and content by layer; the layer of a unit's only file is empty."""
@@ -46,14 +46,14 @@ def write_run(folder: Path, units: Iterable[tuple[Mapping[str, Any], Files | Non
             records.append(Record(position=position, state=State.FAILED_PERMANENT, error_class="PermanentError"))
             continue
         own = [_written(folder, name, layer, suffix, data, unit) for layer, (suffix, data) in files.items()]
-        first, facts = own[0]
-        state = State.EMPTY if facts.valid_fraction == 0.0 else State.DONE
-        texts = {key: _text(key, value) for key, value in asdict(facts).items()}
+        first, metadata = own[0]
+        state = State.EMPTY if metadata.valid_fraction == 0.0 else State.DONE
+        texts = {key: _text(key, value) for key, value in asdict(metadata).items()}
         records.append(Record(position=position, state=state, **first, **texts))
         further += [(position, f["file"], f["bytes"], f["sha256"]) for f, _ in own[1:]]
         if "" not in files:
             every = zip(own, files, strict=True)
-            layers += [(position, f["file"], layer, _json(facts)) for (f, facts), layer in every]
+            layers += [(position, f["file"], layer, _json(metadata)) for (f, metadata), layer in every]
     with Ledger(folder / LEDGER_NAME) as ledger:
         ledger.store_plan({}, planned)
         ledger.record(records, further, layers)
@@ -70,20 +70,20 @@ def move_results(run: Run, address: str) -> None:
 
 def _written(
     folder: Path, name: str, layer: str, suffix: str, data: bytes, unit: Mapping[str, Any]
-) -> tuple[dict[str, Any], Facts]:
+) -> tuple[dict[str, Any], FileMetadata]:
     file = f"{name}.{layer}.{suffix}" if layer else f"{name}.{suffix}"
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     write_file(folder / file, data)
-    facts = validate(data, suffix)
-    return {"file": file, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}, facts
+    metadata = validate(data, suffix)
+    return {"file": file, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}, metadata
 
 
 def _text(name: str, value: Any) -> Any:
     return json.dumps(value) if name in LISTS and value is not None else value
 
 
-def _json(facts: Facts) -> str:
-    return json.dumps({name: getattr(facts, name, None) for name in LAYER_COLUMNS})
+def _json(metadata: FileMetadata) -> str:
+    return json.dumps({name: getattr(metadata, name, None) for name in LAYER_COLUMNS})
 
 
 def geotiff_of(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None = None, *, column: int = 0) -> bytes:

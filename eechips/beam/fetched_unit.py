@@ -26,8 +26,8 @@ class FetchedUnit(NamedTuple):
         path: of the file, or its address; None if there is none.
         bytes: its size.
         sha256: of its content, hexadecimal.
-        facts: of the file, as JSON: width, height, bands, dtype, crs, transform, valid_fraction, rows, sources, dates.
-        layers: JSON list of files, for a unit that has several: path, bytes, sha256.
+        metadata: of the file, as JSON: width, height, bands, dtype, crs, transform, valid_fraction, rows, sources,
+        dates. layers: JSON list of files, for a unit that has several: path, bytes, sha256.
         error_class: name of the class in ``eechips.errors``, if it failed.
         error: message of the error, if it failed.
         attempts: number of tries.
@@ -42,7 +42,7 @@ class FetchedUnit(NamedTuple):
     path: Optional[str] = None  # noqa: UP045
     bytes: Optional[int] = None  # noqa: UP045
     sha256: Optional[str] = None  # noqa: UP045
-    facts: str = "{}"
+    metadata: str = "{}"
     layers: str = "[]"
     error_class: Optional[str] = None  # noqa: UP045
     error: Optional[str] = None  # noqa: UP045
@@ -73,7 +73,7 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str) -> FetchedUni
         )
     record = event.outcome.record
     assert record is not None
-    facts = {name: getattr(record, name) for name in _FACTS if getattr(record, name) is not None}
+    metadata = {name: getattr(record, name) for name in _FACTS if getattr(record, name) is not None}
     staged = () if event.outcome.staged is None else (event.outcome.staged, *event.outcome.further)
     layers = [{"path": f"{place}/{file.name}", "bytes": file.size, "sha256": file.sha256} for file in staged]
     return FetchedUnit(
@@ -83,7 +83,7 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str) -> FetchedUni
         path=None if record.file is None else f"{place}/{record.file}",
         bytes=record.bytes,
         sha256=record.sha256,
-        facts=json.dumps({name: json.loads(fact) if name in LISTS else fact for name, fact in facts.items()}),
+        metadata=json.dumps({name: json.loads(fact) if name in LISTS else fact for name, fact in metadata.items()}),
         layers=json.dumps(layers if len(layers) > 1 else []),
         error_class=record.error_class,
         error=record.error,

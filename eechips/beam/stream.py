@@ -107,7 +107,7 @@ def _unit(message: bytes, identity: str) -> Any:
 def message_of(found: FetchedUnit) -> PubsubMessage:
     """Return the message that reports an outcome."""
     content = {name: value for name, value in found._asdict().items() if value is not None}
-    for name in ("unit", "facts", "layers"):
+    for name in ("unit", "metadata", "layers"):
         content[name] = json.loads(content[name])
     data = json.dumps(content, ensure_ascii=False).encode()
     return PubsubMessage(data, {"kind": "unit", "id": found.id, "state": found.state})

@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips import datasets
 from eechips.catalogs.extents import Extent, union
+from eechips.formats import media_type_of
 from eechips.geo.crs import parse_crs
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
@@ -37,17 +38,6 @@ PREFIX = "eechips:"
 
 _BATCH = 2000  # samples that are made items of at a time
 _SHA256 = "1220"  # how a multihash of 32 bytes of sha2-256 begins (https://multiformats.io/multihash/)
-_TYPES = {
-    "tif": "image/tiff; application=geotiff",
-    "tiff": "image/tiff; application=geotiff",
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "csv": "text/csv",
-    "json": "application/json",
-    "geojson": "application/geo+json",
-    "parquet": "application/vnd.apache.parquet",
-}
 _SPDX = frozenset({"CC-BY-4.0", "CC0-1.0", "CC-BY-SA-4.0"})
 _OTHER = "other"
 _HOST = {"name": "Google Earth Engine", "roles": ["host"], "url": "https://earthengine.google.com"}
@@ -226,7 +216,7 @@ def _asset(file: SampleFile, base: str) -> dict[str, Any]:
         "file:size": file.bytes,
         "file:checksum": f"{_SHA256}{file.sha256}",
     }
-    media_type = _TYPES.get(file.suffix)
+    media_type = media_type_of(file.suffix)
     if media_type is not None:
         found["type"] = media_type
     if file.width is not None and file.bands:

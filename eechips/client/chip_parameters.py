@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from eechips.recipe import MASK_BAND
+from eechips.formats import CHIP_FORMATS, MASK_BAND
+from eechips.formats.interface import ServiceFormat
 from eechips.recipe.template import Template
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 Method = Literal["url", "pixels"]
 
-_REST_FORMATS = {"png": "PNG", "jpg": "JPEG", "tif": "GEO_TIFF", "npy": "NPY"}
+_REST_FORMATS: Mapping[ServiceFormat, str] = {"png": "PNG", "jpg": "JPEG", "tif": "GEO_TIFF", "npy": "NPY"}
 _CASTS = {
     "uint8": "toUint8",
     "int8": "toInt8",
@@ -29,9 +31,14 @@ _CASTS = {
 }
 
 
+def request_format(chip: Chip) -> ServiceFormat:
+    """Return the format in which Earth Engine is asked for a chip."""
+    return CHIP_FORMATS.get(chip.format).request_format
+
+
 def file_format(chip: Chip) -> str:
     """The name of a chip's format in the REST interface (``ImageFileFormat``)."""
-    return _REST_FORMATS[chip.format]
+    return _REST_FORMATS[request_format(chip)]
 
 
 def placement(chip: Chip) -> dict[str, Any]:
@@ -87,7 +94,7 @@ def with_mask_band(image: ee.Image, chip: Chip) -> ee.Image:
     import ee
 
     mask = image.mask().reduce(ee.Reducer.min()).gt(0).rename(MASK_BAND)
-    if chip.format == "npy":
+    if request_format(chip) == "npy":
         return image.addBands(mask.toUint8())
     if chip.dtype is not None:
         return image.addBands(getattr(mask, _CASTS[chip.dtype])())

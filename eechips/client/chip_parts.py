@@ -11,8 +11,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from eechips.client.chip_parameters import Method
+from eechips.client.chip_parameters import Method, request_format
 from eechips.errors import TooLargeError
+from eechips.formats import CHIP_FORMATS
 from eechips.geo.grid import Grid, Window
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def count_requests(chip: Chip, limits: PixelLimits) -> int:
 def part_request(chip: Chip, grid: Grid, window: Window) -> Chip:
     """The request for a window of a chip.
 
-    Parts of a JPEG are PNGs: they lose nothing, and the picture that is put together of them is compressed once.
+    Parts have the ``part_format`` of the chip's format: those of a JPEG are PNGs, so that it is compressed only once.
 
     Args:
         chip: the whole.
@@ -141,7 +142,7 @@ def part_request(chip: Chip, grid: Grid, window: Window) -> Chip:
         dimensions=None,
         scale=None,
         crs=None,
-        format="png" if chip.format == "jpg" else chip.format,
+        format=CHIP_FORMATS.get(chip.format).part_format,
     )
 
 
@@ -151,7 +152,7 @@ def _least_bytes(chip: Chip, window: Window) -> int:
         bands = _RGB if chip.visualization else len(chip.bands or ("?",))
         return window.estimate_bytes(bands, "uint8")
     dtype = chip.dtype or "uint8"
-    mask = "uint8" if chip.format == "npy" else dtype
+    mask = "uint8" if request_format(chip) == "npy" else dtype
     return window.estimate_bytes(len(chip.bands or ("?",)), dtype) + window.estimate_bytes(1, mask)
 
 

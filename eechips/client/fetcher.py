@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eechips.client.chip_parameters import Method, file_format, placement, rendered
+from eechips.client.chip_parameters import Method, file_format, placement, rendered, request_format
 from eechips.client.chip_parts import (
     MAX_SPLITS,
     MIN_SIDE,
@@ -227,7 +227,7 @@ class Fetcher:
         image = rendered(chip)
         if self._method == "url":
             if chip.is_picture:
-                return image.getThumbId({**placement(chip), "format": chip.format})
+                return image.getThumbId({**placement(chip), "format": request_format(chip)})
             found = {"image": image, "format": file_format(chip), "filePerBand": False, **placement(chip)}
             return {"thumbid": ee.data.getDownloadId(found)["docid"]}
         parameters: dict[str, Any] = {"fileFormat": file_format(chip)}

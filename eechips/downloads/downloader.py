@@ -25,9 +25,9 @@ from eechips.downloads.presigned import AssetKey, AssetReference, PresignedUrls
 from eechips.downloads.refusal import AccessDenial, parse_access_denial
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
+from eechips.formats import FileMetadata
 from eechips.timestamps import parse_retry_after
 from eechips.urls import display_url, local_path
-from eechips.writers import Facts
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -81,13 +81,13 @@ class DownloadedFile:
     Attributes:
         size: bytes.
         sha256: hexadecimal.
-        facts: what GDAL found in its header.
+        metadata: what GDAL found in its header.
         checked: by what it is known to be right, such as ``size`` and ``sha256``.
     """
 
     size: int
     sha256: str
-    facts: Facts
+    metadata: FileMetadata
     checked: tuple[str, ...]
 
 
@@ -207,10 +207,10 @@ class Downloader:
                 raise ValidationError(f"its {checksum.algorithm} is {found}, and should be {checksum.digest}")
             checked.append(checksum.algorithm)
         partial.close()
-        facts = self._header_pool.submit(inspect, partial.path, expected).result()
+        metadata = self._header_pool.submit(inspect, partial.path, expected).result()
         if expected.is_raster:
             checked.append("header")
-        return DownloadedFile(partial.size, partial.digest(), facts, tuple(checked))
+        return DownloadedFile(partial.size, partial.digest(), metadata, tuple(checked))
 
     def _complete(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
         """Asks until all is here. Only requests that bring nothing new are failures, and have to wait."""

@@ -12,9 +12,9 @@ from typing import Any
 
 from eechips.downloads.integrity import check_end
 from eechips.errors import UsageError, ValidationError
+from eechips.formats import FileMetadata
 from eechips.geo.crs import parse_crs
 from eechips.warning_filters import ignore
-from eechips.writers import Facts
 
 # https://github.com/multiformats/multicodec/blob/master/table.csv: code, name of the algorithm, bytes.
 _MULTIHASHES = {
@@ -259,7 +259,7 @@ def md5_from_headers(headers: Mapping[str, str]) -> str | None:
     return found[1] if found and is_s3 and not is_other else None
 
 
-def inspect(path: Path, expected: ExpectedFile) -> Facts:
+def inspect(path: Path, expected: ExpectedFile) -> FileMetadata:
     """What the beginning of a file tells, compared with what was promised and with where it ends. No pixel is read.
 
     Returns:
@@ -270,24 +270,24 @@ def inspect(path: Path, expected: ExpectedFile) -> Facts:
     """
     _check_kind(path, expected)
     if not expected.is_raster:
-        return Facts()
-    facts, driver, has_alpha = _header_of(path)
+        return FileMetadata()
+    metadata, driver, has_alpha = _header_of(path)
     wanted = expected.driver
     if wanted is not None and not _is_format(driver, wanted):
         raise ValidationError(f"it is {driver}, and should be {wanted}")
-    if expected.shape is not None and (facts.height, facts.width) != expected.shape:
+    if expected.shape is not None and (metadata.height, metadata.width) != expected.shape:
         rows, columns = expected.shape
-        raise ValidationError(f"it has {facts.width}x{facts.height} pixels, and should have {columns}x{rows}")
-    count = len(facts.bands or ())
+        raise ValidationError(f"it has {metadata.width}x{metadata.height} pixels, and should have {columns}x{rows}")
+    count = len(metadata.bands or ())
     if expected.bands is not None and expected.bands not in (count, count - has_alpha):
         raise ValidationError(f"it has {count} bands, and should have {expected.bands}")
-    is_unplaced = facts.crs is None and driver in ("PNG", "JPEG")
-    if expected.crs is not None and not is_unplaced and not _is_crs(facts.crs, expected.crs):
-        raise ValidationError(f"its CRS is {facts.crs}, and should be {expected.crs}")
-    return facts
+    is_unplaced = metadata.crs is None and driver in ("PNG", "JPEG")
+    if expected.crs is not None and not is_unplaced and not _is_crs(metadata.crs, expected.crs):
+        raise ValidationError(f"its CRS is {metadata.crs}, and should be {expected.crs}")
+    return metadata
 
 
-def _header_of(path: Path) -> tuple[Facts, str, bool]:
+def _header_of(path: Path) -> tuple[FileMetadata, str, bool]:
     """What GDAL finds in a file's header, its name of the format, and whether the last band is an alpha band.
 
     Raises:
@@ -306,7 +306,7 @@ def _header_of(path: Path) -> tuple[Facts, str, bool]:
         with dataset:
             # Scenes of radar have points on the ground in the place of a grid.
             crs = dataset.crs or dataset.gcps[1]
-            facts = Facts(
+            metadata = FileMetadata(
                 width=dataset.width,
                 height=dataset.height,
                 bands=tuple(d or f"b{n}" for n, d in enumerate(dataset.descriptions, start=1)),
@@ -319,7 +319,7 @@ def _header_of(path: Path) -> tuple[Facts, str, bool]:
             elif dataset.driver.startswith("JP2"):
                 check_end(path, "jp2")
             has_alpha = dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha
-            return facts, str(dataset.driver), has_alpha
+            return metadata, str(dataset.driver), has_alpha
 
 
 def _check_kind(path: Path, expected: ExpectedFile) -> None:

@@ -514,7 +514,7 @@ def _further(record: Record | None, outcome: Outcome) -> list[tuple[int, str, in
 
 
 def _layers(record: Record | None, outcome: Outcome) -> list[tuple[int, str, str, str]]:
-    """Return position, path, layer and facts of the files of a unit with layers, if they are committed."""
+    """Return position, path, layer and metadata of the files of a unit with layers, if they are committed."""
     if record is None or record.file is None:
         return []
     return [(record.position, *layer) for layer in outcome.layers]

@@ -16,6 +16,7 @@ from eechips.engine.costs import Estimate, Forecast
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.session import connect
+from eechips.formats import CHIP_FORMATS
 from eechips.manifest.ledger import Totals
 from eechips.recipe import (
     Chip,
@@ -31,8 +32,6 @@ from eechips.recipe import (
 
 _SAMPLE = 3
 
-# Bytes in a file for one byte of pixels: medians over NAIP and MODIS chips, to one digit. Only for orientation.
-_COMPRESSION = {"png": 0.6, "jpg": 0.1, "tif": 0.7, "npy": 1.0}
 
 # Seconds that one request takes on the high-volume endpoint, by its kind; medians measured by users.
 _SECONDS = {"url": (0.15, 0.9), "pixels": (0.9,), "table": (1.5,)}
@@ -78,7 +77,7 @@ def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:
 
 @dataclass(slots=True)
 class _Plan:
-    """The facts of a plan that an estimate needs.
+    """The metadata of a plan that an estimate needs.
 
     Attributes:
         units: their number.
@@ -236,7 +235,7 @@ def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
     width, height = chip.size
     bands = len(chip.bands) if chip.bands is not None else 3
     item = 1 if chip.is_picture else np.dtype(chip.dtype or dtype).itemsize
-    return width * height * bands * item * _COMPRESSION[chip.format]
+    return width * height * bands * item * CHIP_FORMATS.get(chip.format).compression
 
 
 def _seconds(requests: int, in_requests: float, config: RunConfig) -> float:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from eechips.client.classification import raising_recipe_errors
 from eechips.client.fetcher import Fetcher
 from eechips.errors import RecipeError
+from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table_format, validate
 from eechips.recipe import Chip, Table
-from eechips.writers import Expectation, Written, sniff, validate, writer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eechips.geo.grid import Part
 
 
-def fetch_result(fetcher: Fetcher, result: Any) -> Written:
+def fetch_result(fetcher: Fetcher, result: Any) -> EncodedFile:
     """Return the file of a result.
 
     Args:
@@ -34,19 +34,21 @@ def fetch_result(fetcher: Fetcher, result: Any) -> Written:
         return _fetch_table(fetcher, result)
     if isinstance(result, bytes):
         suffix = sniff(result)
-        return Written(result, suffix, validate(result, suffix))
+        return EncodedFile(result, suffix, validate(result, suffix))
     if type(result).__module__ == "numpy" and hasattr(result, "dtype"):
+        from eechips.formats import npy
+
         with _encoding():
-            data = writer("npy").encode(result)
-        return Written(data, "npy", validate(data, "npy"))
+            data = npy.encode(result)
+        return EncodedFile(data, "npy", validate(data, "npy"))
     raise RecipeError(
         f"get_result returned {type(result).__name__}: it must return a Chip, a Table, bytes, an array, a dict of"
         " these by name, or None"
     )
 
 
-def _fetch_table(fetcher: Fetcher, table: Table) -> Written:
-    from eechips.writers.table import arrange
+def _fetch_table(fetcher: Fetcher, table: Table) -> EncodedFile:
+    from eechips.formats.table import arrange
 
     names: tuple[str, ...]
     columns: list[Any]
@@ -57,7 +59,7 @@ def _fetch_table(fetcher: Fetcher, table: Table) -> Written:
         with _encoding() if table.is_made else contextlib.nullcontext():
             names, columns = arrange(_rows(fetcher, table), table.columns)
     with _encoding() if table.is_made else contextlib.nullcontext():
-        written: Written = writer(table.format).encode(names, columns)
+        written: EncodedFile = table_format(table.format).encode(names, columns)
     return written
 
 
@@ -66,7 +68,7 @@ def _encoding() -> contextlib.AbstractContextManager[None]:
     return raising_recipe_errors(of_eechips=(MemoryError, OSError, Warning))
 
 
-def fetch_chip(fetcher: Fetcher, chip: Chip) -> Written:
+def fetch_chip(fetcher: Fetcher, chip: Chip) -> EncodedFile:
     """Fetch a chip and validate the response.
 
     Raises:
@@ -74,13 +76,11 @@ def fetch_chip(fetcher: Fetcher, chip: Chip) -> Written:
         ee.EEException: if the service refuses the expression.
     """
 
-    def receive(part: Chip, body: bytes) -> Written:
-        written: Written = writer(part.format).receive(body, expectation_of(part))
-        return written
+    def receive(part: Chip, body: bytes) -> EncodedFile:
+        return CHIP_FORMATS.get(part.format).receive(body, expectation_of(part))
 
-    def assemble(parts: Sequence[Part[Written]]) -> Written:
-        written: Written = writer(chip.format).assemble(parts, expectation_of(chip))
-        return written
+    def assemble(parts: Sequence[Part[EncodedFile]]) -> EncodedFile:
+        return CHIP_FORMATS.get(chip.format).assemble(parts, expectation_of(chip))
 
     return fetcher.chip(chip, receive, assemble)
 

@@ -208,7 +208,7 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
         refused=(int(line["refused"][0]), str(line["refused"][1])) if "refused" in line else None,
         request_logs=tuple(RequestLog(**each) for each in line.get("request_logs", ())),
         further=tuple(staged[1:]),
-        layers=tuple((path, layer, facts) for path, layer, facts in line.get("layers", ())),
+        layers=tuple((path, layer, metadata) for path, layer, metadata in line.get("layers", ())),
         is_exclusive=line.get("is_exclusive", False),
         mismatches=tuple(
             TemplateMismatch(each["template"], tuple(each["positions"])) for each in line.get("mismatches", ())

@@ -30,6 +30,7 @@ from eechips.engine.records import record_of, unit_failure
 from eechips.engine.stores import store_of
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError, ValidationError
+from eechips.formats import validate
 from eechips.manifest.authorship import is_own
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
@@ -42,7 +43,6 @@ from eechips.recipe import Recipe, traits_of
 from eechips.staging import new_writer
 from eechips.storage import Staged, Store, make_folder, write_file
 from eechips.timestamps import utc_now
-from eechips.writers import validate
 
 _CONCURRENCY = 8  # results that are read at once
 _BATCH = 500  # units that are recorded at once
@@ -148,14 +148,14 @@ class _File:
         sha256: of its content, hexadecimal.
         size: bytes.
         layer: its name among the files of the unit; empty if it has none.
-        facts: what it holds, as JSON.
+        metadata: what it holds, as JSON.
     """
 
     name: str
     sha256: str
     size: int
     layer: str = ""
-    facts: str | None = None
+    metadata: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class _Found:
     Attributes:
         record: of the unit.
         further: position, path, size and sha256 of the files beyond the first.
-        layers: position, path, layer and facts of each file of a unit that has several.
+        layers: position, path, layer and metadata of each file of a unit that has several.
     """
 
     record: Record
@@ -219,7 +219,7 @@ def _outcome(reported: Mapping[str, Any]) -> _Outcome:
             sha256=str(each["sha256"]),
             size=int(each["bytes"]),
             layer=str(each.get("layer") or ""),
-            facts=json.dumps({name: each.get(name) for name in LAYER_COLUMNS}),
+            metadata=json.dumps({name: each.get(name) for name in LAYER_COLUMNS}),
         )
         for each in reported["files"]
     ]
@@ -334,12 +334,12 @@ def _look_planned(
     if data is None:
         return None
     try:
-        facts = validate(data, file.rpartition(".")[2])
+        metadata = validate(data, file.rpartition(".")[2])
     except ValidationError as error:
         return f"{file} is damaged: {error}"
     if isinstance(store, ObjectStore) and assembler(recipe) is not None:
         keep_part(config.out, file, data)
-    return _Found(record_of(task, facts, Staged(file, file, len(data), hashlib.sha256(data).hexdigest()), None))
+    return _Found(record_of(task, metadata, Staged(file, file, len(data), hashlib.sha256(data).hexdigest()), None))
 
 
 def _look_reported(
@@ -364,7 +364,7 @@ def _look_reported(
     return _Found(
         record,
         tuple((position, file.name, file.size, file.sha256) for file in outcome.files if file.name != record.file),
-        tuple((position, file.name, file.layer, file.facts) for file in outcome.files if file.facts is not None),
+        tuple((position, file.name, file.layer, file.metadata) for file in outcome.files if file.metadata is not None),
     )
 
 

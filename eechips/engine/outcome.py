@@ -26,7 +26,7 @@ class Outcome:
             failures of the same kind.
         request_logs: the requests that were sent, if they are logged.
         further: more files to commit, of a unit that has several.
-        layers: of a unit whose files have names of their own, each file's path, layer, and facts as JSON.
+        layers: of a unit whose files have names of their own, each file's path, layer, and metadata as JSON.
         is_exclusive: whether the recipe did the fetching itself, so that no other unit of the process could.
         mismatches: units whose results may be wrong, which are fetched again.
     """

@@ -22,9 +22,10 @@ VARIABLE = "EECHIPS_PRELOAD"
 _SHARED = (
     "numpy",
     "rasterio",
+    "rasterio.io",
     "retry.api",
     "eechips.engine.worker_process",
-    *(f"eechips.writers.{name}" for name in ("png", "jpeg", "geotiff", "npy", "csv", "table")),
+    *(f"eechips.formats.{name}" for name in ("png", "jpeg", "geotiff", "npy", "csv", "table")),
 )
 # Packages that scripts often import, that take long to import, and that start no threads when imported.
 _FORKABLE = frozenset(
@@ -90,7 +91,7 @@ def _warm_up() -> None:
     from affine import Affine
     from rasterio.crs import CRS
 
-    from eechips.writers import Expectation, geotiff, png
+    from eechips.formats import Expectation, geotiff, png
 
     pixels, mask = np.zeros((3, 8, 8), dtype="uint8"), np.ones((8, 8), dtype=bool)
     utm = CRS.from_epsg(32613)

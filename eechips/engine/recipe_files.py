@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eechips.writers import Facts
+from eechips.formats import FileMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +14,12 @@ class RecipeFile:
     Attributes:
         name: that it is to have below the output folder.
         data: its content.
-        facts: what it holds.
+        metadata: what it holds.
     """
 
     name: str
     data: bytes
-    facts: Facts
+    metadata: FileMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class RecipeFiles:
     """A result: files that a recipe has written itself, perhaps none.
 
     Attributes:
-        files: the first is the one whose facts are recorded.
+        files: the first is the one whose metadata are recorded.
     """
 
     files: tuple[RecipeFile, ...]
@@ -42,7 +42,7 @@ class ExistingFile:
         suffix: of the name that it gets, without the dot; empty for none.
         size: bytes.
         sha256: of its content, hexadecimal.
-        facts: what it holds.
+        metadata: what it holds.
         sources: ids of what it was made from.
         dates: ISO 8601.
     """
@@ -51,6 +51,6 @@ class ExistingFile:
     suffix: str
     size: int
     sha256: str
-    facts: Facts
+    metadata: FileMetadata
     sources: tuple[str, ...] = ()
     dates: tuple[str, ...] = ()

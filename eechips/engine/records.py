@@ -1,4 +1,4 @@
-"""Make the record of a unit, from the facts of its files or from its error."""
+"""Make the record of a unit, from the metadata of its files or from its error."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from eechips.errors import (
     TransientError,
     UsageError,
 )
+from eechips.formats import FileMetadata
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.recipe import Chip
 from eechips.storage import Staged
 from eechips.text import replace_control_characters
 from eechips.timestamps import utc_now
-from eechips.writers import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -36,37 +36,37 @@ _PASSING = (TransientError, InternalError)
 """Errors of units that the next run tries again."""
 
 
-def is_empty(facts: Facts) -> bool:
+def is_empty(metadata: FileMetadata) -> bool:
     """Return whether a file has no valid pixel."""
-    return facts.valid_fraction == 0.0
+    return metadata.valid_fraction == 0.0
 
 
-def record_of(task: WorkUnit, facts: Facts, staged: Staged | None, result: Any) -> Record:
+def record_of(task: WorkUnit, metadata: FileMetadata, staged: Staged | None, result: Any) -> Record:
     """Return the record of a file.
 
     Args:
         task: the unit.
-        facts: what the file holds.
+        metadata: what the file holds.
         staged: the file; None if it is not to be kept.
         result: what the recipe has returned.
     """
     # Pictures do not say where they lie: the request did.
     grid = result.grid if isinstance(result, Chip) else None
-    crs, transform = (facts.crs, facts.transform) if grid is None else (grid.crs, grid.transform)
+    crs, transform = (metadata.crs, metadata.transform) if grid is None else (grid.crs, grid.transform)
     return Record(
         position=task.position,
-        state=State.EMPTY if is_empty(facts) else State.DONE,
+        state=State.EMPTY if is_empty(metadata) else State.DONE,
         file=None if staged is None else staged.name,
         bytes=None if staged is None else staged.size,
         sha256=None if staged is None else staged.sha256,
-        width=facts.width,
-        height=facts.height,
-        bands=_json(facts.bands),
-        dtype=facts.dtype,
+        width=metadata.width,
+        height=metadata.height,
+        bands=_json(metadata.bands),
+        dtype=metadata.dtype,
         crs=crs,
         transform=_json(transform),
-        valid_fraction=facts.valid_fraction,
-        rows=facts.rows,
+        valid_fraction=metadata.valid_fraction,
+        rows=metadata.rows,
         sources=_json(getattr(result, "sources", None)),
         dates=_json(getattr(result, "dates", None)),
     )
@@ -93,7 +93,7 @@ def _union(lists: Iterable[str | None]) -> str | None:
 
 
 def layer_facts(record: Record) -> str:
-    """Return the facts of a layer's file, as JSON."""
+    """Return the metadata of a layer's file, as JSON."""
     values = {name: getattr(record, name) for name in LAYER_COLUMNS}
     return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in values.items()})
 

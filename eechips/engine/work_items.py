@@ -153,8 +153,8 @@ def _outcome(record: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, A
 
 def _file(row: Sequence[Any]) -> dict[str, Any]:
     """Return one of several files of a unit, from a row of :meth:`Ledger.unit_files`, from the layer on."""
-    layer, name, size, sha256, facts = row
-    return _without_none({"layer": layer, "file": name, "bytes": size, "sha256": sha256, **json.loads(facts)})
+    layer, name, size, sha256, metadata = row
+    return _without_none({"layer": layer, "file": name, "bytes": size, "sha256": sha256, **json.loads(metadata)})
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -29,13 +29,13 @@ from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
 from eechips.engine.records import completed, failed, is_empty, layer_facts, record_of, together
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError
+from eechips.formats import FileMetadata
 from eechips.manifest.names import result_name
 from eechips.manifest.record import Record, State, WorkUnit
 from eechips.recipe import Chip, NoData, SupportsWorkerStart, Table, traits_of, unit_value
 from eechips.recipe.layers import check_layers
 from eechips.storage import ID_LENGTH, Stage, Staged, folded, safe_component
 from eechips.warning_filters import ignore
-from eechips.writers import Facts
 
 _INTERNAL_REPEATS = 2
 """Repeats of a unit after an internal error, at most."""
@@ -136,15 +136,15 @@ class Worker:
         if isinstance(result, ExistingFile):
             name = result_name(f"{task.name}.{result.suffix}" if result.suffix else task.name)
             placed = Staged(name, result.temporary, result.size, result.sha256)
-            return Outcome(task.position, record_of(task, result.facts, placed, result), placed)
+            return Outcome(task.position, record_of(task, result.metadata, placed, result), placed)
         if isinstance(result, Mapping):
             return replace(self._fetch_layers(task, result), is_exclusive=is_exclusive)
         written = fetch_result(self._fetcher, result)
-        if self._is_unwanted(written.facts):
-            return Outcome(task.position, record_of(task, written.facts, None, result), is_exclusive=is_exclusive)
+        if self._is_unwanted(written.metadata):
+            return Outcome(task.position, record_of(task, written.metadata, None, result), is_exclusive=is_exclusive)
         name = self._own_name(task, result) or task.name
         (staged,) = self._put(task, ((f"{name}.{written.suffix}", written.data),))
-        record = record_of(task, written.facts, staged, result)
+        record = record_of(task, written.metadata, staged, result)
         return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
 
     def _fetch_layers(self, task: WorkUnit, results: Mapping[str, Any]) -> Outcome:
@@ -159,12 +159,12 @@ class Worker:
         }
         if len({folded(name) for name in names.values()}) < len(names):  # some file systems take them for one
             raise RecipeError(f"two results of a unit have the same name: {', '.join(names.values())}")
-        if self._is_unwanted(*(written.facts for _, written in made.values())):
-            records = [record_of(task, written.facts, None, result) for result, written in made.values()]
+        if self._is_unwanted(*(written.metadata for _, written in made.values())):
+            records = [record_of(task, written.metadata, None, result) for result, written in made.values()]
             return Outcome(task.position, together(records))
         staged = self._put(task, [(names[layer], written.data) for layer, (_, written) in made.items()])
         records = [
-            record_of(task, written.facts, file, result)
+            record_of(task, written.metadata, file, result)
             for (result, written), file in zip(made.values(), staged, strict=True)
         ]
         layers = tuple(
@@ -175,10 +175,10 @@ class Worker:
     def _stage(self, task: WorkUnit, files: tuple[RecipeFile, ...]) -> Outcome:
         if not files:
             return Outcome(task.position, Record(position=task.position, state=State.DONE), is_exclusive=True)
-        if self._is_unwanted(files[0].facts):
-            return Outcome(task.position, record_of(task, files[0].facts, None, files[0]), is_exclusive=True)
+        if self._is_unwanted(files[0].metadata):
+            return Outcome(task.position, record_of(task, files[0].metadata, None, files[0]), is_exclusive=True)
         staged = self._put(task, [(file.name, file.data) for file in files])
-        records = [record_of(task, file.facts, each, file) for file, each in zip(files, staged, strict=True)]
+        records = [record_of(task, file.metadata, each, file) for file, each in zip(files, staged, strict=True)]
         layers = tuple((each.name, "", layer_facts(record)) for each, record in zip(staged, records, strict=True))
         further = tuple(staged[1:])
         return Outcome(
@@ -190,9 +190,9 @@ class Worker:
             is_exclusive=True,
         )
 
-    def _is_unwanted(self, *facts: Facts) -> bool:
+    def _is_unwanted(self, *metadata: FileMetadata) -> bool:
         """Return whether to write no files, as a result has no valid pixel."""
-        return not self._spec.keeps_empty and any(is_empty(each) for each in facts)
+        return not self._spec.keeps_empty and any(is_empty(each) for each in metadata)
 
     def _put(self, task: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[Staged]:
         """Stage all files of a unit, or none.

@@ -11,6 +11,7 @@ import numpy as np
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
+from eechips.formats import CHIP_FORMATS
 from eechips.geo.grid import Grid
 from eechips.jobs.chip_plan import ChipPlan
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_names, split_options, takes
@@ -42,7 +43,7 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import parse_map
 from eechips.planning.places import Places, read_places
 from eechips.planning.regions import Region, parse_region
-from eechips.recipe import CHIP_FORMATS, Chip, ChipFormat, Unit, identity_of
+from eechips.recipe import Chip, Unit, identity_of
 from eechips.signature import documented, option
 from eechips.storage import NameTemplate
 
@@ -185,12 +186,12 @@ class ChipSample:
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
     mask: str = field(default="none", metadata=MASK)
-    format: ChipFormat | None = field(
+    format: str | None = field(
         default=None,
         metadata=option(
             "Format: pictures (png, jpg) or values (tif, npy). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
             DATA,
-            choices=CHIP_FORMATS,
+            choices=CHIP_FORMATS.names,
             default="png; tif for several datasets",
         ),
     )
@@ -467,7 +468,7 @@ class ChipSample:
         )
 
     @property
-    def _format(self) -> ChipFormat:
+    def _format(self) -> str:
         assert self.format is not None
         return self.format
 

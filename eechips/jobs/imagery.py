@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.engine import RunConfig
 from eechips.errors import UsageError
+from eechips.formats import CHIP_FORMATS
 from eechips.geo.grid import Transform
 from eechips.jobs.recipe_options import (
     DatasetRecipe,
@@ -50,7 +51,7 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion, Region, parse_region, planar_geometry
-from eechips.recipe import CHIP_FORMATS, Chip, ChipFormat, NoData, Unit, identity_of
+from eechips.recipe import Chip, NoData, Unit, identity_of
 from eechips.signature import documented, option
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # others are called as the type: toUint16
@@ -159,12 +160,12 @@ class Imagery(DatasetRecipe):
     where: Sequence[str] | str = field(default=(), metadata=WHERE)
     mask: str = field(default="none", metadata=MASK)
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
-    format: ChipFormat = field(
+    format: str = field(
         default="tif",
         metadata=option(
             "Format: values (tif, npy) or pictures (png, jpg). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
             DATA,
-            choices=CHIP_FORMATS,
+            choices=CHIP_FORMATS.names,
         ),
     )
     clip: bool = field(
@@ -337,7 +338,7 @@ def _check(recipe: Imagery) -> None:
     if recipe.known_kind == "image":
         raise recipe.single_image()
     check_dates(recipe.start, recipe.end)
-    check_format(recipe.format, CHIP_FORMATS)
+    check_format(recipe.format, CHIP_FORMATS.names)
     check_bands(recipe.bands)
     recipe.style.check_chosen(recipe.bands)
     recipe.style.check()

@@ -18,6 +18,7 @@ from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
 from eechips.engine.disk import refuse_small_disk
 from eechips.errors import RegionError, UsageError
+from eechips.formats import cog
 from eechips.geo.grid import Grid
 from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, estimate_disk
 from eechips.jobs.mosaic_tiles import (
@@ -71,7 +72,6 @@ from eechips.recipe import Chip, Unit, canonical_json, identity_of
 from eechips.recipe.template import Template
 from eechips.signature import documented, option
 from eechips.text import format_bytes
-from eechips.writers import cog
 
 _LEAST_WINDOW = 16
 _CLOSE = Fraction(1, 1000)  # of a pixel: what rounding moves a corner at most

@@ -15,12 +15,12 @@ from eechips.engine.assembly import CompletedUnit, Results
 from eechips.engine.disk import refuse_small_disk
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError
+from eechips.formats import cog
 from eechips.geo.grid import Window
 from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.recipe import canonical_json
 from eechips.storage import sha256_of
 from eechips.text import format_bytes
-from eechips.writers import cog
 
 MOSAIC_NAME = "mosaic.tif"
 SMALL_DISK = "choose another folder with --out, a smaller region, or a coarser scale"

@@ -10,12 +10,12 @@ from typing import Any
 import ee
 
 from eechips.datasets import Kind
+from eechips.formats import cog
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, tiling
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.image_filters import PropertyFilter
 from eechips.recipe.template import Template
-from eechips.writers import cog
 
 REDUCERS = ("mosaic", "median", "mean", "min", "max", "mode", "first", "count", "sum", "stdDev")
 """Ways to make one image of many: ``mosaic`` has the latest on top, ``first`` the earliest."""

@@ -15,7 +15,7 @@ import shapely
 from shapely import affinity
 from shapely.geometry.base import BaseGeometry
 
-from eechips.writers.appender import MOMENT
+from eechips.formats.large_tables import TIMESTAMP
 
 PLACE, IMAGE, IMAGE_DATE = "place", "image", "image_date"
 
@@ -119,7 +119,7 @@ class Pairs:
         found: dict[str, Any] = {PLACE: pa.array(place.astype(np.int32))}
         if self.is_named:
             found[IMAGE] = pa.array(names, pa.string()).take(pa.array(source))
-            moments = pa.array(np.nan_to_num(times).astype(np.int64), mask=np.isnan(times)).cast(MOMENT)
+            moments = pa.array(np.nan_to_num(times).astype(np.int64), mask=np.isnan(times)).cast(TIMESTAMP)
             found[IMAGE_DATE] = moments.take(pa.array(source))
         for index, column in enumerate(self.columns):
             numbers = value[:, index]

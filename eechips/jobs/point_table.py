@@ -12,11 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from eechips.formats import TableFormat
+from eechips.formats.large_tables import TIMESTAMP, TableAppender, TableSpill
 from eechips.jobs.point_results import IMAGE, IMAGE_DATE, PLACE
 from eechips.planning.places import Places
-from eechips.recipe import TableFormat
-from eechips.writers.appender import MOMENT, Appender
-from eechips.writers.spill import Spill
 
 Rows = npt.NDArray[np.int64]
 
@@ -99,12 +98,12 @@ class PointTable:
         count = min(_MOST_PARTS, math.ceil(total / _TOGETHER)) or 1
         edges = np.linspace(0, len(self._table), count + 1).astype(np.int64)
         layout = pa.schema([(_ROW, pa.int64()), (_SOURCE, pa.int32()), *types.items()])
-        with Spill(path.parent, layout, count) as parts:
+        with TableSpill(path.parent, layout, count) as parts:
             for cell in self._cells:
                 for number, piece in enumerate(self._dealt(cell, edges, images, layout)):
                     parts.add(number, piece)
             order = images.ranks()
-            with Appender(path, self._schema(types, is_named), self._format) as file:
+            with TableAppender(path, self._schema(types, is_named), self._format) as file:
                 for number in range(count):
                     first, last = int(edges[number]), int(edges[number + 1])
                     file.write(self._joined(parts.take(number), first, last, images, order, types, is_named))
@@ -156,14 +155,14 @@ class PointTable:
             sources = np.concatenate([source, np.full(len(without), _NOWHERE)])[place]
             index = pa.array(np.maximum(sources, 0), mask=sources == _NOWHERE)
             columns[self._prefix + IMAGE] = pa.array(images.names, pa.string()).take(index)
-            columns[self._prefix + IMAGE_DATE] = pa.array(images.dates, MOMENT).take(index)
+            columns[self._prefix + IMAGE_DATE] = pa.array(images.dates, TIMESTAMP).take(index)
         columns |= {self._prefix + name: values.column(name) for name in types}
         return pa.table(columns).cast(self._schema(types, is_named))
 
     def _schema(self, types: dict[str, pa.DataType], is_named: bool) -> pa.Schema:
         fields = [*self._table.schema]
         if is_named:
-            fields += [pa.field(self._prefix + IMAGE, pa.string()), pa.field(self._prefix + IMAGE_DATE, MOMENT)]
+            fields += [pa.field(self._prefix + IMAGE, pa.string()), pa.field(self._prefix + IMAGE_DATE, TIMESTAMP)]
         return pa.schema([*fields, *(pa.field(self._prefix + name, kind) for name, kind in types.items())])
 
 

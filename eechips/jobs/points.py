@@ -15,6 +15,7 @@ import shapely
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import RegionError, UsageError
+from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.jobs.point_queries import PointQuery, value_columns
 from eechips.jobs.point_results import IMAGE, IMAGE_DATE, Pairs
 from eechips.jobs.point_table import PointTable
@@ -55,7 +56,7 @@ from eechips.planning.places import Places, read_places
 from eechips.planning.point_cells import merge_duplicates
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
-from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, identity_of
+from eechips.recipe import Table, Unit, identity_of
 from eechips.removal import temporary_folder
 from eechips.signature import documented, option
 from eechips.storage import sha256_of, write_file

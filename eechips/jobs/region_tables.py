@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eechips.engine.assembly import Results
-from eechips.recipe import TableFormat, Unit
-from eechips.writers.appender import Appender
-from eechips.writers.spill import Spill
+from eechips.formats import TableFormat
+from eechips.formats.large_tables import TableAppender, TableSpill
+from eechips.recipe import Unit
 
 Output = Literal["region", "one", "year"]
 OUTPUTS: tuple[Output, ...] = ("region", "one", "year")
@@ -77,7 +77,7 @@ def merge_tables(results: Results, layout_for: Callable[[Unit], TableLayout], mo
     assert layout is not None, "a plan has units"
     schema = layout.schema(_id_type(layout.id_column, parts))
     count = max(1, math.ceil(rows / most_rows))
-    with Spill(results.folder, schema, count) as ranges, _Files(results, layout, schema) as files:
+    with TableSpill(results.folder, schema, count) as ranges, _Files(results, layout, schema) as files:
         _deal(parts, schema, ranges, count)
         for number in range(count):
             files.write(_in_order(ranges.take(number)))
@@ -93,7 +93,7 @@ def _id_type(column: str, parts: Sequence[Path]) -> pa.DataType:
     return pa.float64() if types == {pa.int64(), pa.float64()} else pa.string()
 
 
-def _deal(parts: Sequence[Path], schema: pa.Schema, ranges: Spill, count: int) -> None:
+def _deal(parts: Sequence[Path], schema: pa.Schema, ranges: TableSpill, count: int) -> None:
     """Distributes the rows of all parts to as many ranges of ids."""
     if count == 1:
         for path in parts:
@@ -131,7 +131,7 @@ class _Files:
 
     def __init__(self, results: Results, layout: TableLayout, schema: pa.Schema) -> None:
         self._results, self._layout, self._schema = results, layout, schema
-        self._open: dict[str, tuple[ExitStack, Appender]] = {}
+        self._open: dict[str, tuple[ExitStack, TableAppender]] = {}
 
     def __enter__(self) -> _Files:
         if not self._layout.by_year:
@@ -153,9 +153,9 @@ class _Files:
         for year in sorted(pc.unique(years).to_pylist()):
             self._file(f"series/year={year}/series").write(table.filter(pc.equal(years, year)))
 
-    def _file(self, stem: str) -> Appender:
+    def _file(self, stem: str) -> TableAppender:
         if stem not in self._open:
             stack = ExitStack()
             path = stack.enter_context(self._results.make(f"{stem}.{self._layout.format}"))
-            self._open[stem] = stack, stack.enter_context(Appender(path, self._schema, self._layout.format))
+            self._open[stem] = stack, stack.enter_context(TableAppender(path, self._schema, self._layout.format))
         return self._open[stem][1]

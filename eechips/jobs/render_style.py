@@ -8,8 +8,8 @@ from typing import Any
 
 from eechips.datasets import Dataset
 from eechips.errors import UsageError
+from eechips.formats import CHIP_FORMATS
 from eechips.planning.asset_metadata import Band
-from eechips.recipe import PICTURE_FORMATS, ChipFormat
 
 _COUNTS = (1, 3)  # bands of a picture: grey or a palette's colours, or red, green and blue
 
@@ -26,7 +26,7 @@ class RenderStyle:
             dataset's default.
     """
 
-    format: ChipFormat
+    format: str
     minimum: float | None = None
     maximum: float | None = None
     palette: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class RenderStyle:
     @property
     def is_picture(self) -> bool:
         """Whether the results are for looking at (PNG, JPEG), not data."""
-        return self.format in PICTURE_FORMATS
+        return CHIP_FORMATS.get(self.format).is_picture
 
     @property
     def is_set(self) -> bool:
@@ -77,10 +77,10 @@ class RenderStyle:
         Raises:
             UsageError: saying why.
         """
-        if self.format == "jpg" and on_empty != "keep":
+        if not CHIP_FORMATS.get(self.format).has_mask and on_empty != "keep":
             raise UsageError(
-                f"--on-empty {on_empty} needs png, tif or npy: jpg has no mask, and nothing tells an empty chip from a"
-                " black one"
+                f"--on-empty {on_empty} needs png, tif or npy: {self.format} has no mask, and nothing tells an empty"
+                " chip from a black one"
             )
 
     def check_chosen(self, bands: Sequence[str] | None) -> None:

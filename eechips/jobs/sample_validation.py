@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eechips.errors import RegionError, UsageError
+from eechips.formats import CHIP_FORMATS
 from eechips.jobs.recipe_options import check_bands, check_dates, check_format, check_positive
 from eechips.planning.date_matching import parse_window
 from eechips.planning.maps import parse_map
 from eechips.planning.min_distance import parse_distance
 from eechips.planning.regions import describe_choices
-from eechips.recipe import CHIP_FORMATS
 from eechips.storage import NameTemplate
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check(recipe: ChipSample) -> None:
     _check_strategy(recipe)
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"--limit must be at least 1, not {recipe.limit}")
-    check_format(recipe.style.format, CHIP_FORMATS)
+    check_format(recipe.style.format, CHIP_FORMATS.names)
     check_positive("--scale", recipe.scale)
     check_dates(recipe.start, recipe.end)
     _check_grid(recipe)

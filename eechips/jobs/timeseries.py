@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
 from eechips.errors import RegionError, UsageError
+from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid, Transform
 from eechips.jobs.recipe_options import (
     DatasetRecipe,
@@ -58,7 +59,7 @@ from eechips.planning.region_batches import divide_regions, measure_images
 from eechips.planning.regions import BoxRegion, parse_box, planar_geometry
 from eechips.planning.statistics import REDUCERS, Statistics, parse_statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones
-from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, identity_of
+from eechips.recipe import Table, Unit, identity_of
 from eechips.signature import documented, option
 from eechips.storage import sha256_of
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import ee
 
+from eechips.formats import TableFormat
 from eechips.geo.grid import Transform
 from eechips.planning.periods import Period
 from eechips.planning.statistics import Statistics
-from eechips.recipe import Table, TableFormat
+from eechips.recipe import Table
 from eechips.recipe.series import Divisible, Series
 
 _TIME = "system:time_start"

@@ -123,9 +123,9 @@ def _layers(ledger: Ledger) -> Iterator[list[Any]]:
 
 
 def file_row(row: Sequence[Any]) -> tuple[Any, ...]:
-    """A row of :meth:`Ledger.unit_files` with its facts as columns, those of ``LAYER_COLUMNS``."""
-    facts = json.loads(row[-1])
-    return (*row[:-1], *(facts.get(name) for name in LAYER_COLUMNS))
+    """A row of :meth:`Ledger.unit_files` with its fields as columns, those of ``LAYER_COLUMNS``."""
+    fields = json.loads(row[-1])
+    return (*row[:-1], *(fields.get(name) for name in LAYER_COLUMNS))
 
 
 def export_failures(ledger: Ledger, folder: Path) -> Path | None:

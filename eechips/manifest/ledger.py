@@ -63,7 +63,7 @@ _FURTHER = (
 # Only in such ledgers: what every file holds, the units' first included. Files of scripts have the layer ''.
 _LAYERS = (
     "CREATE TABLE IF NOT EXISTS layers"
-    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, layer TEXT NOT NULL, facts TEXT NOT NULL);"
+    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, layer TEXT NOT NULL, metadata TEXT NOT NULL);"
     "CREATE INDEX IF NOT EXISTS layers_position ON layers (position)"
 )
 _OF_SEVERAL = ("further_files", "layers")
@@ -415,12 +415,12 @@ class Ledger:
                 row = self._db.execute("SELECT lower(hex(id)) FROM units WHERE position = ?", (position,)).fetchone()
                 yield row[0] if row else "?", file
 
-    def wrong_units(self, columns: str, facts: str) -> Iterator[str]:
+    def wrong_units(self, columns: str, metadata: str) -> Iterator[str]:
         """Ids of units that one of two conditions of SQL holds for: of their row, and of the rows of their layers."""
         yield from (row[0] for row in self._db.execute(f"SELECT lower(hex(id)) FROM units WHERE {columns}"))
         for table, wrong in (
             ("further_files", "typeof(sha256) != 'text' OR typeof(bytes) != 'integer' OR bytes < 0"),
-            ("layers", f"typeof(layer) != 'text' OR {facts}"),
+            ("layers", f"typeof(layer) != 'text' OR {metadata}"),
         ):
             if self._has_table(table):
                 rows = self._db.execute(f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}")
@@ -440,24 +440,25 @@ class Ledger:
             )
 
     def layers(self) -> Iterator[tuple[Any, ...]]:
-        """Of every file of units with layers: position, id, layer, path, bytes, sha256 and facts (JSON), in order."""
+        """Of every file of units with layers: position, id, layer, path, bytes, sha256 and metadata (JSON), in
+        order."""
         return (row for row in self.unit_files() if row[2])
 
     def unit_files(self) -> Iterator[tuple[Any, ...]]:
         """Every file of the units that have several, in the order of the plan, each unit's first file first.
 
         Yields:
-            Position, id, layer (None for a file of a script), path, bytes, sha256, and facts as JSON.
+            Position, id, layer (None for a file of a script), path, bytes, sha256, and metadata as JSON.
         """
         if not self.has_layers:
             return
-        none = "(SELECT NULL AS position, NULL AS file, NULL AS bytes, NULL AS sha256, NULL AS layer, NULL AS facts)"
+        none = "(SELECT NULL AS position, NULL AS file, NULL AS bytes, NULL AS sha256, NULL AS layer, NULL AS metadata)"
         layers = "layers" if self._has_table("layers") else none
         further = "further_files" if self._has_further else none
         order = "rowid" if self._has_further else "0"
         yield from self._db.execute(
             "SELECT u.position, lower(hex(u.id)), nullif(l.layer, ''), f.file, f.bytes, f.sha256,"
-            " coalesce(l.facts, '{}') FROM ("
+            " coalesce(l.metadata, '{}') FROM ("
             "  SELECT position, file, bytes, sha256, -1 AS number FROM units WHERE file IS NOT NULL AND position IN"
             f"   (SELECT position FROM {layers} UNION SELECT position FROM {further})"
             f"  UNION ALL SELECT position, file, bytes, sha256, {order} FROM {further}"
@@ -490,7 +491,7 @@ class Ledger:
         Args:
             records: the outcomes.
             further: position of the unit, path, size in bytes and sha256 of files beyond a unit's first.
-            layers: position of the unit, path, layer and facts (JSON) of files that have a layer.
+            layers: position of the unit, path, layer and metadata (JSON) of files that have a layer.
         """
         assignments = ", ".join(
             f"{c} = {c} + ?" if c in ("attempts", "requests") else f"{c} = ?" for c in RECORD_COLUMNS
@@ -509,7 +510,7 @@ class Ledger:
             if layers:
                 self._script(_LAYERS)
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO layers (position, file, layer, facts) VALUES (?, ?, ?, ?)", layers
+                    "INSERT OR REPLACE INTO layers (position, file, layer, metadata) VALUES (?, ?, ?, ?)", layers
                 )
 
     def with_results(self, positions: Iterable[int], *, or_empty: bool) -> list[int]:

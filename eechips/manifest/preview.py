@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eechips.formats import chip_suffixes
 from eechips.manifest.styles import Style, styles_of
 from eechips.received_files import read_frame
 from eechips.removal import temporary_folder
@@ -34,13 +35,12 @@ def preview(run: Run) -> str:
 
     Reads a dozen files at most, whatever the run's size.
     """
-    from eechips.manifest.sheet import PICTURES
 
     if not run.counts:
         return f"<div>{html.escape(repr(run))}</div>"
     parts = [f"<div>{_summary(run)}</div>"]
     with _files(run) as files:
-        pictures = [path for path in files if _suffix(path) in PICTURES]
+        pictures = [path for path in files if _suffix(path) in chip_suffixes()]
         tables = [path for path in files if _suffix(path) in _TABLES]
         if pictures:
             try:

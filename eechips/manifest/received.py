@@ -178,14 +178,16 @@ def _wrong_list(name: str, value: str) -> str:
 
 
 def _wrong_facts() -> str:
-    """The condition for a row of layers whose facts no run has recorded."""
-    lists = " OR ".join(_wrong_list(name, f"json_extract(facts, '$.{name}')") for name in sorted(LISTS))
+    """The condition for a row of layers whose metadata no run has recorded."""
+    lists = " OR ".join(_wrong_list(name, f"json_extract(metadata, '$.{name}')") for name in sorted(LISTS))
     numbers = " OR ".join(
-        f"coalesce(json_type(facts, '$.{name}'), 'null') NOT IN ('null', 'integer', 'real')"
+        f"coalesce(json_type(metadata, '$.{name}'), 'null') NOT IN ('null', 'integer', 'real')"
         for name in ("width", "height", "rows", "valid_fraction")
     )
     texts = " OR ".join(
-        f"coalesce(json_type(facts, '$.{name}'), 'null') NOT IN ('null', 'text')" for name in ("dtype", "crs")
+        f"coalesce(json_type(metadata, '$.{name}'), 'null') NOT IN ('null', 'text')" for name in ("dtype", "crs")
     )
-    valid = "typeof(facts) != 'text' OR NOT json_valid(facts)"
-    return f"CASE WHEN {valid} THEN 1 WHEN json_type(facts) != 'object' THEN 1 ELSE {lists} OR {numbers} OR {texts} END"
+    valid = "typeof(metadata) != 'text' OR NOT json_valid(metadata)"
+    return (
+        f"CASE WHEN {valid} THEN 1 WHEN json_type(metadata) != 'object' THEN 1 ELSE {lists} OR {numbers} OR {texts} END"
+    )

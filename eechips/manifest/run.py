@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
+from eechips.formats import inspect, validate
 from eechips.manifest.authorship import is_own
 from eechips.manifest.export import file_row
 from eechips.manifest.history import History, history_of
@@ -23,7 +24,6 @@ from eechips.manifest.received import check_paths, check_values, read_info
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
 from eechips.objects import ObjectStore, parallel_map
 from eechips.storage import LocalStore, Store
-from eechips.writers import inspect, validate
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,23 +15,18 @@ import rasterio
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
+from eechips.formats import CHIP_FORMATS, MASK_BAND, sniff
+from eechips.formats.interface import MAX_DECODED_BYTES
+from eechips.formats.raster import check_size, encode_picture
 from eechips.manifest.styles import Style, chosen
-from eechips.recipe import MASK_BAND
 from eechips.warning_filters import ignore
-from eechips.writers import sniff
-from eechips.writers.facts import MOST_DECODED
-from eechips.writers.raster import check_size, encode_picture
 
 Picture = npt.NDArray[np.uint8]
 """Red, green and blue: (3, rows, columns)."""
 
-PICTURES = frozenset({"png", "jpg", "jpeg", "tif", "tiff", "npy"})
-"""Suffixes of files that can be shown."""
-
 LARGEST_SHOWN = 32 << 30
 """Bytes of pixels of a GeoTIFF of which a small picture is made."""
 
-_DRIVERS = {"png": "PNG", "jpg": "JPEG", "tif": "GTiff"}
 GAP = 4  # pixels between two chips
 _BACKGROUND = 255
 _MASKED = 225  # light grey: no chip's black
@@ -313,15 +308,16 @@ def _raster(path: Path, edge: int, enlarges: bool, styles: Sequence[Style]) -> L
     ignore(NotGeoreferencedWarning)
     # The description of a virtual raster may name any file and any address; so may links beside the file.
     with path.open("rb") as start:
-        driver = _DRIVERS.get(sniff(start.read(16)))
-    if driver is None:
-        raise ValueError(f"{path} is no picture: neither PNG nor JPEG nor GeoTIFF")
+        name = sniff(start.read(16))
+    known = CHIP_FORMATS.get(name) if name in CHIP_FORMATS else None
+    if known is None or not known.gdal_driver:
+        raise ValueError(f"{path} is not an image: its first bytes belong to no format that GDAL reads")
     alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
-    with alone, rasterio.open(path, driver=driver) as file:
-        check_size(file, LARGEST_SHOWN if file.driver == "GTiff" else MOST_DECODED)  # a GeoTIFF is read in blocks
+    with alone, rasterio.open(path, driver=known.gdal_driver) as file:
+        check_size(file, LARGEST_SHOWN if file.driver == "GTiff" else MAX_DECODED_BYTES)  # a GeoTIFF is read in blocks
         alpha = ColorInterp.alpha in file.colorinterp
         height, width = _size(file.height, file.width, edge, enlarges)
-        is_data = path.suffix in (".tif", ".tiff") or file.dtypes[0] != "uint8"
+        is_data = not known.is_picture or file.dtypes[0] != "uint8"
         names = [name or "" for name in file.descriptions[: file.count - alpha]]
         numbers, style = chosen(names, styles) if is_data else ([0, 1, 2] if len(names) >= 3 else [0], None)
         # Codes of classes have no mean; and what has one, loses little.

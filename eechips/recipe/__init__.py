@@ -25,17 +25,11 @@ from eechips.recipe.protocol import (
     traits_of,
 )
 from eechips.recipe.results import (
-    CHIP_FORMATS,
-    MASK_BAND,
-    PICTURE_FORMATS,
-    TABLE_FORMATS,
     Chip,
-    ChipFormat,
     NoData,
     Result,
     Single,
     Table,
-    TableFormat,
 )  # fmt: skip
 from eechips.recipe.script import ScriptRecipe, convert_parameter, load_recipe, parse_script
 from eechips.recipe.units import UNIT_KINDS, Unit, as_unit, canonical_json, identity_of, unit_id, unit_value
@@ -45,13 +39,8 @@ for _kind in (Chip, NoData, Table):
     _kind.__module__ = __name__
 
 __all__ = [
-    "CHIP_FORMATS",
-    "MASK_BAND",
-    "PICTURE_FORMATS",
-    "TABLE_FORMATS",
     "UNIT_KINDS",
     "Chip",
-    "ChipFormat",
     "NoData",
     "Recipe",
     "RecipeErrors",
@@ -71,7 +60,6 @@ __all__ = [
     "SupportsSize",
     "SupportsWorkerStart",
     "Table",
-    "TableFormat",
     "Unit",
     "as_unit",
     "canonical_json",

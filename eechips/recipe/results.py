@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eechips.errors import UsageError
+from eechips.formats import CHIP_FORMATS, TABLE_FORMATS, TableFormat
 
 if TYPE_CHECKING:
     import ee
@@ -16,16 +17,6 @@ if TYPE_CHECKING:
     from eechips.geo.grid import Grid
     from eechips.recipe.series import Divisible, Series
     from eechips.recipe.template import Template
-
-ChipFormat = Literal["png", "jpg", "tif", "npy"]
-TableFormat = Literal["csv", "parquet"]
-
-CHIP_FORMATS: tuple[ChipFormat, ...] = ("png", "jpg", "tif", "npy")
-PICTURE_FORMATS: tuple[ChipFormat, ...] = ("png", "jpg")
-"""Those that are for looking at: 8 bits, 1 or 3 bands."""
-TABLE_FORMATS: tuple[TableFormat, ...] = ("csv", "parquet")
-MASK_BAND = "eechips_mask"
-"""The band that travels with data to say which pixels are valid (1) and which are masked (0)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,14 +63,14 @@ class Chip(_Named):
     grid: Grid | None = None
     scale: float | None = None
     crs: str | None = None
-    format: ChipFormat = "png"
+    format: str = "png"
     bands: tuple[str, ...] | None = None
     visualization: Mapping[str, Any] = field(default_factory=dict)
     dtype: str | None = None
 
     def __post_init__(self) -> None:
         if self.format not in CHIP_FORMATS:
-            raise UsageError(f"unknown chip format '{self.format}': one of {', '.join(CHIP_FORMATS)}")
+            raise UsageError(f"unknown chip format '{self.format}': one of {', '.join(CHIP_FORMATS.names)}")
         placed = (self.region, self.dimensions, self.scale, self.crs)
         if self.grid is not None and any(value is not None for value in placed):
             raise UsageError("a chip with a grid takes no region, dimensions, scale or crs: the grid says it all")
@@ -99,7 +90,7 @@ class Chip(_Named):
     @property
     def is_picture(self) -> bool:
         """Whether the result is for looking at (PNG, JPEG) and not data (GeoTIFF, NPY)."""
-        return self.format in PICTURE_FORMATS
+        return CHIP_FORMATS.get(self.format).is_picture
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.formats import picture_suffixes
 from eechips.reports.markup import Markup, element
 from eechips.reports.report_data import ReportData
 from eechips.reports.report_sections import section
@@ -138,7 +139,7 @@ def _brightness(data: ReportData) -> dict[str, list[float]]:
 
 def _is_colour(data: ReportData) -> bool:
     return any(
-        file is not None and file.lower().endswith((".png", ".jpg", ".jpeg")) for file in data.units.files[:1000]
+        file is not None and file.lower().rpartition(".")[2] in picture_suffixes() for file in data.units.files[:1000]
     )
 
 

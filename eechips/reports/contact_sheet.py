@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eechips.errors import UsageError
+from eechips.formats.raster import encode_picture
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sheet import Painting, look, paintings, png, sheet_of
 from eechips.manifest.styles import styles_of
@@ -15,7 +16,6 @@ from eechips.reports.output_path import output_path
 from eechips.reports.thumbnails import draw_units, is_picture, opened
 from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
 from eechips.storage import write_file
-from eechips.writers.raster import encode_picture
 
 PREVIEW_NAME = "preview.png"
 MOST_CHIPS = 5000

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
+from eechips.formats import chip_suffixes
 from eechips.manifest.failures import Failure, failures_of
 from eechips.manifest.run import Run, Status
-from eechips.manifest.sheet import PICTURES
 from eechips.manifest.styles import styles_of
 from eechips.reports.region_rings import Ring, region_rings
 from eechips.reports.table_preview import TableHead, read_head, read_locations
@@ -100,7 +100,7 @@ def _made(run: Run) -> Iterator[tuple[str, Thumbnail]]:
     """Thumbnails of what was made of all results; what is gone or damaged, as ``eechips verify`` tells, has none."""
     styles = styles_of(run.info)
     for path in run.assembled:
-        if path.suffix.lstrip(".").lower() in PICTURES:
+        if path.suffix.lstrip(".").lower() in chip_suffixes():
             with contextlib.suppress(OSError, ValueError):
                 yield path.name, make_thumbnail(path, styles)
 

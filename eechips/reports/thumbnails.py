@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.formats import chip_suffixes
+from eechips.formats.raster import encode_picture
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
-from eechips.manifest.sheet import PICTURES, Look, Painting, Stretches, look, paintings
+from eechips.manifest.sheet import Look, Painting, Stretches, look, paintings
 from eechips.manifest.styles import Style, styles_of
 from eechips.removal import temporary_folder
 from eechips.reports.unit_columns import UnitColumns, with_progress
 from eechips.storage import LocalStore, Store
-from eechips.writers.raster import encode_picture
 
 THUMBNAILS = 400
 """Chips that are shown unless the caller says how many."""
@@ -177,7 +178,7 @@ def draw_units(numbers: Sequence[int], strata: Sequence[Any], count: int, seed: 
 
 def is_picture(file: str) -> bool:
     """Whether a file can be shown, by its name."""
-    return Path(file).suffix.lstrip(".").lower() in PICTURES
+    return Path(file).suffix.lstrip(".").lower() in chip_suffixes()
 
 
 def _layers(folder: Path) -> dict[str, list[tuple[str, str]]]:

@@ -12,6 +12,7 @@ from eechips.client.classification import internal_error
 from eechips.client.throttle import Stopped
 from eechips.engine.recipe_files import RecipeFile, RecipeFiles
 from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
+from eechips.formats import inspect
 from eechips.manifest.names import result_name
 from eechips.recipe import Chip, Table
 from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateChanges
@@ -20,7 +21,6 @@ from eechips.scripts.patches import keep_client
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
 from eechips.scripts.sandbox import Sandbox
 from eechips.staging import scratch_name
-from eechips.writers import inspect
 
 STAGING = "staging"
 """Folder, below that of all calls, of the folders in which the calls run, one for each process of any machine."""

@@ -20,7 +20,7 @@ from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.client.throttle import Stopped
 from eechips.client.transport import origin
 from eechips.errors import EechipsError
-from eechips.writers import inspect, sniff
+from eechips.formats import inspect, sniff
 
 if TYPE_CHECKING:
     import requests

@@ -9,11 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import UsageError
-from eechips.recipe import MASK_BAND
-from eechips.writers import npy, png
-from eechips.writers.raster import decoding
-
-_DRIVERS = {"tif": "GTiff", "tiff": "GTiff", "jpg": "JPEG", "jpeg": "JPEG"}
+from eechips.formats import CHIP_FORMATS, MASK_BAND, chip_format_of, npy, png
+from eechips.formats.raster import decoding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +47,14 @@ def decode(data: bytes, suffix: str) -> ChipPixels:
         return ChipPixels(values, _all_valid(values) if alpha is None else alpha != 0)
     if suffix == "npy":
         return _of_array(npy.load(data))
-    if suffix not in _DRIVERS:
-        raise UsageError(f"files of type '{suffix}' have no pixels: chips are png, jpg, tif or npy")
-    with decoding(data, _DRIVERS[suffix]) as source:
+    known = chip_format_of(suffix)
+    if known is None or not known.gdal_driver:
+        raise UsageError(f"files of type '{suffix}' have no pixels: chips are {', '.join(CHIP_FORMATS.names)}")
+    with decoding(data, known.gdal_driver) as source:
         values = source.read()
-        is_masked = _DRIVERS[suffix] == "GTiff"
-        return ChipPixels(values, source.dataset_mask() != 0 if is_masked else _all_valid(values))
+        valid = source.dataset_mask() != 0 if known.has_mask else _all_valid(values)
+        has_alpha = known.is_picture and len(values) in (2, 4)
+        return ChipPixels(values[:-1] if has_alpha else values, valid)
 
 
 def _of_array(array: npt.NDArray[Any]) -> ChipPixels:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eechips.formats import media_type_of, picture_suffixes
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.received_files import read_frame
@@ -63,21 +64,10 @@ CONTEXT: Mapping[str, Any] = {
 }
 """The context of the specification, 1.0."""
 
-_FORMATS = {
-    "csv": "text/csv",
-    "jpeg": "image/jpeg",
-    "jpg": "image/jpeg",
-    "json": "application/json",
-    "npy": "application/x-npy",
-    "parquet": "application/x-parquet",
-    "png": "image/png",
-    "tif": "image/tiff",
-    "tiff": "image/tiff",
-}
+_PARQUET_TYPE = "application/x-parquet"  # the name that mlcroissant reads
 _UNKNOWN_FORMAT = "application/octet-stream"
 _TABLES = frozenset({"csv", "parquet"})
 _ROWS = "rows"
-_IMAGES = frozenset({"png", "jpg", "jpeg"})
 _LICENCES = {
     "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
     "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
@@ -172,7 +162,7 @@ def _distribution(run: Run, summary: Summary) -> list[dict[str, Any]]:
     found += [_file_object(run.path / name, name) for name in made]
     address = run.address
     for suffix in _suffixes(summary) if not made else ():
-        encoding = _FORMATS.get(suffix, _UNKNOWN_FORMAT)
+        encoding = _encoding_format(suffix)
         about = {"@type": "cr:FileSet", "@id": f"files-{suffix}", "name": f"files-{suffix}"}
         where = _patterns(summary, suffix, f"{address}/" if address else "")
         found.append({**about, "description": "The files.", "encodingFormat": encoding, "includes": where})
@@ -187,7 +177,7 @@ def _file_object(path: Path, name: str) -> dict[str, Any]:
         "name": name,
         "contentUrl": name,
         "contentSize": f"{path.stat().st_size} B",
-        "encodingFormat": _FORMATS.get(path.suffix.lstrip("."), _UNKNOWN_FORMAT),
+        "encodingFormat": _encoding_format(path.suffix.lstrip(".")),
         "sha256": sha256_of(path),
     }
 
@@ -235,7 +225,7 @@ def _contents(run: Run, summary: Summary) -> list[dict[str, Any]]:
     if len(suffixes) == 1 and suffixes[0] in _TABLES and not (run.path / LAYERS_NAME).is_file():
         first = next((path for path in run.some_files(1) if path.is_file()), None)
         return [] if first is None else [_rows(_ROWS, first, {"fileSet": {"@id": f"files-{suffixes[0]}"}})]
-    return [_images(suffix) for suffix in suffixes if suffix in _IMAGES]
+    return [_images(suffix) for suffix in suffixes if suffix in picture_suffixes()]
 
 
 def _splits() -> dict[str, Any]:
@@ -311,3 +301,9 @@ def _record_set(name: str, text: str, fields: Sequence[Mapping[str, Any]], key: 
     if key:
         found["key"] = [{"@id": f"{name}/{column}"} for column in key]
     return {**found, "field": list(fields)}
+
+
+def _encoding_format(suffix: str) -> str:
+    if suffix == "parquet":
+        return _PARQUET_TYPE
+    return (media_type_of(suffix) or _UNKNOWN_FORMAT).partition(";")[0]

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eechips.errors import UsageError
+from eechips.formats import chip_suffixes
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
@@ -359,7 +360,7 @@ def _making(run: Run, summary: Summary) -> str:
 
 def _sheet(samples: Samples, summary: Summary) -> bytes | None:
     """A picture with a row for each stratum: its first samples; None if there is nothing to show."""
-    from eechips.manifest.sheet import PICTURES, png, sheet
+    from eechips.manifest.sheet import png, sheet
 
     chosen: dict[Any, list[str]] = {}
     rows = list(dict.fromkeys(stratum for stratum, _ in summary.strata))[:_SHEET_ROWS]
@@ -367,7 +368,7 @@ def _sheet(samples: Samples, summary: Summary) -> bytes | None:
     for sample in samples:
         stratum = "" if summary.stratum is None or sample.stratum is None else sample.stratum
         own = chosen.setdefault(stratum, [])
-        file = next((file.name for file in sample.files if file.suffix in PICTURES), None)
+        file = next((file.name for file in sample.files if file.suffix in chip_suffixes()), None)
         if stratum in rows and len(own) < wanted and file is not None and sample.state == "done":
             own.append(file)
     names = [chosen[stratum] for stratum in rows if chosen.get(stratum)]

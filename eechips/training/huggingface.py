@@ -17,12 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from eechips.formats import picture_suffixes
 from eechips.received_files import has_metadata
 from eechips.storage import LocalStore
 from eechips.training import split_table
 from eechips.training.samples import Sample, SampleFile, Samples
 
-PICTURES = frozenset({"png", "jpg", "jpeg"})
 """Suffixes of files that every reader of pictures decodes."""
 
 _TEXT: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}
@@ -41,7 +41,7 @@ def schema_metadata(columns: Mapping[str, Iterable[str] | None]) -> dict[str, st
     """
     file = {"bytes": {"dtype": "binary", "_type": "Value"}, "path": _TEXT}
     features = {
-        name: _TEXT if suffixes is None else {"_type": "Image"} if PICTURES.issuperset(suffixes) else file
+        name: _TEXT if suffixes is None else {"_type": "Image"} if picture_suffixes().issuperset(suffixes) else file
         for name, suffixes in columns.items()
     }
     return {"huggingface": json.dumps({"info": {"features": features}})}
@@ -119,7 +119,7 @@ def _split_of(name: str) -> str:
 
 def _is_image(samples: Samples, file: SampleFile) -> bool:
     """Whether ``datasets`` can show a file: a picture below the folder of the run."""
-    return file.suffix in PICTURES and isinstance(samples.store, LocalStore)
+    return file.suffix in picture_suffixes() and isinstance(samples.store, LocalStore)
 
 
 def _column_of(samples: Samples, file: SampleFile) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import UsageError
+from eechips.formats import chip_suffixes
 from eechips.training.chip_pixels import decode
-from eechips.training.samples import PIXELS, SampleFile, Samples, values_of
+from eechips.training.samples import SampleFile, Samples, values_of
 from eechips.training.shard_index import MOST_VALUES, PackLayer, PackLayout, metadata_of
 from eechips.training.shard_writer import progress
 
@@ -80,7 +81,7 @@ class PackSchema:
                 what = ", ".join([*most, "…"] if len(counts) > len(most) else most)
                 raise UsageError(f"chips of {label} differ, and one array cannot hold them: {what}; {_ELSE}")
         for label, layer in layout.items():
-            others = [suffix for suffix in layer.suffixes if suffix not in PIXELS]
+            others = [suffix for suffix in layer.suffixes if suffix not in chip_suffixes()]
             if others:
                 raise UsageError(f"{label} is {others[0]}, which has no pixels: an array cannot hold it; {_ELSE}")
 

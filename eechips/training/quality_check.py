@@ -15,6 +15,7 @@ import numpy as np
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.errors import UsageError, ValidationError
+from eechips.formats import chip_suffixes, validate
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
 from eechips.objects.concurrency import parallel_map
@@ -25,7 +26,6 @@ from eechips.training.quality_flags import FLAGS, CheckedFile, Thresholds, set_f
 from eechips.training.run_region import requested_region
 from eechips.training.samples import SampleFile, Samples, read_samples
 from eechips.warning_filters import ignore
-from eechips.writers import validate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 USUAL = Thresholds()
 """How much is too much, unless the user says otherwise."""
 
-_SUFFIXES = frozenset({"png", "jpg", "jpeg", "tif", "tiff", "npy"})
-_USUAL_SUFFIX = {"jpeg": "jpg", "tiff": "tif"}
 _MOST_THREADS = 8
 _REMOTE_THREADS = 16  # which wait most of the time
 _AT_ONCE = 500_000_000  # bytes of decoded pixels that are in memory, but for one file that has more
@@ -134,7 +132,7 @@ def check(
     info = samples.run.info
     region = requested_region(roi, info)
     ignored = _ignored(ignore, samples)
-    if not any(file.suffix in _SUFFIXES for sample in samples for file in sample.files):
+    if not any(file.suffix in chip_suffixes() for sample in samples for file in sample.files):
         raise UsageError(f"{samples.run.path} has no chips: there is nothing to check")
     files, count = _measured(samples, info, again=again, quiet=quiet)
     set_flags(files, thresholds, info, region, ignored)
@@ -165,7 +163,7 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
     """Every file with pixels and what was measured of it, and how many of them were read for that."""
     earlier = {} if again else quality_table.measured(samples.run.path)
     reader = _Reader(samples.store, [each["id"] for each in info.get("datasets") or ()])
-    work = [(sample, file) for sample in samples for file in sample.files if file.suffix in _SUFFIXES]
+    work = [(sample, file) for sample in samples for file in sample.files if file.suffix in chip_suffixes()]
     sizes = _sizes(samples.store, {file.name.rpartition("/")[0] for _, file in work}) if earlier else {}
     known = {
         index: earlier[file.name, file.sha256]
@@ -212,7 +210,7 @@ class _Reader:
             digest = hashlib.sha256(data).hexdigest()
             try:
                 if digest != file.sha256:
-                    validate(data, _USUAL_SUFFIX.get(file.suffix, file.suffix))  # to the last byte
+                    validate(data, file.suffix)  # to the last byte
                 return digest, compute_statistics(data, file, self._datasets)
             except (ValidationError, UsageError, ValueError):  # an array of objects, or of other dimensions
                 return digest, None

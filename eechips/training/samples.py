@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import UsageError
+from eechips.formats import chip_suffixes
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, State
 from eechips.manifest.run import Run, open_run
@@ -28,9 +29,6 @@ from eechips.training import split_table
 
 ONLY = ""
 """The layer of a unit that has one file."""
-
-PIXELS = frozenset({"png", "jpg", "jpeg", "tif", "tiff", "npy"})
-"""Suffixes of files that have pixels."""
 
 UNNAMED = ("image", "file")
 """What the layer is called, where it needs a name, of a sample that has one file: with pixels, or without."""
@@ -43,7 +41,7 @@ _UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sour
 _UNIT_NAMES = ("position", "id", *_UNITS[2:])
 _OWN = ("file", "bytes", "sha256")
 _FACTS = LAYER_COLUMNS
-_FILE_NAMES = ("layer", *_OWN, "facts")
+_FILE_NAMES = ("layer", *_OWN, "metadata")
 _WITHOUT: Mapping[str, Any] = {"bands": None, "transform": None, "sources": (), "dates": ()}
 _NOT_OF_THE_UNIT = frozenset({"id", "index", "kind"})
 
@@ -288,7 +286,7 @@ def read_samples(run: Run | str | Path) -> Samples:
 
 def label_of(layer: str, name: str) -> str:
     """What the layer of a file of that name is called: see ``UNNAMED``."""
-    return layer or UNNAMED[suffix_of(name) not in PIXELS]
+    return layer or UNNAMED[suffix_of(name) not in chip_suffixes()]
 
 
 def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
@@ -312,10 +310,10 @@ def _rows(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...
     further = _by_position(_further(ledger))
     for batch in ledger.batches((*_UNITS, *_OWN, *_FACTS)):
         for row in batch:
-            unit, (file, size, digest, *facts) = row[: len(_UNITS)], row[len(_UNITS) :]
+            unit, (file, size, digest, *metadata) = row[: len(_UNITS)], row[len(_UNITS) :]
             if file is None or not State(unit[3]).has_result:
                 continue
-            own = [(ONLY, file, size, digest, _facts(facts))]
+            own = [(ONLY, file, size, digest, _metadata(metadata))]
             yield unit, layers(unit[0]) or own + further(unit[0])
 
 
@@ -347,7 +345,7 @@ def _further(ledger: Ledger) -> Iterator[tuple[int, tuple[Any, ...]]]:
             yield position, (str(number), file, size, digests[file], "{}")
 
 
-def _facts(values: Sequence[Any]) -> str:
+def _metadata(values: Sequence[Any]) -> str:
     found = zip(_FACTS, values, strict=True)
     return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in found if v is not None})
 
@@ -392,10 +390,10 @@ def _with_findings(folder: Path, units: Any) -> Any:
 
 
 def _file(row: Mapping[str, Any]) -> SampleFile:
-    facts = json.loads(row["facts"])
+    metadata = json.loads(row["metadata"])
     for name in LISTS:
-        facts[name] = tuple(facts[name]) if facts.get(name) is not None else _WITHOUT[name]
-    return SampleFile(row["layer"], row["file"], row["bytes"], row["sha256"], **facts)
+        metadata[name] = tuple(metadata[name]) if metadata.get(name) is not None else _WITHOUT[name]
+    return SampleFile(row["layer"], row["file"], row["bytes"], row["sha256"], **metadata)
 
 
 def _texts(text: str | None) -> tuple[str, ...]:

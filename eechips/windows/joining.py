@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from eechips.engine.assembly import CompletedUnit, Results
 from eechips.errors import RecipeError, StorageError
+from eechips.formats import cog
 from eechips.geo.grid import Grid, Window
 from eechips.jobs.mosaic_parts import MosaicPart, assemble_mosaic
 from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.storage import sha256_of
-from eechips.writers import cog
 
 
 def join(results: Results, name: str, nodata: float | None, compress: str, resampling: str) -> None:

@@ -10,10 +10,10 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.errors import RecipeError, UsageError
+from eechips.formats import cog, geotiff
 from eechips.geo.grid import Grid
 from eechips.recipe import Unit
 from eechips.warning_filters import ignore
-from eechips.writers import cog, geotiff
 
 if TYPE_CHECKING:
     from eechips.engine.assembly import Results
@@ -85,8 +85,8 @@ def join_windows(
         results: of the run; what ``assemble`` is given.
         name: of the file, ending in ``.tif``.
         nodata: value of pixels without data; None for an internal mask.
-        compress: one of ``eechips.writers.cog.COMPRESSIONS``.
-        resampling: of the overviews, one of ``eechips.writers.cog.RESAMPLINGS``.
+        compress: one of ``eechips.formats.cog.COMPRESSIONS``.
+        resampling: of the overviews, one of ``eechips.formats.cog.RESAMPLINGS``.
 
     Raises:
         RecipeError: if windows have different bands, or bands of different types.

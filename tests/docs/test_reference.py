@@ -15,10 +15,10 @@ import pytest
 import eechips
 from eechips import errors
 from eechips.cli.group import INTERRUPTED, WRONG
+from eechips.formats import CHIP_FORMATS, TABLE_FORMATS
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import State
-from eechips.recipe import CHIP_FORMATS, TABLE_FORMATS
 from eechips.training.formats import PACK_FORMATS
 from tests.docs.pages import DOCS, read_page, read_section, read_table, unquote
 from tests.engine_service import serving
@@ -118,6 +118,10 @@ def test_every_public_name_is_on_the_page_of_python() -> None:
 
 def test_formats_are_those_that_can_be_written() -> None:
     text = read_page("reference/formats.md")
-    for heading, known in (("## Chips", CHIP_FORMATS), ("## Tables", TABLE_FORMATS), ("## Packs", PACK_FORMATS.names)):
+    for heading, known in (
+        ("## Chips", CHIP_FORMATS.names),
+        ("## Tables", TABLE_FORMATS),
+        ("## Packs", PACK_FORMATS.names),
+    ):
         rows = read_table(read_section(text, heading), "format")
         assert [unquote(row["format"]) for row in rows] == list(known)

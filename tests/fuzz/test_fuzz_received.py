@@ -212,7 +212,7 @@ def change_schema(draw: random.Random, run: Path, _: Path) -> None:
             "PRAGMA user_version = 0",
             "CREATE VIEW layers2 AS SELECT * FROM units",
             "DELETE FROM meta",
-            "CREATE TABLE layers (file TEXT PRIMARY KEY, position INTEGER, layer TEXT, facts TEXT)",
+            "CREATE TABLE layers (file TEXT PRIMARY KEY, position INTEGER, layer TEXT, metadata TEXT)",
             "CREATE TABLE further_files (a)",
             "CREATE TABLE IF NOT EXISTS identity (value BLOB)",
             "PRAGMA journal_mode = WAL",

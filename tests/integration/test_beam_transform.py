@@ -101,7 +101,7 @@ def test_a_collection_of_units_becomes_one_of_outcomes(service: Service, recipe:
         if found.state == "done":
             content = Path(str(found.path)).read_bytes()
             assert (len(content), hashlib.sha256(content).hexdigest()) == (found.bytes, found.sha256)
-            assert json.loads(found.facts)["width"] == 24
+            assert json.loads(found.metadata)["width"] == 24
         else:
             assert (found.path, found.error_class) == (None, "PermanentError")
     counters = {c.key.metric.name: c.result for c in result.metrics().query()["counters"]}

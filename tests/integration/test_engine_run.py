@@ -19,10 +19,10 @@ import pytest
 from eechips.engine import RunConfig, estimate, run
 from eechips.engine.plan import describe, name_template, plan_units
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
+from eechips.formats.raster import decoding
 from eechips.manifest import Record, Run, State, open_run
 from eechips.manifest.export import export_parquet
 from eechips.manifest.ledger import Ledger
-from eechips.writers.raster import decoding
 from tests.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.engine_service import Service, picture, serving
 

@@ -80,7 +80,7 @@ def test_a_unit_that_always_lacks_memory_fails_for_the_time_being(service: Servi
     (failure,) = finished.failures.to_dict("records")
     assert failure["error_class"] == "InternalError"
     assert "too little memory" in failure["error"]
-    assert "eechips/writers" in failure["traceback"].replace(os.sep, "/")
+    assert "eechips/formats" in failure["traceback"].replace(os.sep, "/")
     assert failure["attempts"] == 3
     (tmp_path / "marks" / "enough").touch()
     arrays(tmp_path, service, limited=1000, in_flight=1)

@@ -22,11 +22,11 @@ from eechips.engine import RunConfig, run
 from eechips.engine.fetch_result import fetch_chip
 from eechips.engine.session import connect
 from eechips.errors import TooLargeError
+from eechips.formats import EncodedFile
+from eechips.formats.raster import decoding
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip, load_recipe
 from eechips.recipe.series import Series
-from eechips.writers import Written
-from eechips.writers.raster import decoding
 from tests.conftest import Server
 from tests.integration.stack_store import CRS, DATES, STACK, TRANSFORM, Stack
 
@@ -81,7 +81,7 @@ def make_chip(file_format: str, **place: Any) -> Chip:
     return Chip(image, format=file_format, bands=BANDS, **place)
 
 
-def arrays(written: Written) -> Any:
+def arrays(written: EncodedFile) -> Any:
     """Everything that can be read of a chip: its bands, and its mask as the last one."""
     if written.suffix == "npy":
         array = np.load(io.BytesIO(written.data))
@@ -116,7 +116,7 @@ def test_chips_in_parts_are_those_in_one_piece(
                 assert ours.shape == theirs.shape
                 assert (ours != theirs).any(axis=0).mean() < 1e-3
             else:
-                assert found.facts == whole[place].facts, place
+                assert found.metadata == whole[place].metadata, place
                 assert np.array_equal(arrays(found), arrays(whole[place])), place
                 assert found.data == whole[place].data or file_format == "png", place
 
@@ -199,7 +199,7 @@ def test_what_is_known_to_be_too_large_is_not_asked_for(stack_server: Server) ->
         found = fetch_chip(fetcher, make_chip("png", grid=wide))
     assert requests["thumbnails:create"] == requests["thumbnails:getPixels"] == 2
     assert arrays(found)[:3, :, 700:].max() == 0
-    assert (found.facts.width, found.facts.height) == (10_001, 20)
+    assert (found.metadata.width, found.metadata.height) == (10_001, 20)
     many = tuple(f"b{i}" for i in range(1024))
     with fetching(stack_server) as fetcher, counting(stack_server) as requests:
         chip = Chip(ee.Image.constant(list(range(1024))).rename(list(many)), grid=NATIVE, bands=many, format="tif")

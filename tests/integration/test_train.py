@@ -19,9 +19,9 @@ from affine import Affine
 from click.testing import CliRunner
 
 from eechips.cli import main
+from eechips.formats import geotiff
 from eechips.manifest.run import Run
 from eechips.training import split_table
-from eechips.writers import geotiff
 from tests.docs.blocks import list_commands, read_blocks
 from tests.finished_run import write_run
 

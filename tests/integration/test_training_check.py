@@ -25,6 +25,7 @@ from click.testing import CliRunner, Result
 import eechips
 from eechips.cli import main
 from eechips.errors import RegionError, UsageError
+from eechips.formats import geotiff
 from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
 from eechips.manifest.drops import drop, has_dropped
@@ -34,7 +35,6 @@ from eechips.training.chip_statistics import ChipStatistics
 from eechips.training.quality_check import QualityReport
 from eechips.training.quality_flags import FLAGS, lattice_of
 from eechips.training.samples import read_samples
-from eechips.writers import geotiff
 from tests.engine_recipes import run_script
 from tests.engine_service import Service
 from tests.finished_run import Files, move_results, pictures, png_of, write_run

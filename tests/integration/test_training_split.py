@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 import eechips
 from eechips.cli import main
 from eechips.errors import LeakageError, UsageError
+from eechips.formats import geotiff
 from eechips.training import split_table
 from eechips.training.samples import read_samples
-from eechips.writers import geotiff
 from tests.finished_run import Files, pictures, write_run
 
 Unit = tuple[dict[str, object], Files]

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from eechips.errors import EechipsError, StorageError, ValidationError
+from eechips.formats import inspect, validate
 from eechips.manifest.sheet import look
 from eechips.received_files import parse_json, read_frame, read_parquet
 from eechips.training.chip_pixels import decode
-from eechips.writers import inspect, validate
 from tests import bombs
 
 CONTENTS = {"png": bombs.png, "tif": bombs.tiff, "npy": bombs.npy}
@@ -63,7 +63,7 @@ def test_refusing_takes_no_memory(tmp_path: Path) -> None:
     """In a process that may have 1.5 GiB of addresses, most of which are libraries."""
     (tmp_path / "x.png").write_bytes(bombs.png())
     program = (
-        "import resource, sys; from pathlib import Path; from eechips.writers import validate\n"
+        "import resource, sys; from pathlib import Path; from eechips.formats import validate\n"
         "from eechips.errors import ValidationError\n"
         "resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))\n"
         "try: validate(Path(sys.argv[1]).read_bytes(), 'png')\n"

@@ -24,7 +24,6 @@ from eechips.client.transport import ClientRequest
 from eechips.engine.config import RunConfig
 from eechips.engine.session import connect
 from eechips.jobs.chips import ChipSample
-from eechips.recipe import ChipFormat
 from tests.engine_service import serving
 
 GRID = Grid("EPSG:32613", (30.0, 0.0, 300000.0, 0.0, -30.0, 4400000.0), 64, 32)
@@ -74,7 +73,7 @@ def test_a_filled_request_is_the_clients_own(
     word: str,
     place: tuple[float, float, float],
     method: Method,
-    format: ChipFormat,
+    format: str,
 ) -> None:
     scale, x, y = place
     grid = Grid("EPSG:32613", (scale, 0.0, x, 0.0, -scale, y), 64, 32)
@@ -247,7 +246,7 @@ def test_chips_without_grid_or_template_are_not_filled_in(fetchers: dict[str, Fe
 @pytest.mark.parametrize(("format", "grid"), [("png", "thumb"), ("png", "native"), ("tif", "native"), ("npy", "thumb")])
 @pytest.mark.parametrize("has_source", [True, False])
 def test_sample_fills_in_its_requests(
-    fetchers: dict[str, Fetcher], method: Method, format: ChipFormat, grid: Any, has_source: bool, tmp_path: Path
+    fetchers: dict[str, Fetcher], method: Method, format: str, grid: Any, has_source: bool, tmp_path: Path
 ) -> None:
     recipe = ChipSample(dataset="NAIP", per_ecoregion=1, format=format, grid=grid, size=64)
     square = Grid("EPSG:32613", (1.0, 0.0, 5e5, 0.0, -1.0, 44e5), 64, 64)

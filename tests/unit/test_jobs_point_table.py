@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from eechips.formats.parquet import encode
 from eechips.jobs import point_table
 from eechips.jobs.point_results import Pairs
 from eechips.jobs.point_table import PointTable
 from eechips.planning.places import read_places
-from eechips.writers.parquet import encode
 
 MILLISECONDS = 86_400_000
 

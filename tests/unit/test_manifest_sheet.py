@@ -15,12 +15,12 @@ import rasterio
 from affine import Affine
 from PIL import Image
 
+from eechips.formats import npy
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.preview import MOST_BYTES, contact_sheet
 from eechips.manifest.record import Record, State, WorkUnit
 from eechips.manifest.run import Run
 from eechips.manifest.sheet import GAP, look, picture, png, sheet
-from eechips.writers import npy
 
 Pixels = npt.NDArray[Any]
 

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.datasets import find_dataset, list_datasets
+from eechips.formats import npy
 from eechips.manifest.sheet import look, paintings, sheet
 from eechips.manifest.styles import Style, chosen, styles_of
 from eechips.reports.page import report
 from eechips.reports.thumbnails import swatch
-from eechips.writers import npy
 from tests.finished_run import write_run
 
 SIZE = 16

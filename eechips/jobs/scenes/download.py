@@ -81,7 +81,7 @@ class SceneContext:
             suffix=expected.local_suffix,
             size=downloaded.size,
             sha256=downloaded.sha256,
-            facts=downloaded.facts,
+            metadata=downloaded.metadata,
             sources=(f"{unit['collection']}/{unit['item']}" if unit["collection"] else unit["item"],),
             dates=(unit["datetime"],) if unit.get("datetime") else (),
         )

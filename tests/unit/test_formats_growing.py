@@ -9,17 +9,16 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from eechips.formats.large_tables import TIMESTAMP, TableAppender, TableSpill
 from eechips.staging import SCRATCH_PREFIX
-from eechips.writers.appender import MOMENT, Appender
-from eechips.writers.spill import Spill
 
-SCHEMA = pa.schema([("id", pa.string()), ("count", pa.int64()), ("value", pa.float64()), ("at", MOMENT)])
+SCHEMA = pa.schema([("id", pa.string()), ("count", pa.int64()), ("value", pa.float64()), ("at", TIMESTAMP)])
 TABLE = pa.table(
     {
         "id": ["007", 'a "b", c', "é", None],
         "count": [1, None, 3, 2**60 + 1],
         "value": [0.1, 2.0, None, -1e-300],
-        "at": pa.array([0, 1_500_000_000_123, None, 86_400_000], pa.int64()).cast(MOMENT),
+        "at": pa.array([0, 1_500_000_000_123, None, 86_400_000], pa.int64()).cast(TIMESTAMP),
     },
     schema=SCHEMA,
 )
@@ -32,7 +31,7 @@ def pieces_of(table: pa.Table, rows: int) -> list[pa.Table]:
 @pytest.mark.parametrize("rows", [1, 3, 4])
 def test_a_csv_file_is_the_same_whatever_the_pieces(tmp_path: Path, rows: int) -> None:
     path = tmp_path / "table.csv"
-    with Appender(path, SCHEMA, "csv") as file:
+    with TableAppender(path, SCHEMA, "csv") as file:
         for piece in pieces_of(TABLE, rows):
             file.write(piece)
     assert path.read_text(encoding="utf-8") == (
@@ -48,14 +47,17 @@ def test_a_csv_file_is_the_same_whatever_the_pieces(tmp_path: Path, rows: int) -
 
 @pytest.mark.parametrize("rows", [1, 3, 4])
 def test_a_parquet_file_has_the_pieces_in_their_order(tmp_path: Path, rows: int) -> None:
-    with Appender(tmp_path / "table.parquet", SCHEMA, "parquet") as file:
+    with TableAppender(tmp_path / "table.parquet", SCHEMA, "parquet") as file:
         for piece in pieces_of(TABLE, rows):
             file.write(piece)
     assert pq.read_table(tmp_path / "table.parquet") == TABLE
 
 
 def test_a_table_without_rows_has_its_columns(tmp_path: Path) -> None:
-    with Appender(tmp_path / "table.csv", SCHEMA, "csv"), Appender(tmp_path / "table.parquet", SCHEMA, "parquet"):
+    with (
+        TableAppender(tmp_path / "table.csv", SCHEMA, "csv"),
+        TableAppender(tmp_path / "table.parquet", SCHEMA, "parquet"),
+    ):
         pass
     assert (tmp_path / "table.csv").read_text() == "id,count,value,at\n"
     assert pq.read_table(tmp_path / "table.parquet") == SCHEMA.empty_table()
@@ -64,7 +66,7 @@ def test_a_table_without_rows_has_its_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_each_part_has_what_was_added_to_it_in_that_order(tmp_path: Path, count: int) -> None:
     schema = pa.schema([("n", pa.int64())])
-    with Spill(tmp_path, schema, count) as parts:
+    with TableSpill(tmp_path, schema, count) as parts:
         for number in range(20):
             parts.add(number % count, pa.table({"n": [number, number]}, schema=schema))
             parts.add(number % count, schema.empty_table())
@@ -77,13 +79,13 @@ def test_each_part_has_what_was_added_to_it_in_that_order(tmp_path: Path, count:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_part_to_which_nothing_was_added_has_no_rows(tmp_path: Path, count: int) -> None:
-    with Spill(tmp_path, SCHEMA, count) as parts:
+    with TableSpill(tmp_path, SCHEMA, count) as parts:
         assert [parts.take(part) for part in range(count)] == [SCHEMA.empty_table()] * count
 
 
 def test_nothing_is_left_behind_after_an_error(tmp_path: Path) -> None:
     def fail() -> None:
-        with Spill(tmp_path, SCHEMA, 3) as parts:
+        with TableSpill(tmp_path, SCHEMA, 3) as parts:
             parts.add(1, TABLE)
             raise OSError("the disk is full")
 

@@ -17,10 +17,9 @@ from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from eechips.errors import ValidationError
+from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation
+from eechips.formats.raster import decoding, paste_parts
 from eechips.geo.grid import Grid, Part, Window
-from eechips.writers import Expectation, Written, writer
-from eechips.writers.parts import paste
-from eechips.writers.raster import decoding
 
 GRID = Grid("EPSG:32613", (0.6, 0.0, 500_000.2, 0.0, -0.6, 4_100_000.4), 1, 1)
 DTYPES = ("uint8", "int16", "uint16", "int32", "float32", "float64")
@@ -115,14 +114,14 @@ def test_a_geotiff_of_parts_is_that_of_the_whole(windows: list[Window], seed: in
         transform=whole.transform, has_mask_band=True,
     )  # fmt: skip
 
-    def received(window: Window) -> Written:
+    def received(window: Window) -> EncodedFile:
         grid = whole.window(window.column, window.row, window.width, window.height)
         data = sent_tif(pixels[(..., *window.slices)], mask[window.slices], grid)
         part = replace(asked, width=grid.width, height=grid.height, transform=grid.transform)
-        written: Written = writer("tif").receive(data, part)
+        written: EncodedFile = CHIP_FORMATS.get("tif").receive(data, part)
         return written
 
-    found = writer("tif").assemble([Part(window, received(window)) for window in windows], asked)
+    found = CHIP_FORMATS.get("tif").assemble([Part(window, received(window)) for window in windows], asked)
     assert found == received(Window(0, 0, width, height))
     with MemoryFile(found.data) as memory, memory.open() as source:
         assert source.read().tobytes() == pixels.tobytes()
@@ -139,22 +138,22 @@ def test_an_array_of_parts_is_that_of_the_whole(windows: list[Window], seed: int
     width, height = size(windows)
     asked = Expectation(width=width, height=height, has_mask_band=True)
 
-    def received(window: Window) -> Written:
+    def received(window: Window) -> EncodedFile:
         data = sent_npy(pixels[(..., *window.slices)], mask[window.slices])
         part = replace(asked, width=window.width, height=window.height)
-        written: Written = writer("npy").receive(data, part)
+        written: EncodedFile = CHIP_FORMATS.get("npy").receive(data, part)
         return written
 
-    found = writer("npy").assemble([Part(window, received(window)) for window in windows], asked)
+    found = CHIP_FORMATS.get("npy").assemble([Part(window, received(window)) for window in windows], asked)
     assert found == received(Window(0, 0, width, height))
     array = np.load(io.BytesIO(found.data))
     assert np.array_equal(array["mask"], mask)
     assert all(np.array_equal(array[f"b{i}"], band.astype(array[f"b{i}"].dtype)) for i, band in enumerate(pixels))
 
 
-def pictures(windows: Sequence[Window], pixels: Any, mask: Any) -> list[Part[Written]]:
+def pictures(windows: Sequence[Window], pixels: Any, mask: Any) -> list[Part[EncodedFile]]:
     return [
-        Part(w, writer("png").receive(sent_png(pixels[(..., *w.slices)], mask[w.slices]), Expectation()))
+        Part(w, CHIP_FORMATS.get("png").receive(sent_png(pixels[(..., *w.slices)], mask[w.slices]), Expectation()))
         for w in windows
     ]
 
@@ -165,10 +164,10 @@ def test_a_png_of_parts_has_the_pixels_of_the_whole(windows: list[Window], seed:
     pixels, mask = pixels_of(seed, bands, windows, "uint8")
     width, height = size(windows)
     asked = Expectation(width=width, height=height)
-    found = writer("png").assemble(pictures(windows, pixels, mask), asked)
-    whole = writer("png").receive(sent_png(pixels, mask), asked)
+    found = CHIP_FORMATS.get("png").assemble(pictures(windows, pixels, mask), asked)
+    whole = CHIP_FORMATS.get("png").receive(sent_png(pixels, mask), asked)
     assert np.array_equal(read(found.data), read(whole.data))
-    assert (found.suffix, found.facts) == (whole.suffix, whole.facts)
+    assert (found.suffix, found.metadata) == (whole.suffix, whole.metadata)
     with decoding(found.data, "PNG") as source:
         assert np.array_equal(source.dataset_mask() != 0, mask)
         assert (ColorInterp.alpha in source.colorinterp) == (not mask.all())
@@ -179,29 +178,34 @@ def test_a_png_of_parts_has_the_pixels_of_the_whole(windows: list[Window], seed:
 def test_a_jpeg_of_parts_is_compressed_once(windows: list[Window], seed: int, bands: int) -> None:
     pixels, mask = pixels_of(seed, bands, windows, "uint8")
     width, height = size(windows)
-    found = writer("jpg").assemble(pictures(windows, pixels, mask), Expectation(width=width, height=height))
+    found = CHIP_FORMATS.get("jpg").assemble(pictures(windows, pixels, mask), Expectation(width=width, height=height))
     assert found.data == encode("JPEG", pixels, QUALITY=90)
-    assert (found.suffix, found.facts.width, found.facts.height) == ("jpg", width, height)
+    assert (found.suffix, found.metadata.width, found.metadata.height) == ("jpg", width, height)
 
 
-def beside(*pngs: bytes) -> list[Part[Written]]:
+def beside(*pngs: bytes) -> list[Part[EncodedFile]]:
     """Pictures of 2 columns and 1 row, from left to right."""
-    received = [writer("png").receive(data, Expectation()) for data in pngs]
+    received = [CHIP_FORMATS.get("png").receive(data, Expectation()) for data in pngs]
     return [Part(Window(2 * i, 0, 2, 1), written) for i, written in enumerate(received)]
 
 
 def test_16_bits_and_palettes_and_transparent_colours_keep_their_colours() -> None:
     halves = Window(0, 0, 20, 8).split(8)
     deep = np.arange(160, dtype="uint16").reshape(1, 8, 20) * 400
-    parts = [Part(w, writer("png").receive(encode("PNG", deep[(..., *w.slices)]), Expectation())) for w in halves]
-    assert np.array_equal(read(writer("png").assemble(parts, Expectation()).data), deep)
+    parts = [
+        Part(w, CHIP_FORMATS.get("png").receive(encode("PNG", deep[(..., *w.slices)]), Expectation())) for w in halves
+    ]
+    assert np.array_equal(read(CHIP_FORMATS.get("png").assemble(parts, Expectation()).data), deep)
     clear = encode("PNG", np.array([[[5, 7]]], "uint8"), nodata=7)
     plain = encode("PNG", np.array([[[9, 9]]], "uint8"))
     parts = [
-        Part(Window(2 * i, 0, 2, 1), writer("png").receive(data, Expectation()))
+        Part(Window(2 * i, 0, 2, 1), CHIP_FORMATS.get("png").receive(data, Expectation()))
         for i, data in enumerate((clear, plain))
     ]
-    assert read(writer("png").assemble(parts, Expectation()).data).tolist() == [[[5, 7, 9, 9]], [[255, 0, 255, 255]]]
+    assert read(CHIP_FORMATS.get("png").assemble(parts, Expectation()).data).tolist() == [
+        [[5, 7, 9, 9]],
+        [[255, 0, 255, 255]],
+    ]
     with MemoryFile() as memory:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
@@ -210,7 +214,7 @@ def test_16_bits_and_palettes_and_transparent_colours_keep_their_colours() -> No
                 target.write_colormap(1, {0: (1, 2, 3, 255), 1: (4, 5, 6, 0)})
         coloured = bytes(memory.read())
     colour = np.array([[[7, 7]], [[8, 8]], [[9, 9]]], "uint8")
-    found = writer("png").assemble(beside(coloured, encode("PNG", colour)), Expectation())
+    found = CHIP_FORMATS.get("png").assemble(beside(coloured, encode("PNG", colour)), Expectation())
     assert read(found.data).tolist() == [[[1, 4, 7, 7]], [[2, 5, 8, 8]], [[3, 6, 9, 9]], [[255, 0, 255, 255]]]
 
 
@@ -218,11 +222,11 @@ def test_what_is_no_part_of_one_image_is_refused() -> None:
     left, right = Window(0, 0, 4, 2).split(2)
     grey, colour = np.ones((1, 2, 2), "uint8"), np.ones((3, 2, 2), "uint8")
     with pytest.raises(ValidationError, match="different types or bands"):
-        paste([Part(left, grey), Part(right, colour)])
+        paste_parts([Part(left, grey), Part(right, colour)])
     with pytest.raises(ValidationError, match="uint16"):
-        paste([Part(left, grey), Part(right, grey.astype("uint16"))])
+        paste_parts([Part(left, grey), Part(right, grey.astype("uint16"))])
     with pytest.raises(ValueError, match="do not tile"):
-        paste([Part(left, grey), Part(Window(3, 0, 2, 2), grey)])
+        paste_parts([Part(left, grey), Part(Window(3, 0, 2, 2), grey)])
     parts = pictures([left, right], np.ones((3, 2, 4), "uint8"), np.ones((2, 4), bool))
     with pytest.raises(ValidationError, match="4x2 pixels came back, asked were 5x2"):
-        writer("png").assemble(parts, Expectation(width=5, height=2))
+        CHIP_FORMATS.get("png").assemble(parts, Expectation(width=5, height=2))

@@ -14,14 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import rasterio
-from rasterio.io import MemoryFile
 
 from eechips.errors import ValidationError
+from eechips.formats.interface import ChipFormat, EncodedFile, Expectation, FileMetadata
+from eechips.formats.raster import check_crs, check_transform, decoding, paste_parts
 from eechips.geo.grid import Part
-from eechips.writers.facts import Expectation, Facts, Written
-from eechips.writers.parts import paste
-from eechips.writers.raster import check_crs, check_transform, decoding
 
 _MAX_STRIP = 512  # pixels a side: larger images are tiled, so that windows can be read
 
@@ -29,7 +26,7 @@ _NOWHERE = ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 """The transforms that GDAL makes up where a tag is missing."""
 
 
-def receive(data: bytes, expectation: Expectation) -> Written:
+def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     """Checks a GeoTIFF that came back and makes the file to save.
 
     Args:
@@ -52,11 +49,11 @@ def receive(data: bytes, expectation: Expectation) -> Written:
         if nodata is not None:
             pixels[(pixels == nodata) & ~mask] = 0
     assert mask is not None
-    facts = _facts(pixels, mask, names, crs, transform, expectation)
-    return Written(encode(pixels, mask, names, crs, transform), "tif", facts)
+    metadata = _metadata(pixels, mask, names, crs, transform, expectation)
+    return EncodedFile(encode(pixels, mask, names, crs, transform), "tif", metadata)
 
 
-def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Written:
+def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
     """One GeoTIFF of those of its parts: the very file that a single request would have given.
 
     Args:
@@ -73,13 +70,13 @@ def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Writte
             masks.append(Part(part.window, source.dataset_mask() != 0))
             if part is parts[0]:
                 crs, transform, names = source.crs, source.transform, source.descriptions
-    whole, mask = paste(pixels), paste(masks)
-    facts = _facts(whole, mask, names, crs, transform, expectation)
-    return Written(encode(whole, mask, names, crs, transform), "tif", facts)
+    whole, mask = paste_parts(pixels), paste_parts(masks)
+    metadata = _metadata(whole, mask, names, crs, transform, expectation)
+    return EncodedFile(encode(whole, mask, names, crs, transform), "tif", metadata)
 
 
-def validate(data: bytes, expectation: Expectation) -> Facts:
-    """The facts of a saved GeoTIFF, every block decoded.
+def validate(data: bytes, expectation: Expectation) -> FileMetadata:
+    """The metadata of a saved GeoTIFF, every block decoded.
 
     Raises:
         ValidationError: if it is not whole, or not as expected.
@@ -88,7 +85,7 @@ def validate(data: bytes, expectation: Expectation) -> Facts:
         pixels, mask = source.read(), source.dataset_mask() != 0
         names = tuple(n or f"B{i}" for i, n in enumerate(source.descriptions, start=1))
         # The other one is that of a raster whose corner is the origin, and whose pixels are one unit.
-        return _facts(pixels, mask, names, source.crs, source.transform, expectation, _NOWHERE[:1])
+        return _metadata(pixels, mask, names, source.crs, source.transform, expectation, _NOWHERE[:1])
 
 
 def _names(source: Any, count: int, expectation: Expectation) -> tuple[str, ...]:
@@ -101,7 +98,7 @@ def _names(source: Any, count: int, expectation: Expectation) -> tuple[str, ...]
     return tuple(name or f"B{i}" for i, name in enumerate(found, start=1))
 
 
-def _facts(
+def _metadata(
     pixels: Any,
     mask: Any,
     names: tuple[str, ...],
@@ -109,7 +106,7 @@ def _facts(
     transform: Any,
     expectation: Expectation,
     made_up: Sequence[tuple[float, ...]] = _NOWHERE,
-) -> Facts:
+) -> FileMetadata:
     count, height, width = pixels.shape
     expectation.check_size(width, height)
     expectation.check_bands(count)
@@ -122,7 +119,7 @@ def _facts(
         check_crs(expectation.crs, crs)
     if expectation.transform is not None:
         check_transform(expectation.transform, tuple(transform)[:6], width, height)
-    return Facts(
+    return FileMetadata(
         width=width,
         height=height,
         bands=names,
@@ -143,6 +140,9 @@ def encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: 
         crs: rasterio CRS.
         transform: affine, pixel corners to coordinates.
     """
+    import rasterio
+    from rasterio.io import MemoryFile
+
     count, height, width = pixels.shape
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -166,3 +166,20 @@ def encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: 
             target.write_mask(mask)
             target.descriptions = names
         return bytes(memory.read())
+
+
+GEOTIFF = ChipFormat(
+    name="tif",
+    suffixes=("tif", "tiff"),
+    magic=(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # TIFF 6.0 and BigTIFF, in both byte orders
+    media_type="image/tiff; application=geotiff",
+    is_picture=False,
+    has_mask=True,
+    request_format="tif",
+    part_format="tif",
+    gdal_driver="GTiff",
+    compression=0.7,
+    receive=receive,
+    assemble=assemble,
+    validate=validate,
+)

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rasterio.enums import ColorInterp
 from zlib_ng import zlib_ng as zlib  # inflating is most of what checking a picture costs
 
 from eechips.errors import ValidationError
+from eechips.formats.interface import MAX_DECODED_BYTES, ChipFormat, EncodedFile, Expectation, FileMetadata
+from eechips.formats.raster import decoding, encode_picture, paste_parts
 from eechips.geo.grid import Part
-from eechips.writers.facts import MOST_DECODED, Expectation, Facts, Written
-from eechips.writers.parts import paste
-from eechips.writers.raster import decoding, encode_picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -48,16 +46,16 @@ class _Header:
         return self.height * (1 + (self.width * self.channels * self.depth + 7) // 8)
 
 
-def receive(data: bytes, expectation: Expectation) -> Written:
+def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     """Checks a PNG that came back; it is saved as it is.
 
     Raises:
         ValidationError: if it is not whole, or not of the size or bands asked for.
     """
-    return Written(data, "png", validate(data, expectation))
+    return EncodedFile(data, "png", validate(data, expectation))
 
 
-def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Written:
+def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
     """One PNG of those of its parts, pixel for pixel.
 
     Args:
@@ -69,10 +67,10 @@ def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Writte
     """
     colours, alpha = merge(parts)
     data = encode(colours, alpha)
-    return Written(data, "png", validate(data, expectation))
+    return EncodedFile(data, "png", validate(data, expectation))
 
 
-def merge(parts: Sequence[Part[Written]]) -> tuple[Any, Any | None]:
+def merge(parts: Sequence[Part[EncodedFile]]) -> tuple[Any, Any | None]:
     """The pixels of a picture whose parts are PNGs.
 
     Returns:
@@ -83,10 +81,10 @@ def merge(parts: Sequence[Part[Written]]) -> tuple[Any, Any | None]:
         ValidationError: if they are not parts of one picture.
     """
     pieces = [(part.window, *decode(part.content.data)) for part in parts]
-    colours = paste([Part(window, piece) for window, piece, _ in pieces])
+    colours = paste_parts([Part(window, piece) for window, piece, _ in pieces])
     if all(alpha is None for _, _, alpha in pieces):
         return colours, None
-    return colours, paste(
+    return colours, paste_parts(
         [Part(w, np.full(c.shape[1:], np.iinfo(c.dtype).max, c.dtype) if a is None else a) for w, c, a in pieces]
     )
 
@@ -108,6 +106,8 @@ def decode(data: bytes) -> tuple[Any, Any | None]:
     Raises:
         ValidationError: if it does not decode.
     """
+    from rasterio.enums import ColorInterp
+
     with decoding(data, "PNG") as source:
         bands = source.read()
         if source.colorinterp[0] == ColorInterp.palette:
@@ -122,8 +122,8 @@ def decode(data: bytes) -> tuple[Any, Any | None]:
     return bands, None if opaque.all() else np.where(opaque, np.iinfo(bands.dtype).max, 0).astype(bands.dtype)
 
 
-def validate(data: bytes, expectation: Expectation) -> Facts:
-    """The facts of a PNG.
+def validate(data: bytes, expectation: Expectation) -> FileMetadata:
+    """The metadata of a PNG.
 
     GDAL's PNG driver accepts files that end anywhere, so completeness is proved here: the checksum of every
     chunk, the end mark, and the length of the inflated pixels.
@@ -139,7 +139,7 @@ def validate(data: bytes, expectation: Expectation) -> Facts:
     if expectation.bands is not None and len(expectation.bands) != colours and colours != 3:
         expectation.check_bands(colours)
     needs_decoding = header.has_alpha or has_transparency or header.interlace
-    return Facts(
+    return FileMetadata(
         width=header.width,
         height=header.height,
         bands=expectation.bands if len(expectation.bands or ()) == colours else _NAMES[colours],
@@ -195,7 +195,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _check_pixels(header: _Header, packed: bytes) -> None:
-    if header.scanline_bytes() > MOST_DECODED:
+    if header.scanline_bytes() > MAX_DECODED_BYTES:
         raise ValidationError(f"a PNG of {len(packed):,} bytes claims to have {header.scanline_bytes():,} of pixels")
     inflater = zlib.decompressobj()
     try:
@@ -211,3 +211,20 @@ def _valid_fraction(data: bytes) -> float:
     with decoding(data, "PNG") as source:
         mask = source.dataset_mask()
     return float(np.count_nonzero(mask) / mask.size)
+
+
+PNG = ChipFormat(
+    name="png",
+    suffixes=("png",),
+    magic=(SIGNATURE,),
+    media_type="image/png",
+    is_picture=True,
+    has_mask=True,
+    request_format="png",
+    part_format="png",
+    gdal_driver="PNG",
+    compression=0.6,
+    receive=receive,
+    assemble=assemble,
+    validate=validate,
+)

@@ -9,10 +9,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from eechips.errors import ValidationError
-from eechips.writers.facts import Expectation, Facts, Written
+from eechips.formats.interface import EncodedFile, Expectation, FileMetadata
 
 
-def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> Written:
+def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
     """A table as CSV.
 
     Args:
@@ -24,11 +24,11 @@ def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> Written:
     writer.writerow(names)
     writer.writerows([_text(value) for value in row] for row in zip(*columns, strict=True))
     rows = len(columns[0]) if columns else 0
-    return Written(buffer.getvalue().encode(), "csv", Facts(bands=tuple(names), rows=rows))
+    return EncodedFile(buffer.getvalue().encode(), "csv", FileMetadata(bands=tuple(names), rows=rows))
 
 
-def validate(data: bytes, expectation: Expectation) -> Facts:
-    """The facts of a CSV file.
+def validate(data: bytes, expectation: Expectation) -> FileMetadata:
+    """The metadata of a CSV file.
 
     Raises:
         ValidationError: if it is not UTF-8, has no header, rows of unequal length, or no end of line at its end.
@@ -44,7 +44,7 @@ def validate(data: bytes, expectation: Expectation) -> Facts:
         raise ValidationError("damaged CSV: rows of unequal length")
     if expectation.bands is not None and tuple(header) != expectation.bands:
         raise ValidationError(f"columns {', '.join(header)}, expected {', '.join(expectation.bands)}")
-    return Facts(bands=tuple(header), rows=len(rows))
+    return FileMetadata(bands=tuple(header), rows=len(rows))
 
 
 def _text(value: Any) -> str:

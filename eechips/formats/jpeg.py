@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import ValidationError
+from eechips.formats import png
+from eechips.formats.interface import ChipFormat, EncodedFile, Expectation, FileMetadata
+from eechips.formats.raster import decoding, encode_picture
 from eechips.geo.grid import Part
-from eechips.writers import png
-from eechips.writers.facts import Expectation, Facts, Written
-from eechips.writers.raster import decoding, encode_picture
 
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
 _NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
@@ -20,16 +20,16 @@ _QUALITY = 90
 """Of pictures that are compressed here, 1 to 100. What the service itself uses is not documented."""
 
 
-def receive(data: bytes, expectation: Expectation) -> Written:
+def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     """Checks a JPEG that came back; it is saved as it is.
 
     Raises:
         ValidationError: if it is not whole, or not of the size or bands asked for.
     """
-    return Written(data, "jpg", validate(data, expectation))
+    return EncodedFile(data, "jpg", validate(data, expectation))
 
 
-def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Written:
+def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
     """One JPEG of parts that are PNGs: pixels lose to compression once, and blocks do not show where parts meet.
 
     Args:
@@ -41,7 +41,7 @@ def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Writte
     """
     colours, alpha = png.merge(parts)
     data = encode(colours, alpha)
-    return Written(data, "jpg", validate(data, expectation))
+    return EncodedFile(data, "jpg", validate(data, expectation))
 
 
 def encode(colours: Any, alpha: Any | None) -> bytes:
@@ -55,8 +55,8 @@ def encode(colours: Any, alpha: Any | None) -> bytes:
     return encode_picture(shown, "JPEG", QUALITY=_QUALITY)
 
 
-def validate(data: bytes, expectation: Expectation) -> Facts:
-    """The facts of a JPEG, decoded to the last row.
+def validate(data: bytes, expectation: Expectation) -> FileMetadata:
+    """The metadata of a JPEG, decoded to the last row.
 
     Raises:
         ValidationError: if it is not whole, or not of the size or bands asked for.
@@ -75,4 +75,21 @@ def validate(data: bytes, expectation: Expectation) -> Facts:
     if count != 3:
         expectation.check_bands(count)
     named = expectation.bands if len(expectation.bands or ()) == count else _NAMES[count]
-    return Facts(width=width, height=height, bands=named, dtype="uint8")
+    return FileMetadata(width=width, height=height, bands=named, dtype="uint8")
+
+
+JPEG = ChipFormat(
+    name="jpg",
+    suffixes=("jpg", "jpeg"),
+    magic=(_START,),
+    media_type="image/jpeg",
+    is_picture=True,
+    has_mask=False,
+    request_format="jpg",
+    part_format="png",  # without loss: the picture is compressed once, when its parts are put together
+    gdal_driver="JPEG",
+    compression=0.1,
+    receive=receive,
+    assemble=assemble,
+    validate=validate,
+)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
 from eechips.errors import ValidationError
-from eechips.writers import Expectation, sniff, validate, writer
-from eechips.writers.raster import check_crs, check_transform
+from eechips.formats import CHIP_FORMATS, Expectation, npy, sniff, validate
+from eechips.formats.raster import check_crs, check_transform
 
 TRANSFORM = rasterio.Affine(0.6, 0.0, 500_000.2, 0.0, -0.6, 4_100_000.4)
 GRID = tuple(TRANSFORM)[:6]
@@ -65,20 +65,20 @@ ASKED = Expectation(width=32, height=24, bands=("R", "N"), crs=UTM, transform=GR
 @pytest.mark.parametrize(("count", "names"), [(1, ("gray",)), (3, ("red", "green", "blue"))])
 def test_a_whole_png_passes_as_it_is(count: int, names: tuple[str, ...]) -> None:
     data = encode("PNG", smooth(count))
-    written = writer("png").receive(data, Expectation(width=32, height=24))
+    written = CHIP_FORMATS.get("png").receive(data, Expectation(width=32, height=24))
     assert (written.data, written.suffix) == (data, "png")
-    facts = written.facts
-    assert (facts.width, facts.height, facts.bands, facts.dtype) == (32, 24, names, "uint8")
-    assert facts.valid_fraction == 1.0
+    metadata = written.metadata
+    assert (metadata.width, metadata.height, metadata.bands, metadata.dtype) == (32, 24, names, "uint8")
+    assert metadata.valid_fraction == 1.0
 
 
 def test_a_png_without_some_pixels_says_how_many() -> None:
     alpha = np.full((1, 24, 32), 255, dtype="uint8")
     alpha[0, :6] = 0
     data = encode("PNG", np.concatenate([smooth(), alpha]))
-    facts = writer("png").validate(data, Expectation(bands=("R", "G", "B")))
-    assert facts.valid_fraction == 0.75
-    assert facts.bands == ("R", "G", "B")
+    metadata = CHIP_FORMATS.get("png").validate(data, Expectation(bands=("R", "G", "B")))
+    assert metadata.valid_fraction == 0.75
+    assert metadata.bands == ("R", "G", "B")
     alpha[:] = 0
     assert validate(encode("PNG", np.concatenate([smooth(1), alpha])), "png").valid_fraction == 0.0
 
@@ -89,7 +89,7 @@ PNG = encode("PNG", smooth())
 @given(st.integers(0, len(PNG) - 1))
 def test_a_png_cut_anywhere_is_refused(cut: int) -> None:
     with pytest.raises(ValidationError):
-        writer("png").receive(PNG[:cut], Expectation())
+        CHIP_FORMATS.get("png").receive(PNG[:cut], Expectation())
 
 
 @given(st.integers(0, len(PNG) - 1), st.integers(1, 255))
@@ -97,7 +97,7 @@ def test_a_damaged_png_is_refused(position: int, flip: int) -> None:
     data = bytearray(PNG)
     data[position] ^= flip
     with pytest.raises(ValidationError):
-        writer("png").receive(bytes(data), Expectation())
+        CHIP_FORMATS.get("png").receive(bytes(data), Expectation())
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -110,27 +110,27 @@ def test_a_png_whose_chunks_are_whole_but_whose_pixels_are_not_is_refused() -> N
     for pixels in (zlib.compress(bytes(23 * (1 + 32 * 3))), full[:-8], b"", zlib.compress(bytes(10**5))):
         data = b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
         with pytest.raises(ValidationError):
-            writer("png").receive(data, Expectation())
+            CHIP_FORMATS.get("png").receive(data, Expectation())
     good = b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", full) + _chunk(b"IEND", b"")
-    assert writer("png").receive(good, Expectation()).facts.width == 32
+    assert CHIP_FORMATS.get("png").receive(good, Expectation()).metadata.width == 32
     with pytest.raises(ValidationError, match="something after"):
-        writer("png").receive(good + b"x", Expectation())
+        CHIP_FORMATS.get("png").receive(good + b"x", Expectation())
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "npy"])
 @pytest.mark.parametrize("data", [b"", b"<html><body>log in</body></html>", b"{}", b"\x89PNG\r\n\x1a\n", bytes(1000)])
 def test_what_is_no_image_is_refused(suffix: str, data: bytes) -> None:
     with pytest.raises(ValidationError):
-        writer(suffix).receive(data, Expectation())
+        CHIP_FORMATS.get(suffix).receive(data, Expectation())
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_another_size_is_refused(suffix: str) -> None:
     data = encode({"png": "PNG", "jpg": "JPEG"}[suffix], smooth())
     with pytest.raises(ValidationError, match="32x24 pixels came back, asked were 32x25"):
-        writer(suffix).receive(data, Expectation(width=32, height=25))
+        CHIP_FORMATS.get(suffix).receive(data, Expectation(width=32, height=25))
     with pytest.raises(ValidationError):
-        writer(suffix).receive(
+        CHIP_FORMATS.get(suffix).receive(
             encode({"png": "PNG", "jpg": "JPEG"}[suffix], smooth(1)), Expectation(bands=("R", "G", "B"))
         )
 
@@ -142,25 +142,25 @@ JPEG = encode("JPEG", smooth())
 @given(st.integers(0, len(JPEG) - 1))
 def test_a_jpeg_cut_anywhere_is_refused(cut: int) -> None:
     with pytest.raises(ValidationError):
-        writer("jpg").receive(JPEG[:cut], Expectation())
+        CHIP_FORMATS.get("jpg").receive(JPEG[:cut], Expectation())
 
 
 @settings(deadline=None)
 @given(st.integers(300, len(JPEG) - 10))
 def test_a_jpeg_that_ends_early_with_an_end_mark_is_refused(cut: int) -> None:
     with pytest.raises(ValidationError):
-        writer("jpg").receive(JPEG[:cut] + b"\xff\xd9", Expectation(width=32, height=24))
+        CHIP_FORMATS.get("jpg").receive(JPEG[:cut] + b"\xff\xd9", Expectation(width=32, height=24))
 
 
 def test_a_whole_jpeg_passes_and_claims_no_mask() -> None:
-    facts = writer("jpg").receive(JPEG, Expectation(width=32, height=24)).facts
-    assert (facts.bands, facts.valid_fraction) == (("red", "green", "blue"), None)
+    metadata = CHIP_FORMATS.get("jpg").receive(JPEG, Expectation(width=32, height=24)).metadata
+    assert (metadata.bands, metadata.valid_fraction) == (("red", "green", "blue"), None)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
 def test_a_geotiff_keeps_values_grid_names_and_mask(dtype: str) -> None:
     data, pixels, mask = received_tif(dtype)
-    written = writer("tif").receive(data, ASKED)
+    written = CHIP_FORMATS.get("tif").receive(data, ASKED)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with MemoryFile(written.data) as memory, memory.open() as source:
@@ -171,10 +171,10 @@ def test_a_geotiff_keeps_values_grid_names_and_mask(dtype: str) -> None:
             assert source.descriptions == ("R", "N")
             assert source.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]
             np.testing.assert_array_equal(source.dataset_mask() != 0, mask)
-    facts = written.facts
-    assert facts.valid_fraction == mask.mean()
-    assert (facts.bands, facts.dtype, facts.crs, facts.transform) == (("R", "N"), dtype, UTM, GRID)
-    assert validate(written.data, "tif") == facts
+    metadata = written.metadata
+    assert metadata.valid_fraction == mask.mean()
+    assert (metadata.bands, metadata.dtype, metadata.crs, metadata.transform) == (("R", "N"), dtype, UTM, GRID)
+    assert validate(written.data, "tif") == metadata
 
 
 @pytest.mark.parametrize(("dtype", "nodata"), [("uint8", 0), ("int16", -32768), ("float32", -np.inf)])
@@ -186,7 +186,7 @@ def test_nodata_of_the_service_becomes_zero_below_the_mask(dtype: str, nodata: f
     if is_mask_masked:  # outside of the footprint of an image
         sent[2, ~mask] = nodata
     names = ("R", "N", "eechips_mask")
-    written = writer("tif").receive(encode("GTiff", sent, names, crs=UTM, nodata=nodata), ASKED)
+    written = CHIP_FORMATS.get("tif").receive(encode("GTiff", sent, names, crs=UTM, nodata=nodata), ASKED)
     with MemoryFile(written.data) as memory, memory.open() as source:
         np.testing.assert_array_equal(source.read(), np.where(mask, pixels, 0))
         np.testing.assert_array_equal(source.dataset_mask() != 0, mask)
@@ -194,13 +194,15 @@ def test_nodata_of_the_service_becomes_zero_below_the_mask(dtype: str, nodata: f
 
 def test_the_same_geotiff_becomes_the_same_bytes() -> None:
     data, _, _ = received_tif()
-    assert writer("tif").receive(data, ASKED).data == writer("tif").receive(data, ASKED).data
+    assert CHIP_FORMATS.get("tif").receive(data, ASKED).data == CHIP_FORMATS.get("tif").receive(data, ASKED).data
 
 
 def test_floats_that_are_not_numbers_stay() -> None:
     pixels = np.array([[[np.nan, -np.inf], [np.float32(1e-45), -0.0]]], dtype="float32")
     sent = np.concatenate([pixels, np.ones((1, 2, 2), dtype="float32")])
-    written = writer("tif").receive(encode("GTiff", sent, crs=UTM), Expectation(bands=("x",), has_mask_band=True))
+    written = CHIP_FORMATS.get("tif").receive(
+        encode("GTiff", sent, crs=UTM), Expectation(bands=("x",), has_mask_band=True)
+    )
     with MemoryFile(written.data) as memory, memory.open() as source:
         assert source.read().tobytes() == pixels.tobytes()
 
@@ -213,7 +215,7 @@ def test_a_shifted_geotiff_is_refused(pixels: float, axis: str) -> None:
     shifted = (a, b, c + a * pixels, d, e, f) if axis == "x" else (a, b, c, d, e, f + e * pixels)
     moved = Expectation(transform=shifted, crs=UTM, has_mask_band=True)
     with pytest.raises(ValidationError, match="lie elsewhere"):
-        writer("tif").receive(data, moved)
+        CHIP_FORMATS.get("tif").receive(data, moved)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ def test_a_shifted_geotiff_is_refused(pixels: float, axis: str) -> None:
 )
 def test_a_geotiff_that_is_not_as_asked_is_refused(asked: Expectation, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        writer("tif").receive(received_tif()[0], asked)
+        CHIP_FORMATS.get("tif").receive(received_tif()[0], asked)
 
 
 TIFF = received_tif()[0]
@@ -240,7 +242,7 @@ TIFF = received_tif()[0]
 def test_a_truncated_geotiff_never_passes_as_another(cut: int) -> None:
     """A cut may spare everything that matters (padding at the end); then the pixels are all there."""
     try:
-        written = writer("tif").receive(TIFF[:cut], ASKED)
+        written = CHIP_FORMATS.get("tif").receive(TIFF[:cut], ASKED)
     except ValidationError:
         return
     np.testing.assert_array_equal(read(written.data), read(TIFF)[:-1])
@@ -249,14 +251,14 @@ def test_a_truncated_geotiff_never_passes_as_another(cut: int) -> None:
 def test_without_a_mask_band_nothing_is_saved() -> None:
     data = encode("GTiff", smooth(1), crs=UTM)
     with pytest.raises(ValidationError, match="mask band"):
-        writer("tif").receive(data, Expectation(has_mask_band=True))
+        CHIP_FORMATS.get("tif").receive(data, Expectation(has_mask_band=True))
     with pytest.raises(ValidationError, match="no coordinate reference"):
-        writer("tif").receive(encode("GTiff", smooth(2)), Expectation(has_mask_band=True))
+        CHIP_FORMATS.get("tif").receive(encode("GTiff", smooth(2)), Expectation(has_mask_band=True))
 
 
 def test_larger_geotiffs_are_tiled() -> None:
     data = encode("GTiff", smooth(2, 600, 700), crs=UTM)
-    written = writer("tif").receive(data, Expectation(has_mask_band=True))
+    written = CHIP_FORMATS.get("tif").receive(data, Expectation(has_mask_band=True))
     with MemoryFile(written.data) as memory, memory.open() as source:
         assert source.block_shapes == [(256, 256)]
 
@@ -280,21 +282,21 @@ def saved(array: Any) -> bytes:
 def test_an_array_keeps_its_fields_and_gains_a_mask() -> None:
     array = structured()
     asked = Expectation(width=32, height=24, bands=("B4", "ndvi"), has_mask_band=True)
-    written = writer("npy").receive(saved(array), asked)
+    written = CHIP_FORMATS.get("npy").receive(saved(array), asked)
     found = np.load(io.BytesIO(written.data))
     assert found.dtype.names == ("B4", "ndvi", "mask")
     for name in ("B4", "ndvi"):
         assert found[name].tobytes() == array[name].tobytes()
     np.testing.assert_array_equal(found["mask"], array["eechips_mask"] == 1)
-    facts = written.facts
-    assert (facts.bands, facts.dtype, facts.valid_fraction) == (("B4", "ndvi"), "uint16,float32", 0.5)
-    assert validate(written.data, "npy") == facts
+    metadata = written.metadata
+    assert (metadata.bands, metadata.dtype, metadata.valid_fraction) == (("B4", "ndvi"), "uint16,float32", 0.5)
+    assert validate(written.data, "npy") == metadata
 
 
 def test_a_band_called_mask_keeps_its_name() -> None:
     array = structured()
     array.dtype.names = ("mask", "ndvi", "eechips_mask")
-    written = writer("npy").receive(saved(array), Expectation(has_mask_band=True))
+    written = CHIP_FORMATS.get("npy").receive(saved(array), Expectation(has_mask_band=True))
     assert np.load(io.BytesIO(written.data)).dtype.names == ("mask", "ndvi", "eechips_mask")
 
 
@@ -304,7 +306,7 @@ NPY = saved(structured())
 @given(st.integers(0, len(NPY) - 1))
 def test_an_array_cut_anywhere_is_refused(cut: int) -> None:
     with pytest.raises(ValidationError):
-        writer("npy").receive(NPY[:cut], Expectation())
+        CHIP_FORMATS.get("npy").receive(NPY[:cut], Expectation())
 
 
 @pytest.mark.parametrize(
@@ -318,18 +320,18 @@ def test_an_array_cut_anywhere_is_refused(cut: int) -> None:
 )
 def test_an_array_that_is_not_as_asked_is_refused(asked: Expectation, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        writer("npy").receive(NPY, asked)
+        CHIP_FORMATS.get("npy").receive(NPY, asked)
 
 
 def test_arrays_of_objects_or_with_something_after_them_are_refused() -> None:
     with pytest.raises(ValidationError, match="follow the array"):
-        writer("npy").validate(NPY + b"x", Expectation())
+        CHIP_FORMATS.get("npy").validate(NPY + b"x", Expectation())
     with pytest.raises(ValidationError, match="Python objects"):
-        writer("npy").encode(np.array([object()]))
+        npy.encode(np.array([object()]))
     buffer = io.BytesIO()
     np.save(buffer, np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(ValidationError):
-        writer("npy").validate(buffer.getvalue(), Expectation())
+        CHIP_FORMATS.get("npy").validate(buffer.getvalue(), Expectation())
 
 
 def test_formats_are_told_apart_by_their_beginning() -> None:

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import ValidationError
-from eechips.writers import Expectation, validate, writer
-from eechips.writers.table import arrange, plain, unify
+from eechips.formats import CHIP_FORMATS, Expectation, table_format, validate
+from eechips.formats.table import arrange, plain, unify
 
 ROWS = [
     {"region": "a", "n": 1, "value": 1.5, "when": {"type": "Date", "value": 86_400_000}},
@@ -63,7 +63,7 @@ CELLS = st.lists(
 @given(CELLS)
 def test_csv_reads_back_the_same(cells: list[tuple[Any, ...]]) -> None:
     rows = [dict(zip(("i", "x", "t"), row, strict=True)) for row in cells]
-    written = writer("csv").encode(*arrange(rows, None))
+    written = table_format("csv").encode(*arrange(rows, None))
     frame = pd.read_csv(io.BytesIO(written.data), dtype=str, keep_default_na=False)
     for (integer, number, text), (_, found) in zip(cells, frame.iterrows(), strict=True):
         assert found["i"] == ("" if integer is None else str(integer))
@@ -74,11 +74,11 @@ def test_csv_reads_back_the_same(cells: list[tuple[Any, ...]]) -> None:
 
 def test_csv_writes_dates_in_utc_and_booleans_small() -> None:
     names, columns = arrange([{"when": {"type": "Date", "value": 1500}, "ok": True}], None)
-    assert writer("csv").encode(names, columns).data == b"when,ok\n1970-01-01T00:00:01.500000Z,true\n"
+    assert table_format("csv").encode(names, columns).data == b"when,ok\n1970-01-01T00:00:01.500000Z,true\n"
 
 
 def test_parquet_keeps_types_and_nulls() -> None:
-    written = writer("parquet").encode(*arrange(ROWS, None))
+    written = table_format("parquet").encode(*arrange(ROWS, None))
     frame = pd.read_parquet(io.BytesIO(written.data))
     assert list(frame.columns) == ["region", "n", "value", "when"]
     assert frame["n"].tolist() == [1.0, 2.5]
@@ -89,13 +89,13 @@ def test_parquet_keeps_types_and_nulls() -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_cut_table_is_refused(suffix: str) -> None:
-    data = writer(suffix).encode(*arrange(ROWS, None)).data
+    data = CHIP_FORMATS.get(suffix).encode(*arrange(ROWS, None)).data
     with pytest.raises(ValidationError):
         validate(data[:-1], suffix)
     with pytest.raises(ValidationError):
         validate(data[: len(data) // 2], suffix)
     with pytest.raises(ValidationError, match="expected"):
-        writer(suffix).validate(data, Expectation(bands=("other",)))
+        CHIP_FORMATS.get(suffix).validate(data, Expectation(bands=("other",)))
 
 
 @pytest.mark.parametrize("data", [b"", b"a,b\n1\n", b"\xff\xff\n", b'a\n"x'])

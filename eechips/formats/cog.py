@@ -1,6 +1,6 @@
 """One cloud-optimised GeoTIFF of many windows, by streaming: however large it is, memory stays small.
 
-The windows are GeoTIFFs as :mod:`eechips.writers.geotiff` makes them. GDAL reads them through virtual rasters, one for
+The windows are GeoTIFFs as :mod:`eechips.formats.geotiff` makes them. GDAL reads them through virtual rasters, one for
 each row of windows below one for all, so that it never knows of more than a few of them at once, and its COG driver
 writes what it reads: tiles, overviews and mask in the order that https://docs.ogc.org/is/21-026/21-026.html asks for.
 No pixel is written to the disk twice but those of the overviews, which the driver collects in a file of its own.
@@ -29,9 +29,9 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from eechips.errors import StorageError, UsageError, ValidationError
+from eechips.formats.raster import check_crs, check_transform
 from eechips.geo.grid import Grid, Window
 from eechips.removal import scratch_folder
-from eechips.writers.raster import check_crs, check_transform
 
 COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
 """Without loss, all of them."""

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import ValidationError
+from eechips.formats.interface import MASK_BAND, ChipFormat, EncodedFile, Expectation, FileMetadata
+from eechips.formats.raster import paste_parts
 from eechips.geo.grid import Part
-from eechips.recipe import MASK_BAND
-from eechips.writers.facts import Expectation, Facts, Written
-from eechips.writers.parts import paste
 
 MAGIC = b"\x93NUMPY"
 
 
-def receive(data: bytes, expectation: Expectation) -> Written:
+def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     """Checks an array that came back and makes the file to save.
 
     Raises:
@@ -30,7 +29,7 @@ def receive(data: bytes, expectation: Expectation) -> Written:
     """
     array = load(data)
     if not expectation.has_mask_band:
-        return Written(data, "npy", _facts(array, expectation))
+        return EncodedFile(data, "npy", _metadata(array, expectation))
     names: tuple[str, ...] = array.dtype.names or ()
     if len(names) < 2:
         raise ValidationError("the mask band that was asked for did not come back")
@@ -40,10 +39,10 @@ def receive(data: bytes, expectation: Expectation) -> Written:
     for name in kept:
         final[name] = array[name]
     final[mask_field] = array[names[-1]] != 0
-    return Written(encode(final), "npy", _facts(final, expectation))
+    return EncodedFile(encode(final), "npy", _metadata(final, expectation))
 
 
-def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Written:
+def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
     """One array of those of its parts: the very file that a single request would have given.
 
     Args:
@@ -53,17 +52,17 @@ def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Writte
     Raises:
         ValidationError: if they are not parts of one image, or that is not as expected.
     """
-    whole = paste([Part(part.window, load(part.content.data)) for part in parts])
-    return Written(encode(whole), "npy", _facts(whole, expectation))
+    whole = paste_parts([Part(part.window, load(part.content.data)) for part in parts])
+    return EncodedFile(encode(whole), "npy", _metadata(whole, expectation))
 
 
-def validate(data: bytes, expectation: Expectation) -> Facts:
-    """The facts of a saved array.
+def validate(data: bytes, expectation: Expectation) -> FileMetadata:
+    """The metadata of a saved array.
 
     Raises:
         ValidationError: if it is not whole, or not as expected.
     """
-    return _facts(load(data), expectation)
+    return _metadata(load(data), expectation)
 
 
 def encode(array: np.ndarray[Any, Any]) -> bytes:
@@ -97,10 +96,10 @@ def load(data: bytes) -> np.ndarray[Any, Any]:
     return array
 
 
-def _facts(array: np.ndarray[Any, Any], expectation: Expectation) -> Facts:
+def _metadata(array: np.ndarray[Any, Any], expectation: Expectation) -> FileMetadata:
     if array.dtype.names is None:
         height, width = (array.shape[0], array.shape[1]) if array.ndim >= 2 else (None, None)
-        return Facts(width=width, height=height, dtype=array.dtype.name)
+        return FileMetadata(width=width, height=height, dtype=array.dtype.name)
     if array.ndim != 2:
         raise ValidationError(f"an array of {array.ndim} dimensions came back, not of rows and columns")
     height, width = array.shape
@@ -115,4 +114,19 @@ def _facts(array: np.ndarray[Any, Any], expectation: Expectation) -> Facts:
         expectation.check_dtype(name)
     valid = None if mask_field is None else float(np.count_nonzero(array[mask_field]) / array.size)
     dtype = types.pop() if len(types) == 1 else ",".join(array.dtype[name].name for name in bands)
-    return Facts(width=width, height=height, bands=bands, dtype=dtype, valid_fraction=valid)
+    return FileMetadata(width=width, height=height, bands=bands, dtype=dtype, valid_fraction=valid)
+
+
+NPY = ChipFormat(
+    name="npy",
+    suffixes=("npy",),
+    magic=(MAGIC,),
+    media_type="application/x-npy",
+    is_picture=False,
+    has_mask=True,
+    request_format="npy",
+    part_format="npy",
+    receive=receive,
+    assemble=assemble,
+    validate=validate,
+)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from eechips.errors import ValidationError
-from eechips.writers.facts import MOST_DECODED, Expectation, Facts, Written
+from eechips.formats.interface import MAX_DECODED_BYTES, EncodedFile, Expectation, FileMetadata
 
 
-def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> Written:
+def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
     """A table as Parquet.
 
     Args:
@@ -23,11 +23,11 @@ def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> Written:
     table = pyarrow.table(dict(zip(names, (pyarrow.array(c) for c in columns), strict=True)))
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(table, buffer, compression="zstd")
-    return Written(buffer.getvalue(), "parquet", Facts(bands=tuple(names), rows=table.num_rows))
+    return EncodedFile(buffer.getvalue(), "parquet", FileMetadata(bands=tuple(names), rows=table.num_rows))
 
 
-def validate(data: bytes, expectation: Expectation) -> Facts:
-    """The facts of a Parquet file, every page decoded.
+def validate(data: bytes, expectation: Expectation) -> FileMetadata:
+    """The metadata of a Parquet file, every page decoded.
 
     Raises:
         ValidationError: if it is not whole.
@@ -37,11 +37,11 @@ def validate(data: bytes, expectation: Expectation) -> Facts:
 
     try:
         with pyarrow.parquet.ParquetFile(io.BytesIO(data)) as file:
-            if file.metadata.num_rows * max(file.metadata.num_columns, 1) * 8 > MOST_DECODED:
+            if file.metadata.num_rows * max(file.metadata.num_columns, 1) * 8 > MAX_DECODED_BYTES:
                 raise ValidationError(f"a table of {len(data):,} bytes claims to have {file.metadata.num_rows:,} rows")
             table = file.read()
     except (pyarrow.ArrowException, OSError) as error:
         raise ValidationError(f"not a whole Parquet file: {str(error)[:200]}") from None
     if expectation.bands is not None and tuple(table.column_names) != expectation.bands:
         raise ValidationError(f"columns {', '.join(table.column_names)}, expected {', '.join(expectation.bands)}")
-    return Facts(bands=tuple(table.column_names), rows=table.num_rows)
+    return FileMetadata(bands=tuple(table.column_names), rows=table.num_rows)

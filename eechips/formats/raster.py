@@ -1,34 +1,35 @@
-"""Decoding images with GDAL, strictly."""
+"""Decode and encode images with GDAL, and put parts of an image together."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import rasterio
-from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
-from rasterio.io import MemoryFile
 
-from eechips.errors import ValidationError
+from eechips.errors import UsageError, ValidationError
+from eechips.formats.interface import MAX_DECODED_BYTES
+from eechips.geo.grid import Part
 from eechips.warning_filters import ignore
-from eechips.writers.facts import MOST_DECODED
 
 _MAX_OFFSET = 1e-3  # of a pixel, between a corner as asked and as it came: rounding, never a shift
 
 
 @contextlib.contextmanager
 def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
-    """Opens image bytes with one GDAL driver; whatever fails inside the block is a ValidationError.
+    """Open image bytes with one GDAL driver; turn errors of GDAL inside the block into ValidationError.
 
     Args:
         data: the whole file.
         driver: GDAL's name for the format.
         **options: GDAL configuration options.
     """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+    from rasterio.io import MemoryFile
+
     if not data:
         raise ValidationError(f"does not decode as {driver}: it is empty")
     ignore(NotGeoreferencedWarning)
@@ -41,8 +42,8 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
         raise ValidationError(f"does not decode as {driver}: {reason[:200]}") from None
 
 
-def check_size(source: Any, most: int = MOST_DECODED) -> None:
-    """Refuse an image that would take more memory than any result: some kilobytes of PNG can be gigabytes of pixels.
+def check_size(source: Any, most: int = MAX_DECODED_BYTES) -> None:
+    """Refuse an image that takes too much memory when decoded: kilobytes of PNG can hold gigabytes of pixels.
 
     Args:
         source: dataset of rasterio.
@@ -58,14 +59,18 @@ def check_size(source: Any, most: int = MOST_DECODED) -> None:
 
 
 def encode_picture(bands: Any, driver: str, *, has_alpha: bool = False, **options: Any) -> bytes:
-    """A picture, which knows no place on Earth.
+    """Encode a picture without georeference.
 
     Args:
         bands: (bands, rows, columns).
         driver: GDAL's name for the format.
-        has_alpha: whether the last band says how opaque a pixel is.
+        has_alpha: whether the last band is the opacity.
         **options: GDAL creation options.
     """
+    from rasterio.enums import ColorInterp
+    from rasterio.errors import NotGeoreferencedWarning
+    from rasterio.io import MemoryFile
+
     count, height, width = bands.shape
     profile = {"driver": driver, "width": width, "height": height, "count": count, "dtype": bands.dtype, **options}
     ignore(NotGeoreferencedWarning)
@@ -78,7 +83,7 @@ def encode_picture(bands: Any, driver: str, *, has_alpha: bool = False, **option
 
 
 def check_transform(expected: tuple[float, ...], found: tuple[float, ...], width: int, height: int) -> None:
-    """Raises ValidationError unless two transforms put the corners of an image in the same places."""
+    """Raise ValidationError unless two transforms place the corners of an image within 0.001 pixels of each other."""
     a, b, _, d, e, _ = expected
     determinant = abs(a * e - b * d)
     for column, row in ((0, 0), (width, 0), (0, height), (width, height)):
@@ -93,7 +98,7 @@ def check_transform(expected: tuple[float, ...], found: tuple[float, ...], width
 
 
 def check_crs(expected: str, found: Any) -> None:
-    """Raises ValidationError unless a rasterio CRS is the one asked for."""
+    """Raise ValidationError unless a rasterio CRS is the requested one."""
     if found is None:
         raise ValidationError(f"no coordinate reference system came back, asked was {expected}")
     if not _same_crs(expected, found.to_wkt()):
@@ -103,27 +108,53 @@ def check_crs(expected: str, found: Any) -> None:
 @functools.lru_cache(maxsize=64)
 def _same_crs(expected: str, found_wkt: str) -> bool:
     from pyproj import CRS
-    from pyproj.exceptions import CRSError
+
+    from eechips.geo.crs import parse_crs
 
     found = CRS.from_wkt(found_wkt)
     try:
-        asked = CRS.from_user_input(_SR_ORG.get(expected, expected))
-    except CRSError:
+        asked = parse_crs(expected)
+    except UsageError:
         return True  # a code that PROJ does not know cannot be compared; the transform still is
     return bool(asked.equals(found, ignore_axis_order=True)) or _parameters(asked) == _parameters(found)
 
 
 def _parameters(crs: Any) -> dict[str, Any]:
-    """The PROJ parameters that place pixels; names and metadata, which differ between writers, left out."""
+    """Return the PROJ parameters that place pixels, without names and metadata, which differ between writers."""
     ignore(UserWarning, "You will likely lose important projection information")  # of names: that is the aim
     found: dict[str, Any] = crs.to_dict()
     return {k: v for k, v in found.items() if k not in ("type", "no_defs", "title")}
 
 
-# Codes that Earth Engine uses and PROJ lacks. MODIS: sphere of 6,371,007.181 m,
-# https://modis-land.gsfc.nasa.gov/MODLAND_grid.html.
-_SR_ORG = {"SR-ORG:6974": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"}
-
-
 def _difference(first: tuple[float, ...], second: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(x - y for x, y in zip(first, second, strict=True))
+
+
+def paste_parts(parts: Sequence[Part[Any]]) -> Any:
+    """Put the arrays of an image's parts together, without resampling.
+
+    Args:
+        parts: arrays of shape (…, rows, columns), of one type and with equal leading axes, and their windows, which
+            tile a rectangle that begins at column 0 and row 0.
+
+    Returns:
+        The array of the rectangle, (…, rows, columns).
+
+    Raises:
+        ValidationError: if types or leading axes differ, so that they cannot be parts of one image.
+        ValueError: if the windows do not tile a rectangle.
+    """
+    windows = [part.window for part in parts]
+    width = max(window.column + window.width for window in windows)
+    height = max(window.row + window.height for window in windows)
+    if sum(window.pixels for window in windows) != width * height:
+        raise ValueError(f"the parts do not tile {width}x{height} pixels")
+    kinds = {(part.content.dtype, part.content.shape[:-2]) for part in parts}
+    if len(kinds) != 1:
+        found = " and ".join(sorted(f"{dtype} {list(leading)}" for dtype, leading in kinds))
+        raise ValidationError(f"parts of one image came back with different types or bands: {found}")
+    ((dtype, leading),) = kinds
+    whole = np.empty((*leading, height, width), dtype)
+    for part in parts:
+        whole[(..., *part.window.slices)] = part.content
+    return whole

@@ -1,0 +1,42 @@
+"""File formats of results: what is checked when a response arrives, how a file is encoded, how a saved file is checked.
+
+A chip format is one :class:`ChipFormat` in one module; installed packages add further ones as entry points of the group
+``eechips.formats``. Table formats have ``encode`` and ``validate``. Formats of training sets (shards) are in
+:mod:`eechips.training`.
+"""
+
+from __future__ import annotations
+
+from eechips.formats.interface import MASK_BAND, ChipFormat, EncodedFile, Expectation, FileMetadata
+from eechips.formats.lookup import (
+    CHIP_FORMATS,
+    TABLE_FORMATS,
+    TableFormat,
+    chip_format_of,
+    chip_suffixes,
+    inspect,
+    media_type_of,
+    picture_suffixes,
+    sniff,
+    table_format,
+    validate,
+)
+
+__all__ = [
+    "CHIP_FORMATS",
+    "MASK_BAND",
+    "TABLE_FORMATS",
+    "ChipFormat",
+    "EncodedFile",
+    "Expectation",
+    "FileMetadata",
+    "TableFormat",
+    "chip_format_of",
+    "chip_suffixes",
+    "inspect",
+    "media_type_of",
+    "picture_suffixes",
+    "sniff",
+    "table_format",
+    "validate",
+]

@@ -1,0 +1,140 @@
+"""Define what a chip format provides, and what its functions take and return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from eechips.errors import ValidationError
+from eechips.geo.grid import Part
+
+MASK_BAND = "eechips_mask"
+"""Name of the band that is requested with data: 1 where a pixel is valid, 0 where it is masked."""
+
+MAX_DECODED_BYTES = 2 << 30
+"""Bytes of pixels, or values, of a file that is decoded as a whole."""
+
+ServiceFormat = Literal["png", "jpg", "tif", "npy"]
+"""Formats in which Earth Engine answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """Properties that a response must have; None for those that the request leaves open.
+
+    Attributes:
+        width: columns of pixels.
+        height: rows of pixels.
+        bands: names of the bands, in order, without the mask band.
+        dtype: numpy name of the type of all bands.
+        crs: code or WKT.
+        transform: pixel corners to coordinates, (a, b, c, d, e, f).
+        has_mask_band: whether ``MASK_BAND`` is the last band of the data.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    bands: tuple[str, ...] | None = None
+    dtype: str | None = None
+    crs: str | None = None
+    transform: tuple[float, ...] | None = None
+    has_mask_band: bool = False
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise ValidationError unless the size is the requested one."""
+        if (self.width is not None and width != self.width) or (self.height is not None and height != self.height):
+            raise ValidationError(f"{width}x{height} pixels came back, asked were {self.width}x{self.height}")
+
+    def check_dtype(self, dtype: str) -> None:
+        """Raise ValidationError unless the type is the requested one."""
+        if self.dtype is not None and dtype != self.dtype:
+            raise ValidationError(f"pixels of type {dtype} came back, asked was {self.dtype}")
+
+    def check_bands(self, count: int) -> None:
+        """Raise ValidationError unless the number of bands is the requested one."""
+        if self.bands is not None and count != len(self.bands):
+            raise ValidationError(f"{count} bands came back, asked were {len(self.bands)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMetadata:
+    """Properties of a file; None for those that its format does not have.
+
+    Attributes:
+        width: columns of pixels.
+        height: rows of pixels.
+        bands: names of the bands; of a table, names of the columns.
+        dtype: numpy name of the pixels' type.
+        crs: code, or WKT.
+        transform: pixel corners to coordinates, (a, b, c, d, e, f).
+        valid_fraction: fraction of pixels that are not masked, 0 to 1.
+        rows: rows of a table.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    bands: tuple[str, ...] | None = None
+    dtype: str | None = None
+    crs: str | None = None
+    transform: tuple[float, ...] | None = None
+    valid_fraction: float | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFile:
+    """A result that is ready to be saved.
+
+    Attributes:
+        data: content of the file.
+        suffix: of its name, without the dot.
+        metadata: what it holds.
+    """
+
+    data: bytes
+    suffix: str
+    metadata: FileMetadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipFormat:
+    """A file format of chips.
+
+    Chips that are too large for one request are requested in parts of the format ``part_format``. The parts pass
+    ``receive`` of that format, and ``assemble`` of this one.
+
+    Attributes:
+        name: value of ``Chip.format`` and ``--format``; also the suffix of new files.
+        suffixes: all suffixes of such files, in lower case, without the dot.
+        magic: byte strings of which a file has one at its beginning.
+        media_type: of the file (https://www.iana.org/assignments/media-types).
+        is_picture: whether the format holds a rendered picture: 8 bits, 1 or 3 bands, no CRS. Otherwise it holds data,
+            which is requested with ``MASK_BAND``.
+        has_mask: whether masked pixels can be told from valid ones.
+        request_format: format that Earth Engine is asked for, and that ``receive`` gets.
+        part_format: name of the chip format in which parts are requested.
+        gdal_driver: driver that reads the format; empty if GDAL does not.
+        compression: bytes of a file for one byte of pixels, to estimate disk space. Those of eechips are medians over
+            NAIP and MODIS chips, to one digit.
+        receive: check a response of ``request_format`` and encode the file: (data, expectation) → file.
+        assemble: make one file of the parts of a chip: (parts in row-major order, expectation of the whole) → file.
+        validate: decode a file of this format to its last byte: (data, expectation) → metadata.
+
+    All three functions raise :class:`~eechips.errors.ValidationError` if the data are incomplete, damaged or not as
+    expected; the request is then repeated.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    magic: tuple[bytes, ...]
+    media_type: str
+    is_picture: bool
+    has_mask: bool
+    request_format: ServiceFormat
+    part_format: str
+    gdal_driver: str = ""
+    compression: float = 1.0
+    receive: Callable[[bytes, Expectation], EncodedFile]
+    assemble: Callable[[Sequence[Part[EncodedFile]], Expectation], EncodedFile]
+    validate: Callable[[bytes, Expectation], FileMetadata]

@@ -1,0 +1,148 @@
+"""Write tables that do not fit into memory: append rows to a file, and sort rows by spilling them to the disk."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from eechips.formats.lookup import TableFormat
+from eechips.removal import Named, remove, scratch_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TIMESTAMP = pa.timestamp("ms", tz="UTC")
+"""Type of columns that a CSV file holds in ISO 8601."""
+
+
+class TableAppender:
+    """Append rows to a Parquet or CSV file. Use it in a ``with`` block; the file is complete when the block ends.
+
+    A CSV file has a header even without rows, dates in ISO 8601, integers without decimal point, and empty cells for
+    missing values, as in :mod:`eechips.formats.csv`.
+
+    Args:
+        path: of the file, which is replaced.
+        schema: names and types of the columns.
+        format: of the file.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, format: TableFormat) -> None:
+        self._stack = ExitStack()
+        self._parquet = self._text = None
+        if format == "parquet":
+            self._parquet = self._stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
+        else:
+            self._text = self._stack.enter_context(path.open("w", encoding="utf-8", newline=""))
+            _frame(schema.empty_table()).to_csv(self._text, index=False, lineterminator="\n")
+
+    def __enter__(self) -> TableAppender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows with the columns of the schema.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        if self._parquet is not None:
+            self._parquet.write_table(table)
+        else:
+            _frame(table).to_csv(self._text, index=False, header=False, lineterminator="\n")
+
+
+class TableSpill:
+    """Hold the parts of a table: a single part in memory, several parts in one file each. Use it in a ``with`` block.
+
+    The files are uncompressed. They are removed when the block ends.
+
+    Args:
+        folder: for the files, in a scratch folder of their own; not /tmp, which may be small.
+        schema: of the rows.
+        count: of the parts, at least 1.
+
+    Raises:
+        OSError: if the files cannot be created.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, count: int) -> None:
+        self._schema = schema
+        self._rows: list[pa.Table] = []  # of the only part
+        self._paths: list[Path] = []
+        self._files: list[pa.ipc.RecordBatchStreamWriter] = []
+        with ExitStack() as stack:
+            if count > 1:
+                scratch = stack.enter_context(scratch_folder(folder))
+                self._paths = [scratch / f"{number}.arrows" for number in range(count)]
+                self._files = [stack.enter_context(pa.ipc.new_stream(str(path), schema)) for path in self._paths]
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> TableSpill:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, part: int, rows: pa.Table) -> None:
+        """Add rows to a part.
+
+        Args:
+            part: its number, from 0.
+            rows: with the columns of the schema.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        if not self._files:
+            self._rows.append(rows)
+        elif len(rows):
+            self._files[part].write_table(rows)
+
+    def take(self, part: int) -> pa.Table:
+        """Remove and return the rows of a part, in the order in which they were added.
+
+        Args:
+            part: its number, from 0.
+
+        Raises:
+            OSError: if they cannot be read.
+        """
+        if not self._files:
+            rows, self._rows = self._rows, []
+            return pa.concat_tables(rows or [self._schema.empty_table()])
+        self._files[part].close()
+        path = self._paths[part]
+        with pa.ipc.open_stream(str(path)) as stream:
+            found = stream.read_all()
+        remove(path, Named())
+        return found
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """Convert a table to the values of a CSV file."""
+    import pandas as pd
+
+    columns = [_iso(column) if column.type == TIMESTAMP else column for column in table.columns]
+    kinds: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
+    found: pd.DataFrame = pa.table(columns, names=table.column_names).to_pandas(types_mapper=kinds.get)
+    return found
+
+
+def _iso(moments: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.replace_substring(pc.strftime(moments, format="%Y-%m-%dT%H:%M:%SZ"), ".000Z", "Z")
