@@ -16,7 +16,7 @@ from eechips.cli.parameter_types import Names
 
 @click.group("assets", context_settings=HELP)
 def command() -> None:
-    """Make and list the folder of assets that the local Earth Engine serves.
+    """Add assets to a folder that the local Earth Engine serves, and list them.
 
     \b
     Examples:
@@ -28,34 +28,50 @@ def command() -> None:
 
 @command.command("ingest", context_settings=HELP)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE|FOLDER|ITEM…")
-@click.option("--into", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder of assets.")
-@click.option("--id", "asset_id", required=True, help="Earth Engine id; of the collection, where there are many files.")
+@click.option("--into", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of assets.")
 @click.option(
-    "--name", metavar="TEMPLATE", help="Of several: {stem} of the file, {date} in it, {folder}, {path}. [{stem}]"
+    "--id", "asset_id", required=True, help="Earth Engine id of the asset, or of the collection for several files."
 )
-@click.option("--pattern", metavar="GLOB", help="Only the files of a folder that are named like '*.tif'.")
-@click.option("--recursive", is_flag=True, help="Also the files in folders in folders.")
-@click.option("--time-start", metavar="T", help="When it begins: ISO date or date and time (UTC), or milliseconds.")
-@click.option("--time-end", metavar="T", help="When it ends.")
-@click.option("--bands", type=Names(), help="Names of the bands; of STAC items, which assets. [default: the file's]")
-@click.option("-p", "properties", multiple=True, metavar="NAME=VALUE", help="A property of the image or table.")
-@click.option("--nodata", type=float, metavar="V", help="In place of the file's own value for no data.")
+@click.option(
+    "--name",
+    metavar="TEMPLATE",
+    help="Names of several assets, from {stem}, {date}, {folder} and {path} of the file. [default: {stem}]",
+)
+@click.option("--pattern", metavar="GLOB", help="Only files of a folder that match, as '*.tif'.")
+@click.option("--recursive", is_flag=True, help="Include subfolders.")
+@click.option("--time-start", metavar="T", help="Start: ISO date or date and time (UTC), or milliseconds.")
+@click.option("--time-end", metavar="T", help="End, in the same form.")
+@click.option(
+    "--bands", type=Names(), help="Names of the bands; for STAC items, the assets to use. [default: the file's]"
+)
+@click.option(
+    "-p", "properties", multiple=True, metavar="NAME=VALUE", help="Property of the image or table. May be repeated."
+)
+@click.option("--nodata", type=float, metavar="V", help="Value for no data, instead of the file's.")
 @click.option(
     "--pyramiding",
     multiple=True,
     metavar="[BAND=]POLICY",
-    help="mean, sample or mode. [mean; mode where bands have colours]",
+    help="mean, sample or mode. [default: mean; mode for bands with colours]",
 )
-@click.option("--crs", help="In place of the file's own coordinate reference system.")
-@click.option("--layer", help="Of a vector file that has several.")
-@click.option("--dates-from-names", is_flag=True, help="Each begins on the first date in its file's name.")
-@click.option("--dates-from-bands", is_flag=True, help="An image of each date: of bands' descriptions, or a NetCDF's.")
-@click.option("--dates", metavar="T,T…|FILE", help="An image of each date: of the bands in order, or a file's lines.")
-@click.option("--one-image", is_flag=True, help="The files are the bands of one image.")
+@click.option("--crs", help="Coordinate reference system, instead of the file's.")
+@click.option("--layer", help="Layer of a vector file that has several.")
+@click.option("--dates-from-names", is_flag=True, help="Start each asset on the first date in its file's name.")
 @click.option(
-    "--by-reference", is_flag=True, help="Files of STAC items are linked (local) or named (remote), not copied."
+    "--dates-from-bands", is_flag=True, help="An image for each date in the bands' descriptions, or of a NetCDF file."
 )
-@click.option("--allow-remote", is_flag=True, help="Files of STAC items may be on web servers.")
+@click.option(
+    "--dates",
+    metavar="T,T…|FILE",
+    help="An image for each date: dates of the bands in order, or a file with one date per line.",
+)
+@click.option("--one-image", is_flag=True, help="Use the files as bands of one image.")
+@click.option(
+    "--by-reference",
+    is_flag=True,
+    help="Link the files of STAC items (local) or store their URLs (remote) instead of copying them.",
+)
+@click.option("--allow-remote", is_flag=True, help="Allow files of STAC items on web servers.")
 @debug_option
 def ingest_command(
     files: tuple[Path, ...],
@@ -79,10 +95,10 @@ def ingest_command(
     by_reference: bool,
     allow_remote: bool,
 ) -> None:
-    """Turn rasters or vector files into assets: cloud-optimised GeoTIFF or GeoParquet, described by STAC.
+    """Convert rasters or vector files to assets: cloud-optimised GeoTIFF or GeoParquet, described by STAC.
 
-    A folder stands for the rasters or vector files in it. STAC items, lists of them and collections in local JSON
-    files stand for the GeoTIFFs that they describe.
+    A folder stands for the rasters or vector files in it; a local JSON file with STAC items or a collection stands for
+    the GeoTIFFs that these describe.
 
     \b
     Examples:
@@ -147,7 +163,7 @@ def list_command(folder: Path, asset_id: str) -> None:
 
 @contextlib.contextmanager
 def _one_sentence() -> Iterator[None]:
-    """Turns what the asset store raises on purpose into one sentence, unless ``--debug`` is given."""
+    """Print errors of the asset store as one sentence, unless ``--debug`` is given."""
     from eechips.emulator.assets.errors import AssetError
 
     try:
@@ -159,7 +175,7 @@ def _one_sentence() -> Iterator[None]:
 
 
 def _dates(text: str) -> list[str]:
-    """Dates between commas, or the lines of a file that are not empty."""
+    """Return dates separated by commas, or the non-empty lines of a file."""
     path = Path(text)
     if path.is_file():
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -167,7 +183,7 @@ def _dates(text: str) -> list[str]:
 
 
 def _time(text: str | None) -> str | int | None:
-    """Milliseconds as a number, dates as they are."""
+    """Return milliseconds as a number, dates unchanged."""
     return int(text) if text is not None and text.lstrip("-").isdigit() else text
 
 

@@ -16,41 +16,43 @@ if TYPE_CHECKING:
 
 
 def _server_options(command: FunctionT) -> FunctionT:
-    """The options that the server itself defines, as texts."""
+    """Add the options that the server defines, as texts."""
     for option in reversed(OPTIONS):
         command = click.option(f"--{option.name}", metavar=option.metavar, help=option.help)(command)
     return command
 
 
 @click.command("serve", context_settings=HELP)
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 for any free one."
+)
 @click.option(
     "--assets",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     multiple=True,
     metavar="DIR",
-    help="Folder of assets to serve (eechips assets ingest); may be repeated.",
+    help="Folder of assets to serve (eechips assets ingest). May be repeated.",
 )
 @click.option(
     "--catalog",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     multiple=True,
     metavar="DIR",
-    help="Catalogue whose STAC collections to serve (eechips catalog, eechips catalog ingest); may be repeated.",
+    help="Catalogue whose STAC collections to serve (eechips catalog, eechips catalog ingest). May be repeated.",
 )
 @click.option(
     "--catalog-files",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     multiple=True,
     metavar="DIR",
-    help="Folder whose files catalogues may refer to, besides the folder that each is in; may be repeated.",
+    help="Folder whose files catalogues may refer to, besides their own. May be repeated.",
 )
-@click.option("--demo", is_flag=True, help="The demo planet; also what is served where no other assets are given.")
+@click.option("--demo", is_flag=True, help="Serve the demo planet; the default without other assets.")
 @click.option(
-    "--allow-remote", is_flag=True, help="Read files on web servers, and of catalogues in object stores, too."
+    "--allow-remote", is_flag=True, help="Also read files on web servers and, of catalogues, in object stores."
 )
 @_server_options
-@click.option("--coverage", is_flag=True, help="Print how many functions of each class there are, and serve nothing.")
+@click.option("--coverage", is_flag=True, help="Print the number of implemented functions by class, and exit.")
 @debug_option
 def command(
     port: int,
@@ -62,10 +64,10 @@ def command(
     coverage: bool,
     **given: str | None,
 ) -> None:
-    """Serve a local Earth Engine on loopback until Ctrl-C; print its URL.
+    """Serve a local Earth Engine on the loopback interface until Ctrl-C, and print its URL.
 
-    Point any Earth Engine script at it: ee.Initialize(credentials, url=URL, project="local").
-    Quota and limits are Earth Engine's own (in brackets below) unless other ones are given.
+    Any Earth Engine script can use it: ee.Initialize(credentials, url=URL, project="local").
+    Quota and limits are those of Earth Engine (in brackets below) unless others are given.
 
     \b
     Examples:
@@ -112,4 +114,4 @@ def _serve(port: int, store: StoreConfig, given: dict[str, str | None]) -> None:
 
 
 def _announce(url: str) -> None:
-    click.echo(f"The local Earth Engine answers at {url} (Ctrl-C stops it)")
+    click.echo(f"The local Earth Engine is at {url} (stop it with Ctrl-C)")

@@ -175,7 +175,7 @@ def test_results_that_lie_nowhere_are_left_out(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [chip(0), chip(1, **table)])
     result = cli(tmp_path / "run")
     assert result.exit_code == 0
-    assert "1 results lie nowhere and are left out" in result.output
+    assert "1 result without a location left out" in result.output
     write_run(tmp_path / "tables", [chip(1, **table)])
     result = cli(tmp_path / "tables")
     assert result.exit_code == 2
@@ -201,7 +201,7 @@ def test_runs_share_a_catalogue(tmp_path: Path) -> None:
     write_run(tmp_path / "two", [chip(n) for n in range(3)])
     assert "items: 5 new; partitions changed: 5" in cli(tmp_path / "one", "--out", out).output
     assert "items: 3 new; partitions changed: 3" in cli("--out", out, tmp_path / "two", "--base", "s3://b/two/").output
-    assert "items: 5 known; partitions changed: 0" in cli("build", tmp_path / "one", "--out", out).output
+    assert "items: 5 existing; partitions changed: 0" in cli("build", tmp_path / "one", "--out", out).output
     assert "8 items in 8 partitions" in cli(tmp_path / "two", "--out", out, "--base", "s3://b/two").output
     hrefs = {value["assets"]["image"]["href"] for value in eechips.open_catalog(out).items(collections="two")}
     assert all(href.startswith("s3://b/two/chips/") for href in hrefs)
@@ -286,7 +286,7 @@ def test_partitions_are_listed(shared: Path) -> None:
     ("arguments", "told"),
     [
         (["--bbox", "1,2,3"], "'1,2,3' is no box W,S,E,N"),
-        (["--bbox", "0,0,1,1", "--point", "0,0"], "--bbox and --point exclude each other"),
+        (["--bbox", "0,0,1,1", "--point", "0,0"], "choose one of --bbox and --point"),
         (["--start", "soon"], "'soon' is no date"),
     ],
 )
@@ -303,12 +303,12 @@ def test_a_partition_that_cannot_be_read_is_told_and_the_status_is_1(tmp_path: P
     broken.write_bytes(b"PAR1PAR1")
     result = cli(tmp_path / "run")
     assert result.exit_code == 1
-    assert "cannot be read, and is left as it is" in result.output
-    assert "1 items belong there: restore these files and try again, or --give-up-unreadable" in result.output
+    assert "cannot be read and is left unchanged" in result.output
+    assert "1 item could not be added: restore these files and repeat the command" in result.output
     assert broken.read_bytes() == b"PAR1PAR1"
     result = cli(tmp_path / "run", "--give-up-unreadable")
     assert result.exit_code == 0
-    assert "was given up" in result.output
+    assert "was removed" in result.output
     assert len(eechips.open_catalog(tmp_path / "run/catalog")) == 4
 
 

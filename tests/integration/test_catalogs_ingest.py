@@ -128,7 +128,7 @@ def test_strict_refuses_what_would_be_mended(tmp_path: Path) -> None:
     write(tmp_path / "list.ndjson", [scene(1), scene(2, bbox=None), scene(3, links=None, collection=None)])
     result = cli(tmp_path / "list.ndjson", "--out", tmp_path / "mended", "--collection", "given")
     assert result.exit_code == 0
-    assert "mended: " in result.output
+    assert "repaired: " in result.output
     assert contents(eechips.open_catalog(tmp_path / "mended")).keys() == {
         ("odd", "scene-1"), ("even", "scene-2"), ("given", "scene-3")
     }  # fmt: skip

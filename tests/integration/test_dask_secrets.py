@@ -99,7 +99,7 @@ def test_a_worker_without_credentials_says_what_to_do(tokens: TokenServer, endpo
     (last,) = [line for line in found.stderr.splitlines() if line.startswith("Error: ")]
     assert "finds no credentials that work: no Earth Engine credentials found" in last
     assert "GOOGLE_APPLICATION_CREDENTIALS there" in last
-    assert "bug in eechips" not in last
+    assert "please report it" not in last
 
 
 def test_secrets_of_a_recipe_are_not_sent_in_clear(service: Service, tmp_path: Path) -> None:
