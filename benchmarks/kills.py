@@ -129,7 +129,8 @@ class Site:
         return _COUNT[self.kind]
 
     def results(self) -> int:
-        return sum(1 for _ in (self.folder / "out").rglob("*.png"))
+        # Unlike Path.rglob, os.walk passes over folders that vanish meanwhile.
+        return sum(name.endswith(".png") for _, _, names in os.walk(self.folder / "out") for name in names)
 
 
 def bare(folder: Path) -> dict[str, str]:

@@ -199,8 +199,15 @@ def collection_folder(collection: str | None) -> str:
 
 
 def owner(path: str) -> str:
-    """The folder, in a partition's path, of the collection whose items it has: an id is there once."""
-    return next(part for part in path.split("/") if part.startswith("collection="))
+    """The folder, in a partition's path, of the collection whose items it has: an id is there once.
+
+    Raises:
+        UsageError: if it is the path of no partition.
+    """
+    found = next((part for part in path.split("/") if part.startswith("collection=")), None)
+    if found is None:
+        raise UsageError(f"{path!r} is the path of no partition: it names no collection")
+    return found
 
 
 def fields(path: str) -> dict[str, str | int]:

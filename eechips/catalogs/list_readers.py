@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from eechips.catalogs.json_stream import parts
 from eechips.errors import ConfigurationError, EechipsError, UsageError
+from eechips.received_files import parse_json
 from eechips.urls import is_http, is_redacted, redact_urls
 
 FORMATS = ("csv", "tsv", "txt", "json", "geojson", "ndjson", "jsonl", "geojsonl", "parquet")
@@ -422,7 +423,7 @@ def _geometry(file: Any) -> str | None:
     """The column of geometries of a table of items; None if it is none."""
     names = file.schema_arrow.names
     try:
-        primary = json.loads((file.schema_arrow.metadata or {})[b"geo"])["primary_column"]
+        primary = parse_json((file.schema_arrow.metadata or {})[b"geo"])["primary_column"]
     except (KeyError, ValueError, TypeError):
         primary = None
     found: list[str] = [name for name in ("geometry", primary, *_GEOMETRIES) if name in names]
@@ -456,7 +457,7 @@ def _entry(known: ItemList, place: str, text: bytes) -> ListEntry:
     if text.startswith((b"{", b"[")):
         return ListEntry(place, item=text)
     try:
-        value = json.loads(text) if text.startswith(b'"') else text.decode()
+        value = parse_json(text) if text.startswith(b'"') else text.decode()
     except ValueError:
         return ListEntry(place, item=text)  # which whoever reads it will tell
     if value.lstrip().startswith("{"):  # JSON in a JSON string

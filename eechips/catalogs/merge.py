@@ -219,7 +219,7 @@ class _Plan:
         code = {path: number for number, path in enumerate(paths)}
         known = _known(folder, schema, rows, code, stopped)
         owners = {owner(path) for path in rows.paths}
-        own = {path for path in schema.suspects if owner(path) in owners} & schema.partitions.keys()
+        own = {path for path in schema.suspects & schema.partitions.keys() if owner(path) in owners}
         self.cleared = own - stopped.keys()
         is_blocked = np.isin(rows.codes, [code[path] for path in stopped])
         is_older, is_known = np.zeros((2, len(rows.keys)), dtype=bool)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from eechips.client.redaction import redact
 from eechips.client.transport import is_loopback
 from eechips.errors import ConfigurationError, UsageError
+from eechips.received_files import parse_json
 from eechips.warning_filters import ignore
 
 HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"
@@ -92,7 +92,7 @@ def _load_key(path: Path) -> Any:
     from google.oauth2 import service_account
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read the credentials {path}: {error.strerror or error}") from None
     except ValueError:

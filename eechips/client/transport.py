@@ -611,7 +611,7 @@ def _refuse_fragment(reply: HttpResponse) -> None:
     if reply.headers.get("content-type", "").startswith("application/json"):
         try:
             json.loads(reply.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValidationError("truncated or damaged JSON", status=reply.status) from None
 
 

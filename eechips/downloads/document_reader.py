@@ -22,6 +22,7 @@ from eechips.downloads.partial import parse_content_range
 from eechips.downloads.refusal import parse_region_hint
 from eechips.downloads.signing import Signer
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
+from eechips.received_files import parse_json
 from eechips.text import format_bytes
 from eechips.timestamps import parse_retry_after
 from eechips.urls import display_url, local_path
@@ -329,7 +330,7 @@ def _answered(text: str, content: bytes) -> str:
 def _told_of(content: bytes) -> str:
     """What an error of OGC APIs says (``description``; RFC 7807: ``detail``, ``title``); empty for any other."""
     try:
-        document = json.loads(content)
+        document = parse_json(content)
     except ValueError:
         return ""
     fields = document if isinstance(document, dict) else {}
@@ -339,7 +340,7 @@ def _told_of(content: bytes) -> str:
 
 def _parsed(text: str, address: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         pass
     is_page = text.lstrip()[:64].lower().startswith(("<!doctype html", "<html"))

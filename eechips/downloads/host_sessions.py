@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from eechips.client.classification import classify_exception, is_transient_statu
 from eechips.client.http_sessions import open_session
 from eechips.errors import PermanentError, TransientError
 from eechips.network import is_host_public
+from eechips.received_files import parse_json
 from eechips.text import format_bytes
 from eechips.urls import display_url, host_of
 
@@ -135,7 +135,7 @@ class HostSessions:
             if response.status_code != 200:
                 text = f"{display_url(url)} refused with HTTP {response.status_code}"
                 raise PermanentError(text, status=response.status_code)
-            return json.loads(body)
+            return parse_json(body)
         except requests.RequestException as error:
             raise TransientError(f"{display_url(url)}: {classify_exception(error)}") from None
         except ValueError:

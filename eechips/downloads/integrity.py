@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import ValidationError
+from eechips.received_files import parse_json
 from eechips.removal import Reserved, remove, replace
 from eechips.storage import write_file
 from eechips.timestamps import utc_now
@@ -245,7 +246,7 @@ def release(folder: Path, identifier: str) -> None:
     """
     note = folder / QUARANTINE / f"{identifier}.json"
     try:
-        kept = json.loads(note.read_bytes())["file"]
+        kept = parse_json(note.read_bytes())["file"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         kept = None
     if isinstance(kept, str) and kept.partition(".")[0] == identifier:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from eechips.errors import ConfigurationError
+from eechips.received_files import parse_json
 
 PREFIX = "EECHIPS_SCENES_"
 """Of variables of the environment: ``EECHIPS_SCENES_TOKEN``."""
@@ -70,7 +70,7 @@ def _of_file(file: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        found = json.loads(text) if text.lstrip().startswith("{") else dict(_pair(line) for line in _lines(text))
+        found = parse_json(text) if text.lstrip().startswith("{") else dict(_pair(line) for line in _lines(text))
     except ValueError:  # its message has a part of the file in it
         raise ConfigurationError(f"{file} is no file of secrets: lines name=value, or a JSON object") from None
     unknown = sorted(name for name in found if name not in NAMES)

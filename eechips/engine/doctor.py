@@ -34,6 +34,7 @@ from eechips.engine.local_server import serve
 from eechips.engine.session import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.objects import ObjectStore, is_address
+from eechips.received_files import parse_json
 from eechips.signature import filled
 from eechips.staging import new_writer
 from eechips.text import format_duration
@@ -441,7 +442,7 @@ def _error_of(status: int, body: bytes, headers: Mapping[str, str], *, describes
     if not 200 <= status < 300:
         return classify_response(status, parse_error(body), parse_retry_after(headers))
     try:
-        content = json.loads(body)
+        content = parse_json(body)
     except ValueError:
         content = None
     if not isinstance(content, dict) or ("resources" if describes else "result") not in content:

@@ -340,6 +340,8 @@ def _array(path: Path, edge: int, enlarges: bool, styles: Sequence[Style]) -> Lo
             mask = array[last]
         else:
             every.append(last)
+        if not every:
+            raise ValueError(f"{path} is no picture: it has a mask and no band")
         numbers, style = chosen(every, styles)
         names = [every[number] for number in numbers]
         bands = [array[name] for name in names]
@@ -350,6 +352,8 @@ def _array(path: Path, edge: int, enlarges: bool, styles: Sequence[Style]) -> Lo
     else:
         raise ValueError(f"{path} is no picture: it has {array.ndim} dimensions")
     height, width = bands[0].shape
+    if not (height and width):
+        raise ValueError(f"{path} is no picture: it has {height} rows and {width} columns")
     size = _size(height, width, edge, enlarges)
     rows, columns = (
         np.linspace(0, old - 1, new).round().astype(int) for old, new in zip((height, width), size, strict=True)

@@ -180,7 +180,10 @@ def _parse_text(path: Path, data: bytes) -> pa.Table:
         raise RegionError(f"{path} is not UTF-8 text (byte {error.start})") from None
     header = text.partition("\n")[0].rstrip("\r")
     delimiter = max(_DELIMITERS, key=header.count)
-    names = next(csv.reader([header], delimiter=delimiter), [])
+    try:
+        names = next(csv.reader([header], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise RegionError(f"{path} cannot be read as CSV: line 1: {error}") from None
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RegionError(f"{path} has more than one column {twice[0]!r}")

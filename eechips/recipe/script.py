@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from eechips.errors import UsageError
+from eechips.received_files import parse_json
 from eechips.recipe.faults import RecipeErrors
 from eechips.recipe.protocol import Redraw
 from eechips.recipe.results import Result
@@ -207,7 +207,7 @@ def convert_parameter(name: str, text: str, default: Any) -> Any:
         if isinstance(default, float):
             return float(text)
         if isinstance(default, (list, tuple, dict)):
-            return json.loads(text)
+            return parse_json(text)
     except (KeyError, ValueError):
         raise UsageError(f"-p {name}={text}: expected a value like {default!r}") from None
     return text

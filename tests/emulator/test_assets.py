@@ -37,6 +37,7 @@ from eechips.emulator.assets import (
     UnsafeHrefError,
     ingest,
     parse_properties,
+    stac,
 )
 from eechips.emulator.assets.names import check_id, folder_of, resolve_href
 from eechips.emulator.model import AssetStore, FolderAsset, ImageAsset, Query, Window
@@ -723,3 +724,8 @@ def test_properties_from_the_command_line() -> None:
     for wrong in ("a", "=1"):
         with pytest.raises(IngestError, match="name=value"):
             parse_properties([wrong])
+
+
+@pytest.mark.parametrize("value", [None, 1, "href", {"rel": "item"}])
+def test_links_of_a_document_that_are_no_list_lead_nowhere(value: Any) -> None:
+    assert stac.links({"links": value}, "item") == []

@@ -138,7 +138,7 @@ def transport() -> Transport:
     throttle = Throttle(None, QuotaLimits(in_flight=4, start=4), clients=1, clock=lambda: next(ticks))
     quota = throttle.client(0)
     quota.pause = lambda _: None  # type: ignore[method-assign]
-    policy = RetryPolicy(retries=1, delay=0.0, total=600.0, longest_wait=float("inf"))
+    policy = RetryPolicy(retries=1, delay=0.0, total=600.0, longest_wait=7200.0)
     seconds = itertools.count(0.0, 100.0)
     clock = lambda: next(seconds)  # noqa: E731
     return Transport("http://127.0.0.1:9", quota, policy, Timeouts(connect=5, read=5, total=20), clock=clock)

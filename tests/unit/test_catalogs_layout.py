@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import eechips
 from eechips.catalogs.grid_systems import H3, S2
 from eechips.catalogs.ingest import ingest
-from eechips.catalogs.layout import Layout, fields
+from eechips.catalogs.layout import Layout, fields, owner
 from eechips.catalogs.options import CatalogOptions
 from eechips.cli import main
 from eechips.errors import UsageError
@@ -153,3 +153,9 @@ def test_whatever_collections_and_missions_are_called_they_are_apart(tmp_path: P
     # Nothing changes as they come again.
     again = ingest(tmp_path / "list.ndjson", tmp_path / "catalog", quiet=True)
     assert (again.outcome.new, again.outcome.written) == (0, ())
+
+
+def test_a_path_without_a_collection_belongs_to_none() -> None:
+    assert owner("mission=a/collection=b/cell=1/items.parquet") == "collection=b"
+    with pytest.raises(UsageError, match=r"'cell=1/items.parquet' is the path of no partition"):
+        owner("cell=1/items.parquet")

@@ -215,3 +215,19 @@ def test_tables_show_their_head(tmp_path: Path) -> None:
     assert "<td>4</td>" in shown
     assert "<td>5</td>" not in shown
     assert "<script" not in shown
+
+
+@pytest.mark.parametrize("enlarges", [True, False])
+@pytest.mark.parametrize("shape", [(3, 0), (0, 3), (4, 0, 3)])
+def test_an_array_without_pixels_is_no_picture(tmp_path: Path, shape: tuple[int, ...], enlarges: bool) -> None:
+    path = tmp_path / "empty.npy"
+    np.save(path, np.empty(shape))
+    with pytest.raises(ValueError, match=r"is no picture: it has [34] rows and 0 columns|it has 0 rows"):
+        look(path, 40, enlarges=enlarges)
+
+
+def test_an_array_of_a_mask_alone_is_no_picture(tmp_path: Path) -> None:
+    path = tmp_path / "mask.npy"
+    np.save(path, np.ones((2, 2), dtype=[("mask", bool)]))
+    with pytest.raises(ValueError, match="is no picture: it has a mask and no band"):
+        look(path, 40)

@@ -147,3 +147,8 @@ def test_what_is_to_tell_rows_apart(tmp_path: Path) -> None:
         found.check_unique("id")
     with pytest.raises(RegionError, match="row 3: no key"):
         found.check_unique("key")
+
+
+def test_a_carriage_return_within_the_header_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(RegionError, match=r"places.csv cannot be read as CSV: line 1: new-line character"):
+        read_places(written(tmp_path, "id,lon\r,lat\n1,2,3\n"))

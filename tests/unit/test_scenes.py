@@ -759,3 +759,14 @@ def test_a_unit_that_comes_right_does_not_take_the_quarantine_away_from_another(
             each.result()
     remove_if_empty(tmp_path)
     assert not (tmp_path / QUARANTINE).exists()
+
+
+def test_an_item_nested_too_deep_is_reported_and_the_others_are_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = item("one", assets={"data": {"href": "https://127.0.0.1:9/x.tif"}})
+    lines = [json.dumps(known), '{"id": ' + "[" * 100_000, json.dumps({**known, "id": "two"})]
+    (tmp_path / "items.ndjson").write_text("\n".join(lines))
+    planned = eechips.scenes(str(tmp_path / "items.ndjson"), out=tmp_path / "out", dry_run=True, quiet=True)
+    assert planned.units == 2
+    assert "items.ndjson:2: it is no JSON: its values are nested too deep" in caplog.text

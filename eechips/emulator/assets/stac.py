@@ -94,10 +94,11 @@ def read_document(path: Path) -> dict[str, Any]:
 
 def links(document: Mapping[str, Any], relation: str) -> list[str]:
     """Return the references of one kind, in order."""
+    found = document.get("links")
+    if not isinstance(found, list):
+        return []
     return [
-        str(link["href"])
-        for link in document.get("links", ())
-        if isinstance(link, dict) and link.get("rel") == relation and "href" in link
+        str(link["href"]) for link in found if isinstance(link, dict) and link.get("rel") == relation and "href" in link
     ]
 
 

@@ -142,5 +142,9 @@ def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: st
         for part in parts
     }
     # Those of its own are to where it came from: relative ones lead nowhere from here.
-    links = [link for link in item.get("links") or () if str(link.get("href", "")).startswith(("http:", "https:"))]
+    links = [link for link in item.get("links") or () if isinstance(link, dict) and _is_absolute(link.get("href"))]
     return {**item, "assets": assets, "links": links}
+
+
+def _is_absolute(href: object) -> bool:
+    return isinstance(href, str) and href.startswith(("http:", "https:"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from eechips.downloads.static_catalog import joined
 from eechips.engine.run_log import RunLog
 from eechips.errors import ConfigurationError, PermanentError, UsageError
 from eechips.objects.concurrency import parallel_map
+from eechips.received_files import parse_json
 from eechips.recipe import Unit
 from eechips.removal import temporary_folder
 from eechips.text import format_bytes
@@ -221,7 +221,7 @@ def _found(address: str, reader: DocumentReader) -> Iterator[list[ItemList]]:
 def _item(entry: ListEntry, home: str, reader: DocumentReader) -> tuple[Any, str] | None:
     if entry.item is not None:
         try:
-            return json.loads(entry.item), home
+            return parse_json(entry.item), home
         except ValueError as error:
             reader.unread.append(UnreadDocument(entry.place, f"it is no JSON: {error}"))
             return None
@@ -256,6 +256,6 @@ def _is_of_lines(path: Path) -> bool:
     with path.open("rb") as file:
         lines = [line for line in file.read(_HEAD).splitlines()[:8] if line.strip()][:2]
     try:
-        return len(lines) == 2 and all(isinstance(json.loads(line.decode("utf-8-sig")), dict) for line in lines)
+        return len(lines) == 2 and all(isinstance(parse_json(line.decode("utf-8-sig")), dict) for line in lines)
     except ValueError:
         return False
