@@ -15,9 +15,9 @@ from eechips.emulator.assets.files import StagedDocuments, locked, remove, works
 HOLDS = """
 import sys
 from pathlib import Path
-from eechips.emulator.assets.files import Documents, locked, workspace
+from eechips.emulator.assets.files import StagedDocuments, locked, workspace
 folder = Path(sys.argv[1])
-with workspace(folder) as place, locked(folder), Documents() as documents:
+with workspace(folder) as place, locked(folder), StagedDocuments() as documents:
     (place / "draft.tif").write_bytes(b"half")
     documents.stage(folder / "item.json", {})
     print(place, flush=True)

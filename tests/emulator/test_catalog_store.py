@@ -501,7 +501,7 @@ def test_an_answer_is_made_anew_while_the_catalogue_changes(
             put(changing, [item(f"new{calls}", (0.1, 0.0, 0.2, 1.0))])
         return ServiceResponse(str(len([first, *images])).encode())
 
-    monkeypatch.setattr(evaluation, "OPERATIONS", {"count": evaluation.Operation(count)})
+    monkeypatch.setattr(evaluation, "OPERATIONS", {"count": evaluation.ServiceOperation(count)})
     monkeypatch.setattr(evaluation, "_RETRY_SECONDS", 0.0)
     own = evaluation.RequestProcessor(StoreConfig(demo=False, catalogs=(changing,)), ServiceLimits())
     answer = own.process(WorkerRequest("count"))
