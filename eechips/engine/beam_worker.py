@@ -8,13 +8,16 @@ its own: it sends fewer requests at once while the service rejects some.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import itertools
 import math
+import os
+import platform
 import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from rasterio.errors import NotGeoreferencedWarning
@@ -23,12 +26,13 @@ from eechips.client.connection import Connection, connect
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.throttle import QuotaLimits, Throttle, UsageDelta
-from eechips.engine.file_queue import StopMode
+from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
 from eechips.engine.local_quota import LocalQuota, UsageMeter
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.thread_pool import ThreadPool, drain
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
+from eechips.errors import ConfigurationError
 from eechips.manifest.record import WorkUnit
 from eechips.removal import temporary_folder
 from eechips.staging import new_writer
@@ -37,6 +41,8 @@ from eechips.warning_filters import ignore
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be retried."""
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
+_WRITE_SECONDS = 2.0  # seconds between two batches of a worker
+_MOST_EVENTS = 1000  # events in a batch
 
 
 @dataclass(slots=True)
@@ -226,3 +232,73 @@ class _Threads:
                 raise each
             found.append(each)
         return found
+
+
+def process_partitions(
+    worker: BeamWorker, file_queue: FileQueue, partitions: Sequence[int], clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Execute the units of some partitions that have no reported outcome, and report theirs.
+
+    Args:
+        worker: that executes.
+        file_queue: of the run.
+        partitions: their numbers.
+        clock: seconds, monotonic.
+
+    Raises:
+        ConfigurationError: if this process cannot access the file queue.
+    """
+    try:
+        every = [file_queue.read_units(partition) for partition in partitions]
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"a worker on {platform.node()} does not see the folder of the results ({error}): pass as `out` a folder"
+            " that all machines share, or the address of an object store, such as s3://bucket/folder"
+        ) from None
+    settled = file_queue.completed_ids(partitions)  # of a worker that ended before it had processed them all
+    tasks = [task for task in heapq.merge(*every, key=lambda task: task.position) if task.id not in settled]
+    writer = _BatchWriter(worker, file_queue, partitions, clock)
+    writer.begin()
+    try:
+        worker.process(len(partitions), tasks, writer.add, writer.write_if_due)
+    finally:
+        writer.write()
+
+
+class _BatchWriter:
+    """Collect events, and write them every few seconds."""
+
+    def __init__(
+        self, worker: BeamWorker, file_queue: FileQueue, partitions: Sequence[int], clock: Callable[[], float]
+    ) -> None:
+        self._worker, self._queue, self._partitions, self._clock = worker, file_queue, partitions, clock
+        self._events: list[Finished | Lost] = []
+        self._written = clock()
+        self._stop: StopMode | None = None
+
+    def begin(self) -> None:
+        """Report that this process works on the partitions."""
+        self._queue.write_batch(self._partitions, OutcomeBatch(self._worker.name, host=(platform.node(), os.getpid())))
+
+    def add(self, event: Finished | Lost) -> None:
+        """Add an event. One that concerns every unit stops the work."""
+        self._events.append(event)
+        if isinstance(event, Finished) and event.outcome.fatal is not None:
+            self._stop = "finish"
+        if len(self._events) >= _MOST_EVENTS:
+            self.write()
+
+    def write_if_due(self) -> StopMode | None:
+        """Write the events, if it is time; return whether and how to stop."""
+        if self._clock() - self._written >= _WRITE_SECONDS:
+            self.write()
+            self._stop = self._queue.stop_mode or self._stop
+        return self._stop
+
+    def write(self) -> None:
+        """Write the collected events."""
+        self._written = self._clock()
+        events, self._events = self._events, []
+        usage = self._worker.usage()
+        if events or (usage is not None and usage.sent):
+            self._queue.write_batch(self._partitions, OutcomeBatch(self._worker.name, tuple(events), usage))

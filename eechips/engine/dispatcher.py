@@ -15,10 +15,9 @@ from eechips.engine.breaker import Breaker
 from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.notebook import how_to_stop
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.planner import Planner
-from eechips.engine.progress import Progress
+from eechips.engine.progress import Progress, how_to_stop
 from eechips.engine.records import unit_failure
 from eechips.engine.replacement import Replacements
 from eechips.engine.run_log import RunLog

@@ -44,13 +44,13 @@ class OutcomeBatch:
     Attributes:
         events: of units, in the order of their completion.
         worker: name of the worker process.
-        tally: use of the quota since the previous batch; None in a first batch without outcomes.
+        usage: use of the quota since the previous batch; None in a first batch without outcomes.
         host: name of the machine and process id, by which a parent on the same machine sees whether it is alive.
     """
 
     worker: str
     events: tuple[Finished | Lost, ...] = ()
-    tally: UsageDelta | None = None
+    usage: UsageDelta | None = None
     host: tuple[str, int] | None = None
 
 
@@ -102,7 +102,7 @@ class FileQueue:
             partitions: at which the worker works.
             batch: the events.
         """
-        about = {"worker": batch.worker, "host": batch.host, "tally": batch.tally and dataclasses.asdict(batch.tally)}
+        about = {"worker": batch.worker, "host": batch.host, "usage": batch.usage and dataclasses.asdict(batch.usage)}
         name = f"{_OUTCOMES}-{_marks(partitions):0{_MARKS // 4}x}-{uuid.uuid4().hex}.jsonl"
         self._put(name, (about, *map(_encode_event, batch.events)))
 
@@ -115,9 +115,9 @@ class FileQueue:
     def read_batch(self, name: str) -> OutcomeBatch:
         """Return a batch."""
         about, *lines = self._lines(name)
-        tally = None if about["tally"] is None else UsageDelta(**about["tally"])
+        usage = None if about["usage"] is None else UsageDelta(**about["usage"])
         host = None if about["host"] is None else (str(about["host"][0]), int(about["host"][1]))
-        return OutcomeBatch(about["worker"], tuple(map(_decode_event, lines)), tally, host)
+        return OutcomeBatch(about["worker"], tuple(map(_decode_event, lines)), usage, host)
 
     def completed_ids(self, partitions: Iterable[int]) -> set[str]:
         """Return the ids of the units that batches of these partitions contain."""

@@ -13,10 +13,9 @@ from eechips.engine.dispatcher import Dispatcher
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.notebook import how_to_resume
 from eechips.engine.plan import name_template
 from eechips.engine.planner import Planner
-from eechips.engine.progress import Progress
+from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.run_log import RunLog
 from eechips.engine.session import Session

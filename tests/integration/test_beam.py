@@ -20,10 +20,9 @@ pytest.importorskip("apache_beam")
 
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
-from eechips.engine.beam_worker import BeamWorker
+from eechips.engine.beam_worker import BeamWorker, process_partitions
 from eechips.engine.file_queue import FileQueue
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.partitions import process_partitions
 from eechips.engine.plan import plan_units
 from eechips.engine.recovery import FILE_QUEUES
 from eechips.engine.stores import ImmediateStore

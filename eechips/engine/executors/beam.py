@@ -175,9 +175,9 @@ class BeamExecutor(Executor[WorkerHandle]):
         """Return the events since the previous call."""
         events: list[Finished | Lost] = []
         for batch in running.batches(is_over=is_over):
-            if batch.tally is not None:
+            if batch.usage is not None:
                 client = 1 + running.number_of(batch.worker) % (self._clients - 1)
-                self.throttle.absorb(client, batch.tally, min(len(handle.tasks), self._slots))
+                self.throttle.absorb(client, batch.usage, min(len(handle.tasks), self._slots))
             for event in batch.events:
                 if handle.tasks.pop(event.task.position, None) is not None:  # else it was done twice
                     events.append(event)

@@ -27,10 +27,9 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
 
-from eechips.engine.beam_worker import BeamWorker
+from eechips.engine.beam_worker import BeamWorker, process_partitions
 from eechips.engine.executors.beam_submission import FAILED, LOST, WRONG, PipelineJob
 from eechips.engine.file_queue import FileQueue
-from eechips.engine.partitions import process_partitions
 from eechips.storage import write_file
 
 _MOST_REASON = 2000  # characters

@@ -219,14 +219,14 @@ class DaskExecutor(Executor[_DaskHandle]):
         events: list[Finished | Lost] = []
         present = [each for each in found if each[0].futures.get(each[1]) is each[2]]
         good = [(handle, future) for handle, _, future in present if future.status == "finished"]
-        results = {outcome.position: (outcome, tally) for outcome, tally in self._gather_results(good)}
+        results = {outcome.position: (outcome, usage) for outcome, usage in self._gather_results(good)}
         under_way = sum(len(handle.tasks) for handle in self._handles)
         for handle, position, future in present:
             del handle.futures[position]
             if position in results:
-                outcome, tally = results[position]
+                outcome, usage = results[position]
                 self._broken = 0
-                self.throttle.absorb(handle.number, tally, under_way)
+                self.throttle.absorb(handle.number, usage, under_way)
                 finished = self._finish(handle, outcome)
                 if finished is not None:
                     events.append(finished)
