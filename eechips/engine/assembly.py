@@ -31,7 +31,7 @@ from eechips.storage import LocalStore, Store, sha256_of
 
 _PARTS = ".parts"
 """Folder of the results that were fetched back from an object store, until all is made of them."""
-_DOWNLOADS = 8  # results that are fetched back at once
+_DOWNLOADS = 8  # concurrent downloads
 _MEGABYTE = 1_000_000
 
 
@@ -122,7 +122,7 @@ class Results:
     def _download(self, remote: ObjectStore, file: str, sha256: str | None) -> None:
         """Download a result, unless it is local, and verify its checksum."""
         if self._parts.size(file) is not None and self._parts.sha256(file) == sha256:
-            return  # an assembly that was killed has fetched it
+            return  # downloaded by an assembly that was killed
         try:
             data = retry.call(lambda: remote.read(file), RetryPolicy())
         except FileNotFoundError:
@@ -179,7 +179,7 @@ class Results:
             made = {"file": name, "bytes": temporary.stat().st_size, "sha256": sha256_of(temporary)}
             if self._remote is not None:
                 self._upload(self._remote, name, temporary)
-            if name in foreign:  # its owner has moved it away: from now on it is the run's
+            if name in foreign:  # its owner has moved it away: the name is free
                 self._ledger.note(FOREIGN, [each for each in foreign if each != name])
             replace(temporary, final)
         except OSError as error:

@@ -38,8 +38,8 @@ _MOST_AGAIN = 500
 """Units that are held in memory before those that replace empty ones have to wait."""
 _MAX_HELD = 5
 """Workers at most that are kept free for units alone."""
-_RATE_SECONDS = 5.0  # between two lines of the log on how the run goes
-_WAIT_SECONDS = 600.0  # between two notices of a wait that the service asks for
+_THROUGHPUT_SECONDS = 5.0  # between two events of the throughput in the log
+_WAIT_SECONDS = 600.0  # between two messages on a wait that the service asks for
 _FINISHING = (ProjectUnavailableError, InternalError)
 """Errors that stop a run once what is in flight is done."""
 _SPARE = 1.3
@@ -191,7 +191,7 @@ class Dispatcher:
             self._count += added
             self._progress.grow(added)
         failure = self._planner.failure
-        if failure is not None:  # what is in flight is finished first
+        if failure is not None:  # requests in flight are finished first
             self._stop = self._stop or failure
             self._log.write("stopped", error_class=type(failure).__name__, error=str(failure))
             self._executor.throttle.stop()
@@ -200,14 +200,14 @@ class Dispatcher:
         """Request replacements of empty units, and queue those that are ready before the rest of the plan."""
         if self._replacements is None:
             return
-        # Not before the plan is whole: its units have the first positions.
+        # Only when the plan is complete: its units have the first positions.
         asks = not draining and not self._is_planning and len(self._again) < _MOST_AGAIN
         added = self._replacements.advance(asks=asks)
         if added:
             self._count += len(added)
             self._again.extend(added)
             self._progress.grow(len(added))
-            self._log.write("redrawn", units=len(added))
+            self._log.write("replaced", units=len(added))
 
     def _is_draining(self, interrupt: Interrupt) -> bool:
         """Return whether no further unit is to be started."""
@@ -217,18 +217,18 @@ class Dispatcher:
         reason = None
         if interrupt.requested:
             reason = "interrupted"
-            self._progress.say(f"Stopping: finishing what is in flight. {how_to_stop()} again stops at once.")
+            self._progress.say(f"Stopping: finishing the requests in flight. {how_to_stop()} again stops at once.")
         elif throttle.is_spent:
-            reason = "budget spent"
-            self._progress.say("Stopping: the run has used the requests or bytes that it may use.")
+            reason = "budget exhausted"
+            self._progress.say("Stopping: the limit of requests or bytes is reached.")
         elif self._clock() >= self._end:
-            reason = "time over"
-            self._progress.say("Stopping: the run has taken the time that it may take; finishing what is in flight.")
+            reason = "time limit reached"
+            self._progress.say("Stopping: the time limit is reached; finishing the requests in flight.")
         elif self._clock() + throttle.asked_left > self._end:
-            reason = "time over"
+            reason = "time limit reached"
             self._progress.say(
-                f"Stopping: Earth Engine asks to wait {format_duration(throttle.asked_left)}, longer than the run may"
-                " take."
+                f"Stopping: Earth Engine asks to wait {format_duration(throttle.asked_left)}, longer than the time"
+                " limit allows."
             )
         if reason is None:
             return False
@@ -286,9 +286,9 @@ class Dispatcher:
             self._is_offline = not self._is_offline
             self._log.write("offline" if self._is_offline else "online")
             self._progress.say(
-                "No connection to the service: waiting for it. Nothing is lost; Ctrl-C stops."
+                "No connection to the service; the run resumes when it is back. Nothing is lost; Ctrl-C stops."
                 if self._is_offline
-                else "The service can be reached again."
+                else "The service is reachable again."
             )
         if self._executor.notice != self._shown_notice:
             self._shown_notice = self._executor.notice
@@ -297,10 +297,10 @@ class Dispatcher:
                 self._progress.say(self._shown_notice)
         self._watch_wait(throttle.asked_left)
         self._watch_slow()
-        if self._clock() - self._rate_logged >= _RATE_SECONDS:
+        if self._clock() - self._rate_logged >= _THROUGHPUT_SECONDS:
             self._rate_logged = self._clock()
             self._log.write(
-                "pace",
+                "throughput",
                 settled=self._settled,
                 in_flight=throttle.in_flight,
                 limit=throttle.limit,
@@ -331,7 +331,7 @@ class Dispatcher:
             )
         elif left <= 0.0 and reported is not None:
             self._wait_reported = None
-            self._log.write("waited")
+            self._log.write("wait over")
             self._progress.say("The wait that Earth Engine asked for is over: the run resumes.")
 
     def _settle(self, events: list[Finished | Lost]) -> None:
@@ -365,7 +365,7 @@ class Dispatcher:
         again = {record.position: record for record in self._breaker.reopened} if failure is not None else {}
         if records or again:
             records = [again.pop(record.position, record) for record in records]
-            # A result that was overwritten may have come with these, or be in the ledger by now.
+            # The unit of an overwritten result may be among these, or in the ledger.
             records = [revoked.pop(record.position, record) for record in records]
             kept = {record.position for record in records if record.file is not None}
             self._ledger.record(
@@ -382,7 +382,7 @@ class Dispatcher:
             self._log.write("stopped", error_class=type(failure).__name__, error=str(failure))
             if not isinstance(failure, _FINISHING):
                 raise failure
-            self._stop = failure  # what the service has let in is finished: it would be paid for twice
+            self._stop = failure  # requests in flight are finished, as repeating them would cost twice
             self._executor.throttle.stop()
 
     def _reopen_mismatched(self, events: Iterable[Finished | Lost]) -> None:
@@ -390,7 +390,7 @@ class Dispatcher:
         for doubt in (doubt for e in events if isinstance(e, Finished) for doubt in e.outcome.mismatches):
             in_flight = self._outstanding.intersection(doubt.positions)
             settled = [position for position in doubt.positions if position not in in_flight]
-            # In the place of those that were empty, others are drawn already.
+            # Replacements of empty units have been drawn already.
             done = self._ledger.with_results(settled, or_empty=self._replacements is None)
             self._mismatched |= in_flight
             self._ledger.reopen(done)
@@ -467,7 +467,7 @@ class Dispatcher:
             try:
                 self._check_foreign(each.name)
                 self._store.commit(each)
-            except UsageError as error:  # a folder has the name, for one: the unit's fault, and not the disk's
+            except UsageError as error:  # such as a folder of that name: an error of the unit, not of the disk
                 for unwanted in every[number:]:
                     self._store.discard(unwanted)
                 return unit_failure(task, error, record.attempts, record.requests)

@@ -51,7 +51,7 @@ _REQUESTS = 3
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0  # seconds
 _SLOW = 2.0  # seconds that a trivial request may take
 _LITTLE_SPACE, _NO_SPACE = 2_000_000_000, 100_000_000  # bytes
-_TRIAL = ".eechips-doctor"  # an object that is put into a store for a moment
+_TRIAL = ".eechips-doctor"  # name of a temporary object in a store
 _SKEW, _GREAT_SKEW = 10.0, 300.0  # seconds; tokens are good from 5 minutes before they are made, at most
 _REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[.*\])?\s*(?:>=\s*([\d.]+))?[^;]*(?:;\s*(.+))?$")
 _EXPRESSION = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}
@@ -420,7 +420,7 @@ def _exchange(session: Any, target: ServiceTarget, now: Callable[[], datetime]) 
     sent, began = now(), time.monotonic()
     send = functools.partial(session.request, timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT), allow_redirects=False)
     try:
-        if target.credentials is not None:  # it has a token by now
+        if target.credentials is not None:  # it has a token
             Authorizer(target.credentials).authorize(headers)
         response = send(method, url, data=body, headers=headers)
     except Exception as raised:  # what the network raises is the finding; all else is raised again

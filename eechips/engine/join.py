@@ -44,8 +44,8 @@ from eechips.staging import new_writer
 from eechips.storage import Staged, Store, make_folder, write_file
 from eechips.timestamps import utc_now
 
-_CONCURRENCY = 8  # results that are read at once
-_BATCH = 500  # units that are recorded at once
+_CONCURRENCY = 8  # concurrent reads
+_BATCH = 500  # units per transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def join_results(
         if not (is_planned and (config.out / INFO_NAME).exists()):
             write_file(config.out / INFO_NAME, encode_info(info_of(recipe, config, described, "", "", ())))
         missing, damaged = _record_all(recipe, config, ledger, store, reported)
-        store.sweep(new_writer(ledger.run_identity))  # leftovers of workers that were killed: none of them sweeps
+        store.sweep(new_writer(ledger.run_identity))  # files of workers that were killed; workers do not sweep
     by_position = {item.planned.position: item for item in plan}
     absent = {planned.id for planned in missing}
     return JoinResult(
@@ -320,7 +320,7 @@ def _look_planned(
         UsageError: if it has several files: only its worker knows which they are.
     """
     named = [file for file in files if file.rpartition(".")[0] == task.name]
-    # Files that GDAL leaves beside a raster (a.tif.aux.xml, a.tif.ovr) is no result.
+    # Files that GDAL leaves beside a raster (a.tif.aux.xml, a.tif.ovr) are no results.
     layers = [file for file in files if file not in named and not any(file.startswith(f"{each}.") for each in named)]
     if len(named) > 1 or layers:
         raise UsageError(

@@ -54,8 +54,8 @@ def serve(
     Args:
         assets: folder of assets, or catalogue, to serve; None for the demo planet.
         in_flight: concurrent requests that it must accept.
-        remote: whether it reads files elsewhere that the assets refer to.
-        log: file for what it writes to standard error; removed if that is nothing. None to keep nothing.
+        remote: read files elsewhere that the assets refer to.
+        log: file for its standard error; removed if empty. None to discard it.
 
     Yields:
         The server, ready.
@@ -68,13 +68,13 @@ def serve(
     command += ["--demo"] if assets is None else [_option(assets), str(assets), "--no-demo"]
     command += ["--allow-remote"] if remote else []
     with log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors:
-        # A session of its own: Ctrl-C in the terminal is for us alone, and we may need the server to finish.
+        # A separate session: Ctrl-C in the terminal does not reach the server, which requests in flight need.
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            bufsize=0,  # what a buffer has already read, a selector would wait for in vain
+            bufsize=0,  # a selector does not see data that a buffer has read
             start_new_session=True,
         )
         try:
@@ -99,7 +99,7 @@ def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[s
         if isinstance(announced, dict) and "url" in announced:
             return announced
     except ValueError:
-        pass  # reported below, with what the server wrote instead
+        pass  # reported below, with the output of the server
     reason = last_error(errors) or f"no answer within {_START_TIMEOUT:g} s"
     if "ModuleNotFoundError" in reason:
         reason += " (install the extra: pip install 'eechips[local]')"

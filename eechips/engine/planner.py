@@ -22,7 +22,7 @@ from eechips.storage import NameTemplate
 
 ANSWERS_NAME = "planning.sqlite"
 """What the service has answered to the planner, in the folder of a run whose plan is not whole."""
-_BATCH = 500  # units that are stored at a time
+_BATCH = 500  # units per transaction
 
 
 class Planner:
@@ -104,7 +104,7 @@ class Planner:
             end = self._stored
             yield from self._ledger.open_units(position, end)
             position = end
-            if position == self._stored:  # else more has come meanwhile
+            if position == self._stored:  # else more units were stored meanwhile
                 if self.is_done:
                     return
                 yield None

@@ -21,7 +21,7 @@ from eechips.storage import NameTemplate
 
 MOST_REPLACEMENTS = 10
 """Units that are drawn, one after the other, in the place of one: a region may have no data at all."""
-_BATCH = 500  # units that are drawn at a time
+_BATCH = 500  # units per draw
 
 
 def is_refilling(recipe: Recipe, ledger: Ledger) -> bool:
@@ -161,7 +161,7 @@ class Replacements:
     def _take(self, answer: Sequence[Unit | None] | BaseException) -> list[WorkUnit]:
         asked, self._asked = self._asked, []
         if isinstance(answer, BaseException):
-            self._wanted.extend(each.empty for each in asked)  # the next command asks again
+            self._wanted.extend(each.empty for each in asked)  # the next command draws again
             if isinstance(answer, Exception):
                 self._failure = service_error_of(answer)
             elif not isinstance(answer, Stopped):

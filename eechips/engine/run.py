@@ -70,7 +70,7 @@ from eechips.storage import LocalStore, make_folder, write_file
 from eechips.timestamps import utc_now
 
 _SERVER_LOG_NAME = "local.log"
-_REDRAWN = "redrawn"  # in the ledger: all empty units were replaced, as far as that goes
+_REDRAWN = "redrawn"  # key in the ledger: all empty units were replaced as far as possible
 _TELLING_REQUESTS = 200
 """Requests after which the limit of a run indicates the project's quota."""
 
@@ -99,7 +99,7 @@ def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None =
         replacement_of(recipe)  # raises before anything is written
     is_made = make_folder(config.out)
     with locked(config.out), Interrupt() as interrupt:
-        is_new = is_made and not (config.out / LEDGER_NAME).exists()  # another run may have been quicker
+        is_new = is_made and not (config.out / LEDGER_NAME).exists()  # another run may have started meanwhile
         is_planned = False
         if not (config.out / LEDGER_NAME).exists():
             check_new(config.out, OVERWRITTEN)
@@ -107,7 +107,7 @@ def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None =
             with Ledger(config.out / LEDGER_NAME) as ledger:
                 try:
                     return _Run(recipe, config, units, ledger, interrupt).execute()
-                except KeyboardInterrupt:  # while it planned, or made files of all results: the next one does it again
+                except KeyboardInterrupt:  # while planning or assembling, which the next run repeats
                     Progress(0, 0, None, quiet=config.quiet).say(stop_message(config))
                     return Run(config.out, interrupted=True, results=config.results)
                 finally:
@@ -182,7 +182,9 @@ class _Run:
             if is_settled and not is_whole and not self._is_part:
                 self._assemble()
             self._export(finished=is_settled)
-            log.write("finished" if is_settled else "left", **{s.value: n for s, n in self._ledger.counts().items()})
+            log.write(
+                "finished" if is_settled else "interrupted", **{s.value: n for s, n in self._ledger.counts().items()}
+            )
         is_interrupted = not is_settled and not self._is_paused
         return Run(folder, is_interrupted, self._is_paused, self._config.results)
 
@@ -237,7 +239,7 @@ class _Run:
 
     def _assemble(self) -> None:
         """Assemble the results."""
-        LocalStore(self._config.out).sweep(self._writer)  # leftovers of an assembly that was killed
+        LocalStore(self._config.out).sweep(self._writer)  # files of an assembly that was killed
         try:
             assemble(self._recipe, self._ledger, self._config.out, self._store, quiet=self._config.quiet)
         except EechipsError:
@@ -268,7 +270,7 @@ class _Run:
         discovery = session.connection.discovery.save(scratch / "discovery.json")
         ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
         self._write_info(session)
-        stack.callback(self._sweep, own=True)  # after the workers: workers that were ended leave files behind
+        stack.callback(self._sweep, own=True)  # after the workers have ended: killed workers leave files behind
         spec = WorkerSpec(
             recipe=self._recipe,
             store=self._store,
@@ -470,7 +472,7 @@ class _Run:
     def _copy_exports(self) -> None:
         if not self._is_copying:
             return
-        self._check_place()  # another run may have been quicker
+        self._check_place()  # another run may have written there meanwhile
         for name in (PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME):
             try:
                 retry.call(partial(self._copy, name), self._config.policy)
@@ -484,7 +486,7 @@ class _Run:
         if path.exists():
             store.upload(name, path)
         else:
-            store.remove(name)  # such as failures that there are no more
+            store.remove(name)  # such as failures of units that have succeeded since
 
     def _write_info(self, session: Session) -> None:
         target = session.connection.target
@@ -496,7 +498,7 @@ class _Run:
         info = json.loads(path.read_text()) if path.exists() else {}
         counts = self._ledger.counts()
         how = assembly_of(self._recipe)
-        if how is not None:  # perhaps by another command than that which fetched the results
+        if how is not None:  # the assembly may be of another command than the results
             info |= {"command": self._command, "assembly": how}
         self._save_info({**info, "finished": utc_now(), "units": {s.value: counts[s] for s in State if s in counts}})
 

@@ -56,16 +56,17 @@ class Session:
 def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe | None = None) -> Iterator[Session]:
     """Initialise Earth Engine in this process for the duration of the block.
 
-    With ``local``, the local Earth Engine runs as long. The state that the client had before is put back.
+    With ``local``, a local Earth Engine runs for the same duration. The previous state of the client is restored at
+    the end.
 
     Args:
-        config: whom to ask, as whom.
+        config: has the service, the project and the credentials.
         server_log: file for the errors of the local Earth Engine.
-        recipe: that needs it; for one that needs no service, nothing is initialised.
+        recipe: of the run; if it needs no service, nothing is initialised.
 
     Raises:
         ConfigurationError: if credentials, project or endpoint do not work.
-        UsageError: if the run may not send as many requests.
+        UsageError: if the budget of requests is too small to connect.
     """
     executor = find_executor(config.executor)
     if recipe is not None and not traits_of(recipe).needs_service:

@@ -87,7 +87,7 @@ class Worker:
         # Recipes need not be thread-safe: only fetching is concurrent.
         self._is_concurrent = traits.is_concurrent
         self._recipe_lock = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
-        # The code of a built-in recipe is eechips' own.
+        # Exceptions of a built-in recipe are internal errors.
         self._recipe_code = contextlib.nullcontext if traits.is_builtin else raising_recipe_errors
         self._fetcher = Fetcher(connection, spec.method, self._recipe_code)
 
@@ -157,7 +157,7 @@ class Worker:
             layer: f"{self._own_name(task, result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"
             for layer, (result, written) in made.items()
         }
-        if len({folded(name) for name in names.values()}) < len(names):  # some file systems take them for one
+        if len({folded(name) for name in names.values()}) < len(names):  # some file systems ignore case
             raise RecipeError(f"two results of a unit have the same name: {', '.join(names.values())}")
         if self._is_unwanted(*(written.metadata for _, written in made.values())):
             records = [record_of(task, written.metadata, None, result) for result, written in made.values()]
@@ -202,7 +202,7 @@ class Worker:
             StorageError, TransientError: if one cannot be written.
         """
         names = [result_name(name) for name, _ in files]
-        # Marked with the unit: temporary files of their own, should two units share a name.
+        # Temporary names contain the unit, in case two units share a name.
         token = f"{self._spec.token}-{task.id[:ID_LENGTH]}"
         staged: list[Staged] = []
         try:

@@ -20,7 +20,7 @@ from eechips.received_files import parse_json
 from eechips.storage import regular_file
 
 LOG_NAME = "run.log"
-_STARTED, _REQUEST, _PACE = '"event": "started"', '"event": "request"', '"event": "pace"'
+_STARTED, _REQUEST, _THROUGHPUT = '"event": "started"', '"event": "request"', '"event": "throughput"'
 _LONGEST = 1 << 20  # bytes of a line of the log that is looked at
 _GREATEST = 1e12  # number in it
 _RECENT = 60.0  # seconds that tell how fast a run is now
@@ -186,7 +186,7 @@ def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float, int]]:
     """
     looks = []
     stretch, before = -1, 0
-    for moment, line in _records(log, _PACE):
+    for moment, line in _records(log, _THROUGHPUT):
         rejected = int(_number(line.get("rejected")))
         if (number := axis.stretch(moment)) != stretch:
             stretch, before = number, 0  # each command counts from 0

@@ -77,7 +77,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     runs = []
     for name, units in (("pictures", [*pictures(4), failed]), ("layers", layered(3)), ("series", series)):
         run = write_run(folder / name, units, **info)
-        line = {"time": "2026-01-01T00:00:00Z", "event": "pace", "in_flight": 1, "limit": 2}
+        line = {"time": "2026-01-01T00:00:00Z", "event": "throughput", "in_flight": 1, "limit": 2}
         (run.path / "run.log").write_text(json.dumps({**line, "event": "started"}) + "\n" + json.dumps(line) + "\n")
         with Ledger(run.path / LEDGER_NAME) as ledger:
             export_parquet(ledger, run.path)
@@ -306,7 +306,9 @@ def replace(draw: random.Random, run: Path, outside: Path) -> None:
         path.write_bytes(b"")
     elif kind == 4:
         path.write_bytes(
-            draw.choice([b"PAR1" * 9, b"[" * 100000, b"\xff" * 100, b"a,b\n1,2,3\n", b'{"time": 1, "event": "pace"}\n'])
+            draw.choice(
+                [b"PAR1" * 9, b"[" * 100000, b"\xff" * 100, b"a,b\n1,2,3\n", b'{"time": 1, "event": "throughput"}\n']
+            )
         )
 
 

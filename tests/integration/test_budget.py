@@ -65,7 +65,7 @@ def test_no_more_requests_than_allowed_and_it_goes_on_later(service: Service, ho
         assert "the budget of requests or bytes is spent before the first unit" in one_sentence(result)
     else:
         assert result.returncode == 130, result.stderr
-        assert "Stopping: the run has used the requests or bytes that it may use." in result.stderr
+        assert "Stopping: the limit of requests or bytes is reached." in result.stderr
         assert f"To resume: eechips {' '.join(command)} --max-requests {most}" in result.stderr
         run = open_run(home / "outputs" / "recipe")
         assert 0 < run.counts["done"] < 40
@@ -82,7 +82,7 @@ def test_nothing_is_asked_once_so_many_bytes_came(service: Service, home: Path) 
     documents = 2 * len(DISCOVERY) + len(ALGORITHMS)
     result = eechips(*command, "--max-bytes", str(documents + 1500), cwd=home)
     assert result.returncode == 130, result.stderr
-    assert "Stopping: the run has used the requests or bytes that it may use." in result.stderr
+    assert "Stopping: the limit of requests or bytes is reached." in result.stderr
     run = open_run(home / "outputs" / "recipe")
     done = run.units["bytes"].dropna()
     assert 1500 <= done.sum() < 1500 + 2 * done.max()  # what was in flight
@@ -97,7 +97,7 @@ def test_nothing_is_begun_when_the_time_is_over(service: Service, home: Path) ->
     command = ["run", "recipe.py", *FAST, "--in-flight", "2", "--endpoint", service.url]
     result = eechips(*command, "--max-minutes", "0.02", cwd=home)
     assert result.returncode == 130, result.stderr
-    assert "Stopping: the run has taken the time that it may take; finishing what is in flight." in result.stderr
+    assert "Stopping: the time limit is reached; finishing the requests in flight." in result.stderr
     run = open_run(home / "outputs" / "recipe")
     assert service.count("compute") == run.counts.get("done", 0) < 40
     service.latency = 0.0

@@ -275,4 +275,4 @@ def test_stopped_anywhere_it_goes_on_as_if_it_had_not_been(
     ids = expected.units["id"]
     assert replaced == {(i, ids[int(r)]) for i, r in zip(ids, expected.units["replaces"], strict=True) if r == r}
     events = [json.loads(line) for line in (found.path / "run.log").read_text().splitlines()]
-    assert sum(event.get("units", 0) for event in events if event["event"] == "redrawn") <= 21
+    assert sum(event.get("units", 0) for event in events if event["event"] == "replaced") <= 21

@@ -227,7 +227,7 @@ def test_a_network_that_is_away_is_waited_for(
     assert finished.counts == {"done": 60}
     shown = capfd.readouterr().err
     assert "No connection to the service: waiting for it." in shown
-    assert "The service can be reached again." in shown
+    assert "The service is reachable again." in shown
 
 
 @pytest.mark.slow
@@ -360,7 +360,7 @@ def test_the_first_interrupt_finishes_what_is_in_flight(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out.strip() == "interrupted"
-    assert "finishing what is in flight" in err
+    assert "finishing the requests in flight" in err
     assert "To resume: eechips run …" in err
     assert "Traceback" not in err
     left = open_run(tmp_path / "out")
@@ -381,7 +381,7 @@ def test_the_second_interrupt_stops_at_once(service: Service, tmp_path: Path, un
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert any("finishing what is in flight" in line for line in process.stderr)
+    assert any("finishing the requests in flight" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)  # sooner than what is in flight
     assert out.strip() == "interrupted", err

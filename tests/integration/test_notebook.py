@@ -215,7 +215,7 @@ def test_an_interrupt_saves_and_the_cell_goes_on_where_it_stopped(kernel: Kernel
     assert cell.errors == ""
     said = cell.printed.splitlines()
     assert said[:2] == [
-        "Stopping: finishing what is in flight. Interrupting the kernel again stops at once.",
+        "Stopping: finishing the requests in flight. Interrupting the kernel again stops at once.",
         "Stopped; nothing is lost. To resume: run the cell again",
     ]
     is_interrupted, total, done = said[2].split()

@@ -148,7 +148,7 @@ def test_slots_over_time_come_from_a_look_every_few_seconds(tmp_path: Path) -> N
     looks = [(5, 10, 20), (10, 20, 20), (16, 40, 40), (26, 40, 40)]
     with (tmp_path / "run.log").open("a") as log:
         for moment, in_flight, limit in looks:
-            line = {"time": iso(moment), "event": "pace", "settled": 1, "in_flight": in_flight, "limit": limit}
+            line = {"time": iso(moment), "event": "throughput", "settled": 1, "in_flight": in_flight, "limit": limit}
             log.write(json.dumps(line) + "\n")
     found = history_of(tmp_path, BEGAN + 1e6, intervals=6)
     assert found.seconds == 5
@@ -162,7 +162,7 @@ def test_errors_over_time(tmp_path: Path) -> None:
     make(tmp_path, [n / 2 for n in range(60)], log=[(0, "started"), (20, "started")])
     with (tmp_path / "run.log").open("a") as log:
         for moment, rejected in [(5, 3), (11, 4), (24, 2), (29, 7)]:
-            line = {"time": iso(moment), "event": "pace", "in_flight": 1, "limit": 40, "rejected": rejected}
+            line = {"time": iso(moment), "event": "throughput", "in_flight": 1, "limit": 40, "rejected": rejected}
             log.write(json.dumps(line) + "\n")
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
         done = [n for n in range(60) if n not in (3, 4, 50)]
@@ -176,7 +176,7 @@ def test_errors_over_time(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_before_its_first_unit(tmp_path: Path) -> None:
     make(tmp_path, [], planned=3, log=[(0, "started")])
     with (tmp_path / "run.log").open("a") as log:
-        line = {"time": iso(5), "event": "pace", "in_flight": 1, "limit": 40, "rejected": 1}
+        line = {"time": iso(5), "event": "throughput", "in_flight": 1, "limit": 40, "rejected": 1}
         log.write(json.dumps(line) + "\n")
     found = history_of(tmp_path, BEGAN + 1e6)
     assert (found.rates, found.in_flight, found.rejected) == ((), (), ())

@@ -42,9 +42,9 @@ _MOST_TASKS = 250_000
 _LOOK, _LOOK_FAR = 0.5, 3.0  # seconds between two looks into a folder, and into an object store
 _MAX_FRUITLESS = 3
 """So many pipelines in a row that end without a single outcome end the run."""
-_END_TIMEOUT = 60.0  # seconds that a pipeline gets to end when it has nothing left to do
+_END_TIMEOUT = 60.0  # seconds until a pipeline without work must have ended
 _PARALLELISM = frozenset({"--runner", "--direct_running_mode", "--direct_num_workers"})
-_CANCEL_TIMEOUT = 10.0  # seconds that it gets to be cancelled
+_CANCEL_TIMEOUT = 10.0  # seconds until a cancelled pipeline is killed
 
 
 class BeamExecutor(Executor[WorkerHandle]):
@@ -179,7 +179,7 @@ class BeamExecutor(Executor[WorkerHandle]):
                 client = 1 + running.number_of(batch.worker) % (self._clients - 1)
                 self.throttle.absorb(client, batch.usage, min(len(handle.tasks), self._slots))
             for event in batch.events:
-                if handle.tasks.pop(event.task.position, None) is not None:  # else it was done twice
+                if handle.tasks.pop(event.task.position, None) is not None:  # else a duplicate
                     events.append(event)
         if events:
             self._fruitless = 0
@@ -244,7 +244,7 @@ class _Pipeline:
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _MODULE, str(path)],
-                stdin=subprocess.PIPE,  # it ends when we do
+                stdin=subprocess.PIPE,  # it ends with this process
                 stdout=file,
                 stderr=file,
                 start_new_session=True,

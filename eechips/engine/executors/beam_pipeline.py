@@ -88,14 +88,14 @@ def parse(options: Sequence[str]) -> PipelineOptions:
             parsed.get_all_options()
     except SystemExit:
         raise ValueError(errors.getvalue().strip().rpartition("\n")[2]) from None
-    # Everything that workers need is in the graph; a main session of ours would be this module's.
+    # The graph contains everything that workers need; the main session would be that of this module.
     parsed.view_as(SetupOptions).save_main_session = False
     return parsed
 
 
 def build(job: PipelineJob, options: PipelineOptions) -> beam.Pipeline:
     """Build the pipeline."""
-    # DirectRunner would look for another runner on the network first.
+    # DirectRunner would first look for another runner on the network.
     runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if job.is_local else None
     parent = pipe_of_parent() if job.is_local else None
     make_worker = cloudpickle.dumps(functools.partial(BeamWorker, job.spec, job.rate))
@@ -124,7 +124,7 @@ def _end_with_parent(parent: tuple[int, int]) -> None:
             pass
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
-    if os.getpid() != os.getpgrp() and pipe_of_parent() == parent:  # the leader of the group watches it by itself
+    if os.getpid() != os.getpgrp() and pipe_of_parent() == parent:  # the leader of the group watches it in _PipelineEnd
         threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
 
 
@@ -207,4 +207,4 @@ if __name__ == "__main__":
 
     status = beam_pipeline.main(Path(sys.argv[1]))
     sys.stderr.flush()
-    os._exit(status)  # threads of a runner that has failed would keep it from ending
+    os._exit(status)  # threads of a failed runner would keep the process alive

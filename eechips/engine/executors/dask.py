@@ -42,7 +42,7 @@ from eechips.errors import ClusterLostError, ConfigurationError
 from eechips.manifest.record import WorkUnit
 from eechips.text import format_duration
 
-_UPDATE_SECONDS = 1.0  # seconds between two looks at who is in the cluster
+_UPDATE_SECONDS = 1.0  # seconds between two updates of the list of workers
 _MAX_BROKEN = 3
 _CONNECT = 10.0  # seconds to reach a scheduler, or until it has a worker
 _RESTART = 30.0  # seconds that a worker may take to come back
@@ -109,7 +109,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         self._updated, self._broken = 0.0, 0
         self._reply_timeout = min(_REPLY, task_timeout)
         self._scheduler_id = ""  # id of the scheduler's process
-        self._last_seen = 0.0  # when there was a worker last
+        self._last_seen = 0.0  # time when the cluster last had a worker
 
     @classmethod
     def create(cls, context: ExecutorContext) -> DaskExecutor:
@@ -140,7 +140,7 @@ class DaskExecutor(Executor[_DaskHandle]):
                 ValueError,
                 TypeError,
             ) as error:
-                # A TypeError is that of a TLS address without certificates.
+                # A TLS address without certificates raises TypeError.
                 where = f"at {self._scheduler}" if self._scheduler else "on this machine"
                 raise ConfigurationError(f"no Dask cluster {where}: {error}") from error
             stack.callback(self._unregister)
@@ -498,16 +498,16 @@ def _connect(scheduler: str | None, size: int, log: Path) -> Iterator[distribute
     """Yield a client of a scheduler, or of a cluster that is started for the duration of the block."""
     with contextlib.ExitStack() as stack:
         if scheduler is None:
-            # Of worker processes, whose standard error is ours.
+            # Worker processes share standard error with this one.
             logging_of_workers = {"DASK_LOGGING": repr(_logging_config(log))}
             stack.enter_context(
                 dask.config.set({_ENVIRONMENT: {**dask.config.get(_ENVIRONMENT), **logging_of_workers}})
             )
-            # Threads do not matter, as tasks leave Dask's pool; processes do, for what decodes and writes.
+            # Tasks leave Dask's pool of threads, so its size does not matter. Processes decode and write in parallel.
             cluster = distributed.LocalCluster(
                 n_workers=min(size, _LOCAL_WORKERS),
                 threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",  # None would serve the whole network
+                dashboard_address="127.0.0.1:0",  # None would listen on all interfaces
                 worker_dashboard_address="127.0.0.1:0",
                 host="127.0.0.1",
                 silence_logs=logging.ERROR,

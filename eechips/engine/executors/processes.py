@@ -33,7 +33,7 @@ from eechips.errors import ConfigurationError
 from eechips.manifest.record import WorkUnit
 from eechips.recipe import Recipe
 
-_STOP_TIMEOUT = 5.0  # seconds that idle workers get to leave by themselves
+_STOP_TIMEOUT = 5.0  # seconds until idle workers must have ended
 _MAX_BROKEN_STARTS = 3
 """Consecutive failed starts that end the run; workers that die while starting together count once."""
 _STARTS_AT_ONCE = 3
@@ -169,7 +169,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             self._remove(each)
 
     def _dispatch(self, handle: _ProcessHandle, task: WorkUnit) -> None:
-        # A worker that died meanwhile is noticed by wait(), which reports the task as lost.
+        # wait() reports the task of a dead worker as lost.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             handle.pipe.send(task)
 
@@ -192,7 +192,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             has_ended = True
             each.process.join(_STOP_TIMEOUT)
         if not has_ended and not each.is_orphan and each.process.exitcode == _UNKNOWN_STATUS:
-            # The fork server has died, and the worker works on.
+            # The fork server has died; the worker continues.
             each.is_orphan = True
             self._selector.unregister(each.process.sentinel)
         if has_ended or not (each.is_orphan or each.process.is_alive()):
@@ -309,10 +309,10 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
 
     added = {
         preload.VARIABLE: preload.order(recipe, client_init),
-        # Workers compute little; a pool of threads in each would cost more memory than all else.
+        # Workers compute little, and a pool of threads in each would cost most of their memory.
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        # glibc would give every thread an arena of its own, which keeps a megabyte for bodies of answers.
+        # glibc would give every thread an arena, which retains a megabyte for response bodies.
         "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1"),
     }
     before = {name: os.environ.get(name) for name in added}
@@ -321,8 +321,8 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     try:
         context.set_forkserver_preload([preload.__name__])
         _ignore_lost_tracker()
-        # Ctrl-C is our business. A Python that is just starting cannot know that yet, and would show a traceback.
-        resource_tracker.ensure_running()  # it would let the signal through again once it has started
+        # This process handles Ctrl-C. A starting Python does not ignore it yet, and would print a traceback.
+        resource_tracker.ensure_running()  # its start would unblock the signal
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()
