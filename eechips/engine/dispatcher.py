@@ -286,7 +286,7 @@ class Dispatcher:
             self._is_offline = not self._is_offline
             self._log.write("offline" if self._is_offline else "online")
             self._progress.say(
-                "No connection to the service; the run resumes when it is back. Nothing is lost; Ctrl-C stops."
+                "No connection to the service: waiting for it. Nothing is lost; Ctrl-C stops."
                 if self._is_offline
                 else "The service is reachable again."
             )
