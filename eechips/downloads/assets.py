@@ -1,4 +1,4 @@
-"""Assets of STAC items: which of them are asked for, and what units they are."""
+"""Select assets of STAC items and turn them into units."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
 
 
 def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Iterator[str]:
-    """Keys of an item's assets that are asked for: by key, or by the name of their one band.
+    """Yield the keys of the requested assets, selected by key or by the name of their only band.
 
     Args:
-        item: in STAC.
-        names: None for those that are data, or all if none says that it is.
+        item: STAC item.
+        names: None for the assets with the role data, or for all if none has it.
     """
     assets: Mapping[str, Mapping[str, Any]] = item["assets"]
     if names is None:
@@ -43,7 +43,7 @@ def _is_data(asset: Mapping[str, Any]) -> bool:
 
 
 def _bands(asset: Mapping[str, Any]) -> list[str]:
-    """The names of an asset's band, if it has one."""
+    """Return the name of an asset's only band in a list; empty otherwise."""
     for name in ("bands", "eo:bands"):
         listed = asset.get(name)
         if isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], dict):
@@ -55,13 +55,15 @@ def _bands(asset: Mapping[str, Any]) -> list[str]:
 def make_unit(
     item: Mapping[str, Any], key: str, prefers: Callable[[str], bool] = lambda href: False, kept: Collection[str] = ()
 ) -> Unit:
-    """The unit of an asset: ``{"kind": "scene", "collection", "item", "asset", "href", "datetime", "expected"}``.
+    """Return the unit of an asset.
+
+    It has the keys ``kind`` ("scene"), ``collection``, ``item``, ``asset``, ``href``, ``datetime`` and ``expected``.
 
     Args:
-        item: in STAC.
+        item: STAC item.
         key: of the asset.
-        prefers: whether an address is taken rather than others of the same asset.
-        kept: names of an address's parameters that are stored.
+        prefers: selects a URL among the alternatives of the asset.
+        kept: names of query parameters that are stored.
     """
     asset, properties = select_alternative(item["assets"][key], prefers), item.get("properties") or {}
     href = strip_signature(asset["href"], kept)
@@ -78,7 +80,7 @@ def make_unit(
 
 
 def select_alternative(asset: Mapping[str, Any], prefers: Callable[[str], bool]) -> Mapping[str, Any]:
-    """An asset at its first address that is preferred (https://github.com/stac-extensions/alternate-assets)."""
+    """Return an asset at its first preferred URL (https://github.com/stac-extensions/alternate-assets)."""
     listed = asset.get("alternate")
     if prefers(asset["href"]) or not isinstance(listed, dict):
         return asset
@@ -90,7 +92,7 @@ def select_alternative(asset: Mapping[str, Any], prefers: Callable[[str], bool])
 
 
 def is_absolute(href: str) -> bool:
-    """Whether an address is absolute, and one at all."""
+    """Return whether an href is an absolute URL."""
     try:
         return bool(urlsplit(href).netloc)
     except ValueError:

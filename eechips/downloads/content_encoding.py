@@ -1,4 +1,4 @@
-"""Codings of content: files that come compressed, although they were asked for as they are; stores keep some so."""
+"""Decode files that arrive with a content encoding although none was requested; some stores keep encoded objects."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from eechips.downloads.expected_file import ExpectedFile
 from eechips.errors import PermanentError, TransientError
 
 _NONE = frozenset({"", "identity", "aws-chunked"})
-"""Codings that change nothing. The last is one of requests to S3, which some stores keep, and tell."""
+"""Encodings that change nothing. The last belongs to uploads to S3; some stores keep and repeat it."""
 _KNOWN = frozenset({"gzip", "x-gzip", "deflate"})
-_EITHER = zlib.MAX_WBITS | 32  # what a stream begins with says which of the two it is
+_EITHER = zlib.MAX_WBITS | 32  # zlib detects zlib and gzip headers
 
 
 def content_encodings(headers: Mapping[str, str], expected: ExpectedFile) -> tuple[str, ...]:
-    """What was done to a file before it was sent (RFC 9110, 8.4), in that order.
+    """Return the content encodings of a response in the order of their application (RFC 9110, 8.4).
 
-    A file that is a gzip file is not what its coding would make of it: servers tell of both in the same way.
+    The encoding of a file that itself is a gzip file is ignored: servers label both cases alike.
 
     Args:
-        headers: of the answer.
-        expected: what the file is to be.
+        headers: of the response.
+        expected: properties of the file.
 
     Raises:
-        PermanentError: if nobody here can undo it.
+        PermanentError: if an encoding is unsupported.
     """
     named = (name.strip().lower() for name in headers.get("Content-Encoding", "").split(","))
     found = tuple(name for name in named if name not in _NONE)
@@ -32,20 +32,20 @@ def content_encodings(headers: Mapping[str, str], expected: ExpectedFile) -> tup
         return ()
     for name in found:
         if name not in _KNOWN:
-            raise PermanentError(f"it comes in the coding {name[:40]!r}, which nobody has asked for")
+            raise PermanentError(f"the response has the unsupported content encoding {name[:40]!r}")
     return found
 
 
 def decoded(pieces: Iterable[bytes], codings: Sequence[str], largest: int) -> Iterator[bytes]:
-    """The content that was coded, piece by piece.
+    """Decode a body chunk by chunk.
 
     Args:
-        pieces: what comes.
+        pieces: chunks of the body.
         codings: see :func:`content_encodings`.
-        largest: bytes of a piece; what is small as it comes may be large.
+        largest: bytes of a decoded chunk; few encoded bytes may expand to many.
 
     Raises:
-        TransientError: if it is damaged, or ends before its end, which a connection need not tell.
+        TransientError: if the body is damaged or truncated, which the connection need not reveal.
     """
     found = iter(pieces)
     for _ in codings:
@@ -59,12 +59,12 @@ def _inflated(pieces: Iterable[bytes], largest: int) -> Iterator[bytes]:
         for piece in pieces:
             left = piece
             while left:
-                if stream.eof:  # several of gzip, one after the other, are one (RFC 1952, 2.2)
+                if stream.eof:  # concatenated gzip members form one file (RFC 1952, 2.2)
                     stream = zlib.decompressobj(_EITHER)
                 if data := stream.decompress(left, largest):
                     yield data
                 left = stream.unused_data if stream.eof else stream.unconsumed_tail
     except zlib.error as error:
-        raise TransientError(f"what comes compressed is damaged: {error}") from None
+        raise TransientError(f"the compressed body is damaged: {error}") from None
     if not stream.eof:
-        raise TransientError("truncated: what comes compressed has ended before its end")
+        raise TransientError("truncated: the compressed body ends early")

@@ -1,11 +1,11 @@
-"""Conditions on the properties of items: as CQL2 for an API, and looked at here for all others.
+"""Filter items by their properties: as CQL2 for an API, and locally for all other catalogues.
 
-CQL2 is OGC 21-065r2 (https://docs.ogc.org/is/21-065r2/21-065r2.html), in its JSON form for POST and as text for GET.
-What is sent is of its class Basic CQL2, which every API that has conditions knows: ``in`` is sent as several ``=``.
+CQL2 is OGC 21-065r2 (https://docs.ogc.org/is/21-065r2/21-065r2.html), as JSON for POST and as text for GET. Filters
+use the class Basic CQL2, which every API with filters supports: ``in`` becomes several ``=``.
 
-A value that stands in quotes is text. One that does not and looks like a number is equal to that number, and to that
-text (``landsat:wrs_path = 033``), so that an API is asked for both; ``true`` and ``false`` are no texts. Order is that
-of numbers, or of the characters of texts; between a number and a text there is none.
+A quoted value is text. An unquoted value that looks like a number equals that number and that text
+(``landsat:wrs_path = 033``), so an API is asked for both; ``true`` and ``false`` are never text. Numbers are ordered
+by value, texts by characters; a number and a text have no order.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _ABOVE = ("id", "collection")
-"""What conditions can name beside properties, as in STAC's own queryables."""
+"""Fields beside properties that a condition can name, as in STAC's queryables."""
 
 _Value = bool | int | float | str
 
 
 def cql2(conditions: Sequence[PropertyCondition]) -> dict[str, Any] | None:
-    """What an API is asked, as CQL2 JSON; None for no condition."""
+    """Return conditions as CQL2 JSON; None for no condition."""
     parts = [_part(condition) for condition in conditions]
     if len(parts) > 1:
         return {"op": "and", "args": parts}
@@ -40,13 +40,13 @@ def cql2(conditions: Sequence[PropertyCondition]) -> dict[str, Any] | None:
 
 
 def cql2_text(conditions: Sequence[PropertyCondition]) -> str | None:
-    """The same as CQL2 text; None for no condition."""
+    """Return conditions as CQL2 text; None for no condition."""
     found = cql2(conditions)
     return None if found is None else _text(found)
 
 
 def meets(item: Mapping[str, Any], conditions: Sequence[PropertyCondition]) -> bool:
-    """Whether an item meets all conditions. One without the property does not, as CQL2 has it: it is null."""
+    """Return whether an item meets all conditions. A missing property is null, as in CQL2, and meets none."""
     properties = item.get("properties") or {}
     for condition in conditions:
         found = properties.get(condition.property)
@@ -68,14 +68,14 @@ def _part(condition: PropertyCondition) -> dict[str, Any]:
 
 
 def _meanings(word: ConditionValue, sign: str) -> list[_Value]:
-    """What a word can stand for: itself, and what it looks like."""
+    """Return the values that a word can stand for: the text, and the number or boolean it looks like."""
     if word.is_quoted:
         return [word.text]
     if word.text.lower() in ("true", "false"):
         return [word.text.lower() == "true"]
     if word.number is None:
         return [word.text]
-    # An order of texts is not what somebody means who writes a number.
+    # A comparison with a number never means the order of texts.
     return [word.number, word.text] if sign in ("=", "!=") else [word.number]
 
 
@@ -88,7 +88,7 @@ def _meets(found: Any, condition: PropertyCondition) -> bool:
 
 
 def _is(found: _Value, sign: str, value: _Value) -> bool:
-    """A comparison. What is of different types is not equal, and has no order."""
+    """Compare two values. Values of different types are not equal and have no order."""
     if _kind(found) is not _kind(value):
         return sign == "!="
     return _COMPARISONS[sign](found, value)
@@ -99,7 +99,7 @@ def _kind(value: _Value) -> type:
 
 
 def _text(node: Mapping[str, Any]) -> str:
-    """A comparison, or several joined by ``and`` or ``or``."""
+    """Format a comparison, or several joined by ``and`` or ``or``."""
     if node["op"] in ("and", "or"):
         return f" {node['op'].upper()} ".join(f"({_text(part)})" for part in node["args"])
     name, value = node["args"]

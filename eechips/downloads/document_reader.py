@@ -1,4 +1,4 @@
-"""Reading what a catalogue consists of: JSON documents of the web, of files, or of what fsspec reaches."""
+"""Read the JSON documents of a catalogue from the web, from files, or from any file system of fsspec."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _log = logging.getLogger(__name__)
 
 POLICY = RetryPolicy(retries=6, delay=0.5, max_delay=16.0, total=120.0)
 LARGEST_DOCUMENT = 1 << 26
-"""Bytes of a document that is read into memory: a catalogue, an item, a page of an API's answer."""
+"""Bytes of a document that is read into memory: a catalogue, an item, a page of an API."""
 LARGEST_LIST = 1 << 29
-"""Bytes of a whole list of items that a server does not send in parts."""
-_LONGEST = 300  # characters of what others say
+"""Bytes of a whole list of items from a server without range requests."""
+_LONGEST = 300  # characters quoted from a message
 _S3 = "s3"
 _WEB = ("http", "https", _S3)
 _STORES = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google"})
-"""Packages whose errors are those of a store, as far as fsspec does not make an OSError of them."""
+"""Packages whose exceptions report a store's failure where fsspec does not raise OSError."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadDocument:
-    """What a catalogue leads to, and could not be read.
+    """A document that a catalogue names and that cannot be read.
 
     Attributes:
-        address: of it, or of what it stands in.
+        address: of the document, or of the one that names it.
         reason: for people.
     """
 
@@ -58,16 +58,16 @@ class UnreadDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentReader:
-    """Reads documents. Threads may share it.
+    """Reader of documents. Threads may share it.
 
-    Those of S3 are asked for as scenes are, by addresses that are signed, or not where there are no credentials.
+    Documents in S3 are requested by signed URLs, like scenes, or anonymously without credentials.
 
     Attributes:
-        hosts: whom documents of the web come from.
-        signer: says what they want to be shown.
-        policy: of asking again.
-        pause: waits before that; may raise to stop.
-        unread: what could not be read so far, although the catalogue names it.
+        hosts: sessions of the hosts.
+        signer: returns headers and signed URLs.
+        policy: of retries.
+        pause: waits between retries; may raise to stop.
+        unread: documents that could not be read so far.
     """
 
     hosts: HostSessions
@@ -77,32 +77,32 @@ class DocumentReader:
     unread: list[UnreadDocument] = field(default_factory=list)
 
     def read(self, address: str) -> Any:
-        """A document.
+        """Read a document.
 
         Raises:
-            PermanentError: if there is none, or it is no JSON; with status 404 if nothing is there.
-            TransientError: if nobody has answered, again and again.
-            ConfigurationError: if an extra, or a certificate, is missing.
+            PermanentError: if it does not exist (status 404) or is not JSON.
+            TransientError: if the retries fail.
+            ConfigurationError: if an extra or a certificate is missing.
         """
         if is_web(address):
             return self.ask("GET", address)
         try:
             return _parsed(_text(address), address)
         except FileNotFoundError:
-            raise PermanentError(f"{display_url(address)} is not there", status=404) from None
+            raise PermanentError(f"{display_url(address)} does not exist", status=404) from None
         except Exception as error:
             if isinstance(error, EechipsError) or not is_of_store(error):
                 raise
             raise PermanentError(f"{display_url(address)} cannot be read: {describe_error(error)}") from None
 
     def ask(self, method: str, address: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        """What a host answers, as JSON.
+        """Send a request and return the JSON response.
 
         Args:
             method: of HTTP.
-            address: absolute.
-            body: JSON, for POST.
-            headers: further ones.
+            address: absolute URL.
+            body: JSON value, for POST.
+            headers: further headers.
 
         Raises:
             PermanentError, TransientError, ConfigurationError: see :meth:`read`.
@@ -118,12 +118,12 @@ class DocumentReader:
             try:
                 return _parsed(content.decode("utf-8-sig"), address)
             except UnicodeDecodeError:
-                raise PermanentError(f"{display_url(address)} answered something that is no text") from None
+                raise PermanentError(f"{display_url(address)} did not respond with text") from None
 
         return self._patiently(once, address)
 
     def content(self, address: str) -> bytes:
-        """A whole file of the web.
+        """Download a whole file.
 
         Raises:
             PermanentError, TransientError, ConfigurationError: see :meth:`read`.
@@ -131,15 +131,16 @@ class DocumentReader:
         return self._patiently(lambda: self._exchange("GET", address, {}, None, LARGEST_LIST)[0], address)
 
     def part(self, address: str, begin: int, end: int) -> tuple[bytes, int, int]:
-        """A part of a file of the web.
+        """Download a range of a file.
 
         Args:
-            address: absolute.
+            address: absolute URL.
             begin: first byte.
             end: byte after the last.
 
         Returns:
-            What came, where it begins, and the size of the whole file. A server without ``Range`` sends all.
+            The received bytes, the offset of their first, and the size of the file. Servers without range requests send
+            the whole file.
 
         Raises:
             PermanentError, TransientError, ConfigurationError: see :meth:`read`.
@@ -152,7 +153,7 @@ class DocumentReader:
             if found is None and not answer.get("Content-Type", "").lower().startswith("multipart/byteranges"):
                 return content, 0, len(content)
             if found is None or found[0] != begin or found[2] is None:
-                raise PermanentError(f"{display_url(address)} answered another part than was asked for")
+                raise PermanentError(f"{display_url(address)} sent another range than requested")
             return content, begin, found[2]
 
         return self._patiently(once, address)
@@ -162,16 +163,16 @@ class DocumentReader:
             try:
                 return once()
             except TransientError as error:
-                _log.info("%s does not answer (%s): asking again", display_url(address), redact(str(error))[:_LONGEST])
+                _log.info("%s does not respond (%s): retrying", display_url(address), redact(str(error))[:_LONGEST])
                 raise
 
-        # A host that is away at present is no network that is: an attempt like any other.
+        # One unreachable host does not mean that the network is down: it counts as an attempt.
         return retry.call(attempt, replace(self.policy, offline=0.0), pause=self.pause)
 
     def _exchange(
         self, method: str, address: str, headers: Mapping[str, str], data: bytes | None, most: int
     ) -> tuple[bytes, Mapping[str, str]]:
-        """One request, and one more if its signature has run out: the body, and the headers of the answer."""
+        """Send a request, and repeat it once if the signature has expired; return body and headers."""
         is_renewed = False
         while True:
             url = self.signer.sign(address, "").url if urlsplit(address).scheme == _S3 else address
@@ -185,14 +186,14 @@ class DocumentReader:
 
 
 class RangeFile(io.RawIOBase):
-    """A file of the web, as one that can be read anywhere; what is read is asked for.
+    """A remote file as a seekable file object; each read sends a range request.
 
     Args:
-        reader: asks.
-        address: absolute.
+        reader: sends the requests.
+        address: absolute URL.
 
     Raises:
-        PermanentError, TransientError, ConfigurationError: if it does not open.
+        PermanentError, TransientError, ConfigurationError: if the file cannot be opened.
     """
 
     def __init__(self, reader: DocumentReader, address: str) -> None:
@@ -202,24 +203,24 @@ class RangeFile(io.RawIOBase):
         self._whole = data if len(data) == self._size else None
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """Return the offset of the next byte."""
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Goes elsewhere."""
+        """Move to an offset."""
         self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
         return self._place
 
     def read(self, size: int = -1) -> bytes:
-        """So many bytes, or as many as there are."""
+        """Read a number of bytes, or up to the end of the file."""
         end = self._size if size is None or size < 0 else min(self._size, self._place + size)
         if self._place >= end:
             return b""
@@ -232,7 +233,7 @@ class RangeFile(io.RawIOBase):
         return found
 
     def readinto(self, buffer: Any) -> int:
-        """Reads into a buffer, as many bytes as it takes."""
+        """Read into a buffer, up to its size."""
         view = memoryview(buffer).cast("B")
         found = self.read(len(view))
         view[: len(found)] = found
@@ -240,23 +241,23 @@ class RangeFile(io.RawIOBase):
 
 
 def is_of_store(error: BaseException) -> bool:
-    """Whether what was raised says that something cannot be read."""
+    """Return whether an exception comes from a store's package."""
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _STORES
 
 
 def describe_error(error: BaseException) -> str:
-    """What an error says, on one line, without secrets."""
+    """Return the message of an exception on one line, without secrets."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
     return redact(text)[:_LONGEST] or type(error).__name__
 
 
 def is_web(address: str) -> bool:
-    """Whether HTTP leads to an address: one of the web, or of S3."""
+    """Return whether a URL is read by HTTP: http(s), or S3."""
     return urlsplit(address).scheme.lower() in _WEB
 
 
 def _text(address: str) -> str:
-    """The text of a file of this machine, or of what fsspec reaches.
+    """Read the text of a local file, or of a file of fsspec.
 
     Raises:
         OSError: if it cannot be read.
@@ -264,44 +265,44 @@ def _text(address: str) -> str:
     path = local_path(address)
     try:
         if path is not None and path.exists() and not path.is_file():
-            raise PermanentError(f"{path} is a folder, a pipe or a device, and no document")
+            raise PermanentError(f"{path} is a folder, a pipe or a device, not a document")
         with open_remote(address) if path is None else path.open("rb") as file:
             content = bytes(file.read(LARGEST_DOCUMENT + 1))
         if len(content) > LARGEST_DOCUMENT:
             raise PermanentError(
-                f"{display_url(address)} has more than {format_bytes(LARGEST_DOCUMENT)}, as no document has"
+                f"{display_url(address)} has more than the {format_bytes(LARGEST_DOCUMENT)} allowed for a document"
             )
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise PermanentError(f"{display_url(address)} is no text") from None
+        raise PermanentError(f"{display_url(address)} is not text in UTF-8") from None
 
 
 def open_remote(address: str) -> Any:
-    """A file that fsspec reaches, to read from; use it in a ``with`` block.
+    """Open a file of fsspec for reading; use it in a ``with`` block.
 
     Raises:
         ConfigurationError: if a package or credentials are missing.
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
     """
     import fsspec
 
     try:
         return fsspec.open(address, "rb").open()
-    except (ImportError, ValueError) as error:  # the package for its scheme is missing, or there is no such scheme
+    except (ImportError, ValueError) as error:  # the package of the scheme is missing, or the scheme is unknown
         raise ConfigurationError(f"{display_url(address)} cannot be opened: {describe_error(error)}") from None
 
 
 def _content(response: requests.Response, address: str, most: int) -> bytes:
-    """The body of an answer.
+    """Read the body of a response.
 
     Args:
-        response: whose body is still to be read.
-        address: for messages.
-        most: bytes that it may have.
+        response: with an unread body.
+        address: URL for messages.
+        most: maximum number of bytes.
 
     Raises:
-        PermanentError: if the host refuses, or sends more.
-        TransientError: if asking again may help.
+        PermanentError: if the host rejects the request, or sends more.
+        TransientError: if a retry may help.
     """
     status = response.status_code
     try:
@@ -310,14 +311,14 @@ def _content(response: requests.Response, address: str, most: int) -> bytes:
         found: EechipsError | None = classify_exception(error)
         if found is None:
             raise
-        raise found from None  # what the exception says may have the whole address in it
+        raise found from None  # the message of the exception may contain the whole URL
     if 200 <= status < 300:
         return content
     if is_transient_status(status):
         after = parse_retry_after({name.lower(): value for name, value in response.headers.items()})
         raise TransientError(_answered(f"HTTP {status}", content), status=status, retry_after=after)
     if status in (401, 403):
-        text = f"{display_url(address)} is refused with HTTP {status}: see --auth and --auth-host"
+        text = f"{display_url(address)} denies access with HTTP {status}: set `auth` and `auth_host`"
         raise PermanentError(text, status=status)
     raise PermanentError(_answered(f"{display_url(address)} answered HTTP {status}", content), status=status)
 
@@ -328,7 +329,7 @@ def _answered(text: str, content: bytes) -> str:
 
 
 def _told_of(content: bytes) -> str:
-    """What an error of OGC APIs says (``description``; RFC 7807: ``detail``, ``title``); empty for any other."""
+    """Return the message of an OGC API error (``description``; RFC 7807: ``detail``, ``title``); else empty."""
     try:
         document = parse_json(content)
     except ValueError:
@@ -344,16 +345,16 @@ def _parsed(text: str, address: str) -> Any:
     except ValueError:
         pass
     is_page = text.lstrip()[:64].lower().startswith(("<!doctype html", "<html"))
-    what = "a page of HTML: its address may be another, or it wants a login" if is_page else "something that is no JSON"
-    raise PermanentError(f"{display_url(address)} has {what}")
+    what = "an HTML page: the URL may be wrong, or need a login" if is_page else "not JSON"
+    raise PermanentError(f"{display_url(address)} is {what}")
 
 
 def describe_unread(unread: Sequence[UnreadDocument]) -> str:
-    """What a catalogue names that could not be read, for people."""
+    """Describe the documents of a catalogue that could not be read."""
     if not unread:
         return ""
     first = unread[0]
     why = first.reason if first.address in first.reason else f"{first.address}: {first.reason}"
     if len(unread) == 1:
-        return f"the catalogue names something that could not be read: {why}"
-    return f"the catalogue names {len(unread):,} things that could not be read (run.log has all), such as {why}"
+        return f"a document of the catalogue could not be read: {why}"
+    return f"{len(unread):,} documents of the catalogue could not be read (all are in run.log), such as {why}"

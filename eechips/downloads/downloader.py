@@ -1,4 +1,4 @@
-"""One file from its address to the disk: gone on with where it was cut, checked, begun again if it is wrong."""
+"""Download one file: resume it where it was interrupted, check it, and start again if it is wrong."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ from eechips.urls import display_url, local_path
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_CHUNK = 1 << 19  # bytes that are read at a time
+_CHUNK = 1 << 19  # bytes read at a time
 _MIN_PROGRESS = 1 << 16
-"""Bytes that requests must bring for another to follow as if nothing had happened, and that must come within the time
-that a host may be silent: one that sends a byte now and then would keep a place for ever."""
+"""Bytes that a request must bring to count as progress. As many must arrive within the read timeout: a host that sends
+a byte now and then would hold a permit forever."""
 _MAX_EXCESS = 1 << 24
-"""Bytes that are taken of a file beyond twice its declared size. A catalogue may be wrong, and then the whole file is
-needed in quarantine to find out why; the limit stops files without end."""
+"""Bytes accepted beyond twice the declared size. A catalogue may be wrong, and the whole file in quarantine shows why;
+the limit stops endless files."""
 _MAX_ATTEMPTS = 3
-"""Whole files that may be wrong before one is put into quarantine."""
+"""Complete downloads that may be wrong before a file is quarantined."""
 _HEADER_THREADS = 2
-"""Threads that look at headers: one that takes long does not keep the others waiting."""
+"""Threads that read headers: a slow one does not block the others."""
 _MAX_DENIALS = 3
-"""Signatures in a row that a host may refuse without sending anything."""
+"""Signatures in a row that a host may reject without sending anything."""
 _RANGE_UNSUPPORTED = (400, 405, 409, 412, 428, 501)
-"""What hosts answer that know no ``Range`` or ``If-Range``, and should have sent the whole."""
+"""Statuses from hosts that do not support ``Range`` or ``If-Range`` and should have sent the whole file."""
 
 RecordStep = Callable[..., None]
-"""Notes what happens: ``record("transfer", status=206, …)``."""
+"""Log a step: ``record("transfer", status=206, …)``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadRequest:
-    """What to transfer.
+    """A file to download.
 
     Attributes:
-        href: the address, as it is stored: without its query.
+        href: URL as it is stored: without its query.
         asset: collection, item and key.
-        expected: what the catalogue says of the file.
-        path: where the file is while it is on its way.
+        expected: what the catalogue states about the file.
+        path: of the partial file.
     """
 
     href: str
@@ -70,19 +70,19 @@ class DownloadRequest:
 
     @property
     def reference(self) -> AssetReference:
-        """Whose address is asked for."""
+        """The asset whose URL is requested."""
         return AssetReference(self.href, self.asset)
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadedFile:
-    """A file that came, whole and right.
+    """A complete, checked file.
 
     Attributes:
         size: bytes.
         sha256: hexadecimal.
-        metadata: what GDAL found in its header.
-        checked: by what it is known to be right, such as ``size`` and ``sha256``.
+        metadata: of the header, as GDAL reads it.
+        checked: names of the passed checks, such as ``size`` and ``sha256``.
     """
 
     size: int
@@ -92,7 +92,7 @@ class DownloadedFile:
 
 
 class _AccessDeniedError(Exception):
-    """A host does not accept the signature, or the lack of one."""
+    """A host rejects the signature, or requires one."""
 
     def __init__(self, denial: AccessDenial) -> None:
         super().__init__(str(denial))
@@ -100,28 +100,28 @@ class _AccessDeniedError(Exception):
 
 
 class _TooLargeError(Exception):
-    """More comes than the catalogue says that the file has."""
+    """A host sends more bytes than the catalogue states."""
 
 
 class _TimeLimitError(Exception):
-    """A file takes longer than one may."""
+    """A file exceeds its time limit."""
 
 
 class Downloader:
-    """Transfers files. Threads share it; use it in a ``with`` block.
+    """Download files. Threads share it; use it in a ``with`` block.
 
-    Headers are looked at in threads of their own, few: PROJ prepares itself anew for each thread, and all others stand
-    still meanwhile, for longer than a hundred headers take.
+    A few dedicated threads read the headers: PROJ initialises itself for each thread and blocks all others meanwhile,
+    for longer than a hundred headers take.
 
     Args:
-        hosts: whom files come from.
-        signer: makes addresses open.
-        transport: lends slots and waits.
-        rate: of all transfers.
-        room: on the disk.
-        timeout: seconds that a file may take: nobody can end a thread, so it ends by itself.
+        hosts: sessions of the hosts.
+        signer: signs URLs.
+        transport: lends permits and waits between retries.
+        limiter: bandwidth of all downloads.
+        disk: budget of the disk.
+        timeout: seconds for a file. Threads cannot be stopped from outside, so each checks the limit itself.
         clock: seconds, monotonic.
-        allows_files: whether addresses may be files of this machine: not those that others record us.
+        allows_files: whether URLs may lead to local files; false for URLs from remote catalogues.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Downloader:
         self._hosts, self._signer, self._transport = hosts, signer, transport
         self._limiter, self._disk, self._allows_files = limiter, disk, allows_files
         policy = transport.policy
-        # With many hosts, one that is away is not the network.
+        # With many hosts, one that cannot be reached does not mean that the network is down.
         self._policy = replace(policy, offline=0.0)
         self._header_pool = ThreadPoolExecutor(_HEADER_THREADS, "eechips-header")
 
@@ -151,16 +151,16 @@ class Downloader:
         self._header_pool.shutdown(wait=False, cancel_futures=True)
 
     def fetch(self, request: DownloadRequest, record: RecordStep) -> DownloadedFile:
-        """Transfers a file, or what is missing of it.
+        """Download a file, or the missing rest of it.
 
         Args:
-            request: which.
-            record: notes what happens.
+            request: the file.
+            record: logs each step.
 
         Raises:
-            QuarantinedError: if it came whole three times, and was wrong each time; it is still where it was.
-            TransientError, PermanentError: if it does not come.
-            StorageError: if it cannot be written.
+            QuarantinedError: if the complete file was wrong three times; it stays at its path.
+            TransientError, PermanentError: if the download fails.
+            StorageError: if the file cannot be written.
         """
         checksum = request.expected.known_checksum
         partial = PartialFile(request.path, () if checksum is None else (checksum.algorithm,))
@@ -174,7 +174,7 @@ class Downloader:
                     record("check", error=str(error), failures=partial.failures + 1)
                     if partial.failures + 1 >= _MAX_ATTEMPTS:
                         raise QuarantinedError(
-                            f"{display_url(request.href)} came {_MAX_ATTEMPTS} times, and was wrong: {error}"
+                            f"{display_url(request.href)} failed its checks {_MAX_ATTEMPTS} times: {error}"
                         ) from None
                     partial.reset(failed=True)
                 else:
@@ -182,29 +182,29 @@ class Downloader:
                     record("check", bytes=downloaded.size, sha256=downloaded.sha256, by=downloaded.checked, **unknown)
                     return downloaded
         except _TimeLimitError:
-            raise TransientError(f"it was not through after {self._timeout:g} s; what has come is kept") from None
+            raise TransientError(f"not complete after {self._timeout:g} s; the received part is kept") from None
         finally:
             partial.close()
 
     def _check(self, request: DownloadRequest, partial: PartialFile) -> DownloadedFile:
-        """Sees whether a whole file is right.
+        """Check a complete file.
 
         Raises:
-            ValidationError: if it is not.
+            ValidationError: if the file is wrong.
         """
         expected, version = request.expected, partial.version
         stated = None if version is None or version.md5 is None else Checksum("md5", version.md5)
         checked = ["length"]
         if expected.size is not None:
             if partial.size != expected.size:
-                raise ValidationError(f"it has {partial.size:,} bytes, and should have {expected.size:,}")
+                raise ValidationError(f"the file has {partial.size:,} bytes instead of {expected.size:,}")
             checked.append("size")
         for checksum in (expected.known_checksum, stated):
             if checksum is None:
                 continue
             found = partial.digest(checksum.algorithm)
             if found != checksum.digest:
-                raise ValidationError(f"its {checksum.algorithm} is {found}, and should be {checksum.digest}")
+                raise ValidationError(f"the {checksum.algorithm} is {found} instead of {checksum.digest}")
             checked.append(checksum.algorithm)
         partial.close()
         metadata = self._header_pool.submit(inspect, partial.path, expected).result()
@@ -213,13 +213,11 @@ class Downloader:
         return DownloadedFile(partial.size, partial.digest(), metadata, tuple(checked))
 
     def _complete(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
-        """Asks until all is here. Only requests that bring nothing new are failures, and have to wait."""
+        """Send requests until the file is complete. Only requests without progress count as failures and wait."""
         denials, most = 0, partial.size
         file = local_path(request.href)
         if file is not None and not self._allows_files:
-            raise PermanentError(
-                f"{display_url(request.href)} is no address of the web, and the catalogue is not of this machine"
-            )
+            raise PermanentError(f"{display_url(request.href)} is a local file, which a remote catalogue must not name")
 
         def attempt() -> None:
             nonlocal denials, most
@@ -249,12 +247,12 @@ class Downloader:
             retry.call(attempt, self._policy, pause=self._transport.pause)
 
     def _request(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
-        """Makes one request, and writes what it brings.
+        """Send one request and write the response.
 
         Raises:
-            _RefusedError: if the signature is not accepted.
-            TransientError: if that was not all.
-            PermanentError: if nothing will come.
+            _AccessDeniedError: if the signature is rejected.
+            TransientError: if the file is still incomplete.
+            PermanentError: if the file cannot be downloaded.
         """
         address = self._signer.sign(request.reference)
         headers, offset = {}, partial.size
@@ -276,15 +274,15 @@ class Downloader:
                 failure = classify_exception(error)
                 if failure is None:
                     raise
-        # The original names the address, which may be a secret.
+        # The original message contains the URL, which may be a secret.
         record("cut", bytes=permit.received, at=partial.size, error=str(failure))
         raise failure from None
 
     def _copy(self, file: Path, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
-        """Copies a file of this machine, or what is missing of it.
+        """Copy a local file, or the missing rest of it.
 
         Raises:
-            PermanentError: if it cannot be read.
+            PermanentError: if the file cannot be read.
         """
         try:
             with self._transport.acquire_permit() as permit, file.open("rb") as source:
@@ -312,7 +310,7 @@ class Downloader:
         permit.received += len(data)
         self._limiter.consume(len(data))
         if expected.size is not None and partial.size + len(data) > 2 * expected.size + _MAX_EXCESS:
-            raise _TooLargeError(f"it has more than the {expected.size:,} bytes that it should have")
+            raise _TooLargeError(f"the file has more than the expected {expected.size:,} bytes")
         partial.write(data)
         on_written(len(data))
         if self._clock() > end:
@@ -321,10 +319,10 @@ class Downloader:
     def _receive(
         self, response: requests.Response, partial: PartialFile, expected: ExpectedFile, permit: Permit, end: float
     ) -> None:
-        """Writes what an answer brings.
+        """Write the body of a response.
 
         Raises:
-            TransientError: if that was not all.
+            TransientError: if the file is still incomplete.
         """
         version = partial.version
         assert version is not None
@@ -334,17 +332,17 @@ class Downloader:
         if version.total is not None and partial.size < version.total:
             raise urllib3.exceptions.IncompleteRead(partial.size, version.total - partial.size)
         if _is_part(response) and version.total is None:
-            # A part may be shorter than what was asked for: only who asks for more learns that there is none.
-            raise TransientError("nobody has stated whether more of the file is to come", status=206)
+            # A range may be shorter than requested: only a further request shows whether more follows.
+            raise TransientError("the response does not state the size of the file", status=206)
         partial.finish()
 
     def _read_chunks(self, response: requests.Response, expected: ExpectedFile) -> Iterator[bytes]:
-        """What comes, as it comes: of a connection that is cut, nothing that has come is lost.
+        """Yield the body as it arrives, so that an interrupted connection loses no received bytes.
 
         Raises:
-            TransientError: if it comes too slowly.
+            TransientError: if the body arrives too slowly.
         """
-        read = getattr(response.raw, "read1", response.raw.read)  # older versions of urllib3 do not have it
+        read = getattr(response.raw, "read1", response.raw.read)  # older versions of urllib3 lack read1
         size = self._limiter.read_size(_CHUNK)
         chunks = read_with_timeout(
             lambda: read(size, decode_content=False), self._hosts.read_timeout, _MIN_PROGRESS, self._clock
@@ -354,28 +352,28 @@ class Downloader:
 
 
 def _is_part(response: requests.Response) -> bool:
-    """Whether an answer is a part of a file, whatever its status is: `rclone serve s3` answers with 200."""
+    """Return whether a response is a part of a file, whatever its status: `rclone serve s3` answers with 200."""
     return response.status_code == 206 or parse_content_range(response.headers.get("Content-Range")) is not None
 
 
 def _prepare_partial(
     response: requests.Response, partial: PartialFile, request: DownloadRequest, *, is_part: bool, may_expire: bool
 ) -> bool:
-    """Makes sure that what an answer brings belongs to what is here, or begins anew.
+    """Check that a response continues the partial file, or restart the file.
 
     Args:
-        response: the answer.
-        partial: what is here.
-        request: what was asked for.
-        is_part: whether what is missing was asked for, not all.
-        may_expire: whether the address has a query, which may be a signature.
+        response: of the host.
+        partial: the file so far.
+        request: the file.
+        is_part: whether the request asked for the missing rest.
+        may_expire: whether the URL has a query, which may be a signature.
 
     Returns:
-        Whether anything is still to come.
+        Whether the response has a body to write.
 
     Raises:
-        _RefusedError: if the signature is not accepted.
-        TransientError: if another version came, which is not to be mixed with the one that is here, or later may help.
+        _AccessDeniedError: if the signature is rejected.
+        TransientError: if the host sends another version of the file, or may send the file later.
         PermanentError: if there is no such file.
     """
     status, headers = response.status_code, response.headers
@@ -391,11 +389,11 @@ def _prepare_partial(
         version = partial.version
         if found is None or version is None or found[0] != partial.size or content_encodings(headers, request.expected):
             partial.reset()
-            raise TransientError(f"another part came than was asked for: {headers.get('Content-Range')}", status=206)
+            raise TransientError(f"the host sent another range: {headers.get('Content-Range')}", status=206)
         stated = FileVersion.of(headers, found[2])
         if not version.is_same(stated):
             partial.reset()
-            raise TransientError("the file has changed since it was begun", status=206)
+            raise TransientError("the file changed during the download", status=206)
         if version.total is None and stated.total is not None:
             partial.measure(stated.total)
         return True
@@ -406,12 +404,12 @@ def _prepare_partial(
             partial.finish()
             return False
         partial.reset()
-        raise TransientError("the file is shorter than the part that is here", status=status)
+        raise TransientError("the file is shorter than its received part", status=status)
     text = f"{display_url(request.href)} answered HTTP {status}"
     if is_part and status in _RANGE_UNSUPPORTED:
         partial.reset()
-        raise TransientError(f"{text} to who asked for the rest: from its beginning", status=status)
-    if is_transient_status(status) or status == 202:  # 202: it is being brought from where it cannot be sent from
+        raise TransientError(f"{text} to a range request: starting from the first byte", status=status)
+    if is_transient_status(status) or status == 202:  # 202: the file is being restored from an archive
         after = parse_retry_after({name.lower(): value for name, value in headers.items()})
         raise TransientError(text, status=status, retry_after=after)
     raise PermanentError(text, status=status)
@@ -420,14 +418,14 @@ def _prepare_partial(
 def _describe_whole(
     headers: Mapping[str, str], total: int | None, expected: ExpectedFile
 ) -> tuple[FileVersion, tuple[str, ...]]:
-    """The version of a file that comes from its beginning, and the digests that its server tells.
+    """Return the version of a file that is sent from its first byte, and the digests that the host states.
 
     Args:
-        headers: of the answer.
-        total: bytes, where the answer says so by ``Content-Range``.
-        expected: of the file.
+        headers: of the response.
+        total: bytes from ``Content-Range``; None if there is none.
+        expected: what the catalogue states about the file.
     """
-    if content_encodings(headers, expected):  # how long it is, and of which version, is said of its coded form
+    if content_encodings(headers, expected):  # size and version describe the encoded form
         return FileVersion(None, None, None), ()
     length = headers.get("Content-Length", "")
     md5 = md5_from_headers(headers)

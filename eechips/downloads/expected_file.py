@@ -1,4 +1,4 @@
-"""Whether a file is what was promised: size, checksum, and what GDAL finds in its header."""
+"""Describe the file that a catalogue announces, and compare a downloaded file with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eechips.formats import FileMetadata
 from eechips.geo.crs import parse_crs
 from eechips.warning_filters import ignore
 
-# https://github.com/multiformats/multicodec/blob/master/table.csv: code, name of the algorithm, bytes.
+# Code: algorithm and digest size in bytes (https://github.com/multiformats/multicodec/blob/master/table.csv).
 _MULTIHASHES = {
     0x11: ("sha1", 20),
     0x12: ("sha256", 32),
@@ -56,16 +56,16 @@ _SUFFIXES = {
     "jpeg": "JPEG",
     "img": "HFA",
 }
-"""The first of a format is the one that files without any get."""
+"""Formats by suffix; the first suffix of a format is the default for files without one."""
 _IMAGES = ("GTiff", "JP2OpenJPEG")
-"""What scenes consist of, and the stores of the local Earth Engine as well."""
+"""Formats that can become assets of the local Earth Engine unchanged."""
 _VAGUE = ("", "application/octet-stream", "binary/octet-stream", "application/x-binary")
-"""Media types that say nothing."""
+"""Media types without meaning."""
 _UNPLACED = ("image/png", "image/jpeg", "image/jpg")
-"""Of formats whose header has no CRS, and which are pictures of something that has."""
+"""Formats without a CRS in the header: previews of other assets."""
 _PICTURES = frozenset({"thumbnail", "overview"})
 _READERS = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "PNG", "JPEG", "WEBP", "GIF", "HFA", "NITF")
-"""GDAL's drivers that may look at what has come: none of those that go elsewhere because a file says so."""
+"""GDAL drivers allowed for downloads: none of them follows references to other files."""
 _MAGIC = {
     "zip": (b"PK\x03\x04", b"PK\x05\x06"),
     "nc": (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n"),
@@ -77,7 +77,7 @@ _MAGIC = {
     "xml": (b"<",),
     "json": (b"{", b"["),
 }
-"""What files of a kind begin with; https://docs.hdfgroup.org, https://docs.unidata.ucar.edu/netcdf-c."""
+"""First bytes by kind of file; https://docs.hdfgroup.org, https://docs.unidata.ucar.edu/netcdf-c."""
 _KINDS = {
     "application/zip": "zip",
     "application/netcdf": "nc",
@@ -98,17 +98,17 @@ _PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b",
     re.I | re.S,
 )
-"""How a page of HTML begins."""
+"""The beginning of an HTML page."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_HEAD = 2048  # bytes that tell what a file is
+_HEAD = 2048  # bytes that identify the kind of a file
 
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What a digest must be.
+    """An expected digest.
 
     Attributes:
-        algorithm: as :func:`eechips.downloads.integrity.create_digest` knows it.
+        algorithm: name as in :func:`eechips.downloads.integrity.create_digest`.
         digest: hexadecimal, lower case.
     """
 
@@ -118,15 +118,15 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedFile:
-    """What a catalogue says of a file; None where it says nothing.
+    """Properties of a file that its catalogue states; None for unstated ones.
 
     Attributes:
         size: bytes.
-        checksum: multihash, hexadecimal, of the file extension.
-        media_type: as the asset has it.
-        suffix: of the address.
+        checksum: multihash of the file extension, hexadecimal.
+        media_type: of the asset.
+        suffix: of the URL.
         shape: rows and columns.
-        bands: count.
+        bands: number of bands.
         crs: code, such as EPSG:32613.
     """
 
@@ -140,23 +140,24 @@ class ExpectedFile:
 
     @classmethod
     def of(cls, asset: Mapping[str, Any], properties: Mapping[str, Any], suffix: str) -> ExpectedFile:
-        """What an asset says, and its item where that speaks for all assets.
+        """Read the properties from an asset, and from its item where that speaks for all assets.
 
-        https://github.com/stac-extensions/file, projection 1 and 2, raster, eo; STAC 1.1's ``bands``.
+        The sources are https://github.com/stac-extensions/file, projection 1 and 2, raster, eo, and STAC 1.1's
+        ``bands``.
 
         Args:
-            asset: as JSON.
+            asset: JSON object.
             properties: of the item.
-            suffix: of the address.
+            suffix: of the URL.
         """
 
         roles, kind = asset.get("roles"), _media_type(asset.get("type"))
-        # A picture of a scene need not lie on its grid.
+        # A preview of a scene need not lie on its grid.
         is_picture = isinstance(roles, list) and not _PICTURES.isdisjoint(map(str, roles))
         places = (asset,) if is_picture or kind in _UNPLACED else (asset, properties)
 
         def find(*names: str) -> Any:
-            """The first that says it; null says that there is none."""
+            """Return the first stated value; null states that there is none."""
             return next((place[name] for place in places for name in names if name in place), None)
 
         bands = next((asset[n] for n in ("bands", "raster:bands", "eo:bands") if asset.get(n)), None)
@@ -173,64 +174,64 @@ class ExpectedFile:
 
     @property
     def known_checksum(self) -> Checksum | None:
-        """The checksum, if there is one of a kind that can be computed."""
+        """The checksum, if its algorithm is supported."""
         return None if self.checksum is None else parse_multihash(self.checksum)
 
     @property
     def is_checksum_unknown(self) -> bool:
-        """Whether there is a checksum that nobody here can compute."""
+        """Whether there is a checksum of an unsupported algorithm."""
         return self.checksum is not None and self.known_checksum is None
 
     @property
     def driver(self) -> str | None:
-        """GDAL's name of the format that the media type stands for, or else the suffix."""
+        """GDAL's driver for the media type, or else for the suffix."""
         kind = _media_type(self.media_type)
-        has_type = kind not in _VAGUE and not kind.startswith("image/")  # of images, there are many names
+        has_type = kind not in _VAGUE and not kind.startswith("image/")  # image types have many names
         return _DRIVERS.get(kind) or (None if has_type else _SUFFIXES.get(self.suffix))
 
     @property
     def local_suffix(self) -> str:
-        """The suffix that the file should have here: that of its address, or else one of its format; may be empty."""
+        """Suffix of the local file: that of the URL, or else the default of the format; may be empty."""
         return self.suffix or next((name for name, driver in _SUFFIXES.items() if driver == self.driver), "")
 
     @property
     def is_image(self) -> bool:
-        """Whether it can become an asset of the local Earth Engine as it is: a GeoTIFF, JPEG 2000, or nobody knows."""
+        """Whether the file can become an asset of the local Earth Engine: GeoTIFF, JPEG 2000 or an unknown format."""
         if self.driver is not None:
             return self.driver in _IMAGES
         return _media_type(self.media_type) in _VAGUE and self.suffix not in _MAGIC and self.suffix not in _SYNONYMS
 
     @property
     def is_gzip(self) -> bool:
-        """Whether it is to be a gzip file, as it is."""
+        """Whether the file itself is a gzip file."""
         return _kind_of(_media_type(self.media_type), self.suffix) == "gz"
 
     @property
     def is_raster(self) -> bool:
-        """Whether it must be one that GDAL opens."""
+        """Whether GDAL must be able to open the file."""
         return self.driver is not None
 
     def to_json(self) -> dict[str, Any]:
-        """What of it is said."""
+        """Return the stated properties as a JSON object."""
         values = {name: getattr(self, name) for name in self.__slots__}
         found = {name: value for name, value in values.items() if value not in (None, "")}
         return found | ({"shape": list(self.shape)} if self.shape else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ExpectedFile:
-        """What :meth:`to_json` wrote."""
+        """Read the object that :meth:`to_json` returned."""
         shape = value.get("shape")
         return cls(**{**value, "shape": None if shape is None else (shape[0], shape[1])})
 
 
 def parse_multihash(text: str) -> Checksum | None:
-    """The checksum that a multihash is (https://multiformats.io/multihash/), in hexadecimal.
+    """Parse a multihash in hexadecimal (https://multiformats.io/multihash/).
 
     Returns:
-        None if it is malformed, or of an algorithm that is not known here.
+        None if it is malformed or its algorithm is unsupported.
     """
     digits = text.strip()
-    if len(digits) % 2:  # then it may say itself that it is hexadecimal (https://github.com/multiformats/multibase)
+    if len(digits) % 2:  # a multibase prefix for hexadecimal (https://github.com/multiformats/multibase)
         digits = digits.removeprefix("f").removeprefix("F")
     try:
         data = bytes.fromhex(digits)
@@ -241,16 +242,16 @@ def parse_multihash(text: str) -> Checksum | None:
     known = _MULTIHASHES.get(code)
     if known is None or known[1] != length or len(digest) != length:
         return None
-    if "_" in known[0] and known[0] not in hashlib.algorithms_available:  # of OpenSSL, which some builds lack
+    if "_" in known[0] and known[0] not in hashlib.algorithms_available:  # some builds of OpenSSL lack it
         return None
     return Checksum(known[0], digest.hex())
 
 
 def md5_from_headers(headers: Mapping[str, str]) -> str | None:
-    """The MD5 of a file that a store tells, hexadecimal, if its ETag is one.
+    """Return the MD5 of a file from its ETag, hexadecimal, if the ETag is one.
 
-    That is so in S3 for what was uploaded in one piece and is not encrypted with a key of KMS or of the customer
-    (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html), and elsewhere nobody knows.
+    The ETag of S3 is the MD5 of objects that were uploaded in one part and are not encrypted with a key of KMS or of
+    the customer (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Other stores document nothing.
     """
     found = _MD5.fullmatch(headers.get("ETag") or "")
     is_s3 = "x-amz-request-id" in headers or headers.get("Server") == "AmazonS3"
@@ -260,13 +261,13 @@ def md5_from_headers(headers: Mapping[str, str]) -> str | None:
 
 
 def inspect(path: Path, expected: ExpectedFile) -> FileMetadata:
-    """What the beginning of a file tells, compared with what was promised and with where it ends. No pixel is read.
+    """Compare the header and the end of a file with the expected properties. No pixels are read.
 
     Returns:
-        Nothing for what is no raster.
+        Metadata of the raster; empty for other files.
 
     Raises:
-        ValidationError: if it is something else.
+        ValidationError: if the file differs.
     """
     _check_kind(path, expected)
     if not expected.is_raster:
@@ -274,24 +275,24 @@ def inspect(path: Path, expected: ExpectedFile) -> FileMetadata:
     metadata, driver, has_alpha = _header_of(path)
     wanted = expected.driver
     if wanted is not None and not _is_format(driver, wanted):
-        raise ValidationError(f"it is {driver}, and should be {wanted}")
+        raise ValidationError(f"the format is {driver} instead of {wanted}")
     if expected.shape is not None and (metadata.height, metadata.width) != expected.shape:
         rows, columns = expected.shape
-        raise ValidationError(f"it has {metadata.width}x{metadata.height} pixels, and should have {columns}x{rows}")
+        raise ValidationError(f"the raster has {metadata.width}x{metadata.height} pixels instead of {columns}x{rows}")
     count = len(metadata.bands or ())
     if expected.bands is not None and expected.bands not in (count, count - has_alpha):
-        raise ValidationError(f"it has {count} bands, and should have {expected.bands}")
+        raise ValidationError(f"the raster has {count} bands instead of {expected.bands}")
     is_unplaced = metadata.crs is None and driver in ("PNG", "JPEG")
     if expected.crs is not None and not is_unplaced and not _is_crs(metadata.crs, expected.crs):
-        raise ValidationError(f"its CRS is {metadata.crs}, and should be {expected.crs}")
+        raise ValidationError(f"the CRS is {metadata.crs} instead of {expected.crs}")
     return metadata
 
 
 def _header_of(path: Path) -> tuple[FileMetadata, str, bool]:
-    """What GDAL finds in a file's header, its name of the format, and whether the last band is an alpha band.
+    """Return metadata from a file's header, its GDAL driver, and whether the last band is an alpha band.
 
     Raises:
-        ValidationError: if it finds nothing.
+        ValidationError: if GDAL cannot open the file.
     """
     import rasterio
     from rasterio.enums import ColorInterp
@@ -302,9 +303,9 @@ def _header_of(path: Path) -> tuple[FileMetadata, str, bool]:
         try:
             dataset = DatasetReader(str(path), driver=list(_READERS))  # rasterio.open takes one only
         except RasterioIOError as error:
-            raise ValidationError(f"GDAL cannot open it: {str(error).replace(str(path), 'the file')}") from None
+            raise ValidationError(f"GDAL cannot open the file: {str(error).replace(str(path), 'the file')}") from None
         with dataset:
-            # Scenes of radar have points on the ground in the place of a grid.
+            # Radar scenes have ground control points instead of a grid.
             crs = dataset.crs or dataset.gcps[1]
             metadata = FileMetadata(
                 width=dataset.width,
@@ -323,7 +324,7 @@ def _header_of(path: Path) -> tuple[FileMetadata, str, bool]:
 
 
 def _check_kind(path: Path, expected: ExpectedFile) -> None:
-    """Sees whether a file begins as one of its kind does; servers send pages of HTML in the place of anything.
+    """Check that a file begins like its kind; servers may send HTML pages instead of any file.
 
     Raises:
         ValidationError: if it does not.
@@ -331,22 +332,22 @@ def _check_kind(path: Path, expected: ExpectedFile) -> None:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head and expected.size != 0:
-        raise ValidationError("it is empty")
+        raise ValidationError("the file is empty")
     kind = _media_type(expected.media_type)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if _PAGE.match(head) and "html" not in kind and expected.suffix not in ("html", "htm"):
-        raise ValidationError("it is a page of HTML, such as one that wants a login (see --auth)")
+        raise ValidationError("the file is an HTML page, such as a login page: set `auth` to authenticate")
     name = _kind_of(kind, expected.suffix)
     begins = _MAGIC.get(name)
     if head.startswith(_UTF16) and name in ("xml", "json"):
         return
     if begins and not (text if name in ("xml", "json") else head).startswith(begins):
-        raise ValidationError(f"it does not begin as {name} does, but with {head[:16]!r}")
+        raise ValidationError(f"the file does not begin like {name}, but with {head[:16]!r}")
     check_end(path, name)
 
 
 def _kind_of(media_type: str, suffix: str) -> str:
-    """What a file is, by its media type, or by its suffix where that says nothing."""
+    """Return the kind of a file by its media type, or by its suffix where the media type has no meaning."""
     return _KINDS.get(media_type) or (_SYNONYMS.get(suffix, suffix) if media_type in _VAGUE else "")
 
 
@@ -355,7 +356,7 @@ def _is_format(found: str, wanted: str) -> bool:
 
 
 def _is_crs(found: str | None, wanted: str) -> bool:
-    """Whether two CRS are one: by pyproj, or by projection, parameters and datum, as headers name them differently."""
+    """Return whether two CRS are equal for pyproj, or in projection, parameters and datum: headers vary the names."""
     if found is None:
         return False
     if found == wanted:
@@ -363,20 +364,20 @@ def _is_crs(found: str | None, wanted: str) -> bool:
     try:
         here, there = parse_crs(found), parse_crs(wanted)
     except UsageError:
-        return True  # the catalogue's is no CRS that anybody knows
+        return True  # PROJ does not know the catalogue's CRS
     if here.equals(there, ignore_axis_order=True):
         return True
-    ignore(UserWarning, "You will likely lose important projection information")  # of names: that is the aim
+    ignore(UserWarning, "You will likely lose important projection information")  # dropping names is intended
     return bool(here.to_dict() and here.to_dict() == there.to_dict())
 
 
 def _media_type(value: Any) -> str:
-    """Without parameters, in lower case; empty if there is none."""
+    """Return a media type in lower case without parameters; empty if there is none."""
     return str(value or "").partition(";")[0].strip().lower()
 
 
 def _count(value: Any) -> int | None:
-    """A number of bytes; None for what is none."""
+    """Return a number of bytes; None for other values."""
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
@@ -392,7 +393,7 @@ def _shape(value: Any) -> tuple[int, int] | None:
 
 
 def _code(value: Any) -> str | None:
-    """A code such as EPSG:32613; None for what is none."""
+    """Return a code such as EPSG:32613; None for other values."""
     number = _count(value)
     if number is not None:
         return f"EPSG:{number}" if number else None
@@ -400,7 +401,7 @@ def _code(value: Any) -> str | None:
 
 
 def _varint(data: bytes) -> tuple[int, bytes]:
-    """An unsigned variable-length integer, and what follows."""
+    """Read an unsigned variable-length integer, and return it with the following bytes."""
     value = shift = 0
     for index in range(9):
         byte = data[index]

@@ -1,4 +1,4 @@
-"""Whom files are fetched from: one session for each host, so many requests to it at once, and redirections."""
+"""Send requests to many hosts: one session for each, a limit of concurrent requests, and checked redirects."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from eechips.urls import display_url, host_of
 _REDIRECTIONS = 10
 _MOVED = (301, 302, 303, 307, 308)
 _SEE_OTHER = 303
-"""The redirection that is followed by GET (RFC 9110, 15.4.4). Else a search that became GET would ask for anything."""
+"""The redirect that is followed by GET (RFC 9110, 15.4.4); the others keep method and body."""
 _LARGEST_TOKEN = 1 << 20
-"""Bytes of an answer that has a token."""
+"""Bytes of a response with a token."""
 _LARGEST_ERROR = 1 << 16
-"""Bytes that are read of what a host says about an error."""
+"""Bytes that are read of an error response."""
 _PIECE = 1 << 16
 
 
 class HostSessions:
     """Sessions by host. Threads share it; use it in a ``with`` block.
 
-    A session keeps its connections. Cookies, which some logins work by, are kept together: each says itself which
-    hosts may see it (a login's host may open those of its domain). What a request carries beyond its range is asked for
-    anew at each redirection, so that no host is shown what belongs to another.
+    A session keeps its connections. All sessions share the cookies, which some logins need: each cookie states which
+    hosts receive it (a login host may set those of its domain). Headers with secrets are computed anew at each
+    redirect, so that no host receives the secret of another.
 
     Args:
-        per_host: transfers from one host at a time.
-        connect: seconds to reach a host.
-        read: seconds between two pieces of an answer.
-        home: address of the catalogue that names the files. One of the public internet leads into no private network,
-            and no redirection of a public host does.
+        per_host: concurrent transfers from one host.
+        connect: seconds to connect to a host.
+        read: seconds without a byte of a response.
+        home: URL of the catalogue that names the files. A catalogue on the public internet, and a redirect from a
+            public host, cannot lead into private networks.
     """
 
     def __init__(self, per_host: int, connect: float, read: float, home: str = "") -> None:
@@ -62,11 +62,11 @@ class HostSessions:
 
     @property
     def read_timeout(self) -> float:
-        """Seconds that a host may be silent within an answer."""
+        """Seconds that a host may be silent within a response."""
         return self._timeout[1]
 
     def semaphore(self, url: str) -> threading.Semaphore:
-        """What whoever transfers from a host has to hold."""
+        """Return the semaphore that limits concurrent transfers from a host."""
         with self._opening:
             return self._limits.setdefault(host_of(url), threading.Semaphore(self._per_host))
 
@@ -80,17 +80,17 @@ class HostSessions:
         method: str = "GET",
         body: bytes | None = None,
     ) -> Iterator[requests.Response]:
-        """Asks for a file, and follows redirections; its body is still to be read.
+        """Send a request and follow redirects; the body of the response is still unread.
 
         Args:
             url: absolute; may be a secret.
-            headers: of the request, whoever answers it.
-            secrets: further headers, which the host of a URL may see.
+            headers: of the request to every host.
+            secrets: returns further headers for the host of a URL.
             method: of HTTP.
             body: of the request.
 
         Raises:
-            TransientError, PermanentError: if there is no answer; without the URL's query.
+            TransientError, PermanentError: if there is no response; the message omits the URL's query.
         """
         is_public = self._is_home_public
         for _ in range(_REDIRECTIONS + 1):
@@ -107,13 +107,13 @@ class HostSessions:
             finally:
                 response.close()
             if urlsplit(url).scheme not in ("http", "https"):
-                raise PermanentError(f"{display_url(url)} is where the server sends us, and nothing that HTTP leads to")
-        raise PermanentError(f"{display_url(url)}: more than {_REDIRECTIONS} redirections")
+                raise PermanentError(f"the server redirects to {display_url(url)}, which is not an http(s) URL")
+        raise PermanentError(f"{display_url(url)}: more than {_REDIRECTIONS} redirects")
 
     def request_json(
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
     ) -> Any:
-        """A whole answer that is JSON, such as a token.
+        """Request a JSON document, such as a token.
 
         Args:
             method: of HTTP.
@@ -122,8 +122,8 @@ class HostSessions:
             form: fields of the body.
 
         Raises:
-            TransientError: if asking again may help.
-            PermanentError: if the host refuses; says why, as far as that tells no secret.
+            TransientError: if a retry may help.
+            PermanentError: if the host rejects the request; the message contains no secret.
         """
         response = self._send(method, url, headers, form)
         try:
@@ -139,7 +139,7 @@ class HostSessions:
         except requests.RequestException as error:
             raise TransientError(f"{display_url(url)}: {classify_exception(error)}") from None
         except ValueError:
-            raise PermanentError(f"{display_url(url)} answered something that is no JSON") from None
+            raise PermanentError(f"{display_url(url)} did not respond with JSON") from None
         finally:
             response.close()
 
@@ -156,7 +156,7 @@ class HostSessions:
         *,
         is_public: bool = False,
     ) -> requests.Response:
-        """One request, without following redirections; the body of its answer is still to be read."""
+        """Send one request without following redirects; the body of the response is still unread."""
         session = self._session(url, is_public)
         try:
             request = session.prepare_request(requests.Request(method, url, headers=dict(headers), data=body))
@@ -169,15 +169,15 @@ class HostSessions:
                 verify=session.verify,
             )
         except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
-            raise PermanentError(f"{display_url(url)} is no address that HTTP leads to") from None
+            raise PermanentError(f"{display_url(url)} is not an http(s) URL") from None
         except requests.RequestException as error:
             found = classify_exception(error)
             if found is None:
                 raise
-            # What the exception says has the whole URL in it.
+            # The message of the exception contains the whole URL.
             raise type(found)(f"{host_of(url)}: {found}") from None
-        except ValueError:  # requests looks at the next address, although nobody wants to be led there
-            raise PermanentError(f"{display_url(url)} sends us to what is no address") from None
+        except ValueError:  # requests parses the target of a redirect, although it must not follow it
+            raise PermanentError(f"{display_url(url)} redirects to a malformed URL") from None
 
     def _session(self, url: str, is_public: bool) -> requests.Session:
         with self._opening:
@@ -191,7 +191,7 @@ class HostSessions:
 
 
 def _is_public(url: str) -> bool:
-    """Whether a URL is one of the web, of a host on the public internet."""
+    """Return whether a URL is http(s) and its host on the public internet."""
     try:
         parts = urlsplit(url)
         return parts.scheme.lower() in ("http", "https") and is_host_public(parts.hostname or "")
@@ -200,18 +200,18 @@ def _is_public(url: str) -> bool:
 
 
 def read_bounded(response: requests.Response, address: str, most: int) -> bytes:
-    """Read the body of an answer into memory, decoded; of errors only the beginning.
+    """Read the decoded body of a response into memory; of an error response only the beginning.
 
-    Pieces are decoded within bounds (urllib3 2.6), whatever their coding unpacks into.
+    Chunks are decoded within bounds (urllib3 2.6), however much their encoding expands.
 
     Args:
-        response: whose body is still to be read.
-        address: for the message.
-        most: bytes that it may have, decoded.
+        response: with an unread body.
+        address: URL for the message.
+        most: maximum number of decoded bytes.
 
     Raises:
-        PermanentError: if it has more.
-        requests.RequestException: if it does not come, or is damaged.
+        PermanentError: if the body is larger.
+        requests.RequestException: if the body does not arrive or is damaged.
     """
     is_error = not 200 <= response.status_code < 300
     if is_error:
@@ -231,17 +231,17 @@ def read_bounded(response: requests.Response, address: str, most: int) -> bytes:
 
 
 def _moved(url: str, target: str) -> str:
-    """Where a redirection leads.
+    """Return the absolute target of a redirect.
 
     Raises:
-        PermanentError: if that is no address.
+        PermanentError: if it is not a URL.
     """
-    # http.client reads headers as Latin-1; in practice what is not ASCII there is UTF-8, as RFC 9110, 5.5, allows.
+    # http.client decodes headers as Latin-1; non-ASCII bytes are UTF-8 in practice (RFC 9110, 5.5).
     with contextlib.suppress(UnicodeError):
         target = target.encode("latin-1").decode()
     try:
         found = urljoin(url, target.strip())
         _ = urlsplit(found).port
     except ValueError:
-        raise PermanentError(f"{display_url(url)} sends us to what is no address") from None
+        raise PermanentError(f"{display_url(url)} redirects to a malformed URL") from None
     return found

@@ -1,4 +1,4 @@
-"""Digests by the names that checksums have."""
+"""Check the integrity of downloaded files: digests, truncation, and a quarantine for files that fail."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from eechips.timestamps import utc_now
 
 
 def create_digest(algorithm: str) -> Any:
-    """A digest of nothing as yet.
+    """Create an empty digest.
 
     Args:
-        algorithm: of hashlib; of BLAKE2 with the bytes of the digest, as ``blake2b-32``.
+        algorithm: name as in hashlib; for BLAKE2 with the size of the digest in bytes, such as ``blake2b-32``.
     """
     name, _, size = algorithm.partition("-")
     if size:
@@ -37,26 +37,26 @@ def create_digest(algorithm: str) -> Any:
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _JP2_BOX, _JP2_END = b"jP  ", b"\xff\xd9"
-_SUPERBLOCK = 48  # bytes of the smallest one
-_MOST_DIRECTORIES = 4_096  # of a TIFF file: one that has more was made to keep us busy
-_DIRECTORIES = 330  # the tag of a TIFF file whose values are the places of further directories
-_BLOCKS = ((273, 279), (324, 325))  # those of the places and the bytes of strips, and of tiles
+_SUPERBLOCK = 48  # bytes of the smallest superblock
+_MOST_DIRECTORIES = 4_096  # of a TIFF file: more only occur in files made to waste time
+_DIRECTORIES = 330  # the TIFF tag SubIFDs: offsets of further directories
+_BLOCKS = ((273, 279), (324, 325))  # TIFF tags of offsets and byte counts of strips, and of tiles
 _PLACES = {_DIRECTORIES, *itertools.chain(*_BLOCKS)}
 _TIFF_TYPES = {
     1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u8", 6: "u1", 7: "u1", 8: "u2", 9: "u4", 10: "u8", 11: "u4", 12: "u8",
     13: "u4", 16: "u8", 17: "u8", 18: "u8",
 }  # fmt: skip
-"""Of its values: numbers without sign that take as many bytes."""
+"""Field types of TIFF as unsigned numbers of the same size."""
 _UNKNOWN = -1
 
 
 @dataclass(frozen=True, slots=True)
 class _Tiff:
-    """How numbers are written in a TIFF file.
+    """Number format of a TIFF file.
 
     Attributes:
-        order: of their bytes, as :mod:`struct` names it.
-        is_big: whether places are of eight bytes, not of four.
+        order: of the bytes, as :mod:`struct` names it.
+        is_big: whether offsets have eight bytes (BigTIFF) instead of four.
     """
 
     order: str
@@ -67,23 +67,23 @@ class _Tiff:
 
 
 def check_end(path: Path, kind: str) -> None:
-    """Sees whether a file of a kind that tells of its end has it.
+    """Check that a file is not truncated, if its format states its end.
 
     Args:
         path: of the file.
-        kind: ``tif``, ``zip``, ``parquet``, ``h5``, ``nc``, ``hdf`` or ``jp2``; others are not looked at.
+        kind: ``tif``, ``zip``, ``parquet``, ``h5``, ``nc``, ``hdf`` or ``jp2``; others are not checked.
 
     Raises:
-        ValidationError: if its end is missing.
+        ValidationError: if the file is truncated.
     """
     size = path.stat().st_size
     if kind == "zip" and not zipfile.is_zipfile(path):
         raise ValidationError(
-            f"it is cut: it has {size:,} bytes, and no list of what is in it, with which zip files end"
+            f"the file is truncated: it has {size:,} bytes, without the directory at the end of a zip file"
         )
     with path.open("rb") as file:
         if kind == "parquet" and (size < 12 or _tail(file, 4) != b"PAR1"):
-            raise ValidationError(f"it is cut: it has {size:,} bytes, and not the end of a Parquet file")
+            raise ValidationError(f"the file is truncated: it has {size:,} bytes, without the end of a Parquet file")
         end = 0
         if kind in ("h5", "nc", "hdf"):
             end = _end_of_hdf5(file)
@@ -92,12 +92,12 @@ def check_end(path: Path, kind: str) -> None:
         elif kind == "jp2":
             end = _end_of_jp2(file, size)
     if end == _UNKNOWN or size < end:
-        should = f"should have {end:,}" if end > 0 else "not the end of such a file"
-        raise ValidationError(f"it is cut: it has {size:,} bytes, and {should}")
+        should = f"instead of {end:,}" if end > 0 else "without the end of its format"
+        raise ValidationError(f"the file is truncated: it has {size:,} bytes {should}")
 
 
 def _end_of_tiff(file: BinaryIO, size: int) -> int:
-    """Where the last of a TIFF file's directories, of what they point to, and of its blocks ends.
+    """Return the end of the last directory, value or block of a TIFF file, in bytes.
 
     https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf, section 2, and of BigTIFF
     https://www.awaresystems.be/imaging/tiff/bigtiff.html.
@@ -116,17 +116,17 @@ def _end_of_tiff(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_directory(file: BinaryIO, size: int, tiff: _Tiff, place: int, further: list[int]) -> int:
-    """Where a directory, what it points to, or the last of its blocks ends: as far as is known, if it is cut.
+    """Return the end of a directory, of its values, or of its last block, as far as a truncated file tells.
 
     Args:
         file: open.
         size: bytes of the file.
-        tiff: how its numbers are written.
-        place: of the directory.
-        further: takes the places of others.
+        tiff: number format.
+        place: offset of the directory.
+        further: receives the offsets of further directories.
     """
     wide, width = (8, 20) if tiff.is_big else (2, 12)
-    room = 8 if tiff.is_big else 4  # bytes of a value, or of its place
+    room = 8 if tiff.is_big else 4  # bytes of a value, or of its offset
     file.seek(place)
     count = tiff.number(file.read(wide))
     end = place + wide + count * width + room
@@ -158,13 +158,13 @@ def _end_of_directory(file: BinaryIO, size: int, tiff: _Tiff, place: int, furthe
         if offsets in arrays and counts in arrays:
             least = min(len(arrays[offsets]), len(arrays[counts]))
             starts, sizes = arrays[offsets][:least], arrays[counts][:least]
-            ends = (starts + sizes)[(starts > 0) & (sizes > 0)]  # others have no pixels
+            ends = (starts + sizes)[(starts > 0) & (sizes > 0)]  # sparse blocks have no pixels
             end = max(end, int(ends.max(initial=0)))
     return end
 
 
 def _end_of_hdf5(file: BinaryIO) -> int:
-    """Bytes of an HDF5 file, as its superblock has them; 0 for what is none.
+    """Return the size of an HDF5 file from its superblock, in bytes; 0 for other files.
 
     https://docs.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html, II.A.
     """
@@ -180,21 +180,21 @@ def _end_of_hdf5(file: BinaryIO) -> int:
 
 
 def _end_of_jp2(file: BinaryIO, size: int) -> int:
-    """Bytes of a JPEG 2000 file, as its boxes have them (ISO 15444-1, I.4).
+    """Return the size of a JPEG 2000 file from its boxes, in bytes (ISO 15444-1, I.4).
 
     Returns:
-        0 if they do not say, ``_UNKNOWN`` if it has not the end of its pixels.
+        0 if the boxes do not state it, ``_UNKNOWN`` if the end of the codestream is missing.
     """
     place = 0
     while place < size:
         file.seek(place)
         head = file.read(16)
-        if place == 0 and head[4:8] != _JP2_BOX:  # pixels alone
+        if place == 0 and head[4:8] != _JP2_BOX:  # a codestream without boxes
             return 0 if _tail(file, 2) == _JP2_END else _UNKNOWN
         if len(head) < 8:
             return _UNKNOWN
         (length,) = struct.unpack(">I", head[:4])
-        if length == 0:  # to the end of the file
+        if length == 0:  # the box reaches to the end of the file
             return 0 if _tail(file, 2) == _JP2_END else _UNKNOWN
         if length == 1 and len(head) == 16:
             (length,) = struct.unpack(">Q", head[8:])
@@ -205,27 +205,27 @@ def _end_of_jp2(file: BinaryIO, size: int) -> int:
 
 
 def _tail(file: BinaryIO, count: int) -> bytes:
-    """The last bytes of a file, which has as many."""
+    """Read the last bytes of a file that has at least as many."""
     file.seek(-count, io.SEEK_END)
     return file.read(count)
 
 
 QUARANTINE = "quarantine"
-"""In the folder of the run: ``<id>.<suffix>`` is the file, ``<id>.json`` says what is wrong with it."""
+"""Folder of the run for files that fail their checks: ``<id>.<suffix>`` is the file, ``<id>.json`` the reason."""
 
 
 def quarantine(folder: Path, identifier: str, file: Path, suffix: str, reason: Mapping[str, Any]) -> Path:
-    """Puts a file there, with the reason; one of the same unit is replaced.
+    """Move a file into quarantine with the reason; replace an earlier one of the same unit.
 
     Args:
         folder: of the run.
         identifier: of the unit.
-        file: the file.
-        suffix: of its address.
-        reason: JSON.
+        file: path of the file.
+        suffix: of its URL.
+        reason: JSON object.
 
     Returns:
-        Where it is now.
+        Its path in quarantine.
     """
     place = folder / QUARANTINE
     place.mkdir(parents=True, exist_ok=True)
@@ -233,16 +233,16 @@ def quarantine(folder: Path, identifier: str, file: Path, suffix: str, reason: M
     release(folder, identifier)
     note = {**reason, "file": kept.name if file.exists() else None, "quarantined": utc_now()}
     text = json.dumps(note, indent=2, ensure_ascii=False) + "\n"
-    write_file(place / f"{identifier}.json", text.encode())  # first: a file without a note would be nobody's
+    write_file(place / f"{identifier}.json", text.encode())  # first: a file without a note would have no owner
     if file.exists():
         replace(file, kept)
     return kept
 
 
 def release(folder: Path, identifier: str) -> None:
-    """Removes what is there of a unit that came right in the end.
+    """Remove a unit's file from quarantine, once the unit has succeeded.
 
-    The quarantine itself stays, even if nothing is in it: another thread may be about to put something there.
+    The folder stays even if it is empty: another thread may be about to use it.
     """
     note = folder / QUARANTINE / f"{identifier}.json"
     try:

@@ -1,4 +1,4 @@
-"""A file that is on its way: what of it is here, of which version, and its hashes so far."""
+"""Keep partially downloaded files with their versions and digests, so that downloads resume."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
 SHA256 = "sha256"
 PARTIAL = "partial"
-"""Folder of the files on their way: a folder for each unit, named by its id, with a file for each writer."""
+"""Folder of the partial files of a run: one folder for each unit, named by its id, one file for each writer."""
 _OWN = Reserved(PARTIAL)
 _DATA = ".data"
 _claimed: set[Path] = set()
@@ -36,14 +36,14 @@ _turn = Lock()
 
 @dataclass(frozen=True, slots=True)
 class FileVersion:
-    """Which version of a file a server sends.
+    """Version of a file on its server.
 
     Attributes:
-        total: bytes; None if the server does not say.
-        etag: as it was sent; None if there is none.
-        modified: ``Last-Modified``, likewise.
-        is_dated: whether ``modified`` tells versions apart for sure.
-        md5: of the whole, hexadecimal, if the server tells it.
+        total: bytes; None if the server does not state them.
+        etag: as sent; None if there is none.
+        modified: ``Last-Modified`` as sent; None if there is none.
+        is_dated: whether ``modified`` is a strong validator.
+        md5: of the whole file, hexadecimal; None if the server does not state it.
     """
 
     total: int | None
@@ -54,31 +54,31 @@ class FileVersion:
 
     @classmethod
     def of(cls, headers: Mapping[str, str], total: int | None, md5: str | None = None) -> FileVersion:
-        """The version that an answer tells of.
+        """Return the version that a response states.
 
         Args:
-            headers: of it.
+            headers: of the response.
             total: bytes of the whole file.
-            md5: of it, hexadecimal, if that is known.
+            md5: of the whole file, hexadecimal; None if unknown.
         """
         modified = headers.get("Last-Modified")
         return cls(total, headers.get("ETag"), modified, _is_dated(modified, headers.get("Date")), md5)
 
     @property
     def validator(self) -> str | None:
-        """What ``If-Range`` takes: a strong ETag, or a date that is one (RFC 9110, 13.1.5 and 8.8.2.2)."""
+        """The value for ``If-Range``: a strong ETag, or a strong date (RFC 9110, 13.1.5 and 8.8.2.2)."""
         if self.etag is not None and not self.etag.startswith("W/"):
             return self.etag
         return self.modified if self.is_dated and self.etag is None else None
 
     def is_same(self, other: FileVersion) -> bool:
-        """Whether a part of another version is one of this: nothing that both tell is different."""
+        """Return whether nothing that both versions state differs."""
         pairs = ((self.total, other.total), (self.etag, other.etag), (self.modified, other.modified))
         return all(a is None or b is None or a == b for a, b in pairs)
 
 
 def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:
-    """First byte, byte after the last, and size of the whole of a ``Content-Range``; None if it is none."""
+    """Parse ``Content-Range`` into first byte, byte after the last, and total size; return None if it is malformed."""
     found = _CONTENT_RANGE.fullmatch((header or "").strip())
     if found is None:
         return None
@@ -86,24 +86,24 @@ def parse_content_range(header: str | None) -> tuple[int, int, int | None] | Non
 
 
 def parse_unsatisfied_range(header: str | None) -> int | None:
-    """Size of the whole of a ``Content-Range`` that says that nothing of it lies where it was asked for."""
+    """Return the total size from the ``Content-Range`` of a 416 response; None if there is none."""
     found = _UNSATISFIED.fullmatch((header or "").strip())
     return None if found is None else int(found[1])
 
 
 class PartialFile:
-    """A file on its way, and beside it a note of its version. One thread uses it at a time.
+    """A partially downloaded file and a note of its version. One thread uses it at a time.
 
-    What a process that was killed has left is hashed once, and goes on. After the machine went down, nobody knows
-    whether all that the file seems to have was written: it begins anew.
+    The file of a killed process is hashed once and resumed. After a reboot of the machine the file starts again: the
+    file system may not have written all of it.
 
     Attributes:
-        failures: how often the whole file was wrong.
-        version: of what is there; None if nothing is.
+        failures: how often the complete file was wrong.
+        version: of the file on the server; None before the first byte.
 
     Args:
         path: of the file.
-        algorithms: beside sha256, as :func:`eechips.downloads.integrity.create_digest` knows them.
+        algorithms: digests beside sha256, named as in :func:`eechips.downloads.integrity.create_digest`.
     """
 
     def __init__(self, path: Path, algorithms: Iterable[str] = ()) -> None:
@@ -119,32 +119,32 @@ class PartialFile:
 
     @property
     def size(self) -> int:
-        """Bytes that are here."""
+        """Bytes received so far."""
         return self._size
 
     @property
     def is_complete(self) -> bool:
-        """Whether as many bytes are here as the server has promised."""
+        """Whether the file has as many bytes as the server stated."""
         return self.version is not None and self.version.total == self._size
 
     def digest(self, algorithm: str = SHA256) -> str:
-        """Of what is here, hexadecimal."""
+        """Return the digest of the received bytes, hexadecimal."""
         return str(self._hashes[algorithm].hexdigest())
 
     def begin(self, version: FileVersion, algorithms: Iterable[str] = ()) -> None:
-        """Begins anew.
+        """Start the file from its first byte.
 
         Args:
-            version: of what will be written.
-            algorithms: further ones that are needed.
+            version: of the file on the server.
+            algorithms: further digests to compute.
 
         Raises:
-            StorageError: if it cannot be written.
+            StorageError: if the file cannot be written.
         """
         self.close()
         self._wanted = tuple(dict.fromkeys((*self._wanted, *algorithms)))
         with self._failing():
-            remove(self.path, _OWN)  # before the note says that what is there is of this version
+            remove(self.path, _OWN)  # before the note claims this version for the old content
         self._save(version)
         with self._failing():
             self._file = FileIO(self.path, "wb")
@@ -152,10 +152,10 @@ class PartialFile:
         self._hashes = {name: create_digest(name) for name in self._wanted}
 
     def write(self, piece: bytes) -> None:
-        """Adds what has come.
+        """Append received bytes.
 
         Raises:
-            StorageError: if it cannot be written.
+            StorageError: if the file cannot be written.
         """
         with self._failing():
             if self._file is None:
@@ -168,7 +168,7 @@ class PartialFile:
         self._size += len(piece)
 
     def measure(self, total: int) -> None:
-        """Takes note of the size of the whole, which was not told when it began.
+        """Record the total size, if the first response did not state it.
 
         Args:
             total: bytes.
@@ -177,14 +177,14 @@ class PartialFile:
             self._save(replace(self.version, total=total))
 
     def finish(self) -> None:
-        """Takes what is here for the whole, whose size nobody has told."""
+        """Treat the received bytes as the whole file, where the server states no size."""
         self.measure(self._size)
 
     def reset(self, *, failed: bool = False) -> None:
-        """Forgets what is here.
+        """Discard the received bytes.
 
         Args:
-            failed: whether it was whole, and wrong.
+            failed: whether the complete file was wrong.
         """
         self.close()
         self.failures += failed
@@ -193,7 +193,7 @@ class PartialFile:
         self._save(None)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -209,7 +209,7 @@ class PartialFile:
         write_file(self._note, json.dumps(content).encode())
 
     def _restore(self) -> None:
-        """Goes on with what an earlier process has left, if that is safe."""
+        """Resume the file of an earlier process, if that is safe."""
         try:
             content = json.loads(self._note.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -218,7 +218,7 @@ class PartialFile:
         wanted = tuple(content["algorithms"])
         if content["version"] is None or not set(self._wanted) <= set(wanted):
             return
-        if self._boot is None or content["boot"] != self._boot:  # unknown is not the same
+        if self._boot is None or content["boot"] != self._boot:  # an unknown boot id is not the same one
             return
         version = FileVersion(**content["version"])
         is_usable = version.validator is not None or version.total is not None
@@ -246,20 +246,20 @@ class PartialFile:
 
 @contextlib.contextmanager
 def claim_partial(folder: Path, writer: Writer) -> Iterator[Path]:
-    """A file on its way that nobody else writes to for the duration of the block.
+    """Claim a partial file for one writer for the duration of the block.
 
-    Any number of commands may transfer the same file at once: each has one of its own. What a writer that has ended
-    has left is taken over, by one of those that want it.
+    Any number of commands may download the same file at once: each has a partial file of its own. One of them takes
+    over the file of a writer that has ended.
 
     Args:
         folder: of the unit, in :data:`PARTIAL`.
-        writer: who asks. If it works for a run, it holds the lock of that run.
+        writer: of the claim. A writer that works for a run holds the lock of that run.
 
     Yields:
-        The path of the file, which may not be there yet.
+        The path of the file, which need not exist yet.
 
     Raises:
-        OSError: if the file system refuses.
+        OSError: if the file system fails.
     """
     path = folder / f"{replace(writer, number=secrets.token_hex(4))}{_DATA}"
     with _turn:
@@ -267,9 +267,9 @@ def claim_partial(folder: Path, writer: Writer) -> Iterator[Path]:
     try:
         for left in sorted(_left(folder, writer), key=_size_of, reverse=True):
             try:
-                rename(_note_of(left), _note_of(path))  # whoever has the note has the file
+                rename(_note_of(left), _note_of(path))  # the note decides who owns the file
             except FileNotFoundError:
-                continue  # somebody else took it over
+                continue  # another writer took it over
             with contextlib.suppress(FileNotFoundError):
                 rename(left, path)
             break
@@ -280,14 +280,14 @@ def claim_partial(folder: Path, writer: Writer) -> Iterator[Path]:
 
 
 def _left(folder: Path, asking: Writer) -> list[Path]:
-    """The files of a unit that nobody writes to any more; of each, the file or its note may be missing."""
+    """Return the abandoned files of a unit; of each, the file or its note may be missing."""
     here = new_writer()
     found: list[Path] = []
     for each in folder.glob("*"):
         path = each.with_suffix(_DATA)
         try:
             writer, written = Writer.parse(each.stem), each.stat().st_mtime
-        except (ValueError, FileNotFoundError):  # nobody's, or taken over at this moment
+        except (ValueError, FileNotFoundError):  # a foreign file, or taken over meanwhile
             continue
         with _turn:
             is_claimed = path in _claimed
@@ -305,17 +305,17 @@ def _size_of(path: Path) -> int:
 
 
 def offer(path: Path, token: str) -> Path:
-    """Gives a whole file a second name, by which it may be taken away.
+    """Give a complete file a second name, under which it may be moved away.
 
-    The first stays, until :func:`forget`. What is written down last is that a file was taken: a process that is killed
-    before that finds it here, and does not fetch it again.
+    The first name stays until :func:`forget`. The ledger records the file after it was moved: a process that is killed
+    in between finds the file under its first name and does not download it again.
 
     Args:
         path: of the file.
         token: of the writer; see :func:`eechips.staging.temporary_name`.
 
     Returns:
-        The second name, one of those that a store sweeps; the first, where the file system has no second ones.
+        The second name, which a sweep of the store removes; the first, where the file system has no hard links.
     """
     second = path.with_name(temporary_name(path.name, token))
     try:
@@ -327,18 +327,18 @@ def offer(path: Path, token: str) -> Path:
 
 
 def discard(path: Path) -> None:
-    """Removes a file that was on its way, if it is there, and its note, and the unit's folder if that is all."""
+    """Remove a partial file and its note, and the unit's folder if it is empty then."""
     remove(_note_of(path), _OWN)
     remove(path, _OWN)
     remove_empty(path.parent)
 
 
 def forget(folder: Path, writer: Writer) -> None:
-    """Removes the files of a unit that were on their way, except those that somebody writes to.
+    """Remove the partial files of a unit, except those that are being written.
 
     Args:
         folder: of the unit, in :data:`PARTIAL`.
-        writer: who asks. If it works for a run, it holds the lock of that run.
+        writer: of the removal. A writer that works for a run holds the lock of that run.
     """
     for path in _left(folder, writer):
         discard(path)
@@ -349,6 +349,6 @@ def _note_of(path: Path) -> Path:
 
 
 def _is_dated(modified: str | None, date: str | None) -> bool:
-    """Whether a file was last changed so long before it was sent that a further change has another date."""
+    """Return whether a file was changed at least a second before it was sent, so that a change shows in its date."""
     changed, sent = parse_http_date(modified or ""), parse_http_date(date or "")
     return changed is not None and sent is not None and (sent - changed).total_seconds() >= 1.0

@@ -1,4 +1,4 @@
-"""Addresses that a catalogue gives with a query, which may be a signature: used while they open, then asked for."""
+"""Use the presigned URLs of a catalogue while they are valid, then search the catalogue for new ones."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ AssetKey = tuple[str | None, str, str]
 """Collection, item and key of an asset."""
 
 _INTERVAL = 0.5
-"""Seconds between two questions to the catalogue."""
+"""Seconds between two searches of the catalogue."""
 _ASKS = 2
-"""Questions for one asset whose addresses are refused one after the other."""
+"""Searches for one asset whose URLs are rejected in a row."""
 _USELESS, _OLD = 3, 60.0
-"""After so many new addresses that are refused at once, those younger than so many seconds are not asked for again:
-hosts that refuse them do so for another reason than their age."""
-_GLANCE = 0.2  # seconds between two looks whether an answer that is on its way has brought an address
+"""After so many new URLs that are rejected at once, URLs younger than so many seconds are not renewed: their hosts
+reject them for another reason than their age."""
+_GLANCE = 0.2  # seconds between two checks whether another thread's search has brought a URL
 
 
 @dataclass(frozen=True, slots=True)
 class AssetReference:
-    """An asset whose address is wanted.
+    """An asset to sign a URL for.
 
     Attributes:
-        href: its address, as it is stored.
-        asset: which it is.
+        href: URL as it is stored.
+        asset: collection, item and key.
     """
 
     href: str
@@ -38,19 +38,19 @@ class AssetReference:
 
     @property
     def collection(self) -> str:
-        """Of its item; empty if it has none."""
+        """Collection of the item; empty if it has none."""
         return self.asset[0] or ""
 
 
 class _State(threading.local):
-    """What a thread has done last.
+    """State of a thread's last request.
 
     Attributes:
-        used: address of the catalogue's that it used.
-        is_new: whether that was the first use of one that it had asked for.
-        is_next_new: whether the next one is.
-        asset: that it has asked for last.
-        asks: questions for that asset.
+        used: presigned URL of the catalogue that was used.
+        is_new: whether that was the first use of a renewed URL.
+        is_next_new: whether the next use is.
+        asset: the asset of the last search.
+        asks: searches for that asset.
     """
 
     used: str | None = None
@@ -61,16 +61,16 @@ class _State(threading.local):
 
 
 class PresignedUrls:
-    """Leaves addresses as the catalogue has given them, if they have a query; has another signer do all others.
+    """Sign assets with the presigned URLs of the catalogue; leave all others to another signer.
 
-    Queries are not stored. Whoever resumes with a stored answer, or needs longer than signatures open, has the
-    catalogue asked again. An address that does not open even so is the other signer's from then on. Threads share it.
+    Queries are not stored. A run that resumes from the search cache, or that outlives the signatures, searches the
+    catalogue again. A URL that is rejected even then is left to the other signer. Threads share it.
 
     Args:
         inner: the other signer.
-        signed: addresses with a query, by their assets. May grow, also while the catalogue is asked.
-        before: assets that the catalogue has given with a query to an earlier command.
-        ask: has the catalogue asked again, so that ``signed`` has what it gives now; returns why that failed, or None.
+        signed: URLs with a query, by asset. May grow, also during a search.
+        before: assets that the catalogue presigned for an earlier command.
+        ask: searches the catalogue again and updates ``signed``; returns the reason of a failure, or None.
         pause: waits; may raise to stop.
         clock: seconds, monotonic.
     """
@@ -92,17 +92,17 @@ class PresignedUrls:
         self._state = _State()
 
     def headers(self, url: str) -> Mapping[str, str]:
-        """As the other signer."""
+        """Return the headers of the other signer."""
         return self._inner.headers(url)
 
     def sign(self, wanted: AssetReference) -> SignedUrl:
-        """The address as the catalogue gave it, or as the other signer does.
+        """Return the presigned URL of the catalogue, or the URL of the other signer.
 
         Raises:
-            TransientError: if the catalogue, which has to be asked, does not answer.
+            TransientError: if the search of the catalogue fails.
         """
         state, asset = self._state, wanted.asset
-        if state.is_new:  # and it was not refused
+        if state.is_new:  # and it was accepted
             self._useless = state.asks = 0
         if asset in self._before and asset not in self._signed:
             self._renewed(wanted, None)
@@ -114,17 +114,17 @@ class PresignedUrls:
         return SignedUrl(found)
 
     def renew(self, wanted: AssetReference, region: str | None = None) -> bool:
-        """Whether there is another address than the one that this thread has used last, or another signature.
+        """Return whether there is another URL, or another signature, than the one this thread used last.
 
         Raises:
-            TransientError: if the catalogue, which has to be asked, does not answer.
+            TransientError: if the search of the catalogue fails.
         """
         state, asset = self._state, wanted.asset
         refused = state.used
         if state.is_new:
             self._useless += 1
             state.is_new = False
-        # Where the query is stored, because the user wants that, the catalogue may have another one by now.
+        # A stored query, which the user chose to keep, may be outdated.
         is_stored = refused is None and "?" in wanted.href and asset != state.asset
         if (refused is None or not is_signed(refused)) and self._inner.renew(
             refused or wanted.href, wanted.collection, region
@@ -142,7 +142,7 @@ class PresignedUrls:
         return refused is not None
 
     def _renewed(self, wanted: AssetReference, refused: str | None) -> bool:
-        """Has the catalogue asked for an asset, unless another thread has; whether there is another address now."""
+        """Search for an asset's URL unless another thread does; return whether there is another URL now."""
 
         def is_there() -> bool:
             return self._signed.get(wanted.asset, refused) != refused
@@ -162,7 +162,7 @@ class PresignedUrls:
             error = self._ask()
             self._asked = self._clock()
             if error is not None and not is_there():
-                raise TransientError(f"{display_url(wanted.href)} has to be asked for again, and {error}")
+                raise TransientError(f"the URL of {display_url(wanted.href)} has expired, and {error}")
             return is_there()
         finally:
             self._asking.release()

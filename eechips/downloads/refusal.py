@@ -1,4 +1,4 @@
-"""Answers of hosts that do not accept how they were asked: what they say of it."""
+"""Recognise responses that deny access, and the reason they give."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 
 import requests
 
-_LONGEST = 4096  # bytes of an answer that are looked at
+_LONGEST = 4096  # bytes of a body that are searched
 _CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 _REGION = re.compile(rb"<Region>([a-z0-9-]{1,32})</Region>")
 _RUN_OUT = frozenset({"ExpiredToken", "TokenRefreshRequired"})
-"""What S3 and Google's store answer with 400 to a signature that has run out."""
+"""Codes that S3 and Google Cloud Storage send with status 400 for an expired signature."""
 _GONE = (410, 498)
-"""What servers answer to an address that has run out: nginx' ``secure_link``, Esri's."""
+"""Statuses for expired URLs: ``secure_link`` of nginx, and Esri."""
 _EXPIRED = re.compile(rb"(?i)expired|no longer valid")
 
 
 @dataclass(frozen=True, slots=True)
 class AccessDenial:
-    """A host does not accept a signature, or the lack of one.
+    """A host rejects a signature, or requires one.
 
     Attributes:
         status: of HTTP.
-        code: the store's word for it, such as ``RequestTimeTooSkewed``; empty if there is none.
-        region: that a bucket of S3 is in, if it was asked for in another.
+        code: error code of the store, such as ``RequestTimeTooSkewed``; empty if there is none.
+        region: of the S3 bucket, if the request went to another region.
     """
 
     status: int
@@ -37,11 +37,11 @@ class AccessDenial:
 
 
 def parse_access_denial(response: requests.Response, *, may_expire: bool = False) -> AccessDenial | None:
-    """What an answer says of why it is none, if it does not accept who asks; its body may be read from.
+    """Return why a response denies access; None if it fails for another reason. May read from the body.
 
     Args:
-        response: not of the statuses of success.
-        may_expire: whether the address has a query, which may be a signature.
+        response: with a status of an error.
+        may_expire: whether the URL has a query, which may be a signature.
     """
     status = response.status_code
     if status not in (301, 307, 400, 401, 403, *(_GONE if may_expire else ())):
@@ -55,14 +55,14 @@ def parse_access_denial(response: requests.Response, *, may_expire: bool = False
 
 
 def parse_region_hint(headers: Mapping[str, str], body: bytes = b"") -> str | None:
-    """The region of a bucket, where S3 says that it was asked for in another.
+    """Return the region of an S3 bucket from the response to a request to another region.
 
-    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html: ``AuthorizationHeaderMalformed`` and
-    ``AuthorizationQueryParametersError`` have ``Region``, others the header.
+    ``AuthorizationHeaderMalformed`` and ``AuthorizationQueryParametersError`` contain ``Region``, other responses have
+    a header (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
 
     Args:
-        headers: of the answer.
-        body: of it, or its beginning.
+        headers: of the response.
+        body: of the response, or its beginning.
     """
     found = _REGION.search(body)
     return found[1].decode() if found else headers.get("x-amz-bucket-region")

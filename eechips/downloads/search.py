@@ -1,4 +1,4 @@
-"""Asking a catalogue: a STAC API, a static catalogue, or STAC GeoParquet."""
+"""Search a catalogue: a STAC API, a static catalogue, or STAC GeoParquet."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from eechips.timestamps import parse_timestamp
 from eechips.urls import display_url, local_path
 
 _TOPS = ("catalog.json", "collection.json")
-"""What a folder of a static catalogue begins with."""
+"""Names of the root document in the folder of a static catalogue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """What a catalogue is asked.
+    """Criteria of a search.
 
     Attributes:
-        stac: address of an API or of a static catalogue, or path or address of one, or of STAC GeoParquet: a file, a
-            pattern, or a folder.
+        stac: URL of an API, or path or URL of a static catalogue or of STAC GeoParquet: a file, a pattern, or a
+            folder.
         collections: ids; empty for all.
-        region: in longitude and latitude; None for everywhere.
+        region: in longitude and latitude (EPSG:4326); None for everywhere.
         start: first moment, aware; None for no bound.
-        end: moment after the last.
-        conditions: on the items' properties.
-        most: so many items at most; None for all.
+        end: moment after the last, aware; None for no bound.
+        conditions: on properties of the items.
+        most: maximum number of items; None for all.
     """
 
     stac: str
@@ -54,51 +54,51 @@ class Search:
 
 
 def items(search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
-    """The items that a catalogue has, each once, in its order. Addresses of assets are absolute.
+    """Yield the matching items of a catalogue, each once, in its order, with absolute URLs of the assets.
 
-    What the catalogue names, and what cannot be read or is no item, is noted in ``reader.unread``.
+    Documents that cannot be read, and items that are malformed, are noted in ``reader.unread``.
 
     Args:
-        search: what it is asked.
-        reader: of its documents.
+        search: criteria.
+        reader: of the catalogue's documents.
 
     Raises:
         UsageError: if there is no such catalogue.
-        ConfigurationError: if it does not answer, or not like a catalogue.
+        ConfigurationError: if the catalogue does not respond, or not as STAC.
     """
     yield from answered(_found(search, reader), search, reader)
 
 
 def answered(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
-    """Those of some items that are asked for; what goes wrong meanwhile is an error of the catalogue.
+    """Yield the matching items, and report failures as errors of the catalogue.
 
     Args:
-        found: items, and the address that those of their assets are relative to.
-        search: what is asked for.
-        reader: notes what is no item.
+        found: items, each with the URL that the hrefs of its assets are relative to.
+        search: criteria.
+        reader: notes malformed items.
 
     Raises:
         UsageError: if there is no such catalogue.
-        ConfigurationError: if it does not answer, or not like a catalogue.
+        ConfigurationError: if the catalogue does not respond, or not as STAC.
     """
     try:
         yield from chosen(found, search, reader)
     except PermanentError as error:
         if error.status == 404 and local_path(search.stac) is not None:
             raise UsageError(f"there is no catalogue: {error}") from None
-        raise ConfigurationError(f"the catalogue does not answer like one: {error}") from None
+        raise ConfigurationError(f"this is not a STAC catalogue: {error}") from None
     except TransientError as error:
-        message = f"the catalogue {display_url(search.stac)} does not answer: {error}"
-        raise ConfigurationError(f"{message.rstrip('.')}. The same command asks again") from None
+        message = f"the catalogue {display_url(search.stac)} does not respond: {error}"
+        raise ConfigurationError(f"{message.rstrip('.')}. Run the command again later") from None
 
 
 def chosen(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
-    """Those of some items that are asked for, each once, with absolute addresses.
+    """Yield the matching items, each once, with absolute URLs.
 
     Args:
-        found: items, and the address that those of their assets are relative to.
-        search: what is asked for.
-        reader: notes what is no item.
+        found: items, each with the URL that the hrefs of its assets are relative to.
+        search: criteria.
+        reader: notes malformed items.
     """
     if search.region is not None:
         shapely.prepare(search.region)
@@ -120,7 +120,7 @@ def chosen(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentRea
 
 
 class _MalformedError(Exception):
-    """Something is no item, or one of which nobody knows whether it is asked for."""
+    """A value is not an item, or lacks what a criterion needs."""
 
 
 def _found(search: Search, reader: DocumentReader) -> Iterator[tuple[Any, str]]:
@@ -140,26 +140,26 @@ def _found(search: Search, reader: DocumentReader) -> Iterator[tuple[Any, str]]:
 
 
 def _whole(item: Any, home: str) -> dict[str, Any]:
-    """An item as JSON, whose assets' addresses do not depend on where it was.
+    """Return an item as JSON, with absolute hrefs of the assets.
 
     Raises:
-        _MalformedError: if it is none.
+        _MalformedError: if the value is not an item.
     """
     if not isinstance(item, dict):
-        raise _MalformedError("it is no JSON object")
+        raise _MalformedError("not a JSON object")
     identifier = item.get("id")
     if not isinstance(identifier, (str, int)) or identifier == "":
         raise _MalformedError("an item without an id")
     assets, properties = item.get("assets") or {}, item.get("properties") or {}
     if not isinstance(assets, dict) or not isinstance(properties, dict):
-        raise _MalformedError("its assets or properties are no JSON object")
+        raise _MalformedError("assets or properties are not a JSON object")
     collection = item.get("collection")
     try:
         found = {
             str(key): {**asset, "href": _address(home, asset["href"])} for key, asset in assets.items() if _leads(asset)
         }
     except ValueError:
-        raise _MalformedError("the address of an asset is none") from None
+        raise _MalformedError("the href of an asset is not a URL") from None
     whole = {
         **item,
         "id": str(identifier),
@@ -175,10 +175,10 @@ def _leads(asset: Any) -> bool:
 
 
 def _address(home: str, href: Any) -> str:
-    """The address of an asset, absolute.
+    """Return the absolute URL of an asset.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if the href is not a URL.
     """
     address = joined(home, str(href).strip())
     urlsplit(address)
@@ -188,10 +188,10 @@ def _address(home: str, href: Any) -> str:
 
 
 def _fits(item: Mapping[str, Any], search: Search) -> bool:
-    """Whether an item is one of those that were asked for: not every catalogue can choose.
+    """Return whether an item matches: not every catalogue can filter.
 
     Raises:
-        _MalformedError: if nobody can tell.
+        _MalformedError: if the item lacks what a criterion needs.
     """
     if search.collections and item.get("collection") not in search.collections:
         return False
@@ -201,7 +201,7 @@ def _fits(item: Mapping[str, Any], search: Search) -> bool:
 
 
 def _is_there(item: Mapping[str, Any], region: BaseGeometry | None) -> bool:
-    """Whether an item's geometry meets a region, or its box, if that is all it has. One without both is nowhere."""
+    """Return whether an item's geometry, or else its box, meets a region. An item without either does not."""
     if region is None:
         return True
     geometry = item.get("geometry")
@@ -209,14 +209,14 @@ def _is_there(item: Mapping[str, Any], region: BaseGeometry | None) -> bool:
         outline = shape(geometry) if geometry is not None else _box(item.get("bbox"))
         return bool(shapely.intersects(region, outline if outline.is_valid else shapely.make_valid(outline)))
     except (ShapelyError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _MalformedError(f"its geometry cannot be read: {error!s:.100}") from None
+        raise _MalformedError(f"the geometry cannot be read: {error!s:.100}") from None
 
 
 def _box(bounds: Any) -> BaseGeometry:
-    """A box in degrees, with or without heights; nothing if there is none.
+    """Return a box in degrees, with or without heights, as a polygon; empty if there is none.
 
     Raises:
-        ValueError: if it has another count of numbers.
+        ValueError: if it has another number of values.
     """
     if not bounds:
         return shapely.Point()
@@ -228,14 +228,14 @@ def _box(bounds: Any) -> BaseGeometry:
 
 
 def _is_between(properties: Mapping[str, Any], start: dt.datetime | None, end: dt.datetime | None) -> bool:
-    """Whether an item's time, or a part of it, lies between two moments, of which the second is excluded."""
+    """Return whether an item's time overlaps the interval; ``end`` is excluded."""
     if start is None and end is None:
         return True
     first = properties.get("start_datetime") or properties.get("datetime")
     last = properties.get("end_datetime") or properties.get("datetime")
     if first is None and last is None:
-        raise _MalformedError("it has no date, and some are asked for")
-    # One of both alone: what has begun and has no end, or has ended whenever it began.
+        raise _MalformedError("the item has no date, which the search needs")
+    # An interval with one bound is open on the other side.
     is_before = end is None or first is None or _moment(first) < end
     return is_before and (start is None or last is None or _moment(last) >= start)
 
@@ -243,15 +243,15 @@ def _is_between(properties: Mapping[str, Any], start: dt.datetime | None, end: d
 def _moment(text: Any) -> dt.datetime:
     moment = parse_timestamp(str(text))
     if moment is None:
-        raise _MalformedError(f"its date {text!s:.40} is none")
+        raise _MalformedError(f"the date {text!s:.40} is malformed")
     return moment
 
 
 def _home_of(item: Any, api: str) -> str:
-    """Where an item of an API is: at its own address, or else below the API's."""
+    """Return the URL of an item of an API: its link `self`, or else the URL of the API."""
     links = item.get("links") if isinstance(item, dict) else None
     for link in links if isinstance(links, list) else ():
         if isinstance(link, dict) and link.get("rel") == "self" and link.get("href"):
-            with contextlib.suppress(ValueError):  # no address: then it is where the API is
+            with contextlib.suppress(ValueError):  # a malformed link
                 return joined(api, str(link["href"]))
     return api

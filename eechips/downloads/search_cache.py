@@ -1,4 +1,4 @@
-"""A catalogue's answer, kept as Parquet beside the run: whoever runs the same command again asks nobody."""
+"""Cache the items of a search as Parquet beside the run, so that the same command sends no request when repeated."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from eechips.text import format_duration
 from eechips.urls import ALL_PARAMETERS, strip_signature
 
 SEARCH_CACHE_NAME = "items.parquet"
-"""In the folder of the run: a row per item, and then one for each thing that could not be read."""
-_ROWS = 500  # items that are written at a time
+"""File in the folder of the run: a row for each item, then one for each unreadable document."""
+_ROWS = 500  # items written at a time
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s]*$")
 _ASKED = b"eechips:asked"
 _IDENTITY = b"eechips:identity"
@@ -44,17 +44,17 @@ _SCHEMA = pa.schema(
 
 
 class SearchCache:
-    """The items of one search, in a file.
+    """The items of one search in a Parquet file.
 
-    Columns: id, collection, datetime (as the item has it), bbox (degrees: W, S, E, N, or with heights), the whole item
-    as JSON, its addresses without their queries, and the keys of the assets whose addresses had some. In rows of what
-    could not be read these are null, and ``address`` and ``unread`` say what it was, and why.
+    Columns: id, collection, datetime (as in the item), bbox (degrees: W, S, E, N, or with heights), item (JSON whose
+    URLs have no queries), and signed (keys of the assets whose URLs had one). Rows of unreadable documents have null
+    there, and the columns ``address`` and ``unread`` with the URL and the reason.
 
     Args:
         path: of the file.
-        identity: of the search; the answer to another one is replaced.
-        now: the present moment, aware.
-        kept: names of addresses' parameters that are stored; ``*`` for all.
+        identity: of the search; the file of another search is replaced.
+        now: returns the present moment, aware.
+        kept: names of query parameters to store; ``*`` for all.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SearchCache:
 
     @property
     def asked(self) -> dt.datetime | None:
-        """When the catalogue was asked; None if the answer is not there."""
+        """Moment of the search; None if there is no cached result."""
         try:
             found = pq.read_schema(self.path).metadata or {}
         except (FileNotFoundError, pa.ArrowInvalid):
@@ -79,19 +79,19 @@ class SearchCache:
 
     @property
     def age(self) -> str:
-        """How old it is, in words."""
+        """Age of the result, formatted."""
         asked = self.asked
         return "" if asked is None else format_duration(max(0.0, (self._now() - asked).total_seconds()))
 
     @property
     def unread(self) -> int:
-        """How much the catalogue has named that could not be read."""
+        """Number of unreadable documents of the catalogue."""
         column = pq.read_table(self.path, columns=["unread"])["unread"]
         return len(column) - int(column.null_count)
 
     @property
     def signed(self) -> set[AssetKey]:
-        """Assets that the catalogue has given addresses with queries of, which are not stored."""
+        """Assets whose URLs had a query, which is not stored."""
         found: set[AssetKey] = set()
         with pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(columns=["collection", "id", "signed"]):
@@ -100,16 +100,16 @@ class SearchCache:
         return found
 
     def keep(self, items: Iterable[dict[str, Any]], unread: Sequence[UnreadDocument] = ()) -> int:
-        """Writes the file, whole or not at all; returns how many items it has.
+        """Write the file atomically and return the number of items.
 
-        An answer without items is not kept: whoever asks again shall ask the catalogue.
+        A result without items is not kept, so that the next command searches again.
 
         Args:
             items: consumed.
-            unread: looked at after that.
+            unread: unreadable documents; read after the items.
 
         Raises:
-            StorageError: if it cannot be written.
+            StorageError: if the file cannot be written.
         """
         temporary = self.path.with_name(temporary_name(self.path.name, str(new_writer())))
         metadata = {_IDENTITY: self._identity.encode(), _ASKED: self._now().isoformat().encode()}
@@ -143,12 +143,12 @@ class SearchCache:
 def record_signed_urls(
     found: Iterable[dict[str, Any]], signed: dict[AssetKey, str], prefers: Callable[[str], bool] = lambda href: False
 ) -> Iterator[dict[str, Any]]:
-    """The same items; addresses of the web with a query, or a password, are noted by their assets.
+    """Yield items unchanged, and record http(s) URLs with a query or a password by asset.
 
     Args:
         found: items.
-        signed: grows.
-        prefers: whether an address is taken rather than others of the same asset.
+        signed: receives the URLs.
+        prefers: selects a URL among the alternatives of an asset.
     """
     for item in found:
         for key, asset in item["assets"].items():
@@ -158,17 +158,17 @@ def record_signed_urls(
 
 
 def loses_query(href: str, kept: Collection[str] = ()) -> bool:
-    """Whether an address of the web is another one as it is stored.
+    """Return whether the stored form of an http(s) URL differs from the URL.
 
     Args:
         href: absolute.
-        kept: names of parameters that are stored.
+        kept: names of query parameters that are stored.
     """
     return href.lower().startswith(("http://", "https://")) and strip_signature(href, kept) != href.partition("#")[0]
 
 
 def append_missing(found: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Items, and then those of another list that are not among them."""
+    """Yield items, then those of an earlier result that are missing among them."""
     seen: set[tuple[str | None, str]] = set()
     for item in found:
         seen.add((item.get("collection"), item["id"]))
@@ -191,7 +191,7 @@ def _row(item: dict[str, Any], kept: Collection[str]) -> dict[str, Any]:
 
 
 def _has_query(asset: Mapping[str, Any], kept: Collection[str]) -> bool:
-    """Whether an address of an asset, or one of its others, is not stored as it is."""
+    """Return whether the stored form of an asset's URL, or of an alternative, differs."""
     others = asset.get("alternate")
     listed = [asset, *(others.values() if isinstance(others, dict) else ())]
     hrefs = [each.get("href") for each in listed if isinstance(each, dict)]
@@ -199,11 +199,11 @@ def _has_query(asset: Mapping[str, Any], kept: Collection[str]) -> bool:
 
 
 def _bare(value: Any, kept: Collection[str], name: str = "") -> Any:
-    """JSON whose addresses have no queries, wherever they stand: in assets, their alternatives, links, properties."""
+    """Strip the queries of all URLs in a JSON value: of assets, alternatives, links and properties."""
     if ALL_PARAMETERS in kept:
         return value
     if isinstance(value, Mapping):
-        if name == "headers":  # of a link, that a request needs
+        if name == "headers":  # of a link: they may contain secrets
             return dict.fromkeys(value, REDACTED)
         return {key: _bare(each, kept, key) for key, each in value.items()}
     if isinstance(value, list):
@@ -215,7 +215,7 @@ def _bare(value: Any, kept: Collection[str], name: str = "") -> Any:
 def _stored(address: str, kept: Collection[str]) -> str:
     try:
         return strip_signature(address, kept)
-    except ValueError:  # it is no address; what is in it nobody knows
+    except ValueError:  # not a URL; its content is unknown
         return ""
 
 

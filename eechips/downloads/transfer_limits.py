@@ -1,4 +1,4 @@
-"""Bytes a second of all transfers together, and the room that they need on the disk."""
+"""Limit the bandwidth and the disk space of all transfers together."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from eechips.errors import StorageError, TransientError
 from eechips.text import format_bytes
 
-_BURST = 0.25  # seconds of the rate that may come at once
-_STEP = 1 << 22  # bytes of a file that are written before all others learn of it
-_SPARE = 64_000_000  # bytes of the disk that are left alone: the ledger and the log need some
+_BURST = 0.25  # seconds of the rate that may arrive at once
+_STEP = 1 << 22  # bytes written before the shared budget is updated
+_SPARE = 64_000_000  # bytes of the disk kept free for the ledger and the log
 
 
 class BandwidthLimiter:
-    """A bucket of bytes that threads share. What has come is paid for afterwards: a thread that owes waits.
+    """A token bucket of bytes that threads share. Bytes are accounted after they arrive: a thread in debt waits.
 
     Args:
         bytes_per_second: None for no limit.
@@ -38,11 +38,11 @@ class BandwidthLimiter:
         self._counting = threading.Lock()
 
     def read_size(self, largest: int) -> int:
-        """Bytes to ask for at a time: few enough for the rate to be kept smoothly."""
+        """Return how many bytes to read at a time, so that the rate stays even."""
         return largest if self._rate is None else max(4096, min(largest, int(self._full)))
 
     def consume(self, count: int) -> None:
-        """Takes note of so many bytes, and waits until they may have come."""
+        """Account for received bytes, and wait until the rate allows them."""
         if self._rate is None:
             return
         with self._counting:
@@ -57,16 +57,16 @@ class BandwidthLimiter:
 def read_with_timeout(
     read: Callable[[], bytes], timeout: float, least: int, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[bytes]:
-    """What comes of a body. Only the time in which nothing is here counts, not what others do with what came.
+    """Yield a body as it arrives. Only the time spent waiting for bytes counts against the timeout.
 
     Args:
-        read: waits for what comes next; empty at the end.
-        timeout: seconds in which some must come.
-        least: bytes that must come in that time.
+        read: waits for the next bytes; empty at the end.
+        timeout: seconds within which ``least`` bytes must arrive.
+        least: bytes.
         clock: seconds, monotonic.
 
     Raises:
-        TransientError: if it comes too slowly.
+        TransientError: if the body arrives too slowly.
     """
     waited, came = 0.0, 0
     while True:
@@ -79,15 +79,15 @@ def read_with_timeout(
         if came >= least:
             waited, came = 0.0, 0
         elif waited > timeout:
-            raise TransientError(f"only {came:,} bytes came in {waited:.0f} s")
+            raise TransientError(f"only {came:,} bytes arrived in {waited:.0f} s")
 
 
 class DiskBudget:
-    """What transfers may still write. Threads share it.
+    """Budget of disk space that transfers share. Threads share it.
 
     Args:
         folder: on the disk.
-        free: bytes that are free there.
+        free: returns the free bytes of a folder's disk.
     """
 
     def __init__(self, folder: Path, free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> None:
@@ -97,13 +97,14 @@ class DiskBudget:
 
     @contextlib.contextmanager
     def reserve(self, count: int) -> Iterator[Callable[[int], None]]:
-        """Holds so many bytes for the duration of the block.
+        """Reserve bytes for the duration of the block.
 
         Yields:
-            What is written how many were written. It raises StorageError if the disk becomes full by more than these.
+            A function to call with each number of written bytes. It raises StorageError if more than the reservation
+            was written and the disk is full.
 
         Raises:
-            StorageError: if there are not as many.
+            StorageError: if the disk has not enough free bytes.
         """
         with self._counting:
             self.check_free(self._wanted + count)
@@ -112,7 +113,7 @@ class DiskBudget:
 
         def release() -> None:
             nonlocal held, written
-            some = min(written, held)  # a server that has not written its size holds nothing
+            some = min(written, held)  # without a stated size nothing is held
             held, written = held - some, 0
             with self._counting:
                 self._wanted -= some
@@ -123,7 +124,7 @@ class DiskBudget:
             if written >= _STEP:
                 is_more = written > held
                 release()
-                if is_more:  # a server that tells no size may send for ever
+                if is_more:  # without a stated size the body may be endless
                     with self._counting:
                         self.check_free(self._wanted)
 
@@ -134,8 +135,8 @@ class DiskBudget:
             release()
 
     def check_free(self, count: int) -> None:
-        """Raises StorageError unless so many bytes fit on the disk."""
+        """Raise StorageError unless the disk has so many free bytes."""
         free = self._free(self._folder)
         if count + _SPARE > free:
-            needed = f"{format_bytes(count)} are needed, and {format_bytes(_SPARE)} to spare"
+            needed = f"{format_bytes(count)} are needed, and {format_bytes(_SPARE)} must stay free"
             raise StorageError(f"the disk of {self._folder} has {format_bytes(free)} left: {needed}")

@@ -76,7 +76,7 @@ def test_a_login_whose_cookie_is_of_the_domain(folder: Path, tmp_path: Path, mon
         assert seen["data"] == seen["auth"] == {None}
         refused = fetch(catalogue(tmp_path, found[:2]), tmp_path / "refused", retry_delay=0.01)
     assert refused.counts == {"failed_permanent": 2}
-    assert "a page of HTML, such as one that wants a login" in refused.failures.iloc[0]["error"]
+    assert "an HTML page, such as a login page" in refused.failures.iloc[0]["error"]
     assert search_for(tmp_path / "out", [SECRET, f"me:{SECRET}", "code=7"]) == []
 
 

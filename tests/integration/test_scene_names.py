@@ -113,6 +113,6 @@ def test_bodies_that_are_not_files(folder: Path, tmp_path: Path) -> None:
     wanted = {"page.tif": "failed_permanent", "page.xml": "failed_permanent", "plain.xml": "done", "coded.xml": "done"}
     assert states == {**wanted, "odd.tif": "done"}
     assert (tmp_path / "out/scenes/coded.xml/data.xml").read_bytes() == xml
-    assert all("a page of HTML" in error for error in run.failures["error"])
+    assert all("an HTML page" in error for error in run.failures["error"])
     unknown = [line["unknown"] for line in steps(run.path, "check") if "unknown" in line]
     assert unknown == ["not-a-multihash"]

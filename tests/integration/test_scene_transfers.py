@@ -222,7 +222,7 @@ CASES: dict[str, tuple[Callable[[bytes], RawAnswer], int]] = {
     "parts with status 200": (parts_with_status_200, 2),
     "less than all": (less_than_all, 2),
     "several parts": (several_parts, 3),
-    "another part": (another_part, 3),
+    "another range": (another_part, 3),
     "little by little": (little_by_little, 11),
     "a clock that is ahead": (busy_with_another_clock, 2),
     "not there yet": (brought_from_tape, 3),

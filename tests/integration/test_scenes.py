@@ -316,7 +316,7 @@ def test_files_of_this_machine_are_not_what_a_catalogue_elsewhere_may_name(folde
         with stac_api(found, tmp_path) as url:
             run = fetch(url, tmp_path / "out", collection="demo")
     assert run.counts == {"done": 1, "failed_permanent": 1}
-    assert "no address of the web" in run.failures.iloc[0]["error"]
+    assert "a local file, which a remote catalogue" in run.failures.iloc[0]["error"]
 
 
 def test_a_stac_geoparquet_file(server: FileServer, tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ RESULTS = {
 
 
 @pytest.mark.parametrize(
-    ("made", "place"),
+    ("made", "location"),
     [
         *((name, rasterio.Affine(10.0, 0.0, 5e5, 0.0, -10.0, 44e5)) for name in RESULTS),
         ("int8", rasterio.Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)),  # which is also what a file without a place has
