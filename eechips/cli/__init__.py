@@ -1,4 +1,6 @@
-"""The command line: one module for each verb, each a thin layer over the function of the same name."""
+"""Define the command line: one module for each command, a thin layer over the function of the same name.
+
+Here belong options, their help, and what is printed. The work is done in the other packages."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
 from eechips.cli.options import HELP, debug_option
 from eechips.cli.parameter_types import Names
@@ -26,7 +27,7 @@ def command() -> None:
     """
 
 
-@command.command("ingest", context_settings=HELP)
+@command.command("ingest", cls=VerbCommand, context_settings=HELP)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE|FOLDER|ITEM…")
 @click.option("--into", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of assets.")
 @click.option(
@@ -138,7 +139,7 @@ def ingest_command(
         click.echo(new)
 
 
-@command.command("ls", context_settings=HELP)
+@command.command("ls", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.argument("asset_id", required=False, default="", metavar="[ID]")
 @debug_option

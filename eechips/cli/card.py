@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.training.dataset_card import card
 
 
-@click.command("card", context_settings=HELP)
+@click.command("card", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--title", metavar="TEXT", help="Title of the dataset. [default: the name of the folder]")
 @click.option("--creator", metavar="NAME", help="Creator of the dataset.")

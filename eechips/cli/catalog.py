@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, FunctionT, debug_option
 from eechips.text import format_count
 
@@ -92,7 +93,7 @@ def command() -> None:
     """
 
 
-@command.command(_BUILD, context_settings=HELP)
+@command.command(_BUILD, cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--out", metavar="CATALOG", help="Folder of the catalogue. [default: DIR/catalog]")
 @click.option("--collection", metavar="ID", help="Id of the STAC collection. [default: the name of DIR]")
@@ -146,7 +147,7 @@ def build_command(
         ctx.exit(1)
 
 
-@command.command("ingest", context_settings=HELP)
+@command.command("ingest", cls=VerbCommand, context_settings=HELP)
 @click.argument("lists", nargs=-1, required=True, metavar="LIST…")
 @click.option("--out", required=True, metavar="CATALOG", help="Folder of the catalogue.")
 @click.option("--column", metavar="NAME", help="Column with the URLs. [default: url, href, …]")
@@ -238,7 +239,7 @@ def ingest_command(
         ctx.exit(1)
 
 
-@command.command("partitions", context_settings=HELP)
+@command.command("partitions", cls=VerbCommand, context_settings=HELP)
 @click.argument("place", metavar="CATALOG")
 @click.option("--bbox", metavar="W,S,E,N", help="Only partitions that can contain items in this box.")
 @click.option("--point", metavar="LON,LAT", help="Only partitions that can contain items at this point.")
@@ -293,7 +294,7 @@ def partitions_command(
         click.echo(catalog.address(partition))
 
 
-@command.command("repair", context_settings=HELP)
+@command.command("repair", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="CATALOG")
 @debug_option
 def repair_command(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bar charts made of text."""
+"""Draw bar charts of text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _LABEL = 8  # columns for the numbers
 
 
 def width_for(columns: int) -> int:
-    """How many bars there is room for on a terminal of so many columns."""
+    """Return the number of bars that fit on a terminal of this many columns."""
     return max(10, columns - _LABEL - 2)
 
 
 def bars(values: Sequence[float], *, height: int, top: float, end: str, is_plain: bool = False) -> list[str]:
-    """Draws one bar for each value, from left to right.
+    """Draw one bar for each value, from left to right.
 
     Args:
         values: not negative.

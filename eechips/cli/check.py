@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.cli.parameter_types import Names
 from eechips.errors import UsageError
@@ -21,7 +22,7 @@ _ALL = "all"
 _SHARE = click.FloatRange(0.0, 1.0)
 
 
-@click.command("check", context_settings=HELP)
+@click.command("check", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
     "--least-valid",

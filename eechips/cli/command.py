@@ -17,7 +17,7 @@ _QUOTED = re.compile(r"`([a-z]\w*)`")
 _SENTENCE = re.compile(r".+?\.(?= +[A-Za-z({-])")
 _DEFAULT = re.compile(r"\[(?:default|env var|required)[^][]*\](?:  \[[^][]*\])?$")
 _WITH_VALUE = re.compile(r"(?<![\w-])([a-z]\w*)='([^']*)'")
-_SUBJECT = re.compile(r"^([a-z]\w*)(?= (?:must|needs|excludes|is for|makes|takes|and) )")
+_SUBJECT = re.compile(r"^([a-z]\w*)(?=(?: (?:must|needs|excludes|is|makes|takes|and) | '|:))")
 _UNDERSCORED = re.compile(r"(?<![\w/.-])[a-z]+(?:_[a-z]+)+(?![\w/.])")
 
 
@@ -50,7 +50,7 @@ class VerbCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, section by section."""
-        is_all = bool(ctx.meta.get(HELP_ALL))
+        is_all = bool(ctx.meta.get(HELP_ALL)) or not any(map(_is_advanced, self.params))
         sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in self.headings}
         left_out = 0
         for parameter in self.get_params(ctx):

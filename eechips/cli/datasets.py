@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
 from eechips.cli.options import HELP, debug_option
 from eechips.datasets import list_datasets
 
 
-@click.command("datasets", context_settings=HELP)
+@click.command("datasets", cls=VerbCommand, context_settings=HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 @click.option("--local", "is_local", is_flag=True, help="Those that the demo planet of --local has, by any name.")
 @debug_option

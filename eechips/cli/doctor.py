@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.finish import FAILURES
 from eechips.cli.options import HELP, debug_option, given
 from eechips.engine.doctor import Finding, doctor
@@ -19,7 +20,7 @@ from eechips.engine.doctor import Finding, doctor
 _INDENT = 22  # columns before the detail
 
 
-@click.command("doctor", context_settings=HELP)
+@click.command("doctor", cls=VerbCommand, context_settings=HELP)
 @click.option("--project", envvar="EECHIPS_PROJECT", show_envvar=True, help="As for a run.")
 @click.option("--credentials", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="As for a run.")
 @click.option("--endpoint", envvar="EECHIPS_ENDPOINT", show_envvar=True, metavar="URL", help="As for a run.")

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.errors import UsageError
 from eechips.manifest.failures import Failure, failures_of, kinds_of
@@ -22,7 +23,7 @@ _COLUMNS = ("id", "name", "state", "error_class", "error", "attempts", "position
 _ID = 16  # digits of an id that are shown, as in names of files
 
 
-@click.command("failures", context_settings=HELP)
+@click.command("failures", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class. May be repeated.")
 @click.option(

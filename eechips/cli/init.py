@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
@@ -23,7 +24,7 @@ KINDS = {
 _PLACEHOLDER = "recipe.py"  # in the starters
 
 
-@click.command("init", context_settings=HELP)
+@click.command("init", cls=VerbCommand, context_settings=HELP)
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--kind",

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.finish import FAILURES, finish, recipe_of, show_log
 from eechips.cli.jobs import check_job, trust_option
 from eechips.cli.options import HELP, OUTPUT, debug_option, written
@@ -21,7 +22,7 @@ from eechips.received_files import parse_json
 _SHOWN = 3
 
 
-@click.command("join", context_settings={**HELP, "ignore_unknown_options": True})
+@click.command("join", cls=VerbCommand, context_settings={**HELP, "ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF A RUN]...")
 @click.option(
     "--units", type=click.File("r"), required=True, metavar="FILE|-", help="All lines written by eechips plan."

@@ -9,7 +9,7 @@ _HELP = """Make one cloud-optimised GeoTIFF of a region, however large.
 
     The region is fetched in windows on the blocks of the source, each of them checked, which are then put together:
     mosaic.tif, and mosaic.windows.parquet with the checksums of all windows. If a window fails there is no mosaic,
-    and the same command, or eechips retry, goes on. Windows are kept: they take about as much disk as the mosaic.
+    and the same command, or eechips retry, resumes. Windows are kept: they take about as much disk as the mosaic.
 
     \b
     Examples:

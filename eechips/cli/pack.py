@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.cli.parameter_types import Bytes
 from eechips.text import format_bytes, format_count
@@ -14,7 +15,7 @@ from eechips.training.shard_index import PackIndex
 from eechips.training.sharding import SHARD_BYTES, SHARD_COUNT, pack
 
 
-@click.command("pack", context_settings=HELP)
+@click.command("pack", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--to", type=click.Choice(PACK_FORMATS.names), required=True, help="Format of the shards.")
 @click.option(

@@ -17,7 +17,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]
     name = "A,B,…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """The names, without the spaces around them."""
+        """Return the names, without the spaces around them."""
         if isinstance(value, tuple):
             return value
         return tuple(part.strip() for part in str(value).split(","))
@@ -29,7 +29,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]
     name = "N|WxH"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, int]:
-        """The edge, or both."""
+        """Return the edge, or both."""
         if isinstance(value, (int, tuple)):
             return value
         try:
@@ -49,7 +49,7 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
     name = "NAME=VALUE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """The two."""
+        """Return the two."""
         if isinstance(value, tuple):
             return value[0], value[1]
         name, equals, text = str(value).partition("=")
@@ -64,7 +64,7 @@ class AffineTransform(click.ParamType):  # type: ignore[type-arg]
     name = "A,B,C,D,E,F"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """The numbers."""
+        """Return the numbers."""
         if isinstance(value, tuple):
             return value
         try:
@@ -86,7 +86,7 @@ class _NumberOr(click.ParamType):  # type: ignore[type-arg]
     meaning: str
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number, or what the word stands for."""
+        """Return the number, or what the word stands for."""
         if not isinstance(value, str):
             return value
         if value.lower() in self.words:
@@ -122,7 +122,7 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]
     _factors: ClassVar[Mapping[str, float]] = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number."""
+        """Return the number."""
         if isinstance(value, int):
             return value
         found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?)B?\s*", str(value).upper())

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.finish import finish, recipe_of, show_log
 from eechips.cli.options import HELP, OUTPUT, written
 from eechips.engine import work_items
 
 
-@click.command("plan", context_settings={**HELP, "ignore_unknown_options": True})
+@click.command("plan", cls=VerbCommand, context_settings={**HELP, "ignore_unknown_options": True})
 @click.argument("verb")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF THE COMMAND]...")
 @click.option("--emit", type=click.Choice(["jsonl"]), default="jsonl", show_default=True, help="Format of the units.")

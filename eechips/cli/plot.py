@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.reports.figure import PLOT_NAME, plot
 from eechips.storage import safe_component
 
 
-@click.command("plot", context_settings=HELP)
+@click.command("plot", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
     "--region",

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.manifest.run import open_run
 from eechips.reports.contact_sheet import PREVIEW_NAME, layout, save
 
 
-@click.command("preview", context_settings=HELP)
+@click.command("preview", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
     "--by",

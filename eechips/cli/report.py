@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.manifest.run import REPORT_NAME
 from eechips.reports.page import report
 from eechips.reports.thumbnails import MOST_THUMBNAILS, THUMBNAILS
 
 
-@click.command("report", context_settings=HELP)
+@click.command("report", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
     "--out",

@@ -13,6 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.finish import TYPED
 from eechips.cli.group import main
 from eechips.cli.options import HELP, debug_option
@@ -26,7 +27,7 @@ from eechips.manifest.run import Run, open_run
 from eechips.text import format_count
 
 
-@click.command("retry", context_settings=HELP)
+@click.command("retry", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class. May be repeated.")
 @click.option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
 from eechips.cli.options import HELP, FunctionT, debug_option
 from eechips.emulator.options import OPTIONS, OptionError, configured
@@ -22,7 +23,7 @@ def _server_options(command: FunctionT) -> FunctionT:
     return command
 
 
-@click.command("serve", context_settings=HELP)
+@click.command("serve", cls=VerbCommand, context_settings=HELP)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 for any free one."
 )

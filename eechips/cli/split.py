@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.errors import LeakageError
 from eechips.text import format_count, format_distance
@@ -16,7 +17,7 @@ from eechips.training.splitting import NEAR, WAYS, SplitResult, check_splits, sp
 _ROWS = 30  # strata that are printed
 
 
-@click.command("split", context_settings=HELP)
+@click.command("split", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
     "--by",

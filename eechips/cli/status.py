@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from eechips.cli.chart import bars, width_for
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.manifest.run import Run, Status, open_run
 from eechips.text import format_bytes, format_duration
@@ -22,7 +23,7 @@ _COST = 10.0  # a refresh may take a tenth of the time, so that it does not slow
 _HEIGHT = 5  # rows of the chart
 
 
-@click.command("status", context_settings=HELP)
+@click.command("status", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--watch", is_flag=True, help="Refresh every two seconds while the run is in progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one object per line.")

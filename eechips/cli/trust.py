@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.engine.info import encode_info
 from eechips.errors import UsageError
@@ -20,7 +21,7 @@ from eechips.storage import write_file
 _SHOWN = {"command": "Command", "directory": "typed in", "endpoint": "Endpoint", "results": "Results"}
 
 
-@click.command("trust", context_settings=HELP)
+@click.command("trust", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @debug_option

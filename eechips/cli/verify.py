@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.engine.progress import Progress
 from eechips.manifest.run import open_run
 from eechips.text import format_count
 
 
-@click.command("verify", context_settings=HELP)
+@click.command("verify", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @debug_option
 @click.pass_context

@@ -10,6 +10,7 @@ from typing import IO
 
 import click
 
+from eechips.cli.command import VerbCommand
 from eechips.cli.finish import FAILURES, recipe_of
 from eechips.cli.jobs import check_job, trust_option
 from eechips.cli.options import HELP, OUTPUT, debug_option, written
@@ -18,7 +19,7 @@ from eechips.errors import UsageError
 from eechips.manifest.record import State
 
 
-@click.command("work", context_settings={**HELP, "ignore_unknown_options": True})
+@click.command("work", cls=VerbCommand, context_settings={**HELP, "ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF A RUN]...")
 @click.option("--units", type=click.File("r"), required=True, metavar="FILE|-", help="Lines written by eechips plan.")
 @click.option("--out", required=True, metavar="DIR|URL", help="Results: a folder, or s3://bucket/folder.")

@@ -1,4 +1,4 @@
-"""A contact sheet of a run: a picture of some chips, a row for each stratum."""
+"""Make a contact sheet of a run: a picture of some chips, a row for each stratum."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def preview(
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Path:
-    """Makes a contact sheet of a run's chips: a PNG, or a JPEG by its name.
+    """Make a contact sheet of a run's chips: a PNG, or a JPEG by its name.
 
     Args:
         run: finished, or as far as it is; or its folder.
@@ -83,7 +83,7 @@ def preview(
 def layout(
     run: Run, *, by: str = _STRATUM, rows: int = _ROWS, columns: int = _COLUMNS, seed: int = 0
 ) -> list[SheetRow]:
-    """Chooses the chips of a sheet; see :func:`preview`."""
+    """Choose the chips of a sheet; see :func:`preview`."""
     if rows < 1 or columns < 1 or rows * columns > MOST_CHIPS:
         raise UsageError(f"a sheet has 1 to {MOST_CHIPS:,} chips, not {rows:,} rows of {columns:,}")
     units = read_units(run.path, seed=seed)
@@ -107,7 +107,7 @@ def layout(
 
 
 def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) -> tuple[Path, list[Painting]]:
-    """Draws a sheet and writes it under its name, whole or not at all.
+    """Draw a sheet and writes it under its name, whole or not at all.
 
     Returns:
         The file, and how its chips are painted.
@@ -125,8 +125,8 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
             looks = [[look(file, edge, styles=styles) for file in fetched(row.files)] for row in rows]
             picture = sheet_of(looks, edge)
         except (OSError, ValueError) as error:
-            told = f"a chip of {run.path} cannot be shown ({error}): eechips verify {run.path} says which are damaged"
-            raise UsageError(told) from error
+            message = f"a chip of {run.path} is damaged ({error}): to list damaged files, eechips verify {run.path}"
+            raise UsageError(message) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, png(picture) if suffix == ".png" else encode_picture(picture, "JPEG", QUALITY=_QUALITY))
     return path, paintings([seen for row in looks for seen in row])

@@ -1,4 +1,4 @@
-"""The figure of a run's time series: a panel for each region, a line for each column."""
+"""Plot the time series of a run: a panel for each region, a line for each column."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plot(
     bands: Sequence[str] | str = (),
     out: str | Path | None = None,
 ) -> Figure:
-    """Draws the series of one or several regions of a run.
+    """Draw the series of one or several regions of a run.
 
     Args:
         run: of ``eechips timeseries``, or of a recipe whose tables have a region, a ``date`` and values; or its folder.
@@ -74,7 +74,7 @@ def plot(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Saves a figure under its name whole or not at all.
+    """Save a figure under its name whole or not at all.
 
     Raises:
         UsageError: if the name's suffix is none that matplotlib knows.
@@ -136,7 +136,7 @@ def _style(panel: Axes) -> None:
 
 
 def _line(panel: Axes, values: pd.Series[Any], colour: str, label: str) -> None:
-    """A line that stops where there is no value, or no date for long; values without neighbours are dots."""
+    """Return a line that stops where there is no value, or no date for long; values without neighbours are dots."""
     broken = with_gaps(values)
     dates, numbers = broken.index.to_numpy(), broken.to_numpy(float)
     there = np.isfinite(numbers)
@@ -148,7 +148,7 @@ def _line(panel: Axes, values: pd.Series[Any], colour: str, label: str) -> None:
 
 
 def with_gaps(values: pd.Series[Any]) -> pd.Series[Any]:
-    """A series with a missing value in every stretch that is much longer than the usual step between its dates."""
+    """Insert a missing value into every gap that is much longer than the usual step between dates."""
     steps = np.diff(values.index.to_numpy())
     if len(steps) < 2:
         return values
@@ -191,7 +191,7 @@ def _title(curves: Curves, info: dict[str, Any]) -> str:
 
 
 def _quantity(columns: Sequence[str], info: dict[str, Any]) -> str:
-    """What the numbers are: the band and its reducer, and what was done to the values. The legend says the rest."""
+    """Return the label of the values: band, reducer and scaling, as far as the legend does not name them."""
     given = info.get("parameters", {})
     reducers = str(given.get("reducer") or "").split(",")
     if len(reducers) > 1:

@@ -1,4 +1,4 @@
-"""HTML and SVG, written so that no text can become markup."""
+"""Write HTML and SVG with all text escaped."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Markup(str):
 
 
 def escape(value: Any) -> Markup:
-    """A value as text of a page; what is markup stays as it is."""
+    """Return a value as text of a page; what is markup stays as it is."""
     if isinstance(value, Markup):
         return value
     return Markup(html.escape(_FORBIDDEN.sub("\ufffd", str(value)), quote=True))
 
 
 def element(name: str, /, *children: Any, **attributes: Any) -> Markup:
-    """An element.
+    """Return an element.
 
     Args:
         name: of the element.

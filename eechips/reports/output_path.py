@@ -1,4 +1,4 @@
-"""Where a page or a picture of a run goes."""
+"""Choose the output path of a page or picture of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MARKS = {".html": MARK.encode(), ".png": PNG_MARK}
 
 
 def output_path(run: Run, out: str | Path | None, name: str) -> Path:
-    """The file that is to be written.
+    """Return the file that is to be written.
 
     Args:
         run: of which it is.

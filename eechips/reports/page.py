@@ -126,7 +126,7 @@ def _head(title: Markup) -> Markup:
 
 
 def _policy() -> str:
-    """Nothing may be loaded but pictures of the page itself and of its folder; only its own script and style count."""
+    """Return the content security policy: only own scripts, styles and pictures may load."""
     return (
         "default-src 'none'; img-src data: 'self' file:; "
         f"script-src '{_hash(_script())}'; style-src '{_hash(_file(_STYLE))}'; base-uri 'none'; form-action 'none'"
@@ -139,7 +139,7 @@ def _hash(text: str) -> str:
 
 @cache
 def _script() -> str:
-    """All scripts as one, whose names stay among themselves."""
+    """Return all scripts as one, in a scope of its own."""
     return "".join(['(() => {\n"use strict";\n', *map(_file, _SCRIPTS), "})();"])
 
 

@@ -1,4 +1,4 @@
-"""The region that a run was asked for, as far as the map of a report can show it."""
+"""Read the rings of the requested region for the map of a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGITS = 6  # of degrees: 0.1 m
 
 
 def region_rings(info: Mapping[str, Any]) -> list[Ring]:
-    """The rings of a run's region: outlines, and holes in them.
+    """Return the rings of a run's region: outlines, and holes in them.
 
     A region that is a table's on the server has none, and neither has one of a file that is gone or not what it was
     when the run was planned.
@@ -54,7 +54,7 @@ def _box(value: Any) -> tuple[float, float, float, float] | None:
 
 
 def _rings(path: Path) -> list[Ring]:
-    """The rings of the union of a file's polygons."""
+    """Return the rings of the union of a file's polygons."""
     import shapely
 
     from eechips.geo.vectors import read_vectors  # imports pandas and GDAL, which other reports do without

@@ -1,4 +1,4 @@
-"""Time series out of a run: the tables of its regions, or the one table of all."""
+"""Read the time series of a run from the tables of its regions, or from one table."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Curves:
 
 
 def read_curves(run: Run, regions: Sequence[Any] = (), bands: Sequence[str] = (), *, most: int) -> Curves:
-    """Reads series of a run whose results are tables with a column ``date``.
+    """Read series of a run whose results are tables with a column ``date``.
 
     Args:
         run: finished, or as far as it is.
@@ -98,7 +98,7 @@ class _OneTable:
         return found
 
     def read(self, region: Any) -> pd.DataFrame:
-        """The rows of a region."""
+        """Return the rows of a region."""
         return pd.concat([_rows(path, self.id_column, region) for path in self._paths], ignore_index=True)
 
 
@@ -124,7 +124,7 @@ class _Tables:
         return {name: name for name in self._paths}
 
     def read(self, region: Any) -> pd.DataFrame:
-        """The rows of a region."""
+        """Return the rows of a region."""
         table = _read(self._paths[region])
         found: pd.DataFrame = table[table[self.id_column].astype(str) == region]
         return found
@@ -199,7 +199,7 @@ def _is_text(values: pd.Series[Any]) -> bool:
 
 
 def _choices(wanted: str, there: list[str]) -> str:
-    """A phrase that says what there is: what looks alike, and the first few."""
+    """Return a phrase that says what there is: what looks alike, and the first few."""
     alike = difflib.get_close_matches(wanted, there, n=3)
     hint = f"did you mean {' or '.join(alike)}? " if alike else ""
     more = f" and {len(there) - _LISTED:,} more" if len(there) > _LISTED else ""

@@ -59,12 +59,12 @@ class ReportData:
 
 
 def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bool, quiet: bool) -> ReportData:
-    """Reads a run.
+    """Read a run.
 
     Args:
         run: finished, or as far as it is.
         thumbnails: chips that are shown at most.
-        most: units that are told one by one.
+        most: maximum number of units.
         seed: of all draws.
         is_beside: whether the page is to lie in the run's folder.
         quiet: no progress.

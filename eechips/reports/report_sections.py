@@ -64,7 +64,7 @@ def head(data: ReportData) -> Markup:
 def settings(data: ReportData) -> Markup:
     """Build the section of the command and its parameters."""
     info = data.info
-    told = [
+    pairs = [
         ("command", element("code", info["command"]) if info.get("command") else None),
         ("source", info.get("source") or info.get("endpoint")),
         ("project", info.get("project")),
@@ -81,7 +81,7 @@ def settings(data: ReportData) -> Markup:
         "Settings",
         element(
             "div",
-            _facts([(name, value) for name, value in told if value not in (None, "")]),
+            _facts([(name, value) for name, value in pairs if value not in (None, "")]),
             _facts([(name, element("code", _plain(value))) for name, value in parameters]),
             class_="columns",
         ),
@@ -149,8 +149,8 @@ def chips(data: ReportData) -> Markup | None:
     lost = None
     if pictures.unreadable:
         name, reason = pictures.unreadable[0]
-        told = _cut(f"{len(pictures.unreadable):,} files cannot be read, such as {name}: {reason}")
-        lost = element("p", told, class_="notice")
+        message = _cut(f"{len(pictures.unreadable):,} files cannot be read, such as {name}: {reason}")
+        lost = element("p", message, class_="notice")
     return section(
         "chips",
         "Chips",
@@ -287,7 +287,7 @@ def licences(data: ReportData) -> Markup | None:
     parts = []
     for dataset in datasets:
         source = str(dataset.get("source") or "")
-        told = [
+        pairs = [
             ("id", element("code", dataset.get("id", ""))),
             ("licence", dataset.get("licence") or "unknown: see the data catalog"),
             ("citation", dataset.get("citation")),
@@ -297,7 +297,7 @@ def licences(data: ReportData) -> Markup | None:
             element(
                 "div",
                 element("h3", dataset.get("title") or dataset.get("id", "")),
-                _facts([(n, v) for n, v in told if v]),
+                _facts([(n, v) for n, v in pairs if v]),
             )
         )
     return section("licence", "Licence and citation", element("div", *parts, class_="columns"))
@@ -315,9 +315,9 @@ def _state_bar(data: ReportData) -> Markup | None:
         tip = element("title", f"{state.replace('_', ' ')}: {count:,}")
         parts.append(element("rect", tip, x=f"{at:.3f}", y="0", width=f"{share:.3f}", height="10", class_=kind))
         at += share
-    told = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in data.status.counts.items())
-    drawing = element("svg", *parts, viewBox="0 0 100 10", preserveAspectRatio="none", role="img", aria_label=told)
-    return join(element("div", drawing, class_="bar"), element("p", told, class_="note"))
+    summary = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in data.status.counts.items())
+    drawing = element("svg", *parts, viewBox="0 0 100 10", preserveAspectRatio="none", role="img", aria_label=summary)
+    return join(element("div", drawing, class_="bar"), element("p", summary, class_="note"))
 
 
 def _panel(text: str) -> Markup:

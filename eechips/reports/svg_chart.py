@@ -1,4 +1,4 @@
-"""Charts as SVG, without scripts: their colours are those of the page's style."""
+"""Draw charts as SVG, with the colours of the page's style."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class ChartAxis:
     ticks: Sequence[tuple[float, str]]
 
     def share(self, value: float) -> float:
-        """How far along the axis a value is, 0 to 1."""
+        """Return the position of a value along the axis, 0 to 1."""
         return (value - self.low) / (self.high - self.low)
 
 
 def round_axis(low: float, high: float, ticks: int = _TICKS) -> ChartAxis:
-    """An axis from a round number to a round number, with round numbers between."""
+    """Return an axis from a round number to a round number, with round numbers between."""
     if not (math.isfinite(low) and math.isfinite(high)):
         low, high = (low - 0.5, low + 0.5) if math.isfinite(low) else (0.0, 1.0)
     if high - low <= max(_NARROWEST, 1e-12 * abs(low)):  # floating point has no round numbers between
@@ -67,7 +67,7 @@ def round_axis(low: float, high: float, ticks: int = _TICKS) -> ChartAxis:
 
 
 def time_axis(seconds: float) -> ChartAxis:
-    """An axis of a duration."""
+    """Return an axis of a duration."""
     seconds = max(seconds, 1.0)
     steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400]
     step = next((step for step in steps if seconds / step <= 6), 86400 * math.ceil(seconds / 86400 / 6))
@@ -81,7 +81,7 @@ def time_axis(seconds: float) -> ChartAxis:
 def bars(
     label: str, edges: npt.NDArray[np.float64], counts: Sequence[Sequence[float]], names: Sequence[str], x: ChartAxis
 ) -> Markup:
-    """A histogram; several counts lie on top of each other.
+    """Return a histogram; several counts lie on top of each other.
 
     Args:
         label: says what it shows, for those who do not see it.
@@ -147,7 +147,7 @@ def lines(
 
 
 def legend(names: Sequence[str]) -> Markup:
-    """Which colour is which; nothing for one series or none."""
+    """Return the legend; empty for fewer than two series."""
     if len(names) < 2:
         return Markup()
     entries = [element("li", element("span", class_=f"key s{number}"), name) for number, name in enumerate(names)]

@@ -1,4 +1,4 @@
-"""Results that are tables: their first rows, and the places that their rows have."""
+"""Read tables among the results: their first rows, and the locations of rows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_head(path: Path) -> TableHead:
 
 
 def read_locations(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> UnitColumns | None:
-    """The rows of a table as places on a map, if it has columns of longitude and latitude.
+    """Return the rows of a table as places on a map, if it has columns of longitude and latitude.
 
     Args:
         path: of a CSV file or Parquet.

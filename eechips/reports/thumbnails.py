@@ -1,4 +1,4 @@
-"""Small pictures of some chips of a run, and how bright these are."""
+"""Make thumbnails of chips of a run, and measure their brightness."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Thumbnails:
     """Thumbnails of some units.
 
     Attributes:
-        of: pictures by number of the unit among those that are told, a layer each.
+        of: pictures by number of the unit, one for each layer.
         candidates: units that have a file which can be shown.
         unreadable: files that should be there and cannot be read, with the reason.
         painted: how the files of each layer are painted.
@@ -88,7 +88,7 @@ def make_thumbnails(
     seed: int = 0,
     quiet: bool = False,
 ) -> Thumbnails:
-    """Reads some chips of a run, as many of each stratum as there are, and makes small pictures of them.
+    """Read some chips of a run, as many of each stratum as there are, and makes small pictures of them.
 
     Args:
         run: the run.
@@ -137,7 +137,7 @@ def make_thumbnails(
 
 
 def make_thumbnail(path: Path, styles: Sequence[Style] = ()) -> Thumbnail:
-    """A large picture of a file, such as a mosaic.
+    """Return a large picture of a file, such as a mosaic.
 
     Args:
         path: of the file.
@@ -150,7 +150,7 @@ def make_thumbnail(path: Path, styles: Sequence[Style] = ()) -> Thumbnail:
 
 
 def swatch(colour: str) -> str:
-    """A URL that holds a picture of one pixel, for a legend.
+    """Return a URL that holds a picture of one pixel, for a legend.
 
     Args:
         colour: hexadecimal.
@@ -160,7 +160,7 @@ def swatch(colour: str) -> str:
 
 
 def draw_units(numbers: Sequence[int], strata: Sequence[Any], count: int, seed: int) -> list[int]:
-    """Some numbers, as many of each stratum as there are: one of each, then the second of each, and so on.
+    """Select units equally from each stratum: one of each, then the second of each, and so on.
 
     Args:
         numbers: to draw from.
@@ -177,7 +177,7 @@ def draw_units(numbers: Sequence[int], strata: Sequence[Any], count: int, seed: 
 
 
 def is_picture(file: str) -> bool:
-    """Whether a file can be shown, by its name."""
+    """Return whether a file can be shown, by its name."""
     return Path(file).suffix.lstrip(".").lower() in chip_suffixes()
 
 
@@ -196,7 +196,7 @@ def _stretches(
     wanted: Sequence[tuple[int, str, str]],
     styles: Sequence[Style],
 ) -> dict[str, Stretches]:
-    """How the data of each layer are stretched: by some of its files, so that chips can be compared."""
+    """Compute one stretch per layer, from some of its files, so that chips are comparable."""
     names: dict[str, list[str]] = defaultdict(list)
     for _, layer, name in wanted:
         if len(names[layer]) < _TYPICAL:
@@ -205,7 +205,7 @@ def _stretches(
     for layer, some in names.items():
         looks = []
         for path in fetched(some):
-            with contextlib.suppress(OSError, ValueError):  # it is told where it is to be shown
+            with contextlib.suppress(OSError, ValueError):  # reported when it is shown
                 looks.append(look(path, _EDGE, enlarges=False, styles=styles))
         found[layer] = Stretches.of(looks)
     return found
@@ -225,7 +225,7 @@ def _mean(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> float:
 
 @contextlib.contextmanager
 def opened(store: Store) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
-    """Finds files of a run: where they are, or copies of what an object store has, a few fetched ahead.
+    """Find files of a run: where they are, or copies of what an object store has, a few fetched ahead.
 
     Args:
         store: that has the results.

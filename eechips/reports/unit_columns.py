@@ -1,4 +1,4 @@
-"""What a report tells of each unit, in columns: where it lies, what became of it, which stratum it belongs to."""
+"""Read the units of a run into columns for a report: location, state, stratum, fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from eechips.reports.unit_locations import bounds_of, grid_of, location_of
 from eechips.storage import ID_LENGTH, name_fields
 
 MOST_UNITS = 100_000
-"""UnitColumns that are told one by one; of more, so many are drawn at random."""
+"""Maximum number of units on a page; of more, a random sample is used."""
 MOST_CATEGORIES = 1000
 """Different values of a column that sorts units."""
 
@@ -67,12 +67,12 @@ class UnitColumns:
     """UnitColumns of a run, in the order of the plan.
 
     Attributes:
-        total: units in the plan; more than are told here, if it is long.
+        total: units in the plan; of a long plan more than in these columns.
         ids: beginning of each unit's id.
         states: of each.
         files: path of each below the run's folder, or None.
         bytes: of each one's file; 0 where there is none.
-        valid: share of pixels that are not masked; NaN where nobody knows.
+        valid: share of pixels that are not masked; NaN if unknown.
         errors: class and message of each one's error, or None.
         centres: longitude and latitude of each, (n, 2); NaN where it has no place.
         outlines: polygon of each in longitude and latitude, or None where it has a place only.
@@ -101,7 +101,7 @@ class UnitColumns:
         return bool(np.isfinite(self.centres).all(axis=1).any())
 
     def column(self, name: str) -> UnitColumn:
-        """The column of a name.
+        """Return the column of a name.
 
         Raises:
             UsageError: if there is none; says which there are.
@@ -147,7 +147,7 @@ class _UnitLedger(Ledger):
         return self
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Of every unit what a report tells, in the order of the plan."""
+        """Yield the columns of a report for every unit, in the order of the plan."""
         yield from self._db.execute(f"SELECT {_READ} FROM units ORDER BY position")
 
 
@@ -155,13 +155,13 @@ def with_progress(things: Iterable[T], total: int, unit: str, *, quiet: bool) ->
     """Things one by one, with a bar on a terminal if it takes longer than two seconds."""
     from tqdm import tqdm
 
-    # None: not where nobody looks.
+    # None: not without a terminal.
     disable = True if quiet else None
     yield from tqdm(things, total=total, unit=f" {unit}", delay=_PATIENCE, leave=False, disable=disable)
 
 
 def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bool = False) -> UnitColumns:
-    """Reads a run's units.
+    """Read a run's units.
 
     Args:
         folder: of the run.
@@ -220,7 +220,7 @@ class _Tally:
 
 
 def _drawn(total: int, most: int, seed: int) -> frozenset[int] | None:
-    """Numbers of the units that are told; None for all."""
+    """Return the numbers of the sampled units; None for all."""
     if total <= most:
         return None
     return frozenset(np.random.default_rng(seed).choice(total, most, replace=False).tolist())
@@ -270,7 +270,7 @@ def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[
 
 @cache
 def _is_known(crs: str) -> bool:
-    """Whether PROJ knows a coordinate reference system; recipes may name any."""
+    """Return whether PROJ knows a coordinate reference system; recipes may name any."""
     try:
         parse_crs(crs)
     except UsageError:
@@ -279,7 +279,7 @@ def _is_known(crs: str) -> bool:
 
 
 def _columns(rows: Sequence[_Row], tally: _Tally, splits: Mapping[str, str]) -> list[UnitColumn]:
-    """What the units' own fields say, their dates, and their splits."""
+    """Return columns of the units' own fields, their dates, and their splits."""
     names = dict.fromkeys(name for row in rows for name in row.fields)
     found = [_column(name, [row.fields.get(name) for row in rows], tally) for name in names]
     columns = _without_doubles([column for column in found if column is not None])

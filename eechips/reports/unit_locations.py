@@ -1,4 +1,4 @@
-"""Where a unit lies, as far as it says so itself: recipes have fields of their own choice."""
+"""Find the location of a unit from its fields, which differ between recipes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eechips.geo.grid import Grid
 
 
 def grid_of(unit: Mapping[str, Any]) -> Grid | None:
-    """Where the unit's pixels are to lie, if the plan says it: what failed has its place on the map, too."""
+    """Return the planned grid of a unit, if it has one, so that failed units are on the map as well."""
     for layer in (unit, unit.get("value")):
         if isinstance(layer, Mapping) and isinstance(layer.get("grid"), Mapping):
             try:
@@ -20,7 +20,7 @@ def grid_of(unit: Mapping[str, Any]) -> Grid | None:
 
 
 def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The mappings of a unit that may say where it is."""
+    """Yield the mappings of a unit that may say where it is."""
     value = unit.get("value")
     for layer in (unit, value, unit.get("properties"), unit.get("geometry")):
         if isinstance(layer, Mapping):

@@ -1,1 +1,1 @@
-"""Scripts that people have already: executed as they are, with what they give their pools fetched as units of a run."""
+"""Run existing scripts unchanged: each item passed to one of their pools becomes a unit of the run."""

@@ -1,4 +1,4 @@
-"""What a script gives to one of its pools, on the disk between the parent and the workers, and what comes of it.
+"""Store the calls of a script's pools, and their results, on disk between the parent and the workers.
 
 A folder of its own for every use of a pool: the functions with their globals, the arguments of every call, and, call by
 call, what it returned or raised. That is what a script which is run again gets instead of calling once more. Each
@@ -75,7 +75,7 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What came of a call.
+    """Return the result of a call.
 
     Attributes:
         value: that it returned.
@@ -143,7 +143,7 @@ class CallFolder:
         self._write(self.path / _PROGRAM, serialize(program, names), _PROGRAM)
 
     def program(self) -> Program:
-        """What the calls share, as objects of this process."""
+        """Return the objects that the calls share, loaded into this process."""
         found: Program = deserialize(self._read(self.path / _PROGRAM, _PROGRAM))
         return found
 
@@ -156,11 +156,11 @@ class CallFolder:
         self._write(self.path / _PLACE, pickle.dumps(place), _PLACE)
 
     def place(self) -> Any:
-        """Where the calls run."""
+        """Return the folder in which the calls run."""
         return pickle.loads(self._read(self.path / _PLACE, _PLACE))
 
     def call(self, program: Program, position: int) -> Call:
-        """The call at a position of the plan."""
+        """Return the call at a position of the plan."""
         ends = array.array("Q")
         with (self.path / _INDEX).open("rb") as index:
             index.seek((position - program.first) * ends.itemsize)
@@ -194,7 +194,7 @@ class CallFolder:
         self._write(path, packed, _result_name(position))
 
     def result(self, position: int) -> CallResult:
-        """What came of a call.
+        """Return the result of a call.
 
         Raises:
             UsageError: if it was not stored by a run of this user.
@@ -216,7 +216,7 @@ class CallFolder:
         return unseal(path.read_bytes(), self._key, self._name(name), path)
 
     def _name(self, name: str) -> str:
-        """The name that is sealed: the same for the folder wherever the run is moved to."""
+        """Return the name that is sealed: the same for the folder wherever the run is moved to."""
         return f"{self.path.name} {name}"
 
 
@@ -257,13 +257,13 @@ class StateChanges:
         self._before = {name: _snapshot(value) for name, value in self._variables.items()}
 
     def found(self) -> tuple[StateChange, ...]:
-        """What was added since."""
+        """Return the changes since the snapshot."""
         changes = (StateChange(name, _added(v, self._before[name])) for name, v in self._variables.items())
         return tuple(change for change in changes if change.added)
 
 
 def apply(changes: Sequence[StateChange], function: Callable[..., Any]) -> None:
-    """Adds to a function's variables what a call in another process has added to its copies."""
+    """Add to a function's variables what a call in another process has added to its copies."""
     there = variables(function)
     for change in changes:
         value = there.get(change.name)
@@ -274,7 +274,7 @@ def apply(changes: Sequence[StateChange], function: Callable[..., Any]) -> None:
 
 
 def variables(function: Callable[..., Any]) -> dict[str, Any]:
-    """The variables that a function of a script sees: globals, closure, and the fields of its object."""
+    """Return the variables that a function of a script sees: globals, closure, and the fields of its object."""
     while isinstance(function, functools.partial):
         function = function.func
     fields: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a worker does with a call of a script: runs it in a folder of its own, and sees what it has written."""
+"""Execute a call of a script in a worker, in a folder of its own, and collect the files that it writes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class CallExecutor:
         sys.path[:0] = [folder for folder in place.imports if folder not in sys.path]
 
     def execute(self, folder: CallFolder, position: int) -> RecipeFiles | Chip | Table:
-        """Runs a call.
+        """Run a call.
 
         Returns:
             The files that it has written; or what it wants to be fetched, as a recipe does. A call that has caught the
@@ -122,7 +122,7 @@ class CallExecutor:
         return RecipeFiles(files)
 
     def _caught(self, result: CallResult) -> EechipsError | None:
-        """The error that a call without files has caught: it got no answer at all, or has nothing to show for one."""
+        """Return the error that a call without files has caught: of its only request, or of one without a result."""
         shows_nothing = result.value is None and not self._sandbox.appended
         if self._sandbox.outside or (self._observer.has_answer and not shows_nothing):
             return None
@@ -151,14 +151,14 @@ class CallExecutor:
         return self._program
 
     def _may_help(self, error: BaseException) -> bool:
-        """Whether a call may try again after an error: Earth Engine was asked again already."""
+        """Return whether a call may try again after an error: Earth Engine was asked again already."""
         return self._observer.failure is None and is_transient(error)
 
     def _outside(self) -> tuple[str, ...]:
         return tuple(n for n in self._sandbox.outside if self._below_out(n) is None and Path(n).is_file())
 
     def _below_out(self, name: str) -> str | None:
-        """An absolute path as one below the run's folder, whichever links lead there; None if it is not below it."""
+        """Return an absolute path relative to the run's folder, links resolved; None if it is outside."""
         for path in (Path(os.path.normpath(name)), Path(os.path.realpath(name))):
             for root in (self._place.out, Path(os.path.realpath(self._place.out))):
                 if path.is_relative_to(root):
@@ -180,7 +180,7 @@ class CallExecutor:
 
 
 def _checked(path: Path, name: str) -> RecipeFile:
-    """A file that a script has written, and what it holds.
+    """Return a file that a script has written, and what it holds.
 
     Raises:
         ValidationError: if it does not decode: it is checked as what it begins like, or as what it is called.

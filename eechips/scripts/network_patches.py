@@ -1,4 +1,4 @@
-"""The network of a script in a worker: whatever it asks Earth Engine, by whatever library, goes through the transport.
+"""Route the Earth Engine requests of a script in a worker, from any library, through the transport of the run.
 
 So every request passes the throttle, is repeated when that can help, and its body is whole and unzipped: a script that
 copies ``response.raw`` into a file has an image there, and not half of one, or its gzip.
@@ -53,7 +53,7 @@ class RequestObserver:
         self.failures = []
 
     def concerns(self, url: str) -> bool:
-        """Whether a URL is Earth Engine's."""
+        """Return whether a URL is Earth Engine's."""
         return origin(url) == self._origin
 
     def request(self, uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:
@@ -77,7 +77,7 @@ class RequestObserver:
         return response, body
 
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
-        """Sends what a library would; status, headers and body come back, the last whole and unzipped."""
+        """Send what a library would; status, headers and body come back, the last whole and unzipped."""
         sent = {str(k): _text(v) for k, v in headers.items() if str(k).lower() not in _OF_THE_CONNECTION}
         with self._transport.checking(_check):
             response, found = self.request(url, method, body=body, headers=sent)
@@ -86,7 +86,7 @@ class RequestObserver:
 
 
 def attach(connection: Connection, discovery: DiscoveryFile) -> RequestObserver:
-    """Puts a observer between this process's libraries and the service. For worker processes only.
+    """Put a observer between this process's libraries and the service. For worker processes only.
 
     Args:
         connection: of the process.
@@ -174,7 +174,7 @@ _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden"
 
 
 def _check(body: bytes) -> None:
-    """Raises ValidationError for half an image, which is not always shorter than promised."""
+    """Raise ValidationError for half an image, which is not always shorter than promised."""
     if sniff(body) != "bin":
         inspect(body, "")
 

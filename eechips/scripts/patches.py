@@ -1,4 +1,4 @@
-"""What stands in for parts of other packages while a script runs; all of it is put back."""
+"""Patch parts of other packages while a script runs, and restore them afterwards."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _POOLS: Mapping[str, Mapping[str, Any]] = {
 
 
 def initialize(*_: Any, **__: Any) -> None:
-    """In the place of ``ee.Initialize``: the run has initialised the client, with its own endpoint and project."""
+    """Replace ``ee.Initialize``: the run has initialised the client, with its own endpoint and project."""
 
 
 def authenticate(*_: Any, **__: Any) -> bool:
-    """In the place of ``ee.Authenticate``: the run has credentials, or needs none."""
+    """Replace ``ee.Authenticate``: the run has credentials, or needs none."""
     return True
 
 
 def credentials(*_: Any, **__: Any) -> Any:
-    """In the place of what reads credentials, which the script would give to ``ee.Initialize``."""
+    """Replace the functions that read credentials, which the script passes to ``ee.Initialize``."""
     from google.auth.credentials import AnonymousCredentials
 
     return AnonymousCredentials()  # type: ignore[no-untyped-call]
 
 
 def default_credentials(*_: Any, **__: Any) -> tuple[Any, None]:
-    """In the place of ``google.auth.default``."""
+    """Replace ``google.auth.default``."""
     return credentials(), None
 
 
@@ -66,7 +66,7 @@ def keep_client() -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_pools(host: pools.PoolHost) -> Iterator[None]:
-    """Inside the block the pools of the script, and of nobody else, are eechips' own.
+    """Replace the pools of the script, but not those of libraries, inside the block.
 
     Args:
         host: that does their work.

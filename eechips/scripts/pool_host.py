@@ -1,4 +1,4 @@
-"""Who does the work of a script's pools: every use of one becomes units of the run, in the order of the script."""
+"""Turn every use of a script's pools into units of the run, in the order of the script."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ScriptHost:
     def execute(
         self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
     ) -> list[CallResult]:
-        """Makes calls, but for those whose results are there.
+        """Make calls, but for those whose results are there.
 
         Raises:
             RecipeError: if something cannot be given to another process.
@@ -93,7 +93,7 @@ class ScriptHost:
         return [self._delivered(result, call) for result, call in zip(results, calls, strict=True)]
 
     def has_raised(self, error: BaseException) -> bool:
-        """Whether an exception is, or comes from, one that a call has raised."""
+        """Return whether an exception is, or comes from, one that a call has raised."""
         seen: list[BaseException] = []
         cause: BaseException | None = error
         while cause is not None and cause not in seen:
@@ -115,7 +115,7 @@ class ScriptHost:
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said of files that are not recorded."""
+        """Return a note on files that are not recorded."""
         without = (
             f"{count} of {total} calls of {name}() wrote no file, although the others did: see the column error of the"
             " manifest."
@@ -133,7 +133,7 @@ class ScriptHost:
         )
 
     def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
-        """The place in the plan, and the number, of a use of a pool.
+        """Return the place in the plan, and the number, of a use of a pool.
 
         A use of which all is done may be left out by a script that lists only what is not there yet: then the calls are
         those of a later one.
@@ -148,7 +148,7 @@ class ScriptHost:
         return self.calls, self._uses + 1
 
     def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[WorkUnit]:
-        """The units of the calls of a use of a pool."""
+        """Return the units of the calls of a use of a pool."""
         values = (
             {"use": number, "function": function_name(c.function), "arguments": describe(c.arguments),
              **({"keywords": describe(dict(c.keywords))} if c.keywords else {})}
@@ -160,7 +160,7 @@ class ScriptHost:
         ]
 
     def _plan(self, number: int, first: int, calls: Sequence[Call]) -> list[Call | None]:
-        """Adds the calls to the ledger's plan, or finds them there.
+        """Add the calls to the ledger's plan, or finds them there.
 
         A script that lists only what is not there yet asks for less when it is run again: what it leaves out must have
         been done, with a file.
@@ -270,7 +270,7 @@ class ScriptHost:
 
 
 def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes]]) -> None:
-    """Writes the files that several calls have added to: what was there, and what they added, in the plan's order.
+    """Write the files that several calls have added to: what was there, and what they added, in the plan's order.
 
     A heading that each call has written, as none has seen what the others did, is there once.
 
@@ -293,7 +293,7 @@ def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes
 
 
 def lacks_file(error: BaseException) -> bool:
-    """Whether an exception says that a file is not there: Python's own, or one of GDAL, pyogrio, rasterio or SQLite."""
+    """Return whether an exception of Python, GDAL, pyogrio, rasterio or SQLite reports a missing file."""
     return isinstance(error, FileNotFoundError) or any(words in str(error) for words in _NOT_FOUND)
 
 

@@ -1,4 +1,4 @@
-"""Pools like those of ``multiprocessing`` and ``concurrent.futures``, whose calls are units of a run.
+"""Provide pools like those of ``multiprocessing`` and ``concurrent.futures``, whose calls are units of a run.
 
 They do what the originals do, but that work begins when somebody asks for results, that calls run in the worker
 processes of the run, and that a call which was done in an earlier run is not made again: its result comes from the
@@ -38,7 +38,7 @@ class PoolHost(Protocol):
     def execute(
         self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
     ) -> list[CallResult]:
-        """Makes calls; those that failed have an error.
+        """Make calls; those that failed have an error.
 
         Args:
             calls: in the order of the plan.
@@ -121,7 +121,7 @@ class AsyncResult:
         self._error: BaseException | None = None
 
     def expect(self, calls: Sequence[Call]) -> AsyncResult:
-        """Puts calls into the batch."""
+        """Put calls into the batch."""
         self._missing = len(calls)
         for call in calls:
             self._batch.add(call, self._settle)
@@ -130,24 +130,24 @@ class AsyncResult:
         return self
 
     def get(self, timeout: float | None = None) -> Any:
-        """The value; raises what the call has raised."""
+        """Return the value; raises what the call has raised."""
         self.wait()
         if self._error is not None:
             raise self._error
         return self._value
 
     def wait(self, timeout: float | None = None) -> None:
-        """Makes the calls, if they are not made yet."""
+        """Make the calls, if they are not made yet."""
         if self._missing:
             self._batch.flush()
 
     def ready(self) -> bool:
-        """True: whoever asks wants it done."""
+        """Return True: the calls are made when this is asked."""
         self.wait()
         return True
 
     def successful(self) -> bool:
-        """Whether no call raised."""
+        """Return whether no call raised."""
         self.wait()
         return self._error is None
 
@@ -191,7 +191,7 @@ class Pool(_Hosted):
         self._processes = processes or os.cpu_count()
 
     def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Any = None) -> Any:
-        """The value of one call."""
+        """Return the value of one call."""
         return self.apply_async(func, args, kwds).get()
 
     def apply_async(
@@ -203,33 +203,33 @@ class Pool(_Hosted):
         return AsyncResult(self._batch, callback, error_callback, lambda values: values[0]).expect([call])
 
     def map(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
-        """The values of a call for each item."""
+        """Return the values of a call for each item."""
         return list(_values(self._batch.execute([Call(func, (item,)) for item in iterable])))
 
     def map_async(
         self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None, callback: Any = None,
         error_callback: Any = None,
     ) -> AsyncResult:  # fmt: skip
-        """A call for each item, made when asked for."""
+        """Return a call for each item, made when asked for."""
         calls = [Call(func, (item,)) for item in iterable]
         return AsyncResult(self._batch, callback, error_callback, list).expect(calls)
 
     def starmap(
         self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
     ) -> list[Any]:
-        """The values of a call for each tuple of arguments."""
+        """Return the values of a call for each tuple of arguments."""
         return list(_values(self._batch.execute([Call(func, tuple(item)) for item in iterable])))
 
     def starmap_async(
         self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None,
         callback: Any = None, error_callback: Any = None,
     ) -> AsyncResult:  # fmt: skip
-        """A call for each tuple of arguments, made when asked for."""
+        """Return a call for each tuple of arguments, made when asked for."""
         calls = [Call(func, tuple(item)) for item in iterable]
         return AsyncResult(self._batch, callback, error_callback, list).expect(calls)
 
     def imap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1) -> _Values:
-        """The values of a call for each item, as an iterator."""
+        """Return the values of a call for each item, as an iterator."""
         return _Values(self._batch.execute([Call(func, (item,)) for item in iterable]))
 
     def imap_unordered(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1) -> _Values:
@@ -237,14 +237,14 @@ class Pool(_Hosted):
         return self.imap(func, iterable, chunksize)
 
     def close(self) -> None:
-        """Nothing: the workers are the run's."""
+        """Do nothing: the workers belong to the run."""
 
     def terminate(self) -> None:
-        """Makes the calls that nobody has asked for: nothing that a script wanted is left undone."""
+        """Make the calls whose results were not requested."""
         self._batch.flush()
 
     def join(self) -> None:
-        """Makes the calls that nobody has asked for."""
+        """Make the calls whose results were not requested."""
         self._batch.flush()
 
     def __enter__(self) -> Pool:
@@ -263,7 +263,7 @@ class ThreadPool(Pool):
 
 
 class _Values:
-    """An iterator of values that goes on after an error, as that of ``imap`` does."""
+    """An iterator of values that continues after an error, like that of ``imap``."""
 
     def __init__(self, results: Sequence[CallResult]) -> None:
         self._results = iter(results)
@@ -338,7 +338,7 @@ class _Executor(_Hosted):
         self._max_workers = max_workers or os.cpu_count()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> _Future:
-        """A call, made when any result of the executor is asked for, or it is shut down."""
+        """Return a call, made when any result of the executor is asked for, or it is shut down."""
         future = _Future(self._batch)
         self._batch.add(Call(fn, args, kwargs), future.settle)
         return future
@@ -347,11 +347,11 @@ class _Executor(_Hosted):
         self, fn: Callable[..., Any], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1,
         buffersize: int | None = None,
     ) -> Iterator[Any]:  # fmt: skip
-        """The values of a call for each item."""
+        """Return the values of a call for each item."""
         return _values(self._batch.execute([Call(fn, item) for item in zip(*iterables, strict=False)]))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Makes the calls that nobody has asked for."""
+        """Make the calls whose results were not requested."""
         if not cancel_futures:
             self._batch.flush()
 
@@ -388,7 +388,7 @@ def wait(fs: Iterable[Any], timeout: float | None = None, return_when: str = con
 def pool_of_context(
     context: Any, processes: int | None = None, initializer: Any = None, initargs: Any = (), *args: Any
 ) -> Any:
-    """In the place of ``multiprocessing.get_context(...).Pool``."""
+    """Replace ``multiprocessing.get_context(...).Pool``."""
     kind = Pool if _is_of_script(sys._getframe(1)) else _ORIGINALS["Pool"]
     return kind(processes, initializer, initargs, *args)
 
@@ -402,7 +402,7 @@ def _forced(futures: Iterable[Any]) -> list[Any]:
 
 
 def _is_of_script(frame: Any) -> bool:
-    """Whether code of the script's own is running: none that is installed, or comes with Python."""
+    """Return whether code of the script's own is running: none that is installed, or comes with Python."""
     code = frame.f_globals
     if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:
         return True

@@ -1,4 +1,4 @@
-"""What keeps a script's own retries from waiting for nothing: an error that comes again is told at once."""
+"""End a script's own retries at once if the error is permanent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RetryAborted(BaseException):
 
 
 def classify_error(error: BaseException) -> EechipsError | None:
-    """The error that an exception of a script stands for; None if it is the script's own."""
+    """Return the error that an exception of a script stands for; None if it is the script's own."""
     import requests
 
     seen: set[int] = set()
@@ -46,7 +46,7 @@ def classify_error(error: BaseException) -> EechipsError | None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: only after a transient failure."""
+    """Return whether trying again may help: only after a transient failure."""
     return isinstance(classify_error(error), TransientError)
 
 
@@ -55,7 +55,7 @@ def guard_retries(may_help: Callable[[BaseException], bool] = is_transient) -> I
     """Inside the block, who handles an error and goes to sleep before trying again is stopped if that is in vain.
 
     That is what retries are: those of the ``retry`` and ``backoff`` packages, and loops of the script's own. The
-    block raises the error itself. ``tenacity``, which sleeps elsewhere, is told as well.
+    block raises the error itself. ``tenacity``, which sleeps in its own way, is patched as well.
 
     Args:
         may_help: whether an error may not come again.
@@ -83,7 +83,7 @@ def guard_retries(may_help: Callable[[BaseException], bool] = is_transient) -> I
 
 
 def _is_ours() -> bool:
-    """Whether a transport is waiting, which knows what it does."""
+    """Return whether a transport is waiting, which knows what it does."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_globals.get("__name__") == "eechips.client.retry":

@@ -1,4 +1,4 @@
-"""Where a script's relative paths lead: into a folder of the run, with what the script reads linked into it."""
+"""Give a script a working folder of its own in the run, with its inputs linked into it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sandbox:
     Attributes:
         folder: the folder; made when it is entered.
         outside: files that were written by paths that lead out of it since it was entered.
-        appended: files that were opened to add to what is there, by relative path.
+        appended: files that were opened for appending, by relative path.
         peculiar: what :meth:`files` has left out since it is no regular file: pipes, sockets, links to elsewhere.
 
     Args:
@@ -57,7 +57,7 @@ class Sandbox:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """Makes the folder the working directory inside the block."""
+        """Make the folder the working directory inside the block."""
         self._prepare()
         self.outside, self.appended = {}, {}
         before = Path.cwd()
@@ -72,7 +72,7 @@ class Sandbox:
         """List the files that were written, below the folder, in order.
 
         A link to an input is none, unless the input was written through it. A link that the script has made itself to
-        one of its files is a file, as it is to whoever opens it.
+        one of its files counts as a file.
         """
         found: list[str] = []
         self.peculiar = []
@@ -127,14 +127,14 @@ class Sandbox:
                 return
 
     def _is_own(self, path: Path) -> bool:
-        """Whether a link is one to an input."""
+        """Return whether a link is one to an input."""
         if not path.is_symlink():
             return False
         name = path.relative_to(self.folder)
         return path.readlink() in {source / name for source in self._sources}
 
     def _is_changed(self, path: Path) -> bool:
-        """Whether what a link leads to was written since it was linked: by a library, which does not open by Python."""
+        """Return whether the target of a link was written by a library that does not open files through Python."""
         return path.is_file() and _state(path) != self._links.get(path, _state(path))
 
     def _copy(self, path: Path) -> None:
@@ -200,7 +200,7 @@ class Sandbox:
                 remove_link(path)
 
     def _relative(self, name: str) -> str | None:
-        """A path as one below the folder; None if it leads elsewhere."""
+        """Return a path as one below the folder; None if it leads elsewhere."""
         path = os.path.normpath(Path(name).absolute())
         for root in (str(self.folder), os.path.realpath(self.folder)):
             if path.startswith(root + os.sep):
@@ -209,13 +209,13 @@ class Sandbox:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """What tells whether a file was written."""
+    """Return the size and time that reveal whether a file was written."""
     there = path.stat()
     return there.st_mtime_ns, there.st_size
 
 
 def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which of some texts name something in a folder, by relative path.
+    """Find the texts that name files or folders below a folder by a relative path.
 
     Args:
         texts: of the script, or its arguments.
@@ -249,13 +249,13 @@ def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], t
 
 
 def _with_siblings(file: Path, source: Path) -> list[str]:
-    """A file, and those that belong to it if it is a shapefile, relative to a folder."""
+    """Return a file, and those that belong to it if it is a shapefile, relative to a folder."""
     siblings = file.parent.glob(f"{glob.escape(file.stem)}.*") if file.suffix.lower() == ".shp" else (file,)
     return [sibling.relative_to(source).as_posix() for sibling in siblings]
 
 
 def subfolders(top: Path, root: Path) -> list[str]:
-    """A folder and those below it, but for hidden ones, relative to another; a thousand at most."""
+    """Return a folder and those below it, but for hidden ones, relative to another; a thousand at most."""
     found: list[str] = []
     for directory, names, _ in os.walk(top):
         names[:] = sorted(name for name in names if not name.startswith("."))

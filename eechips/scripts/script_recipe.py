@@ -1,4 +1,4 @@
-"""A script as a recipe: executed once in the parent, where what it gives its pools is planned as it goes."""
+"""Run a script as a recipe: it is executed once in the parent, and the calls of its pools are planned as they come."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ScriptRecipe:
         )
 
     def run_interactively(self, context: RecipeContext) -> bool:
-        """Executes the script, with its pools working for the run.
+        """Execute the script, with its pools working for the run.
 
         Returns:
             Whether it came to its end.
@@ -120,11 +120,11 @@ class ScriptRecipe:
         return True
 
     def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:
-        """Tells a worker's copy what it is connected to."""
+        """Report a worker's copy what it is connected to."""
         self._observer = network_patches.attach(connection, discovery)
 
     def get_result(self, index: int, unit: Any) -> Any:
-        """Makes one call, in a worker.
+        """Make one call, in a worker.
 
         Args:
             index: position in the plan.
@@ -150,7 +150,7 @@ class ScriptRecipe:
         except SystemExit as error:
             if error.code not in (None, 0):
                 raise RecipeError(f"{self.path}: the script ended with status {error.code}") from None
-        except Exception as error:  # the script's own, told with the line of the script
+        except Exception as error:  # an error of the script, reported with its line
             if host.has_raised(error):
                 return  # the ledger has it
             if isinstance(error, EechipsError) and not isinstance(error, TransientError):
@@ -169,14 +169,14 @@ class ScriptRecipe:
 
     @property
     def _hint(self) -> str:
-        """Where files are looked for."""
+        """Return the folders in which files are searched."""
         return (
             f"The script's working directory is {self._out}; files of {self._home} are found there if Python opens them"
             " or the script names them. To run it in the folder where the command is typed: --out ."
         )
 
     def _use_functions(self, main: ModuleType, host: ScriptHost, requests: str, result: str) -> None:
-        """Does what the main part of such a script does, which is not executed, but with a pool."""
+        """Do what the main part of such a script does, which is not executed, but with a pool."""
         calls = [Call(getattr(main, result), item) for item in enumerate(getattr(main, requests)())]
         if calls:
             host.execute(calls, initializer=None, initargs=(), shares=False)

@@ -1,4 +1,4 @@
-"""A script's text: read, rid of what only notebooks understand, and judged without being executed."""
+"""Read the source of a script, remove notebook magics, and classify it without executing it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ScriptSource:
 
     @property
     def functions(self) -> tuple[str, str] | None:
-        """Names of the two functions of a recipe, if it has both."""
+        """The names of the two functions of a recipe, if it has both."""
         there = {node.name for node in self.tree.body if isinstance(node, ast.FunctionDef)}
         requests, result = (next((n for n in names if n in there), None) for names in (_REQUESTS, _RESULT))
         return (requests, result) if requests is not None and result is not None else None
@@ -103,7 +103,7 @@ class ScriptSource:
 
 
 def is_notebook(path: Path) -> bool:
-    """Whether a file is a notebook of Jupyter's, by its name."""
+    """Return whether a file is a notebook of Jupyter's, by its name."""
     return path.suffix.lower() == ".ipynb"
 
 
@@ -182,7 +182,7 @@ def _without_magics(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _of_magic(magic: str) -> str | None:
-    """The Python of a magic of a line; None if it has none."""
+    """Return the Python of a magic of a line; None if it has none."""
     name, _, rest = magic.partition(" ")
     if name[1:] in _OF_PYTHON and name[0] == "%":
         return _FLAGS.sub("", rest.strip()) or "pass"
@@ -254,7 +254,7 @@ class _Magics(ast.NodeTransformer):
 
 
 def _is_setting(method: str, words: list[str]) -> bool:
-    """Whether a magic sets the folder or the environment, which the shell's stand-in does."""
+    """Return whether a magic sets the folder or the environment, which the shell's stand-in does."""
     return method in ("magic", "run_line_magic") and words[0].lstrip("%").partition(" ")[0] in _SETTING
 
 

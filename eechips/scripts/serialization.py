@@ -1,4 +1,4 @@
-"""Functions and values of a script on their way to the workers and back, and how the ledger describes them."""
+"""Serialize functions and values of a script for the workers, and describe them for the ledger."""
 
 from __future__ import annotations
 
@@ -85,25 +85,25 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> 
 
 
 def deserialize(data: bytes) -> Any:
-    """What :func:`pack` has packed. Earth Engine must be initialised if objects of it are among it."""
+    """Restore what :func:`serialize` has made. Objects of Earth Engine need an initialised client."""
     return _Unpickler(io.BytesIO(data)).load()
 
 
 class _Unpickler(pickle.Unpickler):
     def persistent_load(self, path: Any) -> Any:
-        """A path that has been moved."""
+        """Return a path that has been moved."""
         return path
 
 
 def describe(value: Any) -> Any:
-    """A value as JSON, for the ledger and the unit's id: as it is if it is small, else by its digest."""
+    """Return a value as JSON, for the ledger and the unit's id: as it is if it is small, else by its digest."""
     plain = _plain(value)
     text = canonical_json(plain)
     return plain if len(text) <= _MOST_TEXT else {"beginning": text[:200], "sha256": _digest(text.encode())}
 
 
 def function_name(function: Any) -> str:
-    """A name for a function, a partial, or any other thing that can be called."""
+    """Return a name for a function, a partial, or any other thing that can be called."""
     inner = function
     while hasattr(inner, "func"):
         inner = inner.func

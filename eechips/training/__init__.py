@@ -1,7 +1,7 @@
-"""What makes a run a training set: splits, checks of quality, shards, a card, loading.
+"""Make a training set of a run: splits, quality checks, shards, a data card, loading.
 
-Reads a run's manifest and files, running or finished, and asks nobody. What it finds out lies beside the manifest, in
-tables of their own, joined by the unit's id:
+Here belongs what reads the manifest and files of a run, in progress or finished, and sends no requests. Results are
+tables beside the manifest, joined by the unit's id:
 
 ``splits.parquet`` (see :mod:`eechips.training.split_table`)
     a row per unit with a file: id, split, block; the options and the seed in the file's metadata.

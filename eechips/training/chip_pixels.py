@@ -1,4 +1,4 @@
-"""The pixels of a chip as an array, whatever its format."""
+"""Decode the pixels of a chip, in any format, as an array."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ChipPixels:
 
 
 def decode(data: bytes, suffix: str) -> ChipPixels:
-    """The pixels of a file, value for value.
+    """Return the pixels of a file, value for value.
 
     PNG: colours without alpha, which is what says where they are valid. GeoTIFF: all bands, and the file's mask. JPEG
     has no mask: all is valid. NPY: a band for each field; the last field is the mask if it is one. Fields of different

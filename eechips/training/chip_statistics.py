@@ -1,4 +1,4 @@
-"""What can be measured of one file: values, masks, clouds, and two fingerprints of its pixels."""
+"""Compute statistics of one file: values, masks, clouds, and two fingerprints of its pixels."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def compute_statistics(data: bytes, file: SampleFile, datasets: Sequence[str]) -
 
 
 def _statistics(known: npt.NDArray[Any]) -> dict[str, Any]:
-    """Of the valid values (bands, n)."""
+    """Compute statistics of the valid values, of shape (bands, n)."""
     if not known.size:
         return {"black": 0.0, "saturated": 0.0, "is_constant": True}
     is_integer = np.issubdtype(known.dtype, np.integer)
@@ -143,7 +143,7 @@ def _digest(pixels: ChipPixels) -> str:
 
 
 def _dhash(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> str | None:
-    """Whether brightness grows from each cell of a coarse picture to the next one to the right, and below.
+    """Return whether brightness grows from each cell of a coarse picture to the next one to the right, and below.
 
     A picture of 9x9 cells, each the mean of its valid pixels (those without any have the mean of all), of all bands.
     https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html has the differences to the right.
@@ -169,7 +169,7 @@ def _dhash(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> str | None
 
 
 def _offset(data: bytes, file: SampleFile) -> float | None:
-    """How far a GeoTIFF's own grid is off the manifest's, in pixels."""
+    """Return the distance between a GeoTIFF's grid and the manifest's, in pixels."""
     if file.suffix not in ("tif", "tiff") or file.crs is None or file.transform is None:
         return None
     with decoding(data, "GTiff") as source:
@@ -184,7 +184,7 @@ def _offset(data: bytes, file: SampleFile) -> float | None:
 
 
 def offset(one: Sequence[float], other: Sequence[float], width: int, height: int) -> float:
-    """The largest distance between the corners of an image by two transforms, in pixels of the first."""
+    """Return the largest distance between the corners of an image by two transforms, in pixels of the first."""
     a, b, c, d, e, f = one
     linear = np.linalg.inv(np.array([[a, b], [d, e]]))
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])

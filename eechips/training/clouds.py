@@ -1,4 +1,4 @@
-"""How much of a chip is cloud, where its own bands tell."""
+"""Compute the cloud cover of a chip from its own quality bands."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _QUALITY = frozenset({bits.band for _, bits in _BITS} | set(_SCORES))
 
 
 def is_quality(band: str) -> bool:
-    """Whether a band says something of others, and shows nothing itself."""
+    """Return whether a band says something of others, and shows nothing itself."""
     return band in _QUALITY
 
 
 def cloud_share(pixels: ChipPixels, bands: Sequence[str], sources: Iterable[str]) -> float | None:
-    """The share of valid pixels that are cloud.
+    """Return the share of valid pixels that are cloud.
 
     Args:
         pixels: of the file.
@@ -55,7 +55,7 @@ def cloud_share(pixels: ChipPixels, bands: Sequence[str], sources: Iterable[str]
 
 
 def _cloudy(band: str, values: npt.NDArray[np.generic], collections: set[str]) -> npt.NDArray[np.bool_] | None:
-    """Where one band sees clouds; None if nobody knows what it means here."""
+    """Return the cloudy pixels by one band; None if the meaning of the band is unknown."""
     if band in _SCORES:
         found: npt.NDArray[np.bool_] = np.asarray(values, dtype=float) < _SCORES[band].threshold
         return found

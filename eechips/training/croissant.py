@@ -1,4 +1,4 @@
-"""croissant.json: what a run holds, as Croissant 1.0 has it.
+"""Describe a run in Croissant 1.0: croissant.json.
 
 https://docs.mlcommons.org/croissant/docs/croissant-spec.html
 
@@ -118,7 +118,7 @@ class Publication:
 
 
 def croissant(run: Run, summary: Summary, publication: Publication, description: str) -> dict[str, Any]:
-    """The description of a finished run as Croissant JSON-LD.
+    """Return the description of a finished run as Croissant JSON-LD.
 
     Args:
         run: finished: it has its manifest.
@@ -150,12 +150,12 @@ def croissant(run: Run, summary: Summary, publication: Publication, description:
 
 
 def to_bytes(description: Mapping[str, Any]) -> bytes:
-    """The JSON file of a description."""
+    """Return the JSON file of a description."""
     return (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _distribution(run: Run, summary: Summary) -> list[dict[str, Any]]:
-    """The tables beside the files, each with its checksum, and the files, by what their names are like."""
+    """Return the tables beside the files, each with its checksum, and the files, by what their names are like."""
     names = (PARQUET_NAME, LAYERS_NAME, split_table.SPLITS_NAME, quality_table.QUALITY_NAME, INFO_NAME)
     found = [_file_object(run.path / name, name) for name in names if (run.path / name).is_file()]
     made = [path.relative_to(run.path).as_posix() for path in run.assembled]
@@ -183,7 +183,7 @@ def _file_object(path: Path, name: str) -> dict[str, Any]:
 
 
 def _patterns(summary: Summary, suffix: str, root: str) -> list[str]:
-    """What names of files are like: directly in their folders, and below them."""
+    """Return the patterns of file names: directly in their folders, and below them."""
     folders = sorted({folder for layer in summary.layers for folder in layer.folders})
     starts = [f"{folder}/" if folder else "" for folder in folders] if len(folders) <= _MOST_FOLDERS else [""]
     return [f"{root}{start}{middle}*.{suffix}" for start in starts for middle in ("", "**/")]
@@ -211,7 +211,7 @@ def _record_sets(run: Run, summary: Summary) -> list[dict[str, Any]]:
 
 
 def _records(name: str, table: str, left_out: Collection[str]) -> list[dict[str, Any]]:
-    """The fields of a table of the manifest."""
+    """Return the fields of a table of the manifest."""
     return [
         _field(name, column, kind, text, _column(table, column), repeated=repeated)
         for column, (kind, text, repeated) in _COLUMNS.items()
@@ -220,7 +220,7 @@ def _records(name: str, table: str, left_out: Collection[str]) -> list[dict[str,
 
 
 def _contents(run: Run, summary: Summary) -> list[dict[str, Any]]:
-    """What is in the files, where Croissant can say it: pictures, and tables of one kind."""
+    """Describe the content of the files, as far as Croissant can: pictures, and tables of one kind."""
     suffixes = _suffixes(summary)
     if len(suffixes) == 1 and suffixes[0] in _TABLES and not (run.path / LAYERS_NAME).is_file():
         first = next((path for path in run.some_files(1) if path.is_file()), None)
@@ -251,7 +251,7 @@ def _images(suffix: str) -> dict[str, Any]:
 
 
 def _rows(name: str, path: Path, source: Mapping[str, Any]) -> dict[str, Any]:
-    """A record for each row of a table, or of tables like it."""
+    """Return a record for each row of a table, or of tables like it."""
     fields = [
         _field(name, column, kind, "A column of the table.", {**source, "extract": {"column": column}})
         for column, kind in _kinds(path)
@@ -271,7 +271,7 @@ def _kinds(path: Path) -> list[tuple[str, str]]:
 
 
 def _stratum_field(records: str, summary: Summary) -> dict[str, Any]:
-    """The class or the ecoregion, which the manifest has in the text of the unit."""
+    """Return the class or the ecoregion, which the manifest has in the text of the unit."""
     assert summary.stratum is not None
     values = [value for value, _ in summary.strata]
     is_text = any(isinstance(value, str) for value in values)

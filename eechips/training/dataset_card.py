@@ -1,4 +1,4 @@
-"""``eechips card``: what a data set is, for whoever finds it: README.md, croissant.json, a picture of some chips."""
+"""Write the data card of a run: README.md, croissant.json and a contact sheet."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MOST_STRATA = 60  # rows of a table
 _SHEET_ROWS = 8
 _SHEET_COLUMNS = 8
 _SHEET_EDGE = 96  # pixels of a chip
-_SHOWN = 3  # values of one kind that are told
+_SHOWN = 3  # values of one kind that are listed
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _MOST = "1M<n<10M"
 _SPDX = {"CC-BY-4.0": "cc-by-4.0", "CC0-1.0": "cc0-1.0"}
@@ -72,9 +72,9 @@ def card(
     version: str = "1.0.0",
     overwrite: bool = False,
 ) -> Card:
-    """Describes a finished run as a data set: README.md, croissant.json and a picture, in its folder.
+    """Describe a finished run as a data set: README.md, croissant.json and a picture, in its folder.
 
-    The same run gives the same bytes: nothing is told of the day, or of this machine.
+    The same run gives the same bytes: neither date nor machine is recorded.
 
     Args:
         run: finished, or its folder.
@@ -121,7 +121,7 @@ def card(
 
 
 def _check_names(run: Run, tables: Iterable[str], *, overwrite: bool) -> None:
-    """Raises UsageError if a result of the run has a name that the card needs: scripts call theirs what they like."""
+    """Raise UsageError if a result of the run has a name that the card needs: scripts call theirs what they like."""
     for name in () if overwrite else tables:
         if (run.path / name).exists() and not is_table(run.path / name):
             raise UsageError(f"{run.path / name} was not made by eechips: move it away, or take --overwrite")
@@ -160,7 +160,7 @@ def _markdown(run: Run, summary: Summary, publication: Publication, loading: Seq
 
 
 def _front_matter(summary: Summary, publication: Publication, loading: Sequence[str]) -> str:
-    """What the Hugging Face Hub reads (https://huggingface.co/docs/hub/datasets-cards), and ``load_dataset``."""
+    """Return the metadata for ``load_dataset`` and the Hub (https://huggingface.co/docs/hub/datasets-cards)."""
     licences = {each.get("licence") for each in _datasets(summary)}
     licence = _SPDX.get(next(iter(licences)) or "", "other") if len(licences) == 1 else "other"
     size = next((name for limit, name in _SIZES if summary.samples < limit), _MOST)
@@ -171,7 +171,7 @@ def _front_matter(summary: Summary, publication: Publication, loading: Sequence[
 
 
 def _opening(summary: Summary) -> str:
-    """What it is, in two sentences."""
+    """Describe the dataset in two sentences."""
     titles = [_text(each.get("title") or each["id"]) for each in _shown(summary)]
     of = f" of {_list(titles)}" if titles else ""
     if _has_pixels(summary):
@@ -222,7 +222,7 @@ def _facts(run: Run, summary: Summary) -> str:
 
 
 def _layers(summary: Summary) -> str:
-    """A row for each layer of files."""
+    """Return a row for each layer of files."""
     header = ("files", "what", "format", "bands", "values", "pixels", "resolution", "CRS", "valid")
     rows = []
     for layer in summary.layers:
@@ -359,7 +359,7 @@ def _making(run: Run, summary: Summary) -> str:
 
 
 def _sheet(samples: Samples, summary: Summary) -> bytes | None:
-    """A picture with a row for each stratum: its first samples; None if there is nothing to show."""
+    """Return a picture with a row for each stratum: its first samples; None if there is nothing to show."""
     from eechips.manifest.sheet import png, sheet
 
     chosen: dict[Any, list[str]] = {}
@@ -385,8 +385,8 @@ def _readable(run: Run) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        told = f"a chip of {run.path} cannot be shown ({error}): eechips verify {run.path} says which are damaged"
-        raise UsageError(told) from error
+        message = f"a chip of {run.path} is damaged ({error}): to list damaged files, eechips verify {run.path}"
+        raise UsageError(message) from error
 
 
 @contextlib.contextmanager
@@ -412,7 +412,7 @@ def _datasets(summary: Summary) -> list[Mapping[str, Any]]:
 
 
 def _shown(summary: Summary) -> list[Mapping[str, Any]]:
-    """The datasets that files show, and not those that places were chosen by."""
+    """Return the datasets that files show, and not those that places were chosen by."""
     shown = [layer.dataset for layer in summary.layers if layer.dataset is not None]
     datasets = _datasets(summary)
     return [each for each in datasets if each["id"] in shown] or datasets[:1]
@@ -428,7 +428,7 @@ def _link(dataset: Mapping[str, Any]) -> str:
 
 
 def _asked_for(summary: Summary) -> tuple[str, ...] | None:
-    """The period that was asked for."""
+    """Return the period that was asked for."""
     given = summary.info.get("parameters") or {}
     found = tuple(str(given[name]) for name in ("start", "end") if given.get(name))
     return found or None
@@ -446,12 +446,12 @@ def _label(stratum: str | None) -> str:
 
 
 def _system(crs: str) -> str:
-    """A code; of WKT only its name."""
+    """Return a code; of WKT only its name."""
     return crs if len(crs) < 40 else crs.partition('"')[2].partition('"')[0]
 
 
 def _most(values: Counter[Any], text: Any) -> str:
-    """The most frequent values."""
+    """Return the most frequent values."""
     shown = [text(value) for value, _ in values.most_common(_SHOWN)]
     more = f" and {len(values) - _SHOWN:,} more" if len(values) > _SHOWN else ""
     return _text("; ".join(dict.fromkeys(shown)) + more)
@@ -486,7 +486,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as text that Markdown takes for nothing else: names are other people's."""
+    """Return a value as text that Markdown takes for nothing else: names are other people's."""
     flat = " ".join(str(value).split())
     escaped = html.escape(flat, quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|#~" else c for c in escaped)
@@ -497,7 +497,7 @@ def _code(value: Any) -> str:
 
 
 def _block(language: str, lines: Sequence[str]) -> str:
-    """A block of code, between fences that are longer than any in it."""
+    """Return a block of code, between fences that are longer than any in it."""
     fence = "```"
     while any(fence in line for line in lines):
         fence += "`"

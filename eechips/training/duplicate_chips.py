@@ -1,4 +1,4 @@
-"""Chips that show the same: equal fingerprints, and perceptual hashes of which only a few bits differ."""
+"""Find duplicate chips by equal fingerprints, and near duplicates by similar perceptual hashes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AT_ONCE = 20_000_000  # bytes that are compared at a time
 
 
 def equals(keys: Sequence[str | None]) -> dict[int, int]:
-    """The first place of the same key, for every place that is not the first; None equals nothing."""
+    """Return the first place of the same key, for every place that is not the first; None equals nothing."""
     first: dict[str, int] = {}
     found = {}
     for index, key in enumerate(keys):
@@ -29,7 +29,7 @@ def equals(keys: Sequence[str | None]) -> dict[int, int]:
 def alike(
     hashes: Sequence[str | None], distance: int, agree: Callable[[int, int], bool] = lambda one, other: True
 ) -> dict[int, int]:
-    """Places whose hash is like an earlier one's, and that earlier place.
+    """Place whose hash is like an earlier one's, and that earlier place.
 
     A place is a repetition of the first one before it whose hash differs in so few bits, and that is no repetition
     itself: what is found is like what is kept, never like something that is like it.
@@ -65,7 +65,7 @@ def alike(
 
 
 def near_pairs(hashes: Hashes, distance: int) -> Iterator[tuple[int, int]]:
-    """All pairs of different hashes of which so few bits differ, each once, the lower number first.
+    """Find all pairs of different hashes that differ in few bits, each once, the lower index first.
 
     The bits are cut into one part more than may differ: of two hashes that are near, some part is the same. So only
     hashes that share a part are compared.

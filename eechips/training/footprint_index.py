@@ -156,7 +156,7 @@ class FootprintIndex:
         return found
 
     def _reach(self) -> Floats:
-        """The greatest angle between an outline's middle and any of its points."""
+        """Return the greatest angle between an outline's middle and any of its points."""
         owners = np.repeat(np.arange(len(self)), np.diff(self._starts))
         chords = np.linalg.norm(self._vertices - self._middles[owners], axis=1)
         angles = np.zeros(len(self))
@@ -246,7 +246,7 @@ def _normals(crs: str, xy: Floats) -> Floats:
     """Unit normals of the ellipsoid at places (…, 2) of a CRS."""
     lonlat = unproject(crs, xy.reshape(-1, 2))
     if not np.isfinite(lonlat).all():
-        raise UsageError(f"a chip reaches beyond what {crs} can show: where it lies cannot be told")
+        raise UsageError(f"a chip reaches beyond the area of {crs}: its location is undefined")
     lon, lat = np.radians(lonlat).T
     found: Floats = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
     return found

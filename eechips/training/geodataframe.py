@@ -1,4 +1,4 @@
-"""``eechips.load``: a run as a table, with a polygon for every chip."""
+"""Load a run as a GeoDataFrame with a polygon for every chip."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WGS84 = "EPSG:4326"
 
 
 def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | geopandas.GeoDataFrame:
-    """A run as a table; no chip is opened. Works while the run goes on, too.
+    """Load a run as a table, without opening chips. The run may be in progress.
 
     Args:
         run: the run, or its folder.
@@ -74,7 +74,7 @@ def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | g
 
 
 def has_tables(run: Run) -> bool:
-    """Whether the results of a run are tables and no chips."""
+    """Return whether the results of a run are tables and no chips."""
     looked = run.assembled or run.some_files(_LOOKED_AT)
     return bool(looked) and all(_suffix(path.name) in _TABLES for path in looked)
 
@@ -129,7 +129,7 @@ def _file_row(sample: Sample, file: SampleFile) -> tuple[Any, ...]:
 
 
 def _join(frame: pd.DataFrame, units: Sequence[Mapping[str, Any]]) -> None:
-    """Adds what units say of themselves, after the columns that there are."""
+    """Add what units say of themselves, after the columns that there are."""
     import pandas as pd
 
     said = pd.DataFrame([_said(unit) for unit in units], index=frame.index)
@@ -151,7 +151,7 @@ def _insert_splits(frame: pd.DataFrame, run: Run) -> None:
 
 
 def _grid(unit: Any, crs: Any, transform: Any, width: Any, height: Any) -> Grid | None:
-    """The grid that a file has, else the one that was planned for it."""
+    """Return the grid that a file has, else the one that was planned for it."""
     if not (_is_missing(crs) or _is_missing(width)) and isinstance(transform, (list, tuple)):
         a, b, c, d, e, f = transform
         return Grid(crs, (a, b, c, d, e, f), int(width), int(height))
@@ -185,7 +185,7 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
 
 
 def _with_points(table: pd.DataFrame, run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
-    """The table with a geometry, if it has columns of coordinates; those that the run was told of, if it was."""
+    """Add a geometry to a table that has columns of coordinates: those named in the run, if any."""
     given = run.info.get("parameters", {})
     columns = {str(name).lower(): name for name in reversed(table.columns)}
     lon, lat = (
@@ -207,7 +207,7 @@ def _read(store: Store, name: str) -> pd.DataFrame:
 
 
 def _paths(run: Run, files: Iterable[str | None]) -> list[str | None]:
-    """The whole paths or addresses of files."""
+    """Return the whole paths or addresses of files."""
     store = run.store
     if isinstance(store, ObjectStore):
         return [None if _is_missing(file) else f"{store.url}/{file}" for file in files]

@@ -1,4 +1,4 @@
-"""What Hugging Face's ``datasets`` reads: types of columns in the schema of Parquet, and a run as a folder of images.
+"""Write what Hugging Face's ``datasets`` reads: column types in a Parquet schema, and metadata of a folder of images.
 
 A run's folder becomes a data set by the ``configs`` of its README.md
 (https://huggingface.co/docs/hub/datasets-manual-configuration) and a table for each split, which names the pictures of
@@ -48,7 +48,7 @@ def schema_metadata(columns: Mapping[str, Iterable[str] | None]) -> dict[str, st
 
 
 def tables(samples: Samples) -> dict[str, bytes]:
-    """A table of Parquet for each split, by its name in the folder of the run.
+    """Return a table of Parquet for each split, by its name in the folder of the run.
 
     Columns: ``file_name`` or ``<layer>_file_name`` for pictures, which ``datasets`` shows as images, ``file`` or
     ``<layer>_file`` for other files; id, state, stratum, valid_fraction, sources, dates, and the unit's own values.
@@ -84,7 +84,7 @@ def tables(samples: Samples) -> dict[str, bytes]:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is a table that :func:`tables` has made."""
+    """Return whether a file is a table that :func:`tables` has made."""
     return has_metadata(path, _MARK)
 
 
@@ -109,7 +109,7 @@ def configs(samples: Samples, names: Iterable[str]) -> list[str]:
 
 
 def _table_name(split: str) -> str:
-    """The name of the table of a split; empty for a run that was not split."""
+    """Return the name of the table of a split; empty for a run that was not split."""
     return f"{_STEM}-{re.sub(r'[^A-Za-z0-9_]', '_', split)}.parquet" if split else f"{_STEM}.parquet"
 
 
@@ -118,7 +118,7 @@ def _split_of(name: str) -> str:
 
 
 def _is_image(samples: Samples, file: SampleFile) -> bool:
-    """Whether ``datasets`` can show a file: a picture below the folder of the run."""
+    """Return whether ``datasets`` can show a file: a picture below the folder of the run."""
     return file.suffix in picture_suffixes() and isinstance(samples.store, LocalStore)
 
 
@@ -128,7 +128,7 @@ def _column_of(samples: Samples, file: SampleFile) -> str:
 
 
 def _own_columns(samples: Samples, taken: Iterable[str]) -> dict[str, pa.DataType]:
-    """The units' own values that are flat, and their types: text where they differ."""
+    """Return the units' own values that are flat, and their types: text where they differ."""
     kinds: dict[str, set[type]] = {}
     for sample in samples:
         for name, value in sample.fields.items():

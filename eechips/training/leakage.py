@@ -1,4 +1,4 @@
-"""Leakage: chips of different splits that show the same ground, or ground too near to it."""
+"""Find leakage: chips of different splits that overlap, or are too close to each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eechips.training.ratios import Ratios
 from eechips.training.split_table import NONE
 
 MOST_SHOWN = 20
-"""Pairs that are told one by one."""
+"""Maximum number of pairs that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Leakage:
         chips: how many are too near to a chip of another split.
         pairs: of outlines of which two chips are too near; chips in one place count once.
         nearest: the nearest pairs, at most ``MOST_SHOWN``, by distance and then by id.
-        unmeasured: chips whose place nobody knows: they have no crs and transform.
+        unmeasured: chips of unknown location, without crs and transform.
     """
 
     chips: int
@@ -59,7 +59,7 @@ class FootprintMap:
 
     Args:
         ids: of the units.
-        grids: of every unit, those of its files; none if nobody knows where it lies.
+        grids: grids of the files of every unit; none if its location is unknown.
 
     Raises:
         UsageError: if a CRS is unknown, or a grid reaches beyond what it can show.
@@ -77,7 +77,7 @@ class FootprintMap:
 
     @property
     def has_place(self) -> npt.NDArray[np.bool_]:
-        """Of every unit, whether its place is known."""
+        """Return for every unit whether its location is known."""
         return self._first >= 0
 
     @property
@@ -88,7 +88,7 @@ class FootprintMap:
         return found
 
     def check(self, splits: Sequence[str], metres: float) -> Leakage:
-        """Looks for chips of different splits that overlap, or lie nearer to each other than a distance.
+        """Look for chips of different splits that overlap, or lie nearer to each other than a distance.
 
         Args:
             splits: of every unit; ``none`` is no split.
@@ -110,7 +110,7 @@ class FootprintMap:
         return Leakage(int(is_near.sum()), pairs, tuple(nearest), int((used & ~self.has_place).sum()))
 
     def thinned(self, splits: Sequence[str], ratios: Ratios, metres: float) -> list[str]:
-        """Leaves out chips until no two of different splits are too near to each other.
+        """Leave out chips until no two of different splits are too near to each other.
 
         Of two that are, the one goes whose split has the larger share; with equal shares, the split that was named
         first. A chip that goes takes no other with it.
@@ -138,7 +138,7 @@ class FootprintMap:
         return np.unique(self._numbers[units[self._units]])
 
     def _having(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """The units that have any of some outlines."""
+        """Return the units that have any of some outlines."""
         found = np.zeros(len(self._ids), dtype=bool)
         found[self._units[np.isin(self._numbers, numbers)]] = True
         return found
@@ -152,7 +152,7 @@ class FootprintMap:
         theirs: npt.NDArray[np.bool_],
         names: tuple[str, str],
     ) -> list[Leak]:
-        """The nearest pairs of outlines, each told by the first unit in either place."""
+        """Return the nearest pairs of footprints, each named by the first unit in either place."""
         found = []
         for index in np.lexsort((others, some, apart))[:MOST_SHOWN]:
             first, second = self._first_of(some[index], mine), self._first_of(others[index], theirs)

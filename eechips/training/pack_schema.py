@@ -1,4 +1,4 @@
-"""What the samples of a pack have in common: layers, shapes, values of their fields."""
+"""Derive the schema of a pack from its samples: layers, shapes, values of fields."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class PackSchema:
                 raise UsageError(f"{label} is {others[0]}, which has no pixels: an array cannot hold it; {_ELSE}")
 
     def _shaped(self, label: str, layer: PackLayer) -> PackLayer:
-        """A layer with the shape that its first file has: what is known of files does not always say how many bands."""
+        """Return a layer with the shape of its first file: the manifest does not always know the number of bands."""
         [file] = (file for file in self.samples[0].files if file.label == label)
         pixels = decode(self.samples.read(file), file.suffix)
         bands, height, width = pixels.values.shape
@@ -94,7 +94,7 @@ class PackSchema:
 
 
 def _add(values: dict[str, set[Any] | None], fields: Mapping[str, Any]) -> None:
-    """Adds the fields of a unit to the values that are known of each; None of those that are too many."""
+    """Add the fields of a unit to the values that are known of each; None of those that are too many."""
     for name, value in fields.items():
         known = values.setdefault(name, set())
         if known is not None:

@@ -1,4 +1,4 @@
-"""``eechips check``: what is wrong with the chips of a run."""
+"""Check the chips of a run and flag those with defects."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class QualityReport:
 
     @property
     def counts(self) -> pd.DataFrame:
-        """How many files have each flag: rows flag, columns layer (``""`` for units of one file)."""
+        """The number of files with each flag: rows flag, columns layer (``""`` for units of one file)."""
         import pandas as pd
 
         found = self.flagged.explode("flags")
@@ -94,7 +94,7 @@ def check(
     again: bool = False,
     quiet: bool = False,
 ) -> QualityReport:
-    """Looks at every chip of a run, and writes ``quality.parquet`` beside the manifest.
+    """Look at every chip of a run, and writes ``quality.parquet`` beside the manifest.
 
     Files that an earlier check has measured, and whose sha256 and size are the same, are not read again; what is
     wrong is judged anew every time.
@@ -151,16 +151,16 @@ def _ignored(ignore: str | Sequence[str], samples: Samples) -> frozenset[tuple[s
     for word in filter(None, (word.strip() for word in words)):
         flag, colon, layer = word.partition(":")
         if flag not in FLAGS:
-            raise UsageError(f"--ignore {word}: there is no flag '{flag}': there are {', '.join(FLAGS)}")
+            raise UsageError(f"ignore {word!r}: unknown flag; known are {', '.join(FLAGS)}")
         if colon and layer not in samples.layers:
             there = ", ".join(name for name in samples.layers if name) or "none"
-            raise UsageError(f"--ignore {word}: there is no layer '{layer}': there are {there}")
+            raise UsageError(f"ignore {word!r}: unknown layer; known are {there}")
         found.add((flag, layer if colon else None))
     return frozenset(found)
 
 
 def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: bool) -> tuple[list[CheckedFile], int]:
-    """Every file with pixels and what was measured of it, and how many of them were read for that."""
+    """Return every file with pixels and its statistics, and the number of files that were read."""
     earlier = {} if again else quality_table.measured(samples.run.path)
     reader = _Reader(samples.store, [each["id"] for each in info.get("datasets") or ()])
     work = [(sample, file) for sample in samples for file in sample.files if file.suffix in chip_suffixes()]
@@ -217,7 +217,7 @@ class _Reader:
 
     @contextmanager
     def _room(self, file: SampleFile) -> Iterator[None]:
-        """Waits until there is memory for a file, or no other is being measured."""
+        """Wait until there is memory for a file, or no other is being measured."""
         size = _WORKING * (file.width or 0) * (file.height or 0) * len(file.bands or "RGB") * _bytes_of(file.dtype)
         with self._freed:
             self._freed.wait_for(lambda: not self._used or self._used + size <= _AT_ONCE)
@@ -281,7 +281,7 @@ def _unchecked(
         what = f"only Earth Engine knows {roi}" if roi else "the run has no region"
         found["outside"] = f"{what}: --roi W,S,E,N or a file names one"
     elif not any(checked.file.transform for checked in files):
-        found["outside"] = "nobody knows where the files lie: they have no crs and transform"
+        found["outside"] = "the location of the files is unknown: they have no crs and transform"
     if all(each.offset is None for each in measures):
         found["shifted"] = "files of this kind say nothing of their place: only the manifest was compared"
     if bits is not None and all(each.dhash is None for each in measures):

@@ -1,4 +1,4 @@
-"""What may be wrong with a chip: each flag is one question, answered from what was measured."""
+"""Set the flags of a chip from its statistics, each by one test."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FLAGS: Mapping[str, str] = {
     "duplicate": "another chip has the same pixels",
     "near_duplicate": "another chip looks the same",
 }
-"""What can be wrong, in the order in which it is told."""
+"""The flags with their meaning, in the order of output."""
 
 DAMAGED = frozenset({"unreadable", "changed"})
 """Flags of files that were right once: to fetch them again mends them."""
@@ -69,9 +69,9 @@ class Thresholds:
     def __post_init__(self) -> None:
         for name in ("least_valid", "most_black", "most_saturated", "most_clouds"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UsageError(f"--{name.replace('_', '-')} is a share from 0 to 1, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be a share from 0 to 1, not {getattr(self, name)}")
         if self.bits is not None and not 0 <= self.bits <= 32:
-            raise UsageError(f"--bits is 0 to 32 of 128, not {self.bits}")
+            raise UsageError(f"bits must be 0 to 32 of 128, not {self.bits}")
 
 
 @dataclass(slots=True)
@@ -104,13 +104,13 @@ def set_flags(
     region: BaseGeometry | None,
     ignored: frozenset[tuple[str, str | None]],
 ) -> None:
-    """Sets the flags of all files of a run.
+    """Set the flags of all files of a run.
 
     Args:
         files: in the order of the plan; those of a unit together.
         thresholds: how much is too much.
         info: run.json.
-        region: polygons in longitude and latitude; None if nobody knows.
+        region: polygons in longitude and latitude; None if unknown.
         ignored: flags that are not set, of one layer, or of all (None).
     """
     outside = _outside(files, region)
@@ -147,7 +147,7 @@ def class_maps(files: Sequence[CheckedFile]) -> frozenset[str]:
 
 
 def lattice_of(info: Mapping[str, Any]) -> Callable[[Grid], bool] | None:
-    """Whether a grid has its pixels where the options of a run put them; None if they leave that to the source.
+    """Return whether a grid has its pixels where the options of a run put them; None if they leave that to the source.
 
     Args:
         info: run.json.
@@ -169,7 +169,7 @@ def lattice_of(info: Mapping[str, Any]) -> Callable[[Grid], bool] | None:
 
 
 def grid_of(file: SampleFile) -> Grid | None:
-    """The grid of a file by the manifest, if that says."""
+    """Return the grid of a file by the manifest, if that says."""
     if file.crs is None or file.transform is None or not file.width or not file.height:
         return None
     a, b, c, d, e, f = file.transform
@@ -182,7 +182,7 @@ def _of_one(
     info: Mapping[str, Any],
     is_on_lattice: Callable[[Grid], bool] | None,
 ) -> set[str]:
-    """What is wrong with a file by itself."""
+    """Return the flags of one file by itself."""
     file, measures = checked.file, checked.measures
     if measures is None:
         return {"unreadable"}
@@ -211,7 +211,7 @@ def _exceeds(share: float | None, most: float) -> bool:
 
 
 def _asked(unit: Mapping[str, Any]) -> Grid | None:
-    """The grid that a unit asks for, if it has one."""
+    """Return the grid that a unit asks for, if it has one."""
     value = unit.get("grid")
     try:
         return Grid.from_json(value) if isinstance(value, Mapping) else None
@@ -220,7 +220,7 @@ def _asked(unit: Mapping[str, Any]) -> Grid | None:
 
 
 def _size(info: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """The size that the options of ``eechips sample`` ask for."""
+    """Return the size that the options of ``eechips sample`` ask for."""
     size = (info.get("parameters") or {}).get("size") if info.get("recipe") == "sample" else None
     return [(size[0], size[1])] if isinstance(size, list) and len(size) == 2 else []
 
@@ -232,7 +232,7 @@ def _is_shifted(asked: Grid, grid: Grid) -> bool:
 
 
 def _is_whole(lattice: Grid, grid: Grid) -> bool:
-    """Whether a grid is a window of a lattice."""
+    """Return whether a grid is a window of a lattice."""
     a, b, c, d, e, f = lattice.transform
     first = Grid(lattice.crs, (a, b, 0.0, d, e, 0.0), 1, 1)
     own = grid.transform
@@ -280,7 +280,7 @@ def _set_duplicates(files: Sequence[CheckedFile], bits: int | None, maps: frozen
 
 
 def _key(own: Sequence[CheckedFile]) -> str | None:
-    """What is the same for units that show the same; None for one that shows nothing."""
+    """Return a key that is equal for units with equal pixels; None for units without valid pixels."""
     if any(checked.measures is None for checked in own) or all(c.measures and c.measures.is_constant for c in own):
         return None
     return "\n".join(f"{c.file.layer}={c.measures.pixels}" for c in own if c.measures is not None)

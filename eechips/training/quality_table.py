@@ -1,4 +1,4 @@
-"""quality.parquet: what was measured of every file of a run, and what is wrong with it."""
+"""Read and write quality.parquet: the statistics and flags of every file of a run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read(folder: str | Path) -> pd.DataFrame:
 
 
 def flags(folder: str | Path) -> pd.Series[list[str]]:
-    """What is wrong with every unit that was checked: names of flags, of all its files, sorted; by id of the unit.
+    """Read the sorted flags of the files of every checked unit, by its id.
 
     Raises:
         UsageError: if the run was not checked.
@@ -69,7 +69,7 @@ def flags(folder: str | Path) -> pd.Series[list[str]]:
 
 
 def options(folder: str | Path) -> dict[str, Any]:
-    """How the run was checked: the options of ``eechips check``.
+    """Read the options of the check.
 
     Raises:
         UsageError: if the run was not checked.
@@ -78,7 +78,7 @@ def options(folder: str | Path) -> dict[str, Any]:
 
 
 def measured(folder: str | Path) -> dict[tuple[str, str], ChipStatistics]:
-    """What earlier checks have measured, by file and sha256 of its content, one that was interrupted included."""
+    """Read the statistics of earlier checks, interrupted ones included, by file and sha256 of its content."""
     found = {}
     if (Path(folder) / QUALITY_NAME).is_file() and _metadata(folder)["version"] == _VERSION:
         names = [field.name for field in fields(ChipStatistics)]
@@ -97,7 +97,7 @@ def measured(folder: str | Path) -> dict[tuple[str, str], ChipStatistics]:
 
 
 def _journals(folder: Path) -> list[Path]:
-    """The journals of checks that are running, or were interrupted."""
+    """Return the journals of checks that are running, or were interrupted."""
     found = []
     for path in sorted(folder.glob(f".{_JOURNAL_NAME}.*")):
         if is_temporary(path.name) and path.is_file():
@@ -106,7 +106,7 @@ def _journals(folder: Path) -> list[Path]:
 
 
 def _noted(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """The lines of all journals, and where they are; another check may be removing one."""
+    """Yield the lines of all journals, and where they are; another check may be removing one."""
     for path in _journals(folder):
         with contextlib.suppress(FileNotFoundError):
             for line in regular_file(path, folder).read_bytes().splitlines():
@@ -114,7 +114,7 @@ def _noted(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 class Journal:
-    """What a check measures, file by file, so that one that is interrupted goes on where it was.
+    """The statistics of files, appended while a check runs, so that an interrupted check resumes.
 
     Use it in a ``with`` block; it is gone once the block has come to its end, with those of checks that were
     interrupted. Several checks may run at once: each has a journal of its own.
@@ -149,12 +149,12 @@ class Journal:
                     remove(path, Named())
 
     def add(self, file: str, sha256: str, measures: ChipStatistics) -> None:
-        """Notes what was measured of a file."""
+        """Record what was measured of a file."""
         self._file.write(json.dumps([_VERSION, file, sha256, asdict(measures)]) + "\n")
 
 
 def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:
-    """Writes quality.parquet, whole or not at all.
+    """Write quality.parquet, whole or not at all.
 
     Args:
         folder: of the run.

@@ -1,4 +1,4 @@
-"""How large the splits of a data set are to be, and which block goes into which."""
+"""Parse the ratios of splits, and assign blocks to splits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ratios:
 
     @classmethod
     def parse(cls, text: str | Sequence[float] | Mapping[str, float]) -> Ratios:
-        """The ratios of ``0.7,0.15,0.15`` (train, validation, test), ``0.8,0.2`` (train, test) or ``a=5,b=3,c=1,d=1``.
+        """Parse ratios: ``0.7,0.15,0.15`` (train, validation, test), ``0.8,0.2`` (train, test), or ``a=5,b=3,c=1,d=1``.
 
         Raises:
             UsageError: if they are none of these, or a share is not above 0.
@@ -52,12 +52,12 @@ class Ratios:
         usual = names or _NAMES.get(len(values), ())
         if not weights or len(usual) != len(weights) or len(weights) < 2:
             raise UsageError(
-                f"--ratios {text!r} is not two or three numbers, as in 0.7,0.15,0.15, nor named ones, as in a=0.5,b=0.5"
+                f"ratios {text!r} is not two or three numbers, as in 0.7,0.15,0.15, nor named ones, as in a=0.5,b=0.5"
             )
         if any(not (math.isfinite(weight) and weight > 0) for weight in weights):
-            raise UsageError(f"--ratios {text!r}: every share must be above 0")
+            raise UsageError(f"ratios {text!r}: every share must be above 0")
         if len(set(usual)) < len(usual) or NONE in usual or "" in usual:
-            raise UsageError(f"--ratios {text!r}: names must differ, and '{NONE}' is for what is left out")
+            raise UsageError(f"ratios {text!r}: names must differ, and '{NONE}' is for what is left out")
         return cls(tuple(usual), tuple(weight / sum(weights) for weight in weights))
 
     @property
@@ -74,7 +74,7 @@ def assign(
     seed: int,
     known: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Puts whole blocks into splits, so that each split has its share of all chips and of every stratum.
+    """Put whole blocks into splits, so that each split has its share of all chips and of every stratum.
 
     Blocks are taken in an order that depends on the seed and their names alone. Each goes to the split where it makes
     the sum of (count - wanted)² / wanted, over strata and splits, grow least; then blocks are moved as long as that
@@ -136,7 +136,7 @@ class _Fill:
         self.places: dict[str, int] = {}
 
     def put(self, block: str, split: int) -> None:
-        """Puts a block into a split, out of the one where it is."""
+        """Put a block into a split, out of the one where it is."""
         before = self.places.get(block)
         for stratum, count in self._parts[block]:
             self._counts[split][stratum] += count
@@ -148,11 +148,11 @@ class _Fill:
         self.places[block] = split
 
     def best(self, block: str) -> int:
-        """The split that a block without one suits best."""
+        """Return the split that a block without one suits best."""
         return min(self._splits, key=lambda split: (self._cost(block, split, 1), split))
 
     def improve(self, block: str) -> bool:
-        """Moves a block to where it suits better; returns whether there is such a place."""
+        """Move a block to where it suits better; returns whether there is such a place."""
         here = self.places[block]
         leaving = self._cost(block, here, -1)
         costs = [(leaving + self._cost(block, split, 1), split) for split in self._splits if split != here]
@@ -163,7 +163,7 @@ class _Fill:
         return False
 
     def fill_empty(self, free: Iterable[str]) -> None:
-        """Moves a block into every split that has none, if there is one to spare."""
+        """Move a block into every split that has none, if there is one to spare."""
         candidates = list(free)
         for empty in self._splits:
             spare = [block for block in candidates if self._blocks[self.places[block]] > 1]
@@ -174,7 +174,7 @@ class _Fill:
         return self._cost(block, self.places[block], -1) + self._cost(block, split, 1)
 
     def _cost(self, block: str, split: int, sign: int) -> float:
-        """How much the sum grows if a block comes to a split (1), or leaves it (-1)."""
+        """Return the growth of the cost if a block is added to a split (1), or removed from it (-1)."""
         counts, wanted = self._counts[split], self._wanted[split]
         weights = self._weights
         return sum(weights[s] * n * (sign * 2 * (counts[s] - wanted[s]) + n) / wanted[s] for s, n in self._parts[block])

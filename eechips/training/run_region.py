@@ -1,4 +1,4 @@
-"""The region of a run, as far as it is known without asking anybody."""
+"""Find the requested region of a run, if it is known locally."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eechips.geo.vectors import read_vectors
 
 
 def requested_region(roi: str | Path | None, info: Mapping[str, Any]) -> BaseGeometry | None:
-    """The region in which the chips of a run are to lie.
+    """Return the region in which the chips of a run are to lie.
 
     Args:
         roi: ``W,S,E,N`` in degrees, or a vector file; None for what run.json says.
@@ -31,7 +31,7 @@ def requested_region(roi: str | Path | None, info: Mapping[str, Any]) -> BaseGeo
     if roi is not None:
         found = _polygon(roi, Path())
         if found is None:
-            raise RegionError(f"--roi {str(roi)!r} is neither W,S,E,N in degrees nor a vector file")
+            raise RegionError(f"roi {str(roi)!r} is neither W,S,E,N in degrees nor a vector file")
         return found
     named = (info.get("parameters") or {}).get("roi")
     return _polygon(named, Path(info.get("directory") or ".")) if isinstance(named, str) else None

@@ -1,6 +1,6 @@
-"""The samples of a run: what each unit has brought, with its files, its split and what is known of it.
+"""Read the samples of a run: the files, split and metadata of each unit.
 
-One reader for whoever makes something of a run. It holds a run's rows as Arrow tables, some 100 MB for 100,000 chips,
+All that is made of a run uses this reader. It holds a run's rows as Arrow tables, some 100 MB for 100,000 chips,
 so that processes that are forked share them and those that are spawned get them quickly.
 """
 
@@ -55,7 +55,7 @@ class SampleFile:
         name: path below where the results are, with forward slashes.
         bytes: size.
         sha256: of the content, hexadecimal.
-        bands: names of bands (of columns, in a table); None if nobody knows.
+        bands: names of bands (of columns, in a table); None if unknown.
         dtype: numpy name of the pixels' type.
         width: columns of pixels.
         height: rows of pixels.
@@ -84,12 +84,12 @@ class SampleFile:
 
     @property
     def suffix(self) -> str:
-        """Of its name, in lower case and without the dot; empty if it has none."""
+        """The suffix of the name, in lower case and without the dot; empty if there is none."""
         return suffix_of(self.name)
 
     @property
     def label(self) -> str:
-        """What its layer is called where it needs a name: see ``UNNAMED``."""
+        """The name of its layer: see ``UNNAMED``."""
         return label_of(self.layer, self.name)
 
 
@@ -102,7 +102,7 @@ class Sample:
         position: in the plan; never its identity.
         unit: as the recipe planned it.
         state: ``done``, or ``empty`` if it has masked pixels only.
-        valid_fraction: of its least valid file; None if nobody knows.
+        valid_fraction: of its least valid file; None if unknown.
         sources: ids of the assets of all its files.
         dates: of all its files, ISO 8601.
         split: its split; None if the run was not split, or had not this unit then.
@@ -125,7 +125,7 @@ class Sample:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What the unit says of itself, flat: texts and numbers of the unit and of its properties."""
+        """The fields of the unit, flattened: texts and numbers of the unit and of its properties."""
         return fields_of(self.unit)
 
     @property
@@ -165,7 +165,7 @@ class Samples(Sequence[Sample]):
             yield from self._made(range(start, min(start + _BATCH, len(self))))
 
     def take(self, indices: Iterable[int]) -> Samples:
-        """Some of the samples, in the order given."""
+        """Select samples, in the given order."""
         chosen = np.fromiter(indices, dtype=np.int64)
         counts = self._starts[chosen + 1] - self._starts[chosen]
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -189,13 +189,13 @@ class Samples(Sequence[Sample]):
 
     @property
     def ids(self) -> list[str]:
-        """Of every sample."""
+        """The id of every sample."""
         found: list[str] = self._units["id"].to_pylist()
         return found
 
     @property
     def splits(self) -> list[str | None]:
-        """Of every sample: see :attr:`Sample.split`."""
+        """The split of every sample: see :attr:`Sample.split`."""
         found: list[str | None] = self._units["split"].to_pylist()
         return found
 
@@ -206,12 +206,12 @@ class Samples(Sequence[Sample]):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the layers are called where they need names: see :attr:`SampleFile.label`."""
+        """The names of the layers: see :attr:`SampleFile.label`."""
         names = zip(self._files["layer"].to_pylist(), self._files["file"].to_pylist(), strict=True)
         return tuple(dict.fromkeys(label_of(layer, name) for layer, name in names))
 
     def field(self, name: str) -> list[Any]:
-        """A field of every sample's unit, see :attr:`Sample.fields`; None where a unit has no such field.
+        """Return a field of every sample's unit, see :attr:`Sample.fields`; None where a unit has no such field.
 
         Raises:
             UsageError: if none has it; the message lists what there is.
@@ -224,11 +224,11 @@ class Samples(Sequence[Sample]):
 
     @cached_property
     def store(self) -> Store:
-        """Where the files are."""
+        """The store of the files."""
         return self.run.store
 
     def read(self, file: SampleFile) -> bytes:
-        """The content of a file, compared with what was recorded. Threads may call it.
+        """Return the content of a file, compared with what was recorded. Threads may call it.
 
         Raises:
             UsageError: if it is missing, cannot be read, or has changed.
@@ -266,7 +266,7 @@ class Samples(Sequence[Sample]):
 
 
 def read_samples(run: Run | str | Path) -> Samples:
-    """The samples of a run, finished or going on.
+    """Return the samples of a run, finished or going on.
 
     Args:
         run: the run, or its folder.
@@ -285,27 +285,27 @@ def read_samples(run: Run | str | Path) -> Samples:
 
 
 def label_of(layer: str, name: str) -> str:
-    """What the layer of a file of that name is called: see ``UNNAMED``."""
+    """Return the name of the layer of a file: see ``UNNAMED``."""
     return layer or UNNAMED[suffix_of(name) not in chip_suffixes()]
 
 
 def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
-    """The values that a field has, each once, in their order: numbers before texts; None left out."""
+    """Return the values that a field has, each once, in their order: numbers before texts; None left out."""
     return tuple(sorted({v for v in values if v is not None}, key=lambda value: (isinstance(value, str), value)))
 
 
 def suffix_of(name: str) -> str:
-    """The suffix of a file's name, in lower case and without the dot; empty if it has none."""
+    """Return the suffix of a file's name, in lower case and without the dot; empty if it has none."""
     return PurePosixPath(name).suffix.lstrip(".").lower()
 
 
 def fields_of(unit: Mapping[str, Any]) -> dict[str, Any]:
-    """What a unit says of itself, flat: its texts and numbers, and those of its properties."""
+    """Return the fields of a unit, flattened: texts and numbers of the unit and of its properties."""
     return {name: value for name, value in name_fields(unit, "", 0).items() if name not in _NOT_OF_THE_UNIT}
 
 
 def _rows(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
-    """A row for every unit with files, and rows for its files."""
+    """Yield a row for every unit with files, and rows for its files."""
     layers = _by_position((row[0], row[2:]) for row in ledger.layers())
     further = _by_position(_further(ledger))
     for batch in ledger.batches((*_UNITS, *_OWN, *_FACTS)):
@@ -318,7 +318,7 @@ def _rows(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...
 
 
 def _by_position(rows: Iterable[tuple[int, tuple[Any, ...]]]) -> Callable[[int], list[tuple[Any, ...]]]:
-    """What rows, which are in the order of positions, have for each; to be asked in that order."""
+    """Return a function that returns the rows of a position; positions must be requested in order."""
     groups = groupby(rows, key=itemgetter(0))
     waiting: tuple[int, list[tuple[Any, ...]]] | None = None
 
@@ -335,7 +335,7 @@ def _by_position(rows: Iterable[tuple[int, tuple[Any, ...]]]) -> Callable[[int],
 
 
 def _further(ledger: Ledger) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """The files that a script's unit has beyond its first, by number from 2: scripts give files no layers."""
+    """Yield the files that a script's unit has beyond its first, by number from 2: scripts give files no layers."""
     digests = {file: digest for _, file, digest in ledger.further_files()}
     if not digests:
         return
@@ -377,7 +377,7 @@ def _table(rows: list[tuple[Any, ...]], schema: Any) -> Any:
 
 
 def _with_findings(folder: Path, units: Any) -> Any:
-    """The units with their splits and flags, if somebody has split or checked the run."""
+    """Return the units with their splits and flags, if somebody has split or checked the run."""
     import pyarrow as pa
 
     from eechips.training import quality_table  # which checks files, and so reads samples

@@ -1,4 +1,4 @@
-"""Shards: which samples go into which, what a packed sample is, and the index of a pack."""
+"""Define shards, packed samples, and the index of a pack."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FileContent:
     data: bytes
 
     def pixels(self) -> ChipPixels:
-        """What it shows; see :func:`eechips.training.chip_pixels.decode`."""
+        """Decode the pixels; see :func:`eechips.training.chip_pixels.decode`."""
         return decode(self.data, self.suffix)
 
 
@@ -63,7 +63,7 @@ class PackLayer:
 
     Attributes:
         suffixes: of its files.
-        bands: names of its bands; None if nobody knows, or samples differ.
+        bands: names of its bands; None if unknown, or samples differ.
         dtype: numpy name of the type of its values; None if samples differ.
         shape: bands, rows and columns; None if samples differ or it was not decoded.
     """
@@ -142,7 +142,7 @@ class StoredShard:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> StoredShard:
-        """Of what :meth:`to_json` made."""
+        """Read the value that :meth:`to_json` made."""
         own = dict(value)
         files = tuple(StoredFile(**file) for file in own.pop("files"))
         return StoredShard(Shard(**own), files)
@@ -192,11 +192,11 @@ class PackIndex:
 
     @property
     def bytes(self) -> int:
-        """Of all files."""
+        """The size of all files in bytes."""
         return sum(file.bytes for file in self.files) + sum(f.bytes for stored in self.shards for f in stored.files)
 
     def write(self, folder: Path) -> None:
-        """Writes shards.json, whole or not at all.
+        """Write shards.json, whole or not at all.
 
         Raises:
             StorageError: if it cannot be written.
@@ -211,7 +211,7 @@ class PackIndex:
 
 
 def read_index(folder: str | Path) -> PackIndex:
-    """The index of a pack.
+    """Return the index of a pack.
 
     Raises:
         UsageError: if the folder holds none that is whole.
@@ -244,11 +244,11 @@ MOST_VALUES = 1000
 
 
 def metadata_of(sample: Sample) -> str:
-    """What is known of a sample, as one JSON text, the same wherever the run lies.
+    """Return the metadata of a sample as JSON, independent of the run's location.
 
     Keys: id, split, stratum, state, valid_fraction, sources, dates, flags, unit (as the recipe planned it), and
     ``layers`` with file, bytes, sha256, bands, dtype, width, height, crs, transform, valid_fraction, rows, sources and
-    dates of each. What nobody knows is left out.
+    dates of each. Unknown values are left out.
     """
     layers = {}
     for file in sample.files:
@@ -274,7 +274,7 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shuffled_order(ids: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
-    """The numbers of samples in an order that looks random and is the same everywhere.
+    """Return the numbers of samples in an order that looks random and is the same everywhere.
 
     It sorts by the sha256 of seed and id, so that further samples come between those that were there.
     """
@@ -283,7 +283,7 @@ def shuffled_order(ids: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
 
 
 def shard_sizes(weights: npt.NDArray[np.int64], most_count: int, most_bytes: int) -> list[int]:
-    """How many samples each shard gets: as alike as the bounds allow.
+    """Return the number of samples of each shard, as equal as the limits allow.
 
     Args:
         weights: bytes of every sample, in order.

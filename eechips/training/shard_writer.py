@@ -1,4 +1,4 @@
-"""How a pack is made: shard by shard, each of them whole or not there."""
+"""Write the shards of a pack one by one, each atomically, and resume an interrupted pack."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ShardWriter:
         self._names: set[str] = set()  # of files that are the pack's, whatever is in them now
 
     def run(self) -> PackIndex:
-        """Makes what is missing.
+        """Make what is missing.
 
         Raises:
             UsageError: if the folder holds something else, or a file is not as the manifest has it.
@@ -97,7 +97,7 @@ class ShardWriter:
         return {name: getattr(self._index, name) for name in _TELL_APART}
 
     def _known(self) -> tuple[Sequence[StoredShard], PackIndex | None]:
-        """The shards of this pack that were complete once, and its index if it has one.
+        """Return the shards of this pack that were complete once, and its index if it has one.
 
         Raises:
             UsageError: if the folder holds another pack, or files that are none of ours.
@@ -128,7 +128,7 @@ class ShardWriter:
         raise UsageError(f"{self._folder} holds a pack that was {what}; remove it, or choose another --out")
 
     def _kept(self, known: Sequence[StoredShard]) -> dict[Shard, StoredShard]:
-        """The shards that are as they were when they were complete."""
+        """Return the shards that are as they were when they were complete."""
         kept = {}
         with progress("comparing", sum(stored.shard.count for stored in known), quiet=self._quiet) as bar:
             for stored in known:
@@ -138,7 +138,7 @@ class ShardWriter:
         return kept
 
     def _is_there(self, files: Iterable[StoredFile]) -> bool:
-        """Whether files are as they were when they were complete."""
+        """Return whether files are as they were when they were complete."""
         for file in files:
             path = self._folder / file.name
             if not path.is_file() or path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
@@ -146,7 +146,7 @@ class ShardWriter:
         return True
 
     def _begin(self, kept: Mapping[Shard, StoredShard]) -> None:
-        """Notes what is complete, and that the whole is not."""
+        """Record what is complete, and that the whole is not."""
         remove_tree(self._scratch, self._right)
         lines = [self._identity, *(stored.to_json() for stored in kept.values())]
         write_file(self._journal, "".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -159,7 +159,7 @@ class ShardWriter:
             os.fsync(file.fileno())
 
     def _make(self, shard: Shard, samples: Samples, bar: Any) -> StoredShard:
-        """Writes a shard, reads back what is in it, and gives it its name."""
+        """Write a shard, reads back what is in it, and gives it its name."""
         with self._scratching():
             self._module.write(self._scratch, shard, self._index.layers, self._entries(samples, bar))
             found = self._module.ids(self._scratch, shard)
@@ -183,7 +183,7 @@ class ShardWriter:
             return files
 
     def _describe(self, *, is_closing: bool) -> tuple[StoredFile, ...]:
-        """The files of the scratch folder, on the disk: those that say that others are there, or those others."""
+        """Sync the files of the scratch folder: those that list others, or the others."""
         paths = [path for path in self._scratch.rglob("*") if path.is_file()]
         chosen = sorted(path for path in paths if (path.name in self._module.CLOSING) == is_closing)
         stored = []
@@ -235,7 +235,7 @@ class ShardWriter:
 
 
 def progress(what: str, total: int, *, quiet: bool) -> Any:
-    """A bar on a terminal, for what takes long."""
+    """Return a bar on a terminal, for what takes long."""
     from tqdm import tqdm
 
     hidden = True if quiet else None  # None: where there is no terminal
@@ -259,12 +259,12 @@ def _read_ahead(samples: Samples) -> Iterator[tuple[Sample, dict[str, FileConten
 
 
 def _contents(samples: Samples, sample: Sample) -> dict[str, FileContent]:
-    """The files of a sample by layer."""
+    """Return the files of a sample by layer."""
     return {file.label: FileContent(file.suffix, samples.read(file)) for file in sample.files}
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The values of a file of JSON lines, up to one that was cut off."""
+    """Return the values of a file of JSON lines, up to one that was cut off."""
     values = []
     for line in path.read_text().splitlines():
         try:
@@ -275,14 +275,14 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _words(name: str, value: Any) -> str:
-    """What makes a pack this one, as the command line has it."""
+    """Format an option that identifies a pack, as on the command line."""
     if name == "selected":
         return " ".join(f"--split {split}" for split in value) or "all splits"
     return f"--{'to' if name == 'format' else name.replace('_', '-')} {value}"
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """Return a value as JSON has it."""
     return list(value) if isinstance(value, tuple) else value
 
 

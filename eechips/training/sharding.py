@@ -1,4 +1,4 @@
-"""Shards of a run, for training: ``eechips pack``."""
+"""Divide the samples of a run into shards and write them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def pack(
     seed: int = 0,
     quiet: bool = False,
 ) -> PackIndex:
-    """Packs the samples of a run into shards: each sample once, with all its files and what is known of it.
+    """Pack the samples of a run into shards: each sample once, with all its files and what is known of it.
 
     Shards hold samples of one split, in an order that the seed makes. A shard appears under its name when it is
-    complete and was read back; the same call goes on where one was killed, and does nothing if all is there.
+    complete and was read back; the same call resumes an interrupted one, and does nothing if the pack is complete.
 
     Args:
         run: the run, or its folder.
@@ -137,7 +137,7 @@ def _plan(
 
 
 def _splits(samples: Samples, wanted: tuple[str, ...]) -> list[str]:
-    """The split of every sample."""
+    """Return the split of every sample."""
     if wanted:
         samples.of_split(*wanted)
     found = samples.splits
@@ -159,7 +159,7 @@ def _check_names(splits: Iterable[str]) -> None:
 
 
 def _alike(total: int, shards: int) -> list[int]:
-    """Counts that are the same but for the last, which may be smaller."""
+    """Count that are the same but for the last, which may be smaller."""
     each = -(-total // shards)
     return [min(each, total - first) for first in range(0, total, each)]
 

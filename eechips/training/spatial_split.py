@@ -1,4 +1,4 @@
-"""Blocks: what is kept together when a data set is split."""
+"""Group chips into spatial blocks that stay together in a split."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def squares(lonlat: Floats, size: float) -> list[str]:
         UsageError: if the size is too small.
     """
     if not size >= LEAST_SIZE:
-        raise UsageError(f"--block-size must be {LEAST_SIZE:g} m at least")
+        raise UsageError(f"block_size must be at least {LEAST_SIZE:g} m")
     cells = np.floor(project(EQUAL_AREA, lonlat) / size).astype(np.int64) if len(lonlat) else np.empty((0, 2), int)
     return [f"{column}/{row}" for column, row in cells.tolist()]
 
@@ -56,9 +56,9 @@ def hexagons(lonlat: Floats, resolution: int) -> list[str]:
     try:
         import h3
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"--by h3 needs H3: pip install 'eechips[stac]' ({error})") from None
+        raise ConfigurationError(f"by='h3' needs H3: pip install 'eechips[stac]' ({error})") from None
     if not 0 <= resolution <= 15:
-        raise UsageError(f"--resolution is 0 to 15, not {resolution}")
+        raise UsageError(f"resolution must be 0 to 15, not {resolution}")
     return [h3.latlng_to_cell(latitude, longitude, resolution) for longitude, latitude in lonlat.tolist()]
 
 

@@ -1,4 +1,4 @@
-"""splits.parquet: which unit of a run belongs to which split."""
+"""Read and write splits.parquet: the split of each unit of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _METADATA = b"eechips.split"
 
 
 def read(folder: str | Path) -> pd.Series[str]:
-    """The split of every unit of a run that has one: ``train``, …, or ``none`` for what was left out.
+    """Return the split of every unit of a run that has one: ``train``, …, or ``none`` for what was left out.
 
     Args:
         folder: of the run.
@@ -53,7 +53,7 @@ def table(folder: str | Path) -> pd.DataFrame:
 
 
 def options(folder: str | Path) -> dict[str, Any]:
-    """How the splits were made: the options of ``eechips split``, its seed included; empty if another program did.
+    """Read the options of the split, seed included; empty if another program made it.
 
     Raises:
         UsageError: if the run was not split.
@@ -66,7 +66,7 @@ def options(folder: str | Path) -> dict[str, Any]:
 
 
 def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:
-    """Writes splits.parquet, whole or not at all.
+    """Write splits.parquet, whole or not at all.
 
     Args:
         folder: of the run.

@@ -1,4 +1,4 @@
-"""``eechips split``: the chips of a run as training, validation and test set."""
+"""Split the chips of a run into training, validation and test sets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SplitResult:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the splits, and ``none`` if something was left out."""
+        """The names of the splits, and ``none`` if chips were left out."""
         return self.ratios.names + ((NONE,) if (self.splits["split"] == NONE).any() else ())
 
     @property
@@ -91,7 +91,7 @@ def split(
     fresh: bool = False,
     quiet: bool = False,
 ) -> SplitResult:
-    """Divides the chips of a run into splits, and writes ``splits.parquet`` beside the manifest.
+    """Divide the chips of a run into splits, and writes ``splits.parquet`` beside the manifest.
 
     Whole blocks go into one split. The order in which they are dealt out depends on the seed and their names; where an
     earlier division with the same options has put a block, it stays, so that chips that come later move no others.
@@ -128,9 +128,9 @@ def split(
     wanted, metres = Ratios.parse(ratios), _buffer(buffer, by)
     options = _options(by, wanted, block_size, resolution, date_field, stratum, seed)
     if near not in NEAR:
-        raise UsageError(f"--near is {' or '.join(NEAR)}, not {near!r}")
+        raise UsageError(f"near must be {' or '.join(NEAR)}, not {near!r}")
     if cuts is not None and by != "time":
-        raise UsageError("--cuts needs --by time")
+        raise UsageError("cuts needs by='time'")
     samples = read_samples(run)
     if not len(samples):
         raise UsageError(f"{samples.run.path} has no files yet: there is nothing to split")
@@ -167,7 +167,7 @@ def split(
 
 
 def check_splits(run: Run | str | Path, *, buffer: str | None = None) -> SplitResult:
-    """Looks whether the splits of a run are apart, as they are in ``splits.parquet``, whoever wrote it.
+    """Check the distance between the splits of a run in ``splits.parquet``, which any program may have written.
 
     Args:
         run: the run, or its folder.
@@ -182,7 +182,7 @@ def check_splits(run: Run | str | Path, *, buffer: str | None = None) -> SplitRe
     """
     samples = read_samples(run)
     options = split_table.options(samples.run.path)
-    metres = options.get("buffer") if buffer is None else parse_distance("--buffer", buffer, may_be_zero=True)
+    metres = options.get("buffer") if buffer is None else parse_distance("buffer", buffer, may_be_zero=True)
     table = split_table.table(samples.run.path)
     known = dict(table["split"])
     every = [sample for sample in samples if sample.id in known]
@@ -201,7 +201,7 @@ def check_splits(run: Run | str | Path, *, buffer: str | None = None) -> SplitRe
 
 
 def grids_of(sample: Sample) -> list[Grid]:
-    """The grids of a sample's files; none of a file that has no crs and transform."""
+    """Return the grids of a sample's files; none of a file that has no crs and transform."""
     found = []
     for file in sample.files:
         if file.crs and file.transform and file.width and file.height:
@@ -215,12 +215,12 @@ def _options(
 ) -> dict[str, Any]:
     options: dict[str, Any] = {"by": by, "ratios": dict(zip(ratios.names, ratios.shares, strict=True))}
     if by == "blocks":
-        options["block_size"] = parse_distance("--block-size", size)
+        options["block_size"] = parse_distance("block_size", size)
     if by == "h3":
         options["resolution"] = resolution
     if date_field is not None:
         if by != "time":
-            raise UsageError("--date-field needs --by time")
+            raise UsageError("date_field needs by='time'")
         options["date_field"] = date_field
     return {**options, "stratum": stratum or "none", "seed": seed}
 
@@ -228,7 +228,7 @@ def _options(
 def _buffer(text: str | None, by: str) -> float | None:
     if text is None:
         return None if by == "time" else 0.0
-    return parse_distance("--buffer", text, may_be_zero=True)
+    return parse_distance("buffer", text, may_be_zero=True)
 
 
 def _strata(samples: Samples, every: Sequence[Sample], name: str | None) -> list[Hashable]:
@@ -241,38 +241,38 @@ def _strata(samples: Samples, every: Sequence[Sample], name: str | None) -> list
 
 
 def _blocks(samples: Samples, where: FootprintMap, by: str, size: str, resolution: int) -> list[str]:
-    """The block of every sample."""
+    """Return the block of every sample."""
     if by.startswith(_COLUMN):
         values = samples.field(by.removeprefix(_COLUMN))
         missing = sum(value is None for value in values)
         if missing:
-            raise UsageError(f"--by {by}: {missing:,} of {len(values):,} chips have no such field")
+            raise UsageError(f"by={by!r}: {missing:,} of {len(values):,} chips have no such field")
         return [str(value) for value in values]
     if by not in WAYS:
-        raise UsageError(f"--by is {', '.join(WAYS)} or {_COLUMN}NAME, not {by!r}")
+        raise UsageError(f"by must be {', '.join(WAYS)} or {_COLUMN}NAME, not {by!r}")
     has_place = where.has_place
     if by == "random":
         names = spatial_split.places(where.centres)
         return [name if known else own for name, known, own in zip(names, has_place, samples.ids, strict=True)]
     if not has_place.all():
         raise UsageError(
-            f"{int((~has_place).sum()):,} of {len(has_place):,} results have no crs and transform, so that nobody knows"
-            f" where they lie: take --by random, time or {_COLUMN}NAME"
+            f"{int((~has_place).sum()):,} of {len(has_place):,} results have no crs and transform, so that their"
+            f" location is unknown: use by='random', by='time' or by='{_COLUMN}NAME'"
         )
     if by == "h3":
         return spatial_split.hexagons(where.centres, resolution)
-    return spatial_split.squares(where.centres, parse_distance("--block-size", size))
+    return spatial_split.squares(where.centres, parse_distance("block_size", size))
 
 
 def _by_time(
     every: Sequence[Sample], ratios: Ratios, cuts: str | Sequence[str] | None, field: str | None
 ) -> tuple[list[str], list[str], list[str]]:
-    """The days of every sample, its split, and the days at which splits begin."""
+    """Return the days of every sample, its split, and the days at which splits begin."""
     found = [dates_of(sample, field) for sample in every]
     spans = [span for span in found if span is not None]
     if len(spans) < len(found):
         raise UsageError(
-            f"--by time: {len(found) - len(spans):,} of {len(found):,} chips have no date: name the field of the units"
+            f"by='time': {len(found) - len(spans):,} of {len(found):,} chips have no date: name the field of the units"
             " that has it with --date-field, or run with --provenance"
         )
     chosen = cuts_of(spans, ratios) if cuts is None else parse_cuts(cuts)
@@ -296,7 +296,7 @@ def _earlier(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _doubled(folder: Path, frame: pd.DataFrame) -> int:
-    """How many chips repeat one of another split."""
+    """Return the number of chips that duplicate one of another split."""
     if not (folder / quality_table.QUALITY_NAME).is_file():
         return 0
     found = quality_table.read(folder)[["id", "duplicate_of"]].dropna()
@@ -317,7 +317,7 @@ def _steps(count: int, *, quiet: bool) -> Iterator[Callable[[], object]]:
 def _refuse(leakage: Leakage, metres: float, buffer: str | None) -> None:
     if buffer and leakage.unmeasured:
         raise UsageError(
-            f"--buffer: {leakage.unmeasured:,} results have no crs and transform, so that nobody knows where they lie"
+            f"buffer: {leakage.unmeasured:,} results have no crs and transform, so that their location is unknown"
         )
     if leakage:
         how = f"lie nearer than {format_distance(metres)} to" if metres else "overlap"

@@ -1,4 +1,4 @@
-"""``eechips.stack``: the chips or the series of a run as an xarray Dataset."""
+"""Load the chips or the time series of a run as an xarray Dataset."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def stack(
     masked: bool = False,
     lazy: bool | None = None,
 ) -> xarray.Dataset:
-    """The chips of a run as (sample, band, y, x), or its series as (region, time).
+    """Return the chips of a run as (sample, band, y, x), or its series as (region, time).
 
     Args:
         source: the run, its folder, or what :func:`eechips.load` gave of it, perhaps only some of its rows.
@@ -66,7 +66,7 @@ def stack(
     Returns:
         Chips: a variable ``chips``, or one for each layer, whose bands are then called ``<layer>_band``. ``sample`` is
         the id of the unit; ``crs`` and ``transform`` (a to f: x = a * column + b * row + c, y = d * column + e * row +
-        f, for pixel corners) say where its pixels lie, empty and NaN if nobody knows. What else is known of it, such
+        f, for pixel corners) say where its pixels lie, empty and NaN if unknown. Further metadata, such
         as ``split``, ``class``, ``lon`` and ``lat``, stands beside. Chips are of many places: y and x have no
         coordinates.
 
@@ -146,19 +146,19 @@ def _chips(layers: Mapping[str, pd.DataFrame], *, masked: bool, lazy: bool) -> x
 
 
 def _same(rows: pd.DataFrame, columns: Sequence[str], layer: str) -> tuple[Any, ...]:
-    """The values of some columns, if they are the same in all rows."""
+    """Return the values of some columns, if they are the same in all rows."""
     values = zip(*(rows[name] for name in columns), strict=True)
     counts = Counter(tuple(tuple(v) if isinstance(v, (list, np.ndarray)) else v for v in row) for row in values)
     if len(counts) > 1:
         what = " and ".join(columns)
-        told = "; ".join(f"{', '.join(map(str, value))} of {count:,}" for value, count in counts.most_common(4))
+        summary = "; ".join(f"{', '.join(map(str, value))} of {count:,}" for value, count in counts.most_common(4))
         hint = f"frame[frame.{columns[0]} == …]" if columns != ("bands",) else "those of one dataset"
-        raise UsageError(f"chips{f' of {layer}' if layer else ''} differ in {what} ({told}): choose some, as {hint}")
+        raise UsageError(f"chips{f' of {layer}' if layer else ''} differ in {what} ({summary}): select some, as {hint}")
     return next(iter(counts))
 
 
 def _about(rows: pd.DataFrame) -> dict[str, Any]:
-    """What is known of the samples, as coordinates."""
+    """Return the metadata of the samples as coordinates."""
     nowhere = [np.nan] * len(_COEFFICIENTS)
     transforms = [nowhere if transform is None else list(transform) for transform in rows["transform"]]
     found: dict[str, Any] = {
@@ -177,7 +177,7 @@ def _about(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _values(paths: list[str], shape: tuple[int, ...], dtype: np.dtype[Any], *, masked: bool, lazy: bool) -> Any:
-    """The pixels of files, (samples, bands, rows, columns)."""
+    """Return the pixels of files, (samples, bands, rows, columns)."""
     final = np.result_type(dtype, np.float32) if masked else dtype
     files = np.array(paths, dtype=object)
     if not lazy:
@@ -201,8 +201,8 @@ def _read(
     for number, path in enumerate(tqdm(paths.tolist(), unit=" chips", delay=_PATIENCE, disable=hidden, leave=False)):
         pixels = decode(_content(path), path.rpartition(".")[2].lower())
         if pixels.values.shape != shape:
-            there, told = "x".join(map(str, pixels.values.shape)), "x".join(map(str, shape))
-            raise UsageError(f"{path} has {there} values, and the manifest says {told}: it was changed")
+            there, recorded = "x".join(map(str, pixels.values.shape)), "x".join(map(str, shape))
+            raise UsageError(f"{path} has {there} values, and the manifest {recorded}: the file was changed")
         found[number] = pixels.values
         if masked:
             found[number][:, ~pixels.valid] = np.nan

@@ -1,4 +1,4 @@
-"""What a run holds, in numbers: what a card tells."""
+"""Summarise a run in numbers, for its data card."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LayerSummary:
 
     Attributes:
         name: of the layer; empty if samples have one file.
-        dataset: id of the asset that it shows; None if nobody knows.
+        dataset: id of the asset that it shows; None if unknown.
         files: how many.
         bytes: of all of them.
         suffixes: of their names, with how many there are of each, as in what follows.
@@ -44,7 +44,7 @@ class LayerSummary:
         resolutions: edges of a pixel in metres, to three digits; of degrees along the meridian, to two.
         systems: coordinate reference systems.
         partial: files with masked pixels.
-        valid: least share of valid pixels; None if nobody knows.
+        valid: least share of valid pixels; None if unknown.
         rows: of tables, all together.
     """
 
@@ -64,7 +64,7 @@ class LayerSummary:
     rows: int = 0
 
     def add(self, file: SampleFile) -> None:
-        """Counts a file."""
+        """Count a file."""
         self.files += 1
         self.bytes += file.bytes
         self.suffixes[file.suffix] += 1
@@ -118,12 +118,12 @@ class Summary:
 
     @property
     def files(self) -> int:
-        """How many files samples have."""
+        """The number of files of the samples."""
         return sum(layer.files for layer in self.layers)
 
     @property
     def bytes(self) -> int:
-        """Of all files of samples."""
+        """The size of all files of the samples in bytes."""
         return sum(layer.bytes for layer in self.layers)
 
     @property
@@ -141,7 +141,7 @@ class Summary:
 
 
 def summarize(samples: Samples) -> Summary:
-    """Counts what a run holds; opens no file of it."""
+    """Count what a run holds; opens no file of it."""
     run = samples.run
     layers: dict[str, LayerSummary] = {}
     strata: Counter[tuple[Any, str]] = Counter()
@@ -183,7 +183,7 @@ def summarize(samples: Samples) -> Summary:
 
 
 def grid_of(file: SampleFile) -> Grid | None:
-    """The pixels of a file; None if it has none, or nobody knows where they lie."""
+    """Return the pixels of a file; None if it has none, or their location is unknown."""
     if file.crs is None or file.transform is None or file.width is None or file.height is None:
         return None
     a, b, c, d, e, f = file.transform
@@ -191,7 +191,7 @@ def grid_of(file: SampleFile) -> Grid | None:
 
 
 def bounds_of(grids: Sequence[Grid]) -> Bounds | None:
-    """The least box of longitude and latitude around grids; it may reach over the antimeridian."""
+    """Return the least box of longitude and latitude around grids; it may reach over the antimeridian."""
     outlines = footprints(grids)
     found = shapely.bounds(shapely.get_parts(outlines[[outline is not None for outline in outlines]])).reshape(-1, 4)
     if not len(found):
@@ -201,7 +201,7 @@ def bounds_of(grids: Sequence[Grid]) -> Bounds | None:
 
 
 def _around(wests: Any, easts: Any) -> tuple[float, float]:
-    """The least range of longitudes that holds some ranges: what is left of the circle without the widest gap."""
+    """Return the smallest range of longitudes that contains given ranges: the circle without the widest gap."""
     order = np.argsort(wests, kind="stable")
     wests, reach = wests[order], np.maximum.accumulate(easts[order])
     gaps = np.append(wests[1:] - reach[:-1], wests[0] + 360.0 - reach[-1])
@@ -210,7 +210,7 @@ def _around(wests: Any, easts: Any) -> tuple[float, float]:
 
 
 def _sources(run: Run) -> dict[str, str]:
-    """The dataset that each layer shows, as far as run.json says it."""
+    """Return the dataset that each layer shows, as far as run.json says it."""
     given = run.info.get("parameters") or {}
     layers = given.get("layers")
     if isinstance(layers, list):
@@ -220,7 +220,7 @@ def _sources(run: Run) -> dict[str, str]:
 
 
 def _classes(run: Run) -> Mapping[int, str]:
-    """What the classes are called that places were drawn in."""
+    """Return the names of the classes of random points."""
     image = (run.info.get("parameters") or {}).get("class_image")
     known = datasets.find_dataset(str(image).partition(":")[0]) if image else None
     return known.classes if known is not None else {}
@@ -244,7 +244,7 @@ def _key(value: Any) -> tuple[bool, Any]:
 
 
 def _metres(grid: Grid) -> float:
-    """The edge of a pixel."""
+    """Return the edge of a pixel."""
     crs = parse_crs(grid.crs)
     _, down = grid.resolution
     if not crs.is_geographic:

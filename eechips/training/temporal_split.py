@@ -1,4 +1,4 @@
-"""When chips were taken, in whole days, and the days at which their splits are cut."""
+"""Split chips by date: their days, and the first days of the splits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FIELDS = ("date", "time", "label_date", "observed")
 
 
 def dates_of(sample: Sample, field: str | None) -> Span | None:
-    """From which day to which day a sample shows the ground; None if nobody knows.
+    """Return the first and last day of a sample's images; None if unknown.
 
     Args:
         sample: the sample.
@@ -37,7 +37,7 @@ def dates_of(sample: Sample, field: str | None) -> Span | None:
 
 
 def parse_cuts(text: str | Sequence[str]) -> tuple[dt.date, ...]:
-    """The days of ``2019-01-01,2020-01-01``.
+    """Return the days of ``2019-01-01,2020-01-01``.
 
     Raises:
         UsageError: if one is no day, or they are not in order.
@@ -45,12 +45,12 @@ def parse_cuts(text: str | Sequence[str]) -> tuple[dt.date, ...]:
     words = text.split(",") if isinstance(text, str) else list(text)
     found = tuple(day for word in words if (day := _day(word.strip())) is not None)
     if len(found) < len(words) or list(found) != sorted(set(found)):
-        raise UsageError(f"--cuts {text!r} is not days in order, as in 2019-01-01,2020-01-01")
+        raise UsageError(f"cuts {text!r} is not days in order, as in 2019-01-01,2020-01-01")
     return found
 
 
 def cuts_of(spans: Sequence[Span], ratios: Ratios) -> tuple[dt.date, ...]:
-    """The days at which splits begin, so that their sizes come as near as whole days allow to their shares.
+    """Return the days at which splits begin, so that their sizes come as near as whole days allow to their shares.
 
     Args:
         spans: of the chips.
@@ -77,7 +77,7 @@ def cuts_of(spans: Sequence[Span], ratios: Ratios) -> tuple[dt.date, ...]:
 
 
 def split_of(span: Span, cuts: Sequence[dt.date], names: Sequence[str]) -> str:
-    """The split of a chip: the first ends before the first cut. ``none`` if a cut falls into its days."""
+    """Return the split of a chip: the first ends before the first cut. ``none`` if a cut falls into its days."""
     first, last = (sum(day >= cut for cut in cuts) for day in span)
     return names[first] if first == last else NONE
 

@@ -235,7 +235,7 @@ def test_what_cannot_be_told_is_told(tmp_path: Path) -> None:
     assert "Not checked: cloudy: no file has a quality band" in done.output
     assert "Not checked: outside: only Earth Engine knows FAO/GAUL" in done.output
     assert "Not checked: shifted: files of this kind say nothing of their place" in done.output
-    assert "nobody knows where the files lie" in ask("check", tmp_path, "--roi", ROI).output
+    assert "the location of the files is unknown" in ask("check", tmp_path, "--roi", ROI).output
 
 
 def test_a_region_may_be_given(folder: Path, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_the_source_decides_where_pixels_lie(info: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--ignore", "ugly"], "there is no flag 'ugly': there are unreadable"),
+        (["--ignore", "ugly"], "--ignore 'ugly': unknown flag; known are unreadable"),
         (["--ignore", "black:sea"], "there is no layer 'sea': there are none"),
         (["--drop", "ugly"], "unknown flag; known are all, unreadable"),
         (["--least-valid", "2"], "2.0 is not in the range"),
@@ -330,9 +330,9 @@ def test_what_does_not_fit_is_refused_in_a_sentence(folder: Path, words: list[st
 
 
 def test_thresholds_are_shares_in_python_too(folder: Path) -> None:
-    with pytest.raises(UsageError, match="--most-black is a share from 0 to 1"):
+    with pytest.raises(UsageError, match="most_black must be a share from 0 to 1"):
         eechips.check(folder, most_black=50)
-    with pytest.raises(UsageError, match="--bits is 0 to 32"):
+    with pytest.raises(UsageError, match="bits must be 0 to 32"):
         eechips.check(folder, bits=64)
 
 

@@ -209,7 +209,7 @@ def test_masked_pixels_become_nan(demo_server: Server, tmp_path: Path) -> None:
 
 def test_chips_that_do_not_fit_are_refused(layered: eechips.Run, pictures: eechips.Run) -> None:
     both = pd.concat([eechips.load(layered), eechips.load(pictures)], ignore_index=True)
-    with pytest.raises(UsageError, match=r"differ in bands .*: choose some"):
+    with pytest.raises(UsageError, match=r"differ in bands .*: select some"):
         eechips.stack(both)
     other = eechips.load(pictures)
     other.loc[0, "width"] = 31

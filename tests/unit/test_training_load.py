@@ -87,7 +87,7 @@ def test_flags_are_joined(tmp_path: Path) -> None:
 
 def test_chips_of_two_sizes_say_how_to_choose(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [*pictures(3, size=8), *pictures(5, size=16, seed=1)[3:]])
-    with pytest.raises(UsageError, match=r"8, 8 of 3; 16, 16 of 2\): choose some, as frame\[frame.height == …\]"):
+    with pytest.raises(UsageError, match=r"8, 8 of 3; 16, 16 of 2\): select some, as frame\[frame.height == …\]"):
         eechips.stack(run)
     frame = eechips.load(run)
     cube = eechips.stack(frame[frame["height"] == 16])

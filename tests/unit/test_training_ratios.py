@@ -131,7 +131,7 @@ def test_ratios(given_ratios: object, names: tuple[str, ...], shares: tuple[floa
 
 @pytest.mark.parametrize("text", ["", "1", "a=1", "0.7,x", "0.5,0.5,0,0", "1,2,3,4", "a=1,2", "nan,1"])
 def test_what_is_no_ratios_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--ratios"):
+    with pytest.raises(UsageError, match="ratios"):
         Ratios.parse(text)
 
 

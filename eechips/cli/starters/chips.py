@@ -1,7 +1,7 @@
 """Pictures at random points.
 
     eechips run recipe.py --local --check        # try three
-    eechips run recipe.py --local -p count=200   # all of them; stopped, the same command goes on
+    eechips run recipe.py --local -p count=200   # all; to resume, repeat the command
 
 Without --local it asks Earth Engine: eechips doctor says whether that will work.
 """

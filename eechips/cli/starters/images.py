@@ -1,7 +1,7 @@
 """Every image of a collection over a place, one GeoTIFF each.
 
     eechips run recipe.py --local --check   # try three images
-    eechips run recipe.py --local           # all of them; stopped, the same command goes on
+    eechips run recipe.py --local           # all; to resume, repeat the command
 
 Without --local it asks Earth Engine: eechips doctor says whether that will work.
 """

@@ -1,7 +1,7 @@
 """A time series for each district: a table with a row for each image.
 
     eechips run recipe.py --local --check   # try three districts
-    eechips run recipe.py --local           # all of them; stopped, the same command goes on
+    eechips run recipe.py --local           # all; to resume, repeat the command
 
 Without --local it asks Earth Engine: eechips doctor says whether that will work.
 """

@@ -1,4 +1,4 @@
-"""What the formats of arrays, Zarr and HDF5, have in common."""
+"""Share code between the array formats, Zarr and HDF5."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OF_SAMPLE = 4_000  # id, and what is kept around chunks
 
 
 def check_layout(layout: PackLayout) -> None:
-    """Raises UsageError if two arrays would have one name."""
+    """Raise UsageError if two arrays would have one name."""
     names = [ID, METADATA, *layout, *(layer + VALID for layer in layout)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -31,7 +31,7 @@ def check_layout(layout: PackLayout) -> None:
 
 
 def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels:
-    """The pixels of a layer, which must be as those of the other samples.
+    """Return the pixels of a layer, which must be as those of the other samples.
 
     Raises:
         UsageError: if they are not.
@@ -48,7 +48,7 @@ def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels:
 
 
 def entries_of(arrays: Mapping[str, Any], layers: Sequence[str]) -> Iterator[PackEntry]:
-    """The samples of some rows of all arrays."""
+    """Yield the samples of some rows of all arrays."""
     for number, (identifier, text) in enumerate(zip(arrays[ID], arrays[METADATA], strict=True)):
         pixels = {name: ChipPixels(arrays[name][number], arrays[name + VALID][number]) for name in layers}
         yield PackEntry(str(identifier), str(text), pixels)
@@ -60,5 +60,5 @@ def weight(sizes: Sequence[int], metadata: int) -> int:
 
 
 def attributes(layer: PackLayer) -> dict[str, Any]:
-    """What is noted with the array of a layer."""
+    """Return the attributes of the array of a layer."""
     return {"bands": list(layer.bands)} if layer.bands is not None else {}

@@ -1,4 +1,4 @@
-"""HDF5: a file for each shard, with an array for each layer.
+"""Write HDF5: a file for each shard, with an array for each layer.
 
 Arrays: ``<layer>`` (samples, bands, rows, columns), ``<layer>_valid`` (samples, rows, columns), a chunk for each
 sample, compressed without loss; ``id`` and ``metadata`` (JSON).
@@ -33,7 +33,7 @@ _OPTIONS: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuff
 
 
 def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[PackEntry]) -> None:
-    """Writes a shard.
+    """Write a shard.
 
     Raises:
         UsageError: if samples differ in shape or type, or h5py is missing.
@@ -62,14 +62,14 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 
 
 def ids(folder: Path, shard: Shard) -> list[str]:
-    """The ids of the samples in a shard."""
+    """Return the ids of the samples in a shard."""
     with _h5py().File(folder / f"{shard.stem}{SUFFIX}") as file:
         found: list[str] = file[ID].asstr()[:].tolist()
         return found
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
-    """The samples of a shard."""
+    """Yield the samples of a shard."""
     with _h5py().File(folder / f"{shard.stem}{SUFFIX}") as file:
         layers = [name for name in file if name + VALID in file]
         arrays = {name: file[name].asstr() if name in (ID, METADATA) else file[name] for name in file}
@@ -79,7 +79,7 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
 
 
 def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-    """There is nothing to add."""
+    """Do nothing: the shards are complete."""
 
 
 def _h5py() -> Any:

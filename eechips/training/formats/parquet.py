@@ -1,4 +1,4 @@
-"""Parquet: a row for each sample, with its files, as they are, in columns of their layers.
+"""Write Parquet: a row for each sample, with its unchanged files in columns by layer.
 
 Columns: id, split, stratum (text), metadata (JSON), and a column for each layer: a struct of ``bytes`` and ``path``,
 as Hugging Face's datasets have their images. The schema says which columns are images for them, those of PNG and JPEG.
@@ -32,7 +32,7 @@ def weight(sizes: Sequence[int], metadata: int) -> int:
 
 
 def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[PackEntry]) -> None:
-    """Writes a shard.
+    """Write a shard.
 
     Raises:
         UsageError: if a layer has the name of another column.
@@ -60,7 +60,7 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 
 
 def ids(folder: Path, shard: Shard) -> list[str]:
-    """The ids of the samples in a shard."""
+    """Return the ids of the samples in a shard."""
     import pyarrow.parquet as pq
 
     found: list[str] = pq.read_table(folder / f"{shard.stem}{SUFFIX}", columns=["id"])["id"].to_pylist()
@@ -68,7 +68,7 @@ def ids(folder: Path, shard: Shard) -> list[str]:
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
-    """The samples of a shard."""
+    """Yield the samples of a shard."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(folder / f"{shard.stem}{SUFFIX}") as file:
@@ -80,7 +80,7 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
 
 
 def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-    """There is nothing to add."""
+    """Do nothing: the shards are complete."""
 
 
 def _row(entry: PackEntry, split: str, layout: PackLayout) -> dict[str, Any]:

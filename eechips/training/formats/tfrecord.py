@@ -1,4 +1,4 @@
-"""TFRecord: records of ``tf.train.Example``, which TensorFlow and JAX's loaders read.
+"""Write TFRecord: records of ``tf.train.Example``, which TensorFlow and JAX's loaders read.
 
 A record is a length, its checksum, the content, its checksum; checksums are CRC-32C, masked
 (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details). The content is a protocol buffer:
@@ -39,7 +39,7 @@ def weight(sizes: Sequence[int], metadata: int) -> int:
 
 
 def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[PackEntry]) -> None:
-    """Writes a shard.
+    """Write a shard.
 
     Raises:
         UsageError: if google-crc32c is missing.
@@ -55,12 +55,12 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 
 
 def ids(folder: Path, shard: Shard) -> list[str]:
-    """The ids of the samples in a shard, whose checksums are compared."""
+    """Return the ids of the samples in a shard, whose checksums are compared."""
     return [features["id"].decode() for features in _records(folder / f"{shard.stem}{SUFFIX}")]
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
-    """The samples of a shard."""
+    """Yield the samples of a shard."""
     for features in _records(folder / f"{shard.stem}{SUFFIX}"):
         metadata = features["metadata"].decode()
         layers = {
@@ -71,7 +71,7 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
 
 
 def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-    """There is nothing to add."""
+    """Do nothing: the shards are complete."""
 
 
 def _features(entry: PackEntry, split: str) -> dict[str, bytes]:
@@ -83,7 +83,7 @@ def _features(entry: PackEntry, split: str) -> dict[str, bytes]:
 
 
 def example(features: dict[str, bytes]) -> bytes:
-    """A tf.train.Example of features that each have one value of bytes, serialized."""
+    """Return a tf.train.Example of features that each have one value of bytes, serialized."""
     entries = []
     for name in sorted(features):
         feature = _field(1, _field(1, features[name]))  # Feature.bytes_list, BytesList.value
@@ -92,7 +92,7 @@ def example(features: dict[str, bytes]) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A field of a message whose value has a length (https://protobuf.dev/programming-guides/encoding/)."""
+    """Return a field of a message whose value has a length (https://protobuf.dev/programming-guides/encoding/)."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
@@ -123,7 +123,7 @@ def _check(path: Path, file: BinaryIO, content: bytes, checksum: Callable[[bytes
 
 
 def features_of(message: memoryview) -> dict[str, bytes]:
-    """The features of an Example that each have one value of bytes; others are left out."""
+    """Return the features of an Example that each have one value of bytes; others are left out."""
     features = {}
     for _, body in _fields(message):
         for _, entry in _fields(body):

@@ -1,4 +1,4 @@
-"""WebDataset: tar files in which the files of a sample, as they are, follow each other.
+"""Write WebDataset: tar files with the unchanged files of a sample next to each other.
 
 A sample's files are named ``<id>.<layer>.<suffix>``, or ``<id>.<suffix>`` if it has one, and ``<id>.json`` is its
 metadata (https://github.com/webdataset/webdataset, "The WebDataset Format"). Its label, its stratum, is
@@ -37,7 +37,7 @@ def weight(sizes: Sequence[int], metadata: int) -> int:
 
 
 def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[PackEntry]) -> None:
-    """Writes a shard.
+    """Write a shard.
 
     Raises:
         UsageError: if two layers cannot be told apart: readers see their names in lower case.
@@ -55,14 +55,14 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 
 
 def ids(folder: Path, shard: Shard) -> list[str]:
-    """The ids of the samples in a shard."""
+    """Return the ids of the samples in a shard."""
     with tarfile.open(folder / f"{shard.stem}{SUFFIX}", mode="r:") as tar:
         names = (member.name.partition(".") for member in tar)
         return [identifier for identifier, _, extension in names if extension == _METADATA]
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
-    """The samples of a shard."""
+    """Yield the samples of a shard."""
     files: dict[str, bytes] = {}
     with tarfile.open(folder / f"{shard.stem}{SUFFIX}", mode="r|") as tar:
         for member in tar:
@@ -81,11 +81,11 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
 
 
 def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-    """There is nothing to add."""
+    """Do nothing: the shards are complete."""
 
 
 def _extensions(suffixes: Mapping[str, str]) -> dict[str, str]:
-    """What follows the id in the names of a sample's files.
+    """Return the extensions of a sample's files, after its id.
 
     Args:
         suffixes: of its files by layer.

@@ -1,4 +1,4 @@
-"""Zarr 3 with sharding: a group for each split, with an array for each layer.
+"""Write Zarr 3 with sharding: a group for each split, with an array for each layer.
 
 Arrays of ``<split>.zarr``: ``<layer>`` (samples, bands, rows, columns), ``<layer>_valid`` (samples, rows, columns), a
 chunk for each sample; ``id`` and ``metadata`` (JSON). A shard of samples is a file of each array
@@ -36,7 +36,7 @@ CLOSING = frozenset({"zarr.json"})
 
 
 def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[PackEntry]) -> None:
-    """Writes a shard; what is in ``zarr.json`` is :func:`finish`'s to write, and no part of it.
+    """Write a shard; what is in ``zarr.json`` is :func:`finish`'s to write, and no part of it.
 
     Raises:
         UsageError: if samples differ in shape or type, or zarr is missing.
@@ -60,14 +60,14 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 
 
 def ids(folder: Path, shard: Shard) -> list[str]:
-    """The ids of the samples in a shard."""
+    """Return the ids of the samples in a shard."""
     group = _zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
     found: list[str] = group[ID][shard.first : shard.first + shard.count].tolist()
     return found
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
-    """The samples of a shard."""
+    """Yield the samples of a shard."""
     group = _zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
     layers = sorted(name for name in group.array_keys() if name + VALID in group)
     end = shard.first + shard.count
@@ -77,7 +77,7 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
 
 
 def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-    """Writes the groups and arrays, which have no shards here."""
+    """Write the groups and arrays, which have no shards here."""
     zarr = _zarr()
     for split in dict.fromkeys(shard.split for shard in shards):
         group = _create(zarr, folder, next(shard for shard in shards if shard.split == split), layout)
@@ -86,7 +86,7 @@ def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
 
 
 def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:
-    """The group of a shard's split, with all of its arrays and nothing in them."""
+    """Return the group of a shard's split, with all of its arrays and nothing in them."""
     group = zarr.create_group(folder / f"{shard.group}{SUFFIX}", zarr_format=3)
     for name, layer in layout.items():
         assert layer.shape is not None
