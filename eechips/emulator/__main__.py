@@ -1,4 +1,4 @@
-"""``python -m eechips.emulator``: the server for one run, started and ended by its parent."""
+"""Run the server for one run: ``python -m eechips.emulator``. The parent process starts and ends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colours by their hexadecimal codes and CSS names."""
+"""Parse colours: hexadecimal codes and CSS names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one request's evaluation may use: the assets, the limits, the time."""
+"""Hold what one request's evaluation may use: the assets, the limits, the time."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Context:
 
     Attributes:
         store: the assets.
-        limits: what may not be exceeded.
+        limits: of the request.
         remote: whether files that are not on this machine may be read.
         clock: monotonic seconds.
-        hint: what to add to the message about an asset that does not exist.
+        hint: returns a sentence to add to the message about a missing asset.
     """
 
     store: AssetStore
@@ -74,7 +74,7 @@ class Context:
         self._end = self.clock() + self.limits.seconds
 
     def missing(self, id: str, message: str) -> str:
-        """Return the service's message about an asset that does not exist, and what is there instead."""
+        """Return the service's message about a missing asset, with a hint at existing ones."""
         return message if self.hint is None else f"{message} {self.hint(id)}"
 
     def check_time(self) -> None:

@@ -1,4 +1,4 @@
-"""What the local Earth Engine has of Earth Engine's functions: ``python -m eechips.emulator.coverage``.
+"""Count the functions of Earth Engine that the local one has: ``python -m eechips.emulator.coverage``.
 
 The list of functions is that of the installed client (``ee/tests/algorithms.json``).
 """

@@ -1,4 +1,4 @@
-"""Joda-Time's date patterns, by which Earth Engine writes and reads dates.
+"""Write and read dates by Joda-Time's patterns, as Earth Engine does.
 
 Letters and counts are those of https://www.joda.org/joda-time/apidocs/org/joda/time/format/DateTimeFormat.html.
 """

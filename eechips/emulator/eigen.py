@@ -1,4 +1,4 @@
-"""Eigenvectors in Earth Engine's order and with its signs.
+"""Compute eigenvectors in Earth Engine's order and with its signs.
 
 An eigenvector is determined up to its sign only, and the vectors of equal eigenvalues up to a rotation. Which of them
 comes out depends on the algorithm. Earth Engine's documented results (developers.google.com/earth-engine/apidocs/

@@ -1,4 +1,4 @@
-"""What images, features and collections have in common: properties by name, the geometry."""
+"""Read and set properties of images, features and collections, and read their geometry."""
 
 from __future__ import annotations
 

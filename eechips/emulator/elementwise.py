@@ -1,4 +1,4 @@
-"""What Earth Engine does number by number: the operations that ``ee.Number`` and ``ee.Array`` share.
+"""Compute number by number: the operations that ``ee.Number`` and ``ee.Array`` share.
 
 Integers are computed in 64 bits, everything else in doubles; comparisons and logic give the integers 0 and 1.
 """

@@ -1,4 +1,4 @@
-"""Errors in Earth Engine's own shape.
+"""Define errors in Earth Engine's own shape.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Faults on purpose: a seeded plan of what goes wrong with which requests, and what of it happened."""
+"""Plan faults with a seed, and report which of them occurred."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ FaultType = Literal[
     "restricted",
     "expired",
 ]
-"""What can go wrong:
+"""Types of faults:
 
 - ``reject``: 429, as if the quota were exceeded; with ``retry_after``, that header too.
 - ``status``: an error of that ``status`` (500 unless given).
 - ``reset``, ``reset-body``: the connection is reset before, or in the middle of, the body.
-- ``stall``, ``stall-body``: nothing comes for some ``seconds``, before or in the middle of the body.
+- ``stall``, ``stall-body``: a pause of ``seconds``, before or in the middle of the body.
 - ``truncate``: half of the body, then the connection closes although Content-Length promised more.
-- ``truncate-silently``: half of the body without Content-Length, ended in due form.
-- ``gzip``: the body is compressed, and says so.
+- ``truncate-silently``: half of the body without Content-Length, correctly terminated.
+- ``gzip``: the body is compressed, with Content-Encoding.
 - ``wrong-content``: other bytes under 200, with the right type.
 - ``html``: an HTML error page under 200.
-- ``restricted``: a good answer with the header of the restricted mode.
+- ``restricted``: a normal response with the header of the restricted mode.
 - ``expired``: 404, as if the name had expired.
 """
 
@@ -47,11 +47,11 @@ class Fault:
     """One kind of fault in a plan.
 
     Attributes:
-        type: what happens.
+        type: see ``FaultType``.
         on: pattern of the kinds of request it happens to ("thumbnails:*").
         probability: that it happens to one of them.
-        times: at most so often; None for ever.
-        after: so many of them are spared first.
+        times: greatest number of occurrences; None for no limit.
+        after: number of requests without the fault before the first.
         status: of the error, for ``status``.
         retry_after: seconds in the header, for ``reject`` and ``status``.
         seconds: of a stall.
@@ -107,7 +107,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
 
 
 class FaultPlan:
-    """Decides which requests meet which fault. The first fault of the plan that strikes is the one."""
+    """Decides which requests meet which fault. The first matching fault of the plan applies."""
 
     def __init__(self, faults: Sequence[Fault] = (), seed: int = 0) -> None:
         self._faults = tuple(faults)
@@ -134,7 +134,7 @@ class FaultPlan:
         for index, fault in enumerate(self._faults):
             if not fnmatchcase(kind, fault.on):
                 continue
-            drawn = self._random.random()  # drawn always, so that one fault's end does not shift the others
+            drawn = self._random.random()  # always drawn, so that an exhausted fault does not shift the others
             self._seen[index] += 1
             spent = fault.times is not None and self._struck[index] >= fault.times
             if spent or self._seen[index] <= fault.after or drawn >= fault.probability:

@@ -1,4 +1,4 @@
-"""Conditions on one element, or on a pair of elements in a join: what ``ee.Filter`` is made of."""
+"""Evaluate conditions on one element, or on a pair of elements in a join: the parts of ``ee.Filter``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arithmetic expressions of ``ee.Image.expression``, parsed.
+"""Parse the arithmetic expressions of ``ee.Image.expression``.
 
 Grammar, loosest binding first (guides/image_math#expressions; bit operators bind as in C)::
 

@@ -1,4 +1,4 @@
-"""What geometries have in common: their GeoJSON, the geometry of an element and of a collection."""
+"""Convert geometries to GeoJSON, and find the geometry of elements and collections."""
 
 from __future__ import annotations
 

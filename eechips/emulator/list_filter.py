@@ -1,4 +1,4 @@
-"""Filters of listings: the part of https://google.aip.dev/160 that Earth Engine understands.
+"""Parse filters of listings: the part of https://google.aip.dev/160 that Earth Engine supports.
 
 Fields are ``startTime``, ``endTime`` and members of ``properties``; ``intersects("…")`` takes GeoJSON or WKT:
 https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/listAssets.

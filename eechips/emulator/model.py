@@ -1,4 +1,4 @@
-"""What a store of assets hands to the evaluator: images, collections, tables and where their pixels come from."""
+"""Define the interface of asset stores: images, collections, tables and the sources of their pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nearest points of two geometries on the ellipsoid."""
+"""Find the nearest points of two geometries on the ellipsoid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as Java writes them: ``Double.toString``, and the patterns of ``java.util.Formatter``."""
+"""Format numbers as Java does: ``Double.toString``, and the patterns of ``java.util.Formatter``."""
 
 from __future__ import annotations
 

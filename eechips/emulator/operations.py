@@ -1,4 +1,4 @@
-"""What the computing methods of the service do, apart from pixels: values, and tables page by page."""
+"""Compute values, and tables page by page: the service's computing methods except pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of a server, as both its command lines take them."""
+"""Define the options of a server, for both its command lines."""
 
 from __future__ import annotations
 

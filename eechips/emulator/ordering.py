@@ -1,4 +1,4 @@
-"""How values compare with each other."""
+"""Compare values as Earth Engine does."""
 
 from __future__ import annotations
 

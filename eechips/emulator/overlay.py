@@ -1,4 +1,4 @@
-"""Set operations on shapes of any kind: GEOS takes no collections of mixed kinds."""
+"""Run set operations on shapes of any kind: GEOS takes no collections of mixed kinds."""
 
 from __future__ import annotations
 

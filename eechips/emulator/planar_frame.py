@@ -1,4 +1,4 @@
-"""Where geometric operations happen: planes in which the edges of the operands are straight.
+"""Choose the planes of geometric operations, in which the edges of the operands are straight.
 
 A geodesic of the sphere is a straight line in the gnomonic projection, so set operations on geodesic polygons are
 exact there and keep their vertices. Planar geometries are worked on in their own projection. Latitudes are taken as

@@ -1,4 +1,4 @@
-"""What every worker needs, loaded once in the process that they are forked from."""
+"""Load what every worker needs, in the process that they are forked from."""
 
 from __future__ import annotations
 

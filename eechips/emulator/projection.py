@@ -1,4 +1,4 @@
-"""Projections, and geometry moved between them."""
+"""Define projections, and move geometries between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quota of a project: requests in flight, a second and a minute; what was asked; the time answers take."""
+"""Enforce a project's quota of requests, count requests, and draw latencies."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any, Literal
 from eechips.emulator.errors import EarthEngineError, InvalidError
 
 REJECTION = "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
-"""What Earth Engine says with 429."""
+"""Earth Engine's message with HTTP 429."""
 
 RESTRICTED: Mapping[str, str] = {"x-earth-engine-quota-status": "parallelism_restricted=true"}
-"""The header of every answer to a project in restricted mode (it has used up its EECU-hours of the month)."""
+"""Header of every response to a project in restricted mode (its EECU-hours of the month are used up)."""
 
 
 class TooManyRequestsError(EarthEngineError):
@@ -84,12 +84,12 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
 
 @dataclass(slots=True)
 class QuotaStatistics:
-    """What was asked of the server so far.
+    """Counts of the server's requests so far.
 
     Attributes:
         requests: by kind.
         answers: by kind and status; an answer is counted when it is ready to be sent.
-        rejected: requests that the quota turned away, by the limit that they met: concurrency, rate or minute.
+        rejected: requests that the quota rejected, by the limit: concurrency, rate or minute.
         peak: most requests in flight at once.
         in_flight: now; from the request's head until the last byte of the answer was handed over.
         busy: seconds spent in flight, of all requests together, until the last change. Between two moments, its
@@ -148,10 +148,10 @@ class QuotaStatistics:
 
 
 class Quota:
-    """Lets requests in, or turns them away.
+    """Admits requests, or rejects them.
 
-    The limits are looked at in the order minute, rate, concurrency. As with Google's rate quotas, a request that
-    finds a rate used up uses nothing of it; one that finds too many in flight has used both rates.
+    The limits are checked in the order minute, rate, concurrency. As with Google's rate quotas, a request that
+    exceeds a rate does not count against it; one that exceeds the concurrency counts against both rates.
 
     Attributes:
         config: the limits; may be replaced at any time. What is in flight beyond a new limit finishes undisturbed.

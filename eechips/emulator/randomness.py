@@ -1,6 +1,6 @@
-"""Random numbers that are the same everywhere and for ever: a hash of a seed and of what the number is for.
+"""Draw random numbers that are identical on every machine: hashes of a seed and a purpose.
 
-Earth Engine does not publish its generators, so its numbers cannot be had; ours only share their distribution. They
+Earth Engine does not publish its generators, so the numbers differ from its own and only share their distribution. They
 are SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014,
 https://doi.org/10.1145/2660193.2660195) at an arbitrary position of its stream, so that number ``i`` does not depend
 on how many were drawn before it, nor on which part of an image is read.
@@ -73,7 +73,7 @@ Coordinates = npt.NDArray[np.float64]
 
 # Points tried at a time. Part of the result's definition: never change it for speed alone.
 _BATCH = 1024
-# Boxes that may stand for a polygon; more only make thin shapes quicker.
+# Boxes that may replace a polygon; more are faster for thin shapes only.
 _MOST_BOXES = 4096
 # Batches without a single point inside, after which a region is taken to be empty.
 _MOST_MISSES = 1000

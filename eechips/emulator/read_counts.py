@@ -1,4 +1,4 @@
-"""What was read of catalogues: so that one can see that a query reads little."""
+"""Count what is read of catalogues, to show that queries read little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reductions of images over regions: which pixels a region takes, and how they are read."""
+"""Reduce images over regions: find the pixels of a region, and read them."""
 
 from __future__ import annotations
 
@@ -375,7 +375,7 @@ def chunks(
 ) -> Iterator[list[PixelRegion | RegionPixels]]:
     """Yield regions a chunk at a time: the pixels that each takes, or the region itself where those are very many.
 
-    Chunks grow, so that whoever needs the first few does not wait for thousands.
+    Chunks grow, so that the first few results do not wait for thousands.
 
     Raises:
         InvalidError: if a region takes more pixels than allowed.
@@ -499,7 +499,7 @@ def _reduce_together(
     depths = 2 ** np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
     for depth in np.unique(depths):
         some = np.flatnonzero(depths == depth)
-        # Never a single one: numpy adds up a lone column in another order, and a region's values shall not depend on
+        # Never a single one: numpy adds up a lone column in another order, and a region's values must not depend on
         # which others are asked about together with it.
         places = some if len(some) > 1 else np.repeat(some, 2)
         layer = np.arange(depth)[:, None]

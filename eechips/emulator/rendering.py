@@ -1,4 +1,4 @@
-"""Pixels for those who ask: thumbnails, downloads, computePixels, map tiles, filmstrips and animations."""
+"""Render pixels: thumbnails, downloads, computePixels, map tiles, filmstrips and animations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The REST resources of stored assets: get, list, read."""
+"""Get, list and read stored assets."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
 
 
 def _listed_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
-    """Return an EarthEngineAsset in a listing: an image whose bands cannot be had is there without them.
+    """Return an EarthEngineAsset in a listing: an image whose bands are unknown has none.
 
-    Bands may be what a file says that may not be read. Whoever asks for that image is told; a list is of all of them.
+    Bands may come from a file that may not be read. A request for that image fails; a listing contains all images.
     """
     try:
         return asset_json(asset, encoder)

@@ -1,4 +1,4 @@
-"""The server: on loopback only."""
+"""Serve on loopback."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class ServerConfig:
         store: the assets.
         quota: requests in flight and a second.
         limits: of each request.
-        latency: extra time before each answer, or None.
-        faults: what goes wrong on purpose.
+        latency: extra time before each response, or None.
+        faults: which faults to inject.
         workers: processes that evaluate; None for one a core.
         exit_with_parent: stop when standard input ends.
     """
@@ -55,7 +55,7 @@ class ServerConfig:
 
 
 def announce_json(url: str) -> None:
-    """Tell a program that the server is ready: one line of JSON on standard output."""
+    """Print one line of JSON on standard output when the server is ready, for the parent program."""
     sys.stdout.write(json.dumps({"url": url}) + "\n")
     sys.stdout.flush()
 
@@ -65,10 +65,10 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
 
     Args:
         config: how.
-        announce: called with the URL when requests will be answered.
+        announce: called with the URL when the server is ready.
 
     Raises:
-        StoreError: if what is to be served cannot be.
+        StoreError: if the configuration of what to serve is invalid.
         RegistrationError: if functions of other packages cannot be used.
         OSError: if the port is taken.
     """
@@ -106,7 +106,7 @@ def run(
     Args:
         app: the application.
         listener: see :func:`listening`.
-        announce: called with the URL when requests will be answered.
+        announce: called with the URL when the server is ready.
         exit_with_parent: stop when standard input ends.
     """
     server = _Server(
@@ -126,7 +126,7 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers."""
+    """Calls a function when it is ready."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""Shapes and their parts: what shapely leaves to do."""
+"""Take apart, rebuild and unwrap shapely shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signatures of Earth Engine's functions, read from the installed client."""
+"""Read the signatures of Earth Engine's functions from the installed client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which assets a server answers for: folders and catalogues of the user's own, and the demo planet below them."""
+"""Combine the assets that a server answers for: folders, catalogues, and the demo planet below them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UNTIL_VARIABLE = "EECHIPS_DEMO_UNTIL"
 
 
 class StoreError(ValueError):
-    """What is to be served cannot be."""
+    """The configuration of what to serve is invalid."""
 
 
 def demo_end(environment: Mapping[str, str] | None = None) -> date:
@@ -72,7 +72,7 @@ class StoreConfig:
 
 
 def check(config: StoreConfig) -> None:
-    """Make sure that catalogues are some, before processes are started that would find out one by one.
+    """Check that folders of catalogues are catalogues, before workers are started.
 
     Raises:
         StoreError: saying which folder is none.
@@ -80,7 +80,7 @@ def check(config: StoreConfig) -> None:
     for folder in config.catalogs:
         if not (folder / "_schema.json").is_file():
             raise StoreError(
-                f"{folder} is no catalogue, there is no _schema.json: `eechips catalog` and `eechips catalog ingest` "
+                f"{folder} is not a catalogue, it has no _schema.json: `eechips catalog` and `eechips catalog ingest` "
                 "make one"
             )
 
@@ -98,7 +98,7 @@ def asset_name(id: str) -> str:
 
 
 class CachedStore:
-    """A store that remembers the last few thousand assets that it was asked for."""
+    """A store that caches the last few thousand assets."""
 
     def __init__(self, store: AssetStore) -> None:
         self._store = store
@@ -127,7 +127,7 @@ class CachedStore:
 
 
 class ChainedStore:
-    """Several stores as one: the first that has an asset answers.
+    """Several stores as one: an asset is taken from the first that has it.
 
     Args:
         stores: in the order in which they are asked.
@@ -156,7 +156,7 @@ class ChainedStore:
         return next((a for a in (s.get(key) for s in self._stores) if a is not None), None)
 
     def hint(self, asset_id_: str) -> str:
-        """Return what to tell whoever asked for an asset that does not exist; Earth Engine itself says nothing more."""
+        """Return a hint for a request of a missing asset. Earth Engine itself gives none."""
         if self._hint is None:
             return "This local Earth Engine serves assets of your own, without the demo planet."
         return self._hint(asset_id(asset_id_))

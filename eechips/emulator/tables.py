@@ -1,4 +1,4 @@
-"""Tables in the file formats that the service answers with."""
+"""Write tables in the service's file formats."""
 
 from __future__ import annotations
 

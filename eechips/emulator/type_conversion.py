@@ -1,4 +1,4 @@
-"""Arguments turned into the types that a function's signature asks for, as Earth Engine does on its side."""
+"""Convert arguments to the types of a function's signature, as Earth Engine does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values in the JSON that ``getInfo`` returns."""
+"""Encode values as the JSON that ``getInfo`` returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values that expressions are made of, besides Python's own numbers, strings, lists and dictionaries."""
+"""Define the values of expressions, besides Python's numbers, strings, lists and dictionaries."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ class Collection:
                 except StopIteration:
                     return
                 except EarthEngineError as error:
-                    self._failure = error  # whoever asks again is told again: the iterator has ended
+                    self._failure = error  # the iterator has ended: raise the same error again
                     raise
             yield self._made[position]
             position += 1

@@ -1,4 +1,4 @@
-"""Features as pixels: a reduction of the features that meet each pixel."""
+"""Compute images from features: a reduction of the features that meet each pixel."""
 
 from __future__ import annotations
 

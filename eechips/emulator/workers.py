@@ -1,4 +1,4 @@
-"""Processes that evaluate requests, so that the server answers while they compute, on all cores.
+"""Evaluate requests in worker processes, so that the server responds meanwhile and all cores are used.
 
 Each worker has a pipe and a thread in the server that waits for it. A worker that exceeds its time is killed and
 replaced; its request gets Earth Engine's time-out error.
@@ -30,27 +30,27 @@ from eechips.emulator.messages import ServiceResponse, WorkerRequest, error_resp
 from eechips.emulator.read_counts import KINDS
 from eechips.emulator.stores import StoreConfig
 
-# Time beyond its own limit after which a worker is taken to hang.
+# Seconds beyond its own limit after which a worker is considered hung.
 _GRACE = 2.0
 # Address space of a worker beyond the memory limit of an evaluation: code, libraries, caches of GDAL.
 _BASE_MEMORY = 4 << 30
 # Graphs are evaluated by recursion: allow for the deepest that the limits let through.
 _STACK = 512 << 20
 _RECURSION = 20_000
-# Workers that together hold more memory than this make place for new ones, each when it holds more than its share
-# after an answer: what allocators and caches keep would otherwise add up over hours.
+# Memory of all workers together. A worker that holds more than its share after a request is replaced: allocators and
+# caches would otherwise grow for hours.
 _MOST_RESIDENT = 1280 << 20
 _STARTS = 3  # attempts to start a process
 _UNKNOWN_STATUS = 255  # that multiprocessing makes up for the processes of a fork server that has died
 _LEAST_SHARE = 320 << 20  # a worker needs that much to begin with
 
 
-# Libraries that would start threads for small matrices, which fight over the cores with other requests'.
+# Libraries that start threads for small matrices, which compete with other requests for the cores.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _context(store: StoreConfig) -> Any:
-    """Return how processes are started: forked from one that has loaded all they need, where the system can do that."""
+    """Return the multiprocessing context: workers are forked from a process with everything loaded, where possible."""
     for name in _THREADS:
         os.environ.setdefault(name, "1")
     methods = multiprocessing.get_all_start_methods()
@@ -63,13 +63,13 @@ def _context(store: StoreConfig) -> Any:
 
 @contextlib.contextmanager
 def _unheard(number: signal.Signals) -> Iterator[None]:
-    """Keep a signal from processes that are started in the block: Ctrl-C is for who started them.
+    """Block a signal in processes that are started in the block: the server itself handles Ctrl-C.
 
-    They ignore it by themselves, but a Python that is just starting cannot know that yet, and would show a traceback.
+    Workers ignore it, but a Python process that is starting up would show a traceback.
     """
-    # One that died is started again; nothing of ours is lost by it.
+    # It is restarted when it dies, without consequences here.
     warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
-    resource_tracker.ensure_running()  # it would let the signal through again once it has started
+    resource_tracker.ensure_running()  # it unblocks the signal when it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield
@@ -81,7 +81,7 @@ def _main(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> 
     """Run a worker: process requests until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    gc.freeze()  # what was loaded before the fork stays: looking through it would copy its pages, again and again
+    gc.freeze()  # exempt preloaded objects from collection, which would copy their pages
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory + _BASE_MEMORY, resource.RLIM_INFINITY))
     sys.setrecursionlimit(_RECURSION)
     threading.stack_size(_STACK)
@@ -224,7 +224,7 @@ class WorkerPool:
         return future
 
     def _serve(self, worker: _WorkerProcess) -> None:
-        # It starts while the server does. If it cannot, the first to ask for it will be told.
+        # It starts with the server. If that fails, the first request fails with the same error.
         with contextlib.suppress(OSError, EOFError):
             worker.start()
         while (item := self._queue.get()) is not None:

@@ -204,7 +204,7 @@ def test_who_has_little_time_is_told_of_a_change_in_time(tmp_path: Path) -> None
     server = start_server("--catalog", str(tmp_path / "catalog"), *QUIET, "--workers", "1", "--seconds", "1")
     try:
         ee = initialize(server)
-        with pytest.raises(ee.EEException, match="is being changed: ask again") as caught:
+        with pytest.raises(ee.EEException, match="is being changed: retry the request") as caught:
             ee.ImageCollection("test").size().getInfo()
         assert caught.value.__context__.resp.status == 503
     finally:
@@ -383,9 +383,9 @@ def test_wide_views_are_read_from_overviews(locally: Server, files: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("moved", r"red\.tif lies elsewhere than the item tells: EPSG:26914 from .*, not EPSG:26914 from 0, 0"),
-        ("smaller", r"has 384x512 pixels, and the item tells of 100x100"),
-        ("typed", r"holds uint16, and the item tells of float32"),
+        ("moved", r"red\.tif is not where the item declares it: EPSG:26914 from .*, not EPSG:26914 from 0, 0"),
+        ("smaller", r"has 384x512 pixels, but the item declares 100x100"),
+        ("typed", r"holds uint16, but the item declares float32"),
         ("gone", r"gone\.tif cannot be read"),
         ("leaving", r"link\.tif, and this server reads files below .*--catalog-files"),
         ("table", r"has no GeoTIFF or JPEG 2000 file with data among its assets: table"),
@@ -601,7 +601,7 @@ def test_runs_read_files_on_web_servers_where_they_may(web: Files, files: Path, 
 def test_the_command_serves_catalogues_beside_assets_and_the_demo(scened: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(main, ["serve", "--catalog", str(tmp_path)])
     assert refused.exit_code == 2
-    assert "is no catalogue, there is no _schema.json" in refused.output
+    assert "is not a catalogue, it has no _schema.json" in refused.output
     process = subprocess.Popen(
         [sys.executable, "-c", "from eechips.cli import main\nif __name__ == '__main__': main()",
          "serve", "--catalog", str(scened), "--demo", "--port", "0", "--workers", "1"],

@@ -326,7 +326,7 @@ def test_stores_travel_by_their_path(store: CatalogStore) -> None:
 
 
 def test_a_folder_that_is_no_catalogue(tmp_path: Path) -> None:
-    with pytest.raises(InvalidStoreError, match=r"is no catalogue, there is no _schema\.json"):
+    with pytest.raises(InvalidStoreError, match=r"is not a catalogue, it has no _schema\.json"):
         CatalogStore(tmp_path)
     (tmp_path / SCHEMA_NAME).write_text('{"format": 99, "partitions": []}')
     with pytest.raises(DamagedError, match="has format 99"):
@@ -363,7 +363,7 @@ def test_answers_are_those_of_the_catalogue_as_it_is(changing: Path) -> None:
     assert found.properties["number"] == 33
     # What was found before, and not read yet, is of another moment: no answer is made of both.
     assert before[0].properties["number"] == 0
-    with pytest.raises(ChangingError, match="ask again"):
+    with pytest.raises(ChangingError, match="retry the request"):
         [image.properties["number"] for image in before]
 
 
@@ -372,7 +372,7 @@ def test_a_walk_ends_with_a_change(changing: Path) -> None:
     walk = own.images(Query())
     assert [next(walk).id for _ in range(3)] == ["test/i0", "test/i1", "test/i10"]
     put(changing, [item("i0a", (0.0, 0.0, 1.0, 1.0)), item("i9z", (50.0, 0.0, 51.0, 1.0))])
-    with pytest.raises(ChangingError, match="was changed while it was read: ask again"):
+    with pytest.raises(ChangingError, match="was changed while it was read: retry the request"):
         list(walk)
     assert len(list(own.images(Query()))) == 22
 
@@ -437,7 +437,7 @@ def test_files_are_being_put_in_place(changing: Path) -> None:
     (changing / commit.SCRATCH).mkdir()
     pending = changing / schemas.PENDING
     pending.write_text(json.dumps({"schema": [sha256_of(changing / SCHEMA_NAME)], "moves": [], "removals": []}))
-    with pytest.raises(UnavailableError, match="is being changed: ask again"):
+    with pytest.raises(UnavailableError, match="is being changed: retry the request"):
         hasty.get("test")
     asked = threading.Event()
     counts: list[int] = []
@@ -507,7 +507,7 @@ def test_an_answer_is_made_anew_while_the_catalogue_changes(
     answer = own.process(WorkerRequest("count"))
     if changes == 100:
         assert (answer.status, calls) == (503, 5)
-        assert "was changed while it was read: ask again" in answer.content.decode()
+        assert "was changed while it was read: retry the request" in answer.content.decode()
     else:
         assert (answer.status, answer.content, calls) == (200, str(20 + changes).encode(), changes + 1)
     assert own.take_reads()["remade"] == calls - 1
@@ -538,7 +538,7 @@ def test_partitions_that_lead_out_of_the_catalogue_are_not_opened(changing: Path
 def test_a_catalogue_that_has_gone(changing: Path) -> None:
     store = CatalogStore(changing)
     changing.rename(changing.with_name("elsewhere"))
-    with pytest.raises(DamagedError, match="is no catalogue"):
+    with pytest.raises(DamagedError, match="is not a catalogue"):
         store.get("test")
 
 

@@ -1,4 +1,4 @@
-"""``python -m eechips.emulator.assets DIR``: puts STAC items into a store of assets, as long as it is told of any.
+"""Ingest STAC items from standard input into a store of assets: ``python -m eechips.emulator.assets DIR``.
 
 It reads an order from each line of its input, ``{"item": PATH, "id": ID, "bands": [KEY, …]}``, and answers by a line of
 its output, ``{"error": null}`` or what was wrong. It ends with its input.

@@ -1,4 +1,4 @@
-"""Bands become cloud-optimised GeoTIFFs, with the pixels, transform and CRS they came with."""
+"""Write bands as cloud-optimised GeoTIFFs, with their pixels, transform and CRS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times as people and files write them, in milliseconds since 1970 UTC."""
+"""Parse times as people and files write them, into milliseconds since 1970 UTC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the only place where the local Earth Engine removes files.
+"""Write files atomically, and remove files: the only module of the local Earth Engine that does.
 
 A process that makes a workspace holds a lock of it (flock(2)) as long as it lives, on any machine. A workspace without
 a lock is that of a process that was killed, and is removed by the next one that works in the same folder.

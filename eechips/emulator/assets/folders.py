@@ -1,4 +1,4 @@
-"""Which files are meant, and the ids that their names give them."""
+"""Find the files to ingest, and make asset ids from their names."""
 
 from __future__ import annotations
 

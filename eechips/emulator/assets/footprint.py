@@ -1,4 +1,4 @@
-"""The outline of a grid in longitude and latitude."""
+"""Compute the outline of a grid in longitude and latitude."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which bands of which files make which images."""
+"""Plan which bands of which files make which images."""
 
 from __future__ import annotations
 

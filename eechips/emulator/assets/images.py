@@ -1,4 +1,4 @@
-"""Stored images and image collections."""
+"""Read stored images and image collections."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The index of a store: what its STAC documents say, in a SQLite file with an R-tree.
+"""Index a store's STAC documents in a SQLite file with an R-tree.
 
 The documents are the truth, the index is made from them and can be deleted. It is fresh as long as the documents
-of the containers it knows have kept their modification time and size: whoever adds, replaces or removes an item
+of the containers it knows have kept their modification time and size: to add, replace or remove an item
 also touches its container's document. So a query looks at one file per container above its asset, however many
 images that holds. A stale index is made anew beside the old one and renamed over it; ``ingest`` keeps it fresh
 by small transactions. Readers take no lock between two batches of rows.

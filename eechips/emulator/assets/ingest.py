@@ -1,4 +1,4 @@
-"""Files become assets."""
+"""Ingest files as assets."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def ingest(
         dates_from_names: ``system:time_start`` is the first date in a file's name.
         one_image: the files are the bands of one image, with grids of their own.
         by_reference: the files of STAC items, which must be GeoTIFFs, are not copied. Local ones get a second name (a
-            hard link) in the folder; remote ones stay where they are, and whoever serves them must allow that.
+            hard link) in the folder; remote ones stay where they are, and servers need --allow-remote for them.
         remote: files of STAC items may be on web servers (http and https).
         clock: seconds since 1970, for the version of the assets.
 

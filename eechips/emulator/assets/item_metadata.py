@@ -1,4 +1,4 @@
-"""What STAC items tell of their rasters: which assets are some, their bands, grids and types.
+"""Read from STAC items which assets are rasters, and their bands, grids and types.
 
 https://github.com/radiantearth/stac-spec, versions 1.0 and 1.1; the extensions raster, eo and projection.
 """
@@ -35,9 +35,9 @@ class ItemMetadata:
         key: of the asset.
         href: where it is, as the item has it.
         names: of its bands, in order; None for a band that has none. Empty if the item does not say how many there are.
-        dtypes: numpy names of the bands' types, or None where one is not told.
-        nodata: stored values of each of these bands that stand for no data; None where none is told.
-        grid: of all its bands, or None where it is not told.
+        dtypes: numpy names of the bands' types, or None where one is missing.
+        nodata: stored values of each of these bands that mean no data; None where none is declared.
+        grid: of all its bands, or None where it is not declared.
     """
 
     key: str
@@ -102,17 +102,17 @@ def band_names(rasters: Sequence[tuple[str, Sequence[str | None]]]) -> list[list
     assets: ``red`` and ``visual_red``.
 
     Args:
-        rasters: key of the asset, and the told names of its bands, of each raster.
+        rasters: key of the asset, and the declared names of its bands, of each raster.
 
     Raises:
         ValueError: if two would still have the same name.
     """
     found = [_own(key, names) for key, names in rasters]
     times = Counter(name for names in found for name in dict.fromkeys(names))
-    for position, (key, told) in enumerate(rasters):
+    for position, (key, declared) in enumerate(rasters):
         own = found[position]
         if any(times[name] > 1 for name in own) or len(set(own)) < len(own):
-            found[position] = [key] if len(own) == 1 else [f"{key}_{name or n}" for n, name in enumerate(told, 1)]
+            found[position] = [key] if len(own) == 1 else [f"{key}_{name or n}" for n, name in enumerate(declared, 1)]
     every = [name for names in found for name in names]
     twice = sorted({name for name in every if every.count(name) > 1})
     if twice:
@@ -120,12 +120,12 @@ def band_names(rasters: Sequence[tuple[str, Sequence[str | None]]]) -> list[list
     return found
 
 
-def crs_told(told: Mapping[str, Any]) -> str | None:
+def declared_crs(declared: Mapping[str, Any]) -> str | None:
     """Return the CRS that the projection extension tells, as ``Grid.crs``; None if it tells none."""
     for name in ("eechips:crs", "proj:code", "proj:wkt2"):
-        if told.get(name):
-            return str(told[name])
-    return f"EPSG:{int(told['proj:epsg'])}" if told.get("proj:epsg") else None
+        if declared.get(name):
+            return str(declared[name])
+    return f"EPSG:{int(declared['proj:epsg'])}" if declared.get("proj:epsg") else None
 
 
 def six(transform: Sequence[float]) -> tuple[float, float, float, float, float, float]:
@@ -161,27 +161,29 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _dtypes(told: Sequence[Any]) -> tuple[str, ...] | None:
-    """Return types of bands, if those of all are told and numpy's; STAC also knows ``other`` and complex integers."""
+def _dtypes(declared: Sequence[Any]) -> tuple[str, ...] | None:
+    """Return types of bands, if all of them are declared and numpy's; STAC also knows ``other`` and complex
+    integers.
+    """
     try:
-        found = tuple(np.dtype(kind).name for kind in told if isinstance(kind, str))
+        found = tuple(np.dtype(kind).name for kind in declared if isinstance(kind, str))
     except TypeError:
         return None
-    return found if found and len(found) == len(told) else None
+    return found if found and len(found) == len(declared) else None
 
 
 def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Grid | None:
-    """Return the grid that is told. Size and transform belong together: both of the asset, or both of the item."""
+    """Return the declared grid. Size and transform belong together: both of the asset, or both of the item."""
     own = "proj:shape" in asset or "proj:transform" in asset
     source = asset if own else properties
     shape, transform = source.get("proj:shape"), source.get("proj:transform")
     if not shape or not transform or len(shape) != 2 or len(transform) < 6:
         return None
     try:
-        crs = crs_told({**properties, **asset})
+        crs = declared_crs({**properties, **asset})
         if crs is None:
             return None
         height, width = (int(number) for number in shape)
         return Grid(crs_name(crs), Affine(*six(transform)), width, height)
     except (TypeError, ValueError, CRSError):
-        return None  # what is told cannot be understood: the file itself knows
+        return None  # invalid declaration: use the file's own grid

@@ -1,4 +1,4 @@
-"""STAC items that others wrote become images: which of their files, bands and properties are meant.
+"""Turn STAC items of other writers into images: choose their files, bands and properties.
 
 https://github.com/radiantearth/stac-spec, versions 1.0 and 1.1; the extensions raster, eo and projection.
 """
@@ -174,22 +174,22 @@ def _sources(
     item: Item, key: str, asset: Mapping[str, Any], rasters: RasterFiles, remote: bool, options: Mapping[str, Any]
 ) -> list[BandSource]:
     path = _place(item, str(asset.get("href") or ""), remote)
-    told = item_metadata.bands_of(asset)
+    declared = item_metadata.bands_of(asset)
     dataset = rasters.open(path)
     names = None
-    if dataset.count == len(told) and all("name" in band for band in told) and len(told) > 1:
-        names = [str(band["name"]) for band in told]
+    if dataset.count == len(declared) and all("name" in band for band in declared) and len(declared) > 1:
+        names = [str(band["name"]) for band in declared]
     sources = rasters.sources(path, names=names, **options)
     if len(sources) == 1:
         sources = [replace(sources[0], name=key)]
     elif names is None:
         sources = [replace(source, name=f"{key}_{source.number}") for source in sources]
-    if len(told) != len(sources):
+    if len(declared) != len(sources):
         return sources
-    return [_told(source, band, item) for source, band in zip(sources, told, strict=True)]
+    return [_with_declared(source, band, item) for source, band in zip(sources, declared, strict=True)]
 
 
-def _told(source: BandSource, band: Mapping[str, Any], item: Item) -> BandSource:
+def _with_declared(source: BandSource, band: Mapping[str, Any], item: Item) -> BandSource:
     """Return a band with the scale, offset and nodata that the item tells where the file does not."""
     try:
         scale = float(band.get("raster:scale", band.get("scale", source.scale)))

@@ -1,4 +1,4 @@
-"""Images whose files stay what they are: hard links to local files, URLs of remote ones."""
+"""Ingest images without copying their files: hard links to local files, URLs of remote ones."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _place(href: str, root: Path) -> str:
 
 
 def _check(rasters: RasterFiles, source: BandSource, place: str) -> None:
-    """Make sure that the file itself says all that is told of a band: pixels are read from it alone.
+    """Check that the file itself has everything that is declared of a band: pixels are read from it alone.
 
     Raises:
         IngestError: if the item, or a file beside it, knows of a nodata value or a mask that it does not have.

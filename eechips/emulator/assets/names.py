@@ -1,4 +1,4 @@
-"""Asset ids, the file names that stand for them, and references between files."""
+"""Check asset ids, and turn them into file names and references between files."""
 
 from __future__ import annotations
 

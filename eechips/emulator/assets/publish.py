@@ -1,4 +1,4 @@
-"""Putting finished assets into a store: documents first, then the index, under the store's lock."""
+"""Publish finished assets in a store: documents first, then the index, under the store's lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raster files that are to become images."""
+"""Open raster files to ingest."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BandSource:
         masked: whether an alpha band or mask of the file says where it is valid.
         nodata: stored value that stands for no data, or None.
         dtype: numpy name of the type.
-        scale: factor from stored values to physical ones, which is told and never applied.
+        scale: factor from stored values to physical ones, which is recorded and never applied.
         offset: summand after the factor, likewise.
         crs: as ``Grid.crs``.
     """

@@ -1,4 +1,4 @@
-"""What the store knows of an asset without opening its pixels or rows."""
+"""Describe assets without opening their pixels or rows."""
 
 from __future__ import annotations
 

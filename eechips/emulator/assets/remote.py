@@ -1,4 +1,4 @@
-"""Rasters on web servers and in object stores, read by ranges of bytes, if that is allowed."""
+"""Read rasters on web servers and in object stores by ranges of bytes, where that is allowed."""
 
 from __future__ import annotations
 

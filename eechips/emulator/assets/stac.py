@@ -23,7 +23,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.assets.dates import to_milliseconds
 from eechips.emulator.assets.errors import IngestError, InvalidStoreError
-from eechips.emulator.assets.item_metadata import crs_told, six
+from eechips.emulator.assets.item_metadata import declared_crs, six
 from eechips.emulator.assets.names import folder_of, is_remote, join_id, resolve_href, resolve_source
 from eechips.emulator.assets.records import (
     AssetRecord,
@@ -335,9 +335,9 @@ def foreign_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_crs(asset: Mapping[str, Any]) -> str:
-    found = crs_told(asset)
+    found = declared_crs(asset)
     if found is None:
-        raise ValueError("its coordinate reference system is not told")
+        raise ValueError("it does not declare a coordinate reference system")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The assets in a folder on disk."""
+"""Serve the assets of a folder."""
 
 from __future__ import annotations
 

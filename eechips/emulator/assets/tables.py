@@ -1,4 +1,4 @@
-"""Stored tables: GeoParquet files."""
+"""Read stored tables from GeoParquet files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vector files become tables: GeoParquet in longitude and latitude."""
+"""Ingest vector files as tables: GeoParquet in longitude and latitude."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which files an item may lead to.
+"""Decide which files an item may refer to.
 
-Items may come from lists that strangers wrote, and whoever reaches the server may ask for any of them. So a file of
+Items may come from lists by strangers, and any client of the server may request any of them. So a file of
 this machine is read only if it lies, symbolic links followed, below the folder that the catalogue's is in, as do the
 chips of a run whose catalogue this is, or below folders that the owner names; and files elsewhere only if that is
 allowed.
@@ -46,7 +46,7 @@ class AllowedFiles:
             links: of the item: ``self`` is where it came from.
 
         Raises:
-            InvalidError: if it may not be read, or nobody knows where it is.
+            InvalidError: if it may not be read, or its location is unknown.
         """
         if "\0" in href or not href:
             raise InvalidError(f"Image asset '{asset_id}' refers to {href!r}, which is no file.")

@@ -1,4 +1,4 @@
-"""The items of a catalogue: by a query, in order, or by id. It may change meanwhile."""
+"""Find the items of a catalogue by query, in order, or by id, while the catalogue may change."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _FIRST, _MOST, _GROWTH = 1, 65_536, 4
 _LEAST_PAUSE, _MOST_PAUSE = 0.01, 0.25
 
 PATIENCE = 10.0
-"""Seconds that a change may take to put its files in place before whoever asks is told to ask again."""
+"""Seconds that a change may take to put its files in place. Past them requests fail and can be retried."""
 
 
 class ServedCatalog:
     """The items in a folder. Threads may share it.
 
     Every answer is that of the catalogue at one moment: if it changed while it was read, it is read again, or, where
-    part of an answer has been given already, whoever asks has to ask again.
+    part of the results has been returned already, the request has to be retried.
 
     Args:
         root: the folder.
@@ -64,7 +64,7 @@ class ServedCatalog:
         Raises:
             UnavailableError: if that takes too long.
             ChangingError: if the moment that answers are to be of has passed.
-            DamagedError: if there is no catalogue any more, or none that can be understood.
+            DamagedError: if the catalogue is gone or cannot be read.
         """
         with self._lock:
             for _ in range(_TRIES):
@@ -85,7 +85,7 @@ class ServedCatalog:
             if pending == self._stuck or time.monotonic() >= end:
                 self._stuck = pending
                 raise UnavailableError(
-                    f"The catalogue {self._root} is being changed: ask again. If nothing works in it any more, "
+                    f"The catalogue {self._root} is being changed: retry the request. If nothing works on it any more, "
                     f"`eechips catalog repair {self._root}` completes the change."
                 )
             time.sleep(pause)
@@ -191,4 +191,4 @@ class ServedCatalog:
             raise DamagedError(f"The partition {self._root / str(error)} is not the one that the catalogue lists.")
 
     def _restless(self) -> ChangingError:
-        return ChangingError(f"The catalogue {self._root} was changed while it was read: ask again.")
+        return ChangingError(f"The catalogue {self._root} was changed while it was read: retry the request.")

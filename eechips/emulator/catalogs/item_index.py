@@ -1,4 +1,4 @@
-"""Where the items of a collection are, by their ids: a sorted file, mapped into memory, which all workers share.
+"""Find items by id in a sorted file that is memory-mapped, so that all workers share it.
 
 Rows lie by place in a catalogue, so that an id may be anywhere. The file is made when an id is first looked for, or all
 images are listed, and again when partitions have changed: only theirs are read anew. It lies in the user's cache

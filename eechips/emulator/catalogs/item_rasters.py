@@ -1,4 +1,4 @@
-"""The bands of items: as the items tell, and where they do not, as the headers of their files say."""
+"""Read the bands of items: described by the items or, where those are incomplete, by the headers of their files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from eechips.emulator.warning_filters import ignore
 
 _REMEMBERED = 4096  # headers
 _OPEN_FILES = 256
-_NEAR = 1e-3  # pixels by which a told grid may be off: items round their numbers
+_NEAR = 1e-3  # pixels by which a declared grid may be off: items round their numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,10 @@ class ItemRasters:
                 f"Image asset '{asset_id}' has no GeoTIFF or JPEG 2000 file with data among its assets: "
                 f"{there or 'there are none'}."
             )
-        sources = [ItemRaster(asset_id, told, links, self) for told in found]
+        sources = [ItemRaster(asset_id, declared, links, self) for declared in found]
         layouts = [source.layout() for source in sources]
         try:
-            names = band_names([(told.key, layout.names) for told, layout in zip(found, layouts, strict=True)])
+            names = band_names([(declared.key, layout.names) for declared, layout in zip(found, layouts, strict=True)])
         except ValueError as error:
             raise InvalidError(f"Image asset '{asset_id}': {error}.") from error
         return tuple(
@@ -180,13 +180,13 @@ class ItemRaster:
 
     Attributes:
         asset_id: of the image.
-        told: what the item tells of the file.
+        declared: what the item declares of the file.
         links: gives the item's links.
         rasters: opens files.
     """
 
     asset_id: str
-    told: ItemMetadata
+    declared: ItemMetadata
     links: Links = field(repr=False)
     rasters: ItemRasters = field(repr=False)
 
@@ -205,19 +205,19 @@ class ItemRaster:
         Raises:
             InvalidError: if the file says too little, or has other bands than the item tells.
         """
-        told = self.told
-        if told.grid is not None and told.dtypes is not None:
-            return BandLayout(told.names, told.dtypes, told.grid)
+        declared = self.declared
+        if declared.grid is not None and declared.dtypes is not None:
+            return BandLayout(declared.names, declared.dtypes, declared.grid)
         place, header = self._checked()
-        grid = told.grid or header.grid
+        grid = declared.grid or header.grid
         if grid is None:
             raise InvalidError(
                 f"Image asset '{self.asset_id}': neither the item nor {shown_name(place)} says where its pixels lie."
             )
-        count = len(told.names) or len(header.names)
-        names = told.names or (header.names if _are_usable(header.names) else (None,) * count)
+        count = len(declared.names) or len(header.names)
+        names = declared.names or (header.names if _are_usable(header.names) else (None,) * count)
         # A single band that the item does not name is known by its asset.
-        return BandLayout(names if told.names or count > 1 else (None,), header.dtypes[:count], grid)
+        return BandLayout(names if declared.names or count > 1 else (None,), header.dtypes[:count], grid)
 
     def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Read native pixels of one level; see ``RasterSource.read``.
@@ -233,16 +233,16 @@ class ItemRaster:
         except RasterioError as error:
             raise _said(error, place) from error
         for position, band in enumerate(bands):
-            nodata = self.told.nodata[band] if self.told.nodata else None
+            nodata = self.declared.nodata[band] if self.declared.nodata else None
             if nodata is not None and header.nodata[band] is None:
                 valid[position] &= ~np.isnan(values[position]) if np.isnan(nodata) else values[position] != nodata
         return values, valid
 
     def _checked(self) -> tuple[str, RasterHeader]:
         """Return GDAL's name of the file, and its header, which is as the item tells."""
-        place = self.rasters.place(self.asset_id, self.told.href, self.links)
+        place = self.rasters.place(self.asset_id, self.declared.href, self.links)
         header = self.rasters.header(place)
-        problem = _difference(self.told, header)
+        problem = _difference(self.declared, header)
         if problem is not None:
             raise InvalidError(f"Image asset '{self.asset_id}': {shown_name(place)} {problem}.")
         return place, header
@@ -268,19 +268,20 @@ def _grid_of(dataset: Any) -> Grid | None:
         return None
 
 
-def _difference(told: ItemMetadata, header: RasterHeader) -> str | None:
+def _difference(declared: ItemMetadata, header: RasterHeader) -> str | None:
     """Return how a file differs from its item, as a sentence without its subject; None if it does not."""
-    if len(told.names) > len(header.names):
-        return f"has {len(header.names)} bands, and the item tells of {len(told.names)}"
-    count = len(told.dtypes or ())
-    if told.dtypes is not None and told.dtypes != header.dtypes[:count]:
-        return f"holds {', '.join(header.dtypes[:count])}, and the item tells of {', '.join(told.dtypes)}"
-    if told.grid is None:
+    if len(declared.names) > len(header.names):
+        return f"has {len(header.names)} bands, but the item declares {len(declared.names)}"
+    count = len(declared.dtypes or ())
+    if declared.dtypes is not None and declared.dtypes != header.dtypes[:count]:
+        return f"holds {', '.join(header.dtypes[:count])}, but the item declares {', '.join(declared.dtypes)}"
+    if declared.grid is None:
         return None
-    if (told.grid.width, told.grid.height) != (header.width, header.height):
-        return f"has {header.width}x{header.height} pixels, and the item tells of {told.grid.width}x{told.grid.height}"
-    if header.grid is not None and not _are_alike(told.grid, header.grid):
-        return f"lies elsewhere than the item tells: {_shown(header.grid)}, not {_shown(told.grid)}"
+    if (declared.grid.width, declared.grid.height) != (header.width, header.height):
+        size = f"{declared.grid.width}x{declared.grid.height}"
+        return f"has {header.width}x{header.height} pixels, but the item declares {size}"
+    if header.grid is not None and not _are_alike(declared.grid, header.grid):
+        return f"is not where the item declares it: {_shown(header.grid)}, not {_shown(declared.grid)}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Rows of partitions: what every query needs of them is read at once, the rest when it is asked for."""
+"""Read rows of partitions: the columns that every query needs at once, the rest when it is used."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PartitionReader:
         try:
             place = self._root / resolve_href(self._root, SCHEMA, path)
         except UnsafeHrefError as error:
-            raise DamagedError(f"The catalogue lists what is none of its partitions: {error}.") from error
+            raise DamagedError(f"The catalogue lists a file that is not one of its partitions: {error}.") from error
         try:
             found = _stamp_of(place)
             with pq.ParquetFile(place) as file:
@@ -174,7 +174,7 @@ class Block:
     """Some rows of a row group.
 
     What is not read of them yet is read when it is asked for: if another file has been put in the partition's place
-    meanwhile, whoever asks is told to ask for everything again.
+    meanwhile, reading raises an error and the whole request is retried.
 
     Attributes:
         ids: of the items.
@@ -261,7 +261,9 @@ class Block:
             with self._reader.open(source.path, source.stamp) as (file, _):
                 table = self._reader.columns(file, source.group, columns)
         except ReplacedError:
-            raise ChangingError("The catalogue was changed while an answer was made of it: ask again.") from None
+            raise ChangingError(
+                "The catalogue was changed while a response was computed from it: retry the request."
+            ) from None
         return table.take(pa.array(self._rows))
 
 

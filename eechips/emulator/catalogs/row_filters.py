@@ -1,4 +1,4 @@
-"""Which rows of a partition can pass a query: more than pass perhaps, never fewer."""
+"""Select the rows of a partition that can match a query: perhaps too many, never too few."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _can_lie(limits: tuple[float, float] | None, span: Range) -> bool:
 
 
 def _limits(group: Any, leaves: Mapping[str, int], name: str) -> tuple[float, float] | None:
-    """Return the least and greatest number of a column; None where nobody knows."""
+    """Return the least and greatest number of a column; None where unknown."""
     position = leaves.get(name)
     statistics = None if position is None else group.column(position).statistics
     if statistics is None or not statistics.has_min_max:

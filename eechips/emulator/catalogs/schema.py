@@ -77,7 +77,7 @@ class Partitions:
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """When the first item begins and the last ends, in milliseconds; None where nobody says."""
+        """When the first item begins and the last ends, in milliseconds; None where unknown."""
         if np.isnan(self.starts).all() or np.isnan(self.ends).all():
             return None
         return int(np.nanmin(self.starts)), int(np.nanmax(self.ends))
@@ -134,7 +134,7 @@ def stamp_of(folder: Path) -> Stamp:
         status = (folder / SCHEMA).stat()
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidStoreError(
-            f"{folder} is no catalogue, there is no {SCHEMA}: `eechips catalog` and `eechips catalog ingest` make one."
+            f"{folder} is not a catalogue, it has no {SCHEMA}: `eechips catalog` and `eechips catalog ingest` make one."
         ) from None
     return status.st_ino, status.st_mtime_ns, status.st_size
 

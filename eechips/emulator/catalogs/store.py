@@ -1,4 +1,4 @@
-"""A catalogue as a store of assets."""
+"""Serve a catalogue as a store of assets."""
 
 from __future__ import annotations
 

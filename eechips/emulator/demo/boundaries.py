@@ -1,4 +1,4 @@
-"""Countries, states and counties: FAO/GAUL/2015 levels 0 to 2, the same simplified to 500 m, TIGER's of two years.
+"""Draw countries, states and counties: FAO/GAUL/2015 levels 0 to 2, the same simplified to 500 m, TIGER's of two years.
 
 The conterminous states have the atlas's outlines, with rivers' and ridges' wiggles on every edge that is neither a
 meridian nor a parallel; their counties are cells of scattered seats. Elsewhere districts are such cells, put together

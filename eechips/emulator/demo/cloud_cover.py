@@ -1,4 +1,4 @@
-"""Clouds over a satellite image, their shadows, and how sure one can be of either."""
+"""Compute clouds over a satellite image, their shadows, and the confidence in either."""
 
 from __future__ import annotations
 

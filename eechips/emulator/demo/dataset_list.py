@@ -1,4 +1,4 @@
-"""The list of the demo planet's datasets, for ``eechips datasets --local`` and the documentation."""
+"""List the demo planet's datasets, for ``eechips datasets --local`` and the documentation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eechips.emulator.model import ImageAsset, Query
 from eechips.emulator.stores import demo_end
 
 _RECENT_DAYS = 400
-"""A collection whose last image is younger goes on."""
+"""A collection is listed as ongoing if its last image is younger."""
 
 _HEAD = (
     "# Datasets of the demo planet",

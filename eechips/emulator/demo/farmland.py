@@ -1,4 +1,4 @@
-"""What people drew on the land: fields, roads and houses on the survey grid.
+"""Draw fields, roads and houses on the survey grid.
 
 Sections are 2,048 units wide (1.9 km at 39 degrees; real ones have 1.6 km), quarters 1,024, the blocks of a field or
 town 128 and the lots of houses 32. Everything is decided by hashes of these squares' numbers and by the characters of

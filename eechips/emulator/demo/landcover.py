@@ -1,4 +1,4 @@
-"""What the ground counts as: shares of the classes that land-cover maps and masks use."""
+"""Classify the ground: shares of the classes that land-cover maps and masks use."""
 
 from __future__ import annotations
 

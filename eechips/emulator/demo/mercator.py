@@ -1,4 +1,4 @@
-"""The plane on which the demo planet is drawn.
+"""Define the plane on which the demo planet is drawn.
 
 It is spherical Mercator with 2**25 units around the equator, x to the east and y to the south, both from the north-west
 corner: zoom 17 of a web map. Conformal, so that relief looks the same in every direction; periodic in x, so that the

@@ -1,4 +1,4 @@
-"""Hashes and gradient noise that come out the same everywhere.
+"""Compute hashes and gradient noise that are identical on every machine.
 
 Only integer arithmetic and + - * / sqrt floor on float64 are used: IEEE 754 fixes their every bit, whatever the machine
 and however the work is cut into windows.

@@ -1,4 +1,4 @@
-"""What every worker that serves the demo planet needs, drawn or loaded in the process that they are forked from."""
+"""Load or draw what every worker of the demo planet needs, in the process that they are forked from."""
 
 from __future__ import annotations
 

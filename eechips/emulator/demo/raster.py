@@ -1,4 +1,4 @@
-"""Pixels of demo images: any grid, any window, any level of the pyramid, painted when they are asked for.
+"""Paint pixels of demo images on request: any grid, any window, any level of the pyramid.
 
 A pixel is looked up on the plane of ``mercator``: its centre is carried there, and the picture that was painted on the
 plane's own cells is read between them. Centres are carried exactly on a lattice that belongs to the image, and between

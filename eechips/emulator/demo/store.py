@@ -1,4 +1,4 @@
-"""The demo planet as a store of assets: procedural, the same on every machine, and openly synthetic."""
+"""Serve the demo planet as a store of assets: procedural, identical on every machine, marked as synthetic."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class DemoStore:
         )
 
     def hint(self, asset_id: str) -> str:
-        """Return what to tell whoever asked for an asset that does not exist."""
+        """Return the hint for a request of an asset that does not exist."""
         known = catalogue(self.until)
         parent = asset_id.rpartition("/")[0]
         if parent in known:

@@ -1,4 +1,4 @@
-"""How the demo planet says that it is not the Earth."""
+"""Mark the demo planet's data as synthetic."""
 
 from __future__ import annotations
 

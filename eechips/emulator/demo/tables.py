@@ -1,4 +1,4 @@
-"""Tables of polygons that are computed when first looked at."""
+"""Serve tables of polygons that are computed on first use."""
 
 from __future__ import annotations
 

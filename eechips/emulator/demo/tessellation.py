@@ -1,4 +1,4 @@
-"""Polygons that tile: lines are gathered, cut where they meet, and the faces between them named.
+"""Build polygons that tile: gather lines, cut them where they meet, and name the faces between them.
 
 Neighbours share every vertex of their common border because each border is drawn once.
 """

@@ -130,7 +130,7 @@ def _retyped(collection: Collection, elements: Callable[[], Iterator[Any]]) -> C
     try:
         first = next(iter(derived), None)
     except InvalidError:
-        return collection.derived(elements)  # whoever asks for the elements is told
+        return collection.derived(elements)  # raised when the elements are read
     if first is None:
         return derived
     kind: Literal["Image", "Feature"] = "Image" if isinstance(first, Image) else "Feature"

@@ -69,7 +69,7 @@ def pixel_area() -> Image:
     return _generated(("area",), DOUBLE, make)
 
 
-# Positions are told apart to this part of a pixel, so that rounding does not change a pixel's random number.
+# Positions are distinguished to this part of a pixel, so that rounding does not change a pixel's random number.
 _SAME_PLACE = 1e-3
 
 

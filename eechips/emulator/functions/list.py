@@ -420,7 +420,7 @@ def shuffle(list: List, seed: Value) -> List:
     """Return the elements in a random order, the same for the same seed (0 where none is given).
 
     The order is that of Java's ``Collections.shuffle`` with ``new Random(seed)``. The seed ``false`` asks for an order
-    that nobody can predict.
+    that cannot be predicted.
     """
     result = [*list]
     if seed is False:

@@ -1,4 +1,4 @@
-"""Many small pixels to one large one: ``Image.reduceResolution``."""
+"""Combine many small pixels into a large one: ``Image.reduceResolution``."""
 
 from __future__ import annotations
 

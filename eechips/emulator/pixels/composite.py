@@ -1,4 +1,4 @@
-"""Many images on top of each other: mosaics and reductions of a collection."""
+"""Combine the images of a collection: mosaics and reductions."""
 
 from __future__ import annotations
 

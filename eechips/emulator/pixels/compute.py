@@ -1,4 +1,4 @@
-"""Rasters made from other rasters, pixel by pixel."""
+"""Compute rasters from other rasters pixel by pixel, and constant images."""
 
 from __future__ import annotations
 

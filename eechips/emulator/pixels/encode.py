@@ -1,4 +1,4 @@
-"""Pixels in the file formats that the service answers with."""
+"""Encode pixels in the service's file formats."""
 
 from __future__ import annotations
 

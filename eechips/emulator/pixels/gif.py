@@ -1,4 +1,4 @@
-"""Animated GIFs, as https://www.w3.org/Graphics/GIF/spec-gif89a.txt has them: at most 256 colours in each frame."""
+"""Write animated GIFs (https://www.w3.org/Graphics/GIF/spec-gif89a.txt): at most 256 colours in each frame."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Frame = npt.NDArray[np.uint8]
 
 
 def write(frames: Sequence[Frame], frames_per_second: float) -> bytes:
-    """Return an animation that repeats for ever.
+    """Return an animation that repeats endlessly.
 
     A frame of up to 255 colours keeps them; of more, as many are chosen as suit it (median cut). Frames that are the
     same as the one before last longer instead.

@@ -1,4 +1,4 @@
-"""Geometries painted onto images."""
+"""Paint geometries onto images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from eechips.emulator.values import Feature, Geometry
 Features = Callable[[Bounds | None], Iterator[Feature]]
 """The features that may lie within bounds (None: anywhere), in the order in which they are painted."""
 
-# How far a bent edge may lie from the straight pieces that stand for it, in pixels.
+# How far a bent edge may lie from the straight pieces that approximate it, in pixels.
 _TOLERANCE = 0.01
 # A line without a width is drawn as wide as a pixel.
 _HAIRLINE = 1.0

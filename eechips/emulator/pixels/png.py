@@ -1,4 +1,4 @@
-"""PNG files, written here: a chip is too small for a library's preparations to pay.
+"""Write PNG files: for small chips a library's preparations take longer than the writing.
 
 The format is that of https://www.w3.org/TR/png-3/: 8 bits a channel, rows filtered by the difference to the row above.
 """

@@ -1,4 +1,4 @@
-"""Stored pixels: a file as a ``RasterSource``, and the pool of opened files behind it."""
+"""Read stored pixels: a file as a ``RasterSource``, and the pool of open files behind it."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class HandlePool(Generic[_KeyT, _HandleT]):
             self._close(old)
 
     def _forget(self, process: int) -> None:
-        """Empty the pool without closing anything, and replace a lock that may be held for ever."""
+        """Empty the pool without closing anything, and replace a lock that may never be released."""
         self._inherited.extend(handle for handles in self._idle.values() for handle in handles)
         self._idle = OrderedDict()
         self._cost = 0.0
@@ -178,7 +178,7 @@ class OpenRaster(Protocol):
 
 
 class _File:
-    """A GDAL dataset, and what rasterio would look up anew at every read: how masks come about."""
+    """A GDAL dataset, with the mask flags and nodata values that rasterio would look up at every read."""
 
     def __init__(self, dataset: DatasetReader) -> None:
         self.dataset = dataset

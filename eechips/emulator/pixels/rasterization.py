@@ -1,4 +1,4 @@
-"""Which pixels a geometry covers, and how much of each."""
+"""Compute which pixels a geometry covers, and how much of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eechips.emulator.values import Geometry
 
 Coverage = npt.NDArray[np.float64]
 
-# How far a curved edge may lie from the straight pieces that stand for it, in pixels: where only the centres
+# How far a curved edge may lie from the straight pieces that approximate it, in pixels: where only the centres
 # matter, and where areas do.
 _CENTRE_TOLERANCE = 1e-4
 _AREA_TOLERANCE = 1e-5

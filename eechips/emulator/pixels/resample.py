@@ -1,4 +1,4 @@
-"""From one grid's pixels to another's: where centres fall, and what is taken there."""
+"""Resample pixels from one grid to another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Computed images, interpolated between the pixels of their own lattice."""
+"""Interpolate computed images between the pixels of their own lattice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored images as rasters, and rasters that are fixed to a grid of their own."""
+"""Read stored images on any grid, and images reprojected to a grid of their own."""
 
 from __future__ import annotations
 

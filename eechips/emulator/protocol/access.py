@@ -1,4 +1,4 @@
-"""Who is answered, and how long a connection lives: checks and limits of HTTP that come before any resource."""
+"""Check the source of requests and limit the life of connections, before any resource is involved."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.messages import error_response
 from eechips.emulator.protocol.http import http_response
 
-# The names under which a client reaches the address that the server binds, which is loopback's (see server.HOST).
+# Names of the address that the server binds, which is loopback's (see server.HOST).
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _ORIGIN = re.compile(rf"https?://{_HOST.pattern}", re.IGNORECASE)
-# As eechips' own client sends it: nothing of the client is imported here.
+# Sent by eechips' own client, from which nothing is imported here.
 _KEEP_ALIVE = "x-eechips-keep-alive"
 
 
@@ -33,7 +33,7 @@ class MediaTypeError(EarthEngineError):
 
 
 class LocalOnly:
-    """Middleware that answers only the programs and pages of this machine.
+    """Middleware that rejects requests from web pages of other sites.
 
     A page whose name is made to resolve to 127.0.0.1 (DNS rebinding) sends its own name as ``Host``. A page of another
     site that posts to the server sends its ``Origin``, which is ``null`` for a sandboxed frame.
@@ -47,7 +47,7 @@ class LocalOnly:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
+        """Process a request, or reject it."""
         if scope["type"] == "http":
             try:
                 check_source(Headers(scope=scope))
@@ -58,14 +58,14 @@ class LocalOnly:
 
 
 class ShortConnections:
-    """Middleware that closes a connection after its answer, except for clients that ask to keep it open.
+    """Middleware that closes a connection after its response, except for clients that ask to keep it open.
 
     Processes that are forked from one with an open connection share that connection. Over TLS they get errors; over
-    plain HTTP they read each other's answers without any error. Only eechips' own client asks for connections to be
+    plain HTTP they read each other's responses without any error. Only eechips' own client asks for connections to be
     kept open: it opens new ones after a fork.
 
-    What a client is still sending is read before the connection is closed. Otherwise the client gets a reset instead
-    of the answer (RFC 9112, section 9.6).
+    The rest of the request is read before the connection is closed. Otherwise the client gets a reset instead of the
+    response (RFC 9112, section 9.6).
 
     Args:
         app: the application.

@@ -70,7 +70,7 @@ def _compute(method: str) -> Handler:
     return compute
 
 
-# Names for results. Whoever has a name needs no credentials.
+# Names for results. A name works without credentials.
 
 
 def _create(kind: str) -> Handler:
@@ -131,7 +131,7 @@ async def _get_operation(service: Service, request: Request) -> Response:
 _EXPORT = _reject("export: fetch the results by computePixels, computeFeatures or a download URL")
 _IMPORT = _reject("take assets from clients: use `eechips assets ingest`")
 _CHANGE = _reject("change assets on behalf of clients: use `eechips assets ingest`, or the files themselves")
-_POLICY = _reject("keep access policies: whoever reaches it may read everything")
+_POLICY = _reject("keep access policies: every client may read everything")
 _VIEW = _reject("serve FeatureViews: use listFeatures, computeFeatures or a map of the drawn collection")
 _PROJECT = _reject("keep the configuration of projects")
 

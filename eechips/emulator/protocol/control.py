@@ -1,4 +1,4 @@
-"""What the server was asked, what it serves, and what it shall do wrong. Not part of Earth Engine's protocol."""
+"""Report statistics, and change quota, latency and faults. Not part of Earth Engine's protocol."""
 
 from __future__ import annotations
 

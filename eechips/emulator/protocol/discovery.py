@@ -1,4 +1,4 @@
-"""What a client asks for when it starts: the discovery document, the signatures, the project's configuration."""
+"""Serve what a client requests when it starts: discovery document, signatures, project configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all resources share: the workers, the quota, the names that were created, and how errors are told."""
+"""Process requests under the quota and the fault plan, and run them in workers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from eechips.emulator.workers import WorkerPool
 
 # "Thumbnail names live a few hours."
 _LIFE = 3 * 3600.0
-# Bytes of all requests that have a name; past it the oldest are forgotten before their time.
+# Bytes of all requests that have a name; past it the oldest expire early.
 _MOST_KEPT = 256 << 20
-# A body that is too large is read all the same, up to here: a client that is still sending would not see the answer.
+# A body that is too large is read up to here: a client that is still sending would not see the response.
 _MOST_DRAINED = 128 << 20
 
 
@@ -64,7 +64,7 @@ class ResultNames:
         return zlib.decompress(packed)
 
 
-# What is computed when a name is created, to refuse at once what cannot be; pictures are only checked when fetched.
+# Checks that run when a name is created, to reject invalid requests at once. Pictures are checked when fetched.
 _CHECKED = {"thumbnails": "thumbnails:check", "maps": "maps:check"}
 _UNCHECKED = (None, "AUTO_JPEG_PNG", "PNG", "JPEG")
 
@@ -74,14 +74,14 @@ Handler = Callable[["Service", Request], Awaitable[Response]]
 
 
 class BodyTimeoutError(EarthEngineError):
-    """The body of a request does not arrive (HTTP 408); it would hold its place in the quota for ever."""
+    """The body of a request does not arrive (HTTP 408). Without a limit it would occupy the quota."""
 
     code = 408
     status = "DEADLINE_EXCEEDED"
 
 
 class ClientGoneError(EarthEngineError):
-    """The client has left: nobody reads the answer, which is counted as HTTP 499, as nginx does."""
+    """The client has disconnected before its response (counted as HTTP 499, as nginx does)."""
 
     code = 499
     status = "CANCELLED"
@@ -89,14 +89,14 @@ class ClientGoneError(EarthEngineError):
 
 @dataclass(slots=True)
 class Service:
-    """What the handlers of the resources work with.
+    """Everything that handlers share: workers, quota, faults and names.
 
     Attributes:
         workers: processes that evaluate.
         quota: requests in flight and a second.
         payload: greatest size of a body, in bytes.
-        latency: extra time before each answer, or None.
-        faults: what goes wrong on purpose.
+        latency: extra time before each response, or None.
+        faults: which faults to inject.
         names: requests by their names.
         body_seconds: time for a body to arrive.
     """
@@ -145,7 +145,7 @@ class Service:
         return http_response(await asyncio.wrap_future(submitted))
 
     async def create_name(self, request: Request, kind: str) -> Response:
-        """Answer a request that makes a name for a computation: the resource, without what does not concern it.
+        """Create a name for a computation, and return the resource.
 
         Raises:
             InvalidError: if the request is malformed.
@@ -161,7 +161,7 @@ class Service:
             if checked.status_code != 200:
                 return checked
         name = self.names.create(f"projects/{request.path_params['project']}", kind, content)
-        # The client asks for nothing but the name: do not write all the rest, only to leave it out again.
+        # The client requests the name only: skip encoding the rest.
         alone = request.query_params.get("fields") == "name"
         return json_response({"name": name} if alone else {**resource, "name": name})
 

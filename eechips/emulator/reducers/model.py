@@ -1,4 +1,4 @@
-"""What a reducer is: samples in, outputs out, in one go or block by block."""
+"""Define reducers: samples in, outputs out, at once or block by block."""
 
 from __future__ import annotations
 
