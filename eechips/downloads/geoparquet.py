@@ -1,4 +1,4 @@
-"""STAC GeoParquet: a file, or a folder of files, here or elsewhere."""
+"""Read items from STAC GeoParquet: one file, a pattern, or a folder, local or remote."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from eechips.downloads.search import Search
 
 _SUFFIXES = (".parquet", ".geoparquet")
-_ROWS = 1000  # that are read at a time
-_BUFFER = 1 << 18  # bytes that are asked for at least, of a file of the web
+_ROWS = 1000  # rows read at a time
+_BUFFER = 1 << 18  # minimum bytes of a range request
 
 
 def is_table(address: str) -> bool:
-    """Whether an address looks like one of Parquet files: one, a pattern, or a folder."""
+    """Return whether a URL looks like Parquet: a file, a pattern, or a folder."""
     path = urlsplit(address).path.lower()
     folder = local_path(address)
     if folder is not None:
@@ -42,20 +42,20 @@ def is_table(address: str) -> bool:
 
 
 def table_items(search: Search, reader: DocumentReader) -> Iterator[tuple[dict[str, Any], str]]:
-    """The items of Parquet files, with the address of each one's file, in the order of files and rows.
+    """Yield the items of Parquet files with the URL of their file, in the order of files and rows.
 
-    Of a folder, files below whose names, or whose folders' names, begin with ``_`` or ``.`` are left out, and those of
-    collections that were not asked for (``collection=…``, as Hive names folders). Rows of another place or collection
-    are not made items of; the others are still to be looked at.
+    In a folder, files below names that begin with ``_`` or ``.`` are skipped, and those of other collections
+    (``collection=…``, as Hive names folders). Rows outside the region or of other collections are skipped where columns
+    tell; the search filters the others.
 
     Args:
-        search: what is asked for.
-        reader: of files of the web.
+        search: criteria.
+        reader: of remote files.
 
     Raises:
-        ConfigurationError: if an extra is missing, or a file cannot be read as STAC GeoParquet.
+        ConfigurationError: if an extra is missing, or a file is not STAC GeoParquet.
         PermanentError: if there is no such file; with status 404.
-        TransientError: if a host does not answer any more.
+        TransientError: if a host stops responding.
     """
     import pyarrow as pa
 
@@ -78,14 +78,14 @@ def table_items(search: Search, reader: DocumentReader) -> Iterator[tuple[dict[s
         except Exception as error:
             if not isinstance(error, (pa.ArrowException, KeyError, ValueError)) and not is_of_store(error):
                 raise
-            # Not chained: others put addresses into what they say.
+            # Not chained: the messages of other packages contain URLs.
             raise ConfigurationError(
                 f"{display_url(address)} cannot be read as STAC GeoParquet: {describe_error(error)}"
             ) from None
 
 
 def _files(address: str) -> list[str]:
-    """The files of an address, in the order of their names.
+    """Return the files of a URL in the order of their names.
 
     Raises:
         PermanentError: if there is none.
@@ -101,12 +101,12 @@ def _files(address: str) -> list[str]:
     else:
         names = _listed(address)
     if not names:
-        raise PermanentError(f"{display_url(address)} has no file of STAC GeoParquet", status=404)
+        raise PermanentError(f"{display_url(address)} has no STAC GeoParquet files", status=404)
     return names
 
 
 def _listed(address: str) -> list[str]:
-    """Files that fsspec finds of a pattern, or in a folder of a store."""
+    """List the files of a pattern or folder by fsspec."""
     import fsspec
 
     try:
@@ -127,7 +127,7 @@ def _is_hidden(path: Path | str, root: Path) -> bool:
 
 
 def _may_be_of(address: str, search: Search) -> bool:
-    """Whether the folders that a file lies in leave it open that its items are of a collection that is asked for."""
+    """Return whether a file may have items of the requested collections, by the names of its folders."""
     named = [part.partition("=")[2] for part in urlsplit(address).path.split("/") if part.startswith("collection=")]
     return not search.collections or not named or unquote(named[-1]) in search.collections
 
@@ -155,7 +155,7 @@ def _opened(address: str) -> Any:
 
 
 def _wanted(table: pa.Table, search: Search) -> npt.NDArray[np.bool_]:
-    """Rows that can be meant, shape (n,)."""
+    """Return the rows that may match, shape (n,)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -171,6 +171,6 @@ def _wanted(table: pa.Table, search: Search) -> npt.NDArray[np.bool_]:
     )
     across = (xmin > xmax) & ((xmin <= east) | (xmax >= west))
     meets = ((xmin <= east) & (xmax >= west)) | across
-    # A row without a box may be anywhere.
+    # A row without a box may match anywhere.
     wanted &= (meets & (ymin <= north) & (ymax >= south)) | np.isnan(xmin.astype(float))
     return wanted

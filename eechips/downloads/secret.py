@@ -1,4 +1,4 @@
-"""What a host wants to be shown: from the environment or a file, and never shown to anybody else."""
+"""Read the secrets for downloads from the environment or a file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from eechips.errors import ConfigurationError
 from eechips.received_files import parse_json
 
 PREFIX = "EECHIPS_SCENES_"
-"""Of variables of the environment: ``EECHIPS_SCENES_TOKEN``."""
+"""Prefix of the environment variables: ``EECHIPS_SCENES_TOKEN``."""
 NAMES = ("token", "username", "password", "client_id", "client_secret")
-"""Secrets that there may be."""
+"""Names of secrets."""
 
 
 class Secrets:
-    """Secrets by name. They are not part of its text.
+    """Secrets by name. Their representation omits the values.
 
     Args:
         values: by name.
@@ -29,34 +29,34 @@ class Secrets:
         return f"Secrets({', '.join(sorted(self._values))})"
 
     def get(self, name: str) -> str | None:
-        """A secret, if it is there."""
+        """Return a secret; None if it is missing."""
         return self._values.get(name)
 
     def need(self, name: str, use: str) -> str:
-        """A secret.
+        """Return a secret that is required.
 
         Args:
-            name: of it.
-            use: what it is for, for the message.
+            name: of the secret.
+            use: what requires it, for the message.
 
         Raises:
-            ConfigurationError: if it is not there.
+            ConfigurationError: if the secret is missing.
         """
         found = self._values.get(name)
         if not found:
-            raise ConfigurationError(f"{use} needs {PREFIX}{name.upper()}, or a line {name}=… in the file of --secrets")
+            raise ConfigurationError(f"{use} needs {PREFIX}{name.upper()}, or a line {name}=… in the secrets file")
         return found
 
 
 def read_secrets(file: Path | None, environment: Mapping[str, str] | None = None) -> Secrets:
-    """Secrets of a file, and those of the environment, which count more.
+    """Read secrets from a file and the environment; the environment takes precedence.
 
     Args:
         file: lines ``name=value``, or a JSON object; None for none.
-        environment: of the process by default.
+        environment: that of the process by default.
 
     Raises:
-        ConfigurationError: if the file cannot be read, or has something else in it.
+        ConfigurationError: if the file cannot be read or is malformed.
     """
     there = os.environ if environment is None else environment
     values = {} if file is None else _of_file(file)
@@ -71,11 +71,11 @@ def _of_file(file: Path) -> dict[str, str]:
         raise ConfigurationError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
         found = parse_json(text) if text.lstrip().startswith("{") else dict(_pair(line) for line in _lines(text))
-    except ValueError:  # its message has a part of the file in it
-        raise ConfigurationError(f"{file} is no file of secrets: lines name=value, or a JSON object") from None
+    except ValueError:  # its message quotes the file
+        raise ConfigurationError(f"{file} must have lines name=value, or a JSON object") from None
     unknown = sorted(name for name in found if name not in NAMES)
     if unknown:
-        raise ConfigurationError(f"{file} has {unknown[0]!r}: there are {', '.join(NAMES)}")
+        raise ConfigurationError(f"{file} has the unknown name {unknown[0]!r}: known are {', '.join(NAMES)}")
     return {name: str(value) for name, value in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""What makes an address open: found out just before a transfer, and again when it has run out."""
+"""Sign URLs just before a download, and again when a signature has expired."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ AUTHS: tuple[AuthName, ...] = ("none", "bearer", "basic", "netrc", "oauth", "sas
 
 _BLOBS = ("*.blob.core.windows.net",)
 _GOOGLE = "https://storage.googleapis.com"
-"""Where objects of gs:// are to be had by HTTP (https://cloud.google.com/storage/docs/request-endpoints)."""
+"""HTTP endpoint for objects of gs:// (https://cloud.google.com/storage/docs/request-endpoints)."""
 _PAYER = "x-amz-request-payer"
-_PIPE = 4096  # bytes that any system keeps for who reads them later
-_S3_SECONDS = 3600  # that an address of S3 is signed for
-_UNKNOWN_SECONDS = 300.0  # that something opens if nobody says how long
+_PIPE = 4096  # bytes that every pipe can hold
+_S3_SECONDS = 3600  # validity of a signed URL of S3
+_UNKNOWN_SECONDS = 300.0  # assumed validity of a signature without an expiry
 _MARGIN, _SHARE = 30.0, 0.1
-"""What is signed is signed again so many seconds before it runs out, or this share of its time, if that is less."""
+"""A signature is renewed so many seconds before it expires, or at this share of its validity, whichever is later."""
 _POLICY = RetryPolicy(retries=5, delay=0.5, max_delay=8.0, total=60.0)
 
 
 @dataclass(frozen=True, slots=True)
 class SignedUrl:
-    """Where to ask for a file at present.
+    """A URL that is valid at present.
 
     Attributes:
         url: absolute; may be a secret.
@@ -50,47 +50,47 @@ class SignedUrl:
 
 
 class Signer(Protocol):
-    """Makes addresses open. Threads share it."""
+    """Sign URLs. Threads share it."""
 
     def headers(self, url: str) -> Mapping[str, str]:
-        """What a request to a URL carries, if its host may see that.
+        """Return the headers of a request to a URL, if its host may receive them.
 
         Raises:
-            PermanentError: if the host may, and is not asked by https.
+            PermanentError: if the host may, but the URL is not https.
         """
 
     def sign(self, href: str, collection: str) -> SignedUrl:
-        """The present address of an asset.
+        """Return the signed URL of an asset.
 
         Raises:
-            TransientError, PermanentError: if whoever signs does not.
+            TransientError, PermanentError: if the signing endpoint fails.
         """
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
-        """Forgets what was signed, as a host has refused it; whether signing again can help.
+        """Discard a rejected signature; return whether signing again can help.
 
         Args:
             href: of the asset.
             collection: of its item.
-            region: that its bucket of S3 is in, if the host has said so.
+            region: of its S3 bucket, if the host stated it.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """How addresses are made to open.
+    """How downloads are authorised.
 
     Attributes:
-        kind: ``none``; ``bearer`` shows a token; ``basic`` a user's name and password; ``netrc`` those of ``.netrc``,
-            to each host its own; ``oauth`` a token that is fetched for client credentials, or a name and a password;
-            ``sas`` asks an endpoint for signed addresses, or for a token that signs those of a collection.
-        hosts: to whom secrets go: ``data.example.com``, ``*.example.com``; no others.
-        token_url: of ``oauth`` and ``sas``; for the latter with ``{collection}``, or asked with ``?href=``.
-        requester_pays: whether the account pays for what S3 sends.
+        kind: ``none``; ``bearer`` sends a token; ``basic`` sends a user name and password; ``netrc`` sends each host
+            its entry of ``.netrc``; ``oauth`` sends a token that is requested with client credentials, or with a user
+            name and password; ``sas`` requests signed URLs, or a token for the URLs of a collection, from an endpoint.
+        hosts: hosts that receive the secrets: ``data.example.com``, ``*.example.com``; no others.
+        token_url: of ``oauth`` and ``sas``; for ``sas`` it contains ``{collection}``, or receives ``?href=``.
+        requester_pays: whether your AWS account pays for transfers from S3.
 
     Raises:
-        UsageError: if options are missing or contradict each other.
-        ConfigurationError: if tokens are not to be had by https.
+        UsageError: if parameters are missing or contradict each other.
+        ConfigurationError: if the token URL is not https.
     """
 
     kind: AuthName = "none"
@@ -100,25 +100,25 @@ class Auth:
 
     def __post_init__(self) -> None:
         if self.kind not in AUTHS:
-            raise UsageError(f"--auth is one of {', '.join(AUTHS)}, not {self.kind!r}")
+            raise UsageError(f"auth must be one of {', '.join(AUTHS)}, not {self.kind!r}")
         needs_url = self.kind in ("oauth", "sas")
         if needs_url and not self.token_url:
-            raise UsageError(f"--auth {self.kind} needs --token-url: where tokens are to be had")
+            raise UsageError(f"auth={self.kind!r} needs token_url, the URL that issues tokens")
         if self.token_url and not needs_url:
-            raise UsageError("--token-url is for --auth oauth or sas")
+            raise UsageError("token_url is only for auth='oauth' or auth='sas'")
         if self.kind in ("bearer", "basic", "oauth") and not self.hosts:
-            raise UsageError(f"--auth {self.kind} needs --auth-host: the host that may see the secret")
+            raise UsageError(f"auth={self.kind!r} needs auth_host, the host that receives the secret")
         if self.token_url and not _is_encrypted(self.token_url):
-            raise ConfigurationError(f"{display_url(self.token_url)} is not https: secrets are not sent there")
+            raise ConfigurationError(f"{display_url(self.token_url)} is not https: no secrets are sent to it")
 
 
 def make_signer(auth: Auth, secrets: Secrets, hosts: HostSessions, clock: Callable[[], float] = time.time) -> Signer:
-    """The signer for what the user has said.
+    """Return the signer for a kind of authorisation.
 
     Args:
-        auth: how.
-        secrets: what there is.
-        hosts: for asking for tokens.
+        auth: kind and parameters.
+        secrets: by name.
+        hosts: sessions for requests of tokens.
         clock: seconds since 1970.
 
     Raises:
@@ -126,9 +126,10 @@ def make_signer(auth: Auth, secrets: Secrets, hosts: HostSessions, clock: Callab
     """
     inner: Signer
     if auth.kind == "bearer":
-        inner = _FixedHeader(auth.hosts, f"Bearer {secrets.need('token', '--auth bearer')}")
+        token = secrets.need("token", "auth='bearer'")
+        inner = _FixedHeader(auth.hosts, f"Bearer {token}")
     elif auth.kind == "basic":
-        use = "--auth basic"
+        use = "auth='basic'"
         inner = _FixedHeader(auth.hosts, _basic(secrets.need("username", use), secrets.need("password", use)))
     elif auth.kind == "netrc":
         inner = _Netrc()
@@ -142,7 +143,7 @@ def make_signer(auth: Auth, secrets: Secrets, hosts: HostSessions, clock: Callab
 
 
 def matches_host(url: str, hosts: Sequence[str]) -> bool:
-    """Whether a URL's host is one of some: ``host``, ``host:port`` or ``*.domain``."""
+    """Return whether a URL's host matches one of ``host``, ``host:port`` and ``*.domain``."""
     whole, name = host_of(url), (urlsplit(url).hostname or "").lower()
     for pattern in (each.lower() for each in hosts):
         if pattern.startswith("*.") and name.endswith(pattern[1:]):
@@ -153,7 +154,7 @@ def matches_host(url: str, hosts: Sequence[str]) -> bool:
 
 
 class _FixedHeader:
-    """Shows the same to all hosts that may see it."""
+    """Send the same header to all hosts that may receive it."""
 
     def __init__(self, hosts: Sequence[str], secret: str) -> None:
         self._hosts, self._secret = hosts, secret
@@ -172,18 +173,19 @@ class _FixedHeader:
 
 
 class _Netrc:
-    """Shows each host what ``.netrc`` has for it."""
+    """Send each host its entry of ``.netrc``."""
 
     def __init__(self) -> None:
         path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
         try:
             known = _read_netrc(path).hosts
         except FileNotFoundError:
-            raise ConfigurationError(f"--auth netrc needs {path}: machine …, login …, password …") from None
+            raise ConfigurationError(f"auth='netrc' needs the file {path} (machine …, login …, password …)") from None
         except (netrc.NetrcParseError, OSError) as error:
-            reason = getattr(error, "strerror", None) or "it is malformed"
+            reason = getattr(error, "strerror", None) or "the file is malformed"
             raise ConfigurationError(f"{path} cannot be read: {reason}") from None
-        self._known = {host.lower(): entry for host, entry in known.items() if host != "default"}  # no host of ours
+        # The entry `default` would match every host.
+        self._known = {host.lower(): entry for host, entry in known.items() if host != "default"}
 
     def headers(self, url: str) -> Mapping[str, str]:
         found = self._known.get(urlsplit(url).hostname or "")
@@ -200,12 +202,12 @@ class _Netrc:
 
 @dataclass(slots=True)
 class _Token:
-    """A token and how long it opens.
+    """A token and its validity.
 
     Attributes:
         value: the token.
-        until: seconds since 1970, a margin before it runs out.
-        refresh: what another is given for.
+        until: seconds since 1970, with a margin before the expiry.
+        refresh: refresh token; None if there is none.
     """
 
     value: str
@@ -214,27 +216,27 @@ class _Token:
 
 
 class _Last(threading.local):
-    """What a thread has shown last: if a host refuses it, and others have got another meanwhile, that is not it."""
+    """The last token of a thread, to tell whether another thread has renewed it meanwhile."""
 
     value: str | None = None
 
 
 class _OAuthToken:
-    """Shows a token that is fetched, and again when it runs out.
+    """Send an OAuth 2.0 token, and renew it when it expires.
 
-    RFC 6749, client credentials (4.4) or a resource owner's password (4.3), and refreshing (6).
+    The grants are client credentials (RFC 6749, 4.4), a resource owner's password (4.3), and refreshing (6).
     """
 
     def __init__(self, auth: Auth, secrets: Secrets, hosts: HostSessions, clock: Callable[[], float]) -> None:
         self._url, self._names, self._hosts, self._clock = auth.token_url or "", auth.hosts, hosts, clock
-        self._form = {"client_id": secrets.need("client_id", "--auth oauth")}
+        self._form = {"client_id": secrets.need("client_id", "auth='oauth'")}
         if secrets.get("client_secret"):
-            self._form["client_secret"] = secrets.need("client_secret", "--auth oauth")
+            self._form["client_secret"] = secrets.need("client_secret", "auth='oauth'")
         if secrets.get("username"):
-            password = secrets.need("password", "--auth oauth with a username")
+            password = secrets.need("password", "auth='oauth' with a username")
             self._grant = {"grant_type": "password", "username": secrets.need("username", ""), "password": password}
         else:
-            secrets.need("client_secret", "--auth oauth without a username")
+            secrets.need("client_secret", "auth='oauth' without a username")
             self._grant = {"grant_type": "client_credentials"}
         self._token: _Token | None = None
         self._asking = threading.Lock()
@@ -255,7 +257,7 @@ class _OAuthToken:
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         with self._asking:
-            if self._token is not None and self._token.value == self._last.value:  # else another thread was faster
+            if self._token is not None and self._token.value == self._last.value:  # else another thread renewed it
                 self._token.until = 0.0
         return True
 
@@ -264,25 +266,25 @@ class _OAuthToken:
             try:
                 return self._ask({"grant_type": "refresh_token", "refresh_token": before.refresh})
             except PermanentError:
-                pass  # it has run out as well
+                pass  # the refresh token has expired, too
         try:
             return self._ask(self._grant)
         except PermanentError as error:
-            raise ConfigurationError(f"no token is to be had: {error}") from None
+            raise ConfigurationError(f"no token was issued: {error}") from None
 
     def _ask(self, grant: Mapping[str, str]) -> _Token:
         found = retry.call(lambda: self._hosts.request_json("POST", self._url, {}, {**self._form, **grant}), _POLICY)
         if not isinstance(found, dict) or not isinstance(found.get("access_token"), str):
-            raise PermanentError(f"{display_url(self._url)} gave no access_token")
+            raise PermanentError(f"{display_url(self._url)} did not return an access_token")
         until = self._clock() + _use(_seconds(found.get("expires_in")))
         return _Token(found["access_token"], until, found.get("refresh_token"))
 
 
 class _SasSigner:
-    """Signed addresses of an endpoint, or tokens that sign all addresses of a collection.
+    """Request signed URLs from an endpoint, or tokens for all URLs of a collection.
 
-    As the Planetary Computer has both (https://planetarycomputer.microsoft.com/docs/concepts/sas/):
-    ``GET /sign?href=…`` answers ``{"href", "msft:expiry"}``, ``GET /token/{collection}`` ``{"token", "msft:expiry"}``.
+    The Planetary Computer has both (https://planetarycomputer.microsoft.com/docs/concepts/sas/):
+    ``GET /sign?href=…`` returns ``{"href", "msft:expiry"}``, ``GET /token/{collection}`` ``{"token", "msft:expiry"}``.
     """
 
     def __init__(self, auth: Auth, hosts: HostSessions, clock: Callable[[], float]) -> None:
@@ -314,7 +316,7 @@ class _SasSigner:
         key = collection if self._is_token else href
         with self._lock(key):
             known = self._known.get(key)
-            if known is not None and known.value == self._last.value:  # else another thread was faster
+            if known is not None and known.value == self._last.value:  # else another thread renewed it
                 del self._known[key]
         return not self._names or matches_host(href, self._names)
 
@@ -325,7 +327,7 @@ class _SasSigner:
             url, name = f"{self._url}{'&' if '?' in self._url else '?'}href={quote(href, safe='')}", "href"
         found = retry.call(lambda: self._hosts.request_json("GET", url, {}), _POLICY)
         if not isinstance(found, dict) or not isinstance(found.get(name), str):
-            raise PermanentError(f"{display_url(url)} gave no {name}")
+            raise PermanentError(f"{display_url(url)} did not return a {name}")
         return _Token(found[name], _expiry(found, self._clock()))
 
     def _lock(self, key: str) -> threading.Lock:
@@ -334,7 +336,7 @@ class _SasSigner:
 
 
 class _S3Signer:
-    """Signs addresses of S3 as the AWS client does, with its credentials; leaves all others to another signer."""
+    """Presign URLs of S3 with the credentials of the AWS client; leave all others to another signer."""
 
     def __init__(self, inner: Signer, requester_pays: bool) -> None:
         self._inner, self._requester_pays = inner, requester_pays
@@ -347,7 +349,7 @@ class _S3Signer:
         if self._requester_pays and _PAYER in parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0].split(
             ";"
         ):
-            return {_PAYER: "requester"}  # signed with the address, and missed without it
+            return {_PAYER: "requester"}  # part of the signature, so S3 requires it
         return self._inner.headers(url)
 
     def sign(self, href: str, collection: str) -> SignedUrl:
@@ -391,18 +393,18 @@ def _s3_client(requester_pays: bool, region: str | None) -> Any:
     session = botocore.session.get_session()
     is_anonymous = session.get_credentials() is None
     if is_anonymous and requester_pays:
-        raise ConfigurationError("--requester-pays needs credentials of AWS: who pays must be known")
+        raise ConfigurationError("requester_pays needs AWS credentials: S3 bills their account")
     version: Any = UNSIGNED if is_anonymous else "s3v4"
     client = session.create_client("s3", region_name=region, config=Config(signature_version=version))
     if not client.meta.endpoint_url.endswith(".amazonaws.com"):
-        return client  # another store
-    # Else addresses are of no region, and where S3 redirects to another, the signature is not for that host.
+        return client  # a store other than AWS
+    # Without a regional endpoint S3 redirects to another host, for which the signature is not valid.
     regional = Config(signature_version=version, s3={"addressing_style": "virtual"})
     return session.create_client("s3", region_name=region, config=regional)
 
 
 def _expiry(found: Mapping[str, Any], now: float) -> float:
-    """When to sign again, as an endpoint says, seconds since 1970."""
+    """Return when to renew a signature, in seconds since 1970, from the endpoint's response."""
     for name in ("msft:expiry", "expiry", "expires", "expires_at", "expiration"):
         value = found.get(name)
         if isinstance(value, str) and (moment := parse_timestamp(value)) is not None:
@@ -413,7 +415,7 @@ def _expiry(found: Mapping[str, Any], now: float) -> float:
 
 
 def _seconds(value: Any) -> float:
-    """How long something opens; if nobody says, five minutes."""
+    """Return a validity in seconds; five minutes if it is unknown."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -421,16 +423,16 @@ def _seconds(value: Any) -> float:
 
 
 def _use(seconds: float) -> float:
-    """How long something is used that opens for so many seconds."""
+    """Return how long to use a signature of so many seconds."""
     return max(0.0, seconds - min(_MARGIN, _SHARE * seconds))
 
 
 def _read_netrc(path: Path) -> netrc.netrc:
-    """A ``.netrc``, also one of an editor that writes Windows-1252, or marks UTF-8.
+    """Read a ``.netrc``, also in Windows-1252 or in UTF-8 with a byte order mark.
 
     Raises:
-        OSError: if it cannot be read.
-        netrc.NetrcParseError: if it is malformed.
+        OSError: if the file cannot be read.
+        netrc.NetrcParseError: if the file is malformed.
     """
     written = path.read_bytes()
     try:
@@ -442,7 +444,7 @@ def _read_netrc(path: Path) -> netrc.netrc:
         return netrc.netrc(str(path))
     if len(content) > _PIPE:
         raise OSError(errno.EFBIG, f"it has more than {_PIPE:,} bytes, and is not in UTF-8")
-    # The parser takes names of files alone; a second file would have the secrets on the disk once more.
+    # The parser accepts file names only; a temporary file would write the secrets to the disk again.
     source, sink = os.pipe()
     try:
         with os.fdopen(sink, "wb") as file:
@@ -462,4 +464,4 @@ def _is_encrypted(url: str) -> bool:
 
 def _refuse_unencrypted(url: str) -> None:
     if not _is_encrypted(url):
-        raise PermanentError(f"{display_url(url)} is not https: secrets are not sent there")
+        raise PermanentError(f"{display_url(url)} is not https: no secrets are sent to it")

@@ -1,4 +1,4 @@
-"""Asking a STAC API: what it is asked by, page by page."""
+"""Search a STAC API page by page, in the method and filter language that it supports."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_PAGE = 100  # items of one answer
+_PAGE = 100  # items of a page
 _MOST_VERTICES = {"POST": 2000, "GET": 100}
-"""Vertices of a region that an API is asked with; one of more is asked for by its box, and the rest is done here."""
-_SMALL_PAGE = 10  # items; for an API that refuses more in place of sending fewer
+"""Vertices of a region in a request. Larger regions are requested by their box, and filtered locally."""
+_SMALL_PAGE = 10  # items; for APIs that reject larger pages instead of shortening them
 _NO_POST = (404, 405, 501)
 _MISUNDERSTOOD = (400, 422)
-"""What APIs answer to what they do not understand, such as conditions although they say that they know them."""
+"""Statuses of APIs for parameters they do not support, such as filters that they advertise."""
 _WAYS = (("POST", "cql2-json"), ("GET", "cql2-text"), ("GET", "cql2-json"), ("POST", "cql2-text"))
-"""Methods and languages of conditions, the usual ones first."""
+"""Methods and filter languages, the most common first."""
 _EMPTY_PAGES = 20
-"""Pages in a row without an item: some APIs always tell of a next one."""
+"""Empty pages in a row before a search stops: some APIs always link to a next page."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One way to ask.
+    """One form of a search request.
 
     Attributes:
         method: of HTTP.
-        language: of the conditions; None to ask for all items, and choose here.
-        page: items of an answer.
+        language: of the filter; None to request all items and filter locally.
+        page: items of a page.
     """
 
     method: str
@@ -55,7 +55,7 @@ class _Question:
 
 
 def is_api(document: Any) -> bool:
-    """Whether a document is the first one of an API."""
+    """Return whether a document is the landing page of an API."""
     if not isinstance(document, dict):
         return False
     classes = document.get("conformsTo")
@@ -66,18 +66,18 @@ def is_api(document: Any) -> bool:
 def api_items(
     document: Mapping[str, Any], address: str, search: Search, reader: DocumentReader
 ) -> Iterator[dict[str, Any]]:
-    """The items of an API's answer; not all that it cannot choose by is chosen.
+    """Yield the items of an API; criteria that it does not support are left to the caller.
 
     Args:
-        document: the first one of the API.
-        address: of it.
-        search: what it is asked.
+        document: landing page of the API.
+        address: of the landing page.
+        search: criteria.
         reader: of further documents.
 
     Raises:
         ConfigurationError: if pystac-client is missing.
-        PermanentError: if the API refuses, or answers like none.
-        TransientError: if it does not answer any more.
+        PermanentError: if the API rejects the search, or does not respond as STAC.
+        TransientError: if the API stops responding.
     """
     client = _client(document, address)
     refused: PermanentError | None = None
@@ -88,13 +88,13 @@ def api_items(
         except PermanentError as error:
             if error.status not in (_NO_POST if question.method == "POST" else ()) + _MISUNDERSTOOD:
                 raise
-            # What is told is why the best question was refused, not what became of the others.
+            # The message states why the first form was rejected, not the fallbacks.
             refused = refused or error
             continue
         if search.conditions and question.language is None:
             is_refused = refused is not None and refused.status in _MISUNDERSTOOD
-            message = f"refuses the conditions ({refused})" if is_refused else "knows no conditions (CQL2)"
-            message += ": all items are asked for, and those that meet --where are chosen here"
+            message = f"rejects the filter ({refused})" if is_refused else "has no filters (CQL2)"
+            message += ": all items are requested and filtered locally"
             _log.info("%s %s", display_url(search.stac), message)
         if first is not None:
             yield first
@@ -105,19 +105,19 @@ def api_items(
 
 
 def _questions(document: Mapping[str, Any], search: Search) -> Iterator[_Question]:
-    """Ways to ask an API, the best one first: what it says of itself need not be so.
+    """Yield the forms of a search request, the best first: an API may not support what it advertises.
 
-    Servers such as stac-fastapi-pgstac take CQL2 as JSON by POST and as text by GET, and refuse text by POST.
+    Servers such as stac-fastapi-pgstac accept CQL2 as JSON by POST and as text by GET, and reject text by POST.
     """
     named = {str(link["method"]).upper() for link in _search_links(document) if link.get("method")}
     methods = [name for name in ("POST", "GET") if name in named] or ["POST", "GET"]
     known = _languages(document) if search.conditions else ()
-    # Those that it says it knows; then, of one that has been refused, what else it may know.
+    # First the advertised forms; then, if they are rejected, the others.
     ways = [way for way in _WAYS if way[0] in methods and way[1] in known]
     if known == ("cql2-text",) and "POST" in methods:
         ways.append(("POST", "cql2-json"))
     for method, language in (*ways, *((method, None) for method in methods)):
-        # Where few of an answer's items are wanted, large pages are fewer.
+        # A search for few items needs no large pages.
         is_few = search.most is not None and (language is not None or not search.conditions)
         yield _Question(method, language, min(_PAGE, search.most or _PAGE) if is_few else _PAGE)
         if language is None:
@@ -125,10 +125,10 @@ def _questions(document: Mapping[str, Any], search: Search) -> Iterator[_Questio
 
 
 def _languages(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """The languages of conditions that an API says it knows; both where it says that it knows conditions, not how.
+    """Return the filter languages that an API advertises; both if it advertises filters without a language.
 
-    Those before CQL2 have other names for the same things (https://github.com/stac-api-extensions/filter): an API that
-    knows these alone is asked by none.
+    Languages before CQL2 name the same things differently (https://github.com/stac-api-extensions/filter): an API with
+    only those is searched without a filter.
     """
     listed = document.get("conformsTo")
     classes = [str(name) for name in listed] if isinstance(listed, list) else []
@@ -142,7 +142,7 @@ def _languages(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def pages_of_items(address: str, reader: DocumentReader) -> Iterator[dict[str, Any]]:
-    """All items of a collection that an API serves (OGC API Features).
+    """Yield all items of a collection from its API (OGC API Features).
 
     Raises:
         PermanentError, TransientError: see :func:`api_items`.
@@ -151,12 +151,12 @@ def pages_of_items(address: str, reader: DocumentReader) -> Iterator[dict[str, A
 
 
 def pages_from(page: Mapping[str, Any], address: str, reader: DocumentReader) -> Iterator[Any]:
-    """The items of a list that is here, and those of all pages that it leads to.
+    """Yield the items of a page and of all following pages.
 
     Args:
-        page: the list.
-        address: of it.
-        reader: of further ones.
+        page: the first page.
+        address: of the page.
+        reader: of the following pages.
 
     Raises:
         PermanentError, TransientError: see :func:`api_items`.
@@ -165,7 +165,7 @@ def pages_from(page: Mapping[str, Any], address: str, reader: DocumentReader) ->
 
 
 def next_of(page: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The link of a list of items to the page that follows it, if there is one."""
+    """Return the link of a page to the next page; None for the last."""
     links = page.get("links")
     found = (each for each in links if isinstance(each, dict)) if isinstance(links, list) else iter(())
     return next((link for link in found if link.get("rel") == "next" and link.get("href")), None)
@@ -181,11 +181,11 @@ def _client(document: Mapping[str, Any], address: str) -> Any:
     try:
         client = pystac_client.Client.from_dict(dict(document), href=address)
         client.set_self_href(address)
-        client.add_conforms_to("ITEM_SEARCH")  # it has a link for that, if nothing else
+        client.add_conforms_to("ITEM_SEARCH")  # the link `search` proves it
     except (pystac.STACError, pystac.STACTypeError, KeyError, TypeError, ValueError, AttributeError) as error:
         text = redact(" ".join(str(error).split()))[:300]
         raise PermanentError(
-            f"{display_url(address)} answers unlike a STAC API: {text or type(error).__name__}"
+            f"{display_url(address)} does not respond as a STAC API: {text or type(error).__name__}"
         ) from None
     return client
 
@@ -198,7 +198,7 @@ def _search_links(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, dict[str, Any]]:
-    """Address, method and parameters of the first page."""
+    """Return URL, method and parameters of the first page."""
     method = question.method
     asked: dict[str, Any] = {"limit": question.page}
     if search.collections:
@@ -217,7 +217,7 @@ def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, 
         asked |= {"filter": cql2_text(search.conditions), "filter_lang": question.language}
     from pystac_client.warnings import PystacClientWarning
 
-    ignore(PystacClientWarning)  # of what an API does not say that it can: what it answers is looked at
+    ignore(PystacClientWarning)  # of missing conformance classes: the response decides
     found = client.search(**asked, method=method)
     return urljoin(search.stac, found.url), method, dict(found.get_parameters())
 
@@ -229,18 +229,18 @@ def _pages(
     reader: DocumentReader,
     first: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """The items of a page, and of all pages that follow it.
+    """Yield the items of a page and of all following pages.
 
     Args:
         address: of the page.
         method: of HTTP.
-        parameters: of the question.
-        reader: asks.
-        first: the page, if it is here.
+        parameters: of the search.
+        reader: sends the requests.
+        first: the page, if it was already read.
 
     Raises:
-        PermanentError: if an answer is no list of items, or pages lead in a circle.
-        TransientError: if nobody answers any more.
+        PermanentError: if a response is not a list of items, or pages repeat.
+        TransientError: if the API stops responding.
     """
     url, body = (address, parameters) if method == "POST" else (_with_query(address, parameters), None)
     headers: Mapping[str, str] = {}
@@ -250,12 +250,12 @@ def _pages(
         page, first = reader.ask(method, url, body, headers) if first is None else first, None
         features = page.get("features") if isinstance(page, dict) else None
         if not isinstance(features, list):
-            raise PermanentError(f"{display_url(url)} answers unlike a STAC API: no list of items")
-        # The same question may go on where the one before has stopped; the same answer to it does not.
+            raise PermanentError(f"{display_url(url)} does not respond as a STAC API: no list of items")
+        # A repeated request may continue after the previous page; a repeated response to it does not.
         ids = [each.get("id") if isinstance(each, dict) else None for each in features]
         key = hash(canonical_json([method, url, body, [str(each) for each in ids]]))
         if key in seen:
-            raise PermanentError(f"{display_url(url)} leads in a circle: its next page is one that has been there")
+            raise PermanentError(f"{display_url(url)} links back to a page that was already read")
         seen.add(key)
         yield from features
         link = next_of(page)
@@ -263,16 +263,16 @@ def _pages(
             return
         empty = 0 if features else empty + 1
         if empty == _EMPTY_PAGES:
-            message = f"{empty} pages in a row have no item, and name another: it was not asked for more"
+            message = f"{empty} pages in a row were empty and linked to another: the search stopped there"
             reader.unread.append(UnreadDocument(display_url(url), message))
             return
         try:
             url = urljoin(url, str(link["href"]))
         except ValueError:
-            raise PermanentError(f"the next page of {display_url(address)} has no address") from None
+            raise PermanentError(f"the link to the next page of {display_url(address)} has no URL") from None
         if not is_web(url):
             raise PermanentError(
-                f"the next page of {display_url(address)} is {display_url(url)}, and no address of the web"
+                f"the next page of {display_url(address)} is {display_url(url)}, which is not an http(s) URL"
             )
         method = str(link.get("method") or "GET").upper()
         own = link.get("headers")
@@ -285,14 +285,14 @@ def _pages(
 
 
 def _with_query(address: str, parameters: Mapping[str, Any]) -> str:
-    # As text: a list's elements would become parameters of their own.
+    # A list is one parameter: its elements would become separate parameters.
     url = requests.Request("GET", address, params=dict(parameters)).prepare().url
     assert url is not None
     return url
 
 
 def _text(moment: dt.datetime | None, *, before: bool = False) -> str:
-    """A moment as an API takes it, or the last one before it: its intervals include both ends."""
+    """Format a moment for an API, or the last moment before it: intervals of an API include both ends."""
     if moment is None:
         return ".."
     shifted = moment - dt.timedelta(milliseconds=1) if before else moment

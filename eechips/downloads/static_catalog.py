@@ -1,4 +1,4 @@
-"""Static catalogues: documents that lead from one to the other, down to items."""
+"""Read static catalogues: documents that link to each other, down to items."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from eechips.errors import PermanentError
 from eechips.objects.concurrency import parallel_map
 from eechips.urls import display_url, local_path
 
-_AT_ONCE = 8  # items that are asked for
+_AT_ONCE = 8  # concurrent requests of items
 
 Found = tuple[dict[str, Any], str]
-"""An item, and the address that its own addresses are relative to."""
+"""An item, and the URL that the hrefs in it are relative to."""
 
 
 def static_items(document: Any, address: str, collections: Sequence[str], reader: DocumentReader) -> Iterator[Found]:
-    """All items that a document leads to, depth first, in its order; each document is read once.
+    """Yield all items below a document, depth first, in its order; each document is read once.
 
-    Collections that were not asked for are not entered. What a document names and what cannot be read is noted in
-    ``reader.unread``, and the rest goes on.
+    Other collections than the requested ones are skipped. Documents that cannot be read are noted in
+    ``reader.unread``.
 
     Args:
-        document: a catalogue, a collection, an item, a collection of features, or an array of these or of their
-            addresses; JSON.
-        address: of it.
+        document: a catalogue, a collection, an item, a collection of features, or an array of these or of their URLs;
+            JSON.
+        address: of the document.
         collections: ids; empty for all.
         reader: of further documents.
 
     Raises:
         PermanentError: if the document is none of these.
-        TransientError: if a host does not answer any more.
+        TransientError: if a host stops responding.
     """
     if isinstance(document, list) and document:
         yield from _listed(document, address, frozenset(collections), reader)
         return
     if not _is_stac(document):
-        raise PermanentError(f"{display_url(address)} is no catalogue, collection, item or list of items of STAC")
+        raise PermanentError(f"{display_url(address)} is not a STAC catalogue, collection, item or list of items")
     yield from _walk(document, address, frozenset(collections), reader, {address}, None)
 
 
 def _listed(document: list[Any], address: str, wanted: frozenset[str], reader: DocumentReader) -> Iterator[Found]:
-    """The items of an array, of arrays in it, or that addresses in it lead to."""
+    """Yield the items of an array, of nested arrays, and of the documents that its URLs lead to."""
     seen = {address}
     for part in document:
         if isinstance(part, list):
@@ -55,9 +55,7 @@ def _listed(document: list[Any], address: str, wanted: frozenset[str], reader: D
             try:
                 place = joined(address, part)
             except ValueError:
-                reader.unread.append(
-                    UnreadDocument(display_url(address), f"an address that is none: {part.partition('?')[0]:.80}")
-                )
+                reader.unread.append(UnreadDocument(display_url(address), f"not a URL: {part.partition('?')[0]:.80}"))
                 continue
             if place in seen:
                 continue
@@ -68,18 +66,18 @@ def _listed(document: list[Any], address: str, wanted: frozenset[str], reader: D
         if _is_stac(found):
             yield from _walk(found, place, wanted, reader, seen, None)
         else:
-            yield found, place  # whoever looks at items says what is wrong
+            yield found, place  # the search reports malformed items
 
 
 def joined(home: str | None, href: str) -> str:
-    """The address that a reference is, absolute.
+    """Return the absolute URL of a reference.
 
     Args:
-        home: address of the document that it stands in; None if that is nowhere.
+        home: URL of the document with the reference; None if it has none.
         href: the reference.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if the reference is malformed.
     """
     if home is None or urlsplit(href).scheme:
         return href
@@ -89,11 +87,11 @@ def joined(home: str | None, href: str) -> str:
         assert there is not None
         try:
             plain = (there.parent / href).resolve()
-            # References are URLs, names of files need not be.
+            # References are URLs, but file names may contain any character.
             return str(plain if plain.exists() else (there.parent / unquote(href)).resolve())
-        except OSError as error:  # a name that is too long, or leads in a circle
+        except OSError as error:  # a name that is too long, or a loop of links
             raise ValueError(error.strerror) from None
-    # urljoin knows no s3, and a signature of the home is none of its neighbours'.
+    # urljoin does not know s3://, and the signature of one URL is not valid for others.
     strip_signature = urlunsplit(("http", parts.netloc, parts.path, "", ""))
     return parts.scheme + urljoin(strip_signature, href)[len("http") :]
 
@@ -112,10 +110,10 @@ def _walk(
     if document.get("type") == "FeatureCollection":
         listed = document.get("features")
         features: Iterable[Any] = listed if isinstance(listed, list) else ()
-        if is_web(address) and isinstance(listed, list):  # what an API answers is a page
+        if is_web(address) and isinstance(listed, list):  # a page of an API
             features = pages_from(document, address, reader)
         elif next_of(document) is not None:
-            message = "it is a page of an API's answer: the next one, which it names, is not asked for"
+            message = "a page of an API: its next page is not read"
             reader.unread.append(UnreadDocument(display_url(address), message))
         for item in features:
             yield (_with_collection(item, collection) if isinstance(item, dict) else item), address
@@ -132,7 +130,7 @@ def _walk(
         if item is not None:
             yield from _walk(item, place, wanted, reader, seen, collection)
     for rel, place in links:
-        if rel == "items" and not places and is_web(place):  # of an API that serves this collection
+        if rel == "items" and not places and is_web(place):  # a collection of an API
             for item in pages_of_items(place, reader):
                 yield (_with_collection(item, collection) if isinstance(item, dict) else item), place
         if rel != "child" or place in seen:
@@ -144,7 +142,7 @@ def _walk(
 
 
 def _links(document: Mapping[str, Any], address: str, reader: DocumentReader) -> Iterator[tuple[str, str]]:
-    """Relation and address of what a document leads down to."""
+    """Yield relation and URL of each link that leads down from a document."""
     listed = document.get("links")
     for link in listed if isinstance(listed, list) else ():
         if isinstance(link, dict) and link.get("rel") in ("item", "items", "child") and link.get("href"):
@@ -152,18 +150,14 @@ def _links(document: Mapping[str, Any], address: str, reader: DocumentReader) ->
                 yield link["rel"], joined(address, str(link["href"]))
             except ValueError:
                 reader.unread.append(
-                    UnreadDocument(
-                        display_url(address), f"a link that is no address: {str(link['href']).partition('?')[0]:.80}"
-                    )
+                    UnreadDocument(display_url(address), f"a malformed link: {str(link['href']).partition('?')[0]:.80}")
                 )
 
 
 def _read(place: str, home: str, reader: DocumentReader) -> dict[str, Any] | None:
-    """A document that another leads to; None, noted, if it cannot be read."""
+    """Read a linked document; note it and return None if it cannot be read."""
     if is_web(home) and local_path(place) is not None:
-        reader.unread.append(
-            UnreadDocument(display_url(place), "a catalogue of the web leads to no files of this machine")
-        )
+        reader.unread.append(UnreadDocument(display_url(place), "a remote catalogue must not link to local files"))
         return None
     try:
         found = reader.read(place)
@@ -172,7 +166,7 @@ def _read(place: str, home: str, reader: DocumentReader) -> dict[str, Any] | Non
         return None
     if _is_stac(found):
         return found  # type: ignore[no-any-return]
-    reader.unread.append(UnreadDocument(display_url(place), "it is no catalogue, collection or item of STAC"))
+    reader.unread.append(UnreadDocument(display_url(place), "not a STAC catalogue, collection or item"))
     return None
 
 
@@ -189,5 +183,5 @@ def _is_collection(document: Mapping[str, Any]) -> bool:
 
 
 def _with_collection(item: Mapping[str, Any], collection: str | None) -> dict[str, Any]:
-    """An item that says which collection it is of, if it is of one."""
+    """Return an item with the id of its collection, if it has one."""
     return {**item, "collection": item.get("collection") or collection}

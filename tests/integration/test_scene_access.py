@@ -333,7 +333,7 @@ def test_a_catalogue_that_is_away_when_it_has_to_be_asked_again_fails_nothing_fo
         is_away[0] = True
         failed = fetch(f"{url}/items.json", tmp_path / "out", retries=1, retry_delay=0.01)
         assert failed.counts == {"done": 5, "failed_transient": 1}
-        assert "does not answer" in failed.failures.iloc[0]["error"]
+        assert "has expired" in failed.failures.iloc[0]["error"]
         is_away[0] = False
         assert_same(fetch(f"{url}/items.json", tmp_path / "out"), folder)
 

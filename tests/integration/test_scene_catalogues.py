@@ -114,7 +114,7 @@ def test_what_is_no_item_in_a_list_is_told(tmp_path: Path, caplog: pytest.LogCap
     (tmp_path / "list.ndjson").write_text("\n".join(lines))
     with caplog.at_level(logging.WARNING):
         assert [unit["item"] for unit in planned(tmp_path / "list.ndjson")] == ["a", "b"]
-    assert "3 things that could not be read" in caplog.text
+    assert "3 documents of the catalogue could not be read" in caplog.text
     array = [feature("a"), "/etc/passwd", feature("b")]
     with answering(lambda path, headers, body: (200, {}, json.dumps(array).encode())) as url:
         found = search(f"{url}/list.json")
@@ -480,7 +480,7 @@ def test_the_first_page_of_an_answer_is_not_all_of_it(tmp_path: Path) -> None:
     (tmp_path / "page.json").write_text(json.dumps(page))
     found = search(str(tmp_path / "page.json"))
     assert len(found.ids) == 10
-    assert "the next one" in dict(found.unread)[str(tmp_path / "page.json")]
+    assert "its next page" in dict(found.unread)[str(tmp_path / "page.json")]
 
 
 def write_static(top: Path) -> None:
@@ -531,7 +531,7 @@ def test_a_static_catalogue_with_everything_that_can_be_wrong(tmp_path: Path) ->
     assert found.ids == ["spaced", "homeless", "dateless", "odd", "one", "two"]
     told = {Path(address).name.partition(":")[0]: reason for address, reason in found.unread}
     assert set(told) == {"gone.json", "broken.json", "page.json", "nameless.json"}
-    assert "is not there" in told["gone.json"]
+    assert "does not exist" in told["gone.json"]
     assert "no JSON" in told["broken.json"]
     assert "HTML" in told["page.json"]
     assert "without an id" in told["nameless.json"]
@@ -546,7 +546,7 @@ def test_a_static_catalogue_with_everything_that_can_be_wrong(tmp_path: Path) ->
         all_of_it = search(f"{server.url}/catalog.json")
         assert all_of_it.ids == ["dateless", "odd", "one", "two"]
         assert "HTTP 404" in dict(all_of_it.unread)[f"{server.url}/old/gone.json"]
-        assert "no files of this machine" in dict(all_of_it.unread)[f"file://{tmp_path}/old/abs.json"]
+        assert "local files" in dict(all_of_it.unread)[f"file://{tmp_path}/old/abs.json"]
 
 
 def test_an_item_without_a_date_is_told_if_dates_are_asked_for(tmp_path: Path) -> None:
@@ -627,7 +627,7 @@ def test_an_answer_without_items_is_not_kept(tmp_path: Path) -> None:
     for _ in range(2):
         done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out")])
         assert done.exit_code == 2
-        assert "has no item that was asked for; the catalogue names 4 things" in done.output
+        assert "has no matching items; 4 documents of the catalogue" in done.output
     assert not (tmp_path / "out/items.parquet").exists()
 
 
@@ -655,7 +655,7 @@ def test_folders_of_geoparquet(tmp_path: Path) -> None:
     assert search(str(tmp_path / "table"), collections=("c 1",)).ids == ["i10", "i11", "i12"]
     with pytest.raises(ConfigurationError, match="cannot be read as STAC GeoParquet"):
         search(str(tmp_path / "table"))
-    with pytest.raises(UsageError, match="no file of STAC GeoParquet"):
+    with pytest.raises(UsageError, match="no STAC GeoParquet files"):
         search(str(tmp_path / "none*.parquet"))
 
 
@@ -785,5 +785,5 @@ def test_catalogues_in_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         for several in ("s3://scenes/top/table/", "s3://scenes/top/table/*/part*/*.parquet"):
             assert search(several).ids == [each["id"] for each in (*MANY[::2], *MANY[1::2])]
         for nothing in ("s3://scenes/nothing.json", "s3://scenes/nothing.parquet", "s3://scenes/nothing/"):
-            with pytest.raises(ConfigurationError, match=r"404|no file of STAC"):
+            with pytest.raises(ConfigurationError, match=r"404|no STAC GeoParquet"):
                 search(nothing)

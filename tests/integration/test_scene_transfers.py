@@ -280,9 +280,9 @@ def test_what_nobody_can_undo_is_no_file(tmp_path: Path) -> None:
     with raw_server() as server:
         run = fetch(*served(server, tmp_path, answers), retries=1, retry_delay=0.01)
     reasons = dict(zip((unit["item"] for unit in run.units["unit"]), run.units["error"], strict=True))
-    assert "'br', which nobody has asked for" in reasons["brotli"]
+    assert "unsupported content encoding 'br'" in reasons["brotli"]
     assert "damaged" in reasons["damaged"]
-    assert "no address" in reasons["nowhere"]
+    assert "malformed URL" in reasons["nowhere"]
     assert run.counts == {"failed_permanent": 2, "failed_transient": 1}
 
 

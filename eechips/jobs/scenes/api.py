@@ -29,7 +29,7 @@ _OPTIONS = option_names(Scenes)
 
 
 def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
-    """The recipe and the run's config for the options of ``scenes``.
+    """Return the recipe and the run's config for the options of ``scenes``.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
@@ -37,16 +37,14 @@ def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
     chosen = dict(options)
     for option in _OF_EARTH_ENGINE:
         if chosen.pop(option, None):
-            raise UsageError(
-                f"--{option.replace('_', '-')} is for Earth Engine and its workers: scenes asks a catalogue"
-            )
+            raise UsageError(f"{option} is an option of Earth Engine and its workers: scenes are read from a catalogue")
     if chosen.pop("executor", "threads") not in ("threads", "processes"):
-        raise UsageError("executor must be 'threads': transfers share connections, tokens and the rate")
+        raise UsageError("executor must be 'threads': downloads share connections, tokens and the bandwidth")
     for name, value in {"read_timeout": READ_TIMEOUT, "unit_timeout": _UNIT_TIMEOUT}.items():
         chosen.setdefault(name, value)
     recipe, config = split_options(Scenes, _OPTIONS, chosen, _folder)
     if config.results is not None:
-        raise UsageError("scenes come into a folder, where what was cut goes on: --out DIR")
+        raise UsageError("scenes need a local folder, in which downloads resume: set `out`")
     return recipe, dataclasses.replace(config, executor="threads")
 
 
@@ -62,21 +60,21 @@ def scenes(
 def scenes(
     stac: str, *, out: str | Path | None = None, refresh: bool = False, dry_run: bool = False, **options: Any
 ) -> Run | Estimate:
-    """Fetches whole scenes that a STAC search finds, one file for each asset, each checked.
+    """Download whole scenes that a STAC search finds, one checked file for each asset.
 
     Args:
-        stac: address of a STAC API or a static catalogue, or path or address of STAC GeoParquet.
+        stac: URL of a STAC API or a static catalogue, or path or URL of STAC GeoParquet.
         out: folder of the results; None for ``outputs/scenes-<collection>``.
-        refresh: ask the catalogue again, and add what is new to the run that is there.
-        dry_run: ask the catalogue only.
-        options: those of ``Scenes`` and ``RunConfig``, but for those of Earth Engine.
+        refresh: search again, and add new assets to the existing run.
+        dry_run: only search.
+        options: those of ``Scenes`` and ``RunConfig``, except those of Earth Engine.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate.
 
     Raises:
         UsageError: if an option is wrong, or nothing was found.
-        ConfigurationError: if the catalogue does not answer, or a secret is missing.
+        ConfigurationError: if the catalogue does not respond, or a secret is missing.
 
     Example:
         >>> run = eechips.scenes("https://earth-search.aws.element84.com/v1", collection="sentinel-2-l2a",

@@ -1,4 +1,4 @@
-"""What is made of scenes that are here: a STAC item beside the files of each, and assets of the good ones."""
+"""Write a STAC item beside the files of each scene, and add complete scenes to a store of assets."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def assemble_scenes(
     into: Path | None = None,
     asset_id: str | None = None,
 ) -> list[str]:
-    """Writes a STAC item beside the files of each item, and puts good scenes into a store of assets.
+    """Write a STAC item beside the files of each item, and add complete scenes to a store of assets.
 
     Args:
         results: of the run.
-        items: the catalogue's answer.
+        items: of the search.
         identity: of the recipe.
-        put: puts a scene there; None if they are to stay files.
-        into: the store's folder, for messages.
-        asset_id: Earth Engine id of the collection that they are put into; None for ``scenes/<collection>``.
+        put: adds a scene to the store; None to leave the store alone.
+        into: folder of the store, for messages.
+        asset_id: Earth Engine id of the collection in the store; None for ``scenes/<collection>``.
 
     Returns:
-        Why scenes could not be put there: nothing for those that are and for those that have no image at all.
+        Reasons of the scenes that could not be added; scenes without an image have none.
 
     Raises:
-        StorageError: if the store takes no more.
+        StorageError: if the store cannot be written.
     """
     writer = results.writer
     answer = {(item.get("collection"), item["id"]): item for item in items}
@@ -54,7 +54,7 @@ def assemble_scenes(
     for settled in results:
         key = settled.unit["collection"], settled.unit["item"]
         scenes.setdefault(key, []).append(settled)
-        if settled.record.state is not State.FAILED_TRANSIENT:  # which goes on where it was, if it is tried again
+        if settled.record.state is not State.FAILED_TRANSIENT:  # a retry resumes its partial file
             forget(partial_folder(results.folder, unit_id(settled.unit, identity)[:ID_LENGTH]), writer)
     remove_if_empty(results.folder)
     names = scene_names(scenes)
@@ -78,7 +78,7 @@ def assemble_scenes(
             )
             if not images:
                 without.append(str(here[0].record.file))
-                log.write("scene", **fields, error="it has neither GeoTIFF nor JPEG 2000")
+                log.write("scene", **fields, error="the scene has neither GeoTIFF nor JPEG 2000")
                 continue
             try:
                 asset = f"{asset_id or (f'scenes/{folder}' if key[0] else 'scenes')}/{called}"
@@ -95,23 +95,23 @@ def assemble_scenes(
         _log.warning("%s", _told(without))
     if refused:
         many = "1 scene" if len(refused) == 1 else f"{len(refused):,} scenes"
-        _log.warning("%s could not become assets; the same command tries again. The first: %s", many, refused[0])
+        _log.warning("%s could not become assets; the same command retries them. The first: %s", many, refused[0])
     return refused
 
 
 def _told(without: Sequence[str]) -> str:
-    """What is said of scenes that have no image, such as these files."""
+    """Describe scenes without an image, which these files belong to."""
     many = "1 scene has" if len(without) == 1 else f"{len(without):,} scenes have"
-    told = f"{many} neither GeoTIFF nor JPEG 2000, and no asset was made, as of {without[0]}"
-    how = "`eechips assets ingest` takes netCDF; archives have to be unpacked, others translated (gdal_translate)"
+    told = f"{many} neither GeoTIFF nor JPEG 2000 and did not become assets, such as {without[0]}"
+    how = "`eechips assets ingest` accepts netCDF; unpack archives, and convert other formats (gdal_translate)"
     return f"{told}. {how}"
 
 
-_SHA256 = "1220"  # how a multihash of 32 bytes of sha2-256 begins (https://multiformats.io/multihash/)
+_SHA256 = "1220"  # prefix of a multihash of sha2-256 (https://multiformats.io/multihash/)
 
 
 def scene_names(scenes: Iterable[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
-    """A name for each scene that no other of its collection has, also where upper and lower case are the same."""
+    """Return a name for each scene that is unique in its collection, also on case-insensitive file systems."""
     names: dict[tuple[str | None, str], str] = {}
     taken: set[tuple[str, str]] = set()
     for collection, item in scenes:
@@ -124,12 +124,12 @@ def scene_names(scenes: Iterable[tuple[str | None, str]]) -> dict[tuple[str | No
 
 
 def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: str) -> dict[str, Any]:
-    """A STAC item whose assets are the files that are here, with their sizes and checksums.
+    """Return a STAC item whose assets are the local files, with their sizes and checksums.
 
     Args:
-        item: as the catalogue has it.
-        parts: what became of its assets, all of which have a file.
-        name: of the item's own file, below the folder of the run, with forward slashes.
+        item: of the catalogue.
+        parts: completed units of its assets, all with a file.
+        name: of the item's file, below the folder of the run, with forward slashes.
     """
     up = "../" * (len(PurePosixPath(name).parts) - 1)
     assets = {
@@ -141,7 +141,7 @@ def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: st
         }
         for part in parts
     }
-    # Those of its own are to where it came from: relative ones lead nowhere from here.
+    # Relative links of the original do not lead anywhere from here.
     links = [link for link in item.get("links") or () if isinstance(link, dict) and _is_absolute(link.get("href"))]
     return {**item, "assets": assets, "links": links}
 

@@ -1,4 +1,4 @@
-"""The files of scenes: where one is on its way, and what becomes of a unit."""
+"""Download the file of a unit, and name the folders of partial and quarantined files."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from eechips.urls import display_url
 
 @dataclass(frozen=True, slots=True)
 class SceneContext:
-    """What the threads of a run share.
+    """Objects that the threads of a run share.
 
     Attributes:
-        site: of the run.
+        site: context of the run.
         folder: of the run.
         reader: of the catalogue's documents.
-        downloader: transfers.
-        disk: on the disk.
+        downloader: of files.
+        disk: budget of the disk.
     """
 
     site: RunContext
@@ -41,22 +41,22 @@ class SceneContext:
     disk: DiskBudget
 
     def fetch(self, unit: Unit, identifier: str) -> ExistingFile:
-        """Transfers the file of a unit.
+        """Download the file of a unit.
 
         Args:
             unit: of an asset.
-            identifier: the first digits of its id.
+            identifier: first digits of its id.
 
         Raises:
-            QuarantinedError: if it came whole three times, and was wrong each time.
-            RequestError: if it does not come.
-            StorageError: if it cannot be written.
+            QuarantinedError: if the complete file was wrong three times.
+            RequestError: if the download fails.
+            StorageError: if the file cannot be written.
         """
         with claim_partial(partial_folder(self.folder, identifier), Writer.parse(self.site.token)) as path:
             return self._fetch(unit, identifier, path)
 
     def _fetch(self, unit: Unit, identifier: str, path: Path) -> ExistingFile:
-        """Transfers the file of a unit to a path that nobody else writes to."""
+        """Download the file of a unit to a path that was claimed for it."""
         expected = ExpectedFile.from_json(unit["expected"])
         asset = unit["collection"], unit["item"], unit["asset"]
         request = DownloadRequest(href=unit["href"], asset=asset, expected=expected, path=path)
@@ -88,22 +88,22 @@ class SceneContext:
 
 
 def describe_unit(unit: Unit) -> Mapping[str, Any]:
-    """What a unit is, for people."""
+    """Return the fields that identify a unit for people."""
     return {name: unit[name] for name in ("collection", "item", "asset")} | {"href": display_url(unit["href"])}
 
 
 def partial_folder(folder: Path, identifier: str) -> Path:
-    """The folder of the files of a unit before one has its name, and until that is in the ledger.
+    """Return the folder of a unit's partial files, which stay until the file is in the ledger.
 
     Args:
         folder: of the run.
-        identifier: the first digits of the unit's id.
+        identifier: first digits of the unit's id.
     """
     return folder / PARTIAL / identifier
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Removes the folders of files on their way and in quarantine, if there are none, once no transfer goes on.
+    """Remove the folders of partial and quarantined files if they are empty; call it when no download is running.
 
     Args:
         folder: of the run.

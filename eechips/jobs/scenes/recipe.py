@@ -1,4 +1,4 @@
-"""``eechips scenes``: whole scenes by STAC search, one file for each asset."""
+"""The recipe of ``eechips scenes``: whole scenes by STAC search, one file for each asset."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from eechips.storage import ID_LENGTH, LocalStore
 from eechips.urls import display_url, identity_url, local_path
 from eechips.warning_filters import ignore
 
-_VERSION = 1  # of what the units mean: changed when old ones would be transferred otherwise
+_VERSION = 1  # of the units: increased when stored units would be downloaded differently
 READ_TIMEOUT = 60.0
 """Seconds without a byte after which a request ends."""
 
@@ -52,10 +52,10 @@ SEARCH, TRANSFER, ACCESS, INGESTION = "Search", "Transfers", "Access", "Local Ea
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
-    """The recipe of ``eechips scenes``: a unit is an asset of an item, and its result is the file, as it is.
+    """The recipe of ``eechips scenes``: a unit is an asset of an item, and its result is the file, unchanged.
 
-    The run is an ordinary one, in threads of one process: transfers wait for the network, and share connections,
-    tokens and the bytes that they may use a second. Earth Engine is not asked.
+    The run uses threads of one process: downloads wait for the network, and share connections, tokens and the
+    bandwidth. It does not use Earth Engine.
     """
 
     stac: str = field(
@@ -195,39 +195,39 @@ class Scenes:
 
     def __post_init__(self) -> None:
         if self.max_items is not None and self.max_items < 1:
-            raise UsageError(f"--max-items must be at least 1, not {self.max_items}")
+            raise UsageError(f"max_items must be at least 1, not {self.max_items}")
         if self.per_host < 1:
-            raise UsageError(f"--per-host must be at least 1, not {self.per_host}")
+            raise UsageError(f"per_host must be at least 1, not {self.per_host}")
         if self.max_rate is not None and not self.max_rate > 0:
-            raise UsageError(f"--max-rate must be above 0 bytes a second, not {self.max_rate:g}")
+            raise UsageError(f"max_rate must be above 0 bytes a second, not {self.max_rate:g}")
         if self.assets is not None and not all(self.asset_names or ("",)):
-            raise UsageError("--assets must name at least one asset: A,B,C")
+            raise UsageError("assets must name at least one asset: A,B,C")
         if self.ingest is not None and self.ingester is None:
             check_store()
         if self.asset_id is not None and self.ingest is None:
-            raise UsageError("--id is for --ingest: what the scenes' collection is to be called")
+            raise UsageError("asset_id names the collection of ingested scenes: set `ingest`, too")
         check_dates(self.start, self.end)
-        _ = self.access, self.search  # a mistake is told before the folder is made
+        _ = self.access, self.search  # reports errors before the folder is created
 
     @cached_property
     def collections(self) -> tuple[str, ...]:
-        """Ids of the collections."""
+        """Ids of the requested collections."""
         return split_names(self.collection) if self.collection else ()
 
     @cached_property
     def asset_names(self) -> tuple[str, ...] | None:
-        """Names of the assets to take."""
+        """Names of the requested assets; None for the default."""
         return None if self.assets is None else split_names(self.assets)
 
     @cached_property
     def conditions(self) -> tuple[PropertyCondition, ...]:
-        """Parsed."""
+        """Parsed conditions."""
         texts = (self.where,) if isinstance(self.where, str) else self.where
         return tuple(parse_condition(text) for text in texts if text)
 
     @cached_property
     def access(self) -> Auth:
-        """How addresses are made to open."""
+        """Authorisation of the downloads."""
         hosts = split_names(self.auth_host) if self.auth_host else ()
         return Auth(kind=self.auth, hosts=hosts, token_url=self.token_url, requester_pays=self.requester_pays)
 
@@ -237,7 +237,7 @@ class Scenes:
 
     @cached_property
     def search(self) -> Search:
-        """What the catalogue is asked."""
+        """Criteria of the search."""
         region = self._region
         return Search(
             stac=self.stac,
@@ -257,11 +257,11 @@ class Scenes:
         if isinstance(region, (BoxRegion, FileRegion)):
             return region
         assert isinstance(region, AssetRegion)
-        raise UsageError(f"--roi {self.roi}: a table of Earth Engine is not asked here; take W,S,E,N or a vector file")
+        raise UsageError(f"roi {self.roi}: tables of Earth Engine cannot be read here; use W,S,E,N or a vector file")
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """All that choose scenes, as JSON; nothing that only says how they come."""
+        """Parameters that select scenes, as JSON; not those of the transfer."""
         region = self._region
         return {
             "stac": identity_url(self.stac, self._kept_names),
@@ -276,13 +276,13 @@ class Scenes:
 
     @cached_property
     def identity(self) -> str:
-        """Sha256, hexadecimal, of what was asked for."""
+        """Sha256 of the parameters, hexadecimal."""
         content = {"scenes": _VERSION, **self.parameters}
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     @cached_property
     def catalogue(self) -> SceneSearch:
-        """What is asked."""
+        """The search with its cache."""
         return SceneSearch(
             search=self.search,
             start=self.start,
@@ -295,22 +295,22 @@ class Scenes:
 
     @property
     def assembly(self) -> dict[str, Any]:
-        """Where good scenes are put; if some could not be, as is to be tried again, that is another thing."""
+        """Target of the assembly; it differs after failures, so that they are retried."""
         where = {"ingest": None if self.ingest is None else str(Path(self.ingest).absolute()), "id": self.asset_id}
         return where | ({"refused": len(self.refused)} if self.refused else {})
 
     @contextlib.contextmanager
     def lifespan(self, context: RunContext) -> Iterator[None]:
-        """Opens what the threads of the run share, for the duration of the block.
+        """Open what the threads of the run share, for the duration of the block.
 
         Raises:
-            UsageError: if results are to go into an object store.
+            UsageError: if the results go into an object store.
             ConfigurationError: if a secret is missing.
         """
         from rasterio.errors import NotGeoreferencedWarning
 
         if not isinstance(context.store, LocalStore):
-            raise UsageError("scenes come into a folder, where what was cut goes on: --out DIR")
+            raise UsageError("scenes need a local folder, in which downloads resume: set `out`")
         folder, transport, timeouts = context.store.root, context.transport, context.timeouts
         ignore(NotGeoreferencedWarning)
         with HostSessions(self.per_host, timeouts.connect, timeouts.read, self.stac) as hosts:
@@ -330,17 +330,17 @@ class Scenes:
                 remove_if_empty(folder)
 
     def get_requests(self) -> Iterator[Unit]:
-        """Asks the catalogue, or takes the answer that is kept, and gives a unit for each asset.
+        """Search the catalogue, or read the cached result, and yield a unit for each asset.
 
         Yields:
             ``{"kind": "scene", "collection", "item", "asset", "href", "datetime", "expected"}``.
 
         Raises:
-            UsageError: if nothing was found, or no item has the assets.
-            ConfigurationError: if the catalogue does not answer.
-            StorageError: if there is no room for what was found.
+            UsageError: if nothing was found, or no item has the requested assets.
+            ConfigurationError: if the catalogue does not respond.
+            StorageError: if the disk has no room for the files.
         """
-        if not self._context:  # only to see what there is
+        if not self._context:  # a dry run
             with HostSessions(self.per_host, READ_TIMEOUT, READ_TIMEOUT, self.stac) as hosts:
                 reader = DocumentReader(hosts, self._signer(hosts))
                 yield from self.catalogue.units(self.catalogue.items(reader), reader.unread)
@@ -357,18 +357,18 @@ class Scenes:
         context.disk.check_free(total)
 
     def get_result(self, index: int, unit: Unit) -> Any:
-        """Transfers the file of a unit: an :class:`eechips.engine.recipe_files.ExistingFile`.
+        """Download the file of a unit, and return an :class:`eechips.engine.recipe_files.ExistingFile`.
 
         Raises:
-            QuarantinedError: if it came whole three times, and was wrong each time.
-            RequestError: if it does not come.
-            StorageError: if it cannot be written.
+            QuarantinedError: if the complete file was wrong three times.
+            RequestError: if the download fails.
+            StorageError: if the file cannot be written.
         """
         (context,) = self._context
         return context.fetch(unit, unit_id(unit, self.identity)[:ID_LENGTH])
 
     def estimate(self, units: Iterable[Unit]) -> Estimate:
-        """What a run would fetch, as far as the catalogue says."""
+        """Estimate the download from the sizes that the catalogue states."""
         count = 0
         sizes: list[int | None] = []
         for unit in units:
@@ -379,24 +379,24 @@ class Scenes:
         return Estimate(units=count, requests=count, bytes=total, seconds=None)
 
     def assemble(self, results: Results) -> None:
-        """Writes a STAC item beside the files of each item, and puts good scenes into a store of assets.
+        """Write a STAC item beside the files of each item, and add complete scenes to a store of assets.
 
         Raises:
-            StorageError: if the catalogue's answer is gone, or the store of assets takes no more.
+            StorageError: if the cached search is missing, or the store of assets cannot be written.
         """
         kept = self.kept(results.folder)
         if kept is None:
-            told = f"{results.folder / SEARCH_CACHE_NAME} is gone, and with it what the catalogue says of the scenes"
-            raise StorageError(f"{told}: put it back, or choose another --out")
+            told = f"{results.folder / SEARCH_CACHE_NAME} is missing, and with it the items of the scenes"
+            raise StorageError(f"{told}: restore it, or choose another folder")
         with self._open_store() as put:
             into = None if self.ingest is None else Path(self.ingest)
             self.refused[:] = assemble_scenes(results, kept, self.identity, put=put, into=into, asset_id=self.asset_id)
 
     def ask_again(self, folder: Path, log: RunLog) -> Iterator[Unit]:
-        """Asks the catalogue anew, and gives a unit for each asset that it has now, or had when it was asked before.
+        """Search the catalogue again, and yield a unit for each asset that it has now or had before.
 
         Args:
-            folder: of the run; the answer is kept there.
+            folder: of the run; the result is cached there.
             log: of the run.
 
         Raises:
@@ -407,11 +407,11 @@ class Scenes:
             yield from self.catalogue.units(self.catalogue.ask(folder, reader, log), reader.unread)
 
     def kept(self, folder: Path) -> SearchCache | None:
-        """The catalogue's answer of an earlier command, if a folder has it."""
+        """Return the cached search of an earlier command, if the folder has one."""
         return self.catalogue.kept(folder)
 
     def _open_store(self) -> contextlib.AbstractContextManager[Put | None]:
-        """What puts scenes where they are to be assets; None if they are not."""
+        """Open the store of assets; None if scenes are not added to one."""
         if self.ingest is None or self.ingester is not None:
             return contextlib.nullcontext(self.ingester)
         return open_store(Path(self.ingest))
@@ -419,7 +419,7 @@ class Scenes:
     def _given(
         self, inner: Signer, reader: DocumentReader, log: RunLog, folder: Path, pause: Callable[[float], None]
     ) -> PresignedUrls:
-        """A signer that leaves addresses as the catalogue has given them, in this command or an earlier one."""
+        """Return a signer that uses the presigned URLs of this command and of earlier ones."""
         kept = self.kept(folder)
         before = () if kept is None else kept.signed
         return PresignedUrls(

@@ -1,4 +1,4 @@
-"""Asking the catalogue of a run of scenes again: what it has beyond the stored plan."""
+"""Search the catalogue of a run of scenes again, and add new assets to its plan."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _log = logging.getLogger(__name__)
 
 
 def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
-    """Asks the catalogue of a run again, and adds what is new to its plan. Nothing is fetched yet.
+    """Search the catalogue of a run again, and add new assets to its plan. Nothing is downloaded yet.
 
-    What the catalogue has not any more stays. What it has changed (another address, size or checksum) stays as it was,
-    and is told, if it is here; if it has failed, or was not asked for yet, it is planned as the catalogue has it now.
+    Assets that were removed from the catalogue are kept. Assets that have changed there (another URL, size or checksum)
+    are logged and kept if their file was downloaded; otherwise they are planned with their new properties.
 
     Args:
         recipe: of the run.
-        config: of the run; where there is none yet, nothing happens.
+        config: of the run; without a run in its folder nothing happens.
 
     Returns:
-        Units that were added, or planned anew.
+        Number of added and replaced units.
 
     Raises:
         UsageError: if the folder holds another run, or is in use.
-        ConfigurationError: if the catalogue does not answer.
+        ConfigurationError: if the catalogue does not respond.
     """
     if not (config.out / LEDGER_NAME).exists():
         return 0
@@ -54,7 +54,7 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
         ledger.add(added)
         ledger.amend(further.amended.values())
         writer = new_writer(ledger.run_identity)
-        for identifier in further.amended:  # what came of it is of no use any more
+        for identifier in further.amended:  # their partial and quarantined files are useless now
             release(config.out, identifier[:ID_LENGTH])
             forget(partial_folder(config.out, identifier[:ID_LENGTH]), writer)
         log.write("refreshed", added=len(added), amended=len(further.amended), changed=len(further.changed))
@@ -62,22 +62,22 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
             log.write("changed", **describe_unit(unit))
     told = f"{len(added):,} new"
     if further.amended:
-        told += f"; {len(further.amended):,} that have changed and are not here are tried anew"
+        told += f"; {len(further.amended):,} that have changed without a file are planned again"
     if further.changed:
-        told += f"; {len(further.changed):,} that have changed stay as they were: another --out has them anew"
+        told += f"; {len(further.changed):,} that have changed keep their file: use another folder for the new ones"
     _log.info("%s", told)
     return len(every)
 
 
 class _Further:
-    """Tells units that a plan has from those that it has not.
+    """Tell new units from those of a plan.
 
     Attributes:
-        changed: units whose asset is here, by another address or with another expected.
-        amended: what is planned in the place of units without a file, by the ids of these.
+        changed: units whose asset has a file, but another URL or other expected properties.
+        amended: new plans for units without a file, by the ids of these.
 
     Args:
-        ledger: has the plan.
+        ledger: with the plan.
         identity: of the recipe.
         template: of the names.
     """
@@ -100,7 +100,7 @@ class _Further:
                     self._without[key] = position, identifier, name
 
     def of(self, unit: Unit) -> WorkUnit | None:
-        """What is to be added to the plan for a unit; None if its asset is in there."""
+        """Return the unit to add to the plan; None if the plan has its asset."""
         identifier = unit_id(unit, self._identity)
         if identifier in self._ids:
             return None
@@ -114,7 +114,7 @@ class _Further:
             return None
         self._keys.add(_key(unit))
         name = self._template.render(unit, identifier, self._end)
-        # As in a plan that is made at once: folded, since some file systems do not record upper from lower case.
+        # Folded as in a new plan, since some file systems ignore the case of names.
         if not self._template.is_unique and hash(folded(name)) in self._names:
             name = f"{name}-{identifier[:ID_LENGTH]}"
         self._names.add(hash(folded(name)))

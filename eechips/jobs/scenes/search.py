@@ -1,4 +1,4 @@
-"""What the catalogue of scenes is asked, what of its answer is kept beside the run, and what units that makes."""
+"""Search scenes in a catalogue or a list, cache the result beside the run, and turn it into units."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from eechips.urls import display_url, local_path
 
 _log = logging.getLogger(__name__)
 
-_LINE_SECONDS = 10.0  # between two lines that say how far a search is
+_LINE_SECONDS = 10.0  # between two lines of progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneSearch:
-    """A catalogue, and what it is asked.
+    """A catalogue and the criteria of its search.
 
     Attributes:
-        search: what it is asked.
-        start: first day or moment, as it was typed; None for no bound.
-        end: day or moment after the last, likewise.
-        assets: keys, or names of bands, of the assets to take; those that are data if None.
-        prefers: whether an address is taken rather than others of the same asset.
-        identity: of the search; an answer to another one is none.
-        keep_query: names of addresses' parameters that are stored; ``*`` for all.
-        signed: addresses that it gave with a query, by their assets; grows.
+        search: criteria.
+        start: first day or moment, as typed; None for no bound.
+        end: day or moment after the last, as typed; None for no bound.
+        assets: keys, or names of bands, of the assets; None for those with the role data.
+        prefers: selects a URL among the alternatives of an asset.
+        identity: of the search; cached results of other searches are ignored.
+        keep_query: names of query parameters to store; ``*`` for all.
+        signed: URLs with a query by asset; grows.
     """
 
     search: Search
@@ -59,17 +59,17 @@ class SceneSearch:
     signed: dict[AssetKey, str] = field(default_factory=dict, repr=False)
 
     def kept(self, folder: Path) -> SearchCache | None:
-        """The answer of an earlier command, if the folder of a run has it."""
+        """Return the cached search of an earlier command, if the folder of the run has one."""
         answer = SearchCache(folder / SEARCH_CACHE_NAME, self.identity)
         return None if answer.asked is None else answer
 
     def answer(self, folder: Path, reader: DocumentReader, log: RunLog) -> Iterable[dict[str, Any]]:
-        """The answer that is kept; if there is none, the catalogue's, which is kept if it has items."""
+        """Return the cached items, or search the catalogue and cache the items, if there are any."""
         kept = self.kept(folder)
         return self.ask(folder, reader, log) if kept is None else kept
 
     def ask(self, folder: Path, reader: DocumentReader, log: RunLog) -> Iterable[dict[str, Any]]:
-        """Asks, and keeps the answer, with the items of an earlier one that the catalogue has not any more."""
+        """Search the catalogue and cache the result, with the earlier items that were removed from the catalogue."""
         answer = SearchCache(folder / SEARCH_CACHE_NAME, self.identity, kept=self.keep_query)
         before = answer if answer.asked is not None else ()
         count = answer.keep(
@@ -81,8 +81,8 @@ class SceneSearch:
         return answer if count else ()
 
     def sign_again(self, reader: DocumentReader, log: RunLog) -> str | None:
-        """Asks for the addresses of assets that do not open any more; returns why there is no answer, if so."""
-        _log.info("addresses that the catalogue has given do not open any more: it is asked again")
+        """Search for URLs that have expired; return the reason of a failure, or None."""
+        _log.info("the URLs of the catalogue have expired: searching again")
         again = replace(reader, unread=[])
         try:
             count = sum(1 for _ in record_signed_urls(self.items(again), self.signed, self.prefers))
@@ -93,7 +93,7 @@ class SceneSearch:
         return None
 
     def items(self, reader: DocumentReader) -> Iterator[dict[str, Any]]:
-        """The catalogue's items."""
+        """Yield the items of the catalogue."""
         folder = local_path(self.search.stac)
         if is_list(self.search.stac):
             return _counted(answered(listed_items(self.search.stac, reader), self.search, reader))
@@ -108,14 +108,14 @@ class SceneSearch:
         return _counted(chosen(((item, str(folder / SCHEMA_NAME)) for item in found), self.search, reader))
 
     def units(self, found: Iterable[Mapping[str, Any]], unread: Sequence[UnreadDocument]) -> Iterator[Unit]:
-        """A unit for each asset of some items.
+        """Yield a unit for each asset of the items.
 
         Args:
             found: items.
-            unread: what could not be read; looked at after the items.
+            unread: unreadable documents; read after the items.
 
         Raises:
-            UsageError: if there is no item, or none has the assets.
+            UsageError: if there is no item, or none has the requested assets.
         """
         count = without = unknown = 0
         available: dict[str, None] = {}
@@ -133,24 +133,22 @@ class SceneSearch:
                 yield unit
         lost = describe_unread(unread)
         if count == 0:
-            raise UsageError(
-                f"{display_url(self.search.stac)} has no item that was asked for" + (f"; {lost}" if lost else "")
-            )
+            raise UsageError(f"{display_url(self.search.stac)} has no matching items" + (f"; {lost}" if lost else ""))
         if without == count:
-            raise UsageError(f"no item has the assets that were asked for; there are {', '.join(available) or 'none'}")
-        lacking = f"; {without:,} more have none of the assets" if without else ""
+            raise UsageError(f"no item has the requested assets; available: {', '.join(available) or 'none'}")
+        lacking = f"; {without:,} more have none of the requested assets" if without else ""
         sizes = f", {format_bytes(size)}" if size else ""
         many = "1 item" if count - without == 1 else f"{count - without:,} items"
         _log.info("%s of %s%s%s", many, display_url(self.search.stac), sizes, lacking)
         if unknown:
-            told = f"{unknown:,} checksums are no multihashes, or of a kind that is not known here"
-            _log.warning("%s: these files are checked by all else", told)
+            told = f"{unknown:,} checksums are malformed or of an unsupported algorithm"
+            _log.warning("%s: their files are checked by size and content only", told)
         if lost:
             _log.warning("%s", lost)
 
 
 def _counted(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The same items; of a search that takes long, how many they are is told."""
+    """Yield the items, and log their number from time to time."""
     last = time.monotonic()
     for count, item in enumerate(found):
         if time.monotonic() - last >= _LINE_SECONDS:
@@ -159,17 +157,17 @@ def _counted(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield item
 
 
-_AT_ONCE = 8  # addresses that are asked for
+_AT_ONCE = 8  # concurrent requests
 _DOCUMENTS = ("json", "geojson")
-"""Formats of lists that are those of catalogues as well."""
-_HEAD = 1 << 20  # bytes of a file by which its lines are told from one document
+"""Suffixes that lists share with catalogues."""
+_HEAD = 1 << 20  # bytes that tell a file of lines from one document
 
 
 def is_list(address: str) -> bool:
-    """Whether an address is that of a list, and not of a catalogue, collection, item or STAC GeoParquet.
+    """Return whether a URL leads to a list, not to a catalogue, collection, item or STAC GeoParquet.
 
     Args:
-        address: path, or address.
+        address: path or URL.
     """
     known = _known(address)
     if known.format not in FORMATS:
@@ -183,17 +181,17 @@ def is_list(address: str) -> bool:
 
 
 def listed_items(address: str, reader: DocumentReader) -> Iterator[tuple[Any, str]]:
-    """The items of a list, with the address that those of their assets are relative to.
+    """Yield the items of a list, with the URL that the hrefs of their assets are relative to.
 
-    What cannot be read is noted in ``reader.unread``.
+    Items that cannot be read are noted in ``reader.unread``.
 
     Args:
         address: of the list.
-        reader: of lists and items of the web.
+        reader: of remote lists and items.
 
     Raises:
         UsageError, ConfigurationError: if there is no such list, or it cannot be read.
-        PermanentError, TransientError: if its host refuses, or does not answer.
+        PermanentError, TransientError: if its host rejects the request, or does not respond.
     """
     with _found(address, reader) as lists:
         entries = chain.from_iterable(chunks(lists, None))
@@ -204,14 +202,14 @@ def listed_items(address: str, reader: DocumentReader) -> Iterator[tuple[Any, st
 
 @contextlib.contextmanager
 def _found(address: str, reader: DocumentReader) -> Iterator[list[ItemList]]:
-    """The lists of an address; one of the web is copied, since it may have to be opened."""
+    """Yield the lists of a URL; remote ones are copied, since they may be compressed."""
     if not is_web(address):
         path = local_path(address)
         yield find([address if path is None else str(path)])
         return
     with temporary_folder() as folder:
         content, known = reader.content(address), _known(address)
-        # A server may say of what is compressed that it is so for its way: then it is no more.
+        # A compressed list with a content encoding arrives decompressed.
         is_compressed = known.compression is not None and content.startswith(MAGIC[known.compression])
         copy = Path(folder) / f"list.{known.format}{f'.{known.compression}' if is_compressed else ''}"
         copy.write_bytes(content)
@@ -223,12 +221,12 @@ def _item(entry: ListEntry, home: str, reader: DocumentReader) -> tuple[Any, str
         try:
             return parse_json(entry.item), home
         except ValueError as error:
-            reader.unread.append(UnreadDocument(entry.place, f"it is no JSON: {error}"))
+            reader.unread.append(UnreadDocument(entry.place, f"not JSON: {error}"))
             return None
     try:
         place = joined(home, entry.address or "")
         if is_web(home) and local_path(place) is not None:
-            reader.unread.append(UnreadDocument(entry.place, "a list of the web leads to no files of this machine"))
+            reader.unread.append(UnreadDocument(entry.place, "a remote list must not name local files"))
             return None
         return reader.read(place), place
     except (PermanentError, ValueError) as error:
@@ -241,7 +239,7 @@ def _known(address: str) -> ItemList:
 
 
 def _has_items(path: Path) -> bool:
-    """Whether a file of Parquet is STAC GeoParquet; what it is that is none, its reader tells."""
+    """Return whether a Parquet file is STAC GeoParquet; the reader explains what else it is."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -252,7 +250,7 @@ def _has_items(path: Path) -> bool:
 
 
 def _is_of_lines(path: Path) -> bool:
-    """Whether a file has a JSON object in each of its first two lines."""
+    """Return whether each of the first two lines of a file is a JSON object."""
     with path.open("rb") as file:
         lines = [line for line in file.read(_HEAD).splitlines()[:8] if line.strip()][:2]
     try:
