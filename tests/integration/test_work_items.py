@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.cli.options import fetches
+from eechips.cli.command import FetchCommand
 from tests.docs.blocks import read_blocks
 from tests.engine_recipes import run_chips
 from tests.engine_service import Service
@@ -193,7 +193,7 @@ def test_a_line_makes_a_worker_do_nothing_but_fetch(
 def test_verbs_that_fetch_are_those_that_end_with_a_run() -> None:
     context = click.Context(main)
     verbs = {name: main.get_command(context, name) for name in main.list_commands(context)}
-    fetching = {name for name, verb in verbs.items() if verb is not None and fetches(verb)}
+    fetching = {name for name, verb in verbs.items() if isinstance(verb, FetchCommand)}
     sources = {name: (ROOT / "eechips" / "cli" / f"{name}.py").read_text() for name in verbs}
     ending = {name for name, source in sources.items() if "finish(" in source} - {"plan", "join"}  # of others' units
     assert fetching == ending >= {"sample", "images", "composites", "mosaic", "timeseries", "points", "run"}
