@@ -20,7 +20,7 @@ from eechips.errors import (
 from eechips.manifest.record import Record, State, WorkUnit
 
 ALIKE_LIMIT = 20
-"""Units that fail alike, one after the other, before the run stops."""
+"""Consecutive units with the same failure that stop the run."""
 REFUSED_LIMIT = 100
 """The same for requests with status 400 once a unit has succeeded: units next to each other in the plan may lie where
 there are no data, for example."""
@@ -70,7 +70,9 @@ class Breaker:
         record = outcome.record
         if record is None:
             return None
-        stop = self._note_recipe(record, outcome.alike) or self._note_service(task, record, outcome.refused)
+        stop = self._note_recipe(record, outcome.recipe_failure) or self._note_service(
+            task, record, outcome.service_failure
+        )
         return stop or self._note_internal(record)
 
     def _note_internal(self, record: Record) -> InternalError | None:
@@ -83,22 +85,24 @@ class Breaker:
             traceback=record.traceback or "",
         )
 
-    def _note_recipe(self, record: Record, alike: str | None) -> RecipeError | None:
+    def _note_recipe(self, record: Record, recipe_failure: str | None) -> RecipeError | None:
         if len(self._first) >= ALIKE_LIMIT:
             return None
-        self._first.append(alike)
-        if len(self._first) < ALIKE_LIMIT or alike is None or len(set(self._first)) > 1:
+        self._first.append(recipe_failure)
+        if len(self._first) < ALIKE_LIMIT or recipe_failure is None or len(set(self._first)) > 1:
             return None
         message = f"the first {ALIKE_LIMIT} units all failed alike: {record.error}"
         return RecipeError(message, traceback=record.traceback or "")
 
-    def _note_service(self, task: WorkUnit, record: Record, refused: tuple[int, str] | None) -> EechipsError | None:
+    def _note_service(
+        self, task: WorkUnit, record: Record, service_failure: tuple[int, str] | None
+    ) -> EechipsError | None:
         if not record.state.is_failure:
             self._has_succeeded, self._since = True, self._clock()
-        if refused is None:
+        if service_failure is None:
             self._key, self._streak = None, 0
             return None
-        status, key = refused
+        status, key = service_failure
         if status == _BAD_REQUEST and task.attempts:
             return None  # it was the end of an earlier run already, which is to get past it
         if key != self._key:
@@ -109,7 +113,7 @@ class Breaker:
         # Those too that came before the last success: with many requests in flight, some succeed late.
         self._refused.append((key, record))
         limit = REFUSED_LIMIT if status == _BAD_REQUEST and self._has_succeeded else ALIKE_LIMIT
-        if self._streak < limit and key != self._stopped_by:  # what was in flight then fails alike
+        if self._streak < limit and key != self._stopped_by:  # later failures of requests in flight
             return None
         self._stopped_by = key
         self.reopened = [replace(each, state=State.FAILED_TRANSIENT) for of, each in self._refused if of == key]
@@ -130,7 +134,7 @@ class Breaker:
         )
 
 
-def refusal_of(error: EechipsError) -> tuple[int, str] | None:
+def service_failure_of(error: EechipsError) -> tuple[int, str] | None:
     """Return the status of an unknown or lasting failure of the service, and a key that is equal for failures of its
     kind.
 

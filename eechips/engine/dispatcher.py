@@ -387,9 +387,9 @@ class Dispatcher:
 
     def _reopen_mismatched(self, events: Iterable[Finished | Lost]) -> None:
         """Reopen units whose requests turned out to be wrong, as their template depends on more than its values."""
-        for doubt in (doubt for e in events if isinstance(e, Finished) for doubt in e.outcome.mismatches):
-            in_flight = self._outstanding.intersection(doubt.positions)
-            settled = [position for position in doubt.positions if position not in in_flight]
+        for mismatch in (mismatch for e in events if isinstance(e, Finished) for mismatch in e.outcome.mismatches):
+            in_flight = self._outstanding.intersection(mismatch.positions)
+            settled = [position for position in mismatch.positions if position not in in_flight]
             # Replacements of empty units have been drawn already.
             done = self._ledger.with_results(settled, or_empty=self._replacements is None)
             self._mismatched |= in_flight
@@ -397,9 +397,9 @@ class Dispatcher:
             self._again.extend(map(self._ledger.unit, done))
             self._settled -= len(done)
             self._progress.reopen(len(done))
-            self._log.write("reopened", template=doubt.template, positions=[*done, *sorted(in_flight)])
+            self._log.write("reopened", template=mismatch.template, positions=[*done, *sorted(in_flight)])
             self._progress.say(
-                f"The function {doubt.template} of a Template decides by its values, or depends on more than these:"
+                f"The function {mismatch.template} of a Template decides by its values, or depends on more than these:"
                 f" {len(done) + len(in_flight):,} units whose requests may be wrong are fetched again. Give Chip the"
                 " image itself, or pass what it decides by in 'fixed'."
             )

@@ -184,8 +184,8 @@ def _encode_event(event: Finished | Lost) -> dict[str, Any]:
         "files": [[each.name, each.size, each.sha256] for each in staged],
         "layers": list(outcome.layers),
         "fatal": None if outcome.fatal is None else _encode_error(outcome.fatal),
-        "alike": outcome.alike,
-        "refused": outcome.refused,
+        "recipe_failure": outcome.recipe_failure,
+        "service_failure": outcome.service_failure,
         "request_logs": [dataclasses.asdict(each) for each in outcome.request_logs],
         "is_exclusive": outcome.is_exclusive,
         "mismatches": [dataclasses.asdict(each) for each in outcome.mismatches],
@@ -204,8 +204,10 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
         None if record is None else Record(**{**record, "state": State(record["state"])}),
         staged[0] if staged else None,
         fatal=_decode_error(*line["fatal"]) if "fatal" in line else None,
-        alike=line.get("alike"),
-        refused=(int(line["refused"][0]), str(line["refused"][1])) if "refused" in line else None,
+        recipe_failure=line.get("recipe_failure"),
+        service_failure=(int(line["service_failure"][0]), str(line["service_failure"][1]))
+        if "service_failure" in line
+        else None,
         request_logs=tuple(RequestLog(**each) for each in line.get("request_logs", ())),
         further=tuple(staged[1:]),
         layers=tuple((path, layer, metadata) for path, layer, metadata in line.get("layers", ())),

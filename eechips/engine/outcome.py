@@ -21,8 +21,8 @@ class Outcome:
         record: for the ledger; None if the unit was abandoned because the run stops.
         staged: the file to commit, if there is one.
         fatal: an error that concerns every unit, so that the run must stop.
-        alike: where the recipe raised an exception; equal for failures of the same kind.
-        refused: of a failure of the service that many units may share, its HTTP status and a key that is equal for
+        recipe_failure: where the recipe raised an exception; equal for failures of the same kind.
+        service_failure: HTTP status of a failure of the service that many units may share, and a key that is equal for
             failures of the same kind.
         request_logs: the requests that were sent, if they are logged.
         further: more files to commit, of a unit that has several.
@@ -35,12 +35,12 @@ class Outcome:
     record: Record | None
     staged: Staged | None = None
     fatal: EechipsError | None = None
-    alike: str | None = None
+    recipe_failure: str | None = None
     request_logs: tuple[RequestLog, ...] = ()
     further: tuple[Staged, ...] = ()
     layers: tuple[tuple[str, str, str], ...] = ()
     is_exclusive: bool = False
-    refused: tuple[int, str] | None = None
+    service_failure: tuple[int, str] | None = None
     mismatches: tuple[TemplateMismatch, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:

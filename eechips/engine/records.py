@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client.classification import internal_error
 from eechips.client.redaction import redact
 from eechips.client.transport import Usage
-from eechips.engine.breaker import refusal_of
+from eechips.engine.breaker import service_failure_of
 from eechips.engine.outcome import Outcome
 from eechips.errors import (
     ConfigurationError,
@@ -108,9 +108,9 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
         secrets: values that are hidden in what is recorded.
     """
     found = internal_error(error)
-    alike = trace = None
+    recipe_failure = trace = None
     if isinstance(found, (RecipeError, UsageError)):
-        alike = _place(error.__cause__ or error)
+        recipe_failure = _place(error.__cause__ or error)
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     if isinstance(found, (RecipeError, InternalError)) and found.traceback:
         trace = found.traceback
@@ -123,7 +123,7 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
         error=replace_control_characters(redact(str(found), secrets)),
         traceback=replace_control_characters(redact(trace, secrets)[-_MAX_TRACEBACK:]) if trace else None,
     )
-    return Outcome(task.position, record, alike=alike, refused=refusal_of(found))
+    return Outcome(task.position, record, recipe_failure=recipe_failure, service_failure=service_failure_of(found))
 
 
 def _scrubbed(error: EechipsError, secrets: Collection[str]) -> EechipsError:

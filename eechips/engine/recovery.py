@@ -21,13 +21,13 @@ from eechips.staging import is_numbered_token
 from eechips.storage import LocalStore, Store
 
 FILE_QUEUES = "file_queues"
-"""Key in the ledger of the tokens of file_queues that may hold what the ledger does not."""
+"""Key in the ledger of the tokens of file queues with outcomes that the ledger may lack."""
 
 
-def note_queue(ledger: Ledger, token: str, is_begun: bool) -> None:
+def note_queue(ledger: Ledger, token: str, has_outcomes: bool) -> None:
     """Record in the ledger whether a file queue may hold outcomes."""
     known = [each for each in ledger.meta().get(FILE_QUEUES, []) if each != token]
-    ledger.note(FILE_QUEUES, [*known, token] if is_begun else known)
+    ledger.note(FILE_QUEUES, [*known, token] if has_outcomes else known)
 
 
 def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, interrupt: Interrupt) -> int:
@@ -44,31 +44,31 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
         How many units were settled.
     """
     settled = 0
-    prompt = ImmediateStore(store.root) if isinstance(store, LocalStore) else store
+    immediate = ImmediateStore(store.root) if isinstance(store, LocalStore) else store
     for token in ledger.meta().get(FILE_QUEUES, []):
         if not isinstance(token, str) or not is_numbered_token(token):
             raise StorageError(
                 f"the ledger of this run names {token!r} as a folder of its queue, which it is not: the ledger is"
                 " damaged or belongs to another user: choose another output folder"
             )
-        queue = FileQueue(prompt, token)
+        queue = FileQueue(immediate, token)
         names = list(queue.batch_names())
-        doubtful = {
+        mismatched = {
             position
             for name in names
             for event in _finished(queue, name)
-            for doubt in event.outcome.mismatches
-            for position in doubt.positions
+            for mismatch in event.outcome.mismatches
+            for position in mismatch.positions
         }
-        ledger.reopen(ledger.with_results(doubtful, or_empty=True))
+        ledger.reopen(ledger.with_results(mismatched, or_empty=True))
         for name in names:
             found = {e.task.position: replace(e.outcome, mismatches=()) for e in _finished(queue, name)}
-            open_units = [unit for unit in _still_open(ledger, queue, name) if unit.position not in doubtful]
+            open_units = [unit for unit in _still_open(ledger, queue, name) if unit.position not in mismatched]
             if open_units:
                 settled += len(open_units)
                 progress = Progress(len(open_units), 0, None, quiet=True)
                 replay = _Replay(throttle, found)
-                dispatcher = Dispatcher(ledger, prompt, replay, progress, log, check=lambda: None)
+                dispatcher = Dispatcher(ledger, immediate, replay, progress, log, check=lambda: None)
                 dispatcher.run(iter(open_units), len(open_units), interrupt)
         queue.clear()
         note_queue(ledger, token, False)

@@ -59,7 +59,7 @@ def events(draw: st.DrawFn) -> Finished | Lost:
         task.position,
         draw(RECORDS),
         files[0] if files else None,
-        alike=draw(st.none() | TEXT.filter(bool)),
+        recipe_failure=draw(st.none() | TEXT.filter(bool)),
         request_logs=tuple(draw(st.lists(REQUEST_LOGS, max_size=2))),
         further=tuple(files[1:]),
         layers=tuple(draw(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=2))),
