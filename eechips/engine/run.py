@@ -76,7 +76,7 @@ _TELLING_REQUESTS = 200
 
 
 def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None = None) -> Run:
-    """Run a recipe, or resume it where an earlier run in the same folder stop_message.
+    """Run a recipe, or resume it where an earlier run in the same folder stopped.
 
     Args:
         recipe: what to fetch.
@@ -85,7 +85,7 @@ def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None =
             a part are neither assembled nor exported.
 
     Returns:
-        The run, with its units and failures; ``interrupted`` if the user stop_message it.
+        The run, with its units and failures; ``interrupted`` if the user stopped it.
 
     Raises:
         UsageError: if the folder holds another run or is in use, or an option is wrong.
@@ -256,7 +256,7 @@ class _Run:
         return next(self._ledger.dropped(), None) is None
 
     def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
-        """Connect, plan if necessary, and settle the open units; return False if the run was stop_message before."""
+        """Connect, plan if necessary, and settle the open units; return False if the run was stopped before."""
         config = self._config
         if not is_planned:
             read_inputs(self._recipe)

@@ -84,7 +84,7 @@ class Scheduler:
         """Settle the units.
 
         Returns:
-            Whether all are settled; False if the user stop_message the run, or the budget is spent.
+            Whether all are settled; False if the user stopped the run, or the budget is spent.
         """
         if self._config.estimate is not None and not self._try_first(self._config.estimate):
             return False
@@ -108,7 +108,7 @@ class Scheduler:
         return not self.is_paused
 
     def _dispatch(self, count: int, meter: Meter | None) -> bool:
-        """Settle the next units; return False if the run was stop_message before."""
+        """Settle the next units; return False if the run was stopped before."""
         config, throttle, replacements = self._config, self._parts.session.throttle, self._replacements
         planner = None if self._planner is None or self._planner.is_whole else self._planner
         some: Iterator[WorkUnit | None] = self._units if planner is not None else islice(self._units, count)
@@ -151,5 +151,5 @@ class Scheduler:
 
 
 def stop_message(config: RunConfig) -> str:
-    """Return the message for a run that was stop_message."""
+    """Return the message for a run that was stopped."""
     return f"Stopped; nothing is lost. To resume: {config.command or how_to_resume()}"
