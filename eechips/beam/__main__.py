@@ -28,7 +28,9 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.option("--in-flight", type=click.IntRange(1), default=40, show_default=True, help="Requests in flight at most.")
 @click.option("--rate", type=float, default=100.0, show_default=True, help="Requests a second at most.")
 @click.option("--name", metavar="TEMPLATE", help="Names of the results.")
-@click.option("--max-minutes", type=float, metavar="N", help="StopMode after N minutes; it goes on for ever otherwise.")
+@click.option(
+    "--max-minutes", type=float, metavar="N", help="Stop after N minutes. By default it runs until it is stopped."
+)
 def main(
     recipe: Path,
     pipeline_options: tuple[str, ...],

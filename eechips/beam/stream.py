@@ -23,7 +23,7 @@ from eechips.recipe import as_unit, unit_id, unit_value
 from eechips.timestamps import utc_now
 
 _INVALID = "refused"
-_LATENESS = 7 * 86400  # seconds: as long as Pub/Sub keeps a message that nobody takes
+_LATENESS = 7 * 86400  # seconds; as long as Pub/Sub retains a message
 
 
 class FetchMessages(PTransform[Any, Any]):

@@ -47,7 +47,7 @@ _MOST_EVENTS = 1000  # events in a batch
 
 @dataclass(slots=True)
 class _Session:
-    """What a connected worker process uses."""
+    """The parts of a connected worker process."""
 
     spec: WorkerSpec
     discovery: DiscoveryFile

@@ -29,7 +29,7 @@ from eechips.staging import new_writer
 from eechips.storage import LocalStore, Staged, Store
 
 FOLDER = "beam"
-"""Of all file_queues, below the output folder."""
+"""Folder of all file queues, below the output folder."""
 _MARKS = 64  # bits in the names of batches that encode their partitions
 _UNITS, _OUTCOMES, _STOP = "units", "outcomes", "stop"
 

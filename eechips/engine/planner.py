@@ -21,7 +21,7 @@ from eechips.removal import Locked, remove
 from eechips.storage import NameTemplate
 
 ANSWERS_NAME = "planning.sqlite"
-"""What the service has answered to the planner, in the folder of a run whose plan is not whole."""
+"""Cached responses to the planner, in the folder of a run with an incomplete plan."""
 _BATCH = 500  # units per transaction
 
 

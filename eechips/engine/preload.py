@@ -17,7 +17,7 @@ from eechips.recipe import Recipe, traits_of
 
 _GLANCE = 0.005  # seconds between two looks for the client_init
 VARIABLE = "EECHIPS_PRELOAD"
-"""Tells the fork server what to load, as JSON. Its presence is what makes this module act."""
+"""Environment variable with what the fork server loads, as JSON. This module acts only if it is set."""
 
 _SHARED = (
     "numpy",

@@ -41,7 +41,7 @@ _MOST_TASKS = 250_000
 """Units of one pipeline: they are held in memory here."""
 _LOOK, _LOOK_FAR = 0.5, 3.0  # seconds between two looks into a folder, and into an object store
 _MAX_FRUITLESS = 3
-"""So many pipelines in a row that end without a single outcome end the run."""
+"""Consecutive pipelines without an outcome that end the run."""
 _END_TIMEOUT = 60.0  # seconds until a pipeline without work must have ended
 _PARALLELISM = frozenset({"--runner", "--direct_running_mode", "--direct_num_workers"})
 _CANCEL_TIMEOUT = 10.0  # seconds until a cancelled pipeline is killed

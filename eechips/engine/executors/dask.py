@@ -49,7 +49,7 @@ _RESTART = 30.0  # seconds that a worker may take to come back
 _REPLY = 30.0  # seconds, or a unit's time-out if that is shorter, that the scheduler may take to answer
 _WORKERLESS = 300.0  # likewise, that a cluster may be without workers
 _ENCRYPTED = ("tls", "wss", "inproc")
-"""Schemes of addresses between which nobody can read along."""
+"""Schemes of addresses with encrypted or local connections."""
 _LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _RESUMABLE = "; the results so far are kept, and the same command resumes the run"
