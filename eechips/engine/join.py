@@ -325,7 +325,7 @@ def _look_planned(
     if len(named) > 1 or layers:
         raise UsageError(
             f"unit {task.id[:16]} has several files, such as {', '.join([*named, *layers][:3])}: only its worker knows"
-            " all of them; pass as outcomes what `eechips work` has written"
+            " all of them; pass what `eechips work` has written as `outcomes`"
         )
     if not named:
         return None

@@ -192,7 +192,7 @@ class _Run:
         """Check whether the content of the folder is safe to use, if another user may have written it.
 
         Raises:
-            UsageError: if its ledger has paths that lead out of it; or if a script is resumed there: what its calls have
+            UsageError: if its ledger has paths that lead out of it; or if a script is resumed: what its calls have
                 returned is unpickled, which may execute code.
             StorageError: if its ledger is damaged.
         """

@@ -93,7 +93,7 @@ def test_the_command_of_the_plan_makes_what_is_missing(tmp_path: Path, scene: Pa
     make(lines[1:], out)
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.tif")}
     done = join(lines, out)
-    command = done.stderr.strip().splitlines()[-1].partition("make them here: eechips ")[2].split()
+    command = done.stderr.strip().splitlines()[-1].partition("fetch them here: eechips ")[2].split()
     assert told(*command, "--executor", "threads").exit_code == 0
     check(eechips.open_run(out), scene)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

@@ -80,7 +80,7 @@ def test_what_has_changed_or_gone_is_refused(tmp_path: Path, ledger: Ledger, sto
     with pytest.raises(StorageError, match=r"parts/7\.csv has changed since it was recorded"):
         list(Results(ledger, tmp_path / "here", remote=store, quiet=True))
     store.remove("parts/7.csv")
-    with pytest.raises(StorageError, match=r"parts/7\.csv is gone: the same command fetches it again"):
+    with pytest.raises(StorageError, match=r"parts/7\.csv is missing: the same command fetches it again"):
         list(Results(ledger, tmp_path / "here", remote=store, quiet=True))
 
 
