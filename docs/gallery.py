@@ -34,7 +34,8 @@ def main(names: list[str]) -> None:
 
 def read_commands(*words: str) -> list[str]:
     """Return the commands of gallery.md that contain one of the words."""
-    lines = re.findall(r"^\$ (.*)$", (DOCS / "gallery.md").read_text(encoding="utf-8"), flags=re.M)
+    text = (DOCS / "gallery.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^\$ (.*)$", text, flags=re.M)
     return [line for line in lines if any(word in line for word in words)]
 
 

@@ -117,7 +117,7 @@ def test_the_same_seed_learns_the_same(tmp_path: Path) -> None:
 def test_the_tutorial_makes_a_training_set_that_a_model_learns_from(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     blocks = read_blocks(TUTORIAL.read_text())
-    shell = [line for block in blocks if block.language == "sh" for line in block.text.splitlines()]
+    shell = [line for block in blocks if block.language == "sh" for line in list_commands(block)]
     assert " ".join(line.split()[1] for line in shell) == "sample check split pack recipes/train_classifier.py card"
     said = [in_folder(line, tmp_path) for line in shell]
     accuracy, chance, seconds = scores(said[4])
