@@ -21,7 +21,7 @@ class OptionError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class ServerOption:
     """One option that takes a value.
 
     Attributes:
@@ -79,19 +79,21 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
 }
 
 OPTIONS = (
-    Option("concurrency", "N", "Requests in flight, or none [40]."),
-    Option("rate", "N", "Requests a second, or none [100]."),
-    Option("minute", "N", "Requests a minute, or none [60 times the rate]."),
-    Option("latency", "SECONDS", "Extra time before answers: a number, lognormal:MEDIAN,SIGMA, or by kind (KIND=…;…)."),
-    Option("faults", "FILE", "JSON plan of what goes wrong on purpose (docs/explanation/local-earth-engine.md)."),
-    Option("payload", "BYTES", "Of a request's body [10485760]."),
-    Option("pixels", "BYTES", "Uncompressed, of computePixels and getPixels [50331648]."),
-    Option("thumbnail", "BYTES", "Uncompressed, of thumbnails and image downloads [33554432]."),
-    Option("response", "BYTES", "Of a value or a table [67108864]."),
-    Option("elements", "N", "Of a collection that is returned or listed [5000]."),
-    Option("seconds", "S", "Of one computation [300]."),
-    Option("memory", "BYTES", "Of pixels that one computation holds at once [2147483648]."),
-    Option("workers", "N", "Processes that compute [one for each core]."),
+    ServerOption("concurrency", "N", "Requests in flight, or none [40]."),
+    ServerOption("rate", "N", "Requests a second, or none [100]."),
+    ServerOption("minute", "N", "Requests a minute, or none [60 times the rate]."),
+    ServerOption(
+        "latency", "SECONDS", "Extra time before answers: a number, lognormal:MEDIAN,SIGMA, or by kind (KIND=…;…)."
+    ),
+    ServerOption("faults", "FILE", "JSON plan of what goes wrong on purpose (docs/explanation/local-earth-engine.md)."),
+    ServerOption("payload", "BYTES", "Of a request's body [10485760]."),
+    ServerOption("pixels", "BYTES", "Uncompressed, of computePixels and getPixels [50331648]."),
+    ServerOption("thumbnail", "BYTES", "Uncompressed, of thumbnails and image downloads [33554432]."),
+    ServerOption("response", "BYTES", "Of a value or a table [67108864]."),
+    ServerOption("elements", "N", "Of a collection that is returned or listed [5000]."),
+    ServerOption("seconds", "S", "Of one computation [300]."),
+    ServerOption("memory", "BYTES", "Of pixels that one computation holds at once [2147483648]."),
+    ServerOption("workers", "N", "Processes that compute [one for each core]."),
 )
 """All of them."""
 

@@ -23,9 +23,9 @@ from eechips.emulator.functions.image_collection import mosaic
 from eechips.emulator.functions.visualization import visualize
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.pixels import encode as formats
-from eechips.emulator.pixels import gif
 from eechips.emulator.pixels.grid import Grid, UnknownCrsError, parse_crs
 from eechips.emulator.pixels.image import Band, Image, Mask, Pixels, Render
+from eechips.emulator.pixels.pictures import write_gif
 from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.projection import Projection
@@ -374,7 +374,7 @@ def video_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
         picture = np.zeros((height, width, 4), dtype=np.uint8)
         picture[: grid.height, : grid.width] = formats.colours(image.bands, _read(image.bands, grid, context))
         pictures.append(picture)
-    return ServiceResponse(gif.write(pictures, pace), "image/gif")
+    return ServiceResponse(write_gif(pictures, pace), "image/gif")
 
 
 def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, Grid]]:

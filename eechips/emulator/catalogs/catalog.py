@@ -14,7 +14,7 @@ from eechips.emulator.catalogs import schema as schemas
 from eechips.emulator.catalogs.item_index import Directory, ItemIndex
 from eechips.emulator.catalogs.partition_rows import Block, PartitionReader, PartitionRow, in_order
 from eechips.emulator.catalogs.row_filters import INDEX
-from eechips.emulator.catalogs.schema import CatalogSchema, DamagedError, Partitions, ReplacedError, Stamp
+from eechips.emulator.catalogs.schema import CatalogPartitions, CatalogSchema, DamagedError, ReplacedError, Stamp
 from eechips.emulator.errors import ChangingError, UnavailableError
 from eechips.emulator.model import Query
 from eechips.emulator.read_counts import Reads
@@ -171,7 +171,7 @@ class ServedCatalog:
                 return found
         raise self._restless()
 
-    def _part(self, partitions: Partitions, identities: ItemIndex, start: int, stop: int) -> list[PartitionRow]:
+    def _part(self, partitions: CatalogPartitions, identities: ItemIndex, start: int, stop: int) -> list[PartitionRow]:
         """Return items from one position among all ids to another."""
         ids, numbers, rows = identities.part(start, stop)
         found: dict[int, PartitionRow] = {}

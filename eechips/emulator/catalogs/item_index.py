@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from eechips.emulator.assets.errors import AssetWriteError
 from eechips.emulator.assets.files import commit, locked, private_folder, workspace
 from eechips.emulator.catalogs.partition_rows import PartitionReader
-from eechips.emulator.catalogs.schema import DamagedError, Partitions
+from eechips.emulator.catalogs.schema import CatalogPartitions, DamagedError
 from eechips.emulator.demo.drawing_cache import cache_folder
 
 _FOLDER = "ids"
@@ -76,7 +76,7 @@ class Directory:
         self._making = threading.Lock()
         self._known: dict[str, tuple[str, ItemIndex]] = {}
 
-    def identities(self, collection: str, partitions: Partitions) -> ItemIndex:
+    def identities(self, collection: str, partitions: CatalogPartitions) -> ItemIndex:
         """Return the ids of a collection with these partitions.
 
         Raises:
@@ -120,7 +120,7 @@ class Directory:
         self._private = private_folder(self)
         return self._private
 
-    def _make(self, path: Path, partitions: Partitions) -> None:
+    def _make(self, path: Path, partitions: CatalogPartitions) -> None:
         parts, numbers, rows = _kept(path, partitions)
         there = set(np.unique(numbers).tolist())
         new_numbers, new_rows = [numbers], [rows]
@@ -165,7 +165,9 @@ def _stored(path: Path) -> pa.Table | None:
     return table if {_DIGEST, _PARTITIONS} <= (table.schema.metadata or {}).keys() else None
 
 
-def _kept(path: Path, partitions: Partitions) -> tuple[list[pa.Array], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+def _kept(
+    path: Path, partitions: CatalogPartitions
+) -> tuple[list[pa.Array], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Return what an older file has of partitions that are still the same: ids, numbers of the partitions, rows."""
     table = _stored(path)
     if table is None:

@@ -42,7 +42,7 @@ Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Partitions:
+class CatalogPartitions:
     """The partitions of a collection, side by side; n of them, in the order of their paths.
 
     Attributes:
@@ -110,7 +110,7 @@ class CatalogSchema:
     """
 
     stamp: Stamp
-    collections: Mapping[str, Partitions]
+    collections: Mapping[str, CatalogPartitions]
 
 
 def meets(found: npt.NDArray[np.float64], bounds: Bounds) -> npt.NDArray[np.bool_]:
@@ -168,7 +168,7 @@ def load(folder: Path) -> CatalogSchema:
         raise InvalidStoreError(f"{folder / SCHEMA} cannot be understood: {error!r}.") from error
 
 
-def _collections(partitions: Sequence[Mapping[str, Any]], nameless: str) -> dict[str, Partitions]:
+def _collections(partitions: Sequence[Mapping[str, Any]], nameless: str) -> dict[str, CatalogPartitions]:
     grouped: dict[str | None, list[Mapping[str, Any]]] = {}
     for partition in partitions:
         grouped.setdefault(partition["collection"], []).append(partition)
@@ -182,9 +182,9 @@ def _collections(partitions: Sequence[Mapping[str, Any]], nameless: str) -> dict
     )}  # fmt: skip
 
 
-def _partitions(group: Sequence[Mapping[str, Any]]) -> Partitions:
+def _partitions(group: Sequence[Mapping[str, Any]]) -> CatalogPartitions:
     ordered = sorted(group, key=lambda partition: str(partition["path"]))
-    return Partitions(
+    return CatalogPartitions(
         paths=tuple(partition["path"] for partition in ordered),
         digests=tuple(partition["sha256"] for partition in ordered),
         items=np.array([partition["items"] for partition in ordered], dtype=np.int64),

@@ -13,7 +13,7 @@ from eechips.emulator.catalogs.allowed_files import AllowedFiles
 from eechips.emulator.catalogs.catalog import PATIENCE, ServedCatalog
 from eechips.emulator.catalogs.item_rasters import ItemRasters
 from eechips.emulator.catalogs.partition_rows import ItemProperties, PartitionRow
-from eechips.emulator.catalogs.schema import Partitions
+from eechips.emulator.catalogs.schema import CatalogPartitions
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, LazySequence, Query
 from eechips.emulator.read_counts import Reads
 
@@ -162,11 +162,11 @@ class CatalogStore:
         """Close what is open; the store can still be used."""
         self._rasters.close()
 
-    def _collection(self, name: str, partitions: Partitions) -> CatalogCollection:
+    def _collection(self, name: str, partitions: CatalogPartitions) -> CatalogCollection:
         return CatalogCollection(name, _properties(self._path, partitions), self._catalog, self._rasters)
 
 
-def _properties(root: Path, partitions: Partitions) -> dict[str, Any]:
+def _properties(root: Path, partitions: CatalogPartitions) -> dict[str, Any]:
     """Return what a collection's description tells a person, and from when to when its items are."""
     path = root / partitions.folder / schemas.COLLECTION
     described = json.loads(path.read_bytes()) if path.is_file() else {}

@@ -16,7 +16,7 @@ from eechips.emulator.context import Context
 from eechips.emulator.functions.image import unique_names
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import Bounds, PixelType, Query
-from eechips.emulator.pixels.composite import Expected, Members, Mosaic, Reduced
+from eechips.emulator.pixels.composite import Expected, Members, MosaicRaster, Reduced
 from eechips.emulator.pixels.image import Band, Image
 from eechips.emulator.pixels.types import union_type, unlimited
 from eechips.emulator.projection import WGS84
@@ -110,7 +110,9 @@ def mosaic(collection: Collection) -> Image:
     if first is None:
         return Image(())
     names = tuple(band.name for band in first.bands)
-    return composite(Mosaic(members_of(collection), expected_of(first)), names, [band.type for band in first.bands])
+    return composite(
+        MosaicRaster(members_of(collection), expected_of(first)), names, [band.type for band in first.bands]
+    )
 
 
 def _reduction(reducer: Reducer) -> Any:

@@ -16,9 +16,9 @@ from eechips.emulator.model import Window
 from eechips.emulator.pixels.aggregate import Aggregated, Aggregation
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.pixels.rasterization import pixels_touched
+from eechips.emulator.pixels.reprojection import Reprojected, Resampled
 from eechips.emulator.pixels.resample import Method
-from eechips.emulator.pixels.resampled import Resampled
-from eechips.emulator.pixels.stored import Reprojected, Stored
+from eechips.emulator.pixels.stored import Stored
 from eechips.emulator.pixels.types import FLOAT
 from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer, ReducerSample

@@ -80,7 +80,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mosaic:
+class MosaicRaster:
     """The last image that has a valid pixel there: ``ImageCollection.mosaic``."""
 
     members: Members

@@ -18,7 +18,7 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.pixels import types
 from eechips.emulator.pixels.grid import Grid, parse_crs
 from eechips.emulator.pixels.image import Band, Pixels
-from eechips.emulator.pixels.png import write as write_png
+from eechips.emulator.pixels.pictures import write_png
 from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.warning_filters import ignore
 

@@ -177,7 +177,7 @@ class OpenRaster(Protocol):
         ...
 
 
-class _File:
+class _DatasetFile:
     """A GDAL dataset, with the mask flags and nodata values that rasterio would look up at every read."""
 
     def __init__(self, dataset: DatasetReader) -> None:
@@ -259,7 +259,7 @@ class DatasetPool:
             if os.path.commonpath([real, root]) != root:
                 raise RasterReadError(f"{path} leads outside {self.root}, so it is not opened")
         options = {} if level == 0 else {"overview_level": level - 1}
-        file = _File(open_file(path, **options))
+        file = _DatasetFile(open_file(path, **options))
         bands = range(file.dataset.count)
         if file.width * file.height * sum(np.dtype(dtype).itemsize for dtype in file.dataset.dtypes) > _SMALL_BYTES:
             return file
@@ -270,7 +270,7 @@ class DatasetPool:
 
 
 def _cost(raster: OpenRaster) -> float:
-    return 1.0 if isinstance(raster, _File) else 1.0 / 16.0
+    return 1.0 if isinstance(raster, _DatasetFile) else 1.0 / 16.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from affine import Affine
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.model import Window
 from eechips.emulator.pixels.grid import Grid, parse_crs, transformer
-from eechips.emulator.pixels.image import Pixels
+from eechips.emulator.pixels.image import Pixels, Render
 from eechips.emulator.projection import Projection
 
 Method = Literal["nearest", "bilinear", "bicubic"]
@@ -84,6 +84,12 @@ def locate(grid: Grid, lattice: Projection, *, exact: bool = False) -> Location:
         rows, columns = np.mgrid[0 : grid.height, 0 : grid.width] + 0.5
         found = transform(columns, rows)
     return Location(found[0], found[1], _jacobian_scale(grid, transform))
+
+
+def locate_once(lattice: Projection, grid: Grid, render: Render) -> Location:
+    """Return ``locate(grid, lattice)``, cached for one computation of pixels."""
+    found: Location = render.note(("location", grid, lattice), lambda: locate(grid, lattice))
+    return found
 
 
 def _moved(affine: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Read stored images on any grid, and images reprojected to a grid of their own."""
+"""Read stored images on any grid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eechips.emulator.model import BandInfo, ImageAsset, LazySequence, Window
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels, Render
-from eechips.emulator.pixels.resample import Location, Method, locate, pick_lattice, read_computed, read_lattice
+from eechips.emulator.pixels.resample import Method, locate_once, pick_lattice, read_lattice
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Geometry
 
@@ -66,14 +66,14 @@ class Stored:
     def _read_group(self, members: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
         infos = [self.infos[m] for m in members]
         source, native = infos[0].source, infos[0].grid
-        location = _located(native, grid, render)
+        location = locate_once(Projection(native.crs, native.transform), grid, render)
         factor_index, factor = 0, 1
         for index, candidate in enumerate(source.levels):
             if candidate <= location.scale * _LEVEL_TOLERANCE:
                 factor_index, factor = index, candidate
         if factor > 1:
             native = native.level(factor)
-            location = _located(native, grid, render)
+            location = locate_once(Projection(native.crs, native.transform), grid, render)
 
         indices = [i.index for i in infos]
 
@@ -87,12 +87,6 @@ class Stored:
                 return picked
         dtype = np.uint8 if infos[0].pixel_type.precision == "int" else np.float32
         return read_lattice(read, len(infos), dtype, location, extent, grid.shape, self.method)
-
-
-def _located(native: Grid, grid: Grid, render: Render) -> Location:
-    lattice = Projection(native.crs, native.transform)
-    located: Location = render.note(("location", grid, lattice), lambda: locate(grid, lattice))
-    return located
 
 
 def stored_image(asset: ImageAsset) -> Image:
@@ -114,23 +108,3 @@ def _bands(asset: ImageAsset) -> tuple[Band, ...]:
         )
         for index, info in enumerate(asset.bands)
     )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reprojected:
-    """Bands computed on a lattice of their own, then resampled: ``Image.reproject``."""
-
-    inputs: Sequence[Band]
-    lattice: Projection
-    method: Method = "nearest"
-
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Compute the inputs on the lattice under the grid, and take the output from there."""
-        chosen = [self.inputs[b] for b in bands]
-        lattice = Grid(self.lattice.crs, self.lattice.transform, 0, 0)
-        location = _located(lattice, grid, render)
-
-        def read(window: Window) -> list[Pixels]:
-            return render.read(chosen, lattice.window(window.column, window.row, window.width, window.height))
-
-        return read_computed(read, len(chosen), location, grid.shape, self.method)

@@ -1,4 +1,4 @@
-"""Interpolate computed images between the pixels of their own lattice."""
+"""Compute images on a lattice of their own, then resample or interpolate them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from affine import Affine
 from eechips.emulator.model import Window
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Pixels, Render
-from eechips.emulator.pixels.resample import Location, Method, locate, read_computed
+from eechips.emulator.pixels.resample import Method, locate_once, read_computed
 from eechips.emulator.projection import Projection
 
 
@@ -26,11 +26,11 @@ class Resampled:
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
         """Compute the inputs on the level whose pixels are no larger than the output's."""
         chosen = [self.inputs[b] for b in bands]
-        location = _located(self.lattice, grid, render)
+        location = locate_once(self.lattice, grid, render)
         factor = 1 << max(0, math.floor(math.log2(max(location.scale, 1.0) * 1.001)))
         level = Projection(self.lattice.crs, self.lattice.transform @ Affine.scale(factor))
         if factor > 1:
-            location = _located(level, grid, render)
+            location = locate_once(level, grid, render)
         whole = Grid(level.crs, level.transform, 0, 0)
 
         def read(window: Window) -> list[Pixels]:
@@ -39,6 +39,21 @@ class Resampled:
         return read_computed(read, len(chosen), location, grid.shape, self.method)
 
 
-def _located(lattice: Projection, grid: Grid, render: Render) -> Location:
-    found: Location = render.note(("location", grid, lattice), lambda: locate(grid, lattice))
-    return found
+@dataclass(frozen=True, slots=True, eq=False)
+class Reprojected:
+    """Bands computed on a lattice of their own, then resampled: ``Image.reproject``."""
+
+    inputs: Sequence[Band]
+    lattice: Projection
+    method: Method = "nearest"
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Compute the inputs on the lattice under the grid, and take the output from there."""
+        chosen = [self.inputs[b] for b in bands]
+        lattice = Grid(self.lattice.crs, self.lattice.transform, 0, 0)
+        location = locate_once(self.lattice, grid, render)
+
+        def read(window: Window) -> list[Pixels]:
+            return render.read(chosen, lattice.window(window.column, window.row, window.width, window.height))
+
+        return read_computed(read, len(chosen), location, grid.shape, self.method)
