@@ -315,7 +315,7 @@ def test_the_source_decides_where_pixels_lie(info: dict[str, Any]) -> None:
     ("words", "says"),
     [
         (["--ignore", "ugly"], "--ignore 'ugly': unknown flag; known are unreadable"),
-        (["--ignore", "black:sea"], "there is no layer 'sea': there are none"),
+        (["--ignore", "black:sea"], "unknown layer; known are none"),
         (["--drop", "ugly"], "unknown flag; known are all, unreadable"),
         (["--least-valid", "2"], "2.0 is not in the range"),
         (["--roi", "1,2,3"], "is neither W,S,E,N in degrees nor a vector file"),
