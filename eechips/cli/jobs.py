@@ -14,7 +14,9 @@ _EXECUTE_CODE = frozenset({"run"})
 _OPTIONS = frozenset({"--endpoint", "--send-credentials", "--credentials", "--scheduler", "--"})
 """``--`` starts options of Beam, which name files to execute."""
 
-trust_option = click.option("--trust", is_flag=True, help="Execute the commands of the lines even if somebody else planned them.")
+trust_option = click.option(
+    "--trust", is_flag=True, help="Execute the commands of the lines even if somebody else planned them."
+)
 
 
 def check_job(words: Sequence[str], signature: str | None) -> None:

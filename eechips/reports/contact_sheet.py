@@ -30,7 +30,7 @@ _STRATUM, _NOTHING = "stratum", "nothing"
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """A row of a sheet.
+    """A row of a contact sheet.
 
     Attributes:
         name: of the stratum; empty if the sheet has none.

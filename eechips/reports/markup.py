@@ -13,7 +13,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is safe HTML."""
 
     __slots__ = ()
 

@@ -21,7 +21,7 @@ _LISTED = 12  # names in a message
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """The series of a region.
+    """The time series of a region.
 
     Attributes:
         region: its id, as text.
@@ -34,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """The series of some regions of a run.
+    """The time series of regions of a run.
 
     Attributes:
         id_column: what regions are called in the tables.

@@ -37,7 +37,7 @@ class ChartLine:
 
 @dataclass(frozen=True, slots=True)
 class ChartAxis:
-    """Numbers along an edge of a chart.
+    """An axis of a chart.
 
     Attributes:
         low: at its beginning.

@@ -44,7 +44,7 @@ Kind = Literal["category", "number", "text"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitColumn:
-    """A value of each unit.
+    """A column with a value for each unit.
 
     Attributes:
         name: what it is called.
@@ -64,7 +64,7 @@ class UnitColumn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitColumns:
-    """UnitColumns of a run, in the order of the plan.
+    """The units of a run as columns, in the order of the plan.
 
     Attributes:
         total: units in the plan; of a long plan more than in these columns.
@@ -97,7 +97,7 @@ class UnitColumns:
 
     @property
     def has_places(self) -> bool:
-        """Whether any of them is to be found on a map."""
+        """Whether any unit has a location."""
         return bool(np.isfinite(self.centres).all(axis=1).any())
 
     def column(self, name: str) -> UnitColumn:
@@ -126,7 +126,7 @@ class UnitColumns:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A unit as the ledger has it."""
+    """A row of the ledger."""
 
     id: str
     unit: Mapping[str, Any]
@@ -141,7 +141,7 @@ class _Row:
 
 
 class _UnitLedger(Ledger):
-    """The ledger, as far as a report reads it."""
+    """A ledger with the queries of a report."""
 
     def __enter__(self) -> _UnitLedger:
         return self
@@ -199,7 +199,7 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
 
 
 class _Tally:
-    """Counts units by the values of their fields, as long as these are few."""
+    """Count units by the values of their fields, as long as these are few."""
 
     def __init__(self) -> None:
         self.counts: dict[str, Counter[tuple[Any, str]]] = {}

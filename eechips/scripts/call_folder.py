@@ -28,7 +28,7 @@ _PER_FOLDER = 1000  # results
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call.
+    """A call of a function in a pool.
 
     Attributes:
         function: what is called.
@@ -43,7 +43,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What all calls of one use of a pool share.
+    """The function and settings that all calls of one use of a pool share.
 
     Attributes:
         first: position in the plan of the first call.
@@ -62,7 +62,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """What a call added to a list, dict or set of the script.
+    """A change of a list, dict or set of the script by a call.
 
     Attributes:
         name: of the variable.
@@ -75,7 +75,7 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """Return the result of a call.
+    """The result of a call.
 
     Attributes:
         value: that it returned.
@@ -99,7 +99,7 @@ class CallResult:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether it says no more than that the call is done."""
+        """Whether it records only that the call is done."""
         says = self.changes or self.outside or self.appended or self.has_caught_failure or self.peculiar or self.caught
         return self.value is None and self.error is None and not says
 
@@ -244,7 +244,7 @@ def _result_name(position: int) -> str:
 
 
 class StateChanges:
-    """What a call adds to the script's variables: for threads, which would add to the parent's own.
+    """Record the changes of a call to the script's variables, so that calls of thread pools change those of the parent.
 
     Args:
         function: that is called; its globals and closure are looked at.

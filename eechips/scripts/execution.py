@@ -28,7 +28,7 @@ STAGING = "staging"
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """Where calls run.
+    """Folders and settings of the calls.
 
     Attributes:
         out: the run's folder, absolute.
@@ -50,7 +50,7 @@ class CallContext:
 
 
 class CallExecutor:
-    """Runs calls, one at a time.
+    """Run calls, one at a time.
 
     Args:
         place: where.

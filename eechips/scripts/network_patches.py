@@ -30,7 +30,7 @@ _OF_THE_CONNECTION = frozenset({"host", "connection", "accept-encoding", "conten
 
 
 class RequestObserver:
-    """Between a script and the transport: remembers how its requests ended.
+    """Send the requests of a script through the transport, and record their outcomes.
 
     Attributes:
         failure: of the last request; None if it went well.

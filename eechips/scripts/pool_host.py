@@ -27,7 +27,7 @@ _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to op
 
 
 class ScriptStopped(BaseException):
-    """The run has stopped: the script ends where it asks for results that are not there.
+    """Stop the script: the run has stopped, and a requested result is not available.
 
     Attributes:
         error: that stopped it; None if it was the user.
@@ -39,7 +39,7 @@ class ScriptStopped(BaseException):
 
 
 class ScriptHost:
-    """Makes the calls of a script's pools.
+    """Make the calls of a script's pools.
 
     Attributes:
         calls: made so far, or found made.
@@ -110,7 +110,7 @@ class ScriptHost:
 
     @property
     def lacks_files(self) -> bool:
-        """Whether a call has raised as it did not find a file."""
+        """Whether a call failed because it did not find a file."""
         return any(map(lacks_file, self._raised))
 
     @property

@@ -33,7 +33,7 @@ _BY_PROXY = frozenset({"tqdm.contrib.concurrent", "multiprocessing.context", __n
 
 
 class PoolHost(Protocol):
-    """Who makes the calls."""
+    """What makes the calls of a pool."""
 
     def execute(
         self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
@@ -62,7 +62,7 @@ def use_host(host: PoolHost) -> Iterator[None]:
 
 
 class _Batch:
-    """Calls that wait until somebody asks for a result."""
+    """Calls that are deferred until a result is requested."""
 
     def __init__(self, host: PoolHost, initializer: Any, initargs: Iterable[Any], shares: bool) -> None:
         self._host, self._initializer, self._initargs = host, initializer, tuple(initargs)
@@ -100,7 +100,7 @@ def _values(results: Iterable[CallResult]) -> Iterator[Any]:
 
 
 class _Hosted:
-    """Opens an original where there is no host, or where it is not the script that opens the pool."""
+    """Open an original pool without a host, or if a library opens the pool."""
 
     _original: str
 
@@ -111,7 +111,7 @@ class _Hosted:
 
 
 class AsyncResult:
-    """As ``multiprocessing.pool.AsyncResult``."""
+    """A result like ``multiprocessing.pool.AsyncResult``."""
 
     def __init__(self, batch: _Batch, callback: Any, error_callback: Any, unpack: Callable[[list[Any]], Any]) -> None:
         self._batch, self._callback, self._error_callback, self._unpack = batch, callback, error_callback, unpack
@@ -169,7 +169,7 @@ class AsyncResult:
 
 
 class Pool(_Hosted):
-    """As ``multiprocessing.Pool``: inside ``eechips run``, its calls are units of the run.
+    """A pool like ``multiprocessing.Pool``: inside ``eechips run``, its calls are units of the run.
 
     How many processes there are is the run's business (``--processes``).
     """
@@ -256,7 +256,7 @@ class Pool(_Hosted):
 
 
 class ThreadPool(Pool):
-    """As ``multiprocessing.pool.ThreadPool``; what calls add to the script's lists, dicts and sets is added here."""
+    """A pool like ``multiprocessing.pool.ThreadPool``; changes of lists, dicts and sets by calls are applied here."""
 
     _original = "ThreadPool"
     _shares = True
@@ -282,7 +282,7 @@ class _Values:
 
 
 class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
-    """A future whose call is made when somebody looks at it."""
+    """A future whose call is made when its result is requested."""
 
     def __init__(self, batch: _Batch) -> None:
         super().__init__()
@@ -363,13 +363,13 @@ class _Executor(_Hosted):
 
 
 class ProcessPoolExecutor(_Executor):
-    """As ``concurrent.futures.ProcessPoolExecutor``."""
+    """A pool like ``concurrent.futures.ProcessPoolExecutor``."""
 
     _original = "ProcessPoolExecutor"
 
 
 class ThreadPoolExecutor(_Executor):
-    """As ``concurrent.futures.ThreadPoolExecutor``; calls add to the script's lists, dicts and sets as threads do."""
+    """A pool like ``concurrent.futures.ThreadPoolExecutor``; changes of lists, dicts and sets by calls are applied here."""
 
     _original = "ThreadPoolExecutor"
     _shares = True

@@ -15,7 +15,7 @@ from eechips.errors import EechipsError, TransientError
 
 
 class RetryAborted(BaseException):
-    """Carries an error past the script's own handlers, which would try again.
+    """Carry an error past the retry handlers of a script.
 
     Attributes:
         error: what was raised.

@@ -20,7 +20,7 @@ _MOST_FOLDERS = 1000
 
 
 class Sandbox:
-    """A folder in which a script, or one call of it, runs.
+    """The working folder of a script, or of one of its calls.
 
     What the script opens for reading and is not there is linked from other folders, in their order.
 

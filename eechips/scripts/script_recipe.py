@@ -36,7 +36,7 @@ _SEED = 0
 
 
 class ScriptRecipe:
-    """A recipe that plans as it goes.
+    """The recipe of a script, which is planned while it runs.
 
     Attributes:
         path: the file.
@@ -206,7 +206,7 @@ class ScriptRecipe:
 
 
 class NotebookShell:
-    """In the place of IPython's shell: sets the folder and the environment, does nothing else."""
+    """Replace IPython's shell: set folder and environment, ignore everything else."""
 
     def magic(self, line: str) -> None:
         """Execute a magic as old versions of nbconvert write it."""

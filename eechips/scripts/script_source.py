@@ -33,7 +33,7 @@ _CELL = re.compile(r"^#\s*(In\s?\[|%%)")
 
 @dataclass(frozen=True, slots=True)
 class ScriptSource:
-    """A script.
+    """The source of a script.
 
     Attributes:
         path: the file.
@@ -63,12 +63,12 @@ class ScriptSource:
 
     @property
     def initializes(self) -> bool:
-        """Whether it initialises Earth Engine's client itself, which recipes leave to the run."""
+        """Whether it initialises Earth Engine's client itself; recipes leave this to the run."""
         return any(isinstance(n, ast.Call) and _name(n.func) in _CLIENT for n in ast.walk(self.tree))
 
     @property
     def is_script(self) -> bool:
-        """Whether executing the file does anything: it opens a pool, has a main guard, calls something or loops."""
+        """Whether executing the file has an effect: it opens a pool, has a main guard, calls a function or loops."""
         return self._opens_pool(set()) or any(_acts(node) for node in self.tree.body)
 
     @property
@@ -192,7 +192,7 @@ def _of_magic(magic: str) -> str | None:
 
 
 class _Magics(ast.NodeTransformer):
-    """Puts Python in the place of what nbconvert has written for magics.
+    """Replace what nbconvert has written for magics by Python.
 
     Attributes:
         ignored: magics and commands that have none.

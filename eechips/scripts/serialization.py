@@ -158,7 +158,7 @@ def _shared(kind: Any, length: int | None, data: bytes) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """Stands for an object of the client within the attributes of another: its number in the list of all of them."""
+    """A reference to an object of the client: its index in the list of all objects."""
 
     number: int
 

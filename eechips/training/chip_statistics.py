@@ -25,7 +25,7 @@ _MOST_KINDS = 40  # different values that are counted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipStatistics:
-    """What a file's pixels are like. None of all of them where it does not decode, or holds no pixels.
+    """Statistics of a file's pixels; all None if it does not decode, or has no pixels.
 
     Quality bands, such as ``SCL`` or ``QA_PIXEL``, tell of clouds; they count for nothing else.
 

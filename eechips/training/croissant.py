@@ -102,7 +102,7 @@ _LAYER_ONLY = frozenset({"layer"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """What only the publisher of a data set knows.
+    """Metadata that the publisher of a dataset provides.
 
     Attributes:
         title: its name.

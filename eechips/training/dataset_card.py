@@ -50,7 +50,7 @@ _SYNTHETIC = (
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What ``eechips card`` has written.
+    """The files of a data card.
 
     Attributes:
         readme: README.md.

@@ -44,7 +44,7 @@ _PAIRS_AT_ONCE = 20_000
 
 
 class FootprintIndex:
-    """The outlines of grids, each different one once.
+    """The footprints of grids, equal ones once, with a spatial index.
 
     Attributes:
         numbers: of the outline of every grid that was given, (n,).

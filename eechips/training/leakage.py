@@ -19,7 +19,7 @@ MOST_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Two chips of different splits that are too near to each other.
+    """Two chips of different splits that are too close to each other.
 
     Attributes:
         first: id of one unit.
@@ -36,7 +36,7 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class Leakage:
-    """What the check of a division has found.
+    """The leakage between splits.
 
     Attributes:
         chips: how many are too near to a chip of another split.
@@ -55,7 +55,7 @@ class Leakage:
 
 
 class FootprintMap:
-    """Where all chips lie.
+    """The footprints of all chips.
 
     Args:
         ids: of the units.

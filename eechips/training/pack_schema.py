@@ -20,7 +20,7 @@ from eechips.training.shard_writer import progress
 
 
 class PackSchema:
-    """What samples have in common, and how large each is.
+    """The common schema of samples, and the size of each.
 
     Args:
         samples: at least one.
@@ -118,7 +118,7 @@ _ELSE = "--to webdataset, tfrecord or parquet hold files as they are"
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What makes files of a layer alike: types and sizes."""
+    """The types and sizes in which files of a layer must agree."""
 
     bands: tuple[str, ...] | None
     dtype: str | None

@@ -42,7 +42,7 @@ _PATIENCE = 2.0  # seconds before there is a bar
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
-    """What a check has found.
+    """The result of a check.
 
     Attributes:
         run: that was checked.
@@ -189,7 +189,7 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
 
 
 class _Reader:
-    """Reads and measures files, several at a time, in bounded memory.
+    """Read and measure files, several at a time, in bounded memory.
 
     Args:
         store: where the files are.

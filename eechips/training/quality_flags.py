@@ -47,7 +47,7 @@ _PLACED = frozenset({"sample", "images", "composites", "mosaic"})  # recipes who
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """How much is too much.
+    """The thresholds of flags.
 
     Attributes:
         least_valid: share of pixels that must be valid.
@@ -76,7 +76,7 @@ class Thresholds:
 
 @dataclass(slots=True)
 class CheckedFile:
-    """A file with what was measured of it.
+    """A file with its statistics and flags.
 
     Attributes:
         id: of the unit.

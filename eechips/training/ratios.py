@@ -117,7 +117,7 @@ def assign(
 
 
 class _Fill:
-    """What splits hold so far, and what they are to hold."""
+    """The contents of the splits, and their targets."""
 
     def __init__(self, contents: Mapping[str, Counter[Hashable]], ratios: Ratios) -> None:
         totals: Counter[Hashable] = Counter()

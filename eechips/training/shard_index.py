@@ -27,7 +27,7 @@ WHOLE = "all"
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """A file as it is.
+    """The bytes of a file.
 
     Attributes:
         suffix: of its name, without the dot.
@@ -59,7 +59,7 @@ class PackEntry:
 
 @dataclass(frozen=True, slots=True)
 class PackLayer:
-    """What a layer of all samples has in common.
+    """The common properties of a layer in all samples.
 
     Attributes:
         suffixes: of its files.
@@ -150,7 +150,7 @@ class StoredShard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackIndex:
-    """What a pack holds.
+    """The index of a pack.
 
     Attributes:
         format: a name in :data:`eechips.training.formats.PACK_FORMATS`.

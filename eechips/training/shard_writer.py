@@ -43,7 +43,7 @@ _AHEAD = 32  # samples that are read before they are needed
 
 
 class ShardWriter:
-    """A pack that is made, gone on with, or found to be there.
+    """Write a pack, resume it, or find it complete.
 
     Args:
         samples: in the order in which they are packed.

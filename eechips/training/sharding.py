@@ -82,7 +82,7 @@ def pack(
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What goes where.
+    """The assignment of samples to shards.
 
     Attributes:
         samples: in the order in which they are packed.

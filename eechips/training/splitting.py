@@ -40,7 +40,7 @@ _KEPT = ("by", "block_size", "resolution", "ratios", "stratum", "seed")
 
 @dataclass(frozen=True, slots=True)
 class SplitResult:
-    """A run that is divided into splits.
+    """The splits of a run.
 
     Attributes:
         splits: id, split, block, home and stratum of every chip, in the order of the plan. ``home`` is the split of the

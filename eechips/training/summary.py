@@ -136,7 +136,7 @@ class Summary:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether nothing of it was observed, as it is of the demo planet."""
+        """Whether all its data are synthetic, as those of the demo planet."""
         return self.info.get("source") == "local:demo"
 
 
