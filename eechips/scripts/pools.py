@@ -369,7 +369,7 @@ class ProcessPoolExecutor(_Executor):
 
 
 class ThreadPoolExecutor(_Executor):
-    """A pool like ``concurrent.futures.ThreadPoolExecutor``; changes of lists, dicts and sets by calls are applied here."""
+    """A pool like ``concurrent.futures.ThreadPoolExecutor``; calls change lists, dicts and sets of the script."""
 
     _original = "ThreadPoolExecutor"
     _shares = True
