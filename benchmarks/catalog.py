@@ -38,8 +38,8 @@ from eechips.catalogs.items import ItemSource, SkippedUnits, items
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.update import update
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.training.samples import read_samples
 
 SCENES = 200  # one chip of so many is 600 km wide

@@ -46,7 +46,7 @@ from processes import command_line, descendants, fields
 
 import eechips
 from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, ServiceError
-from eechips.manifest.names import RESERVED
+from eechips.manifest.reserved_names import RESERVED
 from tests.dask_cluster import DaskCluster, dask_cluster
 from tests.engine_recipes import CHIPS
 from tests.engine_service import Service, serving

@@ -55,7 +55,7 @@ from rasterio.transform import from_origin
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from eechips.storage import sha256_of  # noqa: E402
+from eechips.storage import hash_file  # noqa: E402
 from tests.scene_servers import item, multihash, stac_api  # noqa: E402
 
 _TYPE = "image/tiff; application=geotiff"
@@ -201,7 +201,7 @@ def faults(folder: Path, scenes: list[Scene], lifetime: float, seed: int) -> lis
         good = [scene for scene in scenes if not scene.is_wrong]
         for scene in good:
             file = out / "scenes" / scene.name / "data.tif"
-            if not file.exists() or sha256_of(file) != sha256_of(scene.path):
+            if not file.exists() or hash_file(file) != hash_file(scene.path):
                 problems.append(f"{scene.name} is not what is served")
         kept = sorted(path for path in (out / "quarantine").glob("*.json"))
         names = {json.loads(path.read_text())["item"] for path in kept}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from eechips.manifest.run import open_run as open_run
     from eechips.recipe import Chip as Chip
     from eechips.recipe import Table as Table
-    from eechips.recipe.series import Series as Series
+    from eechips.recipe.row_sources import Series as Series
     from eechips.recipe.template import Template as Template
     from eechips.reports.contact_sheet import preview as preview
     from eechips.reports.figure import plot as plot
@@ -62,7 +62,7 @@ _MODULES = {
     "Pool": "eechips.scripts.pools",
     "Run": "eechips.manifest.run",
     "RunConfig": "eechips.engine",
-    "Series": "eechips.recipe.series",
+    "Series": "eechips.recipe.row_sources",
     "Table": "eechips.recipe",
     "Template": "eechips.recipe.template",
     "UsageError": "eechips.errors",

@@ -11,7 +11,7 @@ DASK = ("distributed", "tornado", "asyncio", "bokeh")
 
 
 @contextlib.contextmanager
-def redirected(names: Sequence[str], handler: logging.Handler) -> Iterator[None]:
+def redirect_loggers(names: Sequence[str], handler: logging.Handler) -> Iterator[None]:
     """Gives loggers a handler in the place of those that they have, for the duration of the block.
 
     Args:

@@ -32,7 +32,7 @@ _PRIVATE_NAMES = frozenset({"localhost", "local", "localdomain", "internal", "in
 """Top-level names that the public internet does not have, and ``home.arpa`` (RFC 6761, RFC 6762, RFC 8375, ICANN)."""
 
 
-def is_off_limits(address: str) -> bool:
+def is_metadata_address(address: str) -> bool:
     """Tell whether an IP address is link-local or one of a cloud's metadata service, in any notation.
 
     Args:
@@ -48,20 +48,22 @@ def is_off_limits(address: str) -> bool:
     return any(form.is_link_local or form in _METADATA for form in forms)
 
 
-def is_host_off_limits(host: str) -> bool:
+def is_metadata_host(host: str) -> bool:
     """Tell whether the host of a URL is written as an address that is off limits; no name is looked up."""
     host = host.strip("[]")
     try:
-        return is_off_limits(host)
+        return is_metadata_address(host)
     except ValueError:
         pass
     try:
-        return is_off_limits(socket.inet_ntoa(socket.inet_aton(host)))  # 2852039166 and 0xa9fea9fe are 169.254.169.254
+        return is_metadata_address(
+            socket.inet_ntoa(socket.inet_aton(host))
+        )  # 2852039166 and 0xa9fea9fe are 169.254.169.254
     except (OSError, ValueError):
         return False
 
 
-def is_private(address: str) -> bool:
+def is_private_address(address: str) -> bool:
     """Tell whether an IP address, in any notation, is none of the public internet: loopback and private networks.
 
     Args:
@@ -75,34 +77,34 @@ def is_private(address: str) -> bool:
     return any(not form.is_global for form in inner) if inner else not found.is_global
 
 
-def is_host_private(host: str) -> bool:
+def is_private_host(host: str) -> bool:
     """Tell whether the host of a URL is written as a private address, or is a name of private networks alone.
 
     No name is looked up.
     """
     host = host.strip("[]").rstrip(".").lower()
     try:
-        return is_private(host)
+        return is_private_address(host)
     except ValueError:
         pass
     try:
-        return is_private(socket.inet_ntoa(socket.inet_aton(host)))
+        return is_private_address(socket.inet_ntoa(socket.inet_aton(host)))
     except (OSError, ValueError):
         return host.rpartition(".")[2] in _PRIVATE_NAMES or "." not in host
 
 
-def is_host_public(host: str) -> bool:
+def is_public_host(host: str) -> bool:
     """Tell whether the host of a URL is on the public internet: all of its addresses are.
 
     A name that nobody here knows, as behind a proxy, is taken for public unless it looks private.
     """
-    if is_host_private(host):
+    if is_private_host(host):
         return False
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return True
-    return not any(is_private(str(target[0])) for *_, target in found)
+    return not any(is_private_address(str(target[0])) for *_, target in found)
 
 
 def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:

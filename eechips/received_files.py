@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import EechipsError, StorageError
-from eechips.storage import regular_file
+from eechips.storage import resolve_inside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,10 +50,10 @@ def read_json(path: Path, folder: Path) -> Any:
         StorageError: if it is malformed, too large, or nested too deep.
         UsageError: if it is a link out of the folder, or no regular file.
     """
-    regular_file(path, folder)
+    resolve_inside(path, folder)
     if not path.exists():
         raise FileNotFoundError(path)
-    with reading(path):
+    with translate_read_errors(path):
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
@@ -64,14 +64,14 @@ def read_json(path: Path, folder: Path) -> Any:
 def has_metadata(path: Path, key: bytes) -> bool:
     """Whether a Parquet file has an entry of a name in its metadata, by which eechips knows its own tables."""
     try:
-        with opened_parquet(path) as file:
+        with open_parquet(path) as file:
             return key in (file.schema_arrow.metadata or {})
     except EechipsError:
         return False
 
 
 @contextlib.contextmanager
-def reading(path: Path | str) -> Iterator[None]:
+def translate_read_errors(path: Path | str) -> Iterator[None]:
     """Raise what pandas, pyarrow and Python say of a damaged file as one error.
 
     Raises:
@@ -88,7 +88,7 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened_parquet(path: Path, folder: Path | None = None) -> Iterator[pq.ParquetFile]:
+def open_parquet(path: Path, folder: Path | None = None) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file, whose errors are raised as one within the block too.
 
     Args:
@@ -101,8 +101,8 @@ def opened_parquet(path: Path, folder: Path | None = None) -> Iterator[pq.Parque
     """
     import pyarrow.parquet as pq
 
-    regular_file(path, path.parent if folder is None else folder)
-    with reading(path), pq.ParquetFile(path) as file:
+    resolve_inside(path, path.parent if folder is None else folder)
+    with translate_read_errors(path), pq.ParquetFile(path) as file:
         _check_size(file)
         yield file
 
@@ -115,9 +115,9 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
         columns: that are wanted; None for all.
 
     Raises:
-        StorageError, UsageError: see :func:`opened_parquet`; or if it lacks a column.
+        StorageError, UsageError: see :func:`open_parquet`; or if it lacks a column.
     """
-    with opened_parquet(path) as file:
+    with open_parquet(path) as file:
         lacking = [name for name in columns or () if name not in file.schema_arrow.names]
         if lacking:
             raise ValueError(f"it has no column {lacking[0]}")
@@ -137,15 +137,15 @@ def read_frame(
         name: of content, for messages.
 
     Raises:
-        StorageError, UsageError: see :func:`opened_parquet`.
+        StorageError, UsageError: see :func:`open_parquet`.
     """
     import pandas as pd
     import pyarrow.parquet as pq
 
     if isinstance(source, Path):
-        regular_file(source, source.parent)
+        resolve_inside(source, source.parent)
     buffer: Any = io.BytesIO(source) if isinstance(source, bytes) else source
-    with reading(name or str(source)):
+    with translate_read_errors(name or str(source)):
         if suffix == "csv":
             usecols = None if columns is None else list(columns)
             found: pd.DataFrame = pd.read_csv(buffer, usecols=usecols, nrows=rows)

@@ -2,14 +2,14 @@
 
 The caller names its right to the file, and the right is checked against the file itself:
 
-- :class:`Named`: a temporary file or scratch folder, whose name carries its writer (:mod:`eechips.staging`). It must be
-  of this process, of the given writer, or of a process that has ended.
-- :class:`Locked`: a file of a fixed name below a folder whose lock this process holds, and not below the folder of
-  another run, nor behind a symbolic link that leads out of the folder.
-- :class:`Recorded`: a result. Its content must be what was recorded of it: a file that somebody else has put in its
+- :class:`NamedPath`: a temporary file or scratch folder, whose name carries its writer (:mod:`eechips.staging`). It
+  must be of this process, of the given writer, or of a process that has ended.
+- :class:`LockedFolder`: a file of a fixed name below a folder whose lock this process holds, and not below the folder
+  of another run, nor behind a symbolic link that leads out of the folder.
+- :class:`RecordedFile`: a result. Its content must be what was recorded of it: a file that somebody else has put in its
   place stays.
-- :class:`Reserved`: a file named by a unit, in a folder kept for such files; :class:`Noted`: a folder named by the
-  token of a writer, which a ledger names.
+- :class:`ReservedName`: a file named by a unit, in a folder kept for such files; :class:`ListedFile`: a folder named by
+  the token of a writer, which a ledger names.
 - :class:`TemporaryName`: a file that was handed over by its writer. It must have a temporary name.
 
 A file gets its final name by :func:`replace`, when it is complete. :func:`set_aside` keeps a file of somebody else that
@@ -49,7 +49,7 @@ _held: Counter[str] = Counter()
 _turn = Lock()
 
 
-class Right(Protocol):
+class RemovalRight(Protocol):
     """By which right a file is removed."""
 
     def covers(self, path: Path) -> bool:
@@ -61,7 +61,7 @@ class NotOwnedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedPath:
     """The right to temporary files of this process, and of processes that have ended.
 
     Attributes:
@@ -81,7 +81,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
+class LockedFolder:
     """The right to the files of a folder whose lock this process holds.
 
     Attributes:
@@ -103,7 +103,7 @@ class Locked:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedFile:
     """The right to a file whose content was recorded.
 
     Attributes:
@@ -133,7 +133,7 @@ class TemporaryName:
 
 
 @dataclass(frozen=True, slots=True)
-class Reserved:
+class ReservedName:
     """The right to files named by units, in a folder of the run that is kept for such files.
 
     Attributes:
@@ -148,7 +148,7 @@ class Reserved:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class ListedFile:
     """The right to a folder whose name is the token of a writer, with a number, and which a ledger names."""
 
     def covers(self, path: Path) -> bool:
@@ -157,7 +157,7 @@ class Noted:
 
 
 @contextlib.contextmanager
-def holding(folder: Path) -> Iterator[None]:
+def register_lock(folder: Path) -> Iterator[None]:
     """Inside the block this process holds the lock of a folder."""
     key = os.path.realpath(folder)
     with _turn:
@@ -169,7 +169,7 @@ def holding(folder: Path) -> Iterator[None]:
             _held[key] -= 1
 
 
-def remove(path: Path, right: Right) -> bool:
+def remove(path: Path, right: RemovalRight) -> bool:
     """Remove a file.
 
     Args:
@@ -189,7 +189,7 @@ def remove(path: Path, right: Right) -> bool:
     return True
 
 
-def remove_tree(path: Path, right: Right) -> bool:
+def remove_tree(path: Path, right: RemovalRight) -> bool:
     """Remove a folder and all that is in it. What cannot be removed stays.
 
     Returns:
@@ -373,10 +373,10 @@ def _sweep_flat(root: Path) -> None:
                 shutil.rmtree(root / name, ignore_errors=True)
 
 
-def _is_covered(path: Path, right: Right) -> bool:
+def _is_covered(path: Path, right: RemovalRight) -> bool:
     if right.covers(path):
         return True
-    if isinstance(right, Recorded):
+    if isinstance(right, RecordedFile):
         return False
     raise NotOwnedError(f"{path} is not known to be a file of this process: {right}")
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from eechips.errors import StorageError, UsageError
-from eechips.removal import Named, TemporaryName, remove, replace, sweep_folder
+from eechips.removal import NamedPath, TemporaryName, remove, replace, sweep_folder
 from eechips.staging import Writer, is_abandoned, new_writer, temporary_name
 
 ID_LENGTH = 16
@@ -38,7 +38,7 @@ _WINDOWS_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)$", re.IGNORECASE
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
+class StagedFile:
     """A file that is complete on the disk but not yet under its name.
 
     Attributes:
@@ -60,24 +60,24 @@ class Staged:
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
 
-class Stage(Protocol):
+class StagingArea(Protocol):
     """Where a worker puts its results until the parent commits them. Picklable."""
 
-    def stage(self, name: str, data: bytes, token: str) -> Staged:
+    def stage(self, name: str, data: bytes, token: str) -> StagedFile:
         """Takes a result; see :meth:`LocalStore.stage`."""
 
-    def discard(self, staged: Staged) -> None:
+    def discard(self, staged: StagedFile) -> None:
         """Removes what will not be committed."""
 
 
-class Store(Stage, Protocol):
+class Store(StagingArea, Protocol):
     """Where results are kept: a local folder, or an object store."""
 
     @property
     def is_overwritten(self) -> bool:
         """Whether staging a result replaces what has its name."""
 
-    def commit(self, staged: Staged) -> None:
+    def commit(self, staged: StagedFile) -> None:
         """Gives a staged result its name."""
 
     def flush(self) -> None:
@@ -134,7 +134,7 @@ class LocalStore:
         Raises:
             UsageError: if it lies outside the root, or is no regular file (a pipe would never end).
         """
-        return regular_file(self._inside(name), self.root)
+        return resolve_inside(self._inside(name), self.root)
 
     def read(self, name: str) -> bytes:
         """The content of a file.
@@ -157,7 +157,7 @@ class LocalStore:
             FileNotFoundError: if there is none.
             UsageError: as :meth:`file`.
         """
-        return sha256_of(self.file(name))
+        return hash_file(self.file(name))
 
     def _inside(self, name: str) -> str:
         folder = check_name(name).rpartition("/")[0]
@@ -170,7 +170,7 @@ class LocalStore:
             self._inner.add(folder)
         return self._prefix + name
 
-    def stage(self, name: str, data: bytes, token: str) -> Staged:
+    def stage(self, name: str, data: bytes, token: str) -> StagedFile:
         """Writes a file under a temporary name in its final folder.
 
         It is in the system's hands then, whatever becomes of this process; :meth:`flush` puts it on the disk.
@@ -196,14 +196,14 @@ class LocalStore:
             with contextlib.suppress(OSError):  # the folder may be what is wrong
                 remove(Path(path), TemporaryName())
             raise self._failed(self.root / name, error) from error
-        return Staged(
+        return StagedFile(
             name=name,
             temporary=temporary,
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
         )
 
-    def commit(self, staged: Staged) -> None:
+    def commit(self, staged: StagedFile) -> None:
         """Gives a staged file its name, replacing what is there; atomic.
 
         Raises:
@@ -225,7 +225,7 @@ class LocalStore:
         """Has the system write everything to the disk, once for all files; one by one takes milliseconds each."""
         os.sync()
 
-    def discard(self, staged: Staged) -> None:
+    def discard(self, staged: StagedFile) -> None:
         """Removes a staged file that will not be committed."""
         if staged.data is None:
             remove(self.path(staged.temporary), TemporaryName())
@@ -274,11 +274,11 @@ class LocalStore:
 class RemoteStore:
     """Stands for a store whose folder is on another machine: what is staged travels there, and is written there."""
 
-    def stage(self, name: str, data: bytes, token: str) -> Staged:
+    def stage(self, name: str, data: bytes, token: str) -> StagedFile:
         """As :meth:`LocalStore.stage`, in memory."""
-        return Staged(name, temporary_name(name, token), len(data), hashlib.sha256(data).hexdigest(), data)
+        return StagedFile(name, temporary_name(name, token), len(data), hashlib.sha256(data).hexdigest(), data)
 
-    def discard(self, staged: Staged) -> None:
+    def discard(self, staged: StagedFile) -> None:
         """There is nothing to remove."""
 
 
@@ -302,7 +302,7 @@ def is_inside(path: str | Path, root: Path) -> bool:
     return found == real or found.startswith(real.rstrip("/") + "/")
 
 
-def regular_file(path: str | Path, root: Path) -> Path:
+def resolve_inside(path: str | Path, root: Path) -> Path:
     """The path itself, of a file in a folder that somebody else may have made.
 
     Args:
@@ -344,7 +344,7 @@ def make_folder(path: Path) -> bool:
         raise StorageError(f"cannot use {path} as output folder: {error.strerror or error}") from error
 
 
-def sha256_of(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Sha256 of a file, hexadecimal, read piece by piece."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -354,7 +354,7 @@ def sha256_of(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
+def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
     """A text file that gets its name when the block ends. What is no regular file, such as a pipe, is written as it is.
 
     Args:
@@ -370,7 +370,7 @@ def written_whole(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
     with _named(path):
         for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
             if is_abandoned(left.name, writer):
-                remove(left, Named())
+                remove(left, NamedPath())
         file = temporary.open("w", encoding="utf-8")
     is_wanted = keeps
     try:
@@ -382,7 +382,7 @@ def written_whole(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
             if is_replaced and is_wanted:
                 replace(temporary, target)
             elif is_replaced:
-                remove(temporary, Named())
+                remove(temporary, NamedPath())
 
 
 @contextlib.contextmanager
@@ -470,7 +470,7 @@ class NameTemplate:
         """Whether the name of this unit cannot be another's, whatever other units hold."""
         if not self.prefers_values:
             return self.is_unique
-        own = self._fields & {"id", "index"} & own_fields(unit).keys()
+        own = self._fields & {"id", "index"} & unit_fields(unit).keys()
         return not own and any(_keeps_apart(part) for part in self._parts)
 
     def render(self, unit: Mapping[str, Any], identifier: str, index: int) -> str:
@@ -486,7 +486,7 @@ class NameTemplate:
         """
         values = name_fields(unit, identifier, index)
         if self.prefers_values:
-            values |= {name: value for name, value in own_fields(unit).items() if name in _GIVEN and value != ""}
+            values |= {name: value for name, value in unit_fields(unit).items() if name in _GIVEN and value != ""}
         return "/".join(safe_component(self._render_part(part, values)) for part in self._parts)
 
     def _render_part(
@@ -507,7 +507,7 @@ class NameTemplate:
         return text
 
 
-def folded(name: str) -> str:
+def fold_case(name: str) -> str:
     """A form of a name that is the same for all names which some file system takes for one.
 
     Such file systems do not distinguish upper from lower case, or composed from decomposed letters (APFS, HFS+, NTFS,
@@ -537,11 +537,11 @@ def _keeps_apart(part: Sequence[tuple[str, str | None, str | None, str | None]])
 
 def name_fields(unit: Mapping[str, Any], identifier: str, index: int) -> dict[str, Any]:
     """The fields that a name template can use: scalars of the unit, of its properties, id, index, kind."""
-    own = own_fields(unit)
+    own = unit_fields(unit)
     return {**own, "id": identifier[:ID_LENGTH], "index": index, "kind": unit.get("kind", "call")}
 
 
-def own_fields(unit: Mapping[str, Any]) -> dict[str, Any]:
+def unit_fields(unit: Mapping[str, Any]) -> dict[str, Any]:
     """The texts, numbers and truth values of a unit and of its properties."""
     value = unit.get("value")
     layers: list[Mapping[str, Any]] = [unit]

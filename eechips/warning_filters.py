@@ -6,7 +6,7 @@ import re
 import warnings
 
 
-def ignore(category: type[Warning], message: str = "") -> None:
+def ignore_warning(category: type[Warning], message: str = "") -> None:
     """Ignore a warning in this process from now on. A filter that is in force already is not added again.
 
     ``warnings.catch_warnings`` replaces the filters of the whole process and puts them back, so that a thread can lose

@@ -16,8 +16,8 @@ from eechips.catalogs.layout import Layout
 from eechips.catalogs.merge import MergeResult
 from eechips.catalogs.update import update
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import LAYER_COLUMNS, Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME, Run
+from eechips.manifest.unit_record import LAYER_COLUMNS, Record, State, WorkUnit
 from eechips.recipe import canonical_json, unit_id
 
 DAYS = [f"2020-{month:02}-{day:02}T12:00:00Z" for month in (1, 2, 3) for day in (1, 15)]

@@ -17,8 +17,8 @@ from affine import Affine
 from eechips.engine.info import encode_info
 from eechips.formats import FileMetadata, geotiff, npy, png, validate
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME, Run
+from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import write_file
 

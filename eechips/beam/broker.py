@@ -18,7 +18,7 @@ from apache_beam.runners.runner import PipelineState
 from eechips.beam.stream import FetchMessages
 from eechips.beam.transform import FetchUnits
 from eechips.errors import ConfigurationError
-from eechips.manifest.record import State
+from eechips.manifest.unit_record import State
 
 _LOOK = 0.5  # seconds between two looks at how the pipeline is
 _FAILURES = frozenset(state.value for state in State if state.is_failure)

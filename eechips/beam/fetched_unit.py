@@ -10,7 +10,7 @@ from apache_beam.coders.typecoders import registry
 
 from eechips.engine.outcome import Finished, Lost
 from eechips.errors import WorkerLostError
-from eechips.manifest.record import LISTS, State
+from eechips.manifest.unit_record import LISTS, State
 from eechips.timestamps import utc_now
 
 

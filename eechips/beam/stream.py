@@ -18,8 +18,8 @@ from eechips.beam.fetched_unit import FetchedUnit
 from eechips.beam.transform import FetchUnits
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError
-from eechips.manifest.record import State
-from eechips.recipe import as_unit, unit_id, unit_value
+from eechips.manifest.unit_record import State
+from eechips.recipe import to_unit, unit_id, unit_value
 from eechips.timestamps import utc_now
 
 _INVALID = "refused"
@@ -96,7 +96,7 @@ def read_message(message: bytes, identity: str) -> Iterator[Any]:
 def _unit(message: bytes, identity: str) -> Any:
     value = json.loads(message)
     if not (isinstance(value, dict) and {"job", "identity", "unit"} <= value.keys()):
-        unit_id(as_unit(value), identity)  # refuses NaN, which JSON has not
+        unit_id(to_unit(value), identity)  # refuses NaN, which JSON has not
         return value
     item = WorkItem.from_json(message.decode())
     if item.identity != identity:

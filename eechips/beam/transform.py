@@ -29,9 +29,9 @@ from eechips.engine.plan import name_template
 from eechips.engine.stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, RecipeError, UsageError
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.objects import ObjectStore, is_address
-from eechips.recipe import Recipe, as_unit, canonical_json, load_recipe, unit_id
+from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, unit_id
 from eechips.staging import new_writer
 from eechips.storage import ID_LENGTH, NameTemplate
 
@@ -203,7 +203,7 @@ class _FetchBundle(beam.DoFn):
         """Add a unit to the bundle; a duplicate is fetched once."""
         partition, text = element
         value = json.loads(text)
-        identifier = unit_id(as_unit(value), self._identity)
+        identifier = unit_id(to_unit(value), self._identity)
         self._partitions.add(partition)
         self._values[identifier] = value
         self._places.setdefault(identifier, []).append((timestamp, window))
@@ -233,7 +233,7 @@ class _FetchBundle(beam.DoFn):
 
     def _tasks(self) -> Iterator[WorkUnit]:
         for identifier, value in self._values.items():
-            unit = as_unit(value)
+            unit = to_unit(value)
             name = self._names.render(unit, identifier, 0)
             if not self._names.is_unique_for(unit):  # units of a collection cannot be compared
                 name = f"{name}-{identifier[:ID_LENGTH]}"
@@ -249,7 +249,7 @@ def _count(found: FetchedUnit) -> None:
 
 def _partition_of(value: Any, identity: str, slots: int) -> tuple[int, str]:
     """Return the partition of a unit, and the unit as JSON."""
-    return int(unit_id(as_unit(value), identity)[:8], 16) % slots, canonical_json(value)
+    return int(unit_id(to_unit(value), identity)[:8], 16) % slots, canonical_json(value)
 
 
 def _recipe(recipe: str | Path | Recipe, parameters: Mapping[str, Any]) -> Recipe:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.catalogs.sorted_runs import SortedRun
-from eechips.removal import Locked, remove, remove_tree
+from eechips.removal import LockedFolder, remove, remove_tree
 from eechips.staging import SCRATCH_PREFIX
 from eechips.storage import write_file
 
@@ -121,7 +121,7 @@ class Checkpoint:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         note = self.folder / _JOB
         if not note.exists() or json.loads(note.read_text())["identity"] != digest:
-            remove_tree(self.folder, Locked(folder))
+            remove_tree(self.folder, LockedFolder(folder))
             self.folder.mkdir()
             write_file(note, json.dumps({"identity": digest}).encode())
         self.identity = digest
@@ -168,7 +168,7 @@ class Checkpoint:
         }
         self._write(f"{name}.sharded", value)
         for suffix in ("fetched", "bodies"):
-            remove(self.folder / f"{name}.{suffix}", Locked(self.folder.parent))
+            remove(self.folder / f"{name}.{suffix}", LockedFolder(self.folder.parent))
 
     def sharded(self, name: str, digest: str) -> SortedChunk | None:
         """What was made of entries; None if nothing has been."""
@@ -204,5 +204,5 @@ class Checkpoint:
 
         What says whose folder it is goes first: killed here, nobody goes on with half of it.
         """
-        remove(self.folder / _JOB, Locked(self.folder.parent))
-        remove_tree(self.folder, Locked(self.folder.parent))
+        remove(self.folder / _JOB, LockedFolder(self.folder.parent))
+        remove_tree(self.folder, LockedFolder(self.folder.parent))

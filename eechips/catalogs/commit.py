@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eechips.errors import StorageError
-from eechips.removal import Locked, remove, remove_empty, remove_tree, replace
+from eechips.removal import LockedFolder, remove, remove_empty, remove_tree, replace
 from eechips.staging import SCRATCH_PREFIX
 
 SCRATCH = f"{SCRATCH_PREFIX}merge"
@@ -107,10 +107,10 @@ def finish(folder: Path) -> bool:
                 replace(scratch / staged, target)
         _flush_folders(folder, [path for _, path in listed.moves])
         for path in listed.removals:
-            remove(folder / path, Locked(folder))
+            remove(folder / path, LockedFolder(folder))
             _prune(folder, (folder / path).parent)
-        remove(scratch / _LIST, Locked(folder))
-        remove_tree(scratch, Locked(folder))
+        remove(scratch / _LIST, LockedFolder(folder))
+        remove_tree(scratch, LockedFolder(folder))
     return True
 
 

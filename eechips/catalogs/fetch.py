@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from eechips.catalogs.host_limiter import HostLimiter
 from eechips.errors import UsageError
-from eechips.network import is_host_off_limits, is_host_private, is_host_public, is_off_limits, is_private
+from eechips.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host, is_public_host
 from eechips.objects.store_errors import is_permanent
 from eechips.timestamps import parse_retry_after
 from eechips.urls import host_of, is_http, is_redacted, is_remote, redact_urls
@@ -306,14 +306,14 @@ class _Sessions:
 def _socket_within_limits(place: Any) -> socket.socket:
     """A socket for a connection, but to where clouds hand out a machine's credentials."""
     family, kind, protocol, _, target = place
-    if is_off_limits(target[0]):
+    if is_metadata_address(target[0]):
         raise _OffLimitsError(f"{target[0]} is an address of this machine's own network, which no item has")
     return socket.socket(family, kind, protocol)
 
 
 def _public_socket(place: Any) -> socket.socket:
     """A socket for a connection to the public internet."""
-    if is_private(place[-1][0]):
+    if is_private_address(place[-1][0]):
         raise _OffLimitsError(f"{place[-1][0]} is in a private network, where a host of the public internet has led")
     return _socket_within_limits(place)
 
@@ -328,9 +328,9 @@ async def _redirected(sessions: _Sessions, address: str, proxy_of: Callable[[str
     is_public = False
     for _ in range(_REDIRECTS + 1):
         host = url.host or ""
-        if is_host_off_limits(host):  # a proxy may stand where clouds' services are
+        if is_metadata_host(host):  # a proxy may stand where clouds' services are
             raise _FailedError("forbidden", "an address of this machine's own network, which no item has")
-        if is_public and is_host_private(host):
+        if is_public and is_private_host(host):
             raise _FailedError("forbidden", f"{host} is in a private network, where the public internet has led")
         proxy = proxy_of(str(url))
         session = sessions.public if is_public and proxy is None else sessions.any  # a proxy may be in any network
@@ -339,7 +339,7 @@ async def _redirected(sessions: _Sessions, address: str, proxy_of: Callable[[str
             if answer.status not in _MOVED or not target:
                 yield answer
                 return
-        is_public = is_public or await asyncio.to_thread(is_host_public, host)
+        is_public = is_public or await asyncio.to_thread(is_public_host, host)
         following = yarl.URL(target, encoded=_SPELT.fullmatch(target) is not None)
         if following.scheme not in ("", "http", "https"):
             raise _FailedError("redirects", "to what is no web address")

@@ -26,7 +26,7 @@ from eechips.catalogs.sorting import Chunk, sort
 from eechips.catalogs.update import changing, folder_of, progress, put, schema_of, stage
 from eechips.catalogs.workers import PendingResult, WorkerPool, Workers, choose_worker_pool, workers
 from eechips.errors import UsageError
-from eechips.removal import Locked, remove, remove_tree
+from eechips.removal import LockedFolder, remove, remove_tree
 from eechips.signature import filled, takes
 from eechips.urls import redact_urls
 
@@ -150,7 +150,7 @@ def ingest(
         )
         work.job.remove()
         if not work.counts.failures:
-            remove(folder / FAILURES_NAME, Locked(folder))
+            remove(folder / FAILURES_NAME, LockedFolder(folder))
     seconds = {**work.seconds, "merge": round(time.monotonic() - began, 3)}
     return IngestResult(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds, who)
 
@@ -308,7 +308,7 @@ def _prepare(change: Change, folder: Path, identity: str) -> None:
     mark = hashlib.sha256(identity.encode() + there).hexdigest()
     note = change.scratch / _MARK
     if not note.exists() or note.read_text() != mark:
-        remove_tree(change.scratch, Locked(folder))
+        remove_tree(change.scratch, LockedFolder(folder))
         change.scratch.mkdir()
         note.write_text(mark)
 

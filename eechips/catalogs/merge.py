@@ -59,7 +59,7 @@ from eechips.catalogs.sorted_runs import (
     merged,
 )
 from eechips.errors import UsageError
-from eechips.storage import LocalStore, sha256_of, write_file
+from eechips.storage import LocalStore, hash_file, write_file
 
 ROW_GROUP = 16_384
 """Rows of a row group: the least that engines read of a file."""
@@ -653,7 +653,7 @@ class _Tally:
             cell=str(fields(path)["cell"]),
             items=self._items,
             bytes=file.stat().st_size,
-            sha256=sha256_of(file),
+            sha256=hash_file(file),
             extent=union(np.concatenate(self._boxes)),
             start=iso(int(min(self._starts).astype(np.int64))) if self._starts else None,
             end=iso(int(max(self._ends).astype(np.int64))) if self._ends else None,

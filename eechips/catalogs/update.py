@@ -23,9 +23,9 @@ from eechips.catalogs.options import Mixed
 from eechips.catalogs.schema import Schema
 from eechips.catalogs.sorted_runs import SortedRun, write_sorted_run
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.lock import LOCK_NAME, locked, remove_lock
+from eechips.manifest.lock import LOCK_NAME, lock_run, remove_lock
 from eechips.objects import is_address
-from eechips.removal import Locked, remove_empty, remove_tree
+from eechips.removal import LockedFolder, remove_empty, remove_tree
 from eechips.storage import make_folder
 
 COLLECTION_NAME = "_collection.json"
@@ -69,7 +69,7 @@ def update(
     with changing(folder) as change:
         schema = schema_of(folder, choose)
         try:
-            remove_tree(change.scratch, Locked(folder))
+            remove_tree(change.scratch, LockedFolder(folder))
             change.scratch.mkdir()
             shards = [
                 shard(change.scratch / f"{number:06d}.shard", table_of(batch), schema.layout)
@@ -80,7 +80,7 @@ def update(
             )
         finally:
             if not commit.is_pending(folder):
-                remove_tree(change.scratch, Locked(folder))
+                remove_tree(change.scratch, LockedFolder(folder))
     return Catalog(folder, schema), outcome
 
 
@@ -96,7 +96,7 @@ def changing(folder: Path) -> Iterator[commit.Change]:
     """
     is_new = make_folder(folder)
     try:
-        with locked(folder):
+        with lock_run(folder):
             commit.finish(folder)
             try:
                 yield commit.Change(folder)
@@ -125,7 +125,7 @@ def repair(folder: Path) -> bool:
     if not commit.is_pending(folder):
         Schema.load(folder)
         return False
-    with locked(folder):
+    with lock_run(folder):
         return commit.finish(folder)
 
 

@@ -199,7 +199,7 @@ def _dask(scheduler: str, folder: Path) -> Iterator[Workers]:
         raise ConfigurationError(
             f"the Dask scheduler {scheduler} does not answer: {error}; --processes N sorts on this machine"
         ) from error
-    with library_log.redirected(library_log.DASK, logging.NullHandler()), client:
+    with library_log.redirect_loggers(library_log.DASK, logging.NullHandler()), client:
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
         except asyncio.TimeoutError as error:

@@ -12,7 +12,7 @@ from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.cli.parameter_types import Names
 from eechips.errors import UsageError
-from eechips.manifest.drops import drop
+from eechips.manifest.exclusions import exclude_units
 from eechips.text import format_count
 from eechips.training.quality_check import USUAL, QualityReport, check
 from eechips.training.quality_flags import DAMAGED, FLAGS
@@ -126,7 +126,7 @@ def _dropped(found: QualityReport, flags: tuple[str, ...]) -> list[str]:
     units, every = found.units(flags), found.units()
     again = [identifier for identifier in units if DAMAGED & set(every[identifier])]
     reasons = {identifier: f"dropped: {', '.join(own)}" for identifier, own in units.items() if identifier not in again}
-    dropped, reopened = drop(found.run.path, reasons, again)
+    dropped, reopened = exclude_units(found.run.path, reasons, again)
     lines = [f"Dropped: {format_count(dropped, 'unit')}"]
     lines += [f"To be fetched again, because of damaged files: {format_count(reopened, 'unit')}"] if reopened else []
     place = shlex.quote(str(found.run.path))

@@ -16,7 +16,7 @@ import click
 from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.errors import UsageError
-from eechips.manifest.failures import Failure, failures_of, kinds_of
+from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import open_run
 
 _COLUMNS = ("id", "name", "state", "error_class", "error", "attempts", "position", "unit")
@@ -51,7 +51,7 @@ def command(folder: Path, classes: tuple[str, ...], limit: int, traceback: bool,
     """
     if as_json and as_csv:
         raise UsageError("choose one of --json and --csv")
-    failures = failures_of(open_run(folder).path, classes)
+    failures = list_failures(open_run(folder).path, classes)
     if as_json:
         click.echo(_json(failures, traceback=traceback))
     elif as_csv:
@@ -61,7 +61,7 @@ def command(folder: Path, classes: tuple[str, ...], limit: int, traceback: bool,
 
 
 def _json(failures: Sequence[Failure], *, traceback: bool) -> str:
-    kinds = [{"error_class": k.error_class, "error": k.error, "count": k.count} for k in kinds_of(failures)]
+    kinds = [{"error_class": k.error_class, "error": k.error, "count": k.count} for k in group_failures(failures)]
     units = [{**_fields(f, traceback=traceback), "unit": json.loads(f.unit)} for f in failures]
     return json.dumps({"total": len(failures), "kinds": kinds, "units": units}, indent=2, ensure_ascii=False)
 
@@ -84,7 +84,7 @@ def _show(folder: Path, failures: Sequence[Failure], limit: int, *, traceback: b
     if not failures:
         click.echo("No failed units.")
         return
-    for kind in kinds_of(failures):
+    for kind in group_failures(failures):
         click.echo(f"{kind.count:>9,}  {kind.error_class}: {_line(kind.error)}")
     click.echo()
     shown = failures[:limit]

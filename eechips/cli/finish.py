@@ -18,7 +18,7 @@ from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
 from eechips.engine.disk import free_bytes
 from eechips.errors import RecipeError, UsageError
 from eechips.manifest.export import PARQUET_NAME
-from eechips.manifest.failures import Failure, failures_of, kinds_of
+from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import REPORT_NAME, Run
 from eechips.objects import is_address
 from eechips.recipe import Recipe
@@ -210,9 +210,9 @@ def _report(done: Run, *, quiet: bool) -> None:
 
 def _failed(done: Run) -> list[str]:
     """Summarise the failures, most frequent first, and say what to do."""
-    failures = failures_of(done.path)
+    failures = list_failures(done.path)
     lines = [f"{format_count(len(failures), 'unit')} failed; all are listed in {done.path / 'failures.csv'}:"]
-    lines += [f"  {kind.count:,} x {kind.error_class}: {kind.error}" for kind in kinds_of(failures)[:_SHOWN]]
+    lines += [f"  {kind.count:,} x {kind.error_class}: {kind.error}" for kind in group_failures(failures)[:_SHOWN]]
     lines.append(_advice(failures, shlex.quote(str(done.path))))
     return lines
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from eechips.errors import UsageError
-from eechips.manifest.authorship import is_own_job
+from eechips.manifest.run_signature import is_own_job
 
 _EXECUTE_CODE = frozenset({"run"})
 _OPTIONS = frozenset({"--endpoint", "--send-credentials", "--credentials", "--scheduler", "--"})

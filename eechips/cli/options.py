@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 import click
 
 from eechips.cli.command import VerbOption
-from eechips.storage import written_whole
+from eechips.storage import open_atomic
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -36,7 +36,7 @@ def written(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
     if str(path) == "-":
         yield sys.stdout
         return
-    with written_whole(path, keeps=keeps) as file:
+    with open_atomic(path, keeps=keeps) as file:
         yield file
 
 

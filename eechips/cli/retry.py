@@ -19,11 +19,11 @@ from eechips.cli.group import main
 from eechips.cli.options import HELP, debug_option
 from eechips.client.redaction import REDACTED
 from eechips.errors import UsageError
-from eechips.manifest.authorship import is_own as is_own_run
-from eechips.manifest.drops import has_dropped
-from eechips.manifest.failures import reopened
-from eechips.manifest.record import State
+from eechips.manifest.exclusions import has_excluded_units
+from eechips.manifest.failures import reopen_failures
 from eechips.manifest.run import Run, open_run
+from eechips.manifest.run_signature import is_own as is_own_run
+from eechips.manifest.unit_record import State
 from eechips.text import format_count
 
 
@@ -58,7 +58,7 @@ def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], trust:
     run = open_run(folder)
     words, place = _words(run), run.path.resolve()
     has_open = any(State(s).is_failure or State(s).is_open for s in run.counts)
-    if not classes and not ids and not has_open and not has_dropped(run.path):
+    if not classes and not ids and not has_open and not has_excluded_units(run.path):
         click.echo("No failed units: nothing to retry.")
         return
     with _as_typed(words, run) as again:
@@ -66,7 +66,7 @@ def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], trust:
         if not is_own:
             _ask(run, words, trust=trust)
             again.params["send_credentials"] = False
-        _resume(again, words, reopened(place, classes, ids))
+        _resume(again, words, reopen_failures(place, classes, ids))
 
 
 def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence[str] = (), trust: bool = False) -> Run:
@@ -85,7 +85,7 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
 
     Raises:
         UsageError: if the folder holds no run, or a program made the run (repeat its call inside
-            :func:`eechips.manifest.failures.reopened`), or the command is somebody else's.
+            :func:`eechips.manifest.failures.reopen_failures`), or the command is somebody else's.
 
     Example:
         >>> eechips.retry("outputs/sample-naip", classes=["permanent"]).failures
@@ -139,13 +139,13 @@ def _words(run: Run) -> list[str]:
         raise UsageError(
             f"the command of {run.path} contained a secret, which run.json does not record ({command}): repeat the"
             f" command to retry transient failures; to retry all, repeat it inside"
-            f" `with eechips.manifest.failures.reopened({str(run.path)!r}):`"
+            f" `with eechips.manifest.failures.reopen_failures({str(run.path)!r}):`"
         )
     words = shlex.split(command)
     if len(words) < 2 or words[0] != "eechips":
         raise UsageError(
             f"{run.path} was made by a program: repeat its call inside"
-            f" `with eechips.manifest.failures.reopened({str(run.path)!r}):`"
+            f" `with eechips.manifest.failures.reopen_failures({str(run.path)!r}):`"
         )
     return words
 

@@ -11,10 +11,10 @@ from eechips.cli.command import VerbCommand
 from eechips.cli.options import HELP, debug_option
 from eechips.engine.info import encode_info
 from eechips.errors import UsageError
-from eechips.manifest.authorship import SIGNATURE, is_own, sealing_key
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.names import CALLS
+from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import INFO_NAME, open_run
+from eechips.manifest.run_signature import SIGNATURE, is_own, sealing_key
 from eechips.scripts.call_folder import seal_results
 from eechips.storage import write_file
 
@@ -47,9 +47,9 @@ def command(folder: Path, yes: bool) -> None:
         click.echo(f"{title}: {info.get(name) or 'none'}", err=True)
     if not yes and not (sys.stdin.isatty() and click.confirm("Trust it?", default=False, err=True)):
         raise UsageError(f"{folder} is not trusted: read the above, then give --yes")
-    if (run.path / CALLS).exists():
+    if (run.path / CALLS_FOLDER).exists():
         with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-            seal_results(run.path / CALLS, sealing_key(str(ledger.meta().get("identity"))))
+            seal_results(run.path / CALLS_FOLDER, sealing_key(str(ledger.meta().get("identity"))))
     signed = encode_info({name: value for name, value in info.items() if name != SIGNATURE})
     write_file(run.path / INFO_NAME, signed)
     if not is_own(run.info):

@@ -16,7 +16,7 @@ from eechips.cli.jobs import check_job, trust_option
 from eechips.cli.options import HELP, OUTPUT, debug_option, written
 from eechips.engine.work_items import fetch_items, read_work_items
 from eechips.errors import UsageError
-from eechips.manifest.record import State
+from eechips.manifest.unit_record import State
 
 
 @click.command("work", cls=VerbCommand, context_settings={**HELP, "ignore_unknown_options": True})

@@ -12,7 +12,7 @@ from eechips.client.redaction import redact
 from eechips.client.transport import is_loopback
 from eechips.errors import ConfigurationError, UsageError
 from eechips.received_files import parse_json
-from eechips.warning_filters import ignore
+from eechips.warning_filters import ignore_warning
 
 HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"
 """For many small automated requests: https://developers.google.com/earth-engine/guides/processing_environments."""
@@ -126,7 +126,7 @@ def _load_stored() -> Any:
             stored = ee.oauth.get_credentials_arguments()
         make: Any = Credentials
         # Their advice is wrong here: the project is named by each request.
-        ignore(UserWarning, ".*(No project ID|quota project).*")
+        ignore_warning(UserWarning, ".*(No project ID|quota project).*")
         found = make(None, **stored) if stored.get("refresh_token") else google.auth.default()[0]
         project = stored.get("quota_project_id") or ee.oauth.get_appdefault_project()
         if project and project != found.quota_project_id and hasattr(found, "with_quota_project"):

@@ -28,7 +28,7 @@ from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
 from eechips.errors import PermanentError, TooLargeError, ValidationError
 from eechips.geo.grid import Grid, Part, Window
-from eechips.recipe.series import Divisible, Series
+from eechips.recipe.row_sources import Series, SplittableTable
 
 if TYPE_CHECKING:
     import ee
@@ -124,7 +124,7 @@ class Fetcher:
             self._sizes.succeed(kind, len(found))
         return assemble(found)
 
-    def rows(self, source: ee.FeatureCollection | Series | Divisible) -> list[dict[str, Any]]:
+    def rows(self, source: ee.FeatureCollection | Series | SplittableTable) -> list[dict[str, Any]]:
         """Fetches the features of a collection, page by page, or the rows of a series or of many places.
 
         Returns:
@@ -136,7 +136,7 @@ class Fetcher:
             ee.EEException: if the service refuses the expression.
         """
         with self._recipe_code():
-            if isinstance(source, Divisible):
+            if isinstance(source, SplittableTable):
                 return self._rows.divisible(source)
             return self._rows.series(source) if isinstance(source, Series) else self._rows.table(source)
 

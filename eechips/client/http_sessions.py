@@ -17,7 +17,7 @@ import urllib3.connection
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import is_loopback, origin
 from eechips.errors import PermanentError
-from eechips.network import is_host_off_limits, is_host_private, is_off_limits, is_private
+from eechips.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
 
 _MOST_CONNECTIONS = 64
 """Connections kept open at most by one process, to one host."""
@@ -110,9 +110,9 @@ class GuardedAdapter(Adapter):
             PermanentError: if it does, or its host resolves to one.
         """
         host = urlsplit(request.url).hostname or ""
-        if is_host_off_limits(host):
+        if is_metadata_host(host):
             raise _metadata_refusal(host)
-        if self._is_public and is_host_private(host):
+        if self._is_public and is_private_host(host):
             raise _private_refusal(host)
         return super().send(request, *args, **kwargs)
 
@@ -140,13 +140,13 @@ def _connect_within_limits(
 
 
 def _refuse_metadata(host: str, address: str) -> None:
-    if is_off_limits(address):
+    if is_metadata_address(address):
         raise _metadata_refusal(host)
 
 
 def _refuse_private(host: str, address: str) -> None:
     _refuse_metadata(host, address)
-    if is_private(address):
+    if is_private_address(address):
         raise _private_refusal(host)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client.chip_parts import RequestSizes, unsplittable_error
 from eechips.client.classification import can_split, raising_too_large
 from eechips.errors import TooLargeError, ValidationError
-from eechips.recipe.series import Divisible, Series
+from eechips.recipe.row_sources import Series, SplittableTable
 
 if TYPE_CHECKING:
     import ee
@@ -85,7 +85,7 @@ class RowFetcher:
         most, was_rejected = most or max(1, (end - start) // _FEWER), most is None
         return self._ranges(series, start, end, most, was_rejected=was_rejected, by_pages=by_pages)
 
-    def divisible(self, places: Divisible) -> list[dict[str, Any]]:
+    def divisible(self, places: SplittableTable) -> list[dict[str, Any]]:
         """The rows of many places, by halves of them if they are too large.
 
         Raises:

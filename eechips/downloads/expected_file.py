@@ -14,7 +14,7 @@ from eechips.downloads.integrity import check_end
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import FileMetadata
 from eechips.geo.crs import parse_crs
-from eechips.warning_filters import ignore
+from eechips.warning_filters import ignore_warning
 
 # Code: algorithm and digest size in bytes (https://github.com/multiformats/multicodec/blob/master/table.csv).
 _MULTIHASHES = {
@@ -367,7 +367,7 @@ def _is_crs(found: str | None, wanted: str) -> bool:
         return True  # PROJ does not know the catalogue's CRS
     if here.equals(there, ignore_axis_order=True):
         return True
-    ignore(UserWarning, "You will likely lose important projection information")  # dropping names is intended
+    ignore_warning(UserWarning, "You will likely lose important projection information")  # dropping names is intended
     return bool(here.to_dict() and here.to_dict() == there.to_dict())
 
 

@@ -14,7 +14,7 @@ import requests
 from eechips.client.classification import classify_exception, is_transient_status
 from eechips.client.http_sessions import open_session
 from eechips.errors import PermanentError, TransientError
-from eechips.network import is_host_public
+from eechips.network import is_public_host
 from eechips.received_files import parse_json
 from eechips.text import format_bytes
 from eechips.urls import display_url, host_of
@@ -194,7 +194,7 @@ def _is_public(url: str) -> bool:
     """Return whether a URL is http(s) and its host on the public internet."""
     try:
         parts = urlsplit(url)
-        return parts.scheme.lower() in ("http", "https") and is_host_public(parts.hostname or "")
+        return parts.scheme.lower() in ("http", "https") and is_public_host(parts.hostname or "")
     except ValueError:
         return False
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from eechips.errors import ValidationError
 from eechips.received_files import parse_json
-from eechips.removal import Reserved, remove, replace
+from eechips.removal import ReservedName, remove, replace
 from eechips.storage import write_file
 from eechips.timestamps import utc_now
 
@@ -250,5 +250,5 @@ def release(folder: Path, identifier: str) -> None:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         kept = None
     if isinstance(kept, str) and kept.partition(".")[0] == identifier:
-        remove(note.with_name(kept), Reserved(QUARANTINE))
-    remove(note, Reserved(QUARANTINE))
+        remove(note.with_name(kept), ReservedName(QUARANTINE))
+    remove(note, ReservedName(QUARANTINE))

@@ -16,7 +16,7 @@ from typing import Any
 
 from eechips.downloads.integrity import create_digest
 from eechips.errors import StorageError
-from eechips.removal import Reserved, remove, remove_empty
+from eechips.removal import ReservedName, remove, remove_empty
 from eechips.removal import replace as rename
 from eechips.staging import Writer, boot_id, has_ended, new_writer, temporary_name
 from eechips.storage import write_file
@@ -28,7 +28,7 @@ _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
 SHA256 = "sha256"
 PARTIAL = "partial"
 """Folder of the partial files of a run: one folder for each unit, named by its id, one file for each writer."""
-_OWN = Reserved(PARTIAL)
+_OWN = ReservedName(PARTIAL)
 _DATA = ".data"
 _claimed: set[Path] = set()
 _turn = Lock()

@@ -18,7 +18,7 @@ from eechips.downloads.assets import is_absolute, select_alternative
 from eechips.downloads.document_reader import UnreadDocument
 from eechips.downloads.presigned import AssetKey
 from eechips.errors import StorageError
-from eechips.removal import Named, remove, replace
+from eechips.removal import NamedPath, remove, replace
 from eechips.staging import new_writer, temporary_name
 from eechips.text import format_duration
 from eechips.urls import ALL_PARAMETERS, strip_signature
@@ -131,7 +131,7 @@ class SearchCache:
             raise StorageError(f"could not write {self.path}: {error.strerror or error}") from error
         finally:
             with contextlib.suppress(OSError):
-                remove(temporary, Named())
+                remove(temporary, NamedPath())
         return count
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

@@ -20,14 +20,14 @@ from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.names import FOREIGN, result_name
-from eechips.manifest.record import Record, State
+from eechips.manifest.reserved_names import FOREIGN_FILES, result_name
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
+from eechips.manifest.unit_record import Record, State
 from eechips.objects import ObjectStore, parallel_map
 from eechips.recipe import Recipe, SupportsAssembly, SupportsAssemblySettings, unit_value
-from eechips.removal import Locked, Named, remove, remove_tree, replace
+from eechips.removal import LockedFolder, NamedPath, remove, remove_tree, replace
 from eechips.staging import Writer, new_writer, temporary_name
-from eechips.storage import LocalStore, Store, sha256_of
+from eechips.storage import LocalStore, Store, hash_file
 
 _PARTS = ".parts"
 """Folder of the results that were fetched back from an object store, until all is made of them."""
@@ -166,7 +166,7 @@ class Results:
         if self._ledger.owner(name) is not None or any(made["file"] == name for made in self._made):
             raise UsageError(f"assemble() cannot make {name}: there is a result of that name already")
         final = self._store.path(name)
-        foreign = self._ledger.meta().get(FOREIGN, [])
+        foreign = self._ledger.meta().get(FOREIGN_FILES, [])
         if final.exists() and name in foreign:
             raise UsageError(
                 f"{name} was in the output folder before the run and is not replaced: move it away, and run the same"
@@ -176,16 +176,16 @@ class Results:
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            made = {"file": name, "bytes": temporary.stat().st_size, "sha256": sha256_of(temporary)}
+            made = {"file": name, "bytes": temporary.stat().st_size, "sha256": hash_file(temporary)}
             if self._remote is not None:
                 self._upload(self._remote, name, temporary)
             if name in foreign:  # its owner has moved it away: the name is free
-                self._ledger.note(FOREIGN, [each for each in foreign if each != name])
+                self._ledger.note(FOREIGN_FILES, [each for each in foreign if each != name])
             replace(temporary, final)
         except OSError as error:
             raise StorageError(f"could not write {final}: {error.strerror or error}") from error
         finally:
-            remove(temporary, Named())
+            remove(temporary, NamedPath())
         self._made.append(made)
 
     def _upload(self, remote: ObjectStore, name: str, path: Path) -> None:
@@ -204,7 +204,7 @@ class Results:
     def remove_parts(self) -> None:
         """Remove the downloaded results."""
         if self._remote is not None:
-            remove_tree(self._parts.root, Locked(self._parts.root.parent))
+            remove_tree(self._parts.root, LockedFolder(self._parts.root.parent))
 
 
 def keep_part(folder: Path, file: str, data: bytes) -> None:

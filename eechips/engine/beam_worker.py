@@ -33,10 +33,10 @@ from eechips.engine.thread_pool import ThreadPool, drain
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.removal import temporary_folder
 from eechips.staging import new_writer
-from eechips.warning_filters import ignore
+from eechips.warning_filters import ignore_warning
 
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be retried."""
@@ -169,7 +169,7 @@ class BeamWorker:
 
     def _connect(self, stack: contextlib.ExitStack) -> _Session:
         self._spec.check_version()
-        ignore(NotGeoreferencedWarning)
+        ignore_warning(NotGeoreferencedWarning)
         target = self._spec.find_target()
         throttle = Throttle(None, QuotaLimits(in_flight=1, start=1), clients=1)
         quota_client = throttle.client(0)

@@ -17,7 +17,7 @@ from eechips.errors import (
     TransientError,
     UnknownServiceError,
 )
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 
 ALIKE_LIMIT = 20
 """Consecutive units with the same failure that stop the run."""

@@ -54,7 +54,7 @@ def left_bytes(recipe: SupportsSize, ledger: Ledger) -> int:
     totals, left = ledger.totals(), ledger.count_open()
     if totals.bytes:
         return round(left * totals.bytes / totals.units)
-    units: list[Unit] = [json.loads(text) for text in ledger.spread_units(_LOOKED_AT)]
+    units: list[Unit] = [json.loads(text) for text in ledger.sample_units(_LOOKED_AT)]
     if not units:
         return 0
     first = recipe.sized_result(0, unit_value(units[0]))

@@ -23,11 +23,11 @@ from eechips.engine.replacement import Replacements
 from eechips.engine.run_log import RunLog
 from eechips.engine.slow_units import SlowUnits
 from eechips.errors import EechipsError, InternalError, ProjectUnavailableError, UsageError, WorkerLostError
-from eechips.manifest.drops import COMMITTING
+from eechips.manifest.exclusions import COMMITTING
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.names import FOREIGN
-from eechips.manifest.record import Record, State, WorkUnit
-from eechips.manifest.run import AS_IT_GOES
+from eechips.manifest.reserved_names import FOREIGN_FILES
+from eechips.manifest.run import PLANS_GRADUALLY
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.storage import Store
 from eechips.text import format_duration
 
@@ -97,8 +97,8 @@ class Dispatcher:
         self._breaker = Breaker(clock)
         self._stop: Exception | None = None
         self._is_exhausted = False
-        self._foreign = frozenset(ledger.meta().get(FOREIGN, ())) if ledger.has_plan else frozenset()
-        self._notes_files = bool(ledger.meta().get(AS_IT_GOES)) if ledger.has_plan else False
+        self._foreign = frozenset(ledger.meta().get(FOREIGN_FILES, ())) if ledger.has_plan else frozenset()
+        self._notes_files = bool(ledger.meta().get(PLANS_GRADUALLY)) if ledger.has_plan else False
         self._is_exclusive = False
         self._is_offline = self._is_restricted = False
         self._wait_reported: float | None = None
@@ -431,7 +431,7 @@ class Dispatcher:
             )
         if name in self._foreign:  # its owner has moved it away: from now on it is the run's
             self._foreign -= {name}
-            self._ledger.note(FOREIGN, sorted(self._foreign))
+            self._ledger.note(FOREIGN_FILES, sorted(self._foreign))
 
     def _note_files(self, events: Iterable[Finished | Lost]) -> None:
         """Record the files that are about to be committed, as a script may look for them when it is run again."""

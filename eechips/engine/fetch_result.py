@@ -48,7 +48,7 @@ def fetch_result(fetcher: Fetcher, result: Any) -> EncodedFile:
 
 
 def _fetch_table(fetcher: Fetcher, table: Table) -> EncodedFile:
-    from eechips.formats.table import arrange
+    from eechips.formats.table import arrange_columns
 
     names: tuple[str, ...]
     columns: list[Any]
@@ -56,9 +56,9 @@ def _fetch_table(fetcher: Fetcher, table: Table) -> EncodedFile:
         unpacked = table.unpack(fetcher.rows(cast("Any", table.source)))
         names, columns = tuple(unpacked), list(unpacked.values())
     else:
-        with _encoding() if table.is_made else contextlib.nullcontext():
-            names, columns = arrange(_rows(fetcher, table), table.columns)
-    with _encoding() if table.is_made else contextlib.nullcontext():
+        with _encoding() if table.has_rows else contextlib.nullcontext():
+            names, columns = arrange_columns(_rows(fetcher, table), table.columns)
+    with _encoding() if table.has_rows else contextlib.nullcontext():
         written: EncodedFile = table_format(table.format).encode(names, columns)
     return written
 
@@ -103,7 +103,7 @@ def expectation_of(chip: Chip) -> Expectation:
 
 def _rows(fetcher: Fetcher, table: Table) -> list[dict[str, Any]]:
     source: Any = table.source
-    if table.is_made:
+    if table.has_rows:
         if isinstance(source, (list, tuple)):
             return [dict(row) for row in source]
         return [{str(k): v for k, v in row.items()} for row in source.to_dict("records")]

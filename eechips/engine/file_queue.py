@@ -21,12 +21,12 @@ from eechips.client.throttle import UsageDelta
 from eechips.client.transport import RequestLog
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.objects import ObjectStore
 from eechips.recipe import canonical_json
-from eechips.removal import Noted, remove_empty, remove_tree
+from eechips.removal import ListedFile, remove_empty, remove_tree
 from eechips.staging import new_writer
-from eechips.storage import LocalStore, Staged, Store
+from eechips.storage import LocalStore, StagedFile, Store
 
 FOLDER = "beam"
 """Folder of all file queues, below the output folder."""
@@ -139,11 +139,11 @@ class FileQueue:
     def clear(self) -> None:
         """Remove the folder and its content."""
         if isinstance(self._box, LocalStore):
-            remove_tree(self._box.root, Noted())  # with what writers that were killed have left
+            remove_tree(self._box.root, ListedFile())  # with what writers that were killed have left
             remove_empty(self._box.root.parent)
             return
         for name, size in self._box.sizes(["."]):
-            self._box.discard(Staged(name, name, size, ""))
+            self._box.discard(StagedFile(name, name, size, ""))
 
     def _put(self, name: str, lines: Iterable[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -198,7 +198,7 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
     if "lost" in line:
         return Lost(task, line["lost"], line["blame"])
     record = line.get("record")
-    staged = [Staged(name, name, size, sha256) for name, size, sha256 in line.get("files", ())]
+    staged = [StagedFile(name, name, size, sha256) for name, size, sha256 in line.get("files", ())]
     outcome = Outcome(
         task.position,
         None if record is None else Record(**{**record, "state": State(record["state"])}),

@@ -31,17 +31,17 @@ from eechips.engine.stores import store_of
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError, ValidationError
 from eechips.formats import validate
-from eechips.manifest.authorship import is_own
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import locked
-from eechips.manifest.names import OVERWRITTEN, result_name
-from eechips.manifest.received import check_new, check_paths, check_values, read_info
-from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State, WorkUnit
+from eechips.manifest.lock import lock_run
+from eechips.manifest.received_run import check_new, check_paths, check_values, read_info
+from eechips.manifest.reserved_names import GENERATED_FILES, result_name
 from eechips.manifest.run import INFO_NAME
+from eechips.manifest.run_signature import is_own
+from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.objects import ObjectStore, parallel_map
 from eechips.recipe import Recipe, traits_of
 from eechips.staging import new_writer
-from eechips.storage import Staged, Store, make_folder, write_file
+from eechips.storage import StagedFile, Store, make_folder, write_file
 from eechips.timestamps import utc_now
 
 _CONCURRENCY = 8  # concurrent reads
@@ -89,9 +89,9 @@ def join_results(
     make_folder(config.out)
     store = store_of(config)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locked(config.out))
+        stack.enter_context(lock_run(config.out))
         if not (config.out / LEDGER_NAME).exists():
-            check_new(config.out, OVERWRITTEN)
+            check_new(config.out, GENERATED_FILES)
         ledger = stack.enter_context(Ledger(config.out / LEDGER_NAME))
         if ledger.has_plan:
             check_paths(ledger)
@@ -339,7 +339,7 @@ def _look_planned(
         return f"{file} is damaged: {error}"
     if isinstance(store, ObjectStore) and assembler(recipe) is not None:
         keep_part(config.out, file, data)
-    return _Found(record_of(task, metadata, Staged(file, file, len(data), hashlib.sha256(data).hexdigest()), None))
+    return _Found(record_of(task, metadata, StagedFile(file, file, len(data), hashlib.sha256(data).hexdigest()), None))
 
 
 def _look_reported(

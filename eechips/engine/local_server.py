@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from eechips.errors import ConfigurationError
-from eechips.removal import Locked, remove
+from eechips.removal import LockedFolder, remove
 
 _START_TIMEOUT = 60.0  # seconds; a cold start imports rasterio and reads the list of algorithms
 _STOP_TIMEOUT = 10.0
@@ -82,7 +82,7 @@ def serve(
         finally:
             _stop(process)
     if log is not None and log.stat().st_size == 0:
-        remove(log, Locked(log.parent))
+        remove(log, LockedFolder(log.parent))
 
 
 def _option(assets: Path) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from eechips.client.template_requests import TemplateMismatch
 from eechips.client.transport import RequestLog
 from eechips.errors import EechipsError
-from eechips.manifest.record import Record, WorkUnit
-from eechips.storage import Staged
+from eechips.manifest.unit_record import Record, WorkUnit
+from eechips.storage import StagedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Outcome:
 
     position: int
     record: Record | None
-    staged: Staged | None = None
+    staged: StagedFile | None = None
     fatal: EechipsError | None = None
     recipe_failure: str | None = None
     request_logs: tuple[RequestLog, ...] = ()
-    further: tuple[Staged, ...] = ()
+    further: tuple[StagedFile, ...] = ()
     layers: tuple[tuple[str, str, str], ...] = ()
     is_exclusive: bool = False
     service_failure: tuple[int, str] | None = None

@@ -14,10 +14,10 @@ from eechips.client.throttle import Stopped
 from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import WorkUnit
-from eechips.manifest.run import AS_THEY_CAME
-from eechips.recipe import Recipe, SupportsInputs, Unit, as_unit, canonical_json, traits_of, unit_id
-from eechips.storage import ID_LENGTH, NameTemplate, folded
+from eechips.manifest.run import CHECKSUMS_ONLY
+from eechips.manifest.unit_record import WorkUnit
+from eechips.recipe import Recipe, SupportsInputs, Unit, canonical_json, to_unit, traits_of, unit_id
+from eechips.storage import ID_LENGTH, NameTemplate, fold_case
 
 DEFAULT_TEMPLATE = "chips/{id}"
 _log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
         "name": name_template(recipe, config).text,
         "source": config.source if traits_of(recipe).needs_service else "",
         **({"results": config.results} if config.results else {}),
-        **({AS_THEY_CAME: True} if traits_of(recipe).is_foreign else {}),
+        **({CHECKSUMS_ONLY: True} if traits_of(recipe).is_foreign else {}),
     }
 
 
@@ -121,7 +121,7 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
     names: set[int] = set()
     taken: list[str] = []
     for position, value in enumerate(values):
-        unit = as_unit(value)
+        unit = to_unit(value)
         identifier = unit_id(unit, identity)
         key = int(identifier[:16], 16)
         if key in seen:
@@ -132,10 +132,10 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
         name = template.render(unit, identifier, position)
         if not template.is_unique:
             # Folded: some file systems ignore case.
-            if hash(folded(name)) in names:
+            if hash(fold_case(name)) in names:
                 taken.append(name)
                 name = f"{name}-{identifier[:ID_LENGTH]}"
-            names.add(hash(folded(name)))
+            names.add(hash(fold_case(name)))
         yield WorkUnit(position, identifier, canonical_json(unit), name)
     if taken and template.prefers_values:
         _log.warning(

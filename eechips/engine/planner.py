@@ -15,9 +15,9 @@ from eechips.client.throttle import Stopped
 from eechips.engine.plan import SPENT, plan_units, service_error_of
 from eechips.errors import EechipsError, RunMismatchError, UsageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
-from eechips.removal import Locked, remove
+from eechips.removal import LockedFolder, remove
 from eechips.storage import NameTemplate
 
 ANSWERS_NAME = "planning.sqlite"
@@ -115,7 +115,7 @@ class Planner:
         self._answers.close()
         if self.is_whole:
             for suffix in ("", "-journal"):
-                remove(self._path.with_name(self._path.name + suffix), Locked(self._path.parent))
+                remove(self._path.with_name(self._path.name + suffix), LockedFolder(self._path.parent))
 
     def _plan(self) -> None:
         RESPONSE_CACHE.set(self._answers)

@@ -22,9 +22,9 @@ from eechips.errors import (
     UsageError,
 )
 from eechips.formats import FileMetadata
-from eechips.manifest.record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
+from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.recipe import Chip
-from eechips.storage import Staged
+from eechips.storage import StagedFile
 from eechips.text import replace_control_characters
 from eechips.timestamps import utc_now
 
@@ -41,7 +41,7 @@ def is_empty(metadata: FileMetadata) -> bool:
     return metadata.valid_fraction == 0.0
 
 
-def record_of(task: WorkUnit, metadata: FileMetadata, staged: Staged | None, result: Any) -> Record:
+def record_of(task: WorkUnit, metadata: FileMetadata, staged: StagedFile | None, result: Any) -> Record:
     """Return the record of a file.
 
     Args:

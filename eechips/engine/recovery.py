@@ -16,7 +16,7 @@ from eechips.engine.run_log import RunLog
 from eechips.engine.stores import ImmediateStore
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.staging import is_numbered_token
 from eechips.storage import LocalStore, Store
 

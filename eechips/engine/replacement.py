@@ -13,10 +13,10 @@ from typing import Any
 from eechips.client.throttle import Stopped
 from eechips.engine.plan import added_unit, service_error_of
 from eechips.errors import UsageError
-from eechips.manifest.drops import DROPPED, OPEN
+from eechips.manifest.exclusions import EXCLUSIONS, OPEN
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import WorkUnit
-from eechips.recipe import Recipe, Redraw, SupportsReplacement, Unit, as_unit, traits_of, unit_id, unit_value
+from eechips.manifest.unit_record import WorkUnit
+from eechips.recipe import Recipe, Redraw, SupportsReplacement, Unit, to_unit, traits_of, unit_id, unit_value
 from eechips.storage import NameTemplate
 
 MOST_REPLACEMENTS = 10
@@ -26,7 +26,7 @@ _BATCH = 500  # units per draw
 
 def is_refilling(recipe: Recipe, ledger: Ledger) -> bool:
     """Return whether units that the user dropped are to be replaced, and the recipe can do that."""
-    return ledger.meta().get(DROPPED) == OPEN and _redraw_of(recipe) is not None
+    return ledger.meta().get(EXCLUSIONS) == OPEN and _redraw_of(recipe) is not None
 
 
 def replacement_of(recipe: Recipe) -> Redraw:
@@ -154,7 +154,7 @@ class Replacements:
     def _ask(self, pairs: Sequence[tuple[Any, int]]) -> None:
         try:
             drawn = zip(self._draw(pairs), pairs, strict=True)
-            self._answers.put([None if value is None else as_unit(value) for value, _ in drawn])
+            self._answers.put([None if value is None else to_unit(value) for value, _ in drawn])
         except BaseException as error:  # noqa: BLE001 - raised again by check(), in the thread that runs the run
             self._answers.put(error)
 

@@ -44,8 +44,7 @@ from eechips.engine.session import Session, connect
 from eechips.engine.stores import store_of
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, StorageError, TransientError, UsageError
-from eechips.manifest.authorship import is_own
-from eechips.manifest.drops import DROPPED, SETTLED, remove_dropped, remove_unrecorded
+from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files
 from eechips.manifest.export import (
     COPIED,
     FAILURES_NAME,
@@ -56,15 +55,16 @@ from eechips.manifest.export import (
     export_parquet,
 )
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import locked, remove_lock
-from eechips.manifest.names import CALLS, FOREIGN, OVERWRITTEN, files_before
-from eechips.manifest.received import check_new, check_paths, check_values
-from eechips.manifest.record import State, WorkUnit
-from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
+from eechips.manifest.lock import lock_run, remove_lock
+from eechips.manifest.received_run import check_new, check_paths, check_values
+from eechips.manifest.reserved_names import CALLS_FOLDER, FOREIGN_FILES, GENERATED_FILES, list_foreign_files
+from eechips.manifest.run import INFO_NAME, PLANS_GRADUALLY, Run
+from eechips.manifest.run_signature import is_own
+from eechips.manifest.unit_record import State, WorkUnit
 from eechips.objects import ObjectStore
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, SupportsLifespan, SupportsSize, traits_of
-from eechips.removal import Locked, remove, remove_empty, scratch_folder
+from eechips.removal import LockedFolder, remove, remove_empty, scratch_folder
 from eechips.staging import new_writer
 from eechips.storage import LocalStore, make_folder, write_file
 from eechips.timestamps import utc_now
@@ -97,12 +97,12 @@ def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None =
         raise UsageError("on_empty='redraw' needs the whole plan: take keep or skip for a part of it")
     if config.on_empty == "redraw":
         replacement_of(recipe)  # raises before anything is written
-    is_made = make_folder(config.out)
-    with locked(config.out), Interrupt() as interrupt:
-        is_new = is_made and not (config.out / LEDGER_NAME).exists()  # another run may have started meanwhile
+    has_rows = make_folder(config.out)
+    with lock_run(config.out), Interrupt() as interrupt:
+        is_new = has_rows and not (config.out / LEDGER_NAME).exists()  # another run may have started meanwhile
         is_planned = False
         if not (config.out / LEDGER_NAME).exists():
-            check_new(config.out, OVERWRITTEN)
+            check_new(config.out, GENERATED_FILES)
         try:
             with Ledger(config.out / LEDGER_NAME) as ledger:
                 try:
@@ -126,7 +126,7 @@ def _remove_unplanned(folder: Path) -> None:
     logs = (LOG_NAME, _SERVER_LOG_NAME, DASK_LOG)
     answers = (ANSWERS_NAME, f"{ANSWERS_NAME}-journal")
     for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", INFO_NAME, *answers, *logs):
-        remove(folder / name, Locked(folder))
+        remove(folder / name, LockedFolder(folder))
     remove_lock(folder)
     remove_empty(folder)
 
@@ -161,8 +161,8 @@ class _Run:
         is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
         self._check_store(is_planned=is_planned)
         if self._ledger.has_plan:
-            remove_dropped(self._ledger, self._store)
-            remove_unrecorded(self._ledger, self._store)
+            remove_excluded_files(self._ledger, self._store)
+            remove_uncommitted_files(self._ledger, self._store)
         is_done = is_planned and not self._drop_done() and self._is_redrawn and not self._is_interactive
         is_done = is_done and not self._ledger.is_partial
         is_done = is_done and not self._ledger.meta().get(FILE_QUEUES)
@@ -178,7 +178,7 @@ class _Run:
             if is_settled and self._config.on_empty == "redraw":
                 self._ledger.note(_REDRAWN, True)
             if is_settled and is_refilling(self._recipe, self._ledger):
-                self._ledger.note(DROPPED, SETTLED)
+                self._ledger.note(EXCLUSIONS, REPLACED)
             if is_settled and not is_whole and not self._is_part:
                 self._assemble()
             self._export(finished=is_settled)
@@ -201,7 +201,7 @@ class _Run:
             check_paths(self._ledger)
         if is_own(Run(folder).info):
             return
-        if self._is_interactive and (folder / CALLS).exists():
+        if self._is_interactive and (folder / CALLS_FOLDER).exists():
             raise UsageError(
                 f"{folder} was made by another user, and resuming a script there may execute their code: choose"
                 f" another output folder, or trust it: eechips trust {folder}"
@@ -405,14 +405,14 @@ class _Run:
     def _plan(self, log: RunLog) -> None:
         meta = self._meta
         if self._is_interactive:
-            self._ledger.store_plan({**meta, AS_IT_GOES: True}, ())
+            self._ledger.store_plan({**meta, PLANS_GRADUALLY: True}, ())
             return
         if self._units is not None:
             self._ledger.store_plan(meta, self._units)
         else:
             self._ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
         if isinstance(self._store, LocalStore) and not self._store.is_overwritten and not self._is_part:
-            self._ledger.note(FOREIGN, files_before(self._store.root))
+            self._ledger.note(FOREIGN_FILES, list_foreign_files(self._store.root))
         total = sum(self._ledger.counts().values())
         log.write("planned", units=total)
         if total == 0:

@@ -10,7 +10,7 @@ from typing import Any
 
 from eechips.client.redaction import redact
 from eechips.errors import StorageError
-from eechips.storage import regular_file
+from eechips.storage import resolve_inside
 from eechips.timestamps import utc_now
 
 LOG_NAME = "run.log"
@@ -31,7 +31,7 @@ class RunLog:
         self._now = now
         self._writing = threading.Lock()
         try:
-            self._file = regular_file(folder / LOG_NAME, folder).open(
+            self._file = resolve_inside(folder / LOG_NAME, folder).open(
                 "a", encoding="utf-8", errors="backslashreplace", buffering=1
             )
         except OSError as error:

@@ -21,7 +21,7 @@ from eechips.engine.run_log import RunLog
 from eechips.engine.session import Session
 from eechips.engine.slow_units import SlowUnits, advice_for
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, traits_of
 from eechips.storage import Store
 

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable
 
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, traits_of
 from eechips.text import format_duration
 

@@ -9,7 +9,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import find_executor
 from eechips.objects import ObjectStore, is_address
 from eechips.staging import new_writer
-from eechips.storage import LocalStore, Staged, Store
+from eechips.storage import LocalStore, StagedFile, Store
 
 
 class ImmediateStore(LocalStore):
@@ -20,14 +20,14 @@ class ImmediateStore(LocalStore):
 
     is_overwritten = True
 
-    def stage(self, name: str, data: bytes, token: str) -> Staged:
+    def stage(self, name: str, data: bytes, token: str) -> StagedFile:
         """Write a result and give it its name."""
         # A token of this process, not of the run: when the run is resumed, this worker may still be writing.
         staged = super().stage(name, data, str(new_writer()))
         super().commit(staged)
         return replace(staged, temporary=name)
 
-    def commit(self, staged: Staged) -> None:
+    def commit(self, staged: StagedFile) -> None:
         """Do nothing: the result has its name already."""
 
 

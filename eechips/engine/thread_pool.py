@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from eechips.engine.outcome import Outcome
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 
 T = TypeVar("T")
 

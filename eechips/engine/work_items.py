@@ -19,9 +19,9 @@ from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.run import run
 from eechips.engine.session import connect
 from eechips.errors import RunMismatchError, UsageError
-from eechips.manifest.authorship import sign_job
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import LISTS, RECORD_COLUMNS, WorkUnit
+from eechips.manifest.run_signature import sign_job
+from eechips.manifest.unit_record import LISTS, RECORD_COLUMNS, WorkUnit
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
 from eechips.removal import temporary_folder
@@ -38,7 +38,7 @@ class WorkItem:
         job: words of the command that planned it, from the verb on.
         identity: of the recipe: another one would give other results.
         planned: the unit.
-        signature: of the job, by the user who planned it; see :mod:`eechips.manifest.authorship`.
+        signature: of the job, by the user who planned it; see :mod:`eechips.manifest.run_signature`.
     """
 
     job: tuple[str, ...]

@@ -30,19 +30,23 @@ from eechips.engine.records import completed, failed, is_empty, layer_facts, rec
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError
 from eechips.formats import FileMetadata
-from eechips.manifest.names import result_name
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.reserved_names import result_name
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import Chip, NoData, SupportsWorkerStart, Table, traits_of, unit_value
-from eechips.recipe.layers import check_layers
-from eechips.storage import ID_LENGTH, Stage, Staged, folded, safe_component
-from eechips.warning_filters import ignore
+from eechips.recipe.layer_names import check_layer_names
+from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
+from eechips.warning_filters import ignore_warning
 
 _INTERNAL_REPEATS = 2
 """Repeats of a unit after an internal error, at most."""
 
 
 def start_worker(
-    spec: WorkerSpec, target: ServiceTarget, discovery: DiscoveryFile, quota: QuotaClient, stage: Stage | None = None
+    spec: WorkerSpec,
+    target: ServiceTarget,
+    discovery: DiscoveryFile,
+    quota: QuotaClient,
+    stage: StagingArea | None = None,
 ) -> Worker:
     """Make this process a worker. It cannot be undone: all requests of the process are throttled from now on.
 
@@ -53,7 +57,7 @@ def start_worker(
         quota: of this process.
         stage: where results are staged, if that is not their store.
     """
-    ignore(NotGeoreferencedWarning)
+    ignore_warning(NotGeoreferencedWarning)
     connection = connect_worker(target, quota, spec.policy, spec.timeouts, discovery)
     throttle_requests_library(quota, target.endpoint)
     return Worker(spec, connection, discovery, stage)
@@ -73,13 +77,13 @@ class Worker:
     """
 
     def __init__(
-        self, spec: WorkerSpec, connection: Connection, discovery: DiscoveryFile, stage: Stage | None = None
+        self, spec: WorkerSpec, connection: Connection, discovery: DiscoveryFile, stage: StagingArea | None = None
     ) -> None:
         self._spec = spec
         self._recipe = spec.recipe
         self.in_recipe: set[int] = set()
         self._secrets = collect_secrets(dict(spec.recipe.parameters))
-        self._store: Stage = spec.store if stage is None else stage
+        self._store: StagingArea = spec.store if stage is None else stage
         traits = traits_of(spec.recipe)
         if isinstance(spec.recipe, SupportsWorkerStart):
             spec.recipe.on_worker_start(connection, discovery)
@@ -135,7 +139,7 @@ class Worker:
             return self._stage(task, result.files)
         if isinstance(result, ExistingFile):
             name = result_name(f"{task.name}.{result.suffix}" if result.suffix else task.name)
-            placed = Staged(name, result.temporary, result.size, result.sha256)
+            placed = StagedFile(name, result.temporary, result.size, result.sha256)
             return Outcome(task.position, record_of(task, result.metadata, placed, result), placed)
         if isinstance(result, Mapping):
             return replace(self._fetch_layers(task, result), is_exclusive=is_exclusive)
@@ -151,13 +155,13 @@ class Worker:
         """Fetch all layers of a unit before the first is written, so that all exist or none."""
         if not results:
             raise RecipeError("get_result returned a mapping without a single result")
-        check_layers({str(layer) for layer in results})
+        check_layer_names({str(layer) for layer in results})
         made = {str(layer): (result, fetch_result(self._fetcher, result)) for layer, result in results.items()}
         names = {
             layer: f"{self._own_name(task, result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"
             for layer, (result, written) in made.items()
         }
-        if len({folded(name) for name in names.values()}) < len(names):  # some file systems ignore case
+        if len({fold_case(name) for name in names.values()}) < len(names):  # some file systems ignore case
             raise RecipeError(f"two results of a unit have the same name: {', '.join(names.values())}")
         if self._is_unwanted(*(written.metadata for _, written in made.values())):
             records = [record_of(task, written.metadata, None, result) for result, written in made.values()]
@@ -194,7 +198,7 @@ class Worker:
         """Return whether to write no files, as a result has no valid pixel."""
         return not self._spec.keeps_empty and any(is_empty(each) for each in metadata)
 
-    def _put(self, task: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[Staged]:
+    def _put(self, task: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[StagedFile]:
         """Stage all files of a unit, or none.
 
         Raises:
@@ -204,7 +208,7 @@ class Worker:
         names = [result_name(name) for name, _ in files]
         # Temporary names contain the unit, in case two units share a name.
         token = f"{self._spec.token}-{task.id[:ID_LENGTH]}"
-        staged: list[Staged] = []
+        staged: list[StagedFile] = []
         try:
             for name, (_, data) in zip(names, files, strict=True):
                 stage = partial(self._store.stage, name, data, token)
@@ -223,5 +227,5 @@ class Worker:
     def _is_exclusive(self, result: Any) -> bool:
         """Return whether the recipe has done all the work itself, so that no other unit could be fetched meanwhile."""
         results = result.values() if isinstance(result, Mapping) else (result,)
-        is_left = any(isinstance(each, Chip) or (isinstance(each, Table) and not each.is_made) for each in results)
+        is_left = any(isinstance(each, Chip) or (isinstance(each, Table) and not each.has_rows) for each in results)
         return not self._is_concurrent and not is_left

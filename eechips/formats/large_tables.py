@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eechips.formats.lookup import TableFormat
-from eechips.removal import Named, remove, scratch_folder
+from eechips.removal import NamedPath, remove, scratch_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,7 @@ class TableSpill:
         path = self._paths[part]
         with pa.ipc.open_stream(str(path)) as stream:
             found = stream.read_all()
-        remove(path, Named())
+        remove(path, NamedPath())
         return found
 
 

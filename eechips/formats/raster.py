@@ -12,7 +12,7 @@ import numpy as np
 from eechips.errors import UsageError, ValidationError
 from eechips.formats.interface import MAX_DECODED_BYTES
 from eechips.geo.grid import Part
-from eechips.warning_filters import ignore
+from eechips.warning_filters import ignore_warning
 
 _MAX_OFFSET = 1e-3  # of a pixel, between a corner as asked and as it came: rounding, never a shift
 
@@ -32,7 +32,7 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
 
     if not data:
         raise ValidationError(f"does not decode as {driver}: it is empty")
-    ignore(NotGeoreferencedWarning)
+    ignore_warning(NotGeoreferencedWarning)
     try:
         with rasterio.Env(**options), MemoryFile(data) as memory, memory.open(driver=driver) as source:
             check_size(source)
@@ -73,7 +73,7 @@ def encode_picture(bands: Any, driver: str, *, has_alpha: bool = False, **option
 
     count, height, width = bands.shape
     profile = {"driver": driver, "width": width, "height": height, "count": count, "dtype": bands.dtype, **options}
-    ignore(NotGeoreferencedWarning)
+    ignore_warning(NotGeoreferencedWarning)
     with MemoryFile() as memory:
         with memory.open(**profile) as target:
             target.write(bands)
@@ -121,7 +121,7 @@ def _same_crs(expected: str, found_wkt: str) -> bool:
 
 def _parameters(crs: Any) -> dict[str, Any]:
     """Return the PROJ parameters that place pixels, without names and metadata, which differ between writers."""
-    ignore(UserWarning, "You will likely lose important projection information")  # of names: that is the aim
+    ignore_warning(UserWarning, "You will likely lose important projection information")  # of names: that is the aim
     found: dict[str, Any] = crs.to_dict()
     return {k: v for k, v in found.items() if k not in ("type", "no_defs", "title")}
 

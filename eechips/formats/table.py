@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 
-def arrange(
+def arrange_columns(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None
 ) -> tuple[tuple[str, ...], list[list[Any]]]:
     """Rows as lists in the order of the columns, values as plain Python ones.
@@ -24,10 +24,10 @@ def arrange(
     rows = list(rows)
     present = tuple(dict.fromkeys(str(name) for row in rows for name in row))
     names = tuple(columns) if columns is not None else present
-    return names, [unify([plain(row.get(name)) for row in rows]) for name in names]
+    return names, [unify_types([to_plain_value(row.get(name)) for row in rows]) for name in names]
 
 
-def plain(value: Any) -> Any:
+def to_plain_value(value: Any) -> Any:
     """A value as None, bool, int, float, str or datetime; NaN and NaT are None.
 
     Earth Engine's dates (``{"type": "Date", "value": milliseconds}``) become datetimes in UTC.
@@ -42,13 +42,13 @@ def plain(value: Any) -> Any:
         return datetime.fromtimestamp(float(value["value"]) / 1000.0, tz=timezone.utc)
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", 0) == 0:  # a numpy scalar
-        return plain(item())
+        return to_plain_value(item())
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     return str(value) if not isinstance(value, (Mapping, list, tuple)) else _json(value)
 
 
-def unify(values: list[Any]) -> list[Any]:
+def unify_types(values: list[Any]) -> list[Any]:
     """A column with one type: integers beside floats become floats, any other mixture text."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) <= 1 or all(issubclass(kind, datetime) for kind in kinds):

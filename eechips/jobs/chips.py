@@ -43,7 +43,7 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import parse_map
 from eechips.planning.places import Places, read_places
 from eechips.planning.regions import Region, parse_region
-from eechips.recipe import Chip, Unit, identity_of
+from eechips.recipe import Chip, Unit, recipe_identity
 from eechips.signature import documented, option
 from eechips.storage import NameTemplate
 
@@ -344,7 +344,7 @@ class ChipSample:
     @property
     def identity(self) -> str:
         """Sha256 of what changes results. The number of points, the seed and the region are not among that."""
-        return identity_of(self.name, self.results)
+        return recipe_identity(self.name, self.results)
 
     @property
     def parameters(self) -> Mapping[str, Any]:

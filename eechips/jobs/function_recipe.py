@@ -10,7 +10,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.jobs.fingerprint import fingerprint, read_globals
-from eechips.recipe import RecipeErrors, Redraw
+from eechips.recipe import CodeErrors, Redraw
 from eechips.scripts.serialization import describe, deserialize, function_name, serialize
 
 _NOTEBOOK = "notebook"
@@ -97,7 +97,7 @@ class FunctionRecipe:
         """
         assert self._get_requests is not None  # it stays where the recipe was made
         name = function_name(self._get_requests)
-        with RecipeErrors(name):
+        with CodeErrors(name):
             requests = self._get_requests()
             if requests is None:
                 raise TypeError(f"{name} returned nothing: it must return a list of JSON values")
@@ -112,12 +112,12 @@ class FunctionRecipe:
 
     def _drawn(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
         assert self._redraw is not None
-        with RecipeErrors(function_name(self._redraw)):
+        with CodeErrors(function_name(self._redraw)):
             return [self._redraw(unit, number) for unit, number in wanted]
 
     def _assembled(self, results: Any) -> None:
         assert self._assemble is not None
-        with RecipeErrors(function_name(self._assemble)):
+        with CodeErrors(function_name(self._assemble)):
             self._assemble(results)
 
 

@@ -51,7 +51,7 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion, Region, parse_region, planar_geometry
-from eechips.recipe import Chip, NoData, Unit, identity_of
+from eechips.recipe import Chip, NoData, Unit, recipe_identity
 from eechips.signature import documented, option
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # others are called as the type: toUint16
@@ -240,7 +240,7 @@ class Imagery(DatasetRecipe):
     @property
     def identity(self) -> str:
         """Sha256 of what changes results. What is planned, such as dates and conditions, is not among that."""
-        return identity_of(self.name, self.results)
+        return recipe_identity(self.name, self.results)
 
     @property
     def parameters(self) -> Mapping[str, Any]:

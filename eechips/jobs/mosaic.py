@@ -68,7 +68,7 @@ from eechips.planning.image_filters import PropertyCondition, parse_condition, r
 from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre, region_polygon
 from eechips.planning.regions import Region, describe_choices, parse_region
 from eechips.planning.tiling import Tiling, divide_grid, project_region, wrap_longitude
-from eechips.recipe import Chip, Unit, canonical_json, identity_of
+from eechips.recipe import Chip, Unit, canonical_json, recipe_identity
 from eechips.recipe.template import Template
 from eechips.signature import documented, option
 from eechips.text import format_bytes
@@ -209,7 +209,7 @@ class MosaicRecipe(DatasetRecipe):
     @property
     def identity(self) -> str:
         """Sha256 of what changes windows. Where they lie, and what is made of them all, is not among that."""
-        return identity_of(self.name, self.results)
+        return recipe_identity(self.name, self.results)
 
     @property
     def assembly(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from eechips.formats import cog
 from eechips.geo.grid import Window
 from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.recipe import canonical_json
-from eechips.storage import sha256_of
+from eechips.storage import hash_file
 from eechips.text import format_bytes
 
 MOSAIC_NAME = "mosaic.tif"
@@ -61,7 +61,7 @@ class MosaicPart:
         """
         record, path, unit = settled.record, settled.path, settled.unit
         assert path is not None
-        if sha256_of(path) != record.sha256:
+        if hash_file(path) != record.sha256:
             raise StorageError(
                 f"{path} has changed since it was fetched: remove it, and the same command fetches it again"
             )

@@ -14,7 +14,7 @@ from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics
 from eechips.recipe import Unit
-from eechips.recipe.series import Divisible, Series
+from eechips.recipe.row_sources import Series, SplittableTable
 
 _FOOTPRINT_SLACK = 10_000.0  # metres; what comes back is looked at more closely, see pairs
 _DAY = 86_400_000.0  # milliseconds
@@ -97,16 +97,16 @@ class PointQuery:
         found = {c for c in columns if of.get(c) in _SELECTING and c.removesuffix(f"_{of[c]}") in bands}
         return frozenset(found) | self.statistics.counts(unit["bands"])
 
-    def divisible(self) -> Divisible:
+    def divisible(self) -> SplittableTable:
         """The features of all places, which can be asked for by halves of them."""
         return self._part(0, len(self.unit["rows"]))
 
-    def _part(self, first: int, last: int) -> Divisible:
-        def halves() -> tuple[Divisible, Divisible]:
+    def _part(self, first: int, last: int) -> SplittableTable:
+        def halves() -> tuple[SplittableTable, SplittableTable]:
             middle = (first + last) // 2
             return self._part(first, middle), self._part(middle, last)
 
-        return Divisible(self._features(first, last), last - first, halves)
+        return SplittableTable(self._features(first, last), last - first, halves)
 
     def _features(self, first: int, last: int) -> ee.FeatureCollection | Series:
         places, mode = self._places(first, last), self.unit["mode"]

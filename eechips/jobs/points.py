@@ -56,10 +56,10 @@ from eechips.planning.places import Places, read_places
 from eechips.planning.point_cells import merge_duplicates
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
-from eechips.recipe import Table, Unit, identity_of
+from eechips.recipe import Table, Unit, recipe_identity
 from eechips.removal import temporary_folder
 from eechips.signature import documented, option
-from eechips.storage import sha256_of, write_file
+from eechips.storage import hash_file, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,7 +194,7 @@ class PointValues(DatasetRecipe):
     @cached_property
     def sha256(self) -> str:
         """Of the file."""
-        return sha256_of(Path(self.points))
+        return hash_file(Path(self.points))
 
     @cached_property
     def cloud_mask(self) -> CloudMask | None:
@@ -249,7 +249,7 @@ class PointValues(DatasetRecipe):
     @property
     def identity(self) -> str:
         """Sha256 of what changes results; where the file lies does not."""
-        return identity_of(self.name, {**self.parameters, "points": None})
+        return recipe_identity(self.name, {**self.parameters, "points": None})
 
     def read_inputs(self) -> None:
         """Reads the file of places; see :class:`eechips.recipe.SupportsInputs`."""

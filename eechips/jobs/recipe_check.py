@@ -19,7 +19,7 @@ from eechips.engine.context import RecipeContext
 from eechips.engine.estimate import USUAL_IN_FLIGHT, Meter, forecast_rest
 from eechips.engine.plan import name_template, units_of
 from eechips.errors import UsageError
-from eechips.manifest.record import Record, State
+from eechips.manifest.unit_record import Record, State
 from eechips.recipe import (
     Recipe,
     SupportsInteractiveRun,

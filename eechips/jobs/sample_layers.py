@@ -12,7 +12,7 @@ from eechips.planning.chip_grids import Moments
 from eechips.planning.cloud_masks import CloudMask, parse_masks
 from eechips.planning.date_matching import DateMatch, format_moment, parse_moment, parse_window
 from eechips.recipe import Unit
-from eechips.recipe.layers import RESERVED_LAYERS
+from eechips.recipe.layer_names import RESERVED_LAYERS
 from eechips.storage import safe_component
 
 

@@ -59,9 +59,9 @@ from eechips.planning.region_batches import divide_regions, measure_images
 from eechips.planning.regions import BoxRegion, parse_box, planar_geometry
 from eechips.planning.statistics import REDUCERS, Statistics, parse_statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones
-from eechips.recipe import Table, Unit, identity_of
+from eechips.recipe import Table, Unit, recipe_identity
 from eechips.signature import documented, option
-from eechips.storage import sha256_of
+from eechips.storage import hash_file
 
 # Degrees around a batch of regions within which images are looked for: bounds from the server are not exact.
 _MARGIN = 0.01
@@ -180,7 +180,7 @@ class TimeSeries(DatasetRecipe):
             object.__setattr__(self, "bands", split_names(self.bands))
         _check(self)
         object.__setattr__(self, "box", parse_box(self.bbox) if self.bbox else None)
-        digest = sha256_of(Path(self.regions)) if self.is_file else None
+        digest = hash_file(Path(self.regions)) if self.is_file else None
         object.__setattr__(self, "sha256", digest)
 
     @property
@@ -274,7 +274,7 @@ class TimeSeries(DatasetRecipe):
     @property
     def identity(self) -> str:
         """Sha256 of what changes results."""
-        return identity_of(self.name, self.results)
+        return recipe_identity(self.name, self.results)
 
     @property
     def parameters(self) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from eechips.geo.grid import Transform
 from eechips.planning.periods import Period
 from eechips.planning.statistics import Statistics
 from eechips.recipe import Table
-from eechips.recipe.series import Divisible, Series
+from eechips.recipe.row_sources import Series, SplittableTable
 
 _TIME = "system:time_start"
 
@@ -141,7 +141,7 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
     outputs = reduction.statistics.outputs(reduction.bands, of_collection=True)
     reducer = reduction.statistics.reducer()
 
-    def some(first: int, end: int) -> Divisible:
+    def some(first: int, end: int) -> SplittableTable:
         features = [ee.Feature(geometry, {"number": number}) for number, (_, geometry) in enumerate(regions)][first:end]
         collection = ee.FeatureCollection(features)
 
@@ -157,7 +157,9 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
             return ee.Feature(None, {"date": image.date().format("YYYY-MM-dd"), "cells": packed})
 
         middle = (first + end) // 2
-        return Divisible(Series(elements.images, row), end - first, lambda: (some(first, middle), some(middle, end)))
+        return SplittableTable(
+            Series(elements.images, row), end - first, lambda: (some(first, middle), some(middle, end))
+        )
 
     def unpack(rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
         cells = [(cell[0], row["date"], *cell[1:]) for row in rows for cell in row["cells"]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError
-from eechips.storage import regular_file
+from eechips.storage import resolve_inside
 
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """Begins a rollback journal, and ends one that names a super-journal: https://www.sqlite.org/fileformat.html#rollbackjournal."""
@@ -26,7 +26,7 @@ def connect(path: Path, *, readonly: bool) -> Connection:
         UsageError: if it is a link out of its folder, or no regular file.
     """
     for suffix in ("", "-wal", "-shm", "-journal"):
-        regular_file(path.with_name(path.name + suffix), path.parent)
+        resolve_inside(path.with_name(path.name + suffix), path.parent)
     _refuse_super_journal(path)
     mode = "ro" if readonly else "rwc"
     if readonly and _is_at_rest(path):

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError
-from eechips.manifest.columns import GEO_METADATA, GEOMETRY, OwnColumns, geometries, own_values
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS
-from eechips.received_files import opened_parquet
-from eechips.removal import Locked, Named, remove, replace
+from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS
+from eechips.manifest.unit_values import GEO_METADATA, GEOMETRY, UnitColumns, unit_geometries, unit_values
+from eechips.received_files import open_parquet
+from eechips.removal import LockedFolder, NamedPath, remove, replace
 from eechips.staging import new_writer, temporary_name
 from eechips.storage import write_file
 
@@ -37,7 +37,7 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
     """Write manifest.parquet: one row per unit, in the order of the plan. It is GeoParquet.
 
     Columns: position, id, unit (JSON), name, replaces (the position of the empty unit that it was drawn for), and
-    those of :class:`~eechips.manifest.record.Record`; lists are lists. Then the texts and numbers of the units and
+    those of :class:`~eechips.manifest.unit_record.Record`; lists are lists. Then the texts and numbers of the units and
     their properties, and ``geometry``: the outline of the pixels, or the unit's own geometry, in OGC:CRS84.
     Written in batches: memory does not grow with the plan.
 
@@ -46,7 +46,7 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
     """
     schema = _schema(("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS))
     units = (unit for rows in ledger.batches(("unit",)) for (unit,) in rows)
-    own = OwnColumns(units, (*schema.names, GEOMETRY, *_ADDED))
+    own = UnitColumns(units, (*schema.names, GEOMETRY, *_ADDED))
     return _write(folder / PARQUET_NAME, _with_own(schema, own), _columns(ledger, schema, own))
 
 
@@ -61,7 +61,7 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
     """
     path = folder / LAYERS_NAME
     if not ledger.has_layers:
-        remove(path, Locked(folder))
+        remove(path, LockedFolder(folder))
         return None
     schema = _schema(("position", "id", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS))
     return _write(path, schema, _layers(ledger))
@@ -88,7 +88,7 @@ def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]
         return
     are_lists = any(not isinstance(value, str) for value in values.values())
     kind = pyarrow.list_(pyarrow.string()) if are_lists else pyarrow.string()
-    with opened_parquet(path) as file:
+    with open_parquet(path) as file:
         fields = [field for field in file.schema_arrow if field.name != column]
         schema = pyarrow.schema(fields, metadata=file.schema_arrow.metadata)
 
@@ -111,7 +111,7 @@ def _write(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
                 writer.write_table(pyarrow.table(columns, schema=schema))
         replace(temporary, path)
     except OSError as error:
-        remove(temporary, Named())
+        remove(temporary, NamedPath())
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error
     return path
 
@@ -140,14 +140,14 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     path = folder / FAILURES_NAME
     rows = list(ledger.failures())
     if not rows:
-        remove(path, Locked(folder))
+        remove(path, LockedFolder(folder))
         return None
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    own = OwnColumns((row[2] for row in rows), _FAILURE_COLUMNS)
+    own = UnitColumns((row[2] for row in rows), _FAILURE_COLUMNS)
     writer.writerow((*_FAILURE_COLUMNS, *own.names.values()))
     for row in rows:
-        values = own_values(json.loads(row[2]))
+        values = unit_values(json.loads(row[2]))
         writer.writerow((*row[:2], *row[3:], *(values.get(name) for name in own.names)))
     write_file(path, buffer.getvalue().encode())
     return path
@@ -165,14 +165,14 @@ def _schema(names: Sequence[str]) -> Any:
     return pa.schema([(name, types[name]) for name in names])
 
 
-def _with_own(schema: Any, own: OwnColumns) -> Any:
+def _with_own(schema: Any, own: UnitColumns) -> Any:
     import pyarrow
 
     fields = [*schema, *(pyarrow.field(*each) for each in own.fields()), pyarrow.field(GEOMETRY, pyarrow.binary())]
     return pyarrow.schema(fields, metadata=GEO_METADATA)
 
 
-def _columns(ledger: Ledger, schema: Any, own: OwnColumns) -> Iterator[list[Any]]:
+def _columns(ledger: Ledger, schema: Any, own: UnitColumns) -> Iterator[list[Any]]:
     import pyarrow
 
     places = [schema.get_field_index(name) for name in ("unit", "crs", "transform", "width", "height")]
@@ -188,5 +188,5 @@ def _columns(ledger: Ledger, schema: Any, own: OwnColumns) -> Iterator[list[Any]
         units = [json.loads(text) for text in texts]
         of_units = zip(own.fields(), own.rows(units), strict=True)
         columns += [pyarrow.array(values, type=kind) for (_, kind), values in of_units]
-        columns.append(pyarrow.array(geometries(units, list(zip(*grids, strict=True))), type=pyarrow.binary()))
+        columns.append(pyarrow.array(unit_geometries(units, list(zip(*grids, strict=True))), type=pyarrow.binary()))
         yield columns

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import locked
-from eechips.manifest.record import Record, State
+from eechips.manifest.lock import lock_run
+from eechips.manifest.unit_record import Record, State
 
 _LEAST_ID = 4  # hexadecimal digits that a unit may be called by
 _VARIABLE = re.compile(
@@ -59,7 +59,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FailureGroup:
     """Failures that are alike.
 
     Attributes:
@@ -88,7 +88,7 @@ class _FailureLedger(Ledger):
             yield Failure(*identity, State(state), *texts, attempts, seconds, finished)  # type: ignore[call-arg]
 
 
-def failures_of(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Failure]:
+def list_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Failure]:
     """The failed units of a run, in the order of the plan.
 
     Args:
@@ -103,25 +103,25 @@ def failures_of(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[s
         return _selected(ledger, classes, ids)
 
 
-def kinds_of(failures: Iterable[Failure]) -> list[Kind]:
+def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
     """Failures by what they have in common, most frequent first."""
     groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for failure in failures:
         groups[failure.kind][failure.error] += 1
-    found = [Kind(error_class, _common(texts), texts.total()) for (error_class, _), texts in groups.items()]
+    found = [FailureGroup(error_class, _common(texts), texts.total()) for (error_class, _), texts in groups.items()]
     return sorted(found, key=lambda kind: (-kind.count, kind.error_class, kind.error))
 
 
 @contextlib.contextmanager
-def reopened(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> Iterator[int]:
+def reopen_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> Iterator[int]:
     """Makes failed units planned again, for the call that made the run, which is to be made again inside the block.
 
     If the run is refused or stops with an error, units that it did not try are failures as before.
 
     Args:
         folder: of the run.
-        classes: see :func:`failures_of`.
-        ids: see :func:`failures_of`.
+        classes: see :func:`list_failures`.
+        ids: see :func:`list_failures`.
 
     Yields:
         How many units were made planned.
@@ -130,13 +130,13 @@ def reopened(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str]
         UsageError: if no failed unit has such a class or id, or a process is running in the folder.
     """
     folder = Path(folder)
-    with locked(folder), _FailureLedger(folder / LEDGER_NAME) as ledger:
+    with lock_run(folder), _FailureLedger(folder / LEDGER_NAME) as ledger:
         chosen = _selected(ledger, classes, ids)
         ledger.reopen(failure.position for failure in chosen)
     try:
         yield len(chosen)
     except EechipsError:
-        with locked(folder), _FailureLedger(folder / LEDGER_NAME) as ledger:
+        with lock_run(folder), _FailureLedger(folder / LEDGER_NAME) as ledger:
             untried = {unit.position: unit.attempts for unit in ledger.open_units()}
             ledger.record([_record(f) for f in chosen if untried.get(f.position) == f.attempts])
         raise

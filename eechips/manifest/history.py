@@ -17,7 +17,7 @@ from typing import Any
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.received_files import parse_json
-from eechips.storage import regular_file
+from eechips.storage import resolve_inside
 
 LOG_NAME = "run.log"
 _STARTED, _REQUEST, _THROUGHPUT = '"event": "started"', '"event": "request"', '"event": "throughput"'
@@ -110,7 +110,7 @@ class _Axis:
         return before + min(moment, self.ends[number]) - self.begins[number]
 
 
-def history_of(folder: Path, now: float, *, intervals: int = 60, is_running: bool = False) -> History:
+def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: bool = False) -> History:
     """How fast the run in a folder went.
 
     Args:
@@ -227,7 +227,7 @@ def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
         log: of a run, which somebody else may have written.
         event: as it stands in the line.
     """
-    with contextlib.suppress(FileNotFoundError), regular_file(log, log.parent).open("rb") as file:
+    with contextlib.suppress(FileNotFoundError), resolve_inside(log, log.parent).open("rb") as file:
         wanted = event.encode()
         while line := file.readline(_LONGEST):
             if wanted not in line or not line.endswith(b"}\n"):

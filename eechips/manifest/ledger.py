@@ -18,7 +18,7 @@ from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
 from eechips.manifest.database import connect
-from eechips.manifest.record import RECORD_COLUMNS, Record, State, WorkUnit
+from eechips.manifest.unit_record import RECORD_COLUMNS, Record, State, WorkUnit
 
 LEDGER_NAME = "manifest.sqlite"
 SCHEMA_VERSION = 2
@@ -299,7 +299,7 @@ class Ledger:
         """How many units are to be fetched."""
         return sum(count for state, count in self.counts().items() if state.is_open)
 
-    def spread_units(self, most: int) -> list[str]:
+    def sample_units(self, most: int) -> list[str]:
         """Units that are to be fetched, as JSON: up to so many, spread evenly over the plan."""
         states = [state.value for state in State if state.is_open]
         marks = ", ".join("?" * len(states))
@@ -393,7 +393,7 @@ class Ledger:
             query += " UNION ALL SELECT position, file, bytes FROM further_files"
         yield from self._db.execute(f"{query} ORDER BY position")
 
-    def some_files(self, count: int) -> list[str]:
+    def sample_files(self, count: int) -> list[str]:
         """Paths of so many files of units with data, spread over the plan, at most."""
         having = "state = 'done' AND file IS NOT NULL"
         first, last = self._db.execute(f"SELECT min(position), max(position) FROM units WHERE {having}").fetchone()
@@ -403,7 +403,7 @@ class Ledger:
         wanted = (first + (last - first) * i // max(count - 1, 1) for i in range(count))
         return list(dict.fromkeys(self._db.execute(query, (position,)).fetchone()[0] for position in wanted))
 
-    def odd_files(self) -> Iterator[tuple[str, Any]]:
+    def invalid_paths(self) -> Iterator[tuple[str, Any]]:
         """Id and path of the files whose paths may lead out of where results go; most ledgers have none."""
         odd = (
             "(typeof(file) != 'text' OR file = '' OR file GLOB '/*' OR file GLOB '*..*' OR file GLOB '*\\*'"
@@ -415,7 +415,7 @@ class Ledger:
                 row = self._db.execute("SELECT lower(hex(id)) FROM units WHERE position = ?", (position,)).fetchone()
                 yield row[0] if row else "?", file
 
-    def wrong_units(self, columns: str, metadata: str) -> Iterator[str]:
+    def invalid_units(self, columns: str, metadata: str) -> Iterator[str]:
         """Ids of units that one of two conditions of SQL holds for: of their row, and of the rows of their layers."""
         yield from (row[0] for row in self._db.execute(f"SELECT lower(hex(id)) FROM units WHERE {columns}"))
         for table, wrong in (
@@ -426,7 +426,7 @@ class Ledger:
                 rows = self._db.execute(f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}")
                 yield from (f"no. {position}" for (position,) in rows)
 
-    def bracketed(self, count: int) -> Iterator[tuple[str, str]]:
+    def deeply_nested_units(self, count: int) -> Iterator[tuple[str, str]]:
         """Id and JSON of the units that have more brackets than that."""
         brackets = "2 * length(unit) - length(replace(unit, '[', '')) - length(replace(unit, '{', ''))"
         yield from self._db.execute(f"SELECT lower(hex(id)), unit FROM units WHERE {brackets} > ?", (count,))
@@ -474,7 +474,7 @@ class Ledger:
         row = self._db.execute(query, {"file": file}).fetchone()
         return None if row is None else int(row[0])
 
-    def remark(self, remarks: Mapping[int, str]) -> None:
+    def set_errors(self, remarks: Mapping[int, str]) -> None:
         """Keep a text as the error of settled units that have none, by position; their states stay."""
         rows = [(text, position) for position, text in remarks.items()]
         with self._transaction():

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eechips.errors import RunLockedError, StorageError
-from eechips.removal import Locked, holding, remove
+from eechips.removal import LockedFolder, register_lock, remove
 from eechips.staging import Writer, is_running, new_writer, no_locks
-from eechips.storage import regular_file
+from eechips.storage import resolve_inside
 
 LOCK_NAME = ".eechips.lock"
 _LONGEST = 128  # bytes of the note of the holder
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path) -> Iterator[None]:
     """Holds the folder for the duration of the block; the kernel lets go if the process dies.
 
     Raises:
@@ -29,7 +29,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {new_writer()}\n".encode(), 0)
-        with holding(folder):
+        with register_lock(folder):
             yield
     finally:
         os.close(descriptor)
@@ -37,13 +37,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 def remove_lock(folder: Path) -> None:
     """Remove the lock file of a folder that this process holds, and that is to be removed."""
-    remove(folder / LOCK_NAME, Locked(folder))
+    remove(folder / LOCK_NAME, LockedFolder(folder))
 
 
 def is_held(folder: Path) -> bool:
     """Whether a process runs in a folder, on this machine or on another one that shares its file system."""
     try:
-        with regular_file(folder / LOCK_NAME, folder).open("rb") as file:
+        with resolve_inside(folder / LOCK_NAME, folder).open("rb") as file:
             # Nobody's lock is tried in vain: for the moment that takes, no run could begin.
             if _has_ended(file.read(_LONGEST).decode(errors="replace")):
                 return False

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import inspect, validate
-from eechips.manifest.authorship import is_own
 from eechips.manifest.export import file_row
-from eechips.manifest.history import History, history_of
+from eechips.manifest.history import History, read_history
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
-from eechips.manifest.received import INFO_NAME as INFO_NAME
-from eechips.manifest.received import check_paths, check_values, read_info
-from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
+from eechips.manifest.received_run import INFO_NAME as INFO_NAME
+from eechips.manifest.received_run import check_paths, check_values, read_info
+from eechips.manifest.run_signature import is_own
+from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
 from eechips.objects import ObjectStore, parallel_map
 from eechips.storage import LocalStore, Store
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPORT_NAME = "report.html"
-AS_IT_GOES = "as_it_goes"
+PLANS_GRADUALLY = "plans_gradually"
 """In the ledger: its recipe is a script, which plans as it goes and writes its files itself."""
 
-AS_THEY_CAME = "as_they_came"
+CHECKSUMS_ONLY = "checksums_only"
 """In the ledger: its files are as others made them, of any format and size; checksums tell whether they are whole."""
 
 ASSEMBLED = "assembled"
@@ -41,7 +41,7 @@ ASSEMBLED = "assembled"
 ASSEMBLY = "assembly"
 """In the ledger: how that was made."""
 
-OUTSIDE = "outside"
+OUTSIDE_FILES = "outside"
 """In the ledger: ``files``, how many a script has written outside the run's folder, and the ``folders`` they lie in."""
 
 _READERS = 16  # files of an object store that are checked at once
@@ -133,7 +133,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: how the run stands, some chips, the head of a table."""
-        from eechips.manifest.preview import preview
+        from eechips.manifest.run_preview import preview
 
         return preview(self)
 
@@ -225,10 +225,10 @@ class Run:
         with self._ledger() as ledger:
             return [LocalStore(self.path).file(made["file"]) for made in ledger.meta().get(ASSEMBLED) or ()]
 
-    def some_files(self, count: int) -> list[Path]:
+    def sample_files(self, count: int) -> list[Path]:
         """So many files with data at most, spread over the plan: for a look."""
         with self._ledger() as ledger:
-            return [LocalStore(self.path).file(file) for file in ledger.some_files(count)]
+            return [LocalStore(self.path).file(file) for file in ledger.sample_files(count)]
 
     def status(self, *, intervals: int = 60, clock: Callable[[], float] = time.time) -> Status:
         """How the run stands.
@@ -244,8 +244,8 @@ class Run:
             requests, rate = ledger.pace()
             without_file = ledger.count_without_file()
             without_rows = ledger.count_without_rows()
-            outside = ledger.meta().get(OUTSIDE) or {"files": 0, "folders": []}
-        history = history_of(self.path, clock(), intervals=intervals, is_running=is_running)
+            outside = ledger.meta().get(OUTSIDE_FILES) or {"files": 0, "folders": []}
+        history = read_history(self.path, clock(), intervals=intervals, is_running=is_running)
         info, planned = self.info, counts.get(State.PLANNED, 0)
         return Status(
             counts={state.value: counts[state] for state in State if state in counts},
@@ -280,11 +280,11 @@ class Run:
         with self._ledger() as ledger:
             meta = ledger.meta()
             store = self.store
-            check = inspect if meta.get(AS_IT_GOES) else validate  # scripts call their files what they like
+            check = inspect if meta.get(PLANS_GRADUALLY) else validate  # scripts call their files what they like
 
             def problem(file: tuple[str, str, str]) -> Problem | None:
                 identifier, name, digest = file
-                whole = identifier == ASSEMBLED or meta.get(AS_THEY_CAME)
+                whole = identifier == ASSEMBLED or meta.get(CHECKSUMS_ONLY)
                 reason = _changed(store, name, digest) if whole else _check(store, name, digest, check)
                 return None if reason is None else Problem(identifier, name, reason)
 

@@ -20,7 +20,7 @@ from eechips.errors import ConfigurationError, EechipsError, StorageError, Trans
 from eechips.objects.backends import Backend, select_backend
 from eechips.objects.store_errors import translate_error
 from eechips.staging import Writer, choose_abandoned, new_writer, temporary_name
-from eechips.storage import Staged, check_name
+from eechips.storage import StagedFile, check_name
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
@@ -61,7 +61,7 @@ class ObjectStore:
         with self._listing():
             next(self._backend.pages(self._files, f"{self._root}/", 1), None)
 
-    def stage(self, name: str, data: bytes, token: str) -> Staged:
+    def stage(self, name: str, data: bytes, token: str) -> StagedFile:
         """Uploads an object: under its final name, if it appears there when it is complete.
 
         Args:
@@ -77,7 +77,7 @@ class ObjectStore:
         stored = check_name(name) if self.is_overwritten else temporary_name(check_name(name), token)
         with self._translating(f"upload {self.url}/{name}"):
             self._backend.put(self._files, self._key(stored), data, digest.digest())
-        return Staged(name=name, temporary=stored, size=len(data), sha256=digest.hexdigest())
+        return StagedFile(name=name, temporary=stored, size=len(data), sha256=digest.hexdigest())
 
     def upload(self, name: str, path: Path, tell: Callable[[int], None] = lambda _: None) -> None:
         """Uploads a file of any size, in little memory.
@@ -98,7 +98,7 @@ class ObjectStore:
             self._backend.upload(self._files, path, self._key(stored), callback)
         self._rename(stored, name)
 
-    def commit(self, staged: Staged) -> None:
+    def commit(self, staged: StagedFile) -> None:
         """Gives an object its name, if it does not have it already.
 
         Raises:
@@ -111,7 +111,7 @@ class ObjectStore:
             with self._translating(f"move {self.url}/{stored} to {name}"):
                 self._files.mv(self._key(stored), self._key(name))
 
-    def discard(self, staged: Staged) -> None:
+    def discard(self, staged: StagedFile) -> None:
         """Removes an object that is not wanted after all."""
         self.remove(staged.temporary)
 

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
-from eechips.storage import sha256_of
+from eechips.storage import hash_file
 
 if TYPE_CHECKING:
     import ee
@@ -165,7 +165,7 @@ def parse_region(text: str | Path, *, repairs: bool = False) -> Region:
     vectors = read_vectors(path, repairs=repairs)
     if vectors.repaired:
         _log.warning("%s", vectors.repaired)
-    return FileRegion(path, shapely.union_all(vectors.geometries), sha256_of(path), is_repaired=bool(vectors.repaired))
+    return FileRegion(path, shapely.union_all(vectors.geometries), hash_file(path), is_repaired=bool(vectors.repaired))
 
 
 def parse_box(text: str) -> BoxRegion:

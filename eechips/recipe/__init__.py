@@ -7,7 +7,7 @@ with ``get_requests`` and ``get_result`` (or ``getRequests`` and ``getResult``) 
 
 from __future__ import annotations
 
-from eechips.recipe.faults import RecipeErrors
+from eechips.recipe.code_errors import CodeErrors
 from eechips.recipe.protocol import (
     Recipe,
     RecipeTraits,
@@ -32,7 +32,7 @@ from eechips.recipe.results import (
     Table,
 )  # fmt: skip
 from eechips.recipe.script import ScriptRecipe, convert_parameter, load_recipe, parse_script
-from eechips.recipe.units import UNIT_KINDS, Unit, as_unit, canonical_json, identity_of, unit_id, unit_value
+from eechips.recipe.units import UNIT_KINDS, Unit, canonical_json, recipe_identity, to_unit, unit_id, unit_value
 
 # Where recipes import them from: their name there is part of the identity of recipes that use them.
 for _kind in (Chip, NoData, Table):
@@ -41,9 +41,9 @@ for _kind in (Chip, NoData, Table):
 __all__ = [
     "UNIT_KINDS",
     "Chip",
+    "CodeErrors",
     "NoData",
     "Recipe",
-    "RecipeErrors",
     "RecipeTraits",
     "Redraw",
     "Result",
@@ -61,12 +61,12 @@ __all__ = [
     "SupportsWorkerStart",
     "Table",
     "Unit",
-    "as_unit",
     "canonical_json",
     "convert_parameter",
-    "identity_of",
     "load_recipe",
     "parse_script",
+    "recipe_identity",
+    "to_unit",
     "traits_of",
     "unit_id",
     "unit_value",

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from eechips.geo.grid import Grid
-    from eechips.recipe.series import Divisible, Series
+    from eechips.recipe.row_sources import Series, SplittableTable
     from eechips.recipe.template import Template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Named:
+class _ResultInfo:
     """What every kind of result may say about itself.
 
     Attributes:
@@ -35,7 +35,7 @@ class _Named:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chip(_Named):
+class Chip(_ResultInfo):
     """An image to fetch.
 
     Either ``grid`` places every pixel, or ``region`` does together with ``dimensions`` or ``scale``.
@@ -99,7 +99,7 @@ class Chip(_Named):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table(_Named):
+class Table(_ResultInfo):
     """Rows to fetch, or rows that the recipe made itself.
 
     Attributes:
@@ -112,13 +112,13 @@ class Table(_Named):
             what they cost is counted by the feature. Excludes ``columns``.
     """
 
-    source: ee.FeatureCollection | Series | Divisible | pd.DataFrame | Sequence[Mapping[str, Any]]
+    source: ee.FeatureCollection | Series | SplittableTable | pd.DataFrame | Sequence[Mapping[str, Any]]
     columns: tuple[str, ...] | None = None
     format: TableFormat = "csv"
     unpack: Callable[[list[dict[str, Any]]], Mapping[str, Sequence[Any]]] | None = None
 
     @property
-    def is_made(self) -> bool:
+    def has_rows(self) -> bool:
         """Whether the recipe has made the rows itself, so that none are to be fetched."""
         is_frame = hasattr(self.source, "to_dict") and hasattr(self.source, "columns")  # without importing pandas
         return is_frame or isinstance(self.source, (list, tuple))

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from eechips.errors import UsageError
 from eechips.received_files import parse_json
-from eechips.recipe.faults import RecipeErrors
+from eechips.recipe.code_errors import CodeErrors
 from eechips.recipe.protocol import Redraw
 from eechips.recipe.results import Result
 from eechips.recipe.units import canonical_json
@@ -95,7 +95,7 @@ class ScriptRecipe:
             needed = " ".join(f"-p {name}=…" for name in sorted(missing))
             raise UsageError(f"{self.path} cannot do without: {needed}")
         function = self._function(self._requests_name)
-        with RecipeErrors(self.path):
+        with CodeErrors(self.path):
             requests = function(**self._requests_signature.taken(self.parameters))
             if requests is None:
                 raise TypeError(f"{self._requests_name} returned nothing: it must return a list of JSON values")
@@ -136,7 +136,7 @@ class ScriptRecipe:
         """
         assert self._assemble_signature is not None
         function = self._function("assemble")
-        with RecipeErrors(self.path):
+        with CodeErrors(self.path):
             function(results, **self._assemble_signature.taken(self.parameters))
 
     def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
@@ -148,13 +148,13 @@ class ScriptRecipe:
         assert self._redraw_signature is not None
         function = self._function("redraw")
         arguments = self._redraw_signature.taken(self.parameters)
-        with RecipeErrors(self.path):
+        with CodeErrors(self.path):
             return [function(unit, number, **arguments) for unit, number in wanted]
 
     def _function(self, name: str) -> Callable[..., Any]:
         if self._namespace is None:
             namespace: dict[str, Any] = {"__name__": f"recipe_{self.name}", "__file__": str(self.path)}
-            with RecipeErrors(self.path):
+            with CodeErrors(self.path):
                 exec(compile(self._source, str(self.path), "exec"), namespace)
             self._namespace = namespace
         return cast("Callable[..., Any]", self._namespace[name])

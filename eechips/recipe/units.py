@@ -29,7 +29,7 @@ def canonical_json(value: Any) -> str:
         raise UsageError(f"a work unit must be JSON, and this one is not ({error}): {value!r:.200}") from None
 
 
-def identity_of(recipe: str, results: Mapping[str, Any]) -> str:
+def recipe_identity(recipe: str, results: Mapping[str, Any]) -> str:
     """The identity of a recipe: sha256, in hexadecimal, of its name and of what changes its results, as canonical JSON.
 
     Args:
@@ -53,7 +53,7 @@ def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
-def as_unit(value: Any) -> Unit:
+def to_unit(value: Any) -> Unit:
     """A value of ``get_requests`` as a unit; whatever has no known ``kind`` becomes a call.
 
     The inverse is :func:`unit_value`: a recipe gets back what it gave.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from eechips.errors import UsageError
 from eechips.formats.raster import encode_picture
+from eechips.manifest.chip_pictures import BandColours, arrange_sheet, describe_colours, encode_png, render_chip
+from eechips.manifest.display_styles import display_styles
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.sheet import Painting, look, paintings, png, sheet_of
-from eechips.manifest.styles import styles_of
 from eechips.reports.output_path import output_path
 from eechips.reports.thumbnails import draw_units, is_picture, opened
 from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
@@ -106,7 +106,7 @@ def layout(
     ]
 
 
-def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) -> tuple[Path, list[Painting]]:
+def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) -> tuple[Path, list[BandColours]]:
     """Draw a sheet and writes it under its name, whole or not at all.
 
     Returns:
@@ -120,16 +120,16 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
     if suffix not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"{path}: a sheet is png or jpg, not {suffix.lstrip('.') or 'without a suffix'}")
     with opened(run.store) as fetched:
-        styles = styles_of(run.info)
+        styles = display_styles(run.info)
         try:
-            looks = [[look(file, edge, styles=styles) for file in fetched(row.files)] for row in rows]
-            picture = sheet_of(looks, edge)
+            looks = [[render_chip(file, edge, styles=styles) for file in fetched(row.files)] for row in rows]
+            picture = arrange_sheet(looks, edge)
         except (OSError, ValueError) as error:
             message = f"a chip of {run.path} is damaged ({error}): to list damaged files, eechips verify {run.path}"
             raise UsageError(message) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, png(picture) if suffix == ".png" else encode_picture(picture, "JPEG", QUALITY=_QUALITY))
-    return path, paintings([seen for row in looks for seen in row])
+    write_file(path, encode_png(picture) if suffix == ".png" else encode_picture(picture, "JPEG", QUALITY=_QUALITY))
+    return path, describe_colours([seen for row in looks for seen in row])
 
 
 def _column(units: UnitColumns, by: str) -> UnitColumn | None:

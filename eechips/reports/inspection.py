@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eechips.manifest.failures import failures_of
+from eechips.manifest.failures import list_failures
 from eechips.manifest.run import Problem, Run, Status, open_run
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def failures(run: str | Path | Run, *, classes: Sequence[str] = ()) -> pd.DataFr
     """
     import pandas as pd
 
-    found = failures_of(_opened(run).path, classes)
+    found = list_failures(_opened(run).path, classes)
     rows = [[getattr(failure, name) for name in _COLUMNS] for failure in found]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     frame["state"] = [failure.state.value for failure in found]

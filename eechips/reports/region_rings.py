@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eechips.storage import sha256_of
+from eechips.storage import hash_file
 
 Ring = list[tuple[float, float]]
 """Longitudes and latitudes in degrees, the first place again at the end."""
@@ -32,7 +32,7 @@ def region_rings(info: Mapping[str, Any]) -> list[Ring]:
     if not isinstance(given.get("roi"), str) or not given.get("roi_sha256"):
         return []
     path = Path(info.get("directory") or ".") / given["roi"]
-    if not path.is_file() or sha256_of(path) != given["roi_sha256"]:
+    if not path.is_file() or hash_file(path) != given["roi_sha256"]:
         return []
     return _rings(path)
 

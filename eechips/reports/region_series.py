@@ -12,7 +12,7 @@ import pandas as pd
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
-from eechips.received_files import opened_parquet, read_frame, reading
+from eechips.received_files import open_parquet, read_frame, translate_read_errors
 from eechips.storage import LocalStore
 
 _DATE = "date"
@@ -60,7 +60,7 @@ def read_curves(run: Run, regions: Sequence[Any] = (), bands: Sequence[str] = ()
         UsageError: if the run has no such tables, or no such region or column; says which there are.
         StorageError: if a table is damaged.
     """
-    with reading(run.path):
+    with translate_read_errors(run.path):
         return _curves(run, _one_table(run) or _tables(run), regions, bands, most)
 
 
@@ -165,7 +165,7 @@ def _read(path: Path, columns: list[str] | None = None, rows: int | None = None)
 
 def _rows(path: Path, column: str, region: Any) -> pd.DataFrame:
     if path.suffix == ".parquet":
-        with opened_parquet(path):
+        with open_parquet(path):
             return pd.read_parquet(path, filters=[(column, "==", region)])
     table = _read(path)
     found: pd.DataFrame = table[table[column] == region]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
-from eechips.manifest.failures import Failure, failures_of
+from eechips.manifest.display_styles import display_styles
+from eechips.manifest.failures import Failure, list_failures
 from eechips.manifest.run import Run, Status
-from eechips.manifest.styles import styles_of
 from eechips.reports.region_rings import Ring, region_rings
 from eechips.reports.table_preview import TableHead, read_head, read_locations
 from eechips.reports.thumbnails import Thumbnail, Thumbnails, make_thumbnail, make_thumbnails
@@ -86,7 +86,7 @@ def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_besi
         made=list(_made(run)),
         curves=_curves(run) if has_tables else None,
         head=_head(run, tables) if has_tables else None,
-        failures=failures_of(run.path),
+        failures=list_failures(run.path),
         roi=region_rings(run.info),
         is_beside=is_beside and address is None,
     )
@@ -98,7 +98,7 @@ def _is_table(file: str | None) -> bool:
 
 def _made(run: Run) -> Iterator[tuple[str, Thumbnail]]:
     """Thumbnails of what was made of all results; what is gone or damaged, as ``eechips verify`` tells, has none."""
-    styles = styles_of(run.info)
+    styles = display_styles(run.info)
     for path in run.assembled:
         if path.suffix.lstrip(".").lower() in chip_suffixes():
             with contextlib.suppress(OSError, ValueError):
@@ -117,7 +117,7 @@ def _curves(run: Run) -> Curves | None:
 def _head(run: Run, tables: Sequence[Path]) -> TableHead | None:
     if tables:
         return read_head(tables[0])
-    for path in run.some_files(1):
+    for path in run.sample_files(1):
         if path.suffix in (".csv", ".parquet") and path.is_file():
             return read_head(path)
     return None

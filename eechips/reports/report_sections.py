@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.manifest.failures import kinds_of
+from eechips.manifest.failures import group_failures
 from eechips.reports.basemap import load_basemap
 from eechips.reports.markup import Markup, element, join
 from eechips.reports.report_data import ReportData
@@ -250,7 +250,7 @@ def failures(data: ReportData) -> Markup | None:
     """Build the tables of failures: by kind, and unit by unit."""
     if not data.failures:
         return section("failures", "Failures", element("p", "No failed units.", class_="good"))
-    kinds = kinds_of(data.failures)
+    kinds = group_failures(data.failures)
     summary = _table(
         ["count", "class", "message"],
         [[f"{kind.count:,}", kind.error_class, _cut(kind.error)] for kind in kinds[:_KINDS]],

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips.received_files import opened_parquet, read_frame
+from eechips.received_files import open_parquet, read_frame
 from eechips.reports.unit_columns import MOST_UNITS, UnitColumn, UnitColumns
 
 _ROWS = 8  # of the head of a table
@@ -48,7 +48,7 @@ def read_head(path: Path) -> TableHead:
         with path.open("rb") as file:
             total = max(sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b"")) - 1, len(frame))
     else:
-        with opened_parquet(path) as table:
+        with open_parquet(path) as table:
             total = table.metadata.num_rows
     names = [str(name) for name in frame.columns]
     shown = frame.iloc[:, :_COLUMNS]

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from eechips.formats import chip_suffixes
 from eechips.formats.raster import encode_picture
+from eechips.manifest.chip_pictures import BandColours, RenderedChip, StretchRanges, describe_colours, render_chip
+from eechips.manifest.display_styles import DisplayStyle, display_styles
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
-from eechips.manifest.sheet import Look, Painting, Stretches, look, paintings
-from eechips.manifest.styles import Style, styles_of
 from eechips.removal import temporary_folder
 from eechips.reports.unit_columns import UnitColumns, with_progress
 from eechips.storage import LocalStore, Store
@@ -77,7 +77,7 @@ class Thumbnails:
     of: Mapping[int, Sequence[Thumbnail]]
     candidates: int
     unreadable: Sequence[tuple[str, str]]
-    painted: Mapping[str, Sequence[Painting]] = field(default_factory=dict)
+    painted: Mapping[str, Sequence[BandColours]] = field(default_factory=dict)
 
 
 def make_thumbnails(
@@ -113,15 +113,15 @@ def make_thumbnails(
     unreadable = []
     size = 0
     with opened(run.store) as fetched:
-        styles = styles_of(run.info)
+        styles = display_styles(run.info)
         stretches = _stretches(fetched, wanted, styles)
-        looks: dict[str, list[Look]] = defaultdict(list)
+        looks: dict[str, list[RenderedChip]] = defaultdict(list)
         paths = fetched([name for *_, name in wanted])
         for (number, layer, name), path in zip(
             wanted, with_progress(paths, len(wanted), "chips", quiet=quiet), strict=True
         ):
             try:
-                seen = look(path, _EDGE, enlarges=False, styles=styles)
+                seen = render_chip(path, _EDGE, enlarges=False, styles=styles)
                 data, means = _encoded(seen, stretches.get(layer))
             except (OSError, ValueError) as error:  # somebody has changed it: the page says so, and shows the rest
                 unreadable.append((name, str(error)))
@@ -132,11 +132,11 @@ def make_thumbnails(
                 # The others are alike: they would only take memory.
                 if seen.has_classes or all(seen.names != other.names for other in looks[layer]):
                     looks[layer].append(seen)
-        painted = {layer: paintings(some, stretches.get(layer)) for layer, some in looks.items()}
+        painted = {layer: describe_colours(some, stretches.get(layer)) for layer, some in looks.items()}
     return Thumbnails(found, len(shown), unreadable, painted)
 
 
-def make_thumbnail(path: Path, styles: Sequence[Style] = ()) -> Thumbnail:
+def make_thumbnail(path: Path, styles: Sequence[DisplayStyle] = ()) -> Thumbnail:
     """Return a large picture of a file, such as a mosaic.
 
     Args:
@@ -146,7 +146,7 @@ def make_thumbnail(path: Path, styles: Sequence[Style] = ()) -> Thumbnail:
     Raises:
         OSError, ValueError: if it is none.
     """
-    return Thumbnail("", *_encoded(look(path, _LARGE_EDGE, styles=styles)))
+    return Thumbnail("", *_encoded(render_chip(path, _LARGE_EDGE, styles=styles)))
 
 
 def swatch(colour: str) -> str:
@@ -194,8 +194,8 @@ def _layers(folder: Path) -> dict[str, list[tuple[str, str]]]:
 def _stretches(
     fetched: Callable[[Sequence[str]], Iterator[Path]],
     wanted: Sequence[tuple[int, str, str]],
-    styles: Sequence[Style],
-) -> dict[str, Stretches]:
+    styles: Sequence[DisplayStyle],
+) -> dict[str, StretchRanges]:
     """Compute one stretch per layer, from some of its files, so that chips are comparable."""
     names: dict[str, list[str]] = defaultdict(list)
     for _, layer, name in wanted:
@@ -206,12 +206,12 @@ def _stretches(
         looks = []
         for path in fetched(some):
             with contextlib.suppress(OSError, ValueError):  # reported when it is shown
-                looks.append(look(path, _EDGE, enlarges=False, styles=styles))
-        found[layer] = Stretches.of(looks)
+                looks.append(render_chip(path, _EDGE, enlarges=False, styles=styles))
+        found[layer] = StretchRanges.of(looks)
     return found
 
 
-def _encoded(seen: Look, stretches: Stretches | None = None) -> tuple[bytes, tuple[float, ...]]:
+def _encoded(seen: RenderedChip, stretches: StretchRanges | None = None) -> tuple[bytes, tuple[float, ...]]:
     picture = seen.picture(stretches)
     is_exact = seen.has_classes or max(picture.shape[1:]) <= _TINY
     data = encode_picture(picture, "PNG", zlevel=9) if is_exact else encode_picture(picture, "JPEG", QUALITY=_QUALITY)

@@ -2,7 +2,7 @@
 
 A folder of its own for every use of a pool: the functions with their globals, the arguments of every call, and, call by
 call, what it returned or raised. That is what a script which is run again gets instead of calling once more. Each
-pickle is sealed (:mod:`eechips.manifest.authorship`): one that somebody has put there is refused, not unpickled.
+pickle is sealed (:mod:`eechips.manifest.run_signature`): one that somebody has put there is refused, not unpickled.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import RecipeError
-from eechips.manifest.authorship import seal, unseal, unsealed
-from eechips.removal import Reserved, remove
+from eechips.manifest.run_signature import seal, unseal, unsealed
+from eechips.removal import ReservedName, remove
 from eechips.scripts.serialization import deserialize, function_name, serialize
-from eechips.storage import regular_file, write_file
+from eechips.storage import resolve_inside, write_file
 
 _PROGRAM, _ARGUMENTS, _INDEX, _PLACE = "program.pickle", "arguments.pickle", "arguments.index", "place.pickle"
 _PER_FOLDER = 1000  # results
@@ -187,7 +187,7 @@ class CallFolder:
         """
         path = self._result(position)
         if result.is_nothing:
-            remove(path, Reserved(self.path.parent.name))
+            remove(path, ReservedName(self.path.parent.name))
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         packed = _packed(result, None if sandbox is None or out is None else (sandbox, out))
@@ -212,7 +212,7 @@ class CallFolder:
         write_file(path, seal(data, self._key, self._name(name)))
 
     def _read(self, path: Path, name: str) -> bytes:
-        regular_file(path, self.path.parent)
+        resolve_inside(path, self.path.parent)
         return unseal(path.read_bytes(), self._key, self._name(name), path)
 
     def _name(self, name: str) -> str:
@@ -234,7 +234,7 @@ def seal_results(folder: Path, key: bytes) -> None:
     for path in sorted(folder.glob("*/results/*/*.pickle")):
         if not path.stem.isdecimal():
             continue
-        regular_file(path, folder)
+        resolve_inside(path, folder)
         use = path.parents[2].name
         write_file(path, seal(unsealed(path.read_bytes()), key, f"{use} {_result_name(int(path.stem))}"))
 

@@ -13,7 +13,7 @@ from eechips.client.throttle import Stopped
 from eechips.engine.recipe_files import RecipeFile, RecipeFiles
 from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
 from eechips.formats import inspect
-from eechips.manifest.names import result_name
+from eechips.manifest.reserved_names import result_name
 from eechips.recipe import Chip, Table
 from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateChanges
 from eechips.scripts.network_patches import RequestObserver

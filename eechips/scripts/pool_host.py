@@ -13,7 +13,7 @@ from typing import Any
 from eechips.engine.context import RecipeContext
 from eechips.engine.plan import DEFAULT_TEMPLATE, plan_units
 from eechips.errors import EechipsError, RecipeError, RunMismatchError
-from eechips.manifest.record import State, WorkUnit
+from eechips.manifest.unit_record import State, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply
 from eechips.scripts.execution import CallContext
@@ -256,7 +256,7 @@ class ScriptHost:
                 before = self._without.get(name, (0, 0))
                 self._without[name] = (before[0] + count, before[1] + totals[name])
         if remarks:
-            self._bench.ledger.remark(remarks)
+            self._bench.ledger.set_errors(remarks)
 
     def _delivered(self, result: CallResult, call: Call) -> CallResult:
         """Lets the script have what came of a call."""

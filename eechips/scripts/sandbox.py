@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from eechips.removal import Named, remove_link, remove_tree
+from eechips.removal import NamedPath, remove_link, remove_tree
 
 _MOST_FOLDERS = 1000
 """Folders at most that are made in advance because the script names the one above them."""
@@ -103,7 +103,7 @@ class Sandbox:
 
     def clear(self) -> None:
         """Remove the folder and all that is in it: a scratch folder of this process."""
-        remove_tree(self.folder, Named())
+        remove_tree(self.folder, NamedPath())
         self._links.clear()
 
     def _prepare(self) -> None:

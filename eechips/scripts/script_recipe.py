@@ -18,11 +18,11 @@ from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.engine.context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
-from eechips.manifest.authorship import sealing_key
-from eechips.manifest.names import CALLS
-from eechips.manifest.run import OUTSIDE
+from eechips.manifest.reserved_names import CALLS_FOLDER
+from eechips.manifest.run import OUTSIDE_FILES
+from eechips.manifest.run_signature import sealing_key
 from eechips.recipe import canonical_json
-from eechips.removal import Locked, remove_tree
+from eechips.removal import LockedFolder, remove_tree
 from eechips.scripts import network_patches
 from eechips.scripts.call_folder import Call, CallFolder
 from eechips.scripts.execution import STAGING, CallContext, CallExecutor
@@ -94,7 +94,7 @@ class ScriptRecipe:
             context.say(f"Ignored, as it is for notebooks: {line}")
         inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home)
         imports = tuple(dict.fromkeys((str(self.path.parent), *sys.path)))
-        place = CallContext(self._out, self._out / CALLS, self._home, imports, inputs, folders)
+        place = CallContext(self._out, self._out / CALLS_FOLDER, self._home, imports, inputs, folders)
         host = ScriptHost(context, self.identity, place, self._key)
         sandbox = Sandbox(self._out, (self._home,), inputs, folders)
         try:
@@ -108,9 +108,9 @@ class ScriptRecipe:
             return False
         finally:
             sandbox.remove_links()
-            remove_tree(self._out / CALLS / STAGING, Locked(self._out))
+            remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))
         outside = sorted({str(Path(name).parent) for name in host.outside})
-        context.ledger.note(OUTSIDE, {"files": len(host.outside), "folders": outside})
+        context.ledger.note(OUTSIDE_FILES, {"files": len(host.outside), "folders": outside})
         for note in host.notes:
             context.say(note)
         if host.lacks_files:
@@ -133,7 +133,7 @@ class ScriptRecipe:
         Returns:
             ``Files``: those that it has written.
         """
-        folder = CallFolder(self._out / CALLS / f"{unit['use']:04d}", self._key)
+        folder = CallFolder(self._out / CALLS_FOLDER / f"{unit['use']:04d}", self._key)
         if self._executor is None or self._executor[0] != folder.path:
             assert self._observer is not None
             place: CallContext = folder.place()

@@ -18,7 +18,7 @@ from eechips.formats import media_type_of, picture_suffixes
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.received_files import read_frame
-from eechips.storage import regular_file, sha256_of
+from eechips.storage import hash_file, resolve_inside
 from eechips.training import quality_table, split_table
 from eechips.training.summary import Summary
 
@@ -170,7 +170,7 @@ def _distribution(run: Run, summary: Summary) -> list[dict[str, Any]]:
 
 
 def _file_object(path: Path, name: str) -> dict[str, Any]:
-    regular_file(path, path.parent)
+    resolve_inside(path, path.parent)
     return {
         "@type": "cr:FileObject",
         "@id": name,
@@ -178,7 +178,7 @@ def _file_object(path: Path, name: str) -> dict[str, Any]:
         "contentUrl": name,
         "contentSize": f"{path.stat().st_size} B",
         "encodingFormat": _encoding_format(path.suffix.lstrip(".")),
-        "sha256": sha256_of(path),
+        "sha256": hash_file(path),
     }
 
 
@@ -223,7 +223,7 @@ def _contents(run: Run, summary: Summary) -> list[dict[str, Any]]:
     """Describe the content of the files, as far as Croissant can: pictures, and tables of one kind."""
     suffixes = _suffixes(summary)
     if len(suffixes) == 1 and suffixes[0] in _TABLES and not (run.path / LAYERS_NAME).is_file():
-        first = next((path for path in run.some_files(1) if path.is_file()), None)
+        first = next((path for path in run.sample_files(1) if path.is_file()), None)
         return [] if first is None else [_rows(_ROWS, first, {"fileSet": {"@id": f"files-{suffixes[0]}"}})]
     return [_images(suffix) for suffix in suffixes if suffix in picture_suffixes()]
 

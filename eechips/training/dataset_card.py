@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
+from eechips.manifest.display_styles import display_styles
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.styles import styles_of
 from eechips.removal import temporary_folder
 from eechips.storage import LocalStore, write_file
 from eechips.text import format_bytes
@@ -360,7 +360,7 @@ def _making(run: Run, summary: Summary) -> str:
 
 def _sheet(samples: Samples, summary: Summary) -> bytes | None:
     """Return a picture with a row for each stratum: its first samples; None if there is nothing to show."""
-    from eechips.manifest.sheet import png, sheet
+    from eechips.manifest.chip_pictures import encode_png, render_sheet
 
     chosen: dict[Any, list[str]] = {}
     rows = list(dict.fromkeys(stratum for stratum, _ in summary.strata))[:_SHEET_ROWS]
@@ -377,7 +377,11 @@ def _sheet(samples: Samples, summary: Summary) -> bytes | None:
     if len(names) == 1:
         names = [names[0][start : start + _SHEET_COLUMNS] for start in range(0, len(names[0]), _SHEET_COLUMNS)]
     with _at_hand(samples, [name for row in names for name in row]) as paths, _readable(samples.run):
-        return png(sheet([[paths[name] for name in row] for row in names], _SHEET_EDGE, styles_of(samples.run.info)))
+        return encode_png(
+            render_sheet(
+                [[paths[name] for name in row] for row in names], _SHEET_EDGE, display_styles(samples.run.info)
+            )
+        )
 
 
 @contextlib.contextmanager

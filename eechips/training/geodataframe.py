@@ -12,7 +12,7 @@ from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run, open_run
 from eechips.objects import ObjectStore
-from eechips.received_files import read_frame, reading
+from eechips.received_files import read_frame, translate_read_errors
 from eechips.storage import LocalStore, Store
 from eechips.training import quality_table, split_table
 from eechips.training.samples import Sample, SampleFile, fields_of, read_samples
@@ -75,7 +75,7 @@ def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | g
 
 def has_tables(run: Run) -> bool:
     """Return whether the results of a run are tables and no chips."""
-    looked = run.assembled or run.some_files(_LOOKED_AT)
+    looked = run.assembled or run.sample_files(_LOOKED_AT)
     return bool(looked) and all(_suffix(path.name) in _TABLES for path in looked)
 
 
@@ -178,7 +178,7 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
         raise UsageError(f"{run.path} has no table: none of its results is one")
     table = pd.concat(parts, ignore_index=True)
     if DATE in table.columns and not pd.api.types.is_numeric_dtype(table[DATE]):
-        with reading(run.path):
+        with translate_read_errors(run.path):
             moments = pd.to_datetime(table[DATE], utc=True, format="ISO8601")
         table[DATE] = moments.dt.tz_localize(None)
     return _with_points(table, run)

@@ -25,7 +25,7 @@ from eechips.training.chip_statistics import ChipStatistics, compute_statistics
 from eechips.training.quality_flags import FLAGS, CheckedFile, Thresholds, set_flags
 from eechips.training.run_region import requested_region
 from eechips.training.samples import SampleFile, Samples, read_samples
-from eechips.warning_filters import ignore
+from eechips.warning_filters import ignore_warning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def check(
     most_clouds: float = USUAL.most_clouds,
     bits: int | None = USUAL.bits,
     roi: str | Path | None = None,
-    ignore: str | Sequence[str] = (),
+    ignore_warning: str | Sequence[str] = (),
     again: bool = False,
     quiet: bool = False,
 ) -> QualityReport:
@@ -131,7 +131,7 @@ def check(
     samples = read_samples(run)
     info = samples.run.info
     region = requested_region(roi, info)
-    ignored = _ignored(ignore, samples)
+    ignored = _ignored(ignore_warning, samples)
     if not any(file.suffix in chip_suffixes() for sample in samples for file in sample.files):
         raise UsageError(f"{samples.run.path} has no chips: there is nothing to check")
     files, count = _measured(samples, info, again=again, quiet=quiet)
@@ -145,8 +145,12 @@ def check(
     return found
 
 
-def _ignored(ignore: str | Sequence[str], samples: Samples) -> frozenset[tuple[str, str | None]]:
-    words = ignore.split(",") if isinstance(ignore, str) else [part for text in ignore for part in text.split(",")]
+def _ignored(ignore_warning: str | Sequence[str], samples: Samples) -> frozenset[tuple[str, str | None]]:
+    words = (
+        ignore_warning.split(",")
+        if isinstance(ignore_warning, str)
+        else [part for text in ignore_warning for part in text.split(",")]
+    )
     found = set()
     for word in filter(None, (word.strip() for word in words)):
         flag, colon, layer = word.partition(":")
@@ -174,7 +178,7 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
     unread = (file for index, (_, file) in enumerate(work) if index not in known)
     fresh = parallel_map(reader.read, unread, threads)
     found = []
-    ignore(NotGeoreferencedWarning)
+    ignore_warning(NotGeoreferencedWarning)
     with _bar(len(work) - len(known), quiet=quiet) as bar, quality_table.Journal(samples.run.path) as journal:
         for index, (sample, file) in enumerate(work):
             digest: str | None = file.sha256

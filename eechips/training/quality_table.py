@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.received_files import opened_parquet, parse_json, read_parquet, reading
-from eechips.removal import Named, remove
+from eechips.received_files import open_parquet, parse_json, read_parquet, translate_read_errors
+from eechips.removal import NamedPath, remove
 from eechips.staging import Writer, is_abandoned, is_temporary, new_writer, temporary_name, writer_of
-from eechips.storage import regular_file, write_file
+from eechips.storage import resolve_inside, write_file
 from eechips.training.chip_statistics import ChipStatistics
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def read(folder: str | Path) -> pd.DataFrame:
         UsageError: if the run was not checked.
     """
     path = _path(folder)
-    with reading(path):
+    with translate_read_errors(path):
         frame: pd.DataFrame = read_parquet(path).to_pandas()
         lacking = [name for name in _COLUMNS if name not in frame.columns]
         if lacking:
@@ -91,7 +91,7 @@ def measured(folder: str | Path) -> dict[tuple[str, str], ChipStatistics]:
         except (ValueError, TypeError):  # it was cut off
             continue
         if version == _VERSION:
-            with reading(path):
+            with translate_read_errors(path):
                 found[file, digest] = ChipStatistics(**values)
     return found
 
@@ -109,7 +109,7 @@ def _noted(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Yield the lines of all journals, and where they are; another check may be removing one."""
     for path in _journals(folder):
         with contextlib.suppress(FileNotFoundError):
-            for line in regular_file(path, folder).read_bytes().splitlines():
+            for line in resolve_inside(path, folder).read_bytes().splitlines():
                 yield path, line
 
 
@@ -146,7 +146,7 @@ class Journal:
             for path in _journals(self._path.parent):
                 is_own = writer_of(path.name) in _writers and path.name not in _open
                 if is_own or is_abandoned(path.name, self._writer):
-                    remove(path, Named())
+                    remove(path, NamedPath())
 
     def add(self, file: str, sha256: str, measures: ChipStatistics) -> None:
         """Record what was measured of a file."""
@@ -183,7 +183,7 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
 
 def _metadata(folder: str | Path) -> dict[str, Any]:
     path = _path(folder)
-    with opened_parquet(path) as file:
+    with open_parquet(path) as file:
         found: dict[str, Any] = parse_json((file.schema_arrow.metadata or {})[_METADATA])
         if not isinstance(found, dict) or not isinstance(found["options"], dict) or "version" not in found:
             raise ValueError("its metadata are not those of a check")

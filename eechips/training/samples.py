@@ -22,8 +22,8 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import LAYER_COLUMNS, LISTS, State
 from eechips.manifest.run import Run, open_run
+from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, State
 from eechips.storage import Store, name_fields
 from eechips.training import split_table
 

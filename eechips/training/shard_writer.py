@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.removal import Locked, remove, remove_tree, replace
+from eechips.removal import LockedFolder, remove, remove_tree, replace
 from eechips.staging import SCRATCH_PREFIX
-from eechips.storage import sha256_of, write_file
+from eechips.storage import hash_file, write_file
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.samples import Sample, Samples
@@ -59,7 +59,7 @@ class ShardWriter:
         self._samples, self._shards, self._index = samples, shards, index
         self._folder, self._quiet = folder, quiet
         self._scratch = folder / f"{SCRATCH_PREFIX}pack"
-        self._right = Locked(folder)
+        self._right = LockedFolder(folder)
         self._journal = folder / JOURNAL_NAME
         self._module = PACK_FORMATS.get(index.format)
         self._names: set[str] = set()  # of files that are the pack's, whatever is in them now
@@ -141,7 +141,7 @@ class ShardWriter:
         """Return whether files are as they were when they were complete."""
         for file in files:
             path = self._folder / file.name
-            if not path.is_file() or path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+            if not path.is_file() or path.stat().st_size != file.bytes or hash_file(path) != file.sha256:
                 return False
         return True
 
@@ -191,7 +191,7 @@ class ShardWriter:
             name = path.relative_to(self._scratch)
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-            stored.append(StoredFile(name.as_posix(), path.stat().st_size, sha256_of(path)))
+            stored.append(StoredFile(name.as_posix(), path.stat().st_size, hash_file(path)))
         return tuple(stored)
 
     def _check_free(self, files: Iterable[StoredFile]) -> None:

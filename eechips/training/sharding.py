@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from eechips.errors import UsageError
-from eechips.manifest.lock import locked
+from eechips.manifest.lock import lock_run
 from eechips.manifest.run import Run
 from eechips.storage import make_folder, safe_component
 from eechips.training import split_table as splits_of_runs
@@ -76,7 +76,7 @@ def pack(
     wanted = (splits,) if isinstance(splits, str) else tuple(splits)
     plan = _plan(samples, to, wanted, shard_count, shard_bytes, seed, quiet)
     make_folder(folder)
-    with locked(folder):
+    with lock_run(folder):
         return ShardWriter(plan.samples, plan.shards, plan.index, folder, quiet=quiet).run()
 
 

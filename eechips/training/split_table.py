@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
-from eechips.received_files import has_metadata, opened_parquet, parse_json, read_parquet, reading
+from eechips.received_files import has_metadata, open_parquet, parse_json, read_parquet, translate_read_errors
 from eechips.storage import write_file
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def table(folder: str | Path) -> pd.DataFrame:
         UsageError: if the run was not split, or another program has left out a column that it takes.
     """
     path = _path(folder)
-    with reading(path):
+    with translate_read_errors(path):
         frame: pd.DataFrame = read_parquet(path).to_pandas()
     if not {"id", "split"} <= set(frame.columns):
         raise UsageError(f"{_path(folder)} has no columns id and split: eechips split {folder} --fresh")
@@ -58,7 +58,7 @@ def options(folder: str | Path) -> dict[str, Any]:
     Raises:
         UsageError: if the run was not split.
     """
-    with opened_parquet(_path(folder)) as file:
+    with open_parquet(_path(folder)) as file:
         found: dict[str, Any] = parse_json((file.schema_arrow.metadata or {}).get(_METADATA, "{}"))
         if not isinstance(found, dict):
             raise ValueError("its metadata are not those of a split")

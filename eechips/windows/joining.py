@@ -11,7 +11,7 @@ from eechips.formats import cog
 from eechips.geo.grid import Grid, Window
 from eechips.jobs.mosaic_parts import MosaicPart, assemble_mosaic
 from eechips.jobs.mosaic_tiles import MosaicLayout
-from eechips.storage import sha256_of
+from eechips.storage import hash_file
 
 
 def join(results: Results, name: str, nodata: float | None, compress: str, resampling: str) -> None:
@@ -58,7 +58,7 @@ def _piece(settled: CompletedUnit) -> MosaicPart:
     """A window that was made, and is what it was then."""
     record, path, unit = settled.record, settled.path, settled.unit
     assert path is not None
-    if sha256_of(path) != record.sha256:
+    if hash_file(path) != record.sha256:
         raise StorageError(f"{path} has changed since it was made: remove it, and the same command makes it again")
     bands = tuple(json.loads(record.bands or "[]"))
     layout = MosaicLayout(Grid.from_json(unit["raster"]), "image", bands, str(record.dtype))

@@ -22,7 +22,7 @@ from eechips.client.transport import Timeouts
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.geo.grid import Grid
 from eechips.recipe import Unit
-from eechips.warning_filters import ignore
+from eechips.warning_filters import ignore_warning
 from eechips.windows.gdal_errors import capture_warnings, classify_gdal, describe_missing
 from eechips.windows.gdal_options import downloaded_bytes, enable_network_stats, gdal_options, settings
 from eechips.windows.locations import RasterLocation
@@ -246,7 +246,7 @@ class _Opening:
 @contextlib.contextmanager
 def _opened(opening: _Opening) -> Iterator[Any]:
     """A raster; what GDAL warnings inside the block is classified. Its settings are put back."""
-    ignore(NotGeoreferencedWarning)
+    ignore_warning(NotGeoreferencedWarning)
     with settings(opening.options), capture_warnings() as warnings:
         if not opening.location.is_near:
             enable_network_stats()

@@ -13,7 +13,7 @@ from eechips.errors import RecipeError, UsageError
 from eechips.formats import cog, geotiff
 from eechips.geo.grid import Grid
 from eechips.recipe import Unit
-from eechips.warning_filters import ignore
+from eechips.warning_filters import ignore_warning
 
 if TYPE_CHECKING:
     from eechips.engine.assembly import Results
@@ -58,7 +58,7 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
         absent |= (data == np.array(nodata, dtype=data.dtype)).any(axis=0)
     location = Grid.from_json(unit["raster"]).window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
     filled = np.where(absent, data.dtype.type(0), data)  # the same file, whatever is left where there is no data
-    ignore(NotGeoreferencedWarning)  # of unit pixels whose corner is the origin
+    ignore_warning(NotGeoreferencedWarning)  # of unit pixels whose corner is the origin
     return geotiff.encode(filled, ~absent, names, CRS.from_user_input(location.crs), location.affine)
 
 

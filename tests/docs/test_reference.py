@@ -18,7 +18,7 @@ from eechips.cli.group import INTERRUPTED, WRONG
 from eechips.formats import CHIP_FORMATS, TABLE_FORMATS
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import State
+from eechips.manifest.unit_record import State
 from eechips.training.formats import PACK_FORMATS
 from tests.docs.pages import DOCS, read_page, read_section, read_table, unquote
 from tests.engine_service import serving

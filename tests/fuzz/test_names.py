@@ -12,9 +12,9 @@ import pandas as pd
 from eechips.engine import RunConfig, run
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest import open_run
-from eechips.manifest.names import RESERVED, result_name
+from eechips.manifest.reserved_names import RESERVED, result_name
 from eechips.recipe import load_recipe
-from eechips.storage import LocalStore, NameTemplate, folded
+from eechips.storage import LocalStore, NameTemplate, fold_case
 from tests.fuzz.budget import Budget
 
 PIECES = [
@@ -87,7 +87,7 @@ def test_templates_that_claim_to_keep_names_apart_do(budget: Budget) -> None:
         units = [{"properties": {"v": draw.choice(values), "w": draw.choice(values)}} for _ in range(12)]
         if template.is_unique:
             names = [template.render(unit, f"{number:016x}", number) for number, unit in enumerate(units)]
-            assert len({folded(name) for name in names}) == len(names), (template.text, names)
+            assert len({fold_case(name) for name in names}) == len(names), (template.text, names)
 
 
 RECIPE = """

@@ -24,7 +24,7 @@ from stac_geoparquet.arrow import stac_table_to_items
 import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
-from eechips.storage import sha256_of
+from eechips.storage import hash_file
 from tests.catalog_items import write_run
 from tests.object_server import lacking, serving_objects
 
@@ -279,7 +279,7 @@ def test_partitions_are_listed(shared: Path) -> None:
     (one,) = json.loads(cli("partitions", shared, "--json", "--collection", "naip", f"--point={lon},{lat}").output)[:1]
     assert one["path"].startswith("collection=naip/cell=")
     assert {"items", "bbox", "start", "end", "sha256", "cell"} <= one.keys()
-    assert sha256_of(shared / one["path"]) == one["sha256"]
+    assert hash_file(shared / one["path"]) == one["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_a_real_run_from_sample_to_items(tmp_path: Path) -> None:
     for value in built.catalog.items():
         assert_valid(value)
         asset = value["assets"]["image"]
-        assert asset["file:checksum"] == "1220" + sha256_of(Path(asset["href"]))
+        assert asset["file:checksum"] == "1220" + hash_file(Path(asset["href"]))
         with rasterio.open(asset["href"]) as file:
             assert [*file.transform[:6]] == value["properties"]["proj:transform"]
             assert list(file.shape) == value["properties"]["proj:shape"]

@@ -26,7 +26,7 @@ import eechips
 from eechips.catalogs.fetch import LARGEST, FetchConfig, FetchedItem, fetch
 from eechips.catalogs.ingest import ingest
 from eechips.cli import main
-from eechips.network import is_off_limits
+from eechips.network import is_metadata_address
 from tests.catalog_items import contents, item
 from tests.loopback import QuietServer
 
@@ -330,7 +330,7 @@ def test_where_clouds_keep_credentials_nobody_looks() -> None:
      ("93.184.216.34", False), ("2606:2800:220:1::1", False)],
 )  # fmt: skip
 def test_addresses_that_are_off_limits(address: str, is_off: bool) -> None:
-    assert is_off_limits(address) == is_off
+    assert is_metadata_address(address) == is_off
 
 
 def test_lists_from_elsewhere_name_no_files_of_this_machine(server: Server, tmp_path: Path) -> None:

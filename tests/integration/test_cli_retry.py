@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from eechips import open_run
 from eechips.cli import main
 from eechips.errors import RunMismatchError, UsageError
-from eechips.manifest.failures import reopened
+from eechips.manifest.failures import reopen_failures
 from tests.engine_recipes import run_chips
 from tests.engine_service import Service
 from tests.integration.test_cli_status import on_a_terminal
@@ -236,16 +236,16 @@ def test_a_program_tries_again(shared_service: Service, tmp_path: Path) -> None:
     first = run_chips(tmp_path, shared_service.url, command="")
     assert first.counts == {"done": 11, "failed_permanent": 1}
     shared_service.plan(3, "400")
-    with reopened(first.path) as count:
+    with reopen_failures(first.path) as count:
         assert count == 1
         assert run_chips(tmp_path, shared_service.url, command="").counts == first.counts
     before = first.units
-    with pytest.raises(RunMismatchError), reopened(str(first.path), classes=["PERMANENT"]):
+    with pytest.raises(RunMismatchError), reopen_failures(str(first.path), classes=["PERMANENT"]):
         run_chips(tmp_path, shared_service.url, command="", parameters={"count": 13})
     pd.testing.assert_frame_equal(first.units, before)
-    with reopened(first.path):
+    with reopen_failures(first.path):
         assert run_chips(tmp_path, shared_service.url, command="").counts == {"done": 12}
-    with reopened(first.path) as count:
+    with reopen_failures(first.path) as count:
         assert count == 0
 
 

@@ -11,8 +11,8 @@ import pytest
 from eechips.engine.assembly import Results
 from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import locked
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.lock import lock_run
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.objects import ObjectStore
 
 COUNT = 30
@@ -62,7 +62,7 @@ def test_parts_are_fetched_back_in_order_and_removed(tmp_path: Path, ledger: Led
     found = [settled.path and settled.path.read_bytes() for settled in results]
     assert found == [None if position == 5 else content(position) for position in range(COUNT)]
     assert len(parts(tmp_path / "here")) == COUNT - 1
-    with locked(tmp_path / "here"):
+    with lock_run(tmp_path / "here"):
         results.remove_parts()
     assert parts(tmp_path / "here") == []
 

@@ -18,7 +18,7 @@ from eechips.client.http_sessions import open_session
 from eechips.client.transport import Timeouts
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import PermanentError
-from eechips.network import is_host_private, is_host_public, is_private
+from eechips.network import is_private_address, is_private_host, is_public_host
 from eechips.windows.locations import RasterLocation
 from eechips.windows.versions import read_version
 from tests.integration.test_scenes import fetch as fetch_scenes
@@ -104,6 +104,6 @@ def test_sockets_are_looked_at_whatever_their_host_is_called() -> None:
      ("::ffff:10.0.0.1", True), ("2002:a00:1::", True), ("64:ff9b::7f00:1", True)],
 )  # fmt: skip
 def test_private_addresses(address: str, expected: bool) -> None:
-    assert is_private(address) is expected
-    assert is_host_private(address.partition("%")[0]) is expected
-    assert is_host_public(address.partition("%")[0]) is not expected
+    assert is_private_address(address) is expected
+    assert is_private_host(address.partition("%")[0]) is expected
+    assert is_public_host(address.partition("%")[0]) is not expected

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from eechips.cli import main
 from eechips.engine.info import encode_info
-from eechips.manifest.authorship import seal
 from eechips.manifest.run import INFO_NAME
+from eechips.manifest.run_signature import seal
 
 RECIPE = """
 import os

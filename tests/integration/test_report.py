@@ -23,7 +23,7 @@ import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from tests import finished_run
 from tests.conftest import Server
 

@@ -21,7 +21,7 @@ import eechips
 from eechips.engine import RunConfig, run
 from eechips.engine.join import join_results
 from eechips.engine.work_items import fetch_items, plan_items
-from eechips.manifest.names import result_name
+from eechips.manifest.reserved_names import result_name
 from eechips.manifest.run import Run
 from eechips.recipe import load_recipe
 from tests.engine_service import Service, serving

@@ -16,7 +16,7 @@ from eechips.engine import RunConfig, run
 from eechips.errors import RunLockedError, UsageError
 from eechips.manifest import open_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import LOCK_NAME, is_held, locked
+from eechips.manifest.lock import LOCK_NAME, is_held, lock_run
 
 COUNT, ROUNDS = 5, 12
 
@@ -116,12 +116,12 @@ def test_a_lock_whose_file_was_removed_by_its_holder_locks_nothing(tmp_path: Pat
     def other() -> None:
         assert there.wait(60)
         os.open = late
-        with locked(tmp_path):
+        with lock_run(tmp_path):
             told.put((tmp_path / LOCK_NAME).exists())
 
     process = context.Process(target=other)
     process.start()  # before: it would share what is open
-    with locked(tmp_path):
+    with lock_run(tmp_path):
         there.set()
         assert opened.wait(60)
         (tmp_path / LOCK_NAME).unlink()
@@ -142,7 +142,7 @@ def test_a_file_that_was_there_before_the_run_is_not_replaced_by_a_result(tmp_pa
     own = {name: (tmp_path / name).read_text() for name in ("1.txt", "1.bin", "notes.bin")}
     assert set(own.values()) == {"mine"}
     (tmp_path / "1.bin").rename(tmp_path / "mine.bin")
-    with locked(tmp_path), Ledger(tmp_path / LEDGER_NAME) as ledger:
+    with lock_run(tmp_path), Ledger(tmp_path / LEDGER_NAME) as ledger:
         ledger.reopen([1])
     again = run(Texts(), config)
     assert again.counts == {"done": 3}

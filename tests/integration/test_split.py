@@ -26,7 +26,7 @@ from eechips.formats import EncodedFile
 from eechips.formats.raster import decoding
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip, load_recipe
-from eechips.recipe.series import Series
+from eechips.recipe.row_sources import Series
 from tests.conftest import Server
 from tests.integration.stack_store import CRS, DATES, STACK, TRANSFORM, Stack
 

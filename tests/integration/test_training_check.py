@@ -28,7 +28,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.formats import geotiff
 from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
-from eechips.manifest.drops import drop, has_dropped
+from eechips.manifest.exclusions import exclude_units, has_excluded_units
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.training import quality_table
 from eechips.training.chip_statistics import ChipStatistics
@@ -353,7 +353,7 @@ def test_files_in_an_object_store_are_checked(tmp_path: Path) -> None:
     found = eechips.check(tmp_path)
     assert found_in(found)[:17] == [flag for flag, _ in planted()][:17]
     assert eechips.check(tmp_path).read == 0
-    assert drop(tmp_path, {read_samples(run).ids[7]: "flat"}) == (1, 0)
+    assert exclude_units(tmp_path, {read_samples(run).ids[7]: "flat"}) == (1, 0)
     assert len(store.find(root)) == len(planted()) - 1
 
 
@@ -395,7 +395,7 @@ def test_others_are_drawn_in_the_place_of_what_was_dropped(service: Service, tmp
     bad = flagged(tmp_path / "out")
     assert bad == {first.units.loc[position, "id"]: ["masked"] for position in (1, 4)}
     files = [first.path / first.units.loc[position, "file"] for position in (1, 4)]
-    assert drop(tmp_path / "out", dict.fromkeys(bad, "dropped: masked")) == (2, 0)
+    assert exclude_units(tmp_path / "out", dict.fromkeys(bad, "dropped: masked")) == (2, 0)
     assert not any(file.exists() for file in files)
     run = open_run(tmp_path / "out")
     assert run.counts == {"done": 4, "skipped": 2}
@@ -403,7 +403,7 @@ def test_others_are_drawn_in_the_place_of_what_was_dropped(service: Service, tmp
     assert run.verify() == []
     assert run.units.loc[[1, 4], "error"].tolist() == ["dropped: masked"] * 2
     assert json.loads((run.path / "run.json").read_text())["units"] == run.counts
-    assert has_dropped(run.path)
+    assert has_excluded_units(run.path)
 
     service.forget()
     second = fetch(tmp_path, service)
@@ -412,7 +412,7 @@ def test_others_are_drawn_in_the_place_of_what_was_dropped(service: Service, tmp
     assert second.units["replaces"].dropna().to_dict() == {6: 1.0, 7: 4.0}
     of = [value["class"] for value in second.units.loc[second.units["state"] == "done", "unit"]]
     assert (of.count(0), of.count(1)) == (3, 3)
-    assert not has_dropped(run.path)
+    assert not has_excluded_units(run.path)
     assert flagged(tmp_path / "out") == {}
     service.forget()
     assert fetch(tmp_path, service).counts == second.counts
@@ -424,7 +424,7 @@ def test_what_was_drawn_may_be_dropped_again(service: Service, tmp_path: Path) -
     fetch(tmp_path, service)
     for number in (1, 2, 3):
         last = open_run(tmp_path / "out").units.iloc[-1 if number > 1 else 3]
-        assert drop(tmp_path / "out", {last["id"]: "ugly"}) == (1, 0)
+        assert exclude_units(tmp_path / "out", {last["id"]: "ugly"}) == (1, 0)
         found = fetch(tmp_path, service)
         assert found.units.iloc[-1]["unit"]["draw"] == number
         assert found.units.iloc[-1]["unit"]["number"] == 4 + 100 * number
@@ -433,7 +433,7 @@ def test_what_was_drawn_may_be_dropped_again(service: Service, tmp_path: Path) -
 
 def test_without_a_way_to_draw_others_the_rest_stays(service: Service, tmp_path: Path) -> None:
     first = fetch(tmp_path, service, DRAWN)
-    drop(tmp_path / "out", {first.units.loc[0, "id"]: "ugly"})
+    exclude_units(tmp_path / "out", {first.units.loc[0, "id"]: "ugly"})
     service.forget()
     assert fetch(tmp_path, service, DRAWN).counts == {"done": 3, "empty": 2, "skipped": 1}
     assert service.requests == []
@@ -442,7 +442,7 @@ def test_without_a_way_to_draw_others_the_rest_stays(service: Service, tmp_path:
 @pytest.mark.slow
 def test_empty_units_that_were_skipped_stay_so(service: Service, tmp_path: Path) -> None:
     first = fetch(tmp_path, service, on_empty="skip")
-    drop(tmp_path / "out", {first.units.loc[0, "id"]: "ugly"})
+    exclude_units(tmp_path / "out", {first.units.loc[0, "id"]: "ugly"})
     found = fetch(tmp_path, service, on_empty="skip")
     assert found.counts == {"done": 4, "empty": 2, "skipped": 1}
     assert found.units["replaces"].dropna().tolist() == [0.0]
@@ -466,11 +466,11 @@ def test_damaged_files_are_fetched_again_and_no_other_is_drawn(service: Service,
 def test_units_with_several_files_lose_all_of_them(tmp_path: Path) -> None:
     run = write_run(tmp_path, layered([1, 2, 3]))
     files = [tmp_path / file.name for file in read_samples(run)[1].files]
-    assert drop(tmp_path, {read_samples(run).ids[1]: "ugly", "f" * 64: "unknown"}) == (1, 0)
+    assert exclude_units(tmp_path, {read_samples(run).ids[1]: "ugly", "f" * 64: "unknown"}) == (1, 0)
     assert not any(file.exists() for file in files)
     assert run.layers.index.get_level_values("position").unique().tolist() == [0, 2]
     assert run.verify() == []
-    assert drop(tmp_path, {"f" * 64: "unknown"}) == (0, 0)
+    assert exclude_units(tmp_path, {"f" * 64: "unknown"}) == (0, 0)
 
 
 def test_results_that_others_count_on_are_not_dropped(tmp_path: Path) -> None:
@@ -478,21 +478,21 @@ def test_results_that_others_count_on_are_not_dropped(tmp_path: Path) -> None:
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
         ledger.note("assembled", [{"file": "mosaic.tif", "bytes": 1, "sha256": "ab"}])
     with pytest.raises(UsageError, match=r"mosaic\.tif, which was made of them all, counts on every one"):
-        drop(tmp_path, {read_samples(run).ids[0]: "ugly"})
+        exclude_units(tmp_path, {read_samples(run).ids[0]: "ugly"})
 
 
 KILLED = """
 import os, signal, sys
-from eechips.manifest import drops
-left, remove = int(sys.argv[1]), drops.remove
+from eechips.manifest import exclusions
+left, remove = int(sys.argv[1]), exclusions.remove
 def killing(*arguments):
     global left
     left -= 1
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return remove(*arguments)
-drops.remove = killing
-drops.drop(sys.argv[2], dict.fromkeys(sys.argv[3:], "ugly"))
+exclusions.remove = killing
+exclusions.drop(sys.argv[2], dict.fromkeys(sys.argv[3:], "ugly"))
 """
 
 
@@ -509,10 +509,10 @@ def test_a_killed_drop_is_completed_by_the_next_command_and_what_the_user_has_ch
     assert open_run(tmp_path).counts == {"done": 2, "skipped": 3}
     own = files[2]
     own.write_bytes(b"drawn by hand")
-    assert drop(tmp_path, {}) == (0, 0)
+    assert exclude_units(tmp_path, {}) == (0, 0)
     assert [file for file in files if file.exists()] == files[2:]
     assert own.read_bytes() == b"drawn by hand"
-    drop(tmp_path, {samples[3].id: "ugly"})
+    exclude_units(tmp_path, {samples[3].id: "ugly"})
     assert [file for file in files if file.exists()] == [own, files[4]]
 
 
@@ -527,7 +527,7 @@ def test_a_sample_stays_balanced_after_a_drop(tmp_path: Path) -> None:
         (folder / sample.files[0].name).write_bytes(png_of(np.zeros((3, 256, 256), dtype=np.uint8)))
     done = typed("check", "chips", "--drop", "black", cwd=tmp_path)
     assert f"To be fetched again, as their files were damaged: {len(victims)} units" in done.stdout
-    assert drop(folder, {sample.id: "ugly" for sample in list(samples)[1::5]}) == (3, 0)
+    assert exclude_units(folder, {sample.id: "ugly" for sample in list(samples)[1::5]}) == (3, 0)
     again = typed("retry", "chips", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert f"{len(samples)} of {len(samples)} results, 3 dropped" in again.stdout

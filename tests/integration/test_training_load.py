@@ -18,7 +18,7 @@ import xarray as xr
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.training import split_table
 from eechips.training.chip_pixels import decode
 from tests.conftest import Server

@@ -11,7 +11,7 @@ import pytest
 
 from eechips.errors import EechipsError, StorageError, ValidationError
 from eechips.formats import inspect, validate
-from eechips.manifest.sheet import look
+from eechips.manifest.chip_pictures import render_chip
 from eechips.received_files import parse_json, read_frame, read_parquet
 from eechips.training.chip_pixels import decode
 from tests import bombs
@@ -31,7 +31,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused(suffix: str, tmp_path: 
     (tmp_path / f"x.{suffix}").write_bytes(data)
     if suffix != "tif":  # of which blocks are read
         with pytest.raises((OSError, ValueError)):
-            look(tmp_path / f"x.{suffix}", 64)
+            render_chip(tmp_path / f"x.{suffix}", 64)
 
 
 def test_an_archive_that_claims_gigabytes_is_refused() -> None:

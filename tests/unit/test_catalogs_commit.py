@@ -18,7 +18,7 @@ from eechips.catalogs.catalog import open_catalog
 from eechips.catalogs.update import repair
 from eechips.cli import main
 from eechips.errors import EechipsError, RunLockedError, StorageError
-from eechips.manifest.lock import locked
+from eechips.manifest.lock import lock_run
 from eechips.removal import NotOwnedError
 from tests.catalog_items import contents, digests, item, put
 
@@ -102,7 +102,7 @@ def test_files_move_and_go_once(tmp_path: Path) -> None:
     assert not commit.finish(tmp_path)
     with pytest.raises(NotOwnedError):  # the folder is not locked
         change.commit()
-    with locked(tmp_path):
+    with lock_run(tmp_path):
         assert commit.finish(tmp_path)
     assert (tmp_path / "c/new").read_text() == "new"
     assert not (tmp_path / "a").exists()
@@ -124,14 +124,14 @@ def test_a_failing_disk_is_told(tmp_path: Path) -> None:
         change.commit()
     assert commit.is_pending(tmp_path)
     shutil.rmtree(tmp_path / "c")
-    with locked(tmp_path):
+    with lock_run(tmp_path):
         assert commit.finish(tmp_path)
     assert (tmp_path / "c/new").read_text() == "new"
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     put(tmp_path, before())
-    with locked(tmp_path):
+    with lock_run(tmp_path):
         assert len(open_catalog(tmp_path)) == 4  # to read is always allowed
         with pytest.raises(RunLockedError):
             put(tmp_path, after())

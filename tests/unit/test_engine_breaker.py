@@ -17,7 +17,7 @@ from eechips.errors import (
     TransientError,
     UnknownServiceError,
 )
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 
 
 def unit(position: int, attempts: int = 0) -> WorkUnit:

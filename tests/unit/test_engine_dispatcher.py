@@ -19,7 +19,7 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_log import RunLog
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.staging import new_writer
 from eechips.storage import LocalStore
 

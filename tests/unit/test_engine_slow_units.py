@@ -17,7 +17,7 @@ from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.slow_units import SlowUnits, advice_for
 from eechips.jobs.chips import ChipSample
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import load_recipe
 from eechips.storage import LocalStore
 

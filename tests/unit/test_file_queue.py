@@ -15,10 +15,10 @@ from eechips.engine.file_queue import FileQueue, OutcomeBatch
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.stores import ImmediateStore
 from eechips.errors import ConfigurationError
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.staging import new_writer
-from eechips.storage import Staged
+from eechips.storage import StagedFile
 
 TOKEN = f"{new_writer()}-0"
 TEXT = st.text(max_size=20)
@@ -42,7 +42,7 @@ RECORDS = st.builds(
     bands=st.none() | st.just('["R", "G"]'),
     seconds=st.none() | st.floats(0, 1e6),
 )
-FILES = st.builds(lambda name, size: Staged(name, name, size, "0" * 64), TEXT, st.integers(0, 10**12))
+FILES = st.builds(lambda name, size: StagedFile(name, name, size, "0" * 64), TEXT, st.integers(0, 10**12))
 REQUEST_LOGS = st.builds(
     RequestLog, kind=TEXT, status=st.none() | st.integers(100, 599), seconds=st.floats(0, 1e3),
     bytes=st.integers(0, 99), attempt=st.integers(1, 9), ended=TEXT,

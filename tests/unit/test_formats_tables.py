@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eechips.errors import ValidationError
 from eechips.formats import CHIP_FORMATS, Expectation, table_format, validate
-from eechips.formats.table import arrange, plain, unify
+from eechips.formats.table import arrange_columns, to_plain_value, unify_types
 
 ROWS = [
     {"region": "a", "n": 1, "value": 1.5, "when": {"type": "Date", "value": 86_400_000}},
@@ -23,11 +23,11 @@ ROWS = [
 
 
 def test_columns_in_order_of_appearance_and_missing_values_are_none() -> None:
-    names, columns = arrange(ROWS, None)
+    names, columns = arrange_columns(ROWS, None)
     assert names == ("region", "n", "value", "when")
     assert columns == [["a", "b"], [1.0, 2.5], [1.5, None], [datetime(1970, 1, 2, tzinfo=timezone.utc), None]]
-    assert arrange(ROWS, ("value", "gone")) == (("value", "gone"), [[1.5, None], [None, None]])
-    assert arrange([], ("a", "b")) == (("a", "b"), [[], []])
+    assert arrange_columns(ROWS, ("value", "gone")) == (("value", "gone"), [[1.5, None], [None, None]])
+    assert arrange_columns([], ("a", "b")) == (("a", "b"), [[], []])
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ def test_columns_in_order_of_appearance_and_missing_values_are_none() -> None:
     ],
 )  # fmt: skip
 def test_values_become_plain(value: Any, expected: Any) -> None:
-    found = plain(value)
+    found = to_plain_value(value)
     assert found == expected
     assert type(found) is type(expected)
 
 
 def test_mixtures_become_text() -> None:
-    assert unify([1, "a", None]) == ["1", "a", None]
-    assert unify([True, 2]) == ["True", "2"]
+    assert unify_types([1, "a", None]) == ["1", "a", None]
+    assert unify_types([True, 2]) == ["True", "2"]
 
 
 CELLS = st.lists(
@@ -63,7 +63,7 @@ CELLS = st.lists(
 @given(CELLS)
 def test_csv_reads_back_the_same(cells: list[tuple[Any, ...]]) -> None:
     rows = [dict(zip(("i", "x", "t"), row, strict=True)) for row in cells]
-    written = table_format("csv").encode(*arrange(rows, None))
+    written = table_format("csv").encode(*arrange_columns(rows, None))
     frame = pd.read_csv(io.BytesIO(written.data), dtype=str, keep_default_na=False)
     for (integer, number, text), (_, found) in zip(cells, frame.iterrows(), strict=True):
         assert found["i"] == ("" if integer is None else str(integer))
@@ -73,12 +73,12 @@ def test_csv_reads_back_the_same(cells: list[tuple[Any, ...]]) -> None:
 
 
 def test_csv_writes_dates_in_utc_and_booleans_small() -> None:
-    names, columns = arrange([{"when": {"type": "Date", "value": 1500}, "ok": True}], None)
+    names, columns = arrange_columns([{"when": {"type": "Date", "value": 1500}, "ok": True}], None)
     assert table_format("csv").encode(names, columns).data == b"when,ok\n1970-01-01T00:00:01.500000Z,true\n"
 
 
 def test_parquet_keeps_types_and_nulls() -> None:
-    written = table_format("parquet").encode(*arrange(ROWS, None))
+    written = table_format("parquet").encode(*arrange_columns(ROWS, None))
     frame = pd.read_parquet(io.BytesIO(written.data))
     assert list(frame.columns) == ["region", "n", "value", "when"]
     assert frame["n"].tolist() == [1.0, 2.5]
@@ -89,7 +89,7 @@ def test_parquet_keeps_types_and_nulls() -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_cut_table_is_refused(suffix: str) -> None:
-    data = CHIP_FORMATS.get(suffix).encode(*arrange(ROWS, None)).data
+    data = CHIP_FORMATS.get(suffix).encode(*arrange_columns(ROWS, None)).data
     with pytest.raises(ValidationError):
         validate(data[:-1], suffix)
     with pytest.raises(ValidationError):

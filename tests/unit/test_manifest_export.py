@@ -11,8 +11,8 @@ import pytest
 import eechips
 from eechips.manifest.export import FAILURES_NAME, PARQUET_NAME, annotate, export_failures, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Record, State
 from eechips.manifest.run import Run
+from eechips.manifest.unit_record import Record, State
 from tests.finished_run import geotiff_of, write_run
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.manifest.failures import Failure, kinds_of
-from eechips.manifest.record import State
+from eechips.manifest.failures import Failure, group_failures
+from eechips.manifest.unit_record import State
 
 
 def failure(error: str) -> Failure:
@@ -25,4 +25,4 @@ def failure(error: str) -> Failure:
     ],
 )
 def test_messages_of_a_kind_show_the_figures_that_they_share(errors: list[str], kinds: list[tuple[str, int]]) -> None:
-    assert [(kind.error, kind.count) for kind in kinds_of(map(failure, errors))] == kinds
+    assert [(kind.error, kind.count) for kind in group_failures(map(failure, errors))] == kinds

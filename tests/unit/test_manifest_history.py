@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.manifest import Record, State, open_run
-from eechips.manifest.history import history_of
+from eechips.manifest.history import read_history
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import is_held, locked
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.lock import is_held, lock_run
+from eechips.manifest.unit_record import WorkUnit
 
 BEGAN = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
@@ -44,7 +44,7 @@ def make(folder: Path, finished: Sequence[float], *, planned: int = 0, log: Sequ
 
 def test_an_even_pace(tmp_path: Path) -> None:
     make(tmp_path, [n / 4 for n in range(400)], log=[(0, "started")])
-    found = history_of(tmp_path, BEGAN + 1e6, intervals=50)
+    found = read_history(tmp_path, BEGAN + 1e6, intervals=50)
     assert (found.seconds, found.duration, found.commands) == (2, 100.0, 1)
     assert found.rates == (4.0,) * 50
     assert found.rate == 4.0
@@ -57,7 +57,7 @@ def test_pauses_between_commands_are_left_out(tmp_path: Path) -> None:
     day = 86_400
     times = [n / 3 for n in range(30)] + [day + n / 2 for n in range(10)]
     make(tmp_path, times, log=[(0, "started"), (500, "started"), (day, "started")])
-    found = history_of(tmp_path, BEGAN + 2 * day)
+    found = read_history(tmp_path, BEGAN + 2 * day)
     assert found.rates == (3.0,) * 10 + (2.0,) * 5
     assert (found.duration, found.commands) == (15.0, 2)
     assert found.rate == pytest.approx(40 / 15)
@@ -75,7 +75,7 @@ def test_no_unit_is_lost_or_counted_twice(
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
     make(folder, times, log=[(start, "started") for start in starts])
-    found = history_of(folder, BEGAN + 5001, intervals=intervals, is_running=running)
+    found = read_history(folder, BEGAN + 5001, intervals=intervals, is_running=running)
     assert len(found.rates) <= intervals
     lengths = [min(found.seconds, found.duration - n * found.seconds) for n in range(len(found.rates))]
     assert all(length > 0 for length in lengths)
@@ -87,8 +87,8 @@ def test_the_pace_of_the_last_minute_tells_the_time_left(tmp_path: Path) -> None
     """Slow for an hour, then 5 a second for two minutes: 1,000 more take 200 seconds."""
     times = [n * 10 for n in range(360)] + [3600 + n / 5 for n in range(600)]
     make(tmp_path, times, planned=1000, log=[(0, "started")])
-    assert history_of(tmp_path, BEGAN + 3720, is_running=True).recent == pytest.approx(5.0)
-    with locked(tmp_path):
+    assert read_history(tmp_path, BEGAN + 3720, is_running=True).recent == pytest.approx(5.0)
+    with lock_run(tmp_path):
         status = open_run(tmp_path).status(clock=lambda: BEGAN + 3720)
         assert status.is_running
         assert status.seconds_left == pytest.approx(200.0)
@@ -106,17 +106,17 @@ def test_requests_in_flight_come_from_the_log(tmp_path: Path) -> None:
     ]
     with (tmp_path / "run.log").open("a") as log:
         log.write("\n".join(lines) + '\n{"time": "2026-01-01T00:00:20.5')
-    found = history_of(tmp_path, BEGAN + 21, intervals=7)
+    found = read_history(tmp_path, BEGAN + 21, intervals=7)
     assert found.seconds == 3
     assert found.in_flight == pytest.approx((4.0,) * 6 + (4 * 2 / 3,))
 
 
 def test_a_run_without_a_unit_settled(tmp_path: Path) -> None:
     make(tmp_path, [], planned=3)
-    found = history_of(tmp_path, BEGAN)
+    found = read_history(tmp_path, BEGAN)
     assert (found.rates, found.rate, found.duration) == ((), None, 0.0)
     make(tmp_path, [], planned=3, log=[(0, "started")])
-    assert history_of(tmp_path, BEGAN + 10, is_running=True).rates == (0.0,) * 10
+    assert read_history(tmp_path, BEGAN + 10, is_running=True).rates == (0.0,) * 10
     (tmp_path / "run.log").unlink()
     assert open_run(tmp_path).status().to_json()["history"]["rates"] == ()
 
@@ -136,7 +136,7 @@ def test_whether_somebody_is_there(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         assert not is_held(tmp_path)
-    with locked(tmp_path):
+    with lock_run(tmp_path):
         pass
     assert (tmp_path / ".eechips.lock").read_text().split()[0] == str(os.getpid())
     assert not is_held(tmp_path)  # the process lives on, but has left the folder
@@ -150,7 +150,7 @@ def test_slots_over_time_come_from_a_look_every_few_seconds(tmp_path: Path) -> N
         for moment, in_flight, limit in looks:
             line = {"time": iso(moment), "event": "throughput", "settled": 1, "in_flight": in_flight, "limit": limit}
             log.write(json.dumps(line) + "\n")
-    found = history_of(tmp_path, BEGAN + 1e6, intervals=6)
+    found = read_history(tmp_path, BEGAN + 1e6, intervals=6)
     assert found.seconds == 5
     assert found.in_flight == (10.0, 10.0, 20.0, 40.0, 40.0, 40.0)
     assert found.limits == (20.0, 20.0, 20.0, 40.0, 40.0, 40.0)
@@ -167,7 +167,7 @@ def test_errors_over_time(tmp_path: Path) -> None:
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
         done = [n for n in range(60) if n not in (3, 4, 50)]
         ledger.record([Record(position=n, state=State.DONE, finished=iso(n / 2)) for n in done])
-    found = history_of(tmp_path, BEGAN + 1e6, intervals=6)
+    found = read_history(tmp_path, BEGAN + 1e6, intervals=6)
     assert found.seconds == 5
     assert found.failed == (2, 0, 0, 0, 0, 1)
     assert found.rejected == (0, 3, 1, 0, 2, 5)
@@ -178,5 +178,5 @@ def test_a_run_that_was_killed_before_its_first_unit(tmp_path: Path) -> None:
     with (tmp_path / "run.log").open("a") as log:
         line = {"time": iso(5), "event": "throughput", "in_flight": 1, "limit": 40, "rejected": 1}
         log.write(json.dumps(line) + "\n")
-    found = history_of(tmp_path, BEGAN + 1e6)
+    found = read_history(tmp_path, BEGAN + 1e6)
     assert (found.rates, found.in_flight, found.rejected) == ((), (), ())

@@ -16,8 +16,8 @@ from eechips.errors import RunLockedError, RunMismatchError, StorageError, Usage
 from eechips.manifest import Record, State, open_run
 from eechips.manifest.export import export_failures, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import locked
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.lock import lock_run
+from eechips.manifest.unit_record import WorkUnit
 
 META = {"recipe": "sample", "parameters": {"seed": 1}}
 
@@ -163,7 +163,7 @@ def test_the_export_holds_every_unit(tmp_path: Path, ledger: Ledger) -> None:
     failures = pd.read_csv(export_failures(ledger, tmp_path))
     assert failures["error"].tolist() == ['no, "x"\n']
     ledger.record([done(1)])
-    with locked(tmp_path):  # whose holder alone removes files of the run
+    with lock_run(tmp_path):  # whose holder alone removes files of the run
         assert export_failures(ledger, tmp_path) is None
     assert not (tmp_path / "failures.csv").exists()
 
@@ -214,7 +214,7 @@ def test_verify_finds_what_is_wrong(tmp_path: Path, ledger: Ledger) -> None:
 
 
 def _hold(folder: Path, pipe: object) -> None:
-    with locked(folder):
+    with lock_run(folder):
         pipe.send("held")  # type: ignore[attr-defined]
         pipe.recv()  # type: ignore[attr-defined]
 
@@ -226,11 +226,11 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     child.start()
     assert ours.poll(60)
     assert ours.recv() == "held"
-    with pytest.raises(RunLockedError, match=f"process {child.pid} is running"), locked(tmp_path):
+    with pytest.raises(RunLockedError, match=f"process {child.pid} is running"), lock_run(tmp_path):
         pass
     child.kill()
     child.join()
-    with locked(tmp_path):
+    with lock_run(tmp_path):
         pass
 
 

@@ -17,10 +17,10 @@ from eechips.geo.grid import Grid
 from eechips.recipe import (
     Chip,
     Table,
-    as_unit,
     canonical_json,
     convert_parameter,
     load_recipe,
+    to_unit,
     unit_id,
     unit_value,
 )
@@ -35,7 +35,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_values_come_back_as_they_were_given(value: Any) -> None:
-    unit = as_unit(value)
+    unit = to_unit(value)
     assert unit["kind"] in ("call", "point", "image", "region", "dates", "cell", "tile")
     assert unit_value(json.loads(canonical_json(unit))) == value
 
@@ -43,7 +43,7 @@ def test_values_come_back_as_they_were_given(value: Any) -> None:
 @given(st.dictionaries(st.text(), st.integers(), max_size=6))
 def test_the_order_of_keys_does_not_change_an_id(value: dict[str, int]) -> None:
     turned = dict(reversed(list(value.items())))
-    assert unit_id(as_unit(value), "r") == unit_id(as_unit(turned), "r")
+    assert unit_id(to_unit(value), "r") == unit_id(to_unit(turned), "r")
 
 
 def test_an_id_is_the_sha256_of_canonical_json() -> None:

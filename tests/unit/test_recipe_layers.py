@@ -12,7 +12,7 @@ import pytest
 import eechips
 from eechips.errors import RecipeError
 from eechips.jobs.chips import ChipSample
-from eechips.recipe.layers import RESERVED_LAYERS, check_layers
+from eechips.recipe.layer_names import RESERVED_LAYERS, check_layer_names
 from eechips.training.stack import stack
 from tests.finished_run import layered, npy_of, write_run
 
@@ -20,17 +20,17 @@ from tests.finished_run import layered, npy_of, write_run
 @pytest.mark.parametrize("name", [*RESERVED_LAYERS, "", "a/b", ".a", "__key__"])
 def test_a_name_that_loaders_have_for_themselves_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match=f"a layer cannot be called '{re.escape(name)}'"):
-        check_layers({"image", name})
+        check_layer_names({"image", name})
 
 
 @pytest.mark.parametrize("names", [{"image", "mask"}, {"S2", "image_valid"}, {"labels"}, {"json"}, {"Label"}])
 def test_other_names_are_not(names: set[str]) -> None:
-    check_layers(names)
+    check_layer_names(names)
 
 
 def test_a_layer_cannot_be_called_like_the_valid_pixels_of_another() -> None:
     with pytest.raises(RecipeError, match="'image_valid' beside 'image'"):
-        check_layers({"image", "image_valid"})
+        check_layer_names({"image", "image_valid"})
 
 
 def test_columns_of_parquet_and_axes_of_stacks_are_reserved(tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ import eechips
 from eechips.engine.recovery import FILE_QUEUES, recover
 from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import LOCK_NAME, locked
+from eechips.manifest.lock import LOCK_NAME, lock_run
 from eechips.removal import (
-    Locked,
-    Named,
+    LockedFolder,
+    NamedPath,
     NotOwnedError,
-    Recorded,
-    Reserved,
+    RecordedFile,
+    ReservedName,
     TemporaryName,
     make_scratch,
     place_new,
@@ -70,18 +70,18 @@ def test_temporary_files_of_this_process_and_of_ended_ones_are_removed_and_those
     )
     for path in (own, ended, other, far):
         path.write_bytes(b"1")
-    assert remove(own, Named())
-    assert remove(ended, Named())
+    assert remove(own, NamedPath())
+    assert remove(ended, NamedPath())
     for path in (other, far):
         with pytest.raises(NotOwnedError):
-            remove(path, Named())
-    assert remove(other, Named(running))
-    assert not remove(other, Named())
+            remove(path, NamedPath())
+    assert remove(other, NamedPath(running))
+    assert not remove(other, NamedPath())
 
 
-@pytest.mark.parametrize("right", [Named(), TemporaryName(), Reserved("partial"), Locked(Path())])
+@pytest.mark.parametrize("right", [NamedPath(), TemporaryName(), ReservedName("partial"), LockedFolder(Path())])
 def test_a_file_of_the_user_is_never_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: Named | TemporaryName | Reserved | Locked
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: NamedPath | TemporaryName | ReservedName | LockedFolder
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a.tif", ".a.part", "partial", ".scratch-mine"):
@@ -100,23 +100,23 @@ def test_what_a_locked_folder_holds_is_removed_but_nothing_behind_a_link_or_of_a
     (folder / "nested" / "run" / LOCK_NAME).touch()
     (folder / "link").symlink_to(outside)
     with pytest.raises(NotOwnedError):
-        remove(folder / "a" / "old", Locked(folder))
-    with locked(folder):
-        assert remove(folder / "a" / "old", Locked(folder))
+        remove(folder / "a" / "old", LockedFolder(folder))
+    with lock_run(folder):
+        assert remove(folder / "a" / "old", LockedFolder(folder))
         for path in (folder / "nested/run/deep/old", folder / "link/old", folder / "link/../outside/old"):
             with pytest.raises(NotOwnedError):
-                remove(path, Locked(folder))
-        assert remove_tree(folder / "link", Locked(folder))  # the link itself
+                remove(path, LockedFolder(folder))
+        assert remove_tree(folder / "link", LockedFolder(folder))  # the link itself
     assert (outside / "old").exists()
     with pytest.raises(NotOwnedError):
-        remove(folder / LOCK_NAME, Locked(folder))
+        remove(folder / LOCK_NAME, LockedFolder(folder))
 
 
 def test_a_result_that_somebody_has_changed_stays(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     staged = store.stage("a.tif", b"pixels", str(new_writer()))
     store.commit(staged)
-    right = Recorded(staged.size, staged.sha256)
+    right = RecordedFile(staged.size, staged.sha256)
     (tmp_path / "a.tif").write_bytes(b"mine!!")
     assert not remove(tmp_path / "a.tif", right)
     assert (tmp_path / "a.tif").read_bytes() == b"mine!!"
@@ -237,7 +237,7 @@ WRITTEN = {
     "jobs/scenes/assembly.py": "temporary name, of Results.make",
     "jobs/scenes/search.py": "scratch folder",
     "manifest/lock.py": "the note of the holder in the lock file",
-    "manifest/preview.py": "scratch folder",
+    "manifest/run_preview.py": "scratch folder",
     "reports/thumbnails.py": "scratch folder",
     "scripts/sandbox.py": "links to inputs, or copies in their place, in the stage of a call",
     "formats/large_tables.py": "temporary name, of Results.make",

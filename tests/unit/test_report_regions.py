@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.reports.region_rings import region_rings
-from eechips.storage import sha256_of
+from eechips.storage import hash_file
 
 
 def info(folder: Path, name: str, **changed: Any) -> dict[str, Any]:
     """What run.json has of a run with a file as region."""
-    given = {"roi": name, "roi_sha256": sha256_of(folder / name), **changed}
+    given = {"roi": name, "roi_sha256": hash_file(folder / name), **changed}
     return {"parameters": given, "directory": str(folder)}
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.reports.basemap import names_of
 from eechips.reports.page_data import page_data, with_place
 from eechips.reports.table_preview import read_head, read_locations

@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.lock import locked
+from eechips.manifest.lock import lock_run
 from eechips.staging import new_writer, temporary_name
-from eechips.storage import LocalStore, NameTemplate, folded, make_folder, name_fields, safe_component, write_file
+from eechips.storage import LocalStore, NameTemplate, fold_case, make_folder, name_fields, safe_component, write_file
 
 ID = "0123456789abcdef" * 4
 
@@ -173,15 +173,15 @@ def test_names_of_a_unique_template_are_different_everywhere(text: str, values: 
         template.render({"kind": "point", "a": a, "b": b}, hashlib.sha256(str(n).encode()).hexdigest(), n)
         for n, (a, b) in enumerate(values)
     ]
-    assert len({folded(name) for name in names}) == len(names)
+    assert len({fold_case(name) for name in names}) == len(names)
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("Plot", "pLOT"), ("é", "e\u0301"), ("É", "e\u0301"), ("Straße", "STRASSE"), ("ΐ", "Ϊ́")]
 )
 def test_names_that_a_file_system_may_take_for_one_fold_to_one(one: str, other: str) -> None:
-    assert folded(one) == folded(other)
-    assert folded(one) != folded(one + "x")
+    assert fold_case(one) == fold_case(other)
+    assert fold_case(one) != fold_case(one + "x")
 
 
 def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(StorageError, match="its file system has no working flock"), locked(tmp_path):
+    with pytest.raises(StorageError, match="its file system has no working flock"), lock_run(tmp_path):
         pytest.fail("it was not locked")
 
 

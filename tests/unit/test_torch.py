@@ -19,7 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
-from eechips.recipe.layers import RESERVED_LAYERS, VALID
+from eechips.recipe.layer_names import MASK_SUFFIX, RESERVED_LAYERS
 from eechips.training import formats, split_table
 from eechips.training.samples import read_samples
 from tests.finished_run import TRANSFORM, geotiff_of, layered, npy_of, pictures, write_run
@@ -310,6 +310,6 @@ def test_without_pytorch() -> None:
 @pytest.mark.parametrize("to", FORMATS)
 def test_every_name_of_an_item_beside_its_layers_is_reserved(run: Run, packs: dict[str, Path], to: str) -> None:
     for item in (next(iter(ShardDataset(packs[to], label="class"))), ChipDataset(run, label="class")[0]):
-        own = {name for name in item if name.removesuffix(VALID) not in ("S2", "DEM", "cover")}
+        own = {name for name in item if name.removesuffix(MASK_SUFFIX) not in ("S2", "DEM", "cover")}
         assert {"label", "id", "crs"} <= own
         assert own <= {*RESERVED_LAYERS}

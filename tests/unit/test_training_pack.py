@@ -32,7 +32,7 @@ from rasterio.errors import NotGeoreferencedWarning
 import eechips
 from eechips.cli import main
 from eechips.errors import RunLockedError, StorageError, UsageError
-from eechips.manifest.lock import locked
+from eechips.manifest.lock import lock_run
 from eechips.manifest.run import Run
 from eechips.training import split_table
 from eechips.training.formats import PACK_FORMATS, tfrecord, webdataset
@@ -490,7 +490,7 @@ def test_files_of_others_are_not_written_over(run: Run, tmp_path: Path) -> None:
 
 
 def test_one_at_a_time(run: Run, tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(RunLockedError):
+    with lock_run(tmp_path), pytest.raises(RunLockedError):
         eechips.pack(run, "webdataset", out=tmp_path)
 
 

@@ -31,7 +31,7 @@ from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.objects import ObjectStore
 
 LOG_NAME = "beam.log"

@@ -39,7 +39,7 @@ from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerH
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ClusterLostError, ConfigurationError
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.text import format_duration
 
 _UPDATE_SECONDS = 1.0  # seconds between two updates of the list of workers
@@ -127,7 +127,7 @@ class DaskExecutor(Executor[_DaskHandle]):
 
     def __enter__(self) -> DaskExecutor:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(library_log.redirected(library_log.DASK, _log_file(self._log)))
+            stack.enter_context(library_log.redirect_loggers(library_log.DASK, _log_file(self._log)))
             try:
                 self._client = stack.enter_context(_connect(self._scheduler, self._size, self._log))
                 self._client.wait_for_workers(1, timeout=_CONNECT)

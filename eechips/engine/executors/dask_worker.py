@@ -13,8 +13,8 @@ from eechips.engine.outcome import Outcome
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
-from eechips.manifest.record import WorkUnit
-from eechips.removal import Named, remove_tree, temporary_folder_of
+from eechips.manifest.unit_record import WorkUnit
+from eechips.removal import NamedPath, remove_tree, temporary_folder_of
 from eechips.storage import LocalStore, RemoteStore
 
 LOG_NAME = "dask.log"
@@ -62,7 +62,7 @@ class DaskWorker:
     def close(self) -> None:
         """Stop all retries and remove temporary files."""
         self._throttle.stop()
-        remove_tree(self._folder, Named())
+        remove_tree(self._folder, NamedPath())
 
 
 def _find_target(spec: WorkerSpec) -> ServiceTarget:

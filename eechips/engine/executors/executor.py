@@ -29,7 +29,7 @@ from eechips.client.throttle import Throttle
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
 from eechips.registry import Registry
 

@@ -30,7 +30,7 @@ from eechips.engine.outcome import Finished, Lost
 from eechips.engine.worker_process import Broken, Ready
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
 
 _STOP_TIMEOUT = 5.0  # seconds until idle workers must have ended

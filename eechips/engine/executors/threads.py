@@ -17,7 +17,7 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.thread_pool import ThreadPool, drain
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 
 
 class ThreadExecutor(Executor[WorkerHandle]):

@@ -16,7 +16,7 @@ from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.jobs.asset_store import Put
 from eechips.jobs.scenes.download import partial_folder, remove_if_empty
-from eechips.manifest.record import State
+from eechips.manifest.unit_record import State
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import ID_LENGTH, safe_component
 

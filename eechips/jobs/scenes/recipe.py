@@ -38,7 +38,7 @@ from eechips.recipe import Unit, canonical_json, unit_id
 from eechips.signature import documented, option
 from eechips.storage import ID_LENGTH, LocalStore
 from eechips.urls import display_url, identity_url, local_path
-from eechips.warning_filters import ignore
+from eechips.warning_filters import ignore_warning
 
 _VERSION = 1  # of the units: increased when stored units would be downloaded differently
 READ_TIMEOUT = 60.0
@@ -312,7 +312,7 @@ class Scenes:
         if not isinstance(context.store, LocalStore):
             raise UsageError("scenes need a local folder, in which downloads resume: set `out`")
         folder, transport, timeouts = context.store.root, context.transport, context.timeouts
-        ignore(NotGeoreferencedWarning)
+        ignore_warning(NotGeoreferencedWarning)
         with HostSessions(self.per_host, timeouts.connect, timeouts.read, self.stac) as hosts:
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
             inner, disk = self._signer(hosts), DiskBudget(folder)

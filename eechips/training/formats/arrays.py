@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.recipe.layers import VALID
+from eechips.recipe.layer_names import MASK_SUFFIX
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.shard_index import PackEntry, PackLayer, PackLayout
 
@@ -21,7 +21,7 @@ _OF_SAMPLE = 4_000  # id, and what is kept around chunks
 
 def check_layout(layout: PackLayout) -> None:
     """Raise UsageError if two arrays would have one name."""
-    names = [ID, METADATA, *layout, *(layer + VALID for layer in layout)]
+    names = [ID, METADATA, *layout, *(layer + MASK_SUFFIX for layer in layout)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"a layer cannot be called {twice[0]} here: that is another array's name")
@@ -50,7 +50,7 @@ def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels:
 def entries_of(arrays: Mapping[str, Any], layers: Sequence[str]) -> Iterator[PackEntry]:
     """Yield the samples of some rows of all arrays."""
     for number, (identifier, text) in enumerate(zip(arrays[ID], arrays[METADATA], strict=True)):
-        pixels = {name: ChipPixels(arrays[name][number], arrays[name + VALID][number]) for name in layers}
+        pixels = {name: ChipPixels(arrays[name][number], arrays[name + MASK_SUFFIX][number]) for name in layers}
         yield PackEntry(str(identifier), str(text), pixels)
 
 

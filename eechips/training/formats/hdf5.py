@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.recipe.layers import VALID
+from eechips.recipe.layer_names import MASK_SUFFIX
 from eechips.training.formats.arrays import (
     ID,
     METADATA,
@@ -49,7 +49,7 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
             )
             array.attrs.update(attributes(layer))
             file.create_dataset(
-                name + VALID, (shard.count, height, width), "bool", chunks=(1, height, width), **_OPTIONS
+                name + MASK_SUFFIX, (shard.count, height, width), "bool", chunks=(1, height, width), **_OPTIONS
             )
         texts = h5py.string_dtype()
         identifiers = file.create_dataset(ID, (shard.count,), texts, track_times=False)
@@ -58,7 +58,7 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
             identifiers[number], metadata[number] = entry.id, entry.metadata
             for name, layer in layout.items():
                 pixels = decoded(entry, name, layer)
-                file[name][number], file[name + VALID][number] = pixels.values, pixels.valid
+                file[name][number], file[name + MASK_SUFFIX][number] = pixels.values, pixels.valid
 
 
 def ids(folder: Path, shard: Shard) -> list[str]:
@@ -71,7 +71,7 @@ def ids(folder: Path, shard: Shard) -> list[str]:
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
     """Yield the samples of a shard."""
     with _h5py().File(folder / f"{shard.stem}{SUFFIX}") as file:
-        layers = [name for name in file if name + VALID in file]
+        layers = [name for name in file if name + MASK_SUFFIX in file]
         arrays = {name: file[name].asstr() if name in (ID, METADATA) else file[name] for name in file}
         for first in range(0, shard.count, READ_AT_ONCE):
             part = {name: array[first : first + READ_AT_ONCE] for name, array in arrays.items()}

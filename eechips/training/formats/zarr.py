@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import UsageError
-from eechips.recipe.layers import VALID
+from eechips.recipe.layer_names import MASK_SUFFIX
 from eechips.training.formats.arrays import (
     ID,
     METADATA,
@@ -28,7 +28,7 @@ from eechips.training.formats.arrays import (
     weight,
 )
 from eechips.training.shard_index import PackEntry, PackLayout, Shard
-from eechips.warning_filters import ignore
+from eechips.warning_filters import ignore_warning
 
 SUFFIX = ".zarr"
 IS_DECODED = True
@@ -47,12 +47,12 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
     for name, layer in layout.items():
         assert layer.shape is not None
         arrays[name] = np.empty((shard.count, *layer.shape), dtype=layer.dtype)
-        arrays[name + VALID] = np.empty((shard.count, *layer.shape[1:]), dtype=np.bool_)
+        arrays[name + MASK_SUFFIX] = np.empty((shard.count, *layer.shape[1:]), dtype=np.bool_)
     for number, entry in enumerate(entries):
         arrays[ID][number], arrays[METADATA][number] = entry.id, entry.metadata
         for name, layer in layout.items():
             pixels = decoded(entry, name, layer)
-            arrays[name][number], arrays[name + VALID][number] = pixels.values, pixels.valid
+            arrays[name][number], arrays[name + MASK_SUFFIX][number] = pixels.values, pixels.valid
     with zarr.config.set({"array.write_empty_chunks": True}):  # a chip of zeros is a chip
         group = _create(zarr, folder, shard, layout)
         for name, array in arrays.items():
@@ -69,7 +69,7 @@ def ids(folder: Path, shard: Shard) -> list[str]:
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
     """Yield the samples of a shard."""
     group = _zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
-    layers = sorted(name for name in group.array_keys() if name + VALID in group)
+    layers = sorted(name for name in group.array_keys() if name + MASK_SUFFIX in group)
     end = shard.first + shard.count
     for first in range(shard.first, end, READ_AT_ONCE):
         part = {name: group[name][first : min(first + READ_AT_ONCE, end)] for name in group.array_keys()}
@@ -81,7 +81,7 @@ def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
     zarr = _zarr()
     for split in dict.fromkeys(shard.split for shard in shards):
         group = _create(zarr, folder, next(shard for shard in shards if shard.split == split), layout)
-        ignore(zarr.errors.ZarrUserWarning)  # the specification of Zarr 3 does not have it yet
+        ignore_warning(zarr.errors.ZarrUserWarning)  # the specification of Zarr 3 does not have it yet
         zarr.consolidate_metadata(group.store)
 
 
@@ -93,7 +93,7 @@ def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:
         _, height, width = layer.shape
         for array, shape, dtype, axes in (
             (name, layer.shape, layer.dtype, ("sample", "band", "y", "x")),
-            (name + VALID, (height, width), "bool", ("sample", "y", "x")),
+            (name + MASK_SUFFIX, (height, width), "bool", ("sample", "y", "x")),
         ):
             group.create_array(
                 array,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.authorship import is_own
-from eechips.manifest.record import LISTS, State
+from eechips.manifest.run_signature import is_own
+from eechips.manifest.unit_record import LISTS, State
 from eechips.received_files import parse_json, read_json
 from eechips.storage import check_name
 
@@ -99,7 +99,7 @@ def check_paths(ledger: Ledger) -> None:
     Raises:
         UsageError: naming the unit and the path.
     """
-    for identifier, file in ledger.odd_files():
+    for identifier, file in ledger.invalid_paths():
         _check_path(ledger, f"unit {identifier[:16]} has its file at", file)
     for made in ledger.meta().get("assembled") or ():
         file = made.get("file") if isinstance(made, dict) else None
@@ -123,9 +123,9 @@ def check_values(ledger: Ledger) -> None:
     """
     for key, wrong in _wrong_meta(ledger.meta()):
         raise StorageError(f"{ledger.path} is damaged: {key} is {json.dumps(wrong)[:60]}")
-    for identifier in ledger.wrong_units(" OR ".join(_wrong_columns()), _wrong_facts()):
+    for identifier in ledger.invalid_units(" OR ".join(_wrong_columns()), _invalid_metadata()):
         raise StorageError(f"{ledger.path} is damaged: unit {identifier[:16]} has values that no run records")
-    for identifier, text in ledger.bracketed(_BRACKETS):
+    for identifier, text in ledger.deeply_nested_units(_BRACKETS):
         try:
             parse_json(text)
         except ValueError as error:
@@ -177,7 +177,7 @@ def _wrong_list(name: str, value: str) -> str:
     )
 
 
-def _wrong_facts() -> str:
+def _invalid_metadata() -> str:
     """The condition for a row of layers whose metadata no run has recorded."""
     lists = " OR ".join(_wrong_list(name, f"json_extract(metadata, '$.{name}')") for name in sorted(LISTS))
     numbers = " OR ".join(

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from eechips.cli import main
 from eechips.datasets import find_dataset, list_datasets
 from eechips.formats import npy
-from eechips.manifest.sheet import look, paintings, sheet
-from eechips.manifest.styles import Style, chosen, styles_of
+from eechips.manifest.chip_pictures import describe_colours, render_chip, render_sheet
+from eechips.manifest.display_styles import DisplayStyle, choose_style, display_styles
 from eechips.reports.page import report
 from eechips.reports.thumbnails import swatch
 from tests.finished_run import write_run
@@ -24,8 +24,8 @@ from tests.finished_run import write_run
 SIZE = 16
 
 
-def styles(*aliases: str) -> tuple[Style, ...]:
-    return styles_of({"datasets": [{"id": known.id} for alias in aliases if (known := find_dataset(alias))]})
+def styles(*aliases: str) -> tuple[DisplayStyle, ...]:
+    return display_styles({"datasets": [{"id": known.id} for alias in aliases if (known := find_dataset(alias))]})
 
 
 def geotiff(path: Path, bands: dict[str, Any], dtype: str) -> Path:
@@ -38,7 +38,7 @@ def geotiff(path: Path, bands: dict[str, Any], dtype: str) -> Path:
 
 def colour(path: Path, *aliases: str) -> list[int]:
     """Of the first pixel."""
-    return [int(value) for value in look(path, SIZE, styles=styles(*aliases)).picture()[:, 0, 0]]
+    return [int(value) for value in render_chip(path, SIZE, styles=styles(*aliases)).picture()[:, 0, 0]]
 
 
 SENTINEL = {"B2": 300, "B3": 1500, "B4": 3000, "B8": 4000}
@@ -59,22 +59,22 @@ def test_a_chip_of_sentinel_2_is_natural_whatever_the_order_of_its_bands(tmp_pat
 def test_clouds_do_not_make_the_ground_black(tmp_path: Path) -> None:
     ground = geotiff(tmp_path / "ground.tif", {"B4": 1500, "B3": 1500, "B2": 1500}, "uint16")
     clouds = geotiff(tmp_path / "clouds.tif", {"B4": 15000, "B3": 15000, "B2": 15000}, "uint16")
-    shown = sheet([[ground, clouds]], SIZE, styles("S2"))
+    shown = render_sheet([[ground, clouds]], SIZE, styles("S2"))
     assert (shown[:, 8, 8] == 127).all()
 
 
 def test_values_that_are_none_of_the_datasets_are_stretched(tmp_path: Path) -> None:
     """Reflectances from 0 to 1, and temperatures in degrees."""
     ramp = np.linspace(0.0, 0.3, SIZE * SIZE).reshape(SIZE, SIZE)
-    scaled = look(
+    scaled = render_chip(
         geotiff(tmp_path / "a.tif", {"B4": ramp, "B3": ramp, "B2": ramp}, "float32"), SIZE, styles=styles("S2")
     )
     assert scaled.picture().min() == 0
     assert scaled.picture().max() == 255
     celsius = geotiff(tmp_path / "b.tif", {"LST_Day_1km": 100 * ramp}, "float32")
-    assert len(np.unique(look(celsius, SIZE, styles=styles("MODIS_LST")).picture())) > 50
+    assert len(np.unique(render_chip(celsius, SIZE, styles=styles("MODIS_LST")).picture())) > 50
     bytes_of = geotiff(tmp_path / "c.tif", {"B4": 200, "B3": 100, "B2": ramp * 800}, "uint8")
-    assert look(bytes_of, SIZE, styles=styles("S2")).style is None
+    assert render_chip(bytes_of, SIZE, styles=styles("S2")).style is None
 
 
 def test_composites_of_a_dataset_are_painted_as_it_is(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_composites_of_a_dataset_are_painted_as_it_is(tmp_path: Path) -> None:
 def test_classes_have_the_colours_and_names_of_the_catalogue(tmp_path: Path) -> None:
     cover = geotiff(tmp_path / "a.tif", {"Map": 10 + 70 * (np.arange(SIZE) % 2)}, "uint8")
     assert colour(cover, "WORLDCOVER") == [0x00, 0x64, 0x00]
-    (painting,) = paintings([look(cover, SIZE, styles=styles("S2", "WORLDCOVER"))])
+    (painting,) = describe_colours([render_chip(cover, SIZE, styles=styles("S2", "WORLDCOVER"))])
     assert painting.classes == ((10, "Tree cover", "006400"), (80, "Permanent water bodies", "0064c8"))
     assert colour(geotiff(tmp_path / "b.tif", {"landcover": 41}, "uint8"), "NLCD") == [0x68, 0xAB, 0x5F]
     assert colour(geotiff(tmp_path / "c.tif", {"label": 6}, "uint8"), "DYNAMICWORLD") == [0xC4, 0x28, 0x1B]
@@ -105,7 +105,7 @@ def test_a_band_of_bytes_that_is_no_map_is_grey(tmp_path: Path) -> None:
 
 def test_one_band_has_the_palette_of_its_dataset(tmp_path: Path) -> None:
     ramp = np.linspace(13000, 16500, SIZE * SIZE).reshape(SIZE, SIZE)
-    shown = look(
+    shown = render_chip(
         geotiff(tmp_path / "a.tif", {"LST_Day_1km": ramp}, "uint16"), SIZE, styles=styles("MODIS_LST")
     ).picture()
     assert shown[:, 0, 0].tolist() == [0x04, 0x02, 0x74]
@@ -114,7 +114,7 @@ def test_one_band_has_the_palette_of_its_dataset(tmp_path: Path) -> None:
 
 def test_elevations_are_stretched_alike_in_all_chips(tmp_path: Path) -> None:
     low, high = (geotiff(tmp_path / f"{z}.tif", {"elevation": z + np.arange(SIZE)}, "int16") for z in (1500, 2500))
-    shown = sheet([[low, high]], SIZE, styles("DEM"))
+    shown = render_sheet([[low, high]], SIZE, styles("DEM"))
     assert shown[:, 4:20, 4:20].max() < 10
     assert shown[:, 4:20, 24:40].min() > 245
 
@@ -132,13 +132,13 @@ def test_elevations_are_stretched_alike_in_all_chips(tmp_path: Path) -> None:
     ],
 )
 def test_bands_of_unknown_data_are_red_green_and_blue_by_their_names(names: list[str], painted: list[int]) -> None:
-    assert chosen(names, ()) == (painted, None)
+    assert choose_style(names, ()) == (painted, None)
 
 
 def test_radar_in_decibels_is_stretched_from_percentile_to_percentile(tmp_path: Path) -> None:
     ramp: npt.NDArray[np.float64] = np.linspace(-25, 0, SIZE * SIZE).reshape(SIZE, SIZE)
-    seen = look(geotiff(tmp_path / "a.tif", {"VV": ramp, "VH": ramp - 6}, "float32"), SIZE)
-    assert [painting.text for painting in paintings([seen])] == ["VV, -24.5 to -0.5"]
+    seen = render_chip(geotiff(tmp_path / "a.tif", {"VV": ramp, "VH": ramp - 6}, "float32"), SIZE)
+    assert [painting.text for painting in describe_colours([seen])] == ["VV, -24.5 to -0.5"]
     assert (seen.picture().min(), seen.picture().max()) == (0, 255)
 
 
@@ -146,7 +146,7 @@ def test_radar_in_decibels_is_stretched_from_percentile_to_percentile(tmp_path: 
     "info", [{}, {"datasets": None}, {"datasets": ["x", {"id": 7}, {"id": "projects/p/assets/a"}]}]
 )
 def test_runs_of_unknown_datasets_have_no_styles(info: dict[str, Any]) -> None:
-    assert styles_of(info) == ()
+    assert display_styles(info) == ()
 
 
 def test_report_and_contact_sheet_say_how_chips_are_painted(tmp_path: Path) -> None:

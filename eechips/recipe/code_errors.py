@@ -8,7 +8,7 @@ from typing import Any
 from eechips.errors import EechipsError, RecipeError
 
 
-class RecipeErrors:
+class CodeErrors:
     """Turns what a recipe's own code raises into a RecipeError that carries the traceback.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eechips.formats import chip_suffixes
-from eechips.manifest.styles import Style, styles_of
+from eechips.manifest.display_styles import DisplayStyle, display_styles
 from eechips.received_files import read_frame
 from eechips.removal import temporary_folder
 from eechips.text import format_bytes
@@ -18,9 +18,9 @@ from eechips.text import format_bytes
 if TYPE_CHECKING:
     from eechips.manifest.run import Run
 
-CHIPS = 12
+CHIP_COUNT = 12
 """Chips that are shown: the first, the last, and some between them."""
-MOST_BYTES = 300_000
+MAX_BYTES = 300_000
 """Of the picture: notebooks are mailed and committed."""
 
 _COLUMNS = 6
@@ -44,7 +44,7 @@ def preview(run: Run) -> str:
         tables = [path for path in files if _suffix(path) in _TABLES]
         if pictures:
             try:
-                image = base64.b64encode(contact_sheet(pictures, styles_of(run.info))).decode()
+                image = base64.b64encode(contact_sheet(pictures, display_styles(run.info))).decode()
                 parts.append(f'<img alt="some of the results" src="data:image/png;base64,{image}">')
             except (OSError, ValueError) as error:  # somebody has changed it: the rest can still be shown
                 parts.append(f"<div>No picture: {html.escape(str(error))}</div>")
@@ -58,12 +58,12 @@ def _files(run: Run) -> Iterator[list[Path]]:
     """What was made of all results, else some of them: those that are there, or copies of those in an object store."""
     made = run.assembled
     if made or run.address is None:
-        yield [path for path in made or run.some_files(CHIPS) if path.is_file()]
+        yield [path for path in made or run.sample_files(CHIP_COUNT) if path.is_file()]
         return
     store = run.store
     with temporary_folder() as folder:
         copies = []
-        for number, path in enumerate(run.some_files(CHIPS)):
+        for number, path in enumerate(run.sample_files(CHIP_COUNT)):
             copy = Path(folder) / f"{number}-{path.name}"
             with contextlib.suppress(FileNotFoundError):
                 copy.write_bytes(store.read(path.relative_to(run.path).as_posix()))
@@ -71,10 +71,10 @@ def _files(run: Run) -> Iterator[list[Path]]:
         yield copies
 
 
-def contact_sheet(paths: Sequence[Path], styles: Sequence[Style] = ()) -> bytes:
+def contact_sheet(paths: Sequence[Path], styles: Sequence[DisplayStyle] = ()) -> bytes:
     """A PNG of chips, side by side; a single one is shown larger.
 
-    It has at most ``MOST_BYTES``, as long as chips are not made smaller than 64 pixels.
+    It has at most ``MAX_BYTES``, as long as chips are not made smaller than 64 pixels.
 
     Args:
         paths: of chips of any format.
@@ -83,13 +83,13 @@ def contact_sheet(paths: Sequence[Path], styles: Sequence[Style] = ()) -> bytes:
     Raises:
         OSError, ValueError: if a file is none of those.
     """
-    from eechips.manifest.sheet import png, sheet
+    from eechips.manifest.chip_pictures import encode_png, render_sheet
 
     rows = [paths[start : start + _COLUMNS] for start in range(0, len(paths), _COLUMNS)]
     image = b""
     for edge in (_LARGE_EDGE, 384, 256, *_EDGES) if len(paths) == 1 else _EDGES:
-        image = png(sheet(rows, edge, styles))
-        if len(image) <= MOST_BYTES:
+        image = encode_png(render_sheet(rows, edge, styles))
+        if len(image) <= MAX_BYTES:
             break
     return image
 
@@ -117,4 +117,4 @@ def _suffix(path: Path) -> str:
     return path.suffix.lstrip(".").lower()
 
 
-__all__ = ["CHIPS", "MOST_BYTES", "contact_sheet", "preview"]
+__all__ = ["CHIP_COUNT", "MAX_BYTES", "contact_sheet", "preview"]

@@ -21,7 +21,7 @@ _COLOURS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Style:
+class DisplayStyle:
     """The usual picture of a dataset.
 
     Attributes:
@@ -45,7 +45,7 @@ class Style:
     colours: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Style | None:
+    def of(cls, dataset: Dataset) -> DisplayStyle | None:
         """The style of a dataset; None if it says nothing of pictures."""
         look = dataset.visualization
         if dataset.classes:
@@ -58,15 +58,15 @@ class Style:
         return cls(dataset.bands, dataset.dtype, look["min"], look["max"], look.get("gamma", 1.0), palette)
 
 
-def styles_of(info: Mapping[str, Any]) -> tuple[Style, ...]:
+def display_styles(info: Mapping[str, Any]) -> tuple[DisplayStyle, ...]:
     """The styles of a run's datasets, by its run.json."""
     listed = info.get("datasets")
     ids = [each.get("id") for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
     known = [find_dataset(each) for each in ids if isinstance(each, str)]
-    return tuple(style for each in known if each is not None and (style := Style.of(each)) is not None)
+    return tuple(style for each in known if each is not None and (style := DisplayStyle.of(each)) is not None)
 
 
-def chosen(names: Sequence[str], styles: Sequence[Style]) -> tuple[list[int], Style | None]:
+def choose_style(names: Sequence[str], styles: Sequence[DisplayStyle]) -> tuple[list[int], DisplayStyle | None]:
     """The bands of a file that are painted, and the style that they have.
 
     Args:

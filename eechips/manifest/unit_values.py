@@ -24,7 +24,7 @@ GEO_METADATA = {
 """Metadata of a GeoParquet file: https://geoparquet.org/releases/v1.1.0/."""
 
 
-def own_values(unit: Mapping[str, Any]) -> dict[str, Any]:
+def unit_values(unit: Mapping[str, Any]) -> dict[str, Any]:
     """The texts, numbers and truth values of a unit and its properties."""
     value = unit.get("value")
     layers = (unit, value, unit.get("properties"), value.get("properties") if isinstance(value, Mapping) else None)
@@ -37,7 +37,7 @@ def own_values(unit: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-class OwnColumns:
+class UnitColumns:
     """The columns of the units' own values: their names and types, found in a first pass over all units.
 
     Attributes:
@@ -51,7 +51,7 @@ class OwnColumns:
     def __init__(self, units: Iterable[str], taken: Collection[str]) -> None:
         kinds: dict[str, set[type]] = {}
         for unit in units:
-            for name, value in own_values(json.loads(unit)).items():
+            for name, value in unit_values(json.loads(unit)).items():
                 is_large = isinstance(value, int) and not -_LARGEST <= value < _LARGEST
                 kinds.setdefault(name, set()).add(str if is_large else type(value))
                 if len(kinds) > _MOST_COLUMNS:
@@ -70,7 +70,7 @@ class OwnColumns:
 
     def rows(self, units: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
         """The values of some units, column by column."""
-        found = [own_values(unit) for unit in units]
+        found = [unit_values(unit) for unit in units]
         return [self._column(name, [values.get(name) for values in found]) for name in self.names]
 
     def _column(self, name: str, values: list[Any]) -> list[Any]:
@@ -91,7 +91,7 @@ class OwnColumns:
         return pyarrow.float64() if kinds <= {int, float} else pyarrow.string()
 
 
-def geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[Any, ...]]) -> list[bytes | None]:
+def unit_geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[Any, ...]]) -> list[bytes | None]:
     """Where units lie, as WKB in longitude and latitude: the outline of their pixels, else the unit's own geometry.
 
     Args:

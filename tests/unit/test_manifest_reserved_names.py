@@ -8,7 +8,7 @@ from eechips.engine.executors.beam import LOG_NAME as BEAM_LOG_NAME
 from eechips.engine.file_queue import FOLDER
 from eechips.engine.run import _SERVER_LOG_NAME
 from eechips.errors import UsageError
-from eechips.manifest.names import RESERVED, result_name
+from eechips.manifest.reserved_names import RESERVED, result_name
 from eechips.staging import new_writer, temporary_name
 from eechips.training.croissant import CROISSANT_NAME
 from eechips.training.quality_table import QUALITY_NAME

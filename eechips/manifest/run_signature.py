@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.removal import Named, place_new, remove, sweep_folder
+from eechips.removal import NamedPath, place_new, remove, sweep_folder
 from eechips.staging import new_writer, temporary_name
 from eechips.user_cache import cache_folder
 
@@ -158,4 +158,4 @@ def _make(path: Path) -> None:
             file.write(secrets.token_bytes(_KEY_BYTES))
         place_new(temporary, path)
     finally:
-        remove(temporary, Named())
+        remove(temporary, NamedPath())

@@ -18,13 +18,13 @@ from rasterio.errors import NotGeoreferencedWarning
 from eechips.formats import CHIP_FORMATS, MASK_BAND, sniff
 from eechips.formats.interface import MAX_DECODED_BYTES
 from eechips.formats.raster import check_size, encode_picture
-from eechips.manifest.styles import Style, chosen
-from eechips.warning_filters import ignore
+from eechips.manifest.display_styles import DisplayStyle, choose_style
+from eechips.warning_filters import ignore_warning
 
 Picture = npt.NDArray[np.uint8]
 """Red, green and blue: (3, rows, columns)."""
 
-LARGEST_SHOWN = 32 << 30
+MAX_SHOWN_BYTES = 32 << 30
 """Bytes of pixels of a GeoTIFF of which a small picture is made."""
 
 GAP = 4  # pixels between two chips
@@ -52,7 +52,7 @@ def _class_colours() -> npt.NDArray[np.uint8]:
 _CLASS_COLOURS = _class_colours()
 
 
-def sheet(rows: Sequence[Sequence[Path]], edge: int, styles: Sequence[Style] = ()) -> Picture:
+def render_sheet(rows: Sequence[Sequence[Path]], edge: int, styles: Sequence[DisplayStyle] = ()) -> Picture:
     """Chips in rows, each in a square, white between them; data of all of them are stretched alike.
 
     Args:
@@ -64,21 +64,21 @@ def sheet(rows: Sequence[Sequence[Path]], edge: int, styles: Sequence[Style] = (
         OSError: if a file cannot be read.
         ValueError: if it is no picture.
     """
-    return sheet_of([[look(path, edge, styles=styles) for path in row] for row in rows], edge)
+    return arrange_sheet([[render_chip(path, edge, styles=styles) for path in row] for row in rows], edge)
 
 
-def sheet_of(looks: Sequence[Sequence[Look]], edge: int) -> Picture:
+def arrange_sheet(chips: Sequence[Sequence[RenderedChip]], edge: int) -> Picture:
     """The same of files that were read already."""
-    stretches = Stretches.of([seen for row in looks for seen in row])
-    columns = max(len(row) for row in looks)
+    stretches = StretchRanges.of([chip for row in chips for chip in row])
+    columns = max(len(row) for row in chips)
     step = edge + GAP
-    whole = np.full((3, len(looks) * step + GAP, columns * step + GAP), _BACKGROUND, dtype=np.uint8)
-    for i, row in enumerate(looks):
-        for j, seen in enumerate(row):
-            chip = seen.picture(stretches)
-            _, height, width = chip.shape
+    whole = np.full((3, len(chips) * step + GAP, columns * step + GAP), _BACKGROUND, dtype=np.uint8)
+    for i, row in enumerate(chips):
+        for j, chip in enumerate(row):
+            picture = chip.picture(stretches)
+            _, height, width = picture.shape
             top, left = GAP + i * step + (edge - height) // 2, GAP + j * step + (edge - width) // 2
-            whole[:, top : top + height, left : left + width] = chip
+            whole[:, top : top + height, left : left + width] = picture
     return whole
 
 
@@ -88,7 +88,7 @@ PNG_MARK = b"Software\0eechips"
 _PNG_HEADER = 33  # bytes: the signature and the chunk IHDR
 
 
-def png(image: Picture) -> bytes:
+def encode_png(image: Picture) -> bytes:
     """A picture as a PNG file that names eechips as the software that made it."""
     encoded = encode_picture(image, "PNG", zlevel=9)
     header = encoded[:_PNG_HEADER]
@@ -97,16 +97,16 @@ def png(image: Picture) -> bytes:
     return header + length + chunk + checksum + encoded[_PNG_HEADER:]
 
 
-def picture(path: Path, edge: int) -> Picture:
+def render_picture(path: Path, edge: int) -> Picture:
     """A file's first three bands, or its first, as a picture that fits into a square.
 
-    See :func:`look` for what is read and what is raised.
+    See :func:`render_chip` for what is read and what is raised.
     """
-    return look(path, edge).picture()
+    return render_chip(path, edge).picture()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class RenderedChip:
     """Some pixels of a file: as many as a picture of it shows.
 
     Attributes:
@@ -121,7 +121,7 @@ class Look:
     valid: npt.NDArray[np.bool_]
     is_data: bool
     names: tuple[str, ...] = ()
-    style: Style | None = field(default=None)
+    style: DisplayStyle | None = field(default=None)
 
     @property
     def has_classes(self) -> bool:
@@ -137,20 +137,20 @@ class Look:
         """The classes that are there."""
         return [int(code) for code in np.unique(self.values[0][self.valid])] if self.has_classes else []
 
-    def picture(self, stretches: Stretches | None = None) -> Picture:
+    def picture(self, stretches: StretchRanges | None = None) -> Picture:
         """As colours.
 
         Data are stretched between the values of the dataset's style, or from the 2nd to the 98th percentile of each
         band; each class has a colour of its own, the same in every file. Masked pixels are grey.
 
         Args:
-            stretches: of several files, so that what is brighter in one of them looks so; None for this file's own.
+            stretches: of several files, so that what is brighter in one of them chips so; None for this file's own.
         """
         shown: npt.NDArray[Any]
         if self.has_classes:
             shown = class_colours(self.style)[:, np.clip(self.values[0], 0, 255).astype(np.uint8)]
         elif self.is_data:
-            shown = (stretches or Stretches.of([self])).apply(self)
+            shown = (stretches or StretchRanges.of([self])).apply(self)
             if self.style is not None and self.style.palette and len(shown) == 1:
                 shown = _in_palette(shown[0], self.style.palette)
         else:
@@ -159,7 +159,7 @@ class Look:
         return np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
 
 
-def class_colours(style: Style | None) -> npt.NDArray[np.uint8]:
+def class_colours(style: DisplayStyle | None) -> npt.NDArray[np.uint8]:
     """A colour for each of 256 codes, (3, 256): those of the style, and for others any."""
     if style is None or not style.colours:
         return _CLASS_COLOURS
@@ -171,7 +171,7 @@ def class_colours(style: Style | None) -> npt.NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretches:
+class StretchRanges:
     """Between which values the data of some files are stretched to 0–255.
 
     Attributes:
@@ -181,28 +181,28 @@ class Stretches:
     ranges: Mapping[tuple[tuple[str, ...], str], Sequence[tuple[float, float]]]
 
     @classmethod
-    def of(cls, looks: Sequence[Look]) -> Stretches:
+    def of(cls, chips: Sequence[RenderedChip]) -> StretchRanges:
         """The values of the style, or from the 2nd to the 98th percentile of each band of all files that are alike."""
-        groups: dict[tuple[tuple[str, ...], str], list[Look]] = defaultdict(list)
-        for seen in looks:
-            if seen.is_data and not seen.has_classes:
-                groups[_kind(seen)].append(seen)
+        groups: dict[tuple[tuple[str, ...], str], list[RenderedChip]] = defaultdict(list)
+        for chip in chips:
+            if chip.is_data and not chip.has_classes:
+                groups[_kind(chip)].append(chip)
         return cls({kind: _ranges(alike) for kind, alike in groups.items()})
 
-    def of_kind(self, seen: Look) -> Sequence[tuple[float, float]]:
+    def of_kind(self, chip: RenderedChip) -> Sequence[tuple[float, float]]:
         """The values between which the bands of a file are stretched."""
-        return self.ranges.get(_kind(seen)) or Stretches.of([seen]).ranges[_kind(seen)]
+        return self.ranges.get(_kind(chip)) or StretchRanges.of([chip]).ranges[_kind(chip)]
 
-    def apply(self, seen: Look) -> npt.NDArray[np.float64]:
+    def apply(self, chip: RenderedChip) -> npt.NDArray[np.float64]:
         """The bands of a file that is alike one of those, stretched: (bands, rows, columns)."""
-        gamma = 1.0 if seen.style is None else seen.style.gamma
-        ranges = self.of_kind(seen)
-        bands = [_stretched(band, *between) for band, between in zip(seen.values, ranges, strict=True)]
+        gamma = 1.0 if chip.style is None else chip.style.gamma
+        ranges = self.of_kind(chip)
+        bands = [_stretched(band, *between) for band, between in zip(chip.values, ranges, strict=True)]
         return 255.0 * (np.stack(bands) / 255.0) ** (1.0 / gamma)
 
 
 @dataclass(frozen=True, slots=True)
-class Painting:
+class BandColours:
     """How files that are alike were painted.
 
     Attributes:
@@ -214,47 +214,47 @@ class Painting:
     classes: tuple[tuple[int, str, str], ...] = ()
 
 
-def paintings(looks: Sequence[Look], stretches: Stretches | None = None) -> list[Painting]:
+def describe_colours(chips: Sequence[RenderedChip], stretches: StretchRanges | None = None) -> list[BandColours]:
     """How some files are painted: one for those that are alike, in the order in which they come up.
 
     Args:
-        looks: of the files.
+        chips: of the files.
         stretches: with which they are painted; None for their own.
     """
-    stretches = stretches or Stretches.of(looks)
-    groups: dict[tuple[bool, tuple[tuple[str, ...], str]], list[Look]] = defaultdict(list)
-    for seen in looks:
-        if seen.is_data:
-            groups[(seen.has_classes, _kind(seen))].append(seen)
+    stretches = stretches or StretchRanges.of(chips)
+    groups: dict[tuple[bool, tuple[tuple[str, ...], str]], list[RenderedChip]] = defaultdict(list)
+    for chip in chips:
+        if chip.is_data:
+            groups[(chip.has_classes, _kind(chip))].append(chip)
     return [
-        _legend(alike) if has_classes else Painting(_in_words(alike[0], stretches.of_kind(alike[0])))
+        _legend(alike) if has_classes else BandColours(_in_words(alike[0], stretches.of_kind(alike[0])))
         for (has_classes, _), alike in groups.items()
     ]
 
 
-def _legend(looks: Sequence[Look]) -> Painting:
-    style = looks[0].style
+def _legend(chips: Sequence[RenderedChip]) -> BandColours:
+    style = chips[0].style
     names, colours = style.classes if style else {}, class_colours(style)
-    codes = sorted({code for seen in looks for code in seen.codes})
+    codes = sorted({code for chip in chips for code in chip.codes})
     listed = ((code, names.get(code, ""), bytes(colours[:, min(max(code, 0), 255)]).hex()) for code in codes)
-    return Painting(classes=tuple(listed))
+    return BandColours(classes=tuple(listed))
 
 
-def _in_words(seen: Look, ranges: Sequence[tuple[float, float]]) -> str:
-    names = ", ".join(seen.names) or ("the first three bands" if len(seen.values) == 3 else "the first band")
-    colours = " as red, green and blue" if len(seen.values) == 3 else ""
+def _in_words(chip: RenderedChip, ranges: Sequence[tuple[float, float]]) -> str:
+    names = ", ".join(chip.names) or ("the first three bands" if len(chip.values) == 3 else "the first band")
+    colours = " as red, green and blue" if len(chip.values) == 3 else ""
     between = [f"{low:,.5g} to {high:,.5g}" for low, high in dict.fromkeys(ranges)]
     return f"{names}{colours}, {'; '.join(between)}"
 
 
-def _kind(seen: Look) -> tuple[tuple[str, ...], str]:
-    return seen.names or ("",) * len(seen.values), str(seen.values.dtype)
+def _kind(chip: RenderedChip) -> tuple[tuple[str, ...], str]:
+    return chip.names or ("",) * len(chip.values), str(chip.values.dtype)
 
 
-def _ranges(looks: Sequence[Look]) -> list[tuple[float, float]]:
+def _ranges(chips: Sequence[RenderedChip]) -> list[tuple[float, float]]:
     """Between which values the bands of files that are alike are stretched."""
-    found = [_range(looks, band) for band in range(len(looks[0].values))]
-    style = looks[0].style
+    found = [_range(chips, band) for band in range(len(chips[0].values))]
+    style = chips[0].style
     if style is None or style.low is None or style.high is None:
         return found
     # Scaled, or of another product: then the dataset's own range would show nothing.
@@ -275,15 +275,15 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _range(looks: Sequence[Look], band: int) -> tuple[float, float]:
-    known = np.concatenate([seen.values[band][seen.valid & np.isfinite(seen.values[band])] for seen in looks])
+def _range(chips: Sequence[RenderedChip], band: int) -> tuple[float, float]:
+    known = np.concatenate([chip.values[band][chip.valid & np.isfinite(chip.values[band])] for chip in chips])
     if not known.size:
         return 0.0, 0.0
     low, high = np.percentile(known.astype(np.float64), _PERCENTILES)
     return float(low), float(high)
 
 
-def look(path: Path, edge: int, *, enlarges: bool = True, styles: Sequence[Style] = ()) -> Look:
+def render_chip(path: Path, edge: int, *, enlarges: bool = True, styles: Sequence[DisplayStyle] = ()) -> RenderedChip:
     """Reads the bands of a file that make its picture, at the size at which they fit into a square.
 
     PNG and JPEG of 8 bits are colours; GeoTIFF, NPY and the rest are data. Of large files only as many pixels are read
@@ -293,7 +293,7 @@ def look(path: Path, edge: int, *, enlarges: bool = True, styles: Sequence[Style
         path: of the file.
         edge: of the square, in pixels.
         enlarges: whether files that are smaller than that are made larger.
-        styles: of the datasets that the file may be of; see :func:`eechips.manifest.styles.chosen`.
+        styles: of the datasets that the file may be of; see :func:`eechips.manifest.display_styles.choose_style`.
 
     Raises:
         OSError: if the file cannot be read.
@@ -304,8 +304,8 @@ def look(path: Path, edge: int, *, enlarges: bool = True, styles: Sequence[Style
     return _raster(path, edge, enlarges, styles)
 
 
-def _raster(path: Path, edge: int, enlarges: bool, styles: Sequence[Style]) -> Look:
-    ignore(NotGeoreferencedWarning)
+def _raster(path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle]) -> RenderedChip:
+    ignore_warning(NotGeoreferencedWarning)
     # The description of a virtual raster may name any file and any address; so may links beside the file.
     with path.open("rb") as start:
         name = sniff(start.read(16))
@@ -314,12 +314,14 @@ def _raster(path: Path, edge: int, enlarges: bool, styles: Sequence[Style]) -> L
         raise ValueError(f"{path} is not an image: its first bytes belong to no format that GDAL reads")
     alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
     with alone, rasterio.open(path, driver=known.gdal_driver) as file:
-        check_size(file, LARGEST_SHOWN if file.driver == "GTiff" else MAX_DECODED_BYTES)  # a GeoTIFF is read in blocks
+        check_size(
+            file, MAX_SHOWN_BYTES if file.driver == "GTiff" else MAX_DECODED_BYTES
+        )  # a GeoTIFF is read in blocks
         alpha = ColorInterp.alpha in file.colorinterp
         height, width = _size(file.height, file.width, edge, enlarges)
         is_data = not known.is_picture or file.dtypes[0] != "uint8"
         names = [name or "" for name in file.descriptions[: file.count - alpha]]
-        numbers, style = chosen(names, styles) if is_data else ([0, 1, 2] if len(names) >= 3 else [0], None)
+        numbers, style = choose_style(names, styles) if is_data else ([0, 1, 2] if len(names) >= 3 else [0], None)
         # Codes of classes have no mean; and what has one, loses little.
         may_be_classes = is_data and len(numbers) == 1 and (style.classes if style else file.dtypes[0] == "uint8")
         resampling = Resampling.nearest if may_be_classes else Resampling.average
@@ -329,11 +331,11 @@ def _raster(path: Path, edge: int, enlarges: bool, styles: Sequence[Style]) -> L
         return _look(values, valid, is_data, [names[number] for number in numbers], style)
 
 
-def _array(path: Path, edge: int, enlarges: bool, styles: Sequence[Style]) -> Look:
+def _array(path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle]) -> RenderedChip:
     array = np.load(path, allow_pickle=False, mmap_mode="r")
     mask: Any = None
     names: list[str] = []
-    style: Style | None = None
+    style: DisplayStyle | None = None
     if array.dtype.names is not None:
         *every, last = array.dtype.names
         if array.dtype[last] == np.bool_ or last == MASK_BAND:
@@ -342,7 +344,7 @@ def _array(path: Path, edge: int, enlarges: bool, styles: Sequence[Style]) -> Lo
             every.append(last)
         if not every:
             raise ValueError(f"{path} is no picture: it has a mask and no band")
-        numbers, style = chosen(every, styles)
+        numbers, style = choose_style(every, styles)
         names = [every[number] for number in numbers]
         bands = [array[name] for name in names]
     elif array.ndim == 2:
@@ -369,12 +371,12 @@ def _look(
     valid: npt.NDArray[np.bool_],
     is_data: bool,
     names: Sequence[str],
-    style: Style | None,
-) -> Look:
+    style: DisplayStyle | None,
+) -> RenderedChip:
     """A look; without the style if its values cannot be the dataset's own."""
     if style is not None and values.dtype == np.uint8 and style.dtype != "uint8":
         style = None
-    return Look(values, valid, is_data, tuple(names) if all(names) else (), style)
+    return RenderedChip(values, valid, is_data, tuple(names) if all(names) else (), style)
 
 
 def _size(height: int, width: int, edge: int, enlarges: bool) -> tuple[int, int]:

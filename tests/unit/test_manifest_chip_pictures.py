@@ -16,11 +16,11 @@ from affine import Affine
 from PIL import Image
 
 from eechips.formats import npy
+from eechips.manifest.chip_pictures import GAP, encode_png, render_chip, render_picture, render_sheet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.preview import MOST_BYTES, contact_sheet
-from eechips.manifest.record import Record, State, WorkUnit
 from eechips.manifest.run import Run
-from eechips.manifest.sheet import GAP, look, picture, png, sheet
+from eechips.manifest.run_preview import MAX_BYTES, contact_sheet
+from eechips.manifest.unit_record import Record, State, WorkUnit
 
 Pixels = npt.NDArray[Any]
 
@@ -42,20 +42,20 @@ def geotiff(path: Path, pixels: Pixels, mask: Pixels | None = None) -> Path:
 def test_pictures_are_shown_as_they_are(tmp_path: Path) -> None:
     pixels = random_pixels(0, (32, 32, 3))
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert (picture(tmp_path / "a.png", 32) == pixels.transpose(2, 0, 1)).all()
+    assert (render_picture(tmp_path / "a.png", 32) == pixels.transpose(2, 0, 1)).all()
     grey = random_pixels(1, (32, 32))
     Image.fromarray(grey).save(tmp_path / "b.png")
-    assert (picture(tmp_path / "b.png", 32) == np.stack([grey] * 3)).all()
+    assert (render_picture(tmp_path / "b.png", 32) == np.stack([grey] * 3)).all()
 
 
 def test_chips_of_one_sheet_are_stretched_alike(tmp_path: Path) -> None:
     dark = random_pixels(3, (3, 16, 16), 1000, "uint16")
     paths = [geotiff(tmp_path / "dark.tif", dark), geotiff(tmp_path / "bright.tif", dark + 2000)]
-    shown = sheet([paths], 16)
+    shown = render_sheet([paths], 16)
     left, right = shown[:, GAP : GAP + 16, GAP : GAP + 16], shown[:, GAP : GAP + 16, GAP + 16 + GAP : -GAP]
     assert left.max() < 100
     assert right.min() > 150
-    np.testing.assert_allclose(*(picture(path, 16).astype(int) for path in paths), atol=1)  # each by itself
+    np.testing.assert_allclose(*(render_picture(path, 16).astype(int) for path in paths), atol=1)  # each by itself
 
 
 def test_what_is_transparent_is_grey(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_what_is_transparent_is_grey(tmp_path: Path) -> None:
     pixels[..., 3] = 255
     pixels[2:4, :, 3] = 0
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    shown = picture(tmp_path / "a.png", 8)
+    shown = render_picture(tmp_path / "a.png", 8)
     assert (shown[:, 2:4] == 225).all()
     assert (shown[:, :2] == pixels[:2, :, :3].transpose(2, 0, 1)).all()
 
@@ -84,7 +84,7 @@ def test_data_are_stretched_from_the_2nd_to_the_98th_percentile(dtype: str, suff
             array[name] = band
         array["mask"] = valid
         path.write_bytes(npy.encode(array))
-    shown = picture(path, 50)
+    shown = render_picture(path, 50)
     assert shown.shape == (3, 50, 50)
     assert (shown[:, :10] == 225).all()
     for band, found in zip(pixels, shown, strict=False):
@@ -95,16 +95,16 @@ def test_data_are_stretched_from_the_2nd_to_the_98th_percentile(dtype: str, suff
 
 def test_what_is_no_number_is_no_obstacle(tmp_path: Path) -> None:
     pixels = np.full((1, 8, 8), np.nan, dtype="float32")
-    assert picture(geotiff(tmp_path / "nan.tif", pixels), 8).shape == (3, 8, 8)
+    assert render_picture(geotiff(tmp_path / "nan.tif", pixels), 8).shape == (3, 8, 8)
     pixels[0, 0, 0] = 5.0
-    assert (picture(geotiff(tmp_path / "one.tif", pixels), 8)[:, 0, 0] == 127).all()
+    assert (render_picture(geotiff(tmp_path / "one.tif", pixels), 8)[:, 0, 0] == 127).all()
     np.save(tmp_path / "plain.npy", np.zeros((4, 6)))
-    assert picture(tmp_path / "plain.npy", 12).shape == (3, 8, 12)
+    assert render_picture(tmp_path / "plain.npy", 12).shape == (3, 8, 12)
     np.save(tmp_path / "bands.npy", np.zeros((4, 6, 5)))
-    assert picture(tmp_path / "bands.npy", 6).shape == (3, 4, 6)
+    assert render_picture(tmp_path / "bands.npy", 6).shape == (3, 4, 6)
     np.save(tmp_path / "row.npy", np.zeros(4))
     with pytest.raises(ValueError, match="is no picture"):
-        picture(tmp_path / "row.npy", 6)
+        render_picture(tmp_path / "row.npy", 6)
 
 
 @pytest.mark.parametrize("suffix", ["tif", "npy"])
@@ -117,8 +117,8 @@ def test_codes_of_classes_have_the_same_colour_in_every_file(suffix: str, tmp_pa
             geotiff(path, values[None])
         else:
             np.save(path, values)
-        assert look(path, 2).has_classes
-        pictures.append(picture(path, 2))
+        assert render_chip(path, 2).has_classes
+        pictures.append(render_picture(path, 2))
     first, second = pictures
     assert (first[:, 0, 0] == second[:, 1, 1]).all()
     assert (first[:, 1, 1] == second[:, 0, 0]).all()
@@ -127,30 +127,30 @@ def test_codes_of_classes_have_the_same_colour_in_every_file(suffix: str, tmp_pa
 
 def test_what_are_no_classes(tmp_path: Path) -> None:
     many = np.arange(64, dtype="uint8").reshape(1, 8, 8)
-    assert not look(geotiff(tmp_path / "many.tif", many), 8).has_classes
-    assert not look(geotiff(tmp_path / "deep.tif", many.astype("int16") // 60), 8).has_classes
-    assert not look(geotiff(tmp_path / "bands.tif", np.repeat(many // 60, 3, axis=0)), 8).has_classes
+    assert not render_chip(geotiff(tmp_path / "many.tif", many), 8).has_classes
+    assert not render_chip(geotiff(tmp_path / "deep.tif", many.astype("int16") // 60), 8).has_classes
+    assert not render_chip(geotiff(tmp_path / "bands.tif", np.repeat(many // 60, 3, axis=0)), 8).has_classes
     Image.fromarray(many[0] // 60).save(tmp_path / "grey.png")
-    assert not look(tmp_path / "grey.png", 8).has_classes
+    assert not render_chip(tmp_path / "grey.png", 8).has_classes
 
 
 def test_small_files_stay_small_unless_enlarged(tmp_path: Path) -> None:
     path = geotiff(tmp_path / "a.tif", np.zeros((1, 10, 20), dtype="uint16"))
-    assert look(path, 40).values.shape == (1, 20, 40)
-    assert look(path, 40, enlarges=False).values.shape == (1, 10, 20)
-    assert look(path, 10, enlarges=False).values.shape == (1, 5, 10)
+    assert render_chip(path, 40).values.shape == (1, 20, 40)
+    assert render_chip(path, 40, enlarges=False).values.shape == (1, 10, 20)
+    assert render_chip(path, 10, enlarges=False).values.shape == (1, 5, 10)
 
 
 def test_chips_lie_side_by_side(tmp_path: Path) -> None:
     for name, value, size in (("a", 10, (16, 16)), ("b", 20, (16, 8)), ("c", 30, (4, 4))):
         Image.fromarray(np.full(size, value, dtype="uint8")).save(tmp_path / f"{name}.png")
     paths = [tmp_path / f"{name}.png" for name in "abc"]
-    whole = sheet([paths[:2], paths[2:]], 16)
+    whole = render_sheet([paths[:2], paths[2:]], 16)
     assert whole.shape == (3, 2 * (16 + GAP) + GAP, 2 * (16 + GAP) + GAP)
     assert (whole[:, GAP : GAP + 16, GAP : GAP + 16] == 10).all()
     assert (whole[:, GAP : GAP + 16, 2 * GAP + 16 + 4 : 2 * GAP + 16 + 12] == 20).all()  # in the middle of its square
     assert (whole[:, 2 * GAP + 16 : 2 * GAP + 32, GAP : GAP + 16] == 30).all()
-    with Image.open(io.BytesIO(png(whole))) as image:
+    with Image.open(io.BytesIO(encode_png(whole))) as image:
         assert (np.asarray(image) == whole.transpose(1, 2, 0)).all()
 
 
@@ -160,7 +160,7 @@ def test_noise_is_made_small_enough(tmp_path: Path) -> None:
     for i, path in enumerate(paths):
         Image.fromarray(random_pixels(i, (128, 128, 3))).save(path)
     found = contact_sheet(paths)
-    assert len(found) <= MOST_BYTES
+    assert len(found) <= MAX_BYTES
     with Image.open(io.BytesIO(found)) as image:
         assert image.width == 6 * (80 + GAP) + GAP
 
@@ -185,7 +185,7 @@ def large(tmp_path: Path) -> Run:
 
 
 def test_of_a_large_run_a_few_chips_are_read(large: Run) -> None:
-    wanted = large.some_files(12)
+    wanted = large.sample_files(12)
     assert len(wanted) == 12
     assert [wanted[0].name, wanted[-1].name] == ["0.png", "29999.png"]
     for i, path in enumerate(wanted):
@@ -223,11 +223,11 @@ def test_an_array_without_pixels_is_no_picture(tmp_path: Path, shape: tuple[int,
     path = tmp_path / "empty.npy"
     np.save(path, np.empty(shape))
     with pytest.raises(ValueError, match=r"is no picture: it has [34] rows and 0 columns|it has 0 rows"):
-        look(path, 40, enlarges=enlarges)
+        render_chip(path, 40, enlarges=enlarges)
 
 
 def test_an_array_of_a_mask_alone_is_no_picture(tmp_path: Path) -> None:
     path = tmp_path / "mask.npy"
     np.save(path, np.ones((2, 2), dtype=[("mask", bool)]))
     with pytest.raises(ValueError, match="is no picture: it has a mask and no band"):
-        look(path, 40)
+        render_chip(path, 40)

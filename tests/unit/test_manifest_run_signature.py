@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.manifest.authorship import SIGNATURE, is_own, sign
+from eechips.manifest.run_signature import SIGNATURE, is_own, sign
 
 INFO = {"command": "eechips run r.py", "directory": "/d", "endpoint": "https://e", "project": "p", "started": "now"}
 

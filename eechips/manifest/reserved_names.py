@@ -27,7 +27,7 @@ _OF_COMMANDS = (
     "croissant.json",
 )
 
-OVERWRITTEN = (INFO_NAME, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, REPORT_NAME)
+GENERATED_FILES = (INFO_NAME, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, REPORT_NAME)
 """Files that every run writes, in the place of those of the run before."""
 
 RESERVED = frozenset(
@@ -35,18 +35,18 @@ RESERVED = frozenset(
 )
 """Files in the folder of a run that eechips writes itself, or reads as its own."""
 
-FOREIGN = "foreign"
+FOREIGN_FILES = "foreign"
 """In the ledger: paths of the files that were in the output folder before the run had a plan."""
 
 _FOLDERS = RESERVED - {"beam"}
-CALLS = ".calls"
+CALLS_FOLDER = ".calls"
 """In the folder of a script's run: what its calls are given and return, pickled."""
 
 _MOST_BYTES = 255
-_PREFIXES = (CALLS, ".parts", ".eechips", SCRATCH_PREFIX)
+_PREFIXES = (CALLS_FOLDER, ".parts", ".eechips", SCRATCH_PREFIX)
 
 
-def files_before(root: Path) -> list[str]:
+def list_foreign_files(root: Path) -> list[str]:
     """The files in an output folder that no run has made yet, but for hidden ones and those that a run writes itself.
 
     Args:

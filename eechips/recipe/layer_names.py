@@ -14,11 +14,11 @@ RESERVED_LAYERS = (
 )
 """Names that loaders and packs have for what goes with the pixels."""
 
-VALID = "_valid"
+MASK_SUFFIX = "_valid"
 """What is appended to the name of a layer for the array that says where its pixels are valid."""
 
 
-def check_layers(names: Collection[str]) -> None:
+def check_layer_names(names: Collection[str]) -> None:
     """Refuse names of layers that could be fetched and not be loaded later.
 
     Raises:
@@ -31,10 +31,10 @@ def check_layers(names: Collection[str]) -> None:
                 f"a layer cannot be called '{name}': what loads and packs chips has that name for itself, as it has"
                 f" {', '.join(other for other in RESERVED_LAYERS if other != name)}. Call it {example}, for example"
             )
-        if name.removesuffix(VALID) in names and name.endswith(VALID):
+        if name.removesuffix(MASK_SUFFIX) in names and name.endswith(MASK_SUFFIX):
             raise RecipeError(
-                f"a layer cannot be called '{name}' beside '{name.removesuffix(VALID)}': that is what says where the"
-                " latter has valid pixels"
+                f"a layer cannot be called '{name}' beside '{name.removesuffix(MASK_SUFFIX)}': packs use that name for"
+                " the mask of the latter. Rename one of them"
             )
         if not name or "/" in name or name.startswith((".", "__")) or replace_control_characters(name) != name:
             raise RecipeError(

@@ -57,7 +57,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Divisible:
+class SplittableTable:
     """Rows about many places: the source of a table, of which some places can be asked for at a time.
 
     What turns out too large is asked for by halves of the places, whose rows follow each other. A series is asked for
@@ -71,4 +71,4 @@ class Divisible:
 
     source: ee.FeatureCollection | Series
     size: int
-    halves: Callable[[], tuple[Divisible, Divisible]]
+    halves: Callable[[], tuple[SplittableTable, SplittableTable]]

@@ -11,17 +11,17 @@ from typing import Any
 from eechips.errors import UsageError
 from eechips.manifest.export import COPIED, export_failures, export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import locked
-from eechips.manifest.record import RECORD_COLUMNS, State
-from eechips.manifest.run import AS_IT_GOES, ASSEMBLED, INFO_NAME, open_run
+from eechips.manifest.lock import lock_run
+from eechips.manifest.run import ASSEMBLED, INFO_NAME, PLANS_GRADUALLY, open_run
+from eechips.manifest.unit_record import RECORD_COLUMNS, State
 from eechips.objects import ObjectStore
-from eechips.removal import Recorded, remove
+from eechips.removal import RecordedFile, remove
 from eechips.storage import LocalStore, Store, write_file
 
-DROPPED = "dropped"
+EXCLUSIONS = "dropped"
 """In the ledger: whether units that were dropped are still to be replaced."""
 
-OPEN, SETTLED = "open", "settled"
+OPEN, REPLACED = "open", "settled"
 COMMITTING = "committing"
 """In the ledger of a script: path, bytes and sha256 of the files that are being given their names."""
 REMOVALS = "removals"
@@ -33,10 +33,10 @@ _AT_ONCE = 500  # units whose files are asked for at a time
 _KEPT = ("state", "error", "attempts", "requests", "seconds", "finished")
 
 
-class _DropLedger(Ledger):
+class _ExclusionLedger(Ledger):
     """The ledger, as far as dropping goes."""
 
-    def __enter__(self) -> _DropLedger:
+    def __enter__(self) -> _ExclusionLedger:
         return self
 
     def drop(self, reasons: Mapping[int, str]) -> None:
@@ -53,7 +53,7 @@ class _DropLedger(Ledger):
                 if self._has_table(table):
                     positions = ((position,) for position in reasons)
                     self._db.executemany(f"DELETE FROM {table} WHERE position = ?", positions)
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (DROPPED, json.dumps(OPEN)))
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (EXCLUSIONS, json.dumps(OPEN)))
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (REMOVALS, json.dumps(files)))
 
     def _recorded(self, positions: Sequence[int]) -> list[list[Any]]:
@@ -65,7 +65,7 @@ class _DropLedger(Ledger):
         return list(map(list, self._db.execute(query, list(positions) * (1 + self._has_further))))
 
 
-def drop(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] = ()) -> tuple[int, int]:
+def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] = ()) -> tuple[int, int]:
     """Drops units: they are ``skipped`` in the manifest, for a reason that stands there as their error.
 
     Their files are removed once the ledger says so. The next run in the folder draws others in their place, of the
@@ -86,11 +86,13 @@ def drop(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] 
     """
     run = open_run(folder)
     folder, store = run.path, run.store
-    with locked(folder), _DropLedger(folder / LEDGER_NAME) as ledger:
+    with lock_run(folder), _ExclusionLedger(folder / LEDGER_NAME) as ledger:
         meta = ledger.meta()
-        if meta.get(AS_IT_GOES) or meta.get(ASSEMBLED):
+        if meta.get(PLANS_GRADUALLY) or meta.get(ASSEMBLED):
             what = (
-                "its script" if meta.get(AS_IT_GOES) else f"{meta[ASSEMBLED][0]['file']}, which was made of them all,"
+                "its script"
+                if meta.get(PLANS_GRADUALLY)
+                else f"{meta[ASSEMBLED][0]['file']}, which was made of them all,"
             )
             raise UsageError(f"no result of {folder} can be dropped: {what} counts on every one")
         by_id = {
@@ -99,7 +101,7 @@ def drop(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] 
             for position, identifier, file in batch
             if file is not None
         }
-        remove_dropped(ledger, store)
+        remove_excluded_files(ledger, store)
         reopened = [by_id[identifier] for identifier in again if identifier in by_id]
         chosen = {by_id[identifier]: reason for identifier, reason in reasons.items() if identifier in by_id}
         if not chosen and not reopened:
@@ -107,7 +109,7 @@ def drop(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] 
         if chosen:
             ledger.drop(chosen)
         ledger.reopen(reopened)
-        remove_dropped(ledger, store)
+        remove_excluded_files(ledger, store)
         export_failures(ledger, folder)
         export_parquet(ledger, folder)
         export_layers(ledger, folder)
@@ -117,13 +119,13 @@ def drop(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] 
     return len(chosen), len(reopened)
 
 
-def has_dropped(folder: str | Path) -> bool:
+def has_excluded_units(folder: str | Path) -> bool:
     """Whether units were dropped, in whose place the next run is to draw others."""
     with Ledger(Path(folder) / LEDGER_NAME, readonly=True) as ledger:
-        return bool(ledger.meta().get(DROPPED) == OPEN)
+        return bool(ledger.meta().get(EXCLUSIONS) == OPEN)
 
 
-def remove_dropped(ledger: Ledger, store: Store) -> None:
+def remove_excluded_files(ledger: Ledger, store: Store) -> None:
     """Remove the files of dropped units, also those that a command which was killed has left.
 
     A file that has become the result of another unit, or is not as it was recorded, stays.
@@ -136,7 +138,7 @@ def remove_dropped(ledger: Ledger, store: Store) -> None:
         _log.warning("%s is not as it was recorded: it stays, although its unit was dropped", file)
 
 
-def remove_unrecorded(ledger: Ledger, store: Store) -> None:
+def remove_uncommitted_files(ledger: Ledger, store: Store) -> None:
     """Remove files that got their names just before the run was killed, and did not come into the ledger.
 
     A script that is run again would take their units for done. Files that are not as they were written stay.
@@ -173,7 +175,7 @@ def _remove(store: Store, file: str, size: int | None, sha256: str | None) -> bo
     """Whether a file is gone: it is removed if it is as it was recorded."""
     if isinstance(store, LocalStore):
         path = store.file(file)
-        return remove(path, Recorded(size, sha256)) or not path.exists()
+        return remove(path, RecordedFile(size, sha256)) or not path.exists()
     assert isinstance(store, ObjectStore)
     try:
         is_same = store.size(file) in (size, None) and store.sha256(file) == sha256
