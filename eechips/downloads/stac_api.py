@@ -19,7 +19,7 @@ from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is
 from eechips.errors import ConfigurationError, PermanentError
 from eechips.recipe import canonical_json
 from eechips.urls import display_url
-from eechips.warning_filters import ignore
+from eechips.warning_filters import ignore_warning
 
 if TYPE_CHECKING:
     from eechips.downloads.search import Search
@@ -217,7 +217,7 @@ def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, 
         asked |= {"filter": cql2_text(search.conditions), "filter_lang": question.language}
     from pystac_client.warnings import PystacClientWarning
 
-    ignore(PystacClientWarning)  # of missing conformance classes: the response decides
+    ignore_warning(PystacClientWarning)  # of missing conformance classes: the response decides
     found = client.search(**asked, method=method)
     return urljoin(search.stac, found.url), method, dict(found.get_parameters())
 

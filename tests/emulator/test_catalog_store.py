@@ -38,7 +38,7 @@ from eechips.emulator.messages import ServiceRequest, ServiceResponse, WorkerReq
 from eechips.emulator.model import FolderAsset, ImageAsset, Query, Range
 from eechips.emulator.stores import StoreConfig
 from eechips.errors import UsageError
-from eechips.storage import sha256_of
+from eechips.storage import hash_file
 from tests.catalog_items import DAYS, item, put
 
 COUNT = 2000
@@ -436,7 +436,7 @@ def test_files_are_being_put_in_place(changing: Path) -> None:
     hasty.get("test")
     (changing / commit.SCRATCH).mkdir()
     pending = changing / schemas.PENDING
-    pending.write_text(json.dumps({"schema": [sha256_of(changing / SCHEMA_NAME)], "moves": [], "removals": []}))
+    pending.write_text(json.dumps({"schema": [hash_file(changing / SCHEMA_NAME)], "moves": [], "removals": []}))
     with pytest.raises(UnavailableError, match="is being changed: retry the request"):
         hasty.get("test")
     asked = threading.Event()

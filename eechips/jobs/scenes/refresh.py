@@ -16,11 +16,11 @@ from eechips.engine.run_log import RunLog
 from eechips.jobs.scenes.download import describe_unit, partial_folder
 from eechips.jobs.scenes.recipe import Scenes
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import locked
-from eechips.manifest.record import WorkUnit
+from eechips.manifest.lock import lock_run
+from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
 from eechips.staging import new_writer
-from eechips.storage import ID_LENGTH, NameTemplate, folded
+from eechips.storage import ID_LENGTH, NameTemplate, fold_case
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
     """
     if not (config.out / LEDGER_NAME).exists():
         return 0
-    with locked(config.out), Ledger(config.out / LEDGER_NAME) as ledger, RunLog(config.out) as log:
+    with lock_run(config.out), Ledger(config.out / LEDGER_NAME) as ledger, RunLog(config.out) as log:
         if not ledger.has_plan or not check_same(ledger, describe(recipe, config), config.out):
             return 0
         further = _Further(ledger, recipe.identity, name_template(recipe, config))
@@ -95,7 +95,7 @@ class _Further:
                 key = _key(unit_value(json.loads(unit)))
                 self._ids.add(identifier)
                 self._keys.add(key)
-                self._names.add(hash(folded(name)))
+                self._names.add(hash(fold_case(name)))
                 if file is None:
                     self._without[key] = position, identifier, name
 
@@ -115,9 +115,9 @@ class _Further:
         self._keys.add(_key(unit))
         name = self._template.render(unit, identifier, self._end)
         # Folded as in a new plan, since some file systems ignore the case of names.
-        if not self._template.is_unique and hash(folded(name)) in self._names:
+        if not self._template.is_unique and hash(fold_case(name)) in self._names:
             name = f"{name}-{identifier[:ID_LENGTH]}"
-        self._names.add(hash(folded(name)))
+        self._names.add(hash(fold_case(name)))
         self._end += 1
         return WorkUnit(self._end - 1, identifier, canonical_json(unit), name)
 
