@@ -12,8 +12,8 @@ from affine import Affine
 
 from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.expression import Evaluator
-from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Window
-from eechips.emulator.pixels.grid import Grid, transformer
+from eechips.emulator.model import BandInfo, ImageAsset, PixelType, PixelWindow
+from eechips.emulator.pixels.grid import PixelGrid, transformer
 from eechips.emulator.pixels.image import Image, Pixels, Render
 from tests.graph import Graph, Ready, invoke
 
@@ -29,9 +29,9 @@ class Memory:
             np.ones(self._values.shape, dtype=bool) if valid is None else np.broadcast_to(valid, self._values.shape)
         )
         self.levels = tuple(levels)
-        self.windows: list[tuple[Window, int]] = []
+        self.windows: list[tuple[PixelWindow, int]] = []
 
-    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[Values, Values]:
+    def read(self, bands: Sequence[int], window: PixelWindow, level: int) -> tuple[Values, Values]:
         self.windows.append((window, level))
         values, valid = self.level(level)
         rows = slice(window.row, window.row + window.height)
@@ -55,13 +55,13 @@ class Memory:
         return means, np.ones(means.shape, dtype=bool)
 
 
-UTM = Grid("EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), 64, 48)
+UTM = PixelGrid("EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), 64, 48)
 """A small grid in Colorado."""
 
 
 def asset(
     values: Values,
-    grid: Grid = UTM,
+    grid: PixelGrid = UTM,
     *,
     names: Sequence[str] | None = None,
     valid: Values | None = None,
@@ -106,12 +106,12 @@ def evaluate(value: Any, *assets: ImageAsset, graph: Graph | None = None, limits
     return Evaluator((graph or Graph()).expression(value), context).evaluate()
 
 
-def read(image: Image, grid: Grid = UTM) -> list[Pixels]:
+def read(image: Image, grid: PixelGrid = UTM) -> list[Pixels]:
     """All bands on a grid."""
     return Render().read(image.bands, grid)
 
 
-def values_of(image: Image, grid: Grid = UTM) -> Values:
+def values_of(image: Image, grid: PixelGrid = UTM) -> Values:
     """The values of the only band, NaN (or 0 for integers that are masked nowhere) where masked."""
     (pixels,) = read(image, grid)
     if pixels.valid.all():
@@ -119,7 +119,7 @@ def values_of(image: Image, grid: Grid = UTM) -> Values:
     return np.where(pixels.valid, pixels.values.astype(np.float64), np.nan)
 
 
-ONE = Grid("EPSG:4326", Affine(1, 0, 0, 0, -1, 1), 1, 1)
+ONE = PixelGrid("EPSG:4326", Affine(1, 0, 0, 0, -1, 1), 1, 1)
 """A single pixel."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north in degrees (EPSG:4326)."""
@@ -46,7 +46,7 @@ class PixelType:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PixelWindow:
     """A rectangle of pixels of one pyramid level: first column, first row, columns, rows."""
 
     column: int
@@ -60,10 +60,12 @@ class RasterSource(Protocol):
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """Decimation factors of the pyramid, ascending, the first is 1. Level sizes are ``Grid.level``'s."""
+        """Decimation factors of the pyramid, ascending, the first is 1. Level sizes are ``PixelGrid.level``'s."""
         ...
 
-    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Read native pixels.
 
         Args:
@@ -83,7 +85,7 @@ class BandInfo:
 
     name: str
     pixel_type: PixelType
-    grid: Grid
+    grid: PixelGrid
     source: RasterSource
     index: int
 

@@ -16,8 +16,8 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.rasterization import centres_inside, fractions
 from eechips.emulator.projection import Projection, transform_points
 from eechips.emulator.reducers import Reducer, ReducerSample
@@ -108,22 +108,22 @@ class PixelRegion:
         return self.width * self.height
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> PixelGrid:
         """The pixels that the bounds touch."""
-        return Grid(self.projection.crs, self.projection.transform, 0, 0).window(
+        return PixelGrid(self.projection.crs, self.projection.transform, 0, 0).window(
             self.column, self.row, self.width, self.height
         )
 
-    def blocks(self) -> Iterator[tuple[int, int, Grid]]:
+    def blocks(self) -> Iterator[tuple[int, int, PixelGrid]]:
         """Yield the bounds in pieces: column and row of each, and its grid."""
-        lattice = Grid(self.projection.crs, self.projection.transform, 0, 0)
+        lattice = PixelGrid(self.projection.crs, self.projection.transform, 0, 0)
         for row in range(self.row, self.row + self.height, _BLOCK):
             height = min(_BLOCK, self.row + self.height - row)
             for column in range(self.column, self.column + self.width, _BLOCK):
                 width = min(_BLOCK, self.column + self.width - column)
                 yield column, row, lattice.window(column, row, width, height)
 
-    def cover(self, column: int, row: int, grid: Grid) -> RegionPixels:
+    def cover(self, column: int, row: int, grid: PixelGrid) -> RegionPixels:
         """Return the pixels of one of the blocks that the region takes."""
         shape = self.shape
         if grid.width * grid.height < self.pixels:
@@ -146,7 +146,7 @@ class PixelRegion:
         return RegionPixels(columns + column, rows + row, fraction[rows, columns], centre[rows, columns])
 
 
-def _few_cells(shape: BaseGeometry, column: int, row: int, grid: Grid) -> RegionPixels:
+def _few_cells(shape: BaseGeometry, column: int, row: int, grid: PixelGrid) -> RegionPixels:
     """Return the pixels of a few that polygons in the block's own pixels take: every one is looked at, which is
     quicker.
     """
@@ -231,17 +231,17 @@ class _SeriesRender(Render):
         """Cache places of grids for the whole evaluation, the rest for this pull."""
         if (
             key[0] in ("location", "lonlat")
-            and isinstance(key[1], Grid)
+            and isinstance(key[1], PixelGrid)
             and key[1].width * key[1].height <= _SMALL_GRID
         ):
             return self._context.note(("series", *key), make)
         return super().note(key, make)
 
 
-def covers(context: Context, region: PixelRegion) -> Iterator[tuple[Grid, int, int, RegionPixels]]:
+def covers(context: Context, region: PixelRegion) -> Iterator[tuple[PixelGrid, int, int, RegionPixels]]:
     """Yield the blocks of which a region takes pixels: grid, column, row, and those pixels."""
 
-    def found() -> Iterator[tuple[Grid, int, int, RegionPixels]]:
+    def found() -> Iterator[tuple[PixelGrid, int, int, RegionPixels]]:
         for column, row, grid in region.blocks():
             context.check_time()
             cover = region.cover(column, row, grid)
@@ -319,12 +319,12 @@ def pixels_at(pixels: Sequence[Pixels], rows: Indices, columns: Indices) -> list
 
 
 def gather(
-    context: Context, bands: Sequence[Band], projection: Projection, columns: Indices, rows: Indices
+    context: Context, bands: Sequence[ImageBand], projection: Projection, columns: Indices, rows: Indices
 ) -> list[SampledBand]:
     """Return pixels of a lattice, wherever they are: near ones are read together, far ones on their own."""
     if not len(columns):
         return [SampledBand(np.zeros(0), np.zeros(0, dtype=bool)) for _ in bands]
-    lattice = Grid(projection.crs, projection.transform, 0, 0)
+    lattice = PixelGrid(projection.crs, projection.transform, 0, 0)
     order: list[Indices] = []
     parts: list[list[SampledBand]] = []
     for some in _windows(columns, rows):

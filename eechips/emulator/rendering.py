@@ -23,8 +23,8 @@ from eechips.emulator.functions.image_collection import mosaic
 from eechips.emulator.functions.visualization import visualize
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.pixels import encode as formats
-from eechips.emulator.pixels.grid import Grid, UnknownCrsError, parse_crs
-from eechips.emulator.pixels.image import Band, Image, Mask, Pixels, Render
+from eechips.emulator.pixels.grid import PixelGrid, UnknownCrsError, parse_crs
+from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels, Render
 from eechips.emulator.pixels.pictures import write_gif
 from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.types import cast_values
@@ -91,7 +91,7 @@ def _unwrapped(number: Any) -> float | None:
     return number.get("value") if isinstance(number, Mapping) else number
 
 
-def _check_size(bands: Sequence[Band], grid: Grid, most_bytes: int, side: int) -> None:
+def _check_size(bands: Sequence[ImageBand], grid: PixelGrid, most_bytes: int, side: int) -> None:
     """Reject more pixels than a request may have.
 
     A pixel counts with the bytes of its value and one for its mask: that is how the figures in Earth Engine's
@@ -106,18 +106,18 @@ def _check_size(bands: Sequence[Band], grid: Grid, most_bytes: int, side: int) -
         raise LimitError(f"Total request size ({size} bytes) must be less than or equal to {most_bytes} bytes.")
 
 
-def _check_download(bands: Sequence[Band], grid: Grid, context: Context) -> None:
+def _check_download(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> None:
     _check_size(bands, grid, context.limits.thumbnail_bytes, context.limits.thumbnail_side)
 
 
-def _own_grid(image: Image) -> Grid:
+def _own_grid(image: Image) -> PixelGrid:
     grid = image.bands[0].grid
     if grid is None:
         raise InvalidError("Unable to find the bounds of an unbounded image; specify a region.")
     return grid
 
 
-def _encode(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid, form: str) -> ServiceResponse:
+def _encode(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGrid, form: str) -> ServiceResponse:
     if form == "PNG":
         return ServiceResponse(formats.png(bands, pixels), _MEDIA[form])
     if form == "JPEG":
@@ -130,11 +130,11 @@ def _encode(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid, form: s
     return ServiceResponse(formats.geotiff(bands, pixels, grid), _MEDIA["GEO_TIFF"])
 
 
-def _render(image: Image, grid: Grid, form: str, context: Context) -> ServiceResponse:
+def _render(image: Image, grid: PixelGrid, form: str, context: Context) -> ServiceResponse:
     return _encode(image.bands, _read(image.bands, grid, context), grid, form)
 
 
-def _read(bands: Sequence[Band], grid: Grid, context: Context) -> list[Pixels]:
+def _read(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list[Pixels]:
     """Read bands on a grid, block by block where it is large: each block frees what it computed."""
     budget = context.limits.memory
     if grid.width * grid.height <= _BLOCK * _BLOCK:
@@ -184,7 +184,7 @@ def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceRespon
     return found if ending is None else replace(found, filename=f"{_prefix(body, image)}.{ending}")
 
 
-def _thumbnail_grid(body: Mapping[str, Any], image: Image) -> Grid:
+def _thumbnail_grid(body: Mapping[str, Any], image: Image) -> PixelGrid:
     return pixel_grid(body["grid"], image) if "grid" in body else _own_grid(image)
 
 
@@ -275,7 +275,7 @@ def _region(geojson: Mapping[str, Any] | None) -> Geometry | None:
 _TERMS = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
 
 
-def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry | None = None) -> Grid:
+def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry | None = None) -> PixelGrid:
     """Return the grid of a request's PixelGrid; what is left out is taken from the image's own.
 
     See https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid.
@@ -301,13 +301,13 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
         raise InvalidError("Invalid pixel grid: the affine transform cannot be inverted.")
     dimensions = asked.get("dimensions")
     if dimensions is not None:
-        return Grid(crs, transform, int(dimensions.get("width") or 0), int(dimensions.get("height") or 0))
+        return PixelGrid(crs, transform, int(dimensions.get("width") or 0), int(dimensions.get("height") or 0))
     if region is not None:
         try:
             touched = pixels_touched(region, Projection(crs, transform))
         except (OverflowError, ValueError) as error:  # its bounds are infinite or none in this projection
             raise InvalidError("Invalid region: it does not lie within the projection.") from error
-        return Grid(crs, transform, 0, 0).window(*touched)
+        return PixelGrid(crs, transform, 0, 0).window(*touched)
     found = _own_grid(image)
     return found if not asked else replace(found, crs=crs, transform=transform if terms else found.transform)
 
@@ -338,7 +338,7 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
     image = _visualized(_image(request.body, context), request.body.get("visualizationOptions"))
     edge = 2 * _HALF_WORLD / count / _TILE
     transform = Affine(edge, 0, -_HALF_WORLD + x * _TILE * edge, 0, -edge, _HALF_WORLD - y * _TILE * edge)
-    return _render(image, Grid(_MERCATOR, transform, _TILE, _TILE), form, context)
+    return _render(image, PixelGrid(_MERCATOR, transform, _TILE, _TILE), form, context)
 
 
 # Filmstrips and animations
@@ -377,12 +377,12 @@ def video_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     return ServiceResponse(write_gif(pictures, pace), "image/gif")
 
 
-def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, Grid]]:
+def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, PixelGrid]]:
     """Return the images of a collection, and where the pixels of each lie."""
     value = Evaluator(body["expression"], context).evaluate()
     if not isinstance(value, Collection) or value.element != "Image":
         raise TypeMismatchError(f"Expected an ImageCollection; the expression is of type {type_name(value)}.")
-    frames: list[tuple[Image, Grid]] = []
+    frames: list[tuple[Image, PixelGrid]] = []
     for image in context.counted(value):
         if not image.bands:
             raise InvalidError("The image has no bands.")
@@ -393,7 +393,7 @@ def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, Grid
     return frames
 
 
-def _strip(frames: Sequence[tuple[Image, Grid]], form: str, beside: bool, context: Context) -> ServiceResponse:
+def _strip(frames: Sequence[tuple[Image, PixelGrid]], form: str, beside: bool, context: Context) -> ServiceResponse:
     across = max(grid.height if beside else grid.width for _, grid in frames)
     along = sum(grid.width if beside else grid.height for _, grid in frames)
     first, grid = frames[0]

@@ -24,7 +24,7 @@ from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Latency, Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig, check
-from eechips.emulator.workers import WorkerPool
+from eechips.emulator.workers import EvaluationPool
 
 HOST = "127.0.0.1"
 
@@ -76,7 +76,7 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
     if has_packages():  # else the server does without the libraries of pixels
         load_functions()
     with listening(config.port) as listener:
-        workers = WorkerPool(config.workers or os.cpu_count() or 1, config.store, config.limits)
+        workers = EvaluationPool(config.workers or os.cpu_count() or 1, config.store, config.limits)
         try:
             service = Service(workers, Quota(config.quota), config.limits.payload, config.latency, config.faults)
             run(create_app(service), listener, announce, exit_with_parent=config.exit_with_parent)

@@ -15,7 +15,7 @@ from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.geometry import geojson
 from eechips.emulator.model import PixelType
 from eechips.emulator.number_format import json_number
-from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.image import Image, ImageBand
 from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer
 from eechips.emulator.type_conversion import type_name
@@ -211,7 +211,7 @@ def _array(values: Json) -> Json:
     return json_number(values) if isinstance(values, float) else values
 
 
-def band_json(band: Band) -> Json:
+def band_json(band: ImageBand) -> Json:
     """Return a band's description: id, data type, size where bounded, crs and transform."""
     found: dict[str, Json] = {"id": band.name, "data_type": _pixel_type(band.type)}
     if band.extent is not None:

@@ -20,7 +20,7 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import Bounds
 from eechips.emulator.ordering import plain
 from eechips.emulator.pixels.composite import lonlat_bounds
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Pixels, Render
 from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Output, Reducer, ReducerSample, scattered
@@ -79,14 +79,14 @@ class Rasterized:
         shapes = [shapely.box(*f.geometry.lonlat.bounds) if f.geometry else None for f in features]
         return _FeatureIndex(features, shapely.STRtree(shapes))
 
-    def _features(self, grid: Grid, render: Render) -> list[Feature]:
+    def _features(self, grid: PixelGrid, render: Render) -> list[Feature]:
         bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
         if self._index is not None:
             return self._index.under(bounds) if bounds is not None else self._index.features
         chosen = self.collection if bounds is None else self.collection.filtered(within_bounds(bounds))
         return [f for f in map(outlined, chosen) if f.geometry is not None]
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Burn every feature into the grid, then reduces what came together at each pixel."""
         pixels, owners, rows = self._pairs(grid, render)
         size = grid.width * grid.height
@@ -107,7 +107,7 @@ class Rasterized:
         ]
 
     def _pairs(
-        self, grid: Grid, render: Render
+        self, grid: PixelGrid, render: Render
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
         """Return pixels and the features that meet them, feature by feature, and each feature's values."""
         pixels: list[npt.NDArray[np.intp]] = []
@@ -139,7 +139,7 @@ def _number(value: object, name: str) -> float | None:
     raise InvalidError(f"Property '{name}' must be a number; found an object of type {type_name(value)}.")
 
 
-def touched(shape: BaseGeometry, grid: Grid) -> npt.NDArray[np.intp]:
+def touched(shape: BaseGeometry, grid: PixelGrid) -> npt.NDArray[np.intp]:
     """Return flat indices of the pixels that a shape in pixel coordinates meets."""
     if shape.is_empty:
         return np.zeros(0, dtype=np.intp)

@@ -201,7 +201,7 @@ def _kill(process: Any) -> None:
     process.join()
 
 
-class WorkerPool:
+class EvaluationPool:
     """A fixed number of workers behind one queue."""
 
     def __init__(self, count: int, store: StoreConfig, limits: ServiceLimits) -> None:

@@ -28,7 +28,7 @@ from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.service import BodyTimeoutError, Service
 from eechips.emulator.quota import Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig
-from eechips.emulator.workers import WorkerPool
+from eechips.emulator.workers import EvaluationPool
 from tests.conftest import Server, start_server, stop_server, wait_until
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -247,7 +247,7 @@ def test_a_body_that_does_not_arrive_ends_with_an_error() -> None:
         raise AssertionError
 
     async def body() -> None:
-        workers = WorkerPool(1, StoreConfig(demo=False), ServiceLimits())
+        workers = EvaluationPool(1, StoreConfig(demo=False), ServiceLimits())
         try:
             service = Service(workers, Quota(QuotaConfig()), payload=100, body_seconds=0.05)
             await service.body(Request({"type": "http", "method": "POST"}, receive))

@@ -40,7 +40,7 @@ from eechips.emulator.assets import (
     stac,
 )
 from eechips.emulator.assets.names import check_id, folder_of, resolve_href
-from eechips.emulator.model import AssetStore, FolderAsset, ImageAsset, Query, Window
+from eechips.emulator.model import AssetStore, FolderAsset, ImageAsset, PixelWindow, Query
 
 SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
 ALBERS = "+proj=aea +lat_0=23 +lon_0=-96 +lat_1=29.5 +lat_2=45.5 +x_0=0 +y_0=0 +datum=WGS84 +units=m"
@@ -89,7 +89,7 @@ def image(store: FolderStore, asset_id: str) -> ImageAsset:
 
 def pixels(found: ImageAsset, band: int = 0) -> tuple[np.ndarray, np.ndarray]:
     info = found.bands[band]
-    values, valid = info.source.read([info.index], Window(0, 0, info.grid.width, info.grid.height), 0)
+    values, valid = info.source.read([info.index], PixelWindow(0, 0, info.grid.width, info.grid.height), 0)
     return values[0], valid[0]
 
 
@@ -201,7 +201,7 @@ def test_pyramids_are_made_as_asked(tmp_path: Path, resampling: str | None) -> N
     ingest(source, tmp_path / "store", "dem", resampling=resampling)
     found = image(FolderStore(tmp_path / "store"), "dem")
     assert found.bands[0].source.levels == (1, 2)
-    coarse, valid = found.bands[0].source.read([0], Window(0, 0, 201, 200), 1)
+    coarse, valid = found.bands[0].source.read([0], PixelWindow(0, 0, 201, 200), 1)
     with rasterio.open(source, "r+") as original:
         original.build_overviews([2], rasterio.enums.Resampling[resampling or "average"])
     with rasterio.open(source, overview_level=0) as overview:
@@ -213,7 +213,7 @@ def test_classes_with_colours_are_not_averaged(tmp_path: Path) -> None:
     values = np.where(noise(1, 300, 300) < 125, 1, 250).astype("uint8")
     raster(tmp_path / "a.tif", values, photometric="PALETTE", colormap={1: (255, 0, 0, 255), 250: (0, 0, 9, 255)})
     ingest(tmp_path / "a.tif", tmp_path / "store", "cdl")
-    coarse, _ = image(FolderStore(tmp_path / "store"), "cdl").bands[0].source.read([0], Window(0, 0, 150, 150), 1)
+    coarse, _ = image(FolderStore(tmp_path / "store"), "cdl").bands[0].source.read([0], PixelWindow(0, 0, 150, 150), 1)
     assert set(np.unique(coarse)) == {1, 250}
 
 
@@ -222,7 +222,7 @@ def test_pyramids_by_band(tmp_path: Path) -> None:
     ingest(tmp_path / "a.tif", tmp_path / "store", "x", resampling={"qa": "nearest"})
     found = image(FolderStore(tmp_path / "store"), "x")
     assert [band.name for band in found.bands] == ["red", "qa", "nir"]
-    coarse, _ = found.bands[1].source.read([found.bands[1].index], Window(0, 0, 150, 150), 1)
+    coarse, _ = found.bands[1].source.read([found.bands[1].index], PixelWindow(0, 0, 150, 150), 1)
     assert set(np.unique(coarse)) <= set(np.unique(noise(3, 300, 300)[1]))
     for number in range(3):
         np.testing.assert_array_equal(pixels(found, number)[0], noise(3, 300, 300)[number])
@@ -532,9 +532,9 @@ def test_files_beside_a_raster_are_not_looked_at(tmp_path: Path) -> None:
         else:
             beside.symlink_to(mask if suffix == ".msk" else secret)
         source = image(FolderStore(root), "A/b").bands[0].source
-        assert source.read([0], Window(0, 0, 600, 600), 0)[1].all()
+        assert source.read([0], PixelWindow(0, 0, 600, 600), 0)[1].all()
         with pytest.raises(OSError, match="verview"):
-            source.read([0], Window(0, 0, 300, 300), 1)
+            source.read([0], PixelWindow(0, 0, 300, 300), 1)
         beside.unlink()
 
 

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips.emulator.assets.footprint import outline
-from eechips.emulator.pixels.grid import Grid, parse_crs
+from eechips.emulator.pixels.grid import PixelGrid, parse_crs
 
 TILE = 1111950.519666
 
 
-def grid(crs: str, west: float, north: float, pixel: float, width: int, height: int) -> Grid:
-    return Grid(crs, Affine(pixel, 0, west, 0, -pixel, north), width, height)
+def grid(crs: str, west: float, north: float, pixel: float, width: int, height: int) -> PixelGrid:
+    return PixelGrid(crs, Affine(pixel, 0, west, 0, -pixel, north), width, height)
 
 
-def inner_points(area: Grid, count: int = 40) -> np.ndarray:
+def inner_points(area: PixelGrid, count: int = 40) -> np.ndarray:
     """Longitudes and latitudes of points inside a grid, half a pixel off its edges; outside the map left out."""
     columns, rows = np.meshgrid(np.linspace(0.5, area.width - 0.5, count), np.linspace(0.5, area.height - 0.5, count))
     t = area.transform

@@ -18,7 +18,7 @@ from pystac.extensions.eo import Band, EOExtension
 from eechips.cli.assets import command
 from eechips.emulator.assets import FolderStore, IngestError, UnreadableFileError, UnsafeHrefError, ingest
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.model import Query, Window
+from eechips.emulator.model import PixelWindow, Query
 from tests.emulator.test_assets import image, noise, pixels, raster
 from tests.range_server import Files, range_server
 
@@ -320,7 +320,7 @@ def test_a_remote_file_is_referred_to_and_read_by_ranges(tmp_path: Path, web: Fi
     web.bytes.clear()
     (tmp_path / "store" / ".index.sqlite").unlink()
     found = image(FolderStore(tmp_path / "store", remote=True), "W/x")
-    values, valid = found.bands[1].source.read([1], Window(640, 512, 128, 128), 0)
+    values, valid = found.bands[1].source.read([1], PixelWindow(640, 512, 128, 128), 0)
     with rasterio.open(web.folder / "big.tif") as truth:
         np.testing.assert_array_equal(values[0], truth.read(2)[512:640, 640:768])
     np.testing.assert_array_equal(valid, values != 3)

@@ -14,7 +14,7 @@ import shapely
 
 from eechips.emulator.assets import FolderStore, IngestError, ingest
 from eechips.emulator.assets.tables import StoredTable
-from eechips.emulator.model import CollectionAsset, ImageAsset, Query, Window
+from eechips.emulator.model import CollectionAsset, ImageAsset, PixelWindow, Query
 from eechips.emulator.pixels.grid import parse_crs
 
 LST = "MODIS/061/MOD11A2"
@@ -34,7 +34,7 @@ def collection(store: Path, asset_id: str) -> CollectionAsset:
 
 def whole(found: ImageAsset, band: int = 0) -> tuple[np.ndarray, np.ndarray]:
     info = found.bands[band]
-    values, valid = info.source.read([info.index], Window(0, 0, info.grid.width, info.grid.height), 0)
+    values, valid = info.source.read([info.index], PixelWindow(0, 0, info.grid.width, info.grid.height), 0)
     return values[0], valid[0]
 
 
@@ -171,8 +171,8 @@ def test_other_files(real_data: Path, tmp_path: Path, name: str, crs: str) -> No
 def test_crop_classes_are_not_averaged(real_data: Path, tmp_path: Path) -> None:
     ingest(real_data / "landcover" / "usda_cdl_2021_kansas.tif", tmp_path, "USDA/NASS/CDL/2021", bands=["cropland"])
     found = image(tmp_path, "USDA/NASS/CDL/2021").bands[0]
-    coarse, _ = found.source.read([0], Window(0, 0, 250, 250), 2)
-    classes, _ = found.source.read([0], Window(0, 0, 1000, 1000), 0)
+    coarse, _ = found.source.read([0], PixelWindow(0, 0, 250, 250), 2)
+    classes, _ = found.source.read([0], PixelWindow(0, 0, 1000, 1000), 0)
     assert set(np.unique(coarse)) <= set(np.unique(classes))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from eechips import datasets
 from eechips.emulator.demo import DemoStore, us_landcover
-from eechips.emulator.model import ImageAsset, Query, Window
+from eechips.emulator.model import ImageAsset, PixelWindow, Query
 
 STORE = DemoStore(date(2025, 1, 1))
 FARMS = (-93.0, 42.0)
@@ -28,16 +28,16 @@ def first(
     return next(iter(found.images(Query(bounds=PLACE, start=millis(*start)))))  # type: ignore[union-attr]
 
 
-def window_at(image: ImageAsset, longitude: float, latitude: float, size: int = 64) -> Window:
+def window_at(image: ImageAsset, longitude: float, latitude: float, size: int = 64) -> PixelWindow:
     from eechips.emulator.pixels.grid import transformer
 
     grid = image.bands[0].grid
     x, y = transformer("EPSG:4326", grid.crs).transform(longitude, latitude)
     column, row = ~grid.transform * (x, y)
-    return Window(int(column), int(row), size, size)
+    return PixelWindow(int(column), int(row), size, size)
 
 
-def read(image: ImageAsset, names: tuple[str, ...], window: Window) -> tuple[np.ndarray, np.ndarray]:
+def read(image: ImageAsset, names: tuple[str, ...], window: PixelWindow) -> tuple[np.ndarray, np.ndarray]:
     bands = {band.name: band for band in image.bands}
     values, masks = [], []
     for name in names:
@@ -112,8 +112,8 @@ def test_vegetation_is_greener_in_summer() -> None:
 
 def test_windows_of_vegetation_agree_with_each_other() -> None:
     image = first("MODIS/061/MOD13Q1", (2021, 7, 1))
-    whole, _ = read(image, ("NDVI",), Window(47000, 24500, 96, 96))
-    part, _ = read(image, ("NDVI",), Window(47040, 24550, 32, 32))
+    whole, _ = read(image, ("NDVI",), PixelWindow(47000, 24500, 96, 96))
+    part, _ = read(image, ("NDVI",), PixelWindow(47040, 24550, 32, 32))
     assert np.array_equal(whole[:, 50:82, 40:72], part)
 
 

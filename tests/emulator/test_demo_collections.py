@@ -339,6 +339,6 @@ def test_modis_grid_and_dates_are_those_of_the_catalogue() -> None:
 
 
 def _around(column: float, row: float):  # type: ignore[no-untyped-def]
-    from eechips.emulator.model import Window
+    from eechips.emulator.model import PixelWindow
 
-    return Window(int(column) - 5, int(row) - 5, 10, 10)
+    return PixelWindow(int(column) - 5, int(row) - 5, 10, 10)

@@ -12,7 +12,7 @@ import pytest
 
 from eechips.emulator.demo import DemoStore, climate, ground_cover, landcover, terrain, texture
 from eechips.emulator.demo.mercator import Rect, x_of, y_of
-from eechips.emulator.model import ImageAsset, Query, Window
+from eechips.emulator.model import ImageAsset, PixelWindow, Query
 
 STORE = DemoStore(date(2025, 1, 1))
 PLACES = {
@@ -69,7 +69,7 @@ def green(name: str, band: str = "B8", month: int = 7) -> float:
     clear = min(images, key=lambda i: (i.properties["CLOUDY_PIXEL_PERCENTAGE"], i.id))
     near, red = (next(b for b in clear.bands if b.name == n) for n in (band, "B4"))
     column, row = _pixel(near.grid, longitude, latitude)
-    values, _ = near.source.read([near.index, red.index], Window(column - 60, row - 60, 120, 120), 0)
+    values, _ = near.source.read([near.index, red.index], PixelWindow(column - 60, row - 60, 120, 120), 0)
     nir, visible = values.astype(float)
     return float(((nir - visible) / (nir + visible)).mean())
 
@@ -100,7 +100,7 @@ def lst(day: str) -> tuple[npt.NDArray, npt.NDArray]:
     image = STORE.get(f"MODIS/061/MOD11A2/{day}")
     assert isinstance(image, ImageAsset)
     band = image.bands[0]
-    values, valid = band.source.read([0, 4], Window(11350, 5930, 700, 300), 0)
+    values, valid = band.source.read([0, 4], PixelWindow(11350, 5930, 700, 300), 0)
     return values * 0.02 - 273.15, valid
 
 
@@ -126,7 +126,7 @@ def test_heights_are_cold_and_seas_are_masked() -> None:
     image = STORE.get("MODIS/061/MOD11A2/2015_07_04")
     assert isinstance(image, ImageAsset)
     # The middle of the Atlantic.
-    assert not image.bands[0].source.read([0], Window(18000, 7000, 40, 40), 0)[1].any()
+    assert not image.bands[0].source.read([0], PixelWindow(18000, 7000, 40, 40), 0)[1].any()
 
 
 @pytest.mark.parametrize("name", PLACES)
@@ -162,7 +162,7 @@ def test_world_cover_is_what_photographs_show() -> None:
     level = photograph.bands[0].source.levels.index(16)
     coarse = photograph.bands[0].grid.level(16)
     reds, codes = [], []
-    values, _ = photograph.bands[0].source.read([0], Window(50, 50, 200, 200), level)
+    values, _ = photograph.bands[0].source.read([0], PixelWindow(50, 50, 200, 200), level)
     from pyproj import Transformer
 
     back = Transformer.from_crs(coarse.crs, "EPSG:4269", always_xy=True)
@@ -171,7 +171,7 @@ def test_world_cover_is_what_photographs_show() -> None:
             x, y = coarse.transform * (column + 0.5, row + 0.5)
             east, north = back.transform(x, y)
             i, j = ~grid.transform * (east, north)
-            codes.append(int(world.bands[0].source.read([0], Window(int(i), int(j), 1, 1), 0)[0][0, 0, 0]))
+            codes.append(int(world.bands[0].source.read([0], PixelWindow(int(i), int(j), 1, 1), 0)[0][0, 0, 0]))
             reds.append(int(values[0, row - 50, column - 50]))
     found, red = np.array(codes), np.array(reds)
     assert {10} <= set(found.tolist()) <= {10, 20, 30, 40, 50, 60, 70, 80}
@@ -195,7 +195,7 @@ def test_dates_have_clouds_of_their_own() -> None:
         band = next(b for b in image.bands if b.name == "QA_PIXEL")
         level = band.source.levels.index(64)
         coarse = band.grid.level(64)
-        values, valid = band.source.read([band.index], Window(0, 0, coarse.width, coarse.height), level)
+        values, valid = band.source.read([band.index], PixelWindow(0, 0, coarse.width, coarse.height), level)
         quality[name] = float(((values[0] >> 3) & 1)[valid[0]].mean()) * 100.0
         assert quality[name] == pytest.approx(image.properties["CLOUD_COVER"], abs=25.0)
     assert quality["worst"] > quality["best"]
@@ -213,9 +213,9 @@ def test_a_chip_is_painted_in_milliseconds() -> None:
     longitude, latitude = PLACES["rockies"]
     image = next(iter(STORE.get("USDA/NAIP/DOQQ").images(Query((longitude, latitude, longitude, latitude)))))  # type: ignore[union-attr]
     source = image.bands[0].source
-    source.read([0, 1, 2], Window(0, 0, 256, 256), 0)
+    source.read([0, 1, 2], PixelWindow(0, 0, 256, 256), 0)
     begin = time.process_time()
     for n in range(8):
-        source.read([0, 1, 2], Window(300 * n, 200 * n, 256, 256), 0)
+        source.read([0, 1, 2], PixelWindow(300 * n, 200 * n, 256, 256), 0)
     # Some 6 ms on the machine it was written on; the bound only notices if it becomes another kind of slow.
     assert (time.process_time() - begin) / 8 < 0.06

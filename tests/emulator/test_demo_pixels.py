@@ -21,8 +21,8 @@ from pyproj import Transformer
 from eechips.emulator.demo import DemoStore
 from eechips.emulator.demo.mercator import SIZE, latitude_of, longitude_of, x_of, y_of
 from eechips.emulator.demo.noise import gradient
-from eechips.emulator.model import BandInfo, ImageAsset, Query, RasterSource, Window
-from eechips.emulator.pixels.grid import Grid, parse_crs
+from eechips.emulator.model import BandInfo, ImageAsset, PixelWindow, Query, RasterSource
+from eechips.emulator.pixels.grid import PixelGrid, parse_crs
 from eechips.emulator.pixels.image import Render
 from eechips.emulator.pixels.stored import PixelSource, stored_image
 
@@ -77,7 +77,7 @@ def pixel(band: BandInfo, longitude: float, latitude: float) -> tuple[int, int]:
     return int(column), int(row)
 
 
-def read(band: BandInfo, window: Window, level: int = 0) -> tuple[npt.NDArray, npt.NDArray]:
+def read(band: BandInfo, window: PixelWindow, level: int = 0) -> tuple[npt.NDArray, npt.NDArray]:
     values, valid = band.source.read([band.index], window, level)
     return values[0], valid[0]
 
@@ -101,12 +101,12 @@ def test_any_window_is_the_crop_of_a_larger_one(name: str, data: st.DataObject) 
     width, height = min(300, grid.width), min(280, grid.height)
     left = min(max(0, column // factor - data.draw(st.integers(0, 299), label="left")), grid.width - width)
     top = min(max(0, row // factor - data.draw(st.integers(0, 279), label="top")), grid.height - height)
-    values, valid = read(band, Window(left, top, width, height), level)
+    values, valid = read(band, PixelWindow(left, top, width, height), level)
     assert values.shape == valid.shape == (height, width)
     for _ in range(2):
         dx, dy = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
         w, h = data.draw(st.integers(1, width - dx)), data.draw(st.integers(1, height - dy))
-        part, seen = read(band, Window(left + dx, top + dy, w, h), level)
+        part, seen = read(band, PixelWindow(left + dx, top + dy, w, h), level)
         assert np.array_equal(part, values[dy : dy + h, dx : dx + w])
         assert np.array_equal(seen, valid[dy : dy + h, dx : dx + w])
 
@@ -118,7 +118,7 @@ def test_any_window_is_the_crop_of_a_larger_one(name: str, data: st.DataObject) 
 def test_picked_pixels_are_those_of_the_window(name: str, data: st.DataObject) -> None:
     band, column, row = samples()[name]
     assert isinstance(band.source, PixelSource)
-    values, valid = read(band, Window(column - 200, row - 180, 400, 330))
+    values, valid = read(band, PixelWindow(column - 200, row - 180, 400, 330))
     random = np.random.default_rng(data.draw(st.integers(0, 99)))
     # A scatter of pixels, and rows and columns that are left out, over more than one piece.
     shape = (random.integers(1, 300), random.integers(1, 300))
@@ -143,7 +143,7 @@ def test_pixels_whose_pitch_depends_on_the_row_are_not_picked(name: str) -> None
 def test_images_that_are_picked_are_those_that_are_read(place: tuple[float, float], angle: float) -> None:
     """In the middle of a quad, on the edge of one, and at its corner."""
     transform = Affine.translation(*place) * Affine.rotation(angle) * Affine.scale(1.2e-5, -0.9e-5)
-    grid = Grid("EPSG:4326", transform * Affine.translation(-140, -100), 280, 200)
+    grid = PixelGrid("EPSG:4326", transform * Affine.translation(-140, -100), 280, 200)
     image = next(images("USDA/NAIP/DOQQ", place, "2021-01-01", "2022-01-01"))
     whole = [replace(band, source=Whole(band.source)) for band in image.bands]
     made = [stored_image(image), stored_image(replace(image, bands=tuple(whole)))]
@@ -164,7 +164,7 @@ class Whole:
     def levels(self) -> tuple[int, ...]:
         return self.source.levels
 
-    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray, npt.NDArray]:
+    def read(self, bands: Sequence[int], window: PixelWindow, level: int) -> tuple[npt.NDArray, npt.NDArray]:
         return self.source.read(bands, window, level)
 
 
@@ -195,7 +195,7 @@ def test_pixels_never_change(name: str) -> None:
 
 def digest(name: str) -> str:
     band, column, row = samples()[name]
-    values, valid = read(band, Window(column - 60, row - 50, 120, 100))
+    values, valid = read(band, PixelWindow(column - 60, row - 50, 120, 100))
     return hashlib.sha256(values.tobytes() + valid.tobytes()).hexdigest()[:16]
 
 
@@ -243,7 +243,7 @@ def test_neighbouring_images_show_the_same_ground(place: tuple[float, float], ye
         x, y = project.transform(place[0] + longitudes, place[1] + latitudes)
         columns, rows = ~band.grid.transform * (x, y)
         left, top = int(columns.min()), int(rows.min())
-        values, valid = read(band, Window(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1))
+        values, valid = read(band, PixelWindow(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1))
         assert valid.all()
         views.append(values[rows.astype(int) - top, columns.astype(int) - left].astype(float))
     assert len(views) >= 2
@@ -259,8 +259,8 @@ def test_coarse_levels_show_what_fine_ones_do(name: str) -> None:
     for level in (2, 3):
         factor = band.source.levels[level]
         left, top = column // factor * factor - 128, row // factor * factor - 128
-        fine, _ = read(band, Window(left, top, 256, 256))
-        coarse, _ = read(band, Window(left // factor, top // factor, 256 // factor, 256 // factor), level)
+        fine, _ = read(band, PixelWindow(left, top, 256, 256))
+        coarse, _ = read(band, PixelWindow(left // factor, top // factor, 256 // factor, 256 // factor), level)
         spread = max(4.0, 0.15 * float(fine.mean()))
         assert abs(float(fine.mean()) - float(coarse.mean())) < spread
         assert coarse.std() <= fine.std() * 1.2
@@ -270,7 +270,7 @@ def test_the_last_level_is_one_pixel() -> None:
     for band, _, _ in samples().values():
         grid = band.grid.level(band.source.levels[-1])
         assert (grid.width, grid.height) == (1, 1)
-        values, _ = read(band, Window(0, 0, 1, 1), len(band.source.levels) - 1)
+        values, _ = read(band, PixelWindow(0, 0, 1, 1), len(band.source.levels) - 1)
         assert values.shape == (1, 1)
 
 
@@ -285,13 +285,13 @@ def test_stored_types() -> None:
     }
     for name, dtype in kinds.items():
         band, column, row = samples()[name]
-        assert read(band, Window(column, row, 3, 2))[0].dtype == dtype
+        assert read(band, PixelWindow(column, row, 3, 2))[0].dtype == dtype
         assert band.pixel_type.precision == ("float" if dtype == "float32" else "int")
 
 
 def test_sources_travel_between_processes_and_threads() -> None:
     band, column, row = samples()["naip"]
-    window = Window(column - 40, row - 40, 80, 80)
+    window = PixelWindow(column - 40, row - 40, 80, 80)
     expected = read(band, window)[0]
     copy = pickle.loads(pickle.dumps(band))
     assert copy == band
@@ -305,10 +305,10 @@ def test_the_antimeridian_and_the_poles_can_be_read() -> None:
     assert isinstance(asset, ImageAsset)
     band = asset.bands[0]
     for column, row in ((0, 0), (21590, 0), (21590, 21580), (43180, 10800), (33600, 2600)):
-        values, valid = read(band, Window(column, row, 20, 20))
+        values, valid = read(band, PixelWindow(column, row, 20, 20))
         assert values.shape == valid.shape == (20, 20)
-    assert not read(band, Window(0, 0, 20, 20))[1].any()
+    assert not read(band, PixelWindow(0, 0, 20, 20))[1].any()
     for tile in images("COPERNICUS/S2_SR_HARMONIZED", (179.95, 66.5), "2020-07-01", "2020-07-20"):
-        values, valid = read(tile.bands[3], Window(5000, 5000, 64, 64))
+        values, valid = read(tile.bands[3], PixelWindow(5000, 5000, 64, 64))
         assert valid.all()
         assert values.min() >= 1

@@ -17,17 +17,17 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels import encode
 from eechips.emulator.pixels.compute import Empty
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Pixels
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import ImageBand, Pixels
 from eechips.emulator.projection import WGS84
 
 RANDOM = np.random.default_rng(1)
-GRID = Grid("EPSG:32613", Affine(0.6, 0, 500_000.3, 0, -0.6, 4_400_000.9), 40, 30)
+GRID = PixelGrid("EPSG:32613", Affine(0.6, 0, 500_000.3, 0, -0.6, 4_400_000.9), 40, 30)
 ALL = np.ones(GRID.shape, dtype=bool)
 HOLES = RANDOM.random(GRID.shape) > 0.3
 
 
-def bands(*dtypes: Any, mask: Any = ALL) -> tuple[list[Band], list[Pixels]]:
+def bands(*dtypes: Any, mask: Any = ALL) -> tuple[list[ImageBand], list[Pixels]]:
     """Bands of random values, the whole range of integers."""
     made, pixels = [], []
     for index, dtype in enumerate(map(np.dtype, dtypes)):
@@ -36,7 +36,7 @@ def bands(*dtypes: Any, mask: Any = ALL) -> tuple[list[Band], list[Pixels]]:
         else:
             limits = np.iinfo(dtype)
             values = RANDOM.integers(limits.min, limits.max, GRID.shape, dtype=dtype, endpoint=True)
-        made.append(Band(f"B{index + 1}", PixelType.of(dtype), WGS84, Empty()))
+        made.append(ImageBand(f"B{index + 1}", PixelType.of(dtype), WGS84, Empty()))
         pixels.append(Pixels(values, mask))
     return made, pixels
 
@@ -148,7 +148,7 @@ class TestGeoTiff:
     @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:5070", "SR-ORG:6974"])
     def test_crs(self, crs: str) -> None:
         made, pixels = bands(np.uint8)
-        grid = Grid(crs, Affine(0.01, 0, -105, 0, -0.01, 40), 40, 30)
+        grid = PixelGrid(crs, Affine(0.01, 0, -105, 0, -0.01, 40), 40, 30)
         with MemoryFile(encode.geotiff(made, pixels, grid)) as memory, memory.open() as file:
             assert file.transform == grid.transform
             expected = rasterio.crs.CRS.from_wkt(encode.parse_crs(crs).to_wkt())
@@ -157,7 +157,7 @@ class TestGeoTiff:
     def test_upwards_and_turned(self) -> None:
         for transform in (Affine(1, 0, 0, 0, 1, 0), Affine.rotation(30) * Affine.scale(2, -2)):
             made, pixels = bands(np.uint8)
-            grid = Grid("EPSG:32613", transform, 40, 30)
+            grid = PixelGrid("EPSG:32613", transform, 40, 30)
             with MemoryFile(encode.geotiff(made, pixels, grid)) as memory, memory.open() as file:
                 assert file.transform.almost_equals(transform, 1e-9)
 

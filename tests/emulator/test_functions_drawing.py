@@ -10,11 +10,11 @@ from affine import Affine
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.drawing import MARKERS
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from tests.graph import Ready, invoke
 from tests.images import evaluate, read
 
-GRID = Grid("EPSG:4326", Affine(0.1, 0, 0, 0, -0.1, 10), 100, 100)
+GRID = PixelGrid("EPSG:4326", Affine(0.1, 0, 0, 0, -0.1, 10), 100, 100)
 POINT = invoke("GeometryConstructors.Point", coordinates=[5.05, 4.95])
 BOX = invoke("GeometryConstructors.BBox", west=2, south=2, east=8, north=8)
 LINE = invoke("GeometryConstructors.LineString", coordinates=[[1, 5], [9, 5]], geodesic=False)

@@ -12,7 +12,7 @@ from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.functions import element as elements
 from eechips.emulator.functions import feature as features
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.image import Image, ImageBand
 from eechips.emulator.projection import WGS84
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Collection, Date, Feature, Geometry
@@ -34,7 +34,7 @@ class NoPixels:
 
 
 def image(**properties: Any) -> Image:
-    bands = tuple(Band(name, PixelType("float"), WGS84, NoPixels()) for name in ("B1", "B2"))
+    bands = tuple(ImageBand(name, PixelType("float"), WGS84, NoPixels()) for name in ("B1", "B2"))
     footprint = Geometry(shapely.box(0, 0, 1, 1))
     return Image(bands, {"system:index": "i", **properties}, footprint, id="A/B/i", version=7)
 

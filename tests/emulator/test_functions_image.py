@@ -16,7 +16,7 @@ from rasterio.features import rasterize
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Image
 from tests.graph import Ready, invoke
 from tests.images import UTM, asset, constant, evaluate, pixel, read, stored, values_of
@@ -167,7 +167,7 @@ class TestCoordinates:
     def test_longitude_and_latitude(self, crs: str) -> None:
         x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(-105, 40)
         edge = 1e-4 if crs == "EPSG:4326" else 10
-        grid = Grid(crs, Affine(edge, 0, x, 0, -edge, y), 30, 20)
+        grid = PixelGrid(crs, Affine(edge, 0, x, 0, -edge, y), 30, 20)
         longitude, latitude = read(evaluate(invoke("Image.pixelLonLat")), grid)
         xs, ys = grid.transform * np.meshgrid(np.arange(30) + 0.5, np.arange(20) + 0.5)
         lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(xs, ys)
@@ -184,17 +184,17 @@ class TestCoordinates:
     @pytest.mark.parametrize(
         "grid",
         [
-            Grid("EPSG:4326", Affine(0.25, 0, 10, 0, -0.25, 60), 8, 8),
-            Grid("EPSG:4326", Affine(1, 0, -180, 0, -1, 90), 6, 180),
-            Grid("EPSG:32613", Affine(30, 0, 400_000, 0, -30, 4_400_000), 10, 10),
-            Grid("EPSG:3857", Affine(1000, 0, 1e6, 0, -1000, 8e6), 10, 10),
-            Grid("SR-ORG:6974", Affine(926.6, 0, -8e6, 0, -926.6, 4.4e6), 6, 6),
-            Grid("EPSG:3413", Affine(5000, 0, 300_000, 0, -5000, -100_000), 8, 8),
-            Grid("EPSG:32601", Affine(50_000, 0, 100_000, 0, -50_000, 2e6), 6, 6),
+            PixelGrid("EPSG:4326", Affine(0.25, 0, 10, 0, -0.25, 60), 8, 8),
+            PixelGrid("EPSG:4326", Affine(1, 0, -180, 0, -1, 90), 6, 180),
+            PixelGrid("EPSG:32613", Affine(30, 0, 400_000, 0, -30, 4_400_000), 10, 10),
+            PixelGrid("EPSG:3857", Affine(1000, 0, 1e6, 0, -1000, 8e6), 10, 10),
+            PixelGrid("SR-ORG:6974", Affine(926.6, 0, -8e6, 0, -926.6, 4.4e6), 6, 6),
+            PixelGrid("EPSG:3413", Affine(5000, 0, 300_000, 0, -5000, -100_000), 8, 8),
+            PixelGrid("EPSG:32601", Affine(50_000, 0, 100_000, 0, -50_000, 2e6), 6, 6),
         ],
         ids=lambda g: f"{g.crs} {g.transform.a:g}",
     )
-    def test_areas_are_the_ellipsoid_s(self, grid: Grid) -> None:
+    def test_areas_are_the_ellipsoid_s(self, grid: PixelGrid) -> None:
         """Against pyproj.Geod, with the edges of pixels cut into pieces that follow them."""
         areas = values_of(evaluate(invoke("Image.pixelArea")), grid)
         to_lonlat = Transformer.from_crs(
@@ -209,7 +209,7 @@ class TestCoordinates:
 
     def test_the_whole_earth(self) -> None:
         areas = values_of(
-            evaluate(invoke("Image.pixelArea")), Grid("EPSG:4326", Affine(1, 0, -180, 0, -1, 90), 360, 180)
+            evaluate(invoke("Image.pixelArea")), PixelGrid("EPSG:4326", Affine(1, 0, -180, 0, -1, 90), 360, 180)
         )
         assert areas.sum() == pytest.approx(510_065_621_724_089, rel=1e-9)  # WGS84: 510,065,622 km²
 
@@ -224,7 +224,7 @@ class TestRandom:
         assert [(b.name, b.type.precision) for b in image.bands] == [("random", "double")]
 
     def test_distributions(self) -> None:
-        grid = Grid("EPSG:32613", UTM.transform, 400, 400)
+        grid = PixelGrid("EPSG:32613", UTM.transform, 400, 400)
         uniform = values_of(evaluate(invoke("Image.random")), grid)
         assert 0 <= uniform.min() < 0.001
         assert 0.999 < uniform.max() < 1
@@ -345,7 +345,7 @@ class TestProjections:
         assert np.array_equal(found, np.repeat(np.repeat(coarse, 4, axis=0), 4, axis=1))
 
     def test_arithmetic_happens_where_it_is_asked_for(self) -> None:
-        grid = Grid(UTM.crs, UTM.transform * Affine.scale(3), 10, 10)
+        grid = PixelGrid(UTM.crs, UTM.transform * Affine.scale(3), 10, 10)
         double = values_of(evaluate(invoke("Image.multiply", image1=stored(), image2=2), asset(BYTES)), grid)
         assert np.array_equal(double, BYTES[1:31:3, 1:31:3].astype(int) * 2)
 
@@ -359,7 +359,7 @@ class TestProjections:
 
     def test_computed_images_are_interpolated_between_their_own_pixels(self) -> None:
         """resample() after arithmetic gives what resample() before it does."""
-        grid = Grid(UTM.crs, UTM.transform * Affine.translation(3.3, 4.4) * Affine.scale(0.37), 50, 40)
+        grid = PixelGrid(UTM.crs, UTM.transform * Affine.translation(3.3, 4.4) * Affine.scale(0.37), 50, 40)
         before = invoke("Image.multiply", image1=invoke("Image.resample", image=stored(), mode="bicubic"), image2=2.5)
         after = invoke("Image.resample", image=invoke("Image.multiply", image1=stored(), image2=2.5), mode="bicubic")
         a, b = (values_of(evaluate(v, asset(BYTES)), grid) for v in (before, after))
@@ -402,7 +402,7 @@ class TestClipping:
         )
         image = evaluate(invoke("Image.clipToBoundsAndScale", input=moved, geometry=region), asset(BYTES))
         grid = image.bands[0].grid
-        assert grid == Grid("EPSG:32613", Affine(*transform), 20, 15)
+        assert grid == PixelGrid("EPSG:32613", Affine(*transform), 20, 15)
         assert np.array_equal(values_of(image, grid), BYTES[12:27, 12:32])
 
     def test_its_own_pixels(self) -> None:
@@ -441,7 +441,7 @@ class TestClipping:
                 height=10,
             )
         )
-        assert image.bands[0].grid == Grid("EPSG:4326", Affine(0.1, 0, 10, 0, -0.1, 41), 20, 10)
+        assert image.bands[0].grid == PixelGrid("EPSG:4326", Affine(0.1, 0, 10, 0, -0.1, 41), 20, 10)
 
     def test_a_point_is_a_pixel(self) -> None:
         grid = self.clipped(geometry=point(-104.999, 39.748)).bands[0].grid

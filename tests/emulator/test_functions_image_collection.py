@@ -15,13 +15,13 @@ from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.model import ImageAsset
-from eechips.emulator.pixels.grid import Grid, transformer
+from eechips.emulator.pixels.grid import PixelGrid, transformer
 from eechips.emulator.pixels.image import Image
 from tests.graph import Graph, Ready, invoke
 from tests.images import asset, evaluate, read, stored
 
 RANDOM = np.random.default_rng(21)
-GRID = Grid("EPSG:32613", Affine(100, 0, 500_000, 0, -100, 4_400_000), 8, 6)
+GRID = PixelGrid("EPSG:32613", Affine(100, 0, 500_000, 0, -100, 4_400_000), 8, 6)
 COUNT = 7
 VALUES = RANDOM.integers(0, 50, (COUNT, 2, 6, 8)).astype(np.int16)
 VALID = RANDOM.random((COUNT, 2, 6, 8)) < 0.7

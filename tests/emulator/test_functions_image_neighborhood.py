@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from eechips.emulator.errors import EarthEngineError, InvalidError, LimitError
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.neighborhood import weighted_sum
 from eechips.emulator.values import Weights
 from tests.graph import Ready, invoke
@@ -259,7 +259,7 @@ def test_a_huge_kernel_ends_with_an_error() -> None:
 
 def test_a_median_that_would_not_end_is_refused() -> None:
     """A disc of 100 pixels around each of a million pixels: 31 billion neighbours, sorted."""
-    wide = Grid(UTM.crs, UTM.transform, 1000, 1000)
+    wide = PixelGrid(UTM.crs, UTM.transform, 1000, 1000)
     image = evaluate(
         invoke("Image.focalMedian", image=invoke("Image.random"), radius=100, units="pixels", kernelType="circle")
     )

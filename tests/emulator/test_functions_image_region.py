@@ -19,7 +19,7 @@ from eechips.emulator import reducers as r
 from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.image_vectors import segments
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.pixels.rasterization import fractions
 from eechips.emulator.pixels.stored import stored_image
@@ -31,7 +31,7 @@ from tests.graph import Ready, invoke
 from tests.images import UTM, Store, asset, evaluate, stored
 
 RANDOM = np.random.default_rng(3)
-GRID = Grid("EPSG:32613", Affine(100, 0, 500_000, 0, -100, 4_400_000), 60, 50)
+GRID = PixelGrid("EPSG:32613", Affine(100, 0, 500_000, 0, -100, 4_400_000), 60, 50)
 LATTICE = Projection(GRID.crs, GRID.transform)
 VALUES = RANDOM.integers(1, 200, (2, 50, 60)).astype(np.int16)
 VALID = RANDOM.random((2, 50, 60)) < 0.9
@@ -212,7 +212,7 @@ class TestLimits:
 
     def test_large_regions_are_read_in_blocks(self) -> None:
         values = RANDOM.integers(0, 99, (2100, 1500)).astype(np.uint8)
-        grid = Grid("EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), 1500, 2100)
+        grid = PixelGrid("EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), 1500, 2100)
         image = stored_image(asset(values, grid))
         area = Lattice(Projection(grid.crs, grid.transform), 10**8)
         ring = metres(shapely.Point(507_500, 4_389_500).buffer(7000, 64))
@@ -303,7 +303,7 @@ class TestVectors:
     LABELS = np.array([[1, 1, 2, 2, 2], [1, 3, 3, 2, 1], [3, 3, 1, 1, 1], [4, 4, 4, 1, 4]], dtype=np.uint8)
 
     def vectors(self, reducer: Ready | None = None, **more: Any) -> list[Feature]:
-        grid = Grid(UTM.crs, UTM.transform, 5, 4)
+        grid = PixelGrid(UTM.crs, UTM.transform, 5, 4)
         extra = np.arange(20, dtype=np.int16).reshape(4, 5)
         image = asset(np.stack([self.LABELS.astype(np.int16), extra]), grid)
         chosen = stored() if reducer is not None else invoke("Image.select", input=stored(), bandSelectors=[0])
@@ -378,7 +378,7 @@ def test_few_pixels_are_taken_as_gdal_takes_many(corners: list[tuple[int, int]],
     """Corners and edges on centres and borders of pixels, where it matters which neighbour gets them."""
     shape = shapely.Polygon(np.multiply(corners, step))
     assume(shape.is_valid and shape.area > 0)
-    grid = Grid(GRID.crs, GRID.transform, 13, 13)
+    grid = PixelGrid(GRID.crs, GRID.transform, 13, 13)
     local = Geometry(shape, LATTICE)
     cover = PixelRegion(shape, LATTICE, 0, 0, 13, 13).cover(0, 0, grid)
     centre, fraction = np.zeros((13, 13), dtype=bool), np.zeros((13, 13))

@@ -9,7 +9,7 @@ import pytest
 from affine import Affine
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.pixels.grid import Grid, transformer
+from eechips.emulator.pixels.grid import PixelGrid, transformer
 from tests.graph import invoke
 from tests.images import UTM, asset, evaluate, read, stored
 
@@ -33,7 +33,7 @@ def test_whole_pixels(options: dict[str, Any]) -> None:
 def test_the_lattice_goes_along() -> None:
     image = moved(x=3.7, y=0)
     lattice = image.bands[0].projection
-    (pixels,) = read(image, Grid(lattice.crs, lattice.transform, 64, 48))
+    (pixels,) = read(image, PixelGrid(lattice.crs, lattice.transform, 64, 48))
     assert np.array_equal(pixels.values, VALUES)
     assert pixels.valid.all()
 
@@ -52,7 +52,7 @@ def test_in_another_projection() -> None:
     image = evaluate(
         invoke("Image.translate", input=stored(), x=100, y=50), asset((columns + 70 * rows).astype(np.int16))
     )
-    degrees = Grid("EPSG:4326", Affine(0.0001, 0, -104.998, 0, -0.0001, 39.748), 30, 10)
+    degrees = PixelGrid("EPSG:4326", Affine(0.0001, 0, -104.998, 0, -0.0001, 39.748), 30, 10)
     (found,) = read(image, degrees)
     lon, lat = np.meshgrid(-104.998 + 0.0001 * (np.arange(30) + 0.5), 39.748 - 0.0001 * (np.arange(10) + 0.5))
     x, y = transformer("EPSG:4326", UTM.crs).transform(lon, lat)
@@ -64,7 +64,7 @@ def test_in_another_projection() -> None:
 
 def test_change_of_projection_keeps_coordinates() -> None:
     image = evaluate(invoke("Image.changeProj", input=stored(), srcProj=UTM.crs, dstProj="EPSG:32655"), asset(VALUES))
-    (pixels,) = read(image, Grid("EPSG:32655", UTM.transform, 64, 48))
+    (pixels,) = read(image, PixelGrid("EPSG:32655", UTM.transform, 64, 48))
     assert np.array_equal(pixels.values, VALUES)
     assert image.bands[0].projection.crs == "EPSG:32655"
 

@@ -15,7 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.pixels.grid import Grid, parse_crs, transformer
+from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
 from eechips.emulator.pixels.pixel_size import pixel_edges
 from eechips.emulator.projection import Projection, transform_shape
 from tests.graph import invoke
@@ -25,7 +25,7 @@ RANDOM = np.random.default_rng(3)
 X, Y = np.meshgrid(np.arange(64) + 0.5, np.arange(48) + 0.5)
 
 
-def plane(east: float, north: float, grid: Grid = UTM) -> Any:
+def plane(east: float, north: float, grid: PixelGrid = UTM) -> Any:
     """Elevations that rise so many metres per metre of the grid."""
     return (1000 + east * X * grid.transform.a - north * Y * -grid.transform.e).astype(np.float64)
 
@@ -69,7 +69,7 @@ def test_a_missing_neighbour_masks() -> None:
 
 def test_degrees_are_metres_on_the_ellipsoid() -> None:
     """At 60 degrees north a degree of longitude is half as long as one of latitude."""
-    grid = Grid("EPSG:4326", Affine(1e-3, 0, 10, 0, -1e-3, 60), 64, 48)
+    grid = PixelGrid("EPSG:4326", Affine(1e-3, 0, 10, 0, -1e-3, 60), 64, 48)
     geod = Geod(ellps="WGS84")
     across, down = pixel_edges(grid)
     latitude = 60 - 1e-3 * 20.5
@@ -83,7 +83,7 @@ def test_degrees_are_metres_on_the_ellipsoid() -> None:
 @pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:32633", "EPSG:3035", "SR-ORG:6974"])
 def test_edges_of_projected_pixels(crs: str) -> None:
     x, y = transformer("EPSG:4326", crs).transform(14.0, 52.0)
-    grid = Grid(crs, Affine(500, 0, x, 0, -500, y), 40, 30)
+    grid = PixelGrid(crs, Affine(500, 0, x, 0, -500, y), 40, 30)
     across, down = (np.broadcast_to(v, grid.shape) for v in pixel_edges(grid))
     geod = Geod(ellps="WGS84")
 
@@ -109,13 +109,13 @@ VALUES = RANDOM.normal(500, 100, (48, 64))
 HOLES = RANDOM.random((48, 64)) > 0.3
 
 
-def combined(reducer: str, grid: Grid, **facts: Any) -> Any:
+def combined(reducer: str, grid: PixelGrid, **facts: Any) -> Any:
     more = {"maxPixels": facts.pop("maxPixels", 4096)}
     image = invoke("Image.reduceResolution", image=stored(), reducer=invoke(f"Reducer.{reducer}"), **more)
     return values_of(evaluate(image, asset(facts.pop("values", VALUES), **facts)), grid)
 
 
-def averaged(values: Any, grid: Grid, method: Resampling) -> Any:
+def averaged(values: Any, grid: PixelGrid, method: Resampling) -> Any:
     out = np.zeros(grid.shape)
     reproject(
         values, out, src_transform=UTM.transform, src_crs=parse_crs(UTM.crs).to_wkt(), dst_transform=grid.transform,
@@ -126,14 +126,14 @@ def averaged(values: Any, grid: Grid, method: Resampling) -> Any:
 
 @pytest.mark.parametrize(("edge", "size"), [(40, 10), (25, 12), (73.3, 4)])
 def test_the_mean_is_weighted_by_area(edge: float, size: int) -> None:
-    grid = Grid(UTM.crs, Affine(edge, 0, 500_053.7, 0, -edge, 4_399_931.2), size, min(size, 5))
+    grid = PixelGrid(UTM.crs, Affine(edge, 0, 500_053.7, 0, -edge, 4_399_931.2), size, min(size, 5))
     values = np.where(HOLES, VALUES, np.nan)
     found = combined("mean", grid, valid=HOLES)
     assert np.allclose(found, averaged(values, grid, Resampling.average), rtol=1e-6)
     assert np.allclose(found, covered(values, grid), rtol=1e-8)  # exactextract's parts have 32 bits
 
 
-def covered(values: Any, grid: Grid) -> Any:
+def covered(values: Any, grid: PixelGrid) -> Any:
     """Means of the input under each output pixel, by exactextract."""
     left, bottom, right, top = UTM.bounds
     source = NumPyRasterSource(values, left, bottom, right, top, nodata=np.nan)
@@ -151,7 +151,7 @@ def covered(values: Any, grid: Grid) -> Any:
 
 def test_grids_that_lie_askew() -> None:
     x, y = transformer(UTM.crs, "EPSG:4326").transform(500_150, 4_399_900)
-    grid = Grid("EPSG:4326", Affine(6e-4, 0, x, 0, -6e-4, y), 5, 5)
+    grid = PixelGrid("EPSG:4326", Affine(6e-4, 0, x, 0, -6e-4, y), 5, 5)
     found, expected = combined("mean", grid), covered(VALUES, grid)
     assert np.abs(found - expected).max() < 0.04 * VALUES.std()
     assert np.abs(found - expected).mean() < 0.02 * VALUES.std()
@@ -159,7 +159,7 @@ def test_grids_that_lie_askew() -> None:
 
 def test_the_mode() -> None:
     classes = RANDOM.integers(0, 3, (48, 64)).astype(np.uint8)
-    grid = Grid(UTM.crs, UTM.transform * Affine.scale(8), 8, 6)
+    grid = PixelGrid(UTM.crs, UTM.transform * Affine.scale(8), 8, 6)
     found = combined("mode", grid, values=classes)
     blocks = classes.reshape(6, 8, 8, 8).transpose(0, 2, 1, 3).reshape(6, 8, 64)
     counts = np.stack([(blocks == c).sum(axis=-1) for c in range(3)])
@@ -177,7 +177,7 @@ def test_names_and_types() -> None:
 
 
 def test_too_many_pixels() -> None:
-    grid = Grid(UTM.crs, UTM.transform * Affine.scale(16), 4, 3)
+    grid = PixelGrid(UTM.crs, UTM.transform * Affine.scale(16), 4, 3)
     with pytest.raises(InvalidError, match="maxPixels"):
         combined("mean", grid, maxPixels=64)
     image = invoke("Image.reduceResolution", image=stored(), reducer=invoke("Reducer.mean"), bestEffort=True)
@@ -189,5 +189,5 @@ def test_the_same_resolution_changes_nothing() -> None:
 
 
 def test_outside_the_image_all_is_masked() -> None:
-    grid = Grid(UTM.crs, Affine(40, 0, 900_000, 0, -40, 100_000), 4, 4)
+    grid = PixelGrid(UTM.crs, Affine(40, 0, 900_000, 0, -40, 100_000), 4, 4)
     assert np.isnan(combined("mean", grid)).all()

@@ -15,14 +15,14 @@ from pyproj import Geod
 
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.model import ImageAsset
-from eechips.emulator.pixels.grid import Grid, transformer
+from eechips.emulator.pixels.grid import PixelGrid, transformer
 from eechips.emulator.randomness import normal, random_points, random_words, uniform
 from eechips.emulator.values import Feature, Geometry
 from tests.graph import Ready, invoke
 from tests.images import asset, evaluate, read, stored
 
 RANDOM = np.random.default_rng(8)
-GRID = Grid("EPSG:32613", Affine(100, 0, 500_000, 0, -100, 4_400_000), 40, 30)
+GRID = PixelGrid("EPSG:32613", Affine(100, 0, 500_000, 0, -100, 4_400_000), 40, 30)
 VALUES = np.stack([RANDOM.integers(0, 4, (30, 40)), np.arange(1200).reshape(30, 40)]).astype(np.int16)
 VALID = np.stack([np.ones((30, 40), dtype=bool), RANDOM.random((30, 40)) < 0.8])
 IMAGE = asset(VALUES, GRID, valid=VALID, names=["zone", "place"], properties={"a": 1, "system:time_start": 5})
@@ -251,8 +251,8 @@ class TestSampleRegions:
             [-122.50620929, 37.76502806, -122.50552264, 37.76556663],
             [-122.50530270, 37.76565568, -122.50460533, 37.76619425],
         ]
-        grid = Grid("EPSG:32610", Affine(10, 0, 499_980, 0, -10, 4_200_000), 10_980, 10_980)
-        image = asset(np.ones((1, 1), dtype=np.uint8), Grid(grid.crs, grid.transform, 1, 1))
+        grid = PixelGrid("EPSG:32610", Affine(10, 0, 499_980, 0, -10, 4_200_000), 10_980, 10_980)
+        image = asset(np.ones((1, 1), dtype=np.uint8), PixelGrid(grid.crs, grid.transform, 1, 1))
         whole = invoke("Image.unmask", input=stored(), sameFootprint=False)
         rows = [
             invoke("Feature", geometry=invoke("GeometryConstructors.Rectangle", coordinates=b), metadata={"id": i})

@@ -17,7 +17,7 @@ from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.functions import load_functions
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Image, Render
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.value_json import Encoder
@@ -26,7 +26,7 @@ from tests.graph import EmptyStore, Graph, Ready, invoke
 
 SECONDS = 5.0
 LIMITS = ServiceLimits(seconds=2.0, memory=256 << 20)
-PLACE = Grid("EPSG:4326", Affine(0.0002, 0, 10, 0, -0.0002, 20.001), 7, 5)
+PLACE = PixelGrid("EPSG:4326", Affine(0.0002, 0, 10, 0, -0.0002, 20.001), 7, 5)
 
 GRAPH = Graph()
 _FUNCTION = GRAPH.function(lambda x, y: y, "x", "y")

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
-from rasterio.windows import Window as RasterioWindow
+from rasterio.windows import PixelWindow as RasterioWindow
 
-from eechips.emulator.model import RasterSource, Window
+from eechips.emulator.model import PixelWindow, RasterSource
 from eechips.emulator.pixels.raster import DatasetPool, FileSource, HandlePool, RasterReadError
 
 TRANSFORM = Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 4200000.0)
@@ -64,7 +64,7 @@ def size_of(factor: int) -> tuple[int, int]:
 
 
 def read_whole(source: FileSource, bands: list[int], level: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    return source.read(bands, Window(0, 0, *size_of(source.levels[level])), level)
+    return source.read(bands, PixelWindow(0, 0, *size_of(source.levels[level])), level)
 
 
 def test_is_a_raster_source(plain: Path) -> None:
@@ -81,7 +81,7 @@ def test_any_window_of_any_level_is_what_rasterio_reads(plain: Path, data: st.Da
     column, row = data.draw(st.integers(0, columns - 1)), data.draw(st.integers(0, rows - 1))
     width, height = data.draw(st.integers(1, columns - column)), data.draw(st.integers(1, rows - row))
     bands = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=4))
-    got, valid = source.read(bands, Window(column, row, width, height), level)
+    got, valid = source.read(bands, PixelWindow(column, row, width, height), level)
     options = {"overview_level": level - 1} if level else {}
     with rasterio.open(plain, **options) as dataset:
         assert (dataset.width, dataset.height) == (columns, rows)
@@ -118,7 +118,7 @@ def test_nodata_masks_like_rasterio(tmp_path: Path, dtype: str, nodata: float | 
     if nodata is not None:
         values[1, 10:20] = nodata
     path = write(tmp_path / "a.tif", values, nodata=nodata)
-    got, valid = FileSource.open(path).read([0, 1], Window(0, 0, 50, 40), 0)
+    got, valid = FileSource.open(path).read([0, 1], PixelWindow(0, 0, 50, 40), 0)
     with rasterio.open(path) as dataset:
         assert got.tobytes() == dataset.read().tobytes() == values.tobytes()
         np.testing.assert_array_equal(valid, dataset.read_masks() != 0)
@@ -142,12 +142,14 @@ def test_alpha_band_masks_the_others(tmp_path: Path) -> None:
     values[3] = np.where(np.arange(60) < 20, 0, 255)
     colours = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
     path = write(tmp_path / "alpha.tif", values, colorinterp=colours)
-    _, valid = FileSource.open(path).read([0, 2], Window(10, 0, 50, 60), 0)
+    _, valid = FileSource.open(path).read([0, 2], PixelWindow(10, 0, 50, 60), 0)
     np.testing.assert_array_equal(valid, np.broadcast_to(values[3, :, 10:] > 0, (2, 60, 50)))
 
 
-@pytest.mark.parametrize("window", [Window(-1, 0, 5, 5), Window(0, HEIGHT - 3, 5, 5), Window(WIDTH, 0, 1, 1)])
-def test_windows_outside_are_refused(plain: Path, window: Window) -> None:
+@pytest.mark.parametrize(
+    "window", [PixelWindow(-1, 0, 5, 5), PixelWindow(0, HEIGHT - 3, 5, 5), PixelWindow(WIDTH, 0, 1, 1)]
+)
+def test_windows_outside_are_refused(plain: Path, window: PixelWindow) -> None:
     with pytest.raises(ValueError, match="reaches outside"):
         FileSource.open(plain).read([0], window, 0)
 
@@ -180,7 +182,7 @@ def test_small_rasters_are_kept_decoded(tmp_path: Path) -> None:
             dataset.write(values)
         sources.append(FileSource.open(path, pool))
     for source, values in zip(sources * 2, [*small, *small], strict=True):
-        got, valid = source.read([1, 0], Window(5, 6, 30, 31), 0)
+        got, valid = source.read([1, 0], PixelWindow(5, 6, 30, 31), 0)
         np.testing.assert_array_equal(got, values[::-1, 6:37, 5:35])
         np.testing.assert_array_equal(valid, got != 3)
         got[:] = 0  # the caller's own
@@ -194,7 +196,7 @@ def test_many_threads_read_the_same_file(plain: Path, values: np.ndarray) -> Non
     def check(seed: int) -> bool:
         random = np.random.default_rng(seed)
         column, row = random.integers(0, WIDTH - 64), random.integers(0, HEIGHT - 64)
-        got, _ = source.read([0, 1, 2], Window(int(column), int(row), 64, 64), 0)
+        got, _ = source.read([0, 1, 2], PixelWindow(int(column), int(row), 64, 64), 0)
         return np.array_equal(got, values[:, row : row + 64, column : column + 64])
 
     with ThreadPoolExecutor(8) as executor:
@@ -204,12 +206,12 @@ def test_many_threads_read_the_same_file(plain: Path, values: np.ndarray) -> Non
 
 def test_a_forked_child_opens_files_of_its_own(plain: Path, values: np.ndarray) -> None:
     source = FileSource.open(plain)
-    source.read([0], Window(0, 0, 8, 8), 0)
+    source.read([0], PixelWindow(0, 0, 8, 8), 0)
     assert len(source.pool) > 0
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        got, _ = source.read([0], Window(5, 5, 8, 8), 0)
+        got, _ = source.read([0], PixelWindow(5, 5, 8, 8), 0)
         same = np.array_equal(got[0], values[0, 5:13, 5:13])
         os.write(writer, f"{same} {len(source.pool)}".encode())
         os._exit(0)
@@ -217,7 +219,7 @@ def test_a_forked_child_opens_files_of_its_own(plain: Path, values: np.ndarray) 
     assert os.read(reader, 100) == b"True 1"
     os.close(reader)
     os.close(writer)
-    got, _ = source.read([0], Window(5, 5, 8, 8), 0)
+    got, _ = source.read([0], PixelWindow(5, 5, 8, 8), 0)
     np.testing.assert_array_equal(got[0], values[0, 5:13, 5:13])
 
 
@@ -227,7 +229,7 @@ def test_files_outside_the_root_are_not_opened(tmp_path: Path, plain: Path) -> N
     (root / "link.tif").symlink_to(plain)
     source = FileSource(str(root / "link.tif"), (1,), DatasetPool(root=str(root)))
     with pytest.raises(RasterReadError, match="leads outside"):
-        source.read([0], Window(0, 0, 1, 1), 0)
+        source.read([0], PixelWindow(0, 0, 1, 1), 0)
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +256,7 @@ def test_any_window_of_jpeg_2000_is_what_rasterio_reads(
     column, row = data.draw(st.integers(0, columns - 1)), data.draw(st.integers(0, rows - 1))
     width, height = data.draw(st.integers(1, columns - column)), data.draw(st.integers(1, rows - row))
     bands = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=3))
-    got, valid = source.read(bands, Window(column, row, width, height), level)
+    got, valid = source.read(bands, PixelWindow(column, row, width, height), level)
     with rasterio.open(wavelets, **({"overview_level": level - 1} if level else {})) as dataset:
         assert (dataset.width, dataset.height) == (columns, rows)
         area = RasterioWindow(column, row, width, height)
@@ -273,7 +275,7 @@ def test_only_geotiff_and_jpeg_2000_are_opened(tmp_path: Path, plain: Path) -> N
     with pytest.warns(NotGeoreferencedWarning), rasterio.open(trap) as dataset:  # the trap works
         assert dataset.driver == "VRT"
     with pytest.raises(rasterio.errors.RasterioIOError):
-        FileSource(str(trap)).read([0], Window(0, 0, 1, 1), 0)
+        FileSource(str(trap)).read([0], PixelWindow(0, 0, 1, 1), 0)
 
 
 class Handle:

@@ -28,7 +28,7 @@ from eechips.emulator.assets.footprint import outline
 from eechips.emulator.assets.rasters import IN_MEMORY_BYTES, BandSource, RasterFiles
 from eechips.emulator.assets.records import RasterBand, RasterFile
 from eechips.emulator.assets.remote import shown_name
-from eechips.emulator.pixels.grid import Grid, parse_crs
+from eechips.emulator.pixels.grid import PixelGrid, parse_crs
 
 _BLOCK = 256
 _CHUNK_BYTES = 64 << 20
@@ -187,8 +187,8 @@ def describe(dataset: DatasetReader, source: BandSource, href: str, levels: tupl
     )
 
 
-def _grid(file: RasterFile) -> Grid:
-    return Grid(file.crs, Affine(*file.transform), file.width, file.height)
+def _grid(file: RasterFile) -> PixelGrid:
+    return PixelGrid(file.crs, Affine(*file.transform), file.width, file.height)
 
 
 def _windows(dataset: DatasetReader, group: Sequence[BandSource]) -> Iterator[Window]:

@@ -9,14 +9,14 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.pixels.grid import Grid, metres_per_unit, transformer
+from eechips.emulator.pixels.grid import PixelGrid, metres_per_unit, transformer
 
 _SIDE = 32  # points along each side before simplification
 _EARTH = "EPSG:4326"
 
 
 @lru_cache(maxsize=64)  # images of a series share their grid
-def outline(grid: Grid) -> BaseGeometry:
+def outline(grid: PixelGrid) -> BaseGeometry:
     """Return the outline of a grid's outer pixel edges.
 
     Sides that bend in longitude and latitude are followed to within half a pixel. Outlines that cross the
@@ -44,7 +44,7 @@ def outline(grid: Grid) -> BaseGeometry:
     return _wrap(simple if simple.is_valid and not simple.is_empty else shapely.make_valid(ring))
 
 
-def _ring(grid: Grid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _ring(grid: PixelGrid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     along = np.linspace(0.0, 1.0, _SIDE + 1)
     ones = np.ones_like(along)
     columns = np.concatenate([along, ones[1:], along[::-1][1:], 0 * ones[1:]])
@@ -53,20 +53,20 @@ def _ring(grid: Grid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 def _to_map(
-    grid: Grid, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
+    grid: PixelGrid, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     t = grid.transform
     return t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
 
 
 def _to_earth(
-    grid: Grid, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
+    grid: PixelGrid, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     longitudes, latitudes = transformer(grid.crs, _EARTH).transform(*_to_map(grid, columns, rows))
     return np.asarray(longitudes), np.asarray(latitudes)
 
 
-def _inside(grid: Grid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _inside(grid: PixelGrid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     along = np.linspace(0.0, 1.0, _SIDE + 1)
     columns, rows = np.meshgrid(along * grid.width, along * grid.height)
     longitudes, latitudes = _to_earth(grid, columns.ravel(), rows.ravel())
@@ -74,7 +74,7 @@ def _inside(grid: Grid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64
     return longitudes[finite], latitudes[finite]
 
 
-def _box_inside(grid: Grid) -> BaseGeometry:
+def _box_inside(grid: PixelGrid) -> BaseGeometry:
     longitudes, latitudes = _inside(grid)
     if longitudes.size == 0:
         return shapely.box(-180.0, -90.0, 180.0, 90.0)
@@ -85,7 +85,7 @@ def _box_inside(grid: Grid) -> BaseGeometry:
     return shapely.box(max(west - step_x, -180.0), max(south, -90.0), min(east + step_x, 180.0), min(north, 90.0))
 
 
-def _cap(grid: Grid, ring_latitudes: npt.NDArray[np.float64]) -> BaseGeometry:
+def _cap(grid: PixelGrid, ring_latitudes: npt.NDArray[np.float64]) -> BaseGeometry:
     """Return everything poleward of the outline's lowest latitude: the grid has a pole inside."""
     _, latitudes = _inside(grid)
     if abs(float(latitudes.max())) >= abs(float(latitudes.min())):

@@ -16,7 +16,7 @@ from eechips.emulator.assets.index import IndexRow, StoreIndex
 from eechips.emulator.assets.names import is_remote
 from eechips.emulator.assets.remote import ALONE, RefusedFile, RemoteFile, gdal_name
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.raster import DatasetPool, FileSource, OpenRaster
 
 # Files on web servers that a process keeps open.
@@ -104,7 +104,7 @@ def load_image(row: IndexRow, files: StoreFiles) -> ImageAsset:
     version, properties, places = json.loads(row.record)
     located = []
     for (crs, pixel_type, levels), (href, a, b, c, d, e, f, width, height) in zip(shared, places, strict=True):
-        grid = Grid(crs, Affine(a, b, c, d, e, f), width, height)
+        grid = PixelGrid(crs, Affine(a, b, c, d, e, f), width, height)
         located.append((pixel_type, grid, files.source(row.id, href, levels)))
     properties["system:index"] = row.id.rpartition("/")[2]
     return ImageAsset(

@@ -17,7 +17,7 @@ from affine import Affine
 from pyproj.exceptions import CRSError
 
 from eechips.emulator.assets.rasters import crs_name
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 
 _GEOTIFF_SUFFIXES = (".tif", ".tiff")
 _IMAGE_SUFFIXES = (*_GEOTIFF_SUFFIXES, ".jp2")
@@ -45,7 +45,7 @@ class ItemMetadata:
     names: tuple[str | None, ...]
     dtypes: tuple[str, ...] | None
     nodata: tuple[float | None, ...]
-    grid: Grid | None
+    grid: PixelGrid | None
 
 
 def is_data(asset: Mapping[str, Any]) -> bool:
@@ -121,7 +121,7 @@ def band_names(rasters: Sequence[tuple[str, Sequence[str | None]]]) -> list[list
 
 
 def declared_crs(declared: Mapping[str, Any]) -> str | None:
-    """Return the CRS that the projection extension tells, as ``Grid.crs``; None if it tells none."""
+    """Return the CRS that the projection extension tells, as ``PixelGrid.crs``; None if it tells none."""
     for name in ("eechips:crs", "proj:code", "proj:wkt2"):
         if declared.get(name):
             return str(declared[name])
@@ -172,7 +172,7 @@ def _dtypes(declared: Sequence[Any]) -> tuple[str, ...] | None:
     return found if found and len(found) == len(declared) else None
 
 
-def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Grid | None:
+def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> PixelGrid | None:
     """Return the declared grid. Size and transform belong together: both of the asset, or both of the item."""
     own = "proj:shape" in asset or "proj:transform" in asset
     source = asset if own else properties
@@ -184,6 +184,6 @@ def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Grid | Non
         if crs is None:
             return None
         height, width = (int(number) for number in shape)
-        return Grid(crs_name(crs), Affine(*six(transform)), width, height)
+        return PixelGrid(crs_name(crs), Affine(*six(transform)), width, height)
     except (TypeError, ValueError, CRSError):
         return None  # invalid declaration: use the file's own grid

@@ -18,7 +18,7 @@ from eechips.emulator.assets.names import is_remote
 from eechips.emulator.assets.rasters import BandSource, RasterFiles
 from eechips.emulator.assets.records import RasterBand, RasterFile
 from eechips.emulator.assets.remote import ALONE, gdal_name, is_remote_name, reading, shown_name
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.raster import DRIVERS, DatasetPool, FileSource, open_file
 
 
@@ -47,7 +47,7 @@ def refer_to_bands(
             files[source.path] = _file(rasters, source, root, folder, deposit)
     order = list(files)
     bands = tuple(RasterBand(s.name, order.index(s.path), s.number - 1, s.nodata, s.scale, s.offset) for s in sources)
-    grids = dict.fromkeys(Grid(f.crs, Affine(*f.transform), f.width, f.height) for f in files.values())
+    grids = dict.fromkeys(PixelGrid(f.crs, Affine(*f.transform), f.width, f.height) for f in files.values())
     for source in sources:
         _check(rasters, source, _place(files[source.path].href, root))
     return StoredRasters(tuple(files.values()), bands, shapely.union_all([outline(grid) for grid in grids]))

@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 
 from eechips.emulator.assets.names import shown_url
 from eechips.emulator.errors import EarthEngineError, InvalidError
-from eechips.emulator.model import Window
+from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.raster import FileSource
 
 ALONE: Mapping[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
@@ -103,7 +103,9 @@ class RemoteFile:
         """See ``RasterSource``."""
         return self.source.levels
 
-    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Read native pixels of one level; see ``RasterSource.read``.
 
         Raises:
@@ -131,8 +133,10 @@ class RefusedFile:
     url: str
     levels: tuple[int, ...]
 
-    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Refuses.
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Raise the error of a file that may not be read.
 
         Raises:
             InvalidError: always; says what would allow it.

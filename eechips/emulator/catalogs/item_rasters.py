@@ -23,8 +23,8 @@ from eechips.emulator.assets.rasters import crs_of
 from eechips.emulator.assets.remote import ALONE, is_remote_name, reading, shown_name, translated, url_of
 from eechips.emulator.catalogs.allowed_files import AllowedFiles, Links
 from eechips.emulator.errors import EarthEngineError, InvalidError
-from eechips.emulator.model import BandInfo, PixelType, Window
-from eechips.emulator.pixels.grid import Grid, apply
+from eechips.emulator.model import BandInfo, PixelType, PixelWindow
+from eechips.emulator.pixels.grid import PixelGrid, apply
 from eechips.emulator.pixels.raster import DatasetPool, FileSource, open_file
 from eechips.emulator.read_counts import Reads
 from eechips.emulator.warning_filters import ignore
@@ -48,7 +48,7 @@ class RasterHeader:
         levels: decimation factors of its pyramid.
     """
 
-    grid: Grid | None
+    grid: PixelGrid | None
     width: int
     height: int
     names: tuple[str | None, ...]
@@ -171,7 +171,7 @@ class BandLayout:
 
     names: tuple[str | None, ...]
     dtypes: tuple[str, ...]
-    grid: Grid
+    grid: PixelGrid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,7 +219,9 @@ class ItemRaster:
         # A single band that the item does not name is known by its asset.
         return BandLayout(names if declared.names or count > 1 else (None,), header.dtypes[:count], grid)
 
-    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Read native pixels of one level; see ``RasterSource.read``.
 
         Raises:
@@ -259,11 +261,11 @@ def _are_usable(names: Sequence[str | None]) -> bool:
     return all(names) and len(set(names)) == len(names)
 
 
-def _grid_of(dataset: Any) -> Grid | None:
+def _grid_of(dataset: Any) -> PixelGrid | None:
     if dataset.transform == Affine.identity() or dataset.crs is None:
         return None
     try:
-        return Grid(crs_of(dataset, None), dataset.transform, dataset.width, dataset.height)
+        return PixelGrid(crs_of(dataset, None), dataset.transform, dataset.width, dataset.height)
     except IngestError:
         return None
 
@@ -285,7 +287,7 @@ def _difference(declared: ItemMetadata, header: RasterHeader) -> str | None:
     return None
 
 
-def _are_alike(one: Grid, other: Grid) -> bool:
+def _are_alike(one: PixelGrid, other: PixelGrid) -> bool:
     """Return whether the corners of two grids of one size are the same, to a thousandth of a pixel."""
     if one.crs != other.crs and ":" in one.crs and ":" in other.crs:
         return False
@@ -295,6 +297,6 @@ def _are_alike(one: Grid, other: Grid) -> bool:
     return all(bool((np.abs(a - b) <= _NEAR * edge).all()) for a, b in corners)
 
 
-def _shown(grid: Grid) -> str:
+def _shown(grid: PixelGrid) -> str:
     crs = grid.crs if len(grid.crs) < 20 else "a CRS without a code"
     return f"{crs} from {grid.transform.c:g}, {grid.transform.f:g}"

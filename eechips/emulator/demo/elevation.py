@@ -22,17 +22,17 @@ from eechips.emulator.demo import climate, mercator, regions, synthetic_label
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.raster import PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 
 _SECOND = 1.0 / 3600.0
-SRTM_GRID = Grid(
+SRTM_GRID = PixelGrid(
     "EPSG:4326",
     Affine(0.0002777777777777778, 0.0, -180.0001388888889, 0.0, -0.0002777777777777778, 60.00013888888889),
     1296001,
     417601,
 )
-SRTM90_GRID = Grid("EPSG:4326", Affine(3.0 * _SECOND, 0.0, -180.0, 0.0, -3.0 * _SECOND, 60.0), 432000, 144000)
-NASADEM_GRID = Grid("EPSG:4326", Affine(_SECOND, 0.0, -180.0, 0.0, -_SECOND, 60.0), 1296000, 417600)
+SRTM90_GRID = PixelGrid("EPSG:4326", Affine(3.0 * _SECOND, 0.0, -180.0, 0.0, -3.0 * _SECOND, 60.0), 432000, 144000)
+NASADEM_GRID = PixelGrid("EPSG:4326", Affine(_SECOND, 0.0, -180.0, 0.0, -_SECOND, 60.0), 1296000, 417600)
 _SHELF = -20_000.0
 """Units out at sea up to which heights are given (as zero), even where the tile has no land."""
 
@@ -92,7 +92,9 @@ def images() -> tuple[ImageAsset, ...]:
     )
 
 
-def _image(asset_id: str, grid: Grid, names: tuple[str, ...], title: str, start: tuple[int, int, int]) -> ImageAsset:
+def _image(
+    asset_id: str, grid: PixelGrid, names: tuple[str, ...], title: str, start: tuple[int, int, int]
+) -> ImageAsset:
     sources = [PaintedSource(grid, Heights(), dtype) for dtype in ("int16", "uint8", "uint8")]
     kinds = (PixelType("int", -32768, 32767), PixelType("int", 0, 255), PixelType("int", 0, 255))
     begins = synthetic_label.millis(*start)

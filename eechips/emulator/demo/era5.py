@@ -21,9 +21,9 @@ from eechips.emulator.demo import climate, ground_cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.series import GlobalSeries
 from eechips.emulator.demo.terrain import Terrain
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 
-GRID = Grid("EPSG:4326", Affine(0.1, 0.0, -180.05, 0.0, -0.1, 90.05), 3600, 1801)
+GRID = PixelGrid("EPSG:4326", Affine(0.1, 0.0, -180.05, 0.0, -0.1, 90.05), 3600, 1801)
 BANDS = (
     "dewpoint_temperature_2m",
     "temperature_2m",

@@ -18,7 +18,7 @@ from affine import Affine
 from eechips.emulator.demo import mercator, tessellation
 from eechips.emulator.demo.raster import to_degrees
 from eechips.emulator.model import Bounds
-from eechips.emulator.pixels.grid import Grid, transformer
+from eechips.emulator.pixels.grid import PixelGrid, transformer
 
 _COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
 _ROWS = "ABCDEFGHJKLMNPQRSTUV"
@@ -54,10 +54,10 @@ class MgrsTile:
         """Easting and northing of the north-western corner."""
         return self.column * 100_000.0 - 40.0, (self.row + 1) * 100_000.0 + 40.0
 
-    def grid(self, pixel: int) -> Grid:
+    def grid(self, pixel: int) -> PixelGrid:
         """Return pixels of 10, 20 or 60 m."""
         x, y = self.corner
-        return Grid(self.crs, Affine(pixel, 0.0, x, 0.0, -pixel, y), EDGE // pixel, EDGE // pixel)
+        return PixelGrid(self.crs, Affine(pixel, 0.0, x, 0.0, -pixel, y), EDGE // pixel, EDGE // pixel)
 
     @property
     def name(self) -> str:

@@ -20,9 +20,9 @@ from eechips.emulator.demo import climate, ground_cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.raster import SINUSOIDAL
 from eechips.emulator.demo.series import GlobalSeries, underscored
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 
-GRID = Grid(SINUSOIDAL, Affine(926.625433056, 0.0, -20015109.354, 0.0, -926.625433055, 10007554.677), 43200, 21600)
+GRID = PixelGrid(SINUSOIDAL, Affine(926.625433056, 0.0, -20015109.354, 0.0, -926.625433055, 10007554.677), 43200, 21600)
 FIRST = date(2000, 2, 18)
 VERSION_6_END = date(2023, 2, 17)
 """The first day without an image in version 6."""

@@ -25,7 +25,7 @@ from eechips.emulator.demo import ground_cover, noise, state_outlines, synthetic
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.raster import PaintedSource
 from eechips.emulator.model import BandInfo, Bounds, ImageAsset, PixelType, Query
-from eechips.emulator.pixels.grid import Grid, transformer
+from eechips.emulator.pixels.grid import PixelGrid, transformer
 
 ID = "USDA/NAIP/DOQQ"
 FIRST_YEARS = (2010, 2011)
@@ -139,7 +139,7 @@ class Quarter:
 
 
 @lru_cache(maxsize=16384)
-def _grid(quarter: Quarter, fine: bool) -> tuple[Grid, shapely.Polygon, Bounds]:
+def _grid(quarter: Quarter, fine: bool) -> tuple[PixelGrid, shapely.Polygon, Bounds]:
     """Return pixels of a quarter quad, their outline in degrees, and its bounds."""
     west, south, east, north = quarter.bounds
     middle = (west + east) / 2.0
@@ -150,7 +150,7 @@ def _grid(quarter: Quarter, fine: bool) -> tuple[Grid, shapely.Polygon, Bounds]:
     left, right = math.floor((min(x) - _COLLAR) / size), math.ceil((max(x) + _COLLAR) / size)
     bottom, top = math.floor((min(y) - _COLLAR) / size), math.ceil((max(y) + _COLLAR) / size)
     origin = (round(left * size, 1), round(top * size, 1))
-    grid = Grid(crs, Affine(size, 0.0, origin[0], 0.0, -size, origin[1]), right - left, top - bottom)
+    grid = PixelGrid(crs, Affine(size, 0.0, origin[0], 0.0, -size, origin[1]), right - left, top - bottom)
     x0, y0, x1, y1 = grid.bounds
     longitude, latitude = inverse.transform([x0, x1, x1, x0], [y0, y0, y1, y1])
     outline = shapely.Polygon(zip(longitude, latitude, strict=True))

@@ -20,8 +20,8 @@ from pyproj import CRS
 
 from eechips.emulator.demo import mercator
 from eechips.emulator.demo.mercator import Floats, Rect
-from eechips.emulator.model import Window
-from eechips.emulator.pixels.grid import Grid, parse_crs, transformer
+from eechips.emulator.model import PixelWindow
+from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
 
 _BLOCK = 256
 """Pixels along the edge of the pieces that are painted at a time."""
@@ -58,7 +58,7 @@ def pyramid(width: int, height: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _level(grid: Grid, factor: int) -> Grid:
+def _level(grid: PixelGrid, factor: int) -> PixelGrid:
     return grid.level(factor)
 
 
@@ -74,7 +74,7 @@ class PaintedSource:
         outline: corners of the convex part of the grid that is seen, clockwise in the CRS; None for all of it.
     """
 
-    grid: Grid
+    grid: PixelGrid
     scene: PaintedScene
     dtype: str
     smooth: bool = True
@@ -85,7 +85,9 @@ class PaintedSource:
         """Powers of two up to the whole image in one pixel."""
         return pyramid(self.grid.width, self.grid.height)
 
-    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``RasterSource.read``.
 
         Raises:
@@ -131,7 +133,7 @@ class PaintedSource:
     def _paint(
         self,
         bands: Sequence[int],
-        grid: Grid,
+        grid: PixelGrid,
         columns: Integers,
         rows: Integers,
         values: npt.NDArray[Any],
@@ -156,7 +158,7 @@ def _part(indices: Integers, place: tuple[slice, slice]) -> Integers:
 
 
 def _within(
-    outline: tuple[tuple[float, float], ...], grid: Grid, columns: Integers, rows: Integers
+    outline: tuple[tuple[float, float], ...], grid: PixelGrid, columns: Integers, rows: Integers
 ) -> npt.NDArray[np.bool_]:
     """Return which centres of pixels lie in a convex outline whose corners go clockwise."""
     t = grid.transform
@@ -186,7 +188,7 @@ def _shape_of(crs: str) -> tuple[str, CRS]:
     return "projected", parsed
 
 
-def pitch_of(grid: Grid, row: int) -> int:
+def pitch_of(grid: PixelGrid, row: int) -> int:
     """Return units between the cells to paint for a row of pixels: the power of two nearest to the pixel, at least
     1.
     """
@@ -200,7 +202,7 @@ def pitch_of(grid: Grid, row: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _projected_pitch(grid: Grid) -> int:
+def _projected_pitch(grid: PixelGrid) -> int:
     west, south, east, north = grid.bounds
     _, latitude = to_degrees(grid.crs)((west + east) / 2.0, (south + north) / 2.0)
     return _pitch(grid.nominal_scale, latitude)
@@ -223,7 +225,7 @@ def to_degrees(crs: str) -> Any:
     return transformer(crs, geodetic.to_wkt()).transform
 
 
-def positions(grid: Grid, columns: Integers, rows: Integers) -> tuple[Floats, Floats]:
+def positions(grid: PixelGrid, columns: Integers, rows: Integers) -> tuple[Floats, Floats]:
     """Return units of the centres of pixels.
 
     Args:
@@ -266,7 +268,7 @@ def positions(grid: Grid, columns: Integers, rows: Integers) -> tuple[Floats, Fl
     return found[0], found[1]
 
 
-def _nodes(grid: Grid, step: int, west: int, north: int, east: int, south: int) -> tuple[Floats, Floats]:
+def _nodes(grid: PixelGrid, step: int, west: int, north: int, east: int, south: int) -> tuple[Floats, Floats]:
     """Return units of the centres of the pixels (step i, step j) for i from west to east, j from north to south,
     inclusive.
     """
@@ -279,13 +281,13 @@ def _nodes(grid: Grid, step: int, west: int, north: int, east: int, south: int) 
 
 
 @lru_cache(maxsize=4096)
-def _middle(grid: Grid) -> float:
+def _middle(grid: PixelGrid) -> float:
     west, south, east, north = grid.bounds
     return float(to_degrees(grid.crs)((west + east) / 2.0, (south + north) / 2.0)[0])
 
 
 @lru_cache(maxsize=4096)
-def _step(grid: Grid) -> int:
+def _step(grid: PixelGrid) -> int:
     """Return pixels between nodes: a power of two up to 256 that keeps the error of linear interpolation within bounds.
 
     The second derivative of a map projection is of the order of tan(latitude) / radius of the Earth.

@@ -12,7 +12,7 @@ import shapely
 from eechips.emulator.demo import synthetic_label
 from eechips.emulator.demo.raster import PaintedScene, PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 
 GLOBE = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
@@ -35,7 +35,7 @@ class GlobalSeries:
 
     id: str
     title: str
-    grid: Grid
+    grid: PixelGrid
     bands: tuple[tuple[str, str], ...]
     dates: Callable[[], Sequence[tuple[date, date]]]
     index: Callable[[date], str]

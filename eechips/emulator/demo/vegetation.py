@@ -22,9 +22,9 @@ from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.raster import SINUSOIDAL
 from eechips.emulator.demo.series import GlobalSeries, underscored
 from eechips.emulator.demo.terrain import Terrain
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 
-FINE_GRID = Grid(
+FINE_GRID = PixelGrid(
     SINUSOIDAL, Affine(231.656358264, 0.0, -20015109.354, 0.0, -231.65635826375, 10007554.677), 172800, 86400
 )
 BANDS = (

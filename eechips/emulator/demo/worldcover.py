@@ -18,10 +18,10 @@ from affine import Affine
 from eechips.emulator.demo import ground_cover, landcover
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.series import GlobalSeries
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 
 _PIXEL = 1.0 / 12000.0
-GRID = Grid("EPSG:4326", Affine(_PIXEL, 0.0, -180.0, 0.0, -_PIXEL, 84.0), 4_320_000, 1_728_000)
+GRID = PixelGrid("EPSG:4326", Affine(_PIXEL, 0.0, -180.0, 0.0, -_PIXEL, 84.0), 4_320_000, 1_728_000)
 CODES = {"tree": 10, "shrub": 20, "grass": 30, "crop": 40, "built": 50, "bare": 60, "snow": 70, "water": 80}
 _LEGEND = (
     (10, "Tree cover", "006400"),

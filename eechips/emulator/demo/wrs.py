@@ -19,7 +19,7 @@ from affine import Affine
 from eechips.emulator.demo import mercator, tessellation
 from eechips.emulator.demo.raster import to_degrees
 from eechips.emulator.model import Bounds
-from eechips.emulator.pixels.grid import Grid, transformer
+from eechips.emulator.pixels.grid import PixelGrid, transformer
 
 PATHS, ROWS = 233, 248
 _LAST_ROW = 120
@@ -74,14 +74,14 @@ def corners(scene: WrsScene) -> tuple[str, tuple[tuple[float, float], ...]]:
 
 
 @lru_cache(maxsize=8192)
-def grid(scene: WrsScene) -> Grid:
+def grid(scene: WrsScene) -> PixelGrid:
     """Return pixels of 30 m around what is seen; their middles are at multiples of 30 m."""
     crs, points = corners(scene)
     xs, ys = zip(*points, strict=True)
     left, right = math.floor(min(xs) / _PIXEL), math.ceil(max(xs) / _PIXEL)
     bottom, top = math.floor(min(ys) / _PIXEL), math.ceil(max(ys) / _PIXEL)
     corner = (left * _PIXEL - 15.0, top * _PIXEL + 15.0)
-    return Grid(crs, Affine(_PIXEL, 0.0, corner[0], 0.0, -_PIXEL, corner[1]), right - left + 1, top - bottom + 1)
+    return PixelGrid(crs, Affine(_PIXEL, 0.0, corner[0], 0.0, -_PIXEL, corner[1]), right - left + 1, top - bottom + 1)
 
 
 @lru_cache(maxsize=8192)

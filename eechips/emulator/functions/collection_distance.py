@@ -16,8 +16,8 @@ from shapely.geometry.base import BaseGeometry
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.composite import lonlat_bounds
-from eechips.emulator.pixels.grid import Grid, transformer
-from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.pixels.grid import PixelGrid, transformer
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.resample import centres_of
 from eechips.emulator.pixels.types import DOUBLE
 from eechips.emulator.projection import WGS84
@@ -43,12 +43,12 @@ class _Distance:
     collection: Collection
     radius: float
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Look for features within the radius of the grid."""
         found: Pixels = render.note(("distance", self, grid), lambda: self._measured(grid))
         return [found for _ in bands]
 
-    def _measured(self, grid: Grid) -> Pixels:
+    def _measured(self, grid: PixelGrid) -> Pixels:
         columns, rows = np.meshgrid(centres_of(grid.width), centres_of(grid.height))
         t = grid.transform
         x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
@@ -67,7 +67,7 @@ class _Distance:
         close = (distance <= self.radius).reshape(grid.shape)
         return Pixels(np.where(close, distance.reshape(grid.shape), 0.0), close)
 
-    def _edges(self, grid: Grid) -> Iterator[BaseGeometry]:
+    def _edges(self, grid: PixelGrid) -> Iterator[BaseGeometry]:
         bounds = lonlat_bounds(grid)
         features = self.collection
         if bounds is not None:
@@ -105,4 +105,4 @@ def distance(features: Collection, searchRadius: float, maxError: float) -> Imag
         raise InvalidError(f"The searchRadius must be positive; found {searchRadius}.")
     if not maxError >= 0:
         raise InvalidError(f"The maxError must not be negative; found {maxError}.")
-    return Image((Band("distance", DOUBLE, WGS84, _Distance(features, searchRadius), fixed=False),))
+    return Image((ImageBand("distance", DOUBLE, WGS84, _Distance(features, searchRadius), fixed=False),))

@@ -20,8 +20,8 @@ from eechips.emulator.element_properties import property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.composite import lonlat_bounds
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.types import BYTE
 from eechips.emulator.projection import WGS84, Projection
 from eechips.emulator.shapes import leaves
@@ -113,7 +113,7 @@ class _DrawnFeatures:
     property: str | None
     reach: int
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Draw all features once for all three bands."""
         found: Sequence[Pixels] = render.note(("drawing", self, grid), lambda: self._drawn(grid))
         return [found[band] for band in bands]
@@ -127,7 +127,7 @@ class _DrawnFeatures:
         known = {name: value for name, value in given.items() if name in _Options.__slots__ and value is not None}
         return replace(self.options, **known).style()
 
-    def _drawn(self, grid: Grid) -> list[Pixels]:
+    def _drawn(self, grid: PixelGrid) -> list[Pixels]:
         around = grid.window(-self.reach, -self.reach, grid.width + 2 * self.reach, grid.height + 2 * self.reach)
         bounds, whole = lonlat_bounds(around), self.options.style()
         color, opacity = np.zeros((3, *grid.shape)), np.zeros(grid.shape)
@@ -147,7 +147,7 @@ class _DrawnFeatures:
         return [Pixels(np.floor(layer + 0.5).astype(np.uint8), opacity) for layer in color]
 
 
-def _burnt(shape: BaseGeometry, grid: Grid) -> Iterator[tuple[tuple[slice, slice], npt.NDArray[np.float64]]]:
+def _burnt(shape: BaseGeometry, grid: PixelGrid) -> Iterator[tuple[tuple[slice, slice], npt.NDArray[np.float64]]]:
     """Yield the window of a grid that a shape in its pixels takes up, and 1 where centres lie inside."""
     if shape.is_empty:
         return
@@ -163,7 +163,7 @@ def _burnt(shape: BaseGeometry, grid: Grid) -> Iterator[tuple[tuple[slice, slice
 
 
 def _strokes(
-    geometry: Geometry, style: FeatureStyle, grid: Grid
+    geometry: Geometry, style: FeatureStyle, grid: PixelGrid
 ) -> Iterator[tuple[BaseGeometry, tuple[float, float, float, float]]]:
     """Yield what is painted for a geometry, in pixels, one over the other: fills, then lines."""
     shape = geometry.within(Projection(grid.crs, grid.transform), _TOLERANCE)
@@ -205,7 +205,7 @@ def _image(collection: Collection, options: _Options, property: str | None, reac
     raster = _DrawnFeatures(collection, options, property, int(np.ceil(reach)))
     return Image(
         tuple(
-            Band(name, BYTE, WGS84, raster, index, fixed=False)
+            ImageBand(name, BYTE, WGS84, raster, index, fixed=False)
             for index, name in enumerate(("vis-red", "vis-green", "vis-blue"))
         )
     )

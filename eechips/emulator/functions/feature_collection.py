@@ -18,7 +18,7 @@ from eechips.emulator.functions.registry import function
 from eechips.emulator.geometry import collection_geometry
 from eechips.emulator.model import PixelType
 from eechips.emulator.ordering import distinct_key, plain
-from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.image import Image, ImageBand
 from eechips.emulator.projection import WGS84, Projection
 from eechips.emulator.randomness import normal, random_points, random_words, text_position, uniform
 from eechips.emulator.reducers import Reducer, by_name, sample_of
@@ -57,7 +57,7 @@ def reduce_to_image(collection: Collection, properties: list[str], reducer: Redu
     raster = Rasterized(collection, tuple(properties), reducer)
     return Image(
         tuple(
-            Band(name, kind, WGS84, raster, index, fixed=False)
+            ImageBand(name, kind, WGS84, raster, index, fixed=False)
             for index, (name, kind) in enumerate(zip(reducer.names, types, strict=True))
         )
     )

@@ -16,7 +16,7 @@ from eechips.emulator.functions.registry import function
 from eechips.emulator.functions.string import replace as replace_text
 from eechips.emulator.model import ImageAsset, PixelType
 from eechips.emulator.pixels.compute import Empty, constant_image
-from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.image import Image, ImageBand
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.pixels.types import named_type, union_type
 from eechips.emulator.projection import WGS84, Projection
@@ -52,13 +52,13 @@ def constant(value: Value) -> Image:
     return constant_image(values)
 
 
-def choose(image: Image, selectors: Sequence[Any]) -> list[Band]:
+def choose(image: Image, selectors: Sequence[Any]) -> list[ImageBand]:
     """Return the bands that selectors name: names, regular expressions or indices.
 
     Raises:
         InvalidError: if a selector matches nothing.
     """
-    chosen: list[Band] = []
+    chosen: list[ImageBand] = []
     by_name = {band.name: band for band in image.bands}
     for selector in selectors:
         if isinstance(selector, str):
@@ -180,7 +180,7 @@ def cast(image: Image, bandTypes: Mapping[str, Any], bandOrder: list[str] | None
     projection = image.bands[0].projection if image.bands else WGS84
     empty = Empty()
     for name in sorted(types.keys() - bands.keys()):
-        bands[name] = Band(name, types[name], projection, empty, fixed=bool(image.bands) and image.bands[0].fixed)
+        bands[name] = ImageBand(name, types[name], projection, empty, fixed=bool(image.bands) and image.bands[0].fixed)
     if bandOrder is None:
         return image.with_bands(tuple(bands.values()))
     if sorted(bandOrder) != sorted(bands):

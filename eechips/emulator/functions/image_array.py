@@ -15,7 +15,7 @@ from eechips.emulator.functions.image_math import matched, spread
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import LONG, Numbers, ranged, union_type
 from eechips.emulator.ragged_arrays import by_number, by_shape, by_shape_together, grouped, is_ragged, shapes_of
 from eechips.emulator.reducers import SUM, Reducer, ReducerSample
@@ -168,7 +168,7 @@ def array_get(image: Image, position: Image) -> Image:
     check_arrays(image)
     if any(band.type.dimensions for band in position.bands):
         raise InvalidError("The bands of a position must be scalar.")
-    bands: list[Band] = []
+    bands: list[ImageBand] = []
     for band in image.bands:
         if len(position.bands) != band.type.dimensions:
             raise InvalidError(
@@ -575,5 +575,5 @@ def array_dot_product(image1: Image, image2: Image) -> Image:
     return image1.computed(combined(pairs, where_valid(dot), like))
 
 
-def _whole(*bands: Band) -> bool:
+def _whole(*bands: ImageBand) -> bool:
     return all(band.type.precision == "int" for band in bands)

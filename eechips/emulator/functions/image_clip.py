@@ -10,9 +10,9 @@ from affine import Affine
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
-from eechips.emulator.model import Window
+from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.compute import Clipped
-from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.image import Image, ImageBand
 from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Collection, Feature, Geometry, Value
@@ -44,15 +44,15 @@ def clipped_footprint(image: Image, geometry: Geometry) -> Geometry:
     return Geometry(ours.intersection(theirs))
 
 
-def _clip_extent(band: Band, geometry: Geometry) -> Window:
+def _clip_extent(band: ImageBand, geometry: Geometry) -> PixelWindow:
     column, row, width, height = pixels_touched(geometry, band.projection)
     extent = band.extent
     if extent is None:
-        return Window(column, row, width, height)
+        return PixelWindow(column, row, width, height)
     left, top = max(column, extent.column), max(row, extent.row)
     right = min(column + width, extent.column + extent.width)
     bottom = min(row + height, extent.row + extent.height)
-    return Window(left, top, max(right - left, 0), max(bottom - top, 0))
+    return PixelWindow(left, top, max(right - left, 0), max(bottom - top, 0))
 
 
 @function("Image.clip")
@@ -112,7 +112,7 @@ def clip_to_bounds_and_scale(
     return replace(input, bands=tuple(bands), footprint=footprint)
 
 
-def _own_bounds(band: Band, image: Image) -> Geometry:
+def _own_bounds(band: ImageBand, image: Image) -> Geometry:
     """Return the extent of a band, on whose pixels it stays; an image of unbounded bands has that of its outline.
 
     Raises:
@@ -127,13 +127,13 @@ def _own_bounds(band: Band, image: Image) -> Geometry:
 
 
 def _resized(
-    band: Band,
+    band: ImageBand,
     region: Geometry,
     width: int | None,
     height: int | None,
     longest: int | None,
     scale: float | None,
-) -> Band:
+) -> ImageBand:
     """Return a band on the bounds of a region.
 
     With a size, the pixels divide the bounds exactly. Else they are those of the band's own lattice, at its own or
@@ -158,7 +158,9 @@ def _resized(
         columns, rows = _dimensions(right - left, bottom - top, width, height, longest)
         step = Affine.scale((right - left) / columns, (bottom - top) / rows)
     transform = lattice.transform @ Affine.translation(left, top) @ step
-    return replace(band, projection=Projection(lattice.crs, transform), extent=Window(0, 0, columns, rows), fixed=True)
+    return replace(
+        band, projection=Projection(lattice.crs, transform), extent=PixelWindow(0, 0, columns, rows), fixed=True
+    )
 
 
 def _opened(low: float, high: float) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from eechips.emulator.functions.image import unique_names
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import Bounds, PixelType, Query
 from eechips.emulator.pixels.composite import Expected, Members, MosaicRaster, Reduced
-from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.image import Image, ImageBand
 from eechips.emulator.pixels.types import union_type, unlimited
 from eechips.emulator.projection import WGS84
 from eechips.emulator.reducers import Reducer, ReducerSample
@@ -97,7 +97,7 @@ def composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> 
     """Return an unbounded image in the default projection of composites."""
     return Image(
         tuple(
-            Band(name, kind, WGS84, raster, index, fixed=False)
+            ImageBand(name, kind, WGS84, raster, index, fixed=False)
             for index, (name, kind) in enumerate(zip(names, types, strict=True))
         )
     )
@@ -171,7 +171,7 @@ FUNCTIONS: Mapping[str, Implementation] = {
 @function("ImageCollection.toBands")
 def to_bands(context: Context, collection: Collection) -> Image:
     """Return all bands of all images, named <index>_<band>."""
-    bands: list[Band] = []
+    bands: list[ImageBand] = []
     names: list[str] = []
     for position, image in enumerate(context.counted(collection)):
         index = image.properties.get("system:index", str(position))

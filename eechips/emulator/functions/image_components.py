@@ -14,7 +14,7 @@ from eechips.emulator.functions.image import unique_names
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import both
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Image, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, cropped
 from eechips.emulator.reducers import Output, Reducer, ReducerSample, scattered
@@ -41,7 +41,7 @@ def connected_pixel_count(input: Image, maxSize: int, eightConnected: bool) -> I
         raise InvalidError("Array images have no connected pixels.")
     steps = (*SIDES, *CORNERS) if eightConnected else SIDES
 
-    def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         found = []
         for p in pixels:
             labels = components(p.values, p.valid, steps)
@@ -90,7 +90,7 @@ def connected_components(image: Image, connectedness: Kernel, maxSize: int) -> I
     steps = _check_kernel(connectedness)
     _check_objects(image, maxSize)
 
-    def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         labels = components(pixels[0].values, pixels[0].valid, steps)
         small = (np.bincount(labels.ravel()) <= maxSize)[labels]
         rows, columns = np.divmod(labels, labels.shape[1])
@@ -133,7 +133,7 @@ def reduce_connected_components(image: Image, reducer: Reducer, labelBand: str |
     groups = reducer.groups(len(others))
     kinds = [kind for group in groups for kind in reducer.band_types([others[i].type for i in group])]
 
-    def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         labels = components(pixels[0].values, pixels[0].valid, (*SIDES, *CORNERS))
         whole = pixels[0].valid & _within(labels, maxSize)
         inner = cropped(labels, margins, grid.shape)[cropped(whole, margins, grid.shape)]

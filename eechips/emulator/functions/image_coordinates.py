@@ -13,8 +13,8 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Generated, everywhere
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.pixel_size import pixel_areas
 from eechips.emulator.pixels.resample import locate
 from eechips.emulator.pixels.types import DOUBLE
@@ -25,14 +25,14 @@ from eechips.emulator.values import WHOLE_EARTH
 Floats = npt.NDArray[np.float64]
 
 
-def _generated(names: Sequence[str], kind: PixelType, make: Callable[[Grid, int], Pixels]) -> Image:
+def _generated(names: Sequence[str], kind: PixelType, make: Callable[[PixelGrid, int], Pixels]) -> Image:
     """Return an unbounded image in the default projection whose bands are computed from the grid alone."""
     raster = Generated(make)
-    bands = tuple(Band(name, kind, WGS84, raster, index, fixed=False) for index, name in enumerate(names))
+    bands = tuple(ImageBand(name, kind, WGS84, raster, index, fixed=False) for index, name in enumerate(names))
     return Image(bands, {}, WHOLE_EARTH)
 
 
-def _coordinate(projection: Projection, grid: Grid, axis: int) -> Pixels:
+def _coordinate(projection: Projection, grid: PixelGrid, axis: int) -> Pixels:
     """Return columns (0) or rows (1) of a projection at the centres of pixels; masked where there are none."""
     location = locate(grid, projection, exact=True)
     values = np.broadcast_to((location.columns, location.rows)[axis], grid.shape)
@@ -61,7 +61,7 @@ def pixel_coordinates(projection: Projection) -> Image:
 def pixel_area() -> Image:
     """Return the area of each pixel on the WGS84 ellipsoid, in square metres."""
 
-    def make(grid: Grid, _: int) -> Pixels:
+    def make(grid: PixelGrid, _: int) -> Pixels:
         areas = pixel_areas(grid)
         known = np.isfinite(areas)
         return Pixels(np.where(known, areas, 0.0), everywhere(grid) if known.all() else known)
@@ -73,7 +73,7 @@ def pixel_area() -> Image:
 _SAME_PLACE = 1e-3
 
 
-def _random(seed: int, distribution: str, grid: Grid, _: int) -> Pixels:
+def _random(seed: int, distribution: str, grid: PixelGrid, _: int) -> Pixels:
     """Return numbers that depend on the seed and the centre of the pixel only: the same in every request that meets
     it.
     """
@@ -86,7 +86,7 @@ def _random(seed: int, distribution: str, grid: Grid, _: int) -> Pixels:
     return Pixels(values, everywhere(grid))
 
 
-def _pixel_numbers(grid: Grid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _pixel_numbers(grid: PixelGrid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return numbers of a grid's columns and rows on the lattice through the origin of its CRS.
 
     Windows of one grid agree in them. Where the grid is turned or does not lie on whole pixels from the origin, what

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.compute import both
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Image, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, cropped
 from eechips.emulator.pixels.types import DOUBLE, FLOAT
@@ -84,7 +84,7 @@ def fast_distance_transform(image: Image, neighborhood: int, units: str, metric:
         raise InvalidError("The image has no bands.")
     band, reach = _scalar(image).bands[0], _check_reach(neighborhood)
 
-    def compute(pixels: Sequence[Pixels], _: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], _: Margins, grid: PixelGrid) -> list[Pixels]:
         distance = nearest(pixels[0].valid & (pixels[0].values != 0), reach, _METRICS[metric])
         near = np.isfinite(distance)
         return [Pixels(np.where(near, distance, 0.0), near)]
@@ -111,7 +111,7 @@ def distance(image: Image, kernel: Kernel | None, skipMasked: bool) -> Image:
     def margins(edge: float) -> Margins:
         return Margins.around(_check_reach(kernel.weights(edge).x))
 
-    def compute(pixels: Sequence[Pixels], around: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], around: Margins, grid: PixelGrid) -> list[Pixels]:
         weights = kernel.weights(grid.nominal_scale)
         # The weight of the pixel beside the middle: what a step counts.
         step = float(weights.values[weights.y, weights.x + 1]) if weights.x else 0.0

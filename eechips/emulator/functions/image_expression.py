@@ -21,7 +21,7 @@ from eechips.emulator.functions.image_math import (
 )
 from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.compute import PerPixel, both, constant_image, expanded
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import BOOLEAN, fixed, union_type
 from eechips.emulator.type_conversion import promote
 from eechips.emulator.values import Value
@@ -128,7 +128,7 @@ def _choice(condition: Image, first: Image, second: Image) -> Image:
     for index, (test, (a, b), named) in enumerate(zip(conditions, pairs, longer.bands, strict=True)):
         leader = next((band for band in (a, b, test) if band.fixed), a)
         kind = union_type(a.type, b.type)
-        bands.append(Band(named.name, kind, leader.projection, raster, index, leader.extent, leader.fixed))
+        bands.append(ImageBand(named.name, kind, leader.projection, raster, index, leader.extent, leader.fixed))
     bounded = next((i for i in (first, second, condition) if any(b.fixed for b in i.bands)), first)
     return bounded.computed(bands)
 

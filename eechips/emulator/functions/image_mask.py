@@ -13,7 +13,7 @@ from eechips.emulator.functions.image_math import spread
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Clipped, PerPixel, PixelFunction, both, constant_image, expanded, mapped
-from eechips.emulator.pixels.image import Band, Image, Mask, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels
 from eechips.emulator.pixels.types import bounds_of, union_type
 from eechips.emulator.values import Geometry
 
@@ -117,7 +117,7 @@ def _fill(pixels: Sequence[Pixels]) -> Pixels:
     return underlay(pixels[0], pixels[1])
 
 
-def _widened(band: Band, other: Band) -> Band:
+def _widened(band: ImageBand, other: ImageBand) -> ImageBand:
     """Return a band that also holds data where another does; unbounded unless both lie on one lattice."""
     if other.extent is None or band.extent is None or other.projection != band.projection:
         return replace(band, extent=None)

@@ -17,7 +17,7 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import PerPixel, PixelFunction, both, expanded, mapped
-from eechips.emulator.pixels.image import Band, Image, Mask, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels
 from eechips.emulator.pixels.types import (
     BOOLEAN,
     DOUBLE,
@@ -54,7 +54,7 @@ def _stored(values: Numbers, kind: PixelType) -> Numbers:
     return cast_values(values, np.float32) if kind.precision == "float" else values
 
 
-def matched(first: Image, second: Image) -> list[tuple[Band, Band]]:
+def matched(first: Image, second: Image) -> list[tuple[ImageBand, ImageBand]]:
     """Return the bands of two images that belong together.
 
     Raises:
@@ -80,7 +80,7 @@ def matched(first: Image, second: Image) -> list[tuple[Band, Band]]:
     )
 
 
-def spread(image: Image, wanted: int, what: str) -> tuple[Band, ...]:
+def spread(image: Image, wanted: int, what: str) -> tuple[ImageBand, ...]:
     """Return an image's bands, a single one repeated for each of ``wanted``.
 
     Raises:
@@ -134,15 +134,15 @@ def binary(first: Image, second: Image, compute: Callable[[Numbers, Numbers], Nu
     return leader.computed(bands)
 
 
-def _derived(a: Band, b: Band, name: str, raster: PerPixel, index: int, kind: PixelType) -> Band:
+def _derived(a: ImageBand, b: ImageBand, name: str, raster: PerPixel, index: int, kind: PixelType) -> ImageBand:
     """Return a band computed from two: the first's projection counts, unless only the second has one of its own."""
     leader = a if a.fixed or not b.fixed else b
-    return Band(name, kind, leader.projection, raster, index, leader.extent, a.fixed or b.fixed)
+    return ImageBand(name, kind, leader.projection, raster, index, leader.extent, a.fixed or b.fixed)
 
 
 def unary(image: Image, compute: Callable[[Numbers], Numbers], kind: UnaryType) -> Image:
     """Return an image computed from one, band by band."""
-    bands: list[Band] = []
+    bands: list[ImageBand] = []
     for band in image.bands:
         result = kind(band.type)
 
@@ -277,7 +277,7 @@ _UNARY_TYPES: Mapping[str, UnaryType] = {
 }
 
 
-def cast_band(band: Band, kind: PixelType) -> Band:
+def cast_band(band: ImageBand, kind: PixelType) -> ImageBand:
     """Return a band cast to a type: values clamped to that of its numpy type, array pixels kept."""
     dtype = dtype_of(kind)
 

@@ -14,7 +14,7 @@ from eechips.emulator.functions.image_math import matched
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Joint, both, combined, constant_image, mapped
-from eechips.emulator.pixels.image import Band, Image, Mask, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels
 from eechips.emulator.pixels.types import Numbers, union_type
 from eechips.emulator.ragged_arrays import by_shape_together
 from eechips.emulator.values import Array
@@ -150,7 +150,7 @@ def _binary(change: Callable[[Pixels, Pixels], Pixels]) -> Implementation:
     def call(image1: Image, image2: Image) -> Image:
         pairs = matched(image1, image2)
         longer = image1 if len(image1.bands) >= len(image2.bands) else image2
-        like: list[Band] = []
+        like: list[ImageBand] = []
         for (a, b), named in zip(pairs, longer.bands, strict=True):
             if union_type(a.type, b.type).dimensions != 2:
                 raise InvalidError("Matrices must be 2-dimensional.")

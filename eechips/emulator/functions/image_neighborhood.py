@@ -15,8 +15,8 @@ from eechips.emulator.functions.kernel import FUNCTIONS as KERNELS
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import both
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Image, Mask, Pixels
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels
 from eechips.emulator.pixels.neighborhood import (
     Margins,
     Neighborhood,
@@ -57,7 +57,7 @@ def convolve(image: Image, kernel: Kernel) -> Image:
     """Return the sum of the neighbours of each pixel times the kernel's weights; masked where one of them is."""
     _scalars(image)
 
-    def compute(pixels: Sequence[Pixels], _: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], _: Margins, grid: PixelGrid) -> list[Pixels]:
         weights = kernel.weights(grid.nominal_scale)
         return [_convolved(p, weights, grid.shape) for p in pixels]
 
@@ -154,13 +154,13 @@ def _flat(weights: Weights) -> Weights:
 
 def _reduction(
     image: Image, reducer: Reducer, kernel: Kernel, mode: str, names: Sequence[str], *, skip_masked: bool
-) -> list[Band]:
+) -> list[ImageBand]:
     """Return bands of a reduction over neighbourhoods."""
     _scalars(image)
     groups = reducer.groups(len(image.bands))
     types = [kind for group in groups for kind in reducer.band_types([image.bands[i].type for i in group])]
 
-    def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         weights = kernel.weights(grid.nominal_scale)
         found: list[Pixels] = []
         for group in groups:
@@ -174,7 +174,7 @@ def _reduction(
     raster = Neighborhood(image.bands, partial(_reach, kernel), compute)
     leaders = [image.bands[group[0]] for group in groups for _ in reducer.names]
     return [
-        Band(name, kind, leader.projection, raster, index, leader.extent, leader.fixed)
+        ImageBand(name, kind, leader.projection, raster, index, leader.extent, leader.fixed)
         for index, (name, kind, leader) in enumerate(zip(names, types, leaders, strict=True))
     ]
 
@@ -248,7 +248,7 @@ FUNCTIONS: Mapping[str, Implementation] = _focals()
 def neighborhood_to_bands(image: Image, kernel: Kernel) -> Image:
     """Return a band for each neighbour that the kernel names, called <band>_<x>_<y> by its offset, rows first."""
     _scalars(image)
-    bands: list[Band] = []
+    bands: list[ImageBand] = []
     for band in image.bands:
         weights = kernel.weights(band.projection.nominal_scale)
         cells = taps(weights)
@@ -260,7 +260,7 @@ def neighborhood_to_bands(image: Image, kernel: Kernel) -> Image:
 
 
 def _neighbours(
-    cells: Sequence[tuple[int, int, float]], pixels: Sequence[Pixels], _: Margins, grid: Grid
+    cells: Sequence[tuple[int, int, float]], pixels: Sequence[Pixels], _: Margins, grid: PixelGrid
 ) -> list[Pixels]:
     values, mask = pixels[0].values, pixels[0].mask
     return [Pixels(shift(values, r, c, grid.shape), shift(mask, r, c, grid.shape)) for r, c, _ in cells]
@@ -273,7 +273,7 @@ def neighborhood_to_array(image: Image, kernel: Kernel, defaultValue: float) -> 
     if kernel.description.get("type") not in ("Kernel.fixed", "Kernel.square", "Kernel.rectangle"):
         raise InvalidError("Only fixed, square and rectangle kernels are supported.")
 
-    def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         window = (margins.top + margins.bottom + 1, margins.left + margins.right + 1)
         found = []
         for band, p in zip(image.bands, pixels, strict=True):
@@ -303,7 +303,7 @@ def entropy(image: Image, kernel: Kernel) -> Image:
         if band.type.precision != "int" or dtype_of(band.type).itemsize > 4:
             raise InvalidError("Only 32-bit or smaller integer types are currently supported.")
 
-    def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         cells = taps(kernel.weights(grid.nominal_scale))
         found = []
         for p in pixels:

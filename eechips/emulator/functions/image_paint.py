@@ -15,7 +15,7 @@ from eechips.emulator.functions.registry import function
 from eechips.emulator.model import Bounds, PixelType
 from eechips.emulator.ordering import plain
 from eechips.emulator.pixels.compute import Joint, all_of, combined
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.painted import Painted
 from eechips.emulator.pixels.types import DOUBLE, FLOAT, Numbers, dtype_of, ranged, union_type
 from eechips.emulator.type_conversion import type_name
@@ -119,7 +119,7 @@ def _colors(image: Image, names: Sequence[str], change: Callable[[Numbers], Numb
 
     raster = Joint(image.bands, convert)
     kind = DOUBLE if any(band.type.precision == "double" for band in image.bands) else FLOAT
-    bands: list[Band] = [
+    bands: list[ImageBand] = [
         replace(band, name=name, raster=raster, index=i, type=kind)
         for i, (band, name) in enumerate(zip(image.bands, names, strict=True))
     ]

@@ -12,9 +12,9 @@ from affine import Affine
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
-from eechips.emulator.model import Window
+from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.aggregate import Aggregated, Aggregation
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.reprojection import Reprojected, Resampled
 from eechips.emulator.pixels.resample import Method
@@ -83,10 +83,10 @@ def reproject(image: Image, crs: Projection, crsTransform: list[float] | None, s
     )
 
 
-def _extent_in(footprint: Geometry | None, lattice: Projection) -> Window | None:
+def _extent_in(footprint: Geometry | None, lattice: Projection) -> PixelWindow | None:
     if footprint is None or footprint.unbounded:
         return None
-    return Window(*pixels_touched(footprint, lattice))
+    return PixelWindow(*pixels_touched(footprint, lattice))
 
 
 @function("Image.setDefaultProjection")
@@ -110,7 +110,7 @@ def resample(image: Image, mode: str) -> Image:
     return image.with_bands([_interpolated(band, methods[mode]) for band in image.bands])
 
 
-def _interpolated(band: Band, method: Method) -> Band:
+def _interpolated(band: ImageBand, method: Method) -> ImageBand:
     """Return a band that is interpolated; composites have no lattice of their own and stay as they are."""
     kind = band.type if band.type.precision != "int" else FLOAT
     if isinstance(band.raster, (Stored, Reprojected, Resampled)):

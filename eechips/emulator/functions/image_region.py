@@ -14,7 +14,7 @@ from eechips.emulator.functions.image_projection import projection_of, target_pr
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import PerPixel
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import union_type
 from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer, ReducerSample
@@ -119,7 +119,7 @@ def reduce(image: Image, reducer: Reducer) -> Image:
     first = image.bands[0]
     return image.computed(
         [
-            Band(name, kind, first.projection, raster, i, first.extent, first.fixed)
+            ImageBand(name, kind, first.projection, raster, i, first.extent, first.fixed)
             for i, (name, kind) in enumerate(zip(reducer.names, types, strict=True))
         ]
     )

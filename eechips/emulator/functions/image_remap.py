@@ -13,7 +13,7 @@ from eechips.emulator.functions.image import choose
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import PixelFunction, both, mapped
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import DOUBLE, Numbers, ranged, union_type
 from eechips.emulator.values import Array
 
@@ -26,7 +26,7 @@ def _numbers(values: Sequence[Any], name: str) -> Numbers:
     return np.asarray(list(values), dtype=np.int64 if whole else np.float64)
 
 
-def _first_band(image: Image, name: str | None) -> Band:
+def _first_band(image: Image, name: str | None) -> ImageBand:
     if not image.bands:
         raise InvalidError("The image has no bands.")
     if name is None:

@@ -10,9 +10,9 @@ from affine import Affine
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_projection import projection_of
 from eechips.emulator.functions.registry import function
-from eechips.emulator.model import Window
-from eechips.emulator.pixels.grid import Grid, metres_per_unit, parse_crs
-from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.model import PixelWindow
+from eechips.emulator.pixels.grid import PixelGrid, metres_per_unit, parse_crs
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.resample import locate, read_computed
 from eechips.emulator.projection import WGS84, Projection, transform_shape
 from eechips.emulator.values import Geometry
@@ -33,11 +33,11 @@ class _Moved:
         target: where they appear.
     """
 
-    inputs: Sequence[Band]
+    inputs: Sequence[ImageBand]
     source: Projection
     target: Projection
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read the inputs on the grid that the output's becomes in the source projection.
 
         A grid of another CRS than the target's is read from a lattice in the target's, with pixels of its size.
@@ -47,20 +47,20 @@ class _Moved:
             return render.read(chosen, self._back(grid))
         location = locate(grid, self.target)
         lattice = Projection(self.target.crs, self.target.transform @ Affine.scale(location.scale or 1.0))
-        whole = Grid(lattice.crs, lattice.transform, 0, 0)
+        whole = PixelGrid(lattice.crs, lattice.transform, 0, 0)
 
-        def read(window: Window) -> list[Pixels]:
+        def read(window: PixelWindow) -> list[Pixels]:
             under = whole.window(window.column, window.row, window.width, window.height)
             return render.read(chosen, self._back(under))
 
         return read_computed(read, len(chosen), locate(grid, lattice), grid.shape, "nearest")
 
-    def _back(self, grid: Grid) -> Grid:
+    def _back(self, grid: PixelGrid) -> PixelGrid:
         step = self.source.transform @ ~self.target.transform
-        return Grid(self.source.crs, step @ grid.transform, grid.width, grid.height)
+        return PixelGrid(self.source.crs, step @ grid.transform, grid.width, grid.height)
 
 
-def _moved_bands(bands: Sequence[Band], source: Projection, target: Projection) -> list[Band]:
+def _moved_bands(bands: Sequence[ImageBand], source: Projection, target: Projection) -> list[ImageBand]:
     raster = _Moved(tuple(bands), source, target)
     return [replace(band, raster=raster, index=index) for index, band in enumerate(bands)]
 

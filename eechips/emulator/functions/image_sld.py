@@ -17,7 +17,7 @@ from eechips.emulator.colors import parse_color
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.compute import Joint, both
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import BYTE
 
 _MOST_TEXT = 1 << 20
@@ -60,7 +60,7 @@ def _children(element: ElementTree.Element, name: str) -> list[ElementTree.Eleme
     return [child for child in element.iter() if _local(child) == name]
 
 
-def _band(image: Image, channel: ElementTree.Element) -> Band:
+def _band(image: Image, channel: ElementTree.Element) -> ImageBand:
     names = _children(channel, "SourceChannelName")
     wanted = (names[0].text or "").strip() if names else "1"
     if any(_local(child) in ("Normalize", "Histogram") for child in channel.iter()):
@@ -157,7 +157,7 @@ def _bytes(pixels: Sequence[Pixels]) -> list[Pixels]:
     return [Pixels(np.clip(np.nan_to_num(p.values), 0, 255).astype(np.uint8), p.mask) for p in pixels]
 
 
-def _image(image: Image, bands: Sequence[Band], paint: Callable[[Sequence[Pixels]], Sequence[Pixels]]) -> Image:
+def _image(image: Image, bands: Sequence[ImageBand], paint: Callable[[Sequence[Pixels]], Sequence[Pixels]]) -> Image:
     if any(band.type.dimensions for band in bands):
         raise InvalidError("Array images cannot be visualized.")
     raster = Joint(tuple(bands), paint)

@@ -20,8 +20,8 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.ordering import distinct_key
 from eechips.emulator.pixels.composite import Reduced
 from eechips.emulator.pixels.compute import Generated, PerPixel
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import dtype_of, named_type
 from eechips.emulator.projection import WGS84
 from eechips.emulator.ragged_arrays import by_number, grouped
@@ -68,8 +68,8 @@ def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
 def _stacked(
     collection: Collection,
     typical: Image,
-    calls: Sequence[Sequence[Band]],
-    like: Sequence[Band],
+    calls: Sequence[Sequence[ImageBand]],
+    like: Sequence[ImageBand],
     axis: int,
     stack: Callable[[Stack, Stack], tuple[Stack, Stack, Stack]],
 ) -> Image:
@@ -92,7 +92,7 @@ def _stacked(
 
     bands = tuple(tuple(band.name for band in call) for call in calls)
     reduced = Reduced(members_of(collection), bands, reduction, 2, expected_of(typical))
-    long = [Band("", b.type, WGS84, reduced, 2 * index, fixed=False) for index, b in enumerate(like)]
+    long = [ImageBand("", b.type, WGS84, reduced, 2 * index, fixed=False) for index, b in enumerate(like)]
     ends = [replace(band, index=band.index + 1) for band in long]
 
     def cut(pixels: Sequence[Pixels]) -> Pixels:
@@ -170,13 +170,13 @@ def _valid_first(layers: Stack, masks: Stack) -> tuple[Stack, Stack, Stack]:
     return chosen, counts, np.where(counts > 0, least, 0.0)
 
 
-def _masked(grid: Grid, band: int) -> Pixels:
+def _masked(grid: PixelGrid, band: int) -> Pixels:
     return Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
 
 
-def transparent_band(name: str, kind: PixelType) -> Band:
+def transparent_band(name: str, kind: PixelType) -> ImageBand:
     """Return a band that is masked everywhere."""
-    return Band(name, kind, WGS84, Generated(_masked), fixed=False)
+    return ImageBand(name, kind, WGS84, Generated(_masked), fixed=False)
 
 
 @function("ImageCollection.cast")

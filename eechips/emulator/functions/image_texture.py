@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.compute import both
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Image, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, cropped, row_blocks, shift
 from eechips.emulator.pixels.types import DOUBLE, dtype_of
@@ -64,7 +64,7 @@ def glcm_texture(image: Image, size: int, kernel: Kernel | None, average: bool) 
     if any(max(abs(x), abs(y)) > 2 * size for x, y in offsets):
         raise InvalidError("The offsets of the kernel reach beyond the neighborhood.")
 
-    def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         found: list[Pixels] = []
         for p in pixels:
             whole = _all_valid(p.valid, size, grid.shape)

@@ -16,7 +16,7 @@ from eechips.emulator.element_properties import geometry_of
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.image_region import lattice_of, region_of
 from eechips.emulator.functions.registry import function
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Image, Render
 from eechips.emulator.projection import WGS84, Projection, transform_points
 from eechips.emulator.randomness import Words, random_words, uniform
@@ -373,7 +373,7 @@ def sample_rectangle(
     return Feature(region if region is not None else image.footprint, found)
 
 
-def _bounding_grid(region: Geometry, projection: Projection) -> Grid:
+def _bounding_grid(region: Geometry, projection: Projection) -> PixelGrid:
     area = region_on(region, projection)
     left, top, right, bottom = area.shape.bounds if not area.shape.is_empty else (0.0, 0.0, 0.0, 0.0)
     # Edges on the border between two pixels, up to rounding, take nothing of the farther one.
@@ -382,4 +382,4 @@ def _bounding_grid(region: Geometry, projection: Projection) -> Grid:
         max(int(np.ceil(right - 1e-6)), column + 1) - column,
         max(int(np.ceil(bottom - 1e-6)), row + 1) - row,
     )
-    return Grid(projection.crs, projection.transform, 0, 0).window(column, row, width, height)
+    return PixelGrid(projection.crs, projection.transform, 0, 0).window(column, row, width, height)

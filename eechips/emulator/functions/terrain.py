@@ -17,8 +17,8 @@ from eechips.emulator.functions.image import unique_names
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import both
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, shift
 from eechips.emulator.pixels.pixel_size import pixel_edges
 from eechips.emulator.pixels.types import BYTE, DOUBLE, dtype_of
@@ -30,7 +30,7 @@ _ASPECT = PixelType("float", 0, 360)
 _BESIDE = Margins.around(1)
 
 
-def elevation_band(image: Image) -> Band:
+def elevation_band(image: Image) -> ImageBand:
     """Return the only band, or the one called "elevation".
 
     Raises:
@@ -42,7 +42,7 @@ def elevation_band(image: Image) -> Band:
     return scalar(named[0])
 
 
-def scalar(band: Band) -> Band:
+def scalar(band: ImageBand) -> ImageBand:
     """Return the band itself.
 
     Raises:
@@ -53,7 +53,7 @@ def scalar(band: Band) -> Band:
     return band
 
 
-def _gradient(pixels: Pixels, grid: Grid) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+def _gradient(pixels: Pixels, grid: PixelGrid) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
     """Return rise to the east and to the north in metres per metre, and where all four neighbours are known."""
     values, valid, shape = pixels.values.astype(np.float64), pixels.valid, grid.shape
     across, down = pixel_edges(grid)
@@ -97,10 +97,10 @@ def _hillshade(azimuth: float, elevation: float) -> Callable[[Floats, Floats], F
 _Measure = tuple[str, PixelType, Callable[[Floats, Floats], Floats]]
 
 
-def _measured(band: Band, measures: Sequence[_Measure]) -> list[Band]:
+def _measured(band: ImageBand, measures: Sequence[_Measure]) -> list[ImageBand]:
     """Return bands computed from the gradient of one."""
 
-    def compute(pixels: Sequence[Pixels], _: Margins, grid: Grid) -> list[Pixels]:
+    def compute(pixels: Sequence[Pixels], _: Margins, grid: PixelGrid) -> list[Pixels]:
         east, north, known = _gradient(pixels[0], grid)
         centre = both(shift(pixels[0].mask, 1, 1, grid.shape), known)
         return [Pixels(measure(east, north).astype(dtype_of(kind)), centre) for _name, kind, measure in measures]

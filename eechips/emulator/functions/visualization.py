@@ -13,7 +13,7 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image import choose, unique_names
 from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.compute import Joint, PerPixel, PixelFunction
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import BYTE, Numbers, dtype_of
 from eechips.emulator.randomness import random_words, uniform
 
@@ -84,7 +84,7 @@ def visualize(
     )
 
 
-def _chosen(image: Image, selectors: list[Any] | None) -> list[Band]:
+def _chosen(image: Image, selectors: list[Any] | None) -> list[ImageBand]:
     """Return the bands to show: those asked for, else the first three, or the first where there are fewer."""
     if selectors:
         chosen = choose(image, selectors)
@@ -99,7 +99,7 @@ def _chosen(image: Image, selectors: list[Any] | None) -> list[Band]:
     return chosen
 
 
-def _stretch(bands: Sequence[Band], gain: Any, bias: Any, low: Any, high: Any) -> tuple[list[float], list[float]]:
+def _stretch(bands: Sequence[ImageBand], gain: Any, bias: Any, low: Any, high: Any) -> tuple[list[float], list[float]]:
     count = len(bands)
     if gain is not None or bias is not None:
         if low is not None or high is not None:
@@ -115,7 +115,7 @@ def _stretch(bands: Sequence[Band], gain: Any, bias: Any, low: Any, high: Any) -
     return lows, _floats(high, count, "max") or [b for _, b in ends]
 
 
-def _default_ends(band: Band) -> tuple[float, float]:
+def _default_ends(band: ImageBand) -> tuple[float, float]:
     """Return 0 to 1 for floats, all possible values of the type for integers (guides/image_visualization)."""
     if band.type.precision != "int":
         return 0.0, 1.0

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from affine import Affine
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.model import Window
-from eechips.emulator.pixels.grid import Grid, parse_crs
-from eechips.emulator.pixels.image import Band, Pixels, Render
+from eechips.emulator.model import PixelWindow
+from eechips.emulator.pixels.grid import PixelGrid, parse_crs
+from eechips.emulator.pixels.image import ImageBand, Pixels, Render
 from eechips.emulator.pixels.neighborhood import row_blocks
 from eechips.emulator.pixels.resample import locate, window_of
 from eechips.emulator.projection import Projection
@@ -54,7 +54,7 @@ class Aggregated:
         best_effort: whether to start from a coarser level then.
     """
 
-    inputs: Sequence[Band]
+    inputs: Sequence[ImageBand]
     lattice: Projection
     calls: tuple[tuple[int, ...], ...]
     outputs: int
@@ -62,12 +62,12 @@ class Aggregated:
     most: int
     best_effort: bool
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read all input pixels under the grid, and combines them some rows at a time."""
         found: Sequence[Pixels] = render.note(("aggregated", self, grid), lambda: self._aggregate(grid, render))
         return [found[band] for band in bands]
 
-    def _aggregate(self, grid: Grid, render: Render) -> list[Pixels]:
+    def _aggregate(self, grid: PixelGrid, render: Render) -> list[Pixels]:
         lattice = self._level(grid)
         blocks: list[list[Pixels]] = []
         points = _points(locate(grid, lattice).scale)
@@ -79,7 +79,7 @@ class Aggregated:
             for column in zip(*blocks, strict=True)
         ]
 
-    def _level(self, grid: Grid) -> Projection:
+    def _level(self, grid: PixelGrid) -> Projection:
         """Return the lattice, or a coarser one if it has too many pixels.
 
         Raises:
@@ -97,7 +97,7 @@ class Aggregated:
         factor = 2 ** math.ceil(math.log2(scale / math.sqrt(self.most)))
         return Projection(self.lattice.crs, self.lattice.transform @ Affine.scale(factor))
 
-    def _block(self, grid: Grid, lattice: Projection, render: Render) -> list[Pixels]:
+    def _block(self, grid: PixelGrid, lattice: Projection, render: Render) -> list[Pixels]:
         step = ~lattice.transform @ grid.transform
         same = grid.crs == lattice.crs or parse_crs(grid.crs) == parse_crs(lattice.crs)
         cover = _aligned(grid, step) if same and step.b == step.d == 0 else _askew(grid, lattice)
@@ -105,8 +105,8 @@ class Aggregated:
             nothing = Pixels(np.zeros(grid.shape), np.zeros(grid.shape, dtype=bool))
             return [nothing] * (len(self.calls) * self.outputs)
         top, left = int(cover.rows.min()), int(cover.columns.min())
-        window = Window(left, top, int(cover.columns.max()) + 1 - left, int(cover.rows.max()) + 1 - top)
-        whole = Grid(lattice.crs, lattice.transform, 0, 0)
+        window = PixelWindow(left, top, int(cover.columns.max()) + 1 - left, int(cover.rows.max()) + 1 - top)
+        whole = PixelGrid(lattice.crs, lattice.transform, 0, 0)
         pixels = render.read(self.inputs, whole.window(window.column, window.row, window.width, window.height))
         rows, columns = cover.rows - top, cover.columns - left
         found: list[Pixels] = []
@@ -118,7 +118,7 @@ class Aggregated:
         return found
 
 
-def _aligned(grid: Grid, step: Affine) -> _CellWeights:
+def _aligned(grid: PixelGrid, step: Affine) -> _CellWeights:
     """Return grids with parallel sides: parts are products of overlaps along columns and rows."""
     columns, across = _overlaps(step.a, step.c, grid.width)
     rows, down = _overlaps(step.e, step.f, grid.height)
@@ -148,10 +148,10 @@ def _points(scale: float) -> int:
     return max(_LEAST_POINTS, math.ceil(scale * _POINTS))
 
 
-def _askew(grid: Grid, lattice: Projection) -> _CellWeights | None:
+def _askew(grid: PixelGrid, lattice: Projection) -> _CellWeights | None:
     """Return other grids: the parts are counted on a fine net of points in each output pixel."""
     points = _points(locate(grid, lattice).scale)
-    fine = Grid(grid.crs, grid.transform @ Affine.scale(1 / points), grid.width * points, grid.height * points)
+    fine = PixelGrid(grid.crs, grid.transform @ Affine.scale(1 / points), grid.width * points, grid.height * points)
     location = locate(fine, lattice)
     window = window_of(location, None, 0)
     if window is None:
@@ -168,7 +168,7 @@ def _askew(grid: Grid, lattice: Projection) -> _CellWeights | None:
     return _CellWeights(index // window.width + window.row, index % window.width + window.column, parts / points**2)
 
 
-def _by_pixel(values: Indices, grid: Grid, points: int) -> Indices:
+def _by_pixel(values: Indices, grid: PixelGrid, points: int) -> Indices:
     """Return values on a fine grid as shape (points², height, width)."""
     cells = values.reshape(grid.height, points, grid.width, points).transpose(1, 3, 0, 2)
     return np.ascontiguousarray(cells.reshape(points * points, grid.height, grid.width))

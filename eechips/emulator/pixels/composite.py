@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.model import Bounds, PixelType, Window
-from eechips.emulator.pixels.grid import Grid, apply, transformer
-from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.model import Bounds, PixelType, PixelWindow
+from eechips.emulator.pixels.grid import PixelGrid, apply, transformer
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.types import holds, type_text
 
 Members = Callable[[Bounds | None], Iterator[Image]]
@@ -26,7 +26,7 @@ Reduction = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], list[tuple[npt
 _STACK = 256 << 20
 
 
-def lonlat_bounds(grid: Grid) -> Bounds | None:
+def lonlat_bounds(grid: PixelGrid) -> Bounds | None:
     """Return west, south, east, north of a grid in degrees; None where that is not one plain rectangle."""
     west, south, east, north = transformer(grid.crs, "EPSG:4326").transform_bounds(*grid.bounds, densify_pts=21)
     if not all(map(np.isfinite, (west, south, east, north))) or west > east:
@@ -34,7 +34,7 @@ def lonlat_bounds(grid: Grid) -> Bounds | None:
     return west, south, east, north
 
 
-def _under(members: Members, grid: Grid, render: Render) -> list[Image]:
+def _under(members: Members, grid: PixelGrid, render: Render) -> list[Image]:
     """Return the images that may have pixels on a grid, in order."""
     bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
     images: list[Image] = render.note(("members", members, grid), lambda: list(members(bounds)))
@@ -51,7 +51,7 @@ class Expected:
 
     types: Mapping[str, PixelType]
 
-    def bands_of(self, image: Image) -> dict[str, Band]:
+    def bands_of(self, image: Image) -> dict[str, ImageBand]:
         """Return the bands of an image of the collection, by name.
 
         Raises:
@@ -86,7 +86,7 @@ class MosaicRaster:
     members: Members
     expected: Expected
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read from the top, until nothing is left to fill; of each image only where it has pixels."""
         done: list[Pixels | None] = [None] * len(bands)
         names = tuple(self.expected.types)
@@ -110,7 +110,7 @@ class MosaicRaster:
         return [pixels or empty for pixels in done]
 
 
-def _part_under(image: Image, grid: Grid) -> Window | None:
+def _part_under(image: Image, grid: PixelGrid) -> PixelWindow | None:
     """Return the part of a grid that an image's footprint can reach, or None where that is most of it or unknown."""
     if image.footprint is None or image.footprint.unbounded:
         return None
@@ -124,10 +124,10 @@ def _part_under(image: Image, grid: Grid) -> Window | None:
     width, height = max(right - left, 1), max(bottom - top, 1)
     if width * height * 4 > grid.width * grid.height:
         return None
-    return Window(min(left, grid.width - 1), min(top, grid.height - 1), width, height)
+    return PixelWindow(min(left, grid.width - 1), min(top, grid.height - 1), width, height)
 
 
-def _pasted(pixels: Pixels, window: Window, grid: Grid) -> Pixels:
+def _pasted(pixels: Pixels, window: PixelWindow, grid: PixelGrid) -> Pixels:
     """Return a part's pixels on the whole grid, masked elsewhere."""
     values = np.zeros((*grid.shape, *pixels.values.shape[2:]), dtype=pixels.values.dtype)
     mask = np.zeros(grid.shape, dtype=pixels.mask.dtype)
@@ -204,7 +204,7 @@ class Reduced:
     outputs: int
     expected: Expected
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Stack the inputs and reduces them, some rows at a time where the stack is large."""
         images = _under(self.members, grid, render)
         found: dict[int, list[Pixels]] = {}
@@ -212,7 +212,7 @@ class Reduced:
             found[call] = self._reduce(images, self.inputs[call], grid, render)
         return [found[b // self.outputs][b % self.outputs] for b in bands]
 
-    def _reduce(self, images: Sequence[Image], names: tuple[str, ...], grid: Grid, render: Render) -> list[Pixels]:
+    def _reduce(self, images: Sequence[Image], names: tuple[str, ...], grid: PixelGrid, render: Render) -> list[Pixels]:
         per_row = max(1, len(images) * len(names) * grid.width * 16)
         rows = max(1, min(grid.height, _STACK // per_row))
         if rows >= grid.height:
@@ -226,7 +226,9 @@ class Reduced:
             for column in zip(*parts, strict=True)
         ]
 
-    def _reduce_rows(self, images: Sequence[Image], names: tuple[str, ...], grid: Grid, render: Render) -> list[Pixels]:
+    def _reduce_rows(
+        self, images: Sequence[Image], names: tuple[str, ...], grid: PixelGrid, render: Render
+    ) -> list[Pixels]:
         layers: list[list[Pixels]] = []
         for image in images:
             by_name = self.expected.bands_of(image)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Image, Mask, Pixels, Render
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels, Render
 from eechips.emulator.pixels.rasterization import centres_inside
 from eechips.emulator.pixels.types import ranged
 from eechips.emulator.projection import WGS84
@@ -36,12 +36,12 @@ def all_of(pixels: Sequence[Pixels]) -> Mask:
     return mask
 
 
-def everywhere(grid: Grid) -> Mask:
+def everywhere(grid: PixelGrid) -> Mask:
     """Return the mask of a grid on which every pixel is valid."""
     return np.broadcast_to(np.True_, grid.shape)
 
 
-def nowhere(grid: Grid) -> Pixels:
+def nowhere(grid: PixelGrid) -> Pixels:
     """Return nothing but masked pixels."""
     return Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
 
@@ -57,7 +57,7 @@ class Constant:
 
     value: npt.NDArray[Any]
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Broadcast the value; nothing is copied."""
         shape = (*grid.shape, *self.value.shape)
         return [Pixels(np.broadcast_to(self.value, shape), everywhere(grid)) for _ in bands]
@@ -67,7 +67,7 @@ class Constant:
 class Empty:
     """Nothing but masked pixels."""
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Mask everything."""
         return [nowhere(grid) for _ in bands]
 
@@ -81,10 +81,10 @@ class PerPixel:
         functions: for each band, from the inputs' pixels to its own.
     """
 
-    inputs: tuple[tuple[Band, ...], ...]
+    inputs: tuple[tuple[ImageBand, ...], ...]
     functions: tuple[PixelFunction, ...]
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read all inputs of the bands at once, then compute."""
         flat = [band for b in bands for band in self.inputs[b]]
         pixels = iter(render.read(flat, grid))
@@ -92,8 +92,8 @@ class PerPixel:
 
 
 def mapped(
-    bands: Sequence[Band], function: PixelFunction, kind: Callable[[PixelType], PixelType] = lambda kind: kind
-) -> list[Band]:
+    bands: Sequence[ImageBand], function: PixelFunction, kind: Callable[[PixelType], PixelType] = lambda kind: kind
+) -> list[ImageBand]:
     """Return bands computed from one each.
 
     Args:
@@ -105,7 +105,9 @@ def mapped(
     return [replace(band, raster=raster, index=i, type=kind(band.type)) for i, band in enumerate(bands)]
 
 
-def combined(groups: Sequence[tuple[Band, ...]], function: PixelFunction, like: Sequence[Band]) -> list[Band]:
+def combined(
+    groups: Sequence[tuple[ImageBand, ...]], function: PixelFunction, like: Sequence[ImageBand]
+) -> list[ImageBand]:
     """Return bands computed from several inputs each.
 
     Args:
@@ -126,10 +128,10 @@ class Joint:
         function: from the inputs' pixels to those of all bands.
     """
 
-    inputs: Sequence[Band]
+    inputs: Sequence[ImageBand]
     function: Callable[[Sequence[Pixels]], Sequence[Pixels]]
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Compute all bands at once, and return those that are asked for."""
         found: Sequence[Pixels] = render.note(
             ("joint", self, grid), lambda: self.function(render.read(self.inputs, grid))
@@ -141,10 +143,10 @@ class Joint:
 class Clipped:
     """Bands masked where pixel centres lie outside a geometry."""
 
-    inputs: Sequence[Band]
+    inputs: Sequence[ImageBand]
     geometry: Geometry
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Mask what is outside; reads nothing if all is."""
         inside: Mask = render.note(("inside", self.geometry, grid), lambda: centres_inside(self.geometry, grid))
         if not inside.any():
@@ -159,9 +161,9 @@ class Clipped:
 class Generated:
     """Bands computed from the grid alone: coordinates, areas, random numbers."""
 
-    function: Callable[[Grid, int], Pixels]
+    function: Callable[[PixelGrid, int], Pixels]
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Call the function for each band."""
         return [self.function(grid, band) for band in bands]
 
@@ -180,9 +182,9 @@ def constant_image(values: Sequence[bool | int | float | Array], names: Sequence
     return Image(bands, {}, WHOLE_EARTH)
 
 
-def _band(name: str, value: bool | int | float | Array) -> Band:
+def _band(name: str, value: bool | int | float | Array) -> ImageBand:
     """Return a constant band; its type has the range of its values."""
     array = value.values if isinstance(value, Array) else np.asarray(int(value) if isinstance(value, bool) else value)
     kind = PixelType("double" if array.dtype.kind == "f" else "int", dimensions=array.ndim)
     ends = (array.min().item(), array.max().item()) if array.size else ()
-    return Band(name, ranged(kind, ends), WGS84, Constant(array), fixed=False)
+    return ImageBand(name, ranged(kind, ends), WGS84, Constant(array), fixed=False)

@@ -16,8 +16,8 @@ from rasterio.io import MemoryFile
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels import types
-from eechips.emulator.pixels.grid import Grid, parse_crs
-from eechips.emulator.pixels.image import Band, Pixels
+from eechips.emulator.pixels.grid import PixelGrid, parse_crs
+from eechips.emulator.pixels.image import ImageBand, Pixels
 from eechips.emulator.pixels.pictures import write_png
 from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.warning_filters import ignore
@@ -34,7 +34,7 @@ def dtype_of(kind: PixelType) -> np.dtype[Any]:
     return types.dtype_of(kind)
 
 
-def filled(band: Band, pixels: Pixels) -> npt.NDArray[Any]:
+def filled(band: ImageBand, pixels: Pixels) -> npt.NDArray[Any]:
     """Return a band's values in its own type, zero where masked: shape (height, width)."""
     values = cast_values(pixels.values, dtype_of(band.type))
     valid = pixels.valid
@@ -57,7 +57,7 @@ def _write(driver: str, arrays: Sequence[npt.NDArray[Any]], names: Sequence[str]
     return data
 
 
-def _pictures(bands: Sequence[Band], pixels: Sequence[Pixels], form: str) -> list[npt.NDArray[np.uint8]]:
+def _pictures(bands: Sequence[ImageBand], pixels: Sequence[Pixels], form: str) -> list[npt.NDArray[np.uint8]]:
     """Return bands as bytes: values outside 0 to 255 are clipped, not scaled."""
     if len(bands) not in (1, 3):
         raise InvalidError(f"Must specify visualization parameters: {form} images have 1 or 3 bands, not {len(bands)}.")
@@ -70,14 +70,14 @@ def _byte_values(pixels: Pixels) -> npt.NDArray[np.uint8]:
     return values if valid.all() else np.where(valid, values, np.uint8(0))
 
 
-def png(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
+def png(bands: Sequence[ImageBand], pixels: Sequence[Pixels]) -> bytes:
     """Return a PNG of 1 or 3 bands; masked pixels are transparent."""
     arrays = _pictures(bands, pixels, "PNG")
     alpha = _alpha(pixels)
     return write_png(arrays if alpha is None else [*arrays, alpha])
 
 
-def colours(bands: Sequence[Band], pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8]:
+def colours(bands: Sequence[ImageBand], pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8]:
     """Return 1 or 3 bands as red, green, blue and opacity: shape (height, width, 4)."""
     arrays = _pictures(bands, pixels, "GIF")
     alpha = _alpha(pixels)
@@ -97,17 +97,17 @@ def _alpha(pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8] | None:
     return None if (opacity == 255).all() else opacity
 
 
-def jpeg(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
+def jpeg(bands: Sequence[ImageBand], pixels: Sequence[Pixels]) -> bytes:
     """Return a JPEG of 1 or 3 bands; masked pixels are black."""
     return _write("JPEG", _pictures(bands, pixels, "JPEG"), QUALITY=90)
 
 
-def auto(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
+def auto(bands: Sequence[ImageBand], pixels: Sequence[Pixels]) -> bytes:
     """Return a JPEG where every pixel is valid, else a PNG."""
     return jpeg(bands, pixels) if all(p.valid.all() for p in pixels) else png(bands, pixels)
 
 
-def npy(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
+def npy(bands: Sequence[ImageBand], pixels: Sequence[Pixels]) -> bytes:
     """Return a numpy file of one structured array (height, width) with a field for each band."""
     arrays = [filled(b, p) for b, p in zip(bands, pixels, strict=True)]
     fields = np.dtype([(band.name, array.dtype) for band, array in zip(bands, arrays, strict=True)])
@@ -120,7 +120,7 @@ def npy(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
     return buffer.getvalue()
 
 
-def geotiff(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid) -> bytes:
+def geotiff(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGrid) -> bytes:
     """Return a GeoTIFF with crs, transform and band names; masked pixels have the value that the file names as nodata.
 
     That is the least value of an integer type, so 0 of unsigned ones, and minus infinity of floats: what geedim, whose

@@ -70,7 +70,7 @@ def apply(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class PixelGrid:
     """A rectangle of pixels.
 
     Attributes:
@@ -107,13 +107,13 @@ class Grid:
         edge = math.sqrt(abs(t.a * t.e - t.b * t.d))
         return edge * metres_per_unit(self.crs)
 
-    def window(self, column: int, row: int, width: int, height: int) -> Grid:
+    def window(self, column: int, row: int, width: int, height: int) -> PixelGrid:
         """Return the sub-grid that starts at (column, row); it may reach outside this grid."""
         a, b, c, d, e, f = self.transform[:6]
         moved = Affine(a, b, a * column + b * row + c, d, e, d * column + e * row + f)
-        return Grid(self.crs, moved, width, height)
+        return PixelGrid(self.crs, moved, width, height)
 
-    def level(self, factor: int) -> Grid:
+    def level(self, factor: int) -> PixelGrid:
         """Return the grid of the pyramid level that is decimated by ``factor``.
 
         Sizes are rounded up and the extent is kept, as GDAL does for overviews, so the pixel edge is
@@ -122,4 +122,6 @@ class Grid:
         if factor == 1:
             return self
         width, height = math.ceil(self.width / factor), math.ceil(self.height / factor)
-        return Grid(self.crs, self.transform @ Affine.scale(self.width / width, self.height / height), width, height)
+        return PixelGrid(
+            self.crs, self.transform @ Affine.scale(self.width / width, self.height / height), width, height
+        )

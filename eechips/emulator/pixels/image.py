@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.errors import LimitError
-from eechips.emulator.model import PixelType, Window
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.model import PixelType, PixelWindow
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Geometry
 
@@ -37,16 +37,16 @@ class Pixels:
         return self.mask if self.mask.dtype == bool else self.mask > 0
 
 
-class Raster(Protocol):
+class LazyRaster(Protocol):
     """Something with one or several bands of pixels that answers for any grid."""
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Return the pixels of bands (indices from 0) on a grid."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Band:
+class ImageBand:
     """A band of an image.
 
     Attributes:
@@ -62,18 +62,18 @@ class Band:
     name: str
     type: PixelType
     projection: Projection
-    raster: Raster
+    raster: LazyRaster
     index: int = 0
-    extent: Window | None = None
+    extent: PixelWindow | None = None
     fixed: bool = True
 
     @property
-    def grid(self) -> Grid | None:
+    def grid(self) -> PixelGrid | None:
         """The grid of ``extent``, or None where the band is unbounded."""
         if self.extent is None:
             return None
         e = self.extent
-        whole = Grid(self.projection.crs, self.projection.transform, 0, 0)
+        whole = PixelGrid(self.projection.crs, self.projection.transform, 0, 0)
         return whole.window(e.column, e.row, e.width, e.height)
 
 
@@ -89,7 +89,7 @@ class Image:
         version: of a stored image.
     """
 
-    bands: Sequence[Band]
+    bands: Sequence[ImageBand]
     properties: Mapping[str, Any] = field(default_factory=dict)
     footprint: Geometry | None = None
     id: str | None = None
@@ -99,11 +99,11 @@ class Image:
         """Return a copy with other properties."""
         return replace(self, properties=properties)
 
-    def with_bands(self, bands: Sequence[Band]) -> Image:
+    def with_bands(self, bands: Sequence[ImageBand]) -> Image:
         """Return a copy with other bands; the properties and id stay."""
         return replace(self, bands=tuple(bands))
 
-    def computed(self, bands: Sequence[Band]) -> Image:
+    def computed(self, bands: Sequence[ImageBand]) -> Image:
         """Return the result of a computation on this image: only ``system:index`` and the footprint are kept."""
         index = self.properties.get("system:index")
         return Image(tuple(bands), {} if index is None else {"system:index": index}, self.footprint)
@@ -122,19 +122,19 @@ class Render:
     def __init__(self, budget: int = 2 << 30, check_time: Callable[[], None] = lambda: None) -> None:
         self.budget = budget
         self.check_time = check_time
-        self._cache: dict[tuple[int, int, Grid], Pixels] = {}
-        self._alive: list[Raster] = []  # keeps id() of cached rasters unique
+        self._cache: dict[tuple[int, int, PixelGrid], Pixels] = {}
+        self._alive: list[LazyRaster] = []  # keeps id() of cached rasters unique
         self._notes: dict[tuple[Any, ...], Any] = {}
         self._held = 0
 
-    def read(self, bands: Sequence[Band], grid: Grid) -> list[Pixels]:
+    def read(self, bands: Sequence[ImageBand], grid: PixelGrid) -> list[Pixels]:
         """Read bands on a grid. Each raster is read once for all of its bands.
 
         Raises:
             LimitError: if that would hold more memory than allowed.
         """
         self.check_time()
-        wanted: dict[int, tuple[Raster, list[int]]] = {}
+        wanted: dict[int, tuple[LazyRaster, list[int]]] = {}
         for band in bands:
             if (id(band.raster), band.index, grid) not in self._cache:
                 indices = wanted.setdefault(id(band.raster), (band.raster, []))[1]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.errors import LimitError
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Pixels, Render
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import ImageBand, Pixels, Render
 from eechips.emulator.values import Weights
 
 # Bytes of neighbours that are held at once.
@@ -42,7 +42,7 @@ class Margins:
         """Return the same on all sides."""
         return cls(size, size, size, size)
 
-    def padded(self, grid: Grid) -> Grid:
+    def padded(self, grid: PixelGrid) -> PixelGrid:
         """Return a grid with these margins.
 
         Raises:
@@ -69,16 +69,16 @@ class Neighborhood:
         function: from the inputs on the padded grid, the margins and the grid to all bands.
     """
 
-    inputs: Sequence[Band]
+    inputs: Sequence[ImageBand]
     margins: Callable[[float], Margins]
-    function: Callable[[Sequence[Pixels], Margins, Grid], Sequence[Pixels]]
+    function: Callable[[Sequence[Pixels], Margins, PixelGrid], Sequence[Pixels]]
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read the inputs once, and compute all bands."""
         found: Sequence[Pixels] = render.note(("neighborhood", self, grid), lambda: self._compute(grid, render))
         return [found[band] for band in bands]
 
-    def _compute(self, grid: Grid, render: Render) -> Sequence[Pixels]:
+    def _compute(self, grid: PixelGrid, render: Render) -> Sequence[Pixels]:
         margins = self.margins(grid.nominal_scale)
         return self.function(render.read(self.inputs, margins.padded(grid)), margins, grid)
 

@@ -15,8 +15,8 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.model import Bounds
 from eechips.emulator.pixels.composite import lonlat_bounds
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Mask, Pixels, Render
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import ImageBand, Mask, Pixels, Render
 from eechips.emulator.pixels.rasterization import centres_inside
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Feature, Geometry
@@ -42,13 +42,13 @@ class Painted:
         width: of a feature's outline in pixels; None to fill it.
     """
 
-    inputs: Sequence[Band]
+    inputs: Sequence[ImageBand]
     dtypes: tuple[np.dtype[Any], ...]
     features: Features
     color: Callable[[Feature], float | None]
     width: Callable[[Feature], float | None]
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read the inputs and paints over them."""
         paint, painted = render.note(("paint", self, grid), lambda: self._paint(grid))
         under = render.read([self.inputs[b] for b in bands], grid)
@@ -63,7 +63,7 @@ class Painted:
             return Pixels(values, below.mask | painted)
         return Pixels(values, np.where(painted, 1.0, below.mask))
 
-    def _paint(self, grid: Grid) -> tuple[npt.NDArray[np.float64], Mask]:
+    def _paint(self, grid: PixelGrid) -> tuple[npt.NDArray[np.float64], Mask]:
         paint, painted = np.zeros(grid.shape), np.zeros(grid.shape, dtype=bool)
         for feature in self.features(lonlat_bounds(grid)):
             value = self.color(feature)
@@ -76,11 +76,11 @@ class Painted:
         return paint, painted
 
 
-def _in_pixels(geometry: Geometry, grid: Grid) -> BaseGeometry:
+def _in_pixels(geometry: Geometry, grid: PixelGrid) -> BaseGeometry:
     return geometry.within(Projection(grid.crs, grid.transform), _TOLERANCE)
 
 
-def _filled(geometry: Geometry, grid: Grid) -> npt.NDArray[np.bool_]:
+def _filled(geometry: Geometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:
     """Return pixels whose centre lies in a polygon, those that points lie in, and lines as wide as a pixel."""
     dimension = shapely.get_dimensions(geometry.shape)
     if geometry.unbounded or dimension == 2:
@@ -95,7 +95,7 @@ def _filled(geometry: Geometry, grid: Grid) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _outlined(geometry: Geometry, grid: Grid, width: float) -> npt.NDArray[np.bool_]:
+def _outlined(geometry: Geometry, grid: PixelGrid, width: float) -> npt.NDArray[np.bool_]:
     """Return pixels whose centre lies within half a width of a perimeter, a line or a point."""
     if geometry.unbounded or not width > 0:
         return np.zeros(grid.shape, dtype=bool)
@@ -104,7 +104,7 @@ def _outlined(geometry: Geometry, grid: Grid, width: float) -> npt.NDArray[np.bo
     return _burnt(shapely.buffer(line, width / 2), grid)
 
 
-def _burnt(shape: BaseGeometry, grid: Grid) -> npt.NDArray[np.bool_]:
+def _burnt(shape: BaseGeometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:
     if shape.is_empty or not shapely.intersects(shape, shapely.box(0, 0, grid.width, grid.height)):
         return np.zeros(grid.shape, dtype=bool)
     burnt: npt.NDArray[Any] = rasterize([(shape, 1)], out_shape=grid.shape, transform=Affine.identity(), dtype=np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.pixels.grid import Grid, parse_crs, transformer
+from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
 from eechips.emulator.pixels.resample import between, centres_of, control_points
 
 Floats = npt.NDArray[np.float64]
@@ -17,7 +17,7 @@ _POLAR_FROM = 75.0
 _GIRDLE = 2 * np.pi * 6_378_137.0  # width of the cylindrical projection in metres
 
 
-def pixel_areas(grid: Grid) -> Floats:
+def pixel_areas(grid: PixelGrid) -> Floats:
     """Return square metres of each pixel: shape (height, width), NaN where a pixel has no place on Earth.
 
     Exact for grids along meridians and parallels; elsewhere the sides of a pixel are taken as straight in an
@@ -44,7 +44,7 @@ def _moved(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Floa
     return np.where(known, x, np.nan), np.where(known, y, np.nan)
 
 
-def _zonal(grid: Grid) -> Floats:
+def _zonal(grid: PixelGrid) -> Floats:
     """Return areas between meridians and parallels: rectangles in the cylindrical projection."""
     t = grid.transform
     edges = t.e * np.arange(grid.height + 1.0) + t.f
@@ -90,7 +90,7 @@ def _radii(latitude: Floats) -> tuple[Floats, Floats]:
     return across * (1 - _ECCENTRICITY**2) / root, across
 
 
-def pixel_edges(grid: Grid) -> tuple[Floats, Floats]:
+def pixel_edges(grid: PixelGrid) -> tuple[Floats, Floats]:
     """Return metres between the centres of neighbouring pixels: along rows and along columns.
 
     Both are broadcastable to the grid's shape. Away from geographic grids they are computed at every 16th pixel and
@@ -110,7 +110,7 @@ def pixel_edges(grid: Grid) -> tuple[Floats, Floats]:
     )
 
 
-def _edge_lengths(grid: Grid, columns: Floats, rows: Floats, right: float, down: float) -> Floats:
+def _edge_lengths(grid: PixelGrid, columns: Floats, rows: Floats, right: float, down: float) -> Floats:
     """Return metres from half a step before to half a step behind some pixel coordinates."""
     lon, lat = (np.array(v) for v in _lonlat(grid, columns - right, rows - down))
     lon2, lat2 = (np.array(v) for v in _lonlat(grid, columns + right, rows + down))
@@ -122,7 +122,7 @@ def _edge_lengths(grid: Grid, columns: Floats, rows: Floats, right: float, down:
     return found
 
 
-def _lonlat(grid: Grid, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
+def _lonlat(grid: PixelGrid, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
     t = grid.transform
     x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
     lon, lat = transformer(grid.crs, "EPSG:4326").transform(x, y)

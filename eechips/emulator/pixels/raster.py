@@ -19,7 +19,7 @@ from rasterio.enums import MaskFlags
 from rasterio.env import ensure_env_with_credentials
 from rasterio.io import DatasetReader
 
-from eechips.emulator.model import Window
+from eechips.emulator.model import PixelWindow
 
 _KeyT = TypeVar("_KeyT")
 _HandleT = TypeVar("_HandleT")
@@ -168,7 +168,7 @@ class OpenRaster(Protocol):
     width: int
     height: int
 
-    def read(self, bands: Sequence[int], window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return values and where they are valid; see ``RasterSource.read``."""
         ...
 
@@ -186,7 +186,7 @@ class _DatasetFile:
         self._flags = [frozenset(flags) for flags in dataset.mask_flag_enums]
         self._nodata = list(dataset.nodatavals)
 
-    def read(self, bands: Sequence[int], window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         area = rasterio.windows.Window(window.column, window.row, window.width, window.height)
         indexes = [band + 1 for band in bands]
         values: npt.NDArray[Any] = self.dataset.read(indexes, window=area)
@@ -213,7 +213,7 @@ class _Decoded:
         self._valid = valid
         _, self.height, self.width = values.shape
 
-    def read(self, bands: Sequence[int], window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         rows = slice(window.row, window.row + window.height)
         columns = slice(window.column, window.column + window.width)
         return self._values[list(bands), rows, columns], self._valid[list(bands), rows, columns]
@@ -264,7 +264,7 @@ class DatasetPool:
         if file.width * file.height * sum(np.dtype(dtype).itemsize for dtype in file.dataset.dtypes) > _SMALL_BYTES:
             return file
         try:
-            return _Decoded(*file.read(bands, Window(0, 0, file.width, file.height)))
+            return _Decoded(*file.read(bands, PixelWindow(0, 0, file.width, file.height)))
         finally:
             file.close()
 
@@ -307,7 +307,9 @@ class FileSource:
             levels.append(factor)
         return cls(name, tuple(levels), pool)
 
-    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Read native pixels of one level; see ``RasterSource.read``.
 
         Raises:

@@ -13,7 +13,7 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Geometry
 
@@ -25,12 +25,12 @@ _CENTRE_TOLERANCE = 1e-4
 _AREA_TOLERANCE = 1e-5
 
 
-def in_pixels(geometry: Geometry, grid: Grid, tolerance: float = _CENTRE_TOLERANCE) -> BaseGeometry:
+def in_pixels(geometry: Geometry, grid: PixelGrid, tolerance: float = _CENTRE_TOLERANCE) -> BaseGeometry:
     """Return the geometry in the pixel coordinates (column, row) of a grid, exact to ``tolerance`` of a pixel."""
     return geometry.within(Projection(grid.crs, grid.transform), tolerance)
 
 
-def centres_inside(geometry: Geometry, grid: Grid) -> npt.NDArray[np.bool_]:
+def centres_inside(geometry: Geometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:
     """Return pixels whose centre lies in a geometry: shape (height, width)."""
     if geometry.unbounded:
         return np.ones(grid.shape, dtype=bool)
@@ -45,7 +45,7 @@ def centres_inside(geometry: Geometry, grid: Grid) -> npt.NDArray[np.bool_]:
     return _burn(shape, grid, all_touched=False)
 
 
-def _burn(shape: BaseGeometry, grid: Grid, *, all_touched: bool) -> npt.NDArray[np.bool_]:
+def _burn(shape: BaseGeometry, grid: PixelGrid, *, all_touched: bool) -> npt.NDArray[np.bool_]:
     burnt: npt.NDArray[Any] = rasterize(
         [(shape, 1)], out_shape=grid.shape, transform=Affine.identity(), all_touched=all_touched, dtype=np.uint8
     )
@@ -64,7 +64,7 @@ def pixels_touched(geometry: Geometry, lattice: Projection) -> tuple[int, int, i
     return column, row, max(math.ceil(right - 1e-9), column + 1) - column, max(math.ceil(bottom - 1e-9), row + 1) - row
 
 
-def fractions(geometry: Geometry, grid: Grid) -> Coverage:
+def fractions(geometry: Geometry, grid: PixelGrid) -> Coverage:
     """Return the part of each pixel that a geometry covers, from 0 to 1: shape (height, width).
 
     Polygons give exact areas. Points and lines have none: each pixel that they touch counts as 1.
@@ -94,7 +94,7 @@ def _parts(shape: BaseGeometry) -> list[BaseGeometry]:
     return parts
 
 
-def _areas(shape: BaseGeometry, grid: Grid) -> Coverage:
+def _areas(shape: BaseGeometry, grid: PixelGrid) -> Coverage:
     """Return areas of the intersections of unit cells with a polygon; only cells on the boundary are cut."""
     if not shape.is_valid:
         shape = shapely.make_valid(shape)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from affine import Affine
 
-from eechips.emulator.model import Window
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Pixels, Render
+from eechips.emulator.model import PixelWindow
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import ImageBand, Pixels, Render
 from eechips.emulator.pixels.resample import Method, locate_once, read_computed
 from eechips.emulator.projection import Projection
 
@@ -19,11 +19,11 @@ from eechips.emulator.projection import Projection
 class Resampled:
     """Bands computed on their own lattice, or a level of its pyramid, and interpolated: ``Image.resample``."""
 
-    inputs: Sequence[Band]
+    inputs: Sequence[ImageBand]
     lattice: Projection
     method: Method
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Compute the inputs on the level whose pixels are no larger than the output's."""
         chosen = [self.inputs[b] for b in bands]
         location = locate_once(self.lattice, grid, render)
@@ -31,9 +31,9 @@ class Resampled:
         level = Projection(self.lattice.crs, self.lattice.transform @ Affine.scale(factor))
         if factor > 1:
             location = locate_once(level, grid, render)
-        whole = Grid(level.crs, level.transform, 0, 0)
+        whole = PixelGrid(level.crs, level.transform, 0, 0)
 
-        def read(window: Window) -> list[Pixels]:
+        def read(window: PixelWindow) -> list[Pixels]:
             return render.read(chosen, whole.window(window.column, window.row, window.width, window.height))
 
         return read_computed(read, len(chosen), location, grid.shape, self.method)
@@ -43,17 +43,17 @@ class Resampled:
 class Reprojected:
     """Bands computed on a lattice of their own, then resampled: ``Image.reproject``."""
 
-    inputs: Sequence[Band]
+    inputs: Sequence[ImageBand]
     lattice: Projection
     method: Method = "nearest"
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Compute the inputs on the lattice under the grid, and take the output from there."""
         chosen = [self.inputs[b] for b in bands]
-        lattice = Grid(self.lattice.crs, self.lattice.transform, 0, 0)
+        lattice = PixelGrid(self.lattice.crs, self.lattice.transform, 0, 0)
         location = locate_once(self.lattice, grid, render)
 
-        def read(window: Window) -> list[Pixels]:
+        def read(window: PixelWindow) -> list[Pixels]:
             return render.read(chosen, lattice.window(window.column, window.row, window.width, window.height))
 
         return read_computed(read, len(chosen), location, grid.shape, self.method)

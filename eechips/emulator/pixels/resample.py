@@ -12,8 +12,8 @@ import numpy.typing as npt
 from affine import Affine
 
 from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.model import Window
-from eechips.emulator.pixels.grid import Grid, parse_crs, transformer
+from eechips.emulator.model import PixelWindow
+from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
 from eechips.emulator.pixels.image import Pixels, Render
 from eechips.emulator.projection import Projection
 
@@ -50,7 +50,7 @@ class Location:
     scale: float
 
 
-def locate(grid: Grid, lattice: Projection, *, exact: bool = False) -> Location:
+def locate(grid: PixelGrid, lattice: Projection, *, exact: bool = False) -> Location:
     """Find the centres of a grid's pixels in the pixel coordinates of a lattice.
 
     The CRS transformation is evaluated at control points and interpolated between them where that is exact to
@@ -86,7 +86,7 @@ def locate(grid: Grid, lattice: Projection, *, exact: bool = False) -> Location:
     return Location(found[0], found[1], _jacobian_scale(grid, transform))
 
 
-def locate_once(lattice: Projection, grid: Grid, render: Render) -> Location:
+def locate_once(lattice: Projection, grid: PixelGrid, render: Render) -> Location:
     """Return ``locate(grid, lattice)``, cached for one computation of pixels."""
     found: Location = render.note(("location", grid, lattice), lambda: locate(grid, lattice))
     return found
@@ -96,7 +96,7 @@ def _moved(affine: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
 
 
-def _locate_affine(grid: Grid, step: Affine) -> Location:
+def _locate_affine(grid: PixelGrid, step: Affine) -> Location:
     scale = math.sqrt(abs(step.determinant))
     columns, rows = centres_of(grid.width), centres_of(grid.height)
     if step.b == 0 and step.d == 0:
@@ -110,7 +110,7 @@ def centres_of(size: int) -> Floats:
     return np.arange(size, dtype=np.float64) + 0.5
 
 
-def _jacobian_scale(grid: Grid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]]) -> float:
+def _jacobian_scale(grid: PixelGrid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]]) -> float:
     column, row = grid.width / 2, grid.height / 2
     x, y = exact(
         np.array([column - 0.5, column, column + 0.5, column, column, column]),
@@ -130,7 +130,7 @@ def _step(places: Floats) -> Floats:
 
 
 def _interpolated(
-    grid: Grid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]], spacing: int
+    grid: PixelGrid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]], spacing: int
 ) -> tuple[Floats, Floats] | None:
     """Return bilinear interpolation between control points, or None where that is not exact enough."""
     at_columns = control_points(grid.width, spacing)
@@ -175,7 +175,7 @@ def _bracket(knots: Floats, positions: Floats) -> tuple[Indices, Floats]:
     return index, np.divide(positions - knots[index], span, out=np.zeros(len(positions)), where=span > 0)
 
 
-def window_of(location: Location, extent: Window | None, margin: int) -> Window | None:
+def window_of(location: Location, extent: PixelWindow | None, margin: int) -> PixelWindow | None:
     """Return the pixels of the lattice that a location needs, within ``extent``; None if there are none.
 
     Raises:
@@ -190,7 +190,7 @@ def window_of(location: Location, extent: Window | None, margin: int) -> Window 
         return None
     if (high - low) * (bottom - top) > _MAX_WINDOW:
         raise LimitError("User memory limit exceeded.")
-    return Window(low, top, high - low, bottom - top)
+    return PixelWindow(low, top, high - low, bottom - top)
 
 
 def _span(positions: Floats, margin: int) -> tuple[int, int]:
@@ -205,7 +205,7 @@ MARGINS: dict[Method, int] = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 
 
 def gather(
-    values: npt.NDArray[Any], valid: npt.NDArray[Any], window: Window, location: Location, method: Method
+    values: npt.NDArray[Any], valid: npt.NDArray[Any], window: PixelWindow, location: Location, method: Method
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Take pixels of a lattice at a location.
 
@@ -225,7 +225,7 @@ def gather(
 
 
 def _gather_nearest(
-    values: npt.NDArray[Any], valid: npt.NDArray[Any], window: Window, location: Location
+    values: npt.NDArray[Any], valid: npt.NDArray[Any], window: PixelWindow, location: Location
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     columns, outside_columns = _indices(location.columns, window.column, window.width)
     rows, outside_rows = _indices(location.rows, window.row, window.height)
@@ -290,7 +290,7 @@ _KERNELS: dict[Method, Callable[[Floats], list[tuple[int, Floats]]]] = {"bilinea
 def _gather_weighted(
     values: npt.NDArray[Any],
     valid: npt.NDArray[Any],
-    window: Window,
+    window: PixelWindow,
     location: Location,
     kernel: Callable[[Floats], list[tuple[int, Floats]]],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -326,7 +326,7 @@ def _gather_weighted(
 
 def _gather_whole(
     values: npt.NDArray[Any],
-    window: Window,
+    window: PixelWindow,
     by_column: Sequence[tuple[Floats, Floats]],
     by_row: Sequence[tuple[Floats, Floats]],
     shape: tuple[int, ...],
@@ -351,11 +351,11 @@ def _gather_whole(
 
 
 def read_lattice(
-    read: Callable[[Window], tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+    read: Callable[[PixelWindow], tuple[npt.NDArray[Any], npt.NDArray[Any]]],
     count: int,
     dtype: npt.DTypeLike,
     location: Location,
-    extent: Window | None,
+    extent: PixelWindow | None,
     shape: tuple[int, int],
     method: Method,
 ) -> list[Pixels]:
@@ -383,7 +383,7 @@ def read_lattice(
 
 
 def read_computed(
-    read: Callable[[Window], Sequence[Pixels]],
+    read: Callable[[PixelWindow], Sequence[Pixels]],
     count: int,
     location: Location,
     shape: tuple[int, int],
@@ -422,7 +422,7 @@ def read_computed(
 def pick_lattice(
     pick: Callable[[Indices, Indices], tuple[npt.NDArray[Any], npt.NDArray[Any]] | None],
     location: Location,
-    extent: Window,
+    extent: PixelWindow,
     shape: tuple[int, int],
 ) -> list[Pixels] | None:
     """Take nothing but the pixels of a lattice that a location falls into; None where a window does better.

@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.model import BandInfo, ImageAsset, LazySequence, Window
-from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.model import BandInfo, ImageAsset, LazySequence, PixelWindow
+from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.resample import Method, locate_once, pick_lattice, read_lattice
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Geometry
@@ -52,9 +52,9 @@ class Stored:
     infos: Sequence[BandInfo]
     method: Method = "nearest"
 
-    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read bands that share a source and a grid together."""
-        groups: dict[tuple[int, Grid], list[int]] = {}
+        groups: dict[tuple[int, PixelGrid], list[int]] = {}
         for band in bands:
             info = self.infos[band]
             groups.setdefault((id(info.source), info.grid), []).append(band)
@@ -63,7 +63,7 @@ class Stored:
             found.update(zip(members, self._read_group(members, grid, render), strict=True))
         return [found[band] for band in bands]
 
-    def _read_group(self, members: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+    def _read_group(self, members: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         infos = [self.infos[m] for m in members]
         source, native = infos[0].source, infos[0].grid
         location = locate_once(Projection(native.crs, native.transform), grid, render)
@@ -77,10 +77,10 @@ class Stored:
 
         indices = [i.index for i in infos]
 
-        def read(window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        def read(window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
             return source.read(indices, window, factor_index)
 
-        extent = Window(0, 0, native.width, native.height)
+        extent = PixelWindow(0, 0, native.width, native.height)
         if self.method == "nearest" and isinstance(source, PixelSource):
             picked = pick_lattice(lambda c, r: source.pick(indices, c, r, factor_index), location, extent, grid.shape)
             if picked is not None:
@@ -95,16 +95,16 @@ def stored_image(asset: ImageAsset) -> Image:
     return Image(bands, asset.properties, Geometry(asset.footprint), asset.id, asset.version)
 
 
-def _bands(asset: ImageAsset) -> tuple[Band, ...]:
+def _bands(asset: ImageAsset) -> tuple[ImageBand, ...]:
     raster = Stored(asset.bands)
     return tuple(
-        Band(
+        ImageBand(
             info.name,
             info.pixel_type,
             Projection(info.grid.crs, info.grid.transform),
             raster,
             index,
-            Window(0, 0, info.grid.width, info.grid.height),
+            PixelWindow(0, 0, info.grid.width, info.grid.height),
         )
         for index, info in enumerate(asset.bands)
     )

@@ -22,7 +22,7 @@ from eechips.emulator.protocol import fields
 from eechips.emulator.protocol.fault_injection import alter_response, replace_response
 from eechips.emulator.protocol.http import http_response, json_response
 from eechips.emulator.quota import RESTRICTED, Latency, Quota, TooManyRequestsError
-from eechips.emulator.workers import WorkerPool
+from eechips.emulator.workers import EvaluationPool
 
 # "Thumbnail names live a few hours."
 _LIFE = 3 * 3600.0
@@ -101,7 +101,7 @@ class Service:
         body_seconds: time for a body to arrive.
     """
 
-    workers: WorkerPool
+    workers: EvaluationPool
     quota: Quota
     payload: int
     latency: Latency | None = None
