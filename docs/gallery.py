@@ -74,7 +74,7 @@ def make_report(folder: Path) -> None:
     page, picture = folder / "outputs" / "sample-naip" / "report.html", folder / "report.png"
     subprocess.run(
         [
-            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1336,1500",
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1336,1330",
             f"--screenshot={picture}", page.as_uri(),
         ],
         check=True,
