@@ -53,20 +53,20 @@ def preview(
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Path:
-    """Make a contact sheet of a run's chips: a PNG, or a JPEG by its name.
+    """Make a contact sheet of a run's chips: PNG, or JPEG by the suffix of ``out``.
 
     Args:
-        run: finished, or as far as it is; or its folder.
-        by: a column of the units, such as ``eco_name`` or ``class``: a row for each of its values. ``stratum`` is what
-            the run was stratified by, if it was; ``nothing`` fills the sheet with any chips.
-        rows: at most.
-        columns: chips of a row at most.
-        edge: of a chip, in pixels.
-        seed: of the draw; the same seed shows the same chips.
-        out: the file; None for preview.png in the run's folder.
+        run: the run, finished or in progress, or its folder.
+        by: column of the units, such as ``eco_name`` or ``class``: a row for each of its values. ``stratum``: the
+            strata of the run, if any; ``nothing``: chips in no order.
+        rows: maximum number of rows.
+        columns: maximum number of chips in a row.
+        edge: edge of a chip in the picture, in pixels.
+        seed: seed of the random selection.
+        out: output file; None for preview.png in the run's folder.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
         UsageError: if the run has no chips, or no such column.

@@ -41,20 +41,21 @@ def plot(
     bands: Sequence[str] | str = (),
     out: str | Path | None = None,
 ) -> Figure:
-    """Draw the series of one or several regions of a run.
+    """Plot the time series of regions of a run.
 
     Args:
-        run: of ``eechips timeseries``, or of a recipe whose tables have a region, a ``date`` and values; or its folder.
-        regions: ids of regions, at most ``MOST_PANELS``; none for the first twelve.
-        bands: columns, or bands with all their columns; none for all but the counts.
-        out: a file to save it to, PNG, PDF or SVG by its name; None to save nothing.
+        run: the run, or its folder: of ``timeseries``, or of a recipe whose tables have a region, a ``date`` and
+            values.
+        regions: ids of regions, up to ``MOST_PANELS``; the first twelve if empty.
+        bands: columns, or bands with all their columns; all except the counts if empty.
+        out: output file, PNG, PDF or SVG by its suffix; None to write no file.
 
     Returns:
-        The figure; a notebook shows it.
+        The figure, which notebooks display.
 
     Raises:
-        UsageError: if the run has no series, no such region or column, matplotlib is missing, or the file is a result
-            of the run.
+        UsageError: if the run has no time series, no such region or column, matplotlib is missing, or the file is a
+            result of the run.
 
     Example:
         >>> eechips.plot("outputs/timeseries-modis-lst", regions=[7, 8], out="lst.png")

@@ -72,35 +72,35 @@ def card(
     version: str = "1.0.0",
     overwrite: bool = False,
 ) -> Card:
-    """Describe a finished run as a data set: README.md, croissant.json and a picture, in its folder.
+    """Write the data card of a finished run: README.md, croissant.json and a contact sheet, in its folder.
 
     The same run gives the same bytes: neither date nor machine is recorded.
 
     Args:
-        run: finished, or its folder.
-        title: name of the data set; None for that of the folder.
-        creator: who made it.
-        url: where it is published.
-        version: of the data set, as in semantic versioning.
-        overwrite: whether to replace a README.md that somebody else has written.
+        run: the finished run, or its folder.
+        title: title of the dataset; None for the name of the folder.
+        creator: creator of the dataset.
+        url: URL of the published dataset.
+        version: semantic version of the dataset.
+        overwrite: replace a README.md that eechips did not write.
 
     Returns:
-        What was written.
+        The paths of the files.
 
     Raises:
-        UsageError: if the run is not finished, has no results, or has a README.md that eechips has not made, or if a
-            result is called like one of the files.
-        StorageError: if something cannot be written.
+        UsageError: if the run is not finished, has no results, or has a README.md that eechips did not write, or if a
+            result has the name of one of the files.
+        StorageError: if a file cannot be written.
 
     Example:
         >>> eechips.card("outputs/sample-naip", title="NAIP of Colorado's ecoregions").readme
     """
     run = run if isinstance(run, Run) else open_run(run)
     if not (run.path / PARQUET_NAME).is_file():
-        raise UsageError(f"{run.path} is not finished: it has no {PARQUET_NAME}; run its command again")
+        raise UsageError(f"{run.path} is not finished: it has no {PARQUET_NAME}; repeat its command")
     readme = run.path / README_NAME
     if readme.is_file() and not overwrite and _MARK not in readme.read_text(errors="replace"):
-        raise UsageError(f"{readme} was not made by eechips: move it away, or take --overwrite")
+        raise UsageError(f"{readme} was not written by eechips: move it away, or overwrite it (`overwrite`)")
     samples = read_samples(run)
     if not len(samples):
         raise UsageError(f"{run.path} has no results to describe")

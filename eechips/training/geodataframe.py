@@ -36,22 +36,22 @@ def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | g
 
     Args:
         run: the run, or its folder.
-        rows: ``units``: a row for each unit of the plan, whatever became of it. ``files``: a row for each file, several
-            for units with layers. ``table``: the rows of the table that ``timeseries`` or ``points`` has made, or of
-            the tables of all units if none is made of them. None for the table where there is one, else the units.
+        rows: ``units``: a row for each unit of the plan, in any state. ``files``: a row for each file, several for
+            units with layers. ``table``: the rows of the table of ``timeseries`` or ``points``, or of the tables of all
+            units. None for ``table`` if there is one, otherwise ``units``.
 
     Returns:
-        For units and files, a GeoDataFrame in EPSG:4326 in the order of the plan. Its geometry is the outline of the
-        chip's pixels, cut at the antimeridian; None for what has no grid. Its index is the position in the plan, with
+        For units and files, a GeoDataFrame in EPSG:4326 in the order of the plan. Its geometry is the footprint of the
+        chip, cut at the antimeridian; None without a grid. Its index is the position in the plan, with
         the layer for files. Its columns are those of the manifest (``id``, ``unit``, ``state``, ``file``, ``crs``,
         ``transform``, ``valid_fraction``, …) and:
 
-        - ``path``, the whole path or address of the file;
-        - ``split`` and ``flags``, once ``eechips split`` and ``eechips check`` have made them;
-        - whatever the unit says of itself, such as ``class``, ``eco_name``, ``lon``, ``lat``, or the columns of your
-            file of points. Names that the manifest has too begin with ``unit_``.
+        - ``path``, the complete path or URL of the file;
+        - ``split`` and ``flags``, after :func:`eechips.split` and :func:`eechips.check`;
+        - the fields of the unit, such as ``class``, ``eco_name``, ``lon``, ``lat``, or the columns of your
+            file of points. Names of manifest columns get the prefix ``unit_``.
 
-        For a table, what it holds, ``date`` as dates (UTC); a GeoDataFrame of points if it has coordinates.
+        For a table, its columns, ``date`` as dates (UTC); a GeoDataFrame of points if it has coordinates.
 
     Raises:
         UsageError: if the folder holds no run, it has no table, or geopandas is missing.
@@ -70,7 +70,7 @@ def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | g
         return _units(run)
     if rows == "files":
         return _files(run)
-    raise UsageError(f"rows are units, files or table, not {rows!r}")
+    raise UsageError(f"rows must be units, files or table, not {rows!r}")
 
 
 def has_tables(run: Run) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 USUAL = Thresholds()
-"""How much is too much, unless the user says otherwise."""
+"""The default thresholds."""
 
 _MOST_THREADS = 8
 _REMOTE_THREADS = 16  # which wait most of the time
@@ -45,10 +45,10 @@ class QualityReport:
     """The result of a check.
 
     Attributes:
-        run: that was checked.
+        run: the checked run.
         files: a row for every file; see :func:`eechips.training.quality_table.read`.
-        read: files that were read; the others had been measured before.
-        unchecked: questions that could not be asked, and why not.
+        read: number of files that were read; the others had been read before.
+        unchecked: flags that could not be set, with the reason.
     """
 
     run: Run
@@ -71,7 +71,7 @@ class QualityReport:
         return table.reindex([name for name in FLAGS if name in table.index])
 
     def units(self, flags: Collection[str] = tuple(FLAGS)) -> dict[str, list[str]]:
-        """Units with any of some flags, in the order of the plan: which, by id."""
+        """Return the flags of units that have any of the given flags, by id, in the order of the plan."""
         found: dict[str, set[str]] = {}
         flagged = self.flagged
         for identifier, own in zip(flagged["id"], flagged["flags"], strict=True):
@@ -94,25 +94,26 @@ def check(
     again: bool = False,
     quiet: bool = False,
 ) -> QualityReport:
-    """Look at every chip of a run, and writes ``quality.parquet`` beside the manifest.
+    """Check the chips of a run, and write their flags to ``quality.parquet`` beside the manifest.
 
-    Files that an earlier check has measured, and whose sha256 and size are the same, are not read again; what is
-    wrong is judged anew every time.
+    Files that an earlier check has read, and whose sha256 and size are unchanged, are not read again; the flags are set
+    anew.
 
     Args:
-        run: the run, finished or going on; or its folder.
-        least_valid: share of pixels that must be valid, else ``masked``.
-        most_black: share of valid pixels that may be 0 in every band, else ``black``.
-        most_saturated: share of valid pixels that may have the greatest value of their type, else ``saturated``.
-        most_clouds: share of valid pixels that may be cloud, else ``cloudy``; where quality bands are among a file's.
-        bits: of 128 of their perceptual hashes in which ``near_duplicate`` chips differ at most; None to look for none.
-        roi: ``W,S,E,N`` or a vector file: what lies elsewhere is ``outside``. None for the run's own region.
-        ignore: flags that do not count, "constant,black"; of one layer, "constant:WORLDCOVER".
-        again: reads all files again.
-        quiet: no progress.
+        run: the run, finished or in progress, or its folder.
+        least_valid: minimum share of valid pixels; fewer: ``masked``.
+        most_black: maximum share of valid pixels with 0 in every band; more: ``black``.
+        most_saturated: maximum share of valid pixels with the greatest value of their type; more: ``saturated``.
+        most_clouds: maximum share of cloud in valid pixels, by quality bands of the file; more: ``cloudy``.
+        bits: maximum number of differing bits, of 128, in the perceptual hashes of ``near_duplicate`` chips; None for
+            no search.
+        roi: ``W,S,E,N`` or a vector file: chips elsewhere are ``outside``. None for the run's own region.
+        ignore: flags to ignore, "constant,black"; in one layer, "constant:WORLDCOVER".
+        again: read all files again.
+        quiet: show no progress.
 
     Returns:
-        What was found, as it was written.
+        The statistics and flags, as written.
 
     Raises:
         UsageError: if the run has no chips, or an option is out of range.
@@ -133,7 +134,7 @@ def check(
     region = requested_region(roi, info)
     ignored = _ignored(ignore_warning, samples)
     if not any(file.suffix in chip_suffixes() for sample in samples for file in sample.files):
-        raise UsageError(f"{samples.run.path} has no chips: there is nothing to check")
+        raise UsageError(f"{samples.run.path} has no chips to check")
     files, count = _measured(samples, info, again=again, quiet=quiet)
     set_flags(files, thresholds, info, region, ignored)
     found = QualityReport(samples.run, _frame(files), count, _unchecked(files, region is not None, info, bits))

@@ -25,7 +25,7 @@ SHARD_COUNT = 1000
 SHARD_BYTES = 250_000_000
 
 _OF_RUN = ("recipe", "identity", "command", "datasets", "notes")
-"""What is noted of the run: where the data come from, and under which licence."""
+"""Entries of run.json that the index of a pack records: origin and licence of the data."""
 
 
 def pack(
@@ -39,30 +39,30 @@ def pack(
     seed: int = 0,
     quiet: bool = False,
 ) -> PackIndex:
-    """Pack the samples of a run into shards: each sample once, with all its files and what is known of it.
+    """Write the samples of a run into shards: each sample once, with its files and metadata.
 
-    Shards hold samples of one split, in an order that the seed makes. A shard appears under its name when it is
+    A shard contains samples of one split, in an order that depends on the seed. A shard gets its name when it is
     complete and was read back; the same call resumes an interrupted one, and does nothing if the pack is complete.
 
     Args:
         run: the run, or its folder.
-        to: ``webdataset``, ``tfrecord`` and ``parquet`` hold files as they are; ``zarr`` and ``hdf5`` hold arrays, so
-            that all samples must have the same layers, sizes and types.
-        out: folder of the pack; by default ``packs/<to>`` in the run's.
-        splits: those that are wanted; all if none is named, but for samples that ``eechips split`` left out.
-        shard_count: samples of a shard at most.
-        shard_bytes: bytes of a shard at most, before compression; a sample that has more is alone.
-        seed: of the order of samples.
-        quiet: no progress.
+        to: the format. ``webdataset``, ``tfrecord`` and ``parquet`` store files unchanged; ``zarr`` and ``hdf5`` store
+            arrays, so that all samples must have the same layers, sizes and types.
+        out: folder of the pack; None for ``packs/<to>`` in the run's folder.
+        splits: the splits to pack; all if empty, without the samples that :func:`eechips.split` left out.
+        shard_count: maximum number of samples in a shard.
+        shard_bytes: maximum bytes of a shard before compression; a larger sample gets a shard of its own.
+        seed: seed of the order of samples.
+        quiet: show no progress.
 
     Returns:
-        What the pack holds: shards, counts, layers.
+        The index of the pack: shards, counts, layers.
 
     Raises:
-        UsageError: if the run has no samples, no such split, or samples without split; if a file is not as the manifest
-            has it; if samples cannot be put into one array; or if ``out`` holds another pack.
-        RunLockedError: if another process packs into ``out``.
-        StorageError: if a shard cannot be written, or does not read back with every sample.
+        UsageError: if the run has no samples, no such split, or samples without a split; if a file differs from the
+            manifest; if samples do not fit into one array; or if ``out`` contains another pack.
+        RunLockedError: if another process writes to ``out``.
+        StorageError: if a shard cannot be written, or cannot be read back completely.
 
     Example:
         >>> eechips.pack("outputs/naip", "webdataset", shard_count=500).splits

@@ -27,7 +27,7 @@ WAYS = ("blocks", "h3", "time", "random")
 """Ways to split, beside ``column:NAME``."""
 
 NEAR = ("refuse", "drop")
-"""What becomes of chips of different splits that are too near to each other."""
+"""What to do with chips of different splits that are too close to each other."""
 
 _COLUMN = "column:"
 _USUAL_RATIOS = "0.7,0.15,0.15"
@@ -35,7 +35,7 @@ _USUAL_SIZE = "10km"
 _USUAL_RESOLUTION = 5
 _PATIENCE = 2.0  # seconds before there is a bar
 _KEPT = ("by", "block_size", "resolution", "ratios", "stratum", "seed")
-"""Options under which blocks stay where an earlier division has put them."""
+"""Options that must be unchanged for blocks to keep an earlier split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class SplitResult:
     Attributes:
         splits: id, split, block, home and stratum of every chip, in the order of the plan. ``home`` is the split of the
             block; ``split`` is that or, for what was left out, ``none``.
-        ratios: that were wanted.
-        options: how it was made.
-        leakage: what the check has found; None if distances do not count.
-        doubled: chips that show the same as one of another split, or look alike, as ``eechips check`` has found.
-        kept: blocks that stayed where an earlier division had put them.
+        ratios: the requested ratios.
+        options: the options of the split.
+        leakage: the leakage between splits; None if it was not checked.
+        doubled: number of chips that duplicate one of another split, by an earlier check.
+        kept: number of blocks that kept an earlier split.
     """
 
     splits: pd.DataFrame
@@ -91,36 +91,36 @@ def split(
     fresh: bool = False,
     quiet: bool = False,
 ) -> SplitResult:
-    """Divide the chips of a run into splits, and writes ``splits.parquet`` beside the manifest.
+    """Split the chips of a run, and write ``splits.parquet`` beside the manifest.
 
-    Whole blocks go into one split. The order in which they are dealt out depends on the seed and their names; where an
-    earlier division with the same options has put a block, it stays, so that chips that come later move no others.
+    Blocks are assigned to splits as a whole, in an order that depends on the seed and their names. Blocks keep the
+    split of an earlier call with the same options, so that later chips do not move earlier ones.
 
     Args:
-        run: the run, finished or going on; or its folder.
+        run: the run, finished or in progress, or its folder.
         by: ``blocks`` for equal-area squares, ``h3`` for cells of H3, ``time``, ``random`` for single places, or
             ``column:NAME`` for the values of a field of the units.
         ratios: shares, ``"0.7,0.15,0.15"`` for train, validation and test, or with names, ``"a=0.8,b=0.2"``.
         block_size: edge of the squares, "10km".
-        resolution: of the cells of H3.
-        cuts: with ``time``: days on which the second and the further splits begin; None for those that keep the ratios.
-        date_field: with ``time``: the unit's field with the date; None for the dates of what the chip shows.
-        stratum: field of the units whose values are to keep the ratios each; ``auto`` for the class or ecoregion that
-            chips were drawn in, ``none`` for no strata.
-        seed: of the order of the blocks.
-        buffer: least distance, "1km", of chips of different splits; None for chips that may not overlap, or, with
-            ``time``, for no check: the same places in other times are what that is for.
-        near: ``refuse`` if chips are nearer, or ``drop`` some of them.
-        fresh: forgets an earlier division.
-        quiet: no progress.
+        resolution: resolution of H3 cells.
+        cuts: with ``time``: first days of the second and further splits; None to derive them from the ratios.
+        date_field: with ``time``: field of the units with the date; None for the dates of the chips' images.
+        stratum: field to stratify by: the ratios hold within each of its values. ``auto`` for the class or ecoregion of
+            random points, ``none`` for no strata.
+        seed: seed of the order of the blocks.
+        buffer: minimum distance, "1km", between chips of different splits; None to forbid overlap or, with ``time``,
+            for no check: such splits contain the same places at different times.
+        near: ``refuse`` the split if chips are closer, or ``drop`` chips of the larger split.
+        fresh: ignore an earlier split.
+        quiet: show no progress.
 
     Returns:
-        The division, as it was written.
+        The splits, as written.
 
     Raises:
-        UsageError: if the run has no chips, or an option does not fit.
-        LeakageError: if chips of different splits are too near to each other; nothing is written then.
-        StorageError: if it cannot be written.
+        UsageError: if the run has no chips, or an option is wrong.
+        LeakageError: if chips of different splits are too close; nothing is written then.
+        StorageError: if the file cannot be written.
 
     Example:
         >>> eechips.split("outputs/sample-naip", block_size="20km", buffer="1km", near="drop").counts
@@ -133,7 +133,7 @@ def split(
         raise UsageError("cuts needs by='time'")
     samples = read_samples(run)
     if not len(samples):
-        raise UsageError(f"{samples.run.path} has no files yet: there is nothing to split")
+        raise UsageError(f"{samples.run.path} has no files to split yet")
     with _steps(4, quiet=quiet) as step:
         every = list(samples)
         strata = _strata(samples, every, stratum)
@@ -171,14 +171,14 @@ def check_splits(run: Run | str | Path, *, buffer: str | None = None) -> SplitRe
 
     Args:
         run: the run, or its folder.
-        buffer: least distance, "1km", of chips of different splits; None for that of the division.
+        buffer: minimum distance, "1km", between chips of different splits; None for that of the split.
 
     Returns:
-        The division.
+        The splits.
 
     Raises:
         UsageError: if the run was not split.
-        LeakageError: if chips of different splits are too near to each other.
+        LeakageError: if chips of different splits are too close to each other.
     """
     samples = read_samples(run)
     options = split_table.options(samples.run.path)

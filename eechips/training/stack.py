@@ -55,13 +55,13 @@ def stack(
     masked: bool = False,
     lazy: bool | None = None,
 ) -> xarray.Dataset:
-    """Return the chips of a run as (sample, band, y, x), or its series as (region, time).
+    """Load the chips of a run as (sample, band, y, x), or its time series as (region, time).
 
     Args:
-        source: the run, its folder, or what :func:`eechips.load` gave of it, perhaps only some of its rows.
-        layer: of units with several files, the one to take; None for all of them that have pixels.
-        masked: whether masked pixels become NaN, and numbers floats; else the values are as in the files.
-        lazy: whether chips are read when they are computed, by Dask; None for that if Dask is there.
+        source: the run, its folder, or rows of :func:`eechips.load`.
+        layer: layer of units with several files; None for all layers with pixels.
+        masked: convert values to floats, with NaN for masked pixels; otherwise values are those of the files.
+        lazy: read chips with Dask when they are computed; None for this if Dask is installed.
 
     Returns:
         Chips: a variable ``chips``, or one for each layer, whose bands are then called ``<layer>_band``. ``sample`` is
@@ -70,11 +70,11 @@ def stack(
         as ``split``, ``class``, ``lon`` and ``lat``, stands beside. Chips are of many places: y and x have no
         coordinates.
 
-        Series: a variable for each column of numbers, NaN where there is no value. Of several images of a moment the
-        mean.
+        Time series: a variable for each numeric column, NaN for missing values. Values at the same time are averaged.
 
     Raises:
-        UsageError: if there are no chips and no series, chips differ in size, bands or type, or xarray is missing.
+        UsageError: if there are neither chips nor time series, chips differ in size, bands or type, or xarray is
+            missing.
 
     Example:
         >>> chips = eechips.load("outputs/sample-naip")

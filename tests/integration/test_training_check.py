@@ -338,7 +338,7 @@ def test_thresholds_are_shares_in_python_too(folder: Path) -> None:
 
 def test_a_run_of_tables_has_no_chips(tmp_path: Path) -> None:
     write_run(tmp_path, [({"kind": "region"}, {"": ("csv", b"date,value\n2020-01-01,1\n")})])
-    with pytest.raises(UsageError, match="has no chips: there is nothing to check"):
+    with pytest.raises(UsageError, match="has no chips to check"):
         eechips.check(tmp_path)
 
 
@@ -456,7 +456,7 @@ def test_damaged_files_are_fetched_again_and_no_other_is_drawn(service: Service,
     (first.path / first.units.loc[2, "file"]).write_bytes(png_of(np.full((3, 8, 8), 9, dtype=np.uint8)))
     done = ask("check", first.path, "--drop", "unreadable,changed,masked")
     assert "Dropped: 2 units" in done.output
-    assert "To be fetched again, as their files were damaged: 2 units" in done.output
+    assert "To be fetched again, because of damaged files: 2 units" in done.output
     found = fetch(tmp_path, service)
     assert found.counts == {"done": 6, "skipped": 2}
     assert found.units.loc[[0, 2], "sha256"].tolist() == first.units.loc[[0, 2], "sha256"].tolist()

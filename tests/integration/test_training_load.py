@@ -216,7 +216,7 @@ def test_chips_that_do_not_fit_are_refused(layered: eechips.Run, pictures: eechi
     with pytest.raises(UsageError, match=r"differ in height and width \(32, 32 of 4; 32, 31 of 1\)"):
         eechips.stack(other)
     other["width"] = 31
-    with pytest.raises(UsageError, match="it was changed"):
+    with pytest.raises(UsageError, match="the file was changed"):
         eechips.stack(other, lazy=False)
 
 

@@ -232,7 +232,7 @@ def test_pictures_without_a_place_are_split_but_not_by_place(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--by", "moon"], "--by is blocks, h3, time, random or column:NAME, not 'moon'"),
+        (["--by", "moon"], "--by must be blocks, h3, time, random or column:NAME, not 'moon'"),
         (["--by", "column:moon"], "no sample has a field 'moon'; there are: date, eco_name"),
         (["--cuts", "2020-01-01"], "--cuts needs --by time"),
         (["--by", "time", "--cuts", "2020-01-01"], "3 splits have 2 cuts between them, not 1"),
@@ -240,7 +240,7 @@ def test_pictures_without_a_place_are_split_but_not_by_place(tmp_path: Path) -> 
         (["--by", "time", "--date-field", "eco_name"], "200 of 200 chips have no date"),
         (["--date-field", "date"], "--date-field needs --by time"),
         (["--block-size", "10"], "--block-size '10' is not a distance"),
-        (["--block-size", "1m"], "--block-size must be 10 m at least"),
+        (["--block-size", "1m"], "--block-size must be at least 10 m"),
         (["--block-size", "9000km"], "blocks are too few for 3 splits|block is too few for 3 splits"),
         (["--ratios", "1"], "--ratios '1' is not two or three numbers"),
         (["--stratum", "moon"], "no sample has a field 'moon'"),

@@ -260,7 +260,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_readme_of_somebody_else_stays(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", pictures(2))
     (run.path / "README.md").write_text("# Mine\n")
-    with pytest.raises(UsageError, match="was not made by eechips"):
+    with pytest.raises(UsageError, match="was not written by eechips"):
         card(run)
     assert not (run.path / "croissant.json").exists()
     assert card(run, overwrite=True).readme.read_text() != "# Mine\n"
