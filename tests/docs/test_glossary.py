@@ -17,28 +17,16 @@ ROOT = DOCS.parent
 SOURCE = ROOT / "eechips"
 GLOSSARY = "reference/glossary.md"
 
-UNCLEAN_TEXTS = frozenset(
-    {
-        "catalogs",
-        "client",
-        "downloads",
-        "emulator",
-        "engine",
-        "jobs",
-        "manifest",
-        "objects",
-        "windows",
-    }
-)
+UNCLEAN_TEXTS = frozenset({"catalogs", "client", "emulator", "jobs", "manifest", "objects", "windows"})
 """Packages some of whose messages or docstrings have words that the glossary replaces. The list must shrink."""
 
-UNCLEAN_NAMES = frozenset({"catalogs", "client"})
+UNCLEAN_NAMES = frozenset({"client"})
 """Packages some of whose modules or classes are named by such words. The list must shrink."""
 
 UNCLEAN_HELP = frozenset[str]()
 """Commands whose help has such words. The list must shrink."""
 
-UNCLEAN_PAGES = frozenset({"README.md"})
+UNCLEAN_PAGES: frozenset[str] = frozenset()
 """Pages that have such words. The list must shrink."""
 
 PACKAGES = sorted(path.parent.name for path in SOURCE.glob("*/__init__.py"))
