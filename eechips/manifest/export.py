@@ -13,7 +13,7 @@ from typing import Any
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS
-from eechips.manifest.unit_values import GEO_METADATA, GEOMETRY, UnitColumns, unit_geometries, unit_values
+from eechips.manifest.unit_values import GEO_METADATA, GEOMETRY, ValueColumns, unit_geometries, unit_values
 from eechips.received_files import open_parquet
 from eechips.removal import LockedFolder, NamedPath, remove, replace
 from eechips.staging import new_writer, temporary_name
@@ -46,7 +46,7 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
     """
     schema = _schema(("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS))
     units = (unit for rows in ledger.batches(("unit",)) for (unit,) in rows)
-    own = UnitColumns(units, (*schema.names, GEOMETRY, *_ADDED))
+    own = ValueColumns(units, (*schema.names, GEOMETRY, *_ADDED))
     return _write(folder / PARQUET_NAME, _with_own(schema, own), _columns(ledger, schema, own))
 
 
@@ -144,7 +144,7 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
         return None
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    own = UnitColumns((row[2] for row in rows), _FAILURE_COLUMNS)
+    own = ValueColumns((row[2] for row in rows), _FAILURE_COLUMNS)
     writer.writerow((*_FAILURE_COLUMNS, *own.names.values()))
     for row in rows:
         values = unit_values(json.loads(row[2]))
@@ -165,14 +165,14 @@ def _schema(names: Sequence[str]) -> Any:
     return pa.schema([(name, types[name]) for name in names])
 
 
-def _with_own(schema: Any, own: UnitColumns) -> Any:
+def _with_own(schema: Any, own: ValueColumns) -> Any:
     import pyarrow
 
     fields = [*schema, *(pyarrow.field(*each) for each in own.fields()), pyarrow.field(GEOMETRY, pyarrow.binary())]
     return pyarrow.schema(fields, metadata=GEO_METADATA)
 
 
-def _columns(ledger: Ledger, schema: Any, own: UnitColumns) -> Iterator[list[Any]]:
+def _columns(ledger: Ledger, schema: Any, own: ValueColumns) -> Iterator[list[Any]]:
     import pyarrow
 
     places = [schema.get_field_index(name) for name in ("unit", "crs", "transform", "width", "height")]

@@ -37,7 +37,7 @@ def unit_values(unit: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-class UnitColumns:
+class ValueColumns:
     """The columns of the units' own values: their names and types, found in a first pass over all units.
 
     Attributes:
