@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
-from rasterio.windows import PixelWindow as RasterioWindow
+from rasterio.windows import Window as RasterioWindow
 
 from eechips.emulator.model import PixelWindow, RasterSource
 from eechips.emulator.pixels.raster import DatasetPool, FileSource, HandlePool, RasterReadError
