@@ -185,12 +185,12 @@ def _opening(summary: Summary) -> str:
 
 def _origin(summary: Summary) -> str:
     if summary.is_synthetic:
-        return "from the demo planet and not from the Earth"
+        return "from the synthetic demo planet, not from the Earth"
     if str(summary.info.get("source") or "").startswith("local:"):
-        return "by a local Earth Engine over files"
+        return "by a local Earth Engine from local files"
     host = urlsplit(str(summary.info.get("endpoint") or "")).hostname or ""
     if host in _LOOPBACK:
-        return "by a local Earth Engine that was running already, which may have served the synthetic demo planet"
+        return "by a local Earth Engine, which may have served the synthetic demo planet"
     return "by Google Earth Engine" if host.endswith(".googleapis.com") else f"by the service at {_text(host)}"
 
 
@@ -206,24 +206,24 @@ def _facts(run: Run, summary: Summary) -> str:
     rows = [first, ("files", f"{summary.files:,}, {format_bytes(summary.bytes)}"), ("units of the plan", states)]
     made = [path for path in run.assembled if path.is_file()]
     if made:
-        told = (
+        files = (
             f"{_code(path.relative_to(run.path).as_posix())} ({format_bytes(path.stat().st_size)})" for path in made
         )
-        rows.append(("made of all of them", ", ".join(told)))
+        rows.append(("assembled files", ", ".join(files)))
     if summary.bounds is not None:
         west, south, east, north = (f"{degrees:.4f}" for degrees in summary.bounds)
         over = " (across the antimeridian)" if summary.bounds[0] > summary.bounds[2] else ""
         rows.append(("bounds", f"{west}, {south}, {east}, {north}: west, south, east, north in degrees{over}"))
     period = summary.dates or _asked_for(summary)
     if period is not None:
-        note = "" if summary.dates else " asked for"
+        note = "" if summary.dates else " (requested)"
         rows.append(("dates", " to ".join(dict.fromkeys(date[:10] for date in period)) + note))
     return _table(("", ""), rows)
 
 
 def _layers(summary: Summary) -> str:
     """Return a row for each layer of files."""
-    header = ("files", "what", "format", "bands", "values", "pixels", "resolution", "CRS", "valid")
+    header = ("files", "content", "format", "bands", "values", "pixels", "resolution", "CRS", "valid")
     rows = []
     for layer in summary.layers:
         dataset = _dataset(summary, layer.dataset)
@@ -236,7 +236,7 @@ def _layers(summary: Summary) -> str:
             _most(layer.sizes, lambda size: f"{size[0]} x {size[1]}"),
             _most(layer.resolutions, lambda metres: f"{metres:g} m"),
             _most(layer.systems, _system),
-            "" if layer.valid is None else "all" if not layer.partial else f"{layer.partial:,} not wholly",
+            "" if layer.valid is None else "all" if not layer.partial else f"{layer.partial:,} only partly",
         )
         rows.append(columns)
     kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
@@ -282,12 +282,14 @@ def _splits(summary: Summary) -> Iterator[str]:
     ]
     yield _table(("split", "samples", "share"), rows)
     left = (
-        f" Samples of `{split_table.NONE}` lie too near to another split." if split_table.NONE in summary.splits else ""
+        f" Samples of `{split_table.NONE}` are too close to another split."
+        if split_table.NONE in summary.splits
+        else ""
     )
     options = ", ".join(f"{name} {_value(value)}" for name, value in summary.split_options.items() if value is not None)
     yield (
         f"Made by `eechips split` with: {_text(options)}."
-        f" `{split_table.SPLITS_NAME}` has the split of every sample.{left}"
+        f" The split of every sample is in `{split_table.SPLITS_NAME}`.{left}"
     )
 
 
@@ -295,11 +297,11 @@ def _quality(summary: Summary) -> Iterator[str]:
     if summary.checked is None:
         return
     yield "### Quality"
-    said = f"`eechips check` has looked at {_count(summary.checked, 'sample')}"
+    checked = f"`eechips check` read {_count(summary.checked, 'sample')}"
     if not summary.flags:
-        yield f"{said}, and flagged none."
+        yield f"{checked} and flagged none."
         return
-    yield f"{said}; `quality.parquet` says what it measured. A sample may have several flags:"
+    yield f"{checked}; the statistics are in `quality.parquet`. A sample may have several flags:"
     yield _table(("flag", "samples"), [(f"`{name}`", f"{count:,}") for name, count in summary.flags.items()])
 
 
@@ -312,28 +314,28 @@ def _sources(summary: Summary) -> Iterator[str]:
         (
             _link(each),
             _code(each["id"]),
-            _text(each.get("licence") or "not known to eechips: see its page"),
+            _text(each.get("licence") or "unknown: see its page"),
             _text(each.get("citation") or ""),
         )
         for each in datasets
     ]
     yield _table(("dataset", "id", "licence", "citation"), rows)
     if summary.is_synthetic:
-        yield "These are the terms of the real datasets; the pixels here are not theirs."
+        yield "These are the terms of the real datasets; the pixels here are synthetic."
 
 
 def _using(run: Run, summary: Summary) -> str:
     has_pixels = _has_pixels(summary)
-    lines = ["import eechips", "", 'table = eechips.load(".")  # a row for each of the units, or the rows of its table']
+    lines = ["import eechips", "", 'table = eechips.load(".")  # a row for each unit, or the rows of the table']
     if has_pixels:
-        lines = ["import eechips", "", 'samples = eechips.load(".")  # a row for each, with its outline']
-        lines.append('cube = eechips.stack(".")  # its pixels, as (sample, band, y, x)')
+        lines = ["import eechips", "", 'samples = eechips.load(".")  # a row for each file, with its footprint']
+        lines.append('cube = eechips.stack(".")  # the pixels as (sample, band, y, x)')
         if summary.splits:
             lines.append('train = eechips.stack(samples[samples.split == "train"])')
     lines += ["", "import datasets  # of Hugging Face, 4 or later", "", 'splits = datasets.load_dataset(".")']
     where = f"The files are at {_code(run.address)}. " if run.address else ""
     records = f"`{PARQUET_NAME}` has a row for each unit: file, sha256, size, bands, crs, transform, source images."
-    machines = f"[{CROISSANT_NAME}]({CROISSANT_NAME}) says the same to readers of [Croissant]({_CROISSANT})."
+    machines = f"[{CROISSANT_NAME}]({CROISSANT_NAME}) describes the dataset in [Croissant]({_CROISSANT})."
     pixels = "Pixels without data are masked: by alpha (PNG), the file's mask (GeoTIFF) or the field `mask` (NPY)."
     text = f"{where}{records} {machines}{f' {pixels}' if has_pixels else ''}"
     return f"{_block('python', lines)}\n\n{text}"
@@ -347,14 +349,14 @@ def _making(run: Run, summary: Summary) -> str:
     rows = [
         ("seed", _value(info.get("seed")) if info.get("seed") is not None else "none"),
         ("service", _service(info)),
-        ("begun, finished", f"{str(info.get('started'))[:19]}Z, {str(info.get('finished'))[:19]}Z"),
+        ("started, finished", f"{str(info.get('started'))[:19]}Z, {str(info.get('finished'))[:19]}Z"),
         ("versions", _text(versions)),
-        ("recipe", f"{_code(info.get('recipe'))}, sha256 of what changes its results: `{identity[:16]}`"),
+        ("recipe", f"{_code(info.get('recipe'))}, sha256 of all that changes its results: `{identity[:16]}`"),
     ]
     lines = [command] if command.startswith("eechips ") else [f"# {line}" for line in command.splitlines()]
-    again = "The same command, seed and version ask for the same places and pixels"
-    changes = "." if summary.is_synthetic else ", as long as the datasets are what they were."
-    rest = "`run.json` has all parameters; `eechips verify` says whether every file is whole."
+    again = "The same command, seed and version request the same places and pixels"
+    changes = "." if summary.is_synthetic else ", as long as the datasets are unchanged."
+    rest = "`run.json` has all parameters; `eechips verify` checks the files."
     return "\n\n".join([_block("sh", lines), _table(("", ""), rows), f"{again}{changes} {rest}"])
 
 

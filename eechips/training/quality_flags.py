@@ -22,27 +22,27 @@ from eechips.training.samples import SampleFile
 
 FLAGS: Mapping[str, str] = {
     "unreadable": "the file is missing, or does not decode",
-    "changed": "the file is not the one that was recorded: its sha256 is another",
-    "size": "not as many pixels as were asked for, or as the manifest says",
-    "shifted": "the pixels lie elsewhere than the manifest, the request or the run's grid says",
-    "outside": "no part of it lies in the region",
+    "changed": "the sha256 of the file differs from the manifest",
+    "size": "the size differs from the request or the manifest",
+    "shifted": "the grid differs from the manifest, the request or the run's grid",
+    "outside": "no part of the chip is in the region",
     "masked": "too few pixels are valid",
     "constant": "every band has one value",
     "black": "too many pixels are 0 in every band",
-    "saturated": "too many pixels have the greatest value there is",
-    "cloudy": "too many pixels are cloud, as its own quality bands say",
+    "saturated": "too many pixels have the greatest value of their type",
+    "cloudy": "too many pixels are cloud by the chip's own quality bands",
     "duplicate": "another chip has the same pixels",
-    "near_duplicate": "another chip looks the same",
+    "near_duplicate": "another chip looks similar",
 }
 """The flags with their meaning, in the order of output."""
 
 DAMAGED = frozenset({"unreadable", "changed"})
-"""Flags of files that were right once: to fetch them again mends them."""
+"""Flags of damaged files, which are repaired by fetching them again."""
 
-_OF_VALUES = ("constant", "black", "saturated")  # of images: in a map of classes they mean nothing
+_OF_VALUES = ("constant", "black", "saturated")  # of images: they have no meaning in class maps
 _MOST_CLASSES = 40
 _OFFSET = 0.01  # pixels: more than rounding
-_PLACED = frozenset({"sample", "images", "composites", "mosaic"})  # recipes whose parameters say how pixels lie
+_PLACED = frozenset({"sample", "images", "composites", "mosaic"})  # recipes whose parameters define the grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,7 +208,7 @@ def test_the_readme_counts_right(tmp_path: Path) -> None:
         assert classes[str(value)] == [str(train + test), str(train), str(test)]
     assert rows_of(text, "### Splits")["train"][0] == str(int(counts[:, "train"].sum()))
     sources = rows_of(text, "## Sources and licence")
-    assert sources["users/somebody/map\\|1"] == ["`users/somebody/map/1`", "not known to eechips: see its page", ""]
+    assert sources["users/somebody/map\\|1"] == ["`users/somebody/map/1`", "unknown: see its page", ""]
     assert "seed" in rows_of(text, "eechips sample --dataset S2")
     assert "ynthetic" not in text
     assert "contact_sheet.png" in text
@@ -222,14 +222,14 @@ def test_the_demo_planet_is_told(tmp_path: Path) -> None:
     assert "> **Synthetic.** Nothing here was observed" in text
     assert "tags: [earth-observation, remote-sensing, synthetic]" in text
     described = json.loads((run.path / "croissant.json").read_text())["description"]
-    assert "from the demo planet and not from the Earth" in described
+    assert "from the synthetic demo planet, not from the Earth" in described
 
 
 @pytest.mark.parametrize(
     ("info", "told"),
     [
         ({}, "by Google Earth Engine;"),
-        ({"source": "local:assets"}, "by a local Earth Engine over files;"),
+        ({"source": "local:assets"}, "by a local Earth Engine from local files;"),
         (
             {"source": "http://127.0.0.1:8700", "endpoint": "http://127.0.0.1:8700"},
             "which may have served the synthetic",

@@ -82,7 +82,7 @@ def test_flags_are_joined(tmp_path: Path) -> None:
         export_parquet(ledger, run.path)
         text = eechips.card(run).readme.read_text()
     assert "### Quality" in text
-    assert f"has looked at {len(frame)} samples" in text
+    assert f"read {len(frame)} samples" in text
 
 
 def test_chips_of_two_sizes_say_how_to_choose(tmp_path: Path) -> None:
