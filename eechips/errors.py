@@ -1,4 +1,4 @@
-"""Everything eechips raises on purpose.
+"""Define every exception that eechips raises on purpose.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Where the log of a library goes while eechips uses it: to the terminal it would say nothing that helps."""
+"""Redirect the log of a library while eechips uses it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DASK = ("distributed", "tornado", "asyncio", "bokeh")
 
 @contextlib.contextmanager
 def redirect_loggers(names: Sequence[str], handler: logging.Handler) -> Iterator[None]:
-    """Gives loggers a handler in the place of those that they have, for the duration of the block.
+    """Give loggers a handler in the place of those that they have, for the duration of the block.
 
     Args:
         names: of the loggers; those below them are included.

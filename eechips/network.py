@@ -1,4 +1,4 @@
-"""Addresses to which no download connects: those where clouds hand out a machine's credentials.
+"""Recognise addresses to which no download may connect: metadata services of clouds, and private networks.
 
 And those of private networks, when somebody on the public internet has named them: what answers there trusts this
 machine, as whoever has named it is not trusted.
@@ -108,7 +108,7 @@ def is_public_host(host: str) -> bool:
 
 
 def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses to which packets to an IPv6 address may be translated."""
+    """Return the IPv4 addresses to which packets to an IPv6 address may be translated."""
     teredo = address.teredo or ()
     known = (address.ipv4_mapped, address.sixtofour, *teredo)
     found = [each for each in known if each is not None]

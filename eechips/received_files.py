@@ -1,4 +1,4 @@
-"""Reading JSON and tables that somebody else may have written: within bounds, with errors of eechips."""
+"""Read JSON and tables that others may have written, within bounds, with errors of eechips."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def read_json(path: Path, folder: Path) -> Any:
 
 
 def has_metadata(path: Path, key: bytes) -> bool:
-    """Whether a Parquet file has an entry of a name in its metadata, by which eechips knows its own tables."""
+    """Return whether a Parquet file has an entry of a name in its metadata, by which eechips knows its own tables."""
     try:
         with open_parquet(path) as file:
             return key in (file.schema_arrow.metadata or {})

@@ -1,4 +1,4 @@
-"""Remove and replace files. No other module does, since whoever removes a file has to know whose it is.
+"""Remove and replace files. No other module removes files: each removal states the right to it.
 
 The caller names its right to the file, and the right is checked against the file itself:
 
@@ -53,7 +53,7 @@ class RemovalRight(Protocol):
     """By which right a file is removed."""
 
     def covers(self, path: Path) -> bool:
-        """Whether a file or folder, which is there, may be removed by this right."""
+        """Return whether a file or folder, which is there, may be removed by this right."""
 
 
 class NotOwnedError(Exception):
@@ -71,7 +71,7 @@ class NamedPath:
     writer: Writer | None = None
 
     def covers(self, path: Path) -> bool:
-        """Whether the name of a file or folder, or of a folder above, carries such a writer."""
+        """Return whether the name of a file or folder, or of a folder above, carries such a writer."""
         found = next(filter(None, map(writer_of, (path.name, *(parent.name for parent in path.parents)))), None)
         if found is None:
             return False
@@ -91,7 +91,7 @@ class LockedFolder:
     folder: Path
 
     def covers(self, path: Path) -> bool:
-        """Whether a path is below the folder, in no folder of another run."""
+        """Return whether a path is below the folder, in no folder of another run."""
         home = Path(os.path.realpath(self.folder))
         if not _held[str(home)]:
             return False
@@ -115,7 +115,7 @@ class RecordedFile:
     sha256: str | None
 
     def covers(self, path: Path) -> bool:
-        """Whether the content of a file is what was recorded; never through a link."""
+        """Return whether the content of a file is what was recorded; never through a link."""
         if path.is_symlink() or not path.is_file() or (self.size is None and self.sha256 is None):
             return False
         if self.size is not None and path.stat().st_size != self.size:
@@ -128,7 +128,7 @@ class TemporaryName:
     """The right to a file that its writer has handed over before it had its name."""
 
     def covers(self, path: Path) -> bool:
-        """Whether the file has a temporary name."""
+        """Return whether the file has a temporary name."""
         return is_temporary(path.name)
 
 
@@ -143,7 +143,7 @@ class ReservedName:
     folder: str
 
     def covers(self, path: Path) -> bool:
-        """Whether a file is in such a folder."""
+        """Return whether a file is in such a folder."""
         return any(parent.name == self.folder for parent in path.parents)
 
 
@@ -152,7 +152,7 @@ class ListedFile:
     """The right to a folder whose name is the token of a writer, with a number, and which a ledger names."""
 
     def covers(self, path: Path) -> bool:
-        """Whether the name of the folder is of that form."""
+        """Return whether the name of the folder is of that form."""
         return is_numbered_token(path.name)
 
 
@@ -264,7 +264,7 @@ def place_new(source: Path, target: Path) -> bool:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file of somebody else that is in the way of one of eechips; nothing is overwritten.
+    """Return rename a file of somebody else that is in the way of one of eechips; nothing is overwritten.
 
     Args:
         path: of the file, such as ``run.json``.
@@ -322,7 +322,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def temporary_folder_of(owner: object) -> Path:
-    """A folder as of :func:`temporary_folder`, for as long as an object lives, or the process.
+    """Return A folder as of :func:`temporary_folder`, for as long as an object lives, or the process.
 
     Raises:
         OSError: if it cannot be made.
@@ -335,7 +335,7 @@ def temporary_folder_of(owner: object) -> Path:
 
 
 def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
-    """Removes abandoned files and scratch folders; the folders of other runs below are not entered.
+    """Remove abandoned files and scratch folders; the folders of other runs below are not entered.
 
     Args:
         root: the folder.

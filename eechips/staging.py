@@ -1,4 +1,4 @@
-"""Temporary files and folders: who owns them, and which may be removed.
+"""Name temporary files after the process that writes them, and tell which are abandoned.
 
 The name of every temporary file and scratch folder carries its writer: the run, the machine and boot, the process, and
 a random number. :func:`is_abandoned` is the only place that decides whether such a file may be removed:
@@ -75,7 +75,7 @@ class Writer:
 
     @classmethod
     def parse(cls, token: str) -> Writer:
-        """The writer of which a token is the text.
+        """Return the writer of which a token is the text.
 
         Raises:
             ValueError: if it is none.
@@ -87,7 +87,7 @@ class Writer:
 
 
 def new_writer(run: str | None = None) -> Writer:
-    """A writer in this process.
+    """Return A writer in this process.
 
     Args:
         run: any text that identifies a run whose lock is held; None for a writer that works for no run.
@@ -98,7 +98,7 @@ def new_writer(run: str | None = None) -> Writer:
 
 
 def is_running(writer: Writer) -> bool | None:
-    """Whether the process of a writer is running; None if that cannot be found out from here."""
+    """Return whether the process of a writer is running; None if that cannot be found out from here."""
     if writer.place != _place():
         return None
     try:
@@ -114,7 +114,7 @@ def is_running(writer: Writer) -> bool | None:
 
 
 def temporary_name(name: str, token: str) -> str:
-    """The name that a file has until it is complete, in the same folder.
+    """Return the name that a file has until it is complete, in the same folder.
 
     Args:
         name: the final name; it may have folders.
@@ -130,30 +130,30 @@ def temporary_name(name: str, token: str) -> str:
 
 
 def scratch_name(writer: Writer | None = None) -> str:
-    """The name of a scratch folder of a writer, or of this process; each call gives another one."""
+    """Return the name of a scratch folder of a writer, or of this process; each call gives another one."""
     token = replace(new_writer() if writer is None else writer, number=secrets.token_hex(4))
     return f"{SCRATCH_PREFIX}{token}-{int(time.time()):x}"
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a name, without folders, is one of a temporary file or of a scratch folder."""
+    """Return whether a name, without folders, is one of a temporary file or of a scratch folder."""
     return name.startswith(SCRATCH_PREFIX) or _writer_of(name) is not None
 
 
 def writer_of(name: str) -> Writer | None:
-    """The writer of a temporary file or scratch folder, by its name without folders; None if it is none."""
+    """Return the writer of a temporary file or scratch folder, by its name without folders; None if it is none."""
     found = _writer_of(name)
     return None if found is None else found[0]
 
 
 def is_numbered_token(name: str) -> bool:
-    """Whether a name is the token of a writer with a number, as of the folders of a queue in files."""
+    """Return whether a name is the token of a writer with a number, as of the folders of a queue in files."""
     token, _, number = name.rpartition("-")
     return number.isdecimal() and _TOKEN.fullmatch(token) is not None
 
 
 def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
-    """Whether a file or folder is a temporary one that nobody will complete, so that it may be removed.
+    """Return whether a file or folder is a temporary one that nobody will complete, so that it may be removed.
 
     Args:
         name: of the file or folder, without folders.
@@ -168,7 +168,7 @@ def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
 
 
 def has_ended(writer: Writer, asking: Writer, written: float) -> bool:
-    """Whether nobody will complete what a writer has begun.
+    """Return whether nobody will complete what a writer has begun.
 
     Args:
         writer: of a file.
@@ -184,7 +184,7 @@ def has_ended(writer: Writer, asking: Writer, written: float) -> bool:
 
 
 def choose_abandoned(names: Iterator[str], asking: Writer, *, own: bool = False) -> list[str]:
-    """The abandoned files of a listing of a whole tree, without those in folders of other runs.
+    """Return the abandoned files of a listing of a whole tree, without those in folders of other runs.
 
     Args:
         names: paths below the root, with forward slashes.
@@ -203,7 +203,7 @@ def choose_abandoned(names: Iterator[str], asking: Writer, *, own: bool = False)
 
 
 def no_locks(folder: Path, error: OSError) -> StorageError:
-    """The error of a folder whose file system has no locks.
+    """Return the error of a folder whose file system has no locks.
 
     Args:
         folder: that was to be locked.
@@ -217,7 +217,8 @@ def no_locks(folder: Path, error: OSError) -> StorageError:
 
 
 def _writer_of(name: str) -> tuple[Writer, float] | None:
-    """The writer of a temporary file or scratch folder, and when it was begun; None for a file of anybody else."""
+    """Return the writer of a temporary file or scratch folder, and when it was begun; None for a file of anybody
+    else."""
     if name.startswith(SCRATCH_PREFIX):
         tail = name[len(SCRATCH_PREFIX) :]
     elif name.startswith(".") and name.endswith(".part"):
@@ -232,7 +233,7 @@ def _writer_of(name: str) -> tuple[Writer, float] | None:
 
 
 def boot_id() -> str | None:
-    """What tells one uptime of the machine from another; None where the system does not say.
+    """Return what tells one uptime of the machine from another; None where the system does not say.
 
     Linux has ``/proc/sys/kernel/random/boot_id`` (random(4)), macOS the sysctl ``kern.bootsessionuuid``
     (bsd/kern/kern_sysctl.c of XNU).
@@ -243,7 +244,7 @@ def boot_id() -> str | None:
 
 
 def _sysctl(name: str) -> str | None:
-    """A text that the kernel of macOS or a BSD tells; None if it does not."""
+    """Return A text that the kernel of macOS or a BSD tells; None if it does not."""
     library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
     if not hasattr(library, "sysctlbyname"):
         return None
@@ -256,7 +257,7 @@ def _sysctl(name: str) -> str | None:
 
 @functools.cache
 def _place() -> str | None:
-    """A digest of the machine, its boot and its namespace of processes; None if the boot is not known."""
+    """Return A digest of the machine, its boot and its namespace of processes; None if the boot is not known."""
     boot = boot_id()
     if boot is None:
         return None
@@ -269,7 +270,8 @@ def _place() -> str | None:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot (proc(5)); 0 if it is a zombie, None if that is unknown."""
+    """Return when a process started, in clock ticks since boot (proc(5)); 0 if it is a zombie, None if that is
+    unknown."""
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:  # it has ended, or is hidden from other users (hidepid, see proc(5))

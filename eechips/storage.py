@@ -1,4 +1,4 @@
-"""Where results go: names that cannot leave the output folder, and files that are whole or not there.
+"""Store results: names that cannot leave the output folder, and files that are written atomically.
 
 A file is staged by the worker (written under a temporary name in its final folder, flushed to the disk) and
 committed by the parent (renamed), so that one process alone decides what a name means. Object stores are in
@@ -64,10 +64,10 @@ class StagingArea(Protocol):
     """Where a worker puts its results until the parent commits them. Picklable."""
 
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
-        """Takes a result; see :meth:`LocalStore.stage`."""
+        """Take a result; see :meth:`LocalStore.stage`."""
 
     def discard(self, staged: StagedFile) -> None:
-        """Removes what will not be committed."""
+        """Remove what will not be committed."""
 
 
 class Store(StagingArea, Protocol):
@@ -75,10 +75,10 @@ class Store(StagingArea, Protocol):
 
     @property
     def is_overwritten(self) -> bool:
-        """Whether staging a result replaces what has its name."""
+        """Return whether staging a result replaces what has its name."""
 
     def commit(self, staged: StagedFile) -> None:
-        """Gives a staged result its name."""
+        """Give a staged result its name."""
 
     def flush(self) -> None:
         """Has everything written that is on its way."""
@@ -87,16 +87,16 @@ class Store(StagingArea, Protocol):
         """Remove abandoned temporary files; see :func:`eechips.staging.is_abandoned`. Returns how many."""
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Names and sizes in bytes of what is in the given folders, and perhaps elsewhere."""
+        """Name and sizes in bytes of what is in the given folders, and perhaps elsewhere."""
 
     def size(self, name: str) -> int | None:
-        """Bytes of a result; None if there is none."""
+        """Return bytes of a result; None if there is none."""
 
     def read(self, name: str) -> bytes:
-        """The content of a result; FileNotFoundError if there is none."""
+        """Return the content of a result; FileNotFoundError if there is none."""
 
     def sha256(self, name: str) -> str:
-        """Sha256 of a result, hexadecimal, read piece by piece; FileNotFoundError if there is none."""
+        """Return sha256 of a result, hexadecimal, read piece by piece; FileNotFoundError if there is none."""
 
 
 _MISNAMED = (errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ)
@@ -121,7 +121,7 @@ class LocalStore:
         return type(self), (self.root,)
 
     def path(self, name: str) -> Path:
-        """The path of a name, for writing or removing.
+        """Return the path of a name, for writing or removing.
 
         Raises:
             UsageError: if the name is absolute, or leads out of the root, by itself or through a link.
@@ -129,7 +129,7 @@ class LocalStore:
         return Path(self._inside(name))
 
     def file(self, name: str) -> Path:
-        """The path of a file that is to be read, which need not exist.
+        """Return the path of a file that is to be read, which need not exist.
 
         Raises:
             UsageError: if it lies outside the root, or is no regular file (a pipe would never end).
@@ -137,7 +137,7 @@ class LocalStore:
         return resolve_inside(self._inside(name), self.root)
 
     def read(self, name: str) -> bytes:
-        """The content of a file.
+        """Return the content of a file.
 
         Raises:
             FileNotFoundError: if there is none.
@@ -146,12 +146,12 @@ class LocalStore:
         return self.file(name).read_bytes()
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None if there is none."""
+        """Return bytes of a file; None if there is none."""
         path = self.path(name)
         return path.stat().st_size if path.is_file() else None
 
     def sha256(self, name: str) -> str:
-        """Sha256 of a file, hexadecimal, read piece by piece.
+        """Return sha256 of a file, hexadecimal, read piece by piece.
 
         Raises:
             FileNotFoundError: if there is none.
@@ -171,7 +171,7 @@ class LocalStore:
         return self._prefix + name
 
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
-        """Writes a file under a temporary name in its final folder.
+        """Write a file under a temporary name in its final folder.
 
         It is in the system's hands then, whatever becomes of this process; :meth:`flush` puts it on the disk.
 
@@ -204,7 +204,7 @@ class LocalStore:
         )
 
     def commit(self, staged: StagedFile) -> None:
-        """Gives a staged file its name, replacing what is there; atomic.
+        """Give a staged file its name, replacing what is there; atomic.
 
         Raises:
             StorageError: if the file system refuses.
@@ -226,12 +226,12 @@ class LocalStore:
         os.sync()
 
     def discard(self, staged: StagedFile) -> None:
-        """Removes a staged file that will not be committed."""
+        """Remove a staged file that will not be committed."""
         if staged.data is None:
             remove(self.path(staged.temporary), TemporaryName())
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Names and sizes in bytes of the files directly in the given folders; one listing per folder.
+        """Name and sizes in bytes of the files directly in the given folders; one listing per folder.
 
         Files that other processes rename or remove meanwhile are left out.
         """
@@ -254,7 +254,7 @@ class LocalStore:
         return sweep_folder(self.root, asking, own=own)
 
     def _file_above(self, path: Path) -> Path | None:
-        """The file below the root that a path takes for a folder."""
+        """Return the file below the root that a path takes for a folder."""
         above = (folder for folder in path.parents if folder != self.root and folder.is_relative_to(self.root))
         return next((folder for folder in above if folder.is_file()), None)
 
@@ -296,14 +296,14 @@ def check_name(name: str) -> str:
 
 
 def is_inside(path: str | Path, root: Path) -> bool:
-    """Whether a path lies in a folder once all links are followed; it need not exist."""
+    """Return whether a path lies in a folder once all links are followed; it need not exist."""
     real = os.path.realpath(root)
     found = os.path.realpath(path)
     return found == real or found.startswith(real.rstrip("/") + "/")
 
 
 def resolve_inside(path: str | Path, root: Path) -> Path:
-    """The path itself, of a file in a folder that somebody else may have made.
+    """Return the path itself, of a file in a folder that somebody else may have made.
 
     Args:
         path: of the file, which need not exist; the folder that it is in lies inside ``root``.
@@ -325,7 +325,7 @@ def resolve_inside(path: str | Path, root: Path) -> Path:
 
 
 def make_folder(path: Path) -> bool:
-    """Makes the output folder.
+    """Make the output folder.
 
     Returns:
         Whether it was made by this call: of several processes that begin at once, one has made it.
@@ -345,7 +345,7 @@ def make_folder(path: Path) -> bool:
 
 
 def hash_file(path: Path) -> str:
-    """Sha256 of a file, hexadecimal, read piece by piece."""
+    """Return sha256 of a file, hexadecimal, read piece by piece."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -394,7 +394,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a whole file or nothing: temporary name, rename.
+    """Write a whole file or nothing: temporary name, rename.
 
     Raises:
         StorageError: if it cannot be written.
@@ -411,7 +411,7 @@ def _write(path: str, data: bytes) -> None:
 
 
 def safe_component(value: Any) -> str:
-    """One component of a path, made of any value.
+    """Return one component of a path, made of any value.
 
     Letters and digits of any script, and ``. _ - + = @ ( ) ,``, stay; the rest becomes ``_``. The result is
     never empty, hidden, reserved by an operating system, or longer than 120 bytes.
@@ -463,18 +463,18 @@ class NameTemplate:
 
     @property
     def fields(self) -> frozenset[str]:
-        """Names of the fields that it asks for."""
+        """Name of the fields that it asks for."""
         return self._fields
 
     def is_unique_for(self, unit: Mapping[str, Any]) -> bool:
-        """Whether the name of this unit cannot be another's, whatever other units hold."""
+        """Return whether the name of this unit cannot be another's, whatever other units hold."""
         if not self.prefers_values:
             return self.is_unique
         own = self._fields & {"id", "index"} & unit_fields(unit).keys()
         return not own and any(_keeps_apart(part) for part in self._parts)
 
     def render(self, unit: Mapping[str, Any], identifier: str, index: int) -> str:
-        """The name of a unit's result, without suffix.
+        """Return the name of a unit's result, without suffix.
 
         Args:
             unit: the unit.
@@ -508,7 +508,7 @@ class NameTemplate:
 
 
 def fold_case(name: str) -> str:
-    """A form of a name that is the same for all names which some file system takes for one.
+    """Return A form of a name that is the same for all names which some file system takes for one.
 
     Such file systems do not distinguish upper from lower case, or composed from decomposed letters (APFS, HFS+, NTFS,
     exFAT). This is the canonical caseless matching of the Unicode standard (3.13, D145).
@@ -518,7 +518,7 @@ def fold_case(name: str) -> str:
 
 
 def _keeps_apart(part: Sequence[tuple[str, str | None, str | None, str | None]]) -> bool:
-    """Whether a component of a name template is another one for every unit.
+    """Return whether a component of a name template is another one for every unit.
 
     The whole ``id`` keeps names apart wherever it stands, as all ids have the same length. ``index`` does where it can
     be read back: at the beginning or the end of the component, apart from other fields by a delimiter.
@@ -536,13 +536,13 @@ def _keeps_apart(part: Sequence[tuple[str, str | None, str | None, str | None]])
 
 
 def name_fields(unit: Mapping[str, Any], identifier: str, index: int) -> dict[str, Any]:
-    """The fields that a name template can use: scalars of the unit, of its properties, id, index, kind."""
+    """Return the fields that a name template can use: scalars of the unit, of its properties, id, index, kind."""
     own = unit_fields(unit)
     return {**own, "id": identifier[:ID_LENGTH], "index": index, "kind": unit.get("kind", "call")}
 
 
 def unit_fields(unit: Mapping[str, Any]) -> dict[str, Any]:
-    """The texts, numbers and truth values of a unit and of its properties."""
+    """Return the texts, numbers and truth values of a unit and of its properties."""
     value = unit.get("value")
     layers: list[Mapping[str, Any]] = [unit]
     for layer in (

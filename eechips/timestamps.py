@@ -12,17 +12,17 @@ _TIMESTAMP = re.compile(r"(?P<head>[^.]+?)(?:[.,](?P<fraction>\d+))?(?P<zone>[Zz
 
 
 def utc(milliseconds: float) -> str:
-    """Milliseconds since 1970 as date and time, ISO 8601, UTC."""
+    """Return milliseconds since 1970 as date and time, ISO 8601, UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def utc_now() -> str:
-    """The present time, ISO 8601, UTC, milliseconds."""
+    """Return the present time, ISO 8601, UTC, milliseconds."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_http_date(text: str) -> datetime | None:
-    """The moment that a header names (RFC 9110, 5.6.7), aware; None if it names none, whatever it says."""
+    """Return the moment that a header names (RFC 9110, 5.6.7), aware; None if it names none, whatever it says."""
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):
@@ -31,7 +31,7 @@ def parse_http_date(text: str) -> datetime | None:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: Callable[[], datetime] | None = None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks to wait (RFC 9110, 10.2.3), or None.
+    """Return seconds that a ``Retry-After`` header asks to wait (RFC 9110, 10.2.3), or None.
 
     Args:
         headers: with lower-case names.

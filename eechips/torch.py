@@ -1,4 +1,4 @@
-"""Runs and packs as PyTorch datasets.
+"""Load runs and packs as PyTorch datasets.
 
 ::
 
@@ -268,7 +268,7 @@ class _Items:
         grids: Mapping[str, tuple[str | None, Sequence[float] | None]],
         target: torch.Tensor | None,
     ) -> Any:
-        """An item."""
+        """Return an item."""
         item: Item = {}
         for layer, each in pixels.items():
             item[layer] = self._tensor(layer, each)
@@ -286,7 +286,7 @@ class _Items:
         return item if self.transform is None else self.transform(item)
 
     def targets(self, values: Sequence[Any]) -> torch.Tensor:
-        """Labels as items have them.
+        """Return labels as items have them.
 
         Raises:
             UsageError: if a sample has none, or one that is no class.
@@ -320,7 +320,7 @@ class _Items:
 
 
 def _owned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The array in this machine's byte order, row after row, and writable: what PyTorch shares memory with."""
+    """Return the array in this machine's byte order, row after row, and writable: what PyTorch shares memory with."""
     return np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "W"])
 
 
@@ -332,7 +332,7 @@ def _bounds(transform: Sequence[float], width: int, height: int) -> tuple[float,
 
 
 def _names(layers: Sequence[str] | None, there: tuple[str, ...], label: str | None) -> tuple[str, ...]:
-    """The layers that are wanted, of those that are there."""
+    """Return the layers that are wanted, of those that are there."""
     wanted = there if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
     for name in wanted:
         if name not in there:
@@ -347,14 +347,14 @@ def _names(layers: Sequence[str] | None, there: tuple[str, ...], label: str | No
 
 
 def _classes(values: Sequence[Any] | None) -> tuple[Any, ...]:
-    """The classes; none if values have fractions."""
+    """Return the classes; none if values have fractions."""
     if values is None or any(isinstance(value, float) for value in values):
         return ()
     return tuple(values)
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """The number of this process among those that train together, and how many those are."""
+    """Return the number of this process among those that train together, and how many those are."""
     from torch import distributed
 
     if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
@@ -366,7 +366,7 @@ def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
 
 
 def _mixed(items: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[T]:
-    """Items in another order: each waits among so many others until it is drawn."""
+    """Yield items in another order: each waits among so many others until it is drawn."""
     waiting: list[T] = []
     for item in items:
         if len(waiting) < size:

@@ -1,4 +1,4 @@
-"""The folder for what eechips remembers of a user between commands."""
+"""Locate the folder in which eechips caches data of a user between commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CACHE_VARIABLE = "EECHIPS_CACHE"
 
 
 def cache_folder() -> Path | None:
-    """The user's cache folder of eechips, which need not exist; None for a user without a home.
+    """Return the user's cache folder of eechips, which need not exist; None for a user without a home.
 
     ``EECHIPS_CACHE``, else ``%LOCALAPPDATA%\\eechips`` on Windows, else ``eechips`` in ``XDG_CACHE_HOME`` or
     ``~/.cache`` (https://specifications.freedesktop.org/basedir-spec: relative paths do not count).

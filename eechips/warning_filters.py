@@ -1,4 +1,4 @@
-"""Hide warnings in code that threads run at the same time."""
+"""Ignore warnings in code that several threads run at the same time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,5 @@
-"""Talking to Earth Engine: one throttle, one retry layer, classified errors, checked bodies."""
+"""Send requests to Earth Engine: authorised, within the quota, retried, classified and validated.
+
+Every request of a process passes one :class:`~eechips.client.transport.Transport`. Which requests a unit needs, and
+what becomes of the files, belongs into :mod:`eechips.engine`.
+"""

@@ -1,4 +1,4 @@
-"""Memory without a name, which only the processes that are handed its descriptor reach (memfd_create(2))."""
+"""Allocate memory that only processes holding its descriptor can reach (memfd_create(2))."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def allocate_anonymous_memory(name: str, size: int) -> int | None:
         size: bytes. They are zero, and allocated now: a hole would end the process when memory is short.
 
     Returns:
-        The descriptor; None where the system has no such memory (macOS), or forbids it.
+        The descriptor; None if the system has no such memory (macOS), or forbids it.
 
     Raises:
         OSError: if there is not enough memory.

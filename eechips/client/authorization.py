@@ -1,4 +1,4 @@
-"""Authorizing requests with access tokens that expire.
+"""Authorise requests with access tokens, and refresh tokens before they expire.
 
 One :class:`Authorizer` serves all threads of a process, and the processes of a run share one token
 (:mod:`eechips.client.shared_token`). It is refreshed once, by the thread that finds it stale; the others, of all
@@ -70,7 +70,7 @@ class Authorizer:
         self._adopt(self._shared.read())
 
     def authorize(self, headers: MutableMapping[str, str]) -> str:
-        """Adds the authorization to the headers of a request; refreshes the token first if it is about to expire.
+        """Add the authorization to the headers of a request; refreshes the token first if it is about to expire.
 
         The credentials' own quota project is left out, as the Earth Engine client does: the request names its project.
 
@@ -97,13 +97,13 @@ class Authorizer:
 
     @property
     def _is_valid(self) -> bool:
-        """Whether there is a token that the service takes, as far as is known."""
+        """Return whether there is a token that the service takes, as far as is known."""
         token = self._credentials.token
         return bool(token) and token != self._refused and self._clock() < self._state.expires_at
 
     @property
     def _is_due(self) -> bool:
-        """Whether the token is to be replaced."""
+        """Return whether the token is to be replaced."""
         return self._clock() >= self._state.stale_from
 
     def _apply(self, headers: MutableMapping[str, str]) -> str:
@@ -113,15 +113,15 @@ class Authorizer:
         return next(value for name, value in fields.items() if name.lower() == "authorization").partition(" ")[2]
 
     def accept(self, token: str) -> None:
-        """Takes note that the service has taken a token."""
+        """Record that the service has taken a token."""
         self._accepted = token
 
     def is_accepted(self, token: str) -> bool:
-        """Whether the service has taken this token for another request."""
+        """Return whether the service has taken this token for another request."""
         return token == self._accepted
 
     def is_adopted(self, token: str) -> bool:
-        """Whether another process has obtained this token, perhaps long ago."""
+        """Return whether another process has obtained this token, perhaps long ago."""
         return token == self._adopted
 
     def renew(self, token: str) -> None:
@@ -131,7 +131,7 @@ class Authorizer:
                 self._refused = token
 
     def _replace(self) -> None:
-        """Replaces the token by one that another process has obtained, or else by a new one.
+        """Replace the token by that of another process, or refresh it.
 
         While another process is refreshing, a token that is still valid is kept, and otherwise the new one is awaited.
 
@@ -155,7 +155,7 @@ class Authorizer:
                 raise
 
     def _follow(self) -> bool:
-        """Takes over what other processes have found out.
+        """Adopt the token, or the failure, of other processes.
 
         Returns:
             Whether there is a token now that need not be replaced.
@@ -173,7 +173,7 @@ class Authorizer:
         return False
 
     def _adopt(self, state: TokenState) -> None:
-        """Uses the token of another process, if it is newer than that of this one."""
+        """Use the token of another process, if it is newer than that of this one."""
         if state.generation <= self._state.generation or not state.token or self._clock() >= state.expires_at:
             return
         self._credentials.token = self._adopted = state.token
@@ -203,7 +203,7 @@ class Authorizer:
         self._had_token, self._refused = True, None
 
     def _publish(self, measured: TokenState) -> TokenState:
-        """Gives a new token to the other processes."""
+        """Give a new token to the other processes."""
 
         def publish(found: TokenState) -> TokenState:
             generation = max(found.generation, self._state.generation) + 1
@@ -212,7 +212,7 @@ class Authorizer:
         return self._shared.update(publish)
 
     def _postpone(self, error: EechipsError, generation: int) -> float:
-        """Puts the next try off, of all processes.
+        """Postpone the next refresh in all processes.
 
         Args:
             error: why the refresh failed.
@@ -238,7 +238,7 @@ class Authorizer:
         return max(0.0, self._shared.update(put_off).not_before - now)
 
     def _measured(self) -> TokenState:
-        """The token of the credentials: until when it is valid, and when it is to be replaced."""
+        """Return the state of the credentials' token: when it expires, and when it is refreshed."""
         token, expiry, now = self._credentials.token, self._credentials.expiry, self._clock()
         text = token.decode() if isinstance(token, bytes) else str(token)
         if expiry is None:
@@ -252,7 +252,7 @@ class Authorizer:
         )
 
     def _classify(self, error: Exception, status: int | None) -> EechipsError:
-        """The error that a failed refresh stands for.
+        """Classify a failed refresh.
 
         Args:
             error: what google.auth raised.
@@ -271,7 +271,7 @@ class Authorizer:
 
     @property
     def _is_incapable(self) -> bool:
-        """Whether the credentials are a mere token, which nothing can refresh."""
+        """Return whether the credentials are only a token, which cannot be refreshed."""
         credentials = self._credentials
         return hasattr(credentials, "refresh_token") and credentials.refresh_token is None
 
@@ -286,7 +286,7 @@ def _text(error: BaseException) -> str:
 
 
 def _request(session: requests.Session) -> Any:
-    """What google.auth sends its requests with; ``status`` is that of the last answer.
+    """Return the callable that google.auth sends its requests with; ``status`` is that of the last response.
 
     It raises UnreachableError for what may pass, so that nothing below repeats and waits, deaf to a run that stops.
     """

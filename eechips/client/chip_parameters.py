@@ -1,4 +1,4 @@
-"""What to ask for a chip: the parameters of the Earth Engine client's own calls."""
+"""Build the parameters of the requests for a chip, as the Earth Engine client takes them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def request_format(chip: Chip) -> ServiceFormat:
 
 
 def file_format(chip: Chip) -> str:
-    """The name of a chip's format in the REST interface (``ImageFileFormat``)."""
+    """Return the name of a chip's format in the REST interface (``ImageFileFormat``)."""
     return _REST_FORMATS[request_format(chip)]
 
 
 def placement(chip: Chip) -> dict[str, Any]:
-    """Where the pixels lie, as ``getThumbURL`` and ``getDownloadURL`` take it.
+    """Return the location of the pixels as parameters of ``getThumbURL`` and ``getDownloadURL``.
 
     ``crs``, ``crs_transform`` and ``dimensions`` together mean exactly those pixels, not resampled further.
     """
@@ -66,7 +66,7 @@ def placement(chip: Chip) -> dict[str, Any]:
 
 
 def _rectangle(grid: Grid) -> ee.Geometry:
-    """All pixels of a grid, in its own pixel coordinates."""
+    """Return the rectangle of all pixels of a grid, in its own pixel coordinates."""
     import ee
 
     projection = ee.Projection(grid.crs, list(grid.transform))
@@ -76,7 +76,7 @@ def _rectangle(grid: Grid) -> ee.Geometry:
 
 
 def rendered(chip: Chip) -> ee.Image:
-    """The image that is asked for: bands selected; visualized (pictures) or with its mask as a band (data)."""
+    """Return the requested image: bands selected; visualized for pictures, with its mask as a band for data."""
     image = chip.image.image() if isinstance(chip.image, Template) else chip.image
     if chip.bands is not None:
         image = image.select(list(chip.bands))
@@ -86,7 +86,7 @@ def rendered(chip: Chip) -> ee.Image:
 
 
 def with_mask_band(image: ee.Image, chip: Chip) -> ee.Image:
-    """The image and, as its last band, 1 where all bands are valid and 0 where one is masked.
+    """Add the mask as the last band: 1 where all bands are valid, 0 where one is masked.
 
     A GeoTIFF has one type for all bands, so the mask takes that of the data: the one that the recipe names,
     or the first band's, looked up by the server.

@@ -1,4 +1,4 @@
-"""What is too large for one request: how it is cut, and which size worked.
+"""Split chips that are too large for one request, and remember which sizes the service accepts.
 
 Nothing here talks to the service. A chip is cut into windows of its grid, a table into pages, a series into ranges of
 days; :mod:`eechips.client.fetcher` asks for them.
@@ -55,12 +55,12 @@ https://developers.google.com/earth-engine/reference/rest/v1/projects.image/comp
 
 
 def size_class(chip: Chip) -> Hashable:
-    """What chips have in common that the service finds equally large at the same number of pixels."""
+    """Return the key of chips that take the service equal effort for the same number of pixels."""
     return (chip.format, chip.bands, chip.dtype, bool(chip.visualization))
 
 
 def check_bands(chip: Chip, limits: PixelLimits) -> None:
-    """Refuses a chip with more bands than a request may ask for: cutting its pixels does not help.
+    """Refuse a chip with more bands than one request may have; splitting its pixels does not help.
 
     Raises:
         TooLargeError: if it has.
@@ -73,7 +73,7 @@ def check_bands(chip: Chip, limits: PixelLimits) -> None:
 
 
 def check_memory(chip: Chip, whole: Window) -> None:
-    """Refuses a chip that is more than a worker should put together in its memory.
+    """Refuse a chip that is too large for the memory of a worker.
 
     Raises:
         TooLargeError: if it is.
@@ -87,13 +87,13 @@ def check_memory(chip: Chip, whole: Window) -> None:
 
 
 def unsplittable_error(error: TooLargeError, what: str) -> TooLargeError:
-    """The error of what cannot be cut further, saying how small it was (``16x16 pixels are``)."""
+    """Make the error of a request that cannot be split further; ``what`` names its size (``16x16 pixels are``)."""
     advice = "ask for fewer bands or a coarser scale, or simplify what is computed"
     return TooLargeError(f"{error} Even {what} too much: {advice}.", status=error.status)
 
 
 def fits(chip: Chip, window: Window, limits: PixelLimits, most_pixels: int | None) -> bool:
-    """Whether a window of a chip may be asked for in one request, as far as that is known beforehand.
+    """Return whether a window of a chip may be asked for in one request, as far as that is known beforehand.
 
     Args:
         chip: of which it is a part.
@@ -107,7 +107,7 @@ def fits(chip: Chip, window: Window, limits: PixelLimits, most_pixels: int | Non
 
 
 def split_window(window: Window, is_fit: Callable[[Window], bool]) -> Iterator[Window]:
-    """Quarters, and quarters of them, until each fits or cannot be cut further; they tile the window."""
+    """Yield quarters of a window, recursively, until each fits or is too small to split; they tile the window."""
     parts = (window,) if is_fit(window) else window.split(MIN_SIDE)
     if len(parts) == 1:
         yield window
@@ -117,7 +117,7 @@ def split_window(window: Window, is_fit: Callable[[Window], bool]) -> Iterator[W
 
 
 def count_requests(chip: Chip, limits: PixelLimits) -> int:
-    """Number of requests for pixels that a chip takes, as far as documented limits tell; 1 if its size is unknown."""
+    """Count the requests for pixels that a chip takes by the documented limits; 1 if its size is unknown."""
     if chip.size is None:
         return 1
     whole = Window(0, 0, *chip.size)
@@ -125,7 +125,7 @@ def count_requests(chip: Chip, limits: PixelLimits) -> int:
 
 
 def part_request(chip: Chip, grid: Grid, window: Window) -> Chip:
-    """The request for a window of a chip.
+    """Return the request for a window of a chip.
 
     Parts have the ``part_format`` of the chip's format: those of a JPEG are PNGs, so that it is compressed only once.
 
@@ -147,7 +147,7 @@ def part_request(chip: Chip, grid: Grid, window: Window) -> Chip:
 
 
 def _least_bytes(chip: Chip, window: Window) -> int:
-    """Bytes that a window has at least: what the chip does not say counts as little as it can."""
+    """Return the least number of bytes of a window: unknown bands and types count as small as possible."""
     if chip.is_picture:
         bands = _RGB if chip.visualization else len(chip.bands or ("?",))
         return window.estimate_bytes(bands, "uint8")
@@ -176,13 +176,13 @@ class RequestSizes:
         self._known: dict[Hashable, _Known] = {}
 
     def most(self, kind: Hashable) -> int | None:
-        """The size to begin with for a kind of request; None where nothing was ever rejected."""
+        """Return the size to begin with for a kind of request; None if none was rejected."""
         with self._lock:
             known = self._known.get(kind)
             return known.size if known else None
 
     def settle(self, kind: Hashable, size: int) -> None:
-        """Remembers a size that worked after a larger one was rejected."""
+        """Remember a size that worked after a larger one was rejected."""
         with self._lock:
             known = self._known.get(kind)
             if known is None:
@@ -194,7 +194,7 @@ class RequestSizes:
             known.size, known.successes = size, 0
 
     def succeed(self, kind: Hashable, requests: int = 1) -> None:
-        """Counts requests that worked at the remembered size."""
+        """Count requests that worked at the remembered size."""
         with self._lock:
             known = self._known.get(kind)
             if known is None:

@@ -1,4 +1,4 @@
-"""What an answer of Earth Engine means for the unit that asked.
+"""Classify responses of Earth Engine and errors of the connection.
 
 The errors of the service are in :mod:`eechips.client.service_errors`; those of the connection are here.
 """
@@ -46,7 +46,7 @@ _PACIFIC = "America/Los_Angeles"
 
 
 def classify_response(status: int, body: ErrorBody | str, retry_after: float | None = None) -> EechipsError:
-    """The error that a response stands for.
+    """Classify a response of the service.
 
     Args:
         status: HTTP status, not 2xx.
@@ -79,7 +79,7 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
 
 
 def next_renewal(period: Period, now: datetime) -> datetime:
-    """When a quota is renewed.
+    """Compute when a quota is renewed.
 
     A quota of a day is renewed at midnight Pacific time: "the day ends at midnight Pacific time"
     (https://developers.google.com/android-publisher/quotas), and so say the messages themselves ("The quota will be
@@ -102,11 +102,11 @@ def next_renewal(period: Period, now: datetime) -> datetime:
 
 
 def unavailable_until(message: str, moment: datetime, cure: str = "") -> ProjectUnavailableError:
-    """The error of a run that can go on at some moment.
+    """Make the error of a run that can resume at a known time.
 
     Args:
         message: what happened, without a full stop.
-        moment: when the same command can go on, aware.
+        moment: when the same command can resume, time zone aware.
         cure: what else helps, a clause.
     """
     when = moment.astimezone(timezone.utc)
@@ -126,18 +126,18 @@ def _unavailable(row: ServiceError, text: str) -> ProjectUnavailableError:
 
 
 def is_transient_status(status: int) -> bool:
-    """Whether an HTTP status says that the same request may succeed later (RFC 9110, RFC 6585, RFC 8470)."""
+    """Return whether an HTTP status says that the same request may succeed later (RFC 9110, RFC 6585, RFC 8470)."""
     return status in (408, 425, 429) or status >= 500
 
 
 def can_split(error: TooLargeError) -> bool:
-    """Whether a part of what was too large may be small enough."""
+    """Return whether a part of what was too large may be small enough."""
     row = find_error(error.status or 400, ErrorBody(str(error)))
     return row is None or row.kind is not ErrorAction.INDIVISIBLE
 
 
 def classify_exception(error: BaseException) -> EechipsError | None:
-    """The error that an exception of the transport, or of the Earth Engine client, stands for.
+    """Classify an exception of the transport, or of the Earth Engine client.
 
     Args:
         error: what was raised while a request was made, or by code that made requests.
@@ -155,7 +155,7 @@ def classify_exception(error: BaseException) -> EechipsError | None:
 
 
 def internal_error(error: BaseException) -> EechipsError:
-    """The error that an exception stands for that eechips' own code has raised.
+    """Classify an exception that code of eechips has raised.
 
     Args:
         error: what was raised. An EechipsError, or what :func:`classify_exception` knows, stays what it is.
@@ -201,13 +201,13 @@ def raising_recipe_errors(of_eechips: tuple[type[BaseException], ...] = (MemoryE
 
 
 def recipe_error(error: BaseException) -> RecipeError:
-    """The error that an exception of the recipe's own code stands for."""
+    """Make a RecipeError of an exception of the recipe's own code."""
     return RecipeError(f"{type(error).__name__}: {error}", traceback="".join(traceback.format_exception(error)))
 
 
 @contextlib.contextmanager
 def raising_too_large() -> Iterator[None]:
-    """Raises TooLargeError for an exception of the Earth Engine client that stands for one; others pass as they are."""
+    """Raise TooLargeError for exceptions of the Earth Engine client that mean it; let others pass."""
     from ee.ee_exception import EEException
 
     try:
@@ -220,12 +220,13 @@ def raising_too_large() -> Iterator[None]:
 
 
 def response_message(body: bytes) -> str:
-    """The message in an error body ``{"error": {"message": …}}``; the beginning of the text of any other."""
+    """Return the message of an error body ``{"error": {"message": …}}``, or the beginning of any other text."""
     return parse_error(body).message
 
 
 def parse_error(body: bytes) -> ErrorBody:
-    """What an error body says (https://cloud.google.com/apis/design/errors#error_model); of any other, its beginning.
+    """Parse an error body (https://cloud.google.com/apis/design/errors#error_model), or take the beginning of any
+    other.
 
     Args:
         body: decoded; it may be anything.
@@ -250,7 +251,7 @@ def parse_error(body: bytes) -> ErrorBody:
 
 
 def _window(details: Sequence[Mapping[str, Any]]) -> QuotaWindow:
-    """Over which the quota counts that ``google.rpc.ErrorInfo`` or ``google.rpc.QuotaFailure`` names."""
+    """Find the period of the quota that ``google.rpc.ErrorInfo`` or ``google.rpc.QuotaFailure`` names."""
     for entry in details:
         for found in (*_dicts([entry.get("metadata")]), *_dicts(entry.get("violations"))):
             names = ("quota_limit", "quotaId", "quota_metric", "quotaMetric", "subject")
@@ -265,7 +266,7 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 
 def _classify_client(error: BaseException) -> EechipsError | None:
-    """An EEException that wraps an HTTP error: the status is in its context (there is no public way to it)."""
+    """Classify an EEException by the HTTP error in its context; there is no public way to the status."""
     import googleapiclient.errors
     from ee.ee_exception import EEException
 
@@ -318,7 +319,7 @@ def _classify_transport(error: BaseException) -> EechipsError | None:
 
 
 def _name(error: BaseException) -> str:
-    """Class and reason of a transport error, without the address that libraries put into its text."""
+    """Return the class and the reason of a transport error, without the address that libraries put into its text."""
     reason = error
     while reason.args and isinstance(reason.args[-1], BaseException):
         reason = reason.args[-1]

@@ -1,4 +1,4 @@
-"""What eechips relies upon in Google's client beyond its documented interface."""
+"""Check the undocumented parts of Google's client that eechips uses."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _changes() -> Iterator[str]:
 
 
 def _takes(function: object, *arguments: object, **options: object) -> bool:
-    """Whether a function can be called with these arguments."""
+    """Return whether a function can be called with these arguments."""
     if not callable(function):
         return False
     try:

@@ -1,4 +1,4 @@
-"""How many requests the service bears at once: learned from what it turns away.
+"""Learn how many requests may be in flight at once from the requests that the service rejects.
 
 Additive increase, multiplicative decrease (Chiu and Jain 1989), as in TCP, with three differences that the
 service's quota makes sensible. It rejects at once instead of queueing, so that a rejection says precisely how
@@ -86,7 +86,7 @@ class CongestionController:
         self._cells = cells
 
     def begin(self, limit: float, ceiling: float, now: float, *, ramps: bool, free: float | None = None) -> None:
-        """Sets everything to the beginning of a run.
+        """Set everything to the beginning of a run.
 
         Args:
             limit: slots to begin with.
@@ -107,14 +107,14 @@ class CongestionController:
         cells[Cell.WINDOW_AT] = cells[Cell.WINDOW_COUNT] = cells[Cell.PACE] = 0.0
 
     def resize(self, ceiling: float) -> None:
-        """Sets how many slots there are at most; the limit and what is free stay the same part of it."""
+        """Set the most slots; scale the limit and the free slots with it."""
         cells, before = self._cells, self._cells[Cell.CEILING]
         for cell in (Cell.LIMIT, Cell.FREE):
             cells[cell] = max(1.0, cells[cell] * ceiling / before)
         cells[Cell.CEILING] = ceiling
 
     def answered(self, in_flight: int, now: float, *, restricted: bool) -> None:
-        """Takes note of an answer that was no rejection.
+        """Record a response that was not a rejection.
 
         Args:
             in_flight: slots in use, that of this request included.
@@ -137,7 +137,7 @@ class CongestionController:
             cells[Cell.RAISED] = 1.0
 
     def rejected(self, in_flight: int, now: float, *, restricted: bool) -> None:
-        """Takes note of a rejection.
+        """Record a rejection.
 
         Args:
             in_flight: slots in use by other requests.
@@ -165,7 +165,7 @@ class CongestionController:
         cells[Cell.LIMIT] = max(1.0, min(limit, lowered))
 
     def _prove(self, now: float) -> None:
-        """Counts answers at the free limit, and doubles it if the last doubling was worth it."""
+        """Count responses at the free limit, and double it if the last doubling raised the throughput."""
         cells = self._cells
         limit, free = cells[Cell.LIMIT], cells[Cell.FREE]
         if limit < free or free >= cells[Cell.CEILING] or now < cells[Cell.WINDOW_AT]:
@@ -201,7 +201,7 @@ class CongestionController:
         return float(max(limit * _GROWTH**step, limit + _PROBE * step))
 
     def announced(self, restricted: bool) -> bool:
-        """Takes note of whether an answer announces the restricted mode, which is believed after some in a row.
+        """Record whether an answer announces the restricted mode, which is believed after some in a row.
 
         Args:
             restricted: whether it does.

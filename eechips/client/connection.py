@@ -1,4 +1,4 @@
-"""Initialising the real Earth Engine client, in the parent and in the workers.
+"""Initialise the Earth Engine client in the parent and in the workers.
 
 The client keeps its state in its modules. :func:`connect` puts that state back as it was when the
 connection closes, so that a run in a notebook leaves the user's own session alone.
@@ -68,7 +68,7 @@ class Connection:
 
 @contextlib.contextmanager
 def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts) -> Iterator[Connection]:
-    """Initialises the client of this process for the duration of the block.
+    """Initialise the client of this process for the duration of the block.
 
     Args:
         target: service, project, credentials.
@@ -112,7 +112,7 @@ NO_SERVICE = ServiceTarget("", "", None)
 
 
 def connect_to_nothing(quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts) -> Connection:
-    """What recipes work with that need no service: no client is initialised, and nothing can be asked through it.
+    """Return a connection for recipes that need no service: no client is initialised, and requests fail.
 
     Args:
         seat: of the run's throttle.
@@ -125,7 +125,7 @@ def connect_to_nothing(quota: QuotaClient, policy: RetryPolicy, timeouts: Timeou
 def connect_worker(
     target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts, discovery: DiscoveryFile
 ) -> Connection:
-    """Initialises the client of a worker, without a single request.
+    """Initialise the client of a worker, without a single request.
 
     Args:
         target: as the parent's.
@@ -174,7 +174,7 @@ class LazyTransport:
 
 @functools.lru_cache(maxsize=1)
 def initialize_client(briefing: ClientInit) -> LazyTransport:
-    """Initialises the client, but for the transport, without a request.
+    """Initialise the client, but for the transport, without a request.
 
     That takes time and memory. It is done once per process for the same briefing; a forked process inherits it.
     """
@@ -201,7 +201,7 @@ def _initialize(target: ServiceTarget, transport: Any, *, offline: bool) -> None
 
 @contextlib.contextmanager
 def _restored_client() -> Iterator[None]:
-    """Gives the client a state of its own inside the block."""
+    """Give the client a state of its own inside the block."""
     import ee
     from ee import _state
 

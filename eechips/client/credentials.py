@@ -1,4 +1,4 @@
-"""Which credentials go where: nowhere but to Google, unless the user says so."""
+"""Find credentials, and send them to Google only, unless the user allows another host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WAYS_OUT = (
 
 
 def check_endpoint(url: str) -> str:
-    """The endpoint as the client takes it: a base URL without a slash at its end.
+    """Return the endpoint as the client takes it: a base URL without a slash at its end.
 
     Raises:
         UsageError: if it is no http or https URL, or holds a user name, a query or a fragment.
@@ -46,14 +46,14 @@ def check_endpoint(url: str) -> str:
 
 
 def is_google(url: str) -> bool:
-    """Whether a URL is https at one of the hosts of Google's APIs."""
+    """Return whether a URL is https at one of the hosts of Google's APIs."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return parts.scheme == "https" and host.endswith(".googleapis.com") and parts.port in (None, 443)
 
 
 def find_credentials(endpoint: str, key_file: Path | None, *, send_anywhere: bool = False) -> Any:
-    """The credentials for an endpoint, or None where none are to be sent.
+    """Return the credentials for an endpoint, or None where none are to be sent.
 
     Loopback gets none. Google's hosts over https get the key that the user names, else the client's stored
     credentials, else the application-default ones. Other hosts get none, unless ``send_anywhere``.
@@ -79,7 +79,7 @@ def find_credentials(endpoint: str, key_file: Path | None, *, send_anywhere: boo
 
 
 def project_of(credentials: Any) -> str | None:
-    """The project that credentials name, if any."""
+    """Return the project that credentials name, if any."""
     for attribute in ("quota_project_id", "project_id"):
         value = getattr(credentials, attribute, None)
         if value:
@@ -108,7 +108,8 @@ def _load_key(path: Path) -> Any:
 
 
 def _load_stored() -> Any:
-    """The client's stored credentials, else the application-default ones, as ``ee.data.get_persistent_credentials``.
+    """Return the client's stored credentials, else the application-default ones, as
+    ``ee.data.get_persistent_credentials``.
 
     Unlike those, credentials that need scopes get them: without, Google gives a service account no token
     (https://google-auth.readthedocs.io/en/latest/reference/google.auth.html#google.auth.default). None are refreshed

@@ -1,4 +1,4 @@
-"""What the functions of a recipe have around them without being given it: the transport of the process that calls them.
+"""Give the functions of a recipe access to the transport of their process.
 
 A recipe that reads by other means than our requests, as through GDAL, is to be as patient as its run was told to be,
 and to stop when that stops.
@@ -26,5 +26,5 @@ def use_transport(transport: Transport) -> Iterator[None]:
 
 
 def current_transport() -> Transport | None:
-    """The transport of the run that this is part of; None outside of one."""
+    """Return the transport of the run that this is part of; None outside of one."""
     return _TRANSPORT.get()

@@ -1,4 +1,7 @@
-"""What the Earth Engine client is told when it is initialised: fetched once by the parent, handed to workers."""
+"""Keep the two documents that the Earth Engine client needs for its initialisation.
+
+The parent fetches them once; workers read them from a file.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class Discovery:
     algorithms: bytes
 
     def save(self, path: Path) -> DiscoveryFile:
-        """Writes the documents to a file for other processes of the run; it appears whole."""
+        """Write the documents to a file for other processes of the run; it appears whole."""
         content = {"discovery": self.discovery.decode(), "algorithms": self.algorithms.decode()}
         write_file(path, json.dumps(content).encode())
         return DiscoveryFile(path, hashlib.sha256(self.discovery + self.algorithms).hexdigest())
@@ -42,7 +45,7 @@ class DiscoveryFile:
     digest: str
 
     def load(self) -> Discovery:
-        """Reads the documents."""
+        """Read the documents."""
         content = json.loads(self.path.read_text(encoding="utf-8"))
         return Discovery(content["discovery"].encode(), content["algorithms"].encode())
 
@@ -62,14 +65,14 @@ class ClientInit:
     discovery: DiscoveryFile
 
     def save(self, path: Path) -> None:
-        """Writes it to a file; it appears whole."""
+        """Write it to a file; it appears whole."""
         discovery = {"path": str(self.discovery.path), "digest": self.discovery.digest}
         content = {"endpoint": self.endpoint, "project": self.project, "documents": discovery}
         write_file(path, json.dumps(content).encode())
 
     @classmethod
     def load(cls, path: Path) -> ClientInit:
-        """Reads what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
         discovery = content["documents"]
         return cls(content["endpoint"], content["project"], DiscoveryFile(Path(discovery["path"]), discovery["digest"]))

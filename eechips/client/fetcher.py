@@ -1,4 +1,4 @@
-"""From a chip to bytes, from a table to rows: the requests themselves, and what happens if one is too large."""
+"""Fetch the pixels of chips and the rows of tables, in parts where a request is too large."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ class Fetcher:
 
     @property
     def requests(self) -> TemplateRequests:
-        """Fills in the requests of templates."""
+        """Fill in the requests of templates."""
         return self._requests
 
     def chip(self, chip: Chip, accept: Callable[[Chip, bytes], T], assemble: Callable[[Sequence[Part[T]]], T]) -> T:
-        """Fetches a chip, in parts if it is too large for one request.
+        """Fetch a chip, in parts if it is too large for one request.
 
         A part is a chip with a grid of its own. A chip by region has the grid that the service says it would use;
         finding that out takes one more request.
@@ -125,7 +125,7 @@ class Fetcher:
         return assemble(found)
 
     def rows(self, source: ee.FeatureCollection | Series | SplittableTable) -> list[dict[str, Any]]:
-        """Fetches the features of a collection, page by page, or the rows of a series or of many places.
+        """Fetch the features of a collection, page by page, or the rows of a series or of many places.
 
         Returns:
             Properties, and ``system:index`` (the feature's id) and ``.geo`` (its geometry as GeoJSON).
@@ -143,7 +143,7 @@ class Fetcher:
     def _collect(
         self, chip: Chip, grid: Grid, windows: Sequence[Window], accept: Callable[[Chip, bytes], T]
     ) -> tuple[list[Part[T]], bool]:
-        """Fetches windows of a chip, those that are too large by quarters.
+        """Fetch windows of a chip, those that are too large by quarters.
 
         Returns:
             The parts in row-major order, and whether anything was too large.
@@ -166,7 +166,7 @@ class Fetcher:
         return sorted(found, key=lambda part: (part.window.row, part.window.column)), rejected
 
     def _ask(self, chip: Chip, accept: Callable[[Chip, bytes], T]) -> T:
-        """Fetches a chip in one request, or two by URL.
+        """Fetch a chip in one request, or two by URL.
 
         Raises:
             TooLargeError: whichever request it was that was too large.
@@ -183,7 +183,8 @@ class Fetcher:
             return self._transport.get(self._create(chip), lambda body: accept(chip, body))
 
     def _locate(self, chip: Chip, rejection: TooLargeError | None) -> Grid:
-        """The grid that the service uses for a chip by region: it is asked what the image would be, not for pixels.
+        """Return the grid that the service uses for a chip by region: it is asked what the image would be, not for
+        pixels.
 
         Raises:
             TooLargeError: if it does not say.
@@ -201,7 +202,7 @@ class Fetcher:
         return Grid(band.get("crs") or band["crs_wkt"], (a, b, c, d, e, f), *size).window(column, row, *size)
 
     def _create(self, chip: Chip) -> str:
-        """Creates a thumbnail or a download and returns its URL, which is a secret."""
+        """Create a thumbnail or a download and return its URL, which is a secret."""
         import ee
 
         with self._recipe_code():
@@ -239,7 +240,7 @@ class Fetcher:
 
 
 def _name(body: bytes) -> str:
-    """The name of a thumbnail that was created."""
+    """Return the name of a thumbnail that was created."""
     try:
         return str(json.loads(body)["name"])
     except (ValueError, KeyError, TypeError):

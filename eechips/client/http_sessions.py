@@ -1,4 +1,4 @@
-"""HTTP connections: kept alive, and a worker's others made to pass the throttle."""
+"""Open HTTP connections, and make requests of recipes pass the throttle."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Adapter(requests.adapters.HTTPAdapter):
         super().__init__(pool_connections=4, pool_maxsize=_MOST_CONNECTIONS, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Adds the socket options to every connection."""
+        """Add the socket options to every connection."""
         super().init_poolmanager(*args, socket_options=_socket_options(), **kwargs)
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
@@ -165,7 +165,7 @@ def _private_refusal(host: str) -> PermanentError:
 
 
 def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = False) -> requests.Session:
-    """A session with keep-alive, no retries of its own, and proxies looked up once.
+    """Return A session with keep-alive, no retries of its own, and proxies looked up once.
 
     Requests would look for proxies, certificates and ``.netrc`` passwords anew for every request; the last
     could even replace our credentials.
@@ -186,7 +186,8 @@ def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = F
 
 
 def open_token_session() -> requests.Session:
-    """A session for what gives out tokens: it obeys the environment's proxies and their exceptions for each host.
+    """Return A session for what gives out tokens: it obeys the environment's proxies and their exceptions for each
+    host.
 
     A machine's metadata server is not behind the proxy of the service. No ``.netrc`` password replaces a header.
     """
@@ -219,7 +220,7 @@ class ConnectionPool:
     def send(
         self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], timeout: tuple[float, float]
     ) -> urllib3.BaseHTTPResponse:
-        """Sends one request, without following redirections or repeating it; the body is still to be read.
+        """Send one request, without following redirections or repeating it; the body is still to be read.
 
         Args:
             method: of HTTP.
@@ -255,7 +256,7 @@ class ConnectionPool:
         )
 
     def close(self) -> None:
-        """Closes them."""
+        """Close them."""
         self._session.close()
 
     def _open_all(self) -> None:

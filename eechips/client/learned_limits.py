@@ -1,4 +1,4 @@
-"""What was learned of a project's quota, kept from one run to the next.
+"""Keep the number of requests in flight that a project's quota allowed, for later runs.
 
 The service tells nobody its limits: a run finds them by being refused. The next run of the same project need
 not start from nothing. The memory is one small JSON file in the user's cache folder; whatever happens to it, a
@@ -46,7 +46,7 @@ class LearnedLimit:
 
 
 def load_learned_limit(endpoint: str, project: str, folder: Path | None = None) -> LearnedLimit | None:
-    """What earlier runs learned of a project's quota.
+    """Return what earlier runs learned of a project's quota.
 
     Args:
         endpoint: base URL of the service.
@@ -64,7 +64,7 @@ def load_learned_limit(endpoint: str, project: str, folder: Path | None = None) 
 
 
 def save_learned_limit(endpoint: str, project: str, learned: LearnedLimit, folder: Path | None = None) -> bool:
-    """Keeps what a run learned, in place of what was known before.
+    """Keep what a run learned, in place of what was known before.
 
     A server on loopback is another one tomorrow, at another port: it is remembered only where the folder is
     named, by the argument or by ``EECHIPS_CACHE``.
@@ -99,7 +99,7 @@ _Known = dict[str, dict[str, dict[str, Any]]]
 
 
 def _read(path: Path) -> _Known:
-    """Every entry that is sound; nothing of a file that is missing or damaged."""
+    """Return every entry that is sound; nothing of a file that is missing or damaged."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -130,7 +130,7 @@ def _is_sound(fields: Mapping[str, Any]) -> bool:
 
 
 def _newest(known: _Known) -> _Known:
-    """The entries seen last, so that the file stays small."""
+    """Return the entries seen last, so that the file stays small."""
     entries = [
         (entry["seen"], endpoint, project) for endpoint, found in known.items() for project, entry in found.items()
     ]
@@ -142,7 +142,7 @@ def _newest(known: _Known) -> _Known:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keeps other processes and threads out of the block, where the system can; else the last one to write wins."""
+    """Keep other processes and threads out of the block, where the system can; else the last one to write wins."""
     with path.open("ab") as file:
         if sys.platform != "win32":
             fcntl.flock(file, fcntl.LOCK_EX)

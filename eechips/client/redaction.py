@@ -1,4 +1,4 @@
-"""Removing secrets from text before it reaches a log, the ledger or an error message.
+"""Remove secrets from text before it reaches a log, the ledger or an error message.
 
 A thumbnail or table name opens without credentials for hours, so its URL is as secret as a password.
 """
@@ -61,7 +61,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def redact(text: str, secrets: Collection[str] = ()) -> str:
-    """The text without thumbnail, table and map names, tokens, keys and passwords.
+    """Return the text without thumbnail, table and map names, tokens, keys and passwords.
 
     Args:
         text: what is to be kept or shown.
@@ -75,7 +75,7 @@ def redact(text: str, secrets: Collection[str] = ()) -> str:
 
 
 def redact_named(value: Any) -> Any:
-    """JSON with every value hidden whose name says that it is a secret."""
+    """Return JSON with every value hidden whose name says that it is a secret."""
     if isinstance(value, Mapping):
         return {
             name: REDACTED if _is_secret(name) and _is_value(each) else redact_named(each)
@@ -85,7 +85,7 @@ def redact_named(value: Any) -> Any:
 
 
 def collect_secrets(value: Any) -> frozenset[str]:
-    """The texts in JSON whose names say that they are secrets, for :func:`redact`."""
+    """Return the texts in JSON whose names say that they are secrets, for :func:`redact`."""
     return frozenset(secret for secret in _secrets(value) if len(secret) >= _LEAST)
 
 

@@ -1,4 +1,4 @@
-"""Answers that are kept until a plan is whole: what was asked before an interruption is not asked again."""
+"""Cache responses while a plan is made, so that an interrupted plan resumes without repeating requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ResponseCache:
         self._is_closed = False
 
     def find(self, request: str) -> bytes | None:
-        """The answer to a request, by its address and body; None if it is not known."""
+        """Return the answer to a request, by its address and body; None if it is not known."""
         with self._lock:
             if self._is_closed:
                 return None

@@ -1,4 +1,4 @@
-"""Sending one request again while that can help.
+"""Repeat a request while a repeat can help.
 
 The ``retry`` package repeats. What it lacks is added around it: a bound on the total time, ``Retry-After``, jitter on
 the first wait too, and waits that end when the run stops: its own would not. Two things are not the request's fault and
@@ -68,7 +68,7 @@ def call(
     await_service: Callable[[float], bool] = lambda _: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """Calls ``attempt`` until it returns, or fails for good.
+    """Call ``attempt`` until it returns, or fails for good.
 
     Args:
         attempt: sends the request once; raises TransientError where repeating can help.
@@ -98,7 +98,7 @@ def call(
 
 
 def _delays(policy: RetryPolicy) -> Iterator[float]:
-    """Seconds to wait before each repeat."""
+    """Yield seconds to wait before each repeat."""
     delay = policy.delay * random.uniform(0.5, 1.0)
     while True:
         yield delay
@@ -140,7 +140,7 @@ class _Patience:
                 self._pause(max(self._asked, self._crowded_delay()))
 
     def _granted(self, error: TransientError) -> float:
-        """Seconds that the service asks to wait, if that is not too long."""
+        """Return seconds that the service asks to wait, if that is not too long."""
         asked = error.retry_after or 0.0
         self._waited += asked if asked > self._policy.max_delay else 0.0  # shorter ones count towards the total
         if self._waited > self._policy.longest_wait:

@@ -1,4 +1,4 @@
-"""Every error of Earth Engine and of Google's API gateway that reaches this client, as a table.
+"""List the errors of Earth Engine and of Google's API gateway that reach this client.
 
 The service sends the same status for different matters, so a row is found by the reason of ``google.rpc.ErrorInfo``
 (or of the older ``errors[]`` list) or by the message, and only then by the status. The first row that matches counts:
@@ -589,7 +589,7 @@ SERVICE_ERRORS: tuple[ServiceError, ...] = (
 
 
 def quota_window(unit: str, names: Sequence[str] = ()) -> QuotaWindow:
-    """Over which a quota counts.
+    """Return over which a quota counts.
 
     Args:
         unit: ``quota_unit`` of an ErrorInfo, such as ``1/d/{project}`` or ``1/min/{project}/{user}``. The syntax is
@@ -616,7 +616,7 @@ _NAMED: Mapping[QuotaWindow, str] = {
 
 
 def find_error(code: int, body: ErrorBody, table: Sequence[ServiceError] = SERVICE_ERRORS) -> ServiceError | None:
-    """The first row that an answer matches; None if it is unknown.
+    """Return the first row that an answer matches; None if it is unknown.
 
     Args:
         code: HTTP status.

@@ -1,4 +1,4 @@
-"""The access token of a run, which its processes on one machine share: one refreshes it, and the others use it.
+"""Share one access token between the processes of a run: one process refreshes it for all.
 
 The state is kept in memory that has no name (memfd_create(2)): it is never in a file on a disk, and only processes that
 were handed its descriptor reach it. POSIX record locks guard it. The kernel drops those of a process that dies: another
@@ -96,12 +96,12 @@ class SharedToken:
         self._threads = threading.Lock()
 
     def read(self) -> TokenState:
-        """The state as it is now."""
+        """Return the state as it is now."""
         with self._locked():
             return self._load()
 
     def update(self, change: Callable[[TokenState], TokenState]) -> TokenState:
-        """Changes the state.
+        """Change the state.
 
         Args:
             change: returns the new state; nothing else changes it meanwhile.
@@ -115,7 +115,7 @@ class SharedToken:
             return state
 
     def acquire(self) -> bool:
-        """Takes the right to refresh, unless another process has it.
+        """Take the right to refresh, unless another process has it.
 
         Call :meth:`release` afterwards, and read the state again first: it may just have been refreshed.
 
@@ -130,7 +130,7 @@ class SharedToken:
             return True
 
     def release(self) -> None:
-        """Gives back the right to refresh."""
+        """Give back the right to refresh."""
         with self._locked():
             self._store(replace(self._load(), lease_until=0.0))
             if self._descriptor is not None:
@@ -158,7 +158,7 @@ class SharedToken:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _STATE)
 
     def _load(self) -> TokenState:
-        """The state; that of the beginning if its writer died halfway."""
+        """Return the state; that of the beginning if its writer died halfway."""
         if self._descriptor is None:
             return self._own
         header = os.pread(self._descriptor, _HEADER, 0)

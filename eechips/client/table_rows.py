@@ -1,4 +1,4 @@
-"""The rows of tables and series: page by page, and fewer at a time where they are too large."""
+"""Fetch the rows of tables and series page by page, with smaller pages where they are too large."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RowFetcher:
         self._sizes = sizes
 
     def table(self, source: ee.FeatureCollection) -> list[dict[str, Any]]:
-        """The rows of a collection, with shorter pages if those are too large.
+        """Return the rows of a collection, with shorter pages if those are too large.
 
         The first page of a new size is the first of all: a token leads to what follows the page it came with, and
         that it may be used with another size is not documented.
@@ -59,7 +59,7 @@ class RowFetcher:
             return found
 
     def series(self, series: Series, *, by_pages: bool = True) -> list[dict[str, Any]]:
-        """The rows of a series, by ranges of dates if the whole is too large.
+        """Return the rows of a series, by ranges of dates if the whole is too large.
 
         Args:
             series: what to fetch.
@@ -86,7 +86,7 @@ class RowFetcher:
         return self._ranges(series, start, end, most, was_rejected=was_rejected, by_pages=by_pages)
 
     def divisible(self, places: SplittableTable) -> list[dict[str, Any]]:
-        """The rows of many places, by halves of them if they are too large.
+        """Return the rows of many places, by halves of them if they are too large.
 
         Raises:
             TooLargeError: if the rows of a single place are.
@@ -125,7 +125,7 @@ class RowFetcher:
     def _ranges(
         self, series: Series, start: int, end: int, most: int, *, was_rejected: bool, by_pages: bool
     ) -> list[dict[str, Any]]:
-        """The rows of a series from one day to another, by ranges of so many days at most, or fewer."""
+        """Return the rows of a series from one day to another, by ranges of so many days at most, or fewer."""
         found: list[dict[str, Any]] = []
         while start < end:
             days = min(most, end - start)
@@ -148,7 +148,7 @@ class RowFetcher:
         return found
 
     def _pages(self, source: ee.FeatureCollection, size: int) -> tuple[list[dict[str, Any]], int]:
-        """The rows of a collection, page by page, and how many pages there were."""
+        """Return the rows of a collection, page by page, and how many pages there were."""
         import ee
 
         found: list[dict[str, Any]] = []

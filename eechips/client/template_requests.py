@@ -1,4 +1,4 @@
-"""The requests for chips of templates: what the client would send, with the values written into the text."""
+"""Write the requests for chips of a template by inserting values into the text of one request."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TemplateRequests:
             self._unit.position, self._unit.is_repeated = None, False
 
     def take_mismatches(self) -> tuple[TemplateMismatch, ...]:
-        """What has been found out since the last call."""
+        """Return what has been found out since the last call."""
         if not self._doubts:
             return ()
         with self._filling:
@@ -72,7 +72,7 @@ class TemplateRequests:
         return tuple(found)
 
     def fill(self, chip: Chip) -> ClientRequest | None:
-        """The request for a chip; None if it is no template, or one that cannot be filled in.
+        """Return the request for a chip; None if it is no template, or one that cannot be filled in.
 
         If a comparison shows that the template decides by a value, which was not noticed before, nothing is filled in
         any more, and the units of which that was done since the last comparison are in doubt: :meth:`take_doubts`.
@@ -118,12 +118,13 @@ class TemplateRequests:
             self._doubts.append(TemplateMismatch(getattr(build, "__qualname__", str(build)), tuple(positions)))
 
     def _is_same(self, filled: ClientRequest, chip: Chip, template: Template) -> bool:
-        """Whether a request that was filled in is the chip's own."""
+        """Return whether a request that was filled in is the chip's own."""
         direct = self._capture(replace(chip, image=template.image()))
         return bool(_meaning(filled.body) == _meaning(direct.body))
 
     def _trace(self, chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> _Blank | None:
-        """The request with holes for the values; None if filling them in does not give the chip's own request."""
+        """Return the request with holes for the values; None if filling them in does not give the chip's own
+        request."""
         holes = _Holes()
         marked = {name: holes.mark(value, is_guarded=name != _TRANSFORM) for name, value in values.items()}
         transform = marked.pop(_TRANSFORM)
@@ -181,7 +182,7 @@ class _Blank:
 
     @classmethod
     def cut(cls, request: ClientRequest) -> _Blank:
-        """Cuts a request at the marks in its body."""
+        """Cut a request at the marks in its body."""
         pieces: list[str] = []
         end = 0
         for found in _MARK.finditer(request.body):
@@ -190,7 +191,7 @@ class _Blank:
         return cls(request, [*pieces, request.body[end:]])
 
     def fill(self, values: Mapping[str, Any]) -> ClientRequest:
-        """The request with the leaves of the values, in their order, in its holes."""
+        """Return the request with the leaves of the values, in their order, in its holes."""
         leaves = [json.dumps(leaf) for value in values.values() for leaf in _leaves(value)]
         pieces = list(self._pieces)
         pieces[1::2] = [leaves[int(number)] for number in self._pieces[1::2]]
@@ -213,7 +214,7 @@ class _Holes:
         self.is_guarding = True
 
     def mark(self, value: Any, *, is_guarded: bool) -> Any:
-        """A value of the same shape made of marks. What may be asked for by ``is`` stays what it is."""
+        """Return A value of the same shape made of marks. What may be asked for by ``is`` stays what it is."""
         if isinstance(value, (list, tuple)):
             return [self.mark(each, is_guarded=is_guarded) for each in value]
         if _is_constant(value):
@@ -244,7 +245,7 @@ _LOOKED_UP = frozenset({"__eq__", "__ne__", "__hash__", "__len__"})
 
 
 def _is_client(frame: FrameType) -> bool:
-    """Whether code of the Earth Engine client, or of the JSON encoder, is executed in a frame."""
+    """Return whether code of the Earth Engine client, or of the JSON encoder, is executed in a frame."""
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("ee", "json")
 
 
@@ -257,7 +258,7 @@ def _refuse_use(mark: Any) -> None:
 
 
 def _guard(base: Any, names: tuple[str, ...]) -> Any:
-    """A kind of value that refuses to be computed with, compared, looked up, formatted, or taken apart.
+    """Return A kind of value that refuses to be computed with, compared, looked up, formatted, or taken apart.
 
     Only what reads the memory of a value cannot be noticed, such as ``math.sin``, ``re.match`` and ``"".join``: for
     that reason requests are compared as well, see :meth:`TemplateRequests.fill`.
@@ -309,7 +310,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> tuple[Hashable, ...]:
-    """What requests have in common that differ in nothing but the values."""
+    """Return what requests have in common that differ in nothing but the values."""
     look = json.dumps(chip.visualization, sort_keys=True, default=str)
     shape = tuple((name, _shape(value)) for name, value in values.items())
     how = (chip.format, chip.bands, chip.dtype, look, grid.crs, grid.width, grid.height)
@@ -317,7 +318,7 @@ def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) 
 
 
 def _typed(value: Any) -> Hashable:
-    """A value that is equal to those of the same type only: 1 is True, as far as a dictionary goes."""
+    """Return A value that is equal to those of the same type only: 1 is True, as far as a dictionary goes."""
     if isinstance(value, tuple):
         return tuple(_typed(each) for each in value)
     return type(value), value
@@ -330,7 +331,7 @@ def _shape(value: Any) -> Hashable:
 
 
 def _meaning(body: str) -> Any:
-    """A request without the way in which its expression is divided into numbered values."""
+    """Return A request without the way in which its expression is divided into numbered values."""
     content = json.loads(body)
     expression = content["expression"]
     digests: dict[str, str] = {}
@@ -359,5 +360,5 @@ def _meaning(body: str) -> Any:
 
 
 def _is_node(value: Any) -> bool:
-    """Whether this is a value of an expression, which may stand here or under a number of its own."""
+    """Return whether this is a value of an expression, which may stand here or under a number of its own."""
     return isinstance(value, dict) and len(value) == 1 and next(iter(value)).endswith(("Value", "Reference"))

@@ -1,4 +1,4 @@
-"""One throttle for a whole run: requests in flight, and requests per second, across processes and threads.
+"""Limit the requests in flight and the requests per second of a run, across its processes and threads.
 
 The state is a page of shared memory guarded by a POSIX record lock. Both belong to an unlinked file, so they
 vanish with the run, and the kernel drops the lock of a process that dies: a killed worker cannot block the
@@ -153,7 +153,7 @@ class Permit:
     is_unused: bool = False
 
     def record_response(self, status: int, headers: Mapping[str, str]) -> None:
-        """Takes note of an answer of the service.
+        """Record an answer of the service.
 
         Args:
             status: of HTTP.
@@ -165,7 +165,8 @@ class Permit:
 
 
 def _shared_file(size: int) -> int:
-    """The descriptor of memory without a name, or of a file of zeros without a name where the system has none."""
+    """Return the descriptor of memory without a name, or of a file of zeros without a name where the system has
+    none."""
     try:
         descriptor = allocate_anonymous_memory("eechips-throttle", size)
         if descriptor is None:
@@ -282,14 +283,14 @@ class Throttle:
         return max(rate * 0.5, rate - self._capacity / _MINUTE)
 
     def client(self, number: int) -> QuotaClient:
-        """The seat of one process."""
+        """Return the seat of one process."""
         if not 0 <= number < self._clients:
             raise ValueError(f"seat {number} of {self._clients}")
         return QuotaClient(self, number)
 
     @property
     def semaphores(self) -> list[str]:
-        """Names of the system's semaphores that it holds."""
+        """Name of the system's semaphores that it holds."""
         found = (getattr(each, "_semlock", None) for each in (self._wake, self._wake_next))
         return [each.name for each in found if each is not None and each.name is not None]
 
@@ -300,7 +301,7 @@ class Throttle:
 
     @property
     def is_restricted(self) -> bool:
-        """Whether the service's last answer announced its restricted mode."""
+        """Return whether the service's last answer announced its restricted mode."""
         return self._cells[Cell.RESTRICTED] != 0.0
 
     @property
@@ -325,12 +326,12 @@ class Throttle:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether :meth:`stop` was called."""
+        """Return whether :meth:`stop` was called."""
         return self._cells[_STOPPED] != 0.0
 
     @property
     def is_spent(self) -> bool:
-        """Whether all the requests, or bytes, that the run may use are used."""
+        """Return whether all the requests, or bytes, that the run may use are used."""
         return self.sent >= self._cells[_MOST_REQUESTS] or self.received >= self._cells[_MOST_BYTES]
 
     @property
@@ -349,13 +350,13 @@ class Throttle:
         return self._cells[_ASKED] - self.asked_left
 
     def stop(self) -> None:
-        """Tells every process that the run is stopping: nothing is repeated any more."""
+        """Tell every process that the run is stopping: nothing is repeated any more."""
         self._cells[_STOPPED] = 1.0
         with self._locked():
             self._wake_everybody()
 
     def reclaim(self, number: int) -> None:
-        """Gives back the slots of a process that died."""
+        """Give back the slots of a process that died."""
         base = _END + number * _SEAT_SIZE
         with self._locked() as cells:
             for cell in (_HELD, _PACED, _WAITING, _WAITING_NEXT, _SHARE):
@@ -363,7 +364,7 @@ class Throttle:
             self._wake_everybody()  # it may have died of a wake-up that was meant for others
 
     def share(self, share: QuotaShare) -> None:
-        """Sets what may be used, of a throttle that does not learn it.
+        """Set what may be used, of a throttle that does not learn it.
 
         A share that was made before the last rejection was known raises nothing: it would be rejected again.
         """
@@ -374,7 +375,7 @@ class Throttle:
             self._wake_some()
 
     def resize(self, slots: int, rate: float | None) -> None:
-        """Sets what may be used at most, of a throttle that learns how much of it may be used.
+        """Set what may be used at most, of a throttle that learns how much of it may be used.
 
         Args:
             slots: requests in flight; the limit stays the same part of them.
@@ -386,7 +387,7 @@ class Throttle:
             self._wake_some()
 
     def rejected_of(self, number: int) -> int:
-        """Requests of one seat that the server answered with 429."""
+        """Return requests of one seat that the server answered with 429."""
         return int(self._cells[_END + number * _SEAT_SIZE + _REJECTED])
 
     def absorb(self, number: int, tally: UsageDelta, wanted: int) -> None:
@@ -414,7 +415,7 @@ class Throttle:
         return int(sum(self._cells[_END + cell :: _SEAT_SIZE]))
 
     def _count_waiting(self, cell: int, now: float) -> int:
-        """Those who wait for a slot, without those of processes that are paused."""
+        """Return those who wait for a slot, without those of processes that are paused."""
         bases = range(_END, _END + self._clients * _SEAT_SIZE, _SEAT_SIZE)
         return int(sum(self._cells[base + cell] for base in bases if now - self._cells[base + _SEEN] <= _STALE))
 
@@ -426,7 +427,7 @@ class Throttle:
         self._cells[_WOKEN] = self._cells[_WOKEN_NEXT] = 0.0
 
     def _wake_some(self) -> None:
-        """Wakes as many as there are free slots, those first who wait for a unit's next request."""
+        """Wake as many as there are free slots, those first who wait for a unit's next request."""
         cells, now = self._cells, self._clock()
         free = int(cells[Cell.LIMIT] - self._sum(_HELD) - cells[_WOKEN] - cells[_WOKEN_NEXT])
         for waiting, woken, semaphore in (
@@ -440,7 +441,7 @@ class Throttle:
                 semaphore.release()
 
     def _try_take(self, base: int, *, is_next: bool) -> tuple[bool, float]:
-        """Takes a slot and a token.
+        """Take a slot and a token.
 
         Returns:
             Whether both were taken, and the seconds to wait: before sending, or else before trying again;
@@ -466,7 +467,7 @@ class Throttle:
             return True, wait
 
     def _reserve(self, now: float) -> float:
-        """Takes the next token; returns the seconds until it is there."""
+        """Take the next token; return the seconds until it is there."""
         cells = self._cells
         if cells[_RATE] <= 0:
             return 0.0
@@ -505,7 +506,7 @@ class Throttle:
             self._wake_some()
 
     def _close(self, now: float, seconds: float) -> None:
-        """Sends nothing for so many seconds, because the service asks for that."""
+        """Send nothing for so many seconds, because the service asks for that."""
         cells = self._cells
         until = now + seconds
         cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], until)
@@ -525,7 +526,7 @@ class Throttle:
                 cells[woken] = max(0.0, cells[woken] - 1.0)
 
     def _try_probe(self) -> bool:
-        """Whether the caller is the one to find out whether the service can be reached again."""
+        """Return whether the caller is the one to find out whether the service can be reached again."""
         with self._locked() as cells:
             now = self._clock()
             if cells[_CLOSED_UNTIL] > now:
@@ -543,7 +544,7 @@ class QuotaClient:
 
     @contextlib.contextmanager
     def permit(self, *, is_next: bool = False) -> Iterator[Permit]:
-        """Holds a slot for the duration of one request, and counts it.
+        """Hold a slot for the duration of one request, and count it.
 
         A run that is stopping still gives slots: what has begun is to be finished, but not after a long wait.
 
@@ -577,7 +578,7 @@ class QuotaClient:
             throttle._give_back(self._base, permit)
 
     def pause(self, seconds: float) -> None:
-        """Waits, without a slot, before a request is repeated.
+        """Wait, without a slot, before a request is repeated.
 
         Raises:
             Stopped: if the run is stopping: nothing is repeated then.
@@ -591,7 +592,7 @@ class QuotaClient:
         raise Stopped
 
     def await_service(self, seconds: float) -> bool:
-        """Waits while the service cannot be reached, or until it is this caller's turn to try.
+        """Wait while the service cannot be reached, or until it is this caller's turn to try.
 
         Args:
             seconds: to wait at most, from when the service went away.

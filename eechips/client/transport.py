@@ -1,4 +1,4 @@
-"""Every HTTP request of a run: throttled, retried, counted, complete, and free of secrets.
+"""Send the HTTP requests of a process: throttled, retried, counted, complete, and without secrets in errors.
 
 One :class:`Transport` serves a process. The Earth Engine client sends its requests through it (it is passed
 as ``http_transport``), and the pixels are fetched through it, so that nothing escapes the throttle and there
@@ -184,18 +184,18 @@ class Transport:
         return Discovery(**found) if len(found) == 2 else None
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         if self._opened is not None:
             self._opened.close()
             self._opened = None
 
     def pause(self, seconds: float) -> None:
-        """Waits, without a slot, before something is repeated; may raise to stop."""
+        """Wait, without a slot, before something is repeated; may raise to stop."""
         self._quota.pause(seconds)
 
     @contextlib.contextmanager
     def metered(self, *, logs: bool = False) -> Iterator[Usage]:
-        """Counts what this thread sends inside the block.
+        """Count what this thread sends inside the block.
 
         Args:
             logs: whether every request is noted.
@@ -268,7 +268,7 @@ class Transport:
         redirections: int | None = None,
         connection_type: object = None,
     ) -> tuple[httplib2.Response, bytes]:
-        """Sends a request of the Earth Engine client; the signature is that of ``httplib2.Http.request``.
+        """Send a request of the Earth Engine client; the signature is that of ``httplib2.Http.request``.
 
         Answers that repeating cannot change are returned, whatever their status, so that the client raises
         its own EEException.
@@ -315,7 +315,7 @@ class Transport:
         return httplib2.Response({**reply.headers, "status": str(reply.status)}), reply.body
 
     def get(self, url: str, accept: Callable[[bytes], T]) -> T:
-        """Fetches what a thumbnail or download URL names. The URL is the permission: no credentials go along.
+        """Fetch what a thumbnail or download URL names. The URL is the permission: no credentials go along.
 
         Args:
             url: absolute.
@@ -338,7 +338,7 @@ class Transport:
         return self._repeat(attempt)
 
     def capture(self, send: Callable[[], object]) -> ClientRequest:
-        """What the client would send, without sending it.
+        """Return what the client would send, without sending it.
 
         Args:
             send: has the client send one request.
@@ -352,7 +352,7 @@ class Transport:
         return captured[0]
 
     def post(self, request: ClientRequest, accept: Callable[[bytes], T]) -> T:
-        """Sends a request of the client's in its stead.
+        """Send a request of the client's in its stead.
 
         Args:
             request: by :meth:`capture`, perhaps with another body.
@@ -413,7 +413,7 @@ class Transport:
         authorize: bool,
         is_next: bool = False,
     ) -> HttpResponse:
-        """Sends one request once, in a slot of the throttle; again if only its token was refused."""
+        """Send one request once, in a slot of the throttle; again if only its token was refused."""
         sent = {"Accept-Encoding": "gzip", **headers}
         authorizer = self._authorizer if authorize and origin(url) == self._origin else None
         failure: EechipsError | None = None
@@ -447,7 +447,7 @@ class Transport:
         *,
         is_next: bool,
     ) -> tuple[HttpResponse, str]:
-        """Sends one request; returns the answer, and the token it was sent with."""
+        """Send one request; return the answer, and the token it was sent with."""
         with self._quota.permit(is_next=is_next) as permit:
             token = ""
             if authorizer is not None:  # in the slot: a token may expire while the request waits for one
@@ -492,7 +492,7 @@ class Transport:
             usage.request_logs.append(exchange)
 
     def _read(self, response: urllib3.BaseHTTPResponse, began: float) -> bytes:
-        """The body as it comes over the wire, all of it.
+        """Return the body as it comes over the wire, all of it.
 
         Raises:
             ValidationError: if it is shorter than promised.
@@ -531,23 +531,23 @@ class Transport:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine, by an address that cannot leave it."""
+    """Return whether a URL names this machine, by an address that cannot leave it."""
     return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port of a URL: whom it asks."""
+    """Return scheme, host and port of a URL: whom it asks."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
 
 
 def _proves_token(status: int) -> bool:
-    """Whether a status is given only to requests whose token was taken."""
+    """Return whether a status is given only to requests whose token was taken."""
     return status < 500 and status not in (_UNAUTHENTICATED, 408, 429)
 
 
 def _release(response: urllib3.BaseHTTPResponse) -> None:
-    """Gives a connection back for the next request; one with something left to read is closed."""
+    """Give a connection back for the next request; one with something left to read is closed."""
     if response.closed or getattr(response, "length_remaining", None) == 0:
         response.release_conn()
     else:
@@ -555,14 +555,14 @@ def _release(response: urllib3.BaseHTTPResponse) -> None:
 
 
 def _is_unreachable(error: BaseException) -> bool:
-    """Whether no connection could be made at all, which is nothing that the request is to blame for."""
+    """Return whether no connection could be made at all, which is nothing that the request is to blame for."""
     import urllib3.exceptions
 
     return isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
 
 
 def _kind(url: str) -> str:
-    """What a request asks for, without the names in its address: ``thumbnails:getPixels``, ``value:compute``."""
+    """Return what a request asks for, without the names in its address: ``thumbnails:getPixels``, ``value:compute``."""
     parts = urlsplit(url).path.strip("/").split("/")
     last, _, verb = parts[-1].partition(":")
     resource = parts[3] if len(parts) > 4 else last
@@ -570,7 +570,7 @@ def _kind(url: str) -> str:
 
 
 def _decode(raw: bytes, status: int) -> bytes:
-    """Undoes gzip, which no other format of ours begins like, whether or not a header announces it.
+    """Undo gzip, which no other format of ours begins like, whether or not a header announces it.
 
     Raises:
         ValidationError: if the stream is damaged or ends early.
@@ -600,14 +600,14 @@ def _too_large(status: int) -> TooLargeError:
 
 
 def _refuse_page(reply: HttpResponse) -> None:
-    """Raises ValidationError for a web page, which proxies and captive portals send under status 200."""
+    """Raise ValidationError for a web page, which proxies and captive portals send under status 200."""
     is_page = reply.headers.get("content-type", "").startswith("text/html")
     if is_page or reply.body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise ValidationError("a web page came back: a proxy or a login page is in between", status=reply.status)
 
 
 def _refuse_fragment(reply: HttpResponse) -> None:
-    """Raises ValidationError for JSON that was cut where nothing promised its length: the client would stumble."""
+    """Raise ValidationError for JSON that was cut where nothing promised its length: the client would stumble."""
     if reply.headers.get("content-type", "").startswith("application/json"):
         try:
             json.loads(reply.body)

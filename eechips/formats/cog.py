@@ -1,4 +1,4 @@
-"""One cloud-optimised GeoTIFF of many windows, by streaming: however large it is, memory stays small.
+"""Write one cloud-optimised GeoTIFF from many windows by streaming, in bounded memory.
 
 The windows are GeoTIFFs as :mod:`eechips.formats.geotiff` makes them. GDAL reads them through virtual rasters, one for
 each row of windows below one for all, so that it never knows of more than a few of them at once, and its COG driver
@@ -105,7 +105,7 @@ class Mosaic:
         return self.grid.width * self.grid.height * len(self.bands) * np.dtype(self.dtype).itemsize
 
     def write(self, path: Path, watch: Callable[[int], None] = lambda _: None) -> None:
-        """Writes the file.
+        """Write the file.
 
         Args:
             path: where to. Helper files are made in a folder beside it, and removed.
@@ -121,7 +121,7 @@ class Mosaic:
             _copy(source, path, scratch, self._options, watch)
 
     def _refuse_valid_nodata(self) -> None:
-        """Looks through all windows, before hours are spent on writing what would be refused."""
+        """Look through all windows, before hours are spent on writing what would be refused."""
         if self.nodata is None:
             return
         for tile in self.tiles:
@@ -147,7 +147,7 @@ class Mosaic:
         return {**options, "PREDICTOR": "YES"} if has_predictor else options
 
     def check(self, path: Path) -> Iterator[tuple[Tile, str]]:
-        """Reads a file that was written, and every window, and compares them.
+        """Read a file that was written, and every window, and compares them.
 
         Yields:
             Each window, and the sha256 of its pixels as they stand in the file: bands, rows, columns, little-endian,
@@ -187,7 +187,7 @@ class Mosaic:
         return hashlib.sha256(found.astype(found.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
 
     def _describe(self, folder: Path) -> Path:
-        """Writes the virtual rasters; returns the one of the whole."""
+        """Write the virtual rasters; return the one of the whole."""
         with _opened(self.tiles[0].path) as first:
             wkt = first.crs.to_wkt()
         rows = []
@@ -241,7 +241,7 @@ class Mosaic:
 
 
 def check_nodata(nodata: float | None, dtype: str) -> None:
-    """Refuses a value that a type does not hold.
+    """Refuse a value that a type does not hold.
 
     Raises:
         UsageError: saying which values it holds.
@@ -261,13 +261,13 @@ ALL_DTYPES = tuple(_NAMES)
 
 
 def common_dtype(dtypes: Sequence[npt.DTypeLike]) -> str:
-    """The smallest of ``DTYPES`` that holds the values of all: a GeoTIFF has one type for all its bands."""
+    """Return the smallest of ``DTYPES`` that holds the values of all: a GeoTIFF has one type for all its bands."""
     name = np.result_type(*dtypes).name
     return name if name in _DTYPES else "float64"
 
 
 def _moved(window: Window) -> Window:
-    """A window as part of its row of windows."""
+    """Return A window as part of its row of windows."""
     return Window(window.column, 0, window.width, window.height)
 
 

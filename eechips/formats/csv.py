@@ -1,4 +1,4 @@
-"""CSV tables (RFC 4180, UTF-8, one header line). Nothing is an empty cell, never a number that stands for it."""
+"""Encode and validate CSV tables (RFC 4180, UTF-8, one header line). Missing values are empty cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eechips.formats.interface import EncodedFile, Expectation, FileMetadata
 
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
-    """A table as CSV.
+    """Return A table as CSV.
 
     Args:
         names: of the columns.
@@ -28,7 +28,7 @@ def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFil
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """The metadata of a CSV file.
+    """Return the metadata of a CSV file.
 
     Raises:
         ValidationError: if it is not UTF-8, has no header, rows of unequal length, or no end of line at its end.

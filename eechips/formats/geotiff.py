@@ -1,4 +1,4 @@
-"""GeoTIFF data: values as stored, band names, grid, and a mask.
+"""Receive, assemble and validate GeoTIFF data with band names, a grid, and a mask.
 
 Earth Engine writes masked pixels of a GeoTIFF as the least value of its type (0 of bytes) or minus infinity, which the
 file names as nodata, and which valid pixels may have as well. So the request carries the mask as one more band
@@ -27,7 +27,7 @@ _NOWHERE = ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Checks a GeoTIFF that came back and makes the file to save.
+    """Check a GeoTIFF that came back and make the file to save.
 
     Args:
         data: what came back.
@@ -54,7 +54,7 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """One GeoTIFF of those of its parts: the very file that a single request would have given.
+    """Return one GeoTIFF of those of its parts: the very file that a single request would have given.
 
     Args:
         parts: what ``receive`` made of each, the first one at column 0 and row 0.
@@ -76,7 +76,7 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """The metadata of a saved GeoTIFF, every block decoded.
+    """Return the metadata of a saved GeoTIFF, every block decoded.
 
     Raises:
         ValidationError: if it is not whole, or not as expected.
@@ -131,7 +131,7 @@ def _metadata(
 
 
 def encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: Any) -> bytes:
-    """A GeoTIFF with an internal mask, compressed without loss.
+    """Return A GeoTIFF with an internal mask, compressed without loss.
 
     Args:
         pixels: (bands, rows, columns), of any type that GDAL has.

@@ -1,4 +1,4 @@
-"""JPEG pictures: 8 bits, grey or colour, lossy; masked pixels are black and cannot be told apart."""
+"""Receive, assemble and validate JPEG pictures: 8 bits, grey or colour, lossy; masked pixels are black."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUALITY = 90
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Checks a JPEG that came back; it is saved as it is.
+    """Check a JPEG that came back; it is saved as it is.
 
     Raises:
         ValidationError: if it is not whole, or not of the size or bands asked for.
@@ -30,7 +30,7 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """One JPEG of parts that are PNGs: pixels lose to compression once, and blocks do not show where parts meet.
+    """Return one JPEG of parts that are PNGs: pixels lose to compression once, and blocks do not show where parts meet.
 
     Args:
         parts: what the PNG writer's ``receive`` made of each.
@@ -45,7 +45,7 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
 
 
 def encode(colours: Any, alpha: Any | None) -> bytes:
-    """A JPEG.
+    """Return A JPEG.
 
     Args:
         colours: (bands, rows, columns), uint8, 1 band or 3.
@@ -56,7 +56,7 @@ def encode(colours: Any, alpha: Any | None) -> bytes:
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """The metadata of a JPEG, decoded to the last row.
+    """Return the metadata of a JPEG, decoded to the last row.
 
     Raises:
         ValidationError: if it is not whole, or not of the size or bands asked for.

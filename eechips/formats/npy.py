@@ -1,4 +1,4 @@
-"""NumPy data: a structured array of (rows, columns), one field per band, and a field ``mask``.
+"""Receive, assemble and validate NumPy data: (rows, columns), one field per band, and a field ``mask``.
 
 Earth Engine writes masked pixels as 0 and says nothing about it. So the request carries the mask as one more
 band (``MASK_BAND``: 1 valid, 0 masked), which is saved as the last field, ``mask``, of type bool (named
@@ -22,7 +22,7 @@ MAGIC = b"\x93NUMPY"
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Checks an array that came back and makes the file to save.
+    """Check an array that came back and make the file to save.
 
     Raises:
         ValidationError: if it is not whole, or not of the size, bands or type asked for.
@@ -43,7 +43,7 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """One array of those of its parts: the very file that a single request would have given.
+    """Return one array of those of its parts: the very file that a single request would have given.
 
     Args:
         parts: what ``receive`` made of each.
@@ -57,7 +57,7 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """The metadata of a saved array.
+    """Return the metadata of a saved array.
 
     Raises:
         ValidationError: if it is not whole, or not as expected.
@@ -66,7 +66,7 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
 
 
 def encode(array: np.ndarray[Any, Any]) -> bytes:
-    """An array as a ``.npy`` file.
+    """Return an array as a ``.npy`` file.
 
     Raises:
         ValidationError: if it holds Python objects.
@@ -79,7 +79,7 @@ def encode(array: np.ndarray[Any, Any]) -> bytes:
 
 
 def load(data: bytes) -> np.ndarray[Any, Any]:
-    """The array of a file.
+    """Return the array of a file.
 
     Raises:
         ValidationError: if it is not whole, or holds Python objects.

@@ -1,4 +1,4 @@
-"""Parquet tables: typed columns, nothing is null."""
+"""Encode and validate Parquet tables: typed columns; missing values are null."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eechips.formats.interface import MAX_DECODED_BYTES, EncodedFile, Expectatio
 
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
-    """A table as Parquet.
+    """Return A table as Parquet.
 
     Args:
         names: of the columns.
@@ -27,7 +27,7 @@ def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFil
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """The metadata of a Parquet file, every page decoded.
+    """Return the metadata of a Parquet file, every page decoded.
 
     Raises:
         ValidationError: if it is not whole.

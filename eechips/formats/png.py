@@ -1,4 +1,4 @@
-"""PNG pictures: 8 bits, grey or colour, masked pixels transparent."""
+"""Receive, assemble and validate PNG pictures: 8 bits, grey or colour; masked pixels are transparent."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class _Header:
         return self.colour in (4, 6)
 
     def scanline_bytes(self) -> int:
-        """Bytes of all filtered scanlines together, one filter byte each."""
+        """Return bytes of all filtered scanlines together, one filter byte each."""
         return self.height * (1 + (self.width * self.channels * self.depth + 7) // 8)
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Checks a PNG that came back; it is saved as it is.
+    """Check a PNG that came back; it is saved as it is.
 
     Raises:
         ValidationError: if it is not whole, or not of the size or bands asked for.
@@ -56,7 +56,7 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """One PNG of those of its parts, pixel for pixel.
+    """Return one PNG of those of its parts, pixel for pixel.
 
     Args:
         parts: what ``receive`` made of each.
@@ -71,7 +71,7 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
 
 
 def merge(parts: Sequence[Part[EncodedFile]]) -> tuple[Any, Any | None]:
-    """The pixels of a picture whose parts are PNGs.
+    """Return the pixels of a picture whose parts are PNGs.
 
     Returns:
         Colours, (bands, rows, columns), 1 band or 3; and, if any part is transparent somewhere, alpha, (rows,
@@ -90,7 +90,7 @@ def merge(parts: Sequence[Part[EncodedFile]]) -> tuple[Any, Any | None]:
 
 
 def encode(colours: Any, alpha: Any | None) -> bytes:
-    """A PNG.
+    """Return A PNG.
 
     Args:
         colours: (bands, rows, columns), uint8 or uint16, 1 band or 3.
@@ -101,7 +101,8 @@ def encode(colours: Any, alpha: Any | None) -> bytes:
 
 
 def decode(data: bytes) -> tuple[Any, Any | None]:
-    """Colours, (bands, rows, columns), and alpha, if there is any; palettes and transparent colours are looked up.
+    """Return colours, (bands, rows, columns), and alpha, if there is any; palettes and transparent colours are looked
+    up.
 
     Raises:
         ValidationError: if it does not decode.
@@ -123,7 +124,7 @@ def decode(data: bytes) -> tuple[Any, Any | None]:
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """The metadata of a PNG.
+    """Return the metadata of a PNG.
 
     GDAL's PNG driver accepts files that end anywhere, so completeness is proved here: the checksum of every
     chunk, the end mark, and the length of the inflated pixels.
@@ -149,7 +150,7 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
 
 
 def _read(data: bytes) -> tuple[_Header, bytes, bool]:
-    """Header, compressed pixels, and whether a tRNS chunk declares transparent colours."""
+    """Return header, compressed pixels, and whether a tRNS chunk declares transparent colours."""
     header: _Header | None = None
     packed: list[memoryview] = []
     has_transparency = False

@@ -1,4 +1,4 @@
-"""Rows and columns, before they become a file."""
+"""Arrange rows as columns of plain Python values of one type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def arrange_columns(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None
 ) -> tuple[tuple[str, ...], list[list[Any]]]:
-    """Rows as lists in the order of the columns, values as plain Python ones.
+    """Return rows as lists in the order of the columns, values as plain Python ones.
 
     Args:
         rows: column name → value; what is missing is None.
@@ -28,7 +28,7 @@ def arrange_columns(
 
 
 def to_plain_value(value: Any) -> Any:
-    """A value as None, bool, int, float, str or datetime; NaN and NaT are None.
+    """Return A value as None, bool, int, float, str or datetime; NaN and NaT are None.
 
     Earth Engine's dates (``{"type": "Date", "value": milliseconds}``) become datetimes in UTC.
     """
@@ -49,7 +49,7 @@ def to_plain_value(value: Any) -> Any:
 
 
 def unify_types(values: list[Any]) -> list[Any]:
-    """A column with one type: integers beside floats become floats, any other mixture text."""
+    """Return A column with one type: integers beside floats become floats, any other mixture text."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) <= 1 or all(issubclass(kind, datetime) for kind in kinds):
         return values

@@ -1,4 +1,4 @@
-"""Coordinate reference systems by the names that Earth Engine gives them."""
+"""Parse coordinate reference systems by Earth Engine's names, and transform coordinates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAT_NAMES = ("latitude", "lat", "y")
 
 @cache
 def parse_crs(crs: str) -> CRS:
-    """The pyproj CRS of a code or WKT.
+    """Return the pyproj CRS of a code or WKT.
 
     Raises:
         UsageError: if neither PROJ nor the table of Earth Engine's own codes knows it.
@@ -43,14 +43,15 @@ def _transformer(crs: str) -> Transformer:
 
 
 def project(crs: str, lonlat: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Longitudes and latitudes (n, 2), in degrees of WGS84, as x, y (n, 2) of another CRS."""
+    """Return longitudes and latitudes (n, 2), in degrees of WGS84, as x, y (n, 2) of another CRS."""
     points = np.asarray(lonlat, dtype=np.float64)
     x, y = _transformer(crs).transform(points[:, 0], points[:, 1])
     return np.column_stack([x, y])
 
 
 def unproject(crs: str, xy: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """x, y (n, 2) of a CRS as longitudes and latitudes (n, 2), in degrees of WGS84; infinite where there are none."""
+    """Return x, y (n, 2) of a CRS as longitudes and latitudes (n, 2), in degrees of WGS84; infinite where there are
+    none."""
     points = np.asarray(xy, dtype=np.float64)
     x, y = _transformer(crs).transform(points[:, 0], points[:, 1], direction="INVERSE")
     return np.column_stack([x, y])

@@ -1,4 +1,4 @@
-"""Pixel grids: where, exactly, the pixels of a chip lie."""
+"""Define pixel grids: the exact location of the pixels of a chip."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Window:
         return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
 
     def split(self, least: int = 1) -> tuple[Window, ...]:
-        """This window cut into quarters, in row-major order.
+        """Return this window cut into quarters, in row-major order.
 
         Args:
             least: length of a side in pixels. A side whose halves would be shorter is not cut: then there are two
@@ -62,7 +62,7 @@ class Window:
         return tuple(Window(self.column + c, self.row + r, w, h) for r, h in rows for c, w in columns)
 
     def estimate_bytes(self, bands: int, dtype: npt.DTypeLike) -> int:
-        """Bytes of its pixels as Earth Engine counts them against its limits.
+        """Return bytes of its pixels as Earth Engine counts them against its limits.
 
         Nothing is compressed, and every value counts with a byte of mask: 48 bands of 512 x 256 doubles are
         56,623,104 bytes (https://github.com/google/Xee/issues/50).
@@ -135,13 +135,13 @@ class Grid:
         return min(xs), min(ys), max(xs), max(ys)
 
     def xy(self, column: float, row: float) -> tuple[float, float]:
-        """CRS coordinates of a place in pixels; whole numbers are pixel corners, ``+ 0.5`` is a centre."""
+        """Return CRS coordinates of a place in pixels; whole numbers are pixel corners, ``+ 0.5`` is a centre."""
         a, b, c, d, e, f = self.transform
         # The order of the terms is affine's, so that windows agree with rasterio's to the last bit.
         return a * column + b * row + c, d * column + e * row + f
 
     def pixel(self, x: float, y: float) -> tuple[Fraction, Fraction]:
-        """Column and row of a place in the CRS, exactly.
+        """Return column and row of a place in the CRS, exactly.
 
         Floats are rational numbers, and so is the inverse of the transform: computed with fractions, a place
         on a pixel's edge is on that edge, whatever the size of the coordinates.
@@ -152,7 +152,7 @@ class Grid:
         return (e * dx - b * dy) / determinant, (a * dy - d * dx) / determinant
 
     def window(self, column: int, row: int, width: int, height: int) -> Grid:
-        """The grid of a rectangle of this grid's pixels; it may reach outside this grid.
+        """Return the grid of a rectangle of this grid's pixels; it may reach outside this grid.
 
         Args:
             column: first column.
@@ -165,7 +165,7 @@ class Grid:
         return Grid(self.crs, (a, b, x, d, e, y), width, height)
 
     def snap_around(self, x: float, y: float, size: tuple[int, int]) -> Grid:
-        """The window of this grid's pixels whose centre is nearest to a place.
+        """Return the window of this grid's pixels whose centre is nearest to a place.
 
         Distance is measured along the grid's axes, in pixels. Windows of even size have their centre on a
         pixel corner, those of odd size in the middle of the pixel that holds the place. Of two equally near
@@ -183,7 +183,7 @@ class Grid:
         return self.window(first_column, first_row, width, height)
 
     def to_pixel_grid(self) -> dict[str, Any]:
-        """The ``PixelGrid`` of Earth Engine's REST interface.
+        """Return the ``PixelGrid`` of Earth Engine's REST interface.
 
         https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid
         """
@@ -202,7 +202,7 @@ class Grid:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """A small JSON value, which ``from_json`` reads back unchanged: {crs, transform, width, height}."""
+        """Return A small JSON value, which ``from_json`` reads back unchanged: {crs, transform, width, height}."""
         return {
             "crs": self.crs,
             "transform": list(self.transform),
@@ -212,7 +212,7 @@ class Grid:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Grid:
-        """The grid that ``to_json`` wrote.
+        """Return the grid that ``to_json`` wrote.
 
         Raises:
             KeyError: if a part is missing.

@@ -1,4 +1,4 @@
-"""Vector files: any that GDAL reads, and GeoParquet, in longitude and latitude of WGS84."""
+"""Read vector files in longitude and latitude of WGS84: GeoParquet, and every format that GDAL reads."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Vectors:
 
 
 def read_vectors(path: Path, *, repairs: bool = False) -> Vectors:
-    """Reads the polygons of a vector file and reprojects them to EPSG:4326.
+    """Read the polygons of a vector file and reprojects them to EPSG:4326.
 
     Args:
         path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …; its first layer.
@@ -105,7 +105,7 @@ def repair(
 
 
 def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
-    """Reads all features of a vector file, of whatever kind, and reprojects them to EPSG:4326.
+    """Read all features of a vector file, of whatever kind, and reprojects them to EPSG:4326.
 
     Args:
         path: as for :func:`read_vectors`.
@@ -122,7 +122,7 @@ def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
 
 
 def _read(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
-    """Geometries as they are in the file, in two dimensions; the other columns; the CRS."""
+    """Return geometries as they are in the file, in two dimensions; the other columns; the CRS."""
     if not path.is_file():
         raise RegionError(f"there is no file {path}")
     from pyogrio.errors import DataLayerError, DataSourceError
@@ -169,7 +169,7 @@ def _read_gdal(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | Non
 
 
 def _read_parquet(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
-    """Reads GeoParquet, https://geoparquet.org/releases/v1.1.0/: the CRS is OGC:CRS84 where none is named."""
+    """Read GeoParquet, https://geoparquet.org/releases/v1.1.0/: the CRS is OGC:CRS84 where none is named."""
     table = pq.read_table(path)
     metadata = (table.schema.metadata or {}).get(b"geo")
     if metadata is None:
@@ -204,7 +204,7 @@ def _check(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table
 
 
 def _feature(index: int, attributes: pa.Table) -> str:
-    """A feature for a message: its number, from 1, and the values of its first columns."""
+    """Return A feature for a message: its number, from 1, and the values of its first columns."""
     values = [f"{name}={attributes.column(name)[index].as_py()}" for name in attributes.column_names[:_SHOWN_COLUMNS]]
     return f"feature {index + 1}" + (f" ({', '.join(values)})" if values else "")
 
@@ -234,7 +234,7 @@ def _to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) 
 
 
 def _unwrapped(path: Path, index: int, geometry: BaseGeometry) -> BaseGeometry:
-    """Polygons whose longitudes jump at the antimeridian, with longitudes that go on beyond 180.
+    """Return polygons whose longitudes jump at the antimeridian, with longitudes that go on beyond 180.
 
     Raises:
         RegionError: if one goes around a pole.

@@ -1,4 +1,8 @@
-"""What happened to every unit: the ledger while a run goes on, its export, and the run as seen afterwards."""
+"""Record the outcome of every unit of a run, export it, and read it back.
+
+The ledger is ``manifest.sqlite`` while a run is not finished; ``manifest.parquet`` and ``failures.csv`` are exported
+from it. Pictures and pages about a run belong into :mod:`eechips.reports`.
+"""
 
 from eechips.manifest.run import Problem, Run, Status, open_run
 from eechips.manifest.unit_record import Record, State

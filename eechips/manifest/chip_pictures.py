@@ -1,4 +1,4 @@
-"""A picture of some chips, side by side."""
+"""Render chips as small pictures, and arrange them in a contact sheet."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ _LEAST_SHARE = 0.05  # of a dataset's usual range that values reach
 
 
 def _class_colours() -> npt.NDArray[np.uint8]:
-    """A colour for each of 256 codes, (3, 256): hues a golden angle apart, so that neighbours differ; 0 is dark."""
+    """Return A colour for each of 256 codes, (3, 256): hues a golden angle apart, so that neighbours differ; 0 is
+    dark."""
     codes = np.arange(256)
     hues = (codes * 0.381966) % 1.0
     # Smooth hues as cosines, brighter and darker in turns (https://iquilezles.org/articles/palettes/, the idea).
@@ -53,7 +54,7 @@ _CLASS_COLOURS = _class_colours()
 
 
 def render_sheet(rows: Sequence[Sequence[Path]], edge: int, styles: Sequence[DisplayStyle] = ()) -> Picture:
-    """Chips in rows, each in a square, white between them; data of all of them are stretched alike.
+    """Return chips in rows, each in a square, white between them; data of all of them are stretched alike.
 
     Args:
         rows: the chips of each row; rows may differ in length.
@@ -68,7 +69,7 @@ def render_sheet(rows: Sequence[Sequence[Path]], edge: int, styles: Sequence[Dis
 
 
 def arrange_sheet(chips: Sequence[Sequence[RenderedChip]], edge: int) -> Picture:
-    """The same of files that were read already."""
+    """Return the same of files that were read already."""
     stretches = StretchRanges.of([chip for row in chips for chip in row])
     columns = max(len(row) for row in chips)
     step = edge + GAP
@@ -89,7 +90,7 @@ _PNG_HEADER = 33  # bytes: the signature and the chunk IHDR
 
 
 def encode_png(image: Picture) -> bytes:
-    """A picture as a PNG file that names eechips as the software that made it."""
+    """Return A picture as a PNG file that names eechips as the software that made it."""
     encoded = encode_picture(image, "PNG", zlevel=9)
     header = encoded[:_PNG_HEADER]
     chunk = b"tEXt" + PNG_MARK
@@ -98,7 +99,7 @@ def encode_png(image: Picture) -> bytes:
 
 
 def render_picture(path: Path, edge: int) -> Picture:
-    """A file's first three bands, or its first, as a picture that fits into a square.
+    """Return A file's first three bands, or its first, as a picture that fits into a square.
 
     See :func:`render_chip` for what is read and what is raised.
     """
@@ -125,7 +126,8 @@ class RenderedChip:
 
     @property
     def has_classes(self) -> bool:
-        """Whether the values are codes of classes, or look like that: one band of bytes, of few different values."""
+        """Return whether the values are codes of classes, or look like that: one band of bytes, of few different
+        values."""
         if not self.is_data or len(self.values) != 1 or self.values.dtype.kind not in "iu":
             return False
         if self.style is not None:
@@ -160,7 +162,7 @@ class RenderedChip:
 
 
 def class_colours(style: DisplayStyle | None) -> npt.NDArray[np.uint8]:
-    """A colour for each of 256 codes, (3, 256): those of the style, and for others any."""
+    """Return A colour for each of 256 codes, (3, 256): those of the style, and for others any."""
     if style is None or not style.colours:
         return _CLASS_COLOURS
     colours = _CLASS_COLOURS.copy()
@@ -182,7 +184,8 @@ class StretchRanges:
 
     @classmethod
     def of(cls, chips: Sequence[RenderedChip]) -> StretchRanges:
-        """The values of the style, or from the 2nd to the 98th percentile of each band of all files that are alike."""
+        """Return the values of the style, or from the 2nd to the 98th percentile of each band of all files that are
+        alike."""
         groups: dict[tuple[tuple[str, ...], str], list[RenderedChip]] = defaultdict(list)
         for chip in chips:
             if chip.is_data and not chip.has_classes:
@@ -190,11 +193,11 @@ class StretchRanges:
         return cls({kind: _ranges(alike) for kind, alike in groups.items()})
 
     def of_kind(self, chip: RenderedChip) -> Sequence[tuple[float, float]]:
-        """The values between which the bands of a file are stretched."""
+        """Return the values between which the bands of a file are stretched."""
         return self.ranges.get(_kind(chip)) or StretchRanges.of([chip]).ranges[_kind(chip)]
 
     def apply(self, chip: RenderedChip) -> npt.NDArray[np.float64]:
-        """The bands of a file that is alike one of those, stretched: (bands, rows, columns)."""
+        """Return the bands of a file that is alike one of those, stretched: (bands, rows, columns)."""
         gamma = 1.0 if chip.style is None else chip.style.gamma
         ranges = self.of_kind(chip)
         bands = [_stretched(band, *between) for band, between in zip(chip.values, ranges, strict=True)]
@@ -215,7 +218,7 @@ class BandColours:
 
 
 def describe_colours(chips: Sequence[RenderedChip], stretches: StretchRanges | None = None) -> list[BandColours]:
-    """How some files are painted: one for those that are alike, in the order in which they come up.
+    """Return how some files are painted: one for those that are alike, in the order in which they come up.
 
     Args:
         chips: of the files.
@@ -252,7 +255,7 @@ def _kind(chip: RenderedChip) -> tuple[tuple[str, ...], str]:
 
 
 def _ranges(chips: Sequence[RenderedChip]) -> list[tuple[float, float]]:
-    """Between which values the bands of files that are alike are stretched."""
+    """Return between which values the bands of files that are alike are stretched."""
     found = [_range(chips, band) for band in range(len(chips[0].values))]
     style = chips[0].style
     if style is None or style.low is None or style.high is None:
@@ -264,7 +267,7 @@ def _ranges(chips: Sequence[RenderedChip]) -> list[tuple[float, float]]:
 
 
 def _in_palette(shown: npt.NDArray[np.float64], palette: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Values from 0 to 255 as colours of a palette, mixed between two."""
+    """Return values from 0 to 255 as colours of a palette, mixed between two."""
     colours = np.array([_rgb(colour) for colour in palette], dtype=np.float64)
     steps = np.linspace(0.0, 255.0, len(colours))
     return np.stack([np.interp(shown, steps, channel) for channel in colours.T])
@@ -284,7 +287,7 @@ def _range(chips: Sequence[RenderedChip], band: int) -> tuple[float, float]:
 
 
 def render_chip(path: Path, edge: int, *, enlarges: bool = True, styles: Sequence[DisplayStyle] = ()) -> RenderedChip:
-    """Reads the bands of a file that make its picture, at the size at which they fit into a square.
+    """Read the bands of a file that make its picture, at the size at which they fit into a square.
 
     PNG and JPEG of 8 bits are colours; GeoTIFF, NPY and the rest are data. Of large files only as many pixels are read
     as are shown.
@@ -373,14 +376,14 @@ def _look(
     names: Sequence[str],
     style: DisplayStyle | None,
 ) -> RenderedChip:
-    """A look; without the style if its values cannot be the dataset's own."""
+    """Return A look; without the style if its values cannot be the dataset's own."""
     if style is not None and values.dtype == np.uint8 and style.dtype != "uint8":
         style = None
     return RenderedChip(values, valid, is_data, tuple(names) if all(names) else (), style)
 
 
 def _size(height: int, width: int, edge: int, enlarges: bool) -> tuple[int, int]:
-    """The size at which an image fits into a square."""
+    """Return the size at which an image fits into a square."""
     factor = edge / max(height, width)
     if factor > 1.0 and not enlarges:
         return height, width

@@ -1,4 +1,4 @@
-"""Connections to a ledger's file, whose errors are those of eechips."""
+"""Connect to the SQLite file of a ledger, and turn SQLite's errors into those of eechips."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def connect(path: Path, *, readonly: bool) -> Connection:
 
 
 def _is_at_rest(path: Path) -> bool:
-    """Whether a file says that it has a write-ahead log and has none: SQLite would make one, if only to read it."""
+    """Return whether a file says that it has a write-ahead log and has none: SQLite would make one, if only to read
+    it."""
     try:
         with path.open("rb") as file:
             return file.read(20)[18:] == b"\2\2" and not path.with_name(f"{path.name}-wal").exists()

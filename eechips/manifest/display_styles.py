@@ -1,4 +1,4 @@
-"""How files of data are painted: which bands, between which values, in which colours."""
+"""Choose the bands, value ranges and colours in which data are displayed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class DisplayStyle:
 
     @classmethod
     def of(cls, dataset: Dataset) -> DisplayStyle | None:
-        """The style of a dataset; None if it says nothing of pictures."""
+        """Return the style of a dataset; None if it says nothing of pictures."""
         look = dataset.visualization
         if dataset.classes:
             return cls(dataset.bands, dataset.dtype, classes=dataset.classes, colours=dataset.class_colours)
@@ -59,7 +59,7 @@ class DisplayStyle:
 
 
 def display_styles(info: Mapping[str, Any]) -> tuple[DisplayStyle, ...]:
-    """The styles of a run's datasets, by its run.json."""
+    """Return the styles of a run's datasets, by its run.json."""
     listed = info.get("datasets")
     ids = [each.get("id") for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
     known = [find_dataset(each) for each in ids if isinstance(each, str)]
@@ -67,7 +67,7 @@ def display_styles(info: Mapping[str, Any]) -> tuple[DisplayStyle, ...]:
 
 
 def choose_style(names: Sequence[str], styles: Sequence[DisplayStyle]) -> tuple[list[int], DisplayStyle | None]:
-    """The bands of a file that are painted, and the style that they have.
+    """Return the bands of a file that are painted, and the style that they have.
 
     Args:
         names: of the file's bands; empty texts if nobody knows.

@@ -1,4 +1,4 @@
-"""Units whose results are not wanted: they lose their files, and the next run draws others in their place."""
+"""Exclude units from a run: remove their files, and let the next run draw replacements."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _ExclusionLedger(Ledger):
         return self
 
     def drop(self, reasons: Mapping[int, str]) -> None:
-        """Makes units skipped, for a reason each, all or none, and notes that their files are to be removed."""
+        """Make units skipped, for a reason each, all or none, and notes that their files are to be removed."""
         files = [row for positions in _slices(sorted(reasons)) for row in self._recorded(positions)]
         files = self.meta().get(REMOVALS, []) + files
         cleared = ", ".join(f"{column} = NULL" for column in RECORD_COLUMNS if column not in _KEPT)
@@ -57,7 +57,7 @@ class _ExclusionLedger(Ledger):
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (REMOVALS, json.dumps(files)))
 
     def _recorded(self, positions: Sequence[int]) -> list[list[Any]]:
-        """Path, bytes and sha256 of the files of units."""
+        """Return path, bytes and sha256 of the files of units."""
         marks = ",".join("?" * len(positions))
         query = f"SELECT file, bytes, sha256 FROM units WHERE file IS NOT NULL AND position IN ({marks})"
         if self._has_further:
@@ -66,7 +66,7 @@ class _ExclusionLedger(Ledger):
 
 
 def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] = ()) -> tuple[int, int]:
-    """Drops units: they are ``skipped`` in the manifest, for a reason that stands there as their error.
+    """Drop units: they are ``skipped`` in the manifest, for a reason that stands there as their error.
 
     Their files are removed once the ledger says so. The next run in the folder draws others in their place, of the
     same strata, if its recipe can: ``eechips retry`` is enough.
@@ -120,7 +120,7 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
 
 
 def has_excluded_units(folder: str | Path) -> bool:
-    """Whether units were dropped, in whose place the next run is to draw others."""
+    """Return whether units were dropped, in whose place the next run is to draw others."""
     with Ledger(Path(folder) / LEDGER_NAME, readonly=True) as ledger:
         return bool(ledger.meta().get(EXCLUSIONS) == OPEN)
 
@@ -172,7 +172,7 @@ def _remove_noted(ledger: Ledger, store: Store, name: str) -> list[str]:
 
 
 def _remove(store: Store, file: str, size: int | None, sha256: str | None) -> bool:
-    """Whether a file is gone: it is removed if it is as it was recorded."""
+    """Return whether a file is gone: it is removed if it is as it was recorded."""
     if isinstance(store, LocalStore):
         path = store.file(file)
         return remove(path, RecordedFile(size, sha256)) or not path.exists()
@@ -192,7 +192,7 @@ def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def _tell(ledger: Ledger, folder: Path) -> None:
-    """Counts in run.json what there is now."""
+    """Count in run.json what there is now."""
     path = folder / INFO_NAME
     if not path.exists():
         return

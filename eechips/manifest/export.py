@@ -1,4 +1,4 @@
-"""What a finished run leaves for other tools: manifest.parquet, failures.csv, and layers.parquet if there are any."""
+"""Export a finished run to manifest.parquet, failures.csv and layers.parquet."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
 
 
 def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]]) -> None:
-    """Gives manifest.parquet a column of what was found out after the run, in the place of one of that name.
+    """Give manifest.parquet a column of what was found out after the run, in the place of one of that name.
 
     A run that is not finished has no manifest yet: nothing happens. When units change, the manifest is written anew,
     and what was known of those before is not in it.
@@ -123,7 +123,7 @@ def _layers(ledger: Ledger) -> Iterator[list[Any]]:
 
 
 def file_row(row: Sequence[Any]) -> tuple[Any, ...]:
-    """A row of :meth:`Ledger.unit_files` with its fields as columns, those of ``LAYER_COLUMNS``."""
+    """Return A row of :meth:`Ledger.unit_files` with its fields as columns, those of ``LAYER_COLUMNS``."""
     fields = json.loads(row[-1])
     return (*row[:-1], *(fields.get(name) for name in LAYER_COLUMNS))
 

@@ -1,4 +1,4 @@
-"""The units of a run that failed: which, in what kinds, and how they are made planned again."""
+"""List the failed units of a run, group them by error, and reopen them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class _FailureLedger(Ledger):
         return self
 
     def failed(self) -> Iterator[Failure]:
-        """Failed units in the order of the plan, as a stream."""
+        """Yield failed units in the order of the plan, as a stream."""
         query = f"SELECT {_COLUMNS} FROM units WHERE state LIKE 'failed%' ORDER BY position"
         known: dict[str | None, str | None] = {}  # many failures share their texts: each is kept once
         for *identity, state, error_class, error, traceback, attempts, seconds, finished in self._db.execute(query):
@@ -89,7 +89,7 @@ class _FailureLedger(Ledger):
 
 
 def list_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Failure]:
-    """The failed units of a run, in the order of the plan.
+    """Return the failed units of a run, in the order of the plan.
 
     Args:
         folder: of the run.
@@ -104,7 +104,7 @@ def list_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequence
 
 
 def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
-    """Failures by what they have in common, most frequent first."""
+    """Return failures by what they have in common, most frequent first."""
     groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for failure in failures:
         groups[failure.kind][failure.error] += 1
@@ -114,7 +114,7 @@ def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
 
 @contextlib.contextmanager
 def reopen_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> Iterator[int]:
-    """Makes failed units planned again, for the call that made the run, which is to be made again inside the block.
+    """Make failed units planned again, for the call that made the run, which is to be made again inside the block.
 
     If the run is refused or stops with an error, units that it did not try are failures as before.
 
@@ -162,7 +162,7 @@ def _selected(ledger: _FailureLedger, classes: Sequence[str], ids: Sequence[str]
 
 
 def _class_named(name: str, known: Collection[str]) -> str:
-    """The class that is meant: case does not matter, nor does the word Error at the end."""
+    """Return the class that is meant: case does not matter, nor does the word Error at the end."""
     for found in known:
         if name.casefold() in (found.casefold(), found.casefold().removesuffix("error")):
             return found
@@ -171,12 +171,13 @@ def _class_named(name: str, known: Collection[str]) -> str:
 
 
 def _general(message: str) -> str:
-    """A message without what is quoted in it, and without numbers and ids; the status of an HTTP response stays."""
+    """Return A message without what is quoted in it, and without numbers and ids; the status of an HTTP response
+    stays."""
     return _VARIABLE.sub(lambda found: found["kept"] or _blank(found[0]), message)
 
 
 def _common(messages: Collection[str]) -> str:
-    """What messages of one kind say: the names and numbers in which they differ are ``…``."""
+    """Return what messages of one kind say: the names and numbers in which they differ are ``…``."""
     first, *others = (list(_VARIABLE.finditer(message)) for message in messages)
     text = next(iter(messages))
     if any(len(other) != len(first) for other in others):

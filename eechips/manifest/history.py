@@ -1,4 +1,4 @@
-"""How fast a run went, from its ledger and its log, while it runs and afterwards.
+"""Compute the throughput of a run over time from its ledger and its log.
 
 A run may be made by several commands with days between them. Its time is that in which one of them ran: the
 pauses are left out.
@@ -73,7 +73,8 @@ class _HistoryLedger(Ledger):
         return self
 
     def settled(self) -> list[tuple[int, int, int]]:
-        """Seconds since 1970 in which units were settled, how many in each, and how many of these failed, in order."""
+        """Return seconds since 1970 in which units were settled, how many in each, and how many of these failed, in
+        order."""
         query = (
             "SELECT substr(finished, 1, 19) AS second, count(*), sum(state LIKE 'failed%') FROM units"
             " WHERE finished IS NOT NULL GROUP BY second ORDER BY second"
@@ -98,11 +99,11 @@ class _Axis:
         return sum(end - begin for begin, end in zip(self.begins, self.ends, strict=True))
 
     def stretch(self, moment: float) -> int:
-        """Number of the stretch that a moment belongs to; -1 before the first."""
+        """Return number of the stretch that a moment belongs to; -1 before the first."""
         return bisect_right(self.begins, moment) - 1
 
     def place(self, moment: float) -> float:
-        """Seconds of running time before a moment."""
+        """Return seconds of running time before a moment."""
         number = self.stretch(moment)
         if number < 0:
             return 0.0
@@ -111,7 +112,7 @@ class _Axis:
 
 
 def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: bool = False) -> History:
-    """How fast the run in a folder went.
+    """Return how fast the run in a folder went.
 
     Args:
         folder: of the run.
@@ -149,7 +150,8 @@ def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: b
 
 
 def _axis(settled: Sequence[tuple[int, int]], starts: Sequence[float], now: float | None) -> _Axis:
-    """The stretches in which units were settled: each from the start of a command up to its last unit, or to now."""
+    """Return the stretches in which units were settled: each from the start of a command up to its last unit, or to
+    now."""
     begins = sorted(map(math.floor, starts))
     if settled and (not begins or begins[0] > settled[0][0]):
         begins.insert(0, settled[0][0])
@@ -163,7 +165,8 @@ def _axis(settled: Sequence[tuple[int, int]], starts: Sequence[float], now: floa
 
 
 def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) -> tuple[float, ...]:
-    """Mean of the requests in flight, from the log's lines for requests: each was sent ``seconds`` before it ended."""
+    """Return mean of the requests in flight, from the log's lines for requests: each was sent ``seconds`` before it
+    ended."""
     busy = [0.0] * len(lengths)
     found = False
     for _, record in _records(log, _REQUEST):
@@ -179,7 +182,7 @@ def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) ->
 
 
 def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float, int]]:
-    """The log's lines on the pace.
+    """Return the log's lines on the pace.
 
     Returns:
         Seconds of running time, requests in flight, how many could be, and how many were rejected since the last look.
@@ -198,7 +201,8 @@ def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float, int]]:
 
 
 def _means(values: Sequence[tuple[float, float]], length: int, count: int) -> tuple[float, ...]:
-    """Means of values at moments for each interval; those of the interval before, or of the first, where none is."""
+    """Return means of values at moments for each interval; those of the interval before, or of the first, where none
+    is."""
     if not values or not count:
         return ()
     found: list[list[float]] = [[] for _ in range(count)]
@@ -213,7 +217,7 @@ def _means(values: Sequence[tuple[float, float]], length: int, count: int) -> tu
 
 
 def _sums(values: Sequence[tuple[float, int]], length: int, count: int) -> tuple[int, ...]:
-    """Sums of values at moments for each interval; empty if there are none."""
+    """Sum of values at moments for each interval; empty if there are none."""
     found = [0] * count if values else []
     for moment, value in values if count else ():
         found[min(int(moment / length), count - 1)] += value
@@ -221,7 +225,8 @@ def _sums(values: Sequence[tuple[float, int]], length: int, count: int) -> tuple
 
 
 def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Lines of a log for an event, each with its moment; what is no such line is left out, as one that is cut off is.
+    """Yield lines of a log for an event, each with its moment; what is no such line is left out, as one that is cut off
+    is.
 
     Args:
         log: of a run, which somebody else may have written.
@@ -242,7 +247,7 @@ def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
 
 
 def _moment(text: object) -> float | None:
-    """Seconds since 1970 of a moment, ISO 8601, UTC; None if it is none."""
+    """Return seconds since 1970 of a moment, ISO 8601, UTC; None if it is none."""
     try:
         return _seconds(str(text))
     except (ValueError, OverflowError):
@@ -250,10 +255,10 @@ def _moment(text: object) -> float | None:
 
 
 def _number(value: object) -> float:
-    """A number of a line of the log; 0 if it is none."""
+    """Return A number of a line of the log; 0 if it is none."""
     return float(value) if isinstance(value, (int, float)) and abs(value) < _GREATEST else 0.0
 
 
 def _seconds(text: str) -> float:
-    """Seconds since 1970 of a moment, ISO 8601, UTC."""
+    """Return seconds since 1970 of a moment, ISO 8601, UTC."""
     return datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=timezone.utc).timestamp()

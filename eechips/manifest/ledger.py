@@ -1,4 +1,4 @@
-"""The ledger: every unit of a run and what became of it, in SQLite.
+"""Store every unit of a run and its outcome in SQLite.
 
 One process writes it: the parent. The plan is stored before the first request, in one transaction, so that a
 folder holds a whole plan or none; or as it is made, and then the ledger knows that it is not whole. Outcomes are
@@ -124,7 +124,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Closes the file, and leaves one file if it can: the write-ahead log is for the time of writing."""
+        """Close the file, and leaves one file if it can: the write-ahead log is for the time of writing."""
         if not self._readonly:
             with contextlib.suppress(StorageError):  # somebody is reading: then the log stays
                 self._db.execute("PRAGMA busy_timeout = 200")
@@ -159,7 +159,7 @@ class Ledger:
 
     @property
     def has_plan(self) -> bool:
-        """Whether a plan is stored, or the first units of one: see :attr:`is_partial`."""
+        """Return whether a plan is stored, or the first units of one: see :attr:`is_partial`."""
         return self._has_schema
 
     @property
@@ -168,14 +168,14 @@ class Ledger:
 
     @property
     def has_layers(self) -> bool:
-        """Whether units have several files."""
+        """Return whether units have several files."""
         return self._has_table("layers") or self._has_further
 
     def _has_table(self, name: str) -> bool:
         return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
     def store_plan(self, meta: Mapping[str, Any], units: Iterable[WorkUnit]) -> None:
-        """Stores the plan and what it was made from, or nothing at all; replaces an earlier plan.
+        """Store the plan and what it was made from, or nothing at all; replaces an earlier plan.
 
         Args:
             meta: JSON values, read back by :meth:`meta`.
@@ -212,7 +212,7 @@ class Ledger:
 
     @property
     def is_partial(self) -> bool:
-        """Whether units are still missing from the plan: it was interrupted, or is being made."""
+        """Return whether units are still missing from the plan: it was interrupted, or is being made."""
         return bool(self.meta().get(_IS_PARTIAL))
 
     def _make_tables(self, meta: Mapping[str, Any]) -> None:
@@ -223,12 +223,12 @@ class Ledger:
         self._db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
 
     def ids(self, first: int, end: int) -> list[str]:
-        """The ids of the units between two positions, in order."""
+        """Return the ids of the units between two positions, in order."""
         query = "SELECT lower(hex(id)) FROM units WHERE position >= ? AND position < ? ORDER BY position"
         return [identifier for (identifier,) in self._db.execute(query, (first, end))]
 
     def add(self, units: Iterable[WorkUnit]) -> None:
-        """Adds units to the end of the plan, all or none; they may replace others. A unit is replaced once.
+        """Add units to the end of the plan, all or none; they may replace others. A unit is replaced once.
 
         Raises:
             StorageError: if one of those that are replaced is replaced already.
@@ -238,7 +238,7 @@ class Ledger:
             self._db.executemany("INSERT INTO units (position, id, unit, name, replaces) VALUES (?, ?, ?, ?, ?)", rows)
 
     def amend(self, units: Iterable[WorkUnit]) -> None:
-        """Puts other units into the places of some that have no result, all or none; they are planned again."""
+        """Put other units into the places of some that have no result, all or none; they are planned again."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
         with self._transaction():
             self._db.executemany(
@@ -248,12 +248,12 @@ class Ledger:
             )
 
     def note(self, key: str, value: Any) -> None:
-        """Keeps a JSON value beside what the plan was made from."""
+        """Keep a JSON value beside what the plan was made from."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
     def meta(self) -> dict[str, Any]:
-        """What the plan was made from."""
+        """Return what the plan was made from."""
         rows = self._db.execute("SELECT key, value FROM meta").fetchall()
         try:
             return {key: json.loads(value) for key, value in rows}
@@ -261,7 +261,7 @@ class Ledger:
             raise StorageError(f"{self.path} is damaged: {error}") from error
 
     def counts(self, first: int = 0, end: int | None = None) -> dict[State, int]:
-        """Units by state; states without units are left out.
+        """Return units by state; states without units are left out.
 
         Args:
             first: position of the first that counts.
@@ -272,18 +272,18 @@ class Ledger:
         return {State(state): count for state, count in rows}
 
     def failures_by_class(self) -> dict[str, int]:
-        """Failed units by class of their error."""
+        """Return failed units by class of their error."""
         query = "SELECT error_class, count(*) FROM units WHERE state LIKE 'failed%' GROUP BY 1 ORDER BY 2 DESC, 1"
         return dict(self._db.execute(query).fetchall())
 
     def total_bytes(self) -> int:
-        """Bytes of all files."""
+        """Return bytes of all files."""
         tables = ["units", "further_files"] if self._has_further else ["units"]
         sums = (self._db.execute(f"SELECT coalesce(sum(bytes), 0) FROM {table}").fetchone()[0] for table in tables)
         return sum(map(int, sums))
 
     def pace(self) -> tuple[int, float | None]:
-        """Requests sent for all units, and results a second between the first and the last one finished."""
+        """Return requests sent for all units, and results a second between the first and the last one finished."""
         requests, count, seconds = self._db.execute(
             "SELECT coalesce(sum(requests), 0), count(finished),"
             " (julianday(max(finished)) - julianday(min(finished))) * 86400.0 FROM units"
@@ -296,11 +296,11 @@ class Ledger:
         return int(self._db.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0])
 
     def count_open(self) -> int:
-        """How many units are to be fetched."""
+        """Return how many units are to be fetched."""
         return sum(count for state, count in self.counts().items() if state.is_open)
 
     def sample_units(self, most: int) -> list[str]:
-        """Units that are to be fetched, as JSON: up to so many, spread evenly over the plan."""
+        """Return units that are to be fetched, as JSON: up to so many, spread evenly over the plan."""
         states = [state.value for state in State if state.is_open]
         marks = ", ".join("?" * len(states))
         step = max(1, -(-self.end // most))
@@ -313,7 +313,7 @@ class Ledger:
         return [unit for (unit,) in found]
 
     def open_units(self, first: int = 0, end: int | None = None) -> Iterator[WorkUnit]:
-        """Units that are to be fetched, in the order of the plan, but for those that are added from now on.
+        """Yield units that are to be fetched, in the order of the plan, but for those that are added from now on.
 
         The ledger may be changed meanwhile.
 
@@ -339,7 +339,7 @@ class Ledger:
             yield from map(_planned, rows)
 
     def dropped(self, *, empty: bool = True) -> Iterator[int]:
-        """Positions of units that have neither a file nor another in their place, in order.
+        """Yield positions of units that have neither a file nor another in their place, in order.
 
         Args:
             empty: of those that were empty too, not only of those that somebody has dropped.
@@ -352,26 +352,26 @@ class Ledger:
         yield from (position for (position,) in self._db.execute(query))
 
     def count_dropped(self) -> int:
-        """Empty units that have no file."""
+        """Return empty units that have no file."""
         query = "SELECT count(*) FROM units WHERE state = 'empty' AND file IS NULL"
         return int(self._db.execute(query).fetchone()[0])
 
     def count_without_file(self) -> int:
-        """Units that are done and have no file."""
+        """Return units that are done and have no file."""
         query = "SELECT count(*) FROM units WHERE state = 'done' AND file IS NULL"
         return int(self._db.execute(query).fetchone()[0])
 
     def count_without_rows(self) -> int:
-        """Units whose file is a table without rows."""
+        """Return units whose file is a table without rows."""
         query = "SELECT count(*) FROM units WHERE rows = 0 AND file IS NOT NULL"
         return int(self._db.execute(query).fetchone()[0])
 
     def unit(self, position: int) -> WorkUnit:
-        """The unit at a position of the plan."""
+        """Return the unit at a position of the plan."""
         return _planned(self._db.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone())
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Those of some ids that units have. The first call makes an index: most runs never ask."""
+        """Return those of some ids that units have. The first call makes an index: most runs never ask."""
         wanted = {bytes.fromhex(identifier) for identifier in ids}
         marks = ", ".join("?" * len(wanted))
         with self._transaction():
@@ -379,7 +379,7 @@ class Ledger:
         return {found.hex() for (found,) in self._db.execute(f"SELECT id FROM units WHERE id IN ({marks})", [*wanted])}
 
     def totals(self) -> Totals:
-        """What the units that were tried have cost."""
+        """Return what the units that were tried have cost."""
         query = (
             "SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(bytes), 0), coalesce(sum(seconds), 0.0),"
             " coalesce(sum(state = 'empty' AND file IS NULL), 0) FROM units WHERE state != 'planned'"
@@ -387,14 +387,14 @@ class Ledger:
         return Totals(*self._db.execute(query).fetchone())
 
     def files(self) -> Iterator[tuple[int, str, int]]:
-        """Position, path and size in bytes of every file that is recorded."""
+        """Yield position, path and size in bytes of every file that is recorded."""
         query = "SELECT position, file, bytes FROM units WHERE file IS NOT NULL"
         if self._has_further:
             query += " UNION ALL SELECT position, file, bytes FROM further_files"
         yield from self._db.execute(f"{query} ORDER BY position")
 
     def sample_files(self, count: int) -> list[str]:
-        """Paths of so many files of units with data, spread over the plan, at most."""
+        """Return paths of so many files of units with data, spread over the plan, at most."""
         having = "state = 'done' AND file IS NOT NULL"
         first, last = self._db.execute(f"SELECT min(position), max(position) FROM units WHERE {having}").fetchone()
         if first is None:
@@ -404,7 +404,7 @@ class Ledger:
         return list(dict.fromkeys(self._db.execute(query, (position,)).fetchone()[0] for position in wanted))
 
     def invalid_paths(self) -> Iterator[tuple[str, Any]]:
-        """Id and path of the files whose paths may lead out of where results go; most ledgers have none."""
+        """Yield id and path of the files whose paths may lead out of where results go; most ledgers have none."""
         odd = (
             "(typeof(file) != 'text' OR file = '' OR file GLOB '/*' OR file GLOB '*..*' OR file GLOB '*\\*'"
             " OR file GLOB '*:*' OR instr(CAST(file AS BLOB), x'00'))"
@@ -416,7 +416,8 @@ class Ledger:
                 yield row[0] if row else "?", file
 
     def invalid_units(self, columns: str, metadata: str) -> Iterator[str]:
-        """Ids of units that one of two conditions of SQL holds for: of their row, and of the rows of their layers."""
+        """Yield ids of units that one of two conditions of SQL holds for: of their row, and of the rows of their
+        layers."""
         yield from (row[0] for row in self._db.execute(f"SELECT lower(hex(id)) FROM units WHERE {columns}"))
         for table, wrong in (
             ("further_files", "typeof(sha256) != 'text' OR typeof(bytes) != 'integer' OR bytes < 0"),
@@ -427,12 +428,12 @@ class Ledger:
                 yield from (f"no. {position}" for (position,) in rows)
 
     def deeply_nested_units(self, count: int) -> Iterator[tuple[str, str]]:
-        """Id and JSON of the units that have more brackets than that."""
+        """Yield id and JSON of the units that have more brackets than that."""
         brackets = "2 * length(unit) - length(replace(unit, '[', '')) - length(replace(unit, '{', ''))"
         yield from self._db.execute(f"SELECT lower(hex(id)), unit FROM units WHERE {brackets} > ?", (count,))
 
     def further_files(self) -> Iterator[tuple[str, str, str]]:
-        """Id of the unit, path and sha256 of every file that is not its unit's first."""
+        """Yield id of the unit, path and sha256 of every file that is not its unit's first."""
         if self._has_further:
             yield from self._db.execute(
                 "SELECT lower(hex(id)), f.file, f.sha256 FROM further_files AS f JOIN units USING (position)"
@@ -440,12 +441,12 @@ class Ledger:
             )
 
     def layers(self) -> Iterator[tuple[Any, ...]]:
-        """Of every file of units with layers: position, id, layer, path, bytes, sha256 and metadata (JSON), in
+        """Yield of every file of units with layers: position, id, layer, path, bytes, sha256 and metadata (JSON), in
         order."""
         return (row for row in self.unit_files() if row[2])
 
     def unit_files(self) -> Iterator[tuple[Any, ...]]:
-        """Every file of the units that have several, in the order of the plan, each unit's first file first.
+        """Yield every file of the units that have several, in the order of the plan, each unit's first file first.
 
         Yields:
             Position, id, layer (None for a file of a script), path, bytes, sha256, and metadata as JSON.
@@ -467,7 +468,7 @@ class Ledger:
         )
 
     def owner(self, file: str) -> int | None:
-        """The position of the unit that a file belongs to, or None."""
+        """Return the position of the unit that a file belongs to, or None."""
         query = "SELECT position FROM units WHERE file = :file"
         if self._has_further:
             query += " UNION ALL SELECT position FROM further_files WHERE file = :file"
@@ -486,7 +487,7 @@ class Ledger:
         further: Sequence[tuple[int, str, int, str]] = (),
         layers: Sequence[tuple[int, str, str, str]] = (),
     ) -> None:
-        """Stores outcomes, all or none; attempts and requests add to those of earlier runs.
+        """Store outcomes, all or none; attempts and requests add to those of earlier runs.
 
         Args:
             records: the outcomes.
@@ -514,13 +515,14 @@ class Ledger:
                 )
 
     def with_results(self, positions: Iterable[int], *, or_empty: bool) -> list[int]:
-        """Those of some units that have results; with ``or_empty``, also those that are empty and have no file."""
+        """Return those of some units that have results; with ``or_empty``, also those that are empty and have no
+        file."""
         states = "'done', 'empty'" if or_empty else "'done'"
         query = f"SELECT 1 FROM units WHERE position = ? AND (state IN ({states}) OR file IS NOT NULL)"
         return [each for each in positions if self._db.execute(query, (each,)).fetchone() is not None]
 
     def reopen(self, positions: Iterable[int]) -> int:
-        """Makes units planned again, forgetting their results; returns how many."""
+        """Make units planned again, forgetting their results; return how many."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
         wanted = set(positions)
         with self._transaction():
@@ -531,20 +533,20 @@ class Ledger:
         return cursor.rowcount
 
     def _forget_files(self, positions: Iterable[int]) -> None:
-        """Removes the rows of files of earlier results, of which the next result may have fewer."""
+        """Remove the rows of files of earlier results, of which the next result may have fewer."""
         rows = [(position,) for position in positions]
         for table in _OF_SEVERAL:
             if self._has_table(table):
                 self._db.executemany(f"DELETE FROM {table} WHERE position = ?", rows)
 
     def batches(self, columns: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-        """Rows of the units in the order of the plan, a few thousand at a time."""
+        """Yield rows of the units in the order of the plan, a few thousand at a time."""
         cursor = self._db.execute(f"SELECT {', '.join(columns)} FROM units ORDER BY position")
         while rows := cursor.fetchmany(_BATCH * 5):
             yield rows
 
     def failures(self) -> Iterator[tuple[Any, ...]]:
-        """Position, id, unit, state, error class, error, traceback and attempts of failed units."""
+        """Yield position, id, unit, state, error class, error, traceback and attempts of failed units."""
         yield from self._db.execute(
             "SELECT position, lower(hex(id)), unit, state, error_class, error, traceback, attempts FROM units"
             " WHERE state LIKE 'failed%' ORDER BY position"

@@ -1,4 +1,4 @@
-"""One process at a time in an output folder."""
+"""Lock an output folder, so that one process at a time writes to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST = 128  # bytes of the note of the holder
 
 @contextlib.contextmanager
 def lock_run(folder: Path) -> Iterator[None]:
-    """Holds the folder for the duration of the block; the kernel lets go if the process dies.
+    """Hold the folder for the duration of the block; the kernel lets go if the process dies.
 
     Raises:
         RunLockedError: if another process holds it.
@@ -41,7 +41,7 @@ def remove_lock(folder: Path) -> None:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process runs in a folder, on this machine or on another one that shares its file system."""
+    """Return whether a process runs in a folder, on this machine or on another one that shares its file system."""
     try:
         with resolve_inside(folder / LOCK_NAME, folder).open("rb") as file:
             # Nobody's lock is tried in vain: for the moment that takes, no run could begin.
@@ -58,7 +58,7 @@ def is_held(folder: Path) -> bool:
 
 
 def _acquire(folder: Path) -> int:
-    """The descriptor of the lock file of a folder, locked."""
+    """Return the descriptor of the lock file of a folder, locked."""
     path = folder / LOCK_NAME
     while True:
         try:
@@ -83,7 +83,7 @@ def _acquire(folder: Path) -> int:
 
 
 def _is_same(descriptor: int, path: Path) -> bool:
-    """Whether a path is still that of an open file."""
+    """Return whether a path is still that of an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def _is_same(descriptor: int, path: Path) -> bool:
 
 
 def _has_ended(note: str) -> bool:
-    """Whether the holder that has left a note has ended for sure.
+    """Return whether the holder that has left a note has ended for sure.
 
     Raises:
         ValueError: if it is no such note.

@@ -1,4 +1,4 @@
-"""Whether a ledger and run.json, which somebody else may have written, hold what eechips writes.
+"""Check that a ledger and run.json, which may come from others, hold only what eechips writes.
 
 Paths are looked at in every ledger that is opened. The values are looked at, all of them, in those of other users.
 """
@@ -150,7 +150,7 @@ def _has(values: Mapping[str, Any], wanted: tuple[tuple[str, type], ...]) -> boo
 
 
 def _wrong_columns() -> Iterator[str]:
-    """Conditions of SQL for a row of units that no run has recorded."""
+    """Yield conditions of SQL for a row of units that no run has recorded."""
     yield "position < 0 OR typeof(id) != 'blob' OR length(id) != 32"
     yield "typeof(unit) != 'text' OR NOT json_valid(unit) OR json_type(unit) != 'object'"
     yield "typeof(name) != 'text'"
@@ -167,7 +167,7 @@ def _wrong_columns() -> Iterator[str]:
 
 
 def _wrong_list(name: str, value: str) -> str:
-    """The condition for a value that is no JSON list of texts, or of six numbers for a transform."""
+    """Return the condition for a value that is no JSON list of texts, or of six numbers for a transform."""
     kinds = "('integer', 'real')" if name == "transform" else "('text')"
     count = f" OR json_array_length({value}) != 6" if name == "transform" else ""
     odd = f"EXISTS (SELECT 1 FROM json_each({value}) WHERE type NOT IN {kinds})"
@@ -178,7 +178,7 @@ def _wrong_list(name: str, value: str) -> str:
 
 
 def _invalid_metadata() -> str:
-    """The condition for a row of layers whose metadata no run has recorded."""
+    """Return the condition for a row of layers whose metadata no run has recorded."""
     lists = " OR ".join(_wrong_list(name, f"json_extract(metadata, '$.{name}')") for name in sorted(LISTS))
     numbers = " OR ".join(
         f"coalesce(json_type(metadata, '$.{name}'), 'null') NOT IN ('null', 'integer', 'real')"

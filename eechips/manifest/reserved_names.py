@@ -1,4 +1,4 @@
-"""Names of results: which are the run's own, so that no unit may have them."""
+"""List the names in an output folder that no unit may have, because the run uses them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ _PREFIXES = (CALLS_FOLDER, ".parts", ".eechips", SCRATCH_PREFIX)
 
 
 def list_foreign_files(root: Path) -> list[str]:
-    """The files in an output folder that no run has made yet, but for hidden ones and those that a run writes itself.
+    """Return the files in an output folder that no run has made yet, but for hidden ones and those that a run writes
+    itself.
 
     Args:
         root: the folder.
@@ -65,7 +66,7 @@ def list_foreign_files(root: Path) -> list[str]:
 
 
 def result_name(name: str) -> str:
-    """Normalise the name of a result's file, and refuse those of the run's own files.
+    """Return normalise the name of a result's file, and refuse those of the run's own files.
 
     Upper and lower case count as equal: on some file systems they are. A part of a path has 255 bytes at most, as on
     most file systems, and the manifest keeps names as UTF-8.

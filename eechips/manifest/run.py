@@ -1,4 +1,4 @@
-"""A run as seen from outside: its units, its failures, its files."""
+"""Read a run: its units, its failures, its files, its status."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Run:
         return f"<eechips run in {self.path}: {counts or 'not planned yet'}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: how the run stands, some chips, the head of a table."""
+        """Return what a notebook shows: how the run stands, some chips, the head of a table."""
         from eechips.manifest.run_preview import preview
 
         return preview(self)
@@ -151,7 +151,7 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every unit has its result; False if the run was stopped while it was planned."""
+        """Return whether every unit has its result; False if the run was stopped while it was planned."""
         with Ledger(self.path / LEDGER_NAME, readonly=True) as ledger:
             if not ledger.has_plan or ledger.is_partial:
                 return False
@@ -226,12 +226,12 @@ class Run:
             return [LocalStore(self.path).file(made["file"]) for made in ledger.meta().get(ASSEMBLED) or ()]
 
     def sample_files(self, count: int) -> list[Path]:
-        """So many files with data at most, spread over the plan: for a look."""
+        """Return so many files with data at most, spread over the plan: for a look."""
         with self._ledger() as ledger:
             return [LocalStore(self.path).file(file) for file in ledger.sample_files(count)]
 
     def status(self, *, intervals: int = 60, clock: Callable[[], float] = time.time) -> Status:
-        """How the run stands.
+        """Return how the run stands.
 
         Args:
             intervals: in how many, at most, its history is told.
@@ -265,7 +265,7 @@ class Run:
         )
 
     def verify(self, tell: Callable[[], object] = lambda: None) -> list[Problem]:
-        """Checks every file against the ledger: present, same sha256, decodes to the last byte.
+        """Check every file against the ledger: present, same sha256, decodes to the last byte.
 
         Args:
             tell: called after every file.
@@ -308,7 +308,7 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Opens the folder of a run that was made earlier, or is going on.
+    """Open the folder of a run that was made earlier, or is going on.
 
     Raises:
         UsageError: if the folder holds no run, or its ledger has paths that lead out of it.
@@ -326,7 +326,7 @@ def open_run(path: str | Path) -> Run:
 
 
 def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """Rows of the ledger, by position, with the values that they hold as JSON."""
+    """Return rows of the ledger, by position, with the values that they hold as JSON."""
     import pandas as pd
 
     values = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())

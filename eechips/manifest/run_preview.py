@@ -1,4 +1,4 @@
-"""What a notebook shows of a run: how it stands, some of its chips, the head of a table."""
+"""Show a run in a notebook: its status, some of its chips, the head of a table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TABLES = frozenset({"csv", "parquet"})
 
 
 def preview(run: Run) -> str:
-    """HTML without scripts, styles or references to anything outside.
+    """Return HTML without scripts, styles or references to anything outside.
 
     Reads a dozen files at most, whatever the run's size.
     """
@@ -72,7 +72,7 @@ def _files(run: Run) -> Iterator[list[Path]]:
 
 
 def contact_sheet(paths: Sequence[Path], styles: Sequence[DisplayStyle] = ()) -> bytes:
-    """A PNG of chips, side by side; a single one is shown larger.
+    """Return A PNG of chips, side by side; a single one is shown larger.
 
     It has at most ``MAX_BYTES``, as long as chips are not made smaller than 64 pixels.
 

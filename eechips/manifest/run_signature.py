@@ -1,4 +1,4 @@
-"""Whether run.json was written by this user: what it says is carried out only then, or if the user says so.
+"""Sign run.json, so that commands in it are executed only if this user has written them.
 
 A run folder may come from somebody else. Its run.json has a command that ``eechips retry`` executes, and the command
 names recipes, endpoints and projects. Its results may be at any address. So run.json carries an HMAC (RFC 2104) with a
@@ -46,7 +46,7 @@ def sign(info: Mapping[str, Any]) -> str | None:
 
 
 def is_own(info: Mapping[str, Any]) -> bool:
-    """Whether this user wrote the command, directory, endpoint, project and address of results of a run.json."""
+    """Return whether this user wrote the command, directory, endpoint, project and address of results of a run.json."""
     key, signature = _key(create=False), info.get(SIGNATURE)
     if key is None or not isinstance(signature, str):
         return False
@@ -67,7 +67,7 @@ def sign_job(words: Sequence[str]) -> str | None:
 
 
 def is_own_job(words: Sequence[str], signature: str | None) -> bool:
-    """Whether this user has planned units with a command."""
+    """Return whether this user has planned units with a command."""
     key = _key(create=False)
     if key is None or signature is None:
         return False
@@ -75,7 +75,7 @@ def is_own_job(words: Sequence[str], signature: str | None) -> bool:
 
 
 def sealing_key(identity: str) -> bytes:
-    """Derive the key that seals what a script keeps; it may be given to the workers, unlike the user's own.
+    """Return derive the key that seals what a script keeps; it may be given to the workers, unlike the user's own.
 
     Args:
         identity: of the script.
@@ -133,7 +133,7 @@ def _digest(key: bytes, info: Mapping[str, Any]) -> str:
 
 
 def _key(*, create: bool) -> bytes | None:
-    """The user's key; None if there is none, or it can be neither read nor made."""
+    """Return the user's key; None if there is none, or it can be neither read nor made."""
     folder = cache_folder()
     if folder is None:
         return None

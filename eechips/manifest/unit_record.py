@@ -1,4 +1,4 @@
-"""One unit in the ledger."""
+"""Define the states and the record of a unit in the ledger."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class State(str, Enum):
 
     @property
     def is_open(self) -> bool:
-        """Whether the next run tries the unit."""
+        """Return whether the next run tries the unit."""
         return self in (State.PLANNED, State.FAILED_TRANSIENT)
 
     @property
     def is_failure(self) -> bool:
-        """Whether the unit was tried and has no result."""
+        """Return whether the unit was tried and has no result."""
         return self in (State.FAILED_TRANSIENT, State.FAILED_PERMANENT)
 
     @property
     def has_result(self) -> bool:
-        """Whether the unit has a result; ``empty`` ones do, if only that there is nothing but masked pixels."""
+        """Return whether the unit has a result; ``empty`` ones do, if only that there is nothing but masked pixels."""
         return self in (State.DONE, State.EMPTY)
 
 

@@ -1,4 +1,4 @@
-"""Columns that a run's units have of their own, and where they lie, for the manifest and the list of failures."""
+"""Derive manifest columns and geometries from the values of units."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GEO_METADATA = {
 
 
 def unit_values(unit: Mapping[str, Any]) -> dict[str, Any]:
-    """The texts, numbers and truth values of a unit and its properties."""
+    """Return the texts, numbers and truth values of a unit and its properties."""
     value = unit.get("value")
     layers = (unit, value, unit.get("properties"), value.get("properties") if isinstance(value, Mapping) else None)
     fields: dict[str, Any] = {}
@@ -65,11 +65,11 @@ class ValueColumns:
             self.names[name] = column
 
     def fields(self) -> list[Any]:
-        """The columns, as fields of a pyarrow schema."""
+        """Return the columns, as fields of a pyarrow schema."""
         return [(column, self._type(name)) for name, column in self.names.items()]
 
     def rows(self, units: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-        """The values of some units, column by column."""
+        """Return the values of some units, column by column."""
         found = [unit_values(unit) for unit in units]
         return [self._column(name, [values.get(name) for values in found]) for name in self.names]
 
@@ -92,7 +92,8 @@ class ValueColumns:
 
 
 def unit_geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[Any, ...]]) -> list[bytes | None]:
-    """Where units lie, as WKB in longitude and latitude: the outline of their pixels, else the unit's own geometry.
+    """Return where units lie, as WKB in longitude and latitude: the outline of their pixels, else the unit's own
+    geometry.
 
     Args:
         units: the units.
@@ -134,7 +135,7 @@ def _grid(crs: str | None, transform: str | None, width: int | None, height: int
 
 
 def _geometry(unit: Mapping[str, Any]) -> Any:
-    """The geometry that a unit has as GeoJSON, or as coordinates of a point."""
+    """Return the geometry that a unit has as GeoJSON, or as coordinates of a point."""
     import shapely
     import shapely.geometry
 

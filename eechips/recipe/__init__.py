@@ -1,4 +1,4 @@
-"""Recipes: what to fetch, as two functions, and the small JSON units that pass between them.
+"""Define recipes: what to fetch, as two functions, and the small JSON units that pass between them.
 
 A recipe is anything with the attributes of :class:`Recipe`. The built-in jobs are recipes; a Python file
 with ``get_requests`` and ``get_result`` (or ``getRequests`` and ``getResult``) becomes one by

@@ -1,4 +1,4 @@
-"""What goes wrong in a recipe's own code."""
+"""Turn exceptions of a recipe's own code into RecipeError."""
 
 from __future__ import annotations
 

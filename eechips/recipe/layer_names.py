@@ -1,4 +1,4 @@
-"""Names of the layers of a unit: those that what loads and packs the files has for itself."""
+"""Check the names of a unit's layers against the names that loaders and packs reserve."""
 
 from __future__ import annotations
 

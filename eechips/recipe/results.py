@@ -1,4 +1,4 @@
-"""What a recipe returns for a unit: an image to fetch, a table, or several of them by name."""
+"""Define what a recipe returns for a unit: an image to fetch, a table, or several of them by name."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Chip(_ResultInfo):
 
     @property
     def is_picture(self) -> bool:
-        """Whether the result is for looking at (PNG, JPEG) and not data (GeoTIFF, NPY)."""
+        """Return whether the result is for looking at (PNG, JPEG) and not data (GeoTIFF, NPY)."""
         return CHIP_FORMATS.get(self.format).is_picture
 
     @property
@@ -119,7 +119,7 @@ class Table(_ResultInfo):
 
     @property
     def has_rows(self) -> bool:
-        """Whether the recipe has made the rows itself, so that none are to be fetched."""
+        """Return whether the recipe has made the rows itself, so that none are to be fetched."""
         is_frame = hasattr(self.source, "to_dict") and hasattr(self.source, "columns")  # without importing pandas
         return is_frame or isinstance(self.source, (list, tuple))
 

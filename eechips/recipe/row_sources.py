@@ -1,4 +1,4 @@
-"""Sources of tables that can be asked for in parts: by dates, or by places."""
+"""Define sources of tables that can be requested in parts: by dates, or by places."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Series:
     row: Callable[[Any], Any]
 
     def rows(self, start: int | None = None, end: int | None = None) -> ee.FeatureCollection:
-        """The rows of the images between two days.
+        """Return the rows of the images between two days.
 
         Args:
             start: first day, inclusive, as a proleptic ordinal (``datetime.date.toordinal``); None for all images.
@@ -45,7 +45,8 @@ class Series:
         return rows
 
     def days(self) -> tuple[int, int] | None:
-        """The day of the first image and that after the last, as ordinals; None if none has a date. One request."""
+        """Return the day of the first image and that after the last, as ordinals; None if none has a date. One
+        request."""
         import ee
 
         found = ee.List([self.images.aggregate_min(_TIME), self.images.aggregate_max(_TIME)]).getInfo()

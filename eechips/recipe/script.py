@@ -1,4 +1,4 @@
-"""Recipes in a Python file: two functions, and parameters from the command line."""
+"""Load recipes from Python files: two functions, and parameters from the command line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Signature:
         return frozenset(self.names) - frozenset(self.defaults)
 
     def taken(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of some parameters that the function takes."""
+        """Return those of some parameters that the function takes."""
         return {name: value for name, value in parameters.items() if name in self.names}
 
 
@@ -84,7 +84,7 @@ class ScriptRecipe:
         return {**self.__dict__, "_namespace": None}
 
     def get_requests(self) -> list[Any]:
-        """Runs the script's ``get_requests`` with the parameters that it takes.
+        """Run the script's ``get_requests`` with the parameters that it takes.
 
         Raises:
             UsageError: if a parameter is missing that a function of the script cannot do without.
@@ -102,7 +102,7 @@ class ScriptRecipe:
             return list(requests)
 
     def get_result(self, index: int, unit: Any) -> Result:
-        """Runs the script's ``get_result``; exceptions pass through, for the worker to classify."""
+        """Run the script's ``get_result``; exceptions pass through, for the worker to classify."""
         function = self._function(self._result_name)
         return cast("Result", function(index, unit, **self._result_signature.taken(self.parameters)))
 
@@ -129,7 +129,7 @@ class ScriptRecipe:
         return self._assemble if self._assemble_signature is not None else None
 
     def _assemble(self, results: Any) -> None:
-        """Runs the script's ``assemble`` with the parameters that it takes.
+        """Run the script's ``assemble`` with the parameters that it takes.
 
         Raises:
             RecipeError: if it raises.
@@ -140,7 +140,7 @@ class ScriptRecipe:
             function(results, **self._assemble_signature.taken(self.parameters))
 
     def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
-        """Runs the script's ``redraw`` for each pair.
+        """Run the script's ``redraw`` for each pair.
 
         Raises:
             RecipeError: if it raises.
@@ -171,7 +171,7 @@ class ScriptRecipe:
 
 
 def load_recipe(path: str | Path, parameters: Mapping[str, str] | None = None) -> ScriptRecipe:
-    """Loads a recipe script without running it.
+    """Load a recipe script without running it.
 
     Args:
         path: the Python file.
@@ -192,7 +192,7 @@ def load_recipe(path: str | Path, parameters: Mapping[str, str] | None = None) -
 
 
 def convert_parameter(name: str, text: str, default: Any) -> Any:
-    """A value from the command line as the type of a default.
+    """Return A value from the command line as the type of a default.
 
     Text stays text where the default is text or unknown; lists, tuples and dicts are JSON.
 
@@ -214,7 +214,7 @@ def convert_parameter(name: str, text: str, default: Any) -> Any:
 
 
 def parse_script(path: Path, source: str) -> ast.Module:
-    """The syntax tree of a script.
+    """Return the syntax tree of a script.
 
     Raises:
         UsageError: if it is not Python; says where.
@@ -269,7 +269,7 @@ def _needs_service(tree: ast.Module) -> bool:
 
 
 def _datasets(tree: ast.Module) -> tuple[str, ...]:
-    """The texts in the list ``DATASETS``, and in the variables that it names."""
+    """Return the texts in the list ``DATASETS``, and in the variables that it names."""
     values = dict(_variables(tree))
     found = values.get("DATASETS")
     if not isinstance(found, (ast.List, ast.Tuple)):

@@ -1,4 +1,4 @@
-"""Images of which only some values differ from unit to unit: described once, filled in for each."""
+"""Describe images of which only some values differ from unit to unit."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ class Template:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def image(self) -> ee.Image:
-        """The image itself."""
+        """Return the image itself."""
         return self.build(*self.fixed, **self.values)

@@ -1,4 +1,4 @@
-"""Work units: small JSON, and what it is called for ever."""
+"""Convert units to canonical JSON, and compute their ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNIT_KINDS = frozenset({"point", "image", "region", "dates", "cell", "tile", "wi
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: keys sorted, no spaces, no NaN, in UTF-8.
+    """Return the one JSON text of a value: keys sorted, no spaces, no NaN, in UTF-8.
 
     Raises:
         UsageError: if the value is not JSON, or has half of a surrogate pair, as Python's names of files may.
@@ -30,7 +30,8 @@ def canonical_json(value: Any) -> str:
 
 
 def recipe_identity(recipe: str, results: Mapping[str, Any]) -> str:
-    """The identity of a recipe: sha256, in hexadecimal, of its name and of what changes its results, as canonical JSON.
+    """Return the identity of a recipe: sha256, in hexadecimal, of its name and of what changes its results, as
+    canonical JSON.
 
     Args:
         recipe: its name.
@@ -40,7 +41,7 @@ def recipe_identity(recipe: str, results: Mapping[str, Any]) -> str:
 
 
 def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
-    """The id of a unit: sha256, in hexadecimal, of its canonical JSON and the recipe's identity.
+    """Return the id of a unit: sha256, in hexadecimal, of its canonical JSON and the recipe's identity.
 
     Args:
         unit: the unit.
@@ -54,7 +55,7 @@ def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
 
 
 def to_unit(value: Any) -> Unit:
-    """A value of ``get_requests`` as a unit; whatever has no known ``kind`` becomes a call.
+    """Return A value of ``get_requests`` as a unit; whatever has no known ``kind`` becomes a call.
 
     The inverse is :func:`unit_value`: a recipe gets back what it gave.
     """
@@ -64,5 +65,5 @@ def to_unit(value: Any) -> Unit:
 
 
 def unit_value(unit: Unit) -> Any:
-    """What ``get_result`` receives for a unit: the value that ``get_requests`` gave."""
+    """Return what ``get_result`` receives for a unit: the value that ``get_requests`` gave."""
     return unit["value"] if unit["kind"] == "call" else unit
