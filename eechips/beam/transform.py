@@ -26,7 +26,7 @@ from eechips.engine.beam_worker import BeamWorker
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template
-from eechips.engine.stores import ImmediateStore
+from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, RecipeError, UsageError
 from eechips.manifest.unit_record import WorkUnit

@@ -29,7 +29,7 @@ from eechips.client.throttle import QuotaLimits, Throttle, UsageDelta
 from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
 from eechips.engine.local_quota import LocalQuota, UsageMeter
 from eechips.engine.outcome import Finished, Lost, Outcome
-from eechips.engine.thread_pool import ThreadPool, drain
+from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
@@ -218,7 +218,7 @@ class _Threads:
     def __init__(self, worker: Worker, stack: contextlib.ExitStack) -> None:
         self.worker = worker
         self._results: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-        self.pool = stack.enter_context(ThreadPool(worker.execute, self._results.put, self._results.put))
+        self.pool = stack.enter_context(UnitThreadPool(worker.execute, self._results.put, self._results.put))
 
     def outcomes(self, timeout: float) -> list[Outcome]:
         """Return the outcomes since the previous call; wait up to ``timeout`` seconds for the first.

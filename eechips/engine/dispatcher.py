@@ -18,10 +18,10 @@ from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress, how_to_stop
-from eechips.engine.records import unit_failure
 from eechips.engine.replacement import Replacements
 from eechips.engine.run_log import RunLog
 from eechips.engine.slow_units import SlowUnits
+from eechips.engine.unit_records import unit_failure
 from eechips.errors import EechipsError, InternalError, ProjectUnavailableError, UsageError, WorkerLostError
 from eechips.manifest.exclusions import COMMITTING
 from eechips.manifest.ledger import Ledger

@@ -76,7 +76,7 @@ def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:
 
 
 @dataclass(slots=True)
-class _Plan:
+class _PlanSummary:
     """The metadata of a plan that an estimate needs.
 
     Attributes:
@@ -90,12 +90,12 @@ class _Plan:
     sizes: Counter[tuple[int, int] | None]
 
 
-def _survey(recipe: Recipe, config: RunConfig) -> _Plan:
+def _survey(recipe: Recipe, config: RunConfig) -> _PlanSummary:
     if isinstance(recipe, SupportsPreview):
         with planner_errors():
             count, previewed = recipe.preview_units(_SAMPLE)
-        return _Plan(count, list(previewed), Counter(map(size_of, previewed)))
-    plan = _Plan(0, [], Counter())
+        return _PlanSummary(count, list(previewed), Counter(map(size_of, previewed)))
+    plan = _PlanSummary(0, [], Counter())
     for planned in units_of(recipe, name_template(recipe, config)):
         unit = _unit(planned.unit)
         plan.units += 1
@@ -120,7 +120,7 @@ def resized(result: Any, size: tuple[int, int]) -> Any:
     return result
 
 
-def _costs(results: Sequence[Any], plan: _Plan, config: RunConfig) -> list[tuple[_Cost, float]]:
+def _costs(results: Sequence[Any], plan: _PlanSummary, config: RunConfig) -> list[tuple[_Cost, float]]:
     """Return the cost of units, each with the share of all units that it holds for."""
     if None in plan.sizes or len(plan.sizes) == 1:
         return [(_cost(result, config), 1 / len(results)) for result in results]

@@ -21,13 +21,13 @@ from importlib.metadata import version
 from typing import Any
 
 from eechips.client import retry
-from eechips.engine.assembly import assembler, keep_part
 from eechips.engine.config import RunConfig
 from eechips.engine.info import encode_info, info_of
 from eechips.engine.plan import check_same, describe
 from eechips.engine.progress import Progress
-from eechips.engine.records import record_of, unit_failure
-from eechips.engine.stores import store_of
+from eechips.engine.result_assembly import assembler, keep_part
+from eechips.engine.result_stores import store_of
+from eechips.engine.unit_records import record_of, unit_failure
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError, ValidationError
 from eechips.formats import validate
@@ -140,7 +140,7 @@ def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class _ReportedFile:
     """A file that a worker has reported.
 
     Attributes:
@@ -159,7 +159,7 @@ class _File:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _ReportedOutcome:
     """The outcome of a unit with a result, as its worker reported it.
 
     Attributes:
@@ -168,7 +168,7 @@ class _Outcome:
     """
 
     record: Record
-    files: tuple[_File, ...]
+    files: tuple[_ReportedFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +186,9 @@ class _Found:
     layers: tuple[tuple[int, str, str, str], ...] = ()
 
 
-def _parse_outcomes(outcomes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _Outcome], dict[str, str]]:
+def _parse_outcomes(outcomes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _ReportedOutcome], dict[str, str]]:
     """Return the outcomes of units with a result, and the errors of those without, by id."""
-    there: dict[str, _Outcome] = {}
+    there: dict[str, _ReportedOutcome] = {}
     failed: dict[str, str] = {}
     for outcome in outcomes:
         try:
@@ -202,19 +202,21 @@ def _parse_outcomes(outcomes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _O
     return there, {identifier: error for identifier, error in failed.items() if identifier not in there}
 
 
-def _outcome(reported: Mapping[str, Any]) -> _Outcome:
+def _outcome(reported: Mapping[str, Any]) -> _ReportedOutcome:
     values = {name: reported[name] for name in RECORD_COLUMNS if name in reported}
     for name in LISTS:
         if values.get(name) is not None:
             values[name] = json.dumps(values[name])
     record = Record(position=0, **{**values, "state": State(reported["state"])})
     if record.file is None:
-        return _Outcome(record, ())
+        return _ReportedOutcome(record, ())
     result_name(record.file)
     if "files" not in reported:
-        return _Outcome(record, (_File(str(record.file), str(reported["sha256"]), int(reported["bytes"])),))
+        return _ReportedOutcome(
+            record, (_ReportedFile(str(record.file), str(reported["sha256"]), int(reported["bytes"])),)
+        )
     files = [
-        _File(
+        _ReportedFile(
             name=str(each["file"]),
             sha256=str(each["sha256"]),
             size=int(each["bytes"]),
@@ -227,11 +229,11 @@ def _outcome(reported: Mapping[str, Any]) -> _Outcome:
         result_name(file.name)
     if record.file not in {file.name for file in files}:
         raise ValueError(f"{record.file} is not among its files")
-    return _Outcome(record, tuple(files))
+    return _ReportedOutcome(record, tuple(files))
 
 
 def _record_all(
-    recipe: Recipe, config: RunConfig, ledger: Ledger, store: Store, reported: Mapping[str, _Outcome]
+    recipe: Recipe, config: RunConfig, ledger: Ledger, store: Store, reported: Mapping[str, _ReportedOutcome]
 ) -> tuple[list[WorkUnit], list[tuple[str, str]]]:
     """Record results that are not recorded yet; return the units without one, and the damaged files."""
     planned = list(ledger.open_units())
@@ -274,7 +276,7 @@ def _record_all(
     return missing, damaged
 
 
-def _shared(ledger: Ledger, planned: Sequence[WorkUnit], reported: Mapping[str, _Outcome]) -> set[str]:
+def _shared(ledger: Ledger, planned: Sequence[WorkUnit], reported: Mapping[str, _ReportedOutcome]) -> set[str]:
     """Return the names that several units gave to a file. A unit that an earlier join recorded with such a name fails
     now.
 
@@ -343,7 +345,7 @@ def _look_planned(
 
 
 def _look_reported(
-    recipe: Recipe, config: RunConfig, store: Store, task: WorkUnit, outcome: _Outcome
+    recipe: Recipe, config: RunConfig, store: Store, task: WorkUnit, outcome: _ReportedOutcome
 ) -> _Found | str | None:
     """Return the record of a unit with a known outcome; a text if a file is damaged, None if one is missing."""
     record = replace(outcome.record, position=task.position)

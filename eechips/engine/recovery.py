@@ -12,8 +12,8 @@ from eechips.engine.file_queue import FileQueue
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
+from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.run_log import RunLog
-from eechips.engine.stores import ImmediateStore
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit

@@ -17,9 +17,7 @@ from eechips.client import learned_limits, retry
 from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.client.redaction import collect_secrets, redact
 from eechips.client.throttle import Throttle
-from eechips.engine.assembly import assemble, assembly_of, is_assembled
 from eechips.engine.config import RunConfig
-from eechips.engine.context import RecipeContext, RunContext
 from eechips.engine.disk import left_bytes, refuse_small_disk
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, find_executor
@@ -38,10 +36,12 @@ from eechips.engine.planner import ANSWERS_NAME, Planner
 from eechips.engine.progress import Progress
 from eechips.engine.recovery import FILE_QUEUES, note_queue, recover
 from eechips.engine.replacement import is_refilling, replacement_of
+from eechips.engine.result_assembly import assemble, assembly_of, is_assembled
+from eechips.engine.result_stores import store_of
+from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.scheduler import RunParts, Scheduler, stop_message
 from eechips.engine.session import Session, connect
-from eechips.engine.stores import store_of
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, StorageError, TransientError, UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files

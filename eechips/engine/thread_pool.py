@@ -15,7 +15,7 @@ from eechips.manifest.unit_record import WorkUnit
 T = TypeVar("T")
 
 
-class ThreadPool:
+class UnitThreadPool:
     """Daemon threads, as many as units were ever executed at once. Leaving a ``with`` block ends idle threads.
 
     Args:
@@ -38,7 +38,7 @@ class ThreadPool:
         self._threads = 0  # that run
         self._idle = 0
 
-    def __enter__(self) -> ThreadPool:
+    def __enter__(self) -> UnitThreadPool:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -26,7 +26,7 @@ from eechips.client.transport import Transport, Usage
 from eechips.engine.fetch_result import fetch_result
 from eechips.engine.outcome import Outcome
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
-from eechips.engine.records import completed, failed, is_empty, layer_facts, record_of, together
+from eechips.engine.unit_records import completed, failed, is_empty, layer_facts, record_of, together
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError
 from eechips.formats import FileMetadata

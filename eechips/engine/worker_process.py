@@ -17,7 +17,7 @@ from eechips.client.connection import ServiceTarget
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.redaction import redact
 from eechips.client.throttle import Throttle
-from eechips.engine.thread_pool import ThreadPool
+from eechips.engine.thread_pool import UnitThreadPool
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
 
@@ -75,7 +75,7 @@ def main(
         pipe.send(Broken(redact(f"{type(error).__name__}: {error}")))
         return
     pipe.send(Ready())
-    pool = ThreadPool(worker.execute, pipe.send, _exit)
+    pool = UnitThreadPool(worker.execute, pipe.send, _exit)
     while True:
         try:
             task = pipe.recv()

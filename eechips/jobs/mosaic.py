@@ -15,8 +15,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.engine import Estimate, RunConfig
-from eechips.engine.assembly import Results
 from eechips.engine.disk import refuse_small_disk
+from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import cog
 from eechips.geo.grid import Grid

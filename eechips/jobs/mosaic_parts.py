@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.engine.assembly import CompletedUnit, Results
 from eechips.engine.disk import refuse_small_disk
 from eechips.engine.progress import Progress
+from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.errors import StorageError
 from eechips.formats import cog
 from eechips.geo.grid import Window

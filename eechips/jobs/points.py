@@ -64,7 +64,7 @@ from eechips.storage import hash_file, write_file
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eechips.engine.assembly import Results
+    from eechips.engine.result_assembly import Results
 
 COMPOSITES = ("latest", "mean", "median", "min", "max", "sum", "mode", "count")
 """What makes one value of a pixel's values in all images; ``latest`` is the last one that is not masked."""

@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.engine import Estimate, RunConfig
-from eechips.engine.assembly import Results
+from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid, Transform

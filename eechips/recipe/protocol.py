@@ -153,9 +153,9 @@ class SupportsAssembly(Protocol):
 
     @property
     def assemble(self) -> Callable[[Any], None] | None:
-        """The function, or method, that makes them, from an ``eechips.engine.assembly.Results``; None if there is none.
+        """The function, or method, that makes the files; None if there is none.
 
-        Called in the parent when every unit is settled. The next run calls it again if it was interrupted, if a file
+        Its argument is an ``eechips.engine.result_assembly.Results``. Called in the parent when every unit is settled. The next run calls it again if it was interrupted, if a file
         is missing, or if the settings of the assembly have changed.
         """
 
@@ -177,7 +177,7 @@ class SupportsLifespan(Protocol):
         """Return a context manager that is entered before planning and left after the last unit.
 
         Args:
-            context: an ``eechips.engine.context.RunContext``.
+            context: an ``eechips.engine.run_context.RunContext``.
         """
 
 
@@ -202,7 +202,7 @@ class SupportsInteractiveRun(Protocol):
         """Run. Called in the parent, connected, with an empty plan.
 
         Args:
-            context: an ``eechips.engine.context.RecipeContext``.
+            context: an ``eechips.engine.run_context.RecipeContext``.
 
         Returns:
             Whether the recipe finished; False if it was stopped.

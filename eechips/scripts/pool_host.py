@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eechips.engine.context import RecipeContext
 from eechips.engine.plan import DEFAULT_TEMPLATE, plan_units
+from eechips.engine.run_context import RecipeContext
 from eechips.errors import EechipsError, RecipeError, RunMismatchError
 from eechips.manifest.unit_record import State, WorkUnit
 from eechips.recipe import canonical_json

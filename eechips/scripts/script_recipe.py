@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from eechips.client.classification import classify_exception
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
-from eechips.engine.context import RecipeContext
+from eechips.engine.run_context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import OUTSIDE_FILES

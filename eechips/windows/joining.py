@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from eechips.engine.assembly import CompletedUnit, Results
+from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.errors import RecipeError, StorageError
 from eechips.formats import cog
 from eechips.geo.grid import Grid, Window

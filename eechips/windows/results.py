@@ -16,7 +16,7 @@ from eechips.recipe import Unit
 from eechips.warning_filters import ignore_warning
 
 if TYPE_CHECKING:
-    from eechips.engine.assembly import Results
+    from eechips.engine.result_assembly import Results
 
 
 def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: float | None = None) -> bytes:

@@ -25,7 +25,7 @@ from eechips.engine.file_queue import FileQueue
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import plan_units
 from eechips.engine.recovery import FILE_QUEUES
-from eechips.engine.stores import ImmediateStore
+from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

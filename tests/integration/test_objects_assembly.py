@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.engine.assembly import Results
+from eechips.engine.result_assembly import Results
 from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run

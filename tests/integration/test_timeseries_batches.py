@@ -19,7 +19,7 @@ import shapely
 from exactextract.raster import NumPyRasterSource
 
 import eechips
-from eechips.engine.assembly import Results
+from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.jobs.region_tables import TableLayout, merge_tables
 from eechips.jobs.timeseries import TimeSeries

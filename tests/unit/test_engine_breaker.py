@@ -7,7 +7,7 @@ import pytest
 from eechips.client.classification import raising_recipe_errors
 from eechips.engine.breaker import ALIKE_LIMIT, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
-from eechips.engine.records import failed
+from eechips.engine.unit_records import failed
 from eechips.errors import (
     EechipsError,
     InternalError,

@@ -13,7 +13,7 @@ from eechips.client.throttle import UsageDelta
 from eechips.client.transport import RequestLog
 from eechips.engine.file_queue import FileQueue, OutcomeBatch
 from eechips.engine.outcome import Finished, Lost, Outcome
-from eechips.engine.stores import ImmediateStore
+from eechips.engine.result_stores import ImmediateStore
 from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eechips.engine.thread_pool import ThreadPool
+from eechips.engine.thread_pool import UnitThreadPool
 
 
 @dataclass
@@ -32,7 +32,7 @@ def no_more_threads() -> Iterator[Any]:
 
 def test_running_threads_do_the_tasks_of_those_that_cannot_start(no_more_threads: Any) -> None:
     worker, outcomes = Worker(), queue.SimpleQueue[Any]()
-    pool = ThreadPool(worker.execute, outcomes.put, outcomes.put)  # type: ignore[arg-type]
+    pool = UnitThreadPool(worker.execute, outcomes.put, outcomes.put)  # type: ignore[arg-type]
     pool.submit(1)  # type: ignore[arg-type]
     first = worker.begun.get(timeout=60)
     no_more_threads()
@@ -48,4 +48,4 @@ def test_running_threads_do_the_tasks_of_those_that_cannot_start(no_more_threads
 def test_without_any_thread_it_fails(no_more_threads: Any) -> None:
     no_more_threads()
     with pytest.raises(RuntimeError):
-        ThreadPool(Worker().execute, print, print).submit(1)  # type: ignore[arg-type]
+        UnitThreadPool(Worker().execute, print, print).submit(1)  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ _MOST_REASON = 2000  # characters
 _WORKER_THREAD = "run_worker"  # Beam's name for the threads that each wait for the end of a worker process
 
 
-class Partitions(beam.DoFn):
+class ProcessPartitions(beam.DoFn):
     """Process the partitions of a bundle concurrently, once all are known.
 
     Args:
@@ -104,7 +104,7 @@ def build(job: PipelineJob, options: PipelineOptions) -> beam.Pipeline:
         pipeline
         | "Partitions" >> beam.Create(job.partitions)
         | "Spread" >> beam.Reshuffle()
-        | "Fetch" >> beam.ParDo(Partitions(make_worker, job.queue, parent))
+        | "Fetch" >> beam.ParDo(ProcessPartitions(make_worker, job.queue, parent))
     )
     return pipeline
 

@@ -24,7 +24,7 @@ from types import ModuleType
 from eechips.client.connection import ServiceTarget
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
-from eechips.engine import preload, worker_process
+from eechips.engine import worker_preload, worker_process
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.worker_process import Broken, Ready
@@ -308,7 +308,7 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     from multiprocessing import forkserver
 
     added = {
-        preload.VARIABLE: preload.order(recipe, client_init),
+        worker_preload.VARIABLE: worker_preload.order(recipe, client_init),
         # Workers compute little, and a pool of threads in each would cost most of their memory.
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
@@ -319,7 +319,7 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     os.environ.update(added)
     _shorten_socket_paths()
     try:
-        context.set_forkserver_preload([preload.__name__])
+        context.set_forkserver_preload([worker_preload.__name__])
         _ignore_lost_tracker()
         # This process handles Ctrl-C. A starting Python does not ignore it yet, and would print a traceback.
         resource_tracker.ensure_running()  # its start would unblock the signal

@@ -14,7 +14,7 @@ from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.outcome import Finished, Lost, Outcome
-from eechips.engine.thread_pool import ThreadPool, drain
+from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.manifest.unit_record import WorkUnit
@@ -94,8 +94,8 @@ class ThreadExecutor(Executor[WorkerHandle]):
     def _capacity(self, handle: WorkerHandle) -> int:
         return self._tasks_at_once
 
-    def _start_pool(self) -> ThreadPool:
-        return ThreadPool(self._worker.execute, self._outcomes.put, self._fail)
+    def _start_pool(self) -> UnitThreadPool:
+        return UnitThreadPool(self._worker.execute, self._outcomes.put, self._fail)
 
     def _fail(self, error: BaseException) -> None:
         traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)

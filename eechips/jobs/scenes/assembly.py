@@ -11,7 +11,7 @@ from typing import Any
 
 from eechips.downloads.expected_file import ExpectedFile
 from eechips.downloads.partial import forget
-from eechips.engine.assembly import CompletedUnit, Results
+from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.jobs.asset_store import Put

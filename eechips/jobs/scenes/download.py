@@ -13,8 +13,8 @@ from eechips.downloads.expected_file import ExpectedFile
 from eechips.downloads.integrity import QUARANTINE, quarantine, release
 from eechips.downloads.partial import PARTIAL, claim_partial, discard, offer
 from eechips.downloads.transfer_limits import DiskBudget
-from eechips.engine.context import RunContext
 from eechips.engine.recipe_files import ExistingFile
+from eechips.engine.run_context import RunContext
 from eechips.errors import PermanentError, QuarantinedError
 from eechips.recipe import Unit
 from eechips.removal import remove_empty

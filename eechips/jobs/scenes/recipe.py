@@ -22,8 +22,8 @@ from eechips.downloads.secret import read_secrets
 from eechips.downloads.signing import AUTHS, Auth, AuthName, Signer, make_signer, matches_host
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget
 from eechips.engine import Estimate
-from eechips.engine.assembly import Results
-from eechips.engine.context import RunContext
+from eechips.engine.result_assembly import Results
+from eechips.engine.run_context import RunContext
 from eechips.engine.run_log import RunLog
 from eechips.errors import StorageError, UsageError
 from eechips.jobs.asset_store import Put, check_store, open_store
