@@ -155,8 +155,9 @@ class SupportsAssembly(Protocol):
     def assemble(self) -> Callable[[Any], None] | None:
         """The function, or method, that makes the files; None if there is none.
 
-        Its argument is an ``eechips.engine.result_assembly.Results``. Called in the parent when every unit is settled. The next run calls it again if it was interrupted, if a file
-        is missing, or if the settings of the assembly have changed.
+        Its argument is an ``eechips.engine.result_assembly.Results``. Called in the parent when every unit is settled.
+        The next run calls it again if it was interrupted, if a file is missing, or if the settings of the assembly have
+        changed.
         """
 
 
