@@ -34,8 +34,8 @@ _BAD_REQUEST = 400
 class Breaker:
     """Count consecutive failures.
 
-    Four kinds of failures stop a run: the first units all fail in the same place of the recipe; the service refuses
-    units with the same unknown error; the service fails for half an hour; eechips itself fails, unit after unit. Units
+    Four kinds of failures stop a run: the first units all fail at the same place of the recipe; the service refuses
+    units with the same unknown error; the service fails for half an hour; units fail with internal errors. Units
     that the service refused are recorded so that the next run tries them again: see :attr:`reopened`.
 
     Attributes:
@@ -62,10 +62,10 @@ class Breaker:
 
         Args:
             task: the unit.
-            outcome: what became of it.
+            outcome: of the unit.
 
         Returns:
-            The error to stop the run with, if it is to stop.
+            The error that stops the run; None to continue.
         """
         record = outcome.record
         if record is None:

@@ -11,9 +11,9 @@ class Estimate:
 
     Attributes:
         units: in the plan.
-        requests: at least; repeats come on top.
-        bytes: of files, roughly; None if the recipe does not say what it fetches before it runs.
-        seconds: roughly, limited by the quota; None if there is none.
+        requests: minimum, without retries.
+        bytes: of files, approximately; None if the recipe cannot tell before it runs.
+        seconds: approximately, limited by the quota; None if there is none.
     """
 
     units: int
@@ -27,13 +27,13 @@ class Forecast:
     """The cost of the rest of a run, extrapolated from its first units.
 
     Attributes:
-        tried: units that are through.
-        left: units that are left; with those in the place of empty ones, if they are replaced at the rate so far.
-        requests: HTTP requests, repeats included.
+        tried: units that are finished.
+        left: units that are left, including replacements of empty units at the rate so far.
+        requests: HTTP requests, including retries.
         bytes: of files.
-        seconds: of time, with the slots that were learned, and no more requests a second than allowed.
-        request_seconds: that requests are with the service, added up. It stands for compute, which the service does
-            not tell: an EECU-second is one of a processor, and a request may use many processors, or wait.
+        seconds: of time, with the learned slots and the allowed rate.
+        request_seconds: total duration of the requests at the service, as a proxy of compute, which the service does
+            not report: an EECU-second is a second of one processor, and a request may use several, or wait.
         slots: requests in flight at once.
     """
 

@@ -25,12 +25,12 @@ def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
     """Raise an error if a disk has too little free space.
 
     Args:
-        folder: where; it need not be there yet.
-        need: bytes.
+        folder: of the results; it need not exist yet.
+        need: bytes of the results.
         advice: what to do.
 
     Raises:
-        StorageError: with what is free.
+        StorageError: if less is free.
     """
     free = free_bytes(folder)
     if free < need:

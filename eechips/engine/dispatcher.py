@@ -109,18 +109,18 @@ class Dispatcher:
         """Work until every unit and its replacements are settled, or the user asks to stop.
 
         Args:
-            units: to settle; None for one that is not planned yet.
-            count: how many they are, so far.
+            units: to settle; None while the next one is not planned yet.
+            count: number of units, so far.
             interrupt: requests a stop.
 
         Returns:
             Whether all units were settled; False if the user stopped it.
 
         Raises:
-            ConfigurationError: if no unit can succeed, now or at all.
-            InternalError: if eechips itself fails, unit after unit.
+            ConfigurationError: if no unit can succeed.
+            InternalError: if consecutive units fail with internal errors.
             RecipeError: if the first units all fail in the same place of the recipe, or it cannot redraw.
-            RequestError: if the service refuses what redrawing asks.
+            RequestError: if the service refuses a request of the redraw.
             StorageError: if results cannot be written.
         """
         self._count = count
@@ -422,7 +422,7 @@ class Dispatcher:
         """Raise an error if a file of this name existed before the run.
 
         Raises:
-            UsageError: if it is there still.
+            UsageError: if it still exists.
         """
         if name in self._foreign and self._store.size(name) is not None:
             raise UsageError(

@@ -1,6 +1,6 @@
 """Check what could keep a run from working, before it starts. Each check is a function.
 
-A check never raises: what it finds wrong is its result, together with what to do about it.
+A check raises no error: problems are its result, with advice.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class Finding:
 
     Attributes:
         name: of the check.
-        state: how it went.
+        state: the result.
         detail: what was found, without secrets.
-        advice: what to do, unless all is well.
+        advice: what to do; empty if all is well.
     """
 
     name: str
@@ -88,9 +88,9 @@ class Answer:
 
     Attributes:
         headers: names in lower case.
-        seconds: from sending it up to having all of the answer.
-        local: this machine's time half-way.
-        error: what the service refused it with, or what kept it from answering.
+        seconds: from sending the request to the end of the response.
+        local: time of this machine, half-way between both.
+        error: of the service, or of the connection.
     """
 
     headers: Mapping[str, str]
@@ -131,10 +131,10 @@ def doctor(*, out: str | Path = "outputs", **options: Any) -> list[Finding]:
 def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[Finding]:
     """Run all checks for a configuration, in the order in which a run would fail.
 
-    With ``local``, a local Earth Engine runs as long. A few small requests are sent: no pixels are computed.
+    With ``local``, a local Earth Engine runs meanwhile. A few small requests are sent: no pixels are computed.
 
     Args:
-        config: where the run would go, whom it would ask, as whom.
+        config: of the run.
         now: the present time, UTC.
     """
     findings = [check_python(), check_packages(local=config.local), check_disk(config.out)]
@@ -229,7 +229,7 @@ def check_store(store: ObjectStore) -> Finding:
     """Check whether the object store answers, and the permission to write, with an object that is removed again.
 
     Args:
-        store: need hold nothing.
+        store: may be empty.
     """
     advice = "name a bucket that exists with --out, and give the store's own tools the right to write there"
     try:
@@ -267,7 +267,7 @@ def check_token(found: Finding, credentials: Any) -> Finding:
     """Check whether Google issues a token for the credentials.
 
     Args:
-        found: what is known of them so far.
+        found: the finding so far.
         credentials: of google.auth.
     """
     try:
@@ -287,7 +287,7 @@ def describe(credentials: Any, endpoint: str) -> str:
 
     Args:
         credentials: google.auth credentials, or None.
-        endpoint: whom they are for.
+        endpoint: that they are sent to.
     """
     if credentials is None:
         reason = "it is this machine" if is_loopback(endpoint) else "it is not https at one of Google's hosts"
@@ -309,7 +309,7 @@ def ask(target: ServiceTarget, now: Callable[[], datetime] = _utc_now) -> list[A
     """Send the same small request several times, up to the first error.
 
     Args:
-        target: whom to ask, as whom; without a project, the service describes itself, which needs no account.
+        target: service and credentials; without a project, the API description is requested, which needs no account.
         now: the present time, UTC.
 
     Returns:

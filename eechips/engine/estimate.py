@@ -80,8 +80,8 @@ class _PlanSummary:
     """The metadata of a plan that an estimate needs.
 
     Attributes:
-        units: their number.
-        first: the first few of them.
+        units: number of units.
+        first: the first units.
         sizes: width and height of the units' grids, and how many have these; of a preview, of the first units.
     """
 
@@ -135,7 +135,7 @@ class Meter:
     """Measure the cost of units while they are fetched.
 
     Attributes:
-        request_seconds: that their requests were with the service, added up.
+        request_seconds: total duration of their requests at the service.
 
     Args:
         clock: seconds, monotonic.
@@ -173,8 +173,8 @@ def forecast_rest(totals: Totals, left: int, meter: Meter, slots: int, config: R
     Args:
         totals: of the units that were tried, by this command or earlier ones; at least one.
         left: units that are left.
-        meter: of those that this command has tried.
-        slots: requests in flight at once, as learned so far.
+        meter: of the units that this command has tried.
+        slots: concurrent requests, as learned so far.
         config: of the run.
     """
     if config.on_empty == "redraw":  # each draw is empty as often as those before
@@ -225,7 +225,7 @@ def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
     """Estimate the bytes of a chip's file; None if its size is unknown.
 
     Args:
-        chip: of which the size is wanted.
+        chip: to estimate.
         dtype: of its pixels, if the chip has none.
     """
     import numpy as np

@@ -21,12 +21,12 @@ def fetch_result(fetcher: Fetcher, result: Any) -> EncodedFile:
     """Return the file of a result.
 
     Args:
-        fetcher: fetches what has to be.
+        fetcher: of this process.
         result: what a recipe has returned, or one of several: a Chip, a Table, bytes or an array.
 
     Raises:
         RecipeError: if it is something else.
-        RequestError: classified, if the service does not answer, or not with what was asked for.
+        RequestError: classified, if the service does not answer, or its response is not as requested.
     """
     if isinstance(result, Chip):
         return fetch_chip(fetcher, result)

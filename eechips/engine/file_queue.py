@@ -91,7 +91,7 @@ class FileQueue:
         """Return the units of a partition.
 
         Raises:
-            FileNotFoundError: if the folder is not to be seen from here.
+            FileNotFoundError: if this process cannot access the folder.
         """
         return [_decode_unit(line) for line in self._lines(_partition_name(partition))]
 
@@ -99,7 +99,7 @@ class FileQueue:
         """Write a batch.
 
         Args:
-            partitions: at which the worker works.
+            partitions: that the worker processes.
             batch: the events.
         """
         about = {"worker": batch.worker, "host": batch.host, "usage": batch.usage and dataclasses.asdict(batch.usage)}

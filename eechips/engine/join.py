@@ -55,7 +55,7 @@ class JoinResult:
     Attributes:
         total: units of the plan.
         missing: those without a result.
-        damaged: results that are no longer what they were, or do not decode: name, and what is wrong.
+        damaged: results that have changed, or do not decode: name and reason.
         failed: errors that workers have reported of units without a result, by id.
     """
 
@@ -73,11 +73,11 @@ def join_results(
     Args:
         recipe: that planned it.
         config: of the run that it becomes: its folder, and where the results are.
-        items: all of the plan.
+        items: of the whole plan.
         outcomes: that workers have reported, if they were kept; of several of a unit, the last with a result counts.
 
     Returns:
-        What is missing. With nothing missing, the run can be finished by :func:`eechips.engine.run`.
+        The missing results. If there are none, :func:`eechips.engine.run` can finish the run.
 
     Raises:
         UsageError: if lines of the plan are missing.
@@ -148,7 +148,7 @@ class _ReportedFile:
         sha256: of its content, hexadecimal.
         size: bytes.
         layer: its name among the files of the unit; empty if it has none.
-        metadata: what it holds, as JSON.
+        metadata: of the file, as JSON.
     """
 
     name: str
@@ -280,7 +280,7 @@ def _shared(ledger: Ledger, planned: Sequence[WorkUnit], reported: Mapping[str, 
     """Return the names that several units gave to a file. A unit that an earlier join recorded with such a name fails
     now.
 
-    Workers of a queue write over each other's results, so that the owner of the file is unknown.
+    Workers of a queue overwrite results of the same name, so the owner of the file is unknown.
     """
     open_ids = {task.id for task in planned}
     outcomes = [(identifier, outcome) for identifier, outcome in reported.items() if identifier in open_ids]

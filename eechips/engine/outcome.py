@@ -27,7 +27,7 @@ class Outcome:
         request_logs: the requests that were sent, if they are logged.
         further: more files to commit, of a unit that has several.
         layers: of a unit whose files have names of their own, each file's path, layer, and metadata as JSON.
-        is_exclusive: whether the recipe did the fetching itself, so that no other unit of the process could.
+        is_exclusive: the recipe fetched by itself, so that the process could fetch no other unit meanwhile.
         mismatches: units whose results may be wrong, which are fetched again.
     """
 

@@ -62,9 +62,9 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[WorkUnit]:
     """Yield the units of a recipe's plan.
 
     Raises:
-        ConfigurationError, RequestError: if the service refuses what the planner asks.
-        RecipeError: if the planner raises for itself.
-        UsageError: see :func:`plan_units`; or if the run may send no more requests.
+        ConfigurationError, RequestError: if the service refuses a request of the planner.
+        RecipeError: if the planner raises an exception.
+        UsageError: see :func:`plan_units`; or if the budget of requests is spent.
     """
     with planner_errors():
         yield from plan_units(recipe.get_requests(), recipe.identity, template)
@@ -109,7 +109,7 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
     the beginning of the id appended.
 
     Args:
-        values: what ``get_requests`` gave.
+        values: that ``get_requests`` returned.
         identity: of the recipe.
         template: of the names.
 
@@ -154,7 +154,7 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
         identifier: its id.
         template: of the names.
         position: in the plan.
-        replaces: position of the other one.
+        replaces: position of the replaced unit.
 
     Raises:
         UsageError: if it lacks a field of the template.
@@ -188,7 +188,7 @@ def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], pl
     """Raise an error if the place of the results holds those of another run.
 
     Args:
-        stored: the run.json that is there.
+        stored: the existing run.json.
         described: the run, as of :func:`describe`; its parameters as run.json has them.
         place: address of the results.
 

@@ -28,21 +28,21 @@ _BATCH = 500  # units per transaction
 class Planner:
     """Have a recipe plan in a separate thread, and add its units to the ledger in their order.
 
-    The recipe plans from the beginning after an interruption. What it asks the service then is answered from a file as
-    far as it was asked before, so that the plan is the same, and its first units are those that the ledger has.
+    After an interruption the recipe plans from the beginning. Responses to requests that it sent before come from a
+    file, so that the plan is the same, and its first units are those of the ledger.
 
     Attributes:
         is_done: whether the thread has ended and all that it has planned is in the ledger.
-        is_whole: whether the plan is.
-        failure: what went wrong in the recipe's plan, or on the way to the service; the ledger has the units so far.
+        is_whole: whether the plan is complete.
+        failure: error of the recipe or the service; the ledger has the units so far.
 
     Args:
-        recipe: plans.
+        recipe: of the run.
         ledger: of the run; used by the thread that calls, alone.
         template: of the names.
         folder: of the run.
-        meta: what the plan is made from, if the ledger has none of it.
-        accept: called when the plan is whole; what it raises stops the run.
+        meta: description of the plan, if the ledger has none.
+        accept: called when the plan is complete; an exception stops the run.
     """
 
     def __init__(

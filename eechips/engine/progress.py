@@ -18,10 +18,10 @@ class Progress:
     Args:
         total: units in the plan.
         settled: units that earlier runs settled.
-        limit: slots in all; None where there are none.
+        limit: total slots; None where there are none.
         quiet: show nothing.
-        unit: what is counted.
-        stream: where to; by default standard error, or the cell's output in a notebook.
+        unit: name of the counted items.
+        stream: output; by default standard error, or the cell's output in a notebook.
         clock: seconds, monotonic.
     """
 
@@ -102,7 +102,7 @@ class Progress:
 
         Args:
             in_flight: slots in use.
-            limit: slots in all.
+            limit: total slots.
         """
         if self._limit is not None:
             self._limit = limit
@@ -198,7 +198,7 @@ def how_to_stop() -> str:
 class _CellBar:
     """A progress bar with a line of text in the output of a cell, updated in place.
 
-    It needs no widgets, which not every notebook has, and of which a saved notebook keeps nothing.
+    It needs no widgets, which not all notebooks support, and which a saved notebook does not contain.
     """
 
     def __init__(self) -> None:
@@ -214,8 +214,8 @@ class _CellBar:
         """Show a state.
 
         Args:
-            done: of the total.
-            total: the whole.
+            done: finished items.
+            total: all items.
             text: a line.
         """
         bar = f'<progress value="{done}" max="{max(total, 1)}" style="width: 16em; vertical-align: middle"></progress>'

@@ -12,9 +12,9 @@ class RecipeFile:
     """A file that a recipe has written and validated itself.
 
     Attributes:
-        name: that it is to have below the output folder.
+        name: its path below the output folder.
         data: its content.
-        metadata: what it holds.
+        metadata: of the file.
     """
 
     name: str
@@ -27,7 +27,7 @@ class RecipeFiles:
     """A result: files that a recipe has written itself, perhaps none.
 
     Attributes:
-        files: the first is the one whose metadata are recorded.
+        files: the manifest records the metadata of the first one.
     """
 
     files: tuple[RecipeFile, ...]
@@ -42,8 +42,8 @@ class ExistingFile:
         suffix: of the name that it gets, without the dot; empty for none.
         size: bytes.
         sha256: of its content, hexadecimal.
-        metadata: what it holds.
-        sources: ids of what it was made from.
+        metadata: of the file.
+        sources: ids of its sources.
         dates: ISO 8601.
     """
 

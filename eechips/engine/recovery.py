@@ -41,7 +41,7 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
         interrupt: requests a stop.
 
     Returns:
-        How many units were settled.
+        The number of settled units.
     """
     settled = 0
     immediate = ImmediateStore(store.root) if isinstance(store, LocalStore) else store

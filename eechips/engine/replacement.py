@@ -54,7 +54,7 @@ class _Wanted:
 
     Attributes:
         empty: its position.
-        original: the unit of the recipe's plan that was the first in its place.
+        original: the unit of the recipe's plan that it, or a chain of replacements, stands for.
         number: of the draw, from 1.
     """
 
@@ -123,7 +123,7 @@ class Replacements:
             asks: draw more, if there are empty units left.
 
         Returns:
-            Units to be fetched. They are in the ledger.
+            The added units, which are in the ledger.
         """
         added = [] if self._answers.empty() else self._take(self._answers.get())
         if asks and not self._asked and self._failure is None:

@@ -1,7 +1,7 @@
 """Assemble the results of a run: one table from many cells, one raster from many windows.
 
-It is made in a local folder. Results in an object store are fetched back for that, once, and what was made of them is
-uploaded; it stays in the folder as well.
+The files are made in a local folder. Results in an object store are downloaded once for that, and the assembled files
+are uploaded; they remain in the folder as well.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class CompletedUnit:
     """A unit with its outcome.
 
     Attributes:
-        unit: as the recipe gave it.
+        unit: as the recipe returned it.
         name: path of its result below the output folder, without suffix.
-        record: what became of it; the columns of the manifest.
-        path: of its file, if it has one; of a copy here, if results are in an object store.
+        record: its columns of the manifest.
+        path: of its file, or of a local copy if results are in an object store; None if it has no file.
     """
 
     unit: Any
@@ -57,8 +57,8 @@ class Results:
 
     Args:
         ledger: of the run.
-        folder: where the results are, or at least the ledger.
-        remote: the object store that they are in, if they are.
+        folder: of the ledger, and of the results unless they are remote.
+        remote: the object store of the results; None for the folder.
         quiet: show no progress.
     """
 

@@ -37,7 +37,7 @@ class Session:
     Attributes:
         connection: of this process.
         throttle: of all processes.
-        notes: what users of the results should know, such as that they are synthetic.
+        notes: for users of the results, such as that they are synthetic.
         server: the local Earth Engine, if there is one.
     """
 

@@ -47,8 +47,8 @@ def record_of(task: WorkUnit, metadata: FileMetadata, staged: StagedFile | None,
     Args:
         task: the unit.
         metadata: what the file holds.
-        staged: the file; None if it is not to be kept.
-        result: what the recipe has returned.
+        staged: the file; None if it is not stored.
+        result: that the recipe returned.
     """
     # Pictures do not say where they lie: the request did.
     grid = result.grid if isinstance(result, Chip) else None
@@ -103,9 +103,9 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
 
     Args:
         task: the unit.
-        error: the exception: an error of eechips, or an unexpected one, which is an internal error. What the recipe
-            has raised is marked as such by :func:`eechips.client.classification.raising_recipe_errors`.
-        secrets: values that are hidden in what is recorded.
+        error: the exception: an error of eechips, or an unexpected one, which is an internal error. Exceptions of the
+            recipe are marked by :func:`eechips.client.classification.raising_recipe_errors`.
+        secrets: values that are redacted in the record.
     """
     found = internal_error(error)
     recipe_failure = trace = None

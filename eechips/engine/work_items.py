@@ -36,7 +36,7 @@ class WorkItem:
 
     Attributes:
         job: words of the command that planned it, from the verb on.
-        identity: of the recipe: another one would give other results.
+        identity: of the recipe.
         planned: the unit.
         signature: of the job, by the user who planned it; see :mod:`eechips.manifest.run_signature`.
     """
@@ -103,15 +103,15 @@ def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterato
 
     Args:
         recipe: what to plan.
-        config: whom to ask.
+        config: of the run.
         job: words of the command.
 
     Raises:
-        UsageError: if the recipe plans as it goes.
+        UsageError: if the recipe plans while it runs.
         ConfigurationError, RequestError, RecipeError: as a run does.
     """
     if isinstance(recipe, SupportsInteractiveRun):
-        raise UsageError(f"{recipe.name} plans as it goes: its units cannot be known before it runs")
+        raise UsageError(f"{recipe.name} plans while it runs: its units are unknown before")
     signature = sign_job(job)
     read_inputs(recipe)
     with connect(config, recipe=recipe):
@@ -124,13 +124,13 @@ def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], pl
 
     Args:
         recipe: that planned it.
-        config: how; its folder is not used.
+        config: of the run; its folder is not used.
         items: to fetch.
         place: folder, or address of an object store, for the results.
 
     Returns:
-        What became of each unit, once each, in the order of their delivery: columns of the manifest, and for a unit
-        of several files ``files``, a list of all of them with the columns of ``layers.parquet``.
+        The outcome of each unit, once each, in the order of the items: columns of the manifest, and for a unit of
+        several files ``files``, a list of all of them with the columns of ``layers.parquet``.
 
     Raises:
         EechipsError: as a run does; then the outcomes are unknown, and all items must be delivered again.

@@ -202,7 +202,7 @@ class Worker:
         """Stage all files of a unit, or none.
 
         Raises:
-            UsageError: if a name is not one for a result.
+            UsageError: if a name is not valid for a result.
             StorageError, TransientError: if one cannot be written.
         """
         names = [result_name(name) for name, _ in files]

@@ -49,7 +49,7 @@ def main(
     target: ServiceTarget,
     discovery: DiscoveryFile,
     throttle: Throttle,
-    seat: int,
+    client: int,
     pipe: Pipe,
     environment: Mapping[str, str],
 ) -> None:
@@ -60,7 +60,7 @@ def main(
         target: service and credentials.
         discovery: API description for the client.
         throttle: of the run.
-        seat: number of this worker at the throttle.
+        client: number of this worker at the throttle.
         pipe: to the parent.
         environment: of the parent; a fork server keeps the variables of the time of its start.
     """
@@ -70,7 +70,7 @@ def main(
     _end_with_parent()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     try:
-        worker = start_worker(spec, target, discovery, throttle.client(seat))
+        worker = start_worker(spec, target, discovery, throttle.client(client))
     except Exception as error:  # noqa: BLE001 - the parent stops the run if no worker starts
         pipe.send(Broken(redact(f"{type(error).__name__}: {error}")))
         return

@@ -57,7 +57,7 @@ class BeamExecutor(Executor[WorkerHandle]):
             clients of the throttle.
         slots: requests in flight at most, of all workers together.
         options: of Beam, as on a command line.
-        scratch: folder for what is needed while this lasts.
+        scratch: temporary folder of the run.
         log: file for the output of Beam.
         note_queue: called with the token of a queue and whether it may hold outcomes.
         task_timeout: seconds after which a worker gives a task up.
@@ -129,7 +129,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         """Wait for outcomes, for ``timeout`` seconds at most.
 
         Raises:
-            ConfigurationError: if pipelines do not work at all.
+            ConfigurationError: if pipelines fail without an outcome.
         """
         self._clear()
         (handle,) = self._handles
@@ -189,8 +189,8 @@ class BeamExecutor(Executor[WorkerHandle]):
         """Return the events of the tasks that a pipeline has not completed.
 
         Raises:
-            UsageError: if Beam does not take its options.
-            ConfigurationError: if one pipeline after the other does nothing.
+            UsageError: if Beam rejects its options.
+            ConfigurationError: if consecutive pipelines have no outcome.
         """
         self._running = None
         self._settled.append(running.queue)
@@ -227,10 +227,10 @@ class _Pipeline:
     """A submitted pipeline.
 
     Args:
-        job: what it is.
-        path: where it was saved.
+        job: to submit.
+        path: of the saved job.
         log: file for the output of Beam.
-        look: seconds between two looks into the queue.
+        look: seconds between two listings of the queue.
         clock: seconds, monotonic.
     """
 

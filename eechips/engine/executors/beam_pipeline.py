@@ -79,7 +79,7 @@ def parse(options: Sequence[str]) -> PipelineOptions:
         options: as on a command line.
 
     Raises:
-        ValueError: if a value is none of what an option takes.
+        ValueError: if the value of an option is invalid.
     """
     parsed = PipelineOptions(list(options))
     errors = io.StringIO()

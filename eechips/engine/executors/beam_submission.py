@@ -30,10 +30,10 @@ class PipelineJob:
     Attributes:
         spec: of the run.
         rate: requests per second for each slot; None for no limit.
-        queue: where units are, and outcomes go.
+        queue: of units and outcomes.
         partitions: numbers of the partitions.
         options: of Beam, as on a command line.
-        failure: file for the reason if the pipeline fails.
+        failure: file for the error if the pipeline fails.
     """
 
     spec: WorkerSpec

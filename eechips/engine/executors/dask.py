@@ -1,12 +1,12 @@
 """Execute units in the workers of a Dask cluster, on one machine or many.
 
 Every worker has a share of the project's slots and of its rate, which travels with each task. Together the slots are
-the limit that the parent has learned from what the workers tell with every result. Tasks are sent to a worker of our
-choice and leave Dask's own pool of threads at once (``distributed.secede``), so that a worker with a single thread can
-use its whole share. Each worker finds credentials where it runs: what Dask sends may pass a network in clear.
+the limit that the parent has learned from the reports that accompany each result. Tasks are sent to a chosen worker
+and leave Dask's own pool of threads at once (``distributed.secede``), so that a worker with a single thread can
+use its whole share. Each worker finds credentials where it runs, as connections of Dask may not be encrypted.
 
-The client connects again when its connection breaks, and units that were under way are sent again. A scheduler that
-has gone or was started anew, and a cluster without workers, end the run; it can be resumed.
+The client reconnects when its connection breaks, and units that were under way are sent again. If the scheduler ends or
+restarts, or the cluster has no workers, the run ends; it can be resumed.
 """
 
 from __future__ import annotations
@@ -73,13 +73,14 @@ class DaskExecutor(Executor[_DaskHandle]):
         probe: a file that exists where the results are stored.
         throttle: of the run.
         scheduler: its address; None to start a cluster on this machine.
-        size: workers of a cluster on this machine, at most; handles at the throttle for those of any other.
+        size: workers of a cluster on this machine, at most; clients of the throttle for those of any other.
         task_timeout: seconds after which a worker that is still at the same task is restarted.
-        log: file for what Dask says.
+        log: file for the output of Dask.
         clock: seconds, monotonic.
 
     Raises:
-        ConfigurationError: if the scheduler cannot be reached, or secrets of the recipe would be sent in clear.
+        ConfigurationError: if the scheduler cannot be reached, or secrets of the recipe would be sent without
+            encryption.
     """
 
     is_remote = True
@@ -162,8 +163,8 @@ class DaskExecutor(Executor[_DaskHandle]):
         """Wait until a task is finished, for ``timeout`` seconds at most.
 
         Raises:
-            ConfigurationError: if no worker can begin.
-            ClusterLostError: if the scheduler is gone, or all workers have been for long.
+            ConfigurationError: if no worker can start.
+            ClusterLostError: if the scheduler is gone, or the cluster has had no workers for minutes.
         """
         found: list[tuple[_DaskHandle, int, Any]] = []
         with contextlib.suppress(queue.Empty):
@@ -238,7 +239,7 @@ class DaskExecutor(Executor[_DaskHandle]):
     def _gather_results(self, good: list[tuple[_DaskHandle, Any]]) -> list[tuple[Outcome, UsageDelta]]:
         """Return the results of finished tasks, without those that were lost with their worker.
 
-        Dask waits for such a result until it has been computed again: for ever, as no other worker may do that.
+        Dask waits until a lost result has been computed again, which never happens, as no other worker may do that.
 
         Raises:
             ClusterLostError: if the scheduler is gone.
@@ -338,7 +339,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         """Update the list of workers.
 
         Raises:
-            ClusterLostError: if the scheduler is gone, or all workers have been for long.
+            ClusterLostError: if the scheduler is gone, or the cluster has had no workers for minutes.
         """
         self._updated = self._clock()
         known = self._identity()
@@ -405,7 +406,7 @@ def execute(plugin: str, task: WorkUnit, share: QuotaShare) -> tuple[Outcome, Us
     """Execute a task in a worker of the cluster.
 
     Args:
-        plugin: name of the :class:`Membership` that made it ours.
+        plugin: name of the :class:`Membership` of the run.
         task: the task.
         share: of the quota, of the worker.
     """

@@ -52,8 +52,8 @@ class ExecutorContext:
         pipeline_options: of Beam.
         folder: of the ledger; for log files. Absolute.
         scratch: temporary folder of the run. Absolute.
-        note_queue: records in the ledger that a file queue holds outcomes, ``note_queue(token, True)``, or that it no
-            longer does, so that the next run recovers what this one could not read.
+        note_queue: records in the ledger that a file queue may hold outcomes, ``note_queue(token, True)``, or that it
+            no longer does, so that the next run can recover them.
     """
 
     spec: WorkerSpec
@@ -98,7 +98,7 @@ class Executor(abc.ABC, Generic[HandleT]):
     Attributes:
         is_remote: class attribute: workers may be on other machines, where a pause of the service is not seen.
         is_detached: class attribute: the parent cannot send messages to workers once they have started. Their slots are
-            fixed, and each result gets its name before the parent hears of it.
+            fixed, and each result gets its name before its outcome is reported.
         held: handles, those with the fewest tasks, that get no further tasks: they are reserved for a task alone.
         notice: why no task is executed at present, as a sentence for the user; None if all is well.
 

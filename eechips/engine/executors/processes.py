@@ -152,7 +152,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         """Wait for events, for ``timeout`` seconds at most.
 
         Raises:
-            ConfigurationError: if workers cannot start at all.
+            ConfigurationError: if workers cannot start.
         """
         happened = {key.data.number for key, _ in self._selector.select(timeout)}
         events: list[Finished | Lost] = []
@@ -294,14 +294,14 @@ def _describe_exit(code: int | None) -> str:
 def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -> None:
     """Start the fork server, which loads what workers share, unless it runs already.
 
-    One that has died, such as by the system when memory was short, is started again.
+    One that was killed, for example because of low memory, is started again.
 
-    It takes about as long as connecting does: start it before.
+    Starting takes about as long as connecting: call this before.
 
     Args:
         context: of the processes.
-        recipe: whose code the workers will import.
-        client_init: file that will appear once the parent has connected, in a folder that is there until then.
+        recipe: of the run, whose code workers import.
+        client_init: file that appears once the parent has connected, in a folder that exists until then.
     """
     if context.get_start_method() != "forkserver":
         return
@@ -339,7 +339,7 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
 def track_semaphores(throttle: Throttle) -> None:
     """Register a throttle's semaphores again, as a resource tracker that was restarted does not know them.
 
-    It would write a traceback to the terminal for each name that it does not know when it is released.
+    It would print a traceback for each unknown name that is released.
     """
     _ignore_lost_tracker()
     for name in throttle.semaphores:
@@ -366,7 +366,7 @@ def _shorten_socket_paths() -> None:
 def _without_main(recipe: Recipe) -> Iterator[None]:
     """Keep multiprocessing from running the user's script again in every worker.
 
-    It would do so to unpickle what is defined there; that is needed only for a recipe whose class is.
+    That is needed only to unpickle a recipe whose class is defined there.
     """
     main = sys.modules["__main__"]
     if type(recipe).__module__ == "__main__":
