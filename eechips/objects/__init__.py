@@ -1,7 +1,8 @@
-"""Where results go that are objects of a store: ``s3://…``, ``gs://…``, ``az://…``, whatever fsspec knows.
+"""Store results as objects: ``s3://…``, ``gs://…``, ``az://…``, or any other file system of fsspec.
 
-What a store needs to know besides the address, such as an endpoint, fsspec takes from its own configuration
-(https://filesystem-spec.readthedocs.io/en/latest/features.html#configuration) and from the store's usual variables.
+This package holds the object store and its backends, and no knowledge of runs; local folders and the names of results
+belong to :mod:`eechips.storage`. Endpoints and the like come from fsspec's configuration
+(https://filesystem-spec.readthedocs.io/en/latest/features.html#configuration) and from the stores' usual variables.
 """
 
 from eechips.objects.concurrency import parallel_map

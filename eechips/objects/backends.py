@@ -1,4 +1,4 @@
-"""What the packages of fsspec do not do alike: uploads that the store checks, and listings page by page."""
+"""Backends of object stores: checked uploads and paged listings, for which the packages of fsspec differ."""
 
 from __future__ import annotations
 
@@ -12,67 +12,67 @@ from typing import Any, Protocol
 from eechips.errors import TransientError
 
 Page = list[tuple[str, int]]
-"""Keys (bucket included) and sizes in bytes of some objects."""
+"""Keys (bucket included) and sizes in bytes of objects."""
 
 
 class Backend(Protocol):
-    """How to speak to a kind of store. Keys begin with the bucket."""
+    """Operations on a kind of store. Keys begin with the bucket."""
 
     is_atomic: bool
-    """Whether an upload appears when it is complete, and not before. Else it gets its name afterwards."""
+    """Whether an upload appears only when it is complete. Otherwise it is renamed after the upload."""
 
     def put(self, files: Any, key: str, data: bytes, sha256: bytes) -> None:
-        """Uploads a content, and has the store check what arrives.
+        """Upload data and verify it.
 
         Args:
-            files: the file system, of fsspec.
+            files: file system of fsspec.
             key: of the object.
-            data: its content.
-            sha256: of the content.
+            data: content.
+            sha256: digest of the content.
 
         Raises:
-            TransientError: if something else arrived.
-            Exception: whatever the store's package raises.
+            TransientError: if the stored content differs.
+            Exception: of the store's package.
         """
 
     def upload(self, files: Any, path: Path, key: str, callback: Any) -> None:
-        """Uploads a file, in parts if it is large; as :meth:`put`, in little memory.
+        """Upload a file in little memory, in parts if it is large, and verify it.
 
         Args:
-            files: the file system.
+            files: file system of fsspec.
             path: of the file.
             key: of the object.
-            callback: of fsspec, told how far it is.
+            callback: of fsspec, for the progress.
         """
 
     def read(self, files: Any, key: str) -> bytes:
-        """The content of an object.
+        """Read the content of an object.
 
         Args:
-            files: the file system.
+            files: file system of fsspec.
             key: of the object.
 
         Raises:
-            FileNotFoundError: if there is none.
-            Exception: whatever the store's package raises.
+            FileNotFoundError: if it does not exist.
+            Exception: of the store's package.
         """
 
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
-        """All objects whose key begins so, by as many requests as there are pages.
+        """Yield all objects with a prefix, by one request for each page.
 
         Args:
-            files: the file system.
-            prefix: that keys begin with; the bucket and a slash at least.
-            size: objects of a page; None for as many as the store gives.
+            files: file system of fsspec.
+            prefix: of the keys; at least the bucket and a slash.
+            size: objects of a page; None for the store's maximum.
 
         Raises:
-            FileNotFoundError: if there is no such bucket.
-            Exception: whatever the store's package raises.
+            FileNotFoundError: if the bucket does not exist.
+            Exception: of the store's package.
         """
 
 
 def select_backend(files: Any) -> Backend:
-    """The dialect of a file system of fsspec."""
+    """Return the backend of a file system of fsspec."""
 
     protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
     for names, backend in ((("s3",), S3Backend()), (("gs", "gcs"), GcsBackend()), (("abfs", "az"), AzureBackend())):
@@ -82,18 +82,18 @@ def select_backend(files: Any) -> Backend:
 
 
 _S3_SINGLE_PUT = 50_000_000
-"""Bytes up to which s3fs sends an object in one piece, so that S3 can compare its sha256."""
+"""Bytes up to which s3fs uploads an object in one request, so that S3 can compare its sha256."""
 _S3_CONCURRENCY = 2
-"""Parts of a file that are under way, of 50 MB or more each: s3fs would hold ten in memory."""
+"""Concurrent parts of an upload, of 50 MB or more each: s3fs would hold ten in memory."""
 
 
 class S3Backend:
-    """A bucket of S3. Of what comes in parts each has a checksum of its own, which botocore adds."""
+    """A bucket of S3. Each part of a multipart upload has a checksum, which botocore adds."""
 
     is_atomic = True
 
     def put(self, files: Any, key: str, data: bytes, sha256: bytes) -> None:
-        """Uploads; S3 refuses what has another sha256."""
+        """Upload; S3 rejects content with another sha256."""
         if len(data) < _S3_SINGLE_PUT:
             files.pipe_file(key, data, ChecksumSHA256=base64.b64encode(sha256).decode())
             return
@@ -101,7 +101,7 @@ class S3Backend:
         _check_s3_size(files, key, len(data))
 
     def upload(self, files: Any, path: Path, key: str, callback: Any) -> None:
-        """Uploads a file; of a large one the size is compared."""
+        """Upload a file; compare the size of large ones."""
         if path.stat().st_size < _S3_SINGLE_PUT:
             data = path.read_bytes()
             self.put(files, key, data, hashlib.sha256(data).digest())
@@ -111,7 +111,7 @@ class S3Backend:
         _check_s3_size(files, key, path.stat().st_size)
 
     def read(self, files: Any, key: str) -> bytes:
-        """Reads an object by one request: ``cat_file`` would ask for its size first, to read large ones in pieces."""
+        """Read an object by one request: ``cat_file`` would request its size first, to read large ones in parts."""
         from fsspec.asyn import sync
 
         bucket, _, name = key.partition("/")
@@ -120,7 +120,7 @@ class S3Backend:
         return content
 
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
-        """Objects, 1,000 a page."""
+        """Yield objects, 1,000 a page."""
         bucket, _, start = prefix.partition("/")
         options: dict[str, Any] = {} if size is None else {"MaxKeys": size}
         while True:
@@ -143,7 +143,7 @@ def _check_s3_size(files: Any, key: str, size: int) -> None:
 
 
 _GCS_SINGLE_PUT = 50_000_000
-"""Bytes up to which gcsfs sends an object in one piece, and compares the md5 in the answer."""
+"""Bytes up to which gcsfs uploads an object in one request and compares the md5 in the response."""
 _gcsfs_log = logging.getLogger("gcsfs")
 _GCS_FIELDS = "items(name,size),nextPageToken"
 
@@ -154,29 +154,29 @@ class GcsBackend:
     is_atomic = True
 
     def __init__(self) -> None:
-        # Unless a program wants to see them: what gcsfs says of requests that failed is a page for each.
+        # gcsfs logs a page for each failed request; a program can still add a handler.
         if not _gcsfs_log.handlers:
             _gcsfs_log.addHandler(logging.NullHandler())
 
     def put(self, files: Any, key: str, data: bytes, sha256: bytes) -> None:
-        """Uploads, and compares the md5 that the store has found."""
+        """Upload, and compare the md5 that the store computed."""
         files.pipe_file(key, data, consistency="md5")
         if len(data) >= _GCS_SINGLE_PUT:
             wanted = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
             if files.info(key).get("md5Hash") != wanted:
-                raise TransientError(f"{key} arrived with another content")
+                raise TransientError(f"{key} was stored with another content")
 
     def upload(self, files: Any, path: Path, key: str, callback: Any) -> None:
-        """Uploads a file, piece by piece, and compares the md5."""
+        """Upload a file in parts, and compare the md5."""
         files.put_file(str(path), key, callback=callback, consistency="md5")
 
     def read(self, files: Any, key: str) -> bytes:
-        """Reads an object."""
+        """Read an object."""
         content: bytes = files.cat_file(key)
         return content
 
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
-        """Objects, 1,000 a page."""
+        """Yield objects, 1,000 a page."""
         bucket, _, start = prefix.partition("/")
         options: dict[str, Any] = {} if size is None else {"maxResults": size}
         while True:
@@ -187,7 +187,7 @@ class GcsBackend:
             options["pageToken"] = found["nextPageToken"]
 
 
-_CONCURRENCY = 2  # parts of a file that are under way
+_CONCURRENCY = 2  # concurrent parts of an upload
 
 
 class AzureBackend:
@@ -196,20 +196,20 @@ class AzureBackend:
     is_atomic = True
 
     def put(self, files: Any, key: str, data: bytes, sha256: bytes) -> None:
-        """Uploads; Azure refuses what has another md5, which its client sends along."""
+        """Upload; Azure rejects content with another md5, which its client sends."""
         files.pipe_file(key, data, validate_content=True)
 
     def upload(self, files: Any, path: Path, key: str, callback: Any) -> None:
-        """Uploads a file, each of its parts with its md5."""
+        """Upload a file, each part with its md5."""
         files.put_file(str(path), key, callback=callback, max_concurrency=_CONCURRENCY, validate_content=True)
 
     def read(self, files: Any, key: str) -> bytes:
-        """Reads an object."""
+        """Read an object."""
         content: bytes = files.cat_file(key)
         return content
 
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
-        """Blobs, 5,000 a page."""
+        """Yield blobs, 5,000 a page."""
         from azure.core.exceptions import ResourceNotFoundError
         from fsspec.asyn import sync
 
@@ -228,7 +228,7 @@ class AzureBackend:
 async def _list_azure_page(
     files: Any, container: str, start: str, size: int | None, token: str | None
 ) -> tuple[Page, str | None]:
-    """A page of blobs, and the token of the next."""
+    """Return a page of blobs, and the token of the next page."""
     async with files.service_client.get_container_client(container) as client:
         pages = client.list_blobs(name_starts_with=start, results_per_list_azure_page=size).by_page(token)
         async for page in pages:
@@ -237,32 +237,32 @@ async def _list_azure_page(
 
 
 class FsspecBackend:
-    """A file system such as sftp or hdfs, or a store of which nothing is known."""
+    """Any other file system of fsspec, such as sftp or hdfs. Incomplete files may be visible there."""
 
     is_atomic = False
 
     def put(self, files: Any, key: str, data: bytes, sha256: bytes) -> None:
-        """Writes, and compares the size."""
+        """Write, and compare the size."""
         files.makedirs(files._parent(key), exist_ok=True)
         files.pipe_file(key, data)
         if files.size(key) != len(data):
             raise TransientError(f"{key} arrived incomplete")
 
     def upload(self, files: Any, path: Path, key: str, callback: Any) -> None:
-        """Copies a file, and compares the size."""
+        """Copy a file, and compare the size."""
         files.makedirs(files._parent(key), exist_ok=True)
         files.put_file(str(path), key, callback=callback)
         if files.size(key) != path.stat().st_size:
             raise TransientError(f"{key} arrived incomplete")
-        callback.absolute_update(path.stat().st_size)  # not every file system tells
+        callback.absolute_update(path.stat().st_size)  # not every file system reports it
 
     def read(self, files: Any, key: str) -> bytes:
-        """Reads an object."""
+        """Read an object."""
         content: bytes = files.cat_file(key)
         return content
 
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
-        """All files at once: there are no pages."""
+        """Yield all files at once: there are no pages."""
         root = prefix.rstrip("/")
         if files.exists(root) and size is None:
             yield [(key, int(about["size"])) for key, about in files.find(root, detail=True).items()]

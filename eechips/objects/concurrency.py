@@ -1,4 +1,4 @@
-"""Many calls at once, where waiting for a store takes most of the time."""
+"""Call a function for many items at once, where most time is spent waiting for a store."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ R = TypeVar("R")
 
 
 def parallel_map(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """What a function gives for items, in their order.
+    """Yield the results of a function for items, in the order of the items.
 
     Args:
         function: called by several threads.
-        items: consumed by the caller's thread, only a few ahead of what is taken; there may be any number.
-        threads: calls at once.
+        items: any number; the caller's thread consumes them a little ahead of the results.
+        threads: concurrent calls.
 
     Raises:
-        Exception: the first that a call raises; those that have not begun are not made any more.
+        Exception: the first that a call raises; later calls are cancelled.
     """
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -1,8 +1,8 @@
-"""A prefix of an object store as a place for results.
+"""Store results below a prefix of an object store.
 
-S3, Google Cloud Storage and Azure show an object when the whole of it has arrived, so that an upload is staged and
-committed at once: nothing is sent twice. Two units of one name are found out when the second is recorded; both are
-failures then. With any other file system of fsspec, results are written under a temporary name and moved.
+S3, Google Cloud Storage and Azure show an object only when it is complete, so uploads go to their final name and
+nothing is sent twice. Two units with the same name are detected when the second is recorded, and both fail. On other
+file systems of fsspec, results are written under a temporary name and renamed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from eechips.storage import StagedFile, check_name
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
-_BLOCK = 8 << 20  # bytes of a large object that are read at a time
+_BLOCK = 8 << 20  # bytes of a large object read at a time
 
 
 def is_address(out: str) -> bool:
-    """Whether a place for results is an address, and not a local folder."""
+    """Return whether a destination of results is a URL, not a local folder."""
     return _ADDRESS.fullmatch(out) is not None
 
 
@@ -41,7 +41,7 @@ class ObjectStore:
 
     def __init__(self, url: str) -> None:
         if not is_address(url):
-            raise UsageError(f"'{url}' is no address such as s3://bucket/folder")
+            raise UsageError(f"'{url}' is not a URL such as s3://bucket/folder")
         self.url = url.rstrip("/")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -49,29 +49,29 @@ class ObjectStore:
 
     @property
     def is_overwritten(self) -> bool:
-        """Whether staging a result replaces what has its name."""
+        """Whether staging a result replaces an object with its name."""
         return self._backend.is_atomic
 
     def check(self) -> None:
-        """Asks for the first object, by one request.
+        """Request the first object.
 
         Raises:
-            ConfigurationError: if that fails: what to install, or what the store says.
+            ConfigurationError: if the request fails, with the missing package or the store's message.
         """
         with self._listing():
             next(self._backend.pages(self._files, f"{self._root}/", 1), None)
 
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
-        """Uploads an object: under its final name, if it appears there when it is complete.
+        """Upload an object, under its final name if the store shows only complete objects.
 
         Args:
             name: below the prefix.
-            data: the content.
+            data: content.
             token: of the writer; see :func:`eechips.staging.temporary_name`.
 
         Raises:
-            TransientError: if the store did not take it, although it may the next time.
-            StorageError: if it will not.
+            TransientError: if the upload fails, but a retry may succeed.
+            StorageError: if the upload fails permanently.
         """
         digest = hashlib.sha256(data)
         stored = check_name(name) if self.is_overwritten else temporary_name(check_name(name), token)
@@ -80,12 +80,12 @@ class ObjectStore:
         return StagedFile(name=name, temporary=stored, size=len(data), sha256=digest.hexdigest())
 
     def upload(self, name: str, path: Path, tell: Callable[[int], None] = lambda _: None) -> None:
-        """Uploads a file of any size, in little memory.
+        """Upload a file of any size in little memory.
 
         Args:
             name: below the prefix.
             path: of the file.
-            tell: called with the bytes that have been sent so far.
+            tell: called with the number of bytes sent so far.
 
         Raises:
             TransientError, StorageError: as :meth:`stage`.
@@ -99,7 +99,7 @@ class ObjectStore:
         self._rename(stored, name)
 
     def commit(self, staged: StagedFile) -> None:
-        """Gives an object its name, if it does not have it already.
+        """Rename a staged object to its final name, if it does not have it already.
 
         Raises:
             TransientError, StorageError: as :meth:`stage`.
@@ -112,21 +112,21 @@ class ObjectStore:
                 self._files.mv(self._key(stored), self._key(name))
 
     def discard(self, staged: StagedFile) -> None:
-        """Removes an object that is not wanted after all."""
+        """Remove a staged object."""
         self.remove(staged.temporary)
 
     def remove(self, name: str) -> None:
-        """Removes an object, if there is one of that name."""
+        """Remove an object if it exists."""
         with self._translating(f"remove {self.url}/{name}"), contextlib.suppress(FileNotFoundError):
             self._files.rm_file(self._key(name))
 
     def flush(self) -> None:
-        """What has arrived is safe."""
+        """Do nothing: stored objects are durable."""
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
-        """Remove abandoned temporary objects; see :func:`eechips.staging.is_abandoned`. Returns how many.
+        """Remove abandoned temporary objects and return their number; see :func:`eechips.staging.is_abandoned`.
 
-        A store that shows complete objects only has none.
+        A store that shows only complete objects has none.
         """
         if self.is_overwritten:
             return 0
@@ -136,12 +136,12 @@ class ObjectStore:
         return len(left)
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Names and sizes in bytes of the objects in the given folders, and perhaps others, page by page.
+        """Yield names and sizes in bytes of the objects in folders, and perhaps of others, page by page.
 
-        It is one listing, of what the folders have in common.
+        One listing covers the common prefix of the folders.
 
         Raises:
-            ConfigurationError: if the store does not answer.
+            ConfigurationError: if the store does not respond.
         """
         given = ["" if folder == "." else folder for folder in folders]
         if not given:
@@ -153,36 +153,36 @@ class ObjectStore:
                 yield from ((key[len(self._root) + 1 :], size) for key, size in page)
 
     def size(self, name: str) -> int | None:
-        """Bytes of an object; None if there is none."""
+        """Return the bytes of an object; None if it does not exist."""
         with self._translating(f"find {self.url}/{name}"), contextlib.suppress(FileNotFoundError):
             return int(self._files.size(self._key(name)))
         return None
 
     def read(self, name: str) -> bytes:
-        """The content of an object.
+        """Read the content of an object.
 
         Raises:
-            FileNotFoundError: if there is none.
+            FileNotFoundError: if it does not exist.
             TransientError, StorageError: if it cannot be read.
         """
         with self._translating(f"read {self.url}/{name}", absent=True):
             return self._backend.read(self._files, self._key(name))
 
     def fetch(self, name: str, path: Path) -> None:
-        """Writes the content of an object to a local file.
+        """Download an object to a local file.
 
         Raises:
-            FileNotFoundError: if there is none.
+            FileNotFoundError: if it does not exist.
             TransientError, StorageError: if it cannot be read.
         """
         with self._translating(f"fetch {self.url}/{name}", absent=True):
             self._files.get_file(self._key(name), str(path))
 
     def sha256(self, name: str) -> str:
-        """Sha256 of an object, hexadecimal, read piece by piece.
+        """Return the sha256 of an object, hexadecimal, read in blocks.
 
         Raises:
-            FileNotFoundError: if there is none.
+            FileNotFoundError: if it does not exist.
             TransientError, StorageError: if it cannot be read.
         """
         digest = hashlib.sha256()
@@ -220,12 +220,12 @@ class ObjectStore:
             how = f": pip install 'eechips[{extra}]'" if extra else ""
             raise ConfigurationError(f"{self.url} needs a package that is not installed{how} ({error})") from None
         except ValueError as error:
-            raise UsageError(f"'{self.url}' is no address of a store: {error}") from None
+            raise UsageError(f"'{self.url}' is not the URL of a store: {error}") from None
         return files, root.rstrip("/"), select_backend(files)
 
     @contextlib.contextmanager
     def _translating(self, what: str, *, absent: bool = False) -> Iterator[None]:
-        """Explains what goes wrong in the block; that there is no such object is told as it is, if that is wanted."""
+        """Translate exceptions inside the block; with ``absent``, FileNotFoundError is raised unchanged."""
         try:
             yield
         except EechipsError:

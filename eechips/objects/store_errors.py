@@ -1,4 +1,4 @@
-"""What a store's package raises: whether it may go better the next time, or will not."""
+"""Translate exceptions of the stores' packages into transient and permanent errors."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from eechips.errors import StorageError, TransientError
 _SAID_NO = (PermissionError, FileNotFoundError, ValueError, TypeError, LookupError)
 _NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})
 _PASSING = frozenset({408, 409, 429})
-"""Statuses of 4xx that pass: time-out, another operation on the same object, too many requests."""
+"""Statuses 4xx that are transient: timeout, concurrent operation on the object, too many requests."""
 _DAMAGED = ("BadDigest", "XAmzContentSHA256Mismatch", "Md5Mismatch", "RequestTimeout", "RequestTimeTooSkewed")
-"""Codes that come with status 400 although the request was good: something happened to it on its way."""
+"""Error codes with status 400 for correct requests that were damaged or delayed on the way."""
 
 
 def translate_error(error: Exception, what: str) -> StorageError | TransientError:
-    """What the error of a store's package means.
+    """Return the error of eechips for an exception of a store's package.
 
     Args:
-        error: that it raised.
-        what: could not be done, as the message says it.
+        error: the exception.
+        what: the failed operation, for the message.
 
     Returns:
-        StorageError if it will not be done, TransientError if it may be the next time.
+        StorageError if it is permanent, TransientError if a retry may succeed.
     """
     if isinstance(error, (StorageError, TransientError)):
         return error
     said = (isinstance(error, OSError) and error.strerror) or str(error)  # without the number of an OSError
     text = next((line for line in said.splitlines() if line.strip()), type(error).__name__)
     if isinstance(error, FileNotFoundError):
-        text = "there is no such bucket"
+        text = "the bucket does not exist"
     return (StorageError if is_permanent(error) else TransientError)(f"could not {what}: {text.strip()}")
 
 
 def is_permanent(error: Exception) -> bool:
-    """Whether the same request would be refused again."""
-    if isinstance(error, JSONDecodeError):  # something else than the store has answered
+    """Return whether the same request would fail again."""
+    if isinstance(error, JSONDecodeError):  # the response was not the store's
         return False
     if isinstance(error, _SAID_NO) or type(error).__name__ in _NO_CREDENTIALS:
         return True
     status = find_http_status(error)
-    if status is None:  # gcsfs has no other way to tell of a 403
+    if status is None:  # gcsfs reports 403 only in the message
         return type(error) is OSError and str(error).startswith("Forbidden")
     is_damaged = any(code in text for text in map(str, _chain(error)) for code in _DAMAGED)
     return 400 <= status < 500 and status not in _PASSING and not is_damaged
 
 
 def find_http_status(error: BaseException) -> int | None:
-    """The HTTP status that an error stands for, as the packages have it: botocore, azure, gcsfs, aiohttp."""
+    """Return the HTTP status of an exception of botocore, azure, gcsfs or aiohttp; None if it has none."""
     for each in _chain(error):
         response = getattr(each, "response", None)
         if isinstance(response, Mapping):

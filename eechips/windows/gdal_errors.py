@@ -1,8 +1,10 @@
-"""What GDAL warnings, as the errors of eechips: what may pass, what will not, and what concerns every unit.
+"""Classify errors of GDAL, and capture the warnings that it only logs.
 
-GDAL has no classes for HTTP statuses: they stand in its messages, as ``response_code=503`` or as
-``HTTP response code: 503`` (https://github.com/OSGeo/gdal/blob/master/port/cpl_vsil_curl.cpp); errors of curl follow
-``CURL error:``.
+GDAL has no error classes for HTTP statuses: its messages contain ``response_code=503`` or ``HTTP response code: 503``
+(https://github.com/OSGeo/gdal/blob/master/port/cpl_vsil_curl.cpp); errors of curl follow ``CURL error:``.
+
+GDAL ignores a mask or another file beside a raster if its request fails, and returns the pixels without it. rasterio
+only logs such warnings, at the level INFO (https://rasterio.readthedocs.io/en/stable/topics/errors.html).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from eechips.urls import display_url
 _STATUS = re.compile(
     r"response[_ ]code(?: on \S+)?\s*[=:]\s*([345]\d\d)|HTTP(?: error code| status)?\s*[=:]?\s*([345]\d\d)\b", re.I
 )
-_CHANGED = re.compile(r"pre-?conditions?[ _]?(?:failed|you specified)", re.IGNORECASE)  # as S3 says it instead of 412
+_CHANGED = re.compile(r"pre-?conditions?[ _]?(?:failed|you specified)", re.IGNORECASE)  # S3's message for 412
 _NETWORK = re.compile(
     r"curl error|timed? ?out|connection (?:reset|refused|aborted|timed)|could not (?:resolve|connect)|failed to connect"
     r"|recv failure|send failure|empty reply|transfer closed|slow ?down|server returned nothing",
@@ -45,7 +47,7 @@ _UNREAD = re.compile(
     r"|short read|curl",
     re.IGNORECASE,
 )
-_AGAIN = re.compile(r"Request for .* failed with response_code")  # which GDAL makes again, in parts, or fails
+_AGAIN = re.compile(r"Request for .* failed with response_code")  # GDAL retries these in parts, or raises an error
 _NO_RANGES = re.compile(r"Range downloading not supported", re.IGNORECASE)
 _LONGEST = 400  # characters of a message
 
@@ -53,19 +55,19 @@ _LONGEST = 400  # characters of a message
 def classify_gdal(
     error: BaseException, href: str, warnings: Sequence[str] = (), *, is_known: bool = False
 ) -> EechipsError:
-    """The error that something GDAL has reported stands for.
+    """Return the error of eechips for an error of GDAL.
 
     Args:
-        error: what rasterio raised, with what GDAL reported as its causes.
-        href: what was read.
-        warnings: what GDAL reported before, the last of which may have the status that the error does not say.
-        is_known: whether it is a raster for certain: what GDAL does not recognise then is an answer that is not its
-            own, of which it says no more where it reads from a server of the web.
+        error: raised by rasterio, with errors of GDAL as its causes.
+        href: the raster.
+        warnings: earlier messages of GDAL; the last may have the status that the error lacks.
+        is_known: whether the file is known to be a raster: then an unrecognised format means an unexpected response of
+            the server, which GDAL does not report otherwise.
 
     Returns:
-        TransientError if it may pass: what the network, a crowded or a broken server does. ValidationError, which is
-        one as well, if what came cannot be decoded. ConfigurationError if the store refuses these credentials.
-        PermanentError for everything else, such as a raster that is not there.
+        TransientError for failures of the network or an overloaded server. ValidationError, which is transient too, for
+        data that cannot be decoded. ConfigurationError for rejected credentials. PermanentError for all others, such as
+        a missing raster.
     """
     text = "; ".join(dict.fromkeys(_said(error)))
     location = redact(text if href in text else f"{href}: {text}")[:_LONGEST]
@@ -81,7 +83,7 @@ def classify_gdal(
         return (TransientError if is_transient_status(status) else PermanentError)(location, status=status)
     if _NO_RANGES.search(text):
         return PermanentError(
-            f"{display_url(href)}: its server sends no parts of files (Range), which windows are: fetch it first"
+            f"{display_url(href)}: the server does not support range requests, which windows need: download it first"
         )
     if _UNKNOWN.search(text):
         return (ValidationError if is_known else PermanentError)(location)
@@ -95,10 +97,10 @@ def classify_gdal(
 
 
 def describe_missing(warnings: Sequence[str]) -> str:
-    """What GDAL could not read of a raster, and did without; empty if nothing is missing.
+    """Describe the parts of a raster that GDAL failed to read and ignored; empty if there are none.
 
     Args:
-        warnings: of GDAL, when nothing failed.
+        warnings: of GDAL during a successful read.
     """
     lasting = [text for text in warnings if not _AGAIN.search(text)]
     found = [text for text in lasting if _UNREAD.search(text) or is_transient_status(_status(text) or 200)]
@@ -113,7 +115,7 @@ def _status(text: str) -> int | None:
 
 
 def _said(error: BaseException | None) -> Iterator[str]:
-    """What an exception and its causes say, the last cause first."""
+    """Yield the messages of an exception and its causes, the last cause first."""
     if error is not None:
         yield from _said(error.__cause__ or error.__context__)
         if text := str(error).strip():
@@ -127,7 +129,7 @@ _here = threading.local()
 
 
 class _WarningFilter(logging.Filter):
-    """Takes what is reported to a thread that listens; lets through what would be shown without it."""
+    """Collect the warnings of a capturing thread; pass on what would be logged without the filter."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         heard: list[str] | None = getattr(_here, "heard", None)
@@ -145,14 +147,14 @@ _FILTER = _WarningFilter()
 
 @contextlib.contextmanager
 def capture_warnings() -> Iterator[list[str]]:
-    """Listens, in this thread.
+    """Capture the warnings of GDAL in this thread.
 
     Yields:
-        What GDAL has reported so far inside the block: errors that were no failure, and answers of HTTP other than 2xx.
+        The messages so far inside the block: errors that GDAL ignored, and HTTP statuses other than 2xx.
     """
     for name in _LOGGERS:
         logger = logging.getLogger(name)
-        logger.addFilter(_FILTER)  # once, however often it is added
+        logger.addFilter(_FILTER)  # a second call has no effect
         if logger.level in (logging.NOTSET, logging.WARNING):
             logger.setLevel(logging.INFO)
     before = getattr(_here, "heard", None)

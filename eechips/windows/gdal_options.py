@@ -1,4 +1,4 @@
-"""How GDAL is told to read, for one opening, and how others are told of the same store."""
+"""Configure GDAL for one opening of a raster, fsspec for the same store, and GDAL's network statistics."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from rasterio.session import DummySession
 from eechips.client.transport import Timeouts
 from eechips.windows.locations import RasterLocation
 
-_HEADER = 32 << 10  # bytes that are read at once when a raster is opened
+_HEADER = 32 << 10  # bytes of the first read when a raster is opened
 _LEAST_CACHE = 8 << 20
-_SILENCE = 1  # bytes a second, below which nothing comes
+_SILENCE = 1  # bytes a second below which a transfer counts as stalled
 _BESIDE = (
     ".msk",
     ".aux.xml",
@@ -37,14 +37,14 @@ _BESIDE = (
     ".j2w",
     ".ige",
 )
-"""Endings of files beside a raster that change what it holds: masks, what it says of itself, headers and places."""
-_LISTED = re.compile(r'(?:[^,"]|"[^"]*")+')  # headers in a line
+"""Suffixes of files beside a raster that affect its content: masks, metadata, headers and world files."""
+_LISTED = re.compile(r'(?:[^,"]|"[^"]*")+')  # comma-separated headers
 _YES = frozenset({"YES", "TRUE", "ON", "1"})
 _AZURE = {
     "AZURE_STORAGE_ACCOUNT": "AZURE_STORAGE_ACCOUNT_NAME",
     "AZURE_STORAGE_ACCESS_KEY": "AZURE_STORAGE_ACCOUNT_KEY",
 }
-"""What GDAL calls variables that Azure's own tools, and fsspec, call otherwise."""
+"""GDAL's names of variables that Azure's tools and fsspec name differently."""
 
 
 def gdal_options(
@@ -56,21 +56,20 @@ def gdal_options(
     *,
     beside: bool = False,
 ) -> dict[str, Any]:
-    """Settings of GDAL for one opening (https://gdal.org/en/stable/user/virtual_file_systems.html).
+    """Return the options of GDAL for one opening (https://gdal.org/en/stable/user/virtual_file_systems.html).
 
-    No folder is listed. What belongs to a raster and lies beside it (masks, headers, places) is looked for on disks and
-    in archives; elsewhere, where every look is a request, only if ``beside``. Neighbouring blocks come by one request,
-    nothing of the raster is kept for the next opening, when it may be another, and repeats are not GDAL's business. A
-    store that fsspec would be told of by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or
-    ``AZURE_STORAGE_ACCOUNT_NAME`` is GDAL's too.
+    Folders are not listed. Files beside a raster (masks, headers, world files) are looked for on disks and in archives;
+    elsewhere, where each look is a request, only with ``beside``. Neighbouring blocks are read by one request, nothing
+    is cached for the next opening, which may be of another version, and GDAL does not retry. Stores that fsspec finds
+    by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` are set for GDAL, too.
 
     Args:
-        place: of the raster.
+        location: of the raster.
         cache: bytes for decoded blocks.
         timeouts: of a request.
-        condition: a header that all requests carry, such as ``If-Match: "…"``.
+        condition: header of all requests, such as ``If-Match: "…"``.
         environment: variables of the process.
-        beside: whether files beside the raster are looked for wherever it is.
+        beside: whether to look for files beside the raster wherever it is.
     """
     own = location.suffix if beside else ""
     options: dict[str, Any] = {
@@ -110,10 +109,10 @@ def gdal_options(
 
 
 def store_options(location: RasterLocation, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """What fsspec is told of a store that GDAL is told of by its own variables.
+    """Return the options of fsspec for a store that is set for GDAL by GDAL's own variables.
 
     Args:
-        place: of the raster, in a store.
+        location: of the raster, in a store.
         environment: variables of the process.
     """
 
@@ -157,12 +156,12 @@ def store_options(location: RasterLocation, environment: Mapping[str, str] = os.
 
 @contextlib.contextmanager
 def settings(options: Mapping[str, Any]) -> Iterator[None]:
-    """Settings of GDAL. The size of its cache is one for the process, and rasterio does not put it back."""
+    """Apply options of GDAL. Its cache size is one for the process, and rasterio does not restore it."""
     from rasterio.env import get_gdal_config, set_gdal_config
 
     before = get_gdal_config("GDAL_CACHEMAX")
     try:
-        # GDAL finds the credentials of stores by itself.
+        # GDAL finds the credentials of stores itself.
         with rasterio.Env(session=DummySession(), **options):
             yield
     finally:
@@ -170,14 +169,14 @@ def settings(options: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _seconds(value: float) -> int:
-    """Whole seconds, and none less than one, which would be no bound."""
+    """Round to whole seconds, at least one: zero would mean no limit."""
     return max(1, round(value))
 
 
 def _headers(own: str, further: str) -> str:
-    """What the user has GDAL send, and a header more.
+    """Return the user's headers for GDAL and one more.
 
-    Lines, because of headers in a line GDAL removes the quotation marks, which belong to an ETag.
+    They are separate lines: GDAL removes quotation marks from comma-separated headers, but an ETag needs them.
     """
     lines = own.split("\r\n") if "\r\n" in own else [found.replace('"', "") for found in _LISTED.findall(own)]
     kept = [line.strip() for line in lines if line.strip()]
@@ -185,14 +184,18 @@ def _headers(own: str, further: str) -> str:
 
 
 NETWORK_STATS = {"CPL_VSIL_NETWORK_STATS_ENABLED": "YES"}
-"""The setting of GDAL with which it counts."""
+"""Option of GDAL that enables network statistics.
+
+Neither rasterio nor an option of GDAL returns the statistics: they are read from the library that rasterio has loaded
+(https://gdal.org/en/stable/api/cpl.html, ``VSINetworkStatsGetAsSerializedJSON``), and are 0 where that fails.
+"""
 
 
 @functools.cache
 def _library() -> Any:
-    """GDAL, told to look once more whether it is to count; None if it cannot be asked."""
+    """Return the GDAL library, after it has read its options again; None if its symbols are not accessible."""
     try:
-        library = ctypes.CDLL(rasterio._base.__file__)  # whose symbols are also those of what it is linked with
+        library = ctypes.CDLL(rasterio._base.__file__)  # includes the symbols of the libraries it is linked with
         library.VSINetworkStatsGetAsSerializedJSON.restype = ctypes.c_void_p
         library.VSINetworkStatsGetAsSerializedJSON.argtypes = [ctypes.c_void_p]
         library.VSIFree.argtypes = [ctypes.c_void_p]
@@ -205,12 +208,12 @@ def _library() -> Any:
 
 
 def enable_network_stats() -> None:
-    """Has GDAL count from now on, for good; call it where :data:`NETWORK_STATS` is set."""
+    """Enable the network statistics for good; call it where :data:`NETWORK_STATS` is set."""
     _library()
 
 
 def downloaded_bytes() -> int:
-    """Bytes of bodies that this process has fetched through GDAL since it counts; 0 if nobody counts."""
+    """Return the bytes of bodies that GDAL has downloaded in this process; 0 without statistics."""
     library = _library()
     text = None if library is None else library.VSINetworkStatsGetAsSerializedJSON(None)
     if not text:

@@ -1,4 +1,4 @@
-"""All windows of a run as one raster. It is imported when that is made: it takes more memory than many a window."""
+"""Join the windows of a run. The import is deferred to the end of the run: it needs more memory than many windows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eechips.storage import hash_file
 
 
 def join(results: Results, name: str, nodata: float | None, compress: str, resampling: str) -> None:
-    """What :func:`eechips.windows.join_windows` does."""
+    """Implement :func:`eechips.windows.join_windows`."""
     if results.failed:
         results.say(f"No {name}: {results.failed:,} of {len(results):,} windows failed")
         return
@@ -38,28 +38,28 @@ def join(results: Results, name: str, nodata: float | None, compress: str, resam
 
 
 def _layout_of(pieces: Sequence[MosaicPart]) -> MosaicLayout:
-    """What all windows have in common."""
+    """Return the layout that all windows share."""
     first = pieces[0]
     for piece in pieces:
         if piece.layout != first.layout:
             raise RecipeError(
-                f"windows are not alike: {_shown(first)}, and {_shown(piece)}. A recipe must make the same bands, of"
-                " the same type, of all windows of one raster"
+                f"the windows differ: {_shown(first)}, and {_shown(piece)}. A recipe must return the same bands of the"
+                " same type for all windows of a raster"
             )
     return first.layout
 
 
 def _shown(piece: MosaicPart) -> str:
     bands = ", ".join(piece.layout.bands)
-    return f"that at column {piece.window.column}, row {piece.window.row} has {bands} of {piece.layout.dtype}"
+    return f"the one at column {piece.window.column}, row {piece.window.row} has {bands} of {piece.layout.dtype}"
 
 
 def _piece(settled: CompletedUnit) -> MosaicPart:
-    """A window that was made, and is what it was then."""
+    """Return a window's file, checked against its record."""
     record, path, unit = settled.record, settled.path, settled.unit
     assert path is not None
     if hash_file(path) != record.sha256:
-        raise StorageError(f"{path} has changed since it was made: remove it, and the same command makes it again")
+        raise StorageError(f"{path} has changed: remove it, and run the command again")
     bands = tuple(json.loads(record.bands or "[]"))
     layout = MosaicLayout(Grid.from_json(unit["raster"]), "image", bands, str(record.dtype))
     window = Window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
@@ -67,6 +67,6 @@ def _piece(settled: CompletedUnit) -> MosaicPart:
     if (record.width, record.height) != (location.width, location.height) or json.loads(
         record.transform or "[]"
     ) != list(location.transform):
-        raise StorageError(f"{path} lies elsewhere than its window: remove it, and the same command makes it again")
+        raise StorageError(f"{path} does not lie in its window: remove it, and run the command again")
     facts = (str(record.file), record.bytes or 0, str(record.sha256), record.valid_fraction or 0.0)
     return MosaicPart(layout, window, path, *facts)

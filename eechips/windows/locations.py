@@ -1,4 +1,4 @@
-"""Where a raster is: as the user says it, and as GDAL and fsspec do."""
+"""Parse the location of a raster for GDAL and fsspec."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _WEB = re.compile(r"https?://", re.IGNORECASE)
 _ANY_WEB = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _INSIDE = re.compile(r"""/vsi|\w+:["']?/vsi""")
-"""Paths of GDAL's, also those of a part of one: ``NETCDF:"/vsis3/…":name``."""
+"""Paths of GDAL, also within other syntax: ``NETCDF:"/vsis3/…":name``."""
 _PASSWORD = re.compile(r"://[^/@\s]+:[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
 class RasterLocation:
-    """Where a raster is.
+    """Location of a raster.
 
     Attributes:
         path: for GDAL: ``/vsis3/bucket/key``.
-        scheme: ``s3``, ``gs``, ``az``, ``http``; ``file`` for files of this machine, empty for what only GDAL knows.
-        address: for others than GDAL: ``bucket/key`` in a store, a URL, or the path of a file.
-        account: of Azure, where the address names it.
+        scheme: ``s3``, ``gs``, ``az``, ``http``; ``file`` for local files; empty for paths that only GDAL knows.
+        address: for other packages: ``bucket/key`` in a store, a URL, or the path of a file.
+        account: of Azure, where the URL names it.
     """
 
     path: str
@@ -45,20 +45,20 @@ class RasterLocation:
 
     @property
     def is_near(self) -> bool:
-        """Whether looking for a file beside it is no request: on a disk, or in an archive."""
+        """Whether looking for a file beside the raster costs no request: on a disk, or in an archive."""
         return self.scheme == "file" or self.path.startswith(_ARCHIVES)
 
     @property
     def suffix(self) -> str:
-        """Ending of its name, with the dot, if it is of a kind that is one file, and perhaps some beside it.
+        """Suffix of the name, with the dot, if the format is a single file that may have others beside it.
 
-        Empty for all others, and for what nobody but GDAL can ask for.
+        Empty for other formats, and for paths that only GDAL knows.
         """
         return "" if not self.scheme else next((each for each in _SINGLE if self.path.lower().endswith(each)), "")
 
     @property
     def others(self) -> tuple[RasterLocation, ...]:
-        """Files beside it that would belong to it: a mask, what it says of itself, and the header of raw pixels."""
+        """Files that may lie beside the raster: a mask, metadata, and the header of raw pixels."""
         if self.is_near or not self.suffix:
             return ()
         stem = self.address[: -len(self.suffix)]
@@ -69,14 +69,14 @@ class RasterLocation:
 
     @classmethod
     def of(cls, href: str) -> RasterLocation:
-        """The place that an address names.
+        """Parse the location of a raster.
 
         Args:
             href: ``s3://bucket/key``, ``gs://``, ``az://container/key``, ``abfs://container@account.host/key``,
-                ``http(s)://``, ``file://``, the path of a file, or one that GDAL has for itself (``/vsizip/…``).
+                ``http(s)://``, ``file://``, the path of a file, or a path of GDAL (``/vsizip/…``).
 
         Raises:
-            UsageError: if there is no such kind of address, or it has a secret in it.
+            UsageError: if the scheme is unknown, or the URL contains a secret.
         """
         _refuse_secrets(href)
         if _ANY_WEB.match(href):
@@ -84,7 +84,7 @@ class RasterLocation:
         scheme, mark, rest = href.partition("://")
         scheme = scheme.lower()
         if scheme == "vrt" or (mark and not _SCHEME.fullmatch(scheme) and not href.startswith("/")):
-            return cls(href, "", href)  # as GDAL has it for itself: ZARR:"/vsicurl/https://…"
+            return cls(href, "", href)  # syntax of GDAL: ZARR:"/vsicurl/https://…"
         if not mark or href.startswith("/"):
             return _of_path(href)
         if scheme == "file":
@@ -112,7 +112,7 @@ def _of_path(path: str) -> RasterLocation:
 
 
 def _refuse_secrets(href: str) -> None:
-    """An address stands in the ledger, in the plan and in messages: it must not open anything by itself."""
+    """Reject URLs that grant access by themselves: they are stored in the ledger and the plan, and shown."""
     if is_signed(href) or _PASSWORD.search(href):
         location = _PASSWORD.sub("://", href).partition("?")[0]
         raise UsageError(

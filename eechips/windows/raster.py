@@ -1,4 +1,4 @@
-"""Reading windows of rasters through GDAL, wherever they are. Settings of GDAL hold for one opening only."""
+"""Describe rasters and read their windows through GDAL. GDAL's options apply to one opening only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError  # what GDAL says where rasterio has no words of its own
+from rasterio._err import CPLE_BaseError  # raised where rasterio has no class of its own
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
@@ -30,13 +30,13 @@ from eechips.windows.versions import RasterVersion, check_range_support, raster_
 from eechips.windows.window_size import BlockLayout
 
 POLICY = RetryPolicy(retries=6, total=300.0)
-"""How patiently something is read again outside of a run."""
+"""Retries outside of a run."""
 
 _LEAST_CACHE = 8 << 20
 _OPENED = (RasterioError, CPLE_BaseError)
-_COMPLEX = {"complex_int16": "complex64"}  # of GDAL's, which numpy does not have
+_COMPLEX = {"complex_int16": "complex64"}  # GDAL's type, which numpy lacks
 _NEEDLESS = (".ovr", ".OVR")  # overviews: windows are read at full resolution
-_CHANGED = 412  # Precondition Failed, RFC 9110, 15.5.13
+_CHANGED = 412  # Precondition Failed (RFC 9110, 15.5.13)
 
 T = TypeVar("T")
 Pixels = np.ma.MaskedArray[Any, np.dtype[Any]]
@@ -44,17 +44,17 @@ Pixels = np.ma.MaskedArray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """What the header of a raster says.
+    """Metadata from the header of a raster.
 
     Attributes:
-        href: its address.
-        grid: its pixels.
-        blocks: how it is stored.
-        dtypes: numpy names of the types of its bands; ``complex64`` for GDAL's complex integers.
+        href: location of the raster.
+        grid: of its pixels.
+        blocks: layout of its blocks.
+        dtypes: numpy names of the bands' types; ``complex64`` for GDAL's complex integers.
         is_interleaved: whether a block holds all bands.
-        alpha: number of the band that says which pixels are transparent, if there is one.
-        version: of the file; None if nobody tells.
-        others: names of files beside it that belong to it, such as a mask, where looking for them is a request.
+        alpha: number of the alpha band; None if there is none.
+        version: of the file; None if unknown.
+        others: names of files beside the raster that belong to it, such as a mask, if looking for them costs requests.
     """
 
     href: str
@@ -68,11 +68,11 @@ class Raster:
 
     @property
     def bands(self) -> int:
-        """How many it has."""
+        """Number of bands."""
         return len(self.dtypes)
 
     def stored(self, bands: Sequence[int]) -> int:
-        """Bytes of a pixel in the blocks that are decoded when some bands are read, and their mask with them.
+        """Return the bytes of a pixel in the blocks that are decoded to read some bands and their mask.
 
         Args:
             bands: numbers from 1.
@@ -82,14 +82,14 @@ class Raster:
 
 
 def describe(href: str, *, policy: RetryPolicy | None = None) -> Raster:
-    """Reads the header of a raster, and finds out which version of it that is.
+    """Read the header and the version of a raster.
 
     Args:
-        href: a file, ``http(s)://``, ``s3://``, ``gs://``, ``az://``, or a path of GDAL's.
+        href: a file, ``http(s)://``, ``s3://``, ``gs://``, ``az://``, or a path of GDAL.
         policy: of retries; None for the run's, or ``POLICY`` outside of a run.
 
     Raises:
-        UsageError: if it does not say where its pixels lie, or is stored in a way that has no windows.
+        UsageError: if the raster has no CRS or transform, or cannot be read in windows.
         TransientError, PermanentError, ConfigurationError: if it cannot be read; see ``classify_gdal``.
     """
     location = RasterLocation.of(href)
@@ -97,7 +97,7 @@ def describe(href: str, *, policy: RetryPolicy | None = None) -> Raster:
     def attempt() -> Raster:
         version = read_version(location, _timeouts())
         check_range_support(location)
-        # Asked for by ourselves: GDAL, which would ask for dozens of names, holds up all threads meanwhile.
+        # Found without GDAL, which would request dozens of names and block all threads meanwhile.
         beside = any(raster_exists(other, _timeouts()) for other in location.others)
         opening = _Opening(location, href, _LEAST_CACHE, version, beside=beside, is_known=False)
         with _steady(opening), _opened(opening) as source:
@@ -107,24 +107,24 @@ def describe(href: str, *, policy: RetryPolicy | None = None) -> Raster:
 
 
 def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None = None) -> Pixels:
-    """Reads the pixels of a window; again, if what went wrong may pass, and of the version that was planned only.
+    """Read the pixels of a window of the planned version; retry after transient errors.
 
-    In a run that is as patient as the run: ``--retries``, ``--read-timeout``; and it ends when the run stops.
+    In a run, its retries and timeouts apply, and the call ends when the run stops.
 
     Args:
         unit: of :func:`eechips.windows.plan_windows`.
-        scaled: apply the scale and offset that the raster says its bands have.
+        scaled: apply the bands' scale and offset.
         policy: of retries; None for the run's, or ``POLICY`` outside of a run.
 
     Returns:
-        (bands, rows, columns), masked where the raster has no data; with the halo, if the plan has one, masked where
-        that lies outside the raster. Of the raster's type; if scaled, ``float32``, or
-        ``float64`` of integers of more than 16 bits and of doubles.
+        Masked array (bands, rows, columns), masked where the raster has no data, and in the halo outside the raster.
+        It has the raster's dtype; if scaled, ``float32``, or ``float64`` for integers of more than 16 bits and for
+        ``float64``.
 
     Raises:
-        PermanentError: if the raster is gone, or is no longer the one that was planned.
-        TransientError: if it cannot be read after several attempts.
-        ConfigurationError: if the store refuses it.
+        PermanentError: if the raster is gone or was replaced.
+        TransientError: if the retries fail.
+        ConfigurationError: if the store denies access.
     """
     href, bands = unit["href"], list(unit["bands"])
     location = RasterLocation.of(href)
@@ -140,7 +140,7 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
     def attempt() -> Pixels:
         with _steady(opening), _opened(opening) as source:
             if opening.beside and (missing := {*unit["others"]} - {*_others(source)}):
-                # GDAL takes what fails for what is not there
+                # GDAL treats files whose request failed as missing.
                 raise TransientError(f"{', '.join(sorted(missing))} beside {href} cannot be read")
             if source.crs is None or _grid(source).to_json() != unit["raster"] or source.count < max(bands):
                 raise _changed(href)
@@ -151,7 +151,7 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
 
 
 def _placed(pixels: Pixels, inside: RasterWindow, window: RasterWindow) -> Pixels:
-    """Pixels in a window that reaches beyond the raster, where there are none."""
+    """Extend pixels to a window that reaches beyond the raster, masked there."""
     if inside == window:
         return pixels
     data = np.zeros((len(pixels), int(window.height), int(window.width)), pixels.dtype)
@@ -176,11 +176,11 @@ def _described(opening: _Opening, source: Any) -> Raster:
     href = opening.href
     if not source.count:
         inside = ", ".join(source.subdatasets[:3])
-        raise UsageError(f"{href} holds no bands, but other rasters: choose one of them, such as {inside}")
+        raise UsageError(f"{href} has no bands, but contains other rasters: choose one of them, such as {inside}")
     if source.crs is None or source.transform.is_identity:
-        how = ": warp it first, by its ground control points (gdalwarp)" if source.gcps[0] or source.rpcs else ""
+        how = ": warp it first by its ground control points (gdalwarp)" if source.gcps[0] or source.rpcs else ""
         what = "coordinate reference system" if source.crs is None else "transform"
-        raise UsageError(f"{href} does not say where its pixels lie: it has no {what}{how}")
+        raise UsageError(f"{href} has no {what}{how}")
     if len(set(source.block_shapes)) != 1:
         raise UsageError(f"{href} has bands in blocks of different sizes, {sorted(set(source.block_shapes))}")
     rows, columns = source.block_shapes[0]
@@ -198,7 +198,7 @@ def _described(opening: _Opening, source: Any) -> Raster:
 
 
 def _others(source: Any) -> tuple[str, ...]:
-    """Names of the files beside a raster that belong to it."""
+    """Return the names of the files beside a raster that belong to it."""
     return tuple(sorted(name.rpartition("/")[2] for name in source.files[1:] if not name.endswith(_NEEDLESS)))
 
 
@@ -208,16 +208,16 @@ def _grid(source: Any) -> Grid:
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
-    """How a raster is opened.
+    """Parameters for opening a raster.
 
     Attributes:
-        place: of the raster.
-        href: as the user says it.
+        location: of the raster.
+        href: as the user wrote it.
         cache: bytes for decoded blocks.
-        version: that is wanted; None if nobody tells.
-        beside: whether files beside it are looked for, wherever it is. Those have versions of their own, so that no
+        version: to read; None if unknown.
+        beside: whether to look for files beside the raster wherever it is. Those have versions of their own, so no
             condition can be sent.
-        is_known: whether it was a raster when its windows were planned.
+        is_known: whether the raster was readable when its windows were planned.
     """
 
     location: RasterLocation
@@ -229,13 +229,13 @@ class _Opening:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Settings of GDAL."""
+        """Options of GDAL."""
         condition = None if self.version is None or self._asks_others else self.version.condition(self.location)
         return gdal_options(self.location, self.cache, _timeouts(), condition, beside=self.beside)
 
     @property
     def is_enforced(self) -> bool:
-        """Whether no other version can have been read."""
+        """Whether another version cannot have been read."""
         return self.version is None or (self.version.is_enforced(self.location) and not self._asks_others)
 
     @property
@@ -245,7 +245,7 @@ class _Opening:
 
 @contextlib.contextmanager
 def _opened(opening: _Opening) -> Iterator[Any]:
-    """A raster; what GDAL warnings inside the block is classified. Its settings are put back."""
+    """Open a raster; classify GDAL's warnings inside the block, and restore its options."""
     ignore_warning(NotGeoreferencedWarning)
     with settings(opening.options), capture_warnings() as warnings:
         if not opening.location.is_near:
@@ -261,10 +261,10 @@ def _opened(opening: _Opening) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _steady(opening: _Opening) -> Iterator[None]:
-    """A block in which nothing is read of another version, or it fails.
+    """Fail if the raster's version changes inside the block.
 
     Raises:
-        PermanentError: if there is another version by now.
+        PermanentError: if there is another version now.
     """
     try:
         yield
@@ -272,7 +272,7 @@ def _steady(opening: _Opening) -> Iterator[None]:
         if getattr(error, "status", None) == _CHANGED:
             raise _changed(opening.href) from None
         if not isinstance(error, UsageError):
-            _look_again(opening)  # then it is no wonder
+            _look_again(opening)  # a replaced raster explains the error
         raise
     _look_again(opening)
 
@@ -288,13 +288,13 @@ def _look_again(opening: _Opening) -> None:
 
 def _changed(href: str) -> PermanentError:
     return PermanentError(
-        f"{href} is not the raster that was planned any more: it was replaced. Plan again, into another folder, or put"
-        " the earlier version back"
+        f"{href} was replaced after its windows were planned: plan again into another folder, or restore the earlier"
+        " version"
     )
 
 
 def _persist(attempt: Callable[[], T], policy: RetryPolicy | None) -> T:
-    """Has an attempt made until it succeeds, as the run that this is part of would."""
+    """Retry an attempt like the run that the call belongs to."""
     transport = current_transport()
     if transport is None:
         return retry.call(attempt, policy or POLICY)
@@ -310,6 +310,6 @@ def _persist(attempt: Callable[[], T], policy: RetryPolicy | None) -> T:
 
 
 def _timeouts() -> Timeouts:
-    """Bounds on what is asked, of the run that this is part of."""
+    """Return the timeouts of the run that the call belongs to."""
     transport = current_transport()
     return Timeouts() if transport is None else transport.timeouts

@@ -1,4 +1,4 @@
-"""What is made of a window, as a file, and of all windows, as one raster."""
+"""Write the result of a window as a file, and join all windows into one raster."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: float | None = None) -> bytes:
-    """What a recipe returns for a window: its pixels as a GeoTIFF, in their place, with an internal mask.
+    """Encode the pixels of a window as a georeferenced GeoTIFF with an internal mask.
 
     Args:
         unit: of the window.
-        pixels: array, perhaps masked, (rows, columns) or (bands, rows, columns), as large as the window, or with its
-            halo, which is cut off; true and false become 1 and 0. A pixel that is masked or NaN in any band has no data
-            in all.
-        bands: their names; ``B1``, ``B2``, … if there are none.
-        nodata: value of pixels without data, beside those that are masked.
+        pixels: array, masked or not, of shape (rows, columns) or (bands, rows, columns), as large as the window, or
+            with its halo, which is cut off; booleans become 1 and 0. A pixel that is masked or NaN in any band has no
+            data in all bands.
+        bands: names; ``B1``, ``B2``, … if there are none.
+        nodata: value of pixels without data, beside the mask.
 
     Raises:
-        RecipeError: if the array has another size, or a type that no GeoTIFF has.
+        RecipeError: if the array has another shape, or a dtype that GeoTIFF lacks.
     """
     data = np.ma.getdata(pixels)
     mask = np.ma.getmaskarray(pixels)
@@ -43,13 +43,13 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
         data, mask = (each[:, halo:-halo, halo:-halo] for each in (data, mask))
     if data.shape[1:] != (unit["height"], unit["width"]) or data.ndim != 3:
         size = f"{unit['height']} rows and {unit['width']} columns"
-        raise RecipeError(f"an array of shape {np.shape(pixels)} was made of a window of {size}")
+        raise RecipeError(f"the result of a window of {size} has the shape {np.shape(pixels)}")
     if data.dtype.name not in cog.ALL_DTYPES:
         known = ", ".join(cog.ALL_DTYPES)
-        raise RecipeError(f"pixels of type {data.dtype.name} were made of a window, and can be one of {known}, or bool")
+        raise RecipeError(f"the result of a window has the dtype {data.dtype.name}; allowed are {known}, and bool")
     names = tuple(bands) or tuple(f"B{number}" for number in range(1, len(data) + 1))
     if len(names) != len(data):
-        raise RecipeError(f"{len(data)} bands were made of a window, and {len(names)} are named: {', '.join(names)}")
+        raise RecipeError(f"the result of a window has {len(data)} bands, but {len(names)} names: {', '.join(names)}")
     absent = mask.any(axis=0)
     if data.dtype.kind in "fc":
         absent |= np.isnan(data).any(axis=0)
@@ -57,8 +57,8 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
         _check_nodata(nodata, data.dtype.name)
         absent |= (data == np.array(nodata, dtype=data.dtype)).any(axis=0)
     location = Grid.from_json(unit["raster"]).window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
-    filled = np.where(absent, data.dtype.type(0), data)  # the same file, whatever is left where there is no data
-    ignore_warning(NotGeoreferencedWarning)  # of unit pixels whose corner is the origin
+    filled = np.where(absent, data.dtype.type(0), data)  # the file does not depend on masked values
+    ignore_warning(NotGeoreferencedWarning)  # of unit pixels with the corner at the origin
     return geotiff.encode(filled, ~absent, names, CRS.from_user_input(location.crs), location.affine)
 
 
@@ -77,12 +77,12 @@ def join_windows(
     compress: str = "deflate",
     resampling: str = "average",
 ) -> None:
-    """Puts all windows of a run together: one cloud-optimised GeoTIFF, compared with them when it is written.
+    """Join all windows of a run into one cloud-optimised GeoTIFF, and compare it with them.
 
-    A table beside it, ``<name>.windows.parquet``, says which windows it is made of, with their checksums.
+    A table beside it, ``<name>.windows.parquet``, lists the windows with their checksums.
 
     Args:
-        results: of the run; what ``assemble`` is given.
+        results: of the run, as ``assemble`` receives them.
         name: of the file, ending in ``.tif``.
         nodata: value of pixels without data; None for an internal mask.
         compress: one of ``eechips.formats.cog.COMPRESSIONS``.
@@ -90,8 +90,8 @@ def join_windows(
 
     Raises:
         RecipeError: if windows have different bands, or bands of different types.
-        StorageError: if a window is not what it was when it was made, or the file cannot be written.
-        ValidationError: if it turns out to be other than its windows.
+        StorageError: if the file of a window has changed, or the raster cannot be written.
+        ValidationError: if the raster differs from its windows.
     """
     from eechips.windows.joining import join
 

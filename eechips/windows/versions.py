@@ -1,8 +1,7 @@
-"""Which version of a raster windows are of: what was planned of one is never read of another.
+"""Identify the version of a raster, so that windows planned for one version are never read from another.
 
-S3 sees to that by itself: every request carries ``If-Match``, and another version is refused. So do most servers of the
-web; but not all, so that there, and in the other stores, it is asked for again when a window has been read. A file is
-looked at again, too.
+S3 enforces the version: every request sends ``If-Match``, and another version is rejected. Most web servers do, too;
+for the others, for other stores and for files, the version is read again after a window was read.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ from eechips.windows.locations import RasterLocation
 _log = logging.getLogger(__name__)
 _EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 _WAYS: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}))
-"""By which a server of the web is asked: some allow only one of them."""
-_TAGS = ("ETag", "generation", "etag")  # of S3, Google and Azure, as fsspec's packages have them
+"""Requests for the version of a web server: some allow only one of them."""
+_TAGS = ("ETag", "generation", "etag")  # of S3, Google and Azure in the packages of fsspec
 
 
 @dataclass(frozen=True, slots=True)
 class RasterVersion:
-    """What tells one version of a raster from another; None where nothing does.
+    """Properties that tell versions of a raster apart; None for unknown ones.
 
     Attributes:
-        tag: ETag, as it was sent, or the generation of an object of Google's; never a weak one.
+        tag: strong ETag as sent, or the generation of an object of Google Cloud Storage.
         size: bytes.
-        modified: as whoever has it says it.
+        modified: as the server states it.
     """
 
     tag: str | None = None
@@ -47,21 +46,21 @@ class RasterVersion:
     modified: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A small JSON value, which ``from_json`` reads back unchanged."""
+        """Return a small JSON value for ``from_json``."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RasterVersion:
-        """What ``to_json`` wrote."""
+        """Read the value that ``to_json`` returned."""
         return cls(value.get("tag"), value.get("size"), value.get("modified"))
 
     def is_same(self, other: RasterVersion) -> bool:
-        """Whether nothing that both tell is different."""
+        """Return whether no property that both versions have differs."""
         pairs = ((self.tag, other.tag), (self.size, other.size), (self.modified, other.modified))
         return all(a is None or b is None or a == b for a, b in pairs)
 
     def condition(self, location: RasterLocation) -> str | None:
-        """The header by which a server refuses another version; None where none is known to do it (RFC 9110, 13.1)."""
+        """Return the header with which a server rejects other versions; None if none is known (RFC 9110, 13.1)."""
         if location.scheme not in ("s3", "http"):
             return None
         if self.tag is not None:
@@ -69,29 +68,29 @@ class RasterVersion:
         return None if self.modified is None else f"If-Unmodified-Since: {self.modified}"
 
     def is_enforced(self, location: RasterLocation) -> bool:
-        """Whether the store itself sees to it that no other version is read."""
+        """Return whether the store itself rejects other versions."""
         return location.scheme == "s3" and self.tag is not None
 
 
 def read_version(location: RasterLocation, timeouts: Timeouts) -> RasterVersion | None:
-    """The present version of a raster.
+    """Read the present version of a raster.
 
     Args:
-        place: of the raster.
+        location: of the raster.
         timeouts: of a request.
 
     Returns:
-        None if nobody tells: for paths that only GDAL knows, for virtual rasters elsewhere, which are lists of others,
-        and where a store lets the raster be read, but not asked about. The last is said in a warning.
+        None if it is unknown: for paths that only GDAL knows, for remote virtual rasters, which are lists of others,
+        and where a store denies access to metadata, which logs a warning.
 
     Raises:
-        TransientError: if whoever has it does not answer.
-        PermanentError: if it is not there.
+        TransientError: if the server does not respond.
+        PermanentError: if the raster does not exist.
     """
     if location.scheme == "file":
         return _of_file(location.address)
     if location.path.lower().endswith(".vrt"):
-        return None  # a list of others, which a condition would be sent to as well
+        return None  # a list of rasters, which would all receive the condition
     if location.scheme == "http":
         return _of_web(location.address, timeouts)
     return _of_store(location) if location.scheme else None
@@ -101,20 +100,20 @@ def _of_file(path: str) -> RasterVersion | None:
     try:
         found = Path(path).stat()
     except OSError:
-        return None  # what GDAL calls so is no file, as NETCDF:"a.nc":b
+        return None  # syntax of GDAL such as NETCDF:"a.nc":b
     moment = dt.datetime.fromtimestamp(found.st_mtime_ns // 10**9, dt.timezone.utc).replace(tzinfo=None)
     return RasterVersion(None, found.st_size, f"{moment.isoformat()}.{found.st_mtime_ns % 10**9:09d}Z")
 
 
 def raster_exists(location: RasterLocation, timeouts: Timeouts) -> bool:
-    """Whether there is such a file on the web or in a store; what may not be asked for is not there.
+    """Return whether a file exists on the web or in a store; files without access count as missing.
 
     Args:
-        place: of the file.
+        location: of the file.
         timeouts: of a request.
 
     Raises:
-        TransientError: if whoever has it does not answer.
+        TransientError: if the server does not respond.
     """
     try:
         if location.scheme == "http":
@@ -125,23 +124,23 @@ def raster_exists(location: RasterLocation, timeouts: Timeouts) -> bool:
         return False
     except TransientError:
         raise
-    except Exception:  # noqa: BLE001 - every package has exceptions of its own: refused, for good
+    except Exception:  # noqa: BLE001 - packages raise classes of their own for permanent errors
         return False
     return True
 
 
 def check_range_support(location: RasterLocation, environment: Mapping[str, str] = os.environ) -> None:
-    """Makes sure that a store that is not Amazon's own answers requests for parts of a raster as S3 does.
+    """Check that a store other than Amazon's supports range requests like S3.
 
-    GDAL takes a part that comes with HTTP 200, as of ``rclone serve s3``, for the whole, and then finds no block.
+    GDAL takes a range with status 200, as ``rclone serve s3`` sends it, for the whole file, and then finds no block.
 
     Args:
-        place: of the raster.
+        location: of the raster.
         environment: variables of the process.
 
     Raises:
-        PermanentError: if it does not.
-        TransientError: if it does not answer.
+        PermanentError: if the store does not.
+        TransientError: if the store does not respond.
     """
     import fsspec
 
@@ -154,32 +153,32 @@ def check_range_support(location: RasterLocation, environment: Mapping[str, str]
         answer = fsspec.filesystem("s3", **options).call_s3("get_object", Bucket=bucket, Key=key, Range="bytes=0-0")
         answer["Body"].close()
     except ImportError:
-        return  # which is told where the version is asked for
+        return  # the request for the version reports it
     except Exception as error:  # noqa: BLE001 - every package has exceptions of its own
         if is_permanent(error):
-            return  # whoever opens it is told why
-        raise TransientError(f"could not ask about {href}: {str(error) or type(error).__name__}") from None
+            return  # opening the raster reports it
+        raise TransientError(f"the version of {href} is unknown: {str(error) or type(error).__name__}") from None
     if answer["ResponseMetadata"]["HTTPStatusCode"] == 200:
         raise PermanentError(
-            f"{href}: {options['endpoint_url']} answers requests for parts of a file (Range) with HTTP 200 in place of"
-            " 206, so that no window can be read. `rclone serve s3` does so: use `rclone serve http`, or copy the file"
+            f"{href}: {options['endpoint_url']} responds to range requests with HTTP 200 instead of 206, so windows"
+            " cannot be read. `rclone serve s3` does so: use `rclone serve http`, or copy the file"
         )
 
 
 def _of_web(url: str, timeouts: Timeouts) -> RasterVersion | None:
     status, version = _asked(url, timeouts)
     if status in (404, 410):
-        raise PermanentError(f"{display_url(url)} is not there (HTTP {status})", status=status)
+        raise PermanentError(f"{display_url(url)} does not exist (HTTP {status})", status=status)
     if version is None:
         _warn(display_url(url), f"HTTP {status}")
     return version
 
 
 def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
-    """The status that a server of the web answers with, and the version that it tells.
+    """Return the status and the version that a web server sends.
 
     Raises:
-        TransientError: if it does not answer, or not now.
+        TransientError: if the server does not respond, or fails.
     """
     own, host, status = _authorization(os.environ), host_of(url), 0
 
@@ -187,7 +186,7 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
         return own if host_of(address) == host else {}
 
     try:
-        # Sessions of our own: they take no slot of the throttle, of which the window that is being read has one.
+        # A separate session, which needs no permit: the window being read holds one.
         with HostSessions(1, timeouts.connect, timeouts.read) as hosts:
             for method, further in _WAYS:
                 with hosts.get(url, further, secrets, method=method) as answer:
@@ -197,9 +196,9 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
                     if status in (404, 410):
                         break
     except TransientError as error:
-        raise TransientError(f"could not ask about {display_url(url)}: {error}", status=error.status) from None
+        raise TransientError(f"the version of {display_url(url)} is unknown: {error}", status=error.status) from None
     if is_transient_status(status):
-        raise TransientError(f"could not ask about {display_url(url)}: HTTP {status}", status=status)
+        raise TransientError(f"the version of {display_url(url)} is unknown: HTTP {status}", status=status)
     return status, None
 
 
@@ -213,7 +212,7 @@ def _told(answer: Any) -> RasterVersion:
 
 
 def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
-    """What GDAL shows to servers of the web, as far as the usual variables say."""
+    """Return the header that GDAL sends to web servers, from the usual variables."""
     if token := environment.get("GDAL_HTTP_BEARER"):
         return {"Authorization": f"Bearer {token}"}
     if pair := environment.get("GDAL_HTTP_USERPWD"):
@@ -238,11 +237,11 @@ def _of_store(location: RasterLocation) -> RasterVersion | None:
 
 
 def _info(location: RasterLocation) -> Mapping[str, Any]:
-    """What a store says of an object; what is refused for good is raised as its package says it.
+    """Return the metadata of an object; permanent errors are raised as the package has them.
 
     Raises:
-        PermanentError: if it is not there.
-        TransientError: if the store does not answer.
+        PermanentError: if the object does not exist.
+        TransientError: if the store does not respond.
     """
     import fsspec
 
@@ -252,15 +251,13 @@ def _info(location: RasterLocation) -> Mapping[str, Any]:
     except ImportError:
         raise
     except FileNotFoundError:
-        raise PermanentError(f"{href} is not there") from None
+        raise PermanentError(f"{href} does not exist") from None
     except Exception as error:  # every package has exceptions of its own
         if is_permanent(error):
             raise
-        raise TransientError(f"could not ask about {href}: {str(error) or type(error).__name__}") from None
+        raise TransientError(f"the version of {href} is unknown: {str(error) or type(error).__name__}") from None
     return info
 
 
 def _warn(href: str, reason: str) -> None:
-    _log.warning(
-        "%s does not tell its version (%s): if it is replaced while it is read, only its grid tells", href, reason
-    )
+    _log.warning("%s has no version (%s): only a changed grid shows if it is replaced during the run", href, reason)

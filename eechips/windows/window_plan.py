@@ -1,4 +1,4 @@
-"""Work units that are windows of a raster."""
+"""Plan the windows of a raster as units."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def plan_windows(
     halo: int = 0,
     policy: RetryPolicy | None = None,
 ) -> Iterator[Unit]:
-    """Plans windows of a raster: whole blocks, each in exactly one window. Only the raster's header is read.
+    """Plan windows of a raster: whole blocks, each in exactly one window. Only the header of the raster is read.
 
-    The plan holds the version of the raster (ETag, or size and time of its last change), and windows of another are
-    not read: a raster that is replaced while a run goes on has another plan.
+    The plan holds the version of the raster (ETag, or size and time of the last change). Windows of another version are
+    not read: a raster that is replaced during a run needs another plan.
 
     Args:
-        href: a file, ``http(s)://``, ``s3://``, ``gs://``, ``az://``, or a path of GDAL's.
+        href: a file, ``http(s)://``, ``s3://``, ``gs://``, ``az://``, or a path of GDAL.
         bands: numbers from 1; None for all.
-        dtype: numpy name of the type of what is made of a window.
-        results: bands of what is made of a window.
-        max_memory: of a worker, in all, Python and libraries included (some 144 MB of it): ``256MB``.
-        working: bytes of a pixel for what is computed; None for eight of every band that is read or made.
-        halo: pixels around a window that are read with it, for what is computed of neighbours, such as a filter of 3 x
-            3 pixels (1) or a slope (1). Blocks along the edges of windows are then read by each that needs them.
+        dtype: numpy name of the result's dtype.
+        results: number of bands of the result.
+        max_memory: of a worker in total, including some 144 MB for Python and its libraries: ``256MB``.
+        working: bytes of a pixel for the computation; None for eight for each input and output band.
+        halo: pixels around a window that are read with it, for computations on neighbours, such as a filter of 3 x 3
+            pixels (1) or a slope (1). Blocks at the edges of windows are then read for each window that needs them.
         policy: of retries; None for the run's.
 
     Yields:
@@ -49,17 +49,17 @@ def plan_windows(
         ``raster``, the grid of the whole, ``version`` of the file, and ``cache``, bytes for the blocks of the window.
 
     Raises:
-        UsageError: if the raster or a band is not there, the address has a secret in it, or not even one block fits
-            into the memory, or the halo is none.
-        ConfigurationError: if the store cannot be reached, or refuses to give it.
+        UsageError: if the raster or a band does not exist, the URL contains a secret, one block exceeds the memory, or
+            the halo is negative.
+        ConfigurationError: if the store does not respond, or denies access.
     """
     if not isinstance(halo, int) or halo < 0:
-        raise UsageError(f"halo is a number of pixels, not {halo}")
+        raise UsageError(f"halo must be a number of pixels, not {halo}")
     raster = _described(href, policy)
     numbers = tuple(range(1, raster.bands + 1)) if bands is None else tuple(bands)
     _check_bands(raster, numbers)
     budget = MemoryBudget.of(raster.stored(numbers), _dtype_of(raster, numbers), len(numbers), dtype, results, working)
-    if halo:  # at the edges of the raster, what is read is copied into its place
+    if halo:  # at the edges of the raster, the pixels are copied into a larger array
         budget = replace(budget, working=budget.working + budget.read + budget.bands)
     most = budget.max_pixels(parse_memory(max_memory))
     if most < min_window_pixels(raster.blocks, halo):
@@ -67,8 +67,8 @@ def plan_windows(
         around = f" with {halo:,} pixels around it" if halo else ""
         need = format_bytes(budget.required_memory(min_window_pixels(raster.blocks, halo)))
         raise UsageError(
-            f"max_memory {max_memory} is too little for one block of {href}, {size} pixels{around}, which cannot be"
-            f" read in parts: that takes {need}. Allow as much, or make tiles of it first (gdal_translate -of COG)"
+            f"max_memory={max_memory} is too little for one block of {href}, {size} pixels{around}, which cannot be"
+            f" read in parts: it needs {need}. Allow as much, or convert the raster to tiles (gdal_translate -of COG)"
         )
     windows = list(tile(raster.blocks, most, halo))
     _log.info("Windows: %s of %sx%s pixels at most", f"{len(windows):,}", windows[0].width, windows[0].height)
@@ -97,13 +97,13 @@ def _described(href: str, policy: RetryPolicy | None) -> Raster:
     try:
         return describe(href, policy=policy)
     except TransientError as error:
-        raise ConfigurationError(f"the raster cannot be read at present: {error}") from error
+        raise ConfigurationError(f"the raster cannot be read now: {error}") from error
     except RequestError as error:
         raise UsageError(f"the raster cannot be read: {error}") from error
 
 
 def _dtype_of(raster: Raster, numbers: Sequence[int]) -> str:
-    """The type of some bands."""
+    """Return the common dtype of some bands."""
     found = dict.fromkeys(raster.dtypes[number - 1] for number in numbers)
     if len(found) > 1:
         raise UsageError(f"{raster.href} has bands of several types, {' and '.join(found)}: choose bands of one type")
@@ -113,5 +113,5 @@ def _dtype_of(raster: Raster, numbers: Sequence[int]) -> str:
 def _check_bands(raster: Raster, numbers: Sequence[int]) -> None:
     wrong = [number for number in numbers if not 1 <= number <= raster.bands]
     if wrong or not numbers:
-        which = f"no band {wrong[0]}" if wrong else "bands to choose from, and none was chosen"
-        raise UsageError(f"{raster.href} has {which}: it has {raster.bands}, numbered from 1")
+        which = f"no band {wrong[0]}" if wrong else "several bands, but none was chosen"
+        raise UsageError(f"{raster.href} has {which}: it has {raster.bands} bands, numbered from 1")

@@ -15,7 +15,7 @@ from eechips.geo.grid import Window
 
 @dataclass(frozen=True, slots=True)
 class BlockLayout:
-    """How a raster is stored. Blocks at its right and lower edges may reach beyond it.
+    """Layout of a raster's blocks. Blocks at the right and lower edges may reach beyond the raster.
 
     Attributes:
         width: of the raster, pixels.
@@ -31,33 +31,34 @@ class BlockLayout:
 
     @property
     def columns(self) -> int:
-        """Blocks side by side."""
+        """Number of block columns."""
         return math.ceil(self.width / self.block_width)
 
     @property
     def rows(self) -> int:
-        """Blocks one below another."""
+        """Number of block rows."""
         return math.ceil(self.height / self.block_height)
 
     @property
     def pixels(self) -> int:
-        """Of a block."""
+        """Pixels of a block."""
         return self.block_width * self.block_height
 
 
 def tile(blocks: BlockLayout, most: int, halo: int = 0) -> Iterator[Window]:
-    """Windows that hold so many pixels at most and cover a raster once, in row-major order.
+    """Yield windows of limited size that cover a raster once, in row-major order.
 
-    There are as few as can be, and of these the most nearly square; all but those at the right and lower edges are of
-    one size.
+    There are as few windows as possible, and of these solutions the most nearly square one; all windows but those at
+    the right and lower edges have the same size.
 
     Args:
         blocks: of the raster.
-        most: pixels of the blocks that a window is read from, of their whole area; at least ``least(blocks, halo)``.
+        most: pixels of the blocks that a window is read from, whole blocks counted; at least
+            ``min_window_pixels(blocks, halo)``.
         halo: pixels around a window that are read with it.
 
     Raises:
-        ValueError: if it takes more pixels.
+        ValueError: if ``most`` is too small.
     """
     across, down = _shape(blocks, most // blocks.pixels, halo)
     width, height = across * blocks.block_width, down * blocks.block_height
@@ -67,26 +68,26 @@ def tile(blocks: BlockLayout, most: int, halo: int = 0) -> Iterator[Window]:
 
 
 def min_window_pixels(blocks: BlockLayout, halo: int = 0) -> int:
-    """Pixels of the blocks that the least window is read from."""
+    """Return the pixels of the blocks that the smallest window is read from."""
     beside, below = _around(blocks, halo)
     return min(1 + beside, blocks.columns) * min(1 + below, blocks.rows) * blocks.pixels
 
 
 def _around(blocks: BlockLayout, halo: int) -> tuple[int, int]:
-    """Columns and rows of blocks that a halo adds to a window, on both sides together."""
+    """Return the columns and rows of blocks that a halo adds to a window, both sides together."""
     return 2 * math.ceil(halo / blocks.block_width), 2 * math.ceil(halo / blocks.block_height)
 
 
 def _shape(blocks: BlockLayout, most: int, halo: int) -> tuple[int, int]:
-    """Columns and rows of blocks in a window."""
+    """Return the columns and rows of blocks in a window."""
     beside, below = _around(blocks, halo)
 
     def shapes() -> Iterator[tuple[int, int]]:
         for down in range(1, min(most, blocks.rows) + 1):
-            read = most // min(down + below, blocks.rows)  # columns that may be
+            read = most // min(down + below, blocks.rows)  # columns that may be read
             across = blocks.columns if read >= blocks.columns else read - beside
             if across > 0:
-                # As many windows, of more equal sizes.
+                # The same number of windows with more equal sizes.
                 yield _even(blocks.columns, across), _even(blocks.rows, down)
 
     def badness(shape: tuple[int, int]) -> tuple[int, int]:
@@ -96,37 +97,37 @@ def _shape(blocks: BlockLayout, most: int, halo: int) -> tuple[int, int]:
 
     found = min(shapes(), key=badness, default=None)
     if found is None:
-        raise ValueError("a window must hold at least one block, and what lies around it")
+        raise ValueError("a window must hold at least one block and its halo")
     return found
 
 
 def _even(length: int, most: int) -> int:
-    """The least size of parts of which there are as few as of the greatest."""
+    """Return the smallest size of parts that needs no more parts than the largest size."""
     return math.ceil(length / math.ceil(length / most))
 
 
 _BASE = 144_000_000
-"""Bytes of a worker before it reads anything: Python, numpy, GDAL, PROJ and the libraries that they load."""
+"""Bytes of a worker before it reads anything: Python, numpy, GDAL, PROJ and their libraries."""
 _WRITING = 6
-"""Copies of a result while its file is made and checked: array, values without data filled in, GDAL's blocks, file,
-file as bytes, and what is decoded to check it."""
+"""Copies of a result while its file is written and checked: array, filled array, GDAL's blocks, file, file as bytes,
+and the decoded file."""
 _MASKS = 3
-"""Bytes of a pixel for masks of a result: made, written, and read again."""
+"""Bytes of a pixel for the masks of a result: computed, written, and read back."""
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMG]i?B)?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryBudget:
-    """What a window costs. A process works at one window at a time, and GDAL reads with one thread.
+    """Memory of a window. A process reads one window at a time, and GDAL reads with one thread.
 
     Attributes:
-        stored: bytes of a pixel in the blocks that are decoded: of all bands if they are stored together, else of
-            those that are read and of the one that masks them.
+        stored: bytes of a pixel in the decoded blocks: of all bands if they are stored together, else of the bands that
+            are read and of their mask.
         read: bytes of a pixel of the bands that are read.
-        bands: that are read.
+        bands: number of bands that are read.
         made: bytes of a pixel of the result.
-        working: bytes of a pixel for what is computed between the two.
+        working: bytes of a pixel for the computation.
     """
 
     stored: int
@@ -137,39 +138,39 @@ class MemoryBudget:
 
     @property
     def cache(self) -> int:
-        """Bytes of a pixel that GDAL's cache must hold, so that no block is decoded, or asked for, twice."""
-        return self.stored + self.bands  # of masks, a byte each
+        """Bytes of a pixel that GDAL's cache must hold, so that no block is read or decoded twice."""
+        return self.stored + self.bands  # masks have one byte for each band
 
     @property
     def pixel(self) -> int:
-        """Bytes that a pixel of a window takes at most.
+        """Maximum bytes for a pixel of a window.
 
-        The blocks as they come are at most as many as decoded ones, or they would not be compressed.
+        Compressed blocks are at most as large as decoded ones.
         """
         reading = self.stored + self.cache + self.read + self.bands
         return reading + self.working + _WRITING * self.made + _MASKS
 
     def max_pixels(self, memory: int) -> int:
-        """Pixels that a window may have, so that a worker takes no more than so many bytes; perhaps none."""
+        """Return the pixels that fit into the memory of a worker in bytes; may be 0."""
         return max(0, memory - _BASE) // self.pixel
 
     def required_memory(self, pixels: int) -> int:
-        """Bytes that a worker needs for a window of so many pixels."""
+        """Return the bytes that a worker needs for a window of so many pixels."""
         return _BASE + pixels * self.pixel
 
     @classmethod
     def of(
         cls, stored: int, dtype: str, bands: int, made: str, results: int, working: int | None = None
     ) -> MemoryBudget:
-        """The budget of a recipe.
+        """Return the budget of a recipe.
 
         Args:
-            stored: bytes of a pixel in the blocks that are decoded.
-            dtype: numpy name of the type of the pixels that are read.
-            bands: that are read.
-            made: numpy name of the type of the result.
-            results: bands of the result.
-            working: bytes of a pixel for what is computed; None for eight of every band that is read or made.
+            stored: bytes of a pixel in the decoded blocks.
+            dtype: numpy name of the dtype of the pixels that are read.
+            bands: number of bands that are read.
+            made: numpy name of the dtype of the result.
+            results: number of bands of the result.
+            working: bytes of a pixel for the computation; None for eight for each input and output band.
         """
         size = np.dtype(dtype).itemsize
         room = 8 * (bands + results) if working is None else working
@@ -177,12 +178,12 @@ class MemoryBudget:
 
 
 def parse_memory(text: str | int) -> int:
-    """Bytes of ``256MB``, ``1.5GiB`` or a plain number.
+    """Parse ``256MB``, ``1.5GiB`` or a plain number into bytes.
 
     Raises:
-        UsageError: if it is no size.
+        UsageError: if the text is not a size.
     """
     found = _SIZE.fullmatch(str(text))
     if found is None:
-        raise UsageError(f"{text!r} is no amount of memory: write it as 256MB or 1.5GiB")
+        raise UsageError(f"{text!r} is not an amount of memory such as 256MB or 1.5GiB")
     return round(float(found[1]) * _UNITS[(found[2] or "").upper()])

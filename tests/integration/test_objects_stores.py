@@ -160,7 +160,7 @@ def test_a_file_system_that_is_no_store_shows_whole_results_only(tmp_path: Path)
 @pytest.mark.parametrize("out", ["outputs/x", "/data/x", "s3:/x", "C:\\x", "s3://"])
 def test_folders_are_no_addresses(out: str) -> None:
     assert not is_address(out)
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="not a URL"):
         ObjectStore(out)
 
 
@@ -177,7 +177,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
 
 
 def test_addresses_that_nobody_knows() -> None:
-    with pytest.raises(UsageError, match="no address of a store"):
+    with pytest.raises(UsageError, match="not the URL of a store"):
         ObjectStore("nobody://bucket").check()
 
 

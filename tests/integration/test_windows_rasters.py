@@ -329,15 +329,17 @@ def test_what_has_no_windows_is_refused(tmp_path: Path) -> None:
             next(plan_windows(str(path), **{"max_memory": MEMORY, **options}))
 
     one_strip = write(tmp_path / "strip.tif", (1, 3000, 3000), blockysize=3000)
-    refused(one_strip, r"one block of .*strip\.tif, 3,000x3,000 pixels.*that takes 603\.\d MB.*make tiles of it first")
+    refused(
+        one_strip, r"one block of .*strip\.tif, 3,000x3,000 pixels.*it needs 603\.\d MB.*convert the raster to tiles"
+    )
     refused(one_strip, "3,000x3,000 pixels with 2 pixels around it", halo=2)
-    refused(one_strip, "halo is a number of pixels, not -1", halo=-1)
+    refused(one_strip, "halo must be a number of pixels, not -1", halo=-1)
     huge = write(tmp_path / "huge.tif", (1, 4097, 64), sparse_ok=True, **tiles(4096))
     refused(huge, "4,096x4,096 pixels")
-    refused(write(tmp_path / "nowhere.tif", crs=None), "it has no coordinate reference system")
+    refused(write(tmp_path / "nowhere.tif", crs=None), "has no coordinate reference system")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        refused(write(tmp_path / "unplaced.tif", transform=Affine.identity()), "it has no transform")
+        refused(write(tmp_path / "unplaced.tif", transform=Affine.identity()), "has no transform")
     points = [rasterio.control.GroundControlPoint(row, column, column, row) for row, column in ((0, 0), (0, 9), (9, 0))]
     tied = write(tmp_path / "tied.tif", gcps=points, transform=None)
     refused(tied, "ground control points")

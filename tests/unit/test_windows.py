@@ -77,7 +77,7 @@ def test_windows_and_what_lies_around_them_are_within_the_bound(
 def test_less_than_the_least_window_is_refused() -> None:
     blocks = BlockLayout(1000, 1000, 100, 100)
     assert min_window_pixels(blocks, 1) == 9 * 100 * 100
-    with pytest.raises(ValueError, match="at least one block, and what lies around it"):
+    with pytest.raises(ValueError, match="at least one block and its halo"):
         next(tile(blocks, min_window_pixels(blocks, 1) - 1, 1))
 
 
@@ -120,7 +120,7 @@ def test_a_recipe_says_whether_it_needs_the_service(tmp_path: Path) -> None:
 
 
 def test_what_is_no_memory_is_refused() -> None:
-    with pytest.raises(UsageError, match="'lots' is no amount of memory"):
+    with pytest.raises(UsageError, match="'lots' is not an amount of memory"):
         parse_memory("lots")
 
 
@@ -305,8 +305,8 @@ def test_no_data_is_a_value_of_the_type() -> None:
     ("pixels", "bands", "said"),
     [
         (np.zeros((3, 2), "uint8"), (), "2 rows and 3 columns"),
-        (np.zeros((2, 3), "float16"), (), "type float16"),
-        (np.zeros((2, 3), "uint8"), ("a", "b"), "1 bands were made of a window, and 2 are named"),
+        (np.zeros((2, 3), "float16"), (), "dtype float16"),
+        (np.zeros((2, 3), "uint8"), ("a", "b"), "1 bands, but 2 names"),
     ],
 )
 def test_what_is_no_window_is_refused(pixels: Any, bands: tuple[str, ...], said: str) -> None:
