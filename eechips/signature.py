@@ -109,7 +109,8 @@ def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], F
         entries: dict[str, Option] = {}
         for config in configs:
             for field in dataclasses.fields(config):
-                if field.init and field.name not in names:
+                is_internal = bool(options_of(config)) and _KEY not in field.metadata
+                if field.init and not is_internal and field.name not in names:
                     names.add(field.name)
                     parameters.append(_parameter(field))
                     if _KEY in field.metadata:

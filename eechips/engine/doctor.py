@@ -378,7 +378,7 @@ def check_quota(endpoint: str, project: str | None) -> Finding:
     """Report the quota that earlier runs have learned."""
     learned = load_learned_limit(endpoint, project) if project is not None else None
     if learned is None:
-        return Finding("quota", "ok", "nothing is known yet: the first run learns it")
+        return Finding("quota", "ok", "not measured yet: the first run measures it")
     detail = f"{learned.in_flight} requests in flight, learned {learned.seen}"
     return Finding("quota", "ok", detail + (", in restricted mode" if learned.restricted else ""))
 

@@ -118,7 +118,7 @@ class RecipeCheck:
     def lines(self) -> list[str]:
         """The whole of it, for people."""
         whole = "" if self.is_whole else " so far (it plans as it goes)"
-        lines = [f"{self.name}: {self.units:,} units{whole}; tried here: {len(self.tried)}"]
+        lines = [f"{self.name}: {self.units:,} units{whole}; tested: {len(self.tried)}"]
         for tried in self.tried:
             lines += ["", *tried.lines]
         lines.append("")

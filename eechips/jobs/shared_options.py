@@ -19,7 +19,7 @@ WHERE = option(
     is_multiple=True,
 )
 MASK = option(
-    "Mask clouds in every image: auto, the usual mask of the dataset, or a name. --mask alone is auto. Names: scl,"
+    "Mask clouds in every image: auto (also without a value), the usual mask of the dataset, or a name. Names: scl,"
     " cs_cdf, qa60 (Sentinel-2), qa_pixel (Landsat), qc, summaryqa, state (MODIS), fmask (HLS);"
     " with the classes to mask (qa_pixel:cloud,shadow,snow), or the least score (cs:0.7).",
     DATA,

@@ -80,7 +80,7 @@ def test_three_units_are_shown(demo_server: Server, folder: Path) -> None:
     done = check(demo_server)
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
-    assert lines[0] == "recipe: 1,000 units; tried here: 3"
+    assert lines[0] == "recipe: 1,000 units; tested: 3"
     assert [line for line in lines if line.startswith("unit")] == [
         'unit 0  {"number":0}',
         'unit 500  {"number":500}',
@@ -202,7 +202,7 @@ def test_old_scripts(demo_server: Server, folder: Path) -> None:
     words = ["run", "script.py", "--check", "--endpoint", demo_server.url, "--out", "kept", "--", "7"]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
-    assert "script: 100 units so far (it plans as it goes); tried here: 3" in done.output
+    assert "script: 100 units so far (it plans as it goes); tested: 3" in done.output
     assert "sum" not in done.output
     kept = {path.name: path.read_text() for path in (folder / "kept" / "check").iterdir()}
     assert kept == {"result_0.txt": "0", "result_50.txt": "350", "result_99.txt": "693"}

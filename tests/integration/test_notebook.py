@@ -122,7 +122,7 @@ def test_the_example_runs_as_it_is(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(sheet)) as image:
         assert image.size == (6 * 132 + 4, 2 * 132 + 4)
     assert [output.data["text/plain"] for output in again] == ["{'done': 16}"]
-    assert "10,000 units; tried here: 3" in check[0].data["text/plain"]
+    assert "10,000 units; tested: 3" in check[0].data["text/plain"]
     assert not any(output.get("name") == "stderr" for output in (*first, *again, *check))
     run = eechips.open_run(tmp_path / "outputs" / "notebook")
     assert run.verify() == []

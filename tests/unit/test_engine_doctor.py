@@ -54,7 +54,7 @@ def test_all_is_well(service: Service, tmp_path: Path, monkeypatch: pytest.Monke
     assert found["credentials"].detail == f"none are sent to {service.url}: it is this machine"
     assert found["project"].detail == "mine, which may use Earth Engine"
     assert re.fullmatch(rf"{service.url} answers in \d+ ms \(median of 3\)", found["endpoint"].detail)
-    assert found["quota"].detail == "nothing is known yet: the first run learns it"
+    assert found["quota"].detail == "not measured yet: the first run measures it"
     assert service.kinds == {"value": 3}
     assert not (tmp_path / "not").exists()
     assert save_learned_limit(service.url, "mine", LearnedLimit(17, True, "2026-01-01T00:00:00.000Z"))
