@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -41,13 +42,16 @@ BENCHMARK_OPTIONS = {
 }
 
 
-def is_slow(page: Path) -> bool:
-    """Return whether a page says that its commands take more than some ten seconds."""
-    return bool(read_front_matter(page.read_text(encoding="utf-8")).get("slow"))
+def read_marks(page: Path) -> list[pytest.MarkDecorator]:
+    """Return the marks of a page: slow, and skipped where a module that it ``needs`` is missing."""
+    front = read_front_matter(page.read_text(encoding="utf-8"))
+    missing = [name for name in front.get("needs", []) if find_spec(name) is None]
+    marks = [pytest.mark.slow] if front.get("slow") else []
+    return [*marks, pytest.mark.skip(reason=f"{missing[0]} is not installed")] if missing else marks
 
 
 RUNNABLE = [
-    pytest.param(page, id=name_page(page), marks=pytest.mark.slow if is_slow(page) else ())
+    pytest.param(page, id=name_page(page), marks=read_marks(page))
     for page in PAGES
     if page.parent.name not in ("explanation", "reference") and page.name != "README.md"
     if name_page(page) not in TESTED_ELSEWHERE
