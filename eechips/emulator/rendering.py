@@ -130,10 +130,6 @@ def _encode(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGri
     return ServiceResponse(formats.geotiff(bands, pixels, grid), _MEDIA["GEO_TIFF"])
 
 
-def _render(image: Image, grid: PixelGrid, form: str, context: Context) -> ServiceResponse:
-    return _encode(image.bands, _read(image.bands, grid, context), grid, form)
-
-
 def _read(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list[Pixels]:
     """Read bands on a grid, block by block where it is large: each block frees what it computed."""
     budget = context.limits.memory
@@ -179,7 +175,7 @@ def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceRespon
         return _archive(body, image, form, context)
     grid = _thumbnail_grid(body, image)
     _check_download(image.bands, grid, context)
-    found = _render(image, grid, form, context)
+    found = _encode(image.bands, _read(image.bands, grid, context), grid, form)
     ending = {"GEO_TIFF": "tif", "NPY": "npy"}.get(form)
     return found if ending is None else replace(found, filename=f"{_prefix(body, image)}.{ending}")
 
@@ -230,7 +226,8 @@ def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context)
     for name, part in parts.items():
         grid = _thumbnail_grid(body, part)
         _check_download(part.bands, grid, context)
-        files.append((f"{name}.tif", _render(part, grid, "GEO_TIFF", context).content))
+        pixels = _read(part.bands, grid, context)
+        files.append((f"{name}.tif", formats.geotiff(part.bands, pixels, grid)))
     return ServiceResponse(formats.zipped(files), "application/zip", f"{prefix}.zip")
 
 
@@ -256,7 +253,7 @@ def _pixels(body: Mapping[str, Any], image: Image, context: Context) -> ServiceR
         raise LimitError(f"The number of bands ({len(image.bands)}) must be less than or equal to {limits.bands}.")
     grid = pixel_grid(body.get("grid"), image, _region(body.get("region")))
     _check_size(image.bands, grid, limits.pixels_bytes, limits.pixels_side)
-    return _render(image, grid, form, context)
+    return _encode(image.bands, _read(image.bands, grid, context), grid, form)
 
 
 def _region(geojson: Mapping[str, Any] | None) -> Geometry | None:
@@ -338,7 +335,8 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
     image = _visualized(_image(request.body, context), request.body.get("visualizationOptions"))
     edge = 2 * _HALF_WORLD / count / _TILE
     transform = Affine(edge, 0, -_HALF_WORLD + x * _TILE * edge, 0, -edge, _HALF_WORLD - y * _TILE * edge)
-    return _render(image, PixelGrid(_MERCATOR, transform, _TILE, _TILE), form, context)
+    grid = PixelGrid(_MERCATOR, transform, _TILE, _TILE)
+    return _encode(image.bands, _read(image.bands, grid, context), grid, form)
 
 
 # Filmstrips and animations

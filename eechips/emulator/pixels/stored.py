@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -43,7 +44,7 @@ class PixelSource(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """Bands that a source holds, resampled to whatever grid is asked for.
+    """Bands of one source and one grid, resampled to any other grid.
 
     The pyramid level is the coarsest whose pixels are no larger than the output's
     (https://developers.google.com/earth-engine/guides/scale).
@@ -53,40 +54,33 @@ class Stored:
     method: Method = "nearest"
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
-        """Read bands that share a source and a grid together."""
-        groups: dict[tuple[int, PixelGrid], list[int]] = {}
-        for band in bands:
-            info = self.infos[band]
-            groups.setdefault((id(info.source), info.grid), []).append(band)
-        found: dict[int, Pixels] = {}
-        for members in groups.values():
-            found.update(zip(members, self._read_group(members, grid, render), strict=True))
-        return [found[band] for band in bands]
-
-    def _read_group(self, members: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
-        infos = [self.infos[m] for m in members]
+        """Read bands together from the level that suits the grid."""
+        infos = [self.infos[band] for band in bands]
         source, native = infos[0].source, infos[0].grid
         location = locate_once(Projection(native.crs, native.transform), grid, render)
-        factor_index, factor = 0, 1
-        for index, candidate in enumerate(source.levels):
+        level, factor = 0, 1
+        for position, candidate in enumerate(source.levels):
             if candidate <= location.scale * _LEVEL_TOLERANCE:
-                factor_index, factor = index, candidate
+                level, factor = position, candidate
         if factor > 1:
             native = native.level(factor)
             location = locate_once(Projection(native.crs, native.transform), grid, render)
-
-        indices = [i.index for i in infos]
-
-        def read(window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-            return source.read(indices, window, factor_index)
-
+        indices = [info.index for info in infos]
         extent = PixelWindow(0, 0, native.width, native.height)
         if self.method == "nearest" and isinstance(source, PixelSource):
-            picked = pick_lattice(lambda c, r: source.pick(indices, c, r, factor_index), location, extent, grid.shape)
+            picked = pick_lattice(lambda c, r: source.pick(indices, c, r, level), location, extent, grid.shape)
             if picked is not None:
                 return picked
         dtype = np.uint8 if infos[0].pixel_type.precision == "int" else np.float32
-        return read_lattice(read, len(infos), dtype, location, extent, grid.shape, self.method)
+        return read_lattice(
+            lambda window: source.read(indices, window, level),
+            len(infos),
+            dtype,
+            location,
+            extent,
+            grid.shape,
+            self.method,
+        )
 
 
 def stored_image(asset: ImageAsset) -> Image:
@@ -96,15 +90,19 @@ def stored_image(asset: ImageAsset) -> Image:
 
 
 def _bands(asset: ImageAsset) -> tuple[ImageBand, ...]:
-    raster = Stored(asset.bands)
+    groups: dict[tuple[int, PixelGrid], list[BandInfo]] = {}
+    for info in asset.bands:
+        groups.setdefault((id(info.source), info.grid), []).append(info)
+    rasters = {key: Stored(tuple(infos)) for key, infos in groups.items()}
+    counts: dict[tuple[int, PixelGrid], Iterator[int]] = {key: count() for key in groups}
     return tuple(
         ImageBand(
             info.name,
             info.pixel_type,
             Projection(info.grid.crs, info.grid.transform),
-            raster,
-            index,
+            rasters[id(info.source), info.grid],
+            next(counts[id(info.source), info.grid]),
             PixelWindow(0, 0, info.grid.width, info.grid.height),
         )
-        for index, info in enumerate(asset.bands)
+        for info in asset.bands
     )
