@@ -19,6 +19,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return markdown
 
 
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Return the HTML of a page: of the commands, without the word that click has for "no default"."""
+    return html.replace("Sentinel.UNSET", "") if page.file.src_uri == "reference/commands.md" else html
+
+
 def on_nav(nav: Any, **_: Any) -> None:
     """Keep the navigation for the end of the build."""
     _STATE["nav"] = nav

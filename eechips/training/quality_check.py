@@ -90,7 +90,7 @@ def check(
     most_clouds: float = USUAL.most_clouds,
     bits: int | None = USUAL.bits,
     roi: str | Path | None = None,
-    ignore_warning: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
     again: bool = False,
     quiet: bool = False,
 ) -> QualityReport:
@@ -132,7 +132,7 @@ def check(
     samples = read_samples(run)
     info = samples.run.info
     region = requested_region(roi, info)
-    ignored = _ignored(ignore_warning, samples)
+    ignored = _ignored(ignore, samples)
     if not any(file.suffix in chip_suffixes() for sample in samples for file in sample.files):
         raise UsageError(f"{samples.run.path} has no chips to check")
     files, count = _measured(samples, info, again=again, quiet=quiet)
@@ -146,11 +146,11 @@ def check(
     return found
 
 
-def _ignored(ignore_warning: str | Sequence[str], samples: Samples) -> frozenset[tuple[str, str | None]]:
+def _ignored(ignore: str | Sequence[str], samples: Samples) -> frozenset[tuple[str, str | None]]:
     words = (
-        ignore_warning.split(",")
-        if isinstance(ignore_warning, str)
-        else [part for text in ignore_warning for part in text.split(",")]
+        ignore.split(",")
+        if isinstance(ignore, str)
+        else [part for text in ignore for part in text.split(",")]
     )
     found = set()
     for word in filter(None, (word.strip() for word in words)):
