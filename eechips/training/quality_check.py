@@ -147,11 +147,7 @@ def check(
 
 
 def _ignored(ignore: str | Sequence[str], samples: Samples) -> frozenset[tuple[str, str | None]]:
-    words = (
-        ignore.split(",")
-        if isinstance(ignore, str)
-        else [part for text in ignore for part in text.split(",")]
-    )
+    words = ignore.split(",") if isinstance(ignore, str) else [part for text in ignore for part in text.split(",")]
     found = set()
     for word in filter(None, (word.strip() for word in words)):
         flag, colon, layer = word.partition(":")
