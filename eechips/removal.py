@@ -158,7 +158,7 @@ class ListedFile:
 
 @contextlib.contextmanager
 def register_lock(folder: Path) -> Iterator[None]:
-    """Inside the block this process holds the lock of a folder."""
+    """Note that this process holds the lock of a folder, inside the block."""
     key = os.path.realpath(folder)
     with _turn:
         _held[key] += 1
@@ -322,7 +322,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def temporary_folder_of(owner: object) -> Path:
-    """Return A folder as of :func:`temporary_folder`, for as long as an object lives, or the process.
+    """Return a folder as of :func:`temporary_folder`, for as long as an object lives, or the process.
 
     Raises:
         OSError: if it cannot be made.

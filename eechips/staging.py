@@ -87,7 +87,7 @@ class Writer:
 
 
 def new_writer(run: str | None = None) -> Writer:
-    """Return A writer in this process.
+    """Return a writer in this process.
 
     Args:
         run: any text that identifies a run whose lock is held; None for a writer that works for no run.
@@ -141,7 +141,7 @@ def is_temporary(name: str) -> bool:
 
 
 def writer_of(name: str) -> Writer | None:
-    """Return the writer of a temporary file or scratch folder, by its name without folders; None if it is none."""
+    """Parse the writer of a temporary file or scratch folder, and its start time; None for other names."""
     found = _writer_of(name)
     return None if found is None else found[0]
 
@@ -217,8 +217,7 @@ def no_locks(folder: Path, error: OSError) -> StorageError:
 
 
 def _writer_of(name: str) -> tuple[Writer, float] | None:
-    """Return the writer of a temporary file or scratch folder, and when it was begun; None for a file of anybody
-    else."""
+    """Parse the writer of a temporary file or scratch folder, and its start time; None for other names."""
     if name.startswith(SCRATCH_PREFIX):
         tail = name[len(SCRATCH_PREFIX) :]
     elif name.startswith(".") and name.endswith(".part"):
@@ -233,7 +232,7 @@ def _writer_of(name: str) -> tuple[Writer, float] | None:
 
 
 def boot_id() -> str | None:
-    """Return what tells one uptime of the machine from another; None where the system does not say.
+    """Return the id of the machine's current boot; None if the system has none.
 
     Linux has ``/proc/sys/kernel/random/boot_id`` (random(4)), macOS the sysctl ``kern.bootsessionuuid``
     (bsd/kern/kern_sysctl.c of XNU).
@@ -244,7 +243,7 @@ def boot_id() -> str | None:
 
 
 def _sysctl(name: str) -> str | None:
-    """Return A text that the kernel of macOS or a BSD tells; None if it does not."""
+    """Return a text that the kernel of macOS or a BSD tells; None if it does not."""
     library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
     if not hasattr(library, "sysctlbyname"):
         return None
@@ -257,7 +256,7 @@ def _sysctl(name: str) -> str | None:
 
 @functools.cache
 def _place() -> str | None:
-    """Return A digest of the machine, its boot and its namespace of processes; None if the boot is not known."""
+    """Return a digest of the machine, its boot and its namespace of processes; None if the boot is not known."""
     boot = boot_id()
     if boot is None:
         return None
@@ -270,8 +269,7 @@ def _place() -> str | None:
 
 
 def _started(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot (proc(5)); 0 if it is a zombie, None if that is
-    unknown."""
+    """Return the start of a process in clock ticks since boot (proc(5)); 0 for a zombie, None if unknown."""
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:  # it has ended, or is hidden from other users (hidepid, see proc(5))

@@ -61,7 +61,7 @@ class StagedFile:
 
 
 class StagingArea(Protocol):
-    """Where a worker puts its results until the parent commits them. Picklable."""
+    """Place in which a worker stages results until the parent commits them. Picklable."""
 
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
         """Take a result; see :meth:`LocalStore.stage`."""
@@ -71,7 +71,7 @@ class StagingArea(Protocol):
 
 
 class Store(StagingArea, Protocol):
-    """Where results are kept: a local folder, or an object store."""
+    """Store of results: a local folder, or an object store."""
 
     @property
     def is_overwritten(self) -> bool:
@@ -81,7 +81,7 @@ class Store(StagingArea, Protocol):
         """Give a staged result its name."""
 
     def flush(self) -> None:
-        """Has everything written that is on its way."""
+        """Write everything that is pending."""
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
         """Remove abandoned temporary files; see :func:`eechips.staging.is_abandoned`. Returns how many."""
@@ -90,7 +90,7 @@ class Store(StagingArea, Protocol):
         """Name and sizes in bytes of what is in the given folders, and perhaps elsewhere."""
 
     def size(self, name: str) -> int | None:
-        """Return bytes of a result; None if there is none."""
+        """Return the size of a result in bytes; None if there is none."""
 
     def read(self, name: str) -> bytes:
         """Return the content of a result; FileNotFoundError if there is none."""
@@ -146,7 +146,7 @@ class LocalStore:
         return self.file(name).read_bytes()
 
     def size(self, name: str) -> int | None:
-        """Return bytes of a file; None if there is none."""
+        """Return the size of a file in bytes; None if there is none."""
         path = self.path(name)
         return path.stat().st_size if path.is_file() else None
 
@@ -222,7 +222,7 @@ class LocalStore:
             raise self._failed(self.root / staged.name, error) from error
 
     def flush(self) -> None:
-        """Has the system write everything to the disk, once for all files; one by one takes milliseconds each."""
+        """Flush the file system once for all files; flushing each takes milliseconds."""
         os.sync()
 
     def discard(self, staged: StagedFile) -> None:
@@ -272,10 +272,10 @@ class LocalStore:
 
 
 class RemoteStore:
-    """Stands for a store whose folder is on another machine: what is staged travels there, and is written there."""
+    """Proxy of a store on another machine: staged data are sent there and written there."""
 
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
-        """As :meth:`LocalStore.stage`, in memory."""
+        """Stage a result in memory, as :meth:`LocalStore.stage` does on disk."""
         return StagedFile(name, temporary_name(name, token), len(data), hashlib.sha256(data).hexdigest(), data)
 
     def discard(self, staged: StagedFile) -> None:
@@ -508,7 +508,7 @@ class NameTemplate:
 
 
 def fold_case(name: str) -> str:
-    """Return A form of a name that is the same for all names which some file system takes for one.
+    """Return a form of a name that is the same for all names which some file system takes for one.
 
     Such file systems do not distinguish upper from lower case, or composed from decomposed letters (APFS, HFS+, NTFS,
     exFAT). This is the canonical caseless matching of the Unicode standard (3.13, D145).

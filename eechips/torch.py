@@ -252,7 +252,7 @@ class ShardDataset(IterableDataset[Any]):
 
 @dataclass(frozen=True)
 class _Items:
-    """How samples become items."""
+    """Conversion of samples to items."""
 
     layers: tuple[str, ...]
     label: str | None

@@ -125,7 +125,7 @@ class Authorizer:
         return token == self._adopted
 
     def renew(self, token: str) -> None:
-        """Has the next request use another token than this one, which the service refused."""
+        """Refuse a token that the service rejected; the next request uses another."""
         with self._refreshing:
             if token == self._credentials.token:  # else another thread has replaced it already
                 self._refused = token

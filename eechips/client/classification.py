@@ -225,8 +225,9 @@ def response_message(body: bytes) -> str:
 
 
 def parse_error(body: bytes) -> ErrorBody:
-    """Parse an error body (https://cloud.google.com/apis/design/errors#error_model), or take the beginning of any
-    other.
+    """Parse the error body of a response; of a body without an error, take the beginning.
+
+    The structure is documented at https://cloud.google.com/apis/design/errors#error_model.
 
     Args:
         body: decoded; it may be anything.

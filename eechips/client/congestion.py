@@ -56,7 +56,7 @@ _HOLD = 30.0
 
 
 class Cell(IntEnum):
-    """Where a controller's numbers are kept: doubles, shared by all processes."""
+    """Index the cells of a controller: doubles in memory that all processes share."""
 
     LIMIT = 0
     CEILING = 1

@@ -59,7 +59,7 @@ class Connection:
 
     @property
     def discovery(self) -> Discovery:
-        """What the client was told when it was initialised."""
+        """The discovery documents with which the client was initialised."""
         discovery = self.transport.discovery
         if discovery is None:
             raise ConfigurationError(f"{self.target.endpoint} described itself incompletely")
@@ -163,7 +163,7 @@ class LazyTransport:
         self.transport: Transport | None = None
 
     def request(self, uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:
-        """As ``httplib2.Http.request``."""
+        """Send a request; the signature is that of ``httplib2.Http.request``."""
         if self.transport is not None:
             return self.transport.request(uri, *args, **options)
         import httplib2

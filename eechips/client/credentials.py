@@ -108,8 +108,7 @@ def _load_key(path: Path) -> Any:
 
 
 def _load_stored() -> Any:
-    """Return the client's stored credentials, else the application-default ones, as
-    ``ee.data.get_persistent_credentials``.
+    """Load the client's stored credentials, or the application-default ones.
 
     Unlike those, credentials that need scopes get them: without, Google gives a service account no token
     (https://google-auth.readthedocs.io/en/latest/reference/google.auth.html#google.auth.default). None are refreshed

@@ -17,7 +17,7 @@ _TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
 
 @contextlib.contextmanager
 def use_transport(transport: Transport) -> Iterator[None]:
-    """Inside the block, :func:`current_transport` finds a transport, in this thread."""
+    """Make :func:`current_transport` return a transport in this thread, inside the block."""
     token = _TRANSPORT.set(transport)
     try:
         yield

@@ -52,7 +52,7 @@ class DiscoveryFile:
 
 @dataclass(frozen=True, slots=True)
 class ClientInit:
-    """What a process must know to initialise the client without a request.
+    """Parameters with which a process initialises the client without a request.
 
     Attributes:
         endpoint: base URL of the service.

@@ -183,8 +183,7 @@ class Fetcher:
             return self._transport.get(self._create(chip), lambda body: accept(chip, body))
 
     def _locate(self, chip: Chip, rejection: TooLargeError | None) -> Grid:
-        """Return the grid that the service uses for a chip by region: it is asked what the image would be, not for
-        pixels.
+        """Ask for the grid that the service uses for a chip by region; no pixels are requested.
 
         Raises:
             TooLargeError: if it does not say.
@@ -222,7 +221,7 @@ class Fetcher:
         return found[-1]
 
     def _send(self, chip: Chip) -> Any:
-        """Has the client send the first request for a chip, or the only one."""
+        """Send the first or only request for a chip through the client."""
         import ee
 
         image = rendered(chip)

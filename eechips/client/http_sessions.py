@@ -43,7 +43,7 @@ class Adapter(requests.adapters.HTTPAdapter):
         super().init_poolmanager(*args, socket_options=_socket_options(), **kwargs)
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """As the original, whatever :func:`throttle_requests_library` has made of that."""
+        """Send a request by the original method, also after :func:`throttle_requests_library`."""
         return _send_of_requests(self, *args, **kwargs)
 
 
@@ -165,7 +165,7 @@ def _private_refusal(host: str) -> PermanentError:
 
 
 def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = False) -> requests.Session:
-    """Return A session with keep-alive, no retries of its own, and proxies looked up once.
+    """Return a session with keep-alive, no retries of its own, and proxies looked up once.
 
     Requests would look for proxies, certificates and ``.netrc`` passwords anew for every request; the last
     could even replace our credentials.
@@ -186,8 +186,7 @@ def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = F
 
 
 def open_token_session() -> requests.Session:
-    """Return A session for what gives out tokens: it obeys the environment's proxies and their exceptions for each
-    host.
+    """Open a session for token endpoints, with the environment's proxies and their exceptions for each host.
 
     A machine's metadata server is not behind the proxy of the service. No ``.netrc`` password replaces a header.
     """
@@ -273,7 +272,7 @@ class ConnectionPool:
 
 
 def throttle_requests_library(quota: QuotaClient, endpoint: str) -> Callable[[], None]:
-    """Has every request that this process sends by ``requests``, outside our own sessions, pass the throttle.
+    """Make requests that this process sends by ``requests`` outside our own sessions pass the throttle.
 
     For processes in which a recipe may fetch by itself: its requests count against the same quota. A slot is held until
     the body is there, or the headers where the recipe streams the body.

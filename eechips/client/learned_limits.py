@@ -31,7 +31,7 @@ _MOST = 200  # projects that are remembered: those seen last
 
 @dataclass(frozen=True, slots=True)
 class LearnedLimit:
-    """What a run learned of a project's quota.
+    """Limit of a project's quota that a run has learned.
 
     Attributes:
         in_flight: requests that may be in flight at once, at least 1.
@@ -46,7 +46,7 @@ class LearnedLimit:
 
 
 def load_learned_limit(endpoint: str, project: str, folder: Path | None = None) -> LearnedLimit | None:
-    """Return what earlier runs learned of a project's quota.
+    """Load the limit that earlier runs learned of a project's quota.
 
     Args:
         endpoint: base URL of the service.

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patiently one request is repeated.
+    """Bounds on the repetition of one request.
 
     Attributes:
         retries: repeats at most, after the first attempt.
@@ -106,7 +106,7 @@ def _delays(policy: RetryPolicy) -> Iterator[float]:
 
 
 class _Patience:
-    """What lies around one attempt that counts: the waits that the service asks for, and those that do not count."""
+    """Wait between attempts: as the service asks, and while it cannot be reached."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ QuotaWindow = Literal["", "minute", "day", "month"]
 
 
 class ErrorAction(Enum):
-    """What to do about an error."""
+    """Reaction to an error of the service."""
 
     TRANSIENT = "send again"
     TOO_LARGE = "split"
@@ -86,7 +86,7 @@ class ServiceError:
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What an error body says.
+    """Content of an error body.
 
     Attributes:
         message: the service's message.

@@ -38,7 +38,7 @@ FIRST_DELAY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TokenState:
-    """What is known of a token. Times are on the monotonic clock, which the processes of a machine share.
+    """State of an access token. Times are on the monotonic clock, which the processes of a machine share.
 
     Attributes:
         generation: how many tokens have been obtained.

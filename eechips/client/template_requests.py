@@ -51,7 +51,7 @@ class TemplateRequests:
 
     @contextmanager
     def unit_context(self, position: int, *, is_repeated: bool) -> Iterator[None]:
-        """Inside the block this thread asks for a unit.
+        """Attribute requests of this thread to a unit inside the block.
 
         Args:
             position: of the unit.
@@ -64,7 +64,7 @@ class TemplateRequests:
             self._unit.position, self._unit.is_repeated = None, False
 
     def take_mismatches(self) -> tuple[TemplateMismatch, ...]:
-        """Return what has been found out since the last call."""
+        """Remove and return the mismatches found since the last call."""
         if not self._doubts:
             return ()
         with self._filling:
@@ -123,8 +123,7 @@ class TemplateRequests:
         return bool(_meaning(filled.body) == _meaning(direct.body))
 
     def _trace(self, chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> _Blank | None:
-        """Return the request with holes for the values; None if filling them in does not give the chip's own
-        request."""
+        """Trace a template; return None if inserting values does not give the chip's own request."""
         holes = _Holes()
         marked = {name: holes.mark(value, is_guarded=name != _TRANSFORM) for name, value in values.items()}
         transform = marked.pop(_TRANSFORM)
@@ -141,7 +140,7 @@ class TemplateRequests:
 
 
 class _Traced:
-    """What is known of a template.
+    """State of a template whose request was traced.
 
     Attributes:
         blank: its request with holes; None if it cannot be filled in.
@@ -214,7 +213,7 @@ class _Holes:
         self.is_guarding = True
 
     def mark(self, value: Any, *, is_guarded: bool) -> Any:
-        """Return A value of the same shape made of marks. What may be asked for by ``is`` stays what it is."""
+        """Return a value of the same shape made of marks. What may be asked for by ``is`` stays what it is."""
         if isinstance(value, (list, tuple)):
             return [self.mark(each, is_guarded=is_guarded) for each in value]
         if _is_constant(value):
@@ -258,7 +257,7 @@ def _refuse_use(mark: Any) -> None:
 
 
 def _guard(base: Any, names: tuple[str, ...]) -> Any:
-    """Return A kind of value that refuses to be computed with, compared, looked up, formatted, or taken apart.
+    """Return a kind of value that refuses to be computed with, compared, looked up, formatted, or taken apart.
 
     Only what reads the memory of a value cannot be noticed, such as ``math.sin``, ``re.match`` and ``"".join``: for
     that reason requests are compared as well, see :meth:`TemplateRequests.fill`.
@@ -310,7 +309,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> tuple[Hashable, ...]:
-    """Return what requests have in common that differ in nothing but the values."""
+    """Return the key of requests that differ only in the values of their template."""
     look = json.dumps(chip.visualization, sort_keys=True, default=str)
     shape = tuple((name, _shape(value)) for name, value in values.items())
     how = (chip.format, chip.bands, chip.dtype, look, grid.crs, grid.width, grid.height)
@@ -318,7 +317,7 @@ def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) 
 
 
 def _typed(value: Any) -> Hashable:
-    """Return A value that is equal to those of the same type only: 1 is True, as far as a dictionary goes."""
+    """Return a value that is equal to those of the same type only: 1 is True, as far as a dictionary goes."""
     if isinstance(value, tuple):
         return tuple(_typed(each) for each in value)
     return type(value), value
@@ -331,7 +330,7 @@ def _shape(value: Any) -> Hashable:
 
 
 def _meaning(body: str) -> Any:
-    """Return A request without the way in which its expression is divided into numbered values."""
+    """Return a request without the way in which its expression is divided into numbered values."""
     content = json.loads(body)
     expression = content["expression"]
     digests: dict[str, str] = {}

@@ -74,7 +74,7 @@ _PROBE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class QuotaLimits:
-    """What a run may use.
+    """Limits of what a run may use.
 
     Attributes:
         in_flight: slots at most; the limit that is learned stays below.
@@ -98,7 +98,7 @@ class QuotaLimits:
 
 @dataclass(frozen=True, slots=True)
 class QuotaShare:
-    """What a process on another machine may use of a quota.
+    """Share of a quota for a process on another machine.
 
     Attributes:
         slots: requests in flight.
@@ -113,7 +113,7 @@ class QuotaShare:
 
 @dataclass(frozen=True, slots=True)
 class UsageDelta:
-    """What a process on another machine has sent, since it told last, and how it stands.
+    """Requests of a process on another machine since its last message, and its state.
 
     Attributes:
         sent: requests, repeats included.
@@ -134,7 +134,7 @@ class UsageDelta:
 
 @dataclass(slots=True)
 class Permit:
-    """What became of a request, for the throttle to learn from. It is filled in by who holds the slot.
+    """Outcome of a request, from which the throttle learns. The holder of the permit fills it in.
 
     Attributes:
         status: HTTP status; None if no answer came.
@@ -165,8 +165,7 @@ class Permit:
 
 
 def _shared_file(size: int) -> int:
-    """Return the descriptor of memory without a name, or of a file of zeros without a name where the system has
-    none."""
+    """Allocate memory, or an unlinked file of zeros if the system has none, and return its descriptor."""
     try:
         descriptor = allocate_anonymous_memory("eechips-throttle", size)
         if descriptor is None:
@@ -415,7 +414,7 @@ class Throttle:
         return int(sum(self._cells[_END + cell :: _SEAT_SIZE]))
 
     def _count_waiting(self, cell: int, now: float) -> int:
-        """Return those who wait for a slot, without those of processes that are paused."""
+        """Count the threads that wait for a permit, without those of paused processes."""
         bases = range(_END, _END + self._clients * _SEAT_SIZE, _SEAT_SIZE)
         return int(sum(self._cells[base + cell] for base in bases if now - self._cells[base + _SEEN] <= _STALE))
 

@@ -86,7 +86,7 @@ class RequestLog:
 
 @dataclass(slots=True)
 class Usage:
-    """What a piece of work cost.
+    """Requests and bytes of a piece of work.
 
     Attributes:
         requests: HTTP requests sent, repeats included.
@@ -179,7 +179,7 @@ class Transport:
 
     @property
     def discovery(self) -> Discovery | None:
-        """What the client was told when it was initialised through this transport."""
+        """The discovery documents with which the client was initialised through this transport."""
         found = {**self._known, **self._seen}
         return Discovery(**found) if len(found) == 2 else None
 
@@ -226,7 +226,7 @@ class Transport:
                 usage.received += permit.received
 
     def call_with_permit(self, attempt: Callable[[Permit], T], policy: RetryPolicy | None = None) -> T:
-        """Has somebody else send requests, in a slot of the throttle; again, while that can help.
+        """Call a function that sends a request itself, holding a permit, and repeat it while that can help.
 
         Args:
             attempt: sends them once, and fills in how many bytes came; raises TransientError where repeating can help.
@@ -248,7 +248,7 @@ class Transport:
 
     @contextlib.contextmanager
     def checking(self, accept: Callable[[bytes], object]) -> Iterator[None]:
-        """Has the client's answers checked inside the block, by this thread.
+        """Check responses to the client's requests in this thread, inside the block.
 
         Args:
             accept: receives the body of a successful answer; a ValidationError sends the request again.
@@ -338,7 +338,7 @@ class Transport:
         return self._repeat(attempt)
 
     def capture(self, send: Callable[[], object]) -> ClientRequest:
-        """Return what the client would send, without sending it.
+        """Capture the request that the client would send, without sending it.
 
         Args:
             send: has the client send one request.
@@ -562,7 +562,7 @@ def _is_unreachable(error: BaseException) -> bool:
 
 
 def _kind(url: str) -> str:
-    """Return what a request asks for, without the names in its address: ``thumbnails:getPixels``, ``value:compute``."""
+    """Return the kind of a request without the names in its address: ``thumbnails:getPixels``, ``value:compute``."""
     parts = urlsplit(url).path.strip("/").split("/")
     last, _, verb = parts[-1].partition(":")
     resource = parts[3] if len(parts) > 4 else last

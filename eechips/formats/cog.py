@@ -267,7 +267,7 @@ def common_dtype(dtypes: Sequence[npt.DTypeLike]) -> str:
 
 
 def _moved(window: Window) -> Window:
-    """Return A window as part of its row of windows."""
+    """Return a window as part of its row of windows."""
     return Window(window.column, 0, window.width, window.height)
 
 
@@ -286,7 +286,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _copy(source: Path, path: Path, scratch: Path, options: Mapping[str, Any], watch: Callable[[int], None]) -> None:
-    """Has GDAL write a COG, in a thread: it takes long, and says nothing while it does."""
+    """Write a COG with GDAL in a thread, as GDAL reports no progress."""
     errors: list[BaseException] = []
     config = {
         "GDAL_CACHEMAX": _CACHE,

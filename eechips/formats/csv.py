@@ -13,7 +13,7 @@ from eechips.formats.interface import EncodedFile, Expectation, FileMetadata
 
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
-    """Return A table as CSV.
+    """Return a table as CSV.
 
     Args:
         names: of the columns.

@@ -131,7 +131,7 @@ def _metadata(
 
 
 def encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: Any) -> bytes:
-    """Return A GeoTIFF with an internal mask, compressed without loss.
+    """Encode a GeoTIFF with an internal mask, compressed without loss.
 
     Args:
         pixels: (bands, rows, columns), of any type that GDAL has.

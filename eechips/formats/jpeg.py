@@ -45,7 +45,7 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
 
 
 def encode(colours: Any, alpha: Any | None) -> bytes:
-    """Return A JPEG.
+    """Encode a JPEG.
 
     Args:
         colours: (bands, rows, columns), uint8, 1 band or 3.

@@ -11,7 +11,7 @@ from eechips.formats.interface import MAX_DECODED_BYTES, EncodedFile, Expectatio
 
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
-    """Return A table as Parquet.
+    """Return a table as Parquet.
 
     Args:
         names: of the columns.

@@ -42,7 +42,7 @@ class _Header:
         return self.colour in (4, 6)
 
     def scanline_bytes(self) -> int:
-        """Return bytes of all filtered scanlines together, one filter byte each."""
+        """Compute the bytes of all filtered scanlines together, one filter byte each."""
         return self.height * (1 + (self.width * self.channels * self.depth + 7) // 8)
 
 
@@ -90,7 +90,7 @@ def merge(parts: Sequence[Part[EncodedFile]]) -> tuple[Any, Any | None]:
 
 
 def encode(colours: Any, alpha: Any | None) -> bytes:
-    """Return A PNG.
+    """Encode a PNG.
 
     Args:
         colours: (bands, rows, columns), uint8 or uint16, 1 band or 3.
@@ -101,8 +101,7 @@ def encode(colours: Any, alpha: Any | None) -> bytes:
 
 
 def decode(data: bytes) -> tuple[Any, Any | None]:
-    """Return colours, (bands, rows, columns), and alpha, if there is any; palettes and transparent colours are looked
-    up.
+    """Decode colours, (bands, rows, columns), and alpha or None; palettes are resolved.
 
     Raises:
         ValidationError: if it does not decode.

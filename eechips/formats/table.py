@@ -28,7 +28,7 @@ def arrange_columns(
 
 
 def to_plain_value(value: Any) -> Any:
-    """Return A value as None, bool, int, float, str or datetime; NaN and NaT are None.
+    """Return a value as None, bool, int, float, str or datetime; NaN and NaT are None.
 
     Earth Engine's dates (``{"type": "Date", "value": milliseconds}``) become datetimes in UTC.
     """
@@ -49,7 +49,7 @@ def to_plain_value(value: Any) -> Any:
 
 
 def unify_types(values: list[Any]) -> list[Any]:
-    """Return A column with one type: integers beside floats become floats, any other mixture text."""
+    """Return a column with one type: integers beside floats become floats, any other mixture text."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) <= 1 or all(issubclass(kind, datetime) for kind in kinds):
         return values

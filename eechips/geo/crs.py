@@ -43,15 +43,14 @@ def _transformer(crs: str) -> Transformer:
 
 
 def project(crs: str, lonlat: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return longitudes and latitudes (n, 2), in degrees of WGS84, as x, y (n, 2) of another CRS."""
+    """Convert longitudes and latitudes (n, 2) in degrees of WGS84 to x, y (n, 2) of another CRS."""
     points = np.asarray(lonlat, dtype=np.float64)
     x, y = _transformer(crs).transform(points[:, 0], points[:, 1])
     return np.column_stack([x, y])
 
 
 def unproject(crs: str, xy: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return x, y (n, 2) of a CRS as longitudes and latitudes (n, 2), in degrees of WGS84; infinite where there are
-    none."""
+    """Convert x, y (n, 2) of a CRS to longitudes and latitudes (n, 2) in degrees of WGS84; infinite where undefined."""
     points = np.asarray(xy, dtype=np.float64)
     x, y = _transformer(crs).transform(points[:, 0], points[:, 1], direction="INVERSE")
     return np.column_stack([x, y])

@@ -43,7 +43,7 @@ class Window:
 
     @property
     def pixels(self) -> int:
-        """How many pixels it has."""
+        """Number of pixels."""
         return self.width * self.height
 
     @property
@@ -62,7 +62,7 @@ class Window:
         return tuple(Window(self.column + c, self.row + r, w, h) for r, h in rows for c, w in columns)
 
     def estimate_bytes(self, bands: int, dtype: npt.DTypeLike) -> int:
-        """Return bytes of its pixels as Earth Engine counts them against its limits.
+        """Estimate the bytes of the pixels as Earth Engine counts them against its limits.
 
         Nothing is compressed, and every value counts with a byte of mask: 48 bands of 512 x 256 doubles are
         56,623,104 bytes (https://github.com/google/Xee/issues/50).
@@ -72,7 +72,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[T]):
-    """What was made of one window of a grid.
+    """Content that belongs to one window of a grid.
 
     Attributes:
         window: where it belongs.
@@ -202,7 +202,7 @@ class Grid:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return A small JSON value, which ``from_json`` reads back unchanged: {crs, transform, width, height}."""
+        """Return a small JSON value, which ``from_json`` reads back unchanged: {crs, transform, width, height}."""
         return {
             "crs": self.crs,
             "transform": list(self.transform),

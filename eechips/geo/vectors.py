@@ -204,7 +204,7 @@ def _check(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table
 
 
 def _feature(index: int, attributes: pa.Table) -> str:
-    """Return A feature for a message: its number, from 1, and the values of its first columns."""
+    """Return a feature for a message: its number, from 1, and the values of its first columns."""
     values = [f"{name}={attributes.column(name)[index].as_py()}" for name in attributes.column_names[:_SHOWN_COLUMNS]]
     return f"feature {index + 1}" + (f" ({', '.join(values)})" if values else "")
 

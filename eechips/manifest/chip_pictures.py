@@ -39,8 +39,7 @@ _LEAST_SHARE = 0.05  # of a dataset's usual range that values reach
 
 
 def _class_colours() -> npt.NDArray[np.uint8]:
-    """Return A colour for each of 256 codes, (3, 256): hues a golden angle apart, so that neighbours differ; 0 is
-    dark."""
+    """Make a colour for each of 256 codes, (3, 256), hues a golden angle apart; code 0 is dark."""
     codes = np.arange(256)
     hues = (codes * 0.381966) % 1.0
     # Smooth hues as cosines, brighter and darker in turns (https://iquilezles.org/articles/palettes/, the idea).
@@ -90,7 +89,7 @@ _PNG_HEADER = 33  # bytes: the signature and the chunk IHDR
 
 
 def encode_png(image: Picture) -> bytes:
-    """Return A picture as a PNG file that names eechips as the software that made it."""
+    """Return a picture as a PNG file that names eechips as the software that made it."""
     encoded = encode_picture(image, "PNG", zlevel=9)
     header = encoded[:_PNG_HEADER]
     chunk = b"tEXt" + PNG_MARK
@@ -99,7 +98,7 @@ def encode_png(image: Picture) -> bytes:
 
 
 def render_picture(path: Path, edge: int) -> Picture:
-    """Return A file's first three bands, or its first, as a picture that fits into a square.
+    """Return a file's first three bands, or its first, as a picture that fits into a square.
 
     See :func:`render_chip` for what is read and what is raised.
     """
@@ -126,8 +125,7 @@ class RenderedChip:
 
     @property
     def has_classes(self) -> bool:
-        """Return whether the values are codes of classes, or look like that: one band of bytes, of few different
-        values."""
+        """Return whether the values are class codes, or look like them: one band of bytes with few values."""
         if not self.is_data or len(self.values) != 1 or self.values.dtype.kind not in "iu":
             return False
         if self.style is not None:
@@ -140,7 +138,7 @@ class RenderedChip:
         return [int(code) for code in np.unique(self.values[0][self.valid])] if self.has_classes else []
 
     def picture(self, stretches: StretchRanges | None = None) -> Picture:
-        """As colours.
+        """Render the values as red, green and blue.
 
         Data are stretched between the values of the dataset's style, or from the 2nd to the 98th percentile of each
         band; each class has a colour of its own, the same in every file. Masked pixels are grey.
@@ -162,7 +160,7 @@ class RenderedChip:
 
 
 def class_colours(style: DisplayStyle | None) -> npt.NDArray[np.uint8]:
-    """Return A colour for each of 256 codes, (3, 256): those of the style, and for others any."""
+    """Make a colour for each of 256 codes, (3, 256), hues a golden angle apart; code 0 is dark."""
     if style is None or not style.colours:
         return _CLASS_COLOURS
     colours = _CLASS_COLOURS.copy()
@@ -184,8 +182,7 @@ class StretchRanges:
 
     @classmethod
     def of(cls, chips: Sequence[RenderedChip]) -> StretchRanges:
-        """Return the values of the style, or from the 2nd to the 98th percentile of each band of all files that are
-        alike."""
+        """Compute value ranges: of the style, or the 2nd to 98th percentile of each band of files that are alike."""
         groups: dict[tuple[tuple[str, ...], str], list[RenderedChip]] = defaultdict(list)
         for chip in chips:
             if chip.is_data and not chip.has_classes:
@@ -206,7 +203,7 @@ class StretchRanges:
 
 @dataclass(frozen=True, slots=True)
 class BandColours:
-    """How files that are alike were painted.
+    """Colours of files that are displayed alike.
 
     Attributes:
         text: bands and values, for people; empty for classes, and for files that are colours.
@@ -218,7 +215,7 @@ class BandColours:
 
 
 def describe_colours(chips: Sequence[RenderedChip], stretches: StretchRanges | None = None) -> list[BandColours]:
-    """Return how some files are painted: one for those that are alike, in the order in which they come up.
+    """Describe the colours of files, once for files that are displayed alike, in order of appearance.
 
     Args:
         chips: of the files.
@@ -376,7 +373,7 @@ def _look(
     names: Sequence[str],
     style: DisplayStyle | None,
 ) -> RenderedChip:
-    """Return A look; without the style if its values cannot be the dataset's own."""
+    """Return a look; without the style if its values cannot be the dataset's own."""
     if style is not None and values.dtype == np.uint8 and style.dtype != "uint8":
         style = None
     return RenderedChip(values, valid, is_data, tuple(names) if all(names) else (), style)

@@ -47,8 +47,7 @@ def connect(path: Path, *, readonly: bool) -> Connection:
 
 
 def _is_at_rest(path: Path) -> bool:
-    """Return whether a file says that it has a write-ahead log and has none: SQLite would make one, if only to read
-    it."""
+    """Return whether a file claims a write-ahead log that is missing, which SQLite would create even to read."""
     try:
         with path.open("rb") as file:
             return file.read(20)[18:] == b"\2\2" and not path.with_name(f"{path.name}-wal").exists()
@@ -84,7 +83,7 @@ class Cursor(sqlite3.Cursor):
         return _explained(error, self.connection.path)
 
     def execute(self, *arguments: Any) -> Cursor:
-        """As of any cursor."""
+        """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             super().execute(*arguments)
         except sqlite3.Error as error:
@@ -92,7 +91,7 @@ class Cursor(sqlite3.Cursor):
         return self
 
     def executemany(self, statement: str, rows: Iterable[Any]) -> Cursor:
-        """As of any cursor."""
+        """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             super().executemany(statement, rows)
         except sqlite3.Error as error:
@@ -100,28 +99,28 @@ class Cursor(sqlite3.Cursor):
         return self
 
     def __next__(self) -> Any:
-        """As of any cursor."""
+        """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             return super().__next__()
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
     def fetchone(self) -> Any:
-        """As of any cursor."""
+        """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             return super().fetchone()
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
     def fetchmany(self, size: int | None = 1) -> list[Any]:
-        """As of any cursor."""
+        """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             return super().fetchmany(size)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
     def fetchall(self) -> list[Any]:
-        """As of any cursor."""
+        """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
         try:
             return super().fetchall()
         except sqlite3.Error as error:
@@ -138,11 +137,11 @@ class Connection(sqlite3.Connection):
     path: Path
 
     def execute(self, *arguments: Any) -> Cursor:
-        """As of any connection."""
+        """Do as ``sqlite3.Connection`` does, with errors of eechips."""
         return self.cursor(Cursor).execute(*arguments)
 
     def executemany(self, statement: str, rows: Iterable[Any]) -> Cursor:
-        """As of any connection."""
+        """Do as ``sqlite3.Connection`` does, with errors of eechips."""
         return self.cursor(Cursor).executemany(statement, rows)
 
 

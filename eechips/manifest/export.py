@@ -123,7 +123,7 @@ def _layers(ledger: Ledger) -> Iterator[list[Any]]:
 
 
 def file_row(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Return A row of :meth:`Ledger.unit_files` with its fields as columns, those of ``LAYER_COLUMNS``."""
+    """Return a row of :meth:`Ledger.unit_files` with its fields as columns, those of ``LAYER_COLUMNS``."""
     fields = json.loads(row[-1])
     return (*row[:-1], *(fields.get(name) for name in LAYER_COLUMNS))
 

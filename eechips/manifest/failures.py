@@ -171,13 +171,12 @@ def _class_named(name: str, known: Collection[str]) -> str:
 
 
 def _general(message: str) -> str:
-    """Return A message without what is quoted in it, and without numbers and ids; the status of an HTTP response
-    stays."""
+    """Remove quoted text, numbers and ids from a message; keep the status of an HTTP response."""
     return _VARIABLE.sub(lambda found: found["kept"] or _blank(found[0]), message)
 
 
 def _common(messages: Collection[str]) -> str:
-    """Return what messages of one kind say: the names and numbers in which they differ are ``…``."""
+    """Join messages of one kind; names and numbers in which they differ become ``…``."""
     first, *others = (list(_VARIABLE.finditer(message)) for message in messages)
     text = next(iter(messages))
     if any(len(other) != len(first) for other in others):

@@ -28,7 +28,7 @@ _RECENT = 60.0  # seconds that tell how fast a run is now
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What became of a run's units over time, in intervals of equal length.
+    """Outcomes of a run's units over time, in intervals of equal length.
 
     Attributes:
         seconds: length of an interval; the last one may be shorter.
@@ -73,8 +73,7 @@ class _HistoryLedger(Ledger):
         return self
 
     def settled(self) -> list[tuple[int, int, int]]:
-        """Return seconds since 1970 in which units were settled, how many in each, and how many of these failed, in
-        order."""
+        """Return times (seconds since 1970), numbers of completed units, and numbers of failures, in order."""
         query = (
             "SELECT substr(finished, 1, 19) AS second, count(*), sum(state LIKE 'failed%') FROM units"
             " WHERE finished IS NOT NULL GROUP BY second ORDER BY second"
@@ -112,7 +111,7 @@ class _Axis:
 
 
 def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: bool = False) -> History:
-    """Return how fast the run in a folder went.
+    """Read the throughput of the run in a folder.
 
     Args:
         folder: of the run.
@@ -150,8 +149,7 @@ def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: b
 
 
 def _axis(settled: Sequence[tuple[int, int]], starts: Sequence[float], now: float | None) -> _Axis:
-    """Return the stretches in which units were settled: each from the start of a command up to its last unit, or to
-    now."""
+    """Return the periods in which units were completed: from the start of a command to its last unit, or to now."""
     begins = sorted(map(math.floor, starts))
     if settled and (not begins or begins[0] > settled[0][0]):
         begins.insert(0, settled[0][0])
@@ -165,8 +163,7 @@ def _axis(settled: Sequence[tuple[int, int]], starts: Sequence[float], now: floa
 
 
 def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) -> tuple[float, ...]:
-    """Return mean of the requests in flight, from the log's lines for requests: each was sent ``seconds`` before it
-    ended."""
+    """Average the requests in flight, from the log: each was sent ``seconds`` before it ended."""
     busy = [0.0] * len(lengths)
     found = False
     for _, record in _records(log, _REQUEST):
@@ -201,8 +198,7 @@ def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float, int]]:
 
 
 def _means(values: Sequence[tuple[float, float]], length: int, count: int) -> tuple[float, ...]:
-    """Return means of values at moments for each interval; those of the interval before, or of the first, where none
-    is."""
+    """Average values in each interval; intervals without values take that of the interval before, or the first."""
     if not values or not count:
         return ()
     found: list[list[float]] = [[] for _ in range(count)]
@@ -225,8 +221,7 @@ def _sums(values: Sequence[tuple[float, int]], length: int, count: int) -> tuple
 
 
 def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Yield lines of a log for an event, each with its moment; what is no such line is left out, as one that is cut off
-    is.
+    """Yield the lines of a log for an event with their times; skip other and truncated lines.
 
     Args:
         log: of a run, which somebody else may have written.
@@ -255,7 +250,7 @@ def _moment(text: object) -> float | None:
 
 
 def _number(value: object) -> float:
-    """Return A number of a line of the log; 0 if it is none."""
+    """Return a number of a line of the log; 0 if it is none."""
     return float(value) if isinstance(value, (int, float)) and abs(value) < _GREATEST else 0.0
 
 

@@ -71,7 +71,7 @@ _OF_SEVERAL = ("further_files", "layers")
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What units that were tried have cost.
+    """Sums over all attempted units.
 
     Attributes:
         units: how many.
@@ -253,7 +253,7 @@ class Ledger:
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
     def meta(self) -> dict[str, Any]:
-        """Return what the plan was made from."""
+        """Return the metadata of the plan."""
         rows = self._db.execute("SELECT key, value FROM meta").fetchall()
         try:
             return {key: json.loads(value) for key, value in rows}
@@ -277,7 +277,7 @@ class Ledger:
         return dict(self._db.execute(query).fetchall())
 
     def total_bytes(self) -> int:
-        """Return bytes of all files."""
+        """Sum the bytes of all files."""
         tables = ["units", "further_files"] if self._has_further else ["units"]
         sums = (self._db.execute(f"SELECT coalesce(sum(bytes), 0) FROM {table}").fetchone()[0] for table in tables)
         return sum(map(int, sums))
@@ -296,7 +296,7 @@ class Ledger:
         return int(self._db.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0])
 
     def count_open(self) -> int:
-        """Return how many units are to be fetched."""
+        """Count the units that are to be fetched."""
         return sum(count for state, count in self.counts().items() if state.is_open)
 
     def sample_units(self, most: int) -> list[str]:
@@ -371,7 +371,7 @@ class Ledger:
         return _planned(self._db.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone())
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Return those of some ids that units have. The first call makes an index: most runs never ask."""
+        """Return the ids that units have, of a selection. The first call creates an index."""
         wanted = {bytes.fromhex(identifier) for identifier in ids}
         marks = ", ".join("?" * len(wanted))
         with self._transaction():
@@ -379,7 +379,7 @@ class Ledger:
         return {found.hex() for (found,) in self._db.execute(f"SELECT id FROM units WHERE id IN ({marks})", [*wanted])}
 
     def totals(self) -> Totals:
-        """Return what the units that were tried have cost."""
+        """Sum the costs of all attempted units."""
         query = (
             "SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(bytes), 0), coalesce(sum(seconds), 0.0),"
             " coalesce(sum(state = 'empty' AND file IS NULL), 0) FROM units WHERE state != 'planned'"
@@ -416,8 +416,7 @@ class Ledger:
                 yield row[0] if row else "?", file
 
     def invalid_units(self, columns: str, metadata: str) -> Iterator[str]:
-        """Yield ids of units that one of two conditions of SQL holds for: of their row, and of the rows of their
-        layers."""
+        """Yield ids of units for which a SQL condition on their row, or on the rows of their layers, holds."""
         yield from (row[0] for row in self._db.execute(f"SELECT lower(hex(id)) FROM units WHERE {columns}"))
         for table, wrong in (
             ("further_files", "typeof(sha256) != 'text' OR typeof(bytes) != 'integer' OR bytes < 0"),
@@ -441,8 +440,7 @@ class Ledger:
             )
 
     def layers(self) -> Iterator[tuple[Any, ...]]:
-        """Yield of every file of units with layers: position, id, layer, path, bytes, sha256 and metadata (JSON), in
-        order."""
+        """Yield position, id, layer, path, bytes, sha256 and metadata (JSON) of each file of units with layers."""
         return (row for row in self.unit_files() if row[2])
 
     def unit_files(self) -> Iterator[tuple[Any, ...]]:
@@ -515,8 +513,7 @@ class Ledger:
                 )
 
     def with_results(self, positions: Iterable[int], *, or_empty: bool) -> list[int]:
-        """Return those of some units that have results; with ``or_empty``, also those that are empty and have no
-        file."""
+        """Return the units that have results, of a selection; with ``or_empty``, also empty ones without a file."""
         states = "'done', 'empty'" if or_empty else "'done'"
         query = f"SELECT 1 FROM units WHERE position = ? AND (state IN ({states}) OR file IS NOT NULL)"
         return [each for each in positions if self._db.execute(query, (each,)).fetchone() is not None]

@@ -47,8 +47,7 @@ _PREFIXES = (CALLS_FOLDER, ".parts", ".eechips", SCRATCH_PREFIX)
 
 
 def list_foreign_files(root: Path) -> list[str]:
-    """Return the files in an output folder that no run has made yet, but for hidden ones and those that a run writes
-    itself.
+    """List visible files in an output folder that no run has written.
 
     Args:
         root: the folder.

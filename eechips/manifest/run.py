@@ -52,7 +52,7 @@ _FAILURE = ("position", "id", "unit", "state", "error_class", "error", "tracebac
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a run stands.
+    """Status of a run.
 
     Attributes:
         counts: units by state; states without units are left out.
@@ -92,7 +92,7 @@ class Status:
         return sum(self.counts.values())
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON value."""
+        """Convert to a JSON value."""
         return dataclasses.asdict(self) | {"total": self.total}
 
 
@@ -132,7 +132,7 @@ class Run:
         return f"<eechips run in {self.path}: {counts or 'not planned yet'}>"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: how the run stands, some chips, the head of a table."""
+        """Show the run in a notebook: its status, some chips, the head of a table."""
         from eechips.manifest.run_preview import preview
 
         return preview(self)
@@ -187,14 +187,14 @@ class Run:
 
     @property
     def address(self) -> str | None:
-        """Where the results are, if that is an object store."""
+        """Address of the object store that has the results; None for the run folder."""
         with self._ledger() as ledger:
             found: str | None = ledger.meta().get("results")
         return found
 
     @property
     def store(self) -> Store:
-        """Where the results are: this folder, or the object store that this user has given when the run was made.
+        """Store of the results: this folder, or the object store that was named when the run was made.
 
         Raises:
             UsageError: if they are in an object store that somebody else has named.
@@ -212,7 +212,7 @@ class Run:
 
     @property
     def file_count(self) -> int:
-        """How many files there are: those of the units, and what was made of all of them."""
+        """Number of files of all units, assembled files included."""
         with self._ledger() as ledger:
             return sum(1 for _ in ledger.files()) + len(ledger.meta().get(ASSEMBLED) or ())
 
@@ -231,7 +231,7 @@ class Run:
             return [LocalStore(self.path).file(file) for file in ledger.sample_files(count)]
 
     def status(self, *, intervals: int = 60, clock: Callable[[], float] = time.time) -> Status:
-        """Return how the run stands.
+        """Read the status of the run.
 
         Args:
             intervals: in how many, at most, its history is told.

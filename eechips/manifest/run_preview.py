@@ -55,7 +55,7 @@ def preview(run: Run) -> str:
 
 @contextlib.contextmanager
 def _files(run: Run) -> Iterator[list[Path]]:
-    """What was made of all results, else some of them: those that are there, or copies of those in an object store."""
+    """Open assembled files, or some results; those in an object store are copied."""
     made = run.assembled
     if made or run.address is None:
         yield [path for path in made or run.sample_files(CHIP_COUNT) if path.is_file()]
@@ -72,7 +72,7 @@ def _files(run: Run) -> Iterator[list[Path]]:
 
 
 def contact_sheet(paths: Sequence[Path], styles: Sequence[DisplayStyle] = ()) -> bytes:
-    """Return A PNG of chips, side by side; a single one is shown larger.
+    """Render a PNG of chips side by side; a single chip is larger.
 
     It has at most ``MAX_BYTES``, as long as chips are not made smaller than 64 pixels.
 

@@ -99,7 +99,7 @@ def seal(data: bytes, key: bytes, name: str) -> bytes:
 
 
 def unseal(data: bytes, key: bytes, name: str, path: Path) -> bytes:
-    """Return what was sealed with a key under a name.
+    """Verify and return data that were sealed with a key under a name.
 
     Raises:
         UsageError: if it was not, or has been changed since; it must not be unpickled.
@@ -115,7 +115,7 @@ def unseal(data: bytes, key: bytes, name: str, path: Path) -> bytes:
 
 
 def unsealed(data: bytes) -> bytes:
-    """Return what somebody has sealed, whoever that was."""
+    """Return sealed data without verification."""
     return data[len(_SEALED) + _DIGEST_BYTES :] if data.startswith(_SEALED) else data
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class State(str, Enum):
-    """What became of a unit.
+    """State of a unit.
 
     ``planned`` and ``failed_transient`` units are fetched by the next run; the others are settled.
     """
@@ -63,7 +63,7 @@ class WorkUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What is written into the ledger when a unit is settled; columns of manifest.parquet.
+    """Outcome of a unit in the ledger; its fields are columns of manifest.parquet.
 
     Attributes:
         position: of the unit in the plan.

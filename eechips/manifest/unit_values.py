@@ -92,8 +92,7 @@ class ValueColumns:
 
 
 def unit_geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[Any, ...]]) -> list[bytes | None]:
-    """Return where units lie, as WKB in longitude and latitude: the outline of their pixels, else the unit's own
-    geometry.
+    """Locate units as WKB in longitude and latitude: by the outline of their pixels, or by their own geometry.
 
     Args:
         units: the units.

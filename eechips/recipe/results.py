@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _ResultInfo:
-    """What every kind of result may say about itself.
+    """Properties that every kind of result may have.
 
     Attributes:
         name: path below the output folder, without suffix; None for the name template of the run.

@@ -45,8 +45,7 @@ class Series:
         return rows
 
     def days(self) -> tuple[int, int] | None:
-        """Return the day of the first image and that after the last, as ordinals; None if none has a date. One
-        request."""
+        """Ask for the day of the first image and the day after the last, as ordinals; None without dates."""
         import ee
 
         found = ee.List([self.images.aggregate_min(_TIME), self.images.aggregate_max(_TIME)]).getInfo()

@@ -35,7 +35,7 @@ class _Signature:
         return frozenset(self.names) - frozenset(self.defaults)
 
     def taken(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Return those of some parameters that the function takes."""
+        """Select the parameters that the function takes."""
         return {name: value for name, value in parameters.items() if name in self.names}
 
 
@@ -120,12 +120,12 @@ class ScriptRecipe:
 
     @property
     def redraw(self) -> Redraw | None:
-        """What draws other units in the place of empty ones, if the script does."""
+        """Function of the script that draws replacements for empty units; None without one."""
         return self._redraw if self._redraw_signature is not None else None
 
     @property
     def assemble(self) -> Callable[[Any], None] | None:
-        """What makes files of all results together, if the script does."""
+        """Function of the script that assembles all results; None without one."""
         return self._assemble if self._assemble_signature is not None else None
 
     def _assemble(self, results: Any) -> None:
@@ -192,7 +192,7 @@ def load_recipe(path: str | Path, parameters: Mapping[str, str] | None = None) -
 
 
 def convert_parameter(name: str, text: str, default: Any) -> Any:
-    """Return A value from the command line as the type of a default.
+    """Return a value from the command line as the type of a default.
 
     Text stays text where the default is text or unknown; lists, tuples and dicts are JSON.
 

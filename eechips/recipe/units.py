@@ -30,8 +30,7 @@ def canonical_json(value: Any) -> str:
 
 
 def recipe_identity(recipe: str, results: Mapping[str, Any]) -> str:
-    """Return the identity of a recipe: sha256, in hexadecimal, of its name and of what changes its results, as
-    canonical JSON.
+    """Compute the identity of a recipe: sha256, hexadecimal, of the canonical JSON of its name and parameters.
 
     Args:
         recipe: its name.
@@ -55,7 +54,7 @@ def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
 
 
 def to_unit(value: Any) -> Unit:
-    """Return A value of ``get_requests`` as a unit; whatever has no known ``kind`` becomes a call.
+    """Return a value of ``get_requests`` as a unit; whatever has no known ``kind`` becomes a call.
 
     The inverse is :func:`unit_value`: a recipe gets back what it gave.
     """
@@ -65,5 +64,5 @@ def to_unit(value: Any) -> Unit:
 
 
 def unit_value(unit: Unit) -> Any:
-    """Return what ``get_result`` receives for a unit: the value that ``get_requests`` gave."""
+    """Return the value of a unit that ``get_result`` receives: the one that ``get_requests`` returned."""
     return unit["value"] if unit["kind"] == "call" else unit
