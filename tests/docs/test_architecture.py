@@ -20,12 +20,10 @@ WALKS = ["## A unit, from `eechips sample` to its file", "## An expression, from
 SAME_CLASSES = {
     "Connection": "of the client to Earth Engine; of the ledger to SQLite, as Python's own is called",
     "ScriptRecipe": "both are recipes made of a file: of two functions, and of an old script",
-    "ThreadPool": "the one in scripts has the name of Python's own, whose place it takes",
 }
 """Public classes that stand more than once, with the reason."""
 
 SAME_MODULES = {
-    "assembly": "of all results of a run; of the scenes of a run",
     "columns": "of a catalogue; of a manifest",
     "dates": "of assets, from names and bands; of Earth Engine's values",
     "imagery": "records of image datasets; the recipes that fetch images",
