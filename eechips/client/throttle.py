@@ -293,6 +293,10 @@ class Throttle:
         found = (getattr(each, "_semlock", None) for each in (self._wake, self._wake_next))
         return [each.name for each in found if each is not None and each.name is not None]
 
+    def close(self) -> None:
+        """Release the system's semaphores. No process may wait any more; the state can still be read."""
+        self._wake, self._wake_next = threading.Semaphore(0), threading.Semaphore(0)
+
     @property
     def limit(self) -> int:
         """Slots in all, at present."""

@@ -21,7 +21,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.disk import left_bytes, refuse_small_disk
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, find_executor
-from eechips.engine.executors.processes import track_semaphores
+from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.info import encode_info, info_of, redact_json
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.plan import (
@@ -173,7 +173,9 @@ class _Run:
             log.write("started", command=self._command, process=os.getpid())
             with contextlib.ExitStack() as stack:
                 is_settled = is_done
-                if not is_settled:
+                if is_settled:
+                    self._sweep()  # files of an export that was killed
+                else:
                     is_settled = self._fetch(stack, log, is_planned=is_planned)
             if is_settled and self._config.on_empty == "redraw":
                 self._ledger.note(_REDRAWN, True)
@@ -265,7 +267,7 @@ class _Run:
         scratch = stack.enter_context(scratch_folder(config.out.absolute(), self._writer))
         find_executor(config.executor).prepare(self._recipe, scratch)  # takes as long as connecting and planning
         session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME, recipe=self._recipe))
-        stack.callback(track_semaphores, session.throttle)
+        stack.callback(release_semaphores, session.throttle)
         target = session.connection.target
         discovery = session.connection.discovery.save(scratch / "discovery.json")
         ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)

@@ -111,8 +111,9 @@ def _write(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
                 writer.write_table(pyarrow.table(columns, schema=schema))
         replace(temporary, path)
     except OSError as error:
-        remove(temporary, NamedPath())
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+    finally:
+        remove(temporary, NamedPath())  # left over after an error or an interrupt
     return path
 
 

@@ -23,6 +23,7 @@ from eechips.formats.raster import decoding
 from eechips.manifest import Record, Run, State, open_run
 from eechips.manifest.export import export_parquet
 from eechips.manifest.ledger import Ledger
+from eechips.staging import temporary_name
 from tests.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.engine_service import Service, picture, serving
 
@@ -89,6 +90,20 @@ def test_the_same_command_again_sends_nothing(service: Service, tmp_path: Path) 
     again = run_chips(tmp_path, service.url)
     assert service.requests == []
     assert hashes_of(again) == first
+
+
+def test_an_export_that_was_killed_is_repeated_and_leaves_nothing(service: Service, tmp_path: Path) -> None:
+    finished = run_chips(tmp_path, service.url)
+    (finished.path / "manifest.parquet").unlink()
+    code = "from eechips.staging import new_writer; print(new_writer())"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    left = finished.path / temporary_name("manifest.parquet", ended)
+    left.write_text("killed")
+    asked = len(service.requests)
+    again = run_chips(tmp_path, service.url)
+    assert (again.path / "manifest.parquet").exists()
+    assert not left.exists()
+    assert len(service.requests) == asked
 
 
 def test_ten_thousand_finished_units_are_looked_through_in_no_time(service: Service, tmp_path: Path) -> None:

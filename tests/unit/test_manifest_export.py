@@ -90,3 +90,17 @@ def test_failures_have_the_units_columns_and_no_polygons(tmp_path: Path) -> None
     assert text.splitlines()[0] == "position,id,state,error_class,error,traceback,attempts,region,unit_state"
     assert text.splitlines()[1].endswith(",A,CO")
     assert "Polygon" not in text
+
+
+class Interrupting(dict[str, str]):
+    """Values that the user interrupts while they are looked up."""
+
+    def get(self, *_: object) -> str:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_export_leaves_no_temporary_file(run: Run) -> None:
+    before = {path.name for path in run.path.iterdir()}
+    with pytest.raises(KeyboardInterrupt):
+        annotate(run.path, "split", Interrupting())
+    assert {path.name for path in run.path.iterdir()} == before

@@ -336,14 +336,16 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
                 os.environ[name] = value
 
 
-def track_semaphores(throttle: Throttle) -> None:
-    """Register a throttle's semaphores again, as a resource tracker that was restarted does not know them.
+def release_semaphores(throttle: Throttle) -> None:
+    """Register a throttle's semaphores again, and release them at once.
 
-    It would print a traceback for each unknown name that is released.
+    A restarted resource tracker does not know them, and prints a traceback for each unknown name that is released.
+    It may be killed at any time, so nothing happens between both.
     """
     _ignore_lost_tracker()
     for name in throttle.semaphores:
         resource_tracker.register(name, "semaphore")
+    throttle.close()
 
 
 def _ignore_lost_tracker() -> None:
