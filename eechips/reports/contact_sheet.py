@@ -85,11 +85,11 @@ def layout(
 ) -> list[SheetRow]:
     """Choose the chips of a sheet; see :func:`preview`."""
     if rows < 1 or columns < 1 or rows * columns > MOST_CHIPS:
-        raise UsageError(f"a sheet has 1 to {MOST_CHIPS:,} chips, not {rows:,} rows of {columns:,}")
+        raise UsageError(f"a contact sheet has 1 to {MOST_CHIPS:,} chips, not {rows:,} rows of {columns:,}")
     units = read_units(run.path, seed=seed)
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
     if not shown:
-        raise UsageError(f"{run.path} has no chips that could be shown: no PNG, JPEG, GeoTIFF or NPY")
+        raise UsageError(f"{run.path} has no chips to show: no PNG, JPEG, GeoTIFF or NPY files")
     column = _column(units, by)
     if column is None:
         chosen = sorted(draw_units(shown, [], rows * columns, seed))
@@ -118,7 +118,7 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
     path = output_path(run, out, PREVIEW_NAME)
     suffix = path.suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg"):
-        raise UsageError(f"{path}: a sheet is png or jpg, not {suffix.lstrip('.') or 'without a suffix'}")
+        raise UsageError(f"{path}: a contact sheet is png or jpg, not {suffix.lstrip('.') or 'without a suffix'}")
     with opened(run.store) as fetched:
         styles = display_styles(run.info)
         try:
@@ -139,7 +139,7 @@ def _column(units: UnitColumns, by: str) -> UnitColumn | None:
         return None
     column = units.column(by)
     if column.kind == "number":
-        raise UsageError(f"{by} is an amount and sorts nothing")
+        raise UsageError(f"{by} is a continuous quantity: group by a column of categories")
     return column
 
 

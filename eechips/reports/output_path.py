@@ -35,10 +35,12 @@ def output_path(run: Run, out: str | Path | None, name: str) -> Path:
         inside = path.resolve().relative_to(folder).as_posix()
         with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
             if ledger.owner(inside) is not None:
-                raise UsageError(f"{path} is a result of the run, and is not to be lost: choose another --out")
+                raise UsageError(f"{path} is a result of the run and would be overwritten: choose another `out`")
     mark = _MARKS.get(path.suffix) if out is None else None
     if mark is not None and path.is_file() and not path.is_symlink() and mark not in _head(path):
-        raise UsageError(f"{path} was not made by eechips, and is not replaced: move it away, or choose another --out")
+        raise UsageError(
+            f"{path} was not written by eechips and is not replaced: move it away, or choose another `out`"
+        )
     return path
 
 

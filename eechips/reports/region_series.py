@@ -71,7 +71,7 @@ def _curves(run: Run, tables: _OneTable | _Tables, regions: Sequence[Any], bands
     if unknown:
         raise UsageError(f"there is no region {unknown[0]!r} in {run.path}; {_choices(unknown[0], list(known))}")
     if not known:
-        raise UsageError(f"{run.path} has no series: no region has a row")
+        raise UsageError(f"{run.path} has no time series: no region has a row")
     chosen = names or list(known)[:most]
     curves = [Curve(name, _curve(tables.read(known[name]), bands)) for name in chosen]
     return Curves(tables.id_column, curves, len(known))
@@ -144,7 +144,7 @@ def _tables(run: Run) -> _Tables:
         if file.endswith((".csv", ".parquet"))
     ]
     if not paths:
-        raise UsageError(f"{run.path} has no series: none of its results is a table")
+        raise UsageError(f"{run.path} has no time series: it has no tables among its results")
     return _Tables(paths)
 
 
@@ -154,7 +154,7 @@ def _id_column(table: pd.DataFrame, path: Path) -> str:
     if _DATE not in columns or len(others) < 2:
         there = ", ".join(columns)
         raise UsageError(
-            f"{path} is no time series: it needs a column of regions, one called date, and values: {there}"
+            f"{path} is not a time series: it needs a column of regions, one called date, and values: {there}"
         )
     return others[0]
 

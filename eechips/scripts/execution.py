@@ -189,7 +189,7 @@ def _checked(path: Path, name: str) -> RecipeFile:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise ValidationError(f"the script writes a file called {name!r}, which is no UTF-8: rename it") from None
+        raise ValidationError(f"the script writes a file called {name!r}, which is not UTF-8: rename it") from None
     try:
         result_name(name)
     except UsageError as error:

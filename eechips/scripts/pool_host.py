@@ -22,7 +22,7 @@ from eechips.scripts.serialization import describe, function_name
 from eechips.storage import NameTemplate, write_file
 
 _MOST_NAMED = 3
-_ADVICE = "If it is random, seed it; else choose another folder with --out, or remove this one"
+_ADVICE = "If it is random, set a seed; otherwise choose another folder with --out, or remove this one"
 _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
 
 
@@ -117,7 +117,7 @@ class ScriptHost:
     def notes(self) -> list[str]:
         """Return a note on files that are not recorded."""
         without = (
-            f"{count} of {total} calls of {name}() wrote no file, although the others did: see the column error of the"
+            f"{count} of {total} calls of {name}() wrote no file, unlike the others: see the column error of the"
             " manifest."
             for name, (count, total) in self._without.items()
         )
@@ -182,7 +182,7 @@ class ScriptHost:
         if different:
             example = canonical_json(different[0].unit)[:120]
             raise RunMismatchError(
-                f"the script asks for something else than the last time: {len(different)} of the {len(units)} calls of"
+                f"the script differs from its last run: {len(different)} of the {len(units)} calls of"
                 f" its pool no. {number} are new, such as {example}. {_ADVICE}"
             )
         by_position = {there[unit.id]: call for unit, call in zip(units, calls, strict=True)}
@@ -191,7 +191,7 @@ class ScriptHost:
         if undone or order != sorted(order):
             what = f"it leaves out {len(undone)} calls that have not been done" if undone else "their order is another"
             raise RunMismatchError(
-                f"the script asks for something else than the last time: of the {len(stored)} calls of its pool no."
+                f"the script differs from its last run: of the {len(stored)} calls of its pool no."
                 f" {number}, {what}. {_ADVICE}"
             )
         return [by_position.get(position) for position, _, _ in stored]
@@ -299,9 +299,7 @@ def lacks_file(error: BaseException) -> bool:
 
 def _of_peculiar(peculiar: Sequence[str]) -> Iterator[str]:
     if peculiar:
-        yield (
-            f"Not recorded, as they are no regular files (links to other folders, pipes, sockets): {_some(peculiar)}."
-        )
+        yield (f"Not recorded: they are not regular files (links to other folders, pipes, sockets): {_some(peculiar)}.")
 
 
 def _some(names: Sequence[str]) -> str:

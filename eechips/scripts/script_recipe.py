@@ -75,9 +75,7 @@ class ScriptRecipe:
         Raises:
             UsageError: always.
         """
-        raise UsageError(
-            f"{self.path.name} is a script that plans as it goes: what it asks for is known when it has run"
-        )
+        raise UsageError(f"{self.path.name} is a script, which is planned while it runs: its units are unknown before")
 
     def run_interactively(self, context: RecipeContext) -> bool:
         """Execute the script, with its pools working for the run.

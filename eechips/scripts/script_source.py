@@ -151,7 +151,7 @@ def _code_of_cells(path: Path, text: str) -> str:
         metadata = notebook.get("metadata", {})
         language = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name")
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-        raise UsageError(f"{path} is no notebook: save it again in Jupyter, or give a Python file") from None
+        raise UsageError(f"{path} is not a notebook: save it again in Jupyter, or give a Python file") from None
     if language not in (None, "python", "ipython"):
         raise UsageError(f"{path} is a notebook of {language}, not of Python")
     return "".join(f"# In[{number}]:\n{part}\n" for number, part in enumerate(parts, 1))

@@ -78,9 +78,7 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> 
     try:
         Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
     except (pickle.PicklingError, TypeError, ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
-        raise RecipeError(
-            f"{what} cannot be given to another process, because of something that it uses: {error}"
-        ) from error
+        raise RecipeError(f"{what} cannot be sent to another process: {error}") from error
     return buffer.getvalue()
 
 

@@ -60,10 +60,10 @@ def decode(data: bytes, suffix: str) -> ChipPixels:
 def _of_array(array: npt.NDArray[Any]) -> ChipPixels:
     kinds = {array.dtype[name].kind for name in array.dtype.names} if array.dtype.names else {array.dtype.kind}
     if not array.size or not kinds <= set("biuf"):
-        raise UsageError(f"an array of shape {array.shape} and type {array.dtype!s:.60} is no chip")
+        raise UsageError(f"an array of shape {array.shape} and type {array.dtype!s:.60} is not a chip")
     if array.dtype.names is not None:
         if array.ndim != 2 or array.dtype.names == (MASK_BAND,):
-            raise UsageError(f"an array of {array.ndim} dimensions and {len(array.dtype.names)} fields is no chip")
+            raise UsageError(f"an array of {array.ndim} dimensions and {len(array.dtype.names)} fields is not a chip")
         *names, last = array.dtype.names
         if array.dtype[last] == np.bool_ or last == MASK_BAND:
             valid = array[last] != 0
@@ -74,7 +74,7 @@ def _of_array(array: npt.NDArray[Any]) -> ChipPixels:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3:
-        raise UsageError(f"an array of {array.ndim} dimensions is no chip: those have rows, columns and bands")
+        raise UsageError(f"an array of {array.ndim} dimensions is not a chip: chips have rows, columns and bands")
     values = np.ascontiguousarray(np.moveaxis(array, -1, 0))
     return ChipPixels(values, _all_valid(values))
 

@@ -124,15 +124,21 @@ def _check_names(run: Run, tables: Iterable[str], *, overwrite: bool) -> None:
     """Raise UsageError if a result of the run has a name that the card needs: scripts call theirs what they like."""
     for name in () if overwrite else tables:
         if (run.path / name).exists() and not is_table(run.path / name):
-            raise UsageError(f"{run.path / name} was not made by eechips: move it away, or take --overwrite")
+            raise UsageError(
+                f"{run.path / name} was not written by eechips: move it away, or overwrite it (`overwrite`)"
+            )
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         names = (README_NAME, CROISSANT_NAME, SHEET_NAME, *tables)
         taken = [name for name in names if ledger.owner(name) is not None]
     if taken:
-        raise UsageError(f"{run.path / taken[0]} is a result of the run, and is not to be lost: there is no card of it")
+        raise UsageError(
+            f"{run.path / taken[0]} is a result of the run and would be overwritten: rename the result to make a card"
+        )
     for name in () if overwrite or (run.path / README_NAME).exists() else (CROISSANT_NAME, SHEET_NAME):
         if (run.path / name).exists():  # a card has its README beside it
-            raise UsageError(f"{run.path / name} was not made by eechips: move it away, or take --overwrite")
+            raise UsageError(
+                f"{run.path / name} was not written by eechips: move it away, or overwrite it (`overwrite`)"
+            )
 
 
 def _markdown(run: Run, summary: Summary, publication: Publication, loading: Sequence[str], *, has_sheet: bool) -> str:

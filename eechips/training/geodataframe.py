@@ -175,7 +175,7 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
         made, store = [file for file in run.units["file"] if not _is_missing(file)], run.store
     parts = [_read(store, name) for name in made if _suffix(name) in _TABLES]
     if not parts:
-        raise UsageError(f"{run.path} has no table: none of its results is one")
+        raise UsageError(f"{run.path} has no tables among its results")
     table = pd.concat(parts, ignore_index=True)
     if DATE in table.columns and not pd.api.types.is_numeric_dtype(table[DATE]):
         with translate_read_errors(run.path):
@@ -202,7 +202,7 @@ def _read(store: Store, name: str) -> pd.DataFrame:
     try:
         data = store.read(name)
     except FileNotFoundError as error:
-        raise UsageError(f"{name} is missing: eechips verify lists what is wrong with the run") from error
+        raise UsageError(f"{name} is missing: eechips verify lists missing and damaged files") from error
     return read_frame(data, _suffix(name), name=name)
 
 

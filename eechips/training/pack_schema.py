@@ -75,7 +75,7 @@ class PackSchema:
             if counts.total() != len(self.samples):
                 missing = len(self.samples) - counts.total()
                 of = f"{missing:,} of {len(self.samples):,} samples"
-                raise UsageError(f"{of} have no {label}: arrays cannot leave them out; {_ELSE}")
+                raise UsageError(f"{of} have no {label}: arrays need them; {_ELSE}")
             if len(counts) > 1:
                 most = [f"{count:,} of {kind.words}" for kind, count in counts.most_common(3)]
                 what = ", ".join([*most, "…"] if len(counts) > len(most) else most)

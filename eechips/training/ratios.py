@@ -57,7 +57,9 @@ class Ratios:
         if any(not (math.isfinite(weight) and weight > 0) for weight in weights):
             raise UsageError(f"ratios {text!r}: every share must be above 0")
         if len(set(usual)) < len(usual) or NONE in usual or "" in usual:
-            raise UsageError(f"ratios {text!r}: names must differ, and '{NONE}' is for what is left out")
+            raise UsageError(
+                f"ratios {text!r}: names must differ, and '{NONE}' is reserved for chips that are left out"
+            )
         return cls(tuple(usual), tuple(weight / sum(weights) for weight in weights))
 
     @property
@@ -100,7 +102,7 @@ def assign(
     if len(contents) < len(ratios.names):
         raise UsageError(
             f"{len(contents)} {'block is' if len(contents) == 1 else 'blocks are'} too few for {len(ratios.names)}"
-            " splits: take smaller blocks (--block-size; of H3 a higher --resolution)"
+            " splits: use smaller blocks (`block_size`; for H3 a higher `resolution`)"
         )
     held = {block: ratios.names.index(split) for block, split in (known or {}).items() if block in contents}
     free = sorted(contents.keys() - held.keys(), key=lambda block: _order(seed, block))

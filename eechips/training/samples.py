@@ -184,7 +184,7 @@ class Samples(Sequence[Sample]):
             raise UsageError(f"{self.run.path} has no splits yet: eechips split {self.run.path}")
         for name in names:
             if name not in there:
-                raise UsageError(f"there is no split '{name}': there are {', '.join(there)}")
+                raise UsageError(f"unknown split '{name}'; known are {', '.join(there)}")
         return self.take(np.flatnonzero(np.isin(found, names)))
 
     @property
@@ -237,7 +237,9 @@ class Samples(Sequence[Sample]):
             data = self.store.read(file.name)
         except OSError as error:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-            raise UsageError(f"{file.name} {reason}: eechips verify {self.run.path} lists what is wrong") from error
+            raise UsageError(
+                f"{file.name} {reason}: eechips verify {self.run.path} lists missing and damaged files"
+            ) from error
         if hashlib.sha256(data).hexdigest() != file.sha256:
             raise UsageError(
                 f"{file.name} has changed since it was fetched: eechips verify {self.run.path} lists such files"

@@ -234,9 +234,9 @@ def read_index(folder: str | Path) -> PackIndex:
         value["files"] = tuple(StoredFile(**file) for file in value["files"])
         return PackIndex(**value)
     except FileNotFoundError:
-        raise UsageError(f"{folder} holds no whole pack: there is no {INDEX_NAME} (eechips pack makes it)") from None
+        raise UsageError(f"{folder} holds no complete pack: {INDEX_NAME} is missing (eechips pack writes it)") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is no index of a pack: {error}") from None
+        raise UsageError(f"{path} is not an index of a pack: {error}") from None
 
 
 MOST_VALUES = 1000

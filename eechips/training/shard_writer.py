@@ -114,7 +114,7 @@ class ShardWriter:
         names |= {shard.stem + self._module.SUFFIX for shard in self._shards}
         there = sorted(name for name in names if (self._folder / name).exists())
         if there:
-            raise UsageError(f"{self._folder / there[0]} is there already, and no pack of ours: choose another --out")
+            raise UsageError(f"{self._folder / there[0]} exists and is not a pack of eechips: choose another `out`")
         return [], None
 
     def _check_same(self, other: Mapping[str, Any]) -> None:
@@ -125,7 +125,7 @@ class ShardWriter:
         what = (
             f"made with {', '.join(words)}" if words else "made of other samples: the run, splits or flags have changed"
         )
-        raise UsageError(f"{self._folder} holds a pack that was {what}; remove it, or choose another --out")
+        raise UsageError(f"{self._folder} holds a pack that was {what}; remove it, or choose another `out`")
 
     def _kept(self, known: Sequence[StoredShard]) -> dict[Shard, StoredShard]:
         """Return the shards that are as they were when they were complete."""
@@ -205,8 +205,8 @@ class ShardWriter:
             is_own = file.name in self._names or file.name.partition("/")[0] in groups
             if not is_own and os.path.lexists(self._folder / file.name) and not self._is_there([file]):
                 raise UsageError(
-                    f"{self._folder / file.name} is there already, and not of this pack: move it away, or choose"
-                    " another --out"
+                    f"{self._folder / file.name} exists and does not belong to this pack: move it away, or choose"
+                    " another `out`"
                 )
 
     def _place(self, files: Iterable[StoredFile]) -> None:

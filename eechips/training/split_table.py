@@ -89,7 +89,7 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
     pyarrow.parquet.write_table(made, buffer, compression="zstd")
     path = folder / SPLITS_NAME
     if path.is_file() and not path.is_symlink() and not has_metadata(path, _METADATA):
-        raise UsageError(f"{path} was not made by eechips split, and is not replaced: move it away")
+        raise UsageError(f"{path} was not written by eechips split and is not replaced: move it away")
     write_file(path, buffer.getvalue().to_pybytes())
     return path
 

@@ -273,7 +273,7 @@ def _by_time(
     if len(spans) < len(found):
         raise UsageError(
             f"by='time': {len(found) - len(spans):,} of {len(found):,} chips have no date: name the field of the units"
-            " that has it with --date-field, or run with --provenance"
+            " with `date_field`, or repeat the run with provenance"
         )
     chosen = cuts_of(spans, ratios) if cuts is None else parse_cuts(cuts)
     if len(chosen) != len(ratios.names) - 1:
@@ -329,7 +329,7 @@ def _refuse_empty(division: SplitResult) -> None:
     there = set(division.splits["split"])
     for name in division.ratios.names:
         if name not in there:
-            raise UsageError(f"nothing is left of {name}: take smaller blocks, other cuts or a smaller --buffer")
+            raise UsageError(f"no chips are left in {name}: use smaller blocks, other cuts or a smaller `buffer`")
 
 
 def _frame(

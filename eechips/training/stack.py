@@ -185,7 +185,7 @@ def _values(paths: list[str], shape: tuple[int, ...], dtype: np.dtype[Any], *, m
     try:
         import dask.array as da
     except ImportError as error:
-        raise UsageError("stacks that are lazy need Dask: pip install 'eechips[dask]', or take lazy=False") from error
+        raise UsageError("lazy stacks need Dask: pip install 'eechips[dask]', or use lazy=False") from error
     size = max(1, _CHUNK // (int(np.prod(shape[1:])) * final.itemsize))
     blocks = da.from_array(files, chunks=size)
     chunks = (blocks.chunks[0], *((length,) for length in shape[1:]))

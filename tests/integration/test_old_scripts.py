@@ -189,7 +189,7 @@ def test_another_plan_is_refused(demo_server: Server, tmp_path: Path) -> None:
     assert run(script, demo_server, tmp_path).returncode == 0
     result = run(script, demo_server, tmp_path)
     assert result.returncode == 2
-    assert "asks for something else than the last time" in result.stderr
+    assert "differs from its last run" in result.stderr
 
 
 def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> None:

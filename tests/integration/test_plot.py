@@ -139,7 +139,7 @@ def test_plots_of_a_run_are_kept_apart_and_what_is_replaced_is_told(alone: eechi
     [
         ({"regions": "Bolder"}, "there is no region 'Bolder' in .*; did you mean Boulder\\? there are Boulder, Åland"),
         ({"bands": "NDVI"}, "there is no column 'NDVI'; there are LST_Day_1km, count"),
-        ({"regions": range(61)}, "61 regions are too many for one figure: 60 at most"),
+        ({"regions": range(61)}, "61 regions are too many for one figure: the maximum is 60"),
         ({"out": "lst.docx"}, "a plot is png, pdf or svg, not docx"),
     ],
 )
@@ -151,7 +151,7 @@ def test_what_cannot_be_drawn(alone: eechips.Run, options: dict[str, Any], messa
 def test_a_run_without_series(demo_server: Server, tmp_path: Path) -> None:
     options = {"roi": "-105.2,39.9,-105.1,40.0", "endpoint": demo_server.url, "rate": None, "quiet": True}
     run = eechips.sample("NAIP", per_ecoregion=1, out=tmp_path / "chips", **options)
-    with pytest.raises(UsageError, match="has no series: none of its results is a table"):
+    with pytest.raises(UsageError, match="has no time series: it has no tables among its results"):
         eechips.plot(run)
     with pytest.raises(UsageError, match="holds no run"):
         eechips.plot(tmp_path)

@@ -210,7 +210,7 @@ def test_a_result_of_the_run_is_not_overwritten(run: eechips.Run) -> None:
         )
     for name, make in (("report.html", eechips.report), ("preview.png", eechips.preview)):
         (run.path / name).write_text("mine")
-        with pytest.raises(UsageError, match="is a result of the run, and is not to be lost"):
+        with pytest.raises(UsageError, match="is a result of the run and would be overwritten"):
             make(run)
         with pytest.raises(UsageError, match="choose another --out"):
             make(run, out=run.path / "chips" / ".." / name)
@@ -391,9 +391,9 @@ class TestPreview:
         ("options", "message"),
         [
             ({"by": "biome"}, "units have no column 'biome'; there are: zone"),
-            ({"rows": 0}, "a sheet has 1 to 5,000 chips"),
-            ({"rows": 100, "columns": 100}, "a sheet has 1 to 5,000 chips, not 100 rows of 100"),
-            ({"out": "sheet.gif"}, "a sheet is png or jpg, not gif"),
+            ({"rows": 0}, "a contact sheet has 1 to 5,000 chips"),
+            ({"rows": 100, "columns": 100}, "a contact sheet has 1 to 5,000 chips, not 100 rows of 100"),
+            ({"out": "sheet.gif"}, "a contact sheet is png or jpg, not gif"),
         ],
     )
     def test_what_cannot_be_made(self, run: eechips.Run, options: dict[str, Any], message: str) -> None:
@@ -403,5 +403,5 @@ class TestPreview:
     def test_a_run_without_chips(self, tmp_path: Path) -> None:
         with Ledger(tmp_path / LEDGER_NAME) as ledger:
             ledger.store_plan({}, [WorkUnit(0, "0" * 64, '{"kind":"call","value":1}', "a")])
-        with pytest.raises(UsageError, match="has no chips that could be shown"):
+        with pytest.raises(UsageError, match="has no chips to show"):
             eechips.preview(tmp_path)

@@ -107,7 +107,7 @@ def test_what_is_no_regular_file_is_left_out_with_a_word(demo_server: Server, tm
     result = run(script, demo_server, tmp_path)
     assert result.returncode == 0, result.stderr
     assert files(tmp_path / "run") == {"hard.txt": b"x", "latest.txt": b"x", "whole.txt": b"x"}
-    assert "no regular files (links to other folders, pipes, sockets): away, broken, folder, …" in result.stderr
+    assert "not regular files (links to other folders, pipes, sockets): away, broken, folder, …" in result.stderr
 
 
 def test_a_link_that_a_killed_run_has_left_is_still_one_to_an_input(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_mistake_in_a_notebook_is_told_with_its_line_among_the_cells(demo_serv
 def test_what_is_called_a_notebook_and_is_none_is_refused_by_its_name(text: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.ipynb"
     path.write_text(text)
-    with pytest.raises(UsageError, match=r"odd\.ipynb is no notebook"):
+    with pytest.raises(UsageError, match=r"odd\.ipynb is not a notebook"):
         read_source(path)
 
 

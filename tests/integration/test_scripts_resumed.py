@@ -176,7 +176,7 @@ def test_a_list_that_is_shorter_for_another_reason_is_refused(
     (tmp_path / "count").write_text("11")  # without the call that was under way, among others
     refused = run(script, demo_server, tmp_path)
     assert refused.returncode == 2
-    assert "asks for something else than the last time" in refused.stderr
+    assert "differs from its last run" in refused.stderr
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_a_call_without_a_file_among_calls_with_files_is_told_in_the_summary_and
     for _ in range(2):
         done = run(tmp_path / "nothing.py", demo_server, tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "2 of 6 calls of save() wrote no file, although the others did" in done.stdout + done.stderr
+        assert "2 of 6 calls of save() wrote no file, unlike the others" in done.stdout + done.stderr
         assert "counts()" not in done.stdout + done.stderr
     units = open_run(tmp_path / "run").units
     errors = units["error"].dropna().to_dict()

@@ -154,7 +154,7 @@ def test_splits_of_another_program_are_checked(tmp_path: Path) -> None:
     table = pd.DataFrame({"id": read_samples(tmp_path).ids, "split": ["fit", "fit", "look"]})
     table.to_parquet(tmp_path / "splits.parquet")
     assert ask("split", tmp_path, "--check").exit_code == 0
-    with pytest.raises(UsageError, match="was not made by eechips split"):
+    with pytest.raises(UsageError, match="was not written by eechips split"):
         eechips.split(tmp_path, ratios="1,1", block_size="2km")
     (tmp_path / "splits.parquet").unlink()
     assert eechips.split(tmp_path, ratios="1,1", block_size="2km").kept == 0
@@ -244,7 +244,7 @@ def test_pictures_without_a_place_are_split_but_not_by_place(tmp_path: Path) -> 
         (["--block-size", "9000km"], "blocks are too few for 3 splits|block is too few for 3 splits"),
         (["--ratios", "1"], "--ratios '1' is not two or three numbers"),
         (["--stratum", "moon"], "no sample has a field 'moon'"),
-        (["--near", "drop", "--buffer", "2000km"], "nothing is left of train"),
+        (["--near", "drop", "--buffer", "2000km"], "no chips are left in train"),
         (["--check"], "has no splits yet: eechips split"),
     ],
 )

@@ -182,7 +182,7 @@ def test_what_is_not_there(run: Run, packs: dict[str, Path], tmp_path: Path) -> 
             make(split="validation")
         with pytest.raises(UsageError, match="no layer 'S1': there are "):
             make(layers=["S1"])
-    with pytest.raises(UsageError, match="holds no whole pack"):
+    with pytest.raises(UsageError, match="holds no complete pack"):
         ShardDataset(tmp_path)
     with pytest.raises(UsageError, match="rank 2 is none of 2 processes"):
         ShardDataset(packs["parquet"], rank=2, world_size=2)

@@ -169,7 +169,7 @@ def test_a_run_is_a_data_set_of_hugging_face(tmp_path: Path, kind: str, is_split
 def test_a_table_of_somebody_else_is_not_written_over(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", pictures(2))
     (run.path / "metadata.parquet").write_bytes(b"mine")
-    with pytest.raises(UsageError, match=r"metadata\.parquet was not made by eechips"):
+    with pytest.raises(UsageError, match=r"metadata\.parquet was not written by eechips"):
         card(run)
     card(run, overwrite=True)
     card(run)
@@ -274,7 +274,7 @@ def test_a_file_of_somebody_else_in_the_folder_of_a_run_stays(tmp_path: Path, na
     others = {"splits.parquet": split_up, "report.html": report, "preview.png": preview}
     make = others.get(name, card)
     (run.path / name).write_bytes(b"mine")
-    with pytest.raises(UsageError, match=rf"{name} was not made by eechips"):
+    with pytest.raises(UsageError, match=rf"{name} was not written by eechips"):
         make(run)
     assert (run.path / name).read_bytes() == b"mine"
     (run.path / name).unlink()

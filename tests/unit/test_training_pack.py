@@ -459,7 +459,7 @@ def test_a_file_of_the_user_is_not_replaced_by_a_shard_also_when_a_pack_is_resum
     (tmp_path / "shards.jsonl").write_text("".join(json.dumps(line) + "\n" for line in journal))
     own = tmp_path / index.shards[1].files[0].name
     own.write_bytes(b"mine")
-    with pytest.raises(UsageError, match="is there already, and not of this pack"):
+    with pytest.raises(UsageError, match="exists and does not belong to this pack"):
         eechips.pack(run, "webdataset", out=tmp_path, shard_count=2)
     assert own.read_bytes() == b"mine"
     own.unlink()
@@ -470,7 +470,7 @@ def test_a_file_of_the_user_is_not_replaced_by_a_shard_also_when_a_pack_is_resum
 def test_another_pack_is_not_written_over(run: Run, tmp_path: Path) -> None:
     eechips.pack(run, "webdataset", out=tmp_path, shard_count=4)
     before = contents(tmp_path)
-    with pytest.raises(UsageError, match="was made with --seed 0; remove it, or choose another --out"):
+    with pytest.raises(UsageError, match="was made with --seed 0; remove it, or choose another `out`"):
         eechips.pack(run, "webdataset", out=tmp_path, shard_count=4, seed=1)
     with pytest.raises(UsageError, match="was made with --to webdataset; remove"):
         eechips.pack(run, "hdf5", out=tmp_path, shard_count=4)
@@ -484,7 +484,7 @@ def test_another_pack_is_not_written_over(run: Run, tmp_path: Path) -> None:
 
 def test_files_of_others_are_not_written_over(run: Run, tmp_path: Path) -> None:
     (tmp_path / "train-000001.tar").write_text("mine")
-    with pytest.raises(UsageError, match=r"train-000001\.tar is there already, and no pack of ours"):
+    with pytest.raises(UsageError, match=r"train-000001\.tar exists and is not a pack of eechips"):
         eechips.pack(run, "webdataset", out=tmp_path, shard_count=4)
     assert (tmp_path / "train-000001.tar").read_text() == "mine"
 
@@ -641,10 +641,10 @@ def test_metadata_are_one_json_text(run: Run, tmp_path: Path) -> None:
 
 
 def test_index_of_something_else(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no whole pack"):
+    with pytest.raises(UsageError, match="holds no complete pack"):
         read_index(tmp_path)
     (tmp_path / "shards.json").write_text("[]")
-    with pytest.raises(UsageError, match="is no index of a pack"):
+    with pytest.raises(UsageError, match="is not an index of a pack"):
         read_index(tmp_path)
 
 

@@ -24,10 +24,10 @@ def check_layout(layout: PackLayout) -> None:
     names = [ID, METADATA, *layout, *(layer + MASK_SUFFIX for layer in layout)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UsageError(f"a layer cannot be called {twice[0]} here: that is another array's name")
+        raise UsageError(f"a layer cannot be called {twice[0]} here: the name is taken by another array")
     for layer in layout:
         if "/" in layer or layer.startswith((".", "__")):
-            raise UsageError(f"a layer cannot be called {layer} here: that is no name of an array")
+            raise UsageError(f"a layer cannot be called {layer} here: it is not a valid name of an array")
 
 
 def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels:

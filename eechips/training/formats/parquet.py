@@ -42,7 +42,7 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 
     for layer in layout:
         if layer in _OWN:
-            raise UsageError(f"a layer cannot be called {layer} in Parquet: that is a column of its own")
+            raise UsageError(f"a layer cannot be called {layer} in Parquet: the name is taken by another column")
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([*((name, pa.string()) for name in _OWN), *((layer, image) for layer in layout)])
     columns = dict.fromkeys(_OWN) | {name: layer.suffixes for name, layer in layout.items()}

@@ -112,7 +112,9 @@ def _check_names(layout: PackLayout) -> None:
     for layer in layout:
         other = seen.setdefault(safe_component(layer).lower(), layer)
         if other != layer:
-            raise UsageError(f"readers of WebDataset take the layers {other} and {layer} for one: rename one of them")
+            raise UsageError(
+                f"readers of WebDataset cannot distinguish the layers {other} and {layer}: rename one of them"
+            )
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

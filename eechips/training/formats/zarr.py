@@ -116,7 +116,7 @@ def _zarr() -> Any:
     except ImportError as error:
         raise UsageError(needed) from error
     if tuple(int(part) for part in zarr.__version__.split(".")[:2]) < (3, 1):
-        raise UsageError(f"{needed}; here is {zarr.__version__}")
+        raise UsageError(f"{needed}; installed is {zarr.__version__}")
     return zarr
 
 
