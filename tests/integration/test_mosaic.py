@@ -358,7 +358,7 @@ def test_killed_at_any_point_the_same_command_goes_on(
     [
         (STACK, {}, UsageError, "is a collection: say with --roi which region"),
         (IMAGE, {"reducer": "median"}, UsageError, "is a single image: there is nothing to make a median of"),
-        (IMAGE, {"start": "2020-01-01"}, UsageError, "single image: --start is for collections"),
+        (IMAGE, {"start": "2020-01-01"}, UsageError, "single image: `start` is for collections"),
         (IMAGE, {"where": ["a = 1"]}, UsageError, "single image: `where` is for collections"),
         (IMAGE, {"roi": "10,50,10.1,50.1"}, RegionError, "the region does not meet users/someone/stack/image_0"),
         (IMAGE, {"bands": "rde"}, UnknownDatasetError, "no band 'rde'; did you mean 'red'"),
