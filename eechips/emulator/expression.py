@@ -213,7 +213,11 @@ class Evaluator:
         Raises:
             EarthEngineError: with the message for the client.
         """
-        return self._reference(self._result, _Scope({}, None))
+        if self._result not in self._values:
+            raise _invalid(f"no value '{self._result}'.")
+        node = self._values[self._result]
+        self._free_names(self._result, node)  # checks the form of the whole graph before anything is computed
+        return self._node(node, _Scope({}, None))
 
     def _reference(self, key: str, scope: _Scope) -> Value:
         if key not in self._values:
