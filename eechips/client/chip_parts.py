@@ -68,7 +68,7 @@ def check_bands(chip: Chip, limits: PixelLimits) -> None:
     bands = len(chip.bands or ()) + (not chip.is_picture)
     if limits.bands is not None and bands > limits.bands:
         raise TooLargeError(
-            f"{bands} bands, the mask's included, where computePixels takes {limits.bands}: take fewer, or --method url"
+            f"{bands} bands, the mask's included, where computePixels takes {limits.bands}: take fewer, or `method` url"
         )
 
 

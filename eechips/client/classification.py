@@ -40,7 +40,7 @@ from eechips.text import replace_control_characters
 from eechips.timestamps import parse_retry_after
 
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
-_AUTHENTICATE = "run `earthengine authenticate`, give a key with --credentials, or try without an account: --local"
+_AUTHENTICATE = "run `earthengine authenticate`, name a key file (`credentials`), or run without an account (`local`)"
 _RESUME = "The run stops; its results are kept. To resume: run the same command again"
 _PACIFIC = "America/Los_Angeles"
 
@@ -168,7 +168,10 @@ def internal_error(error: BaseException) -> EechipsError:
         return found
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, MemoryError):
-        text = f"this machine has too little memory for the unit ({what}): run fewer at once (--processes, --in-flight)"
+        text = (
+            f"this machine has too little memory for the unit ({what}): fetch fewer units at once (`processes`,"
+            " `in_flight`)"
+        )
     else:
         text = f"a fault of eechips, please report it: {what}"
     return InternalError(text, traceback="".join(traceback.format_exception(error)))

@@ -22,8 +22,8 @@ _SCOPES = (
     "https://www.googleapis.com/auth/cloud-platform",
 )
 _WAYS_OUT = (
-    "authenticate once with `earthengine authenticate`, give a service account's key with --credentials FILE,"
-    " or run without an account: --local"
+    "authenticate once with `earthengine authenticate`, name a service account's key file (`credentials`),"
+    " or run without an account (`local`)"
 )
 
 
@@ -72,7 +72,7 @@ def find_credentials(endpoint: str, key_file: Path | None, *, send_anywhere: boo
         if key_file is not None:
             raise ConfigurationError(
                 f"refused to send credentials to {endpoint}: it is not https at *.googleapis.com;"
-                " --send-credentials allows it"
+                " `send_credentials` allows it"
             )
         return None
     return _load_key(key_file) if key_file is not None else _load_stored()

@@ -114,10 +114,10 @@ _REDUCE = "https://developers.google.com/earth-engine/apidocs/ee-image-reducereg
 
 _RAISE_QUOTA = "or have the quota raised at https://console.cloud.google.com/iam-admin/quotas"
 _REGISTER = (
-    "register the project at https://code.earthengine.google.com/register, give another with --project"
-    " (or EECHIPS_PROJECT), or try without an account: --local"
+    "register the project at https://code.earthengine.google.com/register, name another one"
+    " (`project` or EECHIPS_PROJECT), or run without an account (`local`)"
 )
-_AUTHENTICATE = "run `earthengine authenticate`, give a key with --credentials, or try without an account: --local"
+_AUTHENTICATE = "run `earthengine authenticate`, name a key file (`credentials`), or run without an account (`local`)"
 _FIX_RECIPE = "correct the recipe or the unit"
 _QUOTA_CODES = (400, 402, 403, 429, 503)
 _NO_FUNCTION = r"^(?!(?:[A-Z]\w*\.)+\w+: )(?=.*(?:quota|usage|limit|eecu))(?=.*(?:exceed|exhaust|used up|reached))"
@@ -390,8 +390,7 @@ SERVICE_ERRORS: tuple[ServiceError, ...] = (
         "suspended",
         ErrorAction.UNAVAILABLE,
         "the project is suspended",
-        "see https://cloud.google.com/resource-manager/docs/project-suspension-guidelines, or give another project with"
-        " --project",
+        "see https://cloud.google.com/resource-manager/docs/project-suspension-guidelines, or name another `project`",
         "https://github.com/kubernetes/minikube/issues/17959",
         Example(
             403,
@@ -406,7 +405,7 @@ SERVICE_ERRORS: tuple[ServiceError, ...] = (
         "billing",
         ErrorAction.UNAVAILABLE,
         "billing is disabled for the project",
-        "enable billing at https://console.cloud.google.com/billing, or give another project with --project",
+        "enable billing at https://console.cloud.google.com/billing, or name another `project`",
         "https://github.com/GoogleCloudPlatform/java-docs-samples/issues/276",
         Example(
             403,
@@ -423,8 +422,8 @@ SERVICE_ERRORS: tuple[ServiceError, ...] = (
         "no use of the project",
         ErrorAction.CONFIGURATION,
         "the account may not use the project",
-        "ask the project's owner for the roles Service Usage Consumer and Earth Engine Resource Viewer, give another"
-        " project with --project, or try without an account: --local",
+        "ask the project's owner for the roles Service Usage Consumer and Earth Engine Resource Viewer, name another"
+        " `project`, or run without an account (`local`)",
         "https://github.com/nasaharvest/street2sat/pull/51",
         Example(
             403,

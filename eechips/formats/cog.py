@@ -129,7 +129,7 @@ class Mosaic:
                 pixels, mask = source.read(), source.dataset_mask() != 0
             if (pixels == np.array(self.nodata, dtype=self.dtype))[:, mask].any():
                 raise UsageError(
-                    f"--nodata {self.nodata:g} is also the value of valid pixels, in {tile.path.name}: choose a value"
+                    f"`nodata` {self.nodata:g} is also the value of valid pixels, in {tile.path.name}: choose a value"
                     " that no pixel has, or leave it out for a mask"
                 )
 
@@ -250,7 +250,7 @@ def check_nodata(nodata: float | None, dtype: str) -> None:
         return
     limits = np.iinfo(dtype)
     if not float(nodata).is_integer() or not limits.min <= nodata <= limits.max:
-        raise UsageError(f"--nodata {nodata:g} is no {dtype}, which holds whole numbers {limits.min} to {limits.max}")
+        raise UsageError(f"`nodata` {nodata:g} is no {dtype}, which holds whole numbers {limits.min} to {limits.max}")
 
 
 DTYPES = tuple(_DTYPES)

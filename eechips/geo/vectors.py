@@ -198,7 +198,7 @@ def _check(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table
         if not geometry.is_valid:
             reason = shapely.is_valid_reason(geometry)
             raise RegionError(
-                f"{path}: {_feature(index, attributes)} is not a valid polygon ({reason}): add --repair, or"
+                f"{path}: {_feature(index, attributes)} is not a valid polygon ({reason}): set `repair`, or"
                 " repair it, for example with ogr2ogr -makevalid"
             )
 

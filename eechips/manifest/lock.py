@@ -73,8 +73,8 @@ def _acquire(folder: Path) -> int:
             holder = os.read(descriptor, _LONGEST).decode(errors="replace").split()
             os.close(descriptor)
             raise RunLockedError(
-                f"process {holder[0] if holder else '?'} is running in {folder}: wait for it, or choose another folder "
-                "with --out"
+                f"process {holder[0] if holder else '?'} is running in {folder}: wait for it, or choose another "
+                "folder (`out`)"
             ) from None
         except OSError as error:
             os.close(descriptor)

@@ -89,7 +89,7 @@ def check_new(folder: Path, names: Iterable[str]) -> None:
     if there and not is_own(read_info(folder)):
         raise UsageError(
             f"{folder} has {', '.join(there)}, which no run of yours has written there and which this one would"
-            " overwrite: choose another folder with --out, or move the files away"
+            " overwrite: choose another folder (`out`), or move the files away"
         )
 
 

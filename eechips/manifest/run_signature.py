@@ -109,7 +109,7 @@ def unseal(data: bytes, key: bytes, name: str, path: Path) -> bytes:
     if not hmac.compare_digest(found, _seal_of(content, key, name)):
         raise UsageError(
             f"{path} was not written by a run of yours, or was changed since, and reading it may execute code: choose"
-            " another folder with --out"
+            " another folder (`out`)"
         )
     return content
 

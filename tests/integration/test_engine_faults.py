@@ -104,7 +104,7 @@ def test_an_expression_that_is_refused_is_permanent(service: Service, tmp_path: 
 
 def test_a_configuration_error_stops_the_run_and_loses_nothing(service: Service, tmp_path: Path) -> None:
     service.plan(6, "403")
-    with pytest.raises(ConfigurationError, match=r"not registered to use Earth Engine.*--local"):
+    with pytest.raises(ConfigurationError, match=r"not registered to use Earth Engine.*`local`"):
         run_chips(tmp_path, service.url, parameters={"count": 60}, processes=2, in_flight=4)
     stopped = open_run(tmp_path / "out")
     assert stopped.counts["planned"] > 40

@@ -96,7 +96,7 @@ def test_permanent(status: int, message: str) -> None:
 def test_configuration_errors_say_what_to_do(status: int, message: str) -> None:
     error = classify_response(status, message)
     assert type(error) is ConfigurationError
-    assert "--local" in str(error)
+    assert "`local`" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_without_credentials_both_ways_out_are_named(tmp_path: Path, monkeypatch
     with pytest.raises(ConfigurationError) as caught:
         find_credentials(GOOGLE, None)
     assert "earthengine authenticate" in str(caught.value)
-    assert "--local" in str(caught.value)
+    assert "`local`" in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "x", "http://", "http://x:99999", "https://u:p@x", "https://x/?key=1", ""])

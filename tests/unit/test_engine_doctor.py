@@ -127,7 +127,7 @@ def test_no_project_and_no_credentials(tmp_path: Path, monkeypatch: pytest.Monke
     assert found["project"].detail == "no Google Cloud project"
     found = findings(tmp_path, "http://127.0.0.2:1", credentials=tmp_path / "key.json")
     assert found["credentials"].detail == "refused to send credentials to http://127.0.0.2:1"
-    assert found["credentials"].advice == "it is not https at *.googleapis.com; --send-credentials allows it"
+    assert found["credentials"].advice == "it is not https at *.googleapis.com; `send_credentials` allows it"
 
 
 class _Google(BaseHTTPRequestHandler):

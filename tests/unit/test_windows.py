@@ -297,7 +297,7 @@ def test_what_is_not_a_number_has_no_data() -> None:
 
 
 def test_no_data_is_a_value_of_the_type() -> None:
-    with pytest.raises(RecipeError, match="nodata -9999 is no uint8, which holds whole numbers 0 to 255"):
+    with pytest.raises(RecipeError, match="`nodata` -9999 is no uint8, which holds whole numbers 0 to 255"):
         window_file(UNIT, np.zeros((2, 3), "uint8"), nodata=-9999)
 
 
