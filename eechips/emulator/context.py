@@ -20,7 +20,7 @@ class ServiceLimits:
     """Limits of the service, with Earth Engine's values.
 
     Attributes:
-        elements: of a collection that ``getInfo`` returns or that is turned into a list.
+        elements: of a collection that ``getInfo`` returns or that becomes a list.
         payload: bytes of a request's body.
         response: bytes of a value or table; "responses are limited to tens of megabytes of data" in
             developers.google.com/earth-engine/guides/processing_environments, read 2026-11.
@@ -52,7 +52,7 @@ class ServiceLimits:
 
 @dataclass(slots=True)
 class Context:
-    """One request's evaluation.
+    """State of one request's evaluation.
 
     Attributes:
         store: the assets.
@@ -78,16 +78,16 @@ class Context:
         return message if self.hint is None else f"{message} {self.hint(id)}"
 
     def check_time(self) -> None:
-        """End an evaluation that has taken too long.
+        """Check the time of the evaluation.
 
         Raises:
-            LimitError: as Earth Engine words it.
+            LimitError: with Earth Engine's message, if the time is over.
         """
         if self.clock() > self._end:
             raise LimitError("Computation timed out.")
 
     def counted(self, values: Iterable[T], what: str = "Collection query") -> Iterator[T]:
-        """Pass values on, and stop where a collection has more than may be held.
+        """Yield values, and stop where a collection exceeds the limit of elements.
 
         Raises:
             LimitError: past the limit.

@@ -112,12 +112,12 @@ class ImageAsset:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a property is to be: a number between two others, both included.
+    """A range of numbers that a property must lie in, both ends included.
 
     Attributes:
         least: minus infinity for no bound.
         greatest: infinity for no bound.
-        others: whether what has no number there is wanted as well.
+        others: whether elements without a number there match as well.
     """
 
     least: float = -math.inf
@@ -131,7 +131,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What an image collection or a table is narrowed to before anything is read.
+    """Conditions by which a store narrows an image collection or a table before it reads anything.
 
     A store may return more than matches, never less: the evaluator applies the exact filters again.
 
@@ -170,7 +170,7 @@ class CollectionAsset(Protocol):
 
 @runtime_checkable
 class Counted(Protocol):
-    """A stored image collection that knows how many images it has without making them."""
+    """A stored image collection that knows its number of images without creating them."""
 
     def count(self) -> int:
         """Return how many images there are."""
@@ -179,7 +179,7 @@ class Counted(Protocol):
 
 @runtime_checkable
 class Seekable(Protocol):
-    """A stored image collection that can begin anywhere without making the images before."""
+    """A stored image collection that can start at any position without creating the images before."""
 
     def images_from(self, start: int) -> Iterator[ImageAsset]:
         """Return all images in the order of their ids, from a position on."""
@@ -220,7 +220,7 @@ class TableAsset(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FolderAsset:
-    """A folder: it only has children."""
+    """A folder, which has children only."""
 
     id: str
     properties: Mapping[str, Any] = field(default_factory=dict)
@@ -230,7 +230,7 @@ Asset = ImageAsset | CollectionAsset | TableAsset | FolderAsset
 
 
 class AssetStore(Protocol):
-    """Where assets live: a folder on disk, or the demo planet."""
+    """A source of assets: a folder on disk, a catalogue, or the demo planet."""
 
     def get(self, asset_id: str) -> Asset | None:
         """Return the asset of that id, or None if there is none."""
@@ -249,7 +249,7 @@ T = TypeVar("T")
 
 
 class LazySequence(Sequence[T]):
-    """A sequence whose items are made, all and once, when one of them, or how many there are, is asked for.
+    """A sequence whose items are created together on first use.
 
     Args:
         make: makes the items.

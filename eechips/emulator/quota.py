@@ -87,11 +87,11 @@ class QuotaStatistics:
     """Counts of the server's requests so far.
 
     Attributes:
-        requests: by kind.
-        answers: by kind and status; an answer is counted when it is ready to be sent.
+        requests: count by kind.
+        answers: responses by kind and status, counted when they are ready to be sent.
         rejected: requests that the quota rejected, by the limit: concurrency, rate or minute.
         peak: most requests in flight at once.
-        in_flight: now; from the request's head until the last byte of the answer was handed over.
+        in_flight: now; from the request's head until the last byte of the response is sent.
         busy: seconds spent in flight, of all requests together, until the last change. Between two moments, its
             difference divided by the time is the mean in flight.
     """
@@ -154,8 +154,8 @@ class Quota:
     exceeds a rate does not count against it; one that exceeds the concurrency counts against both rates.
 
     Attributes:
-        config: the limits; may be replaced at any time. What is in flight beyond a new limit finishes undisturbed.
-        statistics: what was asked.
+        config: the limits; may be replaced at any time. Requests in flight beyond a new limit finish normally.
+        statistics: counts of requests.
     """
 
     def __init__(self, config: QuotaConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -259,7 +259,7 @@ class Lognormal:
 
 
 class Latency:
-    """Extra seconds before each answer, drawn with a seed.
+    """Extra seconds before each response, drawn with a seed.
 
     Args:
         rules: pattern of the kinds of request (``thumbnails:*``) and their distribution. The first that fits is the

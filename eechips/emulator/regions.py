@@ -49,7 +49,7 @@ _CALL, _WINDOW = 1 << 14, 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """The pixels that a reduction looks at.
+    """The pixel lattice of a reduction.
 
     Attributes:
         projection: of the pixels.
@@ -64,7 +64,7 @@ class Lattice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionPixels:
-    """The pixels that a region takes.
+    """The pixels of a region, with their weights.
 
     Attributes:
         columns: of the lattice, shape (n,); pixels come row by row.
@@ -221,7 +221,7 @@ def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> Pix
 
 
 class _SeriesRender(Render):
-    """A pull of pixels. What it learns of small grids outlives it, for the next image of a series."""
+    """A computation of pixels that shares locations of small grids with the next images of a series."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context.limits.memory)
@@ -255,7 +255,7 @@ def covers(context: Context, region: PixelRegion) -> Iterator[tuple[PixelGrid, i
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampledBand:
-    """Pixels of one band that a region takes.
+    """Pixels of one band in a region.
 
     Attributes:
         values: shape (n,), or (n, …) for array bands.
@@ -423,7 +423,7 @@ def _points(batch: Sequence[Geometry | None], projection: Projection) -> Mapping
 
 
 class _RegionCache:
-    """The pixels that regions take of one lattice, as many as may be remembered: a series asks for them every time."""
+    """Cache of the pixels of regions on one lattice: a series needs them for every image."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], RegionPixels] = {}

@@ -34,7 +34,7 @@ from eechips.emulator.values import Collection, Geometry
 
 # Longest side of a thumbnail for which no size is given.
 _DEFAULT_SIDE = 512
-# Pixels along the edge of the blocks in which large grids are computed.
+# Edge of the blocks of large grids, in pixels.
 _BLOCK = 1024
 # Web Mercator's world, as map tiles divide it.
 _MERCATOR = "EPSG:3857"

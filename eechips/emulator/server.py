@@ -31,7 +31,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """How to serve.
+    """Configuration of the server.
 
     Attributes:
         port: 0 for any that is free.

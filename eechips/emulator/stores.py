@@ -50,11 +50,11 @@ def demo_end(environment: Mapping[str, str] | None = None) -> date:
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
-    """What to serve.
+    """The assets to serve.
 
     Attributes:
-        folders: asset folders, the first that has an asset answers.
-        demo: whether the demo planet answers for what the folders lack.
+        folders: asset folders, in the order in which they are searched.
+        demo: whether the demo planet serves assets that the folders lack.
         remote: whether images whose files are on web servers are read; those of catalogues in object stores, too.
         catalogs: folders of STAC items in GeoParquet, behind the asset folders.
         catalog_files: folders whose files the items of catalogues may refer to, besides those that the catalogues'
@@ -130,9 +130,9 @@ class ChainedStore:
     """Several stores as one: an asset is taken from the first that has it.
 
     Args:
-        stores: in the order in which they are asked.
+        stores: in the order in which they are searched.
         catalogs: those of them that count what they read, and may change meanwhile.
-        hint: says what the last of them has instead of an asset that does not exist.
+        hint: returns a hint at similar assets of the last store.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class DateRange:
 
 @dataclass(frozen=True, slots=True)
 class ErrorMargin:
-    """The greatest error that an approximate operation may make: metres, or units of the projection."""
+    """Greatest error of an approximate operation, in metres or units of the projection."""
 
     value: float
     unit: Literal["meters", "projected", "infinite"] = "meters"
@@ -47,7 +47,7 @@ class ErrorMargin:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """An ``ee.Blob``: a file in Google Cloud Storage, by its address."""
+    """An ``ee.Blob``: the URL of a file in Google Cloud Storage."""
 
     url: str
 
@@ -143,7 +143,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """The weights of a neighbourhood at some scale.
+    """Weights of a neighbourhood at one scale.
 
     Attributes:
         values: shape (height, width); the first row is the northernmost of a north-up grid.
@@ -161,7 +161,7 @@ class Kernel:
     """A neighbourhood.
 
     Attributes:
-        weights: called with the edge of a pixel in metres; kernels in pixels do not look at it.
+        weights: called with the edge of a pixel in metres; kernels in pixels ignore it.
         description: type and parameters, as ``getInfo`` shows them.
     """
 
@@ -172,14 +172,14 @@ class Kernel:
 class Collection:
     """A lazy, ordered collection of images or features.
 
-    Elements are made when they are first asked for, and kept.
+    Elements are computed on first use, and cached.
 
     Attributes:
         element: "Image" or "Feature".
         properties: of the collection itself.
         id: of a stored collection, else None.
         version: of a stored collection, else None.
-        parts: the collections that it was merged of.
+        parts: the merged collections.
     """
 
     def __init__(
@@ -201,16 +201,16 @@ class Collection:
 
         Args:
             element: "Image" or "Feature".
-            elements: makes them; may leave out what a query excludes.
+            elements: computes them; may leave out what a query excludes.
             properties: of the collection itself.
             id: of a stored collection.
             version: of a stored collection.
             columns: types of the columns of a table, by name.
-            query: what to ask ``elements`` for.
+            query: passed to ``elements``.
             filters: what each must pass.
-            reads: whether ``elements`` heeds the query; if not, what was made once serves filtered copies too.
-            count: tells how many elements there are without making them, or None where nothing can.
-            parts: the collections that it was merged of; filtered copies keep them as they are.
+            reads: whether ``elements`` uses the query. If not, filtered copies share the cached elements.
+            count: returns the number of elements without computing them; None where that is impossible.
+            parts: the merged collections; filtered copies keep them unfiltered.
         """
         self.element = element
         self.properties: Mapping[str, Value] = properties or {}

@@ -113,7 +113,7 @@ def _resident() -> int:
 
 
 class _WorkerProcess:
-    """One process, from the side of the server."""
+    """The server's handle of one worker process."""
 
     def __init__(self, context: Any, store: StoreConfig, limits: ServiceLimits, most_resident: int) -> None:
         self._most_resident = most_resident
@@ -126,7 +126,7 @@ class _WorkerProcess:
         self._connection: Connection
 
     def start(self) -> None:
-        """Start a process if there is none. The first takes a second or two: what all of them share is loaded.
+        """Start a process if there is none. The first start takes a second or two, to load what all workers share.
 
         Raises:
             OSError, EOFError: if the system does not start one, or the worker was stopped.

@@ -1,1 +1,1 @@
-"""Lazy images: grids, sources of stored pixels, and everything that answers for a grid."""
+"""Lazy images: grids, sources of stored pixels, and rasters that compute pixels on any grid."""

@@ -65,7 +65,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Empty:
-    """Nothing but masked pixels."""
+    """Masked pixels only."""
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Mask everything."""

@@ -1,4 +1,4 @@
-"""Lazy images: bands that answer for a grid."""
+"""Define lazy images: bands that compute their pixels on a requested grid."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Mask = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pixels:
-    """One band's answer for a grid.
+    """Pixels of one band on a grid.
 
     Attributes:
-        values: shape (height, width), or (height, width, …) for array bands. Anything where masked.
+        values: shape (height, width), or (height, width, …) for array bands. Undefined where masked.
         mask: shape (height, width).
     """
 
@@ -38,7 +38,7 @@ class Pixels:
 
 
 class LazyRaster(Protocol):
-    """Something with one or several bands of pixels that answers for any grid."""
+    """One or several bands that compute their pixels on any grid."""
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Return the pixels of bands (indices from 0) on a grid."""
@@ -54,7 +54,7 @@ class ImageBand:
         type: of its values.
         projection: default projection, used where a scale or grid is not given.
         extent: pixels of that projection which hold data; None where the band is unbounded.
-        raster: what answers for it.
+        raster: computes its pixels.
         index: which of the raster's bands it is.
         fixed: False for constants and composites, whose projection is only the EPSG:4326 default.
     """
@@ -82,7 +82,7 @@ class Image:
     """An image: bands and properties.
 
     Attributes:
-        bands: in order; those of a stored image may be made when they are first looked at.
+        bands: in order; those of a stored image may be created on first use.
         properties: user and system properties, without ``system:footprint``.
         footprint: outline, or None where the image is unbounded.
         id: of a stored image.

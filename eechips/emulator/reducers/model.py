@@ -43,7 +43,7 @@ class SampleColumn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReducerSample:
-    """What is reduced: n values of each input at each place.
+    """Input of a reducer: n values of each input at each place.
 
     Attributes:
         values: shape (inputs, n, \\*places[, \\*array]); of dtype object where they are not all numbers.
@@ -102,7 +102,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """What is known of an output beforehand.
+    """What is known of an output before the reduction.
 
     Attributes:
         name: of the output.
@@ -260,7 +260,7 @@ def _java_doubles() -> np.errstate:
 
 @dataclass(slots=True, eq=False)
 class Accumulator:
-    """A reduction under way."""
+    """State of a reduction that receives its samples block by block."""
 
     reducer: Reducer
     budget: int = _BUDGET
