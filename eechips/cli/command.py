@@ -34,6 +34,12 @@ class VerbOption(click.Option):
         self.heading = heading
         self.is_advanced = is_advanced
 
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Return the notes after the help, without the range of numbers."""
+        notes = super().get_help_extra(ctx)
+        notes.pop("range", None)
+        return notes
+
 
 class VerbCommand(click.Command):
     """A command whose help lists its options under headings, and the advanced ones with ``--help-all`` only."""

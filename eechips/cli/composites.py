@@ -5,10 +5,10 @@ from __future__ import annotations
 from eechips.cli.fetch_command import NO_REDRAW, fetch_command
 from eechips.jobs.composites import Composites, composites_recipe
 
-_HELP = """Make one image of all images of a period, for every period between two dates.
+_HELP = """Make one image per period, of all images of the period, between two dates.
 
-    All files have the same pixels, by default those of the collection's earliest image there. A period without an image
-    has no file; the manifest has it as empty, and for the others the images that they were made of.
+    All files have the same pixel grid, by default that of the collection's earliest image in the region. A period
+    without an image has no file and is recorded as empty; for the others, the manifest lists the images used.
 
     \b
     Examples:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from eechips.cli.fetch_command import NO_REDRAW, fetch_command
 from eechips.jobs.images import Images, images_recipe
 
-_HELP = """Fetch every image of a collection that meets a region, one file each.
+_HELP = """Fetch every image of a collection that intersects a region, one file each.
 
-    A file shows what the image has of the region, by default on the image's own pixels: byte for byte what is stored.
-    Where bands have different scales (Sentinel-2), the pixels are those of the first band, and other bands are
-    resampled to them, unless --scale or --align say otherwise. The manifest has id, date and valid fraction of each.
+    A file contains the image's part of the region, by default on the image's own pixel grid with unchanged values. If
+    bands have different scales (Sentinel-2), other bands are resampled to the first one, unless --scale or --align is
+    given. The manifest lists id, date and valid fraction of each image.
 
     \b
     Examples:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from eechips.cli.fetch_command import fetch_command
 from eechips.jobs.mosaic import MosaicRecipe, mosaic_recipe
 
-_HELP = """Make one cloud-optimised GeoTIFF of a region, however large.
+_HELP = """Make one cloud-optimised GeoTIFF of a region of any size.
 
-    The region is fetched in windows on the blocks of the source, each of them checked, which are then put together:
-    mosaic.tif, and mosaic.windows.parquet with the checksums of all windows. If a window fails there is no mosaic,
-    and the same command, or eechips retry, resumes. Windows are kept: they take about as much disk as the mosaic.
+    The region is fetched in windows that align with the blocks of the source. Each window is verified; all are then
+    assembled into mosaic.tif, and mosaic.windows.parquet lists their checksums. If a window fails, there is no mosaic;
+    to resume, repeat the command or use eechips retry. Windows are kept, and take about as much disk as the mosaic.
 
     \b
     Examples:

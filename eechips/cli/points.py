@@ -5,11 +5,11 @@ from __future__ import annotations
 from eechips.cli.fetch_command import fetch_command
 from eechips.jobs.points import PointValues, points_recipe
 
-_HELP = """Find the values of a dataset at points or over polygons that you have a table of.
+_HELP = """Add the values of a dataset to a table of points or polygons.
 
-    Comes out: points.parquet, with the columns and rows of your file in their order, and a column for each band. A
-    point has the value of the pixel that it lies in. No data is an empty cell. Places near each other are asked for
-    together, so that 100,000 of them take some hundred requests.
+    The result is points.parquet: the columns and rows of your file in their order, with a column for each band. A
+    point gets the value of the pixel that contains it. Missing values are empty cells. Neighbouring places are
+    requested together, so that 100,000 of them take some hundred requests.
 
     \b
     Examples:

@@ -44,7 +44,11 @@ def _parameters() -> list[click.Parameter]:
         heading=SEARCH,
         help="Ask the catalogue again, and add new items to the existing run.",
     )
-    return [*declared_options(Scenes), refresh, *run_parameters(without=_OF_EARTH_ENGINE, changes=_CHANGES)]
+    return [
+        *declared_options(Scenes, changes={"repair": {"heading": SEARCH}}),
+        refresh,
+        *run_parameters(without=_OF_EARTH_ENGINE, changes=_CHANGES),
+    ]
 
 
 @click.pass_context

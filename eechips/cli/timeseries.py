@@ -5,13 +5,13 @@ from __future__ import annotations
 from eechips.cli.fetch_command import fetch_command
 from eechips.jobs.timeseries import TimeSeries, timeseries_recipe
 
-_HELP = """Write tables of a dataset's values over time, for each region.
+_HELP = """Write a table of a dataset's values over time for each region.
 
-    The columns are the region's id, date, one for each band, and the count of pixels used; a row for each image, or
-    for each period. With several reducers the columns are called band_reducer. No data is an empty cell.
+    A table has a row for each image, or for each period, with the region's id, the date, a column for each band, and
+    the number of pixels used. With several reducers, columns are named band_reducer. Missing values are empty cells.
 
-    Many regions: --output one asks for several of them at once and makes one table, series.parquet, in the order of
-    their ids.
+    For many regions, --output one requests several of them at a time and writes one table, series.parquet, sorted by
+    id.
 
     \b
     Examples:

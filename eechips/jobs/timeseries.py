@@ -154,7 +154,7 @@ class TimeSeries(DatasetRecipe):
     output: Output = field(
         default="region",
         metadata=option(
-            "region: a file for each region. one: one table of all regions. year: one table, in a file for each year.",
+            "A file for each region, one table of all regions (one), or such a table in a file for each year (year).",
             TABLE,
             choices=OUTPUTS,
         ),
