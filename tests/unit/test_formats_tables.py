@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import ValidationError
-from eechips.formats import CHIP_FORMATS, Expectation, table_format, validate
+from eechips.formats import Expectation, table_format, validate
 from eechips.formats.table import arrange_columns, to_plain_value, unify_types
 
 ROWS = [
@@ -89,13 +89,13 @@ def test_parquet_keeps_types_and_nulls() -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_cut_table_is_refused(suffix: str) -> None:
-    data = CHIP_FORMATS.get(suffix).encode(*arrange_columns(ROWS, None)).data
+    data = table_format(suffix).encode(*arrange_columns(ROWS, None)).data
     with pytest.raises(ValidationError):
         validate(data[:-1], suffix)
     with pytest.raises(ValidationError):
         validate(data[: len(data) // 2], suffix)
     with pytest.raises(ValidationError, match="expected"):
-        CHIP_FORMATS.get(suffix).validate(data, Expectation(bands=("other",)))
+        table_format(suffix).validate(data, Expectation(bands=("other",)))
 
 
 @pytest.mark.parametrize("data", [b"", b"a,b\n1\n", b"\xff\xff\n", b'a\n"x'])

@@ -213,7 +213,7 @@ ALLOWED = {
     "removal.py": "the module itself",
     "storage.py": "temporary name; in place what is no regular file",
     "emulator/assets/files.py": "the same for the local Earth Engine, which shares no code with the rest",
-    "emulator/demo/drawings.py": "a cache",
+    "emulator/demo/drawing_cache.py": "a cache",
     "objects/store.py": "objects: staged and abandoned ones by their names, results by their recorded content",
 }
 # Where files are written in place: under a temporary name, in a scratch folder, or by adding to their end.
@@ -243,9 +243,10 @@ WRITTEN = {
     "formats/large_tables.py": "temporary name, of Results.make",
     "formats/cog.py": "scratch folder",
     "emulator/assets/cogs.py": "scratch folder",
-    "emulator/assets/references.py": "scratch folder",
-    "emulator/demo/drawings.py": "temporary name",
+    "emulator/assets/linked_files.py": "scratch folder",
+    "emulator/demo/drawing_cache.py": "temporary name",
     "emulator/coverage.py": "documentation of the developers",
+    "cli/command.py": "text of the help, no file",
 }
 REMOVING = {
     "unlink",
