@@ -1,15 +1,18 @@
-"""Catalogues: STAC items as GeoParquet, in Hive-style partitions that query engines read directly.
+"""Build, update and read catalogues: STAC items as GeoParquet, in Hive-style partitions for query engines.
+
+This package holds the layout of catalogues, the ingestion of items from runs (:mod:`eechips.catalogs.build`) and lists
+(:mod:`eechips.catalogs.ingest`), and queries. Searches of remote STAC catalogues and downloads of assets belong to
+:mod:`eechips.downloads`; HTTP serving of a catalogue to the local server.
 
 A catalogue is a folder::
 
-    _schema.json                            what the partitions are, what is in them, statistics and columns
+    _schema.json                            layout, partitions, statistics and columns
     collection=sample-naip/
       _collection.json                      the STAC collection
       cell=822687fffffffff/year=2020/month=6/items.parquet
-      cell=global/…                         items over more cells than the layout allows
+      cell=global/…                         items that meet more cells than the layout allows
 
-Items come from runs (:mod:`eechips.catalogs.build`) and from lists (:mod:`eechips.catalogs.ingest`). They are written
-as sorted runs of rows (shards), compared with what the catalogue has (merge), and all files that this changes are put
-in place at once (commit). An item is stored once, under the cell of its middle; which partitions can hold a match is
-known from what their items really cover, so that no query depends on how a grid's cells are shaped.
+Items are written as sorted runs of rows, merged with the rows of the catalogue, and all changed files are committed at
+once. An item is stored once, under the cell of its centre. A query selects partitions by the extents of their items,
+not by the shapes of cells.
 """

@@ -1,4 +1,4 @@
-"""Footprints that go the wrong way round the Earth: across the antimeridian, beyond 180 degrees, around a pole."""
+"""Correct footprints across the antimeridian, beyond 180 degrees, or around a pole."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from shapely.geometry.base import BaseGeometry
 from eechips.geo.polygons import wrap_at_antimeridian
 
 _HALF = 180.0
-_TALL = 60.0  # degrees of latitude that no footprint of a scene has
-_POLAR = 60.0  # degrees of latitude, beyond which a ring around the Earth is one around the pole
-_MAP = 359.0  # degrees: a step as long as this is the edge of a map
+_TALL = 60.0  # degrees of latitude; footprints of scenes are less tall
+_POLAR = 60.0  # degrees of latitude, beyond which a ring around the Earth encloses the pole
+_MAP = 359.0  # degrees: a step of this length is the edge of a map
 _POLE, _TINY = 90.0, 1e-9
 _REACH = 1e-3  # degrees from a pole; share of an area
 
@@ -22,11 +22,11 @@ Box = tuple[float, float, float, float]
 
 
 def is_across(shape: BaseGeometry, box: Box | None) -> bool:
-    """Whether a geometry reaches beyond 180 degrees, or is meant to cross the antimeridian or to lie around a pole.
+    """Return whether a geometry reaches beyond 180 degrees, or means to cross the antimeridian or enclose a pole.
 
     Args:
-        shape: in longitude and latitude.
-        box: what its item says that its box is.
+        shape: in longitude and latitude (EPSG:4326).
+        box: bbox of the item; None if it has none.
     """
     west, _, east, _ = shape.bounds
     if west < -_HALF or east > _HALF:
@@ -35,13 +35,13 @@ def is_across(shape: BaseGeometry, box: Box | None) -> bool:
 
 
 def within(shape: BaseGeometry, box: Box | None) -> BaseGeometry:
-    """The same geometry within -180 to 180, cut at the antimeridian; without heights.
+    """Return the geometry within -180 to 180, cut at the antimeridian, without heights.
 
-    Polygons may overlap, and touch each other, where they were cut: they are united.
+    Polygons that overlap or touch after the cut are united.
 
     Args:
-        shape: of points, of lines, or of polygons.
-        box: what its item says that its box is.
+        shape: points, lines or polygons.
+        box: bbox of the item; None if it has none.
     """
     parts = [_turned(part) if _is_meant(part, box) else part for part in _simple(shapely.force_2d(shape))]
     kinds = {part.geom_type for part in parts}
@@ -57,41 +57,41 @@ def within(shape: BaseGeometry, box: Box | None) -> BaseGeometry:
 
 
 def _simple(shape: BaseGeometry) -> list[BaseGeometry]:
-    """The points, lines and polygons of a geometry."""
+    """Return the points, lines and polygons of a geometry."""
     return list(shapely.get_parts(shapely.get_parts(shape)))
 
 
 def _is_meant(part: BaseGeometry, box: Box | None) -> bool:
-    """Whether a line or a polygon has steps that go the short way round the Earth, and not as they are drawn."""
+    """Return whether steps of a line or polygon mean the short way round the Earth, not the way they are drawn."""
     if part.geom_type == "Point" or part.bounds[2] - part.bounds[0] <= _HALF:
         return False
     line = part.exterior if part.geom_type == "Polygon" else part
     longitudes, latitudes = shapely.get_coordinates(line).T
-    at_pole = np.abs(latitudes) >= _POLE - _TINY  # where longitudes say nothing
+    at_pole = np.abs(latitudes) >= _POLE - _TINY  # longitudes have no meaning there
     longest = np.abs(np.diff(longitudes))[~(at_pole[:-1] & at_pole[1:])].max(initial=0.0)
     if longest <= _HALF:
         return False
     is_polar = bool((latitudes > _POLAR).all() or (latitudes < -_POLAR).all())
     if part.geom_type == "Polygon" and _turn(longitudes):
-        # Drawn so, it would be a strip as narrow as its edge: nobody means that of a ring near a pole.
+        # As drawn it would be a strip as narrow as its edge, which a ring near a pole does not mean.
         return is_polar or (box is not None and max(-box[1], box[3]) > _POLE - _REACH)
     if box is not None and box[0] > box[2]:
         return True
     if is_polar and longest < _MAP and shapely.box(*part.bounds).area > part.area * (1 + _REACH):
-        return True  # beside a pole, and no sector of the Arctic, which is drawn as a box
-    # A footprint, no map of the world, whose steps pass from one side to the other, and of which nothing lies between.
+        return True  # beside a pole, and not a sector of the Arctic, which is drawn as a box
+    # A footprint, not a map of the world, whose steps cross from one side to the other with nothing in between.
     nearest = np.abs(longitudes).min()
     return bool(_HALF / 2 < nearest < _HALF and np.ptp(latitudes) < _TALL)
 
 
 def _turn(longitudes: npt.NDArray[np.float64]) -> int:
-    """How often a ring goes round the Earth: 1 eastwards, -1 westwards."""
+    """Return how often a ring goes round the Earth: 1 eastwards, -1 westwards."""
     unwrapped = np.unwrap(longitudes, period=360.0)
     return round(float(unwrapped[-1] - unwrapped[0]) / 360.0)
 
 
 def _turned(part: BaseGeometry) -> BaseGeometry:
-    """A line or a polygon whose steps are as long as they are the short way; around a pole, it reaches to it."""
+    """Return a line or polygon with each step the short way; a ring around a pole is extended to the pole."""
     if part.geom_type == "LineString":
         return shapely.LineString(_unwrapped(part))
     shell = _unwrapped(part.exterior)
@@ -114,7 +114,7 @@ def _unwrapped(line: BaseGeometry) -> npt.NDArray[np.float64]:
 
 
 def _whole(polygon: BaseGeometry) -> BaseGeometry:
-    """The parts with area of a polygon."""
+    """Return the parts of a polygon that have an area."""
     if shapely.is_valid(polygon):
         return polygon
     made = shapely.make_valid(polygon)
@@ -122,7 +122,7 @@ def _whole(polygon: BaseGeometry) -> BaseGeometry:
 
 
 def _cut(part: BaseGeometry) -> BaseGeometry:
-    """A point or a line within -180 to 180."""
+    """Move a point or line to -180 to 180, and cut it there."""
     west, _, east, _ = part.bounds
     if west >= -_HALF and east <= _HALF:
         return part

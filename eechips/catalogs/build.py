@@ -1,4 +1,4 @@
-"""``eechips catalog DIR``: the units of a run become items of a catalogue."""
+"""Add the chips of a run to a catalogue, as ``eechips catalog DIR`` does."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from eechips.signature import filled, takes
 from eechips.training.samples import read_samples
 
 FOLDER = "catalog"
-"""The folder of a run's catalogue, below the run's, unless the caller says otherwise."""
+"""Default folder of a run's catalogue, below the run's."""
 
-_BATCH = 20_000  # items of a shard
+_BATCH = 20_000  # items of a sorted run
 _DAY = len("2021-01-01")
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogBuild:
-    """What became of the units of a run.
+    """Result of adding a run.
 
     Attributes:
-        catalog: as it is now.
-        outcome: of the items that were merged.
-        without_place: units that lie nowhere, such as tables: they are no items.
+        catalog: after the change.
+        outcome: of the merge.
+        without_place: units without a location, such as tables, which become no items.
     """
 
     catalog: Catalog
@@ -54,28 +54,28 @@ def catalog(
     quiet: bool = False,
     **options: Any,
 ) -> CatalogBuild:
-    """Writes the chips of a run into a catalogue of STAC items, as GeoParquet in Hive-style partitions.
+    """Write the chips of a run into a catalogue of STAC items, as GeoParquet in Hive-style partitions.
 
-    What the catalogue has already stays; of two versions of an item the one that was settled later wins. Partitions in
-    which nothing changes keep their files.
+    Items of the catalogue are kept; of two versions of an item the one completed later wins. Partitions without changes
+    keep their files.
 
     Args:
-        run: the run, finished or going on, or its folder.
+        run: the run, finished or not, or its folder.
         out: folder of the catalogue; several runs may share one. None for ``catalog`` in the run's folder.
         collection: id of the STAC collection; None for the name of the run's folder.
-        base: where the run's files are, for those who read the catalogue; None for where they are now.
-        date: ``2021-01-01``, or ``2021-01-01/2021-12-31``, for units of which no date is known.
+        base: location of the run's files for readers of the catalogue; None for their present location.
+        date: ``2021-01-01``, or ``2021-01-01/2021-12-31``, for units without a known date.
         quiet: show no progress.
         options: those of ``CatalogOptions``.
 
     Returns:
-        The catalogue, and what became of the units.
+        The catalogue, and counts of the merged items.
 
     Raises:
-        UsageError: if the folder holds no run, the run has no chips, the date of a chip is unknown, the catalogue is
-            laid out otherwise, an option is wrong, or an extra is missing.
-        RunLockedError: if another process works in the catalogue.
-        StorageError: if something cannot be written.
+        UsageError: if the folder holds no run, the run has no chips, the date of a chip is unknown, the catalogue has
+            another layout, an option is wrong, or an extra is missing.
+        RunLockedError: if another process writes the catalogue.
+        StorageError: if a file cannot be written.
 
     Example:
         >>> built = eechips.catalog("outputs/sample-naip", out="outputs/catalog")
@@ -121,7 +121,7 @@ def catalog(
 def _batches(
     found: Iterator[dict[str, Any]], advance: Callable[[int], object], run: Run, left: SkippedUnits
 ) -> Iterator[list[dict[str, Any]]]:
-    """The items, as many as a shard has. Refuses runs that have none, or some without a date, when all are through."""
+    """Yield batches of items. After the last, reject runs without chips, or with chips without a date."""
     count = 0
     while batch := list(islice(found, _BATCH)):
         yield batch
@@ -130,27 +130,27 @@ def _batches(
     if left.without_date:
         total = count + left.without_date
         raise UsageError(
-            f"{left.without_date:,} of {total:,} chips have no date, which STAC asks for: give one with --date, such as"
-            " --date 2021-01-01/2021-12-31"
+            f"{left.without_date:,} of {total:,} chips have no date, which STAC requires: set `date`, such as"
+            " 2021-01-01/2021-12-31"
         )
     if not count:
         there = (
-            f"none of {left.without_place:,} results lies anywhere" if left.without_place else "there are no results"
+            f"none of {left.without_place:,} results has a location" if left.without_place else "there are no results"
         )
         raise UsageError(f"{run.path} has no chips for a catalogue: {there}")
 
 
 def _dates(text: str) -> tuple[str, str]:
-    """First and last moment of ``A``, ``A/B``, as RFC 3339 has them; a last day counts to its end.
+    """Parse ``A`` or ``A/B`` into the first and last moment as RFC 3339; a last day is included.
 
     Raises:
-        UsageError: if one is no date.
+        UsageError: if a part is not a date.
     """
     first, _, last = text.partition("/")
     try:
         found = [datetime.fromisoformat(part.replace("Z", "+00:00")) for part in (first, last or first)]
     except ValueError:
-        raise UsageError(f"'{text}' is no date such as 2021-01-01, nor two such as 2021-01-01/2021-12-31") from None
+        raise UsageError(f"'{text}' is not a date such as 2021-01-01, or two such as 2021-01-01/2021-12-31") from None
     start, end = (moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc) for moment in found)
     if last and len(last) == _DAY:
         end += timedelta(days=1) - timedelta(seconds=1)

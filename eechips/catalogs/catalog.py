@@ -1,4 +1,4 @@
-"""A catalogue as seen from outside: its partitions, and the items in them."""
+"""Query a catalogue: its partitions, and the items in them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from eechips.text import format_bytes
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """A catalogue, in its folder or copied into an object store.
+    """A catalogue in a local folder, or a copy in an object store.
 
     Attributes:
-        home: the folder, or the store.
-        schema: what it holds.
+        home: the folder or the store.
+        schema: layout, partitions and statistics.
     """
 
     home: Path | ObjectStore
@@ -38,14 +38,14 @@ class Catalog:
         """The folder.
 
         Raises:
-            UsageError: if it is in an object store: :meth:`address` says where its files are.
+            UsageError: if the catalogue is in an object store; :meth:`address` returns the URLs of its files.
         """
         if isinstance(self.home, ObjectStore):
-            raise UsageError(f"{self.home.url} is no folder: the address of a partition is catalog.address(partition)")
+            raise UsageError(f"{self.home.url} is not a folder: use catalog.address(partition) for its files")
         return self.home
 
     def address(self, partition: Partition) -> str:
-        """Where the file of a partition is: a path, or an address in an object store."""
+        """Return the path or URL of a partition's file."""
         if isinstance(self.home, ObjectStore):
             return f"{self.home.url}/{partition.path}"
         return str(self.home / partition.path)
@@ -58,14 +58,14 @@ class Catalog:
 
     @property
     def summary(self) -> str:
-        """For people: how much there is, and where."""
+        """Size and location for people."""
         size = format_bytes(sum(partition.bytes for partition in self.schema.partitions.values()))
         count = len(self.schema.partitions)
         return f"{len(self):,} items in {count:,} partition{'' if count == 1 else 's'}, {size}, in {self._where}"
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """Of all items, and of each collection: items, partitions, cells, bytes, bbox, start, end."""
+        """Items, partitions, cells, bytes, bbox, start and end, of all items and of each collection."""
         return self.schema.statistics
 
     def partitions(
@@ -77,19 +77,19 @@ class Catalog:
         collections: Sequence[str] | str = (),
         missions: Sequence[str] | str = (),
     ) -> list[Partition]:
-        """The partitions that can hold items of a place and a time; no other does.
+        """Return the partitions that can hold items of a place and a time; no other does.
 
         Args:
-            bbox: west, south, east, north in degrees, west beyond east across the antimeridian; or a point: longitude,
-                latitude. None for the whole Earth.
-            start: ISO 8601 date, or date and time (UTC): items that end before do not count.
-            end: the same: items that begin then or later do not count.
+            bbox: west, south, east, north in degrees, west greater than east across the antimeridian; or a point:
+                longitude, latitude. None for the whole Earth.
+            start: ISO 8601 date, or date and time (UTC); excludes items that end earlier.
+            end: the same; excludes items that begin then or later.
             collections: ids; none for all.
             missions: names; none for all.
 
         Raises:
-            RegionError: if the box is none.
-            UsageError: if a date is none, or the catalogue knows nothing of missions.
+            RegionError: if the box is malformed.
+            UsageError: if a date is malformed, or the catalogue has no missions.
         """
         extent = _extent(bbox)
         first, last = _moment(start), _moment(end)
@@ -115,7 +115,7 @@ class Catalog:
         collections: Sequence[str] | str = (),
         missions: Sequence[str] | str = (),
     ) -> Iterator[dict[str, Any]]:
-        """The items whose boxes meet a place and a time, as STAC has them; options as of :meth:`partitions`.
+        """Yield the STAC items whose boxes meet a place and a time; arguments as of :meth:`partitions`.
 
         Raises:
             StorageError: if a partition cannot be read.
@@ -136,7 +136,7 @@ class Catalog:
                         columns.check_values(table)
                         keep = columns.meets(table, extent, first, last)
                         yield from columns.items_of(table.filter(pa.array(keep)))
-            except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # values that nobody expects
+            except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # unexpected values
                 raise StorageError(f"{self.address(partition)} cannot be read: {error}") from error
 
     @property
@@ -144,38 +144,38 @@ class Catalog:
         return self.home.url if isinstance(self.home, ObjectStore) else str(self.home)
 
     def _source(self, partition: Partition) -> Any:
-        """What Parquet's reader opens: objects are fetched as a whole, as most of it is wanted."""
+        """Return what the Parquet reader opens: objects are downloaded whole, as most of each is needed."""
         if isinstance(self.home, ObjectStore):
             return io.BytesIO(self.home.read(partition.path))
         return LocalStore(self.home).file(partition.path)
 
 
 def open_catalog(path: str | Path) -> Catalog:
-    """Open a catalogue for reading; nothing in it is ever changed by that.
+    """Open a catalogue for reading, which never changes it.
 
     Args:
-        path: its folder, or the address of a copy in an object store: ``s3://bucket/catalog``.
+        path: folder, or URL of a copy in an object store: ``s3://bucket/catalog``.
 
     Raises:
-        UsageError: if that is no catalogue.
-        ConfigurationError: if the store needs a package that is missing.
-        RunLockedError: if a command is putting files in place.
-        TransientError, StorageError: if its schema file cannot be read, or a command was killed while it put files in
-            place: ``eechips catalog repair`` completes that.
+        UsageError: if it is not a catalogue.
+        ConfigurationError: if the package of the store is missing.
+        RunLockedError: if a command is committing files.
+        TransientError, StorageError: if the schema file cannot be read, or a commit was interrupted:
+            ``eechips catalog repair`` completes it.
     """
     if is_address(str(path)):
         store = ObjectStore(str(path))
         try:
             return Catalog(store, Schema.loads(store.read(SCHEMA_NAME), store.url))
         except FileNotFoundError:
-            raise UsageError(f"{store.url} is no catalogue: there is no {SCHEMA_NAME}") from None
+            raise UsageError(f"{store.url} is not a catalogue: it has no {SCHEMA_NAME}") from None
     folder = Path(path)
     if commit.is_pending(folder):
         if is_held(folder):
-            raise RunLockedError(f"a command is putting files in place in {folder}: try again in a moment")
+            raise RunLockedError(f"a command is committing files in {folder}: try again in a moment")
         raise StorageError(
-            f"{folder} is half changed: a command was killed while it put files in place; complete it with"
-            f" `eechips catalog repair {folder}`, or by the same command again"
+            f"{folder} is half changed: a command was killed during its commit; complete it with"
+            f" `eechips catalog repair {folder}`, or run the same command again"
         )
     return Catalog(folder, Schema.load(folder))
 
@@ -196,5 +196,5 @@ def _moment(text: str | None) -> datetime | None:
     try:
         found = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
-        raise UsageError(f"'{text}' is no date such as 2020-06-01, nor 2020-06-01T12:00:00Z") from None
+        raise UsageError(f"'{text}' is not a date such as 2020-06-01 or 2020-06-01T12:00:00Z") from None
     return found.replace(tzinfo=timezone.utc) if found.tzinfo is None else found.astimezone(timezone.utc)

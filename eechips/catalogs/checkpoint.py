@@ -1,4 +1,4 @@
-"""What an ingest has done so far, on the disk: killed, the same command goes on from there."""
+"""Keep the progress of an ingest on the disk, so that the same command resumes it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from eechips.staging import SCRATCH_PREFIX
 from eechips.storage import write_file
 
 FOLDER = f"{SCRATCH_PREFIX}ingest"
-"""The folder of a job, below the catalogue."""
+"""Folder of the checkpoint, below the catalogue."""
 
 _JOB = "job.json"
 
 
 @dataclass(slots=True)
 class IngestCounts:
-    """What became of entries of lists.
+    """Counts of the entries of lists.
 
     Attributes:
         entries: lines or rows.
-        addresses: of them addresses.
-        items: that were merged, as far as they were the newest of their ids.
-        failures: entries that brought no item, by kind.
-        mended: items by what was mended.
+        addresses: entries that are URLs.
+        items: merged items, the newest of each id.
+        failures: entries without an item, by kind.
+        mended: repaired items, by repair.
         requests: by host.
-        bytes: of items as they came.
+        bytes: of the items as received.
     """
 
     entries: int = 0
@@ -44,7 +44,7 @@ class IngestCounts:
     bytes: int = 0
 
     def add(self, other: IngestCounts) -> None:
-        """Adds what became of further entries."""
+        """Add the counts of further entries."""
         self.entries += other.entries
         self.addresses += other.addresses
         self.items += other.items
@@ -54,7 +54,7 @@ class IngestCounts:
         self.requests.update(other.requests)
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON value, which :meth:`from_json` reads; most frequent first."""
+        """Return a JSON value for :meth:`from_json`; most frequent first."""
         counters = {name: dict(getattr(self, name).most_common()) for name in ("failures", "mended", "requests")}
         return {
             "entries": self.entries, "addresses": self.addresses, "items": self.items, "bytes": self.bytes, **counters
@@ -62,20 +62,20 @@ class IngestCounts:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> IngestCounts:
-        """What ``to_json`` wrote."""
+        """Read the value that ``to_json`` returned."""
         counters = {name: Counter(value[name]) for name in ("failures", "mended", "requests")}
         return cls(**{**value, **counters})
 
 
 @dataclass(frozen=True, slots=True)
 class FailedEntry:
-    """An entry that brought no item.
+    """An entry without an item.
 
     Attributes:
         place: list and line.
-        address: of the item, if the list has addresses.
+        address: of the item, if the list has URLs.
         kind: ``HTTP 404``, ``no geometry``, …
-        reason: what happened.
+        reason: for people.
     """
 
     place: str
@@ -86,12 +86,12 @@ class FailedEntry:
 
 @dataclass(frozen=True, slots=True)
 class SortedChunk:
-    """What was made of a chunk of entries.
+    """Result of a sorted chunk of entries.
 
     Attributes:
         counts: of its entries.
         failures: of its entries.
-        shards: of its items.
+        shards: sorted runs of its items.
     """
 
     counts: IngestCounts
@@ -100,20 +100,18 @@ class SortedChunk:
 
 
 class Checkpoint:
-    """The folder of a job.
+    """The folder with the progress of an ingest.
 
-    A folder of another job (other lists, or other options that matter) is removed.
+    The folder of another ingest (other lists, or other relevant options) is removed. Results are kept for parts of
+    chunks of entries, with the digest of the entries: a remote list may change between two commands.
 
     Attributes:
-        folder: of the job.
-        identity: what tells this job from others.
+        folder: of the checkpoint.
+        identity: digest that identifies the ingest.
 
     Args:
         folder: of the catalogue.
-        identity: JSON value that tells this job from others.
-
-    What is kept is of a part of a chunk of entries, under its name. It counts for these entries only, whose digest is
-    kept with it: a list on the web may change while nobody can tell.
+        identity: JSON value that identifies the ingest.
     """
 
     def __init__(self, folder: Path, identity: Any) -> None:
@@ -129,7 +127,7 @@ class Checkpoint:
     def keep_fetched(
         self, name: str, digest: str, bodies: Sequence[bytes | None], failures: Sequence[Any], requests: Any
     ) -> None:
-        """Keeps what came of addresses."""
+        """Keep the fetched items of URLs."""
         lengths = [None if body is None else len(body) for body in bodies]
         write_file(self.folder / f"{name}.bodies", b"".join(body for body in bodies if body is not None))
         self._write(
@@ -137,7 +135,7 @@ class Checkpoint:
         )
 
     def fetched(self, name: str, digest: str) -> tuple[list[bytes | None], list[Any], dict[str, int]] | None:
-        """What came of addresses: bodies, failures, requests; None if they have not been fetched."""
+        """Return bodies, failures and requests of URLs; None if they were not fetched."""
         value = self._read(f"{name}.fetched", digest)
         if value is None:
             return None
@@ -150,7 +148,7 @@ class Checkpoint:
         return bodies, value["failures"], value["requests"]
 
     def keep_sharded(self, name: str, digest: str, sharded: SortedChunk) -> None:
-        """Keeps what was made of entries; what was fetched for them is not needed any more."""
+        """Keep the result of a part, and remove its fetched items."""
         value = {
             "digest": digest,
             "counts": sharded.counts.to_json(),
@@ -171,7 +169,7 @@ class Checkpoint:
             remove(self.folder / f"{name}.{suffix}", LockedFolder(self.folder.parent))
 
     def sharded(self, name: str, digest: str) -> SortedChunk | None:
-        """What was made of entries; None if nothing has been."""
+        """Return the result of a part; None if there is none."""
         value = self._read(f"{name}.sharded", digest)
         if value is None:
             return None
@@ -194,15 +192,15 @@ class Checkpoint:
         write_file(self.folder / name, json.dumps(value).encode())
 
     def _read(self, name: str, digest: str) -> Any:
-        """What was written for these entries; None if nothing was."""
+        """Read what was kept for these entries; None if there is nothing."""
         note = self.folder / name
         value = json.loads(note.read_text()) if note.exists() else None
         return value if value is not None and value["digest"] == digest else None
 
     def remove(self) -> None:
-        """Removes the folder: the job is through.
+        """Remove the folder after the ingest.
 
-        What says whose folder it is goes first: killed here, nobody goes on with half of it.
+        The note that identifies it goes first: after a kill here, nothing resumes from an incomplete folder.
         """
         remove(self.folder / _JOB, LockedFolder(self.folder.parent))
         remove_tree(self.folder, LockedFolder(self.folder.parent))

@@ -1,13 +1,12 @@
-"""Atomic changes of several files of a catalogue.
+"""Change several files of a catalogue atomically.
 
-New files are written into a scratch folder. When all of them are there, a commit list of what is to be moved and
-removed is written: from then on the change counts as made, and the next command that writes into the catalogue, or
-``eechips catalog repair``, completes it. Without a commit list the change has not been made, and the scratch folder is
-removed. Commands that only read never complete a change.
+New files are written into a scratch folder. When all are there, a commit list of the moves and removals is written:
+from then on the change is made, and the next command that writes the catalogue, or ``eechips catalog repair``,
+completes it after an interruption. Without a commit list the scratch folder is removed. Commands that only read never
+complete a change.
 
-A commit list is not trusted, since a catalogue may have been received from elsewhere: its paths are those of a
-catalogue's files, inside the catalogue also after symbolic links are followed, and it names the schema file that it
-belongs to.
+A commit list is not trusted, since a catalogue may come from elsewhere: its paths must be those of a catalogue's files,
+inside the catalogue also after symbolic links are resolved, and it must name the digest of the schema file.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ from eechips.removal import LockedFolder, remove, remove_empty, remove_tree, rep
 from eechips.staging import SCRATCH_PREFIX
 
 SCRATCH = f"{SCRATCH_PREFIX}merge"
-"""The folder, below the catalogue, that holds what is not committed yet."""
+"""Folder of uncommitted files, below the catalogue."""
 
 SCHEMA_NAME = "_schema.json"
-"""The schema file, which engines that read folders ignore since its name begins with an underscore."""
+"""Name of the schema file; engines that read folders ignore names with an underscore."""
 
 _LIST = "commit.json"
 _PREPARED = f"{_LIST}.part"
 
 
 class Change:
-    """Files of a folder that are about to change. One process at a time: hold the folder's lock.
+    """A pending change of files in a folder, by one process at a time: hold the folder's lock.
 
     Attributes:
-        scratch: where new files are written, under names of the caller's choice.
+        scratch: folder for new files; the caller chooses their names.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,26 +49,26 @@ class Change:
         self._removals: list[str] = []
 
     def move(self, staged: str, path: str) -> None:
-        """Give a file in the scratch folder a path below the folder, replacing the file there.
+        """Plan to move a file from the scratch folder to a path below the folder, replacing the file there.
 
-        Later moves happen later.
+        Moves happen in the order of the calls.
         """
         self._moves.append((staged, path))
 
     def remove(self, path: str) -> None:
-        """Remove a file below the folder."""
+        """Plan to remove a file below the folder."""
         self._removals.append(path)
 
     def commit(self) -> None:
         """Make the change.
 
         Raises:
-            StorageError: if the file system refuses. A change whose list was written can be completed later.
+            StorageError: if the file system fails. A change with a written commit list can be completed later.
         """
         with _errors_of(self._folder):
             for staged, path in self._moves:
                 _flush(self.scratch / staged)
-                (self._folder / path).parent.mkdir(parents=True, exist_ok=True)  # fails here rather than half-way
+                (self._folder / path).parent.mkdir(parents=True, exist_ok=True)  # fails before the commit
             before = _digest(self._folder / SCHEMA_NAME)
             after = next((_digest(self.scratch / s) for s, path in self._moves if path == SCHEMA_NAME), before)
             value = {"schema": [before, after], "moves": self._moves, "removals": self._removals}
@@ -82,18 +81,18 @@ class Change:
 
 
 def is_pending(folder: Path) -> bool:
-    """Whether a change has been committed of which not all files are in place."""
+    """Return whether a committed change is incomplete."""
     return os.path.lexists(folder / SCRATCH / _LIST)
 
 
 def finish(folder: Path) -> bool:
-    """Complete a change that was committed and then interrupted. Hold the folder's lock.
+    """Complete an interrupted commit. Hold the folder's lock.
 
     Returns:
         Whether there was one.
 
     Raises:
-        StorageError: if its commit list is not that of this catalogue, or the file system refuses.
+        StorageError: if the commit list belongs to another catalogue, or the file system fails.
     """
     if not is_pending(folder):
         return False
@@ -101,7 +100,7 @@ def finish(folder: Path) -> bool:
     with _errors_of(folder):
         listed = _read(folder)
         for staged, path in listed.moves:
-            with contextlib.suppress(FileNotFoundError):  # it has been moved
+            with contextlib.suppress(FileNotFoundError):  # it was already moved
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 replace(scratch / staged, target)
@@ -116,10 +115,10 @@ def finish(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _CommitList:
-    """A commit list that has been checked.
+    """A validated commit list.
 
     Attributes:
-        moves: name in the scratch folder, and path below the catalogue.
+        moves: names in the scratch folder, and paths below the catalogue.
         removals: paths below the catalogue.
     """
 
@@ -128,10 +127,10 @@ class _CommitList:
 
 
 def _read(folder: Path) -> _CommitList:
-    """Read the commit list of a catalogue, and check that it concerns nothing but this catalogue.
+    """Read the commit list of a catalogue, and check that it affects only this catalogue.
 
     Raises:
-        StorageError: if it does not, or is damaged.
+        StorageError: if it affects others, or is damaged.
         OSError: if it cannot be read.
     """
     file = folder / SCRATCH / _LIST
@@ -152,7 +151,7 @@ def _read(folder: Path) -> _CommitList:
         if not all(
             isinstance(name, str) for name in (*value["removals"], *(n for pair in value["moves"] for n in pair))
         ):
-            raise TypeError("a path is not a text")
+            raise TypeError("a path is not a string")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise refused(f"it cannot be read: {type(error).__name__}") from None
     if _digest(folder / SCHEMA_NAME) not in schemas:
@@ -173,7 +172,7 @@ def _is_name(name: str) -> bool:
 
 
 def _is_inside(home: Path, path: str) -> bool:
-    """Whether a path is normalised, relative, of no hidden file, and inside a folder once links are followed."""
+    """Return whether a path is normalised, relative, not hidden, and inside a folder after links are resolved."""
     parts = path.split("/")
     if not all(_is_name(part) and not part.startswith(".") for part in parts):
         return False
@@ -182,7 +181,7 @@ def _is_inside(home: Path, path: str) -> bool:
 
 
 def _digest(path: Path) -> str | None:
-    """Sha256 of a file, hexadecimal; None if there is none."""
+    """Return the sha256 of a file, hexadecimal; None if it does not exist."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
@@ -198,9 +197,9 @@ def _errors_of(folder: Path) -> Iterator[None]:
 
 
 def _flush_folders(folder: Path, paths: list[str]) -> None:
-    """Write the entries of the folders of files to the disk, up to the catalogue's own.
+    """Flush the folders of files to the disk, up to the catalogue's own.
 
-    Otherwise, after a power failure, the commit list might be gone and a rename not yet on the disk.
+    Otherwise a power failure could lose a rename after the commit list was removed.
     """
     parents = {parent for path in paths for parent in (folder / path).parents if parent.is_relative_to(folder)}
     for parent in sorted({folder, *parents}):
@@ -217,6 +216,6 @@ def _flush(path: Path) -> None:
 
 
 def _prune(folder: Path, emptied: Path) -> None:
-    """Remove folders that have become empty."""
+    """Remove empty folders."""
     while emptied != folder and remove_empty(emptied):
         emptied = emptied.parent

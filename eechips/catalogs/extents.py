@@ -1,4 +1,4 @@
-"""Boxes of longitude and latitude, as GeoJSON has them: west exceeds east across the antimeridian (RFC 7946, 5.2)."""
+"""Boxes of longitude and latitude as in GeoJSON: west exceeds east across the antimeridian (RFC 7946, 5.2)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from eechips.errors import RegionError
 
-_METRES_PER_DEGREE = 111_700.0  # of WGS84 nowhere more: the most is 111,694, of the meridian at the poles
+_METRES_PER_DEGREE = 111_700.0  # an upper bound for WGS84: the maximum is 111,694, of the meridian at the poles
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A box in degrees of WGS84. All its edges belong to it.
+    """A box in degrees (EPSG:4326), edges included.
 
     Attributes:
         west: least longitude, -180 to 180.
@@ -32,10 +32,10 @@ class Extent:
 
     @classmethod
     def parse(cls, text: str) -> Extent:
-        """The box of ``W,S,E,N``, or of ``LON,LAT``, which is a point.
+        """Parse ``W,S,E,N``, or ``LON,LAT`` for a point.
 
         Raises:
-            RegionError: if it is neither, or lies outside of the Earth.
+            RegionError: if the text is neither, or out of range.
         """
         try:
             numbers = [float(part) for part in text.split(",")]
@@ -44,25 +44,25 @@ class Extent:
         if len(numbers) == 2:
             numbers *= 2
         if len(numbers) != 4 or not all(math.isfinite(number) for number in numbers):
-            raise RegionError(f"'{text}' is no box W,S,E,N, nor a point LON,LAT, in degrees")
+            raise RegionError(f"'{text}' is not a box W,S,E,N or a point LON,LAT in degrees")
         west, south, east, north = numbers
         if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
-            raise RegionError(f"'{text}': longitudes lie within -180 to 180, latitudes within -90 to 90, south first")
+            raise RegionError(f"'{text}' is out of range: longitudes -180 to 180, latitudes -90 to 90, south first")
         return cls(west, south, east, north)
 
     @property
     def bbox(self) -> list[float]:
-        """As GeoJSON has it: [west, south, east, north]."""
+        """Return [west, south, east, north] as in GeoJSON."""
         return [self.west, self.south, self.east, self.north]
 
     def meets(self, other: Extent) -> bool:
-        """Whether the two have a place in common. Nothing is computed: numbers are compared as they are."""
+        """Return whether two boxes intersect, by exact comparison of their edges."""
         if self.south > other.north or other.south > self.north:
             return False
         return any(a <= d and c <= b for a, b in self._arcs for c, d in other._arcs)
 
     def meets_all(self, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """Which of some boxes (n, 4), as GeoJSON has them, :meth:`meets` this one; shape (n,)."""
+        """Return which boxes (n, 4) intersect this one, as :meth:`meets`; shape (n,)."""
         west, south, east, north = boxes.T
         crosses = west > east
         found = np.zeros(len(boxes), dtype=bool)
@@ -73,7 +73,7 @@ class Extent:
 
     @property
     def _arcs(self) -> list[tuple[float, float]]:
-        """Its longitudes as intervals within -180 to 180; the meridian at both ends is one and the same."""
+        """Return the longitudes as intervals within -180 to 180; both ends are the same meridian."""
         arcs = [(self.west, self.east)] if self.west <= self.east else [(self.west, 180.0), (-180.0, self.east)]
         if any(end == 180.0 for _, end in arcs):
             arcs.append((-180.0, -180.0))
@@ -83,10 +83,10 @@ class Extent:
 
 
 def union(boxes: npt.NDArray[np.float64]) -> Extent:
-    """The smallest box around boxes, made of their own edges.
+    """Return the smallest box around boxes, made of their edges.
 
     Args:
-        boxes: shape (n, 4), n at least 1: west, south, east, north, as GeoJSON has them.
+        boxes: shape (n, 4), n at least 1: west, south, east, north as in GeoJSON.
     """
     west, south, east, north = boxes.T
     low, high = float(south.min()), float(north.max())
@@ -94,7 +94,7 @@ def union(boxes: npt.NDArray[np.float64]) -> Extent:
     plain = (
         Extent(-180.0, low, 180.0, high) if crossing.any() else Extent(float(west.min()), low, float(east.max()), high)
     )
-    # The other way round the Earth: from the first that begins in the east to the last that ends in the west.
+    # The box across the antimeridian: from the first that begins in the east to the last that ends in the west.
     in_east = west >= 0
     in_west = ~in_east | crossing
     if not in_east.any() or not in_west.any():
@@ -105,19 +105,19 @@ def union(boxes: npt.NDArray[np.float64]) -> Extent:
 
 
 def union_of(extents: Sequence[Extent]) -> Extent:
-    """The smallest box around extents, of which there is one at least."""
+    """Return the smallest box around at least one extent."""
     return union(np.array([extent.bbox for extent in extents]))
 
 
 def centres(boxes: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Longitudes and latitudes of the middles of boxes (n, 4)."""
+    """Return longitudes and latitudes of the centres of boxes (n, 4)."""
     west, south, east, north = boxes.T
     longitudes = west + np.where(west > east, east + 360.0 - west, east - west) / 2
     return np.where(longitudes > 180.0, longitudes - 360.0, longitudes), (south + north) / 2
 
 
 def diameters(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """How far apart, in metres, two places in each of the boxes (n, 4) can be, at most."""
+    """Return an upper bound of the distance between two points of each box (n, 4), in metres."""
     west, south, east, north = boxes.T
     width = np.where(west > east, east + 360.0 - west, east - west)
     nearest = np.where((south <= 0) & (north >= 0), 0.0, np.minimum(np.abs(south), np.abs(north)))  # to the equator

@@ -1,4 +1,4 @@
-"""Items from their addresses: many at a time, within what a host bears."""
+"""Fetch items from their URLs: many at a time, within the limits of their hosts."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from eechips.urls import host_of, is_http, is_redacted, is_remote, redact_urls
 
 
 class ItemMaker(Protocol):
-    """Makes the JSON of an item from an address; may take long, and is called in threads."""
+    """Create the JSON of an item from a URL. Threads call it, and it may take long."""
 
     def __call__(self, address: str) -> bytes:
-        """The JSON; whatever is raised is a failure of this address."""
+        """Return the JSON; any exception is a failure of this URL."""
 
     def stop(self) -> None:
-        """Ends the calls that can be ended: nobody waits for them any more."""
+        """Stop running calls where possible; their results are not needed."""
 
 
 LARGEST = 20_000_000
-"""Bytes of an item, at most."""
+"""Maximum bytes of an item."""
 
-_LARGEST_HEADER = 65_536  # bytes: policies of content may be long
-_ACCEPTED = "application/geo+json, application/json, */*;q=0.5"  # some servers send pages to who does not say
+_LARGEST_HEADER = 65_536  # bytes: Content-Security-Policy may be long
+_ACCEPTED = "application/geo+json, application/json, */*;q=0.5"  # some servers send HTML by default
 _GZIP = b"\x1f\x8b"
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TOO_MANY = 429
@@ -57,16 +57,16 @@ _SPELT = re.compile(r"https?://[A-Za-z0-9.:-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]
 
 @dataclass(frozen=True, slots=True)
 class FetchConfig:
-    """How addresses are fetched.
+    """Parameters of fetching.
 
     Attributes:
-        in_flight: requests at once; hooks as well.
-        per_host: of them to one host, as long as it does not refuse any.
-        retries: of a request, after what may pass. Requests that are refused since there are too many do not count as
-            long as the host answers others.
-        timeout: seconds that an answer may take.
-        first_wait: seconds before the first retry; each further one waits twice as long, up to ``longest_wait``.
-        longest_wait: seconds; no answer can ask for more.
+        in_flight: concurrent requests, or calls of a hook.
+        per_host: concurrent requests to one host, until it rejects one.
+        retries: of a request after transient errors. Rejections for too many requests do not count while the host
+            answers others.
+        timeout: seconds for a response.
+        first_wait: seconds before the first retry; doubled for each further one, up to ``longest_wait``.
+        longest_wait: seconds; also the limit for ``Retry-After``.
     """
 
     in_flight: int = 64
@@ -78,21 +78,20 @@ class FetchConfig:
 
     def __post_init__(self) -> None:
         if self.in_flight < 1 or self.per_host < 1 or self.retries < 0 or self.timeout <= 0:
-            raise UsageError("requests in flight, requests per host and the time-out must be positive")
+            raise UsageError("in_flight, per_host and timeout must be positive")
 
 
 DEFAULT_FETCH_CONFIG = FetchConfig()
-"""What is usual."""
+"""Default parameters."""
 
 
 @dataclass(slots=True)
 class FetchedItem:
-    """What came of addresses.
+    """Result of fetching URLs.
 
     Attributes:
-        bodies: in the order of the addresses; None where nothing came. Those of the first addresses only, if these are
-            enough.
-        failures: number of the address, kind, reason.
+        bodies: in the order of the URLs; None for failures. Only those of the first URLs if their bytes are enough.
+        failures: index of the URL, kind, reason.
         requests: sent, by host.
     """
 
@@ -102,7 +101,7 @@ class FetchedItem:
 
 
 class _FailedError(Exception):
-    """An address has no item."""
+    """A URL has no item."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -110,11 +109,11 @@ class _FailedError(Exception):
 
 
 class _PassingError(_FailedError):
-    """An address may have an item later.
+    """A URL may have an item later.
 
     Attributes:
-        wait: seconds that the host asks for; None if it does not.
-        is_refusal: whether the host has said that there are too many requests.
+        wait: seconds that the host demands; None if it does not.
+        is_refusal: whether the host rejects the request for too many requests.
     """
 
     def __init__(self, kind: str, reason: str, *, wait: float | None = None, is_refusal: bool = False) -> None:
@@ -123,7 +122,7 @@ class _PassingError(_FailedError):
 
 
 class _OffLimitsError(OSError):
-    """Nobody's items are there."""
+    """The address is not allowed for items."""
 
 
 def fetch(
@@ -137,18 +136,18 @@ def fetch(
     enough: float = math.inf,
     borne: dict[str, float] | None = None,
 ) -> FetchedItem:
-    """Fetches addresses: by HTTP, or what else fsspec knows; or has a hook make items of them.
+    """Fetch URLs by HTTP or by fsspec, or call a hook for each.
 
     Args:
         addresses: of items.
-        pace: how many at a time.
+        config: concurrency, retries and timeouts.
         make: the hook; None to fetch.
-        foreign: of each address whether a list from elsewhere has it, which may not name files of this machine; None if
-            none has. Hooks get whatever there is.
-        advance: told of each that is through.
-        seed: of the jitter in waiting.
-        enough: bytes, after which no further address is asked.
-        borne: requests at once that hosts bear, as they have shown before; kept up to date.
+        foreign: whether each URL is from a remote list, which must not name local files; None if none is. Hooks receive
+            all URLs.
+        advance: called after each URL.
+        seed: of the jitter in waits.
+        enough: bytes after which no further URL is requested.
+        borne: concurrent requests that hosts have accepted before; updated.
     """
     strange = [False] * len(addresses) if foreign is None else foreign
     whole = _Fetching(addresses, strange, config, make, advance, random.Random(seed), enough, borne).all()
@@ -156,12 +155,12 @@ def fetch(
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(whole)
-    with ThreadPoolExecutor(1) as elsewhere:  # a notebook has a loop of its own
+    with ThreadPoolExecutor(1) as elsewhere:  # a notebook already runs an event loop in this thread
         return elsewhere.submit(asyncio.run, whole).result()
 
 
 class _Fetching:
-    """Addresses, and what came of them so far."""
+    """URLs and their results so far."""
 
     def __init__(
         self,
@@ -184,11 +183,11 @@ class _Fetching:
         self._bytes = 0
 
     async def all(self) -> FetchedItem:
-        """Fetches them."""
+        """Fetch all URLs."""
         import aiohttp
 
         config, found = self._config, self._found
-        # What blocks waits in threads, as many as may wait; by default there are fewer, four more than cores.
+        # Blocking calls run in as many threads as there may be requests; the default is four more than cores.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(config.in_flight))
 
         def opened(factory: Callable[[Any], socket.socket]) -> Any:
@@ -206,7 +205,7 @@ class _Fetching:
                 await asyncio.gather(
                     *(self._work(sessions) for _ in range(min(config.in_flight, len(self._addresses))))
                 )
-            except asyncio.CancelledError:  # interrupted: threads are waited for
+            except asyncio.CancelledError:  # interrupted: wait for the threads
                 if self._make is not None:
                     self._make.stop()
                 raise
@@ -234,9 +233,9 @@ class _Fetching:
         if not address:
             raise _FailedError("no address", "it is empty")
         if is_redacted(address):
-            raise _FailedError("no address", "what signed it was left out here: take the list that it comes from")
+            raise _FailedError("no address", "its signature was removed here: use the list that it comes from")
         if is_foreign and not is_remote(address):
-            raise _FailedError("forbidden", "a list from elsewhere may name what is on the web, or in object stores")
+            raise _FailedError("forbidden", "a remote list may only name URLs of the web and of object stores")
         try:
             name = host_of(address) or "local"
         except ValueError as error:
@@ -249,7 +248,7 @@ class _Fetching:
         return await self._patiently(host, lambda: self._asked(name, host, request))
 
     async def _asked(self, name: str, host: HostLimiter, request: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Sends a request when its host may be asked, and tells the host what it came to."""
+        """Send a request when the host's limit allows it, and update the limit."""
         async with host.turn() as began:
             self._found.requests[name] += 1
             try:
@@ -266,7 +265,7 @@ class _Fetching:
             return body
 
     async def _patiently(self, host: HostLimiter, request: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Makes a request again while that may help; whoever waits holds no place at its host."""
+        """Retry a request while that may help; requests waiting to be retried do not occupy a slot of the host."""
         config = self._config
         failed = tries = 0
         answered = host.answered
@@ -275,7 +274,7 @@ class _Fetching:
                 return await request()
             except _PassingError as error:
                 failed += not (error.is_refusal and host.answered > answered)
-                answered = host.answered  # now, not after the pause: others may be answered meanwhile
+                answered = host.answered  # before the pause: others may be answered meanwhile
                 if failed > config.retries:
                     raise
                 wait = config.first_wait * 2 ** min(tries, _MOST_DOUBLINGS) * self._jitter.uniform(0.5, 1.0)
@@ -283,7 +282,7 @@ class _Fetching:
                 tries += 1
 
     def _proxy(self, address: str) -> str | None:
-        """The proxy that the environment has for an address."""
+        """Return the proxy for a URL from the environment."""
         parts = urlsplit(address)
         if not self._proxies or urllib.request.proxy_bypass(parts.hostname or ""):
             return None
@@ -292,11 +291,11 @@ class _Fetching:
 
 @dataclass(frozen=True, slots=True)
 class _Sessions:
-    """What requests are sent by.
+    """HTTP sessions.
 
     Attributes:
-        any: connects to any host but clouds' metadata services.
-        public: connects to the public internet alone: after a redirection of a host there.
+        any: connects to any host except cloud metadata services.
+        public: connects to the public internet only: used after a redirect of a public host.
     """
 
     any: Any
@@ -304,34 +303,34 @@ class _Sessions:
 
 
 def _socket_within_limits(place: Any) -> socket.socket:
-    """A socket for a connection, but to where clouds hand out a machine's credentials."""
+    """Open a socket, except to services that hand out a machine's credentials."""
     family, kind, protocol, _, target = place
     if is_metadata_address(target[0]):
-        raise _OffLimitsError(f"{target[0]} is an address of this machine's own network, which no item has")
+        raise _OffLimitsError(f"{target[0]} belongs to this machine's own network, where no items are read from")
     return socket.socket(family, kind, protocol)
 
 
 def _public_socket(place: Any) -> socket.socket:
-    """A socket for a connection to the public internet."""
+    """Open a socket to the public internet."""
     if is_private_address(place[-1][0]):
-        raise _OffLimitsError(f"{place[-1][0]} is in a private network, where a host of the public internet has led")
+        raise _OffLimitsError(f"{place[-1][0]} is in a private network, to which a public host redirected")
     return _socket_within_limits(place)
 
 
 @contextlib.asynccontextmanager
 async def _redirected(sessions: _Sessions, address: str, proxy_of: Callable[[str], str | None]) -> AsyncIterator[Any]:
-    """The answer to a request, after redirections: none leads from the public internet into a private network."""
+    """Return the response after redirects; none leads from the public internet into a private network."""
     import yarl
 
-    # As it stands in the list: what somebody has signed must not be spelt otherwise.
+    # Unchanged from the list: a signature covers the exact spelling.
     url = yarl.URL(address, encoded=_SPELT.fullmatch(address) is not None)
     is_public = False
     for _ in range(_REDIRECTS + 1):
         host = url.host or ""
-        if is_metadata_host(host):  # a proxy may stand where clouds' services are
-            raise _FailedError("forbidden", "an address of this machine's own network, which no item has")
+        if is_host_off_limits(host):  # checked here, too: a proxy may reach cloud services
+            raise _FailedError("forbidden", "no items are read from this machine's own network")
         if is_public and is_private_host(host):
-            raise _FailedError("forbidden", f"{host} is in a private network, where the public internet has led")
+            raise _FailedError("forbidden", f"{host} is in a private network, to which a public host redirected")
         proxy = proxy_of(str(url))
         session = sessions.public if is_public and proxy is None else sessions.any  # a proxy may be in any network
         async with session.get(url, proxy=proxy, allow_redirects=False) as answer:
@@ -342,7 +341,7 @@ async def _redirected(sessions: _Sessions, address: str, proxy_of: Callable[[str
         is_public = is_public or await asyncio.to_thread(is_public_host, host)
         following = yarl.URL(target, encoded=_SPELT.fullmatch(target) is not None)
         if following.scheme not in ("", "http", "https"):
-            raise _FailedError("redirects", "to what is no web address")
+            raise _FailedError("redirects", "the target is not an http(s) URL")
         url = following if following.absolute else url.join(following)
     raise _FailedError("redirects", f"more than {_REDIRECTS}")
 
@@ -364,33 +363,33 @@ async def _by_http(sessions: _Sessions, address: str, proxy_of: Callable[[str], 
                 if len(body) > LARGEST:
                     raise _FailedError("too large", f"more than {LARGEST:,} bytes")
     except asyncio.TimeoutError:
-        raise _PassingError("time-out", "no whole answer came in time") from None
+        raise _PassingError("time-out", "the response was incomplete after the timeout") from None
     except aiohttp.ClientConnectorCertificateError as error:
         raise _FailedError("certificate", str(error)) from error
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, _OffLimitsError):
             raise _FailedError("forbidden", str(error.os_error)) from error
         raise _PassingError("connection", str(error)) from error
-    except aiohttp.ClientResponseError as error:  # its text has the whole address
+    except aiohttp.ClientResponseError as error:  # its message contains the whole URL
         raise _PassingError("connection", error.message or type(error).__name__) from error
     except (aiohttp.InvalidURL, ValueError):
-        raise _FailedError("no address", f"'{address}' is no address") from None
+        raise _FailedError("no address", f"'{address}' is not a URL") from None
     except aiohttp.ClientError as error:
         raise _PassingError("connection", str(error) or type(error).__name__) from error
-    if body.lstrip().startswith(b"{") and not body.rstrip().endswith(b"}"):  # no length was promised
-        raise _PassingError("cut off", f"the answer breaks off after {len(body):,} bytes")
+    if body.lstrip().startswith(b"{") and not body.rstrip().endswith(b"}"):  # a response without a stated length
+        raise _PassingError("cut off", f"the response ends after {len(body):,} bytes")
     return bytes(body)
 
 
 def _unzipped(body: bytes) -> bytes:
-    """What was stored compressed, and came as it was stored."""
+    """Decompress a body that was stored compressed."""
     if not body.startswith(_GZIP):
         return body
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
             found = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise _FailedError("no JSON", f"it begins like gzip: {error}") from error
+        raise _FailedError("no JSON", f"damaged gzip: {error}") from error
     if len(found) > LARGEST:
         raise _FailedError("too large", f"more than {LARGEST:,} bytes")
     return found
@@ -407,7 +406,7 @@ def _by_fsspec(address: str) -> bytes:
     except _FailedError:
         raise
     except FileNotFoundError:
-        raise _FailedError("not found", "there is no such object") from None
+        raise _FailedError("not found", "the object does not exist") from None
     except (ImportError, ValueError) as error:
         raise _FailedError("no address", str(error)) from error
     except Exception as error:  # every package has exceptions of its own
@@ -423,12 +422,12 @@ def _by_path(path: Path) -> bytes:
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
-            raise _FailedError("no file", "it is a folder, or a device")
+            raise _FailedError("no file", "the path is a folder or a device")
         if facts.st_size > LARGEST:
             raise _FailedError("too large", f"more than {LARGEST:,} bytes")
         return path.read_bytes()
     except FileNotFoundError:
-        raise _FailedError("not found", "there is no such file") from None
+        raise _FailedError("not found", "the file does not exist") from None
     except (OSError, ValueError) as error:
         raise _FailedError("no file", str(error)) from error
 
@@ -436,5 +435,5 @@ def _by_path(path: Path) -> bytes:
 def _made(make: ItemMaker, address: str) -> bytes:
     try:
         return make(address)
-    except (Exception, SystemExit) as error:  # a hook is somebody else's code
+    except (Exception, SystemExit) as error:  # hooks are code of others
         raise _FailedError("hook", f"{type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""Areas on the Earth, and what lies in them."""
+"""Grids of cells for partitions: H3, S2, MGRS, UTM, and polygons of a file."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ GLOBAL_CELL = "global"
 """Replaces a cell for items that meet many cells, and for items in none."""
 
 UNBOUNDED_CELLS = 1_000_000_000
-"""More cells than anything meets."""
+"""A bound for an unknown number of cells."""
 
 _MOST_POINTS = 200_000
 
 LocateCells = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], list[str]]
-"""The cells of places, given longitudes and latitudes."""
+"""Return the cells of points, given longitudes and latitudes."""
 
 
 def look_up_steps(metres: npt.NDArray[np.float64], *steps: tuple[float, int]) -> npt.NDArray[np.int64]:
@@ -41,22 +41,22 @@ def look_up_steps(metres: npt.NDArray[np.float64], *steps: tuple[float, int]) ->
 
 
 def exceeds_cells(geometry: BaseGeometry, cells: int, locate: LocateCells, *, largest: float, step: float) -> bool:
-    """Whether a geometry meets more than so many cells, as far as places in it and on its edge tell.
+    """Return whether a geometry meets more than a number of cells, sampled at points inside it and on its edge.
 
-    Cells that it only just touches may be missed.
+    Cells that are only just touched may be missed.
 
     Args:
-        geometry: in longitude and latitude.
-        cells: how many it may meet.
-        locate: the cells of places.
-        largest: no cell has a larger area, in square metres.
-        step: between places, in degrees.
+        geometry: in longitude and latitude (EPSG:4326).
+        cells: the number.
+        locate: returns the cells of points.
+        largest: upper bound of the area of a cell, in square metres.
+        step: between points, in degrees.
     """
     if spherical_area(geometry) / 2 > cells * largest:
         return True
     west, south, east, north = geometry.bounds
     parts = shapely.get_parts(shapely.get_parts(geometry))
-    long = parts[shapely.length(parts) > 0]  # GEOS does not cut what has no length
+    long = parts[shapely.length(parts) > 0]  # GEOS cannot segmentize parts without length
     points = np.concatenate(
         [shapely.get_coordinates(geometry), shapely.get_coordinates(shapely.segmentize(long, step))]
     )
@@ -75,7 +75,7 @@ _WIDEST = 60.0  # degrees of longitude
 
 @dataclass(frozen=True)
 class H3:
-    """The hexagons of H3 (https://h3geo.org).
+    """Hexagons of H3 (https://h3geo.org).
 
     Attributes:
         resolution: 0 (4,250,000 km² a cell) to 15; 2 is 86,800 km², 3 is 12,400 km².
@@ -87,31 +87,31 @@ class H3:
 
     def __post_init__(self) -> None:
         if not 0 <= self.resolution <= 15:
-            raise UsageError(f"H3 has resolutions from 0 to 15, not {self.resolution}")
+            raise UsageError(f"the resolution of H3 must be 0 to 15, not {self.resolution}")
 
     def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """How many hexagons items can meet that are so large across.
+        """Return how many hexagons items of these diameters can meet.
 
-        What is d across fits into a disc of radius d / √3. Of any four hexagons two are not neighbours, and lie an edge
-        apart; a disc that is smaller than the circle in a hexagon meets 7 at most, one of 1.3 edges 10.
+        A shape of diameter d fits into a disc of radius d / √3. Of any four hexagons two are not neighbours, and are an
+        edge apart; a disc smaller than the incircle of a hexagon meets 7 at most, one of 1.3 edges 10.
         """
         edge = _H3_SHRINK * float(_h3().average_hexagon_edge_length(self.resolution, unit="m"))
         return look_up_steps(metres, (edge, 3), (1.5 * edge, 7), (2.25 * edge, 10))
 
     def to_json(self) -> dict[str, Any]:
-        """``{"name": "h3", "resolution": …}``."""
+        """Return ``{"name": "h3", "resolution": …}``."""
         return {"name": self.name, "resolution": self.resolution}
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-        """The hexagons, or pentagons, that places lie in."""
+        """Return the hexagons, or pentagons, of points."""
         cell, resolution = _h3().latlng_to_cell, self.resolution
         return [cell(y, x, resolution) for x, y in zip(longitudes.tolist(), latitudes.tolist(), strict=True)]
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
-        """Whether a geometry meets more than so many hexagons; edges are straight in longitude and latitude."""
+        """Return whether a geometry meets more hexagons; edges are straight in longitude and latitude."""
         h3 = _h3()
         largest = _H3_SPREAD * h3.average_hexagon_area(self.resolution, unit="m^2")
-        if spherical_area(geometry) / 2 > cells * largest:  # without listing them: there may be billions
+        if spherical_area(geometry) / 2 > cells * largest:  # without listing cells: there may be billions
             return True
         found: set[str] = set()
         for part in shapely.get_parts(shapely.get_parts(geometry)):
@@ -121,7 +121,7 @@ class H3:
         return False
 
     def cells(self, part: BaseGeometry) -> set[str]:
-        """The hexagons that a point, a line or a polygon meets."""
+        """Return the hexagons that a point, a line or a polygon meets."""
         h3 = _h3()
         points = shapely.get_coordinates(part)
         found = set(self.locate(points[:, 0], points[:, 1]))
@@ -135,7 +135,7 @@ class H3:
 
 
 def _pieces(part: BaseGeometry) -> list[Any]:
-    """A polygon in pieces of which H3 does not think that they go the other way round the Earth."""
+    """Return a polygon in pieces narrow enough that H3 does not take them the other way round the Earth."""
     west, south, east, north = part.bounds
     if east - west <= _WIDEST:
         return list_polygons(part)
@@ -158,7 +158,7 @@ def _h3() -> Any:
 
 _LEVELS = 30
 _SWAP = 1  # orientation of the curve: i and j are exchanged
-# Of each orientation: which quarter the curve visits when (https://s2geometry.io/devguide/s2cell_hierarchy).
+# The order in which the curve visits quarters, by orientation (https://s2geometry.io/devguide/s2cell_hierarchy).
 _POSITIONS = np.array([[0, 1, 3, 2], [0, 3, 1, 2], [2, 3, 1, 0], [2, 1, 3, 0]], dtype=np.uint64)
 _TURNS = np.array([1, 0, 0, 3], dtype=np.int64)
 _S2_SPREAD = 1.6  # the largest cells have less than this times the mean area
@@ -168,10 +168,10 @@ _METRES_PER_DEGREE = 111_320.0
 
 @dataclass(frozen=True, slots=True)
 class S2:
-    """The cells of S2.
+    """Cells of S2.
 
     Attributes:
-        resolution: the level, 0 (85,000,000 km² a cell) to 30; 5 is 83,000 km².
+        resolution: level, 0 (85,000,000 km² a cell) to 30; 5 is 83,000 km².
     """
 
     resolution: int
@@ -180,10 +180,10 @@ class S2:
 
     def __post_init__(self) -> None:
         if not 0 <= self.resolution <= _LEVELS:
-            raise UsageError(f"S2 has levels from 0 to {_LEVELS}, not {self.resolution}")
+            raise UsageError(f"the level of S2 must be 0 to {_LEVELS}, not {self.resolution}")
 
     def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """How many cells items can meet that are so large across: four at a corner, nine of two edges."""
+        """Return how many cells items of these diameters can meet: four at a corner, nine for two edges."""
         edge = _S2_SHRINK * math.sqrt(self._area)
         return look_up_steps(metres, (edge, 4), (2 * edge, 9))
 
@@ -192,16 +192,16 @@ class S2:
         return 4 * math.pi * EARTH_RADIUS**2 / float(6 * 4**self.resolution)
 
     def to_json(self) -> dict[str, Any]:
-        """``{"name": "s2", "resolution": …}``."""
+        """Return ``{"name": "s2", "resolution": …}``."""
         return {"name": self.name, "resolution": self.resolution}
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-        """``s2-`` and the tokens of the cells; some tokens alone would be taken for numbers."""
+        """Return ``s2-`` and the cell tokens of points; some tokens alone look like numbers."""
         ids = cell_ids(longitudes, latitudes, self.resolution)
         return [f"s2-{f'{number:016x}'.rstrip('0')}" for number in ids.tolist()]
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
-        """Whether a geometry meets more than so many cells, about."""
+        """Return whether a geometry meets more cells, by sampling."""
         step = math.sqrt(self._area) / 4 / _METRES_PER_DEGREE
         return exceeds_cells(geometry, cells, self.locate, largest=_S2_SPREAD * self._area, step=step)
 
@@ -209,7 +209,7 @@ class S2:
 def cell_ids(
     longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64], level: int
 ) -> npt.NDArray[np.uint64]:
-    """The 64-bit ids of the cells that places lie in, shape (n,)."""
+    """Return the 64-bit ids of the cells of points, shape (n,)."""
     lon, lat = np.radians(longitudes), np.radians(latitudes)
     xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
     axis = np.abs(xyz).argmax(axis=0)
@@ -232,72 +232,72 @@ def cell_ids(
 
 
 def _index(value: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """The row or column, of 2³⁰, of a coordinate -1 to 1 on a face: S2's quadratic projection."""
+    """Return the row or column, of 2³⁰, of a coordinate -1 to 1 on a face: S2's quadratic projection."""
     root = 0.5 * np.sqrt(1 + 3 * np.abs(value))
     share = np.where(value >= 0, root, 1 - root)
     found: npt.NDArray[np.int64] = np.clip(np.floor(share * 2**_LEVELS), 0, 2**_LEVELS - 1).astype(np.int64)
     return found
 
 
-_SOUTH, _NORTH = -80.0, 84.0  # latitudes between which there are zones
-_REACH = 5_000.0  # metres: what is smaller meets six cells at most, where zones meet
+_SOUTH, _NORTH = -80.0, 84.0  # latitudes of the zones
+_REACH = 5_000.0  # metres: a smaller shape meets six cells at most, where zones meet
 _BANDS = "CDEFGHJKLMNPQRSTUVWX"  # of 8 degrees, the last of 12
-_COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")  # of 100 km, in every third zone the same
-_ROWS = "ABCDEFGHJKLMNPQRSTUV"  # of 100 km, five further in even zones
+_COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")  # of 100 km, the same in every third zone
+_ROWS = "ABCDEFGHJKLMNPQRSTUV"  # of 100 km, shifted by five in even zones
 
 
 @dataclass(frozen=True, slots=True)
 class Mgrs:
-    """The squares of 100 km of the Military Grid Reference System, such as ``13TDE``, which Sentinel-2's tiles have."""
+    """Squares of 100 km of the Military Grid Reference System, such as ``13TDE``, as Sentinel-2 uses them."""
 
     name = "mgrs"
 
     def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """How many cells items can meet that are so large across."""
+        """Return how many cells items of these diameters can meet."""
         return look_up_steps(metres, (_REACH, 6))
 
     def to_json(self) -> dict[str, Any]:
-        """``{"name": "mgrs"}``."""
+        """Return ``{"name": "mgrs"}``."""
         return {"name": self.name}
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-        """The squares that places lie in; ``north`` and ``south`` around the poles."""
+        """Return the squares of points; ``north`` and ``south`` around the poles."""
         return _squares(longitudes, latitudes)
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
-        """Whether a geometry meets more than so many squares, about."""
+        """Return whether a geometry meets more squares, by sampling."""
         return exceeds_cells(geometry, cells, self.locate, largest=1.05e10, step=0.2)
 
 
 @dataclass(frozen=True, slots=True)
 class Utm:
-    """The zones of UTM, with those of Norway and Svalbard: ``13N``, ``13S``; ``N`` and ``S`` around the poles."""
+    """Zones of UTM, with those of Norway and Svalbard: ``13N``, ``13S``; ``N`` and ``S`` around the poles."""
 
     name = "utm"
 
     def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """How many cells items can meet that are so large across."""
+        """Return how many cells items of these diameters can meet."""
         return look_up_steps(metres, (_REACH, 6))
 
     def to_json(self) -> dict[str, Any]:
-        """``{"name": "utm"}``."""
+        """Return ``{"name": "utm"}``."""
         return {"name": self.name}
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-        """The zones that places lie in."""
+        """Return the zones of points."""
         zone, is_north = _zones(longitudes, latitudes)
         pairs = zip(zone.tolist(), is_north.tolist(), strict=True)
         return [f"{number or ''}{'N' if north else 'S'}" for number, north in pairs]
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
-        """Whether a geometry meets more than so many zones, about."""
+        """Return whether a geometry meets more zones, by sampling."""
         return exceeds_cells(geometry, cells, self.locate, largest=8e12, step=0.5)
 
 
 def _zones(
     longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Numbers of the zones that places lie in, 0 around the poles; and whether places are in the north."""
+    """Return the zone numbers of points, 0 around the poles, and whether points are in the north."""
     zone = np.minimum(np.floor((longitudes + 180.0) / 6.0), 59).astype(np.int64) + 1
     zone[(latitudes >= 56) & (latitudes < 64) & (longitudes >= 3) & (longitudes < 12)] = 32
     svalbard = (latitudes >= 72) & (latitudes <= _NORTH) & (longitudes >= 0) & (longitudes < 42)
@@ -313,14 +313,12 @@ def _squares(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.floa
     for number, hemisphere in {*zip(zone.tolist(), is_north.tolist(), strict=True)}:
         if not number:
             continue
-        choose_grid = (zone == number) & (is_north == hemisphere)
-        x, y = (
-            np.floor(project(f"EPSG:{326 if hemisphere else 327}{number:02}", lonlat[choose_grid]) / 1e5).astype(int).T
-        )
-        bands = np.clip((latitudes[choose_grid] - _SOUTH) // 8, 0, len(_BANDS) - 1).astype(int)
+        chosen = (zone == number) & (is_north == hemisphere)
+        x, y = np.floor(project(f"EPSG:{326 if hemisphere else 327}{number:02}", lonlat[chosen]) / 1e5).astype(int).T
+        bands = np.clip((latitudes[chosen] - _SOUTH) // 8, 0, len(_BANDS) - 1).astype(int)
         columns, shift = _COLUMNS[(number - 1) % 3], 0 if number % 2 else 5
         rows = (y + shift) % len(_ROWS)
-        found[choose_grid] = [
+        found[chosen] = [
             f"{number:02}{_BANDS[band]}{columns[column - 1]}{_ROWS[row]}"
             for band, column, row in zip(bands.tolist(), x.tolist(), rows.tolist(), strict=True)
         ]
@@ -332,10 +330,10 @@ _MOST = 10_000
 
 @dataclass(frozen=True)
 class Tiles:
-    """Polygons with names.
+    """Named polygons.
 
     Attributes:
-        tiles: name, and WKT in longitude and latitude, of each; of several that hold a place the first counts.
+        tiles: name and WKT in longitude and latitude of each; the first of several that contain a point counts.
     """
 
     tiles: tuple[tuple[str, str], ...]
@@ -344,10 +342,10 @@ class Tiles:
 
     @classmethod
     def read(cls, path: Path) -> Tiles:
-        """The polygons of a GeoJSON file, named by their ``id``, or the property ``id`` or ``name``.
+        """Read the polygons of a GeoJSON file, named by ``id``, or by the property ``id`` or ``name``.
 
         Raises:
-            UsageError: if there are none, too many, or some without a name of their own.
+            UsageError: if there are none, too many, or some without a unique name.
         """
         try:
             features = json.loads(path.read_text(encoding="utf-8"))["features"]
@@ -355,24 +353,24 @@ class Tiles:
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.GEOSException) as error:
-            raise UsageError(f"{path} is no GeoJSON file of polygons: {error}") from error
+            raise UsageError(f"{path} is not a GeoJSON file of polygons: {error}") from error
         names = [name for name, _ in found]
         if not found or len(found) > _MOST:
             raise UsageError(f"{path} has {len(found):,} tiles; it may have 1 to {_MOST:,}")
         if not all(names) or len(set(names)) < len(names):
-            raise UsageError(f"{path}: every tile needs a name of its own: an id, or a property id or name")
+            raise UsageError(f"{path}: every tile needs a unique name: an id, or a property id or name")
         return cls(tuple(found))
 
     def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Nobody knows how many tiles items can meet."""
+        """Return ``UNBOUNDED_CELLS``: the number of tiles that items can meet is unknown."""
         return np.full(len(metres), UNBOUNDED_CELLS)
 
     def to_json(self) -> dict[str, Any]:
-        """``{"name": "tiles", "tiles": {name: WKT, …}}``."""
+        """Return ``{"name": "tiles", "tiles": {name: WKT, …}}``."""
         return {"name": self.name, "tiles": dict(self.tiles)}
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-        """The tiles that places lie in, ``global`` for places in none."""
+        """Return the tiles of points, ``global`` for points in none."""
         points, tiles = self._tree.query(shapely.points(longitudes, latitudes), predicate="intersects")
         first = np.full(len(longitudes), len(self.tiles))
         np.minimum.at(first, points, tiles)
@@ -380,7 +378,7 @@ class Tiles:
         return [names[number] for number in first.tolist()]
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
-        """Whether a geometry meets more than so many tiles."""
+        """Return whether a geometry meets more tiles."""
         return len(self._tree.query(geometry, predicate="intersects")) > cells
 
     @functools.cached_property
@@ -397,5 +395,5 @@ def _name(feature: Any) -> str:
 def _shape(feature: Any) -> BaseGeometry:
     shape = shapely.from_geojson(json.dumps(feature["geometry"]))
     if shape.geom_type not in ("Polygon", "MultiPolygon"):
-        raise ValueError(f"a tile is no polygon, but a {shape.geom_type}")
+        raise ValueError(f"a tile is a {shape.geom_type}, not a polygon")
     return shape

@@ -1,4 +1,4 @@
-"""What hosts bear: so many requests at once, fewer after one has said that these are too many."""
+"""Limit the concurrent requests to a host, and adapt the limit to its rejections."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 _FIRST = 4
-"""Requests at once before any has ended. Each that ends allows one more: a server keeps few connections waiting (five,
-if it is one of Python's ``http.server``), and what else arrives at once is lost on its way, for half a minute."""
+"""Concurrent requests before the first response. Each response allows one more: a server queues few connections (five
+with Python's ``http.server``), and others that arrive at once are lost for half a minute."""
 
 
 class HostLimiter:
-    """Requests to a host, which wait for their turn.
+    """Limit of the requests to one host.
 
-    A host that refuses requests (429, or 503 with ``Retry-After``) gets none for as long as it says, and then half as
-    many at once; each answer allows it a little more, up to what it was at first. Connections are opened as fast as it
-    answers, not all at once.
+    A host that rejects requests (429, or 503 with ``Retry-After``) receives none for as long as it demands, and then
+    half as many at once; each response raises the limit a little, up to the first one. Connections are opened as fast
+    as the host responds, not all at once.
 
     Attributes:
-        answered: requests that the host has not refused; whether it came to more says whether it serves anybody.
+        answered: requests that were not rejected; the number grows as long as the host serves any client.
 
     Args:
-        most: requests at once, at most.
-        limit: what it has borne before; None if nobody knows.
+        most: maximum number of concurrent requests.
+        limit: that the host accepted before; None if unknown.
     """
 
     def __init__(self, most: int, limit: float | None = None) -> None:
@@ -31,21 +31,21 @@ class HostLimiter:
         self._most, self._limit = most, float(most) if limit is None else min(limit, most)
         self._busy = self._ended = 0
         self._free = asyncio.Event()
-        self._closed_until = self._refused = float("-inf")  # of the loop's clock
+        self._closed_until = self._refused = float("-inf")  # times of the event loop's clock
 
     @property
     def limit(self) -> int:
-        """Requests at once, for now."""
+        """Present limit of concurrent requests."""
         return int(min(self._limit, _FIRST + self._ended))
 
     @property
     def borne(self) -> float:
-        """What it bears, for :class:`HostLimiter` the next time."""
+        """The limit to start with the next time."""
         return self._limit
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
-        """Waits until the host may be asked; yields the moment, for :meth:`refuse`."""
+        """Wait until a request may be sent; yield the moment, for :meth:`refuse`."""
         clock = asyncio.get_running_loop().time
         while (wait := self._closed_until - clock()) > 0 or self._busy >= self.limit:
             if wait > 0:
@@ -62,16 +62,16 @@ class HostLimiter:
             self._free.set()
 
     def answer(self) -> None:
-        """Notes that the host has answered a request."""
+        """Record a response."""
         self.answered += 1
         self._limit = min(self._most, self._limit + 1.0 / self._limit)
 
     def refuse(self, began: float, wait: float) -> None:
-        """Notes that the host has refused a request.
+        """Record a rejection.
 
         Args:
-            began: when the request was sent. What was sent before the last refusal says nothing new.
-            wait: seconds for which it wants no others.
+            began: when the request was sent. A request sent before the last rejection does not lower the limit again.
+            wait: seconds without further requests.
         """
         now = asyncio.get_running_loop().time()
         if began >= self._refused:

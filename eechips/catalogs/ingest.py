@@ -1,4 +1,4 @@
-"""``eechips catalog ingest``: lists of STAC items become a catalogue, or a part of one."""
+"""Ingest lists of STAC items into a catalogue, as ``eechips catalog ingest`` does."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from eechips.signature import filled, takes
 from eechips.urls import redact_urls
 
 REPORT_NAME = "_ingest.json"
-"""What the latest ingest has done, in the catalogue's folder."""
+"""Report of the latest ingest, in the catalogue's folder."""
 
 FAILURES_NAME = "_failures.csv"
-"""Entries of its lists that brought no item; only if there are any."""
+"""Entries of its lists without an item; only if there are any."""
 
 _MARK = "merge.mark"
-_ENOUGH = 64_000_000  # bytes that are fetched at a time, and what is on its way then
-_PART = 32_000_000  # bytes that are sorted at a time
+_ENOUGH = 64_000_000  # bytes fetched at a time, plus the requests in flight then
+_PART = 32_000_000  # bytes sorted at a time
 
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What an ingest has done.
+    """Result of an ingest.
 
     Attributes:
-        catalog: as it is now.
-        outcome: of the items that were merged.
+        catalog: after the change.
+        outcome: of the merge.
         counts: of the entries of the lists.
-        resumed: entries that an earlier command, which was interrupted, had dealt with.
+        resumed: entries that an earlier, interrupted command had processed.
         seconds: by phase: fetch, shard, merge.
-        crew: who sorted.
+        crew: the workers that sorted.
     """
 
     catalog: Catalog
@@ -80,35 +80,34 @@ def ingest(
     quiet: bool = False,
     **options: Any,
 ) -> IngestResult:
-    """Brings lists of STAC items, or of their addresses, into a catalogue.
+    """Ingest lists of STAC items, or of their URLs, into a catalogue.
 
-    Items are checked, and mended where that is possible; what brings no item is counted and listed. Interrupted, the
-    same call goes on where it stopped: what was fetched is not fetched again.
+    Items are validated, and repaired where possible; entries without an item are counted and listed. After an
+    interruption the same call resumes: fetched items are not fetched again.
 
     Args:
-        lists: paths, addresses that fsspec knows, or patterns of either: Parquet, CSV, TSV, NDJSON, JSON, text.
+        lists: paths, URLs of fsspec, or patterns of either: Parquet, CSV, TSV, NDJSON, JSON, text.
         out: folder of the catalogue.
-        column: that has the addresses, in lists with columns; None for ``url``, ``href`` or the like.
-        hook: ``module:function`` or ``script:COMMAND``, which makes an item from an address.
-        collection: id for items that name none.
-        strict: whether items that would have to be mended are refused.
-        in_flight: requests at once.
-        per_host: of them to one host.
+        column: with the URLs, in lists with columns; None for ``url``, ``href`` or the like.
+        hook: ``module:function`` or ``script:COMMAND`` that creates an item from a URL.
+        collection: id for items without one.
+        strict: reject items that need repairs.
+        in_flight: concurrent requests.
+        per_host: concurrent requests to one host.
         retries: of a request.
-        timeout: seconds that an answer may take.
-        processes: that check and sort items, on this machine; None for one, or as many as there are cores if the lists
-            are large.
+        timeout: seconds for a response.
+        processes: that validate and sort items on this machine; None for one, or one per core for large lists.
         scheduler: address of a Dask cluster whose workers do that instead; they must see the catalogue's folder. None
-            for the one that Dask's configuration names, if the lists are large and ``processes`` is None; else none.
+            for the cluster of Dask's configuration, if the lists are large and ``processes`` is None; else none.
         quiet: show no progress.
         options: those of ``CatalogOptions``.
 
     Raises:
-        UsageError: if there is no list, or none with entries, no hook, an option is wrong, or the catalogue is laid out
-            otherwise.
-        ConfigurationError: if a list cannot be read, or who should sort cannot.
-        RunLockedError: if another process works in the catalogue.
-        StorageError: if something cannot be written.
+        UsageError: if there is no list, or none with entries, no such hook, an option is wrong, or the catalogue has
+            another layout.
+        ConfigurationError: if a list cannot be read, or the workers fail.
+        RunLockedError: if another process writes the catalogue.
+        StorageError: if a file cannot be written.
 
     Example:
         >>> ingested = eechips.catalogs.ingest.ingest("s3://bucket/2020_*.ndjson", "outputs/catalog")
@@ -126,7 +125,7 @@ def ingest(
             [[known.address, known.size, known.stamp] for known in files],
             [column, hook, collection, strict, schema.layout.to_json()],
         ]
-        job = Checkpoint(folder.absolute(), identity)  # workers may be elsewhere
+        job = Checkpoint(folder.absolute(), identity)  # workers may run in another folder
         with progress(None, "entries", is_shown=not quiet) as bar, workers(who, job.folder) as pool:
             work = _Work(job, schema.layout, make, config, collection, strict, pool, bar.update)
             for number, entries in enumerate(chunks(files, column)):
@@ -134,7 +133,7 @@ def ingest(
             work.settle()
         if not work.counts.entries:
             job.remove()
-            raise UsageError(f"there is nothing in {redact_urls(', '.join(patterns))}")
+            raise UsageError(f"there are no entries in {redact_urls(', '.join(patterns))}")
         began = time.monotonic()
         _prepare(change, folder, f"{work.job.identity} {wanted.mixed}")
         _report(change, work, patterns, who)
@@ -157,7 +156,7 @@ def ingest(
 
 @dataclass(slots=True)
 class _Work:
-    """Entries become shards, chunk by chunk."""
+    """Turn entries into sorted runs, chunk by chunk."""
 
     job: Checkpoint
     layout: Layout
@@ -177,15 +176,15 @@ class _Work:
 
     @property
     def failures(self) -> Iterator[FailedEntry]:
-        """Entries that brought no item; there may be too many for the memory."""
+        """Yield entries without an item; there may be too many for the memory."""
         for name, digest in self._failed:
             sharded = self.job.sharded(name, digest)
             yield from () if sharded is None else sharded.failures
 
     def begin(self, number: int, entries: Sequence[ListEntry]) -> None:
-        """Sees to it that a chunk will have its shards; waits for earlier ones if there are many.
+        """Start the sorting of a chunk; wait for earlier chunks if there are many.
 
-        What is fetched may be larger than was thought: then the chunk becomes several parts.
+        Fetched items may be larger than estimated: then the chunk is split into parts.
         """
         whole = _digest(entries)
         first = part = 0
@@ -216,7 +215,7 @@ class _Work:
             part += 1
 
     def settle(self, left: int = 0) -> None:
-        """Takes the shards of the oldest chunks until no more than so many are left."""
+        """Collect the sorted runs of the oldest chunks until only ``left`` remain."""
         began = time.monotonic()
         while len(self._waiting) > left:
             name, digest, made = self._waiting.popleft()
@@ -234,7 +233,7 @@ class _Work:
     def _bodies(
         self, number: int, part: int, entries: Sequence[ListEntry], first: int, whole: str
     ) -> tuple[list[bytes | None], list[Any], dict[str, int]]:
-        """What should be items, as text, of entries from one on; of those that failed number, kind and reason."""
+        """Return the texts of items from an entry on, the index, kind and reason of failures, and requests by host."""
         if all(entry.address is None for entry in entries[first:]):
             self.advance(len(entries) - first)
             return [entry.item for entry in entries[first:]], [], {}
@@ -249,7 +248,7 @@ class _Work:
         return found
 
     def _fetch(self, number: int, part: int, entries: Sequence[ListEntry], first: int, whole: str) -> None:
-        """Fetches the addresses of entries from one on, as many as are enough, and keeps what comes, in parts."""
+        """Fetch URLs from an entry on, up to enough bytes, and keep the results in parts."""
         places = [index for index in range(first, len(entries)) if entries[index].address is not None]
         fetched = fetch(
             [str(entries[index].address) for index in places],
@@ -278,7 +277,7 @@ class _Work:
 
 
 def _cuts(bodies: Sequence[bytes | None]) -> Iterator[int]:
-    """Where parts end that are not too large to be sorted at once."""
+    """Yield the ends of parts that are small enough to be sorted at once."""
     size = 0
     for number, body in enumerate(bodies):
         size += len(body or b"")
@@ -288,7 +287,7 @@ def _cuts(bodies: Sequence[bytes | None]) -> Iterator[int]:
 
 
 def _digest(entries: Sequence[ListEntry]) -> str:
-    """What tells entries from others."""
+    """Return the digest of entries."""
     found = hashlib.sha256()
     for entry in entries:
         for text in (
@@ -302,7 +301,7 @@ def _digest(entries: Sequence[ListEntry]) -> str:
 
 
 def _prepare(change: Change, folder: Path, identity: str) -> None:
-    """Leaves what an interrupted merge of the same shards into the same catalogue has made; removes all else."""
+    """Keep the staged files of an interrupted merge of the same runs into the same catalogue; remove all others."""
     schema = folder / SCHEMA_NAME
     there = schema.read_bytes() if schema.exists() else b""
     mark = hashlib.sha256(identity.encode() + there).hexdigest()
@@ -314,7 +313,7 @@ def _prepare(change: Change, folder: Path, identity: str) -> None:
 
 
 def _report(change: Change, work: _Work, lists: Sequence[str], who: WorkerPool) -> None:
-    """Counts, and entries that failed, for people: parts of the change."""
+    """Write counts and failed entries for people, as parts of the change."""
     seconds = {name: round(value, 3) for name, value in work.seconds.items()}
     found = {"resumed": work.resumed, "seconds": seconds, "sorted_by": str(who)}
     value = {"lists": [redact_urls(address) for address in lists], **work.counts.to_json(), **found}

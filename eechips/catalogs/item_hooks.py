@@ -1,4 +1,4 @@
-"""Hooks: code of the user's that makes items from addresses that are no STAC."""
+"""Call hooks: user code that creates items from URLs that are not STAC."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from eechips.catalogs.fetch import ItemMaker
 from eechips.errors import UsageError
 
 _SCRIPT = "script:"
-_TIMEOUT = 300.0  # seconds that a script may take for an item
+_TIMEOUT = 300.0  # seconds of a script for an item
 
 
 def parse_hook(text: str, *, timeout: float = _TIMEOUT) -> ItemMaker:
-    """The hook of ``module:function``, or of ``script:COMMAND``.
+    """Return the hook of ``module:function``, or of ``script:COMMAND``.
 
-    The function takes an address and returns an item: a dictionary, its JSON, or an object with ``to_dict``, as those
-    of pystac. It is called in threads, several at a time. The command, which is split as a shell would but run without
-    one, gets the address as its last argument and prints an item. Modules are looked for in the present folder as well.
+    The function takes a URL and returns an item: a dictionary, JSON, or an object with ``to_dict``, such as an item of
+    pystac. Several threads call it at once. The command is split as by a shell, but runs without one, receives the URL
+    as its last argument and prints an item. Modules of the working folder are found, too.
 
     Args:
-        text: what the user wrote.
-        timeout: seconds that a command may take for an item; then it is killed, with all that it has started.
+        text: as the user wrote it.
+        timeout: seconds for an item, after which the command and all its child processes are killed.
 
     Raises:
-        UsageError: if there is no such function, or no command.
+        UsageError: if there is no such function or command.
     """
     if text.startswith(_SCRIPT):
         return _Script(text.removeprefix(_SCRIPT), timeout)
     module, colon, name = text.partition(":")
     if not colon or not module or not name:
-        raise UsageError(f"'{text}' is no hook: it is module:function or script:COMMAND")
+        raise UsageError(f"'{text}' is not a hook such as module:function or script:COMMAND")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -50,7 +50,7 @@ def parse_hook(text: str, *, timeout: float = _TIMEOUT) -> ItemMaker:
     except (ImportError, AttributeError) as error:
         raise UsageError(f"there is no hook {text}: {error}") from error
     if not callable(function):
-        raise UsageError(f"the hook {text} cannot be called")
+        raise UsageError(f"the hook {text} is not callable")
     return _Function(function)
 
 
@@ -65,7 +65,7 @@ class _Function:
         return json.dumps(found.to_dict() if hasattr(found, "to_dict") else found).encode()
 
     def stop(self) -> None:
-        """Nobody can stop a function."""
+        """Do nothing: a function cannot be stopped."""
 
 
 class _Script:
@@ -73,7 +73,7 @@ class _Script:
         try:
             self._words = shlex.split(command)
         except ValueError as error:
-            raise UsageError(f"'{command}' is no command: {error}") from error
+            raise UsageError(f"'{command}' is not a command: {error}") from error
         if not self._words:
             raise UsageError(f"'{_SCRIPT}' needs a command: {_SCRIPT}./make_item.sh")
         if shutil.which(self._words[0]) is None:
@@ -84,7 +84,7 @@ class _Script:
 
     def __call__(self, address: str) -> bytes:
         if address.startswith("-"):
-            raise ValueError("it begins with a dash: the command would take it for an option")
+            raise ValueError("the URL begins with a dash, which the command would take for an option")
         process = self._begun(address)
         try:
             printed, complaints = process.communicate(timeout=self._timeout)
@@ -100,7 +100,7 @@ class _Script:
         return printed
 
     def stop(self) -> None:
-        """Kills what runs; nothing else begins."""
+        """Kill running commands, and start no more."""
         with self._lock:
             self._is_stopped = True
             for process in self._running:
@@ -115,14 +115,14 @@ class _Script:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # whom it starts holds the pipes as well: they are killed together
+                start_new_session=True,  # child processes hold the pipes, too: they are killed together
             )
             self._running.add(process)
         return process
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Sees to it that nothing is left of a command that is through, or is given up."""
+    """Kill what is left of a command after it has ended or timed out."""
     if process.poll() is None:
         _kill(process)
     with process:  # closes its pipes, waits

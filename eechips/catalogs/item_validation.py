@@ -1,4 +1,4 @@
-"""Whether what comes as an item is one, and what is done about what is nearly one."""
+"""Validate STAC items, and repair frequent mistakes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from eechips.catalogs.columns import MEMBERS, TIMES, json_reader, json_writer
 from eechips.catalogs.extents import union
 from eechips.urls import is_signed, strip_signature_parameters
 
-_NEAR = 1e-6  # degrees by which a bbox may differ from its geometry, or that exceed the Earth: numbers are rounded
+_NEAR = 1e-6  # degrees of rounding between a bbox and its geometry, or beyond 180 and 90
 _HALF = 180.0
 _POLE = 90.0
 _TYPES = frozenset(
@@ -30,13 +30,13 @@ _TYPES = frozenset(
 _SIMPLE = {0, 1, 3}  # points, lines, polygons
 _OF_THE_SCENE = ("datetime", "start_datetime", "end_datetime")
 _LEFT_OUT, _NO_COLUMN = "members left out", "properties left out"
-# A moment as RFC 3339 has it, of which no calendar needs to be asked whether there is one; most are so.
+# The usual form of RFC 3339, without dates that need a look at the calendar.
 _PLAIN = re.compile(
     r"(?!9999)[1-9]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?"
     r"(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)",
     re.ASCII,
 )
-# Signs that there may be such names: what is found fast, and what is found.
+# A fast search for bytes that may be such names, and the names.
 _NO_NAMES = {
     "NUL": (b"\\u0000", re.compile(rb"\\u0000")),
     "empty names": (b'""', re.compile(rb'(?<!\\)""\s*:')),
@@ -50,13 +50,13 @@ _MOMENT = re.compile(
 
 @dataclass(slots=True)
 class ValidationResult:
-    """What became of what should be items.
+    """Result of a validation.
 
     Attributes:
-        items: that are, as they were or mended.
-        numbers: of these items, among those that came.
-        refused: number, kind and reason of those that are none.
-        mended: how many by what was wrong.
+        items: valid or repaired.
+        numbers: indices of these items among the values.
+        refused: index, kind and reason of invalid values.
+        mended: counts by repair.
     """
 
     items: list[dict[str, Any]] = field(default_factory=list)
@@ -66,13 +66,13 @@ class ValidationResult:
 
 
 def parse_item(text: bytes) -> tuple[Any, tuple[str, ...]]:
-    """The value of a JSON text, and what was mended.
+    """Parse JSON, and return the value with its repairs.
 
-    Python writes ``NaN``, which is no JSON, for what is not known. NUL is no part of a name that a column can have, and
-    a name must not be empty: DuckDB takes such objects for tuples.
+    Python writes unknown numbers as ``NaN``, which is not JSON. Names with NUL cannot be columns, and DuckDB takes
+    objects with empty names for tuples.
 
     Raises:
-        ValueError: if it is no JSON.
+        ValueError: if the text is not JSON.
     """
     text = _in_utf8(text)
     value, mended = _loaded(text)
@@ -81,14 +81,14 @@ def parse_item(text: bytes) -> tuple[Any, tuple[str, ...]]:
         try:
             named = _named(value)
         except RecursionError:
-            raise ValueError("it has objects in objects in objects") from None
+            raise ValueError("objects are nested too deeply") from None
         if named != value:
             return named, (*mended, *kinds)
     return value, mended
 
 
 def _in_utf8(text: bytes) -> bytes:
-    """A text that may be in another encoding, or begin with a mark: JSON's readers know it by its first bytes."""
+    """Decode a text in another encoding or with a byte order mark: JSON shows its encoding in the first bytes."""
     if text[:1] == b"{":
         return text
     encoding = json.detect_encoding(text)
@@ -111,7 +111,7 @@ def _loaded(text: bytes) -> tuple[Any, tuple[str, ...]]:
 
 
 def _named(value: Any) -> Any:
-    """A value without NUL in the names of its objects, and without empty ones."""
+    """Return a value without NUL in names, and without empty names."""
     if isinstance(value, dict):
         return {name.replace("\0", "\ufffd") or "\ufffd": _named(part) for name, part in value.items()}
     return [_named(part) for part in value] if isinstance(value, list) else value
@@ -124,19 +124,19 @@ def validate_items(
     strict: bool = False,
     mended: Mapping[int, Sequence[str]] | None = None,
 ) -> ValidationResult:
-    """Checks what should be STAC items, and mends what can be.
+    """Validate STAC items, and repair them where possible.
 
-    Mended are: geometries that are not valid, or go round the Earth where they cross the antimeridian or pass around a
-    pole, or are missing where there is a bbox; bboxes that are missing or are not the geometry's; dates that are not as
-    RFC 3339 has them; fields without which an item is none, but which say nothing of the scene (``links``, ``assets``,
-    ``stac_version``, ``collection`` if one is given). Left out, and counted, is what a row has no place for: members
-    that STAC does not have, and properties that have the name of one that it has.
+    Repairs concern invalid geometries, geometries that go round the Earth instead of crossing the antimeridian or
+    enclosing a pole, and missing ones where there is a bbox; bboxes that are missing or differ from the geometry; dates
+    that are not RFC 3339; and missing required fields that do not describe the scene (``links``, ``assets``,
+    ``stac_version``, and ``collection`` if one is given). Members unknown to STAC, and properties named like members,
+    are dropped and counted.
 
     Args:
         values: JSON values.
-        collection: id for items that name none.
-        strict: whether what would have to be mended is refused.
-        mended: what has been mended already, by number.
+        collection: id for items without one.
+        strict: reject items that need repairs.
+        mended: earlier repairs, by index.
     """
     verdict = ValidationResult()
     before = mended or {}
@@ -164,20 +164,20 @@ def validate_items(
             IndexError,
             OverflowError,
             shapely.errors.ShapelyError,
-        ) as error:  # of shapes that nobody thought of
-            verdict.refused.append((number, "bad geometry", f"it cannot be made valid: {error}"[:200]))
+        ) as error:  # of unexpected shapes
+            verdict.refused.append((number, "bad geometry", f"the geometry cannot be made valid: {error}"[:200]))
             continue
         if found and strict:
-            verdict.refused.append((number, "strict", f"to be mended: {', '.join(dict.fromkeys(found))}"))
+            verdict.refused.append((number, "strict", f"needs repair: {', '.join(dict.fromkeys(found))}"))
             continue
-        verdict.mended.update(dict.fromkeys(found, 1))  # an item with three bad dates is one
+        verdict.mended.update(dict.fromkeys(found, 1))  # an item with three bad dates counts once
         verdict.items.append(item)
         verdict.numbers.append(number)
     return verdict
 
 
 class _NoItemError(Exception):
-    """A value is no item."""
+    """A value is not an item."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -185,19 +185,19 @@ class _NoItemError(Exception):
 
 
 def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[str]]:
-    """A shallow copy with all fields that an item has, and what was mended."""
+    """Return a shallow copy with all required fields, and its repairs."""
     if not isinstance(value, Mapping) or value.get("type") != "Feature":
         kind = value.get("type") if isinstance(value, Mapping) else type(value).__name__
-        raise _NoItemError("no item", f"it is no object of type Feature: {str(kind)[:40]}")
+        raise _NoItemError("no item", f"not an object of type Feature: {str(kind)[:40]}")
     item: dict[str, Any] = dict(value)
     mended: list[str] = []
     if type(value.get("id")) is int:
         item["id"] = str(value["id"])
         mended.append("id")
     if not isinstance(item.get("id"), str) or not item["id"]:
-        raise _NoItemError("no id", f"its id is no text: {str(value.get('id'))[:40]}")
+        raise _NoItemError("no id", f"the id is not a string: {str(value.get('id'))[:40]}")
     if not isinstance(value.get("properties"), Mapping):
-        raise _NoItemError("no properties", "it has no properties")
+        raise _NoItemError("no properties", "the item has no properties")
     if not item.keys() <= MEMBERS:
         item = {name: part for name, part in item.items() if name in MEMBERS}
         mended.append(_LEFT_OUT)
@@ -215,7 +215,7 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
         del item["collection"]
         mended.append("collection")
     elif not isinstance(item.get("collection"), str | None):
-        raise _NoItemError("bad collection", f"its collection is no text: {str(item['collection'])[:40]}")
+        raise _NoItemError("bad collection", f"the collection is not a string: {str(item['collection'])[:40]}")
     properties = item["properties"]
     if not MEMBERS.isdisjoint(properties):
         properties = item["properties"] = {name: part for name, part in properties.items() if name not in MEMBERS}
@@ -229,7 +229,7 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
                 mended.append("date")
     start, end = properties.get("start_datetime"), properties.get("end_datetime")
     if properties.get("datetime") is None and not (start and end):
-        raise _NoItemError("no date", "it has no datetime, nor start_datetime and end_datetime")
+        raise _NoItemError("no date", "the item has neither datetime nor start_datetime and end_datetime")
     if start and end and (start > end or not start[-1] == end[-1] == "Z") and _instant(start) > _instant(end):
         item["properties"] = {**properties, "start_datetime": end, "end_datetime": start}
         mended.append("date")
@@ -237,7 +237,7 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
 
 
 def _by_name(assets: Any) -> dict[str, Any]:
-    """Assets by their names, if they are a list: as they call themselves, else by their numbers."""
+    """Return assets by name, if they are a list: by their own names, or else by number."""
     found: dict[str, Any] = {}
     for number, asset in enumerate(assets if isinstance(assets, list) else ()):
         own = [asset.get(name) for name in ("key", "name", "id")] if isinstance(asset, Mapping) else []
@@ -247,7 +247,7 @@ def _by_name(assets: Any) -> dict[str, Any]:
 
 
 def _listed(links: Any) -> list[Any]:
-    """Links, if they are an object: those in it, which it calls by their relation."""
+    """Return links as a list, if they are an object by relation."""
     if not isinstance(links, Mapping):
         return []
     parts = ((name, {"href": link} if isinstance(link, str) else link) for name, link in links.items())
@@ -255,20 +255,20 @@ def _listed(links: Any) -> list[Any]:
 
 
 def _version(version: Any) -> str:
-    """A version that was taken for a number, or the present one."""
+    """Return a version that was written as a number as text, or the present version."""
     return str(version) if type(version) in (int, float) else "1.1.0"
 
 
 def _geometry(item: dict[str, Any], mended: list[str]) -> None:
-    """Sees to it that an item has a geometry: that of its box, if need be."""
+    """Ensure that an item has a geometry, if need be that of its bbox."""
     geometry = item.get("geometry")
     if isinstance(geometry, Mapping):
         if not isinstance(geometry.get("type"), str) or geometry["type"] not in _TYPES:
-            raise _NoItemError("bad geometry", f"there is no geometry of type {str(geometry.get('type'))[:40]}")
+            raise _NoItemError("bad geometry", f"unknown geometry type {str(geometry.get('type'))[:40]}")
         return
     box = _flat(item.get("bbox"))
     if geometry is not None or box is None:
-        raise _NoItemError("no geometry", "it has no geometry, nor a bbox in its place")
+        raise _NoItemError("no geometry", "the item has neither geometry nor bbox")
     west, south, east, north = box
     if west == east and south == north:
         item["geometry"] = {"type": "Point", "coordinates": [west, south]}
@@ -284,7 +284,7 @@ def _geometry(item: dict[str, Any], mended: list[str]) -> None:
 
 
 def _details(item: dict[str, Any], mended: list[str]) -> None:
-    """Sees to it that links lead somewhere, assets are objects, and extensions texts."""
+    """Ensure that links have targets, assets are objects, and extensions strings."""
     links = [link for link in item["links"] if isinstance(link, Mapping) and isinstance(link.get("href"), str)]
     if len(links) < len(item["links"]):
         item["links"] = links
@@ -304,7 +304,7 @@ def _details(item: dict[str, Any], mended: list[str]) -> None:
 
 
 def _signatures(item: dict[str, Any], mended: list[str]) -> None:
-    """See to it that no address of an item opens for whoever has the catalogue: signatures are secrets."""
+    """Remove signatures from all URLs of an item: readers of the catalogue must not receive secrets."""
     assets = {name: _unsigned(asset) for name, asset in item["assets"].items()}
     links = [_unsigned(link) for link in item["links"]]
     if assets != item["assets"] or links != item["links"]:
@@ -313,12 +313,12 @@ def _signatures(item: dict[str, Any], mended: list[str]) -> None:
 
 
 def _unsigned(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An asset or a link whose addresses, also its other ones, have no signature."""
+    """Return an asset or a link without signatures in its URLs, alternatives included."""
     href, others = part.get("href"), part.get("alternate")
     if isinstance(href, str) and "?" in href and is_signed(href):
         try:
             part = {**part, "href": strip_signature_parameters(href)}
-        except ValueError:  # it is no address
+        except ValueError:  # not a URL
             part = {**part, "href": href.partition("?")[0]}
     if isinstance(others, Mapping):
         unsigned = {name: _unsigned(each) if isinstance(each, Mapping) else each for name, each in others.items()}
@@ -327,7 +327,7 @@ def _unsigned(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _moment(name: str, text: Any) -> str | None:
-    """A moment as RFC 3339 has it: the text itself, if it is one; None if it does not matter for the scene."""
+    """Return a moment as RFC 3339, unchanged if it is valid; None if it is invalid and not essential."""
     found = _MOMENT.fullmatch(text.strip()) if isinstance(text, str) else None
     try:
         moment = None if found is None else _utc(*found.groups())
@@ -335,7 +335,7 @@ def _moment(name: str, text: Any) -> str | None:
         moment = None
     if moment is None:
         if name in _OF_THE_SCENE:
-            raise _NoItemError("no date", f"{name} is no date and time: {str(text)[:40]!r}")
+            raise _NoItemError("no date", f"{name} is not a date and time: {str(text)[:40]!r}")
         return None
     if _RFC.fullmatch(text) and ":60" not in text:
         return str(text)
@@ -352,7 +352,7 @@ def _utc(
     fraction: str | None,
     zone: str | None,
 ) -> datetime:
-    """A moment of its parts. Of a leap second it is the second before, of nanoseconds their microsecond."""
+    """Return the moment of its parts; a leap second becomes the second before, nanoseconds are truncated."""
     micro = int((fraction or "")[:6].ljust(6, "0"))
     seconds = int(second or 0)
     found = datetime(
@@ -368,14 +368,14 @@ def _utc(
 
 
 def _instant(text: str) -> datetime:
-    """The moment of a text that :func:`_moment` has passed."""
+    """Parse a text that :func:`_moment` has returned."""
     found = _MOMENT.fullmatch(text)
     assert found is not None
     return _utc(*found.groups())
 
 
 def _shapes(geometries: Sequence[Any]) -> npt.NDArray[np.object_]:
-    """Geometries, or None where there is none to be read."""
+    """Parse geometries; None for unreadable ones."""
     texts = np.array([_text(geometry) for geometry in geometries], dtype=object)
     found: npt.NDArray[np.object_] = shapely.from_geojson(texts, on_invalid="ignore")
     return found
@@ -384,14 +384,14 @@ def _shapes(geometries: Sequence[Any]) -> npt.NDArray[np.object_]:
 def _text(geometry: Any) -> bytes | None:
     try:
         return json_writer()(geometry)
-    except TypeError:  # lists in lists in lists
+    except TypeError:  # deeply nested lists
         return None
 
 
 def _are_plain(
     shapes: npt.NDArray[np.object_], bounds: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Which geometries have nothing to be mended: their bboxes are their bounds."""
+    """Return which geometries need no repair: their bboxes are their bounds."""
     west, south, east, north = bounds.T
     inside = (west >= -_HALF) & (east <= _HALF) & (south >= -_POLE) & (north <= _POLE) & (east - west <= _HALF)
     is_one = np.isin(shapely.get_type_id(shapes), (0, 1, 3))  # a point, a line, a polygon
@@ -400,15 +400,15 @@ def _are_plain(
 
 
 def _place(item: dict[str, Any], shape: BaseGeometry | None, mended: list[str]) -> None:
-    """Sees to it that an item's geometry and bbox are right, and those of each other."""
+    """Repair geometry and bbox of an item, and make them agree."""
     given = shape
     if shape is None:
         shape = shapely.from_geojson(_text(_closed(item["geometry"])), on_invalid="ignore")
     if shape is None or not np.isfinite(shapely.bounds(shape)).all():
-        raise _NoItemError("bad geometry", "its geometry cannot be read, or is empty")
+        raise _NoItemError("bad geometry", "the geometry cannot be read, or is empty")
     _, south, _, north = shapely.bounds(shape).tolist()
     if south < -_POLE - _NEAR or north > _POLE + _NEAR:
-        raise _NoItemError("bad geometry", f"its latitudes go from {south} to {north}")
+        raise _NoItemError("bad geometry", f"latitudes range from {south} to {north}")
     shape = _rounded(_of_one_kind(shape))
     box = _flat(item.get("bbox"))
     if is_across(shape, box):
@@ -418,10 +418,10 @@ def _place(item: dict[str, Any], shape: BaseGeometry | None, mended: list[str]) 
         shape = _valid(shape)
     if shape is not given:
         if shape.is_empty:
-            raise _NoItemError("bad geometry", "nothing is left of its geometry when it is made valid")
+            raise _NoItemError("bad geometry", "the geometry is empty after it was made valid")
         west, south, east, north = shapely.bounds(shape).tolist()
-        if max(abs(west), abs(east)) > _HALF or max(abs(south), abs(north)) > _POLE:  # of holes outside of their shells
-            raise _NoItemError("bad geometry", "made valid, its geometry reaches beyond 180 or 90 degrees")
+        if max(abs(west), abs(east)) > _HALF or max(abs(south), abs(north)) > _POLE:  # holes outside their shells
+            raise _NoItemError("bad geometry", "the geometry reaches beyond 180 or 90 degrees after it was made valid")
         if "antimeridian" not in mended:
             mended.append("geometry")
         item["geometry"] = json.loads(shapely.to_geojson(shape))
@@ -432,7 +432,7 @@ def _place(item: dict[str, Any], shape: BaseGeometry | None, mended: list[str]) 
 
 
 def _closed(geometry: Any) -> Any:
-    """Polygons whose rings end where they begin."""
+    """Close the rings of polygons."""
 
     def ring(points: Any) -> Any:
         return [*points, points[0]] if isinstance(points, list) and points and points[0] != points[-1] else points
@@ -446,15 +446,15 @@ def _closed(geometry: Any) -> Any:
 
 
 def _of_one_kind(shape: BaseGeometry) -> BaseGeometry:
-    """A geometry as STAC knows it: a collection of points, of lines or of polygons is a multiple one of them."""
+    """Turn a collection of points, of lines or of polygons into a multi-geometry, as STAC has no collections."""
     if shape.geom_type != "GeometryCollection":
         return shape
     parts = shapely.get_parts(shape)
-    while not set(shapely.get_type_id(parts).tolist()) <= _SIMPLE:  # collections of collections
+    while not set(shapely.get_type_id(parts).tolist()) <= _SIMPLE:  # nested collections
         parts = shapely.get_parts(parts)
     kinds = set(shapely.get_type_id(parts).tolist())
     if len(kinds) > 1:
-        raise _NoItemError("bad geometry", "it is a collection of points, lines and polygons, which STAC has not")
+        raise _NoItemError("bad geometry", "the geometry is a collection of different types, which STAC lacks")
     return shapely.multipoints(parts) if kinds == {0} else _multiple(parts)
 
 
@@ -463,7 +463,7 @@ def _multiple(parts: Sequence[BaseGeometry]) -> BaseGeometry:
 
 
 def _rounded(shape: BaseGeometry) -> BaseGeometry:
-    """A geometry without what exceeds the Earth by the rounding of its numbers; itself, if nothing does."""
+    """Clip a geometry that exceeds 180 or 90 degrees by rounding; return others unchanged."""
     west, south, east, north = shapely.bounds(shape).tolist()
     far = max(-_HALF - west, east - _HALF)
     if not (0 < far <= _NEAR or south < -_POLE or north > _POLE):
@@ -475,12 +475,12 @@ def _rounded(shape: BaseGeometry) -> BaseGeometry:
 
 
 def _valid(shape: BaseGeometry) -> BaseGeometry:
-    """A geometry that is made valid; of polygons what has an area, if anything has."""
+    """Make a geometry valid; of polygons keep the parts with an area, if there are any."""
     made = shapely.make_valid(shape)
     if shape.geom_type not in ("Polygon", "MultiPolygon"):
         return made
     parts = shapely.get_parts(shapely.get_parts(made))
-    for kind in ("Polygon", "LineString"):  # what has an area, or at least a length
+    for kind in ("Polygon", "LineString"):  # parts with an area, or at least a length
         kept = [part for part in parts if part.geom_type == kind]
         if kept:
             return shapely.union_all(kept)
@@ -488,7 +488,7 @@ def _valid(shape: BaseGeometry) -> BaseGeometry:
 
 
 def _flat(bbox: Any) -> tuple[float, float, float, float] | None:
-    """West, south, east and north of a bbox, if it is one."""
+    """Return west, south, east and north of a bbox; None if it is malformed."""
     if not isinstance(bbox, list) or len(bbox) not in (4, 6):
         return None
     flat = bbox if len(bbox) == 4 else [*bbox[:2], *bbox[3:5]]

@@ -1,6 +1,6 @@
-"""The units of a run as STAC items, and the run as a STAC collection.
+"""Create STAC items from the units of a run, and a STAC collection from the run.
 
-STAC 1.1.0 (https://github.com/radiantearth/stac-spec) with its extensions projection 2.0.0 and file 2.1.0.
+The version is STAC 1.1.0 (https://github.com/radiantearth/stac-spec) with projection 2.0.0 and file 2.1.0.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
 )
 IMAGE = "image"
-"""The asset of a unit that has one file."""
+"""Key of the asset of a unit with one file."""
 
 PREFIX = "eechips:"
-"""Of properties that are not STAC's."""
+"""Prefix of properties that are not part of STAC."""
 
-_BATCH = 2000  # samples that are made items of at a time
-_SHA256 = "1220"  # how a multihash of 32 bytes of sha2-256 begins (https://multiformats.io/multihash/)
+_BATCH = 2000  # samples turned into items at a time
+_SHA256 = "1220"  # prefix of a multihash of sha2-256 (https://multiformats.io/multihash/)
 _SPDX = frozenset({"CC-BY-4.0", "CC0-1.0", "CC-BY-SA-4.0"})
 _OTHER = "other"
 _HOST = {"name": "Google Earth Engine", "roles": ["host"], "url": "https://earthengine.google.com"}
@@ -45,14 +45,14 @@ _HOST = {"name": "Google Earth Engine", "roles": ["host"], "url": "https://earth
 
 @dataclass(frozen=True, slots=True)
 class ItemSource:
-    """What the items of a run have in common.
+    """Properties that the items of a run share.
 
     Attributes:
         collection: id.
-        home: where the collection's description is: STAC wants a link to it.
-        base: address, or path, below which the files are; no slash at the end.
+        home: path of the collection's description, which STAC requires a link to.
+        base: URL or path of the folder with the files, without a slash at the end.
         info: run.json.
-        dates: first and last moment, ISO 8601, for units of which no date is known; None if there is none.
+        dates: first and last moment, ISO 8601, for units without a known date; None if there is none.
     """
 
     collection: str
@@ -63,18 +63,18 @@ class ItemSource:
 
     @property
     def datasets(self) -> list[Mapping[str, Any]]:
-        """Those of the run's datasets that have terms of use."""
+        """Datasets of the run with terms of use."""
         return [dataset for dataset in self.info.get("datasets", ()) if dataset.get("licence")]
 
     @property
     def licence(self) -> str:
-        """SPDX id, if all datasets have one and the same; else ``other``: links say what."""
+        """SPDX id, if all datasets share one; else ``other``, which links explain."""
         found = {dataset["licence"] for dataset in self.datasets}
         return found.pop() if len(found) == 1 and found <= _SPDX else _OTHER
 
     @property
     def links(self) -> list[dict[str, str]]:
-        """To the terms of use of the datasets."""
+        """Links to the terms of use of the datasets."""
         return [
             {"rel": "license", "href": dataset["source"], "type": "text/html", "title": dataset["licence"]}
             for dataset in self.datasets
@@ -83,7 +83,7 @@ class ItemSource:
 
     @property
     def span(self) -> tuple[str, str] | None:
-        """The dates of units that have none of their own: as the caller, the run, or its datasets have them."""
+        """First and last moment for units without dates, from the caller, the run, or its datasets."""
         given = self.info.get("parameters") or {}
         if self.dates is not None:
             return self.dates
@@ -97,11 +97,11 @@ class ItemSource:
 
 @dataclass(slots=True)
 class SkippedUnits:
-    """Units that are no items.
+    """Counts of units that become no items.
 
     Attributes:
-        without_place: that lie nowhere, such as tables.
-        without_date: of which nobody knows when they show the Earth.
+        without_place: units without a location, such as tables.
+        without_date: units without a known date.
     """
 
     without_place: int = 0
@@ -109,12 +109,12 @@ class SkippedUnits:
 
 
 def items(samples: Samples, source: ItemSource, left: SkippedUnits) -> Iterator[dict[str, Any]]:
-    """The items of a run's units, in the order of the plan.
+    """Yield the items of a run's units, in the order of the plan.
 
     Args:
         samples: of the run.
-        source: what the items have in common.
-        left: counts the units that have no place or no date, which are left out.
+        source: properties that the items share.
+        left: counts units without a location or a date, which are skipped.
 
     Raises:
         UsageError: if a CRS is unknown.
@@ -141,13 +141,13 @@ def items(samples: Samples, source: ItemSource, left: SkippedUnits) -> Iterator[
 
 
 def collection_of(source: ItemSource, extent: Extent, start: str | None, end: str | None) -> dict[str, Any]:
-    """The STAC collection of a run's items.
+    """Return the STAC collection of a run's items.
 
     Args:
-        source: what they have in common.
-        extent: of all.
-        start: of the first, ISO 8601.
-        end: of the last.
+        source: properties that the items share.
+        extent: of all items.
+        start: of the first item, ISO 8601.
+        end: of the last item, ISO 8601.
     """
     used = [dataset.get("title") or dataset["id"] for dataset in source.datasets]
     made = str(source.info.get("command", "")).strip()
@@ -194,7 +194,7 @@ def _item(
 
 
 def _own(sample: Sample) -> dict[str, Any]:
-    """What is not STAC's: what the unit says of itself, what came of it, what was made of it."""
+    """Return the properties that are not part of STAC: of the unit, its result and its quality."""
     fields = {name: value for name, value in sample.fields.items() if name not in ("date", "time", "start", "end")}
     found = {
         **fields,
@@ -227,7 +227,7 @@ def _asset(file: SampleFile, base: str) -> dict[str, Any]:
 
 
 def _projection(grid: Grid | None) -> dict[str, Any]:
-    """Properties of the extension ``projection``: shape is rows, columns."""
+    """Return the properties of the extension ``projection``; the shape is rows, columns."""
     if grid is None:
         return {}
     return {**_crs(grid.crs), "proj:shape": list(grid.shape), "proj:transform": list(grid.transform)}
@@ -235,13 +235,13 @@ def _projection(grid: Grid | None) -> dict[str, Any]:
 
 @functools.cache
 def _crs(crs: str) -> dict[str, Any]:
-    """A code that everybody knows, or WKT."""
+    """Return the code of a registered CRS, or WKT."""
     authority = parse_crs(crs).to_authority(min_confidence=100)
     return {"proj:code": ":".join(authority)} if authority else {"proj:wkt2": parse_crs(crs).to_wkt()}
 
 
 def _places(grids: Sequence[Sequence[Grid | None]]) -> list[BaseGeometry | None]:
-    """The footprints of samples, whose files have these grids: of all their files together."""
+    """Return the footprints of samples, each of the grids of all its files together."""
     every = [list(dict.fromkeys(grid for grid in own if grid is not None)) for own in grids]
     outlines = iter(footprints([grid for own in every for grid in own]))
     found: list[BaseGeometry | None] = []
@@ -259,7 +259,7 @@ def _grid(file: SampleFile) -> Grid | None:
 
 
 def _times(sample: Sample, span: tuple[str, str] | None) -> dict[str, str | None] | None:
-    """datetime, start_datetime and end_datetime: of the images that it shows, or of its period."""
+    """Return datetime, start_datetime and end_datetime of a sample's images, or of its period."""
     dates = sorted({_moment(date) for date in sample.dates})
     unit = sample.unit
     if dates:
@@ -274,5 +274,5 @@ def _times(sample: Sample, span: tuple[str, str] | None) -> dict[str, str | None
 
 
 def _moment(text: str) -> str:
-    """A date, or date and time, as RFC 3339 has it."""
+    """Format a date, or date and time, as RFC 3339."""
     return f"{text}T00:00:00Z" if len(text) == len("2020-06-01") else text

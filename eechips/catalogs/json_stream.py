@@ -1,4 +1,4 @@
-"""JSON documents of any size, a part at a time: arrays, collections of features, values one after the other."""
+"""Read JSON documents of any size in parts: arrays, collections of features, or concatenated values."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-_BLOCK = 1 << 20  # characters that are looked at at once, at least
-_LARGEST = 1 << 28  # characters of a part, at most
-_SLACK = 32  # characters: an error so near the end of what has been read may be none
+_BLOCK = 1 << 20  # minimum characters parsed at a time
+_LARGEST = 1 << 28  # maximum characters of a part
+_SLACK = 32  # characters: an error this near the end of the loaded text may disappear with more text
 _BLANK = re.compile(r"[ \t\r\n\x1e]*")  # RFC 8142 has a record separator before each value
 _DECODER = json.JSONDecoder()
 _FEATURES = "features"
 
 
 def parts(blocks: Iterable[bytes]) -> Iterator[str]:
-    """The JSON texts of the parts of a document, as they stand there.
+    """Yield the JSON texts of the parts of a document, unchanged.
 
-    Parts are the elements of arrays, also of arrays in them, the features of collections, such as pages of an API's
-    answer, and whatever else stands in the document by itself. It may have several values, with or without commas
-    between them. No more of it is in memory than a part, or a megabyte.
+    Parts are the elements of arrays, also of nested ones, the features of collections, such as pages of an API, and any
+    other values. A document may have several values, with or without commas in between. Memory holds one part, or a
+    megabyte.
 
     Args:
-        blocks: the document, in any encoding that JSON has.
+        blocks: the document, in any encoding of JSON.
 
     Raises:
-        ValueError: if it is no JSON, or breaks off; what came before has been yielded.
+        ValueError: if it is not JSON, or is truncated; earlier parts have been yielded.
     """
     text = _Text(blocks)
     try:
@@ -36,15 +36,15 @@ def parts(blocks: Iterable[bytes]) -> Iterator[str]:
             if text.peek() == ",":
                 text.at += 1
     except RecursionError:
-        raise ValueError("it has arrays in arrays in arrays") from None
+        raise ValueError("arrays are nested too deeply") from None
 
 
 class _Text:
-    """What is left of a text that comes in blocks.
+    """The rest of a text that arrives in blocks.
 
     Attributes:
-        at: number of the next character in what is loaded.
-        mark: of the first that is still needed; None if that is the next one.
+        at: index of the next character in the loaded text.
+        mark: index of the first character still needed; None if it is the next one.
     """
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
@@ -54,7 +54,7 @@ class _Text:
         self._loaded, self._passed, self._is_whole = "", 0, False
 
     def peek(self) -> str:
-        """The next character that is not blank; empty at the end."""
+        """Return the next character that is not blank; empty at the end."""
         while True:
             found = _BLANK.match(self._loaded, self.at)
             assert found is not None
@@ -65,16 +65,16 @@ class _Text:
                 return ""
 
     def take(self, characters: str) -> str:
-        """The next character that is not blank, which must be one of these."""
+        """Consume the next character that is not blank, which must be one of these."""
         found = self.peek()
         if not found or found not in characters:
-            what = f"'{found}'" if found else "its end"
+            what = f"'{found}'" if found else "the end"
             raise ValueError(f"{' or '.join(characters)} expected, not {what}, at character {self._passed + self.at}")
         self.at += 1
         return found
 
     def value(self) -> Any:
-        """The next value."""
+        """Parse the next value."""
         first = self.peek()
         while True:
             try:
@@ -84,16 +84,16 @@ class _Text:
                 if not may_go_on or not self._more():
                     raise ValueError(f"{error.msg} at character {self._passed + error.pos}") from None
             else:
-                if first in '"{[' or end < len(self._loaded) - _SLACK or not self._more():  # numbers may go on
+                if first in '"{[' or end < len(self._loaded) - _SLACK or not self._more():  # numbers may continue
                     self.at = end
                     return value
 
     def since(self, mark: int) -> str:
-        """What stands between a mark and the next character."""
+        """Return the text between a mark and the next character."""
         return self._loaded[mark : self.at]
 
     def _more(self) -> bool:
-        """Loads as much again; returns whether there was anything."""
+        """Load as much again; return whether there was more."""
         if self._is_whole:
             return False
         kept = self.at if self.mark is None else self.mark
@@ -117,7 +117,7 @@ class _Text:
 
 
 def _several(text: _Text) -> Iterator[str]:
-    """The parts of a value."""
+    """Yield the parts of a value."""
     first = text.peek()
     if first == "{":
         yield from _of_object(text)
@@ -128,7 +128,7 @@ def _several(text: _Text) -> Iterator[str]:
 
 
 def _whole(text: _Text) -> str:
-    """The text of a value."""
+    """Return the text of a value."""
     text.peek()
     text.mark = text.at
     text.value()
@@ -152,7 +152,7 @@ def _of_array(text: _Text, *, is_flat: bool) -> Iterator[str]:
 
 
 def _of_object(text: _Text) -> Iterator[str]:
-    """An object; if it is a collection, its features, and no more of it is held."""
+    """Yield an object, or the features of a collection without holding it."""
     text.mark = text.at
     text.take("{")
     is_collection = False
@@ -177,7 +177,7 @@ def _of_object(text: _Text) -> Iterator[str]:
 
 
 def _decoded(blocks: Iterable[bytes]) -> Iterator[str]:
-    """The text of blocks, in whatever encoding JSON may be."""
+    """Decode blocks in any encoding of JSON."""
     decoder: Any = None
     for block in blocks:
         if decoder is None:

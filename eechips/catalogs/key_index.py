@@ -1,4 +1,4 @@
-"""What tells items from each other: keys of 16 bytes in the place of ids, of which many millions fit into memory."""
+"""Identify items by keys of 16 bytes instead of ids, so that many millions fit into memory."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 KEY = np.dtype("S16")
-"""Of keys: bytes that are compared as a whole."""
+"""Dtype of keys: bytes that are compared as a whole."""
 
 _DIGITS = 16  # of the key of a hash
 
 
 @dataclass(frozen=True, slots=True)
 class KeyIndex:
-    """Of rows.
+    """Keys and update times of rows.
 
     Attributes:
         keys: see :func:`keys_of`; shape (n,).
-        stamps: when they were updated, see :func:`~eechips.catalogs.columns.stamps_of`; shape (n,).
+        stamps: update times, see :func:`~eechips.catalogs.columns.stamps_of`; shape (n,).
     """
 
     keys: npt.NDArray[np.bytes_]
@@ -32,14 +32,14 @@ class KeyIndex:
 
 
 def keys_of(ids: pa.ChunkedArray | pa.Array, owner: str) -> npt.NDArray[np.bytes_]:
-    """Keys of items; shape (n,), dtype ``S16``.
+    """Return the keys of items; shape (n,), dtype ``S16``.
 
-    They are two SipHashes of the id (https://131002.net/siphash/), each of 64 bits, under keys that are made of the
-    owner: of a billion items two agree by chance once in 7e20 catalogues.
+    A key is two SipHashes of the id, 64 bits each (https://131002.net/siphash/), keyed by the owner: two of a billion
+    items collide in one of 7e20 catalogues.
 
     Args:
         ids: of the items.
-        owner: that gives each id once: the folder of a collection.
+        owner: folder of the collection, in which an id is unique.
     """
     from pandas.util import hash_array
 
@@ -55,18 +55,18 @@ def keys_of(ids: pa.ChunkedArray | pa.Array, owner: str) -> npt.NDArray[np.bytes
 def found_in(
     wanted: npt.NDArray[np.bytes_], keys: npt.NDArray[np.bytes_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where keys stand among others.
+    """Find keys among others.
 
     Args:
-        wanted: sorted, each of them once.
+        wanted: sorted and unique.
         keys: in any order.
 
     Returns:
-        Numbers in ``keys`` and in ``wanted`` of those that both have.
+        Indices in ``keys`` and in ``wanted`` of the common keys.
     """
     if not len(wanted):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    order = np.argsort(keys, kind="stable")  # neighbours are looked up one after the other: ten times as fast
+    order = np.argsort(keys, kind="stable")  # lookups of neighbours in turn are ten times as fast
     places = np.minimum(np.searchsorted(wanted, keys[order]), len(wanted) - 1)
     is_there = wanted[places] == keys[order]
     return order[is_there], places[is_there]

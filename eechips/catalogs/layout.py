@@ -1,6 +1,6 @@
-"""Grids that cut the Earth into cells: which cell an item is stored under.
+"""Lay out a catalogue: the grid, the cell of an item, and the path of its partition.
 
-A grid only decides where items lie. What a partition's items really cover is recorded, and queries go by that.
+The grid only decides where items are stored. Queries use the recorded extents of partitions.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from eechips.catalogs.grid_systems import GLOBAL_CELL, H3, S2, Mgrs, Tiles, Utm
 from eechips.errors import UsageError
 
 GRIDS = (H3.name, S2.name, Mgrs.name, Utm.name, Tiles.name)
-"""How grids are called."""
+"""Names of grids."""
 
 RESOLUTIONS = {H3.name: 2, S2.name: 5}
-"""What is usual, of those that have resolutions: cells of 86,800 and of 83,000 km²."""
+"""Default resolutions: cells of 86,800 and of 83,000 km²."""
 
 
 class CellGrid(Protocol):
     """A grid of cells."""
 
     name: str
-    """How it is called on the command line."""
+    """Name as an option."""
 
     def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Return how many cells items of these diameters can meet at most, shape (n,).
@@ -43,20 +43,20 @@ class CellGrid(Protocol):
         """
 
     def to_json(self) -> dict[str, Any]:
-        """What the grid is, as a JSON value: ``{"name": …, …}``."""
+        """Return the grid as a JSON value: ``{"name": …, …}``."""
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-        """The cells that places lie in, ``global`` for places in none."""
+        """Return the cells of points, ``global`` for points in none."""
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
-        """Whether a geometry meets more than so many cells."""
+        """Return whether a geometry meets more than ``cells`` cells."""
 
 
 def grid_of(value: dict[str, Any]) -> CellGrid:
-    """The grid that ``to_json`` wrote.
+    """Read the grid that ``to_json`` returned.
 
     Raises:
-        UsageError: if there is no such grid.
+        UsageError: if the grid is unknown.
     """
     name = value.get("name")
     if name == H3.name:
@@ -73,16 +73,16 @@ def grid_of(value: dict[str, Any]) -> CellGrid:
 
 
 def choose_grid(name: str | None, resolution: int | None, tiles: str | Path | None, known: CellGrid | None) -> CellGrid:
-    """The grid that a caller wants, given that of the catalogue, if there is one.
+    """Return the requested grid; defaults come from the catalogue, if there is one.
 
     Raises:
-        UsageError: if what is wanted does not fit together.
+        UsageError: if the arguments contradict each other.
     """
     wanted = name or (Tiles.name if tiles is not None else known.name if known else H3.name)
     if (tiles is not None) != (wanted == Tiles.name) and not (known and known.name == Tiles.name == wanted):
-        raise UsageError("--tiles goes with --grid tiles: it names the GeoJSON file of the tiles")
+        raise UsageError("tiles is the GeoJSON file of grid='tiles': set both")
     if resolution is not None and wanted not in RESOLUTIONS:
-        raise UsageError(f"--resolution is of {' and '.join(RESOLUTIONS)}: {wanted} has none")
+        raise UsageError(f"resolution is only for {' and '.join(RESOLUTIONS)}: {wanted} has none")
     if tiles is not None:
         return Tiles.read(Path(tiles))
     if known is not None and known.name == wanted and resolution is None:
@@ -93,13 +93,13 @@ def choose_grid(name: str | None, resolution: int | None, tiles: str | Path | No
 def assign_cells(
     grid: CellGrid, boxes: npt.NDArray[np.float64], geometries: pa.ChunkedArray, most_cells: int
 ) -> list[str]:
-    """The cells that items are stored under: those of their boxes' middles; ``global`` if they meet too many.
+    """Return the cells of items: those of the centres of their boxes; ``global`` if they meet too many.
 
     Args:
         grid: of the cells.
         boxes: of the items, (n, 4): west, south, east, north.
         geometries: of the items, as WKB.
-        most_cells: so many cells may an item meet.
+        most_cells: maximum number of cells of an item.
     """
     found = grid.locate(*centres(boxes))
     for index in np.flatnonzero(grid.max_cells(diameters(boxes)) > most_cells):
@@ -109,24 +109,24 @@ def assign_cells(
 
 
 By = Literal["collection", "mission"]
-"""What partitions are named by first. Whichever it is, no partition has items of two collections: columns differ."""
+"""First level of the partitions. In either case a partition has items of one collection: columns differ."""
 
 Period = Literal["year", "month", "day", "none"]
-"""The time that a partition spans."""
+"""Time span of a partition."""
 
 MISSION = ("mission", "constellation", "platform")
-"""Properties that say whose an item is: the first that it has (https://github.com/radiantearth/stac-spec, common
-metadata, instrument)."""
+"""Properties that name the mission of an item, in order of precedence (https://github.com/radiantearth/stac-spec,
+common metadata, instrument)."""
 
 FILE = "items.parquet"
 MOST_CELLS = 10
-"""Cells that an item may meet, unless the caller says otherwise: a Landsat scene meets five of resolution 2."""
+"""Default maximum of cells that an item meets: a Landsat scene meets five of resolution 2."""
 
 _LEVELS: Mapping[str, int] = {"none": 0, "year": 1, "month": 2, "day": 3}
 _TIMES = ("year", "month", "day")
-_NONE = "none"  # in the place of a collection or mission
-_LONGEST = 200  # characters of a name in a path: file systems have 255 bytes
-_DIGITS = 16  # of the hash of a longer one
+_NONE = "none"  # replaces a missing collection or mission
+_LONGEST = 200  # characters of a name in a path: file systems allow 255 bytes
+_DIGITS = 16  # of the hash of a longer name
 _KEY = re.compile(
     r"(?:mission=([^/]+)/)?collection=([^/]+)/cell=([^/]+)((?:/(?:year|month|day)=-?\d+)*)/items\.parquet"
 )
@@ -134,13 +134,13 @@ _KEY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What all items of a catalogue are stored by. Fixed when it is made.
+    """Layout of a catalogue, fixed when it is created.
 
     Attributes:
         grid: of the cells.
-        period: of time.
-        most_cells: items that meet more cells than this are ``global``.
-        by: what partitions are named by first.
+        period: time span of a partition.
+        most_cells: items that meet more cells are ``global``.
+        by: first level of the partitions.
     """
 
     grid: CellGrid
@@ -150,19 +150,19 @@ class Layout:
 
     def __post_init__(self) -> None:
         if self.by not in get_args(By):
-            raise UsageError(f"catalogues are not by '{self.by}': they are by {' or '.join(get_args(By))}")
+            raise UsageError(f"catalogues cannot be by '{self.by}', only by {' or '.join(get_args(By))}")
         if self.period not in get_args(Period):
             raise UsageError(f"there is no period '{self.period}': there are {', '.join(get_args(Period))}")
         if self.most_cells < 1:
-            raise UsageError(f"an item meets one cell at least: most cells cannot be {self.most_cells}")
+            raise UsageError(f"most_cells must be at least 1, not {self.most_cells}")
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON value, which :meth:`from_json` reads."""
+        """Return a JSON value for :meth:`from_json`."""
         return {"by": self.by, "grid": self.grid.to_json(), "period": self.period, "most_cells": self.most_cells}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Layout:
-        """The layout that ``to_json`` wrote."""
+        """Read the layout that ``to_json`` returned."""
         return cls(grid_of(value["grid"]), value["period"], value["most_cells"], value.get("by", "collection"))
 
     def paths(
@@ -172,13 +172,13 @@ class Layout:
         cells: Sequence[str],
         starts: npt.NDArray[np.datetime64],
     ) -> list[str]:
-        """The files that items belong to, below the catalogue, with forward slashes.
+        """Return the files of items, below the catalogue, with forward slashes.
 
         Args:
             missions: of the items.
-            collections: their ids.
-            cells: that the items are stored under.
-            starts: when the items begin, ``datetime64[us]``.
+            collections: ids.
+            cells: of the items.
+            starts: first moments of the items, ``datetime64[us]``.
         """
         times = _times(starts, _LEVELS[self.period])
         firsts = missions if self.by == "mission" else [None] * len(collections)
@@ -194,31 +194,31 @@ class Layout:
 
 
 def collection_folder(collection: str | None) -> str:
-    """The folder of a collection: what engines read as its id, from ``collection=``."""
+    """Return the folder of a collection, ``collection=…``, which engines read as its id."""
     return f"collection={_component(collection)}"
 
 
 def owner(path: str) -> str:
-    """The folder, in a partition's path, of the collection whose items it has: an id is there once.
+    """Return the folder of the collection in a partition's path; an id is unique in it.
 
     Raises:
-        UsageError: if it is the path of no partition.
+        UsageError: if it is not the path of a partition.
     """
     found = next((part for part in path.split("/") if part.startswith("collection=")), None)
     if found is None:
-        raise UsageError(f"{path!r} is the path of no partition: it names no collection")
+        raise UsageError(f"{path!r} is not the path of a partition: it names no collection")
     return found
 
 
 def fields(path: str) -> dict[str, str | int]:
-    """What a partition's path says: mission, collection, cell, year, month, day, as far as there are.
+    """Parse a partition's path into mission, collection, cell, year, month and day, as far as it has them.
 
     Raises:
-        UsageError: if it is the path of no partition.
+        UsageError: if it is not the path of a partition.
     """
     found = _KEY.fullmatch(path)
     if found is None:
-        raise UsageError(f"'{path}' is no partition of a catalogue")
+        raise UsageError(f"'{path}' is not a partition of a catalogue")
     times = (part.partition("=") for part in found[4].split("/") if part)
     return {
         **({} if found[1] is None else {"mission": unquote(found[1])}),
@@ -229,12 +229,12 @@ def fields(path: str) -> dict[str, str | int]:
 
 
 def name_in_path(name: str) -> str:
-    """What a collection or mission is called by those who read its name in a path: a very long one is cut short."""
+    """Return the name of a collection or mission as read from a path; very long ones are shortened."""
     return unquote(_component(name))
 
 
 def _component(name: str | None) -> str:
-    """A name as the part of a path, in which a slash is none; of each name another."""
+    """Encode a name as a component of a path, without slashes and unique."""
     if not name:
         return _NONE
     if name == _NONE:
@@ -250,7 +250,7 @@ def _component(name: str | None) -> str:
 
 
 def _times(starts: npt.NDArray[np.datetime64], levels: int) -> list[str]:
-    """``/year=2020/month=6`` for each of the moments."""
+    """Return ``/year=2020/month=6`` for each moment."""
     if not levels:
         return [""] * len(starts)
     units = np.array(["Y", "M", "D"])[levels - 1]

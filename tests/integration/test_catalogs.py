@@ -144,7 +144,7 @@ def test_chips_without_a_date_need_one(tmp_path: Path) -> None:
     assert cli(tmp_path / "run", "--date", "2021-01-01/2021-12-31").exit_code == 0
     found = {v["properties"]["end_datetime"][:19] for v in eechips.open_catalog(tmp_path / "run/catalog").items()}
     assert found == {"2020-01-15T17:30:00", "2021-12-31T23:59:59"}
-    for date, told in (("soon", "no date such as"), ("2021-01-02/2021-01-01", "ends before it begins")):
+    for date, told in (("soon", "not a date such as"), ("2021-01-02/2021-01-01", "ends before it begins")):
         assert told in cli(tmp_path / "run", "--date", date).output
 
 
@@ -179,7 +179,7 @@ def test_results_that_lie_nowhere_are_left_out(tmp_path: Path) -> None:
     write_run(tmp_path / "tables", [chip(1, **table)])
     result = cli(tmp_path / "tables")
     assert result.exit_code == 2
-    assert "no chips for a catalogue: none of 1 results lies anywhere" in result.output
+    assert "no chips for a catalogue: none of 1 results has a location" in result.output
     write_run(tmp_path / "none", [chip(1, file=None, state="failed_permanent")])
     assert "there are no results" in cli(tmp_path / "none").output
     assert not any((tmp_path / name / "catalog").exists() for name in ("none", "tables"))
@@ -320,14 +320,14 @@ def test_a_copy_in_an_object_store_is_read_there(shared: Path, monkeypatch: pyte
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         address = f"{server.bucket}/copy"
-        assert f"{address} is no catalogue" in cli("partitions", address).output
+        assert f"{address} is not a catalogue" in cli("partitions", address).output
         fsspec.filesystem("s3").put(f"{shared}/", address.removeprefix("s3://"), recursive=True)
         here, there = eechips.open_catalog(shared), eechips.open_catalog(address)
         assert there.schema == here.schema
         assert repr(there).endswith(f"in {address}>")
         query = {"bbox": (-105.6, 39, -105, 41), "start": "2020-02-01"}
         assert list(there.items(**query)) == list(here.items(**query))  # type: ignore[arg-type]
-        with pytest.raises(UsageError, match="is no folder"):
+        with pytest.raises(UsageError, match="is not a folder"):
             _ = there.path
         listed = cli("partitions", address, "--collection", "naip", "--end", "2020-03-01").output.splitlines()
         local = cli("partitions", shared, "--collection", "naip", "--end", "2020-03-01").output.splitlines()

@@ -140,7 +140,7 @@ def test_strict_refuses_what_would_be_mended(tmp_path: Path) -> None:
 
 def test_what_cannot_begin_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty.ndjson").write_text("")
-    assert "there is nothing in" in cli(tmp_path / "empty.ndjson", "--out", tmp_path / "catalog").output
+    assert "there are no entries in" in cli(tmp_path / "empty.ndjson", "--out", tmp_path / "catalog").output
     assert not (tmp_path / "catalog").exists()
     assert "not to s3://b/c" in cli(tmp_path / "empty.ndjson", "--out", "s3://b/c").output
     assert "there is no list" in cli(tmp_path / "*.csv", "--out", tmp_path / "catalog").output

@@ -117,10 +117,10 @@ def test_tiles_of_a_file(tmp_path: Path) -> None:
     assert not grid.exceeds(shapely.box(0, 0, 10, 1), 3)
     for wrong, told in (
         ({"features": []}, "has 0 tiles"),
-        ({"features": [feature(0), feature(1)]}, "needs a name of its own"),
-        ({"features": [feature(0, id=1), feature(1, id=1)]}, "needs a name of its own"),
+        ({"features": [feature(0), feature(1)]}, "needs a unique name"),
+        ({"features": [feature(0, id=1), feature(1, id=1)]}, "needs a unique name"),
         ({"features": [{"id": 1, "geometry": {"type": "Point", "coordinates": [0, 0]}}]}, "no polygon, but a Point"),
-        ([], "no GeoJSON file of polygons"),
+        ([], "not a GeoJSON file of polygons"),
     ):
         path.write_text(json.dumps(wrong))
         with pytest.raises(UsageError, match=told):
@@ -135,9 +135,9 @@ def test_what_is_chosen_fits_together() -> None:
     assert choose_grid("s2", 7, None, H3(3)) == S2(7)
     assert choose_grid(None, 4, None, S2(5)) == S2(4)
     for arguments, told in (
-        (("mgrs", 3, None, None), "--resolution is of h3 and s2"),
-        (("tiles", None, None, None), "--tiles goes with --grid tiles"),
-        (("h3", None, "x.geojson", None), "--tiles goes with --grid tiles"),
+        (("mgrs", 3, None, None), "resolution is only for h3 and s2"),
+        (("tiles", None, None, None), "tiles is the GeoJSON file of grid='tiles'"),
+        (("h3", None, "x.geojson", None), "tiles is the GeoJSON file of grid='tiles'"),
         (("s2", 31, None, None), "levels from 0 to 30"),
     ):
         with pytest.raises(UsageError, match=told):

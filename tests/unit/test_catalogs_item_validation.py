@@ -398,5 +398,5 @@ def test_python_s_json_is_read() -> None:
         with pytest.raises(ValueError, match=r"line 1|depth"):
             parse_item(text)
     deep = b'{"\\u0000":' * 1000 + b"1" + b"}" * 1000
-    with pytest.raises(ValueError, match="objects in objects"):
+    with pytest.raises(ValueError, match="objects are nested"):
         parse_item(deep)

@@ -384,7 +384,7 @@ def test_a_schema_file_tells_what_there_is(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no catalogue"):
+    with pytest.raises(UsageError, match="is not a catalogue"):
         open_catalog(tmp_path)
     (tmp_path / "_schema.json").write_text("{")
     with pytest.raises(StorageError, match="cannot be read"):
