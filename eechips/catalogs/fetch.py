@@ -327,7 +327,7 @@ async def _redirected(sessions: _Sessions, address: str, proxy_of: Callable[[str
     is_public = False
     for _ in range(_REDIRECTS + 1):
         host = url.host or ""
-        if is_host_off_limits(host):  # checked here, too: a proxy may reach cloud services
+        if is_metadata_host(host):  # checked here, too: a proxy may reach cloud services
             raise _FailedError("forbidden", "no items are read from this machine's own network")
         if is_public and is_private_host(host):
             raise _FailedError("forbidden", f"{host} is in a private network, to which a public host redirected")

@@ -99,8 +99,8 @@ def test_hooks_make_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert cli("list.txt", "--out", out, "--hook", hook).exit_code == 1
         assert {key[1] for key in contents(eechips.open_catalog(out))} == {"scene-3", "scene-4"}
         assert [(row["kind"], row["reason"]) for row in failures(out)] == [("hook", reason)]
-    for hook, told in (("nosuch:make", "no hook"), ("catalog_hook:nosuch", "no hook"), ("x", "is no hook"),
-                       ("script:", "needs a command"), ("catalog_hook:__name__", "cannot be called")):  # fmt: skip
+    for hook, told in (("nosuch:make", "no hook"), ("catalog_hook:nosuch", "no hook"), ("x", "is not a hook"),
+                       ("script:", "needs a command"), ("catalog_hook:__name__", "is not callable")):  # fmt: skip
         result = cli("list.txt", "--out", "other", "--hook", hook)
         assert result.exit_code == 2
         assert told in result.output

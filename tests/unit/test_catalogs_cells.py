@@ -138,7 +138,7 @@ def test_what_is_chosen_fits_together() -> None:
         (("mgrs", 3, None, None), "resolution is only for h3 and s2"),
         (("tiles", None, None, None), "tiles is the GeoJSON file of grid='tiles'"),
         (("h3", None, "x.geojson", None), "tiles is the GeoJSON file of grid='tiles'"),
-        (("s2", 31, None, None), "levels from 0 to 30"),
+        (("s2", 31, None, None), "0 to 30"),
     ):
         with pytest.raises(UsageError, match=told):
             choose_grid(*arguments)

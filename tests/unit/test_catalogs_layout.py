@@ -105,7 +105,7 @@ def test_what_a_caller_leaves_out_is_as_the_catalogue_has_it_or_as_usual() -> No
     assert CatalogOptions(period="day").layout(known) == Layout(S2(7), "day", 3, "mission")
     assert CatalogOptions(resolution=8, by="collection").layout(known) == Layout(S2(8), "year", 3, "collection")
     assert CatalogOptions(grid="h3", most_cells=1).layout(known) == Layout(H3(2), "year", 1, "mission")
-    with pytest.raises(UsageError, match="not by 'platform': they are by collection or mission"):
+    with pytest.raises(UsageError, match="cannot be by 'platform', only by collection or mission"):
         CatalogOptions(by="platform").layout(None)  # type: ignore[arg-type]
 
 
@@ -157,5 +157,5 @@ def test_whatever_collections_and_missions_are_called_they_are_apart(tmp_path: P
 
 def test_a_path_without_a_collection_belongs_to_none() -> None:
     assert owner("mission=a/collection=b/cell=1/items.parquet") == "collection=b"
-    with pytest.raises(UsageError, match=r"'cell=1/items.parquet' is the path of no partition"):
+    with pytest.raises(UsageError, match=r"'cell=1/items.parquet' is not the path of a partition"):
         owner("cell=1/items.parquet")
