@@ -11,7 +11,7 @@ _LONGEST_WAIT = 1e9  # seconds that a Retry-After can mean: some decades
 _TIMESTAMP = re.compile(r"(?P<head>[^.]+?)(?:[.,](?P<fraction>\d+))?(?P<zone>[Zz]|[+-]\d\d(?::?\d\d)?)?")
 
 
-def utc(milliseconds: float) -> str:
+def format_utc(milliseconds: float) -> str:
     """Return milliseconds since 1970 as date and time, ISO 8601, UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc).isoformat().replace("+00:00", "Z")
 

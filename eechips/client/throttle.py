@@ -20,16 +20,15 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
 from multiprocessing.reduction import DupFd
 from typing import Any
 
 from eechips.client.anonymous_memory import allocate_anonymous_memory
 from eechips.client.congestion import START, USUAL, Cell, CongestionController
+from eechips.client.permits import Permit, QuotaLimits, QuotaShare, Stopped, UsageDelta
 from eechips.errors import ConfigurationError
-from eechips.timestamps import parse_retry_after
 
 # Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
 # The controller's come first, then those of the run, then some for every seat.
@@ -63,105 +62,10 @@ _MAX_CLOSED = 7200.0
 """Longest time, in seconds, that one answer's Retry-After can close the throttle for all."""
 LONG_WAIT = 30.0
 """A Retry-After of more seconds is a pause of the run: it does not count towards the time of a unit."""
-_QUOTA_STATUS = "x-earth-engine-quota-status"
-_RESTRICTED = "parallelism_restricted=true"
-"""How the service announces that a project's compute of the month is used up."""
 _NO_SLOT = -1.0
 _SPENT = -2.0
 _PROBE_SECONDS = 2.0
 """How often one request tries whether the service can be reached again."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuotaLimits:
-    """Limits of what a run may use.
-
-    Attributes:
-        in_flight: slots at most; the limit that is learned stays below.
-        start: slots at the beginning; None to begin with few.
-        is_known: whether ``in_flight`` is what the service is known to bear, and not only a bound.
-        rate: requests a second, and sixty times as many a minute; None for no limit.
-        requests: requests in all; None for no limit.
-        received: bytes of answers in all, after which nothing more is asked; None for no limit.
-        learns: whether rejections change the number of slots; not where another throttle, with many such shares of
-            a quota to look after, does that.
-    """
-
-    in_flight: int
-    start: int | None = None
-    is_known: bool = True
-    rate: float | None = None
-    requests: int | None = None
-    received: int | None = None
-    learns: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class QuotaShare:
-    """Share of a quota for a process on another machine.
-
-    Attributes:
-        slots: requests in flight.
-        rate: requests a second; None for no limit.
-        rejected: requests of the process that were rejected, as far as was known when the share was made.
-    """
-
-    slots: int
-    rate: float | None
-    rejected: int
-
-
-@dataclass(frozen=True, slots=True)
-class UsageDelta:
-    """Requests of a process on another machine since its last message, and its state.
-
-    Attributes:
-        sent: requests, repeats included.
-        rejected: those that were answered with 429.
-        received: bytes of answers.
-        in_flight: requests that are with the service now.
-        slots: that it uses at most, now.
-        is_restricted: whether the service announces its restricted mode.
-    """
-
-    sent: int
-    rejected: int
-    received: int
-    in_flight: int
-    slots: int
-    is_restricted: bool
-
-
-@dataclass(slots=True)
-class Permit:
-    """Outcome of a request, from which the throttle learns. The holder of the permit fills it in.
-
-    Attributes:
-        status: HTTP status; None if no answer came.
-        retry_after: seconds that the answer asks to wait.
-        is_restricted: whether the answer announces the restricted mode.
-        received: bytes.
-        is_unreachable: whether the service could not be reached at all.
-        is_unused: whether no request was sent after all: it does not count as one.
-    """
-
-    status: int | None = None
-    retry_after: float | None = None
-    is_restricted: bool = False
-    received: int = 0
-    is_unreachable: bool = False
-    is_unused: bool = False
-
-    def record_response(self, status: int, headers: Mapping[str, str]) -> None:
-        """Record an answer of the service.
-
-        Args:
-            status: of HTTP.
-            headers: with lower-case names.
-        """
-        self.status = status
-        self.is_restricted = _RESTRICTED in headers.get(_QUOTA_STATUS, "")
-        self.retry_after = parse_retry_after(headers) if status in (429, 503) else None
 
 
 def _shared_file(size: int) -> int:
@@ -614,10 +518,3 @@ class QuotaClient:
                 break
             self.pause(_MAX_NAP)
         return True
-
-
-class Stopped(BaseException):
-    """The run is stopping: the unit was not finished and stays planned.
-
-    Not an Exception, so that no recipe's ``except Exception`` takes it for a failure.
-    """

@@ -21,10 +21,11 @@ from eechips.client import retry
 from eechips.client.authorization import Authorizer
 from eechips.client.classification import classify_exception, classify_response, internal_error, parse_error
 from eechips.client.discovery import Discovery
+from eechips.client.permits import Permit
 from eechips.client.response_cache import RESPONSE_CACHE
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
-from eechips.client.throttle import Permit, QuotaClient
+from eechips.client.throttle import QuotaClient
 from eechips.errors import EechipsError, TooLargeError, TransientError, UnreachableError, ValidationError
 from eechips.timestamps import parse_retry_after, utc_now
 

@@ -15,7 +15,7 @@ import urllib3
 
 from eechips.client import retry
 from eechips.client.classification import classify_exception, is_transient_status
-from eechips.client.throttle import Permit
+from eechips.client.permits import Permit
 from eechips.client.transport import Transport
 from eechips.downloads.content_encoding import content_encodings, decoded
 from eechips.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers

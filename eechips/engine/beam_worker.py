@@ -25,7 +25,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from eechips.client.connection import Connection, connect
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
-from eechips.client.throttle import QuotaLimits, Throttle, UsageDelta
+from eechips.client.permits import QuotaLimits, UsageDelta
+from eechips.client.throttle import Throttle
 from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
 from eechips.engine.local_quota import LocalQuota, UsageMeter
 from eechips.engine.outcome import Finished, Lost, Outcome

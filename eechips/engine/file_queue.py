@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from eechips import errors
+from eechips.client.permits import UsageDelta
 from eechips.client.template_requests import TemplateMismatch
-from eechips.client.throttle import UsageDelta
 from eechips.client.transport import RequestLog
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError

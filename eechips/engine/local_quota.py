@@ -6,7 +6,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from eechips.client.throttle import Throttle, UsageDelta
+from eechips.client.permits import UsageDelta
+from eechips.client.throttle import Throttle
 
 
 class LocalQuota:

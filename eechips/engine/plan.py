@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from eechips.client.classification import classify_exception
+from eechips.client.permits import Stopped
 from eechips.client.redaction import redact_named
-from eechips.client.throttle import Stopped
 from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger

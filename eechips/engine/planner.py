@@ -10,8 +10,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from eechips.client.permits import Stopped
 from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
-from eechips.client.throttle import Stopped
 from eechips.engine.plan import SPENT, plan_units, service_error_of
 from eechips.errors import EechipsError, RunMismatchError, UsageError
 from eechips.manifest.ledger import Ledger

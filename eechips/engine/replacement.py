@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from eechips.client.throttle import Stopped
+from eechips.client.permits import Stopped
 from eechips.engine.plan import added_unit, service_error_of
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN

@@ -15,8 +15,9 @@ from eechips.client.connection import Connection, ServiceTarget, connect_to_noth
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, project_of
 from eechips.client.current_transport import use_transport
+from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.shared_token import SharedToken
-from eechips.client.throttle import QuotaLimits, Stopped, Throttle
+from eechips.client.throttle import Throttle
 from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import find_executor

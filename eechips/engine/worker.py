@@ -20,8 +20,9 @@ from eechips.client.current_transport import use_transport
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.fetcher import Fetcher
 from eechips.client.http_sessions import throttle_requests_library
+from eechips.client.permits import Stopped
 from eechips.client.redaction import collect_secrets
-from eechips.client.throttle import QuotaClient, Stopped
+from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport, Usage
 from eechips.engine.fetch_result import fetch_result
 from eechips.engine.outcome import Outcome

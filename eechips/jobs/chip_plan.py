@@ -17,7 +17,7 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.provenance import ChipFootprint, find_contributors
 from eechips.planning.strategies import SampleSite, Strategy
 from eechips.recipe import Unit
-from eechips.timestamps import utc
+from eechips.timestamps import format_utc
 
 if TYPE_CHECKING:
     from eechips.jobs.chips import ChipSample
@@ -180,7 +180,7 @@ class ChipPlan:
         return [
             {
                 "sources": [f"{images.dataset}/{each.index}" for each in found],
-                "dates": [None if each.time is None else utc(each.time) for each in found],
+                "dates": [None if each.time is None else format_utc(each.time) for each in found],
             }
             for found in find_contributors(images, chips)
         ]
@@ -195,4 +195,4 @@ def _thumb_reach(recipe: ChipSample, band: asset_metadata.Band) -> float:
 
 def _date(time: int | None) -> dict[str, str]:
     """The date of an image, for its unit."""
-    return {} if time is None else {"date": utc(time)}
+    return {} if time is None else {"date": format_utc(time)}

@@ -11,13 +11,13 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.received_files import parse_json
 from eechips.storage import resolve_inside
+from eechips.timestamps import parse_timestamp
 
 LOG_NAME = "run.log"
 _STARTED, _REQUEST, _THROUGHPUT = '"event": "started"', '"event": "request"', '"event": "throughput"'
@@ -242,7 +242,7 @@ def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
 
 
 def _moment(text: object) -> float | None:
-    """Return seconds since 1970 of a moment, ISO 8601, UTC; None if it is none."""
+    """Convert a timestamp to seconds since 1970; None if the text is not a timestamp."""
     try:
         return _seconds(str(text))
     except (ValueError, OverflowError):
@@ -255,5 +255,12 @@ def _number(value: object) -> float:
 
 
 def _seconds(text: str) -> float:
-    """Return seconds since 1970 of a moment, ISO 8601, UTC."""
-    return datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=timezone.utc).timestamp()
+    """Convert a timestamp to seconds since 1970.
+
+    Raises:
+        ValueError: if the text is not a timestamp.
+    """
+    found = parse_timestamp(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a timestamp")
+    return found.timestamp()

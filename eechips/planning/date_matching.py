@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from eechips.errors import UsageError
-from eechips.timestamps import utc
+from eechips.timestamps import format_utc
 
 _WINDOW = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(h|d|w)\s*", re.IGNORECASE)
 _UNITS = {"h": dt.timedelta(hours=1), "d": dt.timedelta(days=1), "w": dt.timedelta(weeks=1)}
@@ -49,7 +49,7 @@ def format_moment(milliseconds: float) -> str:
     moment = dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.timezone.utc)
     if moment.time() == dt.time():
         return moment.date().isoformat()
-    return utc(milliseconds)
+    return format_utc(milliseconds)
 
 
 def parse_moment(text: str) -> int:

@@ -11,7 +11,7 @@ import ee
 
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
-from eechips.timestamps import utc
+from eechips.timestamps import format_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Scene:
     @property
     def moment(self) -> str | None:
         """When it was taken, ISO 8601, UTC; None if that is not known."""
-        return None if self.time is None else utc(self.time)
+        return None if self.time is None else format_utc(self.time)
 
     @property
     def day(self) -> dt.date | None:

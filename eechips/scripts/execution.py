@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eechips.client.classification import internal_error
-from eechips.client.throttle import Stopped
+from eechips.client.permits import Stopped
 from eechips.engine.recipe_files import RecipeFile, RecipeFiles
 from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
 from eechips.formats import inspect

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client.classification import classify_response, parse_error
 from eechips.client.connection import Connection, initialize_client
 from eechips.client.discovery import ClientInit, DiscoveryFile
-from eechips.client.throttle import Stopped
+from eechips.client.permits import Stopped
 from eechips.client.transport import origin
 from eechips.errors import EechipsError
 from eechips.formats import inspect, sniff

@@ -9,8 +9,9 @@ import zlib
 
 import pytest
 
+from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.throttle import Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import EechipsError, InternalError
 from tests.fuzz.budget import Budget

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 
 from eechips.client.connection import ServiceTarget, connect
+from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.throttle import Throttle
 from eechips.client.transport import Timeouts
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.processes import worker_context

@@ -25,8 +25,9 @@ from rasterio.windows import Window
 import eechips
 from eechips.cli import main
 from eechips.client.current_transport import use_transport
+from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import QuotaLimits, Stopped, Throttle
+from eechips.client.throttle import Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import PermanentError, TransientError

@@ -15,9 +15,10 @@ import pytest
 
 from eechips.client.authorization import Authorizer
 from eechips.client.credentials import find_credentials
+from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
-from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.throttle import Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import ConfigurationError, TransientError, UnreachableError
 from tests.token_server import TokenServer, token_server

@@ -14,8 +14,9 @@ import pytest
 
 from eechips.client.compatibility import TESTED, check_client
 from eechips.client.connection import ServiceTarget, connect
+from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.throttle import Throttle
 from eechips.client.transport import Timeouts
 from eechips.errors import ConfigurationError
 

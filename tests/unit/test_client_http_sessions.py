@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from eechips.client.http_sessions import KEEP_ALIVE_HEADER, ConnectionPool, throttle_requests_library
-from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.permits import QuotaLimits
+from eechips.client.throttle import Throttle
 from tests.loopback import LoopbackServer
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from eechips.client.classification import classify_response, next_renewal, parse_error
+from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, Example, ServiceError, find_error
-from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.throttle import Throttle
 from eechips.client.transport import ClientRequest, Timeouts, Transport
 from eechips.errors import (
     ConfigurationError,

@@ -6,7 +6,8 @@ import contextlib
 import multiprocessing
 from dataclasses import dataclass, field
 
-from eechips.client.throttle import Permit, QuotaLimits, QuotaShare, Throttle, UsageDelta
+from eechips.client.permits import Permit, QuotaLimits, QuotaShare, UsageDelta
+from eechips.client.throttle import Throttle
 
 CONTEXT = multiprocessing.get_context("spawn")
 

@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from eechips.client.throttle import QuotaClient, QuotaLimits, Stopped, Throttle
+from eechips.client.permits import QuotaLimits, Stopped
+from eechips.client.throttle import QuotaClient, Throttle
 
 METHODS = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
 

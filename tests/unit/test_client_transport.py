@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.throttle import Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
 from tests.answering import answering

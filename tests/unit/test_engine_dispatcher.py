@@ -11,7 +11,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.permits import QuotaLimits
+from eechips.client.throttle import Throttle
 from eechips.engine.dispatcher import Dispatcher
 from eechips.engine.executors.executor import Executor, WorkerHandle, lost
 from eechips.engine.interrupt import Interrupt

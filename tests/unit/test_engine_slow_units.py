@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.permits import QuotaLimits
+from eechips.client.throttle import Throttle
 from eechips.engine.dispatcher import Dispatcher
 from eechips.engine.executors.executor import Executor, WorkerHandle
 from eechips.engine.interrupt import Interrupt

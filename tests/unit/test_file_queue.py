@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eechips.client.permits import UsageDelta
 from eechips.client.template_requests import TemplateMismatch
-from eechips.client.throttle import UsageDelta
 from eechips.client.transport import RequestLog
 from eechips.engine.file_queue import FileQueue, OutcomeBatch
 from eechips.engine.outcome import Finished, Lost, Outcome

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.permits import QuotaLimits
+from eechips.client.throttle import Throttle
 from eechips.engine.local_quota import LocalQuota
 
 

@@ -31,8 +31,9 @@ import distributed
 
 from eechips import library_log
 from eechips.client.discovery import Discovery
+from eechips.client.permits import QuotaShare, UsageDelta
 from eechips.client.redaction import collect_secrets
-from eechips.client.throttle import QuotaShare, Throttle, UsageDelta
+from eechips.client.throttle import Throttle
 from eechips.client.transport import is_loopback
 from eechips.engine.executors.dask_worker import LOG_NAME, DaskWorker
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
