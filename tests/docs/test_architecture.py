@@ -97,6 +97,16 @@ def test_hops_and_files_of_a_walk_are_counted(heading: str) -> None:
     assert re.findall(r"`([\w/.]+)`", counted[4]) == again
 
 
+@pytest.mark.parametrize("folder", ["", "explanation", "decisions", "contributing"])
+def test_modules_that_pages_name_exist(folder: str) -> None:
+    modules = [path.relative_to(ROOT).as_posix() for path in (*SOURCE.rglob("*.py"), *ROOT.glob("[bdr]*/*.py"))]
+    for page in (DOCS / folder).glob("*.md"):
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        named = re.findall(r"`(?:python )?([\w/]+\.py)\b", text)
+        missing = [name for name in named if not any(f"/{module}".endswith(f"/{name}") for module in modules)]
+        assert missing == [], page.name
+
+
 def _sources(*, in_emulator: bool) -> list[Path]:
     paths = sorted(path for path in SOURCE.rglob("*.py") if not path.stem.startswith("__"))
     return [path for path in paths if (path.relative_to(SOURCE).parts[0] == "emulator") is in_emulator]
