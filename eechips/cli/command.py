@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from eechips.errors import UsageError
+from eechips.errors import EechipsError
 
 HELP_ALL = "help all"
 """Key of click's ``meta``: whether the help lists the advanced options as well."""
@@ -82,11 +82,11 @@ class VerbCommand(click.Command):
         """Run the command; errors name options as they are typed.
 
         Raises:
-            UsageError: with `` `per_class` `` written as ``--per-class`` where the command has such an option.
+            EechipsError: with `` `per_class` `` written as ``--per-class``.
         """
         try:
             return super().invoke(ctx)
-        except UsageError as error:
+        except EechipsError as error:
             error.args = tuple(as_typed(text, self.params) if isinstance(text, str) else text for text in error.args)
             raise
 
@@ -107,7 +107,7 @@ def as_typed(text: str, parameters: Sequence[click.Parameter]) -> str:
     the subject of the message ("scale must be above 0").
     """
     options = {p.name: max(p.opts, key=len) for p in parameters if isinstance(p, click.Option)}
-    text = _QUOTED.sub(lambda found: options.get(found[1], found[0]), text)
+    text = _QUOTED.sub(lambda found: options.get(found[1], f"--{found[1].replace('_', '-')}"), text)
     text = _WITH_VALUE.sub(lambda found: f"{options[found[1]]} {found[2]}" if found[1] in options else found[0], text)
     text = _SUBJECT.sub(lambda found: options.get(found[1], found[1]), text)
     return _UNDERSCORED.sub(lambda found: options.get(found[0], found[0]), text)

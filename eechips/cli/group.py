@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from importlib.metadata import version
 from typing import Any
 
@@ -126,14 +125,8 @@ class Verbs(click.Group):
             raise OneSentence(f"a bug in eechips, please report it: {fault} (--debug shows the traceback)") from error
 
 
-_PARAMETER = re.compile(r"`([a-z]+(?:_[a-z]+)*)`")
-_RENAMED = {"minimum": "min", "maximum": "max", "estimate_first": "estimate"}
-
-
 def _sentence(error: EechipsError) -> str:
     text = " ".join(str(error).split())  # Earth Engine breaks some of its messages into lines
-    # Messages name parameters as Python does: `in_flight` is --in-flight here.
-    text = _PARAMETER.sub(lambda found: f"--{_RENAMED.get(found[1], found[1]).replace('_', '-')}", text)
     if isinstance(error, RequestError):  # failed requests of units are recorded: this one is the planner's
         return f"Earth Engine rejected a planning request: {text}"
     return f"{text} (--debug shows the traceback)" if isinstance(error, (RecipeError, InternalError)) else text

@@ -274,11 +274,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.local and self.endpoint is not None:
-            raise UsageError("local starts a server of its own and excludes endpoint")
+            raise UsageError("`local` starts a server of its own and excludes `endpoint`")
         if self.local_assets is not None and not self.local:
-            raise UsageError("local_assets needs local")
+            raise UsageError("`local_assets` needs `local`")
         if self.local_remote and self.local_assets is None:
-            raise UsageError("local_remote needs local_assets: the demo planet has no files")
+            raise UsageError("`local_remote` needs `local_assets`: the demo planet has no files")
         if self.local_assets is not None and not self.local_assets.is_dir():
             raise UsageError(f"there is no folder of assets {self.local_assets}")
         if self.method not in ("auto", "url", "pixels"):

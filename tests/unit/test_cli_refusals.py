@@ -62,7 +62,7 @@ def refuse(*arguments: str) -> str:
         (["--roi", "40,-105,41,-104"], "Longitudes come first: -105,40,-104,41"),
         (["--roi", "nowhere.geojson"], "'nowhere.geojson' is no file"),
         (["--processes", "0"], "Invalid value for '--processes'"),
-        (["--endpoint", "http://127.0.0.1:1"], "local starts a server of its own and excludes endpoint"),
+        (["--endpoint", "http://127.0.0.1:1"], "--local starts a server of its own and excludes --endpoint"),
         (["--local-assets", "nowhere"], "there is no folder of assets nowhere"),
         (["--name", "../{id}"], "must be a path below the output folder"),
         (["--no-such-option"], "No such option"),
