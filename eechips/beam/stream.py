@@ -100,8 +100,8 @@ def _unit(message: bytes, identity: str) -> Any:
         return value
     item = WorkItem.from_json(message.decode())
     if item.identity != identity:
-        raise RunMismatchError(f"unit {item.planned.id[:16]} was planned by another version of the recipe: plan again")
-    return unit_value(json.loads(item.planned.unit))
+        raise RunMismatchError(f"unit {item.unit.id[:16]} was planned by another version of the recipe: plan again")
+    return unit_value(json.loads(item.unit.unit))
 
 
 def message_of(found: FetchedUnit) -> PubsubMessage:

@@ -101,14 +101,14 @@ def join_results(
         is_planned = ledger.has_plan and check_same(ledger, described, config.out)
         if not is_planned:
             meta = {**described, "eechips": version("eechips"), "planned": utc_now()}
-            ledger.store_plan(meta, (item.planned for item in plan))
-        elif [row[0] for rows in ledger.batches(("lower(hex(id))",)) for row in rows] != [t.planned.id for t in plan]:
+            ledger.store_plan(meta, (item.unit for item in plan))
+        elif [row[0] for rows in ledger.batches(("lower(hex(id))",)) for row in rows] != [t.unit.id for t in plan]:
             raise RunMismatchError(f"{config.out} holds another plan, of the same command: choose another folder")
         if not (is_planned and (config.out / INFO_NAME).exists()):
             write_file(config.out / INFO_NAME, encode_info(info_of(recipe, config, described, "", "", ())))
         missing, damaged = _record_all(recipe, config, ledger, store, reported)
         store.sweep(new_writer(ledger.run_identity))  # files of workers that were killed; workers do not sweep
-    by_position = {item.planned.position: item for item in plan}
+    by_position = {item.unit.position: item for item in plan}
     absent = {planned.id for planned in missing}
     return JoinResult(
         total=len(plan),
@@ -124,12 +124,12 @@ def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:
     for item in items:
         if item.identity != recipe.identity:
             raise RunMismatchError(
-                f"unit {item.planned.id[:16]} was planned by another version of {recipe.name}: plan again"
+                f"unit {item.unit.id[:16]} was planned by another version of {recipe.name}: plan again"
             )
-        known = found.setdefault(item.planned.position, item)
-        if known.planned.id != item.planned.id:
+        known = found.setdefault(item.unit.position, item)
+        if known.unit.id != item.unit.id:
             raise RunMismatchError(
-                f"there are lines of two plans: {known.planned.id[:16]} and {item.planned.id[:16]} have one place"
+                f"there are lines of two plans: {known.unit.id[:16]} and {item.unit.id[:16]} have one place"
             )
     if not found:
         raise UsageError("there is no line of a plan: give those that `eechips plan` has written, all of them")

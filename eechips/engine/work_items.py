@@ -37,18 +37,18 @@ class WorkItem:
     Attributes:
         job: words of the command that planned it, from the verb on.
         identity: of the recipe.
-        planned: the unit.
+        unit: the unit.
         signature: of the job, by the user who planned it; see :mod:`eechips.manifest.run_signature`.
     """
 
     job: tuple[str, ...]
     identity: str
-    planned: WorkUnit
+    unit: WorkUnit
     signature: str | None = None
 
     def to_json(self) -> str:
         """Return the item as a line."""
-        planned = self.planned
+        planned = self.unit
         content = {
             "id": planned.id,
             "name": planned.name,
@@ -92,9 +92,9 @@ def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
     for item in items:
         if item.identity != recipe.identity:
             raise RunMismatchError(
-                f"unit {item.planned.id[:16]} was planned by another version of {recipe.name}: plan again"
+                f"unit {item.unit.id[:16]} was planned by another version of {recipe.name}: plan again"
             )
-    different = {item.planned.id: item.planned for item in items}
+    different = {item.unit.id: item.unit for item in items}
     return [dataclasses.replace(unit, position=position) for position, unit in enumerate(different.values())]
 
 

@@ -113,7 +113,7 @@ def test_a_collection_of_units_becomes_one_of_outcomes(service: Service, recipe:
     assert run.is_complete
     plan = load_recipe(recipe)
     config = RunConfig(out=tmp_path / "plan", endpoint=service.url)
-    planned = {item.planned.id: item.planned.name for item in plan_items(plan, config, ())}
+    planned = {item.unit.id: item.unit.name for item in plan_items(plan, config, ())}
     for found in told:
         if found.unit in ("1", "2", "3"):
             assert str(found.path).endswith(f"{planned[found.id]}.png")

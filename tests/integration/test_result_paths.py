@@ -132,7 +132,7 @@ def by_queue(folder: Path, service: Service) -> Run:
         told = fetch_items(made, dataclasses.replace(settings, out=folder / "none"), part, str(settings.out))
         outcomes += json.loads(json.dumps(told))
     found = join_results(made, settings, items, outcomes)
-    assert {t.planned.id for t in found.missing} == {each["id"] for each in outcomes if "failed" in each["state"]}
+    assert {t.unit.id for t in found.missing} == {each["id"] for each in outcomes if "failed" in each["state"]}
     assert found.damaged == ()
     return run(made, settings)  # makes here what is missing
 
