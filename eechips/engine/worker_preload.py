@@ -33,7 +33,7 @@ _FORKABLE = frozenset(
 )
 
 
-def order(recipe: Recipe, client_init: Path) -> str:
+def encode_instructions(recipe: Recipe, client_init: Path) -> str:
     """Return the instructions for the fork server, for its environment.
 
     Args:
@@ -52,13 +52,13 @@ _TRANSPARENT_PIXEL = base64.b64decode(
 )
 
 
-def preload(ordered: str) -> None:
+def preload(instructions: str) -> None:
     """Load what every worker needs, and the client with its algorithms.
 
     Args:
-        ordered: by :func:`order`.
+        instructions: by :func:`encode_instructions`.
     """
-    wanted = json.loads(ordered)
+    wanted = json.loads(instructions)
     for name in (*_SHARED, *wanted["modules"]):
         # A failed import fails in the worker as well, which reports it with the unit.
         with contextlib.suppress(Exception):

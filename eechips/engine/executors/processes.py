@@ -308,7 +308,7 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     from multiprocessing import forkserver
 
     added = {
-        worker_preload.VARIABLE: worker_preload.order(recipe, client_init),
+        worker_preload.VARIABLE: worker_preload.encode_instructions(recipe, client_init),
         # Workers compute little, and a pool of threads in each would cost most of their memory.
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
