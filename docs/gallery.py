@@ -26,7 +26,13 @@ WIDTH = 1336  # pixels of a picture
 
 def main(names: list[str]) -> None:
     """Run the commands of the gallery in a temporary folder, and write the pictures."""
-    makers = {"chips": make_chips, "mosaic": make_mosaic, "series": make_series, "report": make_report}
+    makers = {
+        "chips": make_chips,
+        "months": make_months,
+        "mosaic": make_mosaic,
+        "series": make_series,
+        "report": make_report,
+    }
     with tempfile.TemporaryDirectory() as folder:
         for name in names or makers:
             makers[name](Path(folder))
@@ -49,8 +55,14 @@ def run_commands(folder: Path, *words: str) -> None:
 
 def make_chips(folder: Path) -> None:
     """Make the contact sheet of chips."""
-    run_commands(folder, "sample --dataset NAIP", "preview")
+    run_commands(folder, "sample --dataset NAIP", "preview outputs/sample-naip")
     save(Image.open(folder / "outputs" / "sample-naip" / "preview.png"), "chips.jpg")
+
+
+def make_months(folder: Path) -> None:
+    """Make the picture of composites of eight months."""
+    run_commands(folder, "composites", "preview outputs/months")
+    save(Image.open(folder / "outputs" / "months" / "preview.png"), "months.jpg")
 
 
 def make_mosaic(folder: Path) -> None:
