@@ -108,7 +108,7 @@ _OPTIONAL = frozenset(("collection",))
 
 
 def check_columns(schema: pa.Schema) -> None:
-    """See whether a partition has the columns that this package has given it, whoever may have changed it since.
+    """Check that a partition has the columns that this package writes, as another program may have changed it.
 
     Raises:
         pa.ArrowInvalid: naming the column.

@@ -51,7 +51,7 @@ class IngestResult:
         counts: of the entries of the lists.
         resumed: entries that an earlier, interrupted command had processed.
         seconds: by phase: fetch, shard, merge.
-        crew: the workers that sorted.
+        worker_pool: workers that sorted.
     """
 
     catalog: Catalog
@@ -59,7 +59,7 @@ class IngestResult:
     counts: IngestCounts
     resumed: int
     seconds: dict[str, float]
-    crew: WorkerPool
+    worker_pool: WorkerPool
 
 
 @takes(CatalogOptions)

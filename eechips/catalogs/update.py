@@ -179,7 +179,7 @@ def shard(file: Path, table: pa.Table, layout: Layout) -> SortedRun:
 
 
 def _missions(table: pa.Table) -> pa.ChunkedArray:
-    """Whose the items are: see :data:`~eechips.catalogs.layout.MISSION`; null for nobody's."""
+    """Return the mission of each item, see :data:`~eechips.catalogs.layout.MISSION`; null if it has none."""
     there = [table[name].cast(pa.string()) for name in MISSION if name in table.column_names and _is_text(table[name])]
     return pc.coalesce(*there) if there else pa.chunked_array([pa.nulls(len(table), pa.string())])
 

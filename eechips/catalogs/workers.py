@@ -115,33 +115,33 @@ def choose_worker_pool(size: int, processes: int | None, scheduler: str | None) 
 
 
 @contextmanager
-def workers(crew: WorkerPool, folder: Path) -> Iterator[Workers]:
-    """The workers of a crew.
+def workers(worker_pool: WorkerPool, folder: Path) -> Iterator[Workers]:
+    """Start the workers of a pool, and end them at the end of the block.
 
     Args:
-        crew: who sorts.
-        folder: where they put what they make; it must be there.
+        worker_pool: kind and number of the workers.
+        folder: where they write their files; it must exist.
 
     Raises:
         UsageError: if Dask is missing.
         ConfigurationError: if the scheduler does not answer, its workers do not see the folder, or a process dies.
     """
-    if crew.scheduler is not None:
-        with _dask(crew.scheduler, folder) as found:
+    if worker_pool.scheduler is not None:
+        with _dask(worker_pool.scheduler, folder) as found:
             yield found
-    elif crew.processes > 1:
+    elif worker_pool.processes > 1:
         try:
-            with ProcessPoolExecutor(crew.processes, get_context("spawn"), initializer=_follow) as pool:
+            with ProcessPoolExecutor(worker_pool.processes, get_context("spawn"), initializer=_follow) as pool:
 
                 def submit(*call: Any) -> PendingResult:
                     with _without_main():
                         return pool.submit(*call)
 
-                yield Workers(submit, crew.processes + 1)
+                yield Workers(submit, worker_pool.processes + 1)
         except BrokenExecutor as error:
             raise ConfigurationError(
-                "a process that sorted items has died, perhaps for want of memory: the same command goes on where it"
-                " stopped, and with --processes 1 needs less"
+                "a process that sorted items has died, perhaps for want of memory: run the same command to"
+                " resume; with --processes 1 it needs less memory"
             ) from error
     else:
         yield Workers(_at_once, 0)
@@ -159,7 +159,7 @@ def _configured() -> str | None:
 
 
 def _follow() -> None:
-    """Has this process end with the one that started it, however that ends: nobody else would tell it to."""
+    """End this process when the one that started it ends, however that ends."""
     parent = parent_process()
     assert parent is not None
 
@@ -298,7 +298,7 @@ async def _submitted(client: Any, function: Callable[..., Any], arguments: tuple
 
 
 def _lost(what: str) -> ClusterLostError:
-    return ClusterLostError(f"the Dask cluster {what}: the same command goes on where it stopped")
+    return ClusterLostError(f"the Dask cluster {what}: run the same command to resume")
 
 
 class _Call:
@@ -337,6 +337,6 @@ class _Call:
             except (CancelledError, asyncio.CancelledError, KilledWorker, _DisconnectedError):
                 self._begin()
         raise ConfigurationError(
-            "workers of the Dask cluster die while they sort items, perhaps for want of memory: the same command goes"
-            " on where it stopped, and with --processes N sorts on this machine"
+            "workers of the Dask cluster die while they sort items, perhaps for want of memory: run the same"
+            " command to resume; with --processes N it sorts on this machine"
         )

@@ -225,7 +225,7 @@ def ingest_command(
     )
     counts = ingested.counts
     addresses = f" ({counts.addresses:,} addresses)" if counts.addresses else ""
-    helpers = "" if ingested.crew.is_alone else f"; sorted by {ingested.crew}"
+    helpers = "" if ingested.worker_pool.is_alone else f"; sorted by {ingested.worker_pool}"
     click.echo(f"entries: {counts.entries:,}{addresses}; items: {counts.items:,}{helpers}")
     for name, kinds in (("failed", counts.failures), ("repaired", counts.mended)):
         if kinds:

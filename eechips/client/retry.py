@@ -46,7 +46,7 @@ class RetryPolicy:
     longest_wait: float = 7200.0
 
 
-class _GivenUpError(Exception):
+class _RetriesExhaustedError(Exception):
     """Carries a transient error past the ``retry`` package, which would repeat it."""
 
     def __init__(self, error: TransientError) -> None:
@@ -84,7 +84,7 @@ def call(
     """
     from retry.api import retry_call
 
-    patience = _Patience(policy, pause, await_service, clock)
+    patience = _RetryWaits(policy, pause, await_service, clock)
     try:
         found: T = retry_call(
             lambda: patience.attempt(attempt),
@@ -93,7 +93,7 @@ def call(
             logger=None,  # its messages would name addresses; attempts are recorded in the ledger
         )
         return found
-    except _GivenUpError as stop:
+    except _RetriesExhaustedError as stop:
         raise stop.error from None
 
 
@@ -105,7 +105,7 @@ def _delays(policy: RetryPolicy) -> Iterator[float]:
         delay = min(delay * policy.backoff + random.uniform(0.0, policy.delay / 2), policy.max_delay)
 
 
-class _Patience:
+class _RetryWaits:
     """Wait between attempts: as the service asks, and while it cannot be reached."""
 
     def __init__(
@@ -133,7 +133,7 @@ class _Patience:
                 self._wait_for_service(error)
             except TransientError as error:
                 if self._clock() >= self._end:
-                    raise _GivenUpError(error) from error
+                    raise _RetriesExhaustedError(error) from error
                 self._asked = self._granted(error)
                 if error.status != 429:
                     raise
@@ -155,11 +155,11 @@ class _Patience:
         began = self._clock()
         if error.retry_after is not None:  # not the service itself, whose answers to others would say nothing of it
             if self._away >= self._policy.offline:
-                raise _GivenUpError(error) from error
+                raise _RetriesExhaustedError(error) from error
             self._pause(error.retry_after)
             self._away += self._clock() - began
         elif not self._await_service(self._policy.offline):
-            raise _GivenUpError(error) from error
+            raise _RetriesExhaustedError(error) from error
         self._end += self._clock() - began
 
     def _crowded_delay(self) -> float:

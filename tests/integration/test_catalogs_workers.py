@@ -28,7 +28,7 @@ def test_whoever_sorts_the_catalogue_is_the_same(tmp_path: Path, who: str, monke
         write(tmp_path / f"{part}.ndjson", [scene(n, text="x" * 20_000) for n in range(900 * part, 900 * part + 1000)])
     pattern = str(tmp_path / "*.ndjson")
     alone = ingest(pattern, tmp_path / "alone", resolution=0, quiet=True)
-    assert alone.crew.is_alone
+    assert alone.worker_pool.is_alone
     if who == "processes":
         result = cli(pattern, "--out", tmp_path / "other", "--resolution", 0, "--processes", 2)
         assert result.exit_code == 0, result.output
@@ -45,8 +45,11 @@ def test_whoever_sorts_the_catalogue_is_the_same(tmp_path: Path, who: str, monke
                 monkeypatch.setattr("eechips.catalogs.workers.SMALL", 1_000_000)
                 with dask.config.set({"scheduler-address": address}):
                     found = ingest(pattern, tmp_path / "other", resolution=0, quiet=True)
-            assert str(found.crew) == f"the Dask cluster {address}"
-            with pytest.raises(ConfigurationError, match="do not see"), workers(found.crew, tmp_path / "nowhere"):
+            assert str(found.worker_pool) == f"the Dask cluster {address}"
+            with (
+                pytest.raises(ConfigurationError, match="do not see"),
+                workers(found.worker_pool, tmp_path / "nowhere"),
+            ):
                 pass
     assert (tmp_path / "other/_schema.json").read_bytes() == (tmp_path / "alone/_schema.json").read_bytes()
     assert (alone.counts.items, alone.outcome.new) == (3000, 2800)
@@ -102,7 +105,7 @@ def test_a_cluster_that_goes_away_is_told(
                 cluster.start_scheduler()
             promise.result()
 
-    with pytest.raises(ClusterLostError, match=f"{told}: the same command goes on where it stopped"):
+    with pytest.raises(ClusterLostError, match=f"{told}: run the same command to resume"):
         lose_cluster()
     assert capfd.readouterr().err == ""
 
