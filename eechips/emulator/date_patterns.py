@@ -107,7 +107,7 @@ def format_date(moment: int, pattern: str | None = None, zone: Zone = UTC) -> st
         zone: whose clocks and calendar count.
 
     Raises:
-        InvalidError: if the pattern has a letter that Joda-Time does not know, or asks for a name of a zone that is
+        InvalidError: if the pattern has a letter that Joda-Time does not know, or needs the name of a zone that is
             not known here.
     """
     fields = Fields.at(moment, zone)

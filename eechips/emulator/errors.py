@@ -9,7 +9,7 @@
     │   └── LimitError                a limit of the service (pixels, bytes, elements, memory, time)
     ├── NotFoundError             404 NOT_FOUND: no such asset, thumbnail, table or method
     └── UnavailableError          503 UNAVAILABLE: not now
-        └── ChangingError             what an answer is made of changes meanwhile: it is made anew
+        └── ChangingError             assets change during a request, which is retried
 """
 
 from __future__ import annotations
@@ -62,4 +62,4 @@ class UnavailableError(EarthEngineError):
 
 
 class ChangingError(UnavailableError):
-    """What an answer is made of changes meanwhile: it has to be made anew, or asked for again."""
+    """Assets change during a request, which has to be retried."""

@@ -56,7 +56,7 @@ class ListFilter:
     """A filter.
 
     Attributes:
-        query: what a store may narrow its answer to; it never excludes what passes.
+        query: to narrow what a store reads; it never excludes elements that pass.
         passes: the exact test.
     """
 

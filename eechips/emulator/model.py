@@ -125,7 +125,7 @@ class Range:
     others: bool = False
 
     def within(self, other: Range) -> Range:
-        """Return what both ask for."""
+        """Return the intersection with another range."""
         return Range(max(self.least, other.least), min(self.greatest, other.greatest), self.others and other.others)
 
 

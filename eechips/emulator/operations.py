@@ -35,12 +35,12 @@ def _collection(request: ServiceRequest, element: Literal["Image", "Feature"], c
 
 
 def window(asked: Mapping[str, Any], most: int, default: int = _PAGE) -> tuple[int, int]:
-    """Return where a page begins, and how many elements it has: what ``pageToken`` and ``pageSize`` ask for.
+    """Return the start and size of the page that ``pageToken`` and ``pageSize`` request.
 
     Args:
         asked: the fields of a body, or the parameters of a query.
-        most: greatest size; the service may return fewer elements than asked for.
-        default: size where none is asked for.
+        most: greatest size; the service may return fewer elements than requested.
+        default: size without ``pageSize``.
 
     Raises:
         InvalidError: if they are malformed.

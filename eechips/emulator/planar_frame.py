@@ -27,7 +27,7 @@ RADIUS = 6_371_010.0
 """Metres: S2's mean radius of the Earth (S2Earth.kEarthRadiusMeters)."""
 
 DEFAULT_TOLERANCE = 0.1
-"""Metres by which bent edges may be off where no error margin is asked for."""
+"""Metres by which bent edges may be off without an error margin."""
 
 _WIDEST = math.radians(75.0)  # beyond that the gnomonic plane stretches distances more than 15 times
 _MAX_SPLITS = 12  # at most 4096 pieces of an edge: 5 km of the longest one

@@ -36,7 +36,7 @@ class QuotaConfig:
         concurrency: requests in flight, None for any number.
         rate: requests a second, None for any number.
         minute: requests a minute, counted anew each minute; None for any number, ``auto`` for 60 times the rate.
-        restricted: whether answers say that the project is in restricted mode. How many requests that leaves in
+        restricted: whether responses say that the project is in restricted mode. How many requests that leaves in
             flight is up to ``concurrency``: Earth Engine does not publish it.
     """
 

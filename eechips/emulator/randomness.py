@@ -84,7 +84,7 @@ def random_points(region: Geometry, seed: int, max_error: float) -> Iterator[tup
 
     Polygons are sampled by area on the sphere (longitude and the sine of latitude are uniform), lines by length,
     points with replacement; of a mixed collection only the parts of the highest dimension count. Points of a polygon
-    come from ``random_words(seed, i)``, so the first n are the same whatever the number asked for.
+    come from ``random_words(seed, i)``, so the first n are the same for any number.
 
     Args:
         region: where.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 KINDS = ("schemas", "partitions", "row_groups", "rows", "ids", "headers", "remade")
 """Schema files; partitions that were opened, row groups and rows of them that were looked through; ids that were read
-to find images by; headers of GeoTIFFs; answers that were made anew because a catalogue had changed."""
+to find images by; headers of GeoTIFFs; requests that were retried because a catalogue had changed."""
 
 
 class Reads:
@@ -24,7 +24,7 @@ class Reads:
             self._counts.update(counts)
 
     def take(self) -> Mapping[str, int]:
-        """Return what was counted since this was last asked for."""
+        """Return the counts since the last call, and reset them."""
         with self._lock:
             found, self._counts = dict(self._counts), Counter()
         return found

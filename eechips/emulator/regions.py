@@ -205,7 +205,7 @@ def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> Pix
         InvalidError: if it takes more pixels than allowed.
     """
     projection = lattice.projection
-    # By value: a geometry inside a mapped function is made anew for each element.
+    # By value: a geometry inside a mapped function is created again for each element.
     key = ("region", geometry.shape.wkb, geometry.projection, geometry.geodesic, projection)
     region = (
         region_on(geometry, projection)

@@ -48,7 +48,7 @@ _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "GEO_TIFF": "image/tiff", "N
 
 
 def _form(body: Mapping[str, Any], allowed: Sequence[str]) -> str:
-    """Return the file format asked for.
+    """Return the requested file format.
 
     Raises:
         InvalidError: if the method does not offer it: TFRecords are for exports, ZIP archives for downloads

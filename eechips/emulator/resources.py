@@ -187,7 +187,7 @@ def _passing(asset: Any, wanted: ListFilter, context: Context) -> Iterator[Asset
 
 
 def _filter(query: Mapping[str, str]) -> ListFilter:
-    """Return what the parameters of a listing ask for; listImages has some of its own beside ``filter``."""
+    """Return the filter that the parameters of a listing request; listImages has others besides ``filter``."""
     found = list_filter.parse(query.get("filter") or "")
     if query.get("startTime"):
         found = list_filter.both(found, list_filter.since(list_filter.moment(query["startTime"])))
@@ -218,5 +218,5 @@ def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
 
 
 def describe(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """Return what the server answers for, to show a person."""
+    """Return a description of the served assets, for people."""
     return encode_json(dict(context.store.describe()))

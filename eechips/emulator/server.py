@@ -61,7 +61,7 @@ def announce_json(url: str) -> None:
 
 
 def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json) -> None:
-    """Serve until SIGINT, SIGTERM or, if asked for, the end of standard input.
+    """Serve until SIGINT, SIGTERM or, with ``exit_with_parent``, the end of standard input.
 
     Args:
         config: how.
@@ -101,7 +101,7 @@ def listening(port: int) -> Iterator[socket.socket]:
 def run(
     app: ASGIApp, listener: socket.socket, announce: Callable[[str], None] = announce_json, *, exit_with_parent: bool
 ) -> None:
-    """Answer requests until SIGINT, SIGTERM or, if asked for, the end of standard input.
+    """Process requests until SIGINT, SIGTERM or, with ``exit_with_parent``, the end of standard input.
 
     Args:
         app: the application.

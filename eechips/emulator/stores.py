@@ -1,4 +1,4 @@
-"""Combine the assets that a server answers for: folders, catalogues, and the demo planet below them."""
+"""Combine the assets that a server serves: folders, catalogues, and the demo planet below them."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ class ChainedStore:
 
 
 def open_store(config: StoreConfig, patience: float) -> ChainedStore:
-    """Open what a server is to answer for.
+    """Open the stores of a server.
 
     Args:
         config: what.

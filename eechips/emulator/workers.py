@@ -154,7 +154,7 @@ class _WorkerProcess:
                 return
 
     def answer(self, request: WorkerRequest) -> ServiceResponse:
-        """Have the process answer. It is replaced if it dies, hangs or has grown too large.
+        """Have the process run a request. It is replaced if it dies, hangs or has grown too large.
 
         A process may die for reasons unrelated to the request, so the request is retried once.
         """

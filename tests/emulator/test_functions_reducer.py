@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from eechips.emulator import reducers as r
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.reducers import Reducer, ReducerSample, reduce_values, sample_of
-from eechips.emulator.reducers.student import two_sided
+from eechips.emulator.reducers.regressions import two_sided
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Array, Collection
 from tests.graph import Ready, evaluate, invoke

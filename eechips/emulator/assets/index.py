@@ -3,7 +3,7 @@
 The documents are the truth, the index is made from them and can be deleted. It is fresh as long as the documents
 of the containers it knows have kept their modification time and size: to add, replace or remove an item
 also touches its container's document. So a query looks at one file per container above its asset, however many
-images that holds. A stale index is made anew beside the old one and renamed over it; ``ingest`` keeps it fresh
+images that holds. A stale index is rebuilt beside the old one and renamed over it; ``ingest`` keeps it fresh
 by small transactions. Readers take no lock between two batches of rows.
 """
 
@@ -162,7 +162,7 @@ class StoreIndex:
         return {kind: int(counts.get(kind, 0)) for kind in ("folder", "collection", "image", "table")}
 
     def ensure(self) -> None:
-        """Make the index anew if any container's document has changed. The caller holds the store's lock."""
+        """Rebuild the index if any container's document has changed. The caller holds the store's lock."""
         if not self._is_fresh(None):
             self._make()
 
@@ -190,16 +190,14 @@ class StoreIndex:
         # The inode tells a new index from the one it has been renamed over.
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):  # a link may lead out of the store, and a pipe has no end
-            raise InvalidStoreError(f"The index {path} is no regular file: remove it to have it made anew.")
+            raise InvalidStoreError(f"The index {path} is not a regular file: remove it, and it is rebuilt.")
         try:
             with self._connections.lease((str(path), found.st_ino)) as connection:
                 yield connection
         except sqlite3.OperationalError:  # a full disk, a lock
             raise
         except sqlite3.DatabaseError as error:
-            raise InvalidStoreError(
-                f"The index {path} is damaged ({error}): remove it, and it is made anew."
-            ) from error
+            raise InvalidStoreError(f"The index {path} is damaged ({error}): remove it, and it is rebuilt.") from error
 
     def _renew(self, asset_id: str) -> None:
         if not os.access(self._root, os.W_OK):

@@ -53,7 +53,7 @@ def publish(root: Path, records: Sequence[AssetRecord]) -> None:
     """Make assets part of the store.
 
     A reader sees each of them whole, as it was or as it is now. If the system dies on the way, the next reader
-    finds the containers changed and makes the index anew from the documents that are there. Files that replaced
+    finds the containers changed and rebuilds the index from the documents. Files that replaced
     assets leave behind are removed last.
 
     Args:

@@ -9,9 +9,9 @@
     collection=sentinel-2-l2a/cell=…/year=2020/month=6/items.parquet
 
 A query reads the partitions that can hold a match (``schema``), of these the row groups that can, of these the columns
-that tell which rows match (``conditions``), and of those rows the rest when it is asked for (``blocks``). Files of
-scenes are opened when pixels are needed, or where an item does not tell what its bands are (``rasters``), as far as
-they may be (``places``).
+that select rows (``row_filters``), and of the matching rows the rest on first use (``partition_rows``). Files of
+scenes are opened when pixels are needed, or where an item does not describe its bands (``item_rasters``), as far
+as they are allowed (``allowed_files``).
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ PATIENCE = 10.0
 class ServedCatalog:
     """The items in a folder. Threads may share it.
 
-    Every answer is that of the catalogue at one moment: if it changed while it was read, it is read again, or, where
+    Every result describes one state of the catalogue: if it changed while it was read, it is read again, or, where
     part of the results has been returned already, the request has to be retried.
 
     Args:
@@ -55,7 +55,7 @@ class ServedCatalog:
         self._moment: Stamp | None = None
 
     def begin(self) -> None:
-        """From now on, until this is called again, all answers are of one moment: that of the first."""
+        """Begin a request: until the next call all results describe the state of the first."""
         self._is_bound, self._moment = True, None
 
     def schema(self) -> CatalogSchema:
@@ -63,7 +63,7 @@ class ServedCatalog:
 
         Raises:
             UnavailableError: if that takes too long.
-            ChangingError: if the moment that answers are to be of has passed.
+            ChangingError: if the catalogue has changed since the request began.
             DamagedError: if the catalogue is gone or cannot be read.
         """
         with self._lock:

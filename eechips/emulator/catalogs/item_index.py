@@ -1,7 +1,7 @@
 """Find items by id in a sorted file that is memory-mapped, so that all workers share it.
 
 Rows lie by place in a catalogue, so that an id may be anywhere. The file is made when an id is first looked for, or all
-images are listed, and again when partitions have changed: only theirs are read anew. It lies in the user's cache
+images are listed, and again when partitions have changed: only theirs are read again. It lies in the user's cache
 folder, or, if that cannot be written to, in a temporary one: reading never changes a catalogue, and believes no file of
 ids that came with it.
 """

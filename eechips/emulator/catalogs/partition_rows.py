@@ -92,7 +92,7 @@ class PartitionReader:
 
         Args:
             path: of the partition.
-            query: what is asked for.
+            query: what to find.
             flat: whether no box in it crosses the antimeridian.
         """
         with self.open(path) as (file, stamp):
@@ -173,7 +173,7 @@ class RowGroup:
 class Block:
     """Some rows of a row group.
 
-    What is not read of them yet is read when it is asked for: if another file has been put in the partition's place
+    The remaining columns are read on first use: if another file has been put in the partition's place
     meanwhile, reading raises an error and the whole request is retried.
 
     Attributes:
@@ -293,7 +293,7 @@ class PartitionRow:
 
 
 class ItemProperties(Mapping[str, Any]):
-    """Earth Engine's properties of an item; what is not known yet is read when it is first asked for."""
+    """Earth Engine's properties of an item; further ones are read on first use."""
 
     __slots__ = ("_all", "_row")
 

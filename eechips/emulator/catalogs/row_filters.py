@@ -67,7 +67,7 @@ def passing(table: pa.Table, starts: npt.NDArray[np.float64], query: Query) -> M
     Args:
         table: the columns ``bbox`` and those of the query, as far as there are any.
         starts: see :func:`starts_of`.
-        query: what is asked for.
+        query: what to find.
     """
     found = np.ones(len(table), dtype=bool)
     if query.bounds is not None:
@@ -89,7 +89,7 @@ def can_pass(group: Any, leaves: Mapping[str, int], query: Query, *, flat: bool)
     Args:
         group: metadata of the row group.
         leaves: positions of its columns by their paths.
-        query: what is asked for.
+        query: what to find.
         flat: whether no row's box crosses the antimeridian.
     """
     if flat and query.bounds is not None and not _can_meet(group, leaves, query.bounds):

@@ -88,7 +88,7 @@ class CatalogPartitions:
         return bool(west <= east and (west > -180.0 or east < 180.0))
 
     def select(self, query: Query) -> list[int]:
-        """Return positions of those that can hold what a query asks for: no other does."""
+        """Return positions of the partitions that can hold a match of a query."""
         wanted = np.ones(len(self.paths), dtype=bool)
         if query.start is not None:
             wanted &= ~(self.ends < query.start)

@@ -121,7 +121,7 @@ class CatalogStore:
         return self._path
 
     def begin(self) -> None:
-        """From now on, until this is called again, all answers are of one moment: that of the first."""
+        """Begin a request: until the next call all results describe the state of the first."""
         self._catalog.begin()
 
     def get(self, asset_id: str) -> Asset | None:

@@ -1,8 +1,8 @@
-"""The demo planet: land that looks like land, computed when it is looked at.
+"""The demo planet: realistic land, computed on request.
 
 Every value is a function of the place (and the date, for what changes), so any window equals the same part of any
-larger one, on every machine. ``store.DemoStore`` hands it out under the ids of Earth Engine's catalogue; ``cover``
-paints the ground that all sensors share.
+larger one, on every machine. ``store.DemoStore`` serves it under the ids of Earth Engine's catalogue;
+``ground_cover`` paints the ground that all sensors share. It is synthetic and says so: no measured data belong here.
 """
 
 from eechips.emulator.demo.store import DemoStore

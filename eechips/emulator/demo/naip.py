@@ -234,7 +234,7 @@ def _image(quarter: Quarter, year: int, until: date) -> ImageAsset:
 
 @dataclass(frozen=True, slots=True)
 class Naip:
-    """The collection: some 1.6 million images, made when they are asked for.
+    """The collection: some 1.6 million images, created on request.
 
     Attributes:
         until: the first day without an image.

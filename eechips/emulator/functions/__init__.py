@@ -1,4 +1,8 @@
-"""Earth Engine's functions, one module per type."""
+"""Earth Engine's functions, one module per type.
+
+A module here has functions marked with ``registry.function``. What several of them share belongs into the modules of
+``eechips.emulator``.
+"""
 
 from __future__ import annotations
 

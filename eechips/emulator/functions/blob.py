@@ -14,7 +14,7 @@ _SCHEME = "gs://"
 
 @function("Blob")
 def blob(url: str) -> Blob:
-    """Return a file in a bucket; it is read when its contents are asked for."""
+    """Return a file in a bucket; it is read when its contents are used."""
     bucket, _, key = url.removeprefix(_SCHEME).partition("/")
     if not url.startswith(_SCHEME) or not bucket or not key or "::" in url:  # fsspec chains addresses by "::"
         raise InvalidError(f"Invalid Cloud Storage URL '{url[:200]}'. Must be 'gs://bucket/object'.")
@@ -44,7 +44,7 @@ def _read(context: Context, url: str) -> bytes:
 
     Raises:
         InvalidError: if this server reads no remote files, has no client for them, or the file is not there.
-        LimitError: if it has more bytes than an answer may have.
+        LimitError: if it has more bytes than a response may have.
     """
     if not context.remote:
         raise InvalidError(

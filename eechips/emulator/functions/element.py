@@ -74,7 +74,7 @@ def names(element: Element) -> list[str]:
 
 @function("Element.toDictionary")
 def to_dictionary(element: Element, properties: list[str] | None) -> dict[str, Value]:
-    """Return properties by name: those asked for, or all that are not the system's."""
+    """Return properties by name: the selected ones, or all that are not the system's."""
     wanted = properties if properties is not None else [n for n in element.properties if not is_system(n)]
     found = {name: property_of(element, name) for name in wanted}
     return {name: value for name, value in found.items() if value is not None or name in element.properties}
@@ -84,7 +84,7 @@ def to_dictionary(element: Element, properties: list[str] | None) -> dict[str, V
 def copy_properties(
     destination: Element, source: Element, properties: list[str] | None, exclude: list[str] | None
 ) -> Element:
-    """Return the destination with properties of the source: those asked for, or all that are not the system's."""
+    """Return the destination with properties of the source: the selected ones, or all that are not the system's."""
     if properties is not None and exclude is not None:
         raise InvalidError("Only one of 'properties' and 'exclude' may be specified.")
     if destination is None or source is None:

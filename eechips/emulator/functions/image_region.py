@@ -26,7 +26,7 @@ def lattice_of(
     image: Image, scale: float | None, crs: Projection | None, transform: list[float] | None, max_pixels: int,
     *, best_effort: bool = False,
 ) -> Lattice:  # fmt: skip
-    """Return the pixels that an aggregation is made on: as asked for, else those of the image's first band."""
+    """Return the requested lattice of an aggregation, or that of the image's first band."""
     if crs is None and image.bands:
         projection = target_projection(image.bands[0].projection, transform, scale)
     elif crs is None:

@@ -26,7 +26,7 @@ class Implementation:
     """The Python function behind one of Earth Engine's.
 
     Attributes:
-        call: takes the arguments by their names in the signature, and ``context`` first where it asks for it.
+        call: takes the arguments by their names in the signature, and ``context`` first if it has that parameter.
         with_context: whether it takes the context.
         lazy: arguments that are passed as functions without arguments, to be evaluated if needed.
     """

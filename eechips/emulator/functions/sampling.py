@@ -134,7 +134,7 @@ def stratified_sample(
     tileScale: float,
     geometries: bool,
 ) -> Collection:
-    """Return random pixels of each value of a band; all of them where there are fewer than asked for.
+    """Return random pixels of each value of a band; all of them where there are fewer than requested.
 
     Each pixel has a random number of its own, from the seed and its place, and those with the least are taken: what is
     drawn does not depend on how the region is cut into blocks. Classes come in ascending order.

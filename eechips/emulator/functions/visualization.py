@@ -85,7 +85,7 @@ def visualize(
 
 
 def _chosen(image: Image, selectors: list[Any] | None) -> list[ImageBand]:
-    """Return the bands to show: those asked for, else the first three, or the first where there are fewer."""
+    """Return the bands to show: the selected ones, else the first three, or the first where there are fewer."""
     if selectors:
         chosen = choose(image, selectors)
         if len(chosen) not in (1, 3):

@@ -83,7 +83,7 @@ class Aggregated:
         """Return the lattice, or a coarser one if it has too many pixels.
 
         Raises:
-            InvalidError: if it has, and best effort was not asked for.
+            InvalidError: if it has, without best effort.
         """
         scale = locate(grid, self.lattice).scale
         count = math.ceil(scale - 1e-6) ** 2

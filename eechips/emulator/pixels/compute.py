@@ -132,7 +132,7 @@ class Joint:
     function: Callable[[Sequence[Pixels]], Sequence[Pixels]]
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
-        """Compute all bands at once, and return those that are asked for."""
+        """Compute all bands at once, and return the requested ones."""
         found: Sequence[Pixels] = render.note(
             ("joint", self, grid), lambda: self.function(render.read(self.inputs, grid))
         )

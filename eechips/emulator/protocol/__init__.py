@@ -1,4 +1,6 @@
-"""Earth Engine's REST protocol: one module per resource.
+"""Earth Engine's REST protocol over HTTP: routes, quota, faults and the server's own controls.
+
+Evaluation happens in workers, which this package reaches through ``service.Service.run``.
 
 See https://developers.google.com/earth-engine/reference/rest.
 """

@@ -17,7 +17,7 @@ from eechips.emulator.quota import Latency
 
 
 async def statistics(service: Service, request: Request) -> Response:
-    """Return requests and answer by kind, rejections, requests in flight, what was read of catalogues, the server's
+    """Return requests and responses by kind, rejections, requests in flight, reads of catalogues, the server's
     clock.
     """
     return json_response({**service.quota.report(), "catalogs": service.workers.reads()})
@@ -35,12 +35,12 @@ async def set_quota(service: Service, request: Request) -> Response:
 
 
 async def latency(service: Service, request: Request) -> Response:
-    """Return the extra time before answers, as ``--latency`` takes it, or null."""
+    """Return the extra time before responses, as ``--latency`` takes it, or null."""
     return json_response({"latency": None if service.latency is None else str(service.latency)})
 
 
 async def set_latency(service: Service, request: Request) -> Response:
-    """Change the extra time before answers: ``{"latency": "lognormal:0.9,0.5"}``; null for none."""
+    """Change the extra time before responses: ``{"latency": "lognormal:0.9,0.5"}``; null for none."""
     given = await _decoded(service, request)
     text = given.get("latency") if isinstance(given, dict) and given.keys() == {"latency"} else 0
     if not isinstance(text, (str, type(None))):
@@ -53,7 +53,7 @@ async def set_latency(service: Service, request: Request) -> Response:
 
 
 async def store(service: Service, request: Request) -> Response:
-    """Return what the server answers for; say so where it is synthetic."""
+    """Return a description of the served assets, which names synthetic ones."""
     return await service.run("store:describe")
 
 

@@ -1,6 +1,6 @@
 """Reducers: many values to one, over the pixels of a region, the images of a collection, a list, or a column.
 
-Callers build a :class:`ReducerSample` and calls one of
+Callers build a :class:`ReducerSample` and call one of
 
 - ``reducer.apply(sample)``: arrays of outputs, at many places at once (the pixels of an image, the rows of an array);
 - ``reducer.results(sample)``: plain values with nulls, at one place (a region, a list);

@@ -28,7 +28,7 @@ from eechips.emulator.values import Array, Value
 
 Floats = npt.NDArray[np.float64]
 
-# Buckets where none are asked for, as in the charts of the Code Editor.
+# Default number of buckets, as in the charts of the Code Editor.
 _BUCKETS = 256
 # Widths of buckets lie between the powers of two of a double.
 _LEAST_POWER, _GREATEST_POWER = -1022, 1023
