@@ -1,7 +1,7 @@
 """Measures and constructions on the WGS84 ellipsoid.
 
-Shapes here are longitude/latitude shapes with geodesic edges, as ``planar_frame.recast`` makes them. Lengths and areas are the
-ellipsoid's (Karney 2013, by pyproj.Geod); centroids are those of the sphere, as in S2.
+Shapes here are longitude/latitude shapes with geodesic edges, as ``planar_frame.recast`` makes them. Lengths and areas
+are the ellipsoid's (Karney 2013, by pyproj.Geod); centroids are those of the sphere, as in S2.
 """
 
 from __future__ import annotations

@@ -346,6 +346,8 @@ def geometric_median(inputs: int, improvement: float) -> Reducer:
     return directly(names, (False,) * inputs, reduce)
 
 
+# Student's t distribution, for the p-values of correlations and regressions
+
 _TINY = 1e-300
 _TERMS = 300
 
