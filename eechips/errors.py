@@ -16,7 +16,7 @@
     │   │   ├── UnreachableError        no connection could be made: the network may be away
     │   │   └── ValidationError         what came back is not what was asked for
     │   ├── TooLargeError           split the unit; never resend it as it is
-    │   └── PermanentError          record it and go on
+    │   └── PermanentError          record it and continue
     │       ├── UnknownServiceError     an answer that is in no table: many alike stop the run
     │       └── QuarantinedError        a file came whole again and again, and was wrong each time
     ├── RecipeError             an exception from the recipe's own code
@@ -65,7 +65,7 @@ class ProjectUnavailableError(ConfigurationError):
     The run stops. Its results are kept, its open units stay open, and the same command resumes it.
 
     Attributes:
-        until: when it can compute again, ISO 8601, UTC; None if nobody can tell.
+        until: when it can compute again, ISO 8601, UTC; None if unknown.
     """
 
     def __init__(self, message: str, *, until: str | None = None) -> None:
@@ -117,7 +117,7 @@ class TooLargeError(RequestError):
 
 
 class PermanentError(RequestError):
-    """The request will never succeed: record it and go on."""
+    """The request will never succeed: the failure is recorded, and the run continues."""
 
 
 class UnknownServiceError(PermanentError):

@@ -1,7 +1,7 @@
 """Recognise addresses to which no download may connect: metadata services of clouds, and private networks.
 
-And those of private networks, when somebody on the public internet has named them: what answers there trusts this
-machine, as whoever has named it is not trusted.
+And those of private networks, if a host of the public internet has named them: servers there trust this machine, but
+the host that named them is not trusted.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def is_private_host(host: str) -> bool:
 def is_public_host(host: str) -> bool:
     """Tell whether the host of a URL is on the public internet: all of its addresses are.
 
-    A name that nobody here knows, as behind a proxy, is taken for public unless it looks private.
+    A name that cannot be resolved here, as behind a proxy, counts as public unless it looks private.
     """
     if is_private_host(host):
         return False

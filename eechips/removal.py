@@ -6,14 +6,14 @@ The caller names its right to the file, and the right is checked against the fil
   must be of this process, of the given writer, or of a process that has ended.
 - :class:`LockedFolder`: a file of a fixed name below a folder whose lock this process holds, and not below the folder
   of another run, nor behind a symbolic link that leads out of the folder.
-- :class:`RecordedFile`: a result. Its content must be what was recorded of it: a file that somebody else has put in its
-  place stays.
+- :class:`RecordedFile`: a result. Its content must be what was recorded of it: a file that another program has put in
+  its place stays.
 - :class:`ReservedName`: a file named by a unit, in a folder kept for such files; :class:`ListedFile`: a folder named by
   the token of a writer, which a ledger names.
 - :class:`TemporaryName`: a file that was handed over by its writer. It must have a temporary name.
 
-A file gets its final name by :func:`replace`, when it is complete. :func:`set_aside` keeps a file of somebody else that
-is in the way.
+A file gets its final name by :func:`replace`, when it is complete. :func:`set_aside` keeps a file of another program
+that is in the way.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ def place_new(source: Path, target: Path) -> bool:
 
 
 def set_aside(path: Path) -> Path:
-    """Return rename a file of somebody else that is in the way of one of eechips; nothing is overwritten.
+    """Rename a file of another program that is in the way of one of eechips; nothing is overwritten.
 
     Args:
         path: of the file, such as ``run.json``.

@@ -3,12 +3,12 @@
 The name of every temporary file and scratch folder carries its writer: the run, the machine and boot, the process, and
 a random number. :func:`is_abandoned` is the only place that decides whether such a file may be removed:
 
-- Names of any other form belong to somebody else and are never removed.
+- Names of any other form belong to other programs and are never removed.
 - The files of a process of this machine are removed when the process has ended.
 - The files of earlier processes of the same run are removed: who asks holds the lock of that run.
 - The files of processes that cannot be seen from here (another host, another container) are removed after a week.
 
-A process is told from a later one of the same number by its start time, and a machine from another by its boot id, its
+A process differs from a later one of the same number by its start time, and a machine from another by its boot id, its
 host name and its namespace of processes: containers that share a folder have equal process numbers.
 """
 
@@ -153,12 +153,12 @@ def is_numbered_token(name: str) -> bool:
 
 
 def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
-    """Return whether a file or folder is a temporary one that nobody will complete, so that it may be removed.
+    """Return whether a file or folder is temporary and abandoned, so that it may be removed.
 
     Args:
         name: of the file or folder, without folders.
         asking: the writer that asks. If it works for a run, it holds the lock of that run.
-        own: whether its own files are abandoned too, since nothing of it writes any more.
+        own: whether its own files are abandoned too, because it has ceased to write.
     """
     found = _writer_of(name)
     if found is None:
@@ -168,7 +168,7 @@ def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
 
 
 def has_ended(writer: Writer, asking: Writer, written: float) -> bool:
-    """Return whether nobody will complete what a writer has begun.
+    """Return whether a writer has ended, so that its files stay incomplete.
 
     Args:
         writer: of a file.

@@ -303,7 +303,7 @@ def is_inside(path: str | Path, root: Path) -> bool:
 
 
 def resolve_inside(path: str | Path, root: Path) -> Path:
-    """Return the path itself, of a file in a folder that somebody else may have made.
+    """Resolve the path of a file in a folder that another user may have made.
 
     Args:
         path: of the file, which need not exist; the folder that it is in lies inside ``root``.

@@ -201,7 +201,7 @@ class ShardDataset(IterableDataset[Any]):
         shards = [stored.shard for stored in index.shards if split in (None, stored.shard.split)]
         self._shards: list[Shard] = shards[rank::world_size]
         self._is_shuffled, self._buffer, self._seed, self._rank = shuffle, buffer, seed, rank
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that go on see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that keep running see it change
 
     @property
     def classes(self) -> tuple[Any, ...]:

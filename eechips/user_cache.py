@@ -23,6 +23,6 @@ def cache_folder() -> Path | None:
     if not base.is_absolute():
         try:
             base = Path.home() / ".cache"
-        except RuntimeError:  # a container may run as somebody whom no one knows
+        except RuntimeError:  # a container may run as a user without an entry in passwd
             return None
     return base / "eechips"

@@ -33,7 +33,7 @@ as that hands out its cached token until 300 seconds before the end."""
 _MARGIN_PART = 0.25
 """The margin is at most this part of a token's lifetime: a token of two minutes is not refreshed for each request."""
 _LAST = 10.0
-"""Seconds before its expiry at which a token is not used any more: it has to arrive, and clocks differ."""
+"""Seconds before its expiry from which a token is not used: it has to arrive, and clocks differ."""
 _TIMEOUT = 30.0
 """Seconds to wait for an answer of a token endpoint, at most: google.auth would wait for 120, three times."""
 _LONGEST_DELAY = 30.0
@@ -309,9 +309,9 @@ def _request(session: requests.Session) -> Any:
                     raise found from None
                 raise UnreachableError(f"could not refresh the credentials: {found or _text(error)}") from None
             self.status = response.status
-            told = bytes(response.data[:_LONGEST]).decode("utf-8", "replace")
-            if is_transient_status(response.status) or (response.status >= 400 and _PASSING.search(told)):
-                text = " ".join(redact(told).split())[:200]
+            body = bytes(response.data[:_LONGEST]).decode("utf-8", "replace")
+            if is_transient_status(response.status) or (response.status >= 400 and _PASSING.search(body)):
+                text = " ".join(redact(body).split())[:200]
                 raise UnreachableError(f"could not refresh the credentials: HTTP {response.status} {text}")
             return response
 

@@ -30,7 +30,7 @@ _SHORT_WAIT, _LONG_WAIT = 1.0, 8.0
 """Seconds until the limit is raised again after it was too high: twice as long every time, and at most so long, since
 the quota may have changed."""
 _PROBE = 0.5
-"""Slots a second by which the limit grows at least."""
+"""Permits a second by which the limit grows at least."""
 _GROWTH = 1.35
 """Factor a second by which it grows as long as nothing speaks against it."""
 _RESTRICTED = 0.5
@@ -40,15 +40,16 @@ _CERTAIN = 3.0
 _LONGEST_STEP = 0.25
 """Seconds of growth that one answer can account for: a pause is no evidence."""
 START = 10.0
-"""Slots at the beginning of a run that knows nothing of the quota."""
+"""Permits at the beginning of a run that does not know the quota."""
 USUAL = 40.0
-"""Slots that every project has (https://developers.google.com/earth-engine/guides/usage, 2025-11)."""
+"""Permits that every project has (https://developers.google.com/earth-engine/guides/usage, 2025-11)."""
 _WORTHWHILE = 1.3
 """Answers a second, as a multiple of those before, that a doubling must bring."""
 _WINDOW = 1.0
 """Seconds, at least, for which answers are counted to judge that."""
 _PROMPT = 10.0
-"""Answers a second and slot from which on slots are not what holds up the run: it is this machine, or the service's."""
+"""Responses a second and permit from which on the permits do not limit the run; this machine, or the service's,
+does."""
 _WARM = 1.2
 """A first pace that has grown by this factor since it was last counted has not settled."""
 _HOLD = 30.0
@@ -89,12 +90,13 @@ class CongestionController:
         """Set everything to the beginning of a run.
 
         Args:
-            limit: slots to begin with.
-            ceiling: slots at most.
+            limit: permits to begin with.
+            ceiling: permits at most.
             now: seconds, monotonic.
-            ramps: whether every answer adds a slot until the first rejection, which doubles them in the time
+            ramps: whether every response adds a permit until the first rejection, which doubles them in the time
                 that an answer takes.
-            free: slots up to which the limit grows without having to prove that it helps; None for the ceiling.
+            free: permits up to which the limit grows without a check that this raises the throughput; None for the
+                ceiling.
         """
         cells = self._cells
         cells[Cell.LIMIT], cells[Cell.CEILING] = min(limit, ceiling), ceiling
@@ -107,7 +109,7 @@ class CongestionController:
         cells[Cell.WINDOW_AT] = cells[Cell.WINDOW_COUNT] = cells[Cell.PACE] = 0.0
 
     def resize(self, ceiling: float) -> None:
-        """Set the most slots; scale the limit and the free slots with it."""
+        """Set the most permits; scale the limit and the free permits with it."""
         cells, before = self._cells, self._cells[Cell.CEILING]
         for cell in (Cell.LIMIT, Cell.FREE):
             cells[cell] = max(1.0, cells[cell] * ceiling / before)
@@ -117,7 +119,7 @@ class CongestionController:
         """Record a response that was not a rejection.
 
         Args:
-            in_flight: slots in use, that of this request included.
+            in_flight: permits in use, that of this request included.
             now: seconds, monotonic.
             restricted: whether the service announces its restricted mode.
         """
@@ -128,11 +130,11 @@ class CongestionController:
         step = min(now - cells[Cell.GROWN_AT], _LONGEST_STEP)
         cells[Cell.GROWN_AT] = now
         self._prove(now)
-        if in_flight >= before - 1:  # unused slots say nothing about how many more could be used
+        if in_flight >= before - 1:  # unused permits are no evidence for a higher limit
             cells[Cell.LIMIT] = max(cells[Cell.LIMIT], min(self._grown(step, now), cells[Cell.FREE]))
         if int(cells[Cell.LIMIT]) > before and not cells[Cell.RAMPING]:
             cells[Cell.SHARE] = max(cells[Cell.SHARE], _DOUBTFUL)
-            if cells[Cell.RAISED]:  # the last raise was borne
+            if cells[Cell.RAISED]:  # the last raise was accepted
                 cells[Cell.WAIT] = _SHORT_WAIT
             cells[Cell.RAISED] = 1.0
 
@@ -140,7 +142,7 @@ class CongestionController:
         """Record a rejection.
 
         Args:
-            in_flight: slots in use by other requests.
+            in_flight: permits in use by other requests.
             now: seconds, monotonic.
             restricted: whether the service announces its restricted mode.
         """
@@ -156,8 +158,8 @@ class CongestionController:
         if not was_ramping:
             cells[Cell.WAIT] = min(2.0 * cells[Cell.WAIT], _LONG_WAIT)
         limit = cells[Cell.LIMIT]
-        # What is in flight was let in: so many are borne. Those sent under the same limit are turned away as well,
-        # and say no more than that.
+        # The requests in flight were accepted. Those sent under the same limit are rejected as well, which is no
+        # further evidence.
         lowered = max(limit - 1.0, float(in_flight))
         if cells[Cell.SHARE] > _HEAVY_SHARE and now >= cells[Cell.LOWERED_AT] + _EPOCH:
             cells[Cell.LOWERED_AT] = now

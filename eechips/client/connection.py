@@ -72,7 +72,7 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
 
     Args:
         target: service, project, credentials.
-        seat: of the run's throttle; every request passes it.
+        quota: client of the run's throttle; every request passes it.
         policy: of retries, once connected.
         timeouts: of every request.
 
@@ -115,7 +115,7 @@ def connect_to_nothing(quota: QuotaClient, policy: RetryPolicy, timeouts: Timeou
     """Return a connection for recipes that need no service: no client is initialised, and requests fail.
 
     Args:
-        seat: of the run's throttle.
+        quota: client of the run's throttle.
         policy: of retries.
         timeouts: of requests.
     """
@@ -129,10 +129,10 @@ def connect_worker(
 
     Args:
         target: as the parent's.
-        seat: of this worker.
+        quota: client of this worker.
         policy: of retries.
         timeouts: of every request.
-        documents: what the parent was told.
+        discovery: the documents that the parent has fetched.
     """
     if target == NO_SERVICE:
         return connect_to_nothing(quota, policy, timeouts)

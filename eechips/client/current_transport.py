@@ -1,7 +1,6 @@
 """Give the functions of a recipe access to the transport of their process.
 
-A recipe that reads by other means than our requests, as through GDAL, is to be as patient as its run was told to be,
-and to stop when that stops.
+Recipes that read through GDAL need its retry policy, its quota, and its signal to stop.
 """
 
 from __future__ import annotations

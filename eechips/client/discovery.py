@@ -57,7 +57,7 @@ class ClientInit:
     Attributes:
         endpoint: base URL of the service.
         project: whose quota is used.
-        documents: what the client is told when it is initialised.
+        discovery: documents with which the client is initialised.
     """
 
     endpoint: str

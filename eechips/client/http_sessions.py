@@ -127,7 +127,7 @@ def _connect_within_limits(
     Raises:
         PermanentError: if one is.
     """
-    with contextlib.suppress(OSError, UnicodeError):  # whatever is wrong with a name is told by connecting to it
+    with contextlib.suppress(OSError, UnicodeError):  # connecting reports what is wrong with a name
         for *_, target in socket.getaddrinfo(connection.host.strip("[]"), connection.port, type=socket.SOCK_STREAM):
             refuse(connection.host, str(target[0]))
     found = connect()
@@ -274,11 +274,11 @@ class ConnectionPool:
 def throttle_requests_library(quota: QuotaClient, endpoint: str) -> Callable[[], None]:
     """Make requests that this process sends by ``requests`` outside our own sessions pass the throttle.
 
-    For processes in which a recipe may fetch by itself: its requests count against the same quota. A slot is held until
-    the body is there, or the headers where the recipe streams the body.
+    For processes in which a recipe may fetch by itself: its requests count against the same quota. A permit is held
+    until the body is there, or the headers where the recipe streams the body.
 
     Args:
-        seat: of the run's throttle.
+        quota: client of the run's throttle.
         endpoint: base URL of the service: what others answer says nothing of its quota.
 
     Returns:

@@ -20,13 +20,13 @@ class QuotaLimits:
     """Limits of what a run may use.
 
     Attributes:
-        in_flight: slots at most; the limit that is learned stays below.
-        start: slots at the beginning; None to begin with few.
+        in_flight: permits at most; the learned limit stays below.
+        start: permits at the beginning; None to begin with few.
         is_known: whether ``in_flight`` is what the service is known to bear, and not only a bound.
         rate: requests a second, and sixty times as many a minute; None for no limit.
         requests: requests in all; None for no limit.
         received: bytes of answers in all, after which nothing more is asked; None for no limit.
-        learns: whether rejections change the number of slots; not where another throttle, with many such shares of
+        learns: whether rejections change the number of permits; not where another throttle, with many such shares of
             a quota to look after, does that.
     """
 
@@ -63,7 +63,7 @@ class UsageDelta:
         rejected: those that were answered with 429.
         received: bytes of answers.
         in_flight: requests that are with the service now.
-        slots: that it uses at most, now.
+        slots: permits that it may use now.
         is_restricted: whether the service announces its restricted mode.
     """
 

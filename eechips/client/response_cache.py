@@ -56,7 +56,7 @@ class ResponseCache:
                 raise StorageError(f"could not write {self._path}: {error}") from error
 
     def close(self) -> None:
-        """Close the file; nothing is found or kept any more."""
+        """Close the file; later look-ups find nothing."""
         with self._lock:
             if not self._is_closed:
                 self._is_closed = True

@@ -75,7 +75,7 @@ class TemplateRequests:
         """Return the request for a chip; None if it is no template, or one that cannot be filled in.
 
         If a comparison shows that the template decides by a value, which was not noticed before, nothing is filled in
-        any more, and the units of which that was done since the last comparison are in doubt: :meth:`take_doubts`.
+        any more, and the units of which that was done since the last comparison are in doubt: :meth:`take_mismatches`.
         """
         if not isinstance(chip.image, Template) or chip.grid is None or getattr(self._unit, "is_repeated", False):
             return None
@@ -108,7 +108,7 @@ class TemplateRequests:
         return None
 
     def _stop_filling(self, build: Any) -> None:
-        """Fill in nothing of a function any more; the caller holds the lock."""
+        """Stop inserting values for a function's templates; the caller holds the lock."""
         positions: dict[int, None] = {}
         for key, traced in list(self._templates.items()):
             if key[0] is build:
@@ -222,7 +222,9 @@ class _Holes:
         self.marks.append(number)
         if isinstance(value, str):
             return _guarded(_GuardedText, f"\u0001hole {number}\u0001", self)
-        mark = f"1.{number:05d}735194628"  # 15 digits, which survive as they are; a number that nobody means
+        mark = (
+            f"1.{number:05d}735194628"  # 15 digits, which survive as they are; a number that does not occur otherwise
+        )
         return _guarded(_GuardedNumber, mark, self) if is_guarded else float(mark)
 
 

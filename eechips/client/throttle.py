@@ -2,9 +2,9 @@
 
 The state is a page of shared memory guarded by a POSIX record lock. Both belong to an unlinked file, so they
 vanish with the run, and the kernel drops the lock of a process that dies: a killed worker cannot block the
-others. Its slots are given back by the parent (:meth:`Throttle.reclaim`), because every process counts its
-own. Who waits for a slot sleeps on a semaphore. Tokens are handed out in advance: who has a slot knows when to
-send, so that nobody asks in vain. How many slots there are is learned from what the service rejects
+others. The parent reclaims its permits (:meth:`Throttle.reclaim`), because every process counts its own. Threads that
+wait for a permit sleep on a semaphore. Tokens are reserved in advance: the holder of a permit knows when to send, so
+that no thread polls. The number of permits is learned from the requests that the service rejects
 (:mod:`eechips.client.congestion`).
 
 Limits of the service, per project (https://developers.google.com/earth-engine/guides/usage, 2025-11): 40
@@ -31,7 +31,7 @@ from eechips.client.permits import Permit, QuotaLimits, QuotaShare, Stopped, Usa
 from eechips.errors import ConfigurationError
 
 # Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
-# The controller's come first, then those of the run, then some for every seat.
+# The controller's come first, then those of the run, then some for every client.
 _FIRST = len(Cell)
 (
     _RATE,
@@ -62,7 +62,7 @@ _MAX_CLOSED = 7200.0
 """Longest time, in seconds, that one answer's Retry-After can close the throttle for all."""
 LONG_WAIT = 30.0
 """A Retry-After of more seconds is a pause of the run: it does not count towards the time of a unit."""
-_NO_SLOT = -1.0
+_NO_PERMIT = -1.0
 _SPENT = -2.0
 _PROBE_SECONDS = 2.0
 """How often one request tries whether the service can be reached again."""
@@ -85,16 +85,16 @@ def _shared_file(size: int) -> int:
 
 
 class Throttle:
-    """Slots and tokens for the requests of a run.
+    """Issue permits and tokens for the requests of a run.
 
     The parent makes it and hands it to the workers when it starts them (it can only be pickled then). Each
-    process takes a seat: the parent 0, workers 1 to ``clients - 1``.
+    process is a client: the parent number 0, workers 1 to ``clients - 1``.
 
     Args:
         context: the multiprocessing context of the workers; None if only threads of this process take part. Semaphores
             of processes need ``/dev/shm``, which AWS Lambda does not have.
         limits: what the run may use.
-        seats: how many processes can take part.
+        clients: number of processes that can take part.
         clock: seconds, monotonic, the same in all processes.
 
     Raises:
@@ -129,7 +129,7 @@ class Throttle:
     def __getstate__(self) -> dict[str, Any]:
         return {
             "descriptor": DupFd(self._descriptor),
-            "seats": self._clients,
+            "clients": self._clients,
             "is_shared": self._is_shared,
             "clock": self._clock,
             "wake": self._wake,
@@ -137,7 +137,7 @@ class Throttle:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._clients, self._clock, self._is_shared = state["seats"], state["clock"], state["is_shared"]
+        self._clients, self._clock, self._is_shared = state["clients"], state["clock"], state["is_shared"]
         self._wake, self._wake_next = state["wake"], state["wake_next"]
         self._attach(state["descriptor"].detach())
 
@@ -186,9 +186,9 @@ class Throttle:
         return max(rate * 0.5, rate - self._capacity / _MINUTE)
 
     def client(self, number: int) -> QuotaClient:
-        """Return the seat of one process."""
+        """Return the client for one process."""
         if not 0 <= number < self._clients:
-            raise ValueError(f"seat {number} of {self._clients}")
+            raise ValueError(f"client {number} of {self._clients}")
         return QuotaClient(self, number)
 
     @property
@@ -198,12 +198,12 @@ class Throttle:
         return [each.name for each in found if each is not None and each.name is not None]
 
     def close(self) -> None:
-        """Release the system's semaphores. No process may wait any more; the state can still be read."""
+        """Release the system's semaphores, once no process waits; the state can still be read."""
         self._wake, self._wake_next = threading.Semaphore(0), threading.Semaphore(0)
 
     @property
     def limit(self) -> int:
-        """Slots in all, at present."""
+        """Number of permits at present."""
         return int(self._cells[Cell.LIMIT])
 
     @property
@@ -257,13 +257,13 @@ class Throttle:
         return self._cells[_ASKED] - self.asked_left
 
     def stop(self) -> None:
-        """Tell every process that the run is stopping: nothing is repeated any more."""
+        """Stop the run in every process: requests are not repeated."""
         self._cells[_STOPPED] = 1.0
         with self._locked():
             self._wake_everybody()
 
     def reclaim(self, number: int) -> None:
-        """Give back the slots of a process that died."""
+        """Reclaim the permits of a process that died."""
         base = _END + number * _SEAT_SIZE
         with self._locked() as cells:
             for cell in (_HELD, _PACED, _WAITING, _WAITING_NEXT, _SHARE):
@@ -285,7 +285,7 @@ class Throttle:
         """Set what may be used at most, of a throttle that learns how much of it may be used.
 
         Args:
-            slots: requests in flight; the limit stays the same part of them.
+            slots: requests in flight at most; the limit is scaled with it.
             rate: requests a second; None for no limit.
         """
         with self._locked() as cells:
@@ -294,29 +294,29 @@ class Throttle:
             self._wake_some()
 
     def rejected_of(self, number: int) -> int:
-        """Return requests of one seat that the server answered with 429."""
+        """Return the requests of one client that the service answered with 429."""
         return int(self._cells[_END + number * _SEAT_SIZE + _REJECTED])
 
-    def absorb(self, number: int, tally: UsageDelta, wanted: int) -> None:
+    def absorb(self, number: int, delta: UsageDelta, wanted: int) -> None:
         """Learns from what a process on another machine has seen, as if its requests had passed here.
 
         Args:
-            number: of the seat that stands for it.
-            tally: what it has told.
-            wanted: slots that all such processes together have a use for. What each of them has in flight at the
+            number: of the client that represents it.
+            delta: requests since its last message.
+            wanted: permits that all such processes together can use. What each of them has in flight at the
                 moment at which it tells is always a little less than what it could have.
         """
         base = _END + number * _SEAT_SIZE
         with self._locked() as cells:
             now = self._clock()
-            for cell, count in ((_SENT, tally.sent), (_REJECTED, tally.rejected), (_RECEIVED, tally.received)):
+            for cell, count in ((_SENT, delta.sent), (_REJECTED, delta.rejected), (_RECEIVED, delta.received)):
                 cells[base + cell] += count
-            cells[base + _HELD], cells[base + _SHARE] = tally.in_flight, tally.slots
-            for _ in range(tally.rejected):
-                self._controller.rejected(min(self.in_flight, self.limit - 1), now, restricted=tally.is_restricted)
-            for _ in range(tally.sent - tally.rejected):
-                if self._sum(_SHARE) >= self.limit:  # else the limit is not in force yet: it is not what was borne
-                    self._controller.answered(min(wanted, self.limit), now, restricted=tally.is_restricted)
+            cells[base + _HELD], cells[base + _SHARE] = delta.in_flight, delta.slots
+            for _ in range(delta.rejected):
+                self._controller.rejected(min(self.in_flight, self.limit - 1), now, restricted=delta.is_restricted)
+            for _ in range(delta.sent - delta.rejected):
+                if self._sum(_SHARE) >= self.limit:  # else the limit is not in force yet, and proves nothing
+                    self._controller.answered(min(wanted, self.limit), now, restricted=delta.is_restricted)
 
     def _sum(self, cell: int) -> int:
         return int(sum(self._cells[_END + cell :: _SEAT_SIZE]))
@@ -334,7 +334,7 @@ class Throttle:
         self._cells[_WOKEN] = self._cells[_WOKEN_NEXT] = 0.0
 
     def _wake_some(self) -> None:
-        """Wake as many as there are free slots, those first who wait for a unit's next request."""
+        """Wake one thread for each free permit; first those that wait for the next request of a unit."""
         cells, now = self._cells, self._clock()
         free = int(cells[Cell.LIMIT] - self._sum(_HELD) - cells[_WOKEN] - cells[_WOKEN_NEXT])
         for waiting, woken, semaphore in (
@@ -348,11 +348,11 @@ class Throttle:
                 semaphore.release()
 
     def _try_take(self, base: int, *, is_next: bool) -> tuple[bool, float]:
-        """Take a slot and a token.
+        """Take a permit and a token.
 
         Returns:
             Whether both were taken, and the seconds to wait: before sending, or else before trying again;
-            ``_NO_SLOT`` stands for the time when a slot is given back, and ``_SPENT`` for never.
+            ``_NO_PERMIT`` until a permit is returned, and ``_SPENT`` for never.
         """
         with self._locked() as cells:
             now = self._clock()
@@ -365,7 +365,7 @@ class Throttle:
             if self._sum(_HELD) + queued >= int(cells[Cell.LIMIT]):
                 cells[base + (_WAITING_NEXT if is_next else _WAITING)] += 1.0
                 cells[base + _SEEN] = now
-                return False, _NO_SLOT
+                return False, _NO_PERMIT
             cells[base + _HELD] += 1.0
             cells[base + _SENT] += 1.0
             wait = self._reserve(now)
@@ -398,7 +398,7 @@ class Throttle:
             elif permit.is_unreachable and not cells[_OFFLINE]:
                 cells[_OFFLINE] = now
             if permit.status is not None and not cells[_LEARNS]:
-                self._controller.announced(permit.is_restricted)  # who learns is told of it
+                self._controller.announced(permit.is_restricted)  # a throttle that learns is notified below
             elif permit.status is not None and permit.status != 429:
                 self._controller.answered(self.in_flight, now, restricted=permit.is_restricted)
             cells[base + _HELD] = max(0.0, cells[base + _HELD] - 1.0)
@@ -451,9 +451,9 @@ class QuotaClient:
 
     @contextlib.contextmanager
     def permit(self, *, is_next: bool = False) -> Iterator[Permit]:
-        """Hold a slot for the duration of one request, and count it.
+        """Hold a permit for the duration of one request, and count it.
 
-        A run that is stopping still gives slots: what has begun is to be finished, but not after a long wait.
+        A run that is stopping still issues permits, so that units under way finish, but not after a long wait.
 
         Args:
             is_next: whether the request continues a unit: it goes before those that begin one.
@@ -462,7 +462,7 @@ class QuotaClient:
             What to fill in when the answer is there.
 
         Raises:
-            Stopped: if the run is stopping and no slot is to be had soon, or if its budget is spent.
+            Stopped: if the run is stopping and no permit is available soon, or if its budget is spent.
         """
         throttle = self.throttle
         while True:
@@ -471,7 +471,7 @@ class QuotaClient:
                 break
             if wait == _SPENT or (wait > _MAX_NAP and throttle.is_stopped):
                 raise Stopped
-            if wait == _NO_SLOT:
+            if wait == _NO_PERMIT:
                 throttle._await_slot(self._base, is_next=is_next)
             else:
                 time.sleep(min(wait, _MAX_NAP))
@@ -485,7 +485,7 @@ class QuotaClient:
             throttle._give_back(self._base, permit)
 
     def pause(self, seconds: float) -> None:
-        """Wait, without a slot, before a request is repeated.
+        """Wait, without a permit, before a request is repeated.
 
         Raises:
             Stopped: if the run is stopping: nothing is repeated then.

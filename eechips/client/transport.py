@@ -45,7 +45,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _OF_THE_CONNECTION = frozenset({"content-length", "accept-encoding", "host", "connection"})
 _UNAUTHENTICATED = 401
 _CAPTURED = b'{"name": "captured"}'
-"""What the client is told when its request is captured: enough for it to go on."""
+"""Response to a captured request that the client accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class RequestLog:
     Attributes:
         kind: what was asked for, such as ``thumbnails`` or ``image:computePixels``.
         status: HTTP status; None if no answer came.
-        seconds: from the slot to the last byte.
+        seconds: from the permit to the last byte.
         bytes: of the answer, as they came over the wire.
         attempt: 1 for the first.
         ended: when the last byte came, ISO 8601, UTC.
@@ -142,7 +142,7 @@ class Transport:
 
     Args:
         endpoint: base URL of the service, no slash at the end.
-        seat: of the run's throttle.
+        quota: client of the run's throttle.
         policy: of retries.
         timeouts: of one request.
         credentials: google.auth credentials for the endpoint, or None.
@@ -191,7 +191,11 @@ class Transport:
             self._opened = None
 
     def pause(self, seconds: float) -> None:
-        """Wait, without a slot, before something is repeated; may raise to stop."""
+        """Wait, without a permit, before a repeat.
+
+        Raises:
+            Stopped: if the run is stopping.
+        """
         self._quota.pause(seconds)
 
     @contextlib.contextmanager
@@ -210,7 +214,7 @@ class Transport:
 
     @contextlib.contextmanager
     def acquire_permit(self) -> Iterator[Permit]:
-        """A slot of the throttle for a request that somebody else sends; it is counted.
+        """Hold a permit for a request that the caller sends itself; the request is counted.
 
         Yields:
             Where to fill in how many bytes came.
@@ -414,7 +418,7 @@ class Transport:
         authorize: bool,
         is_next: bool = False,
     ) -> HttpResponse:
-        """Send one request once, in a slot of the throttle; again if only its token was refused."""
+        """Send one request once, holding a permit; send it again if only its token was refused."""
         sent = {"Accept-Encoding": "gzip", **headers}
         authorizer = self._authorizer if authorize and origin(url) == self._origin else None
         failure: EechipsError | None = None
@@ -451,7 +455,7 @@ class Transport:
         """Send one request; return the answer, and the token it was sent with."""
         with self._quota.permit(is_next=is_next) as permit:
             token = ""
-            if authorizer is not None:  # in the slot: a token may expire while the request waits for one
+            if authorizer is not None:  # with the permit: a token may expire while the request waits for one
                 permit.is_unused = True
                 token = authorizer.authorize(headers)
                 permit.is_unused = False

@@ -109,7 +109,7 @@ class Mosaic:
 
         Args:
             path: where to. Helper files are made in a folder beside it, and removed.
-            watch: told now and then how many bytes were written so far, overviews counted twice.
+            watch: called now and then with the bytes written so far, overviews counted twice.
 
         Raises:
             UsageError: if a valid pixel has the value that stands for no data.
@@ -304,7 +304,7 @@ def _copy(source: Path, path: Path, scratch: Path, options: Mapping[str, Any], w
         except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
             errors.append(error)
 
-    # A daemon: an interrupt need not wait for it. What it writes then is in files that have no name any more.
+    # A daemon: an interrupt need not wait for it. What it writes then is in files without a name.
     thread = threading.Thread(target=write, daemon=True, name="eechips-cog")
     thread.start()
     while thread.is_alive():
@@ -321,5 +321,5 @@ def _copy(source: Path, path: Path, scratch: Path, options: Mapping[str, Any], w
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # not there yet, or not any more
+    except OSError:  # not there yet, or already removed
         return 0

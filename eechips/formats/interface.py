@@ -111,7 +111,7 @@ class ChipFormat:
         media_type: of the file (https://www.iana.org/assignments/media-types).
         is_picture: whether the format holds a rendered picture: 8 bits, 1 or 3 bands, no CRS. Otherwise it holds data,
             which is requested with ``MASK_BAND``.
-        has_mask: whether masked pixels can be told from valid ones.
+        has_mask: whether masked pixels differ from valid ones in the file.
         request_format: format that Earth Engine is asked for, and that ``receive`` gets.
         part_format: name of the chip format in which parts are requested.
         gdal_driver: driver that reads the format; empty if GDAL does not.

@@ -62,11 +62,11 @@ def read_vectors(path: Path, *, repairs: bool = False) -> Vectors:
             be understood, or a feature is not a valid polygon.
     """
     geometries, attributes, crs = _read(path)
-    told = ""
+    repaired = ""
     if repairs:
-        geometries, told = repair(path, geometries, lambda index: _feature(index, attributes))
+        geometries, repaired = repair(path, geometries, lambda index: _feature(index, attributes))
     _check(path, geometries, attributes)
-    return Vectors(path, _to_wgs84(path, geometries, crs), attributes.to_pandas(), told)
+    return Vectors(path, _to_wgs84(path, geometries, crs), attributes.to_pandas(), repaired)
 
 
 def repair(
@@ -234,7 +234,7 @@ def _to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) 
 
 
 def _unwrapped(path: Path, index: int, geometry: BaseGeometry) -> BaseGeometry:
-    """Return polygons whose longitudes jump at the antimeridian, with longitudes that go on beyond 180.
+    """Return polygons whose longitudes jump at the antimeridian, with continuous longitudes beyond 180.
 
     Raises:
         RegionError: if one goes around a pole.

@@ -113,7 +113,7 @@ class RenderedChip:
         values: of the bands that are painted, one or three: (bands, rows, columns), of the file's type.
         valid: where they are not masked: (rows, columns).
         is_data: whether they are data, and no colours.
-        names: of these bands; empty if nobody knows.
+        names: of these bands; empty if unknown.
         style: of the dataset; None if it is not known.
     """
 

@@ -15,7 +15,7 @@ _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 
 def connect(path: Path, *, readonly: bool) -> Connection:
-    """Open the file of a ledger, which somebody else may have written.
+    """Open the file of a ledger, possibly of another user.
 
     Args:
         path: of the file.

@@ -70,7 +70,7 @@ def choose_style(names: Sequence[str], styles: Sequence[DisplayStyle]) -> tuple[
     """Return the bands of a file that are painted, and the style that they have.
 
     Args:
-        names: of the file's bands; empty texts if nobody knows.
+        names: of the file's bands; empty texts if unknown.
         styles: of the datasets that the file may be of.
 
     Returns:

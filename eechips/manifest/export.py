@@ -130,7 +130,7 @@ def file_row(row: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def export_failures(ledger: Ledger, folder: Path) -> Path | None:
-    """Write failures.csv if there are failures; remove an old one if there are none any more.
+    """Write failures.csv if there are failures; remove an old one if there are none.
 
     Columns: position, id, state, error_class, error, traceback, attempts, and the texts and numbers of the units and
     their properties. Geometries are in manifest.parquet.

@@ -224,7 +224,7 @@ def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
     """Yield the lines of a log for an event with their times; skip other and truncated lines.
 
     Args:
-        log: of a run, which somebody else may have written.
+        log: of a run, possibly of another user.
         event: as it stands in the line.
     """
     with contextlib.suppress(FileNotFoundError), resolve_inside(log, log.parent).open("rb") as file:

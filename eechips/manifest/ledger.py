@@ -126,7 +126,7 @@ class Ledger:
     def close(self) -> None:
         """Close the file, and leaves one file if it can: the write-ahead log is for the time of writing."""
         if not self._readonly:
-            with contextlib.suppress(StorageError):  # somebody is reading: then the log stays
+            with contextlib.suppress(StorageError):  # another process is reading: the log stays
                 self._db.execute("PRAGMA busy_timeout = 200")
                 self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
@@ -342,7 +342,7 @@ class Ledger:
         """Yield positions of units that have neither a file nor another in their place, in order.
 
         Args:
-            empty: of those that were empty too, not only of those that somebody has dropped.
+            empty: include units that were empty, not only excluded ones.
         """
         states = "('empty', 'skipped')" if empty else "('skipped')"
         query = (

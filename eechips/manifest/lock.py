@@ -50,7 +50,7 @@ def is_held(folder: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except (FileNotFoundError, ValueError, OverflowError):  # nobody ever was here
+    except (FileNotFoundError, ValueError, OverflowError):  # the folder was never locked
         return False
     except OSError as error:
         raise no_locks(folder, error) from error
@@ -79,7 +79,7 @@ def _acquire(folder: Path) -> int:
         except OSError as error:
             os.close(descriptor)
             raise no_locks(folder, error) from error
-        os.close(descriptor)  # its holder has removed it meanwhile: it locks nothing any more
+        os.close(descriptor)  # its holder has removed it meanwhile, so that it locks nothing
 
 
 def _is_same(descriptor: int, path: Path) -> bool:

@@ -65,7 +65,7 @@ class Status:
         requests: sent for all units.
         rate: results a second while a command ran; None for fewer than two.
         is_running: whether a process works in the folder now.
-        seconds_left: how long it will take at the pace of the last minute; None if nothing runs, or nobody knows.
+        seconds_left: estimate at the speed of the last minute; None if nothing runs, or without an estimate.
         history: how fast it went, over time.
         started: ISO 8601, of the latest command.
         finished: ISO 8601, of the latest command; None while it runs or if it was interrupted.
@@ -118,7 +118,7 @@ class Run:
     Attributes:
         path: the folder.
         interrupted: whether the command that returned this run was stopped before its end.
-        paused: whether it ended after its first units, because nobody said that it should go on.
+        paused: whether it ended after its first units, because it was not confirmed.
         results: address of the results that the caller has named; else only that of a run.json of this user is used.
     """
 
@@ -197,7 +197,7 @@ class Run:
         """Store of the results: this folder, or the object store that was named when the run was made.
 
         Raises:
-            UsageError: if they are in an object store that somebody else has named.
+            UsageError: if they are in an object store that another user has named.
         """
         address = self.address
         if address is None:
@@ -234,7 +234,7 @@ class Run:
         """Read the status of the run.
 
         Args:
-            intervals: in how many, at most, its history is told.
+            intervals: of the history, at most.
             clock: seconds since 1970.
         """
         is_running = is_held(self.path)

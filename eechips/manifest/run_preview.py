@@ -46,7 +46,7 @@ def preview(run: Run) -> str:
             try:
                 image = base64.b64encode(contact_sheet(pictures, display_styles(run.info))).decode()
                 parts.append(f'<img alt="some of the results" src="data:image/png;base64,{image}">')
-            except (OSError, ValueError) as error:  # somebody has changed it: the rest can still be shown
+            except (OSError, ValueError) as error:  # the file has changed: the rest can still be shown
                 parts.append(f"<div>No picture: {html.escape(str(error))}</div>")
         if tables:
             parts += [f"<div><code>{html.escape(tables[0].name)}</code></div>", _head(tables[0])]
@@ -100,7 +100,7 @@ def _summary(run: Run) -> str:
     text = f"<b>{html.escape(run.info.get('recipe') or 'run')}</b>: {counts or 'not planned yet'}"
     text += f"; {format_bytes(status.bytes)} in <code>{html.escape(run.address or str(run.path))}</code>"
     if run.interrupted:
-        text += "; interrupted: run the cell again to go on"
+        text += "; interrupted: run the cell again to resume"
     elif status.failures:
         text += "; what failed: <code>.failures</code>"
     notes = [html.escape(note) for note in run.info.get("notes") or ()]

@@ -1,6 +1,6 @@
 """Sign run.json, so that commands in it are executed only if this user has written them.
 
-A run folder may come from somebody else. Its run.json has a command that ``eechips retry`` executes, and the command
+A run folder may come from another user. Its run.json has a command that ``eechips retry`` executes, and the command
 names recipes, endpoints and projects. Its results may be at any address. So run.json carries an HMAC (RFC 2104) with a
 key that only this user can read. What the calls of a script leave for later is pickled, and unpickling executes code:
 each of these pickles is sealed with a key that is derived from the same one, see :func:`unseal`.

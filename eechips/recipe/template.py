@@ -23,7 +23,7 @@ class Template:
             is called with numbers and texts that refuse to be computed with, compared, looked up or formatted, so
             that a mistake is noticed; such chips are then built one by one. The first requests of each process, and
             some of the rest, are compared with what the client sends for the image itself. If one differs,
-            no request of the function is filled in any more, and the units since the last comparison are fetched again.
+            values are not inserted into its requests, and the units since the last comparison are fetched again.
         fixed: arguments that are the same for many units, in order.
         values: arguments that differ, by name: numbers, texts, and lists of them.
 
