@@ -86,7 +86,7 @@ class _NumberOr(click.ParamType):  # type: ignore[type-arg]
     meaning: str
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or what the word stands for."""
+        """Return the number, or the value of the word."""
         if not isinstance(value, str):
             return value
         if value.lower() in self.words:

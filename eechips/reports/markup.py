@@ -19,7 +19,7 @@ class Markup(str):
 
 
 def escape(value: Any) -> Markup:
-    """Return a value as text of a page; what is markup stays as it is."""
+    """Escape a value for a page; markup stays unchanged."""
     if isinstance(value, Markup):
         return value
     return Markup(html.escape(_FORBIDDEN.sub("\ufffd", str(value)), quote=True))

@@ -84,7 +84,7 @@ def _map(units: UnitColumns, centres: npt.NDArray[np.float64], roi: Sequence[Rin
 
 
 def _joined(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Longitudes turned so that the widest stretch without units lies behind the map, and not in its middle."""
+    """Shift longitudes so that the widest gap without units is at the edge of the map."""
     found = centres.copy()
     longitudes = np.sort(centres[np.isfinite(centres[:, 0]), 0] % 360.0)
     if not longitudes.size:

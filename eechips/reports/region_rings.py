@@ -38,7 +38,7 @@ def region_rings(info: Mapping[str, Any]) -> list[Ring]:
 
 
 def _box(value: Any) -> tuple[float, float, float, float] | None:
-    """West, south, east and north, if a value is four such numbers; an east beyond 180 lies over the antimeridian."""
+    """Return west, south, east and north of a value; an east beyond 180 is across the antimeridian."""
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
     try:
         numbers = [float(part) for part in parts]

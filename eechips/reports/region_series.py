@@ -48,7 +48,7 @@ class Curves:
 
 
 def read_curves(run: Run, regions: Sequence[Any] = (), bands: Sequence[str] = (), *, most: int) -> Curves:
-    """Read series of a run whose results are tables with a column ``date``.
+    """Read the time series of a run from tables with a column ``date``.
 
     Args:
         run: finished, or as far as it is.
@@ -199,7 +199,7 @@ def _is_text(values: pd.Series[Any]) -> bool:
 
 
 def _choices(wanted: str, there: list[str]) -> str:
-    """Return a phrase that says what there is: what looks alike, and the first few."""
+    """Return a phrase with similar names, and the first of all names."""
     alike = difflib.get_close_matches(wanted, there, n=3)
     hint = f"did you mean {' or '.join(alike)}? " if alike else ""
     more = f" and {len(there) - _LISTED:,} more" if len(there) > _LISTED else ""

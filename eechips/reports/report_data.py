@@ -97,7 +97,7 @@ def _is_table(file: str | None) -> bool:
 
 
 def _made(run: Run) -> Iterator[tuple[str, Thumbnail]]:
-    """Thumbnails of what was made of all results; what is gone or damaged, as ``eechips verify`` tells, has none."""
+    """Yield thumbnails of assembled files; missing and damaged files have none."""
     styles = display_styles(run.info)
     for path in run.assembled:
         if path.suffix.lstrip(".").lower() in chip_suffixes():

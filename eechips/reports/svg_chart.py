@@ -81,7 +81,7 @@ def time_axis(seconds: float) -> ChartAxis:
 def bars(
     label: str, edges: npt.NDArray[np.float64], counts: Sequence[Sequence[float]], names: Sequence[str], x: ChartAxis
 ) -> Markup:
-    """Return a histogram; several counts lie on top of each other.
+    """Draw a histogram; several counts are stacked.
 
     Args:
         label: says what it shows, for those who do not see it.

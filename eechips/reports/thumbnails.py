@@ -225,7 +225,7 @@ def _mean(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> float:
 
 @contextlib.contextmanager
 def opened(store: Store) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
-    """Find files of a run: where they are, or copies of what an object store has, a few fetched ahead.
+    """Yield local paths of files of a run; files of an object store are downloaded ahead.
 
     Args:
         store: that has the results.

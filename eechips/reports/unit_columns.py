@@ -309,7 +309,7 @@ def _column(name: str, values: list[Any], tally: _Tally) -> UnitColumn | None:
 
 
 def _without_doubles(columns: Sequence[UnitColumn]) -> list[UnitColumn]:
-    """Columns without those that say in numbers what another says in words, such as eco_id and eco_name."""
+    """Return columns without numeric duplicates of text columns, such as eco_id beside eco_name."""
     named = [column for column in columns if column.kind == "category" and isinstance(column.categories()[0], str)]
     kept = []
     for column in columns:

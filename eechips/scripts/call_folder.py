@@ -173,7 +173,7 @@ class CallFolder:
         return Call(program.functions[number], positional, keywords)
 
     def keep(self, position: int, result: CallResult, sandbox: Path | None = None, out: Path | None = None) -> None:
-        """Store what came of a call, if that is more than None.
+        """Store the result of a call, unless it is None.
 
         Args:
             position: of the call.
@@ -221,7 +221,7 @@ class CallFolder:
 
 
 def seal_results(folder: Path, key: bytes) -> None:
-    """Seal what calls have returned according to somebody else, whom the user trusts.
+    """Sign the stored return values of calls in a run that the user trusts.
 
     Args:
         folder: of all calls of a run.
@@ -263,7 +263,7 @@ class StateChanges:
 
 
 def apply(changes: Sequence[StateChange], function: Callable[..., Any]) -> None:
-    """Add to a function's variables what a call in another process has added to its copies."""
+    """Apply the changes that a call in another process made to copies of a function's variables."""
     there = variables(function)
     for change in changes:
         value = there.get(change.name)

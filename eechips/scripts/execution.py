@@ -151,7 +151,7 @@ class CallExecutor:
         return self._program
 
     def _may_help(self, error: BaseException) -> bool:
-        """Return whether a call may try again after an error: Earth Engine was asked again already."""
+        """Return whether a call may retry after an error; the transport has retried requests already."""
         return self._observer.failure is None and is_transient(error)
 
     def _outside(self) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class CallExecutor:
 
 
 def _checked(path: Path, name: str) -> RecipeFile:
-    """Return a file that a script has written, and what it holds.
+    """Return a file that a script has written, after checking it.
 
     Raises:
         ValidationError: if it does not decode: it is checked as what it begins like, or as what it is called.

@@ -77,7 +77,7 @@ class RequestObserver:
         return response, body
 
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
-        """Send what a library would; status, headers and body come back, the last whole and unzipped."""
+        """Send the request of a library; return status, headers and the complete, decompressed body."""
         sent = {str(k): _text(v) for k, v in headers.items() if str(k).lower() not in _OF_THE_CONNECTION}
         with self._transport.checking(_check):
             response, found = self.request(url, method, body=body, headers=sent)

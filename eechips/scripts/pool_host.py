@@ -63,7 +63,7 @@ class ScriptHost:
     def execute(
         self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
     ) -> list[CallResult]:
-        """Make calls, but for those whose results are there.
+        """Make the calls that have no result yet.
 
         Raises:
             RecipeError: if something cannot be given to another process.
@@ -93,7 +93,7 @@ class ScriptHost:
         return [self._delivered(result, call) for result, call in zip(results, calls, strict=True)]
 
     def has_raised(self, error: BaseException) -> bool:
-        """Return whether an exception is, or comes from, one that a call has raised."""
+        """Return whether an exception is, or was caused by, one of a call."""
         seen: list[BaseException] = []
         cause: BaseException | None = error
         while cause is not None and cause not in seen:
@@ -259,7 +259,7 @@ class ScriptHost:
             self._bench.ledger.set_errors(remarks)
 
     def _delivered(self, result: CallResult, call: Call) -> CallResult:
-        """Lets the script have what came of a call."""
+        """Pass the result of a call to the script."""
         if result.error is not None:
             self._raised.append(result.error)
         if result.changes:
@@ -270,7 +270,7 @@ class ScriptHost:
 
 
 def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes]]) -> None:
-    """Write the files that several calls have added to: what was there, and what they added, in the plan's order.
+    """Write files to which several calls appended: the earlier content, then the additions in the plan's order.
 
     A heading that each call has written, as none has seen what the others did, is there once.
 

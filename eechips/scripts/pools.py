@@ -78,7 +78,7 @@ class _Batch:
             settle(result)
 
     def flush_for_callbacks(self) -> None:
-        """Make the calls; what ends the run is raised where a result is awaited, not in the event loop."""
+        """Make the calls; errors that end the run are raised where a result is awaited, not in the event loop."""
         waiting = self._waiting
         try:
             self.flush()
@@ -130,7 +130,7 @@ class AsyncResult:
         return self
 
     def get(self, timeout: float | None = None) -> Any:
-        """Return the value; raises what the call has raised."""
+        """Return the value, or raise the error of the call."""
         self.wait()
         if self._error is not None:
             raise self._error
@@ -198,7 +198,7 @@ class Pool(_Hosted):
         self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Any = None, callback: Any = None,
         error_callback: Any = None,
     ) -> AsyncResult:  # fmt: skip
-        """One call, made when any result of the pool is asked for, or the pool is joined."""
+        """Return one call, made when any result of the pool is requested, or the pool is joined."""
         call = Call(func, tuple(args), dict(kwds or {}))
         return AsyncResult(self._batch, callback, error_callback, lambda values: values[0]).expect([call])
 
@@ -210,7 +210,7 @@ class Pool(_Hosted):
         self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None, callback: Any = None,
         error_callback: Any = None,
     ) -> AsyncResult:  # fmt: skip
-        """Return a call for each item, made when asked for."""
+        """Return a call for each item, made on request."""
         calls = [Call(func, (item,)) for item in iterable]
         return AsyncResult(self._batch, callback, error_callback, list).expect(calls)
 
@@ -224,7 +224,7 @@ class Pool(_Hosted):
         self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None,
         callback: Any = None, error_callback: Any = None,
     ) -> AsyncResult:  # fmt: skip
-        """Return a call for each tuple of arguments, made when asked for."""
+        """Return a call for each tuple of arguments, made on request."""
         calls = [Call(func, tuple(item)) for item in iterable]
         return AsyncResult(self._batch, callback, error_callback, list).expect(calls)
 
@@ -314,7 +314,7 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
         return False
 
     def add_done_callback(self, fn: Callable[[Any], Any]) -> None:
-        """Call a function when the call is made. In an event loop, which asks for no result, that is soon."""
+        """Call a function when the call is made: soon, in an event loop, which requests no result."""
         super().add_done_callback(fn)
         with contextlib.suppress(RuntimeError):  # no loop is running
             loop = asyncio.get_running_loop()
@@ -338,7 +338,7 @@ class _Executor(_Hosted):
         self._max_workers = max_workers or os.cpu_count()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> _Future:
-        """Return a call, made when any result of the executor is asked for, or it is shut down."""
+        """Return a call, made when any result of the executor is requested, or it is shut down."""
         future = _Future(self._batch)
         self._batch.add(Call(fn, args, kwargs), future.settle)
         return future
@@ -402,7 +402,7 @@ def _forced(futures: Iterable[Any]) -> list[Any]:
 
 
 def _is_of_script(frame: Any) -> bool:
-    """Return whether code of the script's own is running: none that is installed, or comes with Python."""
+    """Return whether code of the script is running, and not of an installed package or of Python."""
     code = frame.f_globals
     if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:
         return True

@@ -52,7 +52,7 @@ def is_transient(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def guard_retries(may_help: Callable[[BaseException], bool] = is_transient) -> Iterator[None]:
-    """Inside the block, who handles an error and goes to sleep before trying again is stopped if that is in vain.
+    """Stop retry handlers that sleep after a permanent error, inside the block.
 
     That is what retries are: those of the ``retry`` and ``backoff`` packages, and loops of the script's own. The
     block raises the error itself. ``tenacity``, which sleeps in its own way, is patched as well.
@@ -83,7 +83,7 @@ def guard_retries(may_help: Callable[[BaseException], bool] = is_transient) -> I
 
 
 def _is_ours() -> bool:
-    """Return whether a transport is waiting, which knows what it does."""
+    """Return whether the transport of the run is waiting."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_globals.get("__name__") == "eechips.client.retry":

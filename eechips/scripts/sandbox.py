@@ -91,7 +91,7 @@ class Sandbox:
         return sorted(found)
 
     def remove_links(self) -> None:
-        """Remove the links; what was written through one becomes a file."""
+        """Remove the links; files written through links are moved into place."""
         for directory, folders, names in os.walk(self.folder):
             for path in (Path(directory, name) for name in (*folders, *names)):
                 if self._is_own(path):

@@ -70,7 +70,7 @@ class ScriptRecipe:
         return {**self.__dict__, "_source": None}
 
     def get_requests(self) -> NoReturn:
-        """Refuses: it plans as it goes.
+        """Raise UsageError: a script is planned while it runs.
 
         Raises:
             UsageError: always.
@@ -118,7 +118,7 @@ class ScriptRecipe:
         return True
 
     def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:
-        """Report a worker's copy what it is connected to."""
+        """Connect a worker's copy of the recipe."""
         self._observer = network_patches.attach(connection, discovery)
 
     def get_result(self, index: int, unit: Any) -> Any:
@@ -174,7 +174,7 @@ class ScriptRecipe:
         )
 
     def _use_functions(self, main: ModuleType, host: ScriptHost, requests: str, result: str) -> None:
-        """Do what the main part of such a script does, which is not executed, but with a pool."""
+        """Do in a pool what the main part of such a script does, which is not executed."""
         calls = [Call(getattr(main, result), item) for item in enumerate(getattr(main, requests)())]
         if calls:
             host.execute(calls, initializer=None, initargs=(), shares=False)

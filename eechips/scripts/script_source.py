@@ -108,7 +108,7 @@ def is_notebook(path: Path) -> bool:
 
 
 def read_source(path: Path) -> ScriptSource:
-    """Read a script, or the code cells of a notebook. Magics whose text is Python become that Python, others ``pass``.
+    """Read a script, or the code cells of a notebook. Magics of Python code become that code, others ``pass``.
 
     Raises:
         UsageError: if it cannot be read, or is not Python.
@@ -218,7 +218,7 @@ class _Magics(ast.NodeTransformer):
         return found.body
 
     def visit_Assign(self, node: ast.Assign) -> Any:
-        """Replace a magic whose value is assigned by the value."""
+        """Replace an assigned magic by its value."""
         words = _converted(node.value)
         if words is None:
             return self.generic_visit(node)

@@ -27,7 +27,7 @@ _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
 
 
 def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> bytes:
-    """Pickle a value. What the script has defined goes by value, Earth Engine's objects with all that the client keeps.
+    """Pickle a value: definitions of the script by value, objects of Earth Engine with all their attributes.
 
     Args:
         value: anything, functions of the script with the globals that they use among it.
@@ -94,7 +94,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def describe(value: Any) -> Any:
-    """Return a value as JSON, for the ledger and the unit's id: as it is if it is small, else by its digest."""
+    """Return a value as JSON, for the ledger and the unit's id: unchanged if it is small, else its digest."""
     plain = _plain(value)
     text = canonical_json(plain)
     return plain if len(text) <= _MOST_TEXT else {"beginning": text[:200], "sha256": _digest(text.encode())}

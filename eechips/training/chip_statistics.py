@@ -132,7 +132,7 @@ def _moments(known: npt.NDArray[Any]) -> tuple[float, float]:
 
 
 def _digest(pixels: ChipPixels) -> str:
-    """Sha256 of what a file shows, however it is compressed: values below the mask do not count."""
+    """Return the sha256 of the valid pixels, independent of compression and of masked values."""
     digest = hashlib.sha256(f"{pixels.values.dtype.str}{pixels.values.shape}".encode())
     is_whole = bool(pixels.valid.all())
     for band in pixels.values:

@@ -155,7 +155,7 @@ def to_bytes(description: Mapping[str, Any]) -> bytes:
 
 
 def _distribution(run: Run, summary: Summary) -> list[dict[str, Any]]:
-    """Return the tables beside the files, each with its checksum, and the files, by what their names are like."""
+    """Describe the tables, each with its checksum, and the files, by patterns of their names."""
     names = (PARQUET_NAME, LAYERS_NAME, split_table.SPLITS_NAME, quality_table.QUALITY_NAME, INFO_NAME)
     found = [_file_object(run.path / name, name) for name in names if (run.path / name).is_file()]
     made = [path.relative_to(run.path).as_posix() for path in run.assembled]

@@ -121,7 +121,7 @@ def card(
 
 
 def _check_names(run: Run, tables: Iterable[str], *, overwrite: bool) -> None:
-    """Raise UsageError if a result of the run has a name that the card needs: scripts call theirs what they like."""
+    """Raise UsageError if a result of the run has the name of a file of the card."""
     for name in () if overwrite else tables:
         if (run.path / name).exists() and not is_table(run.path / name):
             raise UsageError(
@@ -440,7 +440,7 @@ def _link(dataset: Mapping[str, Any]) -> str:
 
 
 def _asked_for(summary: Summary) -> tuple[str, ...] | None:
-    """Return the period that was asked for."""
+    """Return the requested period."""
     given = summary.info.get("parameters") or {}
     found = tuple(str(given[name]) for name in ("start", "end") if given.get(name))
     return found or None

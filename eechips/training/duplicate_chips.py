@@ -29,7 +29,7 @@ def equals(keys: Sequence[str | None]) -> dict[int, int]:
 def alike(
     hashes: Sequence[str | None], distance: int, agree: Callable[[int, int], bool] = lambda one, other: True
 ) -> dict[int, int]:
-    """Place whose hash is like an earlier one's, and that earlier place.
+    """Return the rows with a hash similar to an earlier one, and the earlier rows.
 
     A place is a repetition of the first one before it whose hash differs in so few bits, and that is no repetition
     itself: what is found is like what is kept, never like something that is like it.
@@ -85,7 +85,7 @@ def near_pairs(hashes: Hashes, distance: int) -> Iterator[tuple[int, int]]:
 
 
 def _groups(part: Hashes) -> Iterator[npt.NDArray[np.intp]]:
-    """Numbers of the rows that are the same, of every row that is there more than once."""
+    """Return the groups of equal rows."""
     _, inverse, counts = np.unique(part, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(inverse.ravel(), kind="stable")
     ends = np.cumsum(counts)

@@ -85,7 +85,7 @@ class FootprintIndex:
         return len(self._grids)
 
     def near(self, some: Indices, others: Indices, metres: float) -> Iterator[tuple[Indices, Indices, Floats]]:
-        """Pairs of outlines that overlap, or lie nearer to each other than a distance.
+        """Yield pairs of footprints that overlap or are closer than a distance.
 
         Args:
             some: numbers of outlines, without repeats.

@@ -129,7 +129,7 @@ def _file_row(sample: Sample, file: SampleFile) -> tuple[Any, ...]:
 
 
 def _join(frame: pd.DataFrame, units: Sequence[Mapping[str, Any]]) -> None:
-    """Add what units say of themselves, after the columns that there are."""
+    """Add the fields of units after the existing columns."""
     import pandas as pd
 
     said = pd.DataFrame([_said(unit) for unit in units], index=frame.index)

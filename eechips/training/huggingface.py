@@ -89,7 +89,7 @@ def is_table(path: Path) -> bool:
 
 
 def configs(samples: Samples, names: Iterable[str]) -> list[str]:
-    """Lines of YAML that say to ``datasets`` what there is to read.
+    """Return lines of YAML that describe the files for ``datasets``.
 
     Args:
         samples: of the run.

@@ -88,7 +88,7 @@ class FootprintMap:
         return found
 
     def check(self, splits: Sequence[str], metres: float) -> Leakage:
-        """Look for chips of different splits that overlap, or lie nearer to each other than a distance.
+        """Find chips of different splits that overlap or are closer than a distance.
 
         Args:
             splits: of every unit; ``none`` is no split.

@@ -211,7 +211,7 @@ def _exceeds(share: float | None, most: float) -> bool:
 
 
 def _asked(unit: Mapping[str, Any]) -> Grid | None:
-    """Return the grid that a unit asks for, if it has one."""
+    """Return the requested grid of a unit, if it has one."""
     value = unit.get("grid")
     try:
         return Grid.from_json(value) if isinstance(value, Mapping) else None
@@ -253,7 +253,7 @@ def _outside(files: Sequence[CheckedFile], region: BaseGeometry | None) -> npt.N
 
 
 def _set_duplicates(files: Sequence[CheckedFile], bits: int | None, maps: frozenset[str]) -> None:
-    """Flags units all of whose files show what those of an earlier unit show; the flag stands at the first file."""
+    """Flag units whose files all duplicate those of an earlier unit, at their first file."""
     units: dict[str, list[CheckedFile]] = defaultdict(list)
     for checked in files:
         units[checked.id].append(checked)

@@ -149,7 +149,7 @@ class Journal:
                     remove(path, NamedPath())
 
     def add(self, file: str, sha256: str, measures: ChipStatistics) -> None:
-        """Record what was measured of a file."""
+        """Record the statistics of a file."""
         self._file.write(json.dumps([_VERSION, file, sha256, asdict(measures)]) + "\n")
 
 

@@ -64,7 +64,7 @@ class Ratios:
 
     @property
     def smallest_first(self) -> tuple[str, ...]:
-        """The names by their shares; of equal ones the last comes first."""
+        """The names sorted by share; of equal shares, the last name first."""
         order = sorted(range(len(self.names)), key=lambda index: (self.shares[index], -index))
         return tuple(self.names[index] for index in order)
 

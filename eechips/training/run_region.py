@@ -15,7 +15,7 @@ from eechips.geo.vectors import read_vectors
 
 
 def requested_region(roi: str | Path | None, info: Mapping[str, Any]) -> BaseGeometry | None:
-    """Return the region in which the chips of a run are to lie.
+    """Return the region that must contain the chips of a run.
 
     Args:
         roi: ``W,S,E,N`` in degrees, or a vector file; None for what run.json says.

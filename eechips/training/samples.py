@@ -201,7 +201,7 @@ class Samples(Sequence[Sample]):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers that samples have, in the order in which they come up; one that is empty if each has one file."""
+        """The layers of the samples in order of appearance; one empty name if each sample has one file."""
         return tuple(dict.fromkeys(self._files["layer"].to_pylist()))
 
     @property
@@ -228,7 +228,7 @@ class Samples(Sequence[Sample]):
         return self.run.store
 
     def read(self, file: SampleFile) -> bytes:
-        """Return the content of a file, compared with what was recorded. Threads may call it.
+        """Read a file and compare it with its recorded checksum. Safe to call from threads.
 
         Raises:
             UsageError: if it is missing, cannot be read, or has changed.

@@ -65,7 +65,7 @@ class ShardWriter:
         self._names: set[str] = set()  # of files that are the pack's, whatever is in them now
 
     def run(self) -> PackIndex:
-        """Make what is missing.
+        """Write the missing shards.
 
         Raises:
             UsageError: if the folder holds something else, or a file is not as the manifest has it.
@@ -146,7 +146,7 @@ class ShardWriter:
         return True
 
     def _begin(self, kept: Mapping[Shard, StoredShard]) -> None:
-        """Record what is complete, and that the whole is not."""
+        """Record the complete shards, and that the pack is incomplete."""
         remove_tree(self._scratch, self._right)
         lines = [self._identity, *(stored.to_json() for stored in kept.values())]
         write_file(self._journal, "".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -159,7 +159,7 @@ class ShardWriter:
             os.fsync(file.fileno())
 
     def _make(self, shard: Shard, samples: Samples, bar: Any) -> StoredShard:
-        """Write a shard, reads back what is in it, and gives it its name."""
+        """Write a shard, read it back, and move it to its name."""
         with self._scratching():
             self._module.write(self._scratch, shard, self._index.layers, self._entries(samples, bar))
             found = self._module.ids(self._scratch, shard)
@@ -235,7 +235,7 @@ class ShardWriter:
 
 
 def progress(what: str, total: int, *, quiet: bool) -> Any:
-    """Return a bar on a terminal, for what takes long."""
+    """Return a progress bar for a terminal."""
     from tqdm import tqdm
 
     hidden = True if quiet else None  # None: where there is no terminal

@@ -22,7 +22,7 @@ _METADATA = b"eechips.split"
 
 
 def read(folder: str | Path) -> pd.Series[str]:
-    """Return the split of every unit of a run that has one: ``train``, …, or ``none`` for what was left out.
+    """Read the split of every unit: ``train``, …, or ``none`` for units that were left out.
 
     Args:
         folder: of the run.
@@ -38,7 +38,7 @@ def read(folder: str | Path) -> pd.Series[str]:
 
 
 def table(folder: str | Path) -> pd.DataFrame:
-    """splits.parquet as it is: columns split, block, and home (the split of the block), by id of the unit.
+    """Read splits.parquet: columns split, block, and home (the split of the block), by id of the unit.
 
     Raises:
         UsageError: if the run was not split, or another program has left out a column that it takes.

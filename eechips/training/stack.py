@@ -106,7 +106,7 @@ def _has_dask() -> bool:
 
 
 def _by_layer(frame: pd.DataFrame, layer: str | None) -> dict[str, pd.DataFrame]:
-    """Rows with pixels by layer, in the order in which layers come up; every layer has the same samples."""
+    """Group rows with pixels by layer, in order of appearance; every layer has the same samples."""
     rows = frame.reset_index()
     rows = rows[rows["path"].notna() & rows["width"].notna()]
     names = rows["layer"] if "layer" in rows.columns else pd.Series("", index=rows.index)

@@ -128,7 +128,7 @@ class Summary:
 
     @property
     def splits(self) -> dict[str, int]:
-        """Samples by split, in the order in which they come up; empty without splits."""
+        """The number of samples by split, in order of appearance; empty without splits."""
         found: Counter[str] = Counter()
         for (_, split), count in self.strata.items():
             found[split] += count
@@ -141,7 +141,7 @@ class Summary:
 
 
 def summarize(samples: Samples) -> Summary:
-    """Count what a run holds; opens no file of it."""
+    """Summarise a run without opening its files."""
     run = samples.run
     layers: dict[str, LayerSummary] = {}
     strata: Counter[tuple[Any, str]] = Counter()
@@ -232,7 +232,7 @@ def _stratum(sample: Sample) -> tuple[str, Any]:
 
 
 def _order_of_splits(run: Run, samples: Samples) -> list[str]:
-    """Train before test, if that is how they were asked for; what was left out comes last."""
+    """Return the splits in their requested order; left-out samples come last."""
     usual = ["train", "validation", "test"]
     there = {name or "" for name in samples.splits}
     return [*(n for n in usual if n in there), *sorted(there - {*usual, split_table.NONE, ""}), split_table.NONE, ""]

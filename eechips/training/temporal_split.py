@@ -50,7 +50,7 @@ def parse_cuts(text: str | Sequence[str]) -> tuple[dt.date, ...]:
 
 
 def cuts_of(spans: Sequence[Span], ratios: Ratios) -> tuple[dt.date, ...]:
-    """Return the days at which splits begin, so that their sizes come as near as whole days allow to their shares.
+    """Return the first days of splits whose sizes are as close to the shares as whole days allow.
 
     Args:
         spans: of the chips.

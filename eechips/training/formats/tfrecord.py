@@ -55,7 +55,7 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 
 
 def ids(folder: Path, shard: Shard) -> list[str]:
-    """Return the ids of the samples in a shard, whose checksums are compared."""
+    """Return the ids of the samples in a shard, and compare the checksums."""
     return [features["id"].decode() for features in _records(folder / f"{shard.stem}{SUFFIX}")]
 
 
@@ -92,7 +92,7 @@ def example(features: dict[str, bytes]) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """Return a field of a message whose value has a length (https://protobuf.dev/programming-guides/encoding/)."""
+    """Encode a length-delimited field of a message (https://protobuf.dev/programming-guides/encoding/)."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 

@@ -36,7 +36,7 @@ CLOSING = frozenset({"zarr.json"})
 
 
 def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[PackEntry]) -> None:
-    """Write a shard; what is in ``zarr.json`` is :func:`finish`'s to write, and no part of it.
+    """Write the arrays of a shard; :func:`finish` writes ``zarr.json``.
 
     Raises:
         UsageError: if samples differ in shape or type, or zarr is missing.
