@@ -58,13 +58,10 @@ def summary(classes: Sequence[ClassCoverage]) -> str:
 
 _HEAD = """# Functions of the local Earth Engine
 
-Made by `python -m eechips.emulator.coverage --write`; a test fails where it is out of date. The list of functions is
-that of
-`earthengine-api` {client}. A function that is missing is refused with HTTP 400 and a message that names it. Families
-that are left out on purpose: classifiers and clusterers with their trained models, exports to Google's storage, and
-algorithms of single sensors.
-
-{present} of {total} functions.
+The local Earth Engine has {present} of {total} functions. The list of functions is that of
+`earthengine-api` {client}. A function that is missing is refused with HTTP 400 and a message that names it. Left out on
+purpose are classifiers and clusterers with their trained models, exports to Google's storage, and algorithms of single
+sensors.
 
 | class | functions | of | missing |
 |---|---:|---:|---|
