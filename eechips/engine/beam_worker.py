@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from rasterio.errors import NotGeoreferencedWarning
 
-from eechips.client.connection import Connection, connect
+from eechips.client.connection import NO_SERVICE, Connection, connect, connect_to_nothing
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import QuotaLimits, UsageDelta
@@ -174,7 +174,9 @@ class BeamWorker:
         target = self._spec.find_target()
         throttle = Throttle(None, QuotaLimits(in_flight=1, start=1), clients=1)
         quota_client = throttle.client(0)
-        connection = stack.enter_context(connect(target, quota_client, self._spec.policy, self._spec.timeouts))
+        how = (quota_client, self._spec.policy, self._spec.timeouts)
+        needs_service = target != NO_SERVICE
+        connection = stack.enter_context(connect(target, *how)) if needs_service else connect_to_nothing(*how)
         stack.callback(throttle_requests_library(quota_client, self._spec.endpoint))
         folder = stack.enter_context(temporary_folder())
         discovery = connection.discovery.save(folder / "discovery.json")

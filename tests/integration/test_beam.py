@@ -134,6 +134,31 @@ def test_a_unit_that_hangs_does_not_take_the_others_with_it(service: Service, tm
     assert done == [position for position in range(30) if position != 1]
 
 
+NO_SERVICE = """
+NEEDS_SERVICE = False
+
+
+def get_requests():
+    return [1, 2, 3]
+
+
+def get_result(index, unit):
+    return str(unit).encode()
+"""
+
+
+def test_a_recipe_that_needs_no_service_runs_without_one(tmp_path: Path) -> None:
+    recipe = script(tmp_path, NO_SERVICE)
+    worker = BeamWorker(worker_spec(tmp_path / "out", "", recipe))
+    units = plan_units(recipe.get_requests(), recipe.identity, NameTemplate("{index}"))
+    events: list[Finished | Lost] = []
+    worker.enter()
+    worker.process(2, units, events.append)
+    worker.leave()
+    assert len(events) == 3
+    assert sorted(path.read_text() for path in (tmp_path / "out").iterdir()) == ["1", "2", "3"]
+
+
 @pytest.mark.slow
 def test_bundles_that_are_done_twice_count_once(service: Service, tmp_path: Path) -> None:
     """Beam's own runner repeats every bundle, after it has done all its work."""
