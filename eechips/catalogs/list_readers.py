@@ -1,4 +1,4 @@
-"""Lists of STAC items: files that hold items, or the addresses of items."""
+"""Read lists of STAC items: files with items, or with the URLs of items."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from eechips.received_files import parse_json
 from eechips.urls import is_http, is_redacted, redact_urls
 
 FORMATS = ("csv", "tsv", "txt", "json", "geojson", "ndjson", "jsonl", "geojsonl", "parquet")
-"""Suffixes of lists; ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` may follow, but for Parquet."""
+"""Suffixes of lists; ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` may follow, except for Parquet."""
 
 ADDRESS_COLUMNS = ("url", "href", "address", "item", "stac_url", "link")
-"""Columns that addresses are looked for in, unless the caller names one."""
+"""Columns that are searched for URLs, unless one is named."""
 
 FAILURE_COLUMNS = ("place", "address", "kind", "reason")
-"""Columns of a list of entries that brought no item, which is a list as well."""
+"""Columns of a list of failed entries, which is itself a list."""
 
 _BYTES = 32_000_000  # of items in a chunk
-_ADDRESS_BYTES = 16_000  # what an address counts for: the item that it leads to
+_ADDRESS_BYTES = 16_000  # assumed for the item of a URL
 _MOST = 20_000  # items in a chunk
-_ROWS = 2000  # of a Parquet file that are read at a time, at most
-_BLOCK = 1 << 20  # bytes of a document that are read at a time
+_ROWS = 2000  # maximum rows of a Parquet file read at a time
+_BLOCK = 1 << 20  # bytes of a document read at a time
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
-_OTHER_DELIMITERS = ";\t|"  # of tables that are called CSV
-_GEOMETRIES = ("geometry", "geom", "wkb_geometry", "the_geom")  # columns, where GeoParquet does not name it
+_OTHER_DELIMITERS = ";\t|"  # of CSV files in practice
+_GEOMETRIES = ("geometry", "geom", "wkb_geometry", "the_geom")  # columns, where GeoParquet names none
 _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # in this order
 _BROKEN = (OSError, EOFError, UnicodeError, csv.Error, zlib.error, lzma.LZMAError)
 _COMPRESSED = re.compile(r"\.(gz|bz2|xz|zst)$", re.IGNORECASE)
 MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00", "zst": b"\x28\xb5\x2f\xfd"}
-"""First bytes of what is compressed, by suffix."""
+"""First bytes of compressed files, by suffix."""
 _STAMPS = ("ETag", "etag", "mtime", "LastModified", "Last-Modified", "Content-MD5")
 _SEPARATOR = b"\x1e"  # before each text of a sequence (RFC 8142)
 _BRACKETS = (b"[", b"]", b"],", b",")  # lines of an array
@@ -56,13 +56,13 @@ _COLLECTION = b"FeatureCollection"
 
 @dataclass(frozen=True, slots=True)
 class ListEntry:
-    """A line of a list.
+    """An entry of a list.
 
     Attributes:
         place: file and number of the line or row, for messages; without secrets.
         address: of the item; None if the list holds the item itself.
-        item: JSON, not looked at yet.
-        is_foreign: whether the list is from elsewhere, so that it may not name files of this machine.
+        item: JSON, not parsed yet.
+        is_foreign: whether the list is remote, so that it must not name local files.
     """
 
     place: str
@@ -73,14 +73,14 @@ class ListEntry:
 
 @dataclass(frozen=True, slots=True)
 class ItemList:
-    """A file that was found.
+    """A file with a list.
 
     Attributes:
-        address: path, or address that fsspec knows.
+        address: path, or URL of fsspec.
         size: bytes.
-        stamp: what tells this version of the file from others, if the store says so.
-        is_foreign: whether it is on no disk of this machine.
-        label: what messages call it; None for its address.
+        stamp: identifies the version of the file; empty if the store has none.
+        is_foreign: whether it is remote.
+        label: name in messages; None for its redacted URL.
     """
 
     address: str
@@ -91,17 +91,17 @@ class ItemList:
 
     @property
     def name(self) -> str:
-        """Its address for people: without what opens it."""
+        """Name in messages, without secrets."""
         return redact_urls(self.address) if self.label is None else self.label
 
     @property
     def format(self) -> str:
-        """Its suffix."""
+        """Suffix of the format."""
         return PurePosixPath(_COMPRESSED.sub("", self._path)).suffix.lstrip(".").lower()
 
     @property
     def compression(self) -> str | None:
-        """How it is compressed, by its suffix."""
+        """Suffix of the compression; None if there is none."""
         found = _COMPRESSED.search(self._path)
         return found[1].lower() if found else None
 
@@ -111,11 +111,11 @@ class ItemList:
 
 
 def find(patterns: Sequence[str]) -> list[ItemList]:
-    """The files of paths, addresses and patterns, such as ``s3://bucket/2020_*.ndjson``, in the order of their names.
+    """Find the files of paths, URLs and patterns, such as ``s3://bucket/2020_*.ndjson``, sorted by name.
 
     Raises:
-        UsageError: if one finds nothing, or a file is no list.
-        ConfigurationError: if a store does not answer.
+        UsageError: if a pattern matches nothing, or a file is not a list.
+        ConfigurationError: if a store does not respond.
     """
     found: dict[str, ItemList] = {}
     for pattern in patterns:
@@ -133,7 +133,7 @@ def find(patterns: Sequence[str]) -> list[ItemList]:
         found |= {known.address: known for known in there}
     for known in found.values():
         if known.format not in FORMATS:
-            raise UsageError(f"{known.name} is no list: its name must end in one of {', '.join(FORMATS)}")
+            raise UsageError(f"{known.name} is not a list: its name must end in one of {', '.join(FORMATS)}")
     return list(found.values())
 
 
@@ -142,8 +142,8 @@ def _matching(pattern: str) -> list[ItemList]:
 
     files, path = fsspec.url_to_fs(pattern)
     is_here = _is_local(files)
-    is_pattern = re.search(r"[*?\[]", path) is not None and not is_http(pattern)  # the web lists nothing
-    if is_here and Path(path).exists():  # brackets in its own name
+    is_pattern = re.search(r"[*?\[]", path) is not None and not is_http(pattern)  # web servers list no files
+    if is_here and Path(path).exists():  # brackets in the name itself
         is_pattern = False
     found = []
     for name, info in _files(files, sorted(files.glob(path)) if is_pattern else [path]):
@@ -154,7 +154,7 @@ def _matching(pattern: str) -> list[ItemList]:
 
 
 def _files(files: Any, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Files and what is known of them; of a folder those in it, as Spark and Dask write tables, but for hidden ones."""
+    """Yield files with their metadata; of a folder all files that are not hidden, as Spark and Dask write them."""
     for name in names:
         info = files.info(name)
         if info.get("type") != "directory":
@@ -167,11 +167,11 @@ def _files(files: Any, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str,
 
 
 def chunks(lists: Sequence[ItemList], column: str | None) -> Iterator[list[ListEntry]]:
-    """The entries of lists, as many at a time as fit into memory with all that becomes of them; always the same.
+    """Yield the entries of lists in chunks that fit into memory with their results; the chunks are deterministic.
 
     Args:
-        lists: as they are found.
-        column: that has the addresses, in lists with columns; None for the first of ``ADDRESS_COLUMNS``.
+        lists: from :func:`find`.
+        column: with the URLs, in lists with columns; None for the first of ``ADDRESS_COLUMNS``.
 
     Raises:
         UsageError: if a list has no such column.
@@ -208,10 +208,10 @@ def _entries(known: ItemList, column: str | None) -> Iterator[ListEntry]:
 
 @contextmanager
 def _opened(known: ItemList) -> Iterator[IO[bytes]]:
-    """The content of a list, as it was before it was compressed."""
+    """Open a list, and decompress it."""
     import fsspec
 
-    if is_http(known.address):  # a server may send no lengths, no ranges, or decompress by itself: it is copied first
+    if is_http(known.address):  # servers may omit lengths, lack ranges, or decompress: copy the file first
         with tempfile.TemporaryFile() as copy:
             files, path = fsspec.url_to_fs(known.address)
             files.get_file(path, copy)
@@ -239,10 +239,10 @@ def _decompressed(file: IO[bytes], compression: str | None) -> Iterator[IO[bytes
 
 
 def _in_utf8(known: ItemList, file: IO[bytes]) -> IO[bytes]:
-    """A text in UTF-8, if it says that it is UTF-16 or UTF-32, as those of PowerShell and Excel."""
+    """Convert a text in UTF-16 or UTF-32 with a byte order mark, as PowerShell and Excel write it, to UTF-8."""
     if known.format == "parquet":
         return file
-    if not hasattr(file, "peek"):  # of a store's package, which may read lines only as a whole
+    if not hasattr(file, "peek"):  # of a store's package, which may not read single lines efficiently
         file = cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, file)))
     head = cast(io.BufferedReader, file).peek(4)
     encoding = {2: "utf-16", 4: "utf-32"}.get(next((len(mark) for mark in _WIDE if head.startswith(mark)), 0))
@@ -256,7 +256,7 @@ def _zstandard(file: IO[bytes]) -> IO[bytes]:
 
 
 def _of_lines(known: ItemList, file: IO[bytes], _: str | None) -> Iterator[ListEntry]:
-    """An item, or an address, in each line; also of an array that has its parts in lines."""
+    """Yield an item or a URL for each line; also for an array with one element for each line."""
     head = _head(file)
     if _is_document(head):
         yield from _of_blocks(known, chain(head, iter(lambda: file.read(_BLOCK), b"")))
@@ -272,7 +272,7 @@ def _of_lines(known: ItemList, file: IO[bytes], _: str | None) -> Iterator[ListE
 
 
 def _head(file: IO[bytes]) -> list[bytes]:
-    """The first lines: up to the second that is not empty, or to so many bytes."""
+    """Read the first lines: up to the second that is not empty, or up to a limit of bytes."""
     head = []
     filled = 0
     while filled < 2 and (line := file.readline(_BYTES)):
@@ -284,7 +284,7 @@ def _head(file: IO[bytes]) -> list[bytes]:
 
 
 def _is_document(head: Sequence[bytes]) -> bool:
-    """Whether a list of lines begins like JSON whose values are spread over lines, or is one very long line."""
+    """Return whether a file of lines begins like JSON with values over several lines, or is one very long line."""
     lines = [line.removeprefix(codecs.BOM_UTF8).strip().lstrip(_SEPARATOR) for line in head]
     lines = [line for line in lines if line]
     if not lines or not lines[0].startswith((b"{", b"[")):
@@ -296,7 +296,7 @@ def _is_document(head: Sequence[bytes]) -> bool:
 
 
 def _of_document(known: ItemList, file: IO[bytes], _: str | None) -> Iterator[ListEntry]:
-    """An item, an array of items or addresses, a collection of features, or several of them."""
+    """Yield an item, an array of items or URLs, a collection of features, or several of them."""
     yield from _of_blocks(known, iter(lambda: file.read(_BLOCK), b""))
 
 
@@ -305,14 +305,14 @@ def _of_blocks(known: ItemList, blocks: Iterator[bytes]) -> Iterator[ListEntry]:
         for number, text in enumerate(parts(blocks)):
             yield _part(known, f"{known.name}:{number}", text.encode(errors="surrogatepass"))
     except ValueError as error:
-        raise ConfigurationError(f"{known.name} is no JSON: {error}") from error
+        raise ConfigurationError(f"{known.name} is not JSON: {error}") from error
 
 
 def _of_table(known: ItemList, file: IO[bytes], column: str | None) -> Iterator[ListEntry]:
     csv.field_size_limit(max(csv.field_size_limit(), _BYTES))  # items are longer than 131,072 characters
     lines = codecs.iterdecode(file, "utf-8-sig")
     first_line = next((line for line in lines if line.strip()), "")
-    # Strictly: a quote that is not closed would swallow the lines up to the next one.
+    # Strict: an unclosed quote would otherwise swallow the lines up to the next one.
     rows = csv.reader(chain([first_line], lines), delimiter=_delimiter(known.format, first_line, column), strict=True)
     try:
         first = next((row for row in rows if any(row)), None)
@@ -334,7 +334,7 @@ def _of_table(known: ItemList, file: IO[bytes], column: str | None) -> Iterator[
 
 
 def _delimiter(format: str, line: str, column: str | None) -> str:
-    """What stands between the columns of a table, by its first line."""
+    """Return the delimiter of a table, from its first line."""
     usual = _DELIMITERS[format]
     wanted = {column} if column is not None else {*ADDRESS_COLUMNS}
     for delimiter in (usual, *_OTHER_DELIMITERS):
@@ -345,7 +345,7 @@ def _delimiter(format: str, line: str, column: str | None) -> str:
 
 
 def _bare(row: Sequence[str]) -> int | None:
-    """The number of the cell of a first row that is an address or an item, so that there is no header."""
+    """Return the index of the URL or item in a first row without a header; None if the row is a header."""
     if {cell.strip().lower() for cell in row} & {*ADDRESS_COLUMNS}:
         return None
     found = [index for index, cell in enumerate(row) if "://" in cell or cell.lstrip().startswith("{")]
@@ -355,7 +355,7 @@ def _bare(row: Sequence[str]) -> int | None:
 
 
 def _of_failures(known: ItemList, rows: Iterator[list[str]], column: str | None) -> Iterator[ListEntry]:
-    """Addresses that failed; those whose secrets were left out are looked up in the lists that they came from."""
+    """Yield failed URLs; redacted ones are looked up in their original lists."""
     signed: dict[str, dict[str, str]] = defaultdict(dict)
     for row in rows:
         place, address = (*row, "", "")[:2]
@@ -368,13 +368,13 @@ def _of_failures(known: ItemList, rows: Iterator[list[str]], column: str | None)
 
 
 def _again(name: str, wanted: dict[str, str], column: str | None) -> Iterator[ListEntry]:
-    """Entries of a list, by their places, as far as they are still the addresses that they were."""
+    """Yield the entries of a list at places, if they still have the same URLs."""
     try:
         lists = [] if is_redacted(name) else find([name])
     except EechipsError:
-        lists = []  # it is not there any more
+        lists = []  # the list no longer exists
     for known in lists:
-        # Taken for one from elsewhere, a list of failures leads to no further list.
+        # Read as a remote list, a list of failures cannot lead to further lists.
         for entry in _entries(replace(known, is_foreign=True), column):
             address = wanted.get(entry.place)
             if address is not None and entry.address and _bare_of(redact_urls(entry.address)) == _bare_of(address):
@@ -385,7 +385,7 @@ def _again(name: str, wanted: dict[str, str], column: str | None) -> Iterator[Li
 
 
 def _bare_of(address: str) -> str:
-    """An address without what may have been signed anew."""
+    """Return a URL without the parameters that a new signature changes."""
     return address.partition("?")[0]
 
 
@@ -420,7 +420,7 @@ def _of_parquet(known: ItemList, source: IO[bytes], column: str | None) -> Itera
 
 
 def _geometry(file: Any) -> str | None:
-    """The column of geometries of a table of items; None if it is none."""
+    """Return the geometry column of a table of items; None for other tables."""
     names = file.schema_arrow.names
     try:
         primary = parse_json((file.schema_arrow.metadata or {})[b"geo"])["primary_column"]
@@ -431,20 +431,20 @@ def _geometry(file: Any) -> str | None:
 
 
 def rows_at_once(file: Any) -> int:
-    """Rows that are read at a time: fewer, if they are wide."""
+    """Return how many rows to read at a time: fewer if they are wide."""
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
     widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1.0)
     return max(1, min(_ROWS, int(_BYTES / max(1.0, widest))))
 
 
 def _parts(known: ItemList, number: int, text: bytes) -> Iterator[ListEntry]:
-    """What a line or a cell holds: an item, a JSON string that is an address, a bare address; or several items."""
+    """Yield the items of a line or cell: an item, a URL as a JSON string, a bare URL, or several items."""
     place = f"{known.name}:{number}"
     if text.startswith(b"[") or (text.startswith(b"{") and _COLLECTION in text):
         try:
             found = [part.encode(errors="surrogatepass") for part in parts([text])]
         except ValueError:
-            yield ListEntry(place, item=text)  # which whoever reads it will tell
+            yield ListEntry(place, item=text)  # the validation reports it
             return
         if found != [text]:
             for index, part in enumerate(found):
@@ -459,19 +459,19 @@ def _entry(known: ItemList, place: str, text: bytes) -> ListEntry:
     try:
         value = parse_json(text) if text.startswith(b'"') else text.decode()
     except ValueError:
-        return ListEntry(place, item=text)  # which whoever reads it will tell
+        return ListEntry(place, item=text)  # the validation reports it
     if value.lstrip().startswith("{"):  # JSON in a JSON string
         return ListEntry(place, item=value.encode(errors="surrogatepass"))
     return ListEntry(place, address=value.strip(), is_foreign=known.is_foreign)
 
 
 def _part(known: ItemList, place: str, text: bytes) -> ListEntry:
-    """A part of a document, in which addresses are JSON strings."""
+    """Return the entry of a part of a document, in which URLs are JSON strings."""
     return _entry(known, place, text) if text.startswith(b'"') else ListEntry(place, item=text)
 
 
 def _column(known: ItemList, names: Sequence[str], wanted: str | None) -> str:
-    """The column of addresses."""
+    """Return the column with the URLs."""
     if wanted is not None and wanted in names:
         return wanted
     if wanted is None and len(names) == 1:
@@ -481,10 +481,8 @@ def _column(known: ItemList, names: Sequence[str], wanted: str | None) -> str:
         for name in ADDRESS_COLUMNS:
             if name in by_name:
                 return by_name[name]
-    asked = f"'{wanted}'" if wanted is not None else f"of addresses ({', '.join(ADDRESS_COLUMNS)})"
-    raise UsageError(
-        f"{known.name} has no column {asked}: there are {redact_urls(', '.join(names))}; --column names it"
-    )
+    asked = f"'{wanted}'" if wanted is not None else f"of URLs ({', '.join(ADDRESS_COLUMNS)})"
+    raise UsageError(f"{known.name} has no column {asked}: it has {redact_urls(', '.join(names))}; set `column`")
 
 
 def _is_local(files: Any) -> bool:

@@ -1,9 +1,8 @@
-"""New rows into a catalogue: newest wins by id, and nothing else is touched.
+"""Merge new rows into a catalogue: the newest version of an id wins, and other partitions stay untouched.
 
-What a catalogue has of the items that come is found out first, wherever it lies: an item whose place or time has
-changed leaves its old partition as it enters the new one. Then each partition that this concerns is merged by itself,
-as a stream. Of every new item 40 bytes are in memory, twice that while they are sorted; of those that the catalogue
-has, another 32.
+First the items are looked up in the whole catalogue: an item whose place or time has changed leaves its old partition
+when it enters the new one. Then each affected partition is merged separately, as a stream. Each new item needs 40 bytes
+of memory, twice that while they are sorted; each of them that the catalogue has, another 32.
 """
 
 from __future__ import annotations
@@ -64,16 +63,16 @@ from eechips.storage import LocalStore, hash_file, write_file
 ROW_GROUP = 16_384
 """Rows of a row group: the least that engines read of a file."""
 
-_GROUP_BYTES = 64_000_000  # of a row group in memory: fewer rows, if they are wide
-_BATCH = 4096  # rows of a partition that are read at a time, at most
-_BATCH_BYTES = 16_000_000  # and what they may have in the file, about
-_AT_ONCE = 32_000_000  # bytes of a partition that is not merged as a stream
-_SCAN = 1_000_000  # items that are looked up at a time
+_GROUP_BYTES = 64_000_000  # of a row group in memory: wide rows make smaller groups
+_BATCH = 4096  # maximum rows of a partition read at a time
+_BATCH_BYTES = 16_000_000  # and their approximate bytes in the file
+_AT_ONCE = 32_000_000  # bytes of a partition that is merged in memory, not as a stream
+_SCAN = 1_000_000  # items looked up at a time
 _UNREADABLE = (pa.ArrowException, OSError)
 _NONE: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 Advance = Callable[[int], object]
-"""Told of rows that are dealt with."""
+"""Called with numbers of processed rows."""
 
 _INTEGER, _FRACTION = str(pa.int64()), str(pa.float64())
 _TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
@@ -81,19 +80,19 @@ _TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """What became of new rows.
+    """Result of a merge.
 
     Attributes:
-        new: that the catalogue did not have.
-        replaced: in the place of an older version, or of the same.
-        older: left out, since the catalogue has a newer version.
-        moved: of those replaced, whose older version lay in another partition.
-        blocked: not merged, since their partition cannot be read.
-        written: partitions that have changed, by path.
-        removed: partitions that have become empty.
-        stopped: partitions that cannot be read, and why: they are as they were.
-        lost: partitions that could not be read, and why, and were given up.
-        mixed: values, by column and kind, that are of another kind than most of their column.
+        new: items that the catalogue did not have.
+        replaced: items that replaced an older or equal version.
+        older: items that were skipped, since the catalogue has a newer version.
+        moved: replaced items whose older version was in another partition.
+        blocked: items that were not merged, since their partition cannot be read.
+        written: changed partitions, by path.
+        removed: partitions that became empty.
+        stopped: unreadable partitions with the reason; they are unchanged.
+        lost: unreadable partitions with the reason that were given up.
+        mixed: counts of values of another kind than most of their column, by column and kind.
     """
 
     new: int = 0
@@ -118,29 +117,29 @@ def merge(
     give_up: bool = False,
     mixed: Mixed = "keep",
 ) -> tuple[Schema, MergeResult]:
-    """Merges shards into a catalogue, as far as the change's scratch folder: nothing happens before it is committed.
+    """Merge sorted runs into the scratch folder of a change: nothing happens before the commit.
 
     Args:
         folder: of the catalogue.
-        schema: of what is there.
-        shards: of new rows.
-        change: takes the new files.
-        advance: told of rows that are merged.
-        give_up: partitions that cannot be read are removed, with their items, and made anew of what comes.
-        mixed: what becomes of values of another kind than most of their column, such as a text among numbers: they are
-            kept in the column ``properties``, or are cast if they can be (else kept there), or are refused.
+        schema: of the catalogue.
+        shards: sorted runs of new rows.
+        change: receives the new files.
+        advance: called with numbers of merged rows.
+        give_up: remove unreadable partitions with their items, and create them anew from the new items.
+        mixed: treatment of values of another kind than most of their column, such as text among numbers: ``keep`` them
+            in the column ``properties``, ``cast`` them if possible and else keep them, or ``refuse`` them.
 
     Returns:
-        The schema as it will be, and what became of the rows.
+        The schema after the change, and the counts.
 
     Raises:
-        UsageError: if columns are mixed, and that is to be refused.
+        UsageError: if columns are mixed, and ``mixed`` is ``refuse``.
         OSError: if new files cannot be written.
     """
     rows = find_latest(shards)
     stopped: dict[str, str] = {}
     lost: dict[str, str] = {}
-    while True:  # a partition may turn out to be unreadable when all of it is read: what enters it stays where it was
+    while True:  # a partition may prove unreadable only when all of it is read; its items then stay where they are
         plan = _Plan(folder, schema, shards, rows, stopped, mixed)
         if not (give_up and stopped):
             staged = _stage(plan, change.scratch, advance)
@@ -174,13 +173,13 @@ def merge(
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What becomes of a partition.
+    """The new state of a partition.
 
     Attributes:
         staged: name of its new file in the scratch folder; None if it has none.
-        partition: as it will be; None if nothing is left of it, or nothing changes.
+        partition: metadata; None if it becomes empty, or does not change.
         columns: names and types.
-        is_changed: whether anything changes.
+        is_changed: whether it changes.
     """
 
     staged: str | None = None
@@ -189,7 +188,7 @@ class _Made:
     is_changed: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON value, which :meth:`from_json` reads."""
+        """Return a JSON value for :meth:`from_json`."""
         partition = None if self.partition is None else self.partition.to_json()
         return {
             "staged": self.staged, "partition": partition, "columns": self.columns, "is_changed": self.is_changed
@@ -197,13 +196,13 @@ class _Made:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> _Made:
-        """What ``to_json`` wrote."""
+        """Read the value that ``to_json`` returned."""
         partition = None if value["partition"] is None else Partition.from_json(value["partition"])
         return cls(**{**value, "partition": partition})
 
 
 class _Plan:
-    """Which rows enter which partition, and which leave it."""
+    """The rows that enter and leave each partition."""
 
     def __init__(
         self,
@@ -260,21 +259,21 @@ class _Plan:
 
     @property
     def paths(self) -> list[str]:
-        """The partitions that rows enter or leave."""
+        """Return the partitions that rows enter or leave."""
         return sorted({*self._entered, *self._gone, *self._changed})
 
     def changes(self, path: str) -> bool:
-        """Whether a partition changes for certain: else nothing enters it but rows of versions that it has."""
+        """Return whether a partition changes for certain: other ones may only receive versions that they have."""
         return path in self._changed
 
     def entering(self, path: str, schema: pa.Schema) -> list[Iterator[pa.Table]]:
-        """The rows that enter a partition, as streams in order."""
+        """Return the rows that enter a partition, as sorted streams."""
         if path not in self._entered:
             return []
         return [self._readers[number].rows(first, count, schema) for number, first, count in self._runs.of(path)]
 
     def is_small(self, path: str, count: int) -> bool:
-        """Whether a partition, which has so many rows, and all that enters it fit into memory, as wide as that is."""
+        """Return whether a partition of so many rows, and the rows that enter it, fit into memory."""
         if path not in self._entered:
             return False
         runs = self._runs.of(path)
@@ -282,7 +281,7 @@ class _Plan:
         return (count + sum(entering for _, _, entering in runs)) * widest <= _AT_ONCE
 
     def schemas(self, path: str) -> list[pa.Schema]:
-        """Of all shards of a partition's collection, so that its partitions have the same columns."""
+        """Return the schemas of all runs of a partition's collection: its partitions have the same columns."""
         wanted = owner(path)
         return [
             schema
@@ -291,7 +290,7 @@ class _Plan:
         ]
 
     def stays(self, path: str, count: int) -> npt.NDArray[np.bool_]:
-        """Which of a partition's rows it keeps; of others another version enters it, or is in another partition.
+        """Return which rows a partition keeps; the others are replaced there or in another partition.
 
         Args:
             path: of the partition.
@@ -302,9 +301,9 @@ class _Plan:
         return found
 
     def _choose_types(self, masks: Sequence[npt.NDArray[np.bool_]]) -> dict[str, pa.DataType]:
-        """Choose a type for each column that would not have the same in the whole catalogue.
+        """Choose a type for each column that would differ between partitions.
 
-        It depends on nothing but the items that the catalogue will have. Notes partitions that have other types.
+        It depends only on the items of the merged catalogue. Partitions with other types are noted.
         """
         types: dict[str, set[str]] = defaultdict(set)
         for own in self.schema.columns.values():
@@ -348,7 +347,7 @@ class _Plan:
             kind = most_frequent(dict.fromkeys(kinds[name], 0) | values)
             if kind not in _TYPES:
                 continue
-            # What is cast may be a fraction, and what returns from ``properties`` too.
+            # A cast value, or one that returns from ``properties``, may be a fraction.
             is_whole = _FRACTION not in types[name] and not self.is_cast and name not in fractions
             found[name] = pa.int64() if is_whole else _TYPES[kind]
             others = {other: count for other, count in sorted(values.items()) if other != kind and count}
@@ -361,7 +360,7 @@ class _Plan:
         return found
 
     def _having(self, names: Set[str]) -> list[str]:
-        """The partitions whose collection has one of the columns."""
+        """Return the partitions whose collection has one of the columns."""
         return [
             path
             for path, partition in sorted(self.schema.partitions.items())
@@ -369,7 +368,7 @@ class _Plan:
         ]
 
     def _kept(self, path: str, names: Set[str]) -> pa.Table | None:
-        """Columns of the rows that a partition keeps, and ids; None if it cannot be read, which is noted."""
+        """Read columns and ids of the rows that a partition keeps; None if it is unreadable, which is noted."""
         try:
             with pq.ParquetFile(LocalStore(self.folder).file(path)) as file:
                 check_columns(file.schema_arrow)
@@ -382,7 +381,7 @@ class _Plan:
         return table.filter(pa.array(self.stays(path, len(table))))
 
     def _masks(self, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.bool_]]:
-        """For each shard which of its rows enter a partition."""
+        """Return for each run which of its rows enter a partition."""
         sizes = [shard.count for shard in self.shards]
         keep = np.zeros(sum(sizes), dtype=bool)
         keep[places] = True
@@ -395,7 +394,7 @@ def _add(total: dict[str, Counter[str]], counts: Mapping[str, Counter[str]]) -> 
 
 
 def describe_mixed(mixed: Mapping[str, Mapping[str, int]]) -> str:
-    """Say which columns have values of another kind than most."""
+    """Describe columns with values of another kind than most."""
     return "; ".join(
         f"{name} has other values than most of its column ("
         + ", ".join(f"{count:,} of kind {kind}" for kind, count in kinds.items())
@@ -407,7 +406,7 @@ def describe_mixed(mixed: Mapping[str, Mapping[str, int]]) -> str:
 def _groups(
     codes: npt.NDArray[np.int64], values: npt.NDArray[np.int64], names: Sequence[str]
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Values by the names that their codes stand for."""
+    """Group values by the names of their codes."""
     order = np.argsort(codes, kind="stable")
     found, starts = np.unique(codes[order], return_index=True)
     parts = np.split(values[order], starts[1:])
@@ -416,13 +415,13 @@ def _groups(
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a catalogue has of the items that come; all of shape (n,).
+    """Versions of the new items in the catalogue; all of shape (n,).
 
     Attributes:
-        row: numbers of the new rows.
-        code: of the partitions that have other versions of them.
-        stamp: how new those are.
-        at: numbers of those in their partitions' files.
+        row: indices of the new rows.
+        code: of the partitions with other versions.
+        stamp: update times of those.
+        at: row numbers of those in their files.
     """
 
     row: npt.NDArray[np.int64]
@@ -432,7 +431,7 @@ class _Known:
 
 
 def _known(folder: Path, schema: Schema, rows: LatestItems, code: Mapping[str, int], stopped: dict[str, str]) -> _Known:
-    """Looks items up in all partitions of their collections. Notes those that cannot be read."""
+    """Look items up in all partitions of their collections. Unreadable partitions are noted."""
     found: list[_Known] = []
     owners = {owner(path) for path in rows.paths}
     block: list[tuple[int, KeyIndex]] = []
@@ -456,9 +455,9 @@ def _known(folder: Path, schema: Schema, rows: LatestItems, code: Mapping[str, i
 def _doubled(
     folder: Path, schema: Schema, suspects: Sequence[str], stopped: Mapping[str, str]
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Rows, by partition, of items of which another partition has a version that is as new: see ``Schema.suspects``.
+    """Return rows, by partition, of items that have an equally new version in another one: see ``Schema.suspects``.
 
-    A partition that could not be read kept what has moved elsewhere meanwhile.
+    An unreadable partition keeps items that have moved elsewhere meanwhile.
     """
     found: dict[str, list[npt.NDArray[np.int64]]] = defaultdict(list)
     for suspect in suspects:
@@ -475,7 +474,7 @@ def _doubled(
 
 
 def _identities(folder: Path, path: str) -> KeyIndex:
-    """Of the rows of a partition."""
+    """Return the keys of the rows of a partition."""
     with pq.ParquetFile(LocalStore(folder).file(path)) as file:
         check_columns(file.schema_arrow)
         names = [name for name in ("id", "updated") if name in file.schema_arrow.names]
@@ -485,7 +484,7 @@ def _identities(folder: Path, path: str) -> KeyIndex:
 
 
 def _matches(block: Sequence[tuple[int, KeyIndex]], wanted: npt.NDArray[np.bytes_]) -> _Known:
-    """What partitions, by their codes, have of items, whose keys are sorted."""
+    """Return the versions that partitions, by code, have of items with sorted keys."""
     if not block:
         return _Known(*(_NONE,) * 4)
     sizes = [len(identities) for _, identities in block]
@@ -496,13 +495,13 @@ def _matches(block: Sequence[tuple[int, KeyIndex]], wanted: npt.NDArray[np.bytes
 
 
 def _stage(plan: _Plan, scratch: Path, advance: Advance) -> dict[str, _Made] | None:
-    """Writes the partitions that change, but for those that an interrupted merge of the same rows has written.
+    """Write the partitions that change, except those that an interrupted merge of the same rows has written.
 
     Returns:
-        None if a partition turned out to be unreadable, which is noted.
+        None if a partition proves unreadable, which is noted.
     """
     found: dict[str, _Made] = {}
-    columns: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}  # of few kinds, in many partitions
+    columns: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}  # shared: many partitions have the same columns
     for path in plan.paths:
         name = hashlib.sha256(json.dumps([path, sorted(plan.stopped)]).encode()).hexdigest()[:32]
         note = scratch / f"{name}.made"
@@ -520,12 +519,12 @@ def _stage(plan: _Plan, scratch: Path, advance: Advance) -> dict[str, _Made] | N
     return found
 
 
-class _Unreadable(Exception):  # noqa: N818 - not one that anybody else sees
+class _Unreadable(Exception):  # noqa: N818 - internal
     """A partition that cannot be read."""
 
 
 def _stage_one(plan: _Plan, path: str, scratch: Path, name: str, advance: Advance) -> _Made:
-    """Writes a partition as it will be, if its rows are not those that it has."""
+    """Write the new state of a partition, if its rows change."""
     with contextlib.ExitStack() as stack:
         there = None
         if path in plan.schema.partitions:
@@ -546,7 +545,7 @@ def _stage_one(plan: _Plan, path: str, scratch: Path, name: str, advance: Advanc
 
 
 def _differences(plan: _Plan, path: str, there: pq.ParquetFile, schema: pa.Schema) -> Iterator[bool]:
-    """Whether rows change, stretch by stretch."""
+    """Yield whether rows change, stretch by stretch."""
     for before, after in _steps(plan, path, there, schema):
         yield before is None or not before.equals(after)
 
@@ -554,7 +553,7 @@ def _differences(plan: _Plan, path: str, there: pq.ParquetFile, schema: pa.Schem
 def _steps(
     plan: _Plan, path: str, there: pq.ParquetFile | None, schema: pa.Schema
 ) -> Iterator[tuple[pa.Table | None, pa.Table]]:
-    """Stretch by stretch the rows of a partition as they are, and as they will be."""
+    """Yield the rows of a partition before and after the merge, stretch by stretch."""
     known = 0 if there is None else there.metadata.num_rows
     stays = plan.stays(path, known)
     sources = [iter(()) if there is None else _rows(there, schema, plan.is_cast), *plan.entering(path, schema)]
@@ -586,7 +585,7 @@ def _told() -> Iterator[None]:
 
 
 def _rebatched(tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
-    """Rows in batches of a row group each."""
+    """Yield rows in batches of one row group each."""
     waiting: list[pa.Table] = []
     size = 0
     for table in tables:
@@ -616,7 +615,7 @@ def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> 
 
 
 class _Tally:
-    """What is in the rows of a partition, counted as they pass."""
+    """Statistics of the rows of a partition, counted as they pass."""
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
@@ -628,7 +627,7 @@ class _Tally:
         self._collection: str | None = None
 
     def counted(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        """The same tables."""
+        """Yield the tables unchanged."""
         for table in tables:
             if len(table):
                 self._count(table)
@@ -636,7 +635,7 @@ class _Tally:
 
     def _count(self, table: pa.Table) -> None:
         if not self._items:
-            self._collection = table["collection"][0].as_py()  # in a path it may be cut short
+            self._collection = table["collection"][0].as_py()  # its name in a path may be shortened
         self._items += len(table)
         self._boxes.append(np.array([union(boxes_of(table)).bbox]))
         starts, ends = starts_of(table), ends_of(table)
@@ -646,7 +645,7 @@ class _Tally:
         self._advance(len(table))
 
     def partition(self, path: str, file: Path) -> Partition:
-        """The partition that a file of these rows is."""
+        """Return the metadata of a partition with these rows."""
         return Partition(
             path=path,
             collection=self._collection,

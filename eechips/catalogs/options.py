@@ -1,4 +1,4 @@
-"""What a caller wants of a catalogue: how it is laid out, and what becomes of what cannot be read."""
+"""Options of commands that write a catalogue: its layout, unreadable partitions, and mixed columns."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any, Literal
 from eechips.catalogs.layout import By, Layout, Period, choose_grid
 
 Mixed = Literal["keep", "cast", "refuse"]
-"""What becomes of a property's values of another kind than most of them have, such as a text among numbers."""
+"""Treatment of values of another kind than most of their property, such as text among numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogOptions:
-    """Options of everything that brings items into a catalogue.
+    """Options of commands that add items to a catalogue.
 
-    None stands for what the catalogue has, or, if there is none yet, for what is usual: that is fixed once it is made.
+    None stands for the value of the catalogue, or for the default of a new one, which is fixed from then on.
 
     Attributes:
-        by: what partitions are named by first: ``collection``, or ``mission``, which is an item's ``mission``,
-            ``constellation`` or ``platform``, whichever it has; usually ``collection``.
-        grid: of the partitions' cells: ``h3``, ``s2``, ``mgrs``, ``utm`` or ``tiles``; usually ``h3``.
-        resolution: of H3 and S2; usually 2 and 5.
+        by: first level of the partitions: ``collection``, or ``mission``, the item's ``mission``, ``constellation`` or
+            ``platform``; default ``collection``.
+        grid: of the cells: ``h3``, ``s2``, ``mgrs``, ``utm`` or ``tiles``; default ``h3``.
+        resolution: of H3 and S2; default 2 and 5.
         tiles: GeoJSON file of named polygons, for ``tiles``.
-        period: of the partitions: ``year``, ``month``, ``day`` or ``none``; usually ``month``.
-        most_cells: items that meet more cells go to ``global``; usually 10.
-        give_up_unreadable: whether partitions that cannot be read are removed, with what was in them; else they stay as
-            they are, and what belongs there is not merged.
-        mixed: what becomes of a property's values of another kind than most items have, such as ``n/a`` among numbers:
-            ``keep`` stores them unchanged in the column ``properties``; ``cast`` makes them what the others are where
-            that is possible, and keeps the rest; ``refuse`` stops before anything is changed. The column of a property
-            has one type in the whole catalogue.
+        period: of the partitions: ``year``, ``month``, ``day`` or ``none``; default ``month``.
+        most_cells: items that meet more cells go to ``global``; default 10.
+        give_up_unreadable: remove unreadable partitions with their items; else they stay unchanged, and their new items
+            are not merged.
+        mixed: treatment of values of another kind than most of their property, such as ``n/a`` among numbers: ``keep``
+            stores them unchanged in the column ``properties``; ``cast`` converts them where possible and keeps the
+            rest; ``refuse`` stops before anything is changed. The column of a property has one type in the whole
+            catalogue.
     """
 
     by: By | None = None
@@ -44,13 +44,13 @@ class CatalogOptions:
     mixed: Mixed = "keep"
 
     def layout(self, known: Layout | None) -> Layout:
-        """The layout that is wanted.
+        """Return the requested layout.
 
         Args:
-            known: that of the catalogue; None if there is none yet.
+            known: that of the catalogue; None for a new one.
 
         Raises:
-            UsageError: if what is wanted does not fit together.
+            UsageError: if options contradict each other.
         """
         cells = choose_grid(self.grid, self.resolution, self.tiles, known.grid if known else None)
         wanted = {"by": self.by, "period": self.period, "most_cells": self.most_cells}

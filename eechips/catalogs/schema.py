@@ -1,4 +1,4 @@
-"""The schema file of a catalogue: its layout, its partitions, statistics, columns."""
+"""Read and write the schema file of a catalogue: layout, partitions, statistics and columns."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Partition:
         path: below the catalogue, with forward slashes.
         collection: id; None if its items have none.
         cell: of the layout's grid, or ``global``.
-        items: how many. No other partition has any of them.
+        items: number of items, none of which is in another partition.
         bytes: size of the file.
         sha256: of the file, hexadecimal.
         extent: box around all items.
-        start: when the first begins, ISO 8601, UTC; None if no item says.
-        end: when the last ends.
-        updated: when the newest was updated; None if no item says.
+        start: begin of the first item, ISO 8601, UTC; None if unknown.
+        end: end of the last item.
+        updated: update time of the newest item; None if unknown.
     """
 
     path: str
@@ -50,11 +50,11 @@ class Partition:
     updated: str | None
 
     def __post_init__(self) -> None:
-        """Check what a schema file from elsewhere says.
+        """Validate a schema file from elsewhere.
 
         Raises:
-            UsageError: if the path is not that of a partition: no other file is read or removed as one.
-            ValueError, TypeError: if another value cannot be.
+            UsageError: if the path is not that of a partition: other files must not be read or removed.
+            ValueError, TypeError: if another value is impossible.
         """
         fields(self.path)
         for moment in (self.start, self.end, self.updated):
@@ -62,36 +62,36 @@ class Partition:
                 datetime.fromisoformat(moment.replace("Z", "+00:00"))
         for text in (self.cell, self.sha256, self.collection or ""):
             if not isinstance(text, str):
-                raise TypeError(f"{text!r} is not a text")
+                raise TypeError(f"{text!r} is not a string")
         if min(self.items, self.bytes) < 0 or not all(map(math.isfinite, self.extent.bbox)):
             raise ValueError(f"{self.path} has {self.items} items in {self.bytes} bytes at {self.extent.bbox}")
 
     @property
     def mission(self) -> str | None:
-        """Whose its items are, as its path has it, in a catalogue by mission; None if they do not say."""
+        """Mission of the items, from the path of a catalogue by mission; None if they have none."""
         found = fields(self.path).get("mission")
         return None if found is None or self.path.startswith("mission=none/") else str(found)
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON value, with ``bbox`` as GeoJSON has it in the place of ``extent``."""
+        """Return a JSON value, with ``bbox`` as in GeoJSON instead of ``extent``."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extent"}
         return values | {"bbox": self.extent.bbox}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Partition:
-        """The partition that ``to_json`` wrote."""
+        """Read the value that ``to_json`` returned."""
         return cls(extent=Extent(*value["bbox"]), **{name: part for name, part in value.items() if name != "bbox"})
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a catalogue holds.
+    """Content of the schema file.
 
     Attributes:
-        layout: by which its items are stored.
-        partitions: by their paths.
-        columns: of each collection (by id, "" for none): Arrow's names of the columns' types.
-        suspects: partitions that could not be read when items were merged, which they may have as well.
+        layout: of the catalogue.
+        partitions: by path.
+        columns: Arrow's names of the columns' types, for each collection (by id, "" for none).
+        suspects: partitions that were unreadable during a merge, and may hold older versions of its items.
     """
 
     layout: Layout
@@ -101,7 +101,7 @@ class Schema:
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """Of all partitions, and of each collection: items, partitions, cells, bytes, bbox, start, end."""
+        """Items, partitions, cells, bytes, bbox, start and end, of all partitions and of each collection."""
         names = sorted({partition.collection or "" for partition in self.partitions.values()})
         return {
             **_totals(self.partitions.values()),
@@ -111,7 +111,7 @@ class Schema:
         }
 
     def dumps(self) -> bytes:
-        """The content of the schema file; the same for the same catalogue."""
+        """Return the content of the schema file; equal for equal catalogues."""
         value = {
             "format": FORMAT,
             **self.layout.to_json(),
@@ -124,37 +124,37 @@ class Schema:
 
     @classmethod
     def load(cls, folder: Path) -> Schema:
-        """The schema of a catalogue.
+        """Read the schema of a catalogue.
 
         Raises:
-            UsageError: if the folder is no catalogue, or one of another version, or its schema file is a link out of it
-                or no regular file.
-            StorageError: if its schema file cannot be read.
+            UsageError: if the folder is not a catalogue, has another version, or its schema file is a link out of it or
+                not a regular file.
+            StorageError: if the schema file cannot be read.
         """
         try:
             return cls.loads(LocalStore(folder).read(SCHEMA_NAME), str(folder))
         except FileNotFoundError:
-            raise UsageError(f"{folder} is no catalogue: there is no {SCHEMA_NAME}") from None
+            raise UsageError(f"{folder} is not a catalogue: it has no {SCHEMA_NAME}") from None
         except OSError as error:
             raise StorageError(f"{folder / SCHEMA_NAME} cannot be read: {error}") from error
 
     @classmethod
     def loads(cls, content: bytes, home: str) -> Schema:
-        """The schema that ``dumps`` wrote.
+        """Parse the content that ``dumps`` returned.
 
         Args:
             content: of the schema file.
             home: the catalogue, for messages.
 
         Raises:
-            UsageError: if it is one of another version.
-            StorageError: if it is none.
+            UsageError: if it has another version.
+            StorageError: if it is malformed.
         """
         path = f"{home}/{SCHEMA_NAME}"
         try:
             value = parse_json(content)
             if value["format"] != FORMAT:
-                raise UsageError(f"{path} has format {value['format']}, this eechips writes {FORMAT}")
+                raise UsageError(f"{path} has format {value['format']}, but this version of eechips writes {FORMAT}")
             partitions = [Partition.from_json(partition) for partition in value["partitions"]]
             by_path = {partition.path: partition for partition in partitions}
             columns = {str(name): {str(k): str(v) for k, v in each.items()} for name, each in value["columns"].items()}
@@ -165,7 +165,7 @@ class Schema:
 
 
 def iso(microseconds: int) -> str:
-    """A moment, in microseconds since 1970, as ISO 8601, UTC."""
+    """Format microseconds since 1970 as ISO 8601, UTC."""
     seconds, rest = divmod(microseconds, 1_000_000)
     text = datetime.fromtimestamp(seconds, timezone.utc).replace(microsecond=rest).isoformat()
     return text.replace("+00:00", "Z")

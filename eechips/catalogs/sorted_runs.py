@@ -1,4 +1,4 @@
-"""The order of rows in a partition: by place, then by time. Streams in that order are merged without holding them."""
+"""Write, read and merge sorted runs: files of rows ordered by partition, place and time."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _BITS = 16  # of a longitude or latitude: 0.0055 degrees
 
 
 def keys(table: pa.Table) -> npt.NDArray[np.uint64]:
-    """What rows are sorted by, shape (n,).
+    """Return the sort keys of rows, shape (n,).
 
-    The upper half is the place of a box's middle on a Morton curve, so that rows of neighbouring places lie near each
-    other and groups of rows cover little; the lower half the second at which the item begins.
+    The upper half is the position of a box's centre on a Morton curve, so that neighbouring rows are near each other
+    and row groups cover little; the lower half is the second at which the item begins.
     """
     longitudes, latitudes = centres(boxes_of(table))
     top = (1 << _BITS) - 1
@@ -38,7 +38,7 @@ def keys(table: pa.Table) -> npt.NDArray[np.uint64]:
 
 
 def in_order(table: pa.Table) -> pa.Table:
-    """The same rows in order; those of one place and time by their ids."""
+    """Sort rows by key, then by id."""
     order = pc.sort_indices(
         pa.table({"key": keys(table), "id": table["id"]}), sort_keys=[("key", "ascending"), ("id", "ascending")]
     )
@@ -46,25 +46,25 @@ def in_order(table: pa.Table) -> pa.Table:
 
 
 def merged(sources: Sequence[Iterator[pa.Table]]) -> Iterator[list[pa.Table | None]]:
-    """Rows of several streams, each in order, side by side.
+    """Merge sorted streams of rows without holding them.
 
     Args:
         sources: tables, each stream in the order of :func:`keys`.
 
     Yields:
-        For each stream the rows that it has of the next stretch of the order, or None. All rows of one key come
-        together; no more is held than that and a table of each stream.
+        For each stream its rows of the next stretch of keys, or None. All rows of one key come together; memory holds
+        those, and a table of each stream.
     """
     heads = [_Head(source) for source in sources]
     while sum(head.load() for head in heads):
-        # Rows before the last key that is known of each stream cannot be preceded by what is still to come.
+        # Rows before the smallest last key loaded cannot be preceded by later rows of any stream.
         bounds = [head.last for head in heads if head.has_more]
         if not bounds:
             yield [head.take(None) for head in heads]
             return
         parts = [head.take(min(bounds)) for head in heads]
         if all(part is None for part in parts):
-            for head in heads:  # a whole table of one key: the next is needed to know where it ends
+            for head in heads:  # a whole table of one key: load the next to find its end
                 if head.has_more and head.last == min(bounds):
                     head.extend()
         else:
@@ -72,13 +72,13 @@ def merged(sources: Sequence[Iterator[pa.Table]]) -> Iterator[list[pa.Table | No
 
 
 def at_once(sources: Sequence[Iterator[pa.Table]]) -> list[pa.Table | None]:
-    """Of each stream all rows, or None: a single stretch of :func:`merged`, for streams that fit into memory."""
+    """Return all rows of each stream, or None: one stretch of :func:`merged`, for streams that fit into memory."""
     found = [[table for table in source if len(table)] for source in sources]
     return [pa.concat_tables(tables) if tables else None for tables in found]
 
 
 class _Head:
-    """The beginning of what is left of a stream."""
+    """The loaded beginning of a stream."""
 
     def __init__(self, source: Iterator[pa.Table]) -> None:
         self._source = source
@@ -88,29 +88,29 @@ class _Head:
 
     @property
     def has_more(self) -> bool:
-        """Whether rows come after those that are loaded."""
+        """Whether rows follow those that are loaded."""
         return self._next is not None
 
     @property
     def last(self) -> int:
-        """The last key that is loaded."""
+        """The last loaded key."""
         return int(self._keys[-1])
 
     def load(self) -> bool:
-        """Sees to it that rows are loaded; returns whether there are any."""
+        """Load rows if none are loaded; return whether there are any."""
         if not len(self._keys) and self._next is not None:
             self.extend()
         return len(self._keys) > 0
 
     def extend(self) -> None:
-        """Loads a further table."""
+        """Load a further table."""
         assert self._next is not None
         self._table = self._next if not len(self._keys) else pa.concat_tables([self._table, self._next])
         self._keys = keys(self._table)
         self._next = self._read()
 
     def take(self, bound: int | None) -> pa.Table | None:
-        """Removes the rows before a key, or all."""
+        """Remove and return the rows before a key, or all."""
         count = len(self._keys) if bound is None else int(np.searchsorted(self._keys, np.uint64(bound)))
         if not count or self._table is None:
             return None
@@ -123,29 +123,29 @@ class _Head:
 
 
 def _spread(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
-    """The bits of 16-bit numbers with a zero before each."""
+    """Insert a zero before each bit of 16-bit numbers."""
     found = values.astype(np.uint64)
     for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
         found = (found | (found << np.uint64(shift))) & np.uint64(mask)
     return found
 
 
-_BATCH_BYTES = 256_000  # of rows that are read at a time: one batch of every shard is in memory as they are merged
-_BATCH_ROWS = 1, 1024  # at least, at most
+_BATCH_BYTES = 256_000  # of rows read at a time: a merge holds one batch of every run
+_BATCH_ROWS = 1, 1024  # minimum, maximum
 
-# Columns of the partition, and of the item (see ``identities``), in characters that no property's name has.
+# Columns of the partition, and of the item (see ``identities``), with characters that no property has in its name.
 _PATH, _KEY = "\ue000path", "\ue000key"
 
 
 @dataclass(frozen=True, slots=True)
 class SortedRun:
-    """A file of rows of one collection, no item twice: those of one partition after those of another, each in order.
+    """A file of rows of one collection without duplicate items, ordered by partition, then by key.
 
     Attributes:
         file: in Arrow's IPC format.
         paths: of the partitions, below the catalogue, in the order of the rows.
         counts: rows of each.
-        batch: rows of each of its batches, but for the last.
+        batch: rows of each batch except the last.
         bytes: of all rows, in memory.
     """
 
@@ -156,7 +156,7 @@ class SortedRun:
     bytes: int
 
     def __post_init__(self) -> None:
-        # The same partitions come with every shard, perhaps with a row each: their names are in memory once.
+        # All runs name the same partitions, perhaps for a row each: intern the names.
         object.__setattr__(self, "paths", tuple(map(sys.intern, self.paths)))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -164,23 +164,23 @@ class SortedRun:
 
     @property
     def count(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return sum(self.counts)
 
     @property
     def width(self) -> float:
-        """Bytes of a row, in memory, on average."""
+        """Average bytes of a row in memory."""
         return self.bytes / self.count
 
     @property
     def schema(self) -> pa.Schema:
-        """Of its rows."""
+        """Arrow schema of the rows."""
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as reader:
             schema: pa.Schema = reader.schema
         return schema.remove(schema.get_field_index(_KEY))
 
     def columns(self, names: Collection[str]) -> pa.Table:
-        """Those of its columns that have one of the names, of every row; ids as well."""
+        """Read the named columns that exist, and ids, of every row."""
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as whole:
             wanted = [index for index, name in enumerate(whole.schema.names) if name in {"id", *names}]
         options = pa.ipc.IpcReadOptions(included_fields=wanted)
@@ -188,7 +188,7 @@ class SortedRun:
             return reader.read_all()
 
     def identities(self) -> KeyIndex:
-        """Of every row, as they lie there."""
+        """Return the keys of all rows in their order."""
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as whole:
             names = whole.schema.names
         wanted = [names.index(name) for name in (_KEY, "updated") if name in names]
@@ -201,10 +201,10 @@ class SortedRun:
 
 
 class SortedRunReader:
-    """Reads rows of a shard; best in the order in which they lie there, since it holds what it has read last.
+    """Read rows of a run, best in their order, since the last batch is cached.
 
     Args:
-        shard: to be read.
+        shard: the run.
         keep: which of its rows count, shape (n,).
         cast: see :func:`~eechips.catalogs.columns.conformed`.
     """
@@ -215,7 +215,7 @@ class SortedRunReader:
         self._number, self._table = -1, pa.table({})
 
     def rows(self, first: int, count: int, schema: pa.Schema) -> Iterator[pa.Table]:
-        """So many rows from one on, as far as they count, a few at a time, in the columns of a schema."""
+        """Yield the rows that count of a range, a few at a time, in the columns of a schema."""
         end = first + count
         size = self._size
         for number in range(first // size, (end - 1) // size + 1):
@@ -234,11 +234,11 @@ class SortedRunReader:
 
 
 class MergedRuns:
-    """Where in shards the rows of each partition lie.
+    """Positions of the rows of each partition in several runs.
 
     Args:
-        shards: one at least.
-        codes: numbers of the partitions, by their paths: from 0 on, none is left out.
+        shards: at least one run.
+        codes: numbers of the partitions by path, from 0 without gaps.
     """
 
     def __init__(self, shards: Sequence[SortedRun], codes: Mapping[str, int]) -> None:
@@ -252,21 +252,21 @@ class MergedRuns:
         self._bounds = np.searchsorted(own[order], np.arange(len(codes) + 1))
 
     def of(self, path: str) -> list[tuple[int, int, int]]:
-        """Of a partition: number of the shard, number of the first row in it, rows."""
+        """Return for a partition: index of the run, index of the first row in it, number of rows."""
         code = self._codes[path]
         return [(n, first, count) for n, first, count in self._runs[slice(*self._bounds[code : code + 2])].tolist()]
 
 
 def write_sorted_run(file: Path, table: pa.Table, paths: Sequence[str]) -> SortedRun:
-    """Sorts rows by partition and writes them; of several rows of an item the newest, as :func:`find_latest` has it.
+    """Sort rows by partition and write them; of several rows of an item the newest, as in :func:`find_latest`.
 
     Args:
-        file: to be written.
-        table: the rows, all of one collection, one at least.
+        file: path of the new file.
+        table: at least one row, all of one collection.
         paths: of their partitions.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the file cannot be written.
     """
     keys = keys_of(table["id"], owner(paths[0]))
     table = table.append_column(_PATH, pa.array(paths, pa.string()))
@@ -288,14 +288,14 @@ def write_sorted_run(file: Path, table: pa.Table, paths: Sequence[str]) -> Sorte
 
 @dataclass(frozen=True, slots=True)
 class LatestItems:
-    """Of the rows of shards, the newest of each item.
+    """The newest row of each item in several runs.
 
     Attributes:
         keys: of the items, sorted; shape (n,).
-        stamps: when they were updated, see :func:`~eechips.catalogs.columns.stamps_of`; shape (n,).
-        paths: of the partitions of the shards, sorted.
-        codes: of the rows' partitions: numbers in ``paths``; shape (n,).
-        places: numbers of the rows among those of all shards, as they lie there; shape (n,).
+        stamps: update times, see :func:`~eechips.catalogs.columns.stamps_of`; shape (n,).
+        paths: of the partitions of the runs, sorted.
+        codes: of the rows' partitions: indices in ``paths``; shape (n,).
+        places: indices of the rows in the concatenated runs; shape (n,).
     """
 
     keys: npt.NDArray[np.bytes_]
@@ -306,13 +306,13 @@ class LatestItems:
 
 
 def find_latest(shards: Sequence[SortedRun]) -> LatestItems:
-    """Of rows of one item, the newest.
+    """Find the newest row of each item.
 
-    The newest is the one that was updated last; of several that were updated at the same time, the one that came last:
-    later shards come later, and so do later rows of the table that a shard was made of.
+    That is the row with the last update; of several with the same update time, the last one: in the order of the runs,
+    and of the rows of the table that a run was written from.
 
     Args:
-        shards: one at least.
+        shards: at least one run.
     """
     count = sum(shard.count for shard in shards)
     keys, stamps = np.empty(count, KEY), np.empty(count, np.int64)
@@ -330,7 +330,7 @@ def find_latest(shards: Sequence[SortedRun]) -> LatestItems:
 
 
 def _last_of_each(keys: npt.NDArray[np.bytes_], stamps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Of rows of one key the number of the newest, in the order of the keys; of one moment, of the last."""
+    """Return the index of the newest row of each key, in the order of the keys; of equal times, the last."""
     order = np.lexsort((stamps, keys))
     ordered = keys[order]
     is_last = np.ones(len(keys), dtype=bool)

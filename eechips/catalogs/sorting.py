@@ -1,4 +1,4 @@
-"""A chunk of what should be items becomes shards: parsed, checked, mended, sorted. In any process, on any machine."""
+"""Turn a chunk of entries into sorted runs: parse, validate, repair and sort, in any process on any machine."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from eechips.errors import UsageError
 from eechips.urls import REDACTED_PART
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_NO_ROW = (pa.ArrowException, RecursionError, UsageError)  # of items that are like no other
+_NO_ROW = (pa.ArrowException, RecursionError, UsageError)  # raised for single extraordinary items
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Entries of lists.
+    """Entries of lists with their fetched texts.
 
     Attributes:
         name: of the chunk, for files.
-        places: file and line, and address if there is one, of each entry.
-        bodies: the text of each; None where there is none.
-        failures: number, kind and reason of entries that brought no text.
+        places: file and line, and URL if there is one, of each entry.
+        bodies: text of each; None for failures.
+        failures: index, kind and reason of entries without a text.
         requests: sent for them, by host.
-        are_homes: whether the addresses are those of items, so that what is relative in these counts from them.
+        are_homes: whether the URLs are those of the items, which relative references count from.
     """
 
     name: str
@@ -46,17 +46,17 @@ class Chunk:
 
 
 def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, strict: bool) -> SortedChunk:
-    """Makes the shards of a chunk.
+    """Write the sorted runs of a chunk.
 
     Args:
-        chunk: what should be items.
-        folder: where shards are written.
+        chunk: texts of items.
+        folder: for the runs.
         layout: of the catalogue.
-        collection: id for items that name none.
-        strict: whether items that would have to be mended are refused.
+        collection: id for items without one.
+        strict: reject items that need repairs.
 
     Raises:
-        OSError: if shards cannot be written.
+        OSError: if a run cannot be written.
     """
     failed = [(int(index), str(kind), str(reason)) for index, kind, reason in chunk.failures]
     values: list[Any] = []
@@ -82,7 +82,7 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
     for number, item in zip(verdict.numbers, verdict.items, strict=True):
         groups[item.get("collection")].append((indices[number], item))
     tables = [_table(group, failed) for group in groups.values()]
-    # Whoever was at this chunk for a command that was killed may still be: nobody writes to another's files.
+    # A worker of a killed command may still be writing: every worker has file names of its own.
     token = secrets.token_hex(4)
     shards = [
         shard(folder / f"{chunk.name}-{part:03d}-{token}.shard", table, layout)
@@ -103,7 +103,7 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
 
 
 def _settled(item: dict[str, Any], address: str | None) -> bool:
-    """Sees to it that an item says where it was, if it has references that count from there; whether it had to."""
+    """Record where an item was, if it has relative references; return whether that was needed."""
     if address is None or not any(_is_relative(asset.get("href")) for asset in item["assets"].values()):
         return False
     if any(link.get("rel") == "self" for link in item["links"]):
@@ -120,7 +120,7 @@ def _is_relative(reference: Any) -> bool:
 
 
 def _table(items: Sequence[tuple[int, Mapping[str, Any]]], failed: list[tuple[int, str, str]]) -> pa.Table | None:
-    """The rows of items, which have numbers; None if there are none. Notes items of which no row can be made."""
+    """Return the rows of numbered items; None if there are none. Items that cannot be rows are noted."""
     try:
         return table_of([item for _, item in items])
     except _NO_ROW:

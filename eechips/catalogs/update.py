@@ -1,4 +1,4 @@
-"""Items into a catalogue, from wherever they come: shards, merge, commit."""
+"""Add items of any source to a catalogue: write sorted runs, merge, commit."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from eechips.storage import make_folder
 COLLECTION_NAME = "_collection.json"
 
 _STAGED_SCHEMA = "schema.staged"
-_PATIENCE = 2.0  # seconds before a bar is shown
+_PATIENCE = 2.0  # seconds before a progress bar is shown
 
 Described = Callable[[Schema], Sequence[Mapping[str, Any]]]
-"""STAC collections that belong to a catalogue as it will be."""
+"""Return the STAC collections of a catalogue after the change."""
 
 
 def update(
@@ -47,24 +47,24 @@ def update(
     mixed: Mixed = "keep",
     is_shown: bool,
 ) -> tuple[Catalog, MergeResult]:
-    """Brings items into a catalogue, all of them or, if this is interrupted, none.
+    """Add items to a catalogue atomically.
 
     Args:
-        folder: of the catalogue; made if there is none.
-        choose: the layout that the caller wants, given that of the catalogue, or None if there is none yet.
+        folder: of the catalogue; created if it does not exist.
+        choose: returns the requested layout, given that of the catalogue, or None for a new one.
         batches: items of one collection each, as many as fit into memory.
-        described: the collections whose descriptions change.
+        described: returns the changed descriptions of collections.
         give_up: see :func:`~eechips.catalogs.merge.merge`.
-        mixed: see there.
-        is_shown: whether a bar is, if it takes long.
+        mixed: see :func:`~eechips.catalogs.merge.merge`.
+        is_shown: show a progress bar if it takes long.
 
     Returns:
-        The catalogue, and what became of the items.
+        The catalogue, and the counts.
 
     Raises:
         UsageError: if the catalogue has another layout.
-        RunLockedError: if another process works in the folder.
-        StorageError: if something cannot be written.
+        RunLockedError: if another process writes the catalogue.
+        StorageError: if a file cannot be written.
     """
     with changing(folder) as change:
         schema = schema_of(folder, choose)
@@ -86,13 +86,13 @@ def update(
 
 @contextlib.contextmanager
 def changing(folder: Path) -> Iterator[commit.Change]:
-    """Holds a catalogue, which is made if there is none, and finishes what an earlier command has left.
+    """Lock a catalogue, create it if need be, and complete the interrupted commit of an earlier command.
 
-    A folder that is made for nothing, since the block fails before anything is kept in it, is removed again.
+    A new folder is removed again if the block fails before anything is kept in it.
 
     Raises:
-        RunLockedError: if another process works in the folder.
-        StorageError: if something cannot be written, also inside of the block.
+        RunLockedError: if another process writes the catalogue.
+        StorageError: if a file cannot be written, also inside the block.
     """
     is_new = make_folder(folder)
     try:
@@ -109,7 +109,7 @@ def changing(folder: Path) -> Iterator[commit.Change]:
 
 
 def repair(folder: Path) -> bool:
-    """Complete a change of a catalogue that was interrupted while files were put in place.
+    """Complete an interrupted commit of a catalogue.
 
     Args:
         folder: of the catalogue.
@@ -119,8 +119,8 @@ def repair(folder: Path) -> bool:
 
     Raises:
         UsageError: if the folder is not a catalogue.
-        RunLockedError: if another process works in the folder.
-        StorageError: if the change is not one of this catalogue, or something cannot be written.
+        RunLockedError: if another process writes the catalogue.
+        StorageError: if the commit list belongs to another catalogue, or a file cannot be written.
     """
     if not commit.is_pending(folder):
         Schema.load(folder)
@@ -130,15 +130,15 @@ def repair(folder: Path) -> bool:
 
 
 def folder_of(out: str | Path) -> Path:
-    """The folder of a catalogue that is to be written.
+    """Return the folder of a catalogue to write.
 
     Raises:
         UsageError: if it is an object store.
     """
     if is_address(str(out)):
         raise UsageError(
-            f"a catalogue is written into a folder of this machine, not to {out}: name a folder, and copy it there when"
-            " it is made (aws s3 sync, gcloud storage rsync); docs/how-to/catalog.md shows how"
+            f"a catalogue is written to a local folder, not to {out}: choose a folder, and copy the catalogue there"
+            " afterwards (aws s3 sync, gcloud storage rsync); docs/how-to/catalog.md shows how"
         )
     return Path(out)
 
@@ -154,7 +154,7 @@ def put(
     mixed: Mixed = "keep",
     is_shown: bool,
 ) -> tuple[Schema, MergeResult]:
-    """Merges shards into a catalogue that is held, and commits; options as of :func:`update`."""
+    """Merge sorted runs into a locked catalogue, and commit; arguments as of :func:`update`."""
     outcome = MergeResult()
     if shards:
         with progress(sum(shard.count for shard in shards), "items merged", is_shown=is_shown) as merging:
@@ -168,7 +168,7 @@ def put(
 
 
 def shard(file: Path, table: pa.Table, layout: Layout) -> SortedRun:
-    """Writes rows of one collection as a shard."""
+    """Write rows of one collection as a sorted run."""
     cells = assign_cells(layout.grid, boxes_of(table), table["geometry"], layout.most_cells)
     missions: list[str | None] = [None] * len(table)
     if layout.by == "mission":
@@ -185,7 +185,7 @@ def _missions(table: pa.Table) -> pa.ChunkedArray:
 
 
 def _with_missions(table: pa.Table) -> pa.Table:
-    """The rows; their missions are of the type that pyarrow gives what it reads in a path, as their collections are."""
+    """Add the missions, in the type that pyarrow gives to values from paths, as for collections."""
     name = MISSION[0]
     if name not in table.column_names or not _is_text(table[name]):
         return table
@@ -197,41 +197,41 @@ def _is_text(column: pa.ChunkedArray) -> bool:
 
 
 def stage(change: commit.Change, staged: str, path: str, content: bytes) -> None:
-    """Makes a file a part of a change."""
+    """Add a file to a change."""
     (change.scratch / staged).write_bytes(content)
     change.move(staged, path)
 
 
 def collection_path(collection: str) -> str:
-    """Where the description of a collection is, below the catalogue."""
+    """Return the path of a collection's description, below the catalogue."""
     return f"{collection_folder(collection)}/{COLLECTION_NAME}"
 
 
 def progress(total: int | None, unit: str, *, is_shown: bool) -> Any:
-    """A bar, which appears on a terminal after two seconds."""
+    """Return a progress bar, which appears on terminals after two seconds."""
     from tqdm import tqdm
 
     return tqdm(total=total, unit=f" {unit}", delay=_PATIENCE, disable=not (is_shown and sys.stderr.isatty()))
 
 
 def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema:
-    """The schema of what is there, or of nothing.
+    """Read the schema of a catalogue, or create that of a new one.
 
     Raises:
-        UsageError: if the layout of what is there is not the one that is chosen.
-        StorageError: if its schema file cannot be read.
+        UsageError: if the catalogue has another layout than requested.
+        StorageError: if the schema file cannot be read.
     """
     if (folder / SCHEMA_NAME).exists():
         found = Schema.load(folder)
         wanted = choose(found.layout)
         if wanted != found.layout:
             raise UsageError(
-                f"{folder} is laid out otherwise: {_told(found.layout)}, not {_told(wanted)}: leave these options out,"
-                " or choose another folder with --out"
+                f"{folder} has another layout: {_told(found.layout)}, not {_told(wanted)}: omit these options, or"
+                " choose another folder"
             )
         return found
     if any(chain(folder.glob("collection=*/**/*.parquet"), folder.glob("mission=*/**/*.parquet"))):
-        raise UsageError(f"{folder} has partitions, but no {SCHEMA_NAME}: choose another folder with --out")
+        raise UsageError(f"{folder} has partitions, but no {SCHEMA_NAME}: choose another folder")
     return Schema(choose(None))
 
 

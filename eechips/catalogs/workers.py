@@ -1,8 +1,7 @@
-"""Who sorts items: this process, others of this machine, or the workers of a Dask cluster.
+"""Sort items in this process, in other processes of this machine, or by the workers of a Dask cluster.
 
-Unless the caller says, it is chosen by size. What takes seconds is done here. What takes longer is done by the cluster
-that Dask's own configuration names, as it would be by ``distributed.Client()``; if it names none, by processes of this
-machine.
+The default depends on the size. Small lists are sorted in this process. Large ones are sorted by the cluster of Dask's
+own configuration, as ``distributed.Client()`` finds it, or else by processes of this machine.
 """
 
 from __future__ import annotations
@@ -27,43 +26,43 @@ from eechips import library_log
 from eechips.errors import ClusterLostError, ConfigurationError, UsageError
 
 SMALL = 100_000_000
-"""Bytes of lists that are not worth the start of processes."""
+"""Bytes of lists that are sorted in this process."""
 
-_PATIENCE = 30  # seconds in which a scheduler must answer
-_MOST_PROCESSES = 4  # that one process can feed
-_TRIES = 3  # of a call whose workers leave the cluster
-_RETURN = 300  # seconds in which a worker must have come in their place
-_GLANCE = 1.0  # seconds between two looks at a cluster that is waited for
-_ADDRESS = "scheduler-address"  # Dask's name for it, in its files; DASK_SCHEDULER_ADDRESS in the environment
+_PATIENCE = 30  # seconds within which a scheduler must respond
+_MOST_PROCESSES = 4  # more than one process cannot feed
+_TRIES = 3  # attempts of a call whose workers leave the cluster
+_RETURN = 300  # seconds to wait for new workers
+_GLANCE = 1.0  # seconds between two checks of the cluster
+_ADDRESS = "scheduler-address"  # in Dask's configuration files; DASK_SCHEDULER_ADDRESS in the environment
 
 
 class PendingResult(Protocol):
-    """Where a result will be."""
+    """A result that may still be pending."""
 
     def result(self) -> Any:
-        """Waits for the result."""
+        """Wait for the result."""
 
 
 class Workers:
-    """Takes calls and returns their futures.
+    """Submit calls to workers.
 
     Attributes:
-        ahead: so many calls may wait for their results.
+        ahead: maximum number of pending calls.
 
     Args:
-        submit: has a function called with arguments, and promises its result.
-        ahead: see above.
+        submit: submits a call of a function with arguments, and returns its pending result.
+        ahead: maximum number of pending calls.
     """
 
     def __init__(self, submit: Callable[..., PendingResult], ahead: int) -> None:
         self._submit, self.ahead = submit, ahead
 
     def submit(self, function: Callable[..., Any], large: Any, *arguments: Any) -> PendingResult:
-        """Has a function called.
+        """Submit a call.
 
         Args:
-            function: which.
-            large: its first argument, of any size.
+            function: to call.
+            large: first argument, of any size.
             *arguments: the others.
         """
         return self._submit(function, large, *arguments)
@@ -71,11 +70,11 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class WorkerPool:
-    """Who sorts.
+    """Choice of workers.
 
     Attributes:
         processes: of this machine; 1 for this process.
-        scheduler: address of a Dask cluster whose workers do it instead; None for this machine.
+        scheduler: address of a Dask cluster to use instead; None for this machine.
     """
 
     processes: int = 1
@@ -83,11 +82,11 @@ class WorkerPool:
 
     def __post_init__(self) -> None:
         if self.processes < 1:
-            raise UsageError(f"there is one process at least: --processes cannot be {self.processes}")
+            raise UsageError(f"processes must be at least 1, not {self.processes}")
 
     @property
     def is_alone(self) -> bool:
-        """Whether it is this process."""
+        """Whether this process does all work."""
         return self.scheduler is None and self.processes == 1
 
     def __str__(self) -> str:
@@ -97,15 +96,15 @@ class WorkerPool:
 
 
 def choose_worker_pool(size: int, processes: int | None, scheduler: str | None) -> WorkerPool:
-    """Who sorts lists of a size.
+    """Choose the workers for lists of a size.
 
     Args:
         size: bytes.
         processes: of this machine; None to choose by size.
-        scheduler: address of a Dask cluster, which counts more than ``processes``; None to choose by size.
+        scheduler: address of a Dask cluster, which takes precedence over ``processes``; None to choose by size.
 
     Raises:
-        UsageError: if the number of processes makes no sense.
+        UsageError: if the number of processes is not positive.
     """
     if scheduler is not None or processes is not None:
         return WorkerPool(1 if processes is None else processes, scheduler)
@@ -124,7 +123,7 @@ def workers(worker_pool: WorkerPool, folder: Path) -> Iterator[Workers]:
 
     Raises:
         UsageError: if Dask is missing.
-        ConfigurationError: if the scheduler does not answer, its workers do not see the folder, or a process dies.
+        ConfigurationError: if the scheduler does not respond, its workers do not see the folder, or a process dies.
     """
     if worker_pool.scheduler is not None:
         with _dask(worker_pool.scheduler, folder) as found:
@@ -140,18 +139,18 @@ def workers(worker_pool: WorkerPool, folder: Path) -> Iterator[Workers]:
                 yield Workers(submit, worker_pool.processes + 1)
         except BrokenExecutor as error:
             raise ConfigurationError(
-                "a process that sorted items has died, perhaps for want of memory: run the same command to"
-                " resume; with --processes 1 it needs less memory"
+                "a process that sorted items has died, perhaps for lack of memory: run the same command to"
+                " resume; processes=1 needs less memory"
             ) from error
     else:
         yield Workers(_at_once, 0)
 
 
 def _configured() -> str | None:
-    """The cluster that Dask's configuration names, if Dask is there and it names one."""
+    """Return the cluster of Dask's configuration; None if there is none, or Dask is missing."""
     try:
         import dask.config
-        import distributed  # noqa: F401 - what is configured is of no use without it
+        import distributed  # noqa: F401 - the configuration is useless without it
     except ImportError:
         return None
     found: str | None = dask.config.get(_ADDRESS, None)
@@ -172,7 +171,7 @@ def _follow() -> None:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Keeps multiprocessing from running the caller's program again in every process that it starts."""
+    """Keep multiprocessing from importing the caller's program in each new process."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -192,12 +191,12 @@ def _dask(scheduler: str, folder: Path) -> Iterator[Workers]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise UsageError("--scheduler needs Dask: pip install 'eechips[dask]'") from error
+        raise UsageError("scheduler needs Dask: pip install 'eechips[dask]'") from error
     try:
         client = Client(scheduler, timeout=_PATIENCE)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"the Dask scheduler {scheduler} does not answer: {error}; --processes N sorts on this machine"
+            f"the Dask scheduler {scheduler} does not respond: {error}; set `processes` to sort on this machine"
         ) from error
     with library_log.redirect_loggers(library_log.DASK, logging.NullHandler()), client:
         try:
@@ -209,7 +208,7 @@ def _dask(scheduler: str, folder: Path) -> Iterator[Workers]:
         if blind:
             raise ConfigurationError(
                 f"workers of the Dask cluster do not see {folder} ({', '.join(blind)}): put the catalogue where they"
-                " do, or sort on this machine (--processes N)"
+                " do, or set `processes` to sort on this machine"
             )
         threads = client.nthreads()  # type: ignore[no-untyped-call]
         cluster = _Cluster(client)
@@ -217,14 +216,14 @@ def _dask(scheduler: str, folder: Path) -> Iterator[Workers]:
 
 
 class _DisconnectedError(Exception):
-    """The connection to the scheduler broke: what was under way is lost."""
+    """The connection to the scheduler broke, and pending results are lost."""
 
 
 class _Cluster:
-    """A cluster that may go away.
+    """A cluster that may disconnect.
 
     Args:
-        client: of it.
+        client: of the cluster.
     """
 
     def __init__(self, client: Any) -> None:
@@ -232,22 +231,22 @@ class _Cluster:
         self._id = client.scheduler_info()["id"]
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Has a function called; the future of the result."""
+        """Submit a call; return the future of its result."""
         return self.wait(lambda: _submitted(self._client, function, arguments))
 
     def scatter(self, value: Any) -> Any:
-        """Gives a value to a worker."""
+        """Send a value to a worker."""
         return self.wait(lambda: self._client.scatter(value, hash=False, timeout=_RETURN, asynchronous=True))
 
     def gather(self, future: Any) -> Any:
-        """Waits for a result."""
+        """Wait for a result."""
         return self.wait(lambda: self._client.gather(future, asynchronous=True))
 
     def wait(self, begin: Callable[[], Any]) -> Any:
-        """Waits for what a coroutine returns, for as long as the cluster is there.
+        """Wait for a coroutine as long as the cluster exists.
 
         Raises:
-            ClusterLostError: if the scheduler is gone, or all workers have been for long.
+            ClusterLostError: if the scheduler is gone, or all workers have been gone for long.
             _DisconnectedError: if the connection broke.
         """
 
@@ -261,7 +260,7 @@ class _Cluster:
             if self._check():
                 staffed = time.monotonic()
             elif time.monotonic() - staffed > _RETURN:
-                raise _lost("has no workers any more")
+                raise _lost("has no workers left")
         try:
             return waiting.result()
         except Exception:
@@ -270,10 +269,10 @@ class _Cluster:
             raise _DisconnectedError from None
 
     def _check(self) -> bool:
-        """Waits for the end of a broken connection; returns whether there are workers.
+        """Wait for the end of a disconnection; return whether there are workers.
 
         Raises:
-            ClusterLostError: if the scheduler is gone, or another has taken its place.
+            ClusterLostError: if the scheduler is gone or was replaced.
         """
         while self._client.status == "connecting":
             time.sleep(_GLANCE / 10)
@@ -283,11 +282,11 @@ class _Cluster:
             self._client.scheduler.identity(n_workers=-1), self._client.loop.asyncio_loop
         )
         if not concurrent.futures.wait([asking], _PATIENCE).done:
-            raise _lost(f"has not answered for {_PATIENCE} s")
+            raise _lost(f"has not responded for {_PATIENCE} s")
         try:
             known = asking.result()
         except OSError:
-            return False  # the connection has just broken
+            return False  # the connection broke just now
         if known["id"] != self._id:
             raise _lost("has another scheduler")
         return bool(known["workers"])
@@ -302,12 +301,12 @@ def _lost(what: str) -> ClusterLostError:
 
 
 class _Call:
-    """A call that is made again where what it was given, or what came of it, is lost with a worker of the cluster.
+    """A call that is repeated if its argument or result is lost with a worker.
 
     Args:
-        cluster: that makes it.
-        function: which.
-        large: its first argument, which lies with one worker only.
+        cluster: to call on.
+        function: to call.
+        large: first argument, which one worker holds.
         *arguments: the others.
     """
 
@@ -319,15 +318,15 @@ class _Call:
         try:
             there = self._cluster.scatter(self._large)
         except asyncio.TimeoutError:
-            raise _lost("has no workers any more") from None
+            raise _lost("has no workers left") from None
         self._future = self._cluster.submit(self._function, there, *self._arguments)
 
     def result(self) -> Any:
-        """Waits for the result.
+        """Wait for the result.
 
         Raises:
-            ClusterLostError: if the scheduler is gone, or all workers have been for long.
-            ConfigurationError: if workers leave the cluster again and again.
+            ClusterLostError: if the scheduler is gone, or all workers have been gone for long.
+            ConfigurationError: if workers keep leaving the cluster.
         """
         from distributed import KilledWorker
 
@@ -337,6 +336,6 @@ class _Call:
             except (CancelledError, asyncio.CancelledError, KilledWorker, _DisconnectedError):
                 self._begin()
         raise ConfigurationError(
-            "workers of the Dask cluster die while they sort items, perhaps for want of memory: run the same"
-            " command to resume; with --processes N it sorts on this machine"
+            "workers of the Dask cluster die while they sort items, perhaps for lack of memory: run the same"
+            " command to resume, or set `processes` to sort on this machine"
         )

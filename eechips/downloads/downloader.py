@@ -238,7 +238,7 @@ class Downloader:
                 denials += 1
                 record("sign", status=denial.status, code=denial.code, again=can_help)
                 if not can_help or denials >= _MAX_DENIALS:
-                    text = f"{display_url(request.href)} is refused with {denial}: see --auth and --auth-host"
+                    text = f"{display_url(request.href)} denies access with {denial}: set `auth` and `auth_host`"
                     raise PermanentError(text, status=denial.status) from None
             else:
                 denials = 0

@@ -207,7 +207,7 @@ def test_runs_share_a_catalogue(tmp_path: Path) -> None:
     assert all(href.startswith("s3://b/two/chips/") for href in hrefs)
     result = cli(tmp_path / "one", "--out", out, "--resolution", 5)
     assert result.exit_code == 2
-    assert "laid out otherwise: h3 resolution 2, period month, most cells 10, not h3 resolution 5" in result.output
+    assert "has another layout: h3 resolution 2, period month, most cells 10, not h3 resolution 5" in result.output
 
 
 @pytest.fixture(scope="module")

@@ -147,7 +147,7 @@ def test_what_cannot_begin_is_told(tmp_path: Path) -> None:
     write(tmp_path / "list.ndjson", [scene(1)])
     assert cli(tmp_path / "list.ndjson", "--out", tmp_path / "catalog").exit_code == 0
     result = cli(tmp_path / "list.ndjson", "--out", tmp_path / "catalog", "--period", "day")
-    assert "laid out otherwise" in result.output
+    assert "has another layout" in result.output
 
 
 @pytest.mark.skipif(lacking("s3") is not None, reason=str(lacking("s3")))

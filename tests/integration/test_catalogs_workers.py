@@ -74,7 +74,7 @@ def test_what_dies_with_a_worker_of_a_cluster_is_done_again(tmp_path: Path) -> N
         workers(WorkerPool(scheduler=cluster.scheduler_address), tmp_path) as found,
     ):
         assert found.submit(die, b"xx", tmp_path).result() == 2
-        with pytest.raises(ConfigurationError, match="die while they sort items, perhaps for want of memory"):
+        with pytest.raises(ConfigurationError, match="die while they sort items, perhaps for lack of memory"):
             found.submit(die, b"x" * 100, tmp_path).result()
 
 
@@ -84,7 +84,7 @@ def test_what_dies_with_a_worker_of_a_cluster_is_done_again(tmp_path: Path) -> N
     [
         ("scheduler", "the Dask cluster has lost its scheduler"),
         ("scheduler, which comes back", "the Dask cluster has another scheduler"),
-        ("nanny", "the Dask cluster has no workers any more"),
+        ("nanny", "the Dask cluster has no workers left"),
     ],
 )
 def test_a_cluster_that_goes_away_is_told(
@@ -177,4 +177,7 @@ def members(session: int) -> list[int]:
 
 def test_workers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "list.ndjson", [scene(1)])
-    assert "cannot be 0" in cli(tmp_path / "list.ndjson", "--out", tmp_path / "catalog", "--processes", 0).output
+    assert (
+        "must be at least 1, not 0"
+        in cli(tmp_path / "list.ndjson", "--out", tmp_path / "catalog", "--processes", 0).output
+    )

@@ -126,7 +126,7 @@ def test_a_file_of_unknown_size_leaves_the_disk_some_room(tmp_path: Path) -> Non
                 written += 1 << 20
                 tell(1 << 20)
 
-    with pytest.raises(StorageError, match="to spare"):
+    with pytest.raises(StorageError, match="must stay free"):
         write_all()
     assert written < 12_000_000
 

@@ -405,13 +405,13 @@ def test_an_api_that_stumbles_is_asked_again(caplog: pytest.LogCaptureFixture) -
     ("answer", "message"),
     [
         ((200, {"Content-Type": "text/html"}, b"<!DOCTYPE html><html>Sign in</html>"), "an HTML page"),
-        ((200, {}, b'{"type": "FeatureCollection", "feat'), "no JSON"),
-        ((200, {}, b"\xff\xfe\x00"), "no text"),
+        ((200, {}, b'{"type": "FeatureCollection", "feat'), "not JSON"),
+        ((200, {}, b"\xff\xfe\x00"), "not respond with text"),
         ((200, {}, b'["a"]'), "no list of items"),
         ((400, {}, b'{"description": "eo:cloud is no queryable"}'), "HTTP 400"),
-        ((401, {}, b"{}"), "--auth"),
+        ((401, {}, b"{}"), "set `auth`"),
         ((404, {}, b"{}"), "HTTP 404"),
-        ((500, {}, b"x?token=very-secret"), "does not answer: HTTP 500"),
+        ((500, {}, b"x?token=very-secret"), "does not respond: HTTP 500"),
     ],
 )
 def test_answers_that_are_none(answer: Answer, message: str) -> None:
@@ -450,7 +450,7 @@ def test_a_catalogue_that_wants_a_token(tmp_path: Path) -> None:
     with answering(answer) as url:
         auth = Auth(kind="bearer", hosts=("127.0.0.1",))
         assert len(search(url, auth=auth, secrets={"token": "very-secret"}).ids) == 45
-        with pytest.raises(ConfigurationError, match="refused with HTTP 401: see --auth") as caught:
+        with pytest.raises(ConfigurationError, match="denies access with HTTP 401: set `auth`") as caught:
             search(url, auth=auth, secrets={"token": "an-old-one"})
     assert "an-old-one" not in str(caught.value)
 
@@ -681,7 +681,7 @@ def test_geoparquet_of_the_web(tmp_path: Path, has_range: bool) -> None:
         auth, secrets = Auth(kind="bearer", hosts=("127.0.0.1",)), {"token": "very-secret"}
         found = search(f"{url}/items.parquet", auth=auth, secrets=secrets, region=shapely.box(9, 0, 12, 1))
         assert found.ids == ["far"]
-        with pytest.raises(ConfigurationError, match="HTTP 403: see --auth"):
+        with pytest.raises(ConfigurationError, match="HTTP 403: set `auth`"):
             search(f"{url}/items.parquet?sig=very-secret")
     assert sent[206] > 0 if has_range else sent == {200: 1}
 

@@ -295,4 +295,4 @@ def test_memory_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     other = ["run", str(ROOT / "recipes/naip_chips.py"), "--local", "--max-memory", "1GB"]
     done = CliRunner().invoke(main, other)
     assert done.exit_code == 2
-    assert "has no parameter 'max_memory'" in done.stderr
+    assert "has no parameter '--max-memory'" in done.stderr

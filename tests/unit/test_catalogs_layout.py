@@ -78,7 +78,7 @@ def test_engines_read_missions(tmp_path: Path) -> None:
 
 def test_a_catalogue_stays_by_what_it_was_made(tmp_path: Path) -> None:
     put(tmp_path, mixed()[:2], layout=BY_MISSION)
-    with pytest.raises(UsageError, match=r"laid out otherwise: by mission, h3 resolution 2, .* not h3 resolution 2"):
+    with pytest.raises(UsageError, match=r"has another layout: by mission, h3 resolution 2, .* not h3 resolution 2"):
         put(tmp_path, mixed()[:2], layout=Layout(H3(2)))
     (tmp_path / "_schema.json").unlink()
     with pytest.raises(UsageError, match="has partitions, but no _schema"):

@@ -112,7 +112,7 @@ def test_columns(tmp_path: Path) -> None:
     assert [entry.address for entry in next(chunks(lists, "b"))] == URLS[:1]
     with pytest.raises(UsageError, match="no column 'c': there are a, b"):
         list(chunks(lists, "c"))
-    with pytest.raises(UsageError, match=r"no column of addresses \(url, href, "):
+    with pytest.raises(UsageError, match=r"no column of URLs \(url, href, "):
         list(chunks(lists, None))
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
         ("x.json", b"{"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ConfigurationError, match=r"cannot be read|is no JSON"):
+        with pytest.raises(ConfigurationError, match=r"cannot be read|is not JSON"):
             list(chunks(find([str(tmp_path / name)]), None))
     (tmp_path / "empty.csv").write_bytes(b"")
     assert list(chunks(find([str(tmp_path / "empty.csv")]), None)) == []
@@ -213,9 +213,9 @@ def test_tables_as_people_have_them(tmp_path: Path) -> None:
     [
         ("x.csv", b'url\n"https://a\nhttps://b\n', "at line 3: unexpected end of data"),
         ("x.csv", b'url,n\n"https://a"x,1\n', "at line 2: ',' expected"),
-        ("x.csv", b"place,n\nhttps://a,1\n", "no column of addresses"),
-        ("x.json", b"[" * 100_000, "is no JSON"),
-        ("x.json", b'{"id": "a"}\n{"id": "b"', "is no JSON"),
+        ("x.csv", b"place,n\nhttps://a,1\n", "no column of URLs"),
+        ("x.json", b"[" * 100_000, "is not JSON"),
+        ("x.json", b'{"id": "a"}\n{"id": "b"', "is not JSON"),
         ("x.ndjson.zst", bytes(pa.compress(LINES[0].encode(), "zstd"))[:-5], "Truncated"),
         ("x.ndjson.gz", gzip.compress(LINES[0].encode())[:-5], "ended before"),
     ],
