@@ -13,7 +13,7 @@ from eechips.cli.command import FetchCommand, VerbOption, option_names
 from eechips.cli.finish import finish
 from eechips.cli.options import HELP, FunctionT, given, meta_flag
 from eechips.cli.parameter_types import AffineTransform, Bytes, Names, Rate, Size, Slots
-from eechips.engine.config import RESULTS, RUN, RunConfig
+from eechips.engine.config import RUN, LedgerOptions, RunConfig
 from eechips.recipe import Recipe
 from eechips.signature import Option, options_of
 
@@ -104,22 +104,18 @@ def run_parameters(
     *, without: Collection[str] = (), changes: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[click.Parameter]:
     """Return the options of a run, which every verb that fetches has; see :func:`declared_options`."""
-    ledger = VerbOption(
-        ["--ledger"],
-        type=click.Path(path_type=Path, file_okay=False),
-        metavar="DIR",
-        help="With an object store: local folder of the ledger and the log. [default: outputs/<url>]",
-        heading=RESULTS,
-        is_advanced=True,
-    )
     flags = [
         meta_flag("yes", "-y", "--yes", help="With --estimate: continue without asking.", heading=RUN),
         meta_flag("no report", "--no-report", help="Make no report.html at the end.", heading=RUN, is_advanced=True),
         meta_flag("debug", "--debug", help="Show the traceback of an error.", heading=RUN, is_advanced=True),
     ]
-    extra = [] if "ledger" in without else [ledger]
     arguments = click.Argument(["pipeline_options"], nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
-    return [arguments, *declared_options(RunConfig, without=without, changes=changes), *extra, *flags]
+    declared = [
+        option
+        for config in (RunConfig, LedgerOptions)
+        for option in declared_options(config, without=without, changes=changes)
+    ]
+    return [arguments, *declared, *flags]
 
 
 def run_options(

@@ -37,6 +37,24 @@ _OFFLINE = 7 * 86400.0
 
 @documented
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerOptions:
+    """Where the ledger of a run is, if ``out`` is an object store: then it becomes the folder of the run."""
+
+    ledger: Path | None = field(
+        default=None,
+        metadata=option(
+            "With an object store: local folder of the ledger and the log.",
+            RESULTS,
+            metavar="DIR",
+            kind="folder",
+            default="outputs/<url>",
+            is_advanced=True,
+        ),
+    )
+
+
+@documented
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """Options of every run: where results go, which service is asked, how requests are limited and repeated.
 

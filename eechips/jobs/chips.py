@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from eechips.engine import Estimate, RunConfig
+from eechips.engine.config import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.geo.grid import Grid
@@ -506,7 +507,7 @@ def sample(
 def sample(
     dataset: str | Sequence[str], *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
 ) -> Run: ...
-@takes(ChipSample, RunConfig)
+@takes(ChipSample, RunConfig, LedgerOptions)
 def sample(
     dataset: str | Sequence[str], *, out: str | Path | None = None, dry_run: bool = False, **options: Any
 ) -> Run | Estimate:

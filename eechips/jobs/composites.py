@@ -14,6 +14,7 @@ import ee
 import numpy as np
 
 from eechips.engine import Estimate, RunConfig
+from eechips.engine.config import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.imagery import Imagery, ImageSelection, ImageTreatment, check_on_empty
@@ -274,7 +275,7 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: Literal[
 def composites(
     dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
 ) -> Run: ...
-@takes(Composites, RunConfig)
+@takes(Composites, RunConfig, LedgerOptions)
 def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Makes one image of all images of a period, for every period between two dates.
 

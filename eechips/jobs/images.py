@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 import ee
 
 from eechips.engine import Estimate, RunConfig
+from eechips.engine.config import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.imagery import Imagery, ImageTreatment, check_on_empty
@@ -146,7 +147,7 @@ def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
 def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
 @overload
 def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
-@takes(Images, RunConfig)
+@takes(Images, RunConfig, LedgerOptions)
 def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Fetches every image of a collection that meets a region, one file each.
 

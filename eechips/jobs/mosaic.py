@@ -15,6 +15,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.engine import Estimate, RunConfig
+from eechips.engine.config import LedgerOptions
 from eechips.engine.disk import refuse_small_disk
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
@@ -453,7 +454,7 @@ def mosaic_recipe(options: Mapping[str, Any]) -> tuple[MosaicRecipe, RunConfig]:
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
 @overload
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
-@takes(MosaicRecipe, RunConfig)
+@takes(MosaicRecipe, RunConfig, LedgerOptions)
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Makes one cloud-optimised GeoTIFF of a region, however large, from one image or a composite.
 

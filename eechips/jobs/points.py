@@ -14,6 +14,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.engine import Estimate, RunConfig
+from eechips.engine.config import LedgerOptions
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.jobs.point_queries import PointQuery, value_columns
@@ -443,7 +444,7 @@ def points(
 def points(
     dataset: str, points: Any, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
 ) -> Run: ...
-@takes(PointValues, RunConfig)
+@takes(PointValues, RunConfig, LedgerOptions)
 def points(
     dataset: str,
     points: str | Path | pd.DataFrame,

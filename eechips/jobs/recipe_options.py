@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from eechips.datasets import Dataset, Kind, find_dataset, list_datasets, suggest_datasets
 from eechips.engine import Estimate, RunConfig, estimate, run
+from eechips.engine.config import LedgerOptions
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
 from eechips.objects import is_address
@@ -26,7 +27,9 @@ _PATHS = frozenset({"credentials", "local_assets"})
 RecipeT = TypeVar("RecipeT")
 
 
-RUN_OPTIONS = frozenset({field.name for field in dataclasses.fields(RunConfig)} - {"results"} | {"ledger"})
+RUN_OPTIONS = frozenset(
+    {field.name for field in (*dataclasses.fields(RunConfig), *dataclasses.fields(LedgerOptions))}
+) - {"results"}
 """Options of every run."""
 
 
@@ -54,7 +57,7 @@ def split_options(
         rest["results"] = str(folder).rstrip("/")
         folder = ledger or Path("outputs") / slug(rest["results"])
     elif ledger is not None:
-        raise UsageError("--ledger is for results in an object store: --out s3://bucket/folder")
+        raise UsageError("`ledger` is for results in an object store: `out` s3://bucket/folder")
     for name in _PATHS & rest.keys():
         rest[name] = None if rest[name] is None else Path(rest[name])
     if rest.get("name"):

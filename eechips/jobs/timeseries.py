@@ -13,6 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.engine import Estimate, RunConfig
+from eechips.engine.config import LedgerOptions
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
@@ -459,7 +460,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: Literal[
 def timeseries(
     dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
 ) -> Run: ...
-@takes(TimeSeries, RunConfig)
+@takes(TimeSeries, RunConfig, LedgerOptions)
 def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Writes a table of a dataset's values over time for each region.
 

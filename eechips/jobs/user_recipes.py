@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from eechips.engine import Estimate, RunConfig
+from eechips.engine.config import LedgerOptions
 from eechips.errors import UsageError
 from eechips.jobs.function_recipe import FunctionRecipe, parameter_names
 from eechips.jobs.recipe_check import RecipeCheck, check_recipe
@@ -116,7 +117,7 @@ def run(
     check: Literal[False] = False,
     **keywords: Any,
 ) -> Run: ...
-@takes(RunConfig, further="keywords")
+@takes(RunConfig, LedgerOptions, further="keywords")
 def run(
     recipe: str | Path | Callable[..., Iterable[Any]],
     get_result: Callable[..., Any] | Mapping[str, Any] | None = None,

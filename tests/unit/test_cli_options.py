@@ -48,9 +48,9 @@ def test_python_has_the_options_of_the_command_line_documented(verb: str) -> Non
     function = getattr(eechips, verb)
     parameters = inspect.signature(function).parameters
     documentation = inspect.getdoc(function) or ""
-    python_only = {"ledger", "yes", "no_report", "debug", "refresh"}
+    command_line_only = {"yes", "no_report", "debug", "refresh"}
     for parameter in command_of(verb).params:
-        if isinstance(parameter, click.Option) and parameter.name not in python_only:
+        if isinstance(parameter, click.Option) and parameter.name not in command_line_only:
             assert parameter.name in parameters, parameter.name
             assert re.search(rf"^    {parameter.name}: ", documentation, re.MULTILINE), parameter.name
 
