@@ -21,10 +21,10 @@ import numpy as np
 import shapely
 
 from eechips.emulator.assets import FolderStore, stac
-from eechips.emulator.assets.files import locked, write_json
-from eechips.emulator.assets.index import StoreIndex, stamp_of
 from eechips.emulator.assets.publish import create
 from eechips.emulator.assets.records import ContainerRecord, ImageRecord, RasterBand, RasterFile
+from eechips.emulator.assets.store_files import locked, write_json
+from eechips.emulator.assets.store_index import StoreIndex, stamp_of
 from eechips.emulator.model import Query
 
 COLLECTION = "SCENES"

@@ -151,7 +151,7 @@ def list_command(folder: Path, asset_id: str) -> None:
       eechips assets ls my_assets
       eechips assets ls my_assets USDA/NAIP/DOQQ
     """
-    from eechips.emulator.assets.store import FolderStore
+    from eechips.emulator.assets.folder_store import FolderStore
 
     with _one_sentence():
         store = FolderStore(folder)

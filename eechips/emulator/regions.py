@@ -21,7 +21,7 @@ from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.rasterization import centres_inside, fractions
 from eechips.emulator.projection import Projection, transform_points
 from eechips.emulator.reducers import Reducer, ReducerSample
-from eechips.emulator.reducers.model import plain_values
+from eechips.emulator.reducers.reducer_types import plain_values
 from eechips.emulator.values import Geometry, Value
 
 Indices = npt.NDArray[np.int64]

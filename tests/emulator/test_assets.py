@@ -39,7 +39,7 @@ from eechips.emulator.assets import (
     parse_properties,
     stac,
 )
-from eechips.emulator.assets.names import check_id, folder_of, resolve_href
+from eechips.emulator.assets.asset_names import check_id, folder_of, resolve_href
 from eechips.emulator.model import AssetStore, FolderAsset, ImageAsset, PixelWindow, Query
 
 SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.emulator.assets import IngestError
-from eechips.emulator.assets.dates import from_netcdf, names_of_dates, to_milliseconds
+from eechips.emulator.assets.date_parsing import from_netcdf, names_of_dates, to_milliseconds
 
 MOMENTS = st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2200, 1, 1))
 

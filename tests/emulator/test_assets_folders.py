@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.emulator.assets import FolderStore, IngestError, UnreadableFileError, ingest
-from eechips.emulator.assets.dates import date_within, names_of_dates
+from eechips.emulator.assets.date_parsing import date_within, names_of_dates
 from eechips.emulator.assets.folders import SourceFile, find_files, name_files
 from eechips.emulator.assets.ingest import parse_pyramiding
-from eechips.emulator.assets.rasters import RasterFiles
+from eechips.emulator.assets.raster_files import RasterFiles
 from tests.emulator.test_assets import image, noise, pixels, raster
 
 
@@ -119,7 +119,7 @@ def test_tables_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_more_files_than_are_kept_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eechips.emulator.assets.rasters._OPEN_FILES", 2)
+    monkeypatch.setattr("eechips.emulator.assets.raster_files._OPEN_FILES", 2)
     paths = [str(raster(tmp_path / f"{n}.tif", noise(1, 9, 9, seed=n))) for n in range(5)]
     with RasterFiles() as rasters:
         opened = [rasters.open(path) for path in paths]

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.emulator.assets import FolderStore, InvalidStoreError
-from eechips.emulator.assets.index import StoreIndex, boxes
 from eechips.emulator.assets.publish import create, publish
 from eechips.emulator.assets.records import ImageRecord, RasterBand, RasterFile
+from eechips.emulator.assets.store_index import StoreIndex, boxes
 from eechips.emulator.model import Bounds, CollectionAsset, ImageAsset, Query
 
 

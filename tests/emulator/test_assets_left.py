@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from eechips.emulator.assets import files
-from eechips.emulator.assets.files import StagedDocuments, locked, remove, workspace
+from eechips.emulator.assets.store_files import StagedDocuments, locked, remove, workspace
 
 HOLDS = """
 import sys
 from pathlib import Path
-from eechips.emulator.assets.files import StagedDocuments, locked, workspace
+from eechips.emulator.assets.store_files import StagedDocuments, locked, workspace
 folder = Path(sys.argv[1])
 with workspace(folder) as place, locked(folder), StagedDocuments() as documents:
     (place / "draft.tif").write_bytes(b"half")
@@ -28,7 +27,7 @@ with workspace(folder) as place, locked(folder), StagedDocuments() as documents:
 @pytest.fixture(autouse=True)
 def _unswept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins like a new process, which has looked into no folder yet."""
-    monkeypatch.setattr(files, "_swept", set())
+    monkeypatch.setattr(store_files, "_swept", set())
 
 
 def holder(folder: Path) -> tuple[subprocess.Popen[str], Path]:
@@ -50,7 +49,7 @@ def test_a_workspace_stays_while_its_process_lives_and_goes_with_the_next_one_af
     process.communicate()
     assert place.is_dir()
     (tmp_path / ".tmp-mine.txt").write_text("mine")
-    monkeypatch.setattr(files, "_swept", set())
+    monkeypatch.setattr(store_files, "_swept", set())
     with workspace(tmp_path) as own:
         assert own.is_dir()
         assert not place.exists()

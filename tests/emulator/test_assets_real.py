@@ -13,7 +13,7 @@ import rasterio
 import shapely
 
 from eechips.emulator.assets import FolderStore, IngestError, ingest
-from eechips.emulator.assets.tables import StoredTable
+from eechips.emulator.assets.stored_tables import StoredTable
 from eechips.emulator.model import CollectionAsset, ImageAsset, PixelWindow, Query
 from eechips.emulator.pixels.grid import parse_crs
 

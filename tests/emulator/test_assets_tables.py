@@ -28,7 +28,7 @@ from eechips.emulator.assets import (
     UnreadableFileError,
     ingest,
 )
-from eechips.emulator.assets.tables import StoredTable
+from eechips.emulator.assets.stored_tables import StoredTable
 from eechips.emulator.model import FeatureRow, Query, TableAsset
 
 COUNT = 3000

@@ -24,7 +24,7 @@ from rasterio.windows import Window
 import eechips
 from eechips.catalogs.layout import Layout, choose_grid
 from eechips.cli import main
-from eechips.emulator.catalogs.schema import PENDING
+from eechips.emulator.catalogs.catalog_schema import PENDING
 from tests.catalog_items import item, put
 from tests.conftest import Server, initialize, start_server, stop_server
 from tests.emulator.test_assets import UTM, noise, raster

@@ -29,9 +29,9 @@ from eechips.emulator import evaluation
 from eechips.emulator.assets import InvalidStoreError
 from eechips.emulator.assets.item_metadata import band_names, rasters
 from eechips.emulator.catalogs import CatalogStore
-from eechips.emulator.catalogs import schema as schemas
-from eechips.emulator.catalogs.schema import DamagedError
-from eechips.emulator.catalogs.store import CatalogCollection
+from eechips.emulator.catalogs import catalog_schema as schemas
+from eechips.emulator.catalogs.catalog_schema import DamagedError
+from eechips.emulator.catalogs.catalog_store import CatalogCollection
 from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import ChangingError, InvalidError, UnavailableError
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, WorkerRequest

@@ -21,7 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window as RasterioWindow
 
 from eechips.emulator.model import PixelWindow, RasterSource
-from eechips.emulator.pixels.raster import DatasetPool, FileSource, HandlePool, RasterReadError
+from eechips.emulator.pixels.file_source import DatasetPool, FileSource, HandlePool, RasterReadError
 
 TRANSFORM = Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 4200000.0)
 WIDTH, HEIGHT = 723, 601

@@ -30,8 +30,8 @@ from eechips.emulator.assets.errors import (
     UnreadableFileError,
     UnsafeHrefError,
 )
+from eechips.emulator.assets.folder_store import AssetSummary, FolderStore
 from eechips.emulator.assets.ingest import ingest, parse_properties
-from eechips.emulator.assets.store import AssetSummary, FolderStore
 
 __all__ = [
     "AssetError",

@@ -23,11 +23,11 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.assets.errors import AssetWriteError
-from eechips.emulator.assets.files import Deposit, workspace
 from eechips.emulator.assets.footprint import outline
-from eechips.emulator.assets.rasters import IN_MEMORY_BYTES, BandSource, RasterFiles
+from eechips.emulator.assets.raster_files import IN_MEMORY_BYTES, BandSource, RasterFiles
 from eechips.emulator.assets.records import RasterBand, RasterFile
 from eechips.emulator.assets.remote import shown_name
+from eechips.emulator.assets.store_files import Deposit, workspace
 from eechips.emulator.pixels.grid import PixelGrid, parse_crs
 
 _BLOCK = 256

@@ -12,24 +12,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips.emulator.assets import items
+from eechips.emulator.assets import stac_items
+from eechips.emulator.assets.asset_names import check_id, folder_of
 from eechips.emulator.assets.cogs import StoredRasters, store_bands
-from eechips.emulator.assets.dates import Time, to_milliseconds
+from eechips.emulator.assets.date_parsing import Time, to_milliseconds
 from eechips.emulator.assets.errors import IngestError, UnreadableFileError
-from eechips.emulator.assets.files import Deposit, workspace
 from eechips.emulator.assets.folders import SourceFile, find_files, is_folder, name_files
 from eechips.emulator.assets.image_plans import ImagePlan, ImagePlanner
-from eechips.emulator.assets.index import StoreIndex
 from eechips.emulator.assets.linked_files import refer_to_bands
-from eechips.emulator.assets.names import check_id, folder_of
 from eechips.emulator.assets.publish import check_free, create, discard, publish
-from eechips.emulator.assets.rasters import BandSource, RasterFiles
+from eechips.emulator.assets.raster_files import BandSource, RasterFiles
 from eechips.emulator.assets.records import AssetRecord, ImageRecord, TableRecord
-from eechips.emulator.assets.tables import INDEX_COLUMN, PARQUET_SUFFIXES
-from eechips.emulator.pixels.raster import DRIVERS
+from eechips.emulator.assets.store_files import Deposit, workspace
+from eechips.emulator.assets.store_index import StoreIndex
+from eechips.emulator.assets.stored_tables import INDEX_COLUMN, PARQUET_SUFFIXES
+from eechips.emulator.pixels.file_source import DRIVERS
 
 if TYPE_CHECKING:
-    from eechips.emulator.assets.vectors import Features
+    from eechips.emulator.assets.vector_files import Features
 
 FilePath = str | os.PathLike[str]
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -151,7 +151,7 @@ def ingest(
             f"{found[0].path} is a vector file: it has no bands, dates of bands, pyramid or nodata value."
         )
     # Here, since pyogrio brings pandas along, which a server has no use for.
-    from eechips.emulator.assets.vectors import read_features
+    from eechips.emulator.assets.vector_files import read_features
 
     named = name_files(found, asset_id, several=several, template=name)
     makers = {
@@ -175,15 +175,15 @@ def _ingest_items(
     remote: bool,
     options: Mapping[str, Any],
 ) -> list[str]:
-    read = [item for file in found for item in items.read_items(file.path)]
+    read = [item for file in found for item in stac_items.read_items(file.path)]
     if not read:
         raise IngestError(f"{found[0].path} leads to no item.")
     alone = len(found) == 1 and read[0].alone
-    named = {asset_id: read[0]} if alone else items.children(read, asset_id)
+    named = {asset_id: read[0]} if alone else stac_items.children(read, asset_id)
     store = refer_to_bands if by_reference else store_bands
     with RasterFiles(DRIVERS) as rasters:
         plans = [
-            items.plan(item, new, rasters, bands=bands, properties=work.facts, remote=remote, options=options)
+            stac_items.plan(item, new, rasters, bands=bands, properties=work.facts, remote=remote, options=options)
             for new, item in named.items()
         ]
         return work.run("image", {plan.id: partial(work.image, rasters, plan, store) for plan in plans})
@@ -262,7 +262,7 @@ class _IngestTask:
         return ImageRecord(plan.id, self._version, properties, stored.footprint, stored.files, stored.bands)
 
     def table(self, asset_id: str, read: Callable[[], Features], more: Mapping[str, Any]) -> TableRecord:
-        from eechips.emulator.assets.vectors import write_table
+        from eechips.emulator.assets.vector_files import write_table
 
         folder, features = folder_of(asset_id), read()
         with workspace(self._root / folder) as place:
@@ -280,7 +280,7 @@ def _are_items(paths: Sequence[Path]) -> bool:
     Raises:
         IngestError: if some are, and some are not.
     """
-    documents = [path for path in paths if items.is_document(path)]
+    documents = [path for path in paths if stac_items.is_document(path)]
     if documents and len(documents) < len(paths):
         other = next(path for path in paths if path not in documents)
         raise IngestError(f"{documents[0]} is a STAC document, {other} is none: ingest them one after the other.")
@@ -308,7 +308,7 @@ def _is_raster(rasters: RasterFiles, path: Path) -> bool:
     try:
         rasters.open(str(path))
     except UnreadableFileError as error:
-        from eechips.emulator.assets.vectors import is_vector
+        from eechips.emulator.assets.vector_files import is_vector
 
         if not is_vector(path):
             raise UnreadableFileError(f"{path} is neither a raster nor a vector file that GDAL reads.") from error

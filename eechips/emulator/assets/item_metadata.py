@@ -16,7 +16,7 @@ import numpy as np
 from affine import Affine
 from pyproj.exceptions import CRSError
 
-from eechips.emulator.assets.rasters import crs_name
+from eechips.emulator.assets.raster_files import crs_name
 from eechips.emulator.pixels.grid import PixelGrid
 
 _GEOTIFF_SUFFIXES = (".tif", ".tiff")

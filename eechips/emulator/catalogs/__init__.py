@@ -16,6 +16,6 @@ as they are allowed (``allowed_files``).
 
 from __future__ import annotations
 
-from eechips.emulator.catalogs.store import CatalogStore
+from eechips.emulator.catalogs.catalog_store import CatalogStore
 
 __all__ = ["CatalogStore"]

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eechips.emulator.assets.errors import AssetWriteError
-from eechips.emulator.assets.files import commit, locked, private_folder, workspace
+from eechips.emulator.assets.store_files import commit, locked, private_folder, workspace
+from eechips.emulator.catalogs.catalog_schema import CatalogPartitions, DamagedError
 from eechips.emulator.catalogs.partition_rows import PartitionReader
-from eechips.emulator.catalogs.schema import CatalogPartitions, DamagedError
 from eechips.emulator.demo.drawing_cache import cache_folder
 
 _FOLDER = "ids"

@@ -16,16 +16,16 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from eechips.emulator.assets.errors import IngestError
-from eechips.emulator.assets.images import StorePool
 from eechips.emulator.assets.item_metadata import ItemMetadata, band_names
 from eechips.emulator.assets.item_metadata import rasters as rasters_of
-from eechips.emulator.assets.rasters import crs_of
+from eechips.emulator.assets.raster_files import crs_of
 from eechips.emulator.assets.remote import ALONE, is_remote_name, reading, shown_name, translated, url_of
+from eechips.emulator.assets.stored_images import StorePool
 from eechips.emulator.catalogs.allowed_files import AllowedFiles, Links
 from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.model import BandInfo, PixelType, PixelWindow
+from eechips.emulator.pixels.file_source import DatasetPool, FileSource, open_file
 from eechips.emulator.pixels.grid import PixelGrid, apply
-from eechips.emulator.pixels.raster import DatasetPool, FileSource, open_file
 from eechips.emulator.read_counts import Reads
 from eechips.emulator.warning_filters import ignore
 

@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from eechips.emulator.assets.dates import to_milliseconds
+from eechips.emulator.assets.asset_names import resolve_href
+from eechips.emulator.assets.date_parsing import to_milliseconds
 from eechips.emulator.assets.errors import UnsafeHrefError
-from eechips.emulator.assets.names import resolve_href
 from eechips.emulator.assets.stac import is_foreign_property
 from eechips.emulator.catalogs import row_filters
+from eechips.emulator.catalogs.catalog_schema import SCHEMA, DamagedError, ReplacedError, Stamp
 from eechips.emulator.catalogs.row_filters import END, INDEX, MEMBERS, START, is_property
-from eechips.emulator.catalogs.schema import SCHEMA, DamagedError, ReplacedError, Stamp
 from eechips.emulator.errors import ChangingError
 from eechips.emulator.model import Query
 from eechips.emulator.read_counts import Reads

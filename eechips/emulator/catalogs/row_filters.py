@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eechips.emulator.assets.stac import is_foreign_property
-from eechips.emulator.catalogs.schema import meets
+from eechips.emulator.catalogs.catalog_schema import meets
 from eechips.emulator.model import Bounds, Query, Range
 
 INDEX = "system:index"

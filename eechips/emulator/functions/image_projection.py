@@ -13,7 +13,7 @@ from affine import Affine
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelWindow
-from eechips.emulator.pixels.aggregate import Aggregated, Aggregation
+from eechips.emulator.pixels.aggregation import Aggregated, Aggregation
 from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.reprojection import Reprojected, Resampled

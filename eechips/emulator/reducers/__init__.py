@@ -51,18 +51,6 @@ from eechips.emulator.reducers.histograms import (
     histogram,
     histogram_key,
 )
-from eechips.emulator.reducers.model import (
-    Accumulator,
-    Output,
-    OutputSpec,
-    Reducer,
-    ReducerSample,
-    SampleColumn,
-    by_name,
-    joined,
-    sample_of,
-    scattered,
-)
 from eechips.emulator.reducers.moments import (
     CIRCULAR_MEAN,
     CIRCULAR_STD_DEV,
@@ -77,6 +65,18 @@ from eechips.emulator.reducers.moments import (
     VARIANCE,
 )
 from eechips.emulator.reducers.ranks import MEDIAN, MODE, interval_mean, percentile
+from eechips.emulator.reducers.reducer_types import (
+    Accumulator,
+    Output,
+    OutputSpec,
+    Reducer,
+    ReducerSample,
+    SampleColumn,
+    by_name,
+    joined,
+    sample_of,
+    scattered,
+)
 from eechips.emulator.reducers.regressions import (
     CENTERED_COVARIANCE,
     COVARIANCE,

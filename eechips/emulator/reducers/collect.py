@@ -9,7 +9,15 @@ import numpy as np
 
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.ordering import compare_key, distinct_key
-from eechips.emulator.reducers.model import Output, OutputSpec, Reducer, ReducerSample, boxed, directly, flat_places
+from eechips.emulator.reducers.reducer_types import (
+    Output,
+    OutputSpec,
+    Reducer,
+    ReducerSample,
+    boxed,
+    directly,
+    flat_places,
+)
 from eechips.emulator.values import Array, Collection, Feature, Value
 
 # Tuples that one list may hold: as Python's objects they take some hundred bytes each.

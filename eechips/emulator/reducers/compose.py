@@ -10,7 +10,7 @@ import numpy as np
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.reducers.collect import collecting, items
-from eechips.emulator.reducers.model import (
+from eechips.emulator.reducers.reducer_types import (
     Output,
     OutputSpec,
     Reducer,

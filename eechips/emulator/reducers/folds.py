@@ -10,7 +10,7 @@ import numpy as np
 from eechips.emulator.elementwise import to_integers
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.ordering import compare_key, distinct_key
-from eechips.emulator.reducers.model import (
+from eechips.emulator.reducers.reducer_types import (
     Flags,
     Kind,
     Output,

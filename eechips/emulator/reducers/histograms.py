@@ -13,7 +13,7 @@ import numpy.typing as npt
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.number_format import java_text
 from eechips.emulator.ordering import plain
-from eechips.emulator.reducers.model import (
+from eechips.emulator.reducers.reducer_types import (
     Output,
     OutputSpec,
     Reducer,

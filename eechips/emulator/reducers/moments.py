@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.reducers.model import (
+from eechips.emulator.reducers.reducer_types import (
     Flags,
     Output,
     OutputSpec,

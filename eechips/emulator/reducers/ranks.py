@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.ordering import distinct_key
-from eechips.emulator.reducers.model import (
+from eechips.emulator.reducers.reducer_types import (
     Flags,
     Output,
     OutputSpec,

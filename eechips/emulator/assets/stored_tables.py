@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from eechips.emulator.assets.index import IndexRow, boxes
-from eechips.emulator.assets.names import resolve_href
+from eechips.emulator.assets.asset_names import resolve_href
+from eechips.emulator.assets.store_index import IndexRow, boxes
 from eechips.emulator.model import Bounds, FeatureRow, Query
 
 INDEX_COLUMN = "system:index"

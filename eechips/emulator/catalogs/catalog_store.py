@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eechips.emulator.assets.names import join_id
-from eechips.emulator.catalogs import schema as schemas
+from eechips.emulator.assets.asset_names import join_id
+from eechips.emulator.catalogs import catalog_schema as schemas
 from eechips.emulator.catalogs.allowed_files import AllowedFiles
-from eechips.emulator.catalogs.catalog import PATIENCE, ServedCatalog
+from eechips.emulator.catalogs.catalog_schema import CatalogPartitions
 from eechips.emulator.catalogs.item_rasters import ItemRasters
 from eechips.emulator.catalogs.partition_rows import ItemProperties, PartitionRow
-from eechips.emulator.catalogs.schema import CatalogPartitions
+from eechips.emulator.catalogs.served_catalog import PATIENCE, ServedCatalog
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, LazySequence, Query
 from eechips.emulator.read_counts import Reads
 

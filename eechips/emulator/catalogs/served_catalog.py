@@ -10,11 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from eechips.emulator.assets.errors import InvalidStoreError
-from eechips.emulator.catalogs import schema as schemas
+from eechips.emulator.catalogs import catalog_schema as schemas
+from eechips.emulator.catalogs.catalog_schema import (
+    CatalogPartitions,
+    CatalogSchema,
+    DamagedError,
+    ReplacedError,
+    Stamp,
+)
 from eechips.emulator.catalogs.item_index import Directory, ItemIndex
 from eechips.emulator.catalogs.partition_rows import Block, PartitionReader, PartitionRow, in_order
 from eechips.emulator.catalogs.row_filters import INDEX
-from eechips.emulator.catalogs.schema import CatalogPartitions, CatalogSchema, DamagedError, ReplacedError, Stamp
 from eechips.emulator.errors import ChangingError, UnavailableError
 from eechips.emulator.model import Query
 from eechips.emulator.read_counts import Reads

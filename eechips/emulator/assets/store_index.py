@@ -23,12 +23,12 @@ from typing import Any
 import shapely
 
 from eechips.emulator.assets import stac
+from eechips.emulator.assets.asset_names import ancestors, join_id, resolve_href, split_id
 from eechips.emulator.assets.errors import AssetWriteError, InvalidStoreError
-from eechips.emulator.assets.files import commit, locked, private_folder, workspace
-from eechips.emulator.assets.names import ancestors, join_id, resolve_href, split_id
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
+from eechips.emulator.assets.store_files import commit, locked, private_folder, workspace
 from eechips.emulator.model import Bounds, Query
-from eechips.emulator.pixels.raster import HandlePool
+from eechips.emulator.pixels.file_source import HandlePool
 
 _FILE = ".index.sqlite"
 _FORMAT = "1"

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.assets.errors import InvalidStoreError
-from eechips.emulator.assets.index import boxes
+from eechips.emulator.assets.store_index import boxes
 from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.model import Bounds, Query
 

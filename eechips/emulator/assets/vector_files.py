@@ -27,8 +27,8 @@ from eechips.emulator.assets.errors import (
     MissingCrsError,
     UnreadableFileError,
 )
-from eechips.emulator.assets.rasters import crs_name
-from eechips.emulator.assets.tables import INDEX_COLUMN, PARQUET_SUFFIXES
+from eechips.emulator.assets.raster_files import crs_name
+from eechips.emulator.assets.stored_tables import INDEX_COLUMN, PARQUET_SUFFIXES
 from eechips.emulator.pixels.grid import transformer
 
 _EARTH = "EPSG:4326"

@@ -12,12 +12,12 @@ import rasterio
 import shapely
 from affine import Affine
 
-from eechips.emulator.assets.index import IndexRow, StoreIndex
-from eechips.emulator.assets.names import is_remote
+from eechips.emulator.assets.asset_names import is_remote
 from eechips.emulator.assets.remote import ALONE, RefusedFile, RemoteFile, gdal_name
+from eechips.emulator.assets.store_index import IndexRow, StoreIndex
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
+from eechips.emulator.pixels.file_source import DatasetPool, FileSource, OpenRaster
 from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.raster import DatasetPool, FileSource, OpenRaster
 
 # Files on web servers that a process keeps open.
 _OPEN_REMOTE = 64
