@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from eechips.emulator.assets import store_files
 from eechips.emulator.assets.store_files import StagedDocuments, locked, remove, workspace
 
 HOLDS = """
