@@ -186,7 +186,7 @@ def test_addresses_that_the_catalogue_has_signed(folder: Path, tmp_path: Path) -
             each["assets"]["B04"]["href"] = each["assets"]["B04"]["href"].partition("?")[0]
         again = fetch(catalogue(tmp_path, found), tmp_path / "out")
     failed = again.failures.set_index("error_class")["error"]
-    assert "HTTP 403: see --auth" in failed["PermanentError"]
+    assert "HTTP 403: set `auth`" in failed["PermanentError"]
 
 
 @pytest.mark.parametrize("refusal", [(403, b""), (400, b"<Error><Code>ExpiredToken</Code></Error>")])

@@ -532,7 +532,7 @@ def test_a_static_catalogue_with_everything_that_can_be_wrong(tmp_path: Path) ->
     told = {Path(address).name.partition(":")[0]: reason for address, reason in found.unread}
     assert set(told) == {"gone.json", "broken.json", "page.json", "nameless.json"}
     assert "does not exist" in told["gone.json"]
-    assert "no JSON" in told["broken.json"]
+    assert "not JSON" in told["broken.json"]
     assert "HTML" in told["page.json"]
     assert "without an id" in told["nameless.json"]
     old = search(str(tmp_path / "catalog.json"), collections=("old",), region=shapely.box(-180, -90, 180, 90))

@@ -260,7 +260,7 @@ def test_without_a_signature_nothing_opens(folder: Path, tmp_path: Path) -> None
     with FileServer(folder, Faults(lifetime=5.0)) as server:
         run = fetch(catalogue(tmp_path, items(server)), tmp_path / "out")
     assert run.counts == {"failed_permanent": 6}
-    assert "HTTP 403: see --auth" in run.failures.iloc[0]["error"]
+    assert "HTTP 403: set `auth`" in run.failures.iloc[0]["error"]
 
 
 @pytest.mark.slow

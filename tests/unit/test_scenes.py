@@ -769,4 +769,4 @@ def test_an_item_nested_too_deep_is_reported_and_the_others_are_found(
     (tmp_path / "items.ndjson").write_text("\n".join(lines))
     planned = eechips.scenes(str(tmp_path / "items.ndjson"), out=tmp_path / "out", dry_run=True, quiet=True)
     assert planned.units == 2
-    assert "items.ndjson:2: it is no JSON: its values are nested too deep" in caplog.text
+    assert "items.ndjson:2: not JSON: its values are nested too deep" in caplog.text
