@@ -261,7 +261,7 @@ class Authorizer:
         text = _text(error)
         if status is not None and 200 <= status < 400:
             return TransientError(
-                "could not refresh the credentials: what came is no token; a proxy or a login page may be in between"
+                "could not refresh the credentials: no token came back; a proxy or a login page may be in between"
             )
         if status is None and self._had_token and not self._is_incapable:
             return TransientError(f"could not refresh the credentials: {text}")  # a file may be about to be replaced

@@ -96,14 +96,20 @@ def _load_key(path: Path) -> Any:
     except OSError as error:
         raise ConfigurationError(f"cannot read the credentials {path}: {error.strerror or error}") from None
     except ValueError:
-        raise ConfigurationError(f"{path} is no service account's key: it is not JSON") from None
+        raise ConfigurationError(f"{path} is not a service account's key: it is not JSON") from None
     try:
         make: Any = service_account.Credentials.from_service_account_info
         return make(content, scopes=_SCOPES)
     except (ValueError, TypeError, AttributeError, KeyError, GoogleAuthError):
         # Their messages may quote the key.
+        if isinstance(content, dict) and content.get("type") == "authorized_user":
+            raise ConfigurationError(
+                f"{path} has the credentials of a user, not a service account's key: leave out `credentials`, and run"
+                " `earthengine authenticate`"
+            ) from None
         raise ConfigurationError(
-            f"{path} is no service account's key: make one at https://console.cloud.google.com/iam-admin/serviceaccounts"
+            f"{path} is not a service account's key, or is incomplete: download one from"
+            " https://console.cloud.google.com/iam-admin/serviceaccounts"
         ) from None
 
 

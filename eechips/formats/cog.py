@@ -171,7 +171,7 @@ class Mosaic:
         check_crs(self.grid.crs, mosaic.crs)
         check_transform(self.grid.transform, tuple(mosaic.transform)[:6], self.grid.width, self.grid.height)
         if mosaic.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") != "COG":
-            raise ValidationError("the mosaic is no cloud-optimised GeoTIFF")
+            raise ValidationError("the mosaic is not a valid cloud-optimised GeoTIFF")
 
     def _check_tile(self, mosaic: Any, window: Window, pixels: Any, mask: Any) -> str:
         place = RasterWindow(window.column, window.row, window.width, window.height)

@@ -60,7 +60,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     if not isinstance(info, dict):
-        raise StorageError(f"{path} is damaged: it is no object")
+        raise StorageError(f"{path} is damaged: it is not a JSON object")
     for key, kind in _INFO.items():
         if key in info and not isinstance(info[key], kind):
             raise StorageError(f"{path} is damaged: {key} is {json.dumps(info[key])[:60]}")

@@ -80,7 +80,7 @@ def result_name(name: str) -> str:
     try:
         longest = max(len(part.encode()) for part in normal.split("/"))
     except UnicodeEncodeError:
-        raise UsageError(f"no result can be called {name!a}: it is no text of Unicode; choose another name") from None
+        raise UsageError(f"no result can be called {name!a}: it is not valid Unicode; choose another name") from None
     if longest > _MOST_BYTES:
         raise UsageError(
             f"no result can be called {name[:80]}…: a part of it has {longest} bytes, and {_MOST_BYTES} is the most;"

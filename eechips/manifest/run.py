@@ -205,7 +205,7 @@ class Run:
         info = self.info
         if address != self.results and not (is_own(info) and info.get("results") == address):
             raise UsageError(
-                f"{self.path} was made by somebody else, who says that the results are at {address}. To read and change"
+                f"{self.path} was made by another user, and names {address} for its results. To read and change"
                 f" them there with your credentials: eechips trust {self.path}"
             )
         return ObjectStore(address)

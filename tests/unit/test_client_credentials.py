@@ -82,7 +82,7 @@ def test_bad_keys_are_refused_without_quoting_them(tmp_path: Path) -> None:
         find_credentials(GOOGLE, path)
     for content in ({"private_key": "5ecre7"}, [], {"type": "service_account", "private_key": "5ecre7"}):
         path.write_text(json.dumps(content))
-        with pytest.raises(ConfigurationError, match="no service account's key") as caught:
+        with pytest.raises(ConfigurationError, match="not a service account's key") as caught:
             find_credentials(GOOGLE, path)
         assert "5ecre7" not in str(caught.value)
 
