@@ -17,9 +17,7 @@ from eechips.emulator.quota import Latency
 
 
 async def statistics(service: Service, request: Request) -> Response:
-    """Return requests and responses by kind, rejections, requests in flight, reads of catalogues, the server's
-    clock.
-    """
+    """Return counts of requests, responses, rejections and reads of catalogues, and the server's clock."""
     return json_response({**service.quota.report(), "catalogs": service.workers.reads()})
 
 
