@@ -259,7 +259,7 @@ def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no run"):
         eechips.split(tmp_path)
     write_run(tmp_path, [({"kind": "point"}, None)])
-    with pytest.raises(UsageError, match="has no files yet"):
+    with pytest.raises(UsageError, match="has no files to split yet"):
         eechips.split(tmp_path)
     with pytest.raises(UsageError, match="was not checked yet"):
         eechips.training.quality_table.read(tmp_path)  # type: ignore[attr-defined]
