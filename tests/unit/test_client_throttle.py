@@ -101,8 +101,8 @@ def test_a_closed_throttle_does_not_hold_up_a_run_that_stops() -> None:
     assert time.monotonic() - began < 50
 
 
-def test_seats_are_counted() -> None:
-    with pytest.raises(ValueError, match="seat 4 of 4"):
+def test_clients_are_counted() -> None:
+    with pytest.raises(ValueError, match="client 4 of 4"):
         make().client(4)
 
 

@@ -188,7 +188,7 @@ def test_a_valid_pixel_of_the_nodata_value_is_refused(tmp_path: Path) -> None:
     pixels, mask = values(GRID, 2, "int16")
     pixels[1, 500, 600], mask[500, 600] = -9999, True
     mosaic = mosaic_of(tmp_path, GRID, pixels, cut(tmp_path, GRID, pixels, mask), nodata=-9999.0)
-    with pytest.raises(UsageError, match="--nodata -9999 is also the value of valid pixels"):
+    with pytest.raises(UsageError, match="`nodata` -9999 is also the value of valid pixels"):
         written(mosaic, tmp_path / "mosaic.tif")
 
 
