@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from eechips.cli.command import VerbCommand
+from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.finish import FAILURES
 from eechips.cli.options import HELP, debug_option, given
 from eechips.engine.doctor import Finding, doctor
@@ -76,6 +76,10 @@ def _lines(finding: Finding) -> list[str]:
     """Return state, name and detail, wrapped to the terminal, with the advice below."""
     width = max(shutil.get_terminal_size((100, 24)).columns, 2 * _INDENT)
     texts = [finding.detail, *([f"To do: {finding.advice}"] if finding.advice else [])]
-    lines = [line for text in texts for line in textwrap.wrap(text, width - _INDENT, break_on_hyphens=False)]
+    lines = [
+        line
+        for text in map(option_names, texts)
+        for line in textwrap.wrap(text, width - _INDENT, break_on_hyphens=False)
+    ]
     heads = [f"{finding.state:<9}{finding.name:<{_INDENT - 9}}", *[" " * _INDENT] * (len(lines) - 1)]
     return [head + line for head, line in zip(heads, lines, strict=True)]

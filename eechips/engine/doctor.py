@@ -397,11 +397,11 @@ def _as_answered(credentials: Finding, project: Finding, answer: Answer) -> tupl
 
 
 def _told(error: EechipsError, advice: str) -> tuple[str, str]:
-    """Return the error and the advice: that of the message if it names an option, else the given one."""
+    """Return the error and the advice: that of the message if it names a parameter, else the given one."""
     text = str(error)
     for found in (
         re.match(r"(.*?)(?: The run stops; its results are kept\.)? To resume: (.*)", text),
-        re.match(r"((?:[^:(]|\([^)]*\)|:\S)*): (.*--.*)", text),
+        re.match(r"((?:[^:(]|\([^)]*\)|:\S)*): (.*(?:--|`).*)", text),
     ):
         if found is not None:
             return found[1], found[2]

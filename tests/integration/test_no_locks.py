@@ -83,12 +83,13 @@ def test_a_run_in_a_folder_without_locks_ends_with_one_sentence(without_locks: d
 def test_threads_keep_a_quota_without_locks_and_processes_are_refused(without_locks: dict[str, str]) -> None:
     code = """
 import multiprocessing
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.permits import QuotaLimits
+from eechips.client.throttle import Throttle
 from eechips.errors import ConfigurationError
-throttle = Throttle(None, Limits(in_flight=1), clients=1)
+throttle = Throttle(None, QuotaLimits(in_flight=1), clients=1)
 throttle.reclaim(0)
 try:
-    Throttle(multiprocessing.get_context("spawn"), Limits(in_flight=1), clients=2)
+    Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=1), clients=2)
 except ConfigurationError as error:
     print(error)
 """

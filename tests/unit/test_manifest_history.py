@@ -124,7 +124,7 @@ def test_a_run_without_a_unit_settled(tmp_path: Path) -> None:
 def test_whether_somebody_is_there(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     code = (
-        "import sys, eechips.manifest.lock as l\nwith l.locked(l.Path(sys.argv[1])): print('in', flush=True); input()"
+        "import sys, eechips.manifest.lock as l\nwith l.lock_run(l.Path(sys.argv[1])): print('in', flush=True); input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code.replace("l.Path", "__import__('pathlib').Path"), str(tmp_path)],
