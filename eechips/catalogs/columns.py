@@ -1,8 +1,8 @@
-"""Items as rows of Arrow tables, in the columns of stac-geoparquet 1.0.
+"""Convert STAC items to rows of Arrow tables in the columns of stac-geoparquet 1.0, and back.
 
-https://github.com/stac-utils/stac-geoparquet/blob/main/spec/stac-geoparquet-spec.md: properties are columns of their
-own, geometries are WKB, bboxes are structs, times are timestamps. The library of that name reads and writes the files;
-rows are made here, since it takes one item at a time, and ten times as long.
+Properties are separate columns, geometries WKB, bboxes structs, times timestamps
+(https://github.com/stac-utils/stac-geoparquet/blob/main/spec/stac-geoparquet-spec.md). The package of that name reads
+and writes the files; it converts one item at a time and takes ten times as long, so rows are built here.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ TIMES = ("datetime", "start_datetime", "end_datetime", "created", "updated", "ex
 
 MOMENT = pa.timestamp("us", tz="UTC")
 UNKNOWN = np.iinfo(np.int64).min
-"""In the place of the moment at which an item was updated, if it does not say."""
+"""Replaces the update time of an item without one."""
 
 _TOP = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
 MEMBERS = frozenset((*_TOP, "properties"))
-"""What an item has. Its properties cannot be called so, since they are columns beside these."""
+"""Members of an item. Its properties cannot have these names, since they are columns beside these."""
 
 # What partitions' paths say: engines refuse columns that are called so, or let the paths win.
 _OF_PATHS = {name: f"property:{name}" for name in ("cell", "year", "month", "day")}
@@ -57,26 +57,25 @@ _NOTHING = pa.int8()
 _PROJECTED = "proj:geometry"
 _ASSETS = "assets"
 REST = "properties"
-"""The column of properties that have no column, or that do not fit into theirs, as JSON."""
+"""Column of properties without a column, or whose values do not fit into it, as JSON."""
 _SCALARS: Mapping[str | None, pa.DataType] = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
-_UNREADABLE: Mapping[str, Any] = {"type": "WKB that cannot be read"}  # which is no geometry's
+_UNREADABLE: Mapping[str, Any] = {"type": "WKB that cannot be read"}  # not a geometry type
 _WKB = {b"ARROW:extension:name": b"geoarrow.wkb", b"ARROW:extension:metadata": b'{"crs":"OGC:CRS84"}'}
 
 
 def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """A row for each item.
+    """Convert items to rows.
 
-    Properties that have the name of a column that every item has (``id``, ``type``, …) cannot be stored, and are left
-    out; those that have the name of a part of a partition's path (``year``) are in columns such as ``property:year``.
-    Of too many properties, those that fewer than one in a hundred items have are together in ``properties``, as JSON. A
-    property that is a number or a boolean in some items and something else in others has the type that most of them
-    have; the values of the others are in ``properties`` too, so that comparisons of numbers stay possible. What mixes
-    texts, objects and arrays is text, as JSON. So are assets, and properties with objects, that have more than 1,000
-    different names: as columns they would fill the memory with nulls. And so is what has more than 30 objects or arrays
-    in one another, which no file can hold.
+    Properties with the name of a member (``id``, ``type``, …) cannot be stored and are dropped; those named like a part
+    of a partition's path (``year``) are in columns such as ``property:year``. Of too many properties, the rare
+    ones, in less than 1% of the items, are together in ``properties``, as JSON. A property that is a number or boolean
+    in some items and something else in others has the type of the majority; the other values are in ``properties``, so
+    that numbers can be compared. Mixed text, objects and arrays become text, as JSON. So do assets, and properties with
+    objects, that have more than 1,000 different names, as their columns would fill the memory with nulls; and values
+    nested more than 30 levels deep, which files cannot hold.
 
     Args:
-        items: one at least, as STAC has them; geometry and bbox, of two dimensions, must be there.
+        items: at least one, with geometry and two-dimensional bbox.
     """
     columns: dict[str, pa.Array] = {
         "type": pa.array(["Feature"] * len(items), pa.string()),
@@ -104,11 +103,11 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 _OPTIONAL = frozenset(("collection",))
-"""Columns in which items need no value: https://github.com/radiantearth/stac-spec/blob/master/item-spec/item-spec.md."""
+"""Columns that may be null: https://github.com/radiantearth/stac-spec/blob/master/item-spec/item-spec.md."""
 
 
 def check_columns(schema: pa.Schema) -> None:
-    """Check that a partition has the columns that this package writes, as another program may have changed it.
+    """Check that a partition still has the types of columns that this package writes.
 
     Raises:
         pa.ArrowInvalid: naming the column.
@@ -125,7 +124,7 @@ def check_columns(schema: pa.Schema) -> None:
 
 
 def check_values(table: pa.Table) -> None:
-    """See whether no row lacks what every item has.
+    """Check that no row lacks a required value.
 
     Raises:
         pa.ArrowInvalid: naming the column.
@@ -163,10 +162,10 @@ _WRITTEN: Mapping[str, Callable[[pa.DataType], bool]] = {
 
 
 def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The items of rows. What an item has no value for, it does not have, but for ``datetime``.
+    """Yield the items of rows. Nulls are dropped, except ``datetime``.
 
-    Rows may be those of other writers as well: with JSON in texts, with all properties in one column, with boxes as
-    lists, with times that name no zone, which are UTC.
+    Rows may come from other writers: with JSON as text, with all properties in one column, with boxes as lists, and
+    with times without a zone, which are taken as UTC.
     """
     for row, geometry in zip(table.drop_columns(["geometry"]).to_pylist(), _geojson(table["geometry"]), strict=True):
         found = {name: _structure(row.pop(name, None)) for name in _TOP}
@@ -192,7 +191,7 @@ def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def geometries(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.object_]:
-    """The geometries of items, shape (n,)."""
+    """Return the geometries of items, shape (n,)."""
     dumps = json_writer()
     found: npt.NDArray[np.object_] = shapely.from_geojson(
         np.array([dumps(item["geometry"]) for item in items], dtype=object)
@@ -201,32 +200,32 @@ def geometries(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.object_]:
 
 
 def boxes(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
-    """The boxes of items, shape (n, 4): west, south, east, north; heights are left out."""
+    """Return the boxes of items, shape (n, 4): west, south, east, north; without heights."""
     return np.array(
         [box if len(box) == 4 else [*box[:2], *box[3:5]] for box in (item["bbox"] for item in items)], dtype=float
     )
 
 
 def boxes_of(table: pa.Table) -> npt.NDArray[np.float64]:
-    """The boxes of rows, shape (n, 4): west, south, east, north."""
+    """Return the boxes of rows, shape (n, 4): west, south, east, north."""
     column = table["bbox"]
     return np.column_stack([pc.struct_field(column, name).to_numpy() for name in ("xmin", "ymin", "xmax", "ymax")])
 
 
 def starts_of(table: pa.Table) -> npt.NDArray[np.datetime64]:
-    """When items begin, ``datetime64[us]``, UTC; not a time where they do not say."""
+    """Return the begin of items, ``datetime64[us]``, UTC; NaT where it is unknown."""
     return _moments(table, ("datetime", "start_datetime"), np.fmin)
 
 
 def ends_of(table: pa.Table) -> npt.NDArray[np.datetime64]:
-    """When items end, ``datetime64[us]``, UTC; not a time where they do not say."""
+    """Return the end of items, ``datetime64[us]``, UTC; NaT where it is unknown."""
     return _moments(table, ("datetime", "end_datetime"), np.fmax)
 
 
 def meets(
     table: pa.Table, extent: Extent | None, start: datetime | None, end: datetime | None
 ) -> npt.NDArray[np.bool_]:
-    """Which rows' boxes meet a place, and whose times a time, from ``start`` to before ``end``; shape (n,)."""
+    """Return the rows whose boxes meet the extent, and whose times the interval without ``end``; shape (n,)."""
     found = np.ones(len(table), dtype=bool) if extent is None else extent.meets_all(boxes_of(table))
     if start is not None:
         found &= ends_of(table) >= np.datetime64(start.replace(tzinfo=None), "us")
@@ -236,7 +235,7 @@ def meets(
 
 
 def stamps_of(table: pa.Table) -> npt.NDArray[np.int64]:
-    """When items were updated, in microseconds since 1970; ``UNKNOWN`` where they do not say."""
+    """Return the update times of items, microseconds since 1970; ``UNKNOWN`` where they are unknown."""
     if "updated" not in table.column_names:
         return np.full(len(table), UNKNOWN, dtype=np.int64)
     moments = table["updated"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
@@ -245,7 +244,7 @@ def stamps_of(table: pa.Table) -> npt.NDArray[np.int64]:
 
 
 def kind_of(type: pa.DataType) -> str | None:
-    """Name what values a column of a type has; None for nothing but nulls."""
+    """Return the kind of values of a type; None for nulls only."""
     if pa.types.is_null(type) or type == _NOTHING:
         return None
     if _is_number(type):
@@ -260,7 +259,7 @@ def kind_of(type: pa.DataType) -> str | None:
 
 
 def kind_named(type: str) -> str | None:
-    """Name what values a column has, from the name of its type."""
+    """Return the kind of values of a type by its name."""
     known = {"string": "text", "bool": "boolean", "double": "number", "int64": "number", "null": None, "int8": None}
     starts = {"struct": "object", "list": "array", "dictionary": "text"}
     return known.get(type, next((kind for start, kind in starts.items() if type.startswith(start)), type))
@@ -271,7 +270,7 @@ def count_kinds(table: pa.Table, names: Iterable[str]) -> dict[str, Counter[str]
 
     Args:
         table: rows of items.
-        names: the columns to count, beside all those that ``properties`` has values of.
+        names: columns to count, beside those with values in ``properties``.
     """
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for row in _rest(table):
@@ -284,7 +283,7 @@ def count_kinds(table: pa.Table, names: Iterable[str]) -> dict[str, Counter[str]
 
 
 def fractions_apart(table: pa.Table) -> set[str]:
-    """The columns of which ``properties`` has numbers that no column of integers holds."""
+    """Return the columns with fractions in ``properties`` that an integer column cannot hold."""
     return {
         _OF_PATHS.get(name, name)
         for row in _rest(table)
@@ -294,23 +293,22 @@ def fractions_apart(table: pa.Table) -> set[str]:
 
 
 def most_frequent(counts: Mapping[str, int]) -> str:
-    """Choose the kind that most values have; of several, a number if possible."""
+    """Return the most frequent kind; of several, a number if possible."""
     return max(sorted(counts), key=lambda kind: (counts[kind], kind == "number", kind == "boolean"))
 
 
 def is_mixed(kinds: Iterable[str]) -> bool:
-    """Whether a column cannot hold all kinds without making numbers or booleans texts."""
+    """Return whether a column of all kinds would turn numbers or booleans into text."""
     found = set(kinds)
     return len(found) > 1 and not found.isdisjoint(("number", "boolean"))
 
 
 def unified(schemas: Iterable[pa.Schema], chosen: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
-    """Return a schema that rows of all the schemas fit into, after :func:`conformed`.
+    """Return a schema for rows of all schemas, after :func:`conformed`.
 
     Args:
         schemas: of the rows.
-        chosen: types of columns that are already decided; others that mix numbers or booleans with something else
-            become numbers, or booleans.
+        chosen: types of columns that are already decided; other mixed columns become numbers or booleans.
     """
     found: dict[str, list[pa.Field]] = defaultdict(list)
     for schema in schemas:
@@ -335,13 +333,13 @@ def unified(schemas: Iterable[pa.Schema], chosen: Mapping[str, pa.DataType] | No
 
 
 def conformed(table: pa.Table, schema: pa.Schema, *, cast: bool = False) -> pa.Table:
-    """Rows in the columns of another schema, which has all of theirs; null where they have none.
+    """Return rows in the columns of a schema that includes theirs; null where they have no value.
 
     Args:
         table: the rows.
         schema: the columns.
-        cast: whether values of another kind become that of their column if they can; else they are kept, as they are,
-            in ``properties``, from where values that do fit return.
+        cast: convert values of another kind where possible; other ones are kept unchanged in ``properties``, from where
+            fitting values return.
     """
     if table.schema.equals(schema) and not (cast and REST in table.column_names):
         return table.cast(schema) if table.schema.metadata != schema.metadata else table
@@ -361,7 +359,7 @@ def conformed(table: pa.Table, schema: pa.Schema, *, cast: bool = False) -> pa.T
 
 
 def _redistributed(table: pa.Table, schema: pa.Schema, cast: bool) -> dict[str, pa.Array]:
-    """Columns whose values are of another kind than the schema's, or are in ``properties`` and have a column."""
+    """Return columns with values of another kind than in the schema, or with values in ``properties``."""
     if REST not in schema.names:
         return {}
     moved = [
@@ -402,7 +400,7 @@ def _redistributed(table: pa.Table, schema: pa.Schema, cast: bool) -> dict[str, 
 
 
 def _rest(table: pa.Table) -> list[dict[str, Any]]:
-    """The properties of each row that are together in one column."""
+    """Return the properties of each row that share one column."""
     if REST not in table.column_names:
         return [{} for _ in range(len(table))]
     return [{} if text is None else dict(json.loads(text)) for text in table[REST].to_pylist()]
@@ -419,7 +417,7 @@ def _kind(value: Any) -> str:
 
 
 def _fitting(value: Any, kind: str | None, cast: bool) -> Any:
-    """A value as a column of a kind has it; None if it does not fit."""
+    """Convert a value to a kind; None if it does not fit."""
     if value is None or _kind(value) == kind:
         return value
     if cast and kind == "text" and isinstance(value, (bool, int, float)):
@@ -434,7 +432,7 @@ def _fitting(value: Any, kind: str | None, cast: bool) -> Any:
 
 
 def _asset_column(values: Sequence[Mapping[str, Any] | None]) -> pa.Array:
-    """The assets of items, None where there are none."""
+    """Return the column of the items' assets; None where there are none."""
     if _are_many(values):
         return _texts(values)
     found = _array([
@@ -447,7 +445,7 @@ def _asset_column(values: Sequence[Mapping[str, Any] | None]) -> pa.Array:
 
 
 def _there(column: pa.Array) -> pa.Array:
-    """Objects, none of which is null: an item always has assets, if only none; rustac reads no others."""
+    """Replace null by empty objects: every item has assets, and rustac does not read null."""
     if not pa.types.is_struct(column.type) or not column.null_count:
         return column
     return pa.StructArray.from_arrays(column.flatten(), fields=list(column.type))
@@ -455,7 +453,7 @@ def _there(column: pa.Array) -> pa.Array:
 
 def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
     counts = Counter(name for value in values for name in value)
-    # Many columns, nearly empty, take minutes and gigabytes.
+    # Many sparse columns take minutes and gigabytes.
     is_sparse = len(counts) > _SOME_NAMES and counts.total() < _SPARSE * len(counts) * len(values)
     if is_sparse or len(counts) > _MOST_NAMES:
         values = _gathered(values, counts)
@@ -476,14 +474,14 @@ def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
             try:
                 found[name] = found[name].cast(MOMENT)
             except pa.ArrowInvalid as error:
-                raise UsageError(f"an item's '{name}' is no date and time as STAC has it: {error}") from error
+                raise UsageError(f"'{name}' of an item is not a date and time as in STAC: {error}") from error
     return found
 
 
 def _scalars_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
-    """Columns of properties; of those that mix numbers or booleans with others, the rarer kinds are in ``properties``.
+    """Return columns of properties; of mixed ones the rarer kinds are in ``properties``.
 
-    A column that has no value at all is left out.
+    Columns without any value are dropped.
     """
     try:
         whole = pa.array(rows)
@@ -511,7 +509,7 @@ def _scalars_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
 
 
 def _gathered(values: Sequence[Mapping[str, Any]], counts: Counter[str]) -> list[Mapping[str, Any]]:
-    """Properties of items, those that few have together in one, as JSON: a column whose name no property can have."""
+    """Gather rare properties in one, as JSON, under a name that no property has."""
     usual = [name for name, count in counts.most_common(_MOST_NAMES) if count >= _RARE * len(values)]
     columns = {*usual, *TIMES}
     found: list[Mapping[str, Any]] = []
@@ -523,19 +521,19 @@ def _gathered(values: Sequence[Mapping[str, Any]], counts: Counter[str]) -> list
 
 
 def _are_many(values: Sequence[Mapping[str, Any] | None]) -> bool:
-    """Whether objects have more different names than they should have as columns."""
+    """Return whether objects have too many different names for columns."""
     return len(set().union(*(value for value in values if value is not None))) > _MOST_NAMES
 
 
 def _texts(values: Sequence[Any]) -> pa.Array:
-    """Texts as they are, and what is none as JSON."""
+    """Return texts unchanged, and other values as JSON."""
     return pa.array(
         [value if value is None or isinstance(value, str) else json.dumps(value) for value in values], pa.string()
     )
 
 
 def _array(values: Sequence[Any]) -> pa.Array:
-    """Values as Arrow infers their type; what is not of one type becomes text, and an empty object null."""
+    """Let Arrow infer the type; mixed values become text, and empty objects null."""
     try:
         found = pa.array(values)
         return _conformed(found, _storable(found.type))
@@ -573,7 +571,7 @@ def _moments(table: pa.Table, names: Sequence[str], pick: np.ufunc) -> npt.NDArr
 
 
 def _is_deep(type: pa.DataType) -> bool:
-    """Whether a type has more types in one another than it should."""
+    """Return whether a type is nested too deeply."""
     level = [type]
     for _ in range(_DEEPEST):
         level = [each.field(i).type for each in level for i in range(each.num_fields)]
@@ -583,7 +581,7 @@ def _is_deep(type: pa.DataType) -> bool:
 
 
 def _storable(type: pa.DataType) -> pa.DataType:
-    """The type without structs that have no fields, which Parquet does not know, nor lists of nothing but nulls."""
+    """Return a type without empty structs, which Parquet lacks, and without lists of nulls."""
     if pa.types.is_struct(type):
         fields = [field.with_type(_something(_storable(field.type))) for field in type]
         return pa.struct(fields) if fields else pa.null()
@@ -595,7 +593,7 @@ def _something(type: pa.DataType) -> pa.DataType:
 
 
 def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """A type that holds the values of both."""
+    """Return a type for the values of both types."""
     if one == other or pa.types.is_null(other):
         return one
     if pa.types.is_null(one) or one == _NOTHING:
@@ -637,7 +635,7 @@ def _conformed(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         )
     if pa.types.is_string(wanted) and (pa.types.is_nested(array.type) or pa.types.is_boolean(array.type)):
         return pa.array([None if value is None else json.dumps(plain(value)) for value in array.to_pylist()], wanted)
-    # Whole numbers beside fractions become fractions, also where that costs digits, beyond 2**53.
+    # Integers beside fractions become fractions, although those beyond 2**53 lose digits.
     return array.cast(wanted, safe=not (pa.types.is_integer(array.type) and pa.types.is_floating(wanted)))
 
 
@@ -646,30 +644,30 @@ def _is_number(type: pa.DataType) -> bool:
 
 
 def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """A column in one piece."""
+    """Return a column as one chunk."""
     if isinstance(column, pa.Array):
         return column
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: without nulls in objects, with times as texts, and WKB as GeoJSON."""
+    """Return a value as JSON: without nulls in objects, times as text, and WKB as GeoJSON."""
     if isinstance(value, dict):
         parts = ((name, plain(part)) for name, part in value.items() if part is not None)
         return {name: part for name, part in parts if part is not None}
     if isinstance(value, list):
-        if value and all(isinstance(part, tuple) for part in value):  # of a map
+        if value and all(isinstance(part, tuple) for part in value):  # a map
             return plain(dict(value))
         return [plain(part) for part in value]
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if value is None or isinstance(value, (str, int)):
         return value
-    return _told(value)
+    return _to_json_scalar(value)
 
 
-def _told(value: Any) -> Any:
-    """What JSON has no type for."""
+def _to_json_scalar(value: Any) -> Any:
+    """Convert a value of a type that JSON lacks."""
     if isinstance(value, datetime):
         moment = value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
         return moment.isoformat().replace("+00:00", "Z")
@@ -682,7 +680,7 @@ def _told(value: Any) -> Any:
 
 
 def _structure(value: Any) -> Any:
-    """What a text means that has JSON in the place of an object or an array."""
+    """Parse JSON in a text that stands for an object or an array."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             return json_reader()(value.encode())
@@ -692,7 +690,7 @@ def _structure(value: Any) -> Any:
 
 
 def _bbox(value: Any) -> Any:
-    """A box as STAC has it; structs name their numbers, in whatever order."""
+    """Return a box as in STAC; structs name their numbers, in any order."""
     if not isinstance(value, dict):
         return value
     names = [name for name in ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax") if value.get(name) is not None]
@@ -700,7 +698,7 @@ def _bbox(value: Any) -> Any:
 
 
 def _geojson(column: pa.ChunkedArray) -> list[Any]:
-    """Geometries of a column of WKB, or of texts, as GeoJSON has them."""
+    """Return the geometries of a column of WKB or text as GeoJSON."""
     if isinstance(column.type, pa.BaseExtensionType):
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
     if pa.types.is_dictionary(column.type):
@@ -715,20 +713,20 @@ def _geojson(column: pa.ChunkedArray) -> list[Any]:
             for value, known, text in zip(values, is_json, texts, strict=True)
         ]
     if pa.types.is_nested(column.type):
-        raise UsageError(f"the column geometry is {column.type}: it must be WKB, as stac-geoparquet has it")
+        raise UsageError(f"the column geometry is {column.type}: stac-geoparquet needs WKB")
     texts = shapely.to_geojson(shapely.from_wkb(np.array(values, dtype=object), on_invalid="ignore"))
     return [_loaded(value, text) for value, text in zip(values, texts, strict=True)]
 
 
 def _loaded(value: Any, text: str | None) -> Any:
-    """GeoJSON of a text, if a value could be made one."""
+    """Parse GeoJSON from a text, for a value that could be written."""
     if text is not None:
         return json_reader()(text.encode())
     return None if value is None else _UNREADABLE
 
 
 def _with_wkb(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Properties, or an asset, whose ``proj:geometry`` is WKB: GeoJSON has no one type."""
+    """Return properties, or an asset, with ``proj:geometry`` as WKB: GeoJSON has no single type."""
     geometry = value.get(_PROJECTED)
     if geometry is None:
         return value
@@ -737,13 +735,13 @@ def _with_wkb(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def json_writer() -> Callable[[Any], bytes]:
-    """What writes JSON fast."""
+    """Return a fast function that writes JSON."""
     dumps: Callable[[Any], bytes] = _orjson().dumps
     return dumps
 
 
 def json_reader() -> Callable[[bytes], Any]:
-    """What reads JSON fast. It raises ValueError."""
+    """Return a fast function that reads JSON and raises ValueError."""
     loads: Callable[[bytes], Any] = _orjson().loads
     return loads
 

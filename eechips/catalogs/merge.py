@@ -528,7 +528,7 @@ def _stage_one(plan: _Plan, path: str, scratch: Path, name: str, advance: Advanc
     with contextlib.ExitStack() as stack:
         there = None
         if path in plan.schema.partitions:
-            with _told():
+            with _translating_errors():
                 there = stack.enter_context(pq.ParquetFile(LocalStore(plan.folder).file(path)))
                 check_columns(there.schema_arrow)
         schema = unified([*([] if there is None else [there.schema_arrow]), *plan.schemas(path)], plan.types)
@@ -566,7 +566,7 @@ def _steps(
 
 
 def _rows(file: pq.ParquetFile, schema: pa.Schema, cast: bool) -> Iterator[pa.Table]:
-    with _told():
+    with _translating_errors():
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1.0)
         rows = max(1, min(_BATCH, int(_BATCH_BYTES / max(1.0, widest))))
@@ -577,7 +577,7 @@ def _rows(file: pq.ParquetFile, schema: pa.Schema, cast: bool) -> Iterator[pa.Ta
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _translating_errors() -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:

@@ -226,7 +226,7 @@ def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema
         wanted = choose(found.layout)
         if wanted != found.layout:
             raise UsageError(
-                f"{folder} has another layout: {_told(found.layout)}, not {_told(wanted)}: omit these options, or"
+                f"{folder} has another layout: {_describe_layout(found.layout)}, not {_describe_layout(wanted)}: omit these options, or"
                 " choose another folder"
             )
         return found
@@ -235,7 +235,7 @@ def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema
     return Schema(choose(None))
 
 
-def _told(layout: Layout) -> str:
+def _describe_layout(layout: Layout) -> str:
     grid = layout.grid.to_json()
     cells = f"{grid['name']} resolution {grid['resolution']}" if "resolution" in grid else grid["name"]
     first = "" if layout.by == "collection" else f"by {layout.by}, "

@@ -324,11 +324,11 @@ def _content(response: requests.Response, address: str, most: int) -> bytes:
 
 
 def _answered(text: str, content: bytes) -> str:
-    message = redact(_told_of(content) or response_message(content)).strip()[:_LONGEST]
+    message = redact(_error_message(content) or response_message(content)).strip()[:_LONGEST]
     return f"{text}: {message}" if message else text
 
 
-def _told_of(content: bytes) -> str:
+def _error_message(content: bytes) -> str:
     """Return the message of an OGC API error (``description``; RFC 7807: ``detail``, ``title``); else empty."""
     try:
         document = parse_json(content)

@@ -78,7 +78,7 @@ class Signer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """How downloads are authorised.
+    """Authorisation of downloads.
 
     Attributes:
         kind: ``none``; ``bearer`` sends a token; ``basic`` sends a user name and password; ``netrc`` sends each host

@@ -69,7 +69,7 @@ def classify_gdal(
         data that cannot be decoded. ConfigurationError for rejected credentials. PermanentError for all others, such as
         a missing raster.
     """
-    text = "; ".join(dict.fromkeys(_said(error)))
+    text = "; ".join(dict.fromkeys(_messages(error)))
     location = redact(text if href in text else f"{href}: {text}")[:_LONGEST]
     status = _status(text)
     if status is None and not _REFUSED.search(text):
@@ -114,10 +114,10 @@ def _status(text: str) -> int | None:
     return None if found is None else int(found[1] or found[2])
 
 
-def _said(error: BaseException | None) -> Iterator[str]:
+def _messages(error: BaseException | None) -> Iterator[str]:
     """Yield the messages of an exception and its causes, the last cause first."""
     if error is not None:
-        yield from _said(error.__cause__ or error.__context__)
+        yield from _messages(error.__cause__ or error.__context__)
         if text := str(error).strip():
             yield text
 

@@ -143,14 +143,14 @@ def store_options(location: RasterLocation, environment: Mapping[str, str] = os.
             or environment.get("AZURE_STORAGE_ACCOUNT")
         )
         key = environment.get("AZURE_STORAGE_ACCOUNT_KEY") or environment.get("AZURE_STORAGE_ACCESS_KEY")
-        told = {
+        derived = {
             "connection_string": environment.get("AZURE_STORAGE_CONNECTION_STRING"),
             "account_name": account,
             "account_key": key,
             "sas_token": environment.get("AZURE_STORAGE_SAS_TOKEN"),
             "anon": True if says("AZURE_NO_SIGN_REQUEST") else None,
         }
-        options |= {name: value for name, value in told.items() if value is not None}
+        options |= {name: value for name, value in derived.items() if value is not None}
     return options
 
 
@@ -219,8 +219,8 @@ def downloaded_bytes() -> int:
     if not text:
         return 0
     try:
-        told = json.loads(ctypes.string_at(text))
+        statistics = json.loads(ctypes.string_at(text))
     finally:
         library.VSIFree(text)
-    methods: dict[str, dict[str, int]] = told.get("methods", {})
+    methods: dict[str, dict[str, int]] = statistics.get("methods", {})
     return sum(method.get("downloaded_bytes", 0) for method in methods.values())

@@ -192,7 +192,7 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
                 with hosts.get(url, further, secrets, method=method) as answer:
                     status = answer.status_code
                     if status in (200, 206):
-                        return status, _told(answer)
+                        return status, _version_of_response(answer)
                     if status in (404, 410):
                         break
     except TransientError as error:
@@ -202,7 +202,7 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
     return status, None
 
 
-def _told(answer: Any) -> RasterVersion:
+def _version_of_response(answer: Any) -> RasterVersion:
     size: str = answer.headers.get("Content-Length", "")
     if answer.status_code == 206:
         size = answer.headers.get("Content-Range", "").rpartition("/")[2]

@@ -294,7 +294,7 @@ def test_parquet_whose_geometries_cannot_be_read(tmp_path: Path) -> None:
         )
         verdict = validate_items(found)
         assert [(number, kind) for number, kind, _ in verdict.refused] == [(0, "bad geometry"), (1, "no geometry")]
-    with pytest.raises(UsageError, match="it must be WKB"):
+    with pytest.raises(UsageError, match="needs WKB"):
         of_parquet(tmp_path / "a.parquet", pa.table({"id": ["a"], "geometry": [[{"x": 1.0, "y": 2.0}]]}))
     far = pa.table({"id": ["a"], "geometry": WKB[:1], "datetime": pa.array([400_000_000_000_000], pa.timestamp("s"))})
     with pytest.raises(ConfigurationError, match="cannot be read"):

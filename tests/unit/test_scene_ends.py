@@ -115,5 +115,5 @@ def test_hdf5_of_every_age(tmp_path: Path, superblock: tuple[str, str]) -> None:
     inspect(path, promise)
     data = path.read_bytes()
     path.write_bytes(data[:-1])
-    with pytest.raises(ValidationError, match=f"should have {len(data):,}"):
+    with pytest.raises(ValidationError, match=f"instead of {len(data):,}"):
         inspect(path, promise)

@@ -92,19 +92,19 @@ def assemble_scenes(
     if put is not None:
         results.say(f"{len(ingested):,} of {len(scenes):,} scenes are assets in {into}")
     if without:
-        _log.warning("%s", _told(without))
+        _log.warning("%s", _describe_without_image(without))
     if refused:
         many = "1 scene" if len(refused) == 1 else f"{len(refused):,} scenes"
         _log.warning("%s could not become assets; the same command retries them. The first: %s", many, refused[0])
     return refused
 
 
-def _told(without: Sequence[str]) -> str:
+def _describe_without_image(without: Sequence[str]) -> str:
     """Describe scenes without an image, which these files belong to."""
     many = "1 scene has" if len(without) == 1 else f"{len(without):,} scenes have"
-    told = f"{many} neither GeoTIFF nor JPEG 2000 and did not become assets, such as {without[0]}"
+    message = f"{many} neither GeoTIFF nor JPEG 2000 and did not become assets, such as {without[0]}"
     how = "`eechips assets ingest` accepts netCDF; unpack archives, and convert other formats (gdal_translate)"
-    return f"{told}. {how}"
+    return f"{message}. {how}"
 
 
 _SHA256 = "1220"  # prefix of a multihash of sha2-256 (https://multiformats.io/multihash/)

@@ -67,8 +67,8 @@ class SceneContext:
         try:
             downloaded = self.downloader.fetch(request, record)
         except QuarantinedError as error:
-            told = {**describe_unit(unit), "reason": str(error)}
-            kept = quarantine(self.folder, identifier, path, expected.local_suffix, told)
+            reason = {**describe_unit(unit), "reason": str(error)}
+            kept = quarantine(self.folder, identifier, path, expected.local_suffix, reason)
             discard(path)
             record("quarantine", file=kept.name, error=str(error))
             raise

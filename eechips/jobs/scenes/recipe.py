@@ -386,8 +386,8 @@ class Scenes:
         """
         kept = self.kept(results.folder)
         if kept is None:
-            told = f"{results.folder / SEARCH_CACHE_NAME} is missing, and with it the items of the scenes"
-            raise StorageError(f"{told}: restore it, or choose another folder")
+            message = f"{results.folder / SEARCH_CACHE_NAME} is missing, and with it the items of the scenes"
+            raise StorageError(f"{message}: restore it, or choose another folder")
         with self._open_store() as put:
             into = None if self.ingest is None else Path(self.ingest)
             self.refused[:] = assemble_scenes(results, kept, self.identity, put=put, into=into, asset_id=self.asset_id)

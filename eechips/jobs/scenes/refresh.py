@@ -60,12 +60,12 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
         log.write("refreshed", added=len(added), amended=len(further.amended), changed=len(further.changed))
         for unit in further.changed:
             log.write("changed", **describe_unit(unit))
-    told = f"{len(added):,} new"
+    message = f"{len(added):,} new"
     if further.amended:
-        told += f"; {len(further.amended):,} that have changed without a file are planned again"
+        message += f"; {len(further.amended):,} that have changed without a file are planned again"
     if further.changed:
-        told += f"; {len(further.changed):,} that have changed keep their file: use another folder for the new ones"
-    _log.info("%s", told)
+        message += f"; {len(further.changed):,} that have changed keep their file: use another folder for the new ones"
+    _log.info("%s", message)
     return len(every)
 
 

@@ -141,8 +141,8 @@ class SceneSearch:
         many = "1 item" if count - without == 1 else f"{count - without:,} items"
         _log.info("%s of %s%s%s", many, display_url(self.search.stac), sizes, lacking)
         if unknown:
-            told = f"{unknown:,} checksums are malformed or of an unsupported algorithm"
-            _log.warning("%s: their files are checked by size and content only", told)
+            message = f"{unknown:,} checksums are malformed or of an unsupported algorithm"
+            _log.warning("%s: their files are checked by size and content only", message)
         if lost:
             _log.warning("%s", lost)
 
