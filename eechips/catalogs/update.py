@@ -226,8 +226,8 @@ def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema
         wanted = choose(found.layout)
         if wanted != found.layout:
             raise UsageError(
-                f"{folder} has another layout: {_describe_layout(found.layout)}, not {_describe_layout(wanted)}: omit these"
-                " options, or choose another folder"
+                f"{folder} has another layout: {_describe_layout(found.layout)}, not {_describe_layout(wanted)}: omit"
+                " these options, or choose another folder"
             )
         return found
     if any(chain(folder.glob("collection=*/**/*.parquet"), folder.glob("mission=*/**/*.parquet"))):
