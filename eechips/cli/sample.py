@@ -7,6 +7,7 @@ from typing import Any
 from eechips.cli.fetch_command import fetch_command
 from eechips.engine import RunConfig
 from eechips.jobs.chips import ChipSample, sample_recipe
+from eechips.jobs.sample_options import SampleOptions
 
 _HELP = """Fetch image chips at random points, on a regular grid, or at the points of a file.
 
@@ -31,4 +32,4 @@ def _recipe(options: dict[str, Any]) -> tuple[ChipSample, RunConfig]:
     return sample_recipe({**options, "dataset": names[0] if len(names) == 1 else names})
 
 
-command = fetch_command("sample", ChipSample, _recipe, _HELP)
+command = fetch_command("sample", SampleOptions, _recipe, _HELP)

@@ -24,7 +24,7 @@ _NEEDED = "pystac"  # of the extra
 def check_store() -> None:
     """Raises UsageError if what fills stores is not installed."""
     if find_spec(_NEEDED) is None:
-        raise UsageError(f"--ingest needs {_NEEDED}: pip install 'eechips[local]'")
+        raise UsageError(f"`ingest` needs {_NEEDED}: pip install 'eechips[local]'")
 
 
 @contextlib.contextmanager

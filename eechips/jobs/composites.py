@@ -249,7 +249,7 @@ def _sources(scenes: list[Scene]) -> dict[str, Any]:
 def _check_reducer(name: str) -> None:
     percentile = _PERCENTILE.fullmatch(name)
     if percentile and float(percentile[1]) > 100:
-        raise UsageError(f"--reducer {name}: a percentile is at most 100")
+        raise UsageError(f"reducer={name!r}: a percentile is at most 100")
     if not (percentile or name in REDUCERS or (name.startswith(_QUALITY) and name != _QUALITY)):
         known = describe_choices(name, [*REDUCERS, f"{_QUALITY}BAND"])
         raise UsageError(f"unknown reducer {name!r}, nor is it a percentile such as p10; {known}")

@@ -22,7 +22,7 @@ from eechips.jobs.recipe_options import (
     check_bands,
     check_dataset,
     check_dates,
-    check_format,
+    parse_format,
     split_names,
 )
 from eechips.jobs.render_style import RenderStyle
@@ -165,7 +165,7 @@ class Imagery(DatasetRecipe):
         metadata=option(
             "Format: values (tif, npy) or pictures (png, jpg). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
             DATA,
-            choices=CHIP_FORMATS.names,
+            metavar="|".join(CHIP_FORMATS.names),
         ),
     )
     clip: bool = field(
@@ -194,6 +194,7 @@ class Imagery(DatasetRecipe):
     name = "imagery"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "format", parse_format(self.format, CHIP_FORMATS.names))
         for name in ("bands", "palette"):
             given = getattr(self, name)
             object.__setattr__(self, name, None if given is None else split_names(given))
@@ -328,7 +329,7 @@ def check_on_empty(recipe: Imagery, config: RunConfig) -> None:
         UsageError: saying why.
     """
     if config.on_empty == "redraw":
-        raise UsageError(f"--on-empty redraw: {recipe.name} has nothing else to draw; take keep or skip")
+        raise UsageError(f"on_empty='redraw': {recipe.name} has nothing else to draw; take keep or skip")
     recipe.style.check_empty(config.on_empty)
 
 
@@ -338,7 +339,6 @@ def _check(recipe: Imagery) -> None:
     if recipe.known_kind == "image":
         raise recipe.single_image()
     check_dates(recipe.start, recipe.end)
-    check_format(recipe.format, CHIP_FORMATS.names)
     check_bands(recipe.bands)
     recipe.style.check_chosen(recipe.bands)
     recipe.style.check()

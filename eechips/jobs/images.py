@@ -47,7 +47,7 @@ class Images(Imagery):
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
-            raise UsageError(f"--limit must be at least 1, not {self.limit}")
+            raise UsageError(f"`limit` must be at least 1, not {self.limit}")
         super().__post_init__()
 
     @property

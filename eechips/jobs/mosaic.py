@@ -322,7 +322,7 @@ class MosaicRecipe(DatasetRecipe):
         about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, region, self.start, self.end)
         if about.kind == "collection":
             if region is None:
-                raise UsageError(f"{self.dataset_id} is a collection: say with --roi which region is meant")
+                raise UsageError(f"{self.dataset_id} is a collection: give `roi`")
             return about
         for name in ("start", "end", "where"):
             if getattr(self, name):
@@ -367,7 +367,7 @@ class MosaicRecipe(DatasetRecipe):
             return base_grid, _covering(base_grid, native)
         region = polygon or (grid_outline(native) if has_end else None)
         if region is None:
-            raise UsageError(f"{self.dataset_id} is not bounded in longitude and latitude: say with --roi what to take")
+            raise UsageError(f"{self.dataset_id} is not bounded in longitude and latitude: give `roi`")
         base_grid = placement.base_grid(native, region_centre(region))
         if not has_end:
             return base_grid, cover_region(base_grid, region)
@@ -496,10 +496,10 @@ def _check(recipe: MosaicRecipe) -> None:
             raise UsageError(f"`{name}` {value}: {describe_choices(value, list(known))}")
     check_bands(recipe.bands)
     if recipe.bands is not None and len(set(recipe.bands)) != len(recipe.bands):
-        raise UsageError("--bands names a band twice")
+        raise UsageError("`bands` names a band twice")
     if recipe.window is not None and recipe.window < _LEAST_WINDOW:
-        raise UsageError(f"--window must be at least {_LEAST_WINDOW} pixels, not {recipe.window}")
+        raise UsageError(f"`window` must be at least {_LEAST_WINDOW} pixels, not {recipe.window}")
     if recipe.clip and recipe.roi is None:
-        raise UsageError("--clip needs a region: give --roi")
+        raise UsageError("`clip` needs a region: give `roi`")
     if recipe.dtype is not None:
         cog.check_nodata(recipe.nodata, recipe.dtype)

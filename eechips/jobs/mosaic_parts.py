@@ -23,7 +23,7 @@ from eechips.storage import hash_file
 from eechips.text import format_bytes
 
 MOSAIC_NAME = "mosaic.tif"
-SMALL_DISK = "choose another folder with --out, a smaller region, or a coarser scale"
+SMALL_DISK = "choose another folder, a smaller region, or a coarser scale"
 
 _COMPRESSION = 0.7  # bytes of a window's file for one of its pixels'; as engine.estimate has it
 _WRITTEN = 2 * cog.GROWTH - 1  # bytes that are written for one of a mosaic: overviews twice

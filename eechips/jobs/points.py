@@ -25,9 +25,9 @@ from eechips.jobs.recipe_options import (
     check_bands,
     check_dataset,
     check_dates,
-    check_format,
     check_positive,
     option_names,
+    parse_format,
     run_recipe,
     slug,
     split_names,
@@ -38,6 +38,7 @@ from eechips.jobs.shared_options import (
     BANDS,
     DATA,
     DATASET,
+    DATE_FORMAT,
     END,
     LAT_FIELD,
     LON_FIELD,
@@ -132,12 +133,13 @@ class PointValues(DatasetRecipe):
     date_field: str | None = field(
         default=None,
         metadata=option(
-            "Column of dates, ISO 8601: the values of the image nearest in time that has any there; of two equally"
+            "Column of dates: the values of the image nearest in time that has any there; of two equally"
             " near, the earlier.",
             DATA,
             metavar="FIELD",
         ),
     )
+    date_format: str | None = field(default=None, metadata=DATE_FORMAT)
     window: str | None = field(
         default=None,
         metadata=option(
@@ -185,7 +187,7 @@ class PointValues(DatasetRecipe):
         if not len(found.known):
             raise RegionError(f"no row of {self.points} has coordinates")
         if self.reducer is not None and found.kind == "points":
-            raise UsageError("--reducer is for polygons: a point has the value of the pixel that it lies in")
+            raise UsageError("`reducer` is for polygons: a point has the value of the pixel that it lies in")
         if self.id_field is not None:
             found.check_unique(self.id_field)
         if self.date_field is not None:
@@ -235,6 +237,7 @@ class PointValues(DatasetRecipe):
             "each_image": self.each_image,
             "composite": self.composite,
             "date_field": self.date_field,
+            **({"date_format": self.date_format} if self.date_format is not None else {}),
             "window": self.window,
             "mask": self.cloud_mask.text if self.cloud_mask else None,
             "scale": self.scale,
@@ -366,7 +369,7 @@ class PointValues(DatasetRecipe):
         """The moment that each row's image should be of, in milliseconds, if rows have dates."""
         if self.date_field is None:
             return None
-        moments = self.places.moments(self.date_field)
+        moments = self.places.moments(self.date_field, self.date_format)
         if np.isnan(moments).all():
             raise RegionError(f"no row of {self.points} has a date in {self.date_field}")
         # A day stands for its middle, so that mornings and evenings of it are equally near.
@@ -385,7 +388,7 @@ class PointValues(DatasetRecipe):
         mode: Mode = "each" if self.each_image else "paired" if self.date_field else "composite"
         if about.kind == "image":
             mode = "image"
-            given = {"--each-image": self.each_image, "--date-field": self.date_field, "--composite": self.composite}
+            given = {"`each_image`": self.each_image, "`date_field`": self.date_field, "`composite`": self.composite}
             for option, value in given.items():
                 if value:
                     raise UsageError(f"{self.dataset_id} is a single image: leave {option} out")
@@ -415,7 +418,7 @@ class PointValues(DatasetRecipe):
         twice = [name for name in added if f"{self.prefix}{name}" in kept]
         if twice:
             raise UsageError(
-                f"{self.points} has a column {self.prefix + twice[0]!r} already: say with --prefix what to put before"
+                f"{self.points} has a column {self.prefix + twice[0]!r} already: give another `prefix`"
                 " the names of those added"
             )
 
@@ -433,7 +436,7 @@ def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
     recipe, config = split_options(PointValues, _OPTIONS, options, lambda made: f"points-{slug(made.dataset)}")
     if recipe.places.kind == "points" or recipe.date_field is None:
         return recipe, config
-    raise UsageError("--date-field is for points; polygons can have --each-image")
+    raise UsageError("`date_field` is for points; polygons can have `each_image`")
 
 
 @overload
@@ -504,21 +507,23 @@ def _stored(frame: Any, folder: Path) -> Path:
 def _check(recipe: PointValues) -> None:
     """Refuses options that are out of range or contradict each other, as far as that needs no request."""
     check_dataset(recipe.dataset)
-    check_positive("--scale", recipe.scale)
+    check_positive("`scale`", recipe.scale)
     check_dates(recipe.start, recipe.end)
-    check_format(recipe.format, TABLE_FORMATS)
+    parse_format(recipe.format, TABLE_FORMATS)
     if recipe.composite is not None and recipe.composite not in COMPOSITES:
         raise UsageError(f"unknown composite {recipe.composite!r}: one of {', '.join(COMPOSITES)}")
     given = [
         option
-        for option, value in (("--each-image", recipe.each_image), ("--composite", recipe.composite),
-                              ("--date-field", recipe.date_field))
+        for option, value in (("`each_image`", recipe.each_image), ("`composite`", recipe.composite),
+                              ("`date_field`", recipe.date_field))
         if value
     ]  # fmt: skip
     if len(given) > 1:
         raise UsageError(f"{given[0]} and {given[1]} exclude each other")
+    if recipe.date_format is not None and recipe.date_field is None:
+        raise UsageError("date_format needs `date_field`")
     if (recipe.window is None) != (recipe.date_field is None):
-        raise UsageError("--date-field and --window belong together: --date-field date --window 30d")
+        raise UsageError("`date_field` and `window` belong together: date_field='date', window='30d'")
     if recipe.window is not None:
         parse_window(recipe.window)
     check_bands(recipe.bands)

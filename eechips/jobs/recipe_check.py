@@ -164,7 +164,7 @@ def check_recipe(recipe: Recipe, config: RunConfig, *, keep: Path | None = None)
         ConfigurationError, RecipeError, RequestError: as :func:`eechips.engine.run` does.
     """
     if config.dry_run or config.estimate is not None:
-        raise UsageError("--check takes neither --dry-run nor --estimate: it is an estimate itself")
+        raise UsageError("`check` takes neither `dry_run` nor `estimate`: it is an estimate itself")
     tried = CheckedRecipe(recipe, config)
     done = run(tried, dataclasses.replace(config, quiet=True, on_empty="keep", name=None))
     if not tried.is_through:

@@ -26,6 +26,8 @@ _PATHS = frozenset({"credentials", "local_assets"})
 
 RecipeT = TypeVar("RecipeT")
 
+_FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "jpeg": "jpg"}
+
 
 RUN_OPTIONS = frozenset(
     {field.name for field in (*dataclasses.fields(RunConfig), *dataclasses.fields(LedgerOptions))}
@@ -118,7 +120,7 @@ def check_bands(bands: Sequence[str] | str | None) -> None:
         UsageError: saying so.
     """
     if bands is not None and (not bands or not all(bands)):
-        raise UsageError("--bands must name at least one band: A,B,C")
+        raise UsageError("`bands` must name at least one band: A,B,C")
 
 
 def check_dataset(name: str) -> None:
@@ -152,14 +154,21 @@ def check_dates(start: str | None, end: str | None) -> None:
         raise UsageError(f"the start ({start}) must be before the end ({end}), which is exclusive")
 
 
-def check_format(text: str, formats: Sequence[str]) -> None:
-    """Refuses a format that there is not.
+def parse_format(text: str, formats: Sequence[str]) -> str:
+    """Return the name of a format; ``tiff`` and ``jpeg`` are accepted for ``tif`` and ``jpg``.
+
+    Args:
+        text: name as the caller gives it, in any case.
+        formats: names of the formats.
 
     Raises:
-        UsageError: listing those there are.
+        UsageError: if there is no such format; the message lists those there are.
     """
-    if text not in formats:
-        raise UsageError(f"unknown format {text!r}: one of {', '.join(formats)}")
+    name = text.strip().lower()
+    name = _FORMAT_SYNONYMS.get(name, name)
+    if name in formats:
+        return name
+    raise UsageError(f"unknown format {text!r}: one of {', '.join(formats)}")
 
 
 def check_positive(name: str, value: float | None) -> None:

@@ -22,7 +22,7 @@ class RenderStyle:
         format: of the results; data (GeoTIFF, NPY) have no colours.
         minimum: value that becomes black; None for the dataset's default.
         maximum: value that becomes white.
-        palette: colours (hexadecimal, from ``minimum`` to ``maximum``) for a picture of one band; empty for the
+        palette: colours (hexadecimal, from ``min`` to ``max``) for a picture of one band; empty for the
             dataset's default.
     """
 
@@ -64,9 +64,9 @@ class RenderStyle:
             UsageError: saying what.
         """
         if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
-            raise UsageError(f"--min ({self.minimum:g}) must be below --max ({self.maximum:g})")
+            raise UsageError(f"`min` ({self.minimum:g}) must be below `max` ({self.maximum:g})")
         if not self.is_picture and self.is_set:
-            raise UsageError(f"--min, --max and --palette make pictures (png, jpg); {self.format} holds the values")
+            raise UsageError(f"`min`, `max` and `palette` make pictures (png, jpg); {self.format} holds the values")
 
     def check_empty(self, on_empty: str) -> None:
         """Refuses to deal with empty results in a format in which they look like others.
@@ -79,7 +79,7 @@ class RenderStyle:
         """
         if not CHIP_FORMATS.get(self.format).has_mask and on_empty != "keep":
             raise UsageError(
-                f"--on-empty {on_empty} needs png, tif or npy: {self.format} has no mask, and nothing tells an empty"
+                f"on_empty={on_empty!r} needs png, tif or npy: {self.format} has no mask, and nothing tells an empty"
                 " chip from a black one"
             )
 
@@ -110,10 +110,10 @@ class RenderStyle:
             return
         names = [band.name for band in bands]
         if len(bands) not in _COUNTS:
-            raise UsageError(f"{self.format} takes 1 or 3 bands: choose them with --bands from {', '.join(names)}")
+            raise UsageError(f"{self.format} takes 1 or 3 bands: choose `bands` from {', '.join(names)}")
         wide = sorted({band.dtype for band in bands} - {"uint8"})
         if wide and not self.visualization(names, known):
             raise UsageError(
-                f"the values of {', '.join(names)} are {wide[0]} and {self.format} holds 8 bits: say with --min and"
-                " --max which values become black and white, or take --format tif"
+                f"the values of {', '.join(names)} are {wide[0]} and {self.format} holds 8 bits: give `min` and"
+                " `max`, the values that become black and white, or take format='tif'"
             )

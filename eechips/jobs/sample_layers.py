@@ -63,13 +63,13 @@ def parse_layers(datasets: str | Sequence[str], bands: Bands, mask: str) -> tupl
     """
     names = (datasets,) if isinstance(datasets, str) else tuple(datasets)
     if not names:
-        raise UsageError("--dataset must name at least one dataset")
+        raise UsageError("`dataset` must name at least one dataset")
     for name in names:
         check_dataset(name)
     ids = [known.id if (known := find_dataset(name)) else name for name in names]
     twice = [name for name, identifier in zip(names, ids, strict=True) if ids.count(identifier) > 1]
     if twice:
-        raise UsageError(f"--dataset {twice[0]} is given twice")
+        raise UsageError(f"`dataset` names {twice[0]} twice")
     chosen = _bands_of(names, bands)
     labels = _labels(names, ids) if len(names) > 1 else [""]
     return tuple(
@@ -93,18 +93,18 @@ def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
             )
             if len(names) > 1:
                 raise UsageError(
-                    f"--bands {','.join(flat)}: say of which dataset, as --bands {names[0]}:{','.join(flat)}"
+                    f"bands='{','.join(flat)}': name the dataset, as in bands='{names[0]}:{','.join(flat)}'"
                 )
             return {names[0]: flat}
         if not all(prefixed):
-            raise UsageError("--bands names a dataset in one place and none in another: say of which all are")
+            raise UsageError("`bands` names a dataset in one place and none in another: say of which all are")
         given = [(part.rpartition(":")[0].strip(), split_names(part.rpartition(":")[2])) for part in parts]
     by_lower = {name.lower(): name for name in names}
     for name, _ in given:
         if name.lower() not in by_lower:
-            raise UsageError(f"--bands {name}: is none of the datasets; there are {', '.join(names)}")
+            raise UsageError(f"bands='{name}:…' names none of the datasets; they are {', '.join(names)}")
     if len({name.lower() for name, _ in given}) < len(given):
-        raise UsageError("--bands names the bands of a dataset twice")
+        raise UsageError("`bands` names the bands of a dataset twice")
     return {by_lower[name.lower()]: chosen for name, chosen in given}
 
 
@@ -137,7 +137,7 @@ class SampleDates:
         """The first day and that after the last of a layer's images."""
         return (self.start, self.end) if layer.is_dated else (None, None)
 
-    def pairing(self, layer: SampleLayer, unit: Unit) -> DateMatch | None:
+    def match(self, layer: SampleLayer, unit: Unit) -> DateMatch | None:
         """The date that a unit is paired with, if it is."""
         if "label_date" not in unit or not layer.is_dated:
             return None

@@ -1,4 +1,4 @@
-"""Where the chips of ``eechips sample`` are taken: the way to choose places that its options say."""
+"""Make the strategy that chooses the places of ``eechips sample``, and log the places."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import ee
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.geo.grid import Grid
-from eechips.jobs.sample_validation import parse_classes
+from eechips.jobs.resolved_sample import ResolvedSample
+from eechips.jobs.sample_options import SampleOptions
 from eechips.planning import chip_grids, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
 from eechips.planning.grid_alignment import GridAlignment
@@ -32,9 +32,6 @@ from eechips.planning.strategies import (
 from eechips.planning.stratified_draw import PointFilter, StrataPool, StratifiedDraw
 from eechips.text import format_extent
 
-if TYPE_CHECKING:
-    from eechips.jobs.chips import ChipSample
-
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 # Strata that are named in the log; there may be hundreds.
@@ -47,129 +44,146 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class StrategyBuilder:
-    """Makes the strategy of a sample.
+class _StrategyBuilder:
+    """Make the strategy of a sample.
 
-    Attributes:
-        recipe: of the sample.
-        region: for the server; None for the whole world.
-        thumb_reach: metres from a place to the edge of its chip, if chips are bounds of buffers.
-        native: the grid of the first dataset's first image.
-        placement: of the pixels, resolved.
+    Attributes: see :func:`build_strategy`.
     """
 
-    recipe: ChipSample
+    sample: ResolvedSample
     region: ee.Geometry | None
     thumb_reach: float
     native: Grid
-    placement: GridAlignment
+    alignment: GridAlignment
 
     def strategy(self) -> Strategy:
-        """The way to choose places.
+        """Return the strategy.
 
         Raises:
             RegionError: if the region, or the table of strata, cannot be used.
             UnknownDatasetError: if there is no such map.
         """
-        recipe = self.recipe
-        if recipe.per_ecoregion is not None:
-            return self._per_ecoregion(recipe.per_ecoregion)
-        if recipe.per_class is not None:
-            return self._per_class(recipe.per_class)
-        if recipe.total is not None:
-            return self._total(recipe.total)
-        if recipe.spacing is not None:
+        sample, options = self.sample, self.sample.options
+        if options.per_ecoregion is not None:
+            return self._per_ecoregion(options.per_ecoregion)
+        if options.per_class is not None:
+            return self._per_class(options.per_class)
+        if options.total is not None:
+            return self._total(options.total)
+        if options.spacing is not None:
             return FixedStrategy(
-                regular_sites(self._outline(), parse_distance("--spacing", recipe.spacing)), self._keep()
+                regular_sites(self._outline(), parse_distance("`spacing`", options.spacing)), self._point_filter()
             )
-        assert recipe.places is not None
-        sites = listed_sites(recipe.places, recipe.date_field)
-        if recipe.region is not None:
+        assert sample.places is not None
+        sites = listed_sites(sample.places, options.date_field, options.date_format)
+        if sample.region is not None:
             sites = sites_within(sites, self._outline())
-        return FixedStrategy(sites, self._keep(), self._apart())
+        return FixedStrategy(sites, self._point_filter(), self._min_distance())
 
     def _per_ecoregion(self, count: int) -> RandomStrategy:
-        recipe, apart = self.recipe, self._apart()
+        options, min_distance = self.sample.options, self._min_distance()
         assert self.region is not None
-        name_field = "ECO_NAME" if recipe.ecoregions == samplers.ECOREGIONS else recipe.ecoregion_field
-        strata = samplers.fetch_strata(self.region, recipe.ecoregions, recipe.ecoregion_field, name_field)
+        name_field = "ECO_NAME" if options.ecoregions == samplers.ECOREGIONS else options.ecoregion_field
+        strata = samplers.fetch_strata(self.region, options.ecoregions, options.ecoregion_field, name_field)
         fields = {stratum.id: {"eco_id": stratum.id, "eco_name": stratum.name} for stratum in strata}
-        pool = StrataPool(strata, recipe.seed, self._keep(), is_thinned=apart is not None)
-        return RandomStrategy(StratifiedDraw(pool, list(fields), count, apart), fields, "eco_id")
+        pool = StrataPool(strata, options.seed, self._point_filter(), is_thinned=min_distance is not None)
+        return RandomStrategy(StratifiedDraw(pool, list(fields), count, min_distance), fields, "eco_id")
 
     def _per_class(self, count: int) -> RandomStrategy:
-        recipe = self.recipe
-        assert recipe.class_image is not None
-        layer = fetch_map("--class-image", parse_map("--class-image", recipe.class_image), self.region)
-        wanted = None if recipe.classes is None else parse_classes(recipe.classes)
-        pool = ClassPool(replace(layer, within=self._mask()), self._outline(), recipe.seed, wanted)
+        sample, options = self.sample, self.sample.options
+        assert options.class_image is not None
+        layer = fetch_map("`class_image`", parse_map("`class_image`", options.class_image), self.region)
+        wanted = sample.classes
+        pool = ClassPool(replace(layer, within=self._mask()), self._outline(), options.seed, wanted)
         classes = pool.find_classes(count)
-        draws = StratifiedDraw(pool, list(classes), count, self._apart())
+        draws = StratifiedDraw(pool, list(classes), count, self._min_distance())
         return RandomStrategy(draws, {number: {"class": number} for number in classes}, "class")
 
     def _total(self, count: int) -> RandomStrategy:
-        apart = self._apart()
+        min_distance = self._min_distance()
         stratum = samplers.Stratum("total", "the region", self._outline())
-        pool = StrataPool([stratum], self.recipe.seed, self._keep(), is_thinned=apart is not None)
-        return RandomStrategy(StratifiedDraw(pool, [stratum.id], count, apart), {stratum.id: {}})
+        pool = StrataPool(
+            [stratum], self.sample.options.seed, self._point_filter(), is_thinned=min_distance is not None
+        )
+        return RandomStrategy(StratifiedDraw(pool, [stratum.id], count, min_distance), {stratum.id: {}})
 
     def _outline(self) -> BaseGeometry:
-        """The region in degrees; the whole world where there is none."""
-        region = self.recipe.region
+        """Return the region in degrees; the whole world where there is none."""
+        region = self.sample.region
         return _WORLD if region is None else samplers.valid_polygons(region_polygon(region))
 
     def _mask(self) -> MapBand | None:
-        """The map outside of which no places are wanted."""
-        text = self.recipe.mask_image
-        return None if text is None else fetch_map("--mask-image", parse_map("--mask-image", text), self.region)
+        """Return the band that masks places; None for no mask."""
+        text = self.sample.options.mask_image
+        return None if text is None else fetch_map("`mask_image`", parse_map("`mask_image`", text), self.region)
 
-    def _keep(self) -> PointFilter | None:
-        """What tells which places the mask leaves."""
+    def _point_filter(self) -> PointFilter | None:
+        """Return the function that tests places against the mask; None for no mask."""
         mask = self._mask()
         return None if mask is None else mask.counts
 
-    def _apart(self) -> MinDistance | None:
-        """What keeps places apart, if they are to be."""
-        recipe = self.recipe
-        if recipe.min_distance is None:
+    def _min_distance(self) -> MinDistance | None:
+        """Return what keeps places at a distance; None if they may be anywhere."""
+        sample, options = self.sample, self.sample.options
+        if options.min_distance is None:
             return None
-        if recipe.min_distance != "chip":
-            return MinDistance.of_distance(parse_distance("--min-distance", recipe.min_distance))
-        if recipe.grid_mode == "thumb":
+        if options.min_distance != "chip":
+            return MinDistance.of_distance(parse_distance("`min_distance`", options.min_distance))
+        if sample.grid_mode == "thumb":
             return MinDistance.of_distance(2.0 * math.sqrt(2.0) * self.thumb_reach * _THUMB_MARGIN)
         return MinDistance(
-            lambda points: chip_grids.chip_reaches(self.placement, self.native, points, recipe.dimensions)
+            lambda points: chip_grids.chip_reaches(self.alignment, self.native, points, sample.dimensions)
         )
 
 
-def log_sites(recipe: ChipSample, strategy: Strategy, sites: Sequence[SampleSite]) -> None:
-    """Log what was planned, the extent of it, and what could not be planned."""
+def build_strategy(
+    sample: ResolvedSample, region: ee.Geometry | None, thumb_reach: float, native: Grid, alignment: GridAlignment
+) -> Strategy:
+    """Make the strategy that chooses the places of a sample.
+
+    Args:
+        sample: the resolved options.
+        region: region for the server; None for the whole world.
+        thumb_reach: metres from a place to the edge of its chip, if chips are bounds of buffers.
+        native: grid of the first image of the first dataset.
+        alignment: pixel grid, without ``align``.
+
+    Raises:
+        RegionError: if the region, or the table of strata, cannot be used.
+        UnknownDatasetError: if there is no such map.
+    """
+    return _StrategyBuilder(sample, region, thumb_reach, native, alignment).strategy()
+
+
+def log_sites(sample: ResolvedSample, strategy: Strategy, sites: Sequence[SampleSite]) -> None:
+    """Log the number and the extent of the places, and strata that have too few."""
+    options = sample.options
     _log.info("Extent: %s", format_extent(*shapely.MultiPoint([site.point for site in sites]).bounds))
     if not isinstance(strategy, RandomStrategy):
         _log.info("Places: %s", f"{len(sites):,}")
         return
     names = [str(f.get("eco_name", f.get("class", "the region"))) for f in strategy.fields.values()]
     shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-    count = recipe.per_ecoregion or recipe.per_class or recipe.total or 0
-    if recipe.total is not None:
+    count = options.per_ecoregion or options.per_class or options.total or 0
+    if options.total is not None:
         _log.info("Points: %s", f"{count:,}")
     else:
-        kind = "ecoregion" if recipe.per_ecoregion else "class"
+        kind = "ecoregion" if options.per_ecoregion else "class"
         _log.info("Points per %s: %s, in %s: %s", kind, f"{count:,}", f"{len(names):,}", shown)
     missing = strategy.draws.missing
     for key, name in zip(strategy.fields, names, strict=True):
         if key in missing:
-            where = f"class {name}" if recipe.per_class else name
-            _log.warning("%s has only %s of %s points: %s", where, count - missing[key], count, _why(recipe))
+            where = f"class {name}" if options.per_class else name
+            _log.warning("%s has only %s of %s points: %s", where, count - missing[key], count, _why(options))
 
 
-def _why(recipe: ChipSample) -> str:
-    """Why a stratum has fewer points than it should."""
-    if recipe.min_distance is not None:
+def _why(options: SampleOptions) -> str:
+    """Return the reason why a stratum has too few points."""
+    if options.min_distance is not None:
         return "no more were found that are far enough from all others"
-    if recipe.per_class is not None:
+    if options.per_class is not None:
         return (
             f"no more of its pixels were found in the region; up to {MOST_PIXELS:,} pixels of the class image, all"
             " of them are looked at, in a larger region only some"
         )
-    return "no more were found where --mask-image is not zero"
+    return "no more were found where `mask_image` is not zero"

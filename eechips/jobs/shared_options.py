@@ -44,6 +44,13 @@ LON_FIELD = option(
 LAT_FIELD = option(
     "Column of the latitude, in degrees.", PLACES, metavar="FIELD", default="latitude, lat or y", is_advanced=True
 )
+DATE_FORMAT = option(
+    "Format of the dates of `date_field`, such as %d/%m/%Y for 31/12/2020.",
+    PLACES,
+    metavar="FORMAT",
+    default="ISO 8601, YYYY-MM-DD",
+    is_advanced=True,
+)
 CRS = option(
     "Coordinate reference system: native (that of the source), utm (the zone of the place), or a code.",
     PIXELS,

@@ -23,8 +23,8 @@ from eechips.jobs.recipe_options import (
     check_bands,
     check_dataset,
     check_dates,
-    check_format,
     option_names,
+    parse_format,
     run_recipe,
     slug,
     split_names,
@@ -489,7 +489,7 @@ def _check(recipe: TimeSeries) -> None:
     check_dataset(recipe.dataset)
     if recipe.known_kind == "image":
         raise _single_image(recipe)
-    check_format(recipe.table_format, TABLE_FORMATS)
+    parse_format(recipe.table_format, TABLE_FORMATS)
     if recipe.output not in OUTPUTS:
         raise UsageError(f"unknown output {recipe.output!r}: one of {', '.join(OUTPUTS)}")
     _check_batch(recipe)
@@ -498,7 +498,7 @@ def _check(recipe: TimeSeries) -> None:
     check_bands(recipe.bands)
     columns = recipe.statistics.columns(tuple(recipe.bands or ()))
     if recipe.id_field in ("date", "count", *columns):
-        raise UsageError(f"--id-field {recipe.id_field} is also the name of another column of the table")
+        raise UsageError(f"id_field={recipe.id_field!r} is also the name of another column of the table")
     if Path(recipe.regions).suffix and not recipe.is_file and "/" not in recipe.regions:
         raise RegionError(f"there is no file {recipe.regions}")
     recipe.placement.parameters  # noqa: B018 - making it checks it
@@ -507,7 +507,7 @@ def _check(recipe: TimeSeries) -> None:
 
 def _single_image(recipe: TimeSeries) -> UsageError:
     return UsageError(
-        f"{recipe.dataset_id} is a single image: it has no time series; take `eechips points --reducer mean`"
+        f"{recipe.dataset_id} is a single image: it has no time series; use `eechips points` with reducer='mean'"
     )
 
 
@@ -515,18 +515,18 @@ def _check_batch(recipe: TimeSeries) -> None:
     if recipe.batch == "auto":
         return
     if recipe.batch < 1:
-        raise UsageError(f"--batch must be auto or at least 1, not {recipe.batch}")
+        raise UsageError(f"`batch` must be auto or at least 1, not {recipe.batch}")
     if recipe.output == "region":
-        raise UsageError("--batch is for one table: add --output one (a file for each region is a request for each)")
+        raise UsageError("`batch` is for one table: use output='one' (a file for each region is a request for each)")
 
 
 def _check_periods(recipe: TimeSeries) -> None:
     if recipe.step is None:
         if recipe.composite != "mean":
-            raise UsageError("--composite is for periods: say how long they are, as in --every '1 month'")
+            raise UsageError("`composite` is for periods: say how long they are, as in every='1 month'")
         return
     if recipe.start is None or recipe.end is None:
-        raise UsageError("--every needs --start and --end: periods are counted from the start, and cut at the end")
+        raise UsageError("`every` needs `start` and `end`: periods are counted from the start, and cut at the end")
     next(iter(recipe.periods))
     if recipe.composite != "mosaic":
         Statistics((recipe.composite,))

@@ -44,7 +44,7 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     if options.pop("parameters", None):
         raise UsageError(f"-p is for recipes: {source.path} is a script, whose arguments follow after --")
     if options.get("name"):
-        raise UsageError(f"--name is for recipes: {source.path} is a script, which names its files itself")
+        raise UsageError(f"`name` is for recipes: {source.path} is a script, which names its files itself")
     if options.get("project") is None and not os.environ.get("EECHIPS_PROJECT"):
         options["project"] = source.project
     _, config = split_options(lambda path: source, frozenset({"path"}), options, lambda made: slug(made.path.stem))

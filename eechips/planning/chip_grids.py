@@ -169,7 +169,7 @@ def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> 
     """
     x, y = point if parse_crs(grid.crs).to_epsg() == 4326 else project(grid.crs, [point])[0].tolist()
     if not (math.isfinite(x) and math.isfinite(y)):
-        raise RegionError(f"{grid.crs} has no coordinates at {point[0]:g}, {point[1]:g}: choose another --crs")
+        raise RegionError(f"{grid.crs} has no coordinates at {point[0]:g}, {point[1]:g}: choose another `crs`")
     return grid.snap_around(x, y, size)
 
 

@@ -105,7 +105,7 @@ class ClassPool:
             self._draw(max(_FIRST, 4 * target))
             if self._wanted is None:
                 _log.info(
-                    "Classes of which %s points of the region hit none are left out: name them with --classes",
+                    "Classes of which %s points of the region hit none are left out: name them in `classes`",
                     f"{self._drawn:,}",
                 )
         if self._wanted is None and not self._found:
@@ -178,7 +178,7 @@ class ClassPool:
         if len(self._found) > MOST_CLASSES:
             raise UsageError(
                 f"{self._map.name} has more than {MOST_CLASSES} different values: name those that are classes with"
-                " --classes 10,20,30"
+                " classes='10,20,30'"
             )
 
     def _class(self, value: float) -> int:

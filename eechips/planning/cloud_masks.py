@@ -33,7 +33,7 @@ class CloudMask:
 
     @property
     def text(self) -> str:
-        """What ``--mask`` would have to be: ``qa_pixel:cloud,shadow``, ``cs:0.6``."""
+        """The text that names the mask: ``qa_pixel:cloud,shadow``, ``cs:0.6``."""
         what = ",".join(self.kinds) if self.threshold is None else f"{self.threshold:g}"
         return f"{self.source.name}:{what}"
 
@@ -80,7 +80,7 @@ class CloudMask:
 
 
 def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
-    """The mask that ``--mask`` names.
+    """Parse the cloud mask of a dataset.
 
     Args:
         text: ``auto`` for the dataset's usual one; ``none`` or None; a name, perhaps with the kinds of pixels to mask
@@ -94,12 +94,12 @@ def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
         return None
     there = _there(dataset)
     if not there:
-        raise UsageError(f"--mask: no mask is known for {dataset}; there are masks for {_overview()}")
+        raise UsageError(f"`mask`: no mask is known for {dataset}; there are masks for {_overview()}")
     name, colon, detail = (part.strip().lower() for part in text.partition(":"))
     source = _named(name, there)
     if source is None:
         raise UsageError(
-            f"--mask {text}: {dataset} has no such mask; it has {_listed(there)}, and auto is {there[0].name}"
+            f"mask={text!r}: {dataset} has no such mask; it has {_listed(there)}, and auto is {there[0].name}"
         )
     if source.score is not None:
         return CloudMask(source, (), _threshold(text, detail) if colon else source.score.threshold)
@@ -107,7 +107,7 @@ def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
 
 
 def parse_masks(text: str | None, datasets: Sequence[str]) -> tuple[CloudMask | None, ...]:
-    """The masks that ``--mask`` names for datasets that go together: None for one that has no such mask, as a map.
+    """Parse the cloud masks of datasets that are fetched together: None for one without such a mask, as a map.
 
     Args:
         text: as :func:`parse_mask` takes it.
@@ -138,7 +138,7 @@ def _threshold(text: str, detail: str) -> float:
     except ValueError:
         value = -1.0
     if not 0.0 <= value <= 1.0:
-        raise UsageError(f"--mask {text}: the least score of a clear pixel is a number from 0 to 1, as in cs:0.6")
+        raise UsageError(f"mask={text!r}: the least score of a clear pixel is a number from 0 to 1, as in cs:0.6")
     return value
 
 
@@ -147,7 +147,7 @@ def _kinds(text: str, source: MaskSource, detail: str) -> tuple[str, ...]:
     wanted = [part.strip() for part in detail.split(",")]
     for name in wanted:
         if name not in names:
-            raise UsageError(f"--mask {text}: {source.name} knows {', '.join(names)}, not {name!r}")
+            raise UsageError(f"mask={text!r}: {source.name} knows {', '.join(names)}, not {name!r}")
     return tuple(name for name in names if name in wanted)  # in one order, whatever order they were typed in
 
 

@@ -53,24 +53,24 @@ class GridAlignment:
     transform: Transform | None = None
 
     def __post_init__(self) -> None:
-        others = {"--crs": self.crs != "native", "--scale": self.scale is not None}
+        others = {"`crs`": self.crs != "native", "`scale`": self.scale is not None}
         if self.scale is not None and not 0 < self.scale < math.inf:
-            raise UsageError(f"--scale must be above 0 metres, not {self.scale:g}")
+            raise UsageError(f"`scale` must be above 0 metres, not {self.scale:g}")
         if self.align is not None:
             given = [
-                name for name, is_given in {**others, "--transform": self.transform is not None}.items() if is_given
+                name for name, is_given in {**others, "`transform`": self.transform is not None}.items() if is_given
             ]
             if given:
-                raise UsageError(f"--align takes the pixels of an image as they are: leave {given[0]} out")
+                raise UsageError(f"`align` takes the pixels of an image as they are: leave {given[0]} out")
         if self.transform is not None:
             if self.scale is not None:
-                raise UsageError("--transform says how large a pixel is: leave --scale out")
+                raise UsageError("`transform` says how large a pixel is: leave `scale` out")
             if not self.is_fixed:
-                raise UsageError("--transform needs the coordinates that it counts in: --crs EPSG:…")
+                raise UsageError("`transform` needs the coordinates that it counts in: as crs='EPSG:4326'")
             try:
                 Grid(self.crs, self.transform, 1, 1)
             except ValueError as error:
-                raise UsageError(f"--transform: {error}") from None
+                raise UsageError(f"`transform`: {error}") from None
         if self.is_fixed:
             parse_crs(self.crs)
 
@@ -147,7 +147,7 @@ def find_utm_crs(longitude: float, latitude: float) -> str:
     """
     if not UTM_SOUTH <= latitude <= UTM_NORTH:
         other = "EPSG:3413" if latitude > 0 else "EPSG:3031"
-        raise RegionError(f"UTM has no zone at latitude {latitude:g}: take --crs {other}")
+        raise RegionError(f"UTM has no zone at latitude {latitude:g}: take crs='{other}'")
     return utm_crs(longitude, latitude)
 
 
@@ -178,7 +178,7 @@ def cover_region(base_grid: Grid, region: BaseGeometry) -> Grid:
         elif turns.any():
             _refuse_cut(base_grid.crs, (south + north) / 2.0)
     if not np.isfinite(xy).all():
-        raise RegionError(f"the region reaches beyond where {base_grid.crs} has coordinates: choose another --crs")
+        raise RegionError(f"the region reaches beyond where {base_grid.crs} has coordinates: choose another `crs`")
     return _window(base_grid, xy)
 
 
@@ -219,7 +219,7 @@ def _refuse_far_from_zone(crs: CRS, west: float, east: float) -> None:
     if reach > _UTM_REACH:
         raise RegionError(
             f"the region reaches {reach:.1f} degrees from the middle of UTM zone {crs.utm_zone}, where a pixel is no "
-            "longer as large as it says: divide it, or choose another --crs"
+            "longer as large as it says: divide it, or choose another `crs`"
         )
 
 
@@ -227,7 +227,7 @@ def _refuse_cut(crs: str, latitude: float) -> None:
     """Refuses a CRS in which the two sides of the antimeridian are not neighbours."""
     sides = project(crs, [(180.0 - 1e-9, latitude), (-180.0 + 1e-9, latitude)])
     if not np.isfinite(sides).all() or float(np.abs(sides[0] - sides[1]).max()) > _NEIGHBOURS:
-        raise RegionError(f"the region crosses the antimeridian, where {crs} ends: choose --crs utm or EPSG:4326")
+        raise RegionError(f"the region crosses the antimeridian, where {crs} ends: choose crs='utm' or crs='EPSG:4326'")
 
 
 def _window(base_grid: Grid, xy: npt.NDArray[np.float64]) -> Grid:

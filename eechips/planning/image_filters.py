@@ -1,4 +1,4 @@
-"""Conditions on the properties of images, as ``--where`` has them: ``CLOUDY_PIXEL_PERCENTAGE < 20``."""
+"""Conditions on the properties of images, as users write them: ``CLOUDY_PIXEL_PERCENTAGE < 20``."""
 
 from __future__ import annotations
 
@@ -82,12 +82,14 @@ class PropertyCondition:
         if isinstance(example, str):
             return PropertyFilter(self.property, self.sign, tuple(word.text for word in self.words))
         if isinstance(example, bool) or not isinstance(example, (int, float)):
-            raise UsageError(f"--where {self}: {self.property} is neither a number nor a text, but {example!r:.60}")
+            raise UsageError(
+                f"where={str(self)!r}: {self.property} is neither a number nor a text, but {example!r:.60}"
+            )
         numbers = tuple(word.number for word in self.words)
         for word, number in zip(self.words, numbers, strict=True):
             if number is None:
                 raise UsageError(
-                    f"--where {self}: {self.property} is a number, such as {example:g}, and {word} is none"
+                    f"where={str(self)!r}: {self.property} is a number, such as {example:g}, and {word} is none"
                 )
         return PropertyFilter(self.property, self.sign, tuple(number for number in numbers if number is not None))
 
@@ -130,7 +132,7 @@ class PropertyFilter:
 
 
 def parse_condition(text: str) -> PropertyCondition:
-    """The condition that ``--where`` names. Nothing of it is evaluated as code.
+    """Parse a condition. Nothing of it is evaluated as code.
 
     Args:
         text: ``PROPERTY OP VALUE``; the value is a number, or text, bare or in quotes; for ``in`` several of them in
@@ -141,17 +143,17 @@ def parse_condition(text: str) -> PropertyCondition:
     """
     found = _CONDITION.fullmatch(text)
     if found is None:
-        raise UsageError(f"--where {text!r} is no condition: {_FORM}")
+        raise UsageError(f"where={text!r} is no condition: {_FORM}")
     sign = {"==": "="}.get(found["sign"], found["sign"].lower())
     rest = found["rest"]
     if sign == "in":
         if not (rest.startswith("(") and rest.endswith(")")):
-            raise UsageError(f"--where {text!r}: in takes values in parentheses, as in 'WRS_PATH in (33, 34)'")
+            raise UsageError(f"where={text!r}: in takes values in parentheses, as in 'WRS_PATH in (33, 34)'")
         words = _words(text, rest[1:-1])
     else:
         words = _words(text, rest)
         if len(words) != 1:
-            raise UsageError(f"--where {text!r}: {sign} takes one value; for several: '{found['property']} in (…)'")
+            raise UsageError(f"where={text!r}: {sign} takes one value; for several: '{found['property']} in (…)'")
     return PropertyCondition(found["property"], sign, words)
 
 
@@ -182,7 +184,7 @@ def resolve_conditions(
             known = describe_choices(
                 condition.property, sorted(name for name in there if not name.startswith("system:"))
             )
-            raise UsageError(f"--where {condition}: no image there has a property {condition.property!r}; {known}")
+            raise UsageError(f"where={str(condition)!r}: no image there has a property {condition.property!r}; {known}")
         tests.append(condition.resolve(values[condition.property][0]))
     return tuple(tests)
 
@@ -196,13 +198,15 @@ def _words(whole: str, text: str) -> tuple[ConditionValue, ...]:
         if found is None:
             left = text[place:].strip()
             if not left:
-                raise UsageError(f"--where {whole!r}: a value is missing; {_FORM}")
+                raise UsageError(f"where={whole!r}: a value is missing; {_FORM}")
             raise UsageError(
-                f"--where {whole!r}: {left!r} is no value; put text in quotes, and repeat --where for another"
+                f"where={whole!r}: {left!r} is no value; put text in quotes, and give several conditions separately"
             )
         bare = found["bare"]
         if bare is not None and _JOINED.search(bare):
-            raise UsageError(f"--where {whole!r} is one condition at a time: repeat --where, or put {bare!r} in quotes")
+            raise UsageError(
+                f"where={whole!r} is more than one condition: give each separately, or put {bare!r} in quotes"
+            )
         quoted = found["double"] if found["double"] is not None else found["single"]
         words.append(ConditionValue(quoted, is_quoted=True) if bare is None else ConditionValue(bare))
         place, more = found.end(), found["end"] == ","

@@ -113,7 +113,7 @@ class Step:
 
 
 def parse_step(text: str) -> Step:
-    """The step that ``--every`` names.
+    """Parse a step of the calendar.
 
     Args:
         text: ``1 month``, ``16 days``, ``week``, ``season``, ``16d``: a number, 1 if there is none, and a span.

@@ -1,4 +1,4 @@
-"""Places that somebody has a table of: points or polygons, and the columns that go with them."""
+"""Read tables of places: points or polygons, and the columns that go with them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ Kind = Literal["points", "polygons"]
 
 _DELIMITERS = ",;\t|"
 _TEXTS = (".csv", ".tsv", ".txt")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+_DAY_FIRST = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{4}")
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?$"
 _log = logging.getLogger(__name__)
@@ -37,14 +40,14 @@ _SHOWN = 5  # rows that a message names
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """The rows of a file that says where they are.
+    """The rows of a file, with a geometry each.
 
     Attributes:
         path: the file.
-        sha256: of its bytes.
-        kind: what every row is that is anything.
+        sha256: SHA-256 of its bytes.
+        kind: kind of the geometries.
         geometries: shapely geometries in EPSG:4326, x is longitude from -180 to 180; None for a row without.
-        table: the file's columns, a row for each geometry. Those of a CSV file are text, as it stands there.
+        table: columns of the file, a row for each geometry. Those of a CSV file are unchanged text.
     """
 
     path: Path
@@ -58,14 +61,21 @@ class Places:
 
     @property
     def known(self) -> npt.NDArray[np.int64]:
-        """Numbers of the rows that have a geometry, from 0."""
+        """The numbers of the rows that have a geometry, from 0."""
         return np.flatnonzero(~shapely.is_missing(self.geometries))
 
-    def moments(self, field: str) -> npt.NDArray[np.float64]:
-        """A column of dates as milliseconds since 1970, UTC; NaN where a row has none.
+    def moments(self, field: str, date_format: str | None = None) -> npt.NDArray[np.float64]:
+        """Read a column of dates.
+
+        Args:
+            field: name of the column.
+            date_format: format of the dates as ``datetime.strptime`` has it (``%d/%m/%Y``); None for ISO 8601.
+
+        Returns:
+            Milliseconds since 1970, UTC; NaN where a row has no date.
 
         Raises:
-            RegionError: if there is no such column, or it holds what is not a date of ISO 8601.
+            RegionError: if there is no such column, or a value of it is not such a date.
         """
         self.check_field(field)
         column = self.table.column(field)
@@ -74,15 +84,15 @@ class Places:
         else:
             texts = column.cast(pa.string()).to_pandas().str.strip()
             texts = texts.mask(texts == "")
-        found = pd.Series(pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601"))
+        found = pd.Series(pd.to_datetime(texts, utc=True, errors="coerce", format=date_format or "ISO8601"))
         wrong = np.flatnonzero(found.isna() & texts.notna())
         if len(wrong):
-            raise RegionError(f"{self.path}: {_rows(wrong)}: {field} is not a date (YYYY-MM-DD): {texts[wrong[0]]!r}")
+            raise RegionError(f"{self.path}: {_rows(wrong)}: {_no_date(field, texts[wrong[0]], date_format)}")
         moments = (found - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
         return np.asarray(moments, dtype=np.float64)
 
     def typed(self) -> pa.Table:
-        """The columns, text of a CSV file as numbers where that loses nothing but the way they were written.
+        """Return the columns; text of a CSV file becomes numbers where that is lossless.
 
         Integers of one form (``7``, not ``007`` or ``+7``) become int64, other numbers double, and empty cells null.
         """
@@ -91,10 +101,10 @@ class Places:
         return pa.table({name: _typed(self.table.column(name)) for name in self.table.column_names})
 
     def check_field(self, field: str) -> None:
-        """Refuses the name of a column that there is not.
+        """Check that a column exists.
 
         Raises:
-            RegionError: with those there are.
+            RegionError: if it does not; the message lists the columns.
         """
         if field not in self.table.column_names:
             raise RegionError(
@@ -102,16 +112,16 @@ class Places:
             )
 
     def check_unique(self, field: str) -> None:
-        """Refuses a column that does not tell rows apart.
+        """Check that a column has a value of its own in every row.
 
         Raises:
-            RegionError: with the first rows that are alike.
+            RegionError: naming the first rows that are without one, or alike.
         """
         self.check_field(field)
         values = self.table.column(field).to_pandas()
         without = np.flatnonzero(values.isna() | (values.astype(str) == ""))
         if len(without):
-            raise RegionError(f"{self.path}: {_rows(without)}: no {field}, which is to tell rows apart")
+            raise RegionError(f"{self.path}: {_rows(without)}: {field} is empty, but it must identify the row")
         twice = values[values.duplicated()]
         again = np.flatnonzero((values == twice.iloc[0]).to_numpy()) if len(twice) else twice.to_numpy()
         if len(again):
@@ -121,7 +131,7 @@ class Places:
 def read_places(
     path: Path, lon_field: str | None = None, lat_field: str | None = None, *, repairs: bool = False
 ) -> Places:
-    """Reads the places of a file.
+    """Read the places of a file.
 
     Args:
         path: CSV (a comma, semicolon, tab or bar between the columns) or Parquet with columns of longitude and
@@ -131,8 +141,8 @@ def read_places(
         repairs: make valid polygons of those that are not.
 
     Raises:
-        RegionError: if it cannot be read, has no rows, its coordinates are none or out of range (with the numbers of
-            the rows, from 1), or it has neither points nor polygons alone. A row without coordinates is none of this.
+        RegionError: if the file cannot be read or has no rows, if coordinates are not numbers or out of range (with
+            the numbers of the rows, from 1), or if it mixes points and polygons. Rows may have no coordinates.
     """
     if not path.is_file():
         raise RegionError(f"there is no file {path}")
@@ -145,7 +155,7 @@ def read_places(
     else:
         for name in (lon_field, lat_field):
             if name is not None:
-                raise RegionError(f"{path} has geometries: leave --lon-field and --lat-field out")
+                raise RegionError(f"{path} has geometries: leave `lon_field` and `lat_field` out")
         geometries, table = read_features(path)
         kind = _kind(path, geometries)
         if repairs:
@@ -156,8 +166,8 @@ def read_places(
     if len(table) == 0:
         raise RegionError(f"{path} holds no rows")
     lon, lat = (
-        _coordinates(path, table, given, names, option)
-        for given, names, option in ((lon_field, LON_NAMES, "--lon-field"), (lat_field, LAT_NAMES, "--lat-field"))
+        _coordinates(path, table, given, names, axis)
+        for given, names, axis in ((lon_field, LON_NAMES, "longitude"), (lat_field, LAT_NAMES, "latitude"))
     )
     half = np.flatnonzero(np.isnan(lon) != np.isnan(lat))
     if len(half):
@@ -166,14 +176,14 @@ def read_places(
 
 
 def points(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.object_]:
-    """Points as geometries; None where a coordinate is NaN."""
+    """Return points as geometries; None where a coordinate is NaN."""
     made: npt.NDArray[np.object_] = shapely.points(lon, lat)
     made[np.isnan(lon) | np.isnan(lat)] = None
     return made
 
 
 def _parse_text(path: Path, data: bytes) -> pa.Table:
-    """The columns of a CSV file as text, so that nothing of what stands there is lost: ``007`` is no 7."""
+    """Read the columns of a CSV file as text, so that values stay as they are written: ``007`` is not 7."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -194,7 +204,9 @@ def _parse_text(path: Path, data: bytes) -> pa.Table:
                 io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_filter=False, index_col=False
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        raise RegionError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}") from None
+        commas = delimiter == "," and _DECIMAL_COMMA.search(text.partition("\n")[2].replace('"', ""))
+        hint = "; if its numbers have decimal commas, separate the columns by semicolons" if commas else ""
+        raise RegionError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}{hint}") from None
     return pa.table({str(name): pa.array(frame[name].tolist(), pa.string()) for name in frame.columns})
 
 
@@ -214,16 +226,19 @@ def _is_geoparquet(path: Path) -> bool:
 
 
 def _coordinates(
-    path: Path, table: pa.Table, given: str | None, names: Sequence[str], option: str
+    path: Path, table: pa.Table, given: str | None, names: Sequence[str], axis: str
 ) -> npt.NDArray[np.float64]:
-    """A column as numbers; NaN where it is empty."""
+    """Return a column of coordinates as numbers; NaN where it is empty."""
     there = table.column_names
     if given is not None and given not in there:
         raise RegionError(f"{path} has no column {given!r}; {describe_choices(given, there)}")
     by_lower = {name.strip().lower(): name for name in reversed(there)}
     name = given or next((by_lower[name] for name in names if name in by_lower), None)
     if name is None:
-        raise RegionError(f"say with {option} which column of {path} it is: {', '.join(there)}")
+        raise RegionError(
+            f"no {axis} column in {path} ({', '.join(there)}): name it with `{axis[:3]}_field`; projected coordinates"
+            " must be converted to longitude and latitude first"
+        )
     column = table.column(name)
     values = column.to_pandas()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -234,7 +249,9 @@ def _coordinates(
     missing = values.isna().to_numpy() | _says_nan(values)
     wrong = np.flatnonzero(~missing & ~np.isfinite(numbers))
     if len(wrong):
-        raise RegionError(f"{path}: {_rows(wrong)}: {name} is not a number: {values[wrong[0]]!r}")
+        value = values[wrong[0]]
+        hint = "; write a decimal point, not a comma" if _DECIMAL_COMMA.fullmatch(str(value)) else ""
+        raise RegionError(f"{path}: {_rows(wrong)}: {name} is not a number: {value!r}{hint}")
     return numbers
 
 
@@ -250,11 +267,11 @@ def _kind(path: Path, geometries: npt.NDArray[np.object_]) -> Kind:
     if kinds <= {"POLYGON", "MULTIPOLYGON"} and kinds:
         return "polygons"
     found = " and ".join(sorted(kind.lower() for kind in kinds)) or "no geometries"
-    raise RegionError(f"{path} holds {found}: points, or polygons, can be asked for, not both together")
+    raise RegionError(f"{path} holds {found}: it must hold points only, or polygons only")
 
 
 def _checked(path: Path, kind: Kind, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Geometries that can be asked for; None for empty ones."""
+    """Check geometries; return None for empty ones, and longitudes of points from -180 to 180."""
     geometries = geometries.copy()
     geometries[shapely.is_empty(geometries)] = None
     bounds = shapely.bounds(geometries)
@@ -264,19 +281,37 @@ def _checked(path: Path, kind: Kind, geometries: npt.NDArray[np.object_]) -> npt
     for rows, what, limits in ((low, "latitude", "-90 and 90"), (far, "longitude", "-180 and 180")):
         if len(rows):
             value = bounds[rows[0]][1 if what == "latitude" else 0]
-            raise RegionError(f"{path}: {_rows(rows)}: the {what} {value:g} is not within {limits} degrees")
+            raise RegionError(
+                f"{path}: {_rows(rows)}: the {what} {value:g} is not within {limits} degrees{_why(value)}"
+            )
     if kind == "points":  # longitudes may also count from 0 to 360
         x = shapely.get_x(geometries)
         return points(np.where(x > 180, x - 360, x), shapely.get_y(geometries))
     invalid = np.flatnonzero(~shapely.is_missing(geometries) & ~shapely.is_valid(geometries))
     if len(invalid):
         reason = shapely.is_valid_reason(geometries[invalid[0]])
-        raise RegionError(f"{path}: {_rows(invalid)}: the polygon is invalid: {reason}; add --repair, or repair it")
+        raise RegionError(f"{path}: {_rows(invalid)}: the polygon is invalid: {reason}; repair it, or give `repair`")
     return geometries
 
 
+def _why(coordinate: float) -> str:
+    """Return a likely reason why a coordinate is out of range, for the end of a message."""
+    if abs(coordinate) > 360.0:
+        return "; it looks projected (metres): convert the coordinates to longitude and latitude first"
+    return "; are longitude and latitude swapped?"
+
+
+def _no_date(field: str, text: str, date_format: str | None) -> str:
+    """Return the message about a value that is not a date."""
+    if date_format is not None:
+        return f"{field} is not a date with the format {date_format}: {text!r}"
+    found = _DAY_FIRST.fullmatch(text)
+    hint = f"; give its format, as in date_format='%d{found[1]}%m{found[1]}%Y'" if found else ""
+    return f"{field} is not a date (YYYY-MM-DD): {text!r}{hint}"
+
+
 def _rows(indices: npt.NDArray[np.int64]) -> str:
-    """``row 3``, or ``rows 3, 7, 9 and 12 more``: numbers from 1, the header not counted."""
+    """Return ``row 3``, or ``rows 3, 7, 9 and 12 more``: numbers from 1, the header not counted."""
     numbers = [f"{int(index) + 1:,}" for index in indices[:_SHOWN]]
     more = len(indices) - len(numbers)
     return ("row " if len(indices) == 1 else "rows ") + ", ".join(numbers) + (f" and {more:,} more" if more else "")

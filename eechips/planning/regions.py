@@ -144,7 +144,7 @@ class AssetRegion:
 
 
 def parse_region(text: str | Path, *, repairs: bool = False) -> Region:
-    """The region that ``--roi`` names.
+    """Parse a region.
 
     Args:
         text: ``W,S,E,N`` in degrees, the path of a vector file, or ``ASSET:FIELD=VALUE``.

@@ -247,7 +247,7 @@ def _order(key: int | float | str) -> tuple[bool, int | float | str]:
 def interleave(strata: Sequence[Stratum], count: int, seed: int) -> list[tuple[Stratum, tuple[float, float]]]:
     """Draws the same number of points in every stratum, and takes one of each in turn.
 
-    So the first so many points of a plan (``--limit``) are spread over the strata.
+    So the first so many points of a plan (``limit``) are spread over the strata.
 
     Args:
         strata: where to draw.

@@ -37,7 +37,7 @@ class Statistics:
                 there = ", ".join(REDUCERS)
                 raise UsageError(f"unknown reducer {name!r}: there are {there}, and p0 to p100 for percentiles")
         if not self.names:
-            raise UsageError("--reducer must name at least one reducer: mean,max,p90")
+            raise UsageError("`reducer` must name at least one reducer: mean,max,p90")
         if len(set(self.names)) < len(self.names):
             raise UsageError(f"a reducer is asked for twice: {','.join(self.names)}")
 
@@ -102,7 +102,7 @@ class Statistics:
 
 
 def parse_statistics(text: str | Sequence[str]) -> Statistics:
-    """The reducers that ``--reducer`` names: ``mean,max,p90``, or a sequence of names.
+    """Parse reducers: ``mean,max,p90``, or a sequence of names.
 
     Raises:
         UsageError: see :class:`Statistics`.

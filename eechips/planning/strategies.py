@@ -115,13 +115,13 @@ def sites_within(sites: Sequence[SampleSite], region: BaseGeometry) -> list[Samp
     return [site for site, is_in in zip(sites, shapely.intersects_xy(region, *points.T), strict=True) if is_in]
 
 
-def listed_sites(places: Places, date_field: str | None) -> list[SampleSite]:
+def listed_sites(places: Places, date_field: str | None, date_format: str | None = None) -> list[SampleSite]:
     """The places of a file: their columns are the units' ``properties``, a date is their ``label_date``."""
     points = shapely.get_coordinates(places.geometries).tolist()
     columns = {
         name: [_json(value) for value in places.table.column(name).to_pylist()] for name in places.table.column_names
     }
-    moments = places.moments(date_field).tolist() if date_field is not None else None
+    moments = places.moments(date_field, date_format).tolist() if date_field is not None else None
     found = []
     for number, (lon, lat) in enumerate(points):
         fields: dict[str, Any] = {"properties": {name: values[number] for name, values in columns.items()}}

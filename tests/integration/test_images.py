@@ -270,10 +270,10 @@ def test_the_command_line(demo_server: Server, tmp_path: Path) -> None:
         ({"min": 5.0, "max": 1.0, "format": "png"}, UsageError, "must be below"),
         ({"min": 5.0}, UsageError, "tif holds the values"),
         ({"format": "gif"}, UsageError, "unknown format 'gif'"),
-        ({"limit": 0}, UsageError, "--limit must be at least 1"),
+        ({"limit": 0}, UsageError, "`limit` must be at least 1"),
         ({"roi": "nowhere.gpkg"}, RegionError, "is no file"),
         ({"crs": "EPSG:32633"}, RegionError, "UTM zone 33N"),
-        ({"align": f"{S2}/x", "scale": 10.0}, UsageError, "leave --scale out"),
+        ({"align": f"{S2}/x", "scale": 10.0}, UsageError, "leave `scale` out"),
     ],
 )
 def test_wrong_options_are_refused_in_a_sentence(

@@ -228,7 +228,7 @@ def test_the_same_command_does_nothing_and_a_mosaic_that_is_gone_is_made_again(
 def test_the_mosaic_is_made_in_another_way_of_the_same_windows(
     stack: Stack, stack_server: Server, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="`nodata` 7 is also the value of valid pixels, in 0-0"):
+    with pytest.raises(UsageError, match="--nodata 7 is also the value of valid pixels, in 0-0"):
         make(stack_server, tmp_path / "out", nodata=7)
     make(stack_server, tmp_path / "out", nodata=0)
     before = stack_server.requests()
@@ -239,7 +239,7 @@ def test_the_mosaic_is_made_in_another_way_of_the_same_windows(
     assert run.verify() == []
     with rasterio.open(run.assembled[0]) as file:
         assert (file.nodata, file.profile["compress"]) == (None, "lzw")
-    with pytest.raises(UsageError, match="`nodata` -7 is no uint16"):
+    with pytest.raises(UsageError, match="nodata -7 is no uint16"):
         make(stack_server, tmp_path / "out", nodata=-7)
     with pytest.raises(RunMismatchError, match="window: 128 there, 64 here"):
         make(stack_server, tmp_path / "out", window=64)
@@ -356,7 +356,7 @@ def test_killed_at_any_point_the_same_command_goes_on(
 @pytest.mark.parametrize(
     ("dataset", "options", "kind", "said"),
     [
-        (STACK, {}, UsageError, "is a collection: say with --roi which region"),
+        (STACK, {}, UsageError, "is a collection: give `roi`"),
         (IMAGE, {"reducer": "median"}, UsageError, "is a single image: there is nothing to make a median of"),
         (IMAGE, {"start": "2020-01-01"}, UsageError, "single image: `start` is for collections"),
         (IMAGE, {"where": ["a = 1"]}, UsageError, "single image: `where` is for collections"),
@@ -367,8 +367,8 @@ def test_killed_at_any_point_the_same_command_goes_on(
         (IMAGE, {"compress": "deflat"}, UsageError, "`compress` deflat: did you mean 'deflate'"),
         (IMAGE, {"reducer": "medain"}, UsageError, "`reducer` medain: did you mean 'median' or 'mean'"),
         (IMAGE, {"dtype": "float16"}, UsageError, "`dtype` float16: did you mean"),
-        (IMAGE, {"window": 8}, UsageError, "--window must be at least 16 pixels, not 8"),
-        (IMAGE, {"clip": True}, UsageError, "--clip needs a region"),
+        (IMAGE, {"window": 8}, UsageError, "`window` must be at least 16 pixels, not 8"),
+        (IMAGE, {"clip": True}, UsageError, "`clip` needs a region"),
         (IMAGE, {"mask": "auto"}, UsageError, "no mask is known for"),
         (IMAGE, {"bands": "red,red"}, UsageError, "names a band twice"),
         (

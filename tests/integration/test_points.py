@@ -335,7 +335,7 @@ def test_wrong_options_are_refused_before_anything_is_made(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "SRTM", "each_image": True}, "is a single image: leave --each-image out"),
+        ({"dataset": "SRTM", "each_image": True}, "is a single image: leave `each_image` out"),
         ({"dataset": "SRTM", "bands": "elevatoin"}, "no band 'elevatoin'; did you mean 'elevation'"),
         ({"dataset": "SRTM"}, "has a column 'elevation' already: say with --prefix"),
         ({"dataset": "S2", "start": "1990-01-01", "end": "1991-01-01"}, "has no image between"),

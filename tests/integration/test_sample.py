@@ -229,7 +229,7 @@ def test_points_without_an_image_are_drawn_again(real_server: Server, tmp_path: 
 
 
 def test_a_jpeg_does_not_tell_whether_it_is_empty(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--on-empty skip needs png, tif or npy: jpg has no mask"):
+    with pytest.raises(UsageError, match="on_empty='skip' needs png, tif or npy: jpg has no mask"):
         eechips.sample("NAIP", per_ecoregion=1, format="jpg", on_empty="skip", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -269,7 +269,11 @@ def test_datasets_without_a_record(real_server: Server, tmp_path: Path) -> None:
         ({"roi": "NO/SUCH/TABLE:A=b"}, RegionError, "there is no table 'NO/SUCH/TABLE'"),
         ({"roi": "10,10,11,11"}, UsageError, "has no image that meets the region"),
         ({"start": "1990-01-01", "end": "1991-01-01"}, UsageError, "has no image between 1990-01-01 and 1991-01-01"),
-        ({"dataset": "USDA/NAIP/DOQQ/m_4709963_se_14_1_20150926"}, UsageError, "png takes 1 or 3 bands"),
+        (
+            {"dataset": "USDA/NAIP/DOQQ/m_4709963_se_14_1_20150926", "format": "png"},
+            UsageError,
+            "png takes 1 or 3 bands",
+        ),
     ],
 )
 def test_what_the_server_does_not_have(

@@ -351,18 +351,22 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, UsageError, "give exactly one of --per-ecoregion, --per-class, --total, --spacing or --points$"),
-        ({"total": 1, "spacing": "1km"}, UsageError, "exactly one of .*: --total and --spacing are given"),
-        ({"total": 0}, UsageError, "--total must be at least 1"),
-        ({"per_class": 3}, UsageError, "--class-image ID:BAND"),
-        ({"total": 3, "classes": "1"}, UsageError, "--classes belongs to --per-class, not to --total"),
-        ({"per_class": 3, "class_image": MAP, "classes": "a"}, UsageError, "--classes a are not whole numbers"),
-        ({"total": 3, "window": "3d"}, UsageError, "--window belongs to --points"),
-        ({"total": 3, "grid": "10km"}, UsageError, "for a place every 10km, take --spacing 10km"),
-        ({"spacing": "1 mile"}, UsageError, "--spacing '1 mile' is not a distance"),
-        ({"spacing": "1km", "min_distance": "2km"}, UsageError, "--spacing says how far apart they are"),
-        ({"spacing": "1km", "on_empty": "redraw"}, UsageError, "with --spacing none is: take keep or skip"),
-        ({"total": 3, "min_distance": "near"}, UsageError, "--min-distance 'near' is not a distance"),
+        ({}, UsageError, "give exactly one of `per_ecoregion`, `per_class`, `total`, `spacing` or `points`$"),
+        ({"total": 1, "spacing": "1km"}, UsageError, "exactly one of .*, not `total` and `spacing`"),
+        ({"total": 0}, UsageError, "`total` must be at least 1"),
+        ({"per_class": 3}, UsageError, "`class_image`, as in ESA"),
+        ({"total": 3, "classes": "1"}, UsageError, "`classes` belongs to `per_class`, not to `total`"),
+        (
+            {"per_class": 3, "class_image": MAP, "classes": "a"},
+            UsageError,
+            "`classes` must be whole numbers, as in 10,40,50, not a",
+        ),
+        ({"total": 3, "window": "3d"}, UsageError, "`window` belongs to `points`"),
+        ({"total": 3, "grid": "10km"}, UsageError, "for a place every 10km, use spacing='10km'"),
+        ({"spacing": "1 mile"}, UsageError, "`spacing` '1 mile' is not a distance"),
+        ({"spacing": "1km", "min_distance": "2km"}, UsageError, "`spacing` says how far apart they are"),
+        ({"spacing": "1km", "on_empty": "redraw"}, UsageError, "`spacing` has none: use keep or skip"),
+        ({"total": 3, "min_distance": "near"}, UsageError, "`min_distance` 'near' is not a distance"),
         ({"total": 3, "mask_image": f"{MASK}:vlaue"}, UnknownDatasetError, "did you mean 'value'"),
         ({"total": 3, "mask_image": UTM}, UsageError, "say which band, as users/someone/coded/utm:row"),
         ({"total": 3, "mask_image": "WORLDCOVR:Map"}, UnknownDatasetError, "--mask-image: .*did you mean WORLDCOVER"),
@@ -374,7 +378,7 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 3, "dataset": [UTM, MAP], "bands": "row"}, UsageError, "say of which dataset"),
         ({"total": 3, "dataset": [UTM, MAP], "bands": "utm:row"}, UsageError, "utm: is none of the datasets"),
         ({"total": 3, "dataset": [UTM, MAP], "min": 3.0, "format": "png"}, UsageError, "are for one dataset"),
-        ({"total": 3, "grid": "thumb", "crs": "utm", "format": "png"}, UsageError, "with --crs, take --grid native"),
+        ({"total": 3, "grid": "thumb", "crs": "utm", "format": "png"}, UsageError, "with `crs`, use grid='native'"),
     ],
 )
 def test_what_is_refused(
@@ -391,7 +395,7 @@ def test_files_of_points_that_cannot_be_used(server: Server, tmp_path: Path) -> 
         plan(server, points=path, roi=None, date_field="date", window="3d")
     with pytest.raises(RegionError, match="no column 'datum'"):
         plan(server, points=path, roi=None, date_field="datum", window="3d")
-    with pytest.raises(UsageError, match="--date-field and --window belong together"):
+    with pytest.raises(UsageError, match="`date_field` and `window` belong together"):
         plan(server, points=path, roi=None, date_field="date")
     with pytest.raises(RegionError, match="no place is left"):
         plan(server, points=path, roi="0,0,1,1")

@@ -51,12 +51,12 @@ def refuse(*arguments: str) -> str:
         (["--size", "0"], "--size must be 4 to 10,000 pixels, not 0x0"),
         (["--size", "20000"], "--size must be 4 to 10,000 pixels, not 20000x20000"),
         (["--size", "big"], "'big' is not a number of pixels, nor WIDTHxHEIGHT"),
-        (["--size", "256x128"], "--grid thumb makes squares, not 256x128: take --grid native"),
-        (["--bands", "R,G"], "png takes 1 or 3 bands, not 2: tif and npy take any"),
+        (["--size", "256x128"], "--grid thumb makes squares, not 256x128: use --grid native"),
+        (["--format", "png", "--bands", "R,G"], "png takes 1 or 3 bands, not 2: tif and npy take any"),
         (["--bands", "R,,B"], "--bands must name at least one band"),
         (["--format", "tif", "--min", "0"], "--min, --max and --palette make pictures"),
         (["--min", "5", "--max", "5"], "--min (5) must be below --max (5)"),
-        (["--format", "gif"], "'gif' is not one of"),
+        (["--format", "gif"], "unknown format 'gif': one of png, jpg, tif, npy"),
         (["--roi", "1,2,3"], "'1,2,3' is no file, and a region is W,S,E,N in degrees"),
         (["--roi", "-105,41,-104,40"], "must be within -90 and 90, and S below N"),
         (["--roi", "40,-105,41,-104"], "Longitudes come first: -105,40,-104,41"),
@@ -137,7 +137,7 @@ def test_tracebacks_are_shown_on_request() -> None:
 
 def test_local_overrules_an_endpoint_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EECHIPS_ENDPOINT", "http://127.0.0.1:1")
-    assert refuse(*SAMPLE, "--bands", "R,G").startswith("png takes 1 or 3 bands")
+    assert refuse(*SAMPLE, "--format", "png", "--bands", "R,G").startswith("png takes 1 or 3 bands")
     assert "cannot reach" not in refuse(*SAMPLE, "--local-assets", "nowhere")
 
 

@@ -104,7 +104,7 @@ def test_options_that_contradict_each_other_are_refused(recipe: Recipe) -> None:
     for options, message in (
         ({"mask": "qa_pixel"}, "has no such mask"),
         ({"where": ["A < 5", "B ~ 5"]}, "is no condition"),
-        ({"crs": "utm", "align": "a/b"}, "leave --crs out"),
+        ({"crs": "utm", "align": "a/b"}, "leave `crs` out"),
         ({"bands": ""}, "at least one band"),
         ({"start": "2020-01-01", "end": "2019-01-01"}, "must be before the end"),
     ):

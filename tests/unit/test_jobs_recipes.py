@@ -102,34 +102,57 @@ def test_the_same_region_file_edited_is_another_plan(tmp_path: Path) -> None:
     assert found[0][1] != found[1][1]
 
 
+@pytest.mark.parametrize(
+    ("options", "format"),
+    [
+        ({"dataset": "NAIP"}, "png"),
+        ({"dataset": "S2"}, "png"),
+        ({"dataset": "S2", "bands": "B2,B3,B4"}, "png"),
+        ({"dataset": "S2", "bands": "B4,B3,B2,B8"}, "tif"),
+        ({"dataset": "S2", "bands": "B8,B4,B3"}, "tif"),
+        ({"dataset": "SRTM"}, "tif"),
+        ({"dataset": "SRTM", "min": 0.0, "max": 4000.0}, "png"),
+        ({"dataset": "WORLDCOVER"}, "tif"),
+        ({"dataset": "projects/p/assets/a"}, "tif"),
+        ({"dataset": ["S2", "SRTM"]}, "tif"),
+        ({"dataset": "NAIP", "format": "TIFF"}, "tif"),
+        ({"dataset": "SRTM", "format": "jpeg"}, "jpg"),
+    ],
+)
+def test_the_default_format_follows_the_dataset(options: dict[str, Any], format: str) -> None:
+    assert ChipSample(total=1, roi="0,0,1,1", **options).sample.style.format == format
+
+
 def test_defaults_of_the_format() -> None:
-    assert chips().grid_mode == chips(format="jpg").grid_mode == "thumb"
-    assert chips(format="tif").grid_mode == chips(format="npy").grid_mode == "native"
-    assert chips(grid="native").grid_mode == "native"
-    assert chips(size=(10, 20), grid="native").dimensions == (10, 20)
+    assert chips().sample.grid_mode == chips(format="jpg").sample.grid_mode == "thumb"
+    assert chips(format="tif").sample.grid_mode == chips(format="npy").sample.grid_mode == "native"
+    assert chips(grid="native").sample.grid_mode == "native"
+    assert chips(size=(10, 20), grid="native").sample.dimensions == (10, 20)
 
 
 def test_bands_may_be_written_as_on_the_command_line() -> None:
-    assert chips(bands="N, R,G").bands == ("N", "R", "G")
+    assert chips(bands="N, R,G").sample.first.chosen == ("N", "R", "G")
     assert series(bands="LST_Day_1km").bands == ("LST_Day_1km",)
 
 
 def test_visualization_is_the_dataset_s_unless_given() -> None:
-    lst = {"dataset": "MODIS_LST", "roi": "0,0,1,1"}
-    assert set(chips(**lst).results["visualization"]) == {"min", "max", "palette"}
-    assert chips(**lst, min=0.0, max=1.0).results["visualization"]["max"] == 1.0
-    assert "palette" not in chips(**lst, bands=("LST_Night_1km",)).results["visualization"]
-    blues = chips(**lst, palette="000000, 0000ff").results["visualization"]["palette"]
+    lst = {"dataset": "MODIS_LST", "roi": "0,0,1,1", "format": "png"}
+    assert set(chips(**lst).sample.results["visualization"]) == {"min", "max", "palette"}
+    assert chips(**lst, min=0.0, max=1.0).sample.results["visualization"]["max"] == 1.0
+    assert "palette" not in chips(**lst, bands=("LST_Night_1km",)).sample.results["visualization"]
+    blues = chips(**lst, palette="000000, 0000ff").sample.results["visualization"]["palette"]
     assert (
-        blues == chips(**lst, palette=["000000", "0000ff"]).results["visualization"]["palette"] == ["000000", "0000ff"]
+        blues
+        == chips(**lst, palette=["000000", "0000ff"]).sample.results["visualization"]["palette"]
+        == ["000000", "0000ff"]
     )
-    assert chips(**lst, format="tif").results["visualization"] == {}
-    assert chips().results["visualization"] == {}
+    assert chips(**{**lst, "format": "tif"}).sample.results["visualization"] == {}
+    assert chips().sample.results["visualization"] == {}
 
 
 def test_options_go_to_the_recipe_or_to_the_run() -> None:
     recipe, config = sample_recipe({"dataset": "NAIP", "per_ecoregion": 2, "local": True, "processes": 3})
-    assert (recipe.per_ecoregion, config.local, config.processes) == (2, True, 3)
+    assert (recipe.sample.options.per_ecoregion, config.local, config.processes) == (2, True, 3)
     assert config.out == Path("outputs/sample-naip")
     _, config = timeseries_recipe({"dataset": "MODIS/061/MOD11A2", "regions": "A/B", "out": "elsewhere"})
     assert config.out == Path("elsewhere")

@@ -65,8 +65,11 @@ def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
         ("lon,lat\n8,47\nabc,47\n", "row 2: lon is not a number: 'abc'"),
         ("lon,lat\ninf,47\n", "row 1: lon is not a number"),
         ("lon,lat\n8,\n", "row 1: one coordinate without the other"),
-        ("a,b\n1,2\n", "say with --lon-field which column of .* it is: a, b"),
-        ("lon,b\n1,2\n", "say with --lat-field which column"),
+        (
+            "a,b\n1,2\n",
+            r"no longitude column in .* \(a, b\): name it with `lon_field`; projected coordinates must be converted",
+        ),
+        ("lon,b\n1,2\n", "no latitude column in"),
         ("lon,lat\n", "holds no rows"),
         ("lon,lat,lon\n1,2,3\n", "more than one column 'lon'"),
         ("", "cannot be read as CSV|say with"),
@@ -105,7 +108,7 @@ def test_points_of_vector_files_are_reprojected(tmp_path: Path, name: str) -> No
     found = read_places(tmp_path / name)
     np.testing.assert_allclose(shapely.get_coordinates(found.geometries), [(8, 47), (9, 46)], atol=1e-9)
     assert found.table.column_names == ["id"]
-    with pytest.raises(RegionError, match="leave --lon-field and --lat-field out"):
+    with pytest.raises(RegionError, match="leave `lon_field` and `lat_field` out"):
         read_places(tmp_path / name, lon_field="x")
 
 
@@ -145,7 +148,7 @@ def test_what_is_to_tell_rows_apart(tmp_path: Path) -> None:
     found = read_places(written(tmp_path, "id,key,lon,lat\n1,a,1,2\n2,b,1,2\n1,,1,2\n"))
     with pytest.raises(RegionError, match="rows 1, 3 have the same id: '1'"):
         found.check_unique("id")
-    with pytest.raises(RegionError, match="row 3: no key"):
+    with pytest.raises(RegionError, match="row 3: key is empty"):
         found.check_unique("key")
 
 

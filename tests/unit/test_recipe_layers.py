@@ -53,4 +53,4 @@ def test_a_layer_may_be_called_like_a_field_of_the_units(tmp_path: Path) -> None
 
 def test_datasets_whose_last_name_is_reserved_are_called_by_more_of_it() -> None:
     sample = ChipSample(dataset=["projects/p/assets/label", "DEM"], total=1, roi="0,0,1,1")
-    assert [layer.name for layer in sample.layers] == ["projects-p-assets-label", "DEM"]
+    assert [layer.name for layer in sample.sample.layers] == ["projects-p-assets-label", "DEM"]

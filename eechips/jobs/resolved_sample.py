@@ -1,0 +1,183 @@
+"""Resolve the options of ``eechips sample``: check them, read their files, and fill in the defaults of the dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import UsageError
+from eechips.formats import CHIP_FORMATS
+from eechips.jobs.recipe_options import parse_format, split_names
+from eechips.jobs.render_style import RenderStyle
+from eechips.jobs.sample_layers import SampleDates, SampleLayer, parse_layers
+from eechips.jobs.sample_options import GridMode, SampleOptions
+from eechips.jobs.sample_validation import check_grid, check_layers, check_options, check_places, parse_classes
+from eechips.planning.expressions import LayerImages
+from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.maps import parse_map
+from eechips.planning.places import Places, read_places
+from eechips.planning.regions import Region, parse_region
+from eechips.recipe import Unit, recipe_identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSample:
+    """A sample whose options are checked and complete. No request was sent for it.
+
+    Attributes:
+        options: the options as the caller gave them.
+        layers: the datasets; chips lie on the pixels of the first.
+        classes: the wanted classes of ``class_image``; None for all.
+        dates: the dates of the images.
+        style: format and colours of the chips.
+        alignment: the pixel grid that the caller asks for.
+        grid_mode: how a chip's grid is made.
+        dimensions: width and height of a chip in pixels.
+        region: the region; None for the whole world.
+        places: the file of points; None if places are chosen otherwise.
+    """
+
+    options: SampleOptions
+    layers: tuple[SampleLayer, ...]
+    classes: tuple[int, ...] | None
+    dates: SampleDates
+    style: RenderStyle
+    alignment: GridAlignment
+    grid_mode: GridMode
+    dimensions: tuple[int, int]
+    region: Region | None
+    places: Places | None
+
+    @property
+    def first(self) -> SampleLayer:
+        """The dataset on whose pixels the chips lie."""
+        return self.layers[0]
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The ids of all assets that are read."""
+        options = self.options
+        scores = [score for layer in self.layers if layer.mask for score in layer.mask.collections]
+        strata = [options.ecoregions] if options.per_ecoregion is not None else []
+        maps = [parse_map("", text).id for text in (options.class_image, options.mask_image) if text is not None]
+        return tuple(dict.fromkeys([*(layer.dataset_id for layer in self.layers), *scores, *strata, *maps]))
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The parameters that determine the chip of a point, as JSON."""
+        options = self.options
+        found: dict[str, Any] = {
+            "start": options.start,
+            "end": options.end,
+            "size": list(self.dimensions),
+            "scale": options.scale,
+            "grid": self.grid_mode,
+            "format": self.style.format,
+        }
+        layers = [self._layer_results(layer) for layer in self.layers]
+        found |= layers[0] if len(layers) == 1 else {"layers": layers}
+        rest: dict[str, Any] = {"align": options.align, "window": options.window}
+        rest["crs"] = None if options.crs == "native" else options.crs
+        rest["transform"] = None if options.transform is None else list(options.transform)
+        return found | {name: value for name, value in rest.items() if value is not None}
+
+    @property
+    def identity(self) -> str:
+        """The SHA-256 of :attr:`results`. The number of points, the seed and the region are not part of it."""
+        return recipe_identity("sample", self.results)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters as JSON."""
+        options = self.options
+        plan: dict[str, Any] = {"seed": options.seed, "limit": options.limit}
+        if options.per_ecoregion is not None:
+            plan |= {"per_ecoregion": options.per_ecoregion, "ecoregions": options.ecoregions}
+            plan["ecoregion_field"] = options.ecoregion_field
+        if options.provenance:
+            plan["provenance"] = True
+        names = ("per_class", "total", "spacing", "class_image", "min_distance", "mask_image", "date_field")
+        plan |= {name: value for name in (*names, "date_format") if (value := getattr(options, name)) is not None}
+        if self.classes is not None:
+            plan["classes"] = list(self.classes)
+        if self.places is not None:
+            plan |= {"points": str(options.points), "points_sha256": self.places.sha256}
+            columns = {"lon_field": options.lon_field, "lat_field": options.lat_field}
+            plan |= {name: value for name, value in columns.items() if value is not None}
+        return {**self.results, **plan, **(self.region.parameters if self.region is not None else {})}
+
+    def images(self, layer: SampleLayer, unit: Unit) -> LayerImages:
+        """Return the images of a layer that the chip of a unit shows."""
+        if layer.known:
+            kind, bands = layer.known.kind, layer.usual_bands
+        else:
+            source = unit["source"][layer.name] if layer.name else unit["source"]
+            kind, bands = source["kind"], tuple(source["bands"])
+        return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), bands, layer.mask)
+
+    def _layer_results(self, layer: SampleLayer) -> dict[str, Any]:
+        bands = list(layer.chosen) if layer.chosen else None
+        colours = self.style.visualization(layer.usual_bands, layer.known)
+        found = {"dataset": layer.dataset_id, "bands": bands, "visualization": colours}
+        if layer.mask is not None:
+            found["mask"] = layer.mask.text
+        return {**found, "layer": layer.name} if layer.name else found
+
+
+def resolve_sample(options: SampleOptions) -> ResolvedSample:
+    """Check the options of a sample, read its files, and fill in the defaults of its datasets.
+
+    Raises:
+        UsageError: if an option is out of range, or contradicts another.
+        UnknownDatasetError: if a dataset or a map is neither a short name nor an asset id.
+        RegionError: if the region, or the file of points, cannot be used.
+    """
+    check_options(options)
+    layers = parse_layers(options.dataset, options.bands, options.mask)
+    palette = () if options.palette is None else split_names(options.palette)
+    style = RenderStyle(_format(options, layers), options.min, options.max, palette)
+    alignment = GridAlignment(crs=options.crs, scale=options.scale, align=options.align, transform=options.transform)
+    width, height = (options.size, options.size) if isinstance(options.size, int) else options.size
+    is_thumb = style.is_picture and alignment.is_native
+    grid_mode = options.grid or ("thumb" if is_thumb else "native")
+    check_grid(options, alignment, grid_mode, (width, height))
+    check_layers(layers, style)
+    places = None
+    if options.points is not None:
+        places = read_places(Path(options.points), options.lon_field, options.lat_field)
+        check_places(places, options.date_field, options.date_format)
+    return ResolvedSample(
+        options=options,
+        layers=layers,
+        classes=None if options.classes is None else parse_classes(options.classes),
+        dates=SampleDates(options.start, options.end, options.window),
+        style=style,
+        alignment=alignment,
+        grid_mode=grid_mode,
+        dimensions=(width, height),
+        region=_region(options, layers[0]),
+        places=places,
+    )
+
+
+def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
+    """Return the format: by default a picture where the bands are red, green and blue, or colours are given."""
+    if options.format is not None:
+        return parse_format(options.format, CHIP_FORMATS.names)
+    (first, *others), record = layers, layers[0].known
+    if others:
+        return "tif"
+    has_colours = options.min is not None or options.max is not None or options.palette is not None
+    is_natural = record is not None and record.is_photographic and set(first.usual_bands) == set(record.bands)
+    return "png" if has_colours or is_natural else "tif"
+
+
+def _region(options: SampleOptions, first: SampleLayer) -> Region | None:
+    """Return the region: the caller's, or the dataset's default where places are not listed in a file."""
+    roi = options.roi
+    if roi is None and options.points is None:
+        roi = first.known.region if first.known else None
+        if roi is None and options.total is None:
+            raise UsageError(f"{first.dataset} has no default region: give `roi`")
+    return None if roi is None else parse_region(roi, repairs=options.repair)

@@ -1,0 +1,214 @@
+"""Declare the options of ``eechips sample``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from eechips.formats import CHIP_FORMATS
+from eechips.jobs.sample_layers import Bands
+from eechips.jobs.shared_options import (
+    ALIGN,
+    CRS,
+    DATA,
+    DATE_FORMAT,
+    END,
+    GREATEST_VALUE,
+    LAT_FIELD,
+    LEAST_VALUE,
+    LON_FIELD,
+    MASK,
+    PALETTE,
+    PIXELS,
+    PLACES,
+    REPAIR,
+    SCALE,
+    START,
+    TRANSFORM,
+)
+from eechips.planning import samplers
+from eechips.signature import documented, option
+
+GridMode = Literal["native", "thumb"]
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """The options of ``eechips sample``, as the caller gives them.
+
+    A chip shows the images of a dataset between two dates, the latest on top. Exactly one of ``per_ecoregion``,
+    ``per_class``, ``total``, ``spacing`` and ``points`` selects the places. The options are checked by
+    :func:`eechips.jobs.resolved_sample.resolve_sample`.
+    """
+
+    dataset: str | Sequence[str] = field(
+        metadata=option(
+            "Short name (`eechips datasets`) or Earth Engine id; may be repeated. Then every chip has a file of each,"
+            " all on the pixels of the first, unless `crs`, `scale`, `align` or `transform` are given. With several"
+            " datasets the dates select images of each, except for maps of one time, such as WORLDCOVER, after the"
+            " first.",
+            DATA,
+            metavar="NAME",
+            is_multiple=True,
+        )
+    )
+    per_ecoregion: int | None = field(
+        default=None,
+        metadata=option(
+            "N random points in each ecoregion that meets the region.", PLACES, metavar="N", kind="integer"
+        ),
+    )
+    per_class: int | None = field(
+        default=None,
+        metadata=option("N random points in each class of `class_image`.", PLACES, metavar="N", kind="integer"),
+    )
+    total: int | None = field(
+        default=None,
+        metadata=option("N random points in the region, uniform on the sphere.", PLACES, metavar="N", kind="integer"),
+    )
+    spacing: str | None = field(
+        default=None,
+        metadata=option("Points on a regular grid with this distance, such as 10km.", PLACES, metavar="DISTANCE"),
+    )
+    points: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Points of a CSV file, GeoParquet or vector file; its columns are fields of `name`.", PLACES, metavar="FILE"
+        ),
+    )
+    roi: str | None = field(
+        default=None,
+        metadata=option(
+            "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
+            PLACES,
+            metavar="REGION",
+            default="the dataset's (Colorado for NAIP); the world with `total`",
+        ),
+    )
+    repair: bool = field(default=False, metadata=REPAIR)
+    class_image: str | None = field(
+        default=None, metadata=option("Map of the classes, as ESA/WorldCover/v200:Map.", PLACES, metavar="ID:BAND")
+    )
+    classes: Sequence[int] | str | None = field(
+        default=None,
+        metadata=option(
+            "Classes to sample, as 10,40,50.",
+            PLACES,
+            metavar="A,B,…",
+            default="all classes in the region",
+            is_advanced=True,
+        ),
+    )
+    ecoregions: str = field(
+        default=samplers.ECOREGIONS,
+        metadata=option(
+            "Table whose features are the strata of `per_ecoregion`.", PLACES, metavar="ASSET", is_advanced=True
+        ),
+    )
+    ecoregion_field: str = field(
+        default="ECO_ID",
+        metadata=option("Column of `ecoregions` that identifies a stratum.", PLACES, metavar="FIELD", is_advanced=True),
+    )
+    min_distance: str | None = field(
+        default=None,
+        metadata=option(
+            "Minimum distance between points, such as 500m; nearer ones are left out. chip: chips never overlap.",
+            PLACES,
+            metavar="DISTANCE|chip",
+        ),
+    )
+    mask_image: str | None = field(
+        default=None,
+        metadata=option(
+            "Only points where this band is valid and not zero.", PLACES, metavar="ID:BAND", is_advanced=True
+        ),
+    )
+    lon_field: str | None = field(default=None, metadata=LON_FIELD)
+    lat_field: str | None = field(default=None, metadata=LAT_FIELD)
+    date_field: str | None = field(
+        default=None,
+        metadata=option(
+            "Column of `points` with dates: a chip shows the image nearest in time; of two equally near, the earlier.",
+            PLACES,
+            metavar="FIELD",
+            is_advanced=True,
+        ),
+    )
+    date_format: str | None = field(default=None, metadata=DATE_FORMAT)
+    window: str | None = field(
+        default=None,
+        metadata=option(
+            "With `date_field`: maximum time between that date and the image, as 30d, 12h or 2w.",
+            PLACES,
+            metavar="TIME",
+            is_advanced=True,
+        ),
+    )
+    size: int | tuple[int, int] = field(
+        default=256,
+        metadata=option(
+            "Size of a chip in pixels: an edge, or width and height (with `grid` native).", PIXELS, kind="size"
+        ),
+    )
+    scale: float | None = field(default=None, metadata=SCALE)
+    bands: Bands = field(
+        default=None,
+        metadata=option(
+            "Bands, in order; of several datasets, S2:B4,B3 and SRTM:elevation.",
+            DATA,
+            metavar="[NAME:]A,B,…",
+            is_multiple=True,
+            default="the dataset's",
+        ),
+    )
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    mask: str = field(default="none", metadata=MASK)
+    format: str | None = field(
+        default=None,
+        metadata=option(
+            "Format: pictures (png, jpg) or values (tif, npy). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
+            DATA,
+            metavar="|".join(CHIP_FORMATS.names),
+            default="png for the red, green and blue of one dataset, else tif",
+        ),
+    )
+    grid: GridMode | None = field(
+        default=None,
+        metadata=option(
+            "native: on the pixels of the latest image that contains the point. thumb: on a square around the point,"
+            " with sides of (`size` - 2) * `scale` metres (buffer and bounds), resampled.",
+            PIXELS,
+            metavar="native|thumb",
+            default="native for tif and npy, thumb for png and jpg",
+            is_advanced=True,
+        ),
+    )
+    crs: str = field(default="native", metadata=CRS)
+    align: str | None = field(default=None, metadata=ALIGN)
+    transform: tuple[float, float, float, float, float, float] | None = field(default=None, metadata=TRANSFORM)
+    provenance: bool = field(
+        default=False,
+        metadata=option(
+            "Record all images of which a chip shows a pixel, with their dates, in the manifest; otherwise only the"
+            " image whose grid it has. Costs about as much as the chips.",
+            DATA,
+            is_advanced=True,
+        ),
+    )
+    seed: int = field(
+        default=0,
+        metadata=option(
+            "Seed of the random points: the same seed draws the same points.", PLACES, kind="integer", is_advanced=True
+        ),
+    )
+    limit: int | None = field(
+        default=None,
+        metadata=option("Stop after N points in all, spread over the strata.", PLACES, metavar="N", kind="integer"),
+    )
+    min: float | None = field(default=None, metadata=LEAST_VALUE)
+    max: float | None = field(default=None, metadata=GREATEST_VALUE)
+    palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
