@@ -22,14 +22,18 @@ _NEEDED = "pystac"  # of the extra
 
 
 def check_store() -> None:
-    """Raises UsageError if what fills stores is not installed."""
+    """Check that the packages that fill stores are installed.
+
+    Raises:
+        UsageError: if one is missing.
+    """
     if find_spec(_NEEDED) is None:
         raise UsageError(f"`ingest` needs {_NEEDED}: pip install 'eechips[local]'")
 
 
 @contextlib.contextmanager
 def open_store(into: Path) -> Iterator[Put]:
-    """What puts scenes into the store in a folder, for the duration of the block.
+    """Start a process that adds scenes to the store in a folder, for the duration of the block.
 
     Yields:
         It raises UsageError for a scene that cannot become an asset, StorageError if the process has ended.

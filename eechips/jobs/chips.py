@@ -60,7 +60,7 @@ class ChipSample:
 
     @property
     def is_picture(self) -> bool:
-        """Whether the chips are pictures (PNG, JPEG), not values."""
+        """Return whether the chips are pictures (PNG, JPEG), not values."""
         return self.sample.style.is_picture
 
     def get_requests(self) -> Iterator[Unit]:

@@ -98,12 +98,12 @@ class Composites(Imagery):
         return {**super().parameters, "every": str(self.step)}
 
     def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
-        """Bands that the images must have beside those that are taken."""
+        """Return the bands that the images need besides those that are fetched."""
         deciding = (self.reducer.removeprefix(_QUALITY),) if self.reducer.startswith(_QUALITY) else ()
         return (*super().further_bands(bands), *deciding)
 
     def get_requests(self) -> Iterator[Unit]:
-        """Plans the periods: a few requests, and one for a thousand images.
+        """Plan the periods: a few requests, and one for a thousand images.
 
         Yields:
             ``{"kind": "dates", "start": YYYY-MM-DD, "end": …, "images": how many, "sources": [system:index, …],
@@ -132,7 +132,7 @@ class Composites(Imagery):
         _log.info("%s images in %s of %s periods", f"{len(dated):,}", f"{used:,}", f"{count:,}")
 
     def get_result(self, index: int, unit: Unit) -> Chip | NoData:
-        """The composite of a period: one request by computePixels, two by URL; none if there is no image."""
+        """Return the composite of a period: one request by computePixels, two by URL; none if there is no image."""
         if unit["images"] == 0:
             return NoData()
         treatment = self.treatment(unit)
@@ -151,7 +151,7 @@ class Composites(Imagery):
         )
 
     def _grid(self, selection: ImageSelection) -> Grid:
-        """The pixels of all composites."""
+        """Return the pixels of all composites."""
         band = selection.bands[0].name
         earliest = inventory.fetch_first_scene(
             selection.collection.filterBounds(selection.region), self.dataset_id, band
@@ -162,7 +162,7 @@ class Composites(Imagery):
         return cover_region(base_grid, selection.polygon)
 
     def _periods(self, scenes: list[Scene]) -> Iterator[tuple[dict[str, Any], list[Scene]]]:
-        """Each period as a unit, and its images."""
+        """Yield each period as a unit, and its images."""
         days = [scene.day for scene in scenes if scene.day is not None]
         start = parse_day(self.start) if self.start else self.step.floor(days[0])
         end = parse_day(self.end) if self.end else days[-1] + dt.timedelta(days=1)
@@ -175,7 +175,7 @@ class Composites(Imagery):
             yield unit, scenes[first:place]
 
     def _dtype(self, selection: ImageSelection) -> dict[str, str]:
-        """The type of the composites, where it is not the bands' own."""
+        """Return the type of the composites, where it is not the bands' own."""
         if self.reducer == "count":
             return {"dtype": "uint16"}
         if self.reducer in _FRACTIONAL or _PERCENTILE.fullmatch(self.reducer):
@@ -195,7 +195,7 @@ class _Composite:
     grid: Grid
 
     def reduce(self, images: ee.ImageCollection) -> ee.Image:
-        """One image of many, with the bands' own names."""
+        """Return one image of many, with the bands' own names."""
         bands = list(self.treatment.bands)
         if self.reducer.startswith(_QUALITY):
             best = self.reducer.removeprefix(_QUALITY)
@@ -259,7 +259,7 @@ _OPTIONS = option_names(Composites)
 
 
 def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig]:
-    """The recipe and the run's config for the options of ``composites``.
+    """Make the recipe and the config of the run for the options of ``composites``.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
@@ -277,12 +277,12 @@ def composites(
 ) -> Run: ...
 @takes(Composites, RunConfig, LedgerOptions)
 def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
-    """Makes one image of all images of a period, for every period between two dates.
+    """Make one image of all images of a period, for every period between two dates.
 
     Args:
         dataset: alias ("S2") or Earth Engine id of a collection.
         out: folder of the results; None for ``outputs/composites-<dataset>``.
-        dry_run: estimate only: plan, and send no pixel request.
+        dry_run: plan and estimate only; send no request for pixels.
         options: those of ``Composites`` and ``RunConfig``.
 
     Returns:

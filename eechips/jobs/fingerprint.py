@@ -47,7 +47,7 @@ def fingerprint(functions: Iterable[Callable[..., Any]], parameters: Mapping[str
 
 
 def read_globals(function: Any) -> dict[str, Any]:
-    """The variables of a function's module that it reads, by name, as far as they exist."""
+    """Return the variables of a function's module that it reads, by name, as far as they exist."""
     if not isinstance(function, types.FunctionType):
         return {}
     there = function.__globals__
@@ -67,7 +67,7 @@ class _Reader:
         self._kept: list[Any] = []  # else another object might get the same id
 
     def read(self, value: Any) -> Any:
-        """The description of a value."""
+        """Describe a value."""
         if value is None or isinstance(value, (bool, int, str)):
             return value if type(value) in (type(None), bool, int, str) else [type(value).__name__, str(value)]
         if isinstance(value, (float, complex)):

@@ -124,7 +124,7 @@ class FunctionRecipe:
 def parameter_names(
     get_requests: Callable[..., Any], get_result: Callable[..., Any], redraw: Callable[..., Any] | None = None
 ) -> tuple[str, ...]:
-    """The parameters of the functions of a recipe, beyond what they are always given.
+    """Return the parameters of the functions of a recipe, beyond what they are always given.
 
     Raises:
         UsageError: if one of them is no function.
@@ -150,7 +150,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 def _fitting(
     function: Callable[..., Any], arguments: Sequence[Any], parameters: Mapping[str, Any], expected: str
 ) -> dict[str, Any]:
-    """Those of the parameters that a function takes."""
+    """Return those of the parameters that a function takes."""
     names = _parameters(function, len(arguments))
     fitting = {name: value for name, value in parameters.items() if name in names}
     try:

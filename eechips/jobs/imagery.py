@@ -96,7 +96,7 @@ class ClipArea:
 
     @classmethod
     def of(cls, region: Region) -> ClipArea:
-        """The area of a region."""
+        """Return the area of a region."""
         if isinstance(region, AssetRegion):
             return cls(table=(region.asset, region.field, region.value))
         return cls(wkt=shapely.to_wkt(region_polygon(region), rounding_precision=-1))
@@ -130,13 +130,13 @@ class ImageTreatment:
     area: ClipArea | None = None
 
     def select(self, image: ee.Image, *more: str) -> ee.Image:
-        """The bands of an image, masked; with some others behind them."""
+        """Return the bands of an image, masked; with some others behind them."""
         names = list(dict.fromkeys((*self.bands, *more)))
         found: ee.Image = self.mask.apply(image, names) if self.mask else image.select(names)
         return found
 
     def finish(self, image: ee.Image) -> ee.Image:
-        """An image in the type and the area that are wanted."""
+        """Return an image in the type and the area that are wanted."""
         if self.dtype is not None:
             image = getattr(image, _CASTS.get(self.dtype, f"to{self.dtype.capitalize()}"))()
         return image if self.area is None else image.clip(self.area.geometry())
@@ -223,7 +223,7 @@ class Imagery(DatasetRecipe):
 
     @property
     def is_picture(self) -> bool:
-        """Whether the results are for looking at (PNG, JPEG), not data."""
+        """Return whether the results are pictures (PNG, JPEG), not values."""
         return self.style.is_picture
 
     @property
@@ -256,11 +256,11 @@ class Imagery(DatasetRecipe):
         return {**self.results, **plan, **self.region.parameters}
 
     def visualization(self, bands: Sequence[str]) -> dict[str, Any]:
-        """What ``ee.Image.visualize`` is told about colours; nothing for data."""
+        """Return the parameters of ``ee.Image.visualize``; empty for values."""
         return self.style.visualization(bands, self.known)
 
     def select_images(self) -> ImageSelection:
-        """Asks the server what there is: a few requests.
+        """Select the images: a few requests.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -286,44 +286,44 @@ class Imagery(DatasetRecipe):
 
     @abstractmethod
     def get_result(self, index: int, unit: Unit) -> Chip | NoData:
-        """What is fetched of a unit."""
+        """Describe the file of a unit."""
 
     def sized_result(self, index: int, unit: Unit) -> Chip | NoData:
-        """The same, with the type of the bands; see :class:`eechips.recipe.SupportsSize`."""
+        """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
         found = self.get_result(index, unit)
         if isinstance(found, NoData) or self.is_picture:
             return found
         return replace(found, dtype=found.dtype or self._stored_dtype)
 
     def treatment(self, unit: Unit) -> ImageTreatment:
-        """What is done to the images of a unit."""
+        """Return the processing of the images of a unit."""
         bands = tuple(unit.get("bands") or self.bands or self.known_bands)
         area = ClipArea.of(self.region) if self.clip else None
         return ImageTreatment(bands, self.cloud_mask, unit.get("dtype"), area)
 
     def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
-        """Bands that the images must have beside those that are taken."""
+        """Return the bands that the images need besides those that are fetched."""
         return self.cloud_mask.quality_bands(bands) if self.cloud_mask else ()
 
     def unit_fields(self, selection: ImageSelection) -> dict[str, Any]:
-        """What a worker must know of the dataset, beside the options: part of each unit."""
+        """Return the part of each unit that describes the dataset, for workers."""
         names = {} if self.bands or self.known else {"bands": [band.name for band in selection.bands]}
         dtype = {"dtype": selection.dtype} if selection.dtype and self.format == "tif" else {}
         return {**names, **dtype}
 
     def single_image(self) -> UsageError:
-        """The error that says that the dataset is no collection."""
+        """Return the error for a dataset that is a single image."""
         return UsageError(f"{self.dataset_id} is a single image, not a collection of them: take `eechips mosaic`")
 
     def none_found(self) -> UsageError:
-        """The error that says that no image is left."""
+        """Return the error for a selection without images."""
         where = f" with {' and '.join(map(str, self.conditions))}" if self.conditions else ""
         dates = f" between {self.start or 'the beginning'} and {self.end or 'today'}" if self.start or self.end else ""
         return UsageError(f"{self.dataset_id} has no image{where}{dates} that meets the region")
 
 
 def check_on_empty(recipe: Imagery, config: RunConfig) -> None:
-    """Refuses ways to deal with empty results that the recipe does not have.
+    """Check that the recipe supports ``on_empty``.
 
     Raises:
         UsageError: saying why.
@@ -334,7 +334,7 @@ def check_on_empty(recipe: Imagery, config: RunConfig) -> None:
 
 
 def _check(recipe: Imagery) -> None:
-    """Refuses options that are out of range or contradict each other, as far as that needs no request."""
+    """Check the options, as far as that needs no request."""
     check_dataset(recipe.dataset)
     if recipe.known_kind == "image":
         raise recipe.single_image()

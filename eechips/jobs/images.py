@@ -56,7 +56,7 @@ class Images(Imagery):
         return {**super().parameters, "limit": self.limit}
 
     def get_requests(self) -> Iterator[Unit]:
-        """Plans the images: a few requests, and one for a thousand images.
+        """Plan the images: a few requests, and one for a thousand images.
 
         Yields:
             ``{"kind": "image", "image": system:index, "date": YYYY-MM-DD, "time": ISO 8601, "grid": …}``; with
@@ -96,7 +96,7 @@ class Images(Imagery):
         _log.info("%s images of %s", f"{count:,}", self.dataset_id)
 
     def get_result(self, index: int, unit: Unit) -> Chip:
-        """What an image has of the region: one request by computePixels, two by URL.
+        """Describe the window of an image: one request by computePixels, two by URL.
 
         The image is loaded by its id. That is exact, needs no look into the collection, and fails by name if the image
         has gone meanwhile, where ``filter(system:index == id).first()`` would go on with null. Images of computed
@@ -133,7 +133,7 @@ _OPTIONS = option_names(Images)
 
 
 def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
-    """The recipe and the run's config for the options of ``images``.
+    """Make the recipe and the config of the run for the options of ``images``.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
@@ -149,12 +149,12 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True
 def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
 @takes(Images, RunConfig, LedgerOptions)
 def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
-    """Fetches every image of a collection that meets a region, one file each.
+    """Fetch every image of a collection that meets a region, one file each.
 
     Args:
         dataset: alias ("S2") or Earth Engine id of a collection.
         out: folder of the results; None for ``outputs/images-<dataset>``.
-        dry_run: estimate only: plan, and send no pixel request.
+        dry_run: plan and estimate only; send no request for pixels.
         options: those of ``Images`` and ``RunConfig``.
 
     Returns:

@@ -231,7 +231,7 @@ class MosaicRecipe(DatasetRecipe):
         return {**self.results, **self.placement.parameters, **whole, **region}
 
     def get_requests(self) -> Iterator[Unit]:
-        """Plans the windows: a few requests, whatever their number.
+        """Plan the windows: a few requests, whatever their number.
 
         Yields:
             ``{"kind": "tile", "row", "column", "width", "height"}`` in pixels of the mosaic, ``"mosaic"`` with what
@@ -261,7 +261,7 @@ class MosaicRecipe(DatasetRecipe):
         yield from self._units(layout, tiling, polygon if self.clip else None)
 
     def get_result(self, index: int, unit: Unit) -> Chip:
-        """The pixels of a window: one request, or more where the service finds that too much."""
+        """Describe the pixels of a window: one request, or more if it is too large for the service."""
         layout = MosaicLayout.from_json(unit["mosaic"])
         place = wrap_longitude(layout.grid.window(unit["column"], unit["row"], unit["width"], unit["height"]))
         image = self._image(layout, place)
@@ -275,7 +275,7 @@ class MosaicRecipe(DatasetRecipe):
         )
 
     def assemble(self, results: Results) -> None:
-        """Makes ``mosaic.tif`` and ``mosaic.windows.parquet`` of all windows.
+        """Make ``mosaic.tif`` and ``mosaic.windows.parquet`` of all windows.
 
         Raises:
             StorageError: if a window is not what it was when it was fetched, or the mosaic cannot be written.
@@ -317,7 +317,7 @@ class MosaicRecipe(DatasetRecipe):
         )
 
     def _describe(self) -> asset_metadata.AssetMetadata:
-        """What the server says of the dataset there and then."""
+        """Fetch the metadata of the dataset for the region and the dates."""
         region = None if self.region is None else self.region.geometry()
         about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, region, self.start, self.end)
         if about.kind == "collection":
@@ -332,7 +332,7 @@ class MosaicRecipe(DatasetRecipe):
         return about
 
     def _settled(self) -> tuple[str, ...]:
-        """The conditions, as the images have their values; refused if no image over the region meets them."""
+        """Return the conditions, as the images have their values; refused if no image over the region meets them."""
         if not self.conditions or self.region is None:
             return ()
         over = select_collection(self.dataset_id, self.start, self.end, ()).filterBounds(self.region.geometry())
@@ -349,7 +349,7 @@ class MosaicRecipe(DatasetRecipe):
         polygon: BaseGeometry | None,
         tests: tuple[str, ...],
     ) -> Grid:
-        """The source's own grid: of an image, or of the latest image in the middle of the region."""
+        """Return the source's own grid: of an image, or of the latest image in the middle of the region."""
         if about.kind == "image" or not self.placement.is_native or polygon is None:
             return band.grid
         images = select_collection(self.dataset_id, self.start, self.end, tests)
@@ -359,7 +359,7 @@ class MosaicRecipe(DatasetRecipe):
     def _place(
         self, about: asset_metadata.AssetMetadata, native: Grid, polygon: BaseGeometry | None
     ) -> tuple[Grid, Grid]:
-        """The base_grid, and its window that is the mosaic."""
+        """Return the pixel grid, and its window that is the mosaic."""
         placement = self.placement.resolved()
         has_end = about.kind == "image" and native.width * native.height > 1  # one pixel: the server does not say
         if polygon is None and has_end and placement.is_native:
@@ -415,7 +415,7 @@ class MosaicRecipe(DatasetRecipe):
 
 
 def _covering(base_grid: Grid, grid: Grid) -> Grid:
-    """The window of a lattice that holds a grid with the same origin and axes."""
+    """Return the window of a pixel grid that holds a grid with the same origin and axes."""
     (left, top), (right, bottom) = (base_grid.pixel(*grid.xy(*corner)) for corner in _corners(grid)[::2])
     width, height = math.ceil(right - left - _CLOSE), math.ceil(bottom - top - _CLOSE)
     return base_grid.window(round(left), round(top), width, height)
@@ -426,12 +426,12 @@ def _corners(grid: Grid) -> tuple[tuple[int, int], ...]:
 
 
 def _outline(grid: Grid) -> BaseGeometry:
-    """The pixels of a grid, in its CRS."""
+    """Return the pixels of a grid, in its CRS."""
     return shapely.Polygon([grid.xy(*corner) for corner in _corners(grid)])
 
 
 def _coordinates(polygons: BaseGeometry, east: float) -> list[Any]:
-    """The coordinates of polygons as of a GeoJSON MultiPolygon, moved along x."""
+    """Return the coordinates of polygons as of a GeoJSON MultiPolygon, moved along x."""
     parts = [part for part in shapely.get_parts(polygons) if part.geom_type == "Polygon"]
     return [[[[x + east, y] for x, y in ring.coords] for ring in (part.exterior, *part.interiors)] for part in parts]
 
@@ -440,7 +440,7 @@ _OPTIONS = option_names(MosaicRecipe)
 
 
 def mosaic_recipe(options: Mapping[str, Any]) -> tuple[MosaicRecipe, RunConfig]:
-    """The recipe and the run's config for the options of ``mosaic``.
+    """Make the recipe and the config of the run for the options of ``mosaic``.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
@@ -456,12 +456,12 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
 @takes(MosaicRecipe, RunConfig, LedgerOptions)
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
-    """Makes one cloud-optimised GeoTIFF of a region, however large, from one image or a composite.
+    """Make one cloud-optimised GeoTIFF of a region, however large, from one image or a composite.
 
     Args:
         dataset: alias ("NAIP") or Earth Engine id of an image or a collection.
         out: folder of the results; None for ``outputs/mosaic-<dataset>``.
-        dry_run: estimate only: plan, and send no pixel request.
+        dry_run: plan and estimate only; send no request for pixels.
         options: those of ``MosaicRecipe`` and ``RunConfig``.
 
     Returns:
@@ -482,7 +482,7 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
 
 
 def _check(recipe: MosaicRecipe) -> None:
-    """Refuses options that are out of range or contradict each other, as far as that needs no request."""
+    """Check the options, as far as that needs no request."""
     check_dataset(recipe.dataset)
     check_dates(recipe.start, recipe.end)
     among = {

@@ -1,4 +1,4 @@
-"""The windows of a mosaic that were fetched, and how they are put together on the disk."""
+"""Assemble the fetched windows of a mosaic on the disk."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class MosaicPart:
 
     @classmethod
     def of(cls, settled: CompletedUnit) -> MosaicPart:
-        """Looks whether the file is still the one that was checked when it came.
+        """Check that the file is unchanged since it was fetched.
 
         Raises:
             StorageError: if it is not.
@@ -73,7 +73,7 @@ class MosaicPart:
 def assemble_mosaic(
     results: Results, pieces: Sequence[MosaicPart], mosaic: cog.Mosaic, name: str = MOSAIC_NAME
 ) -> None:
-    """Makes a mosaic, compares it with its windows, and lists them in a table beside it, ``<name>.windows.parquet``.
+    """Make a mosaic, compare it with its windows, and list these in a table beside it, ``<name>.windows.parquet``.
 
     Args:
         results: of the run.
@@ -118,7 +118,7 @@ class _Gauge:
         self._progress, self._shown = progress, 0
 
     def show(self, written: int) -> None:
-        """Brings the display up to date."""
+        """Bring the display up to date."""
         while self._shown < written // _MEGABYTE:
             self._progress.settle(failed=False)
             self._shown += 1
@@ -126,7 +126,7 @@ class _Gauge:
 
 
 def _list(pieces: Sequence[MosaicPart], digests: Sequence[str], path: Path, name: str) -> None:
-    """Writes which windows a mosaic is made of, and their checksums."""
+    """Write which windows a mosaic is made of, and their checksums."""
     columns = {
         "row": [piece.window.row for piece in pieces],
         "column": [piece.window.column for piece in pieces],

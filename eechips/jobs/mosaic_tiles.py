@@ -1,4 +1,4 @@
-"""What the windows of a mosaic show: one image, or a composite of many, in one type and on one grid."""
+"""Make the expressions of the windows of a mosaic: one image, or a composite, in one type on one grid."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class MosaicLayout:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MosaicLayout:
-        """What :meth:`to_json` made."""
+        """Read the JSON of :meth:`to_json`."""
         bands, tests = tuple(value["bands"]), tuple(value["tests"])
         return cls(Grid.from_json(value["grid"]), value["kind"], bands, value["dtype"], tests)
 
@@ -96,19 +96,19 @@ class TileComposite:
 
 
 def select_collection(dataset: str, start: str | None, end: str | None, tests: tuple[str, ...]) -> ee.ImageCollection:
-    """The images of a collection between two days that meet conditions."""
+    """Return the images of a collection between two days that meet conditions."""
     return filter_collection(asset_metadata.filter_images(dataset, "collection", start, end), tests)
 
 
 def filter_collection(images: ee.ImageCollection, tests: tuple[str, ...]) -> ee.ImageCollection:
-    """Those of some images that meet conditions, which are JSON."""
+    """Filter images by conditions, which are JSON."""
     for test in tests:
         images = images.filter(PropertyFilter.from_json(json.loads(test)).filter())
     return images
 
 
 def stored_image(dataset: str, layout: MosaicLayout, mask: CloudMask | None) -> Template:
-    """A single image, for all windows.
+    """Return a single image, for all windows.
 
     Args:
         dataset: its id.
@@ -119,7 +119,7 @@ def stored_image(dataset: str, layout: MosaicLayout, mask: CloudMask | None) -> 
 
 
 def composed_image(composite: TileComposite, place: Grid) -> Template:
-    """A composite, for a window.
+    """Return a composite, for a window.
 
     Args:
         composite: what is the same for all windows.
@@ -142,14 +142,14 @@ def _masked(image: ee.Image, bands: tuple[str, ...], mask: CloudMask | None) -> 
 
 
 def _cast(image: ee.Image, bands: tuple[str, ...], dtype: str) -> ee.Image:
-    """An image all of whose bands have a type: a GeoTIFF has but one."""
+    """Return an image all of whose bands have a type: a GeoTIFF has but one."""
     name = {"float32": "float", "float64": "double"}.get(dtype, dtype)
     cast: ee.Image = image.cast(dict.fromkeys(bands, name), list(bands))
     return cast
 
 
 def clip_image(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Image:
-    """An image that is masked outside of polygons.
+    """Return an image that is masked outside of polygons.
 
     Args:
         image: to clip.
@@ -161,7 +161,7 @@ def clip_image(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Imag
 
 
 def reduced_dtype(reducer: str, kind: Kind, dtypes: Sequence[str]) -> str:
-    """The type of what a reducer makes of bands of some types."""
+    """Return the type of what a reducer makes of bands of some types."""
     if kind == "collection" and reducer in _FRACTIONAL:
         return cog.common_dtype([*dtypes, "float32"])
     if kind == "collection" and reducer in ("sum", "count"):

@@ -1,4 +1,4 @@
-"""What is asked of the service for a cell: values of images at places, packed into a feature for each image."""
+"""Make the expressions of a cell: values of images at places, packed into one feature per image."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ class PointQuery:
 
     @property
     def is_points(self) -> bool:
-        """Whether the places are points."""
+        """Return whether the places are points."""
         return "at" in self.unit
 
     @property
     def is_named(self) -> bool:
-        """Whether features say which image they are of."""
+        """Return whether features say which image they are of."""
         return self.unit["mode"] in ("each", "paired")
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of values."""
+        """The names of the columns of values."""
         return value_columns(self.unit["bands"], self.statistics, is_points=self.is_points)
 
     @property
@@ -98,7 +98,7 @@ class PointQuery:
         return frozenset(found) | self.statistics.counts(unit["bands"])
 
     def divisible(self) -> SplittableTable:
-        """The features of all places, which can be asked for by halves of them."""
+        """Return the features of all places, which can be asked for by halves of them."""
         return self._part(0, len(self.unit["rows"]))
 
     def _part(self, first: int, last: int) -> SplittableTable:
@@ -123,7 +123,7 @@ class PointQuery:
         return self._composed(images, places) if mode == "composite" else Series(images, self._row(places))
 
     def _row(self, places: Any) -> Callable[[Any], Any]:
-        """Makes the feature of an image."""
+        """Make the feature of an image."""
 
         def row(element: Any) -> Any:
             image: Any = ee.Image(element)
@@ -142,7 +142,7 @@ class PointQuery:
         return row
 
     def _composed(self, images: Any, places: Any) -> ee.FeatureCollection:
-        """The one feature of a composite; none where there is no image.
+        """Return the one feature of a composite; none where there is no image.
 
         A composite has no pixels of its own. If all images share theirs, those are taken. If not (of two UTM zones,
         say), each point is asked for on a grid of which it is the middle of a pixel: then each image gives the pixel
@@ -166,7 +166,7 @@ class PointQuery:
         return _collection(images.limit(1).map(on_pixels if has_pixels else centred))
 
     def _reduced(self, image: Any, values: Any, places: Any) -> Any:
-        """Places with the values under them, each band's on its own pixels in the image."""
+        """Return places with the values under them, each band's on its own pixels in the image."""
         found = places
         for group in self.unit["groups"]:
             found = values.select(group).reduceRegions(
@@ -175,7 +175,7 @@ class PointQuery:
         return found
 
     def _reducer(self, group: list[str]) -> ee.Reducer:
-        """The reducer for bands of one grid, its outputs named so that those of other bands do not meet them."""
+        """Return the reducer for bands of one grid, its outputs named so that those of other bands do not meet them."""
         if self.is_points:
             first: ee.Reducer = ee.Reducer.first()
             return first.setOutputs(group) if len(group) == 1 else first
@@ -186,7 +186,7 @@ class PointQuery:
         return reducer.setOutputs(group if len(outputs) == 1 else [f"{group[0]}_{name}" for name in outputs])
 
     def _centred(self, image: Any, place: Any) -> Any:
-        """A point with the values of the image's sources right there."""
+        """Return a point with the values of the image's sources right there."""
         step = self.unit["pixel"] / METRES_PER_DEGREE / 4  # finer than any source, so that it is read as it is stored
         xy = place.geometry().coordinates()
         x, y = ee.Number(xy.get(0)), ee.Number(xy.get(1))
@@ -205,12 +205,12 @@ class PointQuery:
         return ee.Feature(footprint, properties)
 
     def _values(self, image: Any) -> Any:
-        """The bands, without what the mask removes."""
+        """Return the bands, without what the mask removes."""
         bands = self.unit["bands"]
         return self.mask.apply(image, bands) if self.mask else image.select(bands)
 
     def _places(self, first: int, last: int) -> ee.FeatureCollection:
-        """Some places, with ``i``, their number, and ``t``, their moment."""
+        """Return some places, with ``i``, their number, and ``t``, their moment."""
         moments = self.unit.get("moments")
         if not self.is_points:
             shapes = enumerate(self.unit["geometries"][first:last], start=first)
@@ -230,7 +230,7 @@ class PointQuery:
 
 
 def value_columns(bands: list[str] | tuple[str, ...], statistics: Statistics, *, is_points: bool) -> tuple[str, ...]:
-    """Names of the columns of values: a point's are called as the bands."""
+    """Return the names of the columns of values; for points, those of the bands."""
     return tuple(bands) if is_points else statistics.columns(bands)
 
 

@@ -50,7 +50,7 @@ class Pairs:
     keeps_empty: bool = True
 
     def columns_of(self, features: list[dict[str, Any]]) -> Mapping[str, Any]:
-        """The table of a cell, its rows in order of places, then of time, then of the images' ids.
+        """Return the table of a cell, its rows in order of places, then of time, then of the images' ids.
 
         Args:
             features: rows with ``values``, lists of a place's number and its values, None for none; ``image``, ``time``
@@ -104,7 +104,7 @@ class Pairs:
         return np.asarray(order[firsts], dtype=np.int64)
 
     def _has_value(self, value: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """Whether anything but a count is there."""
+        """Return whether anything but a count is there."""
         kept = [index for index, name in enumerate(self.columns) if name not in self.counts] or [0]
         return np.asarray((~np.isnan(value[:, kept])).any(axis=1), dtype=np.bool_)
 

@@ -1,4 +1,4 @@
-"""One table of all cells: the caller's columns and rows, with the values that were found."""
+"""Make one table of all cells: the caller's columns and rows, with the values."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class PointTable:
 
     @property
     def has_values(self) -> bool:
-        """Whether any cell has a file."""
+        """Return whether any cell has a file."""
         return bool(self._cells)
 
     def add(self, rows: Sequence[int | Sequence[int]], path: Path | None) -> None:
-        """Takes a cell.
+        """Take a cell.
 
         Args:
             rows: for each of its places the number of the caller's row, or of several.
@@ -85,7 +85,7 @@ class PointTable:
             self._cells.append(_Cell(path, flat, np.repeat(np.arange(len(rows)), counts)))
 
     def write(self, path: Path) -> None:
-        """Writes the table.
+        """Write the table.
 
         Raises:
             OSError: if it cannot be written.
@@ -109,7 +109,7 @@ class PointTable:
                     file.write(self._joined(parts.take(number), first, last, images, order, types, is_named))
 
     def _dealt(self, cell: _Cell, edges: Rows, images: _Images, layout: pa.Schema) -> Iterator[pa.Table]:
-        """A cell's values for each part of the caller's rows: a row of values for every row of the caller's."""
+        """Yield a cell's values for each part of the caller's rows: a row of values for every row of the caller's."""
         found = pq.read_table(cell.path)
         found = found.append_column(_SOURCE, pa.array(images.numbers(found), pa.int32()))
         place = found.column(PLACE).to_numpy()
@@ -136,7 +136,7 @@ class PointTable:
         types: dict[str, pa.DataType],
         is_named: bool,
     ) -> pa.Table:
-        """The rows of the table that belong to some of the caller's."""
+        """Return the rows of the table that belong to some of the caller's."""
         row = found.column(_ROW).to_numpy()
         source = found.column(_SOURCE).to_numpy()
         asked = np.zeros(last - first, dtype=bool)
@@ -197,7 +197,7 @@ class _Images:
         return np.array(numbers, dtype=np.int32)[indices] if numbers else np.zeros(0, dtype=np.int32)
 
     def ranks(self) -> Rows:
-        """The place of each in order of time, those without a date first, then of their names."""
+        """Return the place of each in order of time, those without a date first, then of their names."""
         keys = list(self._known)
         order = sorted(range(len(keys)), key=lambda i: (keys[i][1] is not None, keys[i][1] or 0, keys[i][0]))
         found = np.empty(len(keys), dtype=np.int64)
@@ -216,6 +216,6 @@ def _types(schemas: Sequence[pa.Schema]) -> dict[str, pa.DataType]:
 
 
 def _length(cell: _Cell) -> int:
-    """Rows of the table that a cell makes, about."""
+    """Return rows of the table that a cell makes, about."""
     rows = pq.read_metadata(cell.path).num_rows
     return math.ceil(int(rows) * len(cell.rows) / (int(cell.places.max(initial=0)) + 1))

@@ -256,12 +256,12 @@ class PointValues(DatasetRecipe):
         return recipe_identity(self.name, {**self.parameters, "points": None})
 
     def read_inputs(self) -> None:
-        """Reads the file of places; see :class:`eechips.recipe.SupportsInputs`."""
+        """Read the file of places; see :class:`eechips.recipe.SupportsInputs`."""
         self.places  # noqa: B018 - it is kept
         self._moments()
 
     def get_requests(self) -> Iterator[Unit]:
-        """Plans the cells.
+        """Plan the cells.
 
         Yields:
             ``{"kind": "cell", …}`` with ``at`` (longitude and latitude of each place) or ``geometries`` (GeoJSON),
@@ -319,7 +319,7 @@ class PointValues(DatasetRecipe):
                 yield {**shared, **own, "start": start, "end": end}
 
     def get_result(self, index: int, unit: Unit) -> Table:
-        """The values of a cell: one request, and more where its rows take several pages or are too large for one.
+        """Describe the values of a cell: one request, or more if its rows need several pages.
 
         The table has the columns ``place`` (position in the unit's ``rows``), ``image`` and ``image_date`` where an
         image is named, and one for each value.
@@ -349,7 +349,7 @@ class PointValues(DatasetRecipe):
         return Table(question.divisible(), format="parquet", unpack=pairs.columns_of)
 
     def assemble(self, results: Results) -> None:
-        """Makes the table of all cells."""
+        """Make the table of all cells."""
         harvest = PointTable(self.places, keep=self.id_field, prefix=self.prefix, format=self.format)
         for settled in results:
             harvest.add(settled.unit["rows"], settled.path)
@@ -362,11 +362,11 @@ class PointValues(DatasetRecipe):
 
     @property
     def is_points(self) -> bool:
-        """Whether the places are points, not polygons."""
+        """Return whether the places are points, not polygons."""
         return self.places.kind == "points"
 
     def _moments(self) -> npt.NDArray[np.float64] | None:
-        """The moment that each row's image should be of, in milliseconds, if rows have dates."""
+        """Return the moment that each row's image should be of, in milliseconds, if rows have dates."""
         if self.date_field is None:
             return None
         moments = self.places.moments(self.date_field, self.date_format)
@@ -376,7 +376,7 @@ class PointValues(DatasetRecipe):
         return np.where(moments % DAY == 0, moments + DAY / 2, moments)
 
     def _survey(self, rows: npt.NDArray[np.int64], moments: npt.NDArray[np.float64] | None) -> SourceSummary:
-        """Looks at the dataset: what there is to ask for, and what it will cost."""
+        """Summarise the dataset and the cost of its values."""
         days = self.start, self.end
         if moments is not None:
             around = (
@@ -410,7 +410,7 @@ class PointValues(DatasetRecipe):
         return point_cells.divide_places(centres, found.cost, sizes=sizes, areas=_bounds_area(shapes))
 
     def _check_columns(self, found: SourceSummary) -> None:
-        """Refuses names of added columns that the file has already."""
+        """Reject names of added columns that the file has already."""
         added = [*value_columns(found.bands, self.statistics, is_points=self.is_points)]
         if found.mode in ("each", "paired"):
             added += [IMAGE, IMAGE_DATE]
@@ -427,7 +427,7 @@ _OPTIONS = option_names(PointValues)
 
 
 def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
-    """The recipe and the run's config for the options of ``points``.
+    """Make the recipe and the config of the run for the options of ``points``.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
@@ -456,7 +456,7 @@ def points(
     dry_run: bool = False,
     **options: Any,
 ) -> Run | Estimate:
-    """Finds the values of a dataset at points or over polygons, many of them.
+    """Find the values of a dataset at points or over polygons, many of them.
 
     Args:
         dataset: alias ("MODIS_LST") or Earth Engine id.
@@ -494,7 +494,7 @@ def points(
 
 
 def _stored(frame: Any, folder: Path) -> Path:
-    """A frame as a file."""
+    """Return a frame as a file."""
     path = folder / "input.parquet"
     if not hasattr(frame, "to_parquet"):
         raise UsageError(f"points must be a file, a DataFrame or a GeoDataFrame, not {type(frame).__name__}")
@@ -505,7 +505,7 @@ def _stored(frame: Any, folder: Path) -> Path:
 
 
 def _check(recipe: PointValues) -> None:
-    """Refuses options that are out of range or contradict each other, as far as that needs no request."""
+    """Check the options, as far as that needs no request."""
     check_dataset(recipe.dataset)
     check_positive("`scale`", recipe.scale)
     check_dates(recipe.start, recipe.end)
@@ -543,7 +543,7 @@ def _bounds_area(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
 
 
 def _numbers(rows: npt.NDArray[np.int64]) -> Any:
-    """A row's number, or several."""
+    """Return a row's number, or several."""
     return int(rows[0]) if len(rows) == 1 else rows.tolist()
 
 

@@ -136,7 +136,7 @@ def _foreseen(forecast: Forecast) -> str:
 
 
 def _own_frames(traceback: str) -> Iterator[str]:
-    """The lines of a traceback, without the frames through which eechips came to the recipe's code."""
+    """Yield the lines of a traceback, without the frames through which eechips came to the recipe's code."""
     ours = f'  File "{Path(__file__).parents[1]}{os.sep}'
     is_ours = False
     has_begun = False
@@ -151,7 +151,7 @@ def _own_frames(traceback: str) -> Iterator[str]:
 
 
 def check_recipe(recipe: Recipe, config: RunConfig, *, keep: Path | None = None) -> RecipeCheck:
-    """Plans, settles three units, and tells what came of them.
+    """Plan a recipe, fetch three units, and return their results.
 
     Args:
         recipe: to try.
@@ -215,20 +215,20 @@ class CheckedRecipe:
         return {**self.__dict__, "_config": None, "tried": []}
 
     def get_requests(self) -> list[Any]:
-        """The plan of the recipe."""
+        """Return the plan of the recipe."""
         return list(self._recipe.get_requests())
 
     def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:
-        """Passes on to the recipe, in a worker, what it is connected to."""
+        """Pass on to the recipe, in a worker, what it is connected to."""
         if isinstance(self._recipe, SupportsWorkerStart):
             self._recipe.on_worker_start(connection, discovery)
 
     def get_result(self, index: int, unit: Any) -> Any:
-        """The recipe's result of a unit."""
+        """Return the recipe's result of a unit."""
         return self._recipe.get_result(index, unit)
 
     def run_interactively(self, context: RecipeContext) -> bool:
-        """Plans, and settles three units; of a script: as many of what it gives its first pools.
+        """Plan, and fetch three units; of a script, three items of its first pools.
 
         Returns:
             False: most of the plan is left.
@@ -256,7 +256,7 @@ class CheckedRecipe:
         return False
 
     def _try(self, context: RecipeContext, first: int, end: int) -> bool:
-        """Settles some units between two positions; whether these were all, so that a script can go on."""
+        """Complete some units between two positions; whether these were all, so that a script can go on."""
         wanted = spread(first, end, _TRIED - len(self.tried))
         for position in wanted:
             if not context.settle(position, position + 1):

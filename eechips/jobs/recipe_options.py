@@ -1,4 +1,4 @@
-"""The options of a verb: those of its recipe and those of the run, told apart and checked."""
+"""Split the options of a verb into those of its recipe and those of the run, and check them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RUN_OPTIONS = frozenset(
 def split_options(
     recipe: Callable[..., RecipeT], names: frozenset[str], options: Mapping[str, Any], out: Callable[[RecipeT], str]
 ) -> tuple[RecipeT, RunConfig]:
-    """Makes a recipe and the config of its run out of one set of options.
+    """Make a recipe and the config of its run out of one set of options.
 
     Args:
         recipe: makes the recipe.
@@ -68,17 +68,17 @@ def split_options(
 
 
 def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:
-    """Runs a recipe, or estimates it where the config says ``dry_run``."""
+    """Run a recipe, or estimate it with ``dry_run``."""
     return estimate(recipe, config) if config.dry_run else run(recipe, config)
 
 
 def option_names(config: type) -> frozenset[str]:
-    """Names of the options that a frozen config takes."""
+    """Return the names of the options that a config takes."""
     return frozenset(field.name for field in dataclasses.fields(config) if field.init)
 
 
 def slug(text: str) -> str:
-    """A word for a folder's name: lower case letters, digits and dashes."""
+    """Return a word for a folder's name: lower case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
@@ -109,12 +109,12 @@ class DatasetRecipe:
 
 
 def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Names as the command line has them, ``"R, G, B"`` (and not its letters), or in a sequence."""
+    """Split names: ``"R, G, B"``, or a sequence of names."""
     return tuple(name.strip() for name in (names.split(",") if isinstance(names, str) else names))
 
 
 def check_bands(bands: Sequence[str] | str | None) -> None:
-    """Refuses a choice of no bands, or of one without a name; None, for the dataset's own, passes.
+    """Check the names of bands; None stands for the default bands.
 
     Raises:
         UsageError: saying so.
@@ -124,7 +124,7 @@ def check_bands(bands: Sequence[str] | str | None) -> None:
 
 
 def check_dataset(name: str) -> None:
-    """Refuses what was meant to be an alias and is none: the server knows which ids there are.
+    """Check a name that looks like a short name; the server knows which asset ids exist.
 
     Aliases are words; Earth Engine's ids have slashes, and ids of STAC collections, as catalogues are served by, often
     dashes.
@@ -140,7 +140,7 @@ def check_dataset(name: str) -> None:
 
 
 def check_dates(start: str | None, end: str | None) -> None:
-    """Refuses dates that are none, or of which the second is not after the first.
+    """Check that dates are valid, and that the end is after the start.
 
     Args:
         start: first day, inclusive, or moment, ISO 8601.
@@ -172,7 +172,7 @@ def parse_format(text: str, formats: Sequence[str]) -> str:
 
 
 def check_positive(name: str, value: float | None) -> None:
-    """Refuses a number that is not above zero; None passes.
+    """Check that a number is above zero; None is accepted.
 
     Raises:
         UsageError: naming the option.

@@ -53,7 +53,7 @@ class TableLayout:
 
 
 def merge_tables(results: Results, layout_for: Callable[[Unit], TableLayout], most_rows: int = MOST_ROWS) -> None:
-    """Puts the parts of a run, Parquet files of some regions each, together to one table.
+    """Put the parts of a run, Parquet files of some regions each, together to one table.
 
     Its rows are in the order of the regions' ids, and of each region in that of its part, whatever regions were asked
     about together. What does not fit in memory is first distributed to files of ranges of ids, on the disk of the
@@ -86,7 +86,7 @@ def merge_tables(results: Results, layout_for: Callable[[Unit], TableLayout], mo
 
 
 def _id_type(column: str, parts: Sequence[Path]) -> pa.DataType:
-    """The one type of the ids: that of all parts; of whole numbers and others float64, of other mixtures text."""
+    """Return the common type of the ids: float64 for whole and other numbers, text for other mixtures."""
     types = {pq.read_schema(path).field(column).type for path in parts} - {pa.null()}
     if len(types) <= 1:
         return next(iter(types), pa.string())
@@ -109,13 +109,13 @@ def _deal(parts: Sequence[Path], schema: pa.Schema, ranges: TableSpill, count: i
 
 
 def _read(path: Path, schema: pa.Schema, columns: int | None = None) -> pa.Table:
-    """The first columns of a part; without rows, a column may have no type yet."""
+    """Return the first columns of a part; without rows, a column may have no type yet."""
     wanted = pa.schema(list(schema)[:columns])
     return pq.read_table(path, columns=wanted.names).cast(wanted)
 
 
 def _in_order(table: pa.Table) -> pa.Table:
-    """A table in the order of its first column; rows of the same stay as they are."""
+    """Return a table in the order of its first column; rows of the same stay as they are."""
     keys = table.column(0).to_pandas().to_numpy()
     return table.take(pa.array(np.argsort(keys, kind="stable")))
 

@@ -1,4 +1,4 @@
-"""Pictures: which bands make one, and which of their values become which colours."""
+"""Choose the colours of pictures: which bands make one, and how values become colours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNTS = (1, 3)  # bands of a picture: grey or a palette's colours, or red, gre
 
 @dataclass(frozen=True, slots=True)
 class RenderStyle:
-    """What a user says of the colours of results.
+    """The format and colours of results, as the caller gives them.
 
     Attributes:
         format: of the results; data (GeoTIFF, NPY) have no colours.
@@ -33,16 +33,16 @@ class RenderStyle:
 
     @property
     def is_picture(self) -> bool:
-        """Whether the results are for looking at (PNG, JPEG), not data."""
+        """Return whether the results are pictures (PNG, JPEG), not values."""
         return CHIP_FORMATS.get(self.format).is_picture
 
     @property
     def is_set(self) -> bool:
-        """Whether the user says anything."""
+        """Return whether any colour option is given."""
         return self.minimum is not None or self.maximum is not None or bool(self.palette)
 
     def visualization(self, bands: Sequence[str], known: Dataset | None) -> dict[str, Any]:
-        """What ``ee.Image.visualize`` is told about colours; nothing for data.
+        """Return the parameters of ``ee.Image.visualize``; empty for values.
 
         Args:
             bands: of the picture.
@@ -58,7 +58,7 @@ class RenderStyle:
         return options
 
     def check(self) -> None:
-        """Refuses what contradicts itself.
+        """Check that the options agree.
 
         Raises:
             UsageError: saying what.
@@ -69,7 +69,7 @@ class RenderStyle:
             raise UsageError(f"`min`, `max` and `palette` make pictures (png, jpg); {self.format} holds the values")
 
     def check_empty(self, on_empty: str) -> None:
-        """Refuses to deal with empty results in a format in which they look like others.
+        """Check that the format can show that a result is empty.
 
         Args:
             on_empty: what is to become of them: ``keep``, ``skip`` or ``redraw``.
@@ -84,7 +84,7 @@ class RenderStyle:
             )
 
     def check_chosen(self, bands: Sequence[str] | None) -> None:
-        """Refuses a number of bands that makes no picture.
+        """Check the number of bands of a picture.
 
         Args:
             bands: that the user names; None for the dataset's own.
@@ -96,15 +96,14 @@ class RenderStyle:
             raise UsageError(f"{self.format} takes 1 or 3 bands, not {len(bands)}: tif and npy take any")
 
     def check_found(self, bands: Sequence[Band], known: Dataset | None) -> None:
-        """Refuses bands of a dataset that make no picture as they are.
+        """Check that a picture can be made of the bands of a dataset.
 
         Args:
             bands: to take, as the server has them.
             known: the record of their dataset, if it has one.
 
         Raises:
-            UsageError: if they are neither 1 nor 3, or their values need more than 8 bits and nobody says which of them
-                are black and white.
+            UsageError: if they are neither 1 nor 3, or their values need more than 8 bits and no range is given.
         """
         if not self.is_picture:
             return

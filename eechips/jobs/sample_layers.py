@@ -1,4 +1,4 @@
-"""The datasets of a sample: each becomes a file of every chip, all on the same pixels."""
+"""Parse the datasets of a sample: each becomes a file of every chip, all on the same pixels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SampleLayer(DatasetRecipe):
 
     @property
     def is_dated(self) -> bool:
-        """Whether dates choose its images: not of a map of one time that goes with another dataset."""
+        """Return whether dates select its images; they do not for a map of one period beside another dataset."""
         return not (self.is_further and self.known is not None and self.known.is_single_period)
 
     @property
@@ -50,7 +50,7 @@ Bands = Sequence[str] | str | Mapping[str, Sequence[str] | str] | None
 
 
 def parse_layers(datasets: str | Sequence[str], bands: Bands, mask: str) -> tuple[SampleLayer, ...]:
-    """The layers of a sample.
+    """Return the layers of a sample.
 
     Args:
         datasets: one, or several.
@@ -79,7 +79,7 @@ def parse_layers(datasets: str | Sequence[str], bands: Bands, mask: str) -> tupl
 
 
 def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
-    """The bands that are named for each dataset."""
+    """Return the bands that are named for each dataset."""
     if bands is None:
         return {}
     if isinstance(bands, Mapping):
@@ -109,7 +109,7 @@ def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
 
 
 def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """What files of each dataset are called: the alias, or the last part of the id where that is enough."""
+    """Return what files of each dataset are called: the alias, or the last part of the id where that is enough."""
     last = [safe_component(name.upper() if "/" not in name else name.rpartition("/")[2]) for name in names]
     return [
         label
@@ -134,18 +134,18 @@ class SampleDates:
     window: str | None
 
     def of(self, layer: SampleLayer) -> tuple[str | None, str | None]:
-        """The first day and that after the last of a layer's images."""
+        """Return the first day and that after the last of a layer's images."""
         return (self.start, self.end) if layer.is_dated else (None, None)
 
     def match(self, layer: SampleLayer, unit: Unit) -> DateMatch | None:
-        """The date that a unit is paired with, if it is."""
+        """Return the date that a unit is paired with, if it is."""
         if "label_date" not in unit or not layer.is_dated:
             return None
         _, first, last = self.moments(unit["label_date"])
         return DateMatch(unit["label_date"], format_moment(first), format_moment(last))
 
     def moments(self, label_date: str) -> Moments:
-        """A place's date, and the first and the last moment that is near enough (exclusive), in milliseconds."""
+        """Return a place's date, and the first and the last moment that is near enough (exclusive), in milliseconds."""
         assert self.window is not None
         moment = parse_moment(label_date)
         window = round(parse_window(self.window).total_seconds() * 1000)

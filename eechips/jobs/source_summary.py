@@ -1,4 +1,4 @@
-"""What a dataset is like where values are wanted: how many images there are, and how their pixels lie."""
+"""Summarise a dataset for points: the number of images, and their pixel grids."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class SourceSummary:
 
 
 def summarize_source(about: asset_metadata.AssetMetadata, names: Sequence[str], mode: Mode) -> SourceSummary:
-    """What is known of a dataset without another request.
+    """Summarise a dataset without a request.
 
     Args:
         about: the facts of its first image.
@@ -106,7 +106,7 @@ def count_images(
     days: tuple[str | None, str | None],
     reach: float,
 ) -> SourceSummary:
-    """A survey of a collection with the number of its images, and whether their grids are one. Two requests or more.
+    """Add the number of images of a collection, and whether they share a pixel grid: two requests or more.
 
     Args:
         found: the survey so far.
@@ -142,7 +142,7 @@ def count_images(
 
 
 def share_pixels(grids: Iterable[Grid]) -> bool:
-    """Whether the pixels of grids lie exactly above each other, as far as the grids reach."""
+    """Return whether the pixels of grids lie exactly above each other, as far as the grids reach."""
     first: Grid | None = None
     for grid in grids:
         first = first or grid
@@ -158,12 +158,12 @@ def share_pixels(grids: Iterable[Grid]) -> bool:
 
 
 def day_of(moment: float) -> str:
-    """The day (UTC) of a moment in milliseconds, YYYY-MM-DD."""
+    """Return the day (UTC) of a moment in milliseconds, YYYY-MM-DD."""
     return str(np.datetime64(int(moment), "ms").astype("datetime64[D]"))
 
 
 def _groups(bands: Sequence[asset_metadata.Band]) -> tuple[tuple[str, ...], ...]:
-    """Names of bands, those of one lattice together."""
+    """Return the names of the bands, grouped by pixel grid."""
     groups: list[tuple[Grid, list[str]]] = []
     for band in bands:
         for grid, names in groups:
@@ -187,7 +187,7 @@ def _ranges(
 
 
 def _around(images: ee.ImageCollection, places: npt.NDArray[np.object_]) -> ee.ImageCollection:
-    """Those that meet the box around all places."""
+    """Return those that meet the box around all places."""
     west, south, east, north = shapely.total_bounds(places)
     if east - west > 180:  # perhaps a few places on both sides of the antimeridian: then more images do no harm
         return images

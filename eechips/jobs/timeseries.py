@@ -186,12 +186,12 @@ class TimeSeries(DatasetRecipe):
 
     @property
     def name_template(self) -> str:
-        """Names of the results: of a region, or of a part of the table."""
+        """The template of file names: of a region, or of a part of the table."""
         return "series/{region}" if self.output == "region" else "parts/{id}"
 
     @cached_property
     def is_file(self) -> bool:
-        """Whether the regions are in a local file."""
+        """Return whether the regions are in a local file."""
         return Path(self.regions).is_file()
 
     @cached_property
@@ -204,7 +204,7 @@ class TimeSeries(DatasetRecipe):
         return {name: value for name, value in self.__dict__.items() if name != "_zones"}
 
     def read_inputs(self) -> None:
-        """Reads the file of regions; see :class:`eechips.recipe.SupportsInputs`."""
+        """Read the file of regions; see :class:`eechips.recipe.SupportsInputs`."""
         if self.is_file:
             self._zones  # noqa: B018 - it is kept
 
@@ -284,7 +284,7 @@ class TimeSeries(DatasetRecipe):
         return {**self.results, **where, "output": self.output, "batch": self.batch}
 
     def get_requests(self) -> Iterator[Unit]:
-        """Plans the regions.
+        """Plan the regions.
 
         Yields:
             ``{"kind": "region", "region": id}``, with ``"geometry"`` (GeoJSON) where the regions are in a file. For one
@@ -326,7 +326,7 @@ class TimeSeries(DatasetRecipe):
             }
 
     def get_result(self, index: int, unit: Unit) -> Table:
-        """The table of a region, or of several: one request, and more where the rows are too many or too large."""
+        """Describe the table of one or several regions: one request, or more if the rows need several pages."""
         bands = self._bands(unit)
         reduction = Reduction(
             bands=bands,
@@ -368,11 +368,11 @@ class TimeSeries(DatasetRecipe):
 
     @property
     def _has_base_grid(self) -> bool:
-        """Whether the plan says which pixels are reduced. Else each image's own are, perhaps at another scale."""
+        """Return whether the plan fixes the pixel grid; otherwise each image is reduced on its own."""
         return self.step is not None or not self.placement.is_native
 
     def _elements(self, images: ee.ImageCollection, bands: Sequence[str]) -> Elements:
-        """What has a row of its own: the images, or what is made of those of each period."""
+        """Return what has a row of its own: the images, or what is made of those of each period."""
 
         def values(image: ee.Image) -> Any:
             chosen: Any = self.cloud_mask.apply(image, bands) if self.cloud_mask else image.select(list(bands))
@@ -445,7 +445,7 @@ _OPTIONS = option_names(TimeSeries)
 
 
 def timeseries_recipe(options: Mapping[str, Any]) -> tuple[TimeSeries, RunConfig]:
-    """The recipe and the run's config for the options of ``timeseries``.
+    """Make the recipe and the config of the run for the options of ``timeseries``.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
@@ -462,12 +462,12 @@ def timeseries(
 ) -> Run: ...
 @takes(TimeSeries, RunConfig, LedgerOptions)
 def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
-    """Writes a table of a dataset's values over time for each region.
+    """Write a table of a dataset's values over time for each region.
 
     Args:
         dataset: alias ("MODIS_LST") or Earth Engine id of a collection.
         out: folder of the results; None for ``outputs/timeseries-<dataset>``.
-        dry_run: estimate only: plan, and send no pixel request.
+        dry_run: plan and estimate only; send no request for pixels.
         options: those of ``TimeSeries`` and ``RunConfig``.
 
     Returns:
@@ -485,7 +485,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
 
 
 def _check(recipe: TimeSeries) -> None:
-    """Refuses options that are out of range or contradict each other, as far as that needs no request."""
+    """Check the options, as far as that needs no request."""
     check_dataset(recipe.dataset)
     if recipe.known_kind == "image":
         raise _single_image(recipe)

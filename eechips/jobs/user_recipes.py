@@ -26,7 +26,7 @@ _OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters", "redraw",
 
 
 def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
-    """The recipe and the run's config for the options of ``run``.
+    """Make the recipe and the config of the run for the options of ``run``.
 
     A file that defines the two functions, opens no pool outside them, and leaves it to the run to initialise the client
     is a recipe. Any other that does something when it is executed is a script, and is.
@@ -54,7 +54,7 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
 
 
 def function_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
-    """The recipe and the run's config of two functions and the options of ``run``.
+    """Make the recipe and the config of the run of two functions and the options of ``run``.
 
     Raises:
         UsageError: if an option is unknown, or the functions are not those of a recipe.
@@ -64,7 +64,7 @@ def function_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
 
 
 def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]) -> RecipeCheck:
-    """Tries three units of a recipe in a temporary folder; with a folder ``out`` their files stay, in ``out/check``.
+    """Try three units of a recipe in a temporary folder; with a folder ``out`` their files stay, in ``out/check``.
 
     Args:
         make: makes the recipe and its config.
@@ -131,7 +131,7 @@ def run(
     assemble: Callable[[Any], None] | None = None,
     **keywords: Any,
 ) -> Run | Estimate | RecipeCheck:
-    """Runs a recipe: two functions, or a Python file with them; or a script that has a pool of its own.
+    """Run a recipe: two functions, or a Python file with them; or a script that has a pool of its own.
 
     Functions may be defined in a cell of a notebook, in a program without a main guard, or at Python's prompt. They
     travel to the workers with the helpers, variables and imports that they use.
@@ -142,7 +142,7 @@ def run(
         parameters: values for parameters of the two functions whose names are also options here.
         arguments: for a script: its ``sys.argv[1:]``.
         out: folder of the results; None for ``outputs/<name of the file>``, or ``outputs/notebook``.
-        dry_run: estimate only: plan, and send no pixel request.
+        dry_run: plan and estimate only; send no request for pixels.
         check: try three units only, in a temporary folder; with ``out`` the files stay, in ``out/check``.
         redraw: with two functions: a third, ``redraw(unit, number)``, which ``on_empty="redraw"`` asks for another unit
             in the place of one without data.
@@ -191,7 +191,7 @@ def run(
 
 
 def _names_in(path: Path) -> tuple[str, ...]:
-    """The parameters of the recipe in a file; a script has none."""
+    """Return the parameters of the recipe in a file; a script has none."""
     return load_recipe(path).parameter_names if read_source(path).functions else ()
 
 
@@ -204,7 +204,7 @@ def _refuse_unknown(keywords: Mapping[str, Any], parameters: Sequence[str]) -> N
 
 
 def _refuse_within_recipe(function: Callable[..., Any]) -> None:
-    """Refuses a call that ``eechips run FILE`` comes across while it executes the file for its functions."""
+    """Reject a call that ``eechips run FILE`` comes across while it executes the file for its functions."""
     there = getattr(function, "__globals__", {})
     if str(there.get("__name__")).startswith("recipe_") and "__spec__" not in there:
         raise UsageError(

@@ -45,7 +45,7 @@ class Reduction:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of numbers."""
+        """The names of the columns of numbers."""
         return self.statistics.columns(self.bands)
 
     @property
@@ -72,7 +72,7 @@ class Elements:
 
 
 def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequence[Period], name: str) -> Elements:
-    """One image for each period, with the time of its first day; masked altogether where there is nothing in it.
+    """Return one image for each period, with the time of its first day; masked altogether where there is nothing in it.
 
     A composite has no projection of its own: reductions of it must say which pixels they mean.
 
@@ -103,7 +103,7 @@ def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequen
 def reduce_region(
     elements: Elements, reduction: Reduction, region: Any, geometry: ee.Geometry, table_format: TableFormat
 ) -> Table:
-    """The table of one region: a row for each image, in order of time.
+    """Return the table of one region: a row for each image, in order of time.
 
     Args:
         elements: that meet the region.
@@ -128,7 +128,7 @@ def reduce_region(
 
 
 def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[tuple[Any, ee.Geometry]]) -> Table:
-    """The table of several regions: region by region a row for each image that meets it, in order of time.
+    """Return the table of several regions: region by region a row for each image that meets it, in order of time.
 
     Each image makes one feature, which holds the values of all regions: what an answer costs is counted by the feature,
     of which a page has 1,000.

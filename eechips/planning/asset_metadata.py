@@ -1,4 +1,4 @@
-"""What the server knows of a dataset: whether it is one image or a collection, its bands and its grid."""
+"""Fetch the metadata of datasets: their kind, bands and pixel grids."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class AssetMetadata:
     bands: tuple[Band, ...]
 
     def select(self, names: Sequence[str]) -> tuple[Band, ...]:
-        """The bands of those names, in that order.
+        """Return the bands of those names, in that order.
 
         Raises:
             UnknownDatasetError: if there is no band of a name; it lists those there are.
@@ -82,7 +82,7 @@ def _hint(asset_id: str, name: str, bands: list[str]) -> str:
 
 
 def fetch_kind(asset_id: str) -> datasets.Kind:
-    """Whether an asset is one image or a collection of images.
+    """Fetch whether an asset is one image or a collection of images.
 
     Raises:
         UnknownDatasetError: if there is no such asset, or it is neither.
@@ -113,7 +113,7 @@ def _unknown(asset_id: str, error: ee.EEException) -> UnknownDatasetError:
 def filter_images(
     asset_id: str, kind: datasets.Kind, start: str | None = None, end: str | None = None
 ) -> ee.ImageCollection:
-    """The images of a dataset between two dates.
+    """Return the images of a dataset between two dates.
 
     Args:
         asset_id: the dataset.
@@ -134,7 +134,7 @@ def fetch_metadata(
     start: str | None = None,
     end: str | None = None,
 ) -> AssetMetadata:
-    """The facts of a dataset, from its first image over a region between two dates.
+    """Fetch the metadata of a dataset, from its first image over a region between two dates.
 
     Args:
         asset_id: the dataset.
@@ -178,7 +178,7 @@ def _band(description: dict[str, Any]) -> Band:
 
 
 def _dtype(data_type: dict[str, Any]) -> str:
-    """The smallest numpy type for an ``ee.PixelType`` as ``getInfo`` gives it."""
+    """Return the smallest numpy type for an ``ee.PixelType`` as ``getInfo`` gives it."""
     if data_type["precision"] == "double":
         return "float64"
     low, high = data_type.get("min"), data_type.get("max")

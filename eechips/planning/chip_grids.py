@@ -1,4 +1,4 @@
-"""Where the pixels of chips lie: on the grid of the image that they are taken from, or in bounds around a point."""
+"""Compute the pixel grids of chips: on the grid of an image, or in bounds around a point."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PointImage:
 def find_images(
     collection: ee.ImageCollection, band: str, points: Points, moments: Sequence[Moments] | None = None
 ) -> Iterator[PointImage | None]:
-    """The latest image of a collection that contains each point, or that nearest to a date; None where there is none.
+    """Find the latest image of a collection at each point, or the one nearest to a date; None if there is none.
 
     Args:
         collection: already narrowed to the dates that count.
@@ -122,14 +122,14 @@ def buffer_bounds(
 
 
 def _rows(points: Points, moments: Sequence[Moments] | None) -> _Rows:
-    """Points, with their dates if they have any."""
+    """Return points, with their dates if they have any."""
     if moments is None:
         return points
     return [(*point, *when) for point, when in zip(points, moments, strict=True)]
 
 
 def _latest(collection: ee.ImageCollection, *, is_paired: bool) -> Callable[[Any], Any]:
-    """A function for the server: the latest image at a point, or that nearest to the point's date, as a list."""
+    """Return a function for the server: the latest image at a point, or that nearest to the point's date, as a list."""
 
     def find(row: Any) -> Any:
         values = ee.List(row)
@@ -147,7 +147,7 @@ def _identity(image: Any) -> dict[str, Any]:
 
 
 def _each(rows: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
-    """What the server makes of each point, some hundred a request."""
+    """Return what the server makes of each point, some hundred a request."""
 
     def ask(some: _Rows) -> list[Any]:
         answers: Any = ee.List([list(row) for row in some]).map(function).getInfo()
@@ -157,7 +157,7 @@ def _each(rows: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
 
 
 def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
-    """The chip of a size around a point on a base_grid.
+    """Return the chip of a size around a point on a base_grid.
 
     Args:
         grid: the base_grid.
@@ -165,7 +165,7 @@ def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> 
         size: width and height in pixels.
 
     Raises:
-        RegionError: if the lattice's CRS has no coordinates there.
+        RegionError: if the pixel grid's CRS has no coordinates there.
     """
     x, y = point if parse_crs(grid.crs).to_epsg() == 4326 else project(grid.crs, [point])[0].tolist()
     if not (math.isfinite(x) and math.isfinite(y)):
@@ -174,7 +174,7 @@ def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> 
 
 
 def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
-    """The chip of a size around a point, where a placement puts it.
+    """Return the chip of a size around a point, where a placement puts it.
 
     Args:
         placement: resolved.
@@ -197,10 +197,10 @@ def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float
 def chip_reaches(
     placement: GridAlignment, native: Grid, points: npt.NDArray[np.float64], size: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
-    """How far the corners of chips are from the places that they are taken at, in metres on the sphere.
+    """Return how far the corners of chips are from the places that they are taken at, in metres on the sphere.
 
     Two chips do not overlap if their places are farther from each other than their reaches together. The images of a
-    collection may lie on other lattices than its first one, in other UTM zones: they are taken for as large.
+    collection may lie on other pixel grids than its first one, in other UTM zones: they are taken for as large.
 
     Args:
         placement: of the chips, resolved.
@@ -228,7 +228,7 @@ def chip_reaches(
 
 
 def utm_grid(point: tuple[float, float], scale: float) -> Grid:
-    """A grid for a point that no image contains: its UTM zone, pixel corners at multiples of the scale."""
+    """Return a grid for a point that no image contains: its UTM zone, pixel corners at multiples of the scale."""
     return aligned_grid(utm_crs(*point), scale)
 
 

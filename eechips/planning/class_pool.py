@@ -93,7 +93,7 @@ class ClassPool:
         return self._wanted if self._wanted is not None else tuple(sorted(self._found))
 
     def find_classes(self, target: int) -> tuple[int, ...]:
-        """Finds out which classes there are, as far as the first candidates tell.
+        """Find out which classes there are, as far as the first candidates tell.
 
         Raises:
             UsageError: if the values of the map are no classes, or too many.
@@ -139,7 +139,7 @@ class ClassPool:
         return {key: number for key, number in left.items() if number > 0}
 
     def _effort(self, lacking: Mapping[int, int]) -> int:
-        """Points that it takes to find what is lacking, to judge by those before; if unseen, all there may be."""
+        """Estimate the number of points needed to find the missing ones, from the points before."""
         shares = {key: len(self._found.get(key, ())) / max(self._drawn, 1) for key in lacking}
         return max(round(n / shares[k]) + 1 if shares[k] else _MOST_POINTS for k, n in lacking.items())
 
@@ -151,7 +151,7 @@ class ClassPool:
         return self._pixels > MOST_PIXELS or self._effort(lacking) * _PIXELS_PER_POINT < self._pixels
 
     def _draw(self, count: int) -> None:
-        """Asks for the classes under further points."""
+        """Ask for the classes under further points."""
         count = min(count, _MOST_POINTS - self._drawn)
         _log.info("Asking %s for the classes of %s points", self._map.name, f"{count:,}")
         points = self._stream.points(self._drawn, self._drawn + count)
@@ -187,7 +187,7 @@ class ClassPool:
         return int(value)
 
     def _search(self, target: int) -> None:
-        """Looks at every pixel of the region, and remembers those of each class that have the lowest lots."""
+        """Read every pixel of the region, and keep those of each class with the lowest random numbers."""
         assert self._window is not None
         self._kept = keep = _KEPT + _KEPT_EACH * target
         _log.info("Looking for classes in all %s pixels of the region", f"{int(self._pixels):,}")
@@ -208,7 +208,7 @@ class ClassPool:
         self.is_complete = True
 
     def _read(self, window: Window, most: int) -> dict[int, _Lots]:
-        """The pixels of each class in a window of the region; those with the lowest lots, if there are more."""
+        """Return the pixels of each class in a window of the region; those with the lowest lots, if there are more."""
         assert self._window is not None
         grid = self._window.window(window.column, window.row, window.width, window.height)
         image = self._map.image()
@@ -230,7 +230,7 @@ class ClassPool:
         return found
 
     def _inside(self, lots: _Lots, most: int) -> _Lots:
-        """Those with the lowest lots whose centres lie in the region; one more than wanted if there are more.
+        """Return those with the lowest lots whose centres lie in the region; one more than wanted if there are more.
 
         Looking where pixels lie takes longer than all else: only as many are looked at as are needed.
         """
@@ -244,7 +244,7 @@ class ClassPool:
             tried *= 4
 
     def _lots(self, pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """A number for each pixel: those with the lowest are a sample without replacement, weighted by area.
+        """Return a number for each pixel: those with the lowest are a sample without replacement, weighted by area.
 
         Exponential variates over weights, as Efraimidis and Spirakis (2006) have them; each made of nothing but the
         seed and the pixel's place, by the finaliser of SplitMix64 (Steele, Lea and Flood, 2014). Where coordinates are
@@ -273,15 +273,15 @@ class _Lots:
     pixels: npt.NDArray[np.int64]
 
     def where(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> _Lots:
-        """Some of them."""
+        """Return some of them."""
         return _Lots(self.lots[mask], self.pixels[mask])
 
     def joined(self, other: _Lots) -> _Lots:
-        """These and others."""
+        """Return these and others."""
         return _Lots(np.concatenate([self.lots, other.lots]), np.concatenate([self.pixels, other.pixels]))
 
     def lowest(self, count: int) -> _Lots:
-        """Those with the lowest numbers, in their order."""
+        """Return those with the lowest numbers, in their order."""
         few = self if count >= len(self.lots) else self.where(np.argpartition(self.lots, count)[:count])
         return few.where(np.argsort(few.lots, kind="stable"))
 

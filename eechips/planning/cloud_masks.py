@@ -43,7 +43,7 @@ class CloudMask:
         return (self.source.score.collection,) if self.source.score else ()
 
     def quality_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
-        """The bands of the dataset that it needs to mask some others."""
+        """Return the bands of the dataset that it needs to mask some others."""
         return tuple(dict.fromkeys(bits.band.format(half=_half(band)) for band in bands for bits in self._bits()))
 
     def clear(self, image: ee.Image, band: str = "") -> ee.Image:
@@ -63,7 +63,7 @@ class CloudMask:
         return found
 
     def apply(self, image: ee.Image, bands: Sequence[str]) -> ee.Image:
-        """Some bands of an image, masked where it is not clear.
+        """Return some bands of an image, masked where it is not clear.
 
         Args:
             image: of the dataset, with all its bands and its ``system:index``.
@@ -122,12 +122,12 @@ def parse_masks(text: str | None, datasets: Sequence[str]) -> tuple[CloudMask | 
 
 
 def _there(dataset: str) -> tuple[MaskSource, ...]:
-    """The masks of a dataset, or of the collection that it is an image of."""
+    """Return the masks of a dataset, or of the collection that it is an image of."""
     return find_mask_sources(dataset) or find_mask_sources(dataset.rpartition("/")[0])
 
 
 def _named(name: str, there: Sequence[MaskSource]) -> MaskSource | None:
-    """The one of a name, if it is there; the first is the usual one."""
+    """Return the one of a name, if it is there; the first is the usual one."""
     usual = there[:1] if name == "auto" else [source for source in there if source.name == name]
     return next(iter(usual), None)
 

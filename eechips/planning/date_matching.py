@@ -1,4 +1,4 @@
-"""Dates that labels have, and how far from them an image may be."""
+"""Match images to the dates of labels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DateMatch:
 
 
 def parse_window(text: str) -> dt.timedelta:
-    """The time of ``30d``, ``12h`` or ``2w``: an image may be so much older or younger than its label.
+    """Return the time of ``30d``, ``12h`` or ``2w``: an image may be so much older or younger than its label.
 
     Raises:
         UsageError: if it is none, or not above zero.
@@ -53,7 +53,7 @@ def format_moment(milliseconds: float) -> str:
 
 
 def parse_moment(text: str) -> int:
-    """The inverse of :func:`format_moment`."""
+    """Return the inverse of :func:`format_moment`."""
     moment = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
     moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
     return round(moment.timestamp() * 1000)

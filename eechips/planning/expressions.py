@@ -1,4 +1,4 @@
-"""What a chip shows: the images of a dataset around a place, on top of each other, as templates.
+"""Make the expressions of chips: the images of a dataset around a place, mosaicked, as templates.
 
 Numbers and texts that differ from chip to chip are values of the template; see
 :class:`eechips.recipe.template.Template`.
@@ -44,7 +44,7 @@ class LayerImages:
     mask: CloudMask | None = None
 
     def mosaic(self, images: ee.ImageCollection, *others: ee.Image) -> ee.Image:
-        """Images on top of each other, the last on top, and above all of them others with the same bands.
+        """Return images on top of each other, the last on top, and above all of them others with the same bands.
 
         What the mask removes of an image shows the next below it. The types of the bands are those of the first image.
         """
@@ -56,25 +56,25 @@ class LayerImages:
         return shown
 
     def over(self, box: ee.Geometry) -> ee.ImageCollection:
-        """The images that meet a box, in order of time."""
+        """Return the images that meet a box, in order of time."""
         found = asset_metadata.filter_images(self.dataset, self.kind, self.start, self.end).filterBounds(box)
         ordered: ee.ImageCollection = found.sort("system:time_start")
         return ordered
 
     def near(self, box: ee.Geometry, moment: str, first: str, last: str) -> ee.ImageCollection:
-        """The images that meet a box between two moments; the last is that which is nearest to another moment."""
+        """Return the images that meet a box between two moments, the one nearest to a third moment last."""
         found = self.over(box).filterDate(first, last)
         ordered: ee.ImageCollection = sort_nearest_first(found, ee.Date(moment).millis(), ascending=False)
         return ordered
 
     def select(self, image: ee.Image) -> ee.Image:
-        """The bands of an image of the dataset, in order; masked where the mask says so."""
+        """Return the bands of an image of the dataset, in order; masked where the mask says so."""
         names = list(self.bands)
         selected: ee.Image = image.select(names) if self.mask is None else self.mask.apply(image, names)
         return selected
 
     def nothing(self) -> ee.Image:
-        """An image with the bands and no valid pixel.
+        """Return an image with the bands and no valid pixel.
 
         Where there is no image a mosaic has no bands, and asking for them would be an error. With this one such a chip
         is empty instead. It comes last: of its type, a mosaic of other images could not hold their values.
@@ -84,7 +84,7 @@ class LayerImages:
 
 
 def sort_nearest_first(images: ee.ImageCollection, moment: Any, *, ascending: bool = True) -> ee.ImageCollection:
-    """Images by the distance of their ``system:time_start`` to a moment in milliseconds; of two, the earlier first."""
+    """Sort images by the distance of ``system:time_start`` to a moment in milliseconds; of two, the earlier first."""
 
     def measured(image: Any) -> Any:
         later = ee.Number(image.get("system:time_start")).subtract(moment)
@@ -103,7 +103,7 @@ def chip_image(
     date_match: DateMatch | None = None,
     is_thumb: bool = False,
 ) -> Template:
-    """What a chip shows.
+    """Make the template of the image of a chip.
 
     Args:
         images: of the dataset.
@@ -126,24 +126,24 @@ def chip_image(
 
 
 def _stored(images: LayerImages) -> ee.Image:
-    """The dataset itself."""
+    """Return the dataset itself."""
     image: ee.Image = ee.Image(images.dataset)
     return image if images.mask is None else images.select(image)
 
 
 def _shown(images: LayerImages, corners: Sequence[float]) -> ee.Image:
-    """What lies over a rectangle of degrees."""
+    """Return what lies over a rectangle of degrees."""
     return images.mosaic(images.over(ee.Geometry.Rectangle(list(corners), None, False)), images.nothing())
 
 
 def _shown_around(images: LayerImages, coordinates: Sequence[float], reach: float, **near: str) -> ee.Image:
-    """What lies around a point."""
+    """Return what lies around a point."""
     box = box_around(coordinates, reach)
     return images.mosaic(images.near(box, **near) if near else images.over(box), images.nothing())
 
 
 def _shown_above(images: LayerImages, coordinates: Sequence[float], reach: float, source: str, **near: str) -> ee.Image:
-    """What lies around a point; above all, the image whose grid the chip has.
+    """Return what lies around a point; above all, the image whose grid the chip has.
 
     So a chip on a native grid shows one acquisition wherever that has pixels, untouched, and other images,
     resampled, only beyond its edge.
@@ -163,6 +163,6 @@ def chip_reach(grid: Grid) -> float:
 
 
 def box_around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
-    """A box around a place."""
+    """Return a box around a place."""
     box: ee.Geometry = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
     return box

@@ -1,7 +1,7 @@
 """Lattices: the endless grids of pixels of which chips, scenes and mosaics are windows.
 
 A base_grid is a :class:`~eechips.geo.grid.Grid` whose size does not matter: its CRS says what the coordinates mean, its
-transform where pixel corners lie. Two rasters on one lattice have their pixels exactly above each other.
+transform where pixel corners lie. Two rasters on one pixel grid have their pixels exactly above each other.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NEIGHBOURS = 1.0  # units of a CRS: places so near to each other are the same
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridAlignment:
-    """How a user wants pixels to lie.
+    """The pixel grid that a caller asks for.
 
     Attributes:
         crs: ``native`` for the source's own pixels, ``utm`` for the WGS84 UTM zone of the place, else a code or WKT.
@@ -76,12 +76,12 @@ class GridAlignment:
 
     @property
     def is_native(self) -> bool:
-        """Whether pixels are the source's own, or lie on its lattice at another scale."""
+        """Return whether pixels are the source's own, or lie on its pixel grid at another scale."""
         return self.crs == "native" and self.align is None
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the CRS is named."""
+        """Return whether the CRS is named."""
         return self.crs not in ("native", "utm")
 
     @property
@@ -102,7 +102,7 @@ class GridAlignment:
         return replace(self, align=None, crs=grid.crs, transform=grid.transform)
 
     def base_grid(self, native: Grid, place: tuple[float, float]) -> Grid:
-        """The lattice for what lies around a place.
+        """Return the pixel grid for what lies around a place.
 
         Args:
             native: the source's own grid, or where there is none, any grid of the scale that is usual.
@@ -133,7 +133,7 @@ def aligned_grid(crs: str, scale: float) -> Grid:
 
 
 def rescale_grid(grid: Grid, scale: float | None) -> Grid:
-    """A grid's lattice with pixels of another size: origin and axes stay. None for its own size."""
+    """Return a grid's pixel grid with pixels of another size: origin and axes stay. None for its own size."""
     a, b, c, d, e, f = grid.transform
     factor = 1.0 if scale is None else scale / nominal_scale(grid)
     return Grid(grid.crs, (a * factor, b * factor, c, d * factor, e * factor, f), 1, 1)
@@ -152,7 +152,7 @@ def find_utm_crs(longitude: float, latitude: float) -> str:
 
 
 def cover_region(base_grid: Grid, region: BaseGeometry) -> Grid:
-    """The smallest window of a lattice that holds a region.
+    """Return the smallest window of a pixel grid that holds a region.
 
     Args:
         base_grid: CRS and transform.
@@ -183,7 +183,7 @@ def cover_region(base_grid: Grid, region: BaseGeometry) -> Grid:
 
 
 def pixel_span(places: Sequence[Fraction]) -> tuple[int, int]:
-    """The pixels along an axis that cover some places.
+    """Return the pixels along an axis that cover some places.
 
     Args:
         places: in pixels, as :meth:`eechips.geo.grid.Grid.pixel` has them. What is nearer to a corner than a millionth
@@ -196,7 +196,7 @@ def pixel_span(places: Sequence[Fraction]) -> tuple[int, int]:
 
 
 def join_at_antimeridian(region: BaseGeometry) -> BaseGeometry:
-    """A region whose parts touch 180 degrees from both sides, with those in the west moved beyond 180."""
+    """Return a region whose parts touch 180 degrees from both sides, with those in the west moved beyond 180."""
     west, _, east, _ = shapely.bounds(region)
     parts = shapely.get_parts(region)
     if len(parts) < 2 or west > -180.0 or east < 180.0:
@@ -224,7 +224,7 @@ def _refuse_far_from_zone(crs: CRS, west: float, east: float) -> None:
 
 
 def _refuse_cut(crs: str, latitude: float) -> None:
-    """Refuses a CRS in which the two sides of the antimeridian are not neighbours."""
+    """Reject a CRS in which the two sides of the antimeridian are not neighbours."""
     sides = project(crs, [(180.0 - 1e-9, latitude), (-180.0 + 1e-9, latitude)])
     if not np.isfinite(sides).all() or float(np.abs(sides[0] - sides[1]).max()) > _NEIGHBOURS:
         raise RegionError(f"the region crosses the antimeridian, where {crs} ends: choose crs='utm' or crs='EPSG:4326'")

@@ -71,7 +71,7 @@ class PropertyCondition:
         return f"{self.property} {self.sign} " + (f"({values})" if self.sign == "in" else values)
 
     def resolve(self, example: Any) -> PropertyFilter:
-        """The condition with its values of the property's type.
+        """Return the condition with its values of the property's type.
 
         Args:
             example: the property's value on some image.
@@ -126,7 +126,7 @@ class PropertyFilter:
 
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> PropertyFilter:
-        """What ``to_json`` wrote."""
+        """Read the JSON of ``to_json``."""
         name, sign, values = value
         return cls(name, sign, tuple(values))
 
@@ -160,7 +160,7 @@ def parse_condition(text: str) -> PropertyCondition:
 def resolve_conditions(
     conditions: Sequence[PropertyCondition], collection: ee.ImageCollection
 ) -> tuple[PropertyFilter, ...]:
-    """The conditions with their values as numbers or texts, as the images of a collection have them. One request.
+    """Give the values of conditions the types of the properties of a collection: one request.
 
     Args:
         conditions: parsed.
@@ -190,7 +190,7 @@ def resolve_conditions(
 
 
 def _words(whole: str, text: str) -> tuple[ConditionValue, ...]:
-    """The values of a condition, separated by commas."""
+    """Return the values of a condition, separated by commas."""
     words: list[ConditionValue] = []
     place, more = 0, True
     while more:

@@ -1,4 +1,4 @@
-"""The images of a collection: which there are, when they were taken, and where their pixels lie."""
+"""List the images of a collection with their times and pixel grids."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Scene:
 
 
 def list_scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list[Scene]:
-    """The images of a collection in order of time, those without one first, and of their indices where times are equal.
+    """List the images of a collection by time, those without a time first, then by index.
 
     One request for a thousand images, however many there are: the size and the projection of each come with its name.
 
@@ -77,7 +77,7 @@ def list_scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list
 
 
 def fetch_first_scene(collection: ee.ImageCollection, dataset: str, band: str) -> Scene | None:
-    """The earliest image of a collection; None if it has none. One request."""
+    """Return the earliest image of a collection; None if it has none. One request."""
     found = list_scenes(collection.sort("system:time_start").limit(1), dataset, band)
     return found[0] if found else None
 

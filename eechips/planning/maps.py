@@ -1,4 +1,4 @@
-"""Maps that say what is where: one band of an image, or of a collection's images, the latest on top."""
+"""Read the band of a map: of an image, or of the mosaic of a collection."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MapName:
 
 
 def parse_map(option: str, text: str) -> MapName:
-    """The map that an option names, ``ID:BAND``; an alias will do for the id.
+    """Parse the name of a map, ``ID:BAND``; a short name stands for the id.
 
     Raises:
         UsageError: if it is no such name.
@@ -67,7 +67,7 @@ class MapBand:
         name: of the dataset and the band.
         kind: one image, or a collection.
         dtype: numpy name of the type of its values.
-        grid: the lattice of its pixels, that of the first image in the region; the size does not matter.
+        grid: the pixel grid of its pixels, that of the first image in the region; the size does not matter.
         within: only where this other one holds anything but zero; None for everywhere.
     """
 
@@ -78,7 +78,7 @@ class MapBand:
     within: MapBand | None = None
 
     def image(self) -> ee.Image:
-        """The band as an image."""
+        """Return the band as an image."""
         if self.kind == "image":
             selected: ee.Image = ee.Image(self.name.id).select([self.name.band])
         else:
@@ -87,7 +87,7 @@ class MapBand:
         return selected if self.within is None else selected.updateMask(self.within.image().neq(0))
 
     def centres(self, points: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """The pixels that points (n, 2) lie in: columns and rows, and their centres in degrees, (n, 2)."""
+        """Return the pixels that points (n, 2) lie in: columns and rows, and their centres in degrees, (n, 2)."""
         a, b, c, d, e, f = self.grid.transform
         xy = project(self.grid.crs, points) - (c, f)
         pixels = np.floor(xy @ np.linalg.inv(np.array([[a, b], [d, e]])).T).astype(np.int64)
@@ -102,15 +102,15 @@ class MapBand:
         return lonlat
 
     def values(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
-        """What the pixels under some points hold; None where they are masked or there is nothing."""
+        """Return what the pixels under some points hold; None where they are masked or there is nothing."""
         return list(planning_requests.request_each(points, self._ask, size=POINTS_PER_REQUEST))
 
     def counts(self, points: Sequence[tuple[float, float]]) -> list[bool]:
-        """Whether the pixels under some points hold anything but zero."""
+        """Return whether the pixels under some points hold anything but zero."""
         return [value is not None and value != 0 for value in self.values(points)]
 
     def _ask(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
-        """One request."""
+        """Send one request."""
 
         def place(row: Any) -> Any:
             numbers = ee.List(row)
@@ -131,7 +131,7 @@ class MapBand:
 
 
 def fetch_map(option: str, name: MapName, region: ee.Geometry | None) -> MapBand:
-    """A map, with what the server says of it.
+    """Return a map, with what the server says of it.
 
     Args:
         option: that names it, for messages.
@@ -152,5 +152,5 @@ def fetch_map(option: str, name: MapName, region: ee.Geometry | None) -> MapBand
 
 
 def is_class(value: float) -> bool:
-    """Whether a value may be a class: a whole number."""
+    """Return whether a value may be a class: a whole number."""
     return math.isfinite(value) and float(value).is_integer()

@@ -1,4 +1,4 @@
-"""How far apart places are: points that keep a distance from each other, points in regular rows."""
+"""Keep points at a minimum distance, and lay out points in regular rows."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class MinDistance:
 
     @classmethod
     def of_distance(cls, metres: float) -> MinDistance:
-        """Places that are at least so many metres from each other."""
+        """Return places that are at least so many metres from each other."""
         return cls(lambda points: np.full(len(points), metres / 2.0))
 
     def add(self, point: tuple[float, float], radius: float) -> bool:
-        """Takes a place if it is far enough from all that were taken; returns whether it did.
+        """Add a place if it is far enough from all that were added; return whether it was.
 
         Args:
             point: longitude and latitude in degrees.
@@ -75,7 +75,7 @@ class MinDistance:
         return math.floor(x / self._edge), math.floor(y / self._edge), math.floor(z / self._edge)
 
     def _resize(self, edge: float) -> None:
-        """Makes the cells larger; at least twice as large, so that it does not happen often."""
+        """Make the cells larger; at least twice as large, so that it does not happen often."""
         places = [place for cell in self._cells.values() for place in cell]
         self._edge = max(edge, 2.0 * self._edge)
         self._cells = {}
@@ -84,10 +84,10 @@ class MinDistance:
 
 
 def regular_points(region: BaseGeometry, spacing: float) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Places in rows from west to east inside a region: so many metres between rows, and between places of a row.
+    """Return places in rows from west to east inside a region, at the same distance between and along rows.
 
     The rows are parallels, counted from the middle of the region's bounds; in each, places are counted from the
-    middle meridian. That is a square lattice in the sinusoidal projection of that meridian, which keeps areas: every
+    middle meridian. That is a square pixel grid in the sinusoidal projection of that meridian, which keeps areas: every
     place stands for the same area. Near the middle meridian places of neighbouring rows lie above each other, away
     from it they are shifted.
 

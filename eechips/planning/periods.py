@@ -68,7 +68,7 @@ class Step:
         return f"{self.count} {self.span}{'s' if self.count > 1 else ''}"
 
     def floor(self, day: dt.date) -> dt.date:
-        """The first day of the month, season or year that a day is in; the day itself for days and weeks.
+        """Return the first day of the month, season or year that a day is in; the day itself for days and weeks.
 
         This is where periods start by themselves when nobody says where: those of a month are then calendar months.
         """
@@ -81,7 +81,7 @@ class Step:
         return day
 
     def periods(self, start: dt.date, end: dt.date) -> Iterator[Period]:
-        """The periods between two days, in order, without a gap.
+        """Return the periods between two days, in order, without a gap.
 
         Args:
             start: first day of the first.
@@ -105,7 +105,7 @@ class Step:
             first = last
 
     def _after(self, origin: dt.date, steps: int) -> dt.date | None:
-        """The day so many steps after another; None if the calendar has no such day."""
+        """Return the day so many steps after another; None if the calendar has no such day."""
         if self.span in _DAYS:
             ordinal = origin.toordinal() + steps * self.count * _DAYS[self.span]
             return dt.date.fromordinal(ordinal) if ordinal <= _END else None
@@ -130,7 +130,7 @@ def parse_step(text: str) -> Step:
 
 
 def parse_day(text: str) -> dt.date:
-    """A day, YYYY-MM-DD.
+    """Return a day, YYYY-MM-DD.
 
     Raises:
         UsageError: if it is none, or has a time of day: periods are of whole days.
@@ -142,7 +142,7 @@ def parse_day(text: str) -> dt.date:
 
 
 def _months_after(day: dt.date, months: int) -> dt.date | None:
-    """The day so many months later, or the last of that month if it has no such day; None beyond the calendar."""
+    """Return the day a number of months later, or the last of that month; None beyond the calendar."""
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     if not dt.MINYEAR <= year <= dt.MAXYEAR:
         return None

@@ -1,4 +1,4 @@
-"""The few questions that a planner asks the server. ``ee`` must be initialised in this process."""
+"""Send the requests of a planner. ``ee`` must be initialised in this process."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def fetch_features(
     noun: str = "features",
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[dict[str, Any]]:
-    """The features of a computed collection as GeoJSON, however many there are, page by page.
+    """Yield the features of a computed collection as GeoJSON, however many there are, page by page.
 
-    What takes long is logged with the count so far: nobody knows the total before the last page.
+    Slow listings log the count so far; the total is unknown before the last page.
 
     Args:
         collection: what to compute; it has no limit of 5,000 elements here, as ``getInfo`` has.
@@ -135,16 +135,16 @@ def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]])
 
 
 def is_not_found(error: ee.EEException) -> bool:
-    """Whether an error says that an asset does not exist (or may not be read, which looks the same)."""
+    """Return whether an error says that an asset does not exist (or may not be read, which looks the same)."""
     return bool(_NOT_FOUND.search(str(error)))
 
 
 def local_hint(error: ee.EEException) -> str:
-    """What a local Earth Engine adds to the message about a missing asset; "" from the real one."""
+    """Return what a local Earth Engine adds to the message about a missing asset; "" from the real one."""
     match = _LOCAL_HINT.search(str(error))
     return match[0] if match else ""
 
 
 def is_too_large(error: ee.EEException) -> bool:
-    """Whether an error says that a request asked for too much at once."""
+    """Return whether an error says that a request asked for too much at once."""
     return bool(_TOO_LARGE.search(str(error)))

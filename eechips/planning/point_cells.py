@@ -124,12 +124,12 @@ def divide_places(
 
 
 def count_tiles(lonlat: npt.NDArray[np.float64], tile: float) -> int:
-    """How many tiles of an edge in metres hold points, about: tiles of the service lie otherwise."""
+    """Return how many tiles of an edge in metres hold points, about: tiles of the service lie otherwise."""
     return len(np.unique(_tile_keys(lonlat, tile)))
 
 
 def _tile_keys(lonlat: npt.NDArray[np.float64], tile: float) -> Indices:
-    """A number for each place, equal for those in one tile of rows of equal latitude."""
+    """Return a number for each place, equal for those in one tile of rows of equal latitude."""
     step = math.degrees(tile / _RADIUS)
     row = np.floor((lonlat[:, 1] + 90.0) / step)
     middle = np.clip((row + 0.5) * step - 90.0, -89.9, 89.9)
@@ -143,7 +143,7 @@ _CLOSE = 1e-6  # of a pixel: a point so near to an edge is not taken to be on ei
 def merge_duplicates(
     shapes: npt.NDArray[np.object_], moments: npt.NDArray[np.float64] | None, base_grid: Grid | None
 ) -> list[npt.NDArray[np.int64]]:
-    """Places of which one stands for all: equal ones, and points of one pixel.
+    """Return places of which one stands for all: equal ones, and points of one pixel.
 
     Args:
         shapes: points or polygons in longitude and latitude.

@@ -1,4 +1,4 @@
-"""Which images a chip's pixels are of: not those that lie somewhere below it, but those that show."""
+"""Find the images of which a chip shows pixels."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Contributor:
 
 
 def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> Iterator[tuple[Contributor, ...]]:
-    """The images of which chips have at least one pixel in one band, by time.
+    """Return the images of which chips have at least one pixel in one band, by time.
 
     The server puts the numbers of the images on top of each other, with their masks, as it does with the images
     themselves, and counts them on the chip's own pixels: that costs about what the chips cost, but what comes back is
@@ -66,7 +66,7 @@ def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> It
 
 
 def _ask(images: LayerImages, chips: Sequence[ChipFootprint]) -> list[tuple[Contributor, ...]]:
-    """One request."""
+    """Send one request."""
     answers: Any = ee.List([_contributing(images, chip) for chip in chips]).getInfo()
     found = []
     for names, times in answers:
@@ -76,7 +76,7 @@ def _ask(images: LayerImages, chips: Sequence[ChipFootprint]) -> list[tuple[Cont
 
 
 def _contributing(images: LayerImages, chip: ChipFootprint) -> Any:
-    """Names and times of the images that a chip shows, two lists."""
+    """Return the names and times of the images that a chip shows, two lists."""
     box = box_around(chip.coordinates, chip_reach(chip.grid))
     date_match = chip.date_match
     there = (

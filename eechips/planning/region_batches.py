@@ -1,4 +1,4 @@
-"""Batches: regions that are asked about together, near each other and not too many."""
+"""Divide regions into batches for one request each: near each other, and not too many."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ImageDensity:
 
 
 def measure_images(images: ee.ImageCollection, shapes: ZoneShapes) -> ImageDensity:
-    """Asks how many images meet regions, and how large an image is. One request.
+    """Ask how many images meet regions, and how large an image is. One request.
 
     Args:
         images: narrowed to the dates that count; at least one.
@@ -71,7 +71,7 @@ def divide_regions(
     groups: Sequence[Hashable] | None = None,
     most: int | None = None,
 ) -> Iterator[Indices]:
-    """Divides regions into batches; every region is in one of them.
+    """Divide regions into batches; every region is in one of them.
 
     Regions that lie farther apart than an image is wide do not come together: most images would meet only some of
     them. If there are enough regions, batches are small enough to be ``SLOTS`` at least.

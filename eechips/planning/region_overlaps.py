@@ -1,4 +1,4 @@
-"""What an image has of a region: the window of its pixels."""
+"""Find the windows of images that show a region, and convert regions and images to polygons."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Overlap:
 
     Args:
         region: polygons in longitude and latitude.
-        placement: how the pixels are to lie, resolved.
+        placement: pixel grid, without ``align``.
     """
 
     def __init__(self, region: BaseGeometry, placement: GridAlignment) -> None:
@@ -34,9 +34,9 @@ class Overlap:
         shapely.prepare(self._region)
 
     def window(self, grid: Grid, *, is_bounded: bool = True) -> Grid | None:
-        """The window of an image that shows what it has of the region; None if that is nothing.
+        """Return the window of an image that shows what it has of the region; None if that is nothing.
 
-        On the image's own lattice it never reaches beyond the image.
+        On the image's own pixel grid it never reaches beyond the image.
 
         Args:
             grid: the image's pixels.
@@ -61,7 +61,7 @@ class Overlap:
         return _trimmed(found, self._placement.base_grid(grid, region_centre(part)), grid)
 
     def _part(self, shown: BaseGeometry | None) -> BaseGeometry:
-        """What an outline has of the region."""
+        """Return what an outline has of the region."""
         if shown is None:
             return self._region
         turned = [shapely.affinity.translate(shown, turn) for turn in (0.0, 360.0, -360.0)]
@@ -74,7 +74,7 @@ class Overlap:
 
 
 def _trimmed(window: Grid, base_grid: Grid, image: Grid) -> Grid | None:
-    """What a window of a lattice has of an image whose axes are the lattice's; None if that is nothing."""
+    """Return what a window of a pixel grid has of an image whose axes are the pixel grid's; None if that is nothing."""
     first = [round(place) for place in base_grid.pixel(*window.xy(0, 0))]
     last = [first[0] + window.width, first[1] + window.height]
     low, high = base_grid.pixel(*image.xy(0, 0)), base_grid.pixel(*image.xy(image.width, image.height))
@@ -95,9 +95,9 @@ _RING = shapely.get_coordinates(shapely.segmentize(shapely.box(0, 0, 1, 1), 1 / 
 
 
 def region_polygon(region: Region) -> BaseGeometry:
-    """A region in longitude and latitude, with edges that are straight in that plane.
+    """Return a region in longitude and latitude, with edges that are straight in that plane.
 
-    The server is asked if the region is a table's there; ``ee`` must be initialised then.
+    The server is asked if the region is a table's there; ``ee`` must be initialised in that case.
 
     Raises:
         RegionError: if the server does not know it, or it has no polygons.
@@ -115,7 +115,7 @@ def region_polygon(region: Region) -> BaseGeometry:
 
 
 def grid_outline(grid: Grid) -> BaseGeometry | None:
-    """The outline of a grid's pixels in longitude and latitude, a little too large; None where it has none.
+    """Return the outline of a grid's pixels in longitude and latitude, a little too large; None where it has none.
 
     A grid that holds a pole, or reaches over the antimeridian or beyond what its projection shows, has none.
     """

@@ -1,4 +1,4 @@
-"""Where to work: a box, a vector file, or features of a table on the server."""
+"""Parse regions: a box, a vector file, or features of a table on the server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Region(Protocol):
         ...
 
     def geometry(self) -> ee.Geometry:
-        """The region for the server. ``ee`` must be initialised.
+        """Return the region for the server. ``ee`` must be initialised.
 
         Raises:
             RegionError: if the server does not know it.
@@ -64,7 +64,7 @@ class BoxRegion:
         return {"roi": f"{self.west!r},{self.south!r},{self.east!r},{self.north!r}"}
 
     def polygon(self) -> BaseGeometry:
-        """The box as a polygon, or as two on either side of the antimeridian."""
+        """Return the box as a polygon, or as two on either side of the antimeridian."""
         if self.west < self.east:
             return shapely.box(self.west, self.south, self.east, self.north)
         left = shapely.box(self.west, self.south, 180.0, self.north)
@@ -72,7 +72,7 @@ class BoxRegion:
         return shapely.union_all([part for part in (left, right) if part.area > 0])
 
     def geometry(self) -> ee.Geometry:
-        """The box with edges along meridians and parallels."""
+        """Return the box with edges along meridians and parallels."""
         return planar_geometry(self.polygon())
 
 
@@ -99,7 +99,7 @@ class FileRegion:
         return {"roi": str(self.path), "roi_sha256": self.sha256, **repaired}
 
     def geometry(self) -> ee.Geometry:
-        """The union, with straight edges in longitude and latitude."""
+        """Return the union, with straight edges in longitude and latitude."""
         return planar_geometry(self.polygon)
 
 
@@ -123,7 +123,7 @@ class AssetRegion:
         return {"roi": f"{self.asset}:{self.field}={self.value}"}
 
     def geometry(self) -> ee.Geometry:
-        """The geometry of those features, after a look whether there are any.
+        """Return the geometry of those features, after a look whether there are any.
 
         Raises:
             RegionError: naming the fields there are, or values that look like the one asked for.
@@ -169,7 +169,7 @@ def parse_region(text: str | Path, *, repairs: bool = False) -> Region:
 
 
 def parse_box(text: str) -> BoxRegion:
-    """The box of ``W,S,E,N``.
+    """Return the box of ``W,S,E,N``.
 
     Raises:
         RegionError: if it is not four numbers, out of range, or empty.
@@ -190,7 +190,7 @@ def parse_box(text: str) -> BoxRegion:
 
 
 def planar_geometry(polygon: BaseGeometry) -> ee.Geometry:
-    """A polygon in longitude and latitude for the server, its edges straight in that plane, not geodesics.
+    """Return a polygon in longitude and latitude for the server, its edges straight in that plane, not geodesics.
 
     Raises:
         RegionError: if it has more vertices than a request may carry.
@@ -207,7 +207,7 @@ def planar_geometry(polygon: BaseGeometry) -> ee.Geometry:
 
 
 def fetch_fields(asset: str) -> list[str]:
-    """Names of the columns of a table on the server, as its first feature has them.
+    """Return the names of the columns of a table on the server, from its first feature.
 
     Raises:
         RegionError: if there is no such table.
@@ -225,7 +225,7 @@ def fetch_fields(asset: str) -> list[str]:
 
 
 def describe_choices(wanted: str, there: list[str]) -> str:
-    """A phrase that says what there is: what looks alike, else the first few."""
+    """Return a phrase that says what there is: what looks alike, else the first few."""
     alike = difflib.get_close_matches(wanted.lower(), {name.lower(): name for name in there}, n=3, cutoff=0.6)
     if alike:
         by_lower = {name.lower(): name for name in there}
@@ -235,5 +235,5 @@ def describe_choices(wanted: str, there: list[str]) -> str:
 
 
 def _text(value: object) -> str:
-    """A property's value as one would type it: whole numbers without a decimal point."""
+    """Return a property's value as one would type it: whole numbers without a decimal point."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

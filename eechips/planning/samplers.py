@@ -1,4 +1,4 @@
-"""Points to take chips at: drawn at random, and the same for the same seed wherever and whenever it is done."""
+"""Draw random points; the same seed draws the same points on every machine."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Stratum:
 
 
 def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str) -> list[Stratum]:
-    """The features of a table that meet a region, cut to it, one stratum for each id.
+    """Return the features of a table that meet a region, cut to it, one stratum for each id.
 
     Features of the same id are one stratum: RESOLVE splits its largest ecoregions into several. Those that only
     touch the region (they overlap it by less than 0.1 m on average) are dropped, with a word in the log.
@@ -105,7 +105,7 @@ def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str
 
 
 def draw_points(geometry: BaseGeometry, count: int, seed: int, key: int | float | str) -> npt.NDArray[np.float64]:
-    """Points drawn uniformly on the sphere inside polygons.
+    """Return points drawn uniformly on the sphere inside polygons.
 
     They depend on the geometry, the seed and the key alone, and the first n of them are the same however many are
     drawn. They are rounded to 1e-7 degrees, still inside, and no two are equal.
@@ -144,7 +144,7 @@ class PointStream:
         shapely.prepare(geometry)
 
     def points(self, start: int, stop: int) -> list[tuple[float, float]]:
-        """Some of the points in their order: longitudes and latitudes in degrees.
+        """Return some of the points in their order: longitudes and latitudes in degrees.
 
         Raises:
             RegionError: if the polygons are too small for so many points.
@@ -169,7 +169,7 @@ class _Uniforms:
         self._bits = np.random.PCG64(int.from_bytes(digest, "big"))
 
     def draw(self, rows: int, columns: int) -> npt.NDArray[np.float64]:
-        """The next numbers, row by row: shape (rows, columns)."""
+        """Return the next numbers, row by row: shape (rows, columns)."""
         raw = self._bits.random_raw(rows * columns)
         return np.ldexp((raw >> np.uint64(11)).astype(np.float64), -53).reshape(rows, columns)
 
@@ -177,7 +177,7 @@ class _Uniforms:
 def _candidates(
     boxes: npt.NDArray[np.float64], uniforms: _Uniforms, count: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Places drawn uniformly on the sphere inside boxes (n, 4: west, south, east, north), rounded."""
+    """Return places drawn uniformly on the sphere inside boxes (n, 4: west, south, east, north), rounded."""
     west, south, east, north = boxes.T
     low, high = np.sin(np.radians(south)), np.sin(np.radians(north))
     share = np.cumsum((east - west) * (high - low))
@@ -189,7 +189,7 @@ def _candidates(
 
 
 def _cover(geometry: BaseGeometry) -> npt.NDArray[np.float64]:
-    """Boxes that do not overlap and together hold the polygons without much waste.
+    """Return boxes that do not overlap and together hold the polygons without much waste.
 
     They are cells of a fixed quartering of the globe, whose edges are exact in binary, so that a polygon that
     changes in its last digit has the same cover.
@@ -229,23 +229,23 @@ def _box_area(boxes: npt.NDArray[np.float64]) -> float:
 
 
 def valid_polygons(geometry: BaseGeometry) -> BaseGeometry:
-    """The polygons of what the server returned, or of a file: valid, and within -180 to 180."""
+    """Return the polygons of what the server returned, or of a file: valid, and within -180 to 180."""
     valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
     return wrap_at_antimeridian(shapely.union_all(list_polygons(valid)))
 
 
 def _whole(value: float | str) -> int | float | str:
-    """Ids that are whole numbers as integers, whether the table stores them as such or as floats."""
+    """Return ids that are whole numbers as integers, whether the table stores them as such or as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _order(key: int | float | str) -> tuple[bool, int | float | str]:
-    """Numbers by size before text by letters."""
+    """Return numbers by size before text by letters."""
     return isinstance(key, str), key
 
 
 def interleave(strata: Sequence[Stratum], count: int, seed: int) -> list[tuple[Stratum, tuple[float, float]]]:
-    """Draws the same number of points in every stratum, and takes one of each in turn.
+    """Draw the same number of points in every stratum, and take one of each in turn.
 
     So the first so many points of a plan (``limit``) are spread over the strata.
 

@@ -50,11 +50,11 @@ class Statistics:
         return made
 
     def single(self) -> ee.Reducer:
-        """The first of them by itself."""
+        """Return the first of them by itself."""
         return _reducer(self.names[0])
 
     def columns(self, bands: Sequence[str]) -> tuple[str, ...]:
-        """Names of the columns.
+        """Return the names of the columns.
 
         With one reducer a column is called as its band, and counts follow: ``count``, or with several bands
         ``<band>_count``. With several reducers columns are called ``<band>_<reducer>``, band by band, and the counts
@@ -63,7 +63,7 @@ class Statistics:
         return tuple(column for column, _, _ in self._cells(bands))
 
     def counts(self, bands: Sequence[str]) -> frozenset[str]:
-        """Those columns that hold numbers of pixels."""
+        """Return those columns that hold numbers of pixels."""
         return frozenset(column for column, _, output in self._cells(bands) if output == COUNT)
 
     def outputs(self, bands: Sequence[str], *, of_collection: bool = False) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Ways to choose the places of a sample: each gives a list of sites, and some give others in their place."""
+"""Choose the places of a sample: strategies that list sites, and may replace them."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Strategy(Protocol):
     """Chooses places."""
 
     def sites(self) -> list[SampleSite]:
-        """The places of the plan, in their order."""
+        """Return the places of the plan, in their order."""
 
     def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
-        """The n-th place instead of that of a unit of the plan; None if there is none. See ``recipe.Redraw``."""
+        """Return the n-th place instead of that of a unit of the plan; None if there is none. See ``recipe.Redraw``."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class RandomStrategy:
     key_field: str | None = None
 
     def sites(self) -> list[SampleSite]:
-        """The places, one of each stratum in turn."""
+        """Return the places, one of each stratum in turn."""
         return [SampleSite(point, self.fields[key]) for key, point in self.draws.interleaved()]
 
     def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
-        """A further point of the same stratum."""
+        """Return a further point of the same stratum."""
         key: Key = next(iter(self.fields)) if self.key_field is None else unit[self.key_field]
         longitude, latitude = unit["coordinates"]
         point = self.draws.replacement(key, (longitude, latitude), number)
@@ -82,7 +82,7 @@ class FixedStrategy:
     min_distance: MinDistance | None = None
 
     def sites(self) -> list[SampleSite]:
-        """Those that count and are far enough from those before."""
+        """Return those that count and are far enough from those before."""
         found = list(self.listed)
         if self.point_filter is not None:
             counts = self.point_filter([site.point for site in found])
@@ -100,7 +100,7 @@ class FixedStrategy:
 
 
 def regular_sites(region: BaseGeometry, spacing: float) -> list[SampleSite]:
-    """Places in regular rows; units have their ``row`` and ``column``. See ``spacing.regular_points``."""
+    """Return places in regular rows; units have their ``row`` and ``column``. See ``spacing.regular_points``."""
     points, places = regular_points(region, spacing)
     return [
         SampleSite((lon, lat), {"row": row, "column": column})
@@ -109,14 +109,14 @@ def regular_sites(region: BaseGeometry, spacing: float) -> list[SampleSite]:
 
 
 def sites_within(sites: Sequence[SampleSite], region: BaseGeometry) -> list[SampleSite]:
-    """Those of some places that lie in a region."""
+    """Return those of some places that lie in a region."""
     points = np.array([site.point for site in sites]).reshape(-1, 2)
     shapely.prepare(region)
     return [site for site, is_in in zip(sites, shapely.intersects_xy(region, *points.T), strict=True) if is_in]
 
 
 def listed_sites(places: Places, date_field: str | None, date_format: str | None = None) -> list[SampleSite]:
-    """The places of a file: their columns are the units' ``properties``, a date is their ``label_date``."""
+    """Return the places of a file: their columns are the units' ``properties``, a date is their ``label_date``."""
     points = shapely.get_coordinates(places.geometries).tolist()
     columns = {
         name: [_json(value) for value in places.table.column(name).to_pylist()] for name in places.table.column_names
@@ -132,7 +132,7 @@ def listed_sites(places: Places, date_field: str | None, date_format: str | None
 
 
 def _json(value: Any) -> Any:
-    """A value of a table as JSON."""
+    """Return a value of a table as JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, (dt.date, dt.time)):

@@ -1,4 +1,4 @@
-"""Points of a plan, and further ones in their place: as many as wanted of each stratum, kept apart if so wished."""
+"""Draw points in strata: the same number in each, at a minimum distance, with replacements."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class _Drawing:
         self.position = self.kept = 0
 
     def draw(self, count: int, *, is_strict: bool) -> list[Point]:
-        """The next points; none if the geometry is too small for so many, and that is no mistake."""
+        """Return the next points; none if the geometry is too small for so many, and that is no mistake."""
         if count <= 0:
             return []
         try:
@@ -135,7 +135,7 @@ class StratifiedDraw:
         self._places: dict[Key, dict[Point, int]] = {}
 
     def interleaved(self) -> list[tuple[Key, Point]]:
-        """The points of the plan, one of each stratum in turn."""
+        """Return the points of the plan, one of each stratum in turn."""
         self._grow(self._count)
         rounds = range(self._count)
         return [(key, chosen[n]) for n in rounds for key, chosen in self._chosen.items() if n < len(chosen)]
@@ -146,7 +146,7 @@ class StratifiedDraw:
         return {key: self._count - len(c) for key, c in self._chosen.items() if len(c) < self._count}
 
     def replacement(self, key: Key, point: Point, number: int) -> Point | None:
-        """A further point of a stratum: no other point has the same, and no other draw matters.
+        """Return a further point of a stratum: no other point has the same, and no other draw matters.
 
         Args:
             key: of the stratum.
@@ -170,7 +170,7 @@ class StratifiedDraw:
         return chosen[index] if index < len(chosen) else None
 
     def _grow(self, count: int) -> None:
-        """Takes turns until every stratum has so many points, or no more."""
+        """Take turns until every stratum has so many points, or no more."""
         done = min((len(self._chosen[key]) for key in self._chosen if key not in self._over), default=count)
         for n in range(done, count):
             for key, chosen in self._chosen.items():
@@ -180,7 +180,7 @@ class StratifiedDraw:
                         chosen.append(point)
 
     def _next(self, key: Key, count: int) -> Point | None:
-        """The next point of a stratum that is far enough from all others; None if it has no more."""
+        """Return the next point of a stratum that is far enough from all others; None if it has no more."""
         queue = self._queues[key]
         while True:
             while queue:
@@ -193,7 +193,7 @@ class StratifiedDraw:
                 return None
 
     def _refill(self, key: Key, count: int) -> bool:
-        """Asks for candidates of all strata that will need some; returns whether this one got any answer."""
+        """Request candidates for all strata that will need some; return whether this one got any."""
         wanted = {k: self._wanted(k, count) for k in self._chosen if k not in self._over}
         found = self._pool.more({k: number for k, number in wanted.items() if number > 0}, count)
         for k, points in found.items():

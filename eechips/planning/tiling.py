@@ -54,7 +54,7 @@ class Tiling:
         return len(self.columns) * len(self.rows)
 
     def __iter__(self) -> Iterator[Window]:
-        """The windows, in row-major order."""
+        """Yield the windows, in row-major order."""
         for row, height in self.rows:
             for column, width in self.columns:
                 yield Window(column, row, width, height)
@@ -66,7 +66,7 @@ class Tiling:
 
 
 def divide_grid(grid: Grid, base_grid: Grid, bands: int, dtype: npt.DTypeLike, edge: int | None = None) -> Tiling:
-    """Cuts a grid into windows for requests.
+    """Cut a grid into windows for requests.
 
     Their edges are at multiples of ``BLOCK`` pixels of the base_grid, and where a grid in degrees crosses the
     antimeridian. They are as large as ``USUAL_BYTES`` allow, but smaller, down to 512 pixels, where that makes less
@@ -106,7 +106,7 @@ def edges_for(bands: int, dtype: npt.DTypeLike) -> tuple[int, ...]:
 
 
 def wrap_longitude(grid: Grid) -> Grid:
-    """A window of degrees that lies beyond the antimeridian, as the service knows it: 360 degrees further west."""
+    """Move a window of degrees beyond the antimeridian 360 degrees west, where the service expects it."""
     a, b, c, d, e, f = grid.transform
     centre = grid.xy(grid.width / 2, grid.height / 2)[0]
     turns = math.floor((centre + _ROUND / 2) / _ROUND) if parse_crs(grid.crs).is_geographic else 0
@@ -137,7 +137,7 @@ def bounding_box(grid: Grid) -> tuple[float, float, float, float]:
 
 
 def project_region(grid: Grid, region: BaseGeometry) -> BaseGeometry:
-    """A region in the coordinates of a grid's CRS.
+    """Return a region in the coordinates of a grid's CRS.
 
     Args:
         grid: a window that holds the region.
@@ -157,7 +157,7 @@ def project_region(grid: Grid, region: BaseGeometry) -> BaseGeometry:
 
 
 def _antimeridian(grid: Grid) -> int | None:
-    """The first column of a grid in degrees whose pixels' centres are at 180 degrees or beyond; None without one."""
+    """Return the first column of a grid in degrees with centres at 180 degrees or beyond; None without one."""
     a, b, c, _, _, _ = grid.transform
     if b != 0.0 or a <= 0.0 or not parse_crs(grid.crs).is_geographic:
         return None
@@ -166,7 +166,7 @@ def _antimeridian(grid: Grid) -> int | None:
 
 
 def _cut(length: int, first: int, edge: int, breaks: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
-    """Cuts a number of pixels into pieces of whole blocks, as equal as can be.
+    """Cut a number of pixels into pieces of whole blocks, as equal as can be.
 
     Args:
         length: pixels.

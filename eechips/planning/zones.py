@@ -1,4 +1,4 @@
-"""Zones: the regions of a file, or of a table on the server, each with an id that a column gives it."""
+"""Read zones: the regions of a file, or of a table on the server, each with an id."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ZoneShapes:
 
 
 def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *, repairs: bool = False) -> Zones:
-    """The regions of a vector file. Features of one id are one region: their union.
+    """Return the regions of a vector file. Features of one id are one region: their union.
 
     Regions that reach beyond 180 degrees, or lie in a projection across the antimeridian, are cut there.
 
@@ -122,7 +122,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
 
 
 def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) -> Zones:
-    """The regions of a table on the server, by their ids alone. Features of one id are one region.
+    """Return the regions of a table on the server, by their ids alone. Features of one id are one region.
 
     Args:
         asset: id of the table.
@@ -148,7 +148,7 @@ def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
 
 
 def measure_zones(zones: Zones) -> ZoneShapes:
-    """Where the zones of a file lie."""
+    """Return where the zones of a file lie."""
     geometries = zones.geometries
     points = shapely.get_coordinates(shapely.point_on_surface(geometries))
     bounds = shapely.bounds(geometries)
@@ -157,7 +157,7 @@ def measure_zones(zones: Zones) -> ZoneShapes:
 
 
 def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool) -> ZoneShapes:
-    """Where the zones of a table lie, by its pages; of zones that have several features, all around them.
+    """Return where the zones of a table lie, by its pages; of zones that have several features, all around them.
 
     Args:
         asset: id of the table.
@@ -190,7 +190,7 @@ def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool
 
 
 def _warn_of_wide(zones: Zones) -> None:
-    """Says which regions may be meant to cross the antimeridian, but as they are written go around the Earth."""
+    """Say which regions may be meant to cross the antimeridian, but as they are written go around the Earth."""
     bounds = shapely.bounds(shapely.get_parts(zones.geometries))
     widths = bounds[:, 2] - bounds[:, 0]
     for index in np.flatnonzero((widths > _WIDE) & (widths < 360.0))[:3]:
@@ -204,7 +204,7 @@ def _warn_of_wide(zones: Zones) -> None:
 
 
 def _whole(ids: Sequence[Any]) -> list[Any]:
-    """Ids as the file has them: whole numbers that became decimals because others are missing are whole again."""
+    """Return ids as in the file: whole numbers that were read as decimals, as others are missing, are whole."""
     present = [region for region in ids if region is not None and region == region]
     if present and all(isinstance(region, float) and region.is_integer() for region in present):
         return [int(region) if region is not None and region == region else None for region in ids]
