@@ -64,8 +64,10 @@ def suggest_datasets(name: str) -> str:
     Returns:
         The end of a message: ``"; did you mean NAIP?"``, or an empty string if none is like it.
     """
-    known = {text.lower(): text for dataset in list_datasets() for text in (*dataset.names, dataset.id)}
-    alike = [known[match] for match in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)]
+    known = {text.lower(): dataset.alias for dataset in list_datasets() for text in dataset.names}
+    known |= {dataset.id.lower(): dataset.id for dataset in list_datasets()}
+    matches = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
+    alike = list(dict.fromkeys(known[match] for match in matches))
     return f"; did you mean {' or '.join(alike)}?" if alike else ""
 
 

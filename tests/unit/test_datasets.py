@@ -64,6 +64,7 @@ def test_find_takes_aliases_in_any_case_and_ids() -> None:
 def test_suggestions() -> None:
     assert suggest_datasets("NIAP").startswith("; did you mean NAIP")
     assert "USDA/NAIP/DOQQ" in suggest_datasets("USDA/NAIP/DOQ")
+    assert suggest_datasets("SENTINEL3") == "; did you mean S2 or S1?"
     assert suggest_datasets("qqqqqqqq") == ""
 
 
