@@ -1,4 +1,4 @@
-"""Moments as text."""
+"""Format and parse timestamps."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ class ShardDataset(IterableDataset[Any]):
         return sum(shard.count for shard in self._shards)
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch the next iteration is, for all workers: each has an order of its own."""
+        """Set the epoch of the next iteration, for all workers: each epoch has an order of its own."""
         self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[Any]:

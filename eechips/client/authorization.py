@@ -47,7 +47,7 @@ _LONGEST = 600  # characters of a message
 
 
 class Authorizer:
-    """Adds a valid access token to requests. Threads may share it.
+    """Source of valid access tokens for requests. Threads may share it.
 
     Args:
         credentials: of google.auth.

@@ -164,7 +164,7 @@ class _Known:
 
 
 class RequestSizes:
-    """Remembers the sizes that worked where larger ones were rejected, so that every unit need not find out anew.
+    """Sizes of requests that the service accepted where larger ones were rejected, for later units.
 
     Units differ, so a size is not for ever: after some successes twice as much is allowed, and if that is rejected,
     twice as many successes are awaited before the next time. Rejections thus grow with the logarithm of the requests.

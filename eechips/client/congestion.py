@@ -77,7 +77,7 @@ class Cell(IntEnum):
 
 
 class CongestionController:
-    """Raises and lowers a limit. The caller holds the lock of the cells.
+    """Controller that raises and lowers a limit. The caller holds the lock of the cells.
 
     Args:
         cells: at least as many as :class:`Cell` names.

@@ -34,7 +34,7 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryFile:
-    """Documents in a file. Equal if the documents are, wherever the file is.
+    """Discovery documents in a file. Two are equal if the documents are equal, in whatever files.
 
     Attributes:
         path: the file.

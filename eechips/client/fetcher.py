@@ -44,7 +44,7 @@ unit of ten thousand; a server that says 404 to all of them means it."""
 
 
 class Fetcher:
-    """Fetches results through a connection. Threads may share it, if they may share the connection.
+    """Fetcher of results through a connection. Threads may share it if they may share the connection.
 
     What the service finds too large is asked for in parts: a chip by quarters, a table by shorter pages, a series
     by ranges of dates. The sizes that worked are remembered for later results.

@@ -13,7 +13,7 @@ from eechips.errors import StorageError
 
 
 class ResponseCache:
-    """Answers to requests that compute something, in a file. Threads may share it.
+    """Cache of the responses to computations, in a SQLite file. Threads may share it.
 
     Args:
         path: of the file, which is made if it is not there.

@@ -47,7 +47,7 @@ class RetryPolicy:
 
 
 class _RetriesExhaustedError(Exception):
-    """Carries a transient error past the ``retry`` package, which would repeat it."""
+    """A transient error that the ``retry`` package must not repeat."""
 
     def __init__(self, error: TransientError) -> None:
         super().__init__(str(error))

@@ -21,7 +21,7 @@ _ROWS, _DAYS, _PLACES = "rows", "days", "places"  # kinds of requests whose size
 
 
 class RowFetcher:
-    """Fetches rows with the Earth Engine client of this process.
+    """Fetcher of rows, by the Earth Engine client of this process.
 
     Args:
         sizes: what is remembered of pages and ranges that were too large.

@@ -35,7 +35,7 @@ class TemplateMismatch:
 
 
 class TemplateRequests:
-    """Fills in requests. Threads may share it.
+    """Requests of templates, by inserting values. Threads may share it.
 
     Args:
         capture: has the client prepare the request for a chip, and returns it instead of sending it.

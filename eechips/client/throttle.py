@@ -298,7 +298,7 @@ class Throttle:
         return int(self._cells[_END + number * _SEAT_SIZE + _REJECTED])
 
     def absorb(self, number: int, delta: UsageDelta, wanted: int) -> None:
-        """Learns from what a process on another machine has seen, as if its requests had passed here.
+        """Learn from the requests of a process on another machine, as if they had passed here.
 
         Args:
             number: of the client that represents it.

@@ -133,7 +133,7 @@ class ClientRequest:
 
 
 class Transport:
-    """Sends requests to one endpoint.
+    """Sender of the requests to one endpoint.
 
     Attributes:
         endpoint: base URL of the service.

@@ -9,7 +9,7 @@ from eechips.errors import EechipsError, RecipeError
 
 
 class CodeErrors:
-    """Turns what a recipe's own code raises into a RecipeError that carries the traceback.
+    """Context that turns exceptions of a recipe's own code into RecipeError, with the traceback.
 
     Args:
         place: file or function, for the message.
