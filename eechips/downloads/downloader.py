@@ -17,12 +17,12 @@ from eechips.client import retry
 from eechips.client.classification import classify_exception, is_transient_status
 from eechips.client.permits import Permit
 from eechips.client.transport import Transport
+from eechips.downloads.access_denial import AccessDenial, parse_access_denial
 from eechips.downloads.content_encoding import content_encodings, decoded
 from eechips.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.partial import FileVersion, PartialFile, parse_content_range, parse_unsatisfied_range
 from eechips.downloads.presigned import AssetKey, AssetReference, PresignedUrls
-from eechips.downloads.refusal import AccessDenial, parse_access_denial
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.formats import FileMetadata

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 import eechips
 from eechips.client.transport import Timeouts
+from eechips.downloads.authentication import Auth, Secrets, Signer, make_signer, matches_host, read_secrets
 from eechips.downloads.cql2 import cql2, cql2_text, meets
 from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.expected_file import Checksum, ExpectedFile, md5_from_headers, parse_multihash
@@ -31,8 +32,6 @@ from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.integrity import QUARANTINE, quarantine, release
 from eechips.downloads.partial import FileVersion, PartialFile, claim_partial, forget, parse_content_range
 from eechips.downloads.search import Search, items
-from eechips.downloads.secret import Secrets, read_secrets
-from eechips.downloads.signing import Auth, Signer, make_signer, matches_host
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
 from eechips.jobs.scenes.download import remove_if_empty
