@@ -55,10 +55,10 @@ def read_globals(function: Any) -> dict[str, Any]:
 
 
 class _Reader:
-    """Turns values into JSON; what was told before is told as a number, so that no circle is endless.
+    """Turn values into JSON. A value that occurred before becomes its number, so that circular references end.
 
     Args:
-        homes: names of the modules whose functions and classes are told with their source.
+        homes: names of the modules whose functions and classes are included with their source.
     """
 
     def __init__(self, homes: set[str]) -> None:

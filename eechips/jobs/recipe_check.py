@@ -1,4 +1,4 @@
-"""A recipe tried on three units of its plan, in a folder that nobody sees again."""
+"""Try a recipe on three units of its plan, in a temporary folder."""
 
 from __future__ import annotations
 

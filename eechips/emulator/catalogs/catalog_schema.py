@@ -140,8 +140,7 @@ def stamp_of(folder: Path) -> Stamp:
 
 
 def pending(folder: Path) -> Stamp | None:
-    """Return what tells the change whose files are being put in place, or were when whoever did that was killed, from
-    others.
+    """Return the stamp of a change whose files are being put in place, or were when its process was killed.
 
     None if there is none.
     """
