@@ -71,13 +71,13 @@ class Dataset:
 
     @property
     def is_single_period(self) -> bool:
-        """Whether the dataset shows one past period of at most a year, as a map of 2021: dates select nothing."""
+        """Return whether the dataset shows one past period of at most a year, so that dates select nothing."""
         days = (dt.date.fromisoformat(self.end) - dt.date.fromisoformat(self.start)).days if self.end else None
         return days is not None and days <= 366
 
     @property
     def is_photographic(self) -> bool:
-        """Whether the default bands are red, green and blue, so that a picture of them looks natural."""
+        """Return whether the default bands are red, green and blue, so that a picture of them looks natural."""
         return len(self.bands) == 3 and not self.classes
 
     @property

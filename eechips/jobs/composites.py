@@ -33,7 +33,7 @@ from eechips.recipe.template import Template
 from eechips.signature import documented, option
 
 REDUCERS = ("mean", "median", "min", "max", "mode", "stdDev", "count", "mosaic")
-"""What makes one value of a pixel's values in a period; beside them there are pNN and qualityMosaic:BAND."""
+"""Reducers of a pixel's values in a period, besides pNN and qualityMosaic:BAND."""
 
 _FRACTIONAL = ("mean", "median", "stdDev")  # and percentiles: their values are no whole numbers, whatever the bands are
 _PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d+)?)")
@@ -122,13 +122,13 @@ class Composites(Imagery):
         dated = [scene for scene in found if scene.day is not None]
         if not dated:
             raise UsageError(f"the images of {self.dataset_id} have no dates: there are no periods")
-        told = {**self.unit_fields(selection), **self._dtype(selection)}
+        extra = {**self.unit_fields(selection), **self._dtype(selection)}
         if selection.tests:
-            told["where"] = [test.to_json() for test in selection.tests]
+            extra["where"] = [test.to_json() for test in selection.tests]
         count = used = 0
         for unit, scenes in self._periods(dated):
             count, used = count + 1, used + bool(scenes)
-            yield {**unit, **_sources(scenes), "grid": grid.to_json(), **told}
+            yield {**unit, **_sources(scenes), "grid": grid.to_json(), **extra}
         _log.info("%s images in %s of %s periods", f"{len(dated):,}", f"{used:,}", f"{count:,}")
 
     def get_result(self, index: int, unit: Unit) -> Chip | NoData:
@@ -186,7 +186,7 @@ class Composites(Imagery):
 
 @dataclass(frozen=True, slots=True)
 class _Composite:
-    """What is the same for all composites of a run."""
+    """The parameters that all composites of a run share."""
 
     dataset: str
     treatment: ImageTreatment

@@ -81,12 +81,12 @@ class FunctionRecipe:
 
     @property
     def redraw(self) -> Redraw | None:
-        """What draws other units in the place of empty ones, if a function was given."""
+        """The function that replaces empty units, if one was given."""
         return self._drawn if self._redraw is not None else None
 
     @property
     def assemble(self) -> Callable[[Any], None] | None:
-        """What makes files of all results together, if a function was given."""
+        """The function that assembles all results, if one was given."""
         return self._assembled if self._assemble is not None else None
 
     def get_requests(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What the verbs that fetch the images of a collection over a region have in common: options, and what there is."""
+"""Share the options and the selection of images of the verbs that fetch a collection over a region."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # others are called as t
 
 @dataclass(frozen=True, slots=True)
 class ImageSelection:
-    """What the server says of a dataset over a region.
+    """The images of a dataset over a region.
 
     Attributes:
         bands: to take, in order.
@@ -115,7 +115,7 @@ class ClipArea:
 
 @dataclass(frozen=True, slots=True)
 class ImageTreatment:
-    """What is done to images before they are fetched, the same for all of a run: fixed in their templates.
+    """The processing of images on the server, the same for all of a run: fixed in their templates.
 
     Attributes:
         bands: to take, in order.
@@ -218,7 +218,7 @@ class Imagery(DatasetRecipe):
 
     @property
     def style(self) -> RenderStyle:
-        """What the user says of colours."""
+        """The format and colours that the caller asks for."""
         return RenderStyle(self.format, self.min, self.max, tuple(self.palette or ()))
 
     @property
@@ -240,7 +240,7 @@ class Imagery(DatasetRecipe):
 
     @property
     def identity(self) -> str:
-        """Sha256 of what changes results. What is planned, such as dates and conditions, is not among that."""
+        """The SHA-256 of the parameters of results. Dates and conditions, which the plan holds, are not part of it."""
         return recipe_identity(self.name, self.results)
 
     @property

@@ -72,7 +72,7 @@ class Images(Imagery):
         there = selection.collection.filterBounds(selection.region)
         found = inventory.list_scenes(there, self.dataset_id, selection.bands[0].name)
         overlap = Overlap(selection.polygon, self.placement.resolved())
-        told = self.unit_fields(selection)
+        extra = self.unit_fields(selection)
         count = 0
         for scene in found:
             grid = overlap.window(scene.grid, is_bounded=scene.is_bounded)
@@ -86,7 +86,7 @@ class Images(Imagery):
                 "date": "undated" if scene.day is None else scene.day.isoformat(),
                 **({} if scene.moment is None else {"time": scene.moment}),
                 "grid": grid.to_json(),
-                **told,
+                **extra,
                 **computed,
             }
             if count == self.limit:

@@ -20,13 +20,13 @@ from eechips.recipe.template import Template
 REDUCERS = ("mosaic", "median", "mean", "min", "max", "mode", "first", "count", "sum", "stdDev")
 """Ways to make one image of many: ``mosaic`` has the latest on top, ``first`` the earliest."""
 
-# What these make of whole numbers has fractions.
+# Reducers whose values of whole numbers have fractions.
 _FRACTIONAL = frozenset({"median", "mean", "stdDev"})
 
 
 @dataclass(frozen=True, slots=True)
 class MosaicLayout:
-    """What the windows of a mosaic have in common.
+    """The common description of the windows of a mosaic.
 
     Attributes:
         grid: of the whole.

@@ -1,4 +1,4 @@
-"""What comes back for a cell: images with the values at places, as columns with a row for each pair of the two."""
+"""Turn the response for a cell into columns: a row for each pair of an image and a place."""
 
 from __future__ import annotations
 

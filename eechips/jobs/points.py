@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from eechips.engine.result_assembly import Results
 
 COMPOSITES = ("latest", "mean", "median", "min", "max", "sum", "mode", "count")
-"""What makes one value of a pixel's values in all images; ``latest`` is the last one that is not masked."""
+"""Reducers of a pixel's values in all images; ``latest`` is the last one that is not masked."""
 
 _VERTEX = 40  # bytes in a request
 
@@ -201,12 +201,12 @@ class PointValues(DatasetRecipe):
 
     @cached_property
     def cloud_mask(self) -> CloudMask | None:
-        """What removes pixels."""
+        """The cloud mask; None for none."""
         return parse_mask(self.mask, self.dataset_id)
 
     @cached_property
     def statistics(self) -> Statistics:
-        """What makes values of a polygon's pixels."""
+        """The reducers of a polygon's pixels."""
         return parse_statistics(self.reducer or "mean")
 
     @property

@@ -63,7 +63,7 @@ def split_options(
     for name in _PATHS & rest.keys():
         rest[name] = None if rest[name] is None else Path(rest[name])
     if rest.get("name"):
-        NameTemplate(rest["name"])  # a mistake in it is told before the folder is made
+        NameTemplate(rest["name"])  # errors in it are raised before the folder is made
     return made, RunConfig(out=Path(folder) if folder else Path("outputs") / out(made), **rest)
 
 
@@ -83,7 +83,7 @@ def slug(text: str) -> str:
 
 
 class DatasetRecipe:
-    """What every recipe that reads one dataset knows of it."""
+    """Base of recipes that read one dataset."""
 
     dataset: str
 

@@ -29,7 +29,7 @@ MOST_ROWS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """What the table is to be.
+    """The description of a table.
 
     Attributes:
         id_column: name of the column that says which region it is.

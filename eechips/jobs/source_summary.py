@@ -16,7 +16,7 @@ from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, inventory, point_cells
 
 Mode = Literal["image", "each", "paired", "composite"]
-"""What a row's values are of: the one image; each image; the image nearest to the row's date; a composite."""
+"""The source of a row's values: the one image; each image; the image nearest to the row's date; a composite."""
 
 DAY = 86_400_000.0
 """Milliseconds."""
@@ -28,7 +28,7 @@ _CLOSE = 1e-6  # of a pixel
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSummary:
-    """What was found out about a dataset before places are divided into cells.
+    """The summary of a dataset that divides places into cells.
 
     Attributes:
         mode: what a row's values are of.

@@ -347,7 +347,7 @@ class TimeSeries(DatasetRecipe):
 
     @property
     def assemble(self) -> Callable[[Results], None] | None:
-        """What puts the parts together to one table, if there is to be one."""
+        """The function that merges the parts, if one table is wanted."""
         return self._collate if self.output != "region" else None
 
     def _collate(self, results: Results) -> None:

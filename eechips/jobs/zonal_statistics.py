@@ -58,7 +58,7 @@ class Reduction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Elements:
-    """What has a row of its own for each region.
+    """The elements that have a row each for each region.
 
     Attributes:
         images: in whatever order; each has a time.

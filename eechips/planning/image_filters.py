@@ -54,7 +54,7 @@ class ConditionValue:
 
 @dataclass(frozen=True, slots=True)
 class PropertyCondition:
-    """What a property must be, as it was typed.
+    """A condition on a property, as it was typed.
 
     Attributes:
         property: name, as the images have it.

@@ -159,9 +159,9 @@ def read_places(
         geometries, table = read_features(path)
         kind = _kind(path, geometries)
         if repairs:
-            geometries, told = repair(path, geometries, lambda index: f"row {index + 1:,}")
-            if told:
-                _log.warning("%s", told)
+            geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
+            if note:
+                _log.warning("%s", note)
         return Places(path, digest, kind, _checked(path, kind, geometries), table)
     if len(table) == 0:
         raise RegionError(f"{path} holds no rows")

@@ -44,7 +44,7 @@ _DAY = 86_400_000.0  # milliseconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What places cost in a request.
+    """The cost of places in a request.
 
     Attributes:
         values: values of the answer for each place.

@@ -1,4 +1,4 @@
-"""What planning needs of coordinate reference systems: scales, and the zone of a place."""
+"""Compute nominal scales as Earth Engine does, and the UTM zone of a place."""
 
 from __future__ import annotations
 

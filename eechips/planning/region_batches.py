@@ -27,7 +27,7 @@ _MARGIN = 1000  # metres: the extent of an image is only for orientation
 
 @dataclass(frozen=True, slots=True)
 class ImageDensity:
-    """What the images of a collection mean for regions.
+    """The number and the size of the images that meet regions.
 
     Attributes:
         images: that meet a region: the most of some that were looked at.

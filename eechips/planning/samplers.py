@@ -28,7 +28,7 @@ DIGITS = 7
 
 _CELL = (np.radians(10.0**-DIGITS) * EARTH_RADIUS) ** 2  # square metres that rounding makes one point
 
-# Earth Engine compares geometries to within 0.1 m unless told otherwise (Filter.intersects, maxError): where a
+# By default, Earth Engine compares geometries to within 0.1 m (Filter.intersects, maxError): where a
 # stratum overlaps the region by less, on average, the two only touch.
 _LEAST_WIDTH = 0.1
 

@@ -1,4 +1,4 @@
-"""What a region's pixels are reduced to: one or several of Earth Engine's reducers, and the columns they fill."""
+"""Parse reducers of the pixels of regions, and name the columns that they fill."""
 
 from __future__ import annotations
 
