@@ -24,10 +24,7 @@ SAME_CLASSES = {
 """Public classes that stand more than once, with the reason."""
 
 SAME_MODULES = {
-    "columns": "of a catalogue; of a manifest",
-    "dates": "of assets, from names and bands; of Earth Engine's values",
     "imagery": "records of image datasets; the recipes that fetch images",
-    "model": "of the local Earth Engine's data; of its reducers",
     "parquet": "a format of tables; a format of packs",
     "preload": "of all modules; of the demo planet's tables and textures",
     "raster": "of a format, of a window, of a file, of the demo planet: reading pixels",
@@ -35,7 +32,6 @@ SAME_MODULES = {
     "results": "of a recipe; of windows",
     "run": "the engine's function; a run as it is seen afterwards",
     "search": "of a STAC catalogue; its place in the recipe of scenes",
-    "store": "of assets, of catalogues, of the demo planet: each answers for assets",
     "tables": "of a request, of an asset store, of the demo planet",
     "errors": "of the protocol; of ingestion",
 }
