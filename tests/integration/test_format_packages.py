@@ -117,4 +117,4 @@ def test_a_package_adds_a_format_in_one_file(package: Path, demo_server: Server,
 def test_without_the_package_the_format_is_unknown(demo_server: Server, tmp_path: Path) -> None:
     done = eechips(tmp_path, demo_server, "sample", "--dataset", "NAIP", "--total", "1", "--format", "webp")
     assert done.returncode == 2
-    assert "'webp' is not one of 'png', 'jpg', 'tif', 'npy'" in done.stderr
+    assert "unknown format 'webp': one of png, jpg, tif, npy" in done.stderr

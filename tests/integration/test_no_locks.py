@@ -104,8 +104,8 @@ def test_what_a_run_has_learned_of_the_quota_is_given_up_without_locks(
 ) -> None:
     code = """
 from eechips.client import learned_limits
-learned_limits.remember("https://example.com", "p", learned_limits.Learned(7, False, "2026-01-01T00:00:00Z"))
-print(learned_limits.recall("https://example.com", "p"))
+learned_limits.save_learned_limit("https://example.com", "p", learned_limits.LearnedLimit(7, False, "2026-01-01T00:00:00Z"))
+print(learned_limits.load_learned_limit("https://example.com", "p"))
 """
     assert told({**without_locks, "EECHIPS_CACHE": str(tmp_path)}, code) == "None"
     assert "Learned(" in told({**os.environ, "EECHIPS_CACHE": str(tmp_path)}, code)

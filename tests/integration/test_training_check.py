@@ -492,7 +492,7 @@ def killing(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return remove(*arguments)
 exclusions.remove = killing
-exclusions.drop(sys.argv[2], dict.fromkeys(sys.argv[3:], "ugly"))
+exclusions.exclude_units(sys.argv[2], dict.fromkeys(sys.argv[3:], "ugly"))
 """
 
 

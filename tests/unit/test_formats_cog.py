@@ -208,7 +208,7 @@ def test_what_differs_is_found(tmp_path: Path) -> None:
         list(other.check(tmp_path / "mosaic.tif"))
     cut(tmp_path, GRID.window(0, 0, 40, 40), pixels[:, :40, :40], mask[:40, :40])
     small = Mosaic(grid=GRID.window(0, 0, 40, 40), bands=("b0",), dtype="uint8", tiles=mosaic.tiles[:1])
-    with pytest.raises(ValidationError, match="no cloud-optimised"):
+    with pytest.raises(ValidationError, match="not a valid cloud-optimised"):
         list(small.check(tmp_path / "0-0.tif"))
 
 
