@@ -104,11 +104,12 @@ def test_what_a_run_has_learned_of_the_quota_is_given_up_without_locks(
 ) -> None:
     code = """
 from eechips.client import learned_limits
-learned_limits.save_learned_limit("https://example.com", "p", learned_limits.LearnedLimit(7, False, "2026-01-01T00:00:00Z"))
+limit = learned_limits.LearnedLimit(7, False, "2026-01-01T00:00:00Z")
+learned_limits.save_learned_limit("https://example.com", "p", limit)
 print(learned_limits.load_learned_limit("https://example.com", "p"))
 """
     assert told({**without_locks, "EECHIPS_CACHE": str(tmp_path)}, code) == "None"
-    assert "Learned(" in told({**os.environ, "EECHIPS_CACHE": str(tmp_path)}, code)
+    assert "LearnedLimit(" in told({**os.environ, "EECHIPS_CACHE": str(tmp_path)}, code)
 
 
 def test_a_store_of_assets_without_locks_is_told(without_locks: dict[str, str], tmp_path: Path) -> None:
