@@ -108,7 +108,7 @@ def test_every_command_stands_on_a_page_of_the_site() -> None:
         ("eechips gather", "No such command"),
         ("eechips catalog partitions x --box 1", "No such option"),
         ("eechips plan sample --to x --dots 5", "No such option"),
-        ("eechips sample --format bmp", "is not one of"),
+        ("eechips sample --method ftp", "is not one of"),
     ],
 )
 def test_a_command_that_does_not_exist_is_found(line: str, error: str) -> None:
