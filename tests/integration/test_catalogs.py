@@ -139,7 +139,7 @@ def test_chips_without_a_date_need_one(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [chip(0), chip(1, dates=None)])
     result = cli(tmp_path / "run")
     assert result.exit_code == 2
-    assert "1 of 2 chips have no date, which STAC asks for: give one with --date" in result.output
+    assert "1 of 2 chips have no date, which STAC requires: set --date" in result.output
     assert not (tmp_path / "run/catalog").exists()
     assert cli(tmp_path / "run", "--date", "2021-01-01/2021-12-31").exit_code == 0
     found = {v["properties"]["end_datetime"][:19] for v in eechips.open_catalog(tmp_path / "run/catalog").items()}
@@ -192,7 +192,7 @@ def test_catalogues_are_not_written_to_object_stores(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [chip(0)])
     result = cli(tmp_path / "run", "--out", "s3://bucket/catalog")
     assert result.exit_code == 2
-    assert "written into a folder of this machine, not to s3://bucket/catalog" in result.output
+    assert "written to a local folder, not to s3://bucket/catalog" in result.output
 
 
 def test_runs_share_a_catalogue(tmp_path: Path) -> None:
@@ -285,9 +285,9 @@ def test_partitions_are_listed(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--bbox", "1,2,3"], "'1,2,3' is no box W,S,E,N"),
+        (["--bbox", "1,2,3"], "'1,2,3' is not a box W,S,E,N"),
         (["--bbox", "0,0,1,1", "--point", "0,0"], "choose one of --bbox and --point"),
-        (["--start", "soon"], "'soon' is no date"),
+        (["--start", "soon"], "'soon' is not a date"),
     ],
 )
 def test_queries_that_make_no_sense_are_refused(shared: Path, arguments: list[str], told: str) -> None:

@@ -369,7 +369,7 @@ def test_secrets_are_nowhere(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         ({"asset_id": "a/b"}, "set `ingest`"),
         ({"max_items": 0}, "max_items"),
         ({"assets": "B99"}, "available: B04"),
-        ({"collection": "other"}, "no item"),
+        ({"collection": "other"}, "no matching items"),
         ({"colection": "other"}, "did you mean 'collection'"),
     ],
 )

@@ -119,7 +119,10 @@ def test_tiles_of_a_file(tmp_path: Path) -> None:
         ({"features": []}, "has 0 tiles"),
         ({"features": [feature(0), feature(1)]}, "needs a unique name"),
         ({"features": [feature(0, id=1), feature(1, id=1)]}, "needs a unique name"),
-        ({"features": [{"id": 1, "geometry": {"type": "Point", "coordinates": [0, 0]}}]}, "no polygon, but a Point"),
+        (
+            {"features": [{"id": 1, "geometry": {"type": "Point", "coordinates": [0, 0]}}]},
+            "a tile is a Point, not a polygon",
+        ),
         ([], "not a GeoJSON file of polygons"),
     ):
         path.write_text(json.dumps(wrong))

@@ -141,7 +141,7 @@ def test_properties_that_have_a_column_s_name_are_left_out() -> None:
 
 
 def test_dates_that_are_none_are_refused() -> None:
-    with pytest.raises(UsageError, match="'datetime' is no date"):
+    with pytest.raises(UsageError, match="'datetime' of an item is not a date"):
         table_of([item("a", (0, 0, 1, 1), when="yesterday")])
 
 

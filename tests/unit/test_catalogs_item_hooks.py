@@ -146,7 +146,7 @@ def test_commands_are_stopped_together(made: Any, tmp_path: Path) -> None:
 
 
 def test_hooks_that_cannot_begin_are_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no command: No closing quotation"):
+    with pytest.raises(UsageError, match="is not a command: No closing quotation"):
         parse_hook("script:sh 'x")
     with pytest.raises(UsageError, match="there is no command 'nosuchcommand'"):
         parse_hook("script:nosuchcommand -x")

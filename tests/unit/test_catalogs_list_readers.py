@@ -110,7 +110,7 @@ def test_columns(tmp_path: Path) -> None:
     lists = find([str(tmp_path / "x.parquet")])
     assert [entry.address for entry in next(chunks(lists, "a"))] == URLS
     assert [entry.address for entry in next(chunks(lists, "b"))] == URLS[:1]
-    with pytest.raises(UsageError, match="no column 'c': there are a, b"):
+    with pytest.raises(UsageError, match="no column 'c': it has a, b"):
         list(chunks(lists, "c"))
     with pytest.raises(UsageError, match=r"no column of URLs \(url, href, "):
         list(chunks(lists, None))
