@@ -60,7 +60,10 @@ def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("id,lon,lat\na,8,47\nb,8,91\nc,9,-91\n", "rows 2, 3: the latitude 91 is not within -90 and 90 degrees"),
-        ("id,x,y\na,500000,5200000\n", "row 1: the latitude 5.2e"),
+        ("id,x,y\na,500000,5200000\n", r"row 1: the latitude 5.2e.* degrees; it looks projected \(metres\)"),
+        ("lat,lon\n-105,40\n", "row 1: the latitude -105 .* degrees; are longitude and latitude swapped"),
+        ("id;lon;lat\n1;8,5;47\n", "row 1: lon is not a number: '8,5'; write a decimal point, not a comma"),
+        ("id,lon,lat\n1,8,5,47,1\n", "if its numbers have decimal commas, separate the columns by semicolons"),
         ("lon,lat\n-181,0\n", "row 1: the longitude -181 is not within"),
         ("lon,lat\n8,47\nabc,47\n", "row 2: lon is not a number: 'abc'"),
         ("lon,lat\ninf,47\n", "row 1: lon is not a number"),
@@ -79,6 +82,17 @@ def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_with_its_rows(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RegionError, match=message):
         read_places(written(tmp_path, text))
+
+
+def test_dates_may_have_a_format(tmp_path: Path) -> None:
+    places = read_places(written(tmp_path, "lon,lat,day\n8,47,31/12/2020\n8,47,\n"))
+    found = places.moments("day", "%d/%m/%Y")
+    assert found[0] == pd.Timestamp("2020-12-31", tz="UTC").timestamp() * 1000
+    assert np.isnan(found[1])
+    with pytest.raises(RegionError, match=r"row 1: day is not a date .*'31/12/2020'; .*date_format='%d/%m/%Y'"):
+        places.moments("day")
+    with pytest.raises(RegionError, match="row 1: day is not a date with the format %Y/%m/%d: '31/12/2020'"):
+        places.moments("day", "%Y/%m/%d")
 
 
 def test_a_column_that_there_is_not(tmp_path: Path) -> None:
