@@ -367,7 +367,7 @@ def test_periods(tmp_path: Path, period: Any, path: str) -> None:
 def test_layouts_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UsageError, match="no period 'week'"):
         Layout(H3(2), "week")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="cannot be 0"):
+    with pytest.raises(UsageError, match="must be at least 1, not 0"):
         Layout(H3(2), "month", 0)
 
 
