@@ -731,7 +731,7 @@ def test_a_catalogue_is_asked_again(tmp_path: Path) -> None:
         assert eechips.scenes(str(stac), out=out, refresh=True, quiet=True).counts == {"done": 5}
     (out / "items.parquet").unlink()
     (out / "stac/demo/s1.json").unlink()
-    with pytest.raises(StorageError, match=r"items\.parquet is gone"):
+    with pytest.raises(StorageError, match=r"items\.parquet is missing"):
         eechips.scenes(str(stac), out=out, quiet=True)
 
 
