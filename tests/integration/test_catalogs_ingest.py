@@ -135,7 +135,7 @@ def test_strict_refuses_what_would_be_mended(tmp_path: Path) -> None:
     result = cli(tmp_path / "list.ndjson", "--out", tmp_path / "strict", "--strict")
     assert result.exit_code == 1
     assert len(eechips.open_catalog(tmp_path / "strict")) == 1
-    assert [row["reason"] for row in failures(tmp_path / "strict")] == ["to be mended: bbox", "to be mended: links"]
+    assert [row["reason"] for row in failures(tmp_path / "strict")] == ["needs repair: bbox", "needs repair: links"]
 
 
 def test_what_cannot_begin_is_told(tmp_path: Path) -> None:

@@ -379,7 +379,7 @@ def test_an_address_without_encryption_fails_alone(
         options = {"auth": "bearer", "auth_host": "127.0.0.1,data.example.com"}
         run = fetch(catalogue(tmp_path, found), tmp_path / "out", **options)
     assert run.counts == {"done": 4, "failed_permanent": 2}
-    told = "http://data.example.com/s{}.tif is not https: secrets are not sent there"
+    told = "http://data.example.com/s{}.tif is not https: no secrets are sent to it"
     assert sorted(run.failures["error"]) == [told.format(0), told.format(1)]
 
 
