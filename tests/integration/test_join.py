@@ -120,7 +120,7 @@ def test_a_window_that_lies_elsewhere_is_not_put_together(tmp_path: Path, scene:
     shutil.copy(out / outcomes[2]["file"], out / outcomes[1]["file"])
     done = join(lines, out)
     assert done.exit_code == 2
-    assert "lies elsewhere" in done.stderr
+    assert "does not lie in its window" in done.stderr
     assert not (out / "ndvi.tif").exists()
 
 
