@@ -26,7 +26,7 @@ import numpy as np
 
 import eechips
 from eechips.text import format_bytes
-from eechips.training.formats import FORMATS
+from eechips.training.formats import PACK_FORMATS
 from tests.finished_run import png_of, write_run
 
 DIFFERENT = 200
@@ -69,7 +69,7 @@ def tar(folder: Path, target: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chips", type=int, default=20_000)
-    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--formats", default=",".join(PACK_FORMATS.names))
     parser.add_argument("--into", type=Path, required=True, help="a folder for the chips and packs; removed afterwards")
     options = parser.parse_args()
     folder = options.into / "run"

@@ -44,7 +44,7 @@ def test_a_run_that_does_not_fit_on_the_disk_is_refused_with_the_figures(
     demo_server: Server, tmp_path: Path, free: list[int], verb: str
 ) -> None:
     before = demo_server.requests().get("image:computePixels", 0)
-    with pytest.raises(StorageError, match=r"has 10 bytes free, and this takes about \d.* (kB|bytes): .*--out"):
+    with pytest.raises(StorageError, match=r"has 10 bytes free, and this takes about \d.* (kB|bytes): choose another output folder"):
         fetch(verb, demo_server, tmp_path / "out")
     assert demo_server.requests().get("image:computePixels", 0) == before
     free[0] = 10**9
@@ -107,7 +107,7 @@ def test_a_chip_takes_as_many_requests_as_the_limits_of_the_service_say() -> Non
 def test_a_dry_run_counts_the_transfer_and_looks_at_the_disk(
     tmp_path: Path, size: int, options: dict[str, Any], time: str
 ) -> None:
-    lines = finish._foreseen(Estimate(2700, 2700, size, 61.0), RunConfig(out=tmp_path / "out", **options))
+    lines = finish._estimated(Estimate(2700, 2700, size, 61.0), RunConfig(out=tmp_path / "out", **options))
     assert lines[-2:] == [f"time      {time}", f"disk      10 bytes free at {tmp_path / 'out'}: not enough"]
     stored = RunConfig(out=tmp_path / "out", results="s3://bucket/run", **options)
-    assert not any("disk" in line for line in finish._foreseen(Estimate(2700, 2700, size, 61.0), stored))
+    assert not any("disk" in line for line in finish._estimated(Estimate(2700, 2700, size, 61.0), stored))

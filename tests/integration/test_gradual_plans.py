@@ -125,6 +125,6 @@ def test_a_plan_that_begins_otherwise_than_the_interrupted_one_is_refused(servic
 
     with pytest.raises(LookupError):
         run_gradual(Gradual(COUNT, before), tmp_path / "out", service.url)
-    with pytest.raises(RunMismatchError, match="what comes first in it has changed"):
+    with pytest.raises(RunMismatchError, match="its first units have changed since"):
         run_gradual(Gradual(COUNT, first=7), tmp_path / "out", service.url)
     assert run_gradual(Gradual(COUNT), tmp_path / "out", service.url).counts == {"done": COUNT}

@@ -228,7 +228,7 @@ def test_the_same_command_does_nothing_and_a_mosaic_that_is_gone_is_made_again(
 def test_the_mosaic_is_made_in_another_way_of_the_same_windows(
     stack: Stack, stack_server: Server, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="--nodata 7 is also the value of valid pixels, in 0-0"):
+    with pytest.raises(UsageError, match="`nodata` 7 is also the value of valid pixels, in 0-0"):
         make(stack_server, tmp_path / "out", nodata=7)
     make(stack_server, tmp_path / "out", nodata=0)
     before = stack_server.requests()
@@ -363,7 +363,7 @@ def test_killed_at_any_point_the_same_command_goes_on(
         (IMAGE, {"roi": "10,50,10.1,50.1"}, RegionError, "the region does not meet users/someone/stack/image_0"),
         (IMAGE, {"bands": "rde"}, UnknownDatasetError, "no band 'rde'; did you mean 'red'"),
         (f"{STACK}/image_9", {}, UnknownDatasetError, "there is no dataset"),
-        (IMAGE, {"nodata": -1.0}, UsageError, "--nodata -1 is no uint16, which holds whole numbers 0 to 65535"),
+        (IMAGE, {"nodata": -1.0}, UsageError, "`nodata` -1 is no uint16, which holds whole numbers 0 to 65535"),
         (IMAGE, {"compress": "deflat"}, UsageError, "`compress` deflat: did you mean 'deflate'"),
         (IMAGE, {"reducer": "medain"}, UsageError, "`reducer` medain: did you mean 'median' or 'mean'"),
         (IMAGE, {"dtype": "float16"}, UsageError, "`dtype` float16: did you mean"),

@@ -212,7 +212,7 @@ def test_a_result_of_the_run_is_not_overwritten(run: eechips.Run) -> None:
         (run.path / name).write_text("mine")
         with pytest.raises(UsageError, match="is a result of the run and would be overwritten"):
             make(run)
-        with pytest.raises(UsageError, match="choose another --out"):
+        with pytest.raises(UsageError, match="choose another `out`"):
             make(run, out=run.path / "chips" / ".." / name)
         assert (run.path / name).read_text() == "mine"
 
