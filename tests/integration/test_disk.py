@@ -44,7 +44,7 @@ def test_a_run_that_does_not_fit_on_the_disk_is_refused_with_the_figures(
     demo_server: Server, tmp_path: Path, free: list[int], verb: str
 ) -> None:
     before = demo_server.requests().get("image:computePixels", 0)
-    with pytest.raises(StorageError, match=r"has 10 bytes free, and this takes about \d.* (kB|bytes): choose another output folder"):
+    with pytest.raises(StorageError, match=r"has 10 bytes free, and this takes about \d.* (kB|bytes): choose another"):
         fetch(verb, demo_server, tmp_path / "out")
     assert demo_server.requests().get("image:computePixels", 0) == before
     free[0] = 10**9

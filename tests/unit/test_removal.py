@@ -212,7 +212,7 @@ def test_a_sweep_removes_what_dead_writers_have_left_and_nothing_else(
 ALLOWED = {
     "removal.py": "the module itself",
     "storage.py": "temporary name; in place what is no regular file",
-    "emulator/assets/files.py": "the same for the local Earth Engine, which shares no code with the rest",
+    "emulator/assets/store_files.py": "the same for the local Earth Engine, which shares no code with the rest",
     "emulator/demo/drawing_cache.py": "a cache",
     "objects/store.py": "objects: staged and abandoned ones by their names, results by their recorded content",
 }
@@ -220,7 +220,7 @@ ALLOWED = {
 WRITTEN = {
     "removal.py": "the module itself",
     "storage.py": "temporary name; in place what is no regular file",
-    "emulator/assets/files.py": "temporary name",
+    "emulator/assets/store_files.py": "temporary name",
     "catalogs/commit.py": "scratch folder",
     "catalogs/ingest.py": "scratch folder",
     "catalogs/update.py": "scratch folder",
