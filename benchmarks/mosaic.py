@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
-from harness import Command, adopt_orphans, serving
+from harness import Command, serving
+from processes import adopt_orphans
 from rasterio.crs import CRS
 
 from eechips.emulator.assets import ingest
