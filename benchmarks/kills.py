@@ -18,7 +18,7 @@ Tokens last six seconds. The same command is given again until it ends with stat
 does not hold is told, and the exit status is 1:
 
 - a command ends with a status that something which has happened to it explains (0, 2, 130, or killed), within minutes;
-- no output has a traceback, a warning, or a fault of eechips, and no process outlives its command;
+- no output has a traceback, a warning, or a bug in eechips, and no process outlives its command;
 - in the end every unit is done once, each file has the sha256 of an undisturbed run, and there is nothing else.
 """
 
@@ -62,7 +62,7 @@ _TROUBLED = 5  # commands that something may happen to
 _MOST = 9  # commands at most
 _PATIENCE = 150.0  # seconds that a command may take
 _GRACE = 15.0  # seconds in which all processes of a command that has ended must end
-_FORBIDDEN = re.compile(r"Traceback|Warning|fault of eechips|EOFError|Exception ignored|distributed\.|INTERNAL")
+_FORBIDDEN = re.compile(r"Traceback|Warning|bug in eechips|EOFError|Exception ignored|distributed\.|INTERNAL")
 _LEAKED = re.compile(r".*UserWarning: resource_tracker: There appear to be .*\n.*warnings\.warn\(.*\n?")
 _PASSING = ("503", "reset", "html", "truncated", "empty", "429", "400 temporarily_unavailable")
 _FINAL = ("400 invalid_grant", "401 invalid_client", "403 access_denied")

@@ -173,7 +173,7 @@ def internal_error(error: BaseException) -> EechipsError:
             " `in_flight`)"
         )
     else:
-        text = f"a fault of eechips, please report it: {what}"
+        text = f"a bug in eechips, please report it: {what}"
     return InternalError(text, traceback="".join(traceback.format_exception(error)))
 
 

@@ -152,4 +152,4 @@ class Scheduler:
 
 def stop_message(config: RunConfig) -> str:
     """Return the message for a run that was stopped."""
-    return f"Stopped; nothing is lost. To resume: {config.command or how_to_resume()}"
+    return f"Stopped; completed results are kept. To resume: {config.command or how_to_resume()}"

@@ -284,7 +284,7 @@ class MosaicRecipe(DatasetRecipe):
         try:
             self._assemble(results)
         except KeyboardInterrupt:
-            results.say("Stopped while the windows were put together; they are kept, and the same command goes on")
+            results.say("Stopped while the windows were put together; they are kept, and the same command resumes")
             raise
 
     def _assemble(self, results: Results) -> None:

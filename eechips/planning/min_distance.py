@@ -18,7 +18,7 @@ from eechips.text import parse_distance as parse_distance
 
 Array = npt.NDArray[np.float64]
 Radii = Callable[[Array], Array]
-"""Of places (n, 2), longitudes and latitudes in degrees, the metres around each that nobody else may touch."""
+"""Function of places (n, 2), longitude and latitude in degrees, that returns the radius in metres around each."""
 
 _NEIGHBOURS = tuple(product((-1, 0, 1), repeat=3))
 _MOST_PLACES = 10_000_000  # of regular rows

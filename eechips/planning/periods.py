@@ -70,7 +70,7 @@ class Step:
     def floor(self, day: dt.date) -> dt.date:
         """Return the first day of the month, season or year that a day is in; the day itself for days and weeks.
 
-        This is where periods start by themselves when nobody says where: those of a month are then calendar months.
+        Periods start there by default: those of a month are calendar months.
         """
         if self.span == "month":
             return day.replace(day=1)

@@ -216,7 +216,7 @@ def test_an_interrupt_saves_and_the_cell_goes_on_where_it_stopped(kernel: Kernel
     said = cell.printed.splitlines()
     assert said[:2] == [
         "Stopping: finishing the requests in flight. Interrupting the kernel again stops at once.",
-        "Stopped; nothing is lost. To resume: run the cell again",
+        "Stopped; completed results are kept. To resume: run the cell again",
     ]
     is_interrupted, total, done = said[2].split()
     assert (is_interrupted, total) == ("True", "40")
@@ -251,7 +251,10 @@ def test_an_interrupt_while_it_plans(kernel: Kernel) -> None:
         interrupt_when=lambda cell: "planning" in cell.printed,
     )
     assert cell.raised is None
-    assert cell.printed.splitlines()[1:] == ["Stopped; nothing is lost. To resume: run the cell again", "True {} False"]
+    assert cell.printed.splitlines()[1:] == [
+        "Stopped; completed results are kept. To resume: run the cell again",
+        "True {} False",
+    ]
     assert cell.results[0]["text/plain"] == "<eechips run in outputs/planning: not planned yet>"
 
 
