@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.command import FetchCommand
+from eechips.cli.command import FetchCommand, option_names
 from eechips.cli.group import INTERRUPTED
 from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
 from eechips.engine.disk import free_bytes
@@ -102,10 +102,17 @@ def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, Run
     return found
 
 
+class _OptionFormatter(logging.Formatter):
+    """Write the names of parameters, in backquotes, as the options that are typed for them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return option_names(super().format(record))
+
+
 def show_log(config: RunConfig) -> None:
     """Show the log of the planner on standard error, unless the run is quiet."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_OptionFormatter("%(message)s"))
     log = logging.getLogger("eechips")
     log.handlers = [handler]
     log.setLevel(logging.WARNING if config.quiet else logging.INFO)

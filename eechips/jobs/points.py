@@ -418,8 +418,8 @@ class PointValues(DatasetRecipe):
         twice = [name for name in added if f"{self.prefix}{name}" in kept]
         if twice:
             raise UsageError(
-                f"{self.points} has a column {self.prefix + twice[0]!r} already: give another `prefix`"
-                " the names of those added"
+                f"{self.points} has a column {self.prefix + twice[0]!r} already: choose a `prefix` for the"
+                " names of the added ones"
             )
 
 

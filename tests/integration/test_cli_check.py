@@ -161,7 +161,7 @@ def test_functions_are_checked_as_well(demo_server: Server, folder: Path) -> Non
     assert found.failed == 3
     assert found.forecast is None
     assert "ZeroDivisionError" in repr(found)
-    with pytest.raises(UsageError, match="neither --dry-run nor --estimate"):
+    with pytest.raises(UsageError, match="neither `dry_run` nor `estimate`"):
         eechips.run("recipe.py", endpoint=demo_server.url, check=True, dry_run=True)  # type: ignore[call-overload]
     assert left(folder) == []
 

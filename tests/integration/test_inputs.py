@@ -152,5 +152,5 @@ def test_a_command_says_where_its_table_is_and_how_regions_are_named(
     days = "--start 2019-06-01 --end 2019-06-20"
     words = f"timeseries --dataset MODIS_LST --regions good.geojson {days} --output one --out b".split()
     found = CliRunner().invoke(main, [*words, *usual])
-    assert "Regions are numbered from 1 in the file's order; --id-field names them by a column: plot" in found.output
+    assert "Regions are numbered from 1 in the file's order; --id-field names a column with ids: plot" in found.output
     assert "Made from all results: b/series.parquet" in found.output

@@ -239,7 +239,7 @@ def test_the_mosaic_is_made_in_another_way_of_the_same_windows(
     assert run.verify() == []
     with rasterio.open(run.assembled[0]) as file:
         assert (file.nodata, file.profile["compress"]) == (None, "lzw")
-    with pytest.raises(UsageError, match="nodata -7 is no uint16"):
+    with pytest.raises(UsageError, match="`nodata` -7 is no uint16"):
         make(stack_server, tmp_path / "out", nodata=-7)
     with pytest.raises(RunMismatchError, match="window: 128 there, 64 here"):
         make(stack_server, tmp_path / "out", window=64)

@@ -313,7 +313,7 @@ def command(*arguments: str) -> Result:
         (("--dataset", "NOPE"), "no dataset called 'NOPE'"),
         (("--dataset", "S2", "--each-image", "--composite", "mean"), "--each-image and --composite exclude each other"),
         (("--dataset", "S2", "--date-field", "day"), "--date-field and --window belong together"),
-        (("--dataset", "S2", "--date-field", "day", "--window", "ten"), "'ten' is not a time"),
+        (("--dataset", "S2", "--date-field", "day", "--window", "ten"), "--window ten is not a time"),
         (("--dataset", "S2", "--date-field", "dya", "--window", "3d"), "has no column 'dya'; did you mean 'day'?"),
         (("--dataset", "S2", "--reducer", "mean"), "--reducer is for polygons"),
         (("--dataset", "S2", "--id-field", "day"), "rows 1, 2 have the same day"),
@@ -337,7 +337,7 @@ def test_wrong_options_are_refused_before_anything_is_made(
     [
         ({"dataset": "SRTM", "each_image": True}, "is a single image: leave `each_image` out"),
         ({"dataset": "SRTM", "bands": "elevatoin"}, "no band 'elevatoin'; did you mean 'elevation'"),
-        ({"dataset": "SRTM"}, "has a column 'elevation' already: say with --prefix"),
+        ({"dataset": "SRTM"}, "has a column 'elevation' already: choose a `prefix`"),
         ({"dataset": "S2", "start": "1990-01-01", "end": "1991-01-01"}, "has no image between"),
     ],
 )

@@ -175,7 +175,7 @@ def test_what_cannot_be_masked_is_refused_before_anything_is_fetched(server: Ser
 
 def test_without_a_mask_a_chip_is_what_it_was() -> None:
     plain = ChipSample(dataset="S2", total=1)
-    assert "mask" not in plain.results
+    assert "mask" not in plain.sample.results
     assert plain.identity == ChipSample(dataset="S2", total=1, mask="none").identity
     assert plain.identity != ChipSample(dataset="S2", total=1, mask="auto").identity
 

@@ -178,7 +178,7 @@ def test_labels(run: Run, packs: dict[str, Path], tmp_path: Path) -> None:
 
 def test_what_is_not_there(run: Run, packs: dict[str, Path], tmp_path: Path) -> None:
     for make in (lambda **o: ChipDataset(run, **o), lambda **o: ShardDataset(packs["parquet"], **o)):
-        with pytest.raises(UsageError, match="no split 'validation': there are test, train"):
+        with pytest.raises(UsageError, match="split 'validation'; known are test, train"):
             make(split="validation")
         with pytest.raises(UsageError, match="no layer 'S1': there are "):
             make(layers=["S1"])

@@ -180,5 +180,5 @@ def test_there_may_be_none() -> None:
 
 
 def test_a_grid_that_lies_nowhere_is_refused() -> None:
-    with pytest.raises(UsageError, match="a chip reaches beyond what EPSG:6933 can show"):
+    with pytest.raises(UsageError, match="a chip reaches beyond the area of EPSG:6933"):
         FootprintIndex([Grid("EPSG:6933", (1e3, 0.0, 0.0, 0.0, -1e3, 9e6), 10, 10)])

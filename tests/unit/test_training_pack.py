@@ -287,7 +287,7 @@ def test_shards_hold_one_split(run: Run, tmp_path: Path) -> None:
     only = eechips.pack(run, "webdataset", out=tmp_path / "only", splits=["test"])
     assert only.splits == {"test": 6}
     assert only.left_out == {"none": 5, "train": 12}
-    with pytest.raises(UsageError, match="no split 'validation': there are test, train"):
+    with pytest.raises(UsageError, match="unknown split 'validation'; known are test, train"):
         eechips.pack(run, "webdataset", out=tmp_path / "none", splits="validation")
 
 
@@ -585,7 +585,7 @@ def test_samples_may_differ_where_files_stay_as_they_are(tmp_path: Path) -> None
 def test_layers_that_readers_cannot_tell_apart(tmp_path: Path) -> None:
     tif = ("tif", geotiff_of(np.zeros((1, 8, 8), "uint8")))
     run = write_run(tmp_path, [({"kind": "point"}, {"a": tif, "A": tif})])
-    with pytest.raises(UsageError, match="take the layers A and a for one"):
+    with pytest.raises(UsageError, match="cannot distinguish the layers A and a"):
         eechips.pack(run, "webdataset")
     odd = write_run(tmp_path / "odd", [({"kind": "point"}, {"id": tif})])
     for to in (*DECODED, "parquet"):

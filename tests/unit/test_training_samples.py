@@ -86,7 +86,7 @@ def test_splits_are_joined_by_id(tmp_path: Path) -> None:
     samples = read_samples(run)
     assert samples.splits == ["train", "none", "test", None]
     assert samples.of_split("test", "train").ids == [samples.ids[0], samples.ids[2]]
-    with pytest.raises(UsageError, match="no split 'none': there are test, train"):
+    with pytest.raises(UsageError, match="unknown split 'none'; known are test, train"):
         samples.of_split("none")
 
 
