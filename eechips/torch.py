@@ -192,7 +192,7 @@ class ShardDataset(IterableDataset[Any]):
             raise UsageError(f"a buffer of {buffer} samples holds none")
         index = read_index(pack)
         if split is not None and split not in index.splits:
-            raise UsageError(f"{pack} has no split '{split}': there are {', '.join(index.splits)}")
+            raise UsageError(f"{pack} has no split '{split}'; known are {', '.join(index.splits)}")
         known = classes if classes is not None or label is None else index.fields.get(label, ())
         names = _names(layers, tuple(index.layers), label)
         self._items = _Items(names, label, _classes(known), dtype, fill, transform)
