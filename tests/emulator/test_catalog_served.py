@@ -417,6 +417,7 @@ def web(files: Path) -> Iterator[Files]:
         yield found
 
 
+@pytest.mark.slow
 def test_files_on_web_servers(web: Files, files: Path, tmp_path: Path, serve: Callable[..., Server]) -> None:
     link = {"rel": "self", "href": f"{web.url}/items/item.json"}
     relative = {**scene("relative", {"red": bare("../red.tif")}), "links": [link]}

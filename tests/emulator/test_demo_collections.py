@@ -157,6 +157,7 @@ def test_an_index_is_found_at_once(name: str) -> None:
     assert found(name, Query(equals={"system:index": "no such"})) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COLLECTIONS)
 def test_collections_start_at_once(name: str) -> None:
     begin = time.process_time()

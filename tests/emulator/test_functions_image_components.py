@@ -16,6 +16,7 @@ from tests.graph import invoke
 from tests.images import UTM, asset, constant, evaluate, pixel, read, stored, values_of
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.booleans())
 def test_counts_are_the_areas_of_gdal_s_polygons(seed: int, classes: int, eight: bool) -> None:

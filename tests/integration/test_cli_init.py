@@ -34,6 +34,7 @@ FEW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_runs(kind: str, demo_server: Server, folder: Path) -> None:
     written = command("init", "--kind", kind)

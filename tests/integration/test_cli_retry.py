@@ -215,6 +215,7 @@ def test_a_project_that_has_moved_is_found(project: Path, tmp_path: Path) -> Non
     assert not project.exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_tried_again_is_refused(shared_service: Service, project: Path, tmp_path: Path) -> None:
     retry = ["retry", "outputs/half"]
     there = "there are RecipeError, PermanentError"
@@ -231,6 +232,7 @@ def test_what_cannot_be_tried_again_is_refused(shared_service: Service, project:
     assert "was made by a program" in refused("retry", str(made.path), cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_program_tries_again(shared_service: Service, tmp_path: Path) -> None:
     shared_service.plan(3, "400")
     first = run_chips(tmp_path, shared_service.url, command="")
@@ -266,6 +268,7 @@ def test_the_recorded_folder_counts_where_the_results_are_elsewhere(shared_servi
     assert not (project / "outputs" / "half").exists()
 
 
+@pytest.mark.slow
 def test_a_command_that_somebody_else_wrote_is_shown_and_not_executed(project: Path) -> None:
     (project / "recipes" / "half.py").write_text("from pathlib import Path\nPath('executed').touch()\n" + RECIPE)
     path = project / "outputs" / "half" / "run.json"
@@ -280,6 +283,7 @@ def test_a_command_that_somebody_else_wrote_is_shown_and_not_executed(project: P
     assert len(open_run(project / "outputs" / "half").failures) == 3
 
 
+@pytest.mark.slow
 def test_a_run_of_one_s_own_is_tried_again_without_leave(shared_service: Service, project: Path) -> None:
     shared_service.plan(1, "400")
     environment = {"EECHIPS_ENDPOINT": shared_service.url, "EECHIPS_PROJECT": "mine"}

@@ -147,6 +147,7 @@ def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert "cannot reach" in one_sentence(result)
 
 
+@pytest.mark.slow
 def test_some_failures_end_with_status_1_and_are_listed(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "half.py"
     script.write_text(

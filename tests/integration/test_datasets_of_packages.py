@@ -97,6 +97,7 @@ def eechips(installed: Path, cwd: Path, *arguments: str) -> subprocess.Completed
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_sample_takes_chips_of_the_dataset_with_its_mask(installed: Path, store: Path, tmp_path: Path) -> None:
     x, y = WEST + PIXEL * EDGE / 2, NORTH - PIXEL * EDGE / 2
     longitude, latitude = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(x, y)

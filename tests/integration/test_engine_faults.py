@@ -46,6 +46,7 @@ def test_a_bad_body_is_never_saved(service: Service, tmp_path: Path) -> None:
     assert finished.verify() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["url", "pixels"])
 def test_what_never_comes_right_is_recorded_and_tried_by_the_next_run(
     service: Service, tmp_path: Path, method: str
@@ -149,6 +150,7 @@ def test_a_worker_that_dies_once_costs_nothing(service: Service, tmp_path: Path)
     assert finished.counts == {"done": 12}
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(service: Service, tmp_path: Path) -> None:
     parameters = {"what": "hangs", "count": 12}
     finished = run_script(tmp_path, ODD, service.url, parameters=parameters, unit_timeout=0.6)
@@ -350,6 +352,7 @@ def _is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_the_first_interrupt_finishes_what_is_in_flight(
     service: Service, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:

@@ -42,6 +42,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...
         return rows(finished)
 
 
+@pytest.mark.slow
 def test_the_first_results_are_there_before_the_plan_is(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_plan_whose_budget_is_spent_again_and_again_is_the_same_in_the_end(
     assert rows(open_run(tmp_path)) == expected
 
 
+@pytest.mark.slow
 def test_a_plan_that_fails_in_the_middle_keeps_its_units_and_goes_on(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_plan_that_fails_at_once_leaves_nothing(service: Service, tmp_path: Pa
     assert run_gradual(Gradual(10), tmp_path / "out", service.url).counts == {"done": 10}
 
 
+@pytest.mark.slow
 def test_a_plan_that_begins_otherwise_than_the_interrupted_one_is_refused(service: Service, tmp_path: Path) -> None:
     def before(number: int) -> None:
         if number == 1200:

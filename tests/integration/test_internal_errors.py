@@ -72,6 +72,7 @@ def test_a_unit_that_lacks_memory_for_once_is_repeated_and_done(service: Service
     assert finished.units.sort_values("position")["attempts"].tolist() == [1, 2, 1, 1]
 
 
+@pytest.mark.slow
 @linux
 def test_a_unit_that_always_lacks_memory_fails_for_the_time_being(service: Service, tmp_path: Path) -> None:
     arrays(tmp_path, service, limited=1000, in_flight=1)

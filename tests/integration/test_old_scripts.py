@@ -192,6 +192,7 @@ def test_another_plan_is_refused(demo_server: Server, tmp_path: Path) -> None:
     assert "differs from its last run" in result.stderr
 
 
+@pytest.mark.slow
 def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "own.py"
     script.write_text(
@@ -298,6 +299,7 @@ def test_two_functions_without_a_pool_are_called_as_by_one(demo_server: Server, 
     assert list(units["width"]) == [16, 16, 8]
 
 
+@pytest.mark.slow
 def test_a_call_that_catches_the_error_of_its_only_request_has_failed(
     scripts: Path, demo_server: Server, tmp_path: Path
 ) -> None:
@@ -329,6 +331,7 @@ def test_files_outside_the_run_are_counted_and_how_to_record_them_is_said(
     assert open_run(folder).units["file"].tolist() == ["a.txt", "b.txt", "c.txt", "d.txt"]
 
 
+@pytest.mark.slow
 def test_an_event_loop_awaits_the_calls_of_an_executor(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "loop.py"
     script.write_text(

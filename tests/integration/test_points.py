@@ -114,6 +114,7 @@ def test_each_image_is_the_pixel_under_the_point(points: Callable[..., Any], plo
     assert (table.groupby("plot", sort=False).size().to_numpy()[inside] == 4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("composite", [None, "mean", "max", "count"])
 def test_composites(points: Callable[..., Any], plots: pd.DataFrame, stack: Stack, composite: str | None) -> None:
     table = points(plots, composite=composite, bands=["red"])
@@ -332,6 +333,7 @@ def test_wrong_options_are_refused_before_anything_is_made(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -240,6 +240,7 @@ REDUCERS: dict[str, tuple[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]]] 
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reducer", REDUCERS)
 def test_monthly_composites(real_data: Path, real_server: Server, tmp_path: Path, reducer: str) -> None:
     """Of 8-day temperatures with gaps, against numpy over the same window of the file."""

@@ -89,6 +89,7 @@ def test_max_and_count_equal_numpy_exactly(series: Callable[[str], Any], stack: 
         np.testing.assert_array_equal(tables[name]["LST_Day_1km"], expected)
 
 
+@pytest.mark.slow
 def test_mean_equals_exactextract(series: Callable[[str], Any], stack: Any, regions: Path) -> None:
     numbers, transform, crs = stack
     tables = series("mean")

@@ -312,6 +312,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_script_s_files_are_recorded_as_those_of_a_recipe(service: Service, tmp_path: Path, expected: Units) -> None:
     """Calls that write the files of the recipe's units; and that take the names of the run's own."""
     with serving() as other:

@@ -71,6 +71,7 @@ def test_the_same_command_again_sends_nothing(colorado: eechips.Run, demo_server
     assert again.units["sha256"].tolist() == colorado.units["sha256"].tolist()
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_files_and_a_lost_one_comes_back(
     colorado: eechips.Run, demo_server: Server, tmp_path: Path
 ) -> None:
@@ -305,6 +306,7 @@ def test_a_thumb_chip_s_grid_is_where_its_pixels_lie(colorado: eechips.Run, demo
     assert grid.bounds == pytest.approx((west, south, east, north), abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"dataset": "S2", "grid": "thumb"}, {"dataset": ["DEM", "S2"]}])
 def test_data_have_the_type_of_the_images_whatever_the_pixels_lie_on(
     demo_server: Server, tmp_path: Path, options: dict[str, Any]

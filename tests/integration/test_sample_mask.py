@@ -94,6 +94,7 @@ def assert_chips(run: eechips.Run, expected: Array) -> None:
             assert np.array_equal(np.where(file.read_masks(1), file.read(1), 0), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mask", "bits"), [("auto", 0b11111), ("qa_pixel:shadow", 1 << 4), ("none", 0)])
 def test_a_chip_shows_the_latest_clear_pixels(server: Server, tmp_path: Path, mask: str, bits: int) -> None:
     run = sample(server, tmp_path, mask=mask)
@@ -180,6 +181,7 @@ def test_without_a_mask_a_chip_is_what_it_was() -> None:
     assert plain.identity != ChipSample(dataset="S2", total=1, mask="auto").identity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", ["native", "thumb"])
 def test_the_demo_planet_without_clouds(demo_server: Server, tmp_path: Path, grid: str) -> None:
     days = {"start": "2020-06-10", "end": "2020-06-25"}

@@ -227,6 +227,7 @@ def at(column: float, row: float) -> dict[str, float]:
     return {"lon": lon, "lat": lat}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["csv", "gpkg", "parquet"])
 def test_points_of_a_file_keep_their_columns(server: Server, tmp_path: Path, suffix: str) -> None:
     frame = pd.DataFrame([{"plot": "A 1", "n": 3, **at(50, 60)}, {"plot": "B/2", "n": 4, **at(150.5, 90.5)}])
@@ -246,6 +247,7 @@ def test_points_of_a_file_keep_their_columns(server: Server, tmp_path: Path, suf
     assert [unit["properties"]["plot"] for unit in inside] == ["A 1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["csv", "geojson", "shp"])
 def test_the_column_id_of_a_file_names_the_chips(server: Server, tmp_path: Path, suffix: str) -> None:
     frame = pd.DataFrame([{"id": 12, **at(50, 60)}, {"id": 7, **at(150.5, 90.5)}])

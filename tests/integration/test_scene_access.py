@@ -223,6 +223,7 @@ def test_signatures_of_a_catalogue_that_run_out(folder: Path, tmp_path: Path, re
     assert search_for(tmp_path / "out", [SECRET]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "refusal", [(403, b""), (410, b""), (401, b""), (498, b""), (400, b'{"message": "This link has expired."}')]
 )

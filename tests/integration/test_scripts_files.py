@@ -41,6 +41,7 @@ if __name__ == '__main__':
 """
 
 
+@pytest.mark.slow
 def test_paths_below_the_working_directory_may_be_absolute(demo_server: Server, tmp_path: Path) -> None:
     script, there = tmp_path / "paths.py", tmp_path / "there"
     script.write_text(ABSOLUTE)
@@ -56,6 +57,7 @@ def test_paths_below_the_working_directory_may_be_absolute(demo_server: Server, 
     assert made.verify() == []
 
 
+@pytest.mark.slow
 def test_inputs_are_never_written_to(demo_server: Server, tmp_path: Path) -> None:
     """A script that was run by plain Python before finds its own results beside it."""
     script = tmp_path / "script.py"

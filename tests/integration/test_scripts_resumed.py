@@ -108,6 +108,7 @@ def outputs(folder: Path) -> dict[str, str]:
 EXPECTED = {f"tile_{n:02d}.txt": str(n + 1) for n in range(20)}
 
 
+@pytest.mark.slow
 def test_a_killed_script_that_lists_only_what_is_not_there_resumes(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "lists.py").write_text(LISTS)
     interrupted(tmp_path, demo_server)

@@ -201,6 +201,7 @@ def test_a_refresh_that_is_killed_halfway_is_begun_anew_by_one_process(server: T
     assert server.refused == 0
 
 
+@pytest.mark.slow
 def test_a_refresh_that_fails_is_tried_by_one_process_for_all(server: TokenServer) -> None:
     with workers(server) as asking:
         assert asking.ask() == ["200"] * COUNT

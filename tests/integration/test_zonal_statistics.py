@@ -153,6 +153,7 @@ def assert_same(found: list[Mapping[str, Any]], truth: list[Any], name: str, **t
     np.testing.assert_allclose(ours, theirs, equal_nan=True, err_msg=name, **tolerance)
 
 
+@pytest.mark.slow
 def test_rasterstats_counts_centres(prepared: Prepared) -> None:
     stats = ["count", "min", "max", "mean", "sum", "std", "median", *(f"percentile_{p}" for p in QUANTILES)]
     with rasterio.open(prepared.path) as file:

@@ -53,6 +53,7 @@ def batches_of(values: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 merges_of_items = st.lists(st.lists(items(), min_size=1, max_size=8), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @given(merges_of_items, st.booleans())
 @settings(max_examples=10, deadline=None)
 def test_a_catalogue_has_the_newest_of_every_item_whatever_came_when(
@@ -129,6 +130,7 @@ def clouds(values: Sequence[Any], first: int = 0, **options: Any) -> list[dict[s
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 7, 101])
 def test_one_text_among_numbers_takes_no_item_from_a_query_of_numbers(tmp_path: Path, batch: int) -> None:
     made = clouds([*range(50), "n/a", *range(50, 100)])

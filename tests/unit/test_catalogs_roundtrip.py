@@ -71,6 +71,7 @@ def is_same(found: Any, given: Any) -> bool:
     return False
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.tuples(PROPERTIES, PROPERTIES), min_size=1, max_size=3), min_size=1, max_size=3))
 @settings(max_examples=60, deadline=None)
 def test_properties_and_assets_come_back(batches: list[list[tuple[dict[str, Any], dict[str, Any]]]]) -> None:

@@ -121,6 +121,7 @@ def _child(throttle: Throttle, quota: int, pipe: Connection, die: bool) -> None:
     pipe.send(count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_processes_share_the_slots(method: str) -> None:
     context = multiprocessing.get_context(method)
