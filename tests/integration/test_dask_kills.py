@@ -96,7 +96,7 @@ def kill_nannies(cluster: DaskCluster) -> None:
     [
         (kill_scheduler, "is gone"),
         (restart_scheduler, "was started again and knows nothing of the run"),
-        (stop_scheduler, "has not responded for 6 s"),
+        (stop_scheduler, "has not answered for 6 s"),
         (kill_nannies, "has had no workers for 6 s"),
     ],
 )

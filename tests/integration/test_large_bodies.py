@@ -43,7 +43,7 @@ with HostSessions(2, 5.0, 5.0) as hosts:
     for name in sys.argv[3:]:
         for what, ask in (
             ("document", lambda: reader.read(f"{url}/{name}")),
-            ("token", lambda: hosts.ask("GET", f"{url}/{name}", {})),
+            ("token", lambda: hosts.request_json("GET", f"{url}/{name}", {})),
         ):
             try:
                 ask()

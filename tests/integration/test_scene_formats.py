@@ -57,7 +57,7 @@ def test_chips_of_scenes_in_jpeg2000(serve: Callable[..., Server], tmp_path: Pat
             told = {"proj:code": "EPSG:32613", "proj:shape": [256, 256], "file:size": path.stat().st_size}
             assets[path.stem] = {**asset, **told, "file:checksum": multihash(path.read_bytes())}
         stac = catalogue(tmp_path, [item("T13TDE", assets, box=(west, south, east, north))])
-        status, output = command(stac, tmp_path, "--id", "archive/S2")
+        status, output = command(stac, tmp_path, "--asset-id", "archive/S2")
     assert status == 0, output
     run = eechips.open_run(tmp_path / "out")
     assert all(Path(run.path / file).suffix == ".jp2" for file in run.units["file"])

@@ -441,7 +441,15 @@ def test_from_a_search_to_chips(serve: Callable[..., Server], folder: Path, tmp_
     """STAC API, scenes, ingest, serve, sample: the chips are the pixels of the files that were served."""
     with FileServer(folder, Faults(cuts=0.3)) as files, stac_api(items(files), tmp_path) as url:
         words = ["scenes", "--stac", url, "--collection", "demo", "--where", "eo:cloud_cover < 25"]
-        words += ["--out", str(tmp_path / "out"), "--ingest", str(tmp_path / "assets"), "--id", "archive/S2", "-q"]
+        words += [
+            "--out",
+            str(tmp_path / "out"),
+            "--ingest",
+            str(tmp_path / "assets"),
+            "--asset-id",
+            "archive/S2",
+            "-q",
+        ]
         done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     server = serve("--assets", str(tmp_path / "assets"), "--no-demo", "--rate", "none", "--concurrency", "none")
@@ -506,7 +514,7 @@ def test_from_a_search_to_chips_of_real_imagery(serve: Callable[..., Server], re
         with stac_api(found, tmp_path) as url:
             words = ["scenes", "--stac", url, "--collection", "naip", "--start", "2014-01-01", "--end", "2019-01-01"]
             words += ["--auth", "sas", "--token-url", f"{files.url}/sign", "--out", str(tmp_path / "out")]
-            words += ["--ingest", str(tmp_path / "assets"), "--id", "USDA/NAIP/DOQQ", "--quiet"]
+            words += ["--ingest", str(tmp_path / "assets"), "--asset-id", "USDA/NAIP/DOQQ", "--quiet"]
             done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     chosen = eechips.open_run(tmp_path / "out").units

@@ -526,7 +526,7 @@ def test_a_sample_stays_balanced_after_a_drop(tmp_path: Path) -> None:
     for sample in victims:
         (folder / sample.files[0].name).write_bytes(png_of(np.zeros((3, 256, 256), dtype=np.uint8)))
     done = typed("check", "chips", "--drop", "black", cwd=tmp_path)
-    assert f"To be fetched again, as their files were damaged: {len(victims)} units" in done.stdout
+    assert f"To be fetched again, because of damaged files: {len(victims)} units" in done.stdout
     assert exclude_units(folder, {sample.id: "ugly" for sample in list(samples)[1::5]}) == (3, 0)
     again = typed("retry", "chips", cwd=tmp_path)
     assert again.returncode == 0, again.stderr

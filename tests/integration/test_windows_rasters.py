@@ -348,7 +348,7 @@ def test_what_has_no_windows_is_refused(tmp_path: Path) -> None:
     if DATA.is_dir():
         refused(
             DATA / "lst/MOD11A2.006_aid0001.nc",
-            "holds no bands, but other rasters: choose one of them, such as netcdf:",
+            "has no bands, but contains other rasters: choose one of them, such as netcdf:",
         )
     mixed = tmp_path / "mixed.vrt"
     small = write(tmp_path / "small.tif", (1, 40, 50)), write(tmp_path / "real.tif", (1, 40, 50), "float32")

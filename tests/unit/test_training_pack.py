@@ -412,8 +412,10 @@ def test_killed_at_any_point_it_goes_on(tmp_path: Path, to: str) -> None:
         assert not (out / "shards.json").exists()
         assert not list(out.glob("*/zarr.json"))  # nor does anything say that arrays with holes are there
     lines = (out / "shards.jsonl").read_text().splitlines()[1:]
-    kept = {path: path.stat().st_ino for line in lines for f in json.loads(line)["files"] if (path := out / f["name"])}
-    assert len(kept) >= 8
+    # The journal names a shard before its files have their names: the kill may have come between both.
+    named = [out / file["name"] for line in lines[:-1] for file in json.loads(line)["files"]]
+    kept = {path: path.stat().st_ino for path in named}
+    assert len(kept) >= 7
     eechips.pack(run, to, out=out, shard_count=2)
     assert contents(out) == whole
     assert {path: path.stat().st_ino for path in kept} == kept
