@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import metadata
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from eechips.errors import ConfigurationError, UsageError
 from eechips.suggestion import did_you_mean
@@ -27,11 +27,22 @@ class Registry(Generic[T]):
         kind: of the objects, for errors: ``"chip format"``.
         group: of entry points, which starts with ``eechips.``.
         own: the import path of each object of eechips by name: ``"package.module"`` or ``"package.module:attribute"``.
+        instance_of: the class of all objects; None if they are modules or classes, which are not checked.
+        class_path: from where packages import that class, for errors: ``"eechips.datasets.Dataset"``.
     """
 
-    def __init__(self, kind: str, group: str, own: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        own: Mapping[str, str],
+        instance_of: type[T] | None = None,
+        class_path: str = "",
+    ) -> None:
         self.kind = kind
         self.group = group
+        self._instance_of, self._class_path = instance_of, class_path
+        self._loaded: dict[str, T] = {}
         self._own = {name: metadata.EntryPoint(name, path, group) for name, path in own.items()}
 
     @cached_property
@@ -49,21 +60,26 @@ class Registry(Generic[T]):
         return name in self._own or name in self._points
 
     def get(self, name: str) -> T:
-        """Load an object.
+        """Return an object, which is loaded the first time.
 
         Args:
             name: one of :attr:`names`.
 
         Raises:
             UsageError: if there is none of that name.
-            ConfigurationError: if the package that declares it cannot be imported.
+            ConfigurationError: if the package that declares it cannot be imported, or declares another kind of object.
         """
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def _load(self, name: str) -> T:
         point = self._own.get(name) or self._points.get(name)
         if point is None:
             hint = did_you_mean(name, self.names)
             raise UsageError(f"there is no {self.kind} {name!r}{hint} (choose one of {', '.join(self.names)})")
         try:
-            loaded: T = point.load()
+            loaded: Any = point.load()
         except (ImportError, AttributeError) as error:
             if name in self._own:
                 raise
@@ -71,4 +87,10 @@ class Registry(Generic[T]):
                 f"the {self.kind} {name!r} cannot be loaded from {point.value}: {error}. Repair or remove the package"
                 " that declares it"
             ) from error
-        return loaded
+        if self._instance_of is not None and not isinstance(loaded, self._instance_of):
+            raise ConfigurationError(
+                f"the {self.kind} {name!r} is declared as a {type(loaded).__name__}, not an {self._class_path}. Repair"
+                " or remove the package that declares it"
+            )
+        found: T = loaded
+        return found

@@ -6,7 +6,6 @@ import difflib
 from functools import cache
 
 from eechips.datasets.dataset import Dataset
-from eechips.errors import ConfigurationError
 from eechips.registry import Registry
 
 _IMAGERY, _ENVIRONMENT, _LAND_COVER = (f"eechips.datasets.{name}" for name in ("imagery", "environment", "land_cover"))
@@ -29,6 +28,8 @@ DATASETS: Registry[Dataset] = Registry(
         "NLCD": f"{_LAND_COVER}:NLCD",
         "ERA5_LAND_MONTHLY": f"{_ENVIRONMENT}:ERA5_LAND_MONTHLY",
     },
+    Dataset,
+    "eechips.datasets.Dataset",
 )
 """Every dataset with a short name, in the order in which ``eechips datasets`` lists them."""
 
@@ -40,7 +41,7 @@ def list_datasets() -> tuple[Dataset, ...]:
     Raises:
         ConfigurationError: if the record of another package cannot be used.
     """
-    return tuple(_load(name) for name in DATASETS.names)
+    return tuple(DATASETS.get(name) for name in DATASETS.names)
 
 
 def find_dataset(name: str) -> Dataset | None:
@@ -69,13 +70,3 @@ def suggest_datasets(name: str) -> str:
     matches = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
     alike = list(dict.fromkeys(known[match] for match in matches))
     return f"; did you mean {' or '.join(alike)}?" if alike else ""
-
-
-def _load(name: str) -> Dataset:
-    loaded: object = DATASETS.get(name)
-    if not isinstance(loaded, Dataset):
-        raise ConfigurationError(
-            f"the dataset {name!r} is declared as a {type(loaded).__name__}, not an eechips.datasets.Dataset. Repair or"
-            " remove the package that declares it"
-        )
-    return loaded

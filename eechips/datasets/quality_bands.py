@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from eechips.errors import ConfigurationError
 from eechips.registry import Registry
 
 if TYPE_CHECKING:
@@ -119,6 +118,8 @@ CLOUD_MASKS: Registry[MaskSource] = Registry(
         "modis_state": f"{_RECORDS}:MODIS_STATE",
         "hls_fmask": f"{_RECORDS}:HLS_FMASK",
     },
+    MaskSource,
+    "eechips.datasets.quality_bands.MaskSource",
 )
 """Every cloud mask. Of those of a dataset, the first is its default."""
 
@@ -130,7 +131,7 @@ def list_mask_sources() -> tuple[MaskSource, ...]:
     Raises:
         ConfigurationError: if the record of another package cannot be used.
     """
-    return tuple(_load(name) for name in CLOUD_MASKS.names)
+    return tuple(CLOUD_MASKS.get(name) for name in CLOUD_MASKS.names)
 
 
 def find_mask_sources(dataset: str) -> tuple[MaskSource, ...]:
@@ -140,13 +141,3 @@ def find_mask_sources(dataset: str) -> tuple[MaskSource, ...]:
         dataset: asset id.
     """
     return tuple(source for source in list_mask_sources() if source.matches(dataset))
-
-
-def _load(name: str) -> MaskSource:
-    loaded: object = CLOUD_MASKS.get(name)
-    if not isinstance(loaded, MaskSource):
-        raise ConfigurationError(
-            f"the cloud mask {name!r} is declared as a {type(loaded).__name__}, not an"
-            " eechips.datasets.quality_bands.MaskSource. Repair or remove the package that declares it"
-        )
-    return loaded

@@ -25,6 +25,8 @@ CHIP_FORMATS: Registry[ChipFormat] = Registry(
         "tif": "eechips.formats.geotiff:GEOTIFF",
         "npy": "eechips.formats.npy:NPY",
     },
+    ChipFormat,
+    "eechips.formats.ChipFormat",
 )
 """Formats of chips by name. ``Chip.format`` and ``--format`` take one of its names."""
 

@@ -47,6 +47,15 @@ def test_packages_add_objects_but_replace_none(tmp_path: Path, monkeypatch: pyte
     assert "gif" not in found
 
 
+def test_objects_of_another_class_are_refused() -> None:
+    own = {"tif": "json:dumps", "name": "json:__name__"}
+    checked = Registry("chip format", "eechips.test_formats", own, str, "eechips.formats.ChipFormat")
+    assert checked.get("name") == "json"
+    message = "the chip format 'tif' is declared as a function, not an eechips.formats.ChipFormat. Repair or remove"
+    with pytest.raises(ConfigurationError, match=message):
+        checked.get("tif")
+
+
 def test_a_broken_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     declare(tmp_path, "avif = some_formats:avif")
     monkeypatch.syspath_prepend(tmp_path)
