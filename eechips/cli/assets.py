@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def _dates(text: str) -> list[str]:
 
 def _time(text: str | None) -> str | int | None:
     """Return milliseconds as a number, dates unchanged."""
-    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+    return int(text) if text is not None and re.fullmatch("-?[0-9]{1,18}", text) else text
 
 
 def _day(milliseconds: float) -> str:

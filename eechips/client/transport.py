@@ -27,6 +27,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
 from eechips.errors import EechipsError, TooLargeError, TransientError, UnreachableError, ValidationError
+from eechips.received_files import parse_count
 from eechips.timestamps import parse_retry_after, utc_now
 
 if TYPE_CHECKING:
@@ -514,8 +515,8 @@ class Transport:
             if time.monotonic() - began > self.timeouts.total:
                 raise TransientError(f"time-out: the answer took longer than {self.timeouts.total:g} s")
         raw = b"".join(pieces)
-        promised = response.headers.get("Content-Length", "")
-        if promised.isdigit() and len(raw) != int(promised):
+        promised = parse_count(response.headers.get("Content-Length", ""))
+        if promised is not None and len(raw) != promised:
             raise ValidationError(f"truncated: {len(raw)} of {promised} bytes arrived", status=response.status)
         return raw
 

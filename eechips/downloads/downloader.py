@@ -26,6 +26,7 @@ from eechips.downloads.presigned import AssetKey, AssetReference, PresignedUrls
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.formats import FileMetadata
+from eechips.received_files import parse_count
 from eechips.timestamps import parse_retry_after
 from eechips.urls import display_url, local_path
 
@@ -429,5 +430,5 @@ def _describe_whole(
         return FileVersion(None, None, None), ()
     length = headers.get("Content-Length", "")
     md5 = md5_from_headers(headers)
-    size = total if total is not None else int(length) if length.isdecimal() else None
+    size = total if total is not None else parse_count(length)
     return FileVersion.of(headers, size, md5), () if md5 is None else ("md5",)

@@ -14,6 +14,7 @@ from eechips.downloads.integrity import check_end
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import FileMetadata
 from eechips.geo.crs import parse_crs
+from eechips.received_files import parse_count
 from eechips.warning_filters import ignore_warning
 
 # Code: algorithm and digest size in bytes (https://github.com/multiformats/multicodec/blob/master/table.csv).
@@ -378,8 +379,8 @@ def _media_type(value: Any) -> str:
 
 def _count(value: Any) -> int | None:
     """Return a number of bytes; None for other values."""
-    if isinstance(value, str) and value.strip().isdecimal():
-        value = int(value)
+    if isinstance(value, str):
+        value = parse_count(value.strip())
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
         return None
     return int(value) if value >= 0 and value == int(value) else None

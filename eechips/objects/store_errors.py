@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from json import JSONDecodeError
 
 from eechips.errors import StorageError, TransientError
+from eechips.received_files import parse_count
 
 _SAID_NO = (PermissionError, FileNotFoundError, ValueError, TypeError, LookupError)
 _NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})
@@ -55,8 +56,9 @@ def find_http_status(error: BaseException) -> int | None:
             found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         else:
             found = next((v for v in (getattr(each, n, None) for n in ("status_code", "status", "code")) if v), None)
-        if isinstance(found, int) or (isinstance(found, str) and found.isdigit()):
-            return int(found)
+        status = parse_count(found) if isinstance(found, str) else found
+        if isinstance(status, int):
+            return status
     return None
 
 

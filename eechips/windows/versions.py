@@ -20,6 +20,7 @@ from eechips.client.transport import Timeouts
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import EechipsError, PermanentError, TransientError
 from eechips.objects.store_errors import is_permanent
+from eechips.received_files import parse_count
 from eechips.urls import display_url, host_of
 from eechips.windows.gdal_options import store_options
 from eechips.windows.locations import RasterLocation
@@ -208,7 +209,7 @@ def _version_of_response(answer: Any) -> RasterVersion:
         size = answer.headers.get("Content-Range", "").rpartition("/")[2]
     tag = answer.headers.get("ETag")
     strong = tag if tag and not tag.startswith("W/") else None
-    return RasterVersion(strong, int(size) if size.isdigit() else None, answer.headers.get("Last-Modified"))
+    return RasterVersion(strong, parse_count(size), answer.headers.get("Last-Modified"))
 
 
 def _authorization(environment: Mapping[str, str]) -> dict[str, str]:

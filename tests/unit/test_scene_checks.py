@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
@@ -336,6 +336,7 @@ ASSETS = st.fixed_dictionaries(
 )
 
 
+@example(asset={"file:size": "0\x1f"}, properties={})
 @given(asset=st.dictionaries(st.sampled_from(FIELDS), JSON), properties=st.dictionaries(st.sampled_from(FIELDS), JSON))
 def test_whatever_an_asset_says_is_a_promise(asset: dict[str, Any], properties: dict[str, Any]) -> None:
     made = ExpectedFile.of(asset, properties, "tif")
