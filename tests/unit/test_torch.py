@@ -30,8 +30,11 @@ from torch.utils.data import DataLoader, DistributedSampler, WeightedRandomSampl
 
 from eechips.torch import ChipDataset, ShardDataset  # noqa: E402
 
-# PyTorch's workers are forks of a process with threads, which newer Pythons warn of.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,  # PyTorch, which takes seconds to import, is in the extra of CI alone
+    # PyTorch's workers are forks of a process with threads, which newer Pythons warn of.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
 
 COUNT = 30
 FORMATS = formats.PACK_FORMATS.names[: 5 if sys.version_info >= (3, 11) else 3]  # zarr 3.1 needs Python 3.11
