@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eechips.catalogs.build import catalog as catalog
     from eechips.catalogs.catalog import open_catalog as open_catalog
     from eechips.catalogs.ingest import ingest as ingest
-    from eechips.cli.retry import retry as retry
+    from eechips.cli.retry_commands import retry as retry
     from eechips.engine import RunConfig as RunConfig
     from eechips.engine.doctor import doctor as doctor
     from eechips.errors import ConfigurationError as ConfigurationError
@@ -83,7 +83,7 @@ _MODULES = {
     "points": "eechips.jobs.points",
     "preview": "eechips.reports.contact_sheet",
     "report": "eechips.reports.page",
-    "retry": "eechips.cli.retry",
+    "retry": "eechips.cli.retry_commands",
     "run": "eechips.jobs.user_recipes",
     "sample": "eechips.jobs.chips",
     "scenes": "eechips.jobs.scenes.api",

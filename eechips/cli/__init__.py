@@ -1,4 +1,4 @@
-"""Define the command line: one module for each command, a thin layer over the function of the same name.
+"""Define the command line: a module for each group of commands, thin layers over the functions of the same names.
 
 Here belong options, their help, and what is printed. The work is done in the other packages."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from eechips.cli.command import FetchCommand, option_names
-from eechips.cli.group import INTERRUPTED
+from eechips.cli.group import FAILURES, INTERRUPTED
 from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
 from eechips.engine.disk import free_bytes
 from eechips.errors import RecipeError, UsageError
@@ -23,9 +23,6 @@ from eechips.manifest.run import REPORT_NAME, Run
 from eechips.objects import is_address
 from eechips.recipe import Recipe
 from eechips.text import format_bytes, format_count, format_duration
-
-FAILURES = 1
-"""Exit status of a run with failed units."""
 
 TYPED = "eechips.typed"
 """Key of click's ``meta`` for the words of the command, if they are not those of the process."""

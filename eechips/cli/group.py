@@ -61,6 +61,22 @@ VERBS = {
 
 _NAMES = tuple(name for group in VERBS.values() for name in group)
 
+_MODULES = {
+    "fetch_commands": ("sample", "images", "composites", "mosaic", "timeseries", "points", "scenes", "run"),
+    "inspect_commands": ("status", "failures", "verify"),
+    "report_commands": ("report", "preview", "plot"),
+    "retry_commands": ("retry", "trust"),
+    "training_commands": ("check", "split", "pack", "card"),
+    "catalog_commands": ("catalog",),
+    "local_commands": ("serve", "assets"),
+    "queue_commands": ("plan", "work", "join"),
+    "setup_commands": ("doctor", "datasets", "init"),
+}
+"""The modules of the commands. ``retry_commands.retry_command`` is the command, or a function that makes it."""
+
+FAILURES = 1
+"""Exit status of a run with failed units."""
+
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
 
@@ -83,9 +99,11 @@ class Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command of a verb."""
-        if cmd_name not in _NAMES:
+        module = next((module for module, names in _MODULES.items() if cmd_name in names), None)
+        if module is None:
             return None
-        command: click.Command = importlib.import_module(f"eechips.cli.{cmd_name}").command
+        found = getattr(importlib.import_module(f"eechips.cli.{module}"), f"{cmd_name}_command")
+        command: click.Command = found if isinstance(found, click.Command) else found()
         return command
 
     def resolve_command(

@@ -15,7 +15,7 @@ import rasterio.shutil
 from click.testing import CliRunner
 from pystac.extensions.eo import Band, EOExtension
 
-from eechips.cli.assets import command
+from eechips.cli.local_commands import assets_command
 from eechips.emulator.assets import FolderStore, IngestError, UnreadableFileError, UnsafeHrefError, ingest
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelWindow, Query
@@ -368,9 +368,9 @@ def test_items_on_the_command_line(tmp_path: Path, web: Files) -> None:
         "--id",
         "W/x",
     ]
-    refused = CliRunner().invoke(command, arguments)
+    refused = CliRunner().invoke(assets_command, arguments)
     assert refused.exit_code == 2
     assert "--allow-remote" in refused.output
     assert "Traceback" not in refused.output
-    found = CliRunner().invoke(command, [*arguments, "--allow-remote", "--by-reference", "--bands", "two"])
+    found = CliRunner().invoke(assets_command, [*arguments, "--allow-remote", "--by-reference", "--bands", "two"])
     assert (found.exit_code, found.output) == (0, "W/x\n")

@@ -12,7 +12,7 @@ import rasterio.shutil
 from click.testing import CliRunner
 from rasterio.io import MemoryFile
 
-from eechips.cli.assets import command
+from eechips.cli.local_commands import assets_command
 from eechips.emulator.assets import FolderStore, IngestError, ingest
 from tests.emulator.test_assets import UTM, image, noise, pixels, raster
 
@@ -138,6 +138,6 @@ def test_dates_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "dates.txt").write_text("2001-01-01\n\n2001-01-09\n")
     for dates in ("2001-01-01, 2001-01-09", str(tmp_path / "dates.txt")):
         arguments = ["ingest", source, "--into", tmp_path / "store", "--id", "M", "--dates", dates]
-        found = CliRunner().invoke(command, [str(argument) for argument in arguments])
+        found = CliRunner().invoke(assets_command, [str(argument) for argument in arguments])
         assert found.exit_code == 0, found.output
         assert found.output.split() == ["M/2001_01_01", "M/2001_01_09"]

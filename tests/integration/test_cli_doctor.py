@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from eechips.cli.doctor import command
+from eechips.cli.setup_commands import doctor_command
 from tests.conftest import Server
 from tests.engine_service import serving
 from tests.integration.test_cli_verbs import eechips, one_sentence
@@ -68,7 +68,9 @@ def test_restricted_mode_is_seen(serve: Callable[..., Server], tmp_path: Path) -
 def test_a_project_that_cannot_compute_now(tmp_path: Path, fault: str, what: str) -> None:
     with serving() as service:
         service.plan(None, fault)
-        result = CliRunner().invoke(command, ["--endpoint", service.url, "--project", "mine", "--out", str(tmp_path)])
+        result = CliRunner().invoke(
+            doctor_command, ["--endpoint", service.url, "--project", "mine", "--out", str(tmp_path)]
+        )
     assert result.exit_code == 1
     last = result.output.splitlines()[-1]
     assert last.startswith("A run would not work now: ")

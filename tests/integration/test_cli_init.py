@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 import eechips
 from eechips.cli import main
-from eechips.cli.init import KINDS
+from eechips.cli.setup_commands import KINDS
 from tests.conftest import Server
 
 

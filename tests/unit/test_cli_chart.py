@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.cli.chart import bars, width_for
+from eechips.cli.inspect_commands import bars, width_for
 
 
 def test_a_chart() -> None:

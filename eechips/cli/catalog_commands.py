@@ -1,4 +1,4 @@
-"""``eechips catalog``."""
+"""Write and query catalogues: ``eechips catalog`` and its commands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eechips.cli.command import VerbCommand
-from eechips.cli.options import HELP, FunctionT, debug_option
+from eechips.cli.parameters import HELP, FunctionT, debug_option
 from eechips.text import format_count
 
 if TYPE_CHECKING:
     from eechips.catalogs.catalog import Catalog
     from eechips.catalogs.merge import MergeResult
+
 
 _BUILD = "build"
 _MANY, _FEW = 1000, 20  # partitions of a catalogue, items of a partition
@@ -79,7 +80,7 @@ def _catalog_options(function: FunctionT) -> FunctionT:
 
 
 @click.group("catalog", cls=_RunOrVerb, context_settings=HELP, subcommand_metavar="DIR | COMMAND [OPTIONS]")
-def command() -> None:
+def catalog_command() -> None:
     """Write and query catalogues: STAC items in partitioned GeoParquet, for DuckDB and similar tools.
 
     With the folder of a run, this is the command build.
@@ -93,7 +94,7 @@ def command() -> None:
     """
 
 
-@command.command(_BUILD, cls=VerbCommand, context_settings=HELP)
+@catalog_command.command(_BUILD, cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--out", metavar="CATALOG", help="Folder of the catalogue. [default: DIR/catalog]")
 @click.option("--collection", metavar="ID", help="Id of the STAC collection. [default: the name of DIR]")
@@ -147,7 +148,7 @@ def build_command(
         ctx.exit(1)
 
 
-@command.command("ingest", cls=VerbCommand, context_settings=HELP)
+@catalog_command.command("ingest", cls=VerbCommand, context_settings=HELP)
 @click.argument("lists", nargs=-1, required=True, metavar="LIST…")
 @click.option("--out", required=True, metavar="CATALOG", help="Folder of the catalogue.")
 @click.option("--column", metavar="NAME", help="Column with the URLs. [default: url, href, …]")
@@ -239,7 +240,7 @@ def ingest_command(
         ctx.exit(1)
 
 
-@command.command("partitions", cls=VerbCommand, context_settings=HELP)
+@catalog_command.command("partitions", cls=VerbCommand, context_settings=HELP)
 @click.argument("place", metavar="CATALOG")
 @click.option("--bbox", metavar="W,S,E,N", help="Only partitions that can contain items in this box.")
 @click.option("--point", metavar="LON,LAT", help="Only partitions that can contain items at this point.")
@@ -294,7 +295,7 @@ def partitions_command(
         click.echo(catalog.address(partition))
 
 
-@command.command("repair", cls=VerbCommand, context_settings=HELP)
+@catalog_command.command("repair", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="CATALOG")
 @debug_option
 def repair_command(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""``eechips retry``."""
+"""Repeat the command of a run, or sign it: ``eechips retry`` and ``trust``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from click.core import ParameterSource
 from eechips.cli.command import VerbCommand
 from eechips.cli.finish import TYPED
 from eechips.cli.group import main
-from eechips.cli.options import HELP, debug_option
+from eechips.cli.parameters import HELP, debug_option
 from eechips.client.redaction import REDACTED
+from eechips.engine.info import encode_info
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import has_excluded_units
 from eechips.manifest.failures import reopen_failures
-from eechips.manifest.run import Run, open_run
-from eechips.manifest.run_signature import is_own as is_own_run
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.reserved_names import CALLS_FOLDER
+from eechips.manifest.run import INFO_NAME, Run, open_run
+from eechips.manifest.run_signature import SIGNATURE, is_own, sealing_key
 from eechips.manifest.unit_record import State
+from eechips.scripts.call_folder import seal_results
+from eechips.storage import write_file
 from eechips.text import format_count
 
 
@@ -39,7 +44,7 @@ from eechips.text import format_count
 )
 @click.option("--trust", is_flag=True, help="Execute the command of run.json even if somebody else wrote it.")
 @debug_option
-def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], trust: bool) -> None:
+def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], trust: bool) -> None:
     """Run failed units again: all, those with a class of error, or single ones.
 
     The command in run.json is executed again, in the folder where it was typed, with the same endpoint and project.
@@ -62,8 +67,8 @@ def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], trust:
         click.echo("No failed units: nothing to retry.")
         return
     with _as_typed(words, run) as again:
-        is_own = is_own_run(run.info) and str(Path.cwd()) == run.info.get("directory")
-        if not is_own:
+        is_own_command = is_own(run.info) and str(Path.cwd()) == run.info.get("directory")
+        if not is_own_command:
             _ask(run, words, trust=trust)
             again.params["send_credentials"] = False
         _resume(again, words, reopen_failures(place, classes, ids))
@@ -216,3 +221,42 @@ def _inside(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+_CONFIRMED = {"command": "Command", "directory": "typed in", "endpoint": "Endpoint", "results": "Results"}
+
+
+@click.command("trust", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@debug_option
+def trust_command(folder: Path, yes: bool) -> None:
+    """Take over a run that somebody else made: show its run.json, ask for confirmation, and sign it.
+
+    Commands that read a run execute no code from it and never leave its folder. Results in an object store, such as
+    s3://bucket/folder, are read and changed with your credentials, so only in runs that you made or trust. The same
+    holds for resuming a script: the return values of its calls are stored as Python objects, which may execute code.
+
+    \b
+    Examples:
+      eechips trust downloads/sample-naip
+    """
+    run = open_run(folder)
+    info = run.info
+    if is_own(info):
+        click.echo(f"{folder} is yours already")
+        return
+    if not info:
+        raise UsageError(f"{folder} has no {INFO_NAME}: there is nothing to trust")
+    for name, title in _CONFIRMED.items():
+        click.echo(f"{title}: {info.get(name) or 'none'}", err=True)
+    if not yes and not (sys.stdin.isatty() and click.confirm("Trust it?", default=False, err=True)):
+        raise UsageError(f"{folder} is not trusted: read the above, then give --yes")
+    if (run.path / CALLS_FOLDER).exists():
+        with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+            seal_results(run.path / CALLS_FOLDER, sealing_key(str(ledger.meta().get("identity"))))
+    signed = encode_info({name: value for name, value in info.items() if name != SIGNATURE})
+    write_file(run.path / INFO_NAME, signed)
+    if not is_own(run.info):
+        raise UsageError("your key cannot be stored: set EECHIPS_CACHE to a folder that only you can write to")
+    click.echo(f"{folder} is trusted")

@@ -1,0 +1,293 @@
+"""Show what a run has done: ``eechips status``, ``failures`` and ``verify``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eechips.cli.command import VerbCommand
+from eechips.cli.parameters import HELP, debug_option
+from eechips.engine.progress import Progress
+from eechips.errors import UsageError
+from eechips.manifest.failures import Failure, group_failures, list_failures
+from eechips.manifest.run import Run, Status, open_run
+from eechips.text import format_bytes, format_count, format_duration
+
+_INTERVAL = 2.0  # seconds between two refreshes
+_COST = 10.0  # a refresh may take a tenth of the time, so that it does not slow down the run
+_HEIGHT = 5  # rows of the chart
+
+
+@click.command("status", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds while the run is in progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one object per line.")
+@debug_option
+def status_command(folder: Path, watch: bool, as_json: bool) -> None:
+    """Show the progress of a run: counts by state, failures by class, speed, time left.
+
+    On a terminal, charts show units per second and requests in flight over time. The run may be in progress.
+
+    \b
+    Examples:
+      eechips status outputs/sample-naip
+      eechips status outputs/sample-naip --watch
+      eechips status outputs/sample-naip --json | jq .counts
+    """
+    run = open_run(folder)
+    shown = 0
+    while True:
+        began = time.monotonic()
+        shown, is_running = _show_status(run, shown, as_json=as_json, watch=watch)
+        if not watch or not is_running:
+            return
+        time.sleep(max(_INTERVAL, _COST * (time.monotonic() - began)))
+
+
+def _show_status(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[int, bool]:
+    """Print the status of a run.
+
+    Args:
+        run: the run.
+        shown: number of lines of the last refresh, which are replaced on a terminal.
+        as_json: print JSON.
+        watch: the status is refreshed later.
+
+    Returns:
+        The number of lines printed, and whether the run is in progress.
+    """
+    columns = shutil.get_terminal_size().columns
+    if as_json:
+        status = run.status()
+        click.echo(json.dumps(status.to_json(), indent=None if watch else 2, ensure_ascii=False))
+        return 0, status.is_running
+    status = run.status(intervals=width_for(columns))
+    lines = _facts(run.path, status)
+    if sys.stdout.isatty():
+        lines += _charts(status)
+        lines = [line[:columns] for line in lines]  # a wrapped line would not be replaced
+    elif watch and status.is_running:
+        lines.append("")
+    back = f"\x1b[{shown}F\x1b[J" if shown and sys.stdout.isatty() else ""
+    click.echo(back + "\n".join(lines))
+    return len(lines), status.is_running
+
+
+def _facts(folder: Path, status: Status) -> list[str]:
+    """Return names and values, one per line."""
+    facts = [("run", str(folder)), ("units", f"{status.total:,}")]
+    facts += [(state, f"{count:,}") for state, count in status.counts.items()]
+    facts += [("", f"{count:,} {error}") for error, count in status.failures.items()]
+    facts += [("bytes", f"{status.bytes:,} ({format_bytes(status.bytes)})"), ("requests", f"{status.requests:,}")]
+    if status.rate is not None:
+        recent = status.history.recent
+        now = f", {recent:.1f} in the last minute" if recent is not None else ""
+        facts.append(("speed", f"{status.rate:.1f} units per second{now}"))
+    if status.seconds_left is not None:
+        facts.append(("time left", f"about {format_duration(status.seconds_left)}"))
+    if status.started:
+        facts.append(("started", status.started))
+        facts.append(("finished", status.finished or ("not yet" if status.is_running else "no: stopped")))
+    width = 2 + max(len(name) for name, _ in facts)
+    return [f"{name:<{width}}{value}" for name, value in facts]
+
+
+def _charts(status: Status) -> list[str]:
+    """Draw units per second, and requests in flight if they are known."""
+    history = status.history
+    is_plain = not _has_blocks(sys.stdout.encoding)
+    lines: list[str] = []
+    limit = f" (limit {history.limits[-1]:,.0f})" if history.limits else ""
+    for title, values in (("units per second", history.rates), (f"requests in flight{limit}", history.in_flight)):
+        if len(values) > 1:
+            end = format_duration(history.duration)
+            drawn = bars(values, height=_HEIGHT, top=_rounded_up(values), end=end, is_plain=is_plain)
+            lines += ["", title, *drawn]
+    return lines
+
+
+def _has_blocks(encoding: str) -> bool:
+    try:
+        "┤█".encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _rounded_up(values: Sequence[float]) -> float:
+    """Return a round number that is not below any value."""
+    most = max(values)
+    if most <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(most))
+    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= most * (1 - 1e-9))
+
+
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_PLAIN = "  .:-=+*#"  # as many steps, for terminals that have no blocks
+_LABEL = 8  # columns for the numbers
+
+
+def width_for(columns: int) -> int:
+    """Return the number of bars that fit on a terminal of this many columns."""
+    return max(10, columns - _LABEL - 2)
+
+
+def bars(values: Sequence[float], *, height: int, top: float, end: str, is_plain: bool = False) -> list[str]:
+    """Draw one bar for each value, from left to right.
+
+    Args:
+        values: not negative.
+        height: rows.
+        top: the value that fills all rows.
+        end: what stands below the last bar; below the first one stands 0.
+        is_plain: with ASCII characters only.
+
+    Returns:
+        Lines, the topmost first, with the numbers at the left and a last line for the axis.
+    """
+    steps = _PLAIN if is_plain else _EIGHTHS
+    full = len(steps) - 1
+    levels = [min(height * full, math.ceil(value / top * height * full)) if top > 0 else 0 for value in values]
+    edge, corner = ("|", "+") if is_plain else ("┤", "┼")
+    lines = []
+    for row in reversed(range(height)):
+        label = f"{top:.4g}" if row == height - 1 else ""
+        text = "".join(steps[max(0, min(full, level - row * full))] for level in levels)
+        lines.append(f"{label:>{_LABEL}}{edge}{text}".rstrip())
+    axis = f"0{end:>{len(values) - 1}}" if len(values) > len(end) else end
+    return [*lines, f"{0:>{_LABEL}}{corner}{axis}"]
+
+
+_COLUMNS = ("id", "name", "state", "error_class", "error", "attempts", "position", "unit")
+_ID = 16  # digits of an id that are shown, as in names of files
+
+
+@click.command("failures", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class. May be repeated.")
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    help="Maximum number of units in the table; 0 for all.",
+)
+@click.option("--traceback", is_flag=True, help="Show the traceback of errors in the recipe.")
+@click.option("--json", "as_json", is_flag=True, help="Print kinds and all units as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print all units as CSV.")
+@debug_option
+def failures_command(
+    folder: Path, classes: tuple[str, ...], limit: int, traceback: bool, as_json: bool, as_csv: bool
+) -> None:
+    """List the failed units of a run: a summary by kind, then each unit.
+
+    A class is a name such as PermanentError, or permanent. To run failed units again: eechips retry.
+
+    \b
+    Examples:
+      eechips failures outputs/sample-naip
+      eechips failures outputs/sample-naip --class recipe --traceback
+      eechips failures outputs/sample-naip --json | jq -r '.units[].id'
+      eechips failures outputs/sample-naip --csv > failed.csv
+    """
+    if as_json and as_csv:
+        raise UsageError("choose one of --json and --csv")
+    failures = list_failures(open_run(folder).path, classes)
+    if as_json:
+        click.echo(_json(failures, traceback=traceback))
+    elif as_csv:
+        click.echo(_csv(failures, traceback=traceback), nl=False)
+    else:
+        _show_failures(folder, failures, limit or len(failures), traceback=traceback)
+
+
+def _json(failures: Sequence[Failure], *, traceback: bool) -> str:
+    kinds = [{"error_class": k.error_class, "error": k.error, "count": k.count} for k in group_failures(failures)]
+    units = [{**_fields(f, traceback=traceback), "unit": json.loads(f.unit)} for f in failures]
+    return json.dumps({"total": len(failures), "kinds": kinds, "units": units}, indent=2, ensure_ascii=False)
+
+
+def _csv(failures: Sequence[Failure], *, traceback: bool) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [*_COLUMNS, *(["traceback"] if traceback else [])], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_fields(failure, traceback=traceback) for failure in failures)
+    return buffer.getvalue()
+
+
+def _fields(failure: Failure, *, traceback: bool) -> dict[str, Any]:
+    fields = {name: getattr(failure, name) for name in _COLUMNS} | {"state": failure.state.value}
+    return fields | {"traceback": failure.traceback} if traceback else fields
+
+
+def _show_failures(folder: Path, failures: Sequence[Failure], limit: int, *, traceback: bool) -> None:
+    """Print the kinds, then a table of units; on a terminal, rows are cut to its width."""
+    if not failures:
+        click.echo("No failed units.")
+        return
+    for kind in group_failures(failures):
+        click.echo(f"{kind.count:>9,}  {kind.error_class}: {_line(kind.error)}")
+    click.echo()
+    shown = failures[:limit]
+    rows = [("ID", "NAME", "ATTEMPTS", "CLASS", "ERROR")]
+    rows += [(f.id[:_ID], f.name, str(f.attempts), f.error_class, _line(f.error)) for f in shown]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo(_row(rows[0], widths, room))
+    for row, failure in zip(rows[1:], shown, strict=True):
+        click.echo(_row(row, widths, room))
+        if traceback and failure.traceback:
+            click.echo("\n".join(f"    {line}" for line in failure.traceback.rstrip().splitlines()))
+    if len(failures) > limit:
+        click.echo(f"… and {len(failures) - limit:,} more (--limit 0 shows all)")
+    click.echo(f"To retry: eechips retry {folder}", err=True)
+
+
+def _row(row: Sequence[str], widths: Sequence[int], room: int | None) -> str:
+    text = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+    return text if room is None or len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@click.command("verify", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@debug_option
+@click.pass_context
+def verify_command(ctx: click.Context, folder: Path) -> None:
+    """Check that every file of a run is present, has the recorded sha256, and decodes.
+
+    Prints a line for each missing, changed or damaged file, and exits with status 1 if there is one.
+
+    \b
+    Examples:
+      eechips verify outputs/sample-naip
+    """
+    run = open_run(folder)
+    files = run.file_count
+    with Progress(files, 0, None, unit="files") as progress:
+
+        def tell() -> None:
+            progress.settle(failed=False)
+            progress.show(0, 0)
+
+        problems = run.verify(tell)
+    for problem in problems:
+        click.echo(f"{problem.file}: {problem.reason}")
+    if problems:
+        click.echo(f"{len(problems):,} of {format_count(files, 'file')} missing, changed or damaged", err=True)
+        ctx.exit(1)
+    click.echo(f"{format_count(files, 'file')}: all present and intact")

@@ -1,0 +1,274 @@
+"""Declare the parameters of commands: their types, and options made from the fields of a config."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import re
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, ClassVar, TypeVar
+
+import click
+
+from eechips.cli.command import VerbOption, option_names
+from eechips.signature import Option, options_of
+from eechips.storage import open_atomic
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""Settings of every command's context."""
+
+OUTPUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+"""A file for lines that other commands read; ``-`` for standard output. See :func:`open_output`."""
+
+
+# ParamType is generic in the newest click only, and cannot be subscripted in older ones.
+class Names(click.ParamType):  # type: ignore[type-arg]
+    """Names separated by commas: ``R,G,B``."""
+
+    name = "A,B,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names, without the spaces around them."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in str(value).split(","))
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """An edge, or width and height: ``256`` or ``512x256``."""
+
+    name = "N|WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, int]:
+        """Return the edge, or both."""
+        if isinstance(value, (int, tuple)):
+            return value
+        try:
+            numbers = [int(part) for part in str(value).lower().split("x")]
+        except ValueError:
+            numbers = []
+        if len(numbers) == 1:
+            return numbers[0]
+        if len(numbers) == 2:
+            return numbers[0], numbers[1]
+        return self.fail(f"{value!r} is not a number of pixels, nor WIDTHxHEIGHT", param, ctx)
+
+
+class Assignment(click.ParamType):  # type: ignore[type-arg]
+    """A name and a value: ``name=value``."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return the two."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        name, equals, text = str(value).partition("=")
+        if not equals or not name:
+            return self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return name, text
+
+
+class AffineTransform(click.ParamType):  # type: ignore[type-arg]
+    """Six numbers: ``a,b,c,d,e,f``."""
+
+    name = "A,B,C,D,E,F"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != 6:
+            return self.fail(
+                f"{value!r} is not six numbers: x = A*column + B*row + C, y = D*column + E*row + F", param, ctx
+            )
+        return numbers
+
+
+class _NumberOr(click.ParamType):  # type: ignore[type-arg]
+    """A number, or a word."""
+
+    words: ClassVar[Mapping[str, str | float]]
+    number: Callable[[str], float]
+    meaning: str
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or the value of the word."""
+        if not isinstance(value, str):
+            return value
+        if value.lower() in self.words:
+            return self.words[value.lower()]
+        try:
+            return self.number(value)
+        except ValueError:
+            return self.fail(f"{value!r} is not {self.meaning}", param, ctx)
+
+
+class Slots(_NumberOr):
+    """Requests in flight: ``auto`` or a number."""
+
+    name = "auto|N"
+    words: ClassVar[Mapping[str, str | float]] = {"auto": "auto"}
+    number = staticmethod(int)
+    meaning = "a number of requests, nor auto"
+
+
+class Rate(_NumberOr):
+    """Requests a second: ``auto``, ``none`` or a number."""
+
+    name = "auto|none|N"
+    words: ClassVar[Mapping[str, str | float]] = {"auto": "auto", "none": math.inf}
+    number = staticmethod(float)
+    meaning = "a number of requests a second, nor auto, nor none"
+
+
+class Bytes(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes: ``500MB``, ``2.5GB``, ``1000000``."""
+
+    name = "N|NMB|NGB"
+    _factors: ClassVar[Mapping[str, float]] = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?)B?\s*", str(value).upper())
+        if found is None:
+            return self.fail(f"{value!r} is not a number of bytes, such as 500MB or 2GB", param, ctx)
+        return round(float(found[1]) * self._factors[found[2]])
+
+
+@contextlib.contextmanager
+def open_output(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
+    """Open a file for lines; it gets its name once it is complete.
+
+    Args:
+        path: of the file; ``-`` for standard output.
+        keeps: keep the lines written so far if the block raises; a kill leaves none in any case.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    if str(path) == "-":
+        yield sys.stdout
+        return
+    with open_atomic(path, keeps=keeps) as file:
+        yield file
+
+
+def meta_flag(key: str, *names: str, help: str, **attributes: Any) -> VerbOption:
+    """Make a flag that is no parameter of the function: click's ``meta`` holds it under a key."""
+
+    def note(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta[key] = True
+
+    return VerbOption([*names], is_flag=True, expose_value=False, callback=note, help=help, **attributes)
+
+
+def debug_option(function: FunctionT) -> FunctionT:
+    """Add ``--debug``, which shows tracebacks."""
+
+    def note(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta["debug"] = True
+
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, callback=note, help="Show the traceback of an error."
+    )(function)
+
+
+def typed_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that have a value; the others keep the default of the config.
+
+    ``--local`` overrides an endpoint in the environment.
+    """
+    context = click.get_current_context()
+    chosen = {name: value for name, value in options.items() if value is not None and value != ()}
+    source = context.get_parameter_source("endpoint")
+    if chosen.get("local") and source is click.core.ParameterSource.ENVIRONMENT:
+        chosen.pop("endpoint", None)
+    return chosen
+
+
+_TYPES: dict[str, Any] = {
+    "text": str,
+    "integer": int,
+    "number": float,
+    "bytes": Bytes(),
+    "names": Names(),
+    "size": Size(),
+    "transform": AffineTransform(),
+    "count_or_auto": Slots(),
+    "rate": Rate(),
+    "file": click.Path(path_type=Path, dir_okay=False),
+    "folder": click.Path(path_type=Path, file_okay=False),
+}
+
+
+def declared_options(
+    config: type, *, without: Collection[str] = (), changes: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[VerbOption]:
+    """Make the options of a command from the fields of a config.
+
+    An option that is not typed has no value here: the config's own default counts.
+
+    Args:
+        config: a dataclass whose fields are declared by :func:`eechips.signature.option`.
+        without: names of fields that the command does not have.
+        changes: attributes of :class:`eechips.signature.Option` that differ for this command, by name of the field.
+    """
+    made = []
+    for name, (field, option) in options_of(config).items():
+        if option.is_listed and name not in without:
+            made.append(_option(name, field, dataclasses.replace(option, **(changes or {}).get(name, {}))))
+    return made
+
+
+def _option(name: str, field: dataclasses.Field[Any], option: Option) -> VerbOption:
+    flag = f"--{name.replace('_', '-')}"
+    attributes: dict[str, Any] = {}
+    if isinstance(field.default, bool):
+        attributes |= {"is_flag": True, "default": False}
+        flag = f"{flag}/--no-{flag[2:]}" if option.has_negation else flag
+    else:
+        attributes |= {"type": _type(option), "metavar": option.metavar, "multiple": option.is_multiple}
+    if option.bare_value is not None:
+        attributes |= {"is_flag": False, "flag_value": option.bare_value}
+    if option.variable is not None:
+        attributes |= {"envvar": option.variable, "show_envvar": True}
+    default = option.default or _default(field)
+    text = option_names(option.help) + (f" [default: {option_names(default)}]" if default else "")
+    is_required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    return VerbOption(
+        [*option.flags, flag, name],
+        help=text,
+        heading=option.heading,
+        is_advanced=option.is_advanced,
+        required=is_required and option.default is None,
+        **attributes,
+    )
+
+
+def _type(option: Option) -> Any:
+    if option.choices:
+        return click.Choice(tuple(option.choices))
+    if option.kind == "integer" and option.least is not None:
+        return click.IntRange(option.least)
+    return _TYPES[option.kind]
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    value = field.default
+    if value is dataclasses.MISSING or value is None or value is False or value in ("", ()):
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)

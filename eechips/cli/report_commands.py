@@ -1,0 +1,156 @@
+"""Make pictures and pages of a run: ``eechips report``, ``preview`` and ``plot``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from eechips.cli.command import VerbCommand
+from eechips.cli.parameters import HELP, debug_option
+from eechips.manifest.run import REPORT_NAME, open_run
+from eechips.reports.contact_sheet import PREVIEW_NAME, layout, save
+from eechips.reports.figure import PLOT_NAME, plot
+from eechips.reports.page import report
+from eechips.reports.thumbnails import MOST_THUMBNAILS, THUMBNAILS
+from eechips.storage import safe_component
+
+
+@click.command("report", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help=f"Output file. [default: DIR/{REPORT_NAME}, which links to the files of the run]",
+)
+@click.option(
+    "--thumbnails",
+    type=click.IntRange(0, MOST_THUMBNAILS),
+    default=THUMBNAILS,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of chips, selected equally from each stratum.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random selection.")
+@debug_option
+def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -> None:
+    """Make the report of a run: one HTML file that needs no network.
+
+    It shows the settings, a map, chips by stratum, histograms, throughput and errors over time, failures, and
+    licences; for time series, a chart for each region. Every run makes it at its end, unless --no-report is given or
+    the results are in an object store. The run may be in progress.
+
+    \b
+    Examples:
+      eechips report outputs/sample-naip
+      eechips report outputs/sample-naip --thumbnails 1000 --out naip.html
+    """
+    click.echo(report(folder, out=out, thumbnails=thumbnails, seed=seed))
+
+
+@click.command("preview", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--by",
+    default="stratum",
+    show_default=True,
+    metavar="NAME",
+    help="Column of the units, such as eco_name: a row for each of its values. stratum: the strata of the run. nothing:"
+    " chips in no order.",
+)
+@click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="Maximum number of rows.")
+@click.option(
+    "--columns", type=click.IntRange(1), default=8, show_default=True, help="Maximum number of chips in a row."
+)
+@click.option(
+    "--edge",
+    type=click.IntRange(8, 1024),
+    default=128,
+    show_default=True,
+    help="Edge of a chip in the picture, in pixels.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random selection.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help=f"Output file, PNG or JPEG by its suffix. [default: DIR/{PREVIEW_NAME}]",
+)
+@debug_option
+def preview_command(folder: Path, by: str, rows: int, columns: int, edge: int, seed: int, out: Path | None) -> None:
+    """Make a contact sheet of a run: a picture of some chips, a row for each stratum.
+
+    Prints the file name, how the chips are rendered, and the content of the rows. Datasets with a short name have
+    their usual bands, value range and colours; others are stretched from the 2nd to the 98th percentile of all chips.
+    Masked pixels are grey. Of several files of a place, the first is shown.
+
+    \b
+    Examples:
+      eechips preview outputs/sample-naip
+      eechips preview outputs/sample-naip --by eco_name --columns 5 --edge 192 --out chips.jpg
+      eechips preview outputs/sample-naip --by nothing --rows 20 --columns 20 --edge 64
+    """
+    run = open_run(folder)
+    chosen = layout(run, by=by, rows=rows, columns=columns, seed=seed)
+    path, painted = save(run, chosen, edge, out)
+    click.echo(path)
+    for painting in painted:
+        if painting.text:
+            click.echo(f"rendered: {painting.text}")
+        for code, name, colour in painting.classes:
+            click.echo(f"class {code}: {f'{name}, ' if name else ''}#{colour}")
+    for number, row in enumerate(chosen, start=1):
+        if row.name:
+            click.echo(f"row {number}: {row.name}, {len(row.files):,} of {row.total:,}")
+
+
+@click.command("plot", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="ID",
+    help="Only this region. May be repeated. [default: the first 12]",
+)
+@click.option(
+    "--band",
+    "bands",
+    multiple=True,
+    metavar="NAME",
+    help="Only this column, or all columns of this band. May be repeated.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help=f"Output file, PNG, PDF or SVG by its suffix. [default: DIR/{PLOT_NAME}, with the selection in its name]",
+)
+@debug_option
+def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...], out: Path | None) -> None:
+    """Plot the time series of a run: a panel for each region, a line for each column.
+
+    For runs of timeseries, and of recipes whose tables have a region, a column date, and values. Lines have gaps where
+    data are missing. Needs matplotlib: pip install 'eechips[report]'.
+
+    \b
+    Examples:
+      eechips plot outputs/timeseries-modis-lst
+      eechips plot outputs/timeseries-modis-lst --region 7 --region 8       # plot-7,8.png
+      eechips plot outputs/timeseries-modis-lst --region 7 --region 8 --out lst.pdf
+      eechips plot outputs/vegetation --band NDVI_mean --band NDVI_p90
+    """
+    path = out if out is not None else folder / _picture_name(regions, bands)
+    is_there = path.exists()
+    plot(folder, regions=regions, bands=bands, out=path)
+    click.echo(path)
+    if is_there:
+        click.echo(f"Replaced the earlier {path.name}.", err=True)
+
+
+def _picture_name(regions: tuple[str, ...], bands: tuple[str, ...]) -> str:
+    """Return the default name of a picture, which contains the selected regions and columns."""
+    usual = Path(PLOT_NAME)
+    chosen = ",".join((*regions, *bands))
+    return f"{usual.stem}-{safe_component(chosen)}{usual.suffix}" if chosen else PLOT_NAME

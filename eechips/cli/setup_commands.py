@@ -1,0 +1,192 @@
+"""Prepare a run: ``eechips doctor``, ``datasets`` and ``init``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import shutil
+import textwrap
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eechips.cli.command import VerbCommand, option_names
+from eechips.cli.group import FAILURES, OneSentence
+from eechips.cli.parameters import HELP, debug_option, typed_options
+from eechips.datasets import list_datasets
+from eechips.engine.doctor import Finding, doctor
+from eechips.errors import StorageError, UsageError
+from eechips.storage import write_file
+
+_INDENT = 22  # columns before the detail
+
+
+@click.command("doctor", cls=VerbCommand, context_settings=HELP)
+@click.option("--project", envvar="EECHIPS_PROJECT", show_envvar=True, help="As for a run.")
+@click.option("--credentials", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="As for a run.")
+@click.option("--endpoint", envvar="EECHIPS_ENDPOINT", show_envvar=True, metavar="URL", help="As for a run.")
+@click.option("--send-credentials", is_flag=True, help="As for a run.")
+@click.option("--local", is_flag=True, help="Check what a run with --local needs.")
+@click.option(
+    "--local-assets",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="With --local: serve this folder of assets, or catalogue, instead of the demo planet.",
+)
+@click.option(
+    "--out",
+    default="outputs",
+    show_default=True,
+    metavar="DIR|URL",
+    help="Folder, or object store (s3://bucket/folder), of the results: free space and write access are checked.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@debug_option
+def doctor_command(as_json: bool, out: str, **options: Any) -> None:
+    """Find what would keep a run from working: versions, credentials, project, endpoint, quota, disk, clock.
+
+    A few small requests are sent; no pixels are computed. The exit status is 1 if a run would fail.
+
+    \b
+    Examples:
+      eechips doctor
+      eechips doctor --project my-project --credentials key.json
+      eechips doctor --local
+      eechips doctor --out s3://bucket/naip
+      eechips doctor --json | jq '.findings[] | select(.state != "ok")'
+    """
+    findings = doctor(out=out, **typed_options(options))
+    would_fail = any(finding.state == "failed" for finding in findings)
+    if as_json:
+        document = {"ok": not would_fail, "findings": [dataclasses.asdict(finding) for finding in findings]}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        for finding in findings:
+            click.echo("\n".join(_finding_lines(finding)))
+        click.echo(_conclusion(findings))
+    if would_fail:
+        click.get_current_context().exit(FAILURES)
+
+
+def _conclusion(findings: Sequence[Finding]) -> str:
+    failed = [finding.detail for finding in findings if finding.state == "failed"]
+    return f"A run would not work now: {failed[0].rstrip('.')}." if failed else "A run would work."
+
+
+def _finding_lines(finding: Finding) -> list[str]:
+    """Return state, name and detail, wrapped to the terminal, with the advice below."""
+    width = max(shutil.get_terminal_size((100, 24)).columns, 2 * _INDENT)
+    texts = [finding.detail, *([f"To do: {finding.advice}"] if finding.advice else [])]
+    lines = [
+        line
+        for text in map(option_names, texts)
+        for line in textwrap.wrap(text, width - _INDENT, break_on_hyphens=False)
+    ]
+    heads = [f"{finding.state:<9}{finding.name:<{_INDENT - 9}}", *[" " * _INDENT] * (len(lines) - 1)]
+    return [head + line for head, line in zip(heads, lines, strict=True)]
+
+
+@click.command("datasets", cls=VerbCommand, context_settings=HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
+@click.option("--local", "is_local", is_flag=True, help="Those that the demo planet of --local has, by any name.")
+@debug_option
+def datasets_command(as_json: bool, is_local: bool) -> None:
+    """List the datasets that have a short name: id, bands, scale, dates, licence.
+
+    Any other Earth Engine id works as well: eechips asks the server for its bands and scale.
+
+    \b
+    Examples:
+      eechips datasets
+      eechips datasets --json | jq '.[].id'
+      eechips datasets --local
+    """
+    if is_local:
+        _list_local(as_json)
+        return
+    if as_json:
+        records = [{**dataclasses.asdict(dataset), "source": dataset.source} for dataset in list_datasets()]
+        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        return
+    rows = [("ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE")]
+    for dataset in list_datasets():
+        scale = f"{dataset.scale:.0f} m"
+        dates = f"{dataset.start} - {dataset.end or ''}".rstrip()
+        synonyms = ",".join(dataset.synonyms)
+        rows.append((dataset.alias, dataset.id, ",".join(dataset.bands), scale, dates, synonyms, dataset.licence))
+    _print_table(rows)
+
+
+def _list_local(as_json: bool) -> None:
+    try:
+        from eechips.emulator.demo import dataset_list
+    except ModuleNotFoundError as error:
+        raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
+    entries = dataset_list.entries()
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
+        return
+    rows = [("ID", "KIND", "DATES", "BANDS OR COLUMNS")]
+    rows += [(entry.id, entry.kind, entry.dates, ",".join(entry.names)) for entry in entries]
+    _print_table(rows)
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+KINDS = {
+    "chips": "image chips at random points",
+    "series": "a time series for each region",
+    "images": "every image of a collection over a place",
+    "points": "values at many points, in one table",
+}
+"""The kinds of recipes; each has a template in ``starters``, such as ``chips_recipe.py``."""
+
+_PLACEHOLDER = "recipe.py"  # in the starters
+
+
+@click.command("init", cls=VerbCommand, context_settings=HELP)
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--kind",
+    type=click.Choice(list(KINDS)),
+    default="chips",
+    show_default=True,
+    help="; ".join(f"{kind}: {text}" for kind, text in KINDS.items()) + ".",
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@debug_option
+def init_command(file: Path | None, kind: str, force: bool) -> None:
+    """Write a recipe to start from: a short, commented Python file that runs as it is.
+
+    The default name of FILE is the kind.
+
+    \b
+    Examples:
+      eechips init
+      eechips init my_recipe.py --kind points
+    """
+    path = Path(f"{kind}.py") if file is None else file
+    if not path.suffix:
+        path = path.with_suffix(".py")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists: choose another name, or overwrite it with --force")
+    typed = shlex.quote(str(path))
+    text = files("eechips.cli.starters").joinpath(f"{kind}_recipe.py").read_text(encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, text.replace(_PLACEHOLDER, typed).encode())
+    except OSError as error:
+        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+    click.echo(f"Written: {path} ({KINDS[kind]})")
+    click.echo(f"Try it:  eechips run {typed} --local --check")
+    click.echo(f"Run it:  eechips run {typed} --local")

@@ -1,0 +1,417 @@
+"""Make a training set of a run: ``eechips check``, ``split``, ``pack`` and ``card``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eechips.cli.command import VerbCommand
+from eechips.cli.parameters import HELP, Bytes, Names, debug_option
+from eechips.errors import LeakageError, UsageError
+from eechips.manifest.exclusions import exclude_units
+from eechips.text import format_bytes, format_count, format_distance
+from eechips.training.dataset_card import card
+from eechips.training.formats import PACK_FORMATS
+from eechips.training.quality_check import USUAL, QualityReport, check
+from eechips.training.quality_flags import DAMAGED, FLAGS
+from eechips.training.quality_table import QUALITY_NAME
+from eechips.training.shard_index import PackIndex
+from eechips.training.sharding import SHARD_BYTES, SHARD_COUNT, pack
+from eechips.training.split_table import NONE, SPLITS_NAME
+from eechips.training.splitting import NEAR, WAYS, SplitResult, check_splits, split
+
+_ALL = "all"
+_SHARE = click.FloatRange(0.0, 1.0)
+
+
+@click.command("check", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--least-valid",
+    type=_SHARE,
+    default=USUAL.least_valid,
+    show_default=True,
+    help="Minimum share of valid pixels; fewer: masked.",
+)
+@click.option(
+    "--most-black",
+    type=_SHARE,
+    default=USUAL.most_black,
+    show_default=True,
+    help="Maximum share of valid pixels with 0 in all bands; more: black.",
+)
+@click.option(
+    "--most-saturated",
+    type=_SHARE,
+    default=USUAL.most_saturated,
+    show_default=True,
+    help="Maximum share of pixels with the greatest value of their type; more: saturated.",
+)
+@click.option(
+    "--most-clouds",
+    type=_SHARE,
+    default=USUAL.most_clouds,
+    show_default=True,
+    help="Maximum share of cloud by quality bands in the chip (SCL, QA60, QA_PIXEL, cs, …); more: cloudy.",
+)
+@click.option(
+    "--bits",
+    type=click.IntRange(0, 32),
+    default=USUAL.bits,
+    show_default=True,
+    help="Maximum number of differing bits, of 128, in the perceptual hashes of near duplicates.",
+)
+@click.option("--roi", metavar="W,S,E,N|FILE", help="Region that must contain the chips. [default: that of the run]")
+@click.option(
+    "--ignore", type=Names(), default=(), metavar="FLAG[:LAYER],…", help="Flags to ignore, in one layer or in all."
+)
+@click.option("--again", is_flag=True, help="Read all files again, also those that an earlier check has measured.")
+@click.option("--strict", is_flag=True, help="Exit with status 1 if a file has a flag.")
+@click.option(
+    "--drop",
+    "dropped",
+    type=Names(),
+    metavar="all|FLAG,…",
+    help="Remove the units with these flags from the run. Afterwards eechips retry fetches other units of the same"
+    " strata, and damaged files again.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@debug_option
+@click.pass_context
+def check_command(
+    ctx: click.Context, /, folder: Path, strict: bool, dropped: tuple[str, ...] | None, **options: Any
+) -> None:
+    """Find chips of a run that are black, masked, cloudy, duplicate, shifted, or different from the request.
+
+    The statistics and flags of every file are written to DIR/quality.parquet. A repeated check reads only new and
+    changed files.
+
+    \b
+    unreadable      missing, or does not decode       changed         sha256 differs from the manifest
+    size            differs from the request          shifted         grid differs from the request
+    outside         not in the region                 masked          too few valid pixels
+    constant        one value in every band           black           too many pixels are 0
+    saturated       too many maximum values           cloudy          too much cloud
+    duplicate       same pixels as an earlier unit    near_duplicate  similar to an earlier unit
+
+    Class maps beside an image, such as land cover, are never constant, black or saturated.
+
+    \b
+    Examples:
+      eechips check outputs/sample-naip
+      eechips check outputs/sample-naip --most-black 0.2 --ignore near_duplicate --strict
+      eechips check outputs/sample-naip --drop black,duplicate && eechips retry outputs/sample-naip
+    """
+    chosen = _dropped_flags(dropped)
+    found = check(folder, **options)
+    for line in _quality_lines(found):
+        click.echo(line)
+    if chosen:
+        for line in _drop(found, chosen):
+            click.echo(line)
+    if strict and len(found.flagged):
+        ctx.exit(1)
+
+
+def _dropped_flags(words: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the flags that ``--drop`` names."""
+    if not words:
+        return ()
+    if words == (_ALL,):
+        return tuple(FLAGS)
+    for word in words:
+        if word not in FLAGS:
+            raise UsageError(f"--drop {word}: unknown flag; known are {_ALL}, {', '.join(FLAGS)}")
+    return words
+
+
+def _drop(found: QualityReport, flags: tuple[str, ...]) -> list[str]:
+    """Drop units with some flags; units with damaged files are planned again instead."""
+    units, every = found.units(flags), found.units()
+    again = [identifier for identifier in units if DAMAGED & set(every[identifier])]
+    reasons = {identifier: f"dropped: {', '.join(own)}" for identifier, own in units.items() if identifier not in again}
+    dropped, reopened = exclude_units(found.run.path, reasons, again)
+    lines = [f"Dropped: {format_count(dropped, 'unit')}"]
+    lines += [f"To be fetched again, because of damaged files: {format_count(reopened, 'unit')}"] if reopened else []
+    place = shlex.quote(str(found.run.path))
+    if dropped:
+        lines.append(f"To replace them by others of the same strata: eechips retry {place}")
+    elif reopened:
+        lines.append(f"To fetch them: eechips retry {place}")
+    return lines
+
+
+def _quality_lines(found: QualityReport) -> list[str]:
+    """Return a line for each flag, and one for each check that was not possible."""
+    counts, files = found.counts, len(found.files)
+    units, flagged = found.files["id"].nunique(), found.flagged["id"].nunique()
+    lines = []
+    if len(counts):
+        layers = [layer for layer in found.files["layer"].fillna("").unique() if layer in counts.columns]
+        heads = "".join(f"{layer[:12] or 'files':>13}" for layer in layers)
+        lines.append(f"{'flag':<16}{heads}  ")
+        for flag in counts.index:
+            row = "".join(f"{counts.loc[flag, layer]:>13,}" for layer in layers)
+            lines.append(f"{flag:<16}{row}  {FLAGS[flag]}")
+        lines = [line.rstrip() for line in lines] + [""]
+    lines.append(
+        f"{flagged:,} of {format_count(units, 'unit')} flagged; {found.read:,} of {format_count(files, 'file')} read"
+    )
+    lines += [f"Not checked: {flag}: {why}" for flag, why in found.unchecked.items()]
+    return [*lines, f"Written: {found.run.path / QUALITY_NAME}"]
+
+
+_STRATA = 30  # strata that are printed
+
+
+@click.command("split", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--by",
+    default="blocks",
+    show_default=True,
+    metavar="|".join((*WAYS, "column:NAME")),
+    help="Unit of the split, whose chips stay together: equal-area squares, H3 cells, days, places, or values of a"
+    " field.",
+)
+@click.option(
+    "--ratios",
+    default="0.7,0.15,0.15",
+    show_default=True,
+    metavar="R,R[,R]",
+    help="Shares of train, validation and test, or of train and test; or with names: a=0.6,b=0.4.",
+)
+@click.option(
+    "--block-size", default="10km", show_default=True, metavar="DISTANCE", help="With --by blocks: edge of a square."
+)
+@click.option(
+    "--resolution",
+    type=click.IntRange(0, 15),
+    default=5,
+    show_default=True,
+    help="With --by h3: resolution of the cells.",
+)
+@click.option(
+    "--cuts", metavar="DAY[,DAY]", help="With --by time: first days of the later splits. [default: by the ratios]"
+)
+@click.option("--date-field", metavar="NAME", help="With --by time: field of the units with the date.")
+@click.option(
+    "--stratum",
+    default="auto",
+    show_default=True,
+    metavar="auto|none|NAME",
+    help="Field to stratify by: the ratios hold within each value. auto: the class or ecoregion of random points.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random assignment of blocks.")
+@click.option(
+    "--buffer",
+    metavar="DISTANCE",
+    help="Minimum distance between chips of different splits. [default: no overlap; with --by time no check]",
+)
+@click.option(
+    "--near",
+    type=click.Choice(NEAR),
+    default="refuse",
+    show_default=True,
+    help="What to do with chips that are too close: refuse the split, or drop those of the larger split.",
+)
+@click.option("--fresh", is_flag=True, help="Ignore an earlier split; otherwise blocks keep their split.")
+@click.option("--check", is_flag=True, help="Only check the distance between the existing splits.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@debug_option
+@click.pass_context
+def split_command(ctx: click.Context, /, folder: Path, check: bool, buffer: str | None, **options: Any) -> None:
+    """Split the chips of a run into training, validation and test sets without spatial leakage.
+
+    Blocks are assigned to splits as a whole, so that every stratum has its share in each as far as possible. Then the
+    distances between the footprints of chips of different splits are computed on the ellipsoid. If chips overlap, or
+    are closer than --buffer, they are listed, nothing is written, and the exit status is 1; with --near drop they are
+    left out instead.
+
+    The split of each unit is written to DIR/splits.parquet. If the command is repeated, for example after more chips
+    were fetched, blocks keep their split.
+
+    \b
+    Examples:
+      eechips split outputs/sample-naip --block-size 20km --buffer 1km --near drop
+      eechips split outputs/sample-naip --by column:eco_name --ratios 0.8,0.2
+      eechips split outputs/sample-naip --by time --cuts 2019-01-01,2020-01-01
+      eechips split outputs/sample-naip --check --buffer 5km
+    """
+    try:
+        done = check_splits(folder, buffer=buffer) if check else split(folder, buffer=buffer, **options)
+    except LeakageError as error:
+        click.echo(f"Leakage: {error}; {'the splits are too close' if check else 'nothing was written'}", err=True)
+        for first_split, second_split, first, second, metres in error.pairs:
+            apart = "overlap" if metres == 0.0 else f"{metres:,.1f} m apart"
+            click.echo(f"  {first_split} {first[:16]}  {second_split} {second[:16]}  {apart}", err=True)
+        if not check:
+            click.echo("Use larger blocks, or drop chips with --near drop", err=True)
+        ctx.exit(1)
+    for line in [*_share_lines(done), *_stratum_lines(done), *_split_notes(done)]:
+        click.echo(line)
+    if not check:
+        click.echo(f"Written: {folder / SPLITS_NAME}")
+
+
+def _share_lines(done: SplitResult) -> list[str]:
+    """Return the number of chips of each split, beside its wanted share."""
+    frame, wanted = done.splits, dict(zip(done.ratios.names, done.ratios.shares, strict=True))
+    lines = [f"{'split':<16}{'chips':>9}{'share':>9}{'wanted':>9}{'blocks':>9}"]
+    for name in done.names:
+        own = frame[frame["split"] == name]
+        share = f"{len(own) / len(frame):.1%}"
+        asked = f"{wanted[name]:.1%}" if name in wanted else ""
+        lines.append(f"{name:<16}{len(own):>9,}{share:>9}{asked:>9}{own['block'].nunique():>9,}")
+    return lines
+
+
+def _stratum_lines(done: SplitResult) -> list[str]:
+    """Return the shares in each stratum, those farthest from the ratios first."""
+    counts = done.counts
+    if len(counts) < 2:
+        return []
+    names = [name for name in done.names if name != NONE]
+    shares = counts[names].div(counts[names].sum(axis=1).clip(lower=1), axis=0)
+    wanted = dict(zip(done.ratios.names, done.ratios.shares, strict=True))
+    away = (shares - [wanted[name] for name in names]).abs().sum(axis=1).sort_values(ascending=False, kind="stable")
+    lines = ["", f"{'stratum':<32}" + "".join(f"{name[:12]:>13}" for name in names) + f"{'chips':>9}"]
+    for stratum in away.index[:_STRATA]:
+        row = "".join(f"{shares.loc[stratum, name]:>13.1%}" for name in names)
+        lines.append(f"{str(stratum)[:31]:<32}{row}{int(counts.loc[stratum].sum()):>9,}")
+    if len(away) > _STRATA:
+        lines.append(f"and {len(away) - _STRATA:,} strata that are closer to the ratios")
+    return [*lines, ""]
+
+
+def _split_notes(done: SplitResult) -> list[str]:
+    lines = []
+    if done.kept:
+        lines.append(f"Blocks that kept their earlier split: {done.kept:,}")
+    left_out = int((done.splits["split"] == NONE).sum())
+    if left_out:
+        lines.append(f"Left out, in no split: {left_out:,}")
+    if done.doubled:
+        lines.append(
+            f"Chips that duplicate one of another split: {done.doubled:,} (to remove them:"
+            " eechips check --drop duplicate,near_duplicate)"
+        )
+    if done.leakage is None:
+        lines.append("Not measured: the distance between splits (--buffer 0m measures it)")
+    else:
+        metres = float(done.options.get("buffer") or 0.0)
+        how = f"are closer than {format_distance(metres)}" if metres else "overlap"
+        lines.append(f"No two chips of different splits {how}")
+        if done.leakage.unmeasured:
+            lines.append(f"Not measured: {format_count(done.leakage.unmeasured, 'result')} without crs and transform")
+    return lines
+
+
+@click.command("pack", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--to", type=click.Choice(PACK_FORMATS.names), required=True, help="Format of the shards.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR2",
+    help="Folder of the shards. [default: DIR/packs/FORMAT]",
+)
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    metavar="NAME",
+    help="Only this split of eechips split. May be repeated. [default: all]",
+)
+@click.option(
+    "--shard-count",
+    type=click.IntRange(min=1),
+    default=SHARD_COUNT,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of samples in a shard.",
+)
+@click.option(
+    "--shard-bytes",
+    type=Bytes(),
+    default=SHARD_BYTES,
+    help=f"Maximum size of a shard before compression. [default: {SHARD_BYTES // 1_000_000}MB]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order of samples.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@debug_option
+def pack_command(
+    folder: Path,
+    to: str,
+    out: Path | None,
+    splits: tuple[str, ...],
+    shard_count: int,
+    shard_bytes: int,
+    seed: int,
+    quiet: bool,
+) -> None:
+    """Write the samples of a run into shards for training, in a reproducible random order.
+
+    Every sample is written once, with its files and JSON metadata (id, split, unit, crs, transform, dates, sources). A
+    shard contains one split. webdataset, tfrecord and parquet store the files unchanged; zarr and hdf5 store arrays,
+    for chips of one size. shards.json lists the shards with counts and sha256, once the pack is complete. To resume an
+    interrupted pack, repeat the command; a complete pack is not written again. tfrecord, zarr and hdf5 need an extra:
+    pip install 'eechips[pack]'.
+
+    \b
+    Examples:
+      eechips pack outputs/naip --to webdataset
+      eechips pack outputs/naip --to parquet --split train --split validation --out shards
+      eechips pack outputs/landcover --to zarr --shard-count 256
+    """
+    path = out if out is not None else folder / "packs" / to
+    options = {"shard_count": shard_count, "shard_bytes": shard_bytes, "seed": seed}
+    try:
+        index = pack(folder, to, out=path, splits=splits, quiet=quiet, **options)
+    except KeyboardInterrupt:
+        click.echo("Interrupted. To resume, repeat the command.", err=True)
+        raise
+    for line in _pack_lines(index, path):
+        click.echo(line)
+
+
+def _pack_lines(index: PackIndex, path: Path) -> list[str]:
+    lines = []
+    for name, count in index.splits.items():
+        shards = [stored for stored in index.shards if stored.shard.split == name]
+        size = sum(file.bytes for stored in shards for file in stored.files)
+        what = f"{format_count(count, 'sample')} in {format_count(len(shards), 'shard')}"
+        lines.append(f"{name}: {what}, {format_bytes(size)}")
+    lines += [f"left out: {format_count(count, 'sample')} of split {name}" for name, count in index.left_out.items()]
+    return [*lines, f"{format_count(index.samples, 'sample')}, {format_bytes(index.bytes)}, in {path}"]
+
+
+@click.command("card", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--title", metavar="TEXT", help="Title of the dataset. [default: the name of the folder]")
+@click.option("--creator", metavar="NAME", help="Creator of the dataset.")
+@click.option("--url", metavar="URL", help="URL of the published dataset.")
+@click.option("--version", default="1.0.0", show_default=True, metavar="N.N.N", help="Version of the dataset.")
+@click.option("--overwrite", is_flag=True, help="Replace a README.md that eechips did not write.")
+@debug_option
+def card_command(
+    folder: Path, title: str | None, creator: str | None, url: str | None, version: str, overwrite: bool
+) -> None:
+    """Write a data card for a finished run: README.md, croissant.json and a contact sheet.
+
+    README.md lists the contents (counts, classes, bounds, dates, resolution, splits, flags), the licence and citation
+    of every source, and the commands to reproduce the dataset. croissant.json is the machine-readable form
+    (Croissant 1.0). The same run gives the same files.
+
+    \b
+    Examples:
+      eechips card outputs/sample-naip
+      eechips card outputs/landcover --title "Land cover of the Front Range" --creator "A. Person"
+    """
+    made = card(folder, title=title, creator=creator, url=url, version=version, overwrite=overwrite)
+    for path in (made.readme, made.croissant, made.sheet):
+        if path is not None:
+            click.echo(path)
