@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from eechips.client.throttle import Throttle
-from eechips.engine.dispatcher import Dispatcher
 from eechips.engine.executors.executor import Executor, WorkerHandle
 from eechips.engine.file_queue import FileQueue
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.result_stores import ImmediateStore
+from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import RunLog
+from eechips.engine.scheduler import Scheduler
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
@@ -67,9 +68,15 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
             if open_units:
                 settled += len(open_units)
                 progress = Progress(len(open_units), 0, None, quiet=True)
-                replay = _Replay(throttle, found)
-                dispatcher = Dispatcher(ledger, immediate, replay, progress, log, check=lambda: None)
-                dispatcher.run(iter(open_units), len(open_units), interrupt)
+                context = SchedulerContext(
+                    ledger=ledger,
+                    store=immediate,
+                    executor=_Replay(throttle, found),
+                    progress=progress,
+                    log=log,
+                    interrupt=interrupt,
+                )
+                Scheduler(context, iter(open_units), len(open_units)).run()
         queue.clear()
         note_queue(ledger, token, False)
     if settled:

@@ -24,6 +24,7 @@ from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, Execut
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.info import encode_info, info_of, redact_json
 from eechips.engine.interrupt import Interrupt
+from eechips.engine.open_units import OpenUnits, RunParts, stop_message
 from eechips.engine.plan import (
     check_same,
     check_same_place,
@@ -40,7 +41,6 @@ from eechips.engine.result_assembly import assemble, assembly_of, is_assembled
 from eechips.engine.result_stores import store_of
 from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_log import LOG_NAME, RunLog
-from eechips.engine.scheduler import RunParts, Scheduler, stop_message
 from eechips.engine.session import Session, connect
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, StorageError, TransientError, UsageError
@@ -318,9 +318,9 @@ class _Run:
         )
 
         def settle(first: int, end: int | None) -> bool:
-            scheduler = Scheduler(parts, first, end, planner)
-            is_settled = scheduler.run()
-            self._is_paused = scheduler.is_paused
+            open_units = OpenUnits(parts, first, end, planner)
+            is_settled = open_units.settle()
+            self._is_paused = open_units.is_paused
             self._remember(session)
             return is_settled
 

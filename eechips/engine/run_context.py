@@ -1,14 +1,23 @@
-"""Give recipes access to the run that executes them."""
+"""Describe a run to its scheduler, and to recipes that take part in it."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from eechips.client.transport import Timeouts, Transport
 from eechips.engine.config import RunConfig
+from eechips.engine.estimate import Meter
+from eechips.engine.executors.executor import Executor
+from eechips.engine.interrupt import Interrupt
+from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress
+from eechips.engine.replacement import Replacements
 from eechips.engine.run_log import RunLog
+from eechips.engine.slow_units import SlowUnits
 from eechips.manifest.ledger import Ledger
 from eechips.storage import Store
 
@@ -59,3 +68,40 @@ class RecipeContext:
     def say(self, text: str) -> None:
         """Show a line to the user."""
         Progress(0, 0, 0, quiet=self.config.quiet).say(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerContext:
+    """The parts of a run that a scheduler uses.
+
+    Attributes:
+        ledger: of the run; the scheduler is its only writer.
+        store: where results are committed.
+        executor: executes units.
+        progress: counts settled units.
+        log: of the run.
+        interrupt: requests a stop.
+        check: called at least twice a second; raises an error if the run cannot continue.
+        deadline: no unit starts after this time, on the clock.
+        replacements: of empty units; None to keep these.
+        planner: makes the rest of the plan; None if it is complete.
+        meter: records the cost of every unit; None if it is not needed.
+        verbose: also show failures, and log requests.
+        slow: reports units that take long; None for no reports.
+        clock: seconds, monotonic.
+    """
+
+    ledger: Ledger
+    store: Store
+    executor: Executor[Any]
+    progress: Progress
+    log: RunLog
+    interrupt: Interrupt
+    check: Callable[[], None] = lambda: None
+    deadline: float = math.inf
+    replacements: Replacements | None = None
+    planner: Planner | None = None
+    meter: Meter | None = None
+    verbose: bool = False
+    slow: SlowUnits | None = None
+    clock: Callable[[], float] = time.monotonic

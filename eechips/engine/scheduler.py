@@ -1,155 +1,187 @@
-"""Schedule the open units of a run: all at once, or the first ones and, if the user agrees, the rest."""
+"""Send units to workers, and have their outcomes recorded, until every unit is settled."""
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any
 
-from eechips.engine.config import RunConfig
-from eechips.engine.dispatcher import Dispatcher
-from eechips.engine.estimate import Meter, forecast_rest
-from eechips.engine.executors.executor import Executor
-from eechips.engine.interrupt import Interrupt
-from eechips.engine.plan import name_template
-from eechips.engine.planner import Planner
-from eechips.engine.progress import Progress, how_to_resume
-from eechips.engine.replacement import Replacements, is_refilling
-from eechips.engine.run_log import RunLog
-from eechips.engine.session import Session
-from eechips.engine.slow_units import SlowUnits, advice_for
-from eechips.manifest.ledger import Ledger
+from eechips.engine.progress import how_to_stop
+from eechips.engine.recorder import Recorder
+from eechips.engine.run_context import SchedulerContext
+from eechips.engine.run_monitor import RunMonitor
+from eechips.engine.unit_queue import UnitQueue
+from eechips.errors import InternalError, ProjectUnavailableError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import Recipe, traits_of
-from eechips.storage import Store
+from eechips.text import format_duration
 
-
-@dataclass(frozen=True, slots=True)
-class RunParts:
-    """The parts of a connected run.
-
-    Attributes:
-        recipe: of the run.
-        config: of the run.
-        ledger: holds the plan.
-        store: of the results.
-        session: connected.
-        executor: executes units.
-        log: of the run.
-        interrupt: requests a stop.
-        deadline: no unit starts after this time, on the monotonic clock.
-    """
-
-    recipe: Recipe
-    config: RunConfig
-    ledger: Ledger
-    store: Store
-    session: Session
-    executor: Executor[Any]
-    log: RunLog
-    interrupt: Interrupt
-    deadline: float
+_TICK = 0.5  # seconds between two looks at the clock, if nothing happens
+_SHORT_TICK = 0.05  # while replacements are drawn, which end without an event
+_MOST_AGAIN = 500
+"""Units that are held in memory before those that replace empty ones have to wait."""
+_FINISHING = (ProjectUnavailableError, InternalError)
+"""Errors that stop a run once what is in flight is done."""
+_SPARE = 1.3
+"""Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
 
 
 class Scheduler:
-    """Settle the open units of a part of the plan: all at once, or the first ones before the user confirms the rest.
-
-    Attributes:
-        is_paused: the run ended after the first units, without a confirmation.
+    """Keep the workers busy until every unit and its replacements are settled, or the run is stopped.
 
     Args:
-        parts: of the run.
-        first: position in the plan of the first unit to settle.
-        end: position after the last; None for all.
-        planner: makes the rest of the plan meanwhile.
+        context: the parts of the run.
+        units: to settle; None while the next one is not planned yet.
+        count: number of units, so far.
     """
 
-    def __init__(self, parts: RunParts, first: int = 0, end: int | None = None, planner: Planner | None = None) -> None:
-        self._parts, self._first, self._end, self._planner = parts, first, end, planner
-        self._config, self._ledger, self._recipe = parts.config, parts.ledger, parts.recipe
-        config, ledger, recipe = parts.config, parts.ledger, parts.recipe
-        self._units: Iterator[WorkUnit | None] = (
-            ledger.open_units(first, end) if planner is None else planner.open_units()
-        )
-        self._left = self._count(is_open=True)
-        self._replacements: Replacements | None = None
-        of_empty = config.on_empty == "redraw"
-        if of_empty or is_refilling(recipe, ledger):
-            self._replacements = Replacements(recipe, ledger, name_template(recipe, config), of_empty=of_empty)
-        self.is_paused = False
+    def __init__(self, context: SchedulerContext, units: Iterator[WorkUnit | None], count: int) -> None:
+        self._context, self._executor, self._log = context, context.executor, context.log
+        self._planner, self._replacements = context.planner, context.replacements
+        self._queue = UnitQueue(units, count)
+        self._recorder = Recorder(context, self._queue)
+        self._stop: Exception | None = None
 
     def run(self) -> bool:
-        """Settle the units.
+        """Submit units while workers have room, wait for events, and have them recorded.
 
         Returns:
-            Whether all are settled; False if the user stopped the run, or the budget is spent.
+            Whether all units were settled; False if the user stopped the run, or a budget is spent.
+
+        Raises:
+            ConfigurationError: if no unit can succeed.
+            InternalError: if consecutive units fail with internal errors.
+            RecipeError: if the first units all fail in the same place of the recipe, or it cannot redraw.
+            RequestError: if the service refuses a request of the redraw.
+            StorageError: if results cannot be written.
         """
-        if self._config.estimate is not None and not self._try_first(self._config.estimate):
+        context, executor = self._context, self._executor
+        monitor = RunMonitor(executor, context.progress, context.log, context.slow, context.clock)
+        try:
+            with context.interrupt.patient():
+                while True:
+                    self._take_plan()
+                    is_draining = self._is_draining()
+                    self._take_replacements(asks=not is_draining)
+                    is_starting = not is_draining and self._scale()
+                    while not is_draining and (found := self._queue.take(executor)) is not None:
+                        task, is_alone = found
+                        executor.submit(task, alone=is_alone)
+                        if context.slow is not None:
+                            context.slow.begin(task)
+                    if self._is_over(is_draining=is_draining):
+                        return self._is_settled
+                    self._note_failure(self._recorder.settle(executor.wait(0.0 if is_starting else self._tick)))
+                    monitor.watch(self._queue.settled)
+                    context.check()
+        except KeyboardInterrupt:
+            executor.kill()
+            self._log.write("killed")
             return False
-        is_planned = self._planner is None or self._planner.is_whole
-        if not self._left and is_planned and (self._replacements is None or self._replacements.is_settled):
-            return True
-        return self._dispatch(self._left, None)
 
-    def _try_first(self, wanted: int) -> bool:
-        """Settle the first units of the plan; return whether to continue with the others."""
-        meter = Meter()
-        first = min(wanted - self._count(is_open=False), self._left)
-        if first > 0 and not self._dispatch(first, meter):
-            return False
-        if not self._left:
-            return True
-        totals, throttle = self._ledger.totals(), self._parts.session.throttle
-        forecast = forecast_rest(totals, self._left, meter, throttle.limit, self._config)
-        self._parts.log.write("estimated", **dataclasses.asdict(forecast))
-        self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
-        return not self.is_paused
+    def _take_plan(self) -> None:
+        """Add the units that were planned meanwhile."""
+        if self._planner is None or self._planner.is_done:
+            return
+        added = self._planner.advance()
+        if added:
+            self._queue.count += added
+            self._context.progress.grow(added)
+        if self._planner.failure is not None:
+            self._end_with(self._planner.failure)
 
-    def _dispatch(self, count: int, meter: Meter | None) -> bool:
-        """Settle the next units; return False if the run was stopped before."""
-        config, throttle, replacements = self._config, self._parts.session.throttle, self._replacements
-        planner = None if self._planner is None or self._planner.is_whole else self._planner
-        some: Iterator[WorkUnit | None] = self._units if planner is not None else islice(self._units, count)
-        with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
-            for note in self._parts.session.notes if not self._first else ():
-                progress.say(note)
-            dispatcher = Dispatcher(
-                self._ledger,
-                self._parts.store,
-                self._parts.executor,
-                progress,
-                self._parts.log,
-                check=self._parts.session.check,
-                deadline=self._parts.deadline,
-                replacements=replacements,
-                planner=planner,
-                meter=meter,
-                verbose=config.verbose,
-                slow=SlowUnits(lambda: advice_for(self._recipe)) if traits_of(self._recipe).needs_service else None,
+    def _take_replacements(self, *, asks: bool) -> None:
+        """Request replacements of empty units, and queue those that are ready before the rest of the plan."""
+        if self._replacements is None:
+            return
+        # Only when the plan is complete: its units have the first positions.
+        asks = asks and not self._is_planning and len(self._queue.again) < _MOST_AGAIN
+        added = self._replacements.advance(asks=asks)
+        if added:
+            self._queue.add(added)
+            self._context.progress.grow(len(added))
+            self._log.write("replaced", units=len(added))
+
+    def _is_draining(self) -> bool:
+        """Return whether no further unit is to be started."""
+        throttle, say = self._executor.throttle, self._context.progress.say
+        now, deadline = self._context.clock(), self._context.deadline
+        if throttle.is_stopped:
+            return True
+        reason = None
+        if self._context.interrupt.requested:
+            reason = "interrupted"
+            say(f"Stopping: finishing the requests in flight. {how_to_stop()} again stops at once.")
+        elif throttle.is_spent:
+            reason = "budget exhausted"
+            say("Stopping: the limit of requests or bytes is reached.")
+        elif now >= deadline:
+            reason = "time limit reached"
+            say("Stopping: the time limit is reached; finishing the requests in flight.")
+        elif now + throttle.asked_left > deadline:
+            reason = "time limit reached"
+            say(
+                f"Stopping: Earth Engine asks to wait {format_duration(throttle.asked_left)}, longer than the time"
+                " limit allows."
             )
-            is_settled = dispatcher.run(some, count, self._parts.interrupt)
-            self._left -= count
-            if not is_settled:
-                progress.say(stop_message(config))
-            elif not self._left and replacements is not None and replacements.unfilled:
-                what = "stay empty" if config.on_empty == "redraw" else "were dropped"
-                progress.say(
-                    f"Units that {what}, as none with data was found in their place: {replacements.unfilled:,}"
-                )
-        return is_settled
+        if reason is None:
+            return False
+        throttle.stop()
+        self._log.write(reason)
+        return True
+
+    def _scale(self) -> bool:
+        """Adapt the workers to the slots; return whether more are being started."""
+        slots = math.ceil(_SPARE * self._executor.throttle.limit)
+        left = self._queue.count - self._queue.settled
+        return self._executor.scale(slots, left, exclusive=self._recorder.is_exclusive)
+
+    def _is_over(self, *, is_draining: bool) -> bool:
+        """Return whether nothing is under way, and no unit is to be submitted any more.
+
+        Raises:
+            EechipsError: that ended the run.
+        """
+        if self._executor.is_busy or self._is_asking:
+            return False
+        is_redrawing = self._replacements is not None and self._replacements.is_busy
+        is_through = self._queue.is_empty and not self._is_planning and not is_redrawing
+        if (is_draining or is_through) and self._stop is not None:
+            raise self._stop
+        return is_draining or is_through
 
     @property
-    def _total(self) -> int:
-        return sum(self._ledger.counts(self._first, self._end).values())
+    def _is_settled(self) -> bool:
+        """Whether nothing is left to do, once nothing is under way."""
+        if self._replacements is not None:
+            self._replacements.check()
+        is_whole = self._planner is None or self._planner.is_whole
+        is_filled = self._replacements is None or self._replacements.is_settled
+        return is_whole and is_filled and self._queue.settled == self._queue.count
 
-    def _count(self, *, is_open: bool) -> int:
-        return sum(
-            count for state, count in self._ledger.counts(self._first, self._end).items() if state.is_open is is_open
-        )
+    @property
+    def _is_asking(self) -> bool:
+        return self._replacements is not None and self._replacements.is_asking
 
+    @property
+    def _is_planning(self) -> bool:
+        return self._planner is not None and not self._planner.is_done
 
-def stop_message(config: RunConfig) -> str:
-    """Return the message for a run that was stopped."""
-    return f"Stopped; completed results are kept. To resume: {config.command or how_to_resume()}"
+    @property
+    def _tick(self) -> float:
+        is_waiting = self._is_planning and not self._executor.is_busy
+        return _SHORT_TICK if self._is_asking or is_waiting else _TICK
+
+    def _note_failure(self, failure: Exception | None) -> None:
+        """Raise the error of a unit that stops the run, or end the run with it once requests in flight are finished."""
+        if failure is None:
+            return
+        if not isinstance(failure, _FINISHING):
+            self._log.write("stopped", error_class=type(failure).__name__, error=str(failure))
+            raise failure
+        if self._stop is None:
+            self._end_with(failure)
+
+    def _end_with(self, failure: Exception) -> None:
+        """Start no further unit, and end the run with an error; repeating the requests in flight would cost twice."""
+        self._stop = self._stop or failure
+        self._log.write("stopped", error_class=type(failure).__name__, error=str(failure))
+        self._executor.throttle.stop()

@@ -9,12 +9,13 @@ import pytest
 
 from eechips.client.permits import QuotaLimits
 from eechips.client.throttle import Throttle
-from eechips.engine.dispatcher import Dispatcher
 from eechips.engine.executors.executor import Executor, WorkerHandle
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
+from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import LOG_NAME, RunLog
+from eechips.engine.scheduler import Scheduler
 from eechips.engine.slow_units import SlowUnits, advice_for
 from eechips.jobs.chips import ChipSample
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -147,11 +148,11 @@ def test_a_run_says_and_logs_what_takes_so_long(tmp_path: Path) -> None:
     ):
         ledger.store_plan({}, [planned(0)])
         executor = Slow(Throttle(None, QuotaLimits(4, 4), clients=1), now)
-        dispatcher = Dispatcher(
-            ledger, LocalStore(tmp_path), executor, progress, log, check=lambda: None,
-            slow=SlowUnits(lambda: "Add .filterBounds(region).", clock), clock=clock,
+        context = SchedulerContext(
+            ledger=ledger, store=LocalStore(tmp_path), executor=executor, progress=progress, log=log,
+            interrupt=Interrupt(), slow=SlowUnits(lambda: "Add .filterBounds(region).", clock), clock=clock,
         )  # fmt: skip
-        assert dispatcher.run(ledger.open_units(), 1, Interrupt())
+        assert Scheduler(context, ledger.open_units(), 1).run()
     assert shown.getvalue().count("No unit has finished for") == 1
     assert "Add .filterBounds(region)." in shown.getvalue()
     assert '"slow"' in (tmp_path / LOG_NAME).read_text()

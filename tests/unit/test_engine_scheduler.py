@@ -1,4 +1,4 @@
-"""The dispatcher counts each unit once, in whatever order executors report, and however often."""
+"""The scheduler counts each unit once, in whatever order executors report, and however often."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from eechips.client.permits import QuotaLimits
 from eechips.client.throttle import Throttle
-from eechips.engine.dispatcher import Dispatcher
 from eechips.engine.executors.executor import Executor, WorkerHandle, lost
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
+from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import RunLog
+from eechips.engine.scheduler import Scheduler
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.staging import new_writer
@@ -105,8 +106,10 @@ def test_each_unit_is_settled_once_whatever_is_reported_twice_late_or_lost(data:
         ledger.store_plan({}, map(planned, range(count)))
         store = LocalStore(Path(folder))
         executor = Unreliable(Throttle(None, QuotaLimits(4, 4), clients=1), store, data)
-        dispatcher = Dispatcher(ledger, store, executor, progress, log, check=lambda: None)
-        assert dispatcher.run(ledger.open_units(), count, Interrupt())
+        context = SchedulerContext(
+            ledger=ledger, store=store, executor=executor, progress=progress, log=log, interrupt=Interrupt()
+        )
+        assert Scheduler(context, ledger.open_units(), count).run()
         counts = ledger.counts()
         assert sum(counts.values()) == count
         assert set(counts) <= {State.DONE, State.FAILED_PERMANENT}

@@ -1,0 +1,157 @@
+"""Settle the open units of a run: all at once, or the first ones and, if the user agrees, the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from eechips.engine.config import RunConfig
+from eechips.engine.estimate import Meter, forecast_rest
+from eechips.engine.executors.executor import Executor
+from eechips.engine.interrupt import Interrupt
+from eechips.engine.plan import name_template
+from eechips.engine.planner import Planner
+from eechips.engine.progress import Progress, how_to_resume
+from eechips.engine.replacement import Replacements, is_refilling
+from eechips.engine.run_context import SchedulerContext
+from eechips.engine.run_log import RunLog
+from eechips.engine.scheduler import Scheduler
+from eechips.engine.session import Session
+from eechips.engine.slow_units import SlowUnits, advice_for
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.unit_record import WorkUnit
+from eechips.recipe import Recipe, traits_of
+from eechips.storage import Store
+
+
+@dataclass(frozen=True, slots=True)
+class RunParts:
+    """The parts of a connected run.
+
+    Attributes:
+        recipe: of the run.
+        config: of the run.
+        ledger: holds the plan.
+        store: of the results.
+        session: connected.
+        executor: executes units.
+        log: of the run.
+        interrupt: requests a stop.
+        deadline: no unit starts after this time, on the monotonic clock.
+    """
+
+    recipe: Recipe
+    config: RunConfig
+    ledger: Ledger
+    store: Store
+    session: Session
+    executor: Executor[Any]
+    log: RunLog
+    interrupt: Interrupt
+    deadline: float
+
+
+class OpenUnits:
+    """The open units of a part of the plan, which are settled at once, or the first ones before the user confirms.
+
+    Attributes:
+        is_paused: the run ended after the first units, without a confirmation.
+
+    Args:
+        parts: of the run.
+        first: position in the plan of the first unit to settle.
+        end: position after the last; None for all.
+        planner: makes the rest of the plan meanwhile.
+    """
+
+    def __init__(self, parts: RunParts, first: int = 0, end: int | None = None, planner: Planner | None = None) -> None:
+        self._parts, self._first, self._end, self._planner = parts, first, end, planner
+        self._config, self._ledger, self._recipe = parts.config, parts.ledger, parts.recipe
+        config, ledger, recipe = parts.config, parts.ledger, parts.recipe
+        self._units: Iterator[WorkUnit | None] = (
+            ledger.open_units(first, end) if planner is None else planner.open_units()
+        )
+        self._left = self._count(is_open=True)
+        self._replacements: Replacements | None = None
+        of_empty = config.on_empty == "redraw"
+        if of_empty or is_refilling(recipe, ledger):
+            self._replacements = Replacements(recipe, ledger, name_template(recipe, config), of_empty=of_empty)
+        self.is_paused = False
+
+    def settle(self) -> bool:
+        """Settle the units.
+
+        Returns:
+            Whether all are settled; False if the user stopped the run, or the budget is spent.
+        """
+        if self._config.estimate is not None and not self._try_first(self._config.estimate):
+            return False
+        is_planned = self._planner is None or self._planner.is_whole
+        if not self._left and is_planned and (self._replacements is None or self._replacements.is_settled):
+            return True
+        return self._schedule(self._left, None)
+
+    def _try_first(self, wanted: int) -> bool:
+        """Settle the first units of the plan; return whether to continue with the others."""
+        meter = Meter()
+        first = min(wanted - self._count(is_open=False), self._left)
+        if first > 0 and not self._schedule(first, meter):
+            return False
+        if not self._left:
+            return True
+        totals, throttle = self._ledger.totals(), self._parts.session.throttle
+        forecast = forecast_rest(totals, self._left, meter, throttle.limit, self._config)
+        self._parts.log.write("estimated", **dataclasses.asdict(forecast))
+        self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
+        return not self.is_paused
+
+    def _schedule(self, count: int, meter: Meter | None) -> bool:
+        """Settle the next units; return False if the run was stopped before."""
+        config, throttle, replacements = self._config, self._parts.session.throttle, self._replacements
+        planner = None if self._planner is None or self._planner.is_whole else self._planner
+        some: Iterator[WorkUnit | None] = self._units if planner is not None else islice(self._units, count)
+        with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
+            for note in self._parts.session.notes if not self._first else ():
+                progress.say(note)
+            context = SchedulerContext(
+                ledger=self._ledger,
+                store=self._parts.store,
+                executor=self._parts.executor,
+                progress=progress,
+                log=self._parts.log,
+                interrupt=self._parts.interrupt,
+                check=self._parts.session.check,
+                deadline=self._parts.deadline,
+                replacements=replacements,
+                planner=planner,
+                meter=meter,
+                verbose=config.verbose,
+                slow=SlowUnits(lambda: advice_for(self._recipe)) if traits_of(self._recipe).needs_service else None,
+            )
+            is_settled = Scheduler(context, some, count).run()
+            self._left -= count
+            if not is_settled:
+                progress.say(stop_message(config))
+            elif not self._left and replacements is not None and replacements.unfilled:
+                what = "stay empty" if config.on_empty == "redraw" else "were dropped"
+                progress.say(
+                    f"Units that {what}, as none with data was found in their place: {replacements.unfilled:,}"
+                )
+        return is_settled
+
+    @property
+    def _total(self) -> int:
+        return sum(self._ledger.counts(self._first, self._end).values())
+
+    def _count(self, *, is_open: bool) -> int:
+        return sum(
+            count for state, count in self._ledger.counts(self._first, self._end).items() if state.is_open is is_open
+        )
+
+
+def stop_message(config: RunConfig) -> str:
+    """Return the message for a run that was stopped."""
+    return f"Stopped; completed results are kept. To resume: {config.command or how_to_resume()}"

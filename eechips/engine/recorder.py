@@ -1,0 +1,260 @@
+"""Commit the files of units, and record their outcomes in the ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from eechips.engine.breaker import Breaker
+from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.run_context import SchedulerContext
+from eechips.engine.unit_queue import UnitQueue
+from eechips.engine.unit_records import unit_failure
+from eechips.errors import EechipsError, UsageError, WorkerLostError
+from eechips.manifest.exclusions import COMMITTING
+from eechips.manifest.reserved_names import FOREIGN_FILES
+from eechips.manifest.run import PLANS_GRADUALLY
+from eechips.manifest.unit_record import Record, State, WorkUnit
+
+_MAX_LOSSES = 3
+"""Workers that a unit may end until it fails."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Records that are written in one transaction.
+
+    Attributes:
+        records: of the units.
+        further: position, path, size and SHA-256 of the files of a unit beyond the first.
+        layers: position, path, layer and metadata of the files of a unit with layers.
+        owners: position of the unit of each committed file.
+        revoked: new records of units whose file was overwritten by that of another unit, by position.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    further: list[tuple[int, str, int, str]] = field(default_factory=list)
+    layers: list[tuple[int, str, str, str]] = field(default_factory=list)
+    owners: dict[str, int] = field(default_factory=dict)
+    revoked: dict[int, Record] = field(default_factory=dict)
+
+    def add(self, record: Record, outcome: Outcome) -> None:
+        """Add the record of a unit, and its files if they are committed."""
+        self.records.append(record)
+        if record.file is not None:
+            self.further += [(record.position, each.name, each.size, each.sha256) for each in outcome.further]
+            self.layers += [(record.position, *layer) for layer in outcome.layers]
+
+
+class Recorder:
+    """Record the outcomes of units; queue those that are fetched again.
+
+    Attributes:
+        is_exclusive: the recipe fetches by itself, so that a process executes one unit at a time.
+
+    Args:
+        context: the parts of the run.
+        queue: of the scheduler.
+    """
+
+    def __init__(self, context: SchedulerContext, queue: UnitQueue) -> None:
+        self._context, self._queue = context, queue
+        self._ledger, self._store, self._log = context.ledger, context.store, context.log
+        self._breaker = Breaker(context.clock)
+        self._mismatched: set[int] = set()  # positions of units under way whose results are to be discarded
+        self._losses: Counter[int] = Counter()
+        self._ambiguous_names: set[str] = set()
+        meta = context.ledger.meta() if context.ledger.has_plan else {}
+        self._foreign = frozenset(meta.get(FOREIGN_FILES, ()))
+        self._notes_files = bool(meta.get(PLANS_GRADUALLY))
+        self.is_exclusive = False
+
+    def settle(self, events: Sequence[Finished | Lost]) -> EechipsError | None:
+        """Commit the files of units, then record the units: a record never precedes its file.
+
+        Args:
+            events: from the executor.
+
+        Returns:
+            The error of a unit that concerns all of them, if there is one.
+
+        Raises:
+            StorageError: if a file cannot be committed.
+        """
+        self._reopen_mismatched(events)
+        self._note_files(events)
+        batch = _Batch()
+        failure: EechipsError | None = None
+        for event in self._expected(events):
+            if self._is_discarded(event):
+                continue
+            if isinstance(event, Lost):
+                record, outcome = self._requeue(event), Outcome(event.task.position, None)
+            else:
+                outcome = event.outcome
+                self._note_requests(event)
+                self.is_exclusive = self.is_exclusive or outcome.is_exclusive
+                record = self._commit(event.task, outcome, batch)
+                stop = self._breaker.note(event.task, outcome)
+                failure = failure or outcome.fatal or stop
+            if record is not None:
+                batch.add(record, outcome)
+        self._write(batch, self._breaker.reopened if failure is not None else ())
+        return failure
+
+    def _write(self, batch: _Batch, reopened: Iterable[Record]) -> None:
+        """Record the units of a batch, and those that the breaker reopens; report them."""
+        again = {record.position: record for record in reopened}
+        if not batch.records and not again:
+            return
+        dropped = [each.position for each in batch.records if each.state is State.EMPTY and each.file is None]
+        records = [again.pop(record.position, record) for record in batch.records]
+        # The unit of an overwritten result may be among these, or in the ledger.
+        records = [batch.revoked.pop(record.position, record) for record in records]
+        kept = {record.position for record in records if record.file is not None}
+        self._ledger.record(
+            [*records, *batch.revoked.values(), *again.values()],
+            [row for row in batch.further if row[0] in kept],
+            [row for row in batch.layers if row[0] in kept],
+        )
+        if self._context.replacements is not None:
+            for position in dropped:
+                self._context.replacements.want(position)
+        for record in records:
+            self._report(record)
+
+    def _expected(self, events: Iterable[Finished | Lost]) -> Iterator[Finished | Lost]:
+        """Yield the first event of each unit under way. Others are duplicates, of units that are settled or open
+        again.
+
+        The temporary file of a duplicate stays until the run sweeps its own.
+        """
+        for event in events:
+            if event.task.position in self._queue.under_way:
+                self._queue.under_way.remove(event.task.position)
+                if self._context.slow is not None:
+                    self._context.slow.end(event.task.position)
+                yield event
+            else:
+                self._log.write("duplicate", id=event.task.id, kind=type(event).__name__.lower())
+
+    def _commit(self, task: WorkUnit, outcome: Outcome, batch: _Batch) -> Record | None:
+        """Commit the files of a unit, unless another unit owns one of their names."""
+        record, staged = outcome.record, outcome.staged
+        if record is None:
+            return None
+        record = replace(record, attempts=record.attempts + self._losses[task.position])
+        if staged is None:
+            return record
+        files = (staged, *outcome.further)
+        for each in files:
+            owner = batch.owners.get(each.name, self._ledger.owner(each.name))
+            if owner not in (None, task.position) or each.name in self._ambiguous_names:
+                error = UsageError(f"two units have the same name, {each.name}: results must be named apart")
+                if not self._store.is_overwritten:
+                    for unwanted in files:
+                        self._store.discard(unwanted)
+                elif owner not in (None, task.position):
+                    self._ambiguous_names.add(each.name)  # it is unknown which of the results was written last
+                    batch.revoked[owner] = unit_failure(self._ledger.unit(owner), error, 1, 0)
+                return unit_failure(task, error, record.attempts, record.requests)
+        for number, each in enumerate(files):
+            try:
+                self._check_foreign(each.name)
+                self._store.commit(each)
+            except UsageError as error:  # such as a folder of that name: an error of the unit, not of the disk
+                for unwanted in files[number:]:
+                    self._store.discard(unwanted)
+                return unit_failure(task, error, record.attempts, record.requests)
+            batch.owners[each.name] = task.position
+        return record
+
+    def _check_foreign(self, name: str) -> None:
+        """Raise an error if a file of this name existed before the run.
+
+        Raises:
+            UsageError: if it still exists.
+        """
+        if name in self._foreign and self._store.size(name) is not None:
+            raise UsageError(
+                f"{name} was in the output folder before the run and is not replaced: move it away and run eechips"
+                " retry, or choose another --out"
+            )
+        if name in self._foreign:  # its owner has moved it away: from now on it is the run's
+            self._foreign -= {name}
+            self._ledger.note(FOREIGN_FILES, sorted(self._foreign))
+
+    def _note_files(self, events: Iterable[Finished | Lost]) -> None:
+        """Record the files that are about to be committed, as a script may look for them when it is run again."""
+        if not self._notes_files:
+            return
+        outcomes = [event.outcome for event in events if isinstance(event, Finished)]
+        files = [each for outcome in outcomes if outcome.staged for each in (outcome.staged, *outcome.further)]
+        if files:
+            self._ledger.note(COMMITTING, [(each.name, each.size, each.sha256) for each in files])
+
+    def _requeue(self, event: Lost) -> Record | None:
+        """Requeue a unit whose worker ended. A unit that ended three workers fails."""
+        self._losses[event.task.position] += bool(event.blame)
+        losses = self._losses[event.task.position]
+        self._log.write("worker lost", id=event.task.id, reason=event.reason, losses=losses)
+        if event.blame is False:
+            self._queue.again.append(event.task)
+            return None
+        if losses < _MAX_LOSSES:
+            self._queue.suspects.append(event.task)
+            return None
+        error = WorkerLostError(f"given up after {losses} workers: {event.reason}")
+        return unit_failure(event.task, error, losses, 0)
+
+    def _reopen_mismatched(self, events: Iterable[Finished | Lost]) -> None:
+        """Reopen units whose requests turned out to be wrong, as their template depends on more than its values."""
+        for mismatch in (mismatch for e in events if isinstance(e, Finished) for mismatch in e.outcome.mismatches):
+            under_way = self._queue.under_way.intersection(mismatch.positions)
+            settled = [position for position in mismatch.positions if position not in under_way]
+            # Replacements of empty units have been drawn already.
+            done = self._ledger.with_results(settled, or_empty=self._context.replacements is None)
+            self._mismatched |= under_way
+            self._ledger.reopen(done)
+            self._queue.again.extend(map(self._ledger.unit, done))
+            self._queue.settled -= len(done)
+            self._context.progress.reopen(len(done))
+            self._log.write("reopened", template=mismatch.template, positions=[*done, *sorted(under_way)])
+            self._context.progress.say(
+                f"The function {mismatch.template} of a Template decides by its values, or depends on more than these:"
+                f" {len(done) + len(under_way):,} units whose requests may be wrong are fetched again. Give Chip the"
+                " image itself, or pass what it decides by in 'fixed'."
+            )
+
+    def _is_discarded(self, event: Finished | Lost) -> bool:
+        """Return whether to discard an outcome, and to fetch its unit again."""
+        if event.task.position not in self._mismatched:
+            return False
+        self._mismatched.discard(event.task.position)
+        if isinstance(event, Lost) or event.outcome.record is None:
+            return False
+        staged = event.outcome.staged
+        if staged is not None and not self._store.is_overwritten:
+            for each in (staged, *event.outcome.further):
+                self._store.discard(each)
+        self._queue.again.append(replace(event.task, attempts=max(1, event.task.attempts)))
+        return True
+
+    def _note_requests(self, event: Finished) -> None:
+        request_logs = event.outcome.request_logs
+        if self._context.meter is not None and event.outcome.record is not None:
+            self._context.meter.note(request_logs)
+        if self._context.verbose:
+            for each in request_logs:
+                self._log.write("request", id=event.task.id, **dataclasses.asdict(each))
+
+    def _report(self, record: Record) -> None:
+        self._queue.settled += 1
+        self._context.progress.settle(failed=record.state.is_failure)
+        if record.state.is_failure:
+            fields = {"position": record.position, "error_class": record.error_class, "error": record.error}
+            self._log.write("unit failed", **fields)
+            if self._context.verbose:
+                self._context.progress.say(f"unit {record.position}: {record.error_class}: {record.error}")

@@ -1,0 +1,74 @@
+"""Hold the units that a scheduler has to submit, and those that are under way."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from eechips.engine.executors.executor import Executor
+from eechips.manifest.unit_record import WorkUnit
+
+_MAX_HELD = 5
+"""Workers at most that are kept free for units alone."""
+
+
+class UnitQueue:
+    """The units to settle: those of the plan, after those that are fetched again or replace others.
+
+    Attributes:
+        count: units to settle, so far.
+        settled: those that are settled.
+        again: units that come before the next one of the plan.
+        suspects: units that may have ended their worker; each gets a worker of its own.
+        under_way: positions of the units that an executor has.
+        is_exhausted: no unit of the plan is left.
+
+    Args:
+        units: of the plan; None while the next one is not planned yet.
+        count: number of units, so far.
+    """
+
+    def __init__(self, units: Iterator[WorkUnit | None], count: int) -> None:
+        self._units = units
+        self.count, self.settled = count, 0
+        self.again: deque[WorkUnit] = deque()
+        self.suspects: deque[WorkUnit] = deque()
+        self.under_way: set[int] = set()
+        self.is_exhausted = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no unit is left to submit, as far as they are planned."""
+        return (self.is_exhausted or self.settled == self.count) and not self.again and not self.suspects
+
+    def take(self, executor: Executor[Any]) -> tuple[WorkUnit, bool] | None:
+        """Take the next unit for which an executor has room.
+
+        Returns:
+            The unit, and whether it gets a worker of its own; None if there is no room, or no unit at present.
+        """
+        if self.suspects and executor.has_idle:
+            task, is_alone = self.suspects.popleft(), True
+        else:
+            executor.held = min(len(self.suspects), _MAX_HELD)
+            found = self._take_next() if executor.has_room else None
+            if found is None:
+                return None
+            task, is_alone = found, False
+        self.under_way.add(task.position)
+        return task, is_alone
+
+    def add(self, units: list[WorkUnit]) -> None:
+        """Add units that replace others."""
+        self.again.extend(units)
+        self.count += len(units)
+
+    def _take_next(self) -> WorkUnit | None:
+        if self.again:
+            return self.again.popleft()
+        try:
+            return next(self._units)
+        except StopIteration:
+            self.is_exhausted = True
+            return None
