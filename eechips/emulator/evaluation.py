@@ -48,7 +48,7 @@ OPERATIONS: Mapping[str, ServiceOperation] = {
     "maps.tiles:get": ServiceOperation(rendering.map_tile, "maps"),
     "tables:getFeatures": ServiceOperation(operations.table_features, "tables"),
     "assets:get": ServiceOperation(resources.get_asset),
-    "assets:getPixels": ServiceOperation(resources.get_pixels, "assets:getPixels"),
+    "assets:getPixels": ServiceOperation(rendering.compute_pixels, "assets:getPixels"),
     "assets:listAssets": ServiceOperation(resources.list_assets),
     "assets:listImages": ServiceOperation(resources.list_images),
     "assets:listFeatures": ServiceOperation(resources.list_features),
@@ -75,38 +75,35 @@ class RequestProcessor:
 
         Where assets change meanwhile, the whole request is retried for a while: requests have no side effects.
         """
-        begun = time.monotonic()
-        tries = 0
+        operation = OPERATIONS[request.operation]
+        begun, spent, tries = time.monotonic(), 0.0, 0
         while True:
-            left = begun + self._limits.seconds - time.monotonic()
-            limits = replace(self._limits, seconds=left)
+            limits = replace(self._limits, seconds=self._limits.seconds - spent)
+            context = Context(self._store, limits, self._remote, hint=self._store.hint)
+            self._store.begin()
             try:
-                return self._attempt(request, Context(self._store, limits, self._remote, hint=self._store.hint))
+                body = messages.check(operation.message, messages.decode(request.content)) if operation.message else {}
+                return operation.call(ServiceRequest(body, request.name, request.query), context)
             except ChangingError as error:
                 tries += 1
                 spent = time.monotonic() - begun
                 is_over = tries >= _TRIES and spent >= _RETRY_SECONDS
                 if is_over or spent * (tries + 1) / tries > self._limits.seconds:
                     return error_response(error)
-            self._retries += 1
+                self._retries += 1
+            except Exception as error:  # noqa: BLE001 - a bug must reach the client as the service's own 500
+                return error_response(_service_error(error))
 
-    def _attempt(self, request: WorkerRequest, context: Context) -> ServiceResponse:
-        self._store.begin()
-        operation = OPERATIONS[request.operation]
-        try:
-            body = messages.check(operation.message, messages.decode(request.content)) if operation.message else {}
-            return operation.call(ServiceRequest(body, request.name, request.query), context)
-        except ChangingError:
-            raise
-        except EarthEngineError as error:
-            return error_response(error)
-        except (MemoryError, RecursionError):
-            return error_response(LimitError("User memory limit exceeded."))
-        except shapely.errors.GEOSException as error:
-            # GEOS raises the same error for missing memory and for shapes that it cannot process.
-            if "bad_alloc" in str(error):
-                return error_response(LimitError("User memory limit exceeded."))
-            return error_response(InvalidError(f"Geometry: {error}"))
-        except Exception:  # noqa: BLE001 - a bug must reach the client as the service's own 500, and the log
-            traceback.print_exc(file=sys.stderr)
-            return error_response(EarthEngineError("An internal error has occurred."))
+
+def _service_error(error: Exception) -> EarthEngineError:
+    """Return Earth Engine's error for an exception. Bugs are logged."""
+    if isinstance(error, EarthEngineError):
+        return error
+    # GEOS raises the same error for missing memory and for shapes that it cannot process.
+    is_geos = isinstance(error, shapely.errors.GEOSException)
+    if isinstance(error, (MemoryError, RecursionError)) or (is_geos and "bad_alloc" in str(error)):
+        return LimitError("User memory limit exceeded.")
+    if is_geos:
+        return InvalidError(f"Geometry: {error}")
+    traceback.print_exception(error, file=sys.stderr)
+    return EarthEngineError("An internal error has occurred.")

@@ -227,8 +227,8 @@ class WorkerRequest:
     Attributes:
         operation: key of ``evaluation.OPERATIONS``.
         content: the request's body as it arrived. The worker decodes it.
-        name: the resource in the path ("projects/earthengine-public/assets/USGS/SRTMGL1_003").
-        query: the parameters after the question mark.
+        name: the asset or project in the path ("projects/earthengine-public/assets/USGS/SRTMGL1_003").
+        query: the parameters after the question mark, and those of the path.
     """
 
     operation: str
@@ -243,8 +243,8 @@ class ServiceRequest:
 
     Attributes:
         body: the checked JSON of the request's body, without the fields that are null.
-        name: the resource in the path.
-        query: the parameters after the question mark.
+        name: the asset or project in the path.
+        query: the parameters after the question mark, and those of the path.
     """
 
     body: Mapping[str, Any] = field(default_factory=dict)

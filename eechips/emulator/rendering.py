@@ -29,8 +29,9 @@ from eechips.emulator.pixels.pictures import write_gif
 from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.projection import Projection
+from eechips.emulator.resources import find_image
 from eechips.emulator.type_conversion import type_name
-from eechips.emulator.values import Collection, Geometry
+from eechips.emulator.values import Collection, Geometry, Value
 
 # Longest side of a thumbnail for which no size is given.
 _DEFAULT_SIDE = 512
@@ -62,8 +63,13 @@ def _form(body: Mapping[str, Any], allowed: Sequence[str]) -> str:
     return form
 
 
-def _image(body: Mapping[str, Any], context: Context) -> Image:
-    value = Evaluator(body["expression"], context).evaluate()
+def _image(value: Value, body: Mapping[str, Any]) -> Image:
+    """Return a value as an image, with the bands that a request selects.
+
+    Raises:
+        TypeMismatchError: if it is neither an image nor a collection of images.
+        InvalidError: if it has no bands, or not those.
+    """
     if isinstance(value, Collection) and value.element == "Image":
         value = mosaic(value)
     if not isinstance(value, Image):
@@ -155,7 +161,7 @@ def check_thumbnail(request: ServiceRequest, context: Context) -> ServiceRespons
     """``thumbnails:create`` of a download: its size is checked at once, as Earth Engine does. Reads no pixel."""
     form = _form(request.body, (*_PICTURES, *_MEDIA, *_ZIPPED))
     if form not in _PICTURES:
-        image = _image(request.body, context)
+        image = _image(Evaluator(request.body["expression"], context).evaluate(), request.body)
         parts = [image.with_bands([b]) for b in image.bands] if form == "ZIPPED_GEO_TIFF_PER_BAND" else [image]
         for part in parts:
             _check_download(part.bands, _thumbnail_grid(request.body, part), context)
@@ -166,7 +172,7 @@ def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceRespon
     """``thumbnails:getPixels``: what a thumbnail or download URL gives, from the request that created it."""
     body = request.body
     form = _form(body, (*_PICTURES, *_MEDIA, *_ZIPPED))
-    image = _image(body, context)
+    image = _image(Evaluator(body["expression"], context).evaluate(), body)
     if form in _PICTURES:
         image = _visualized(image, body.get("visualizationOptions"))
         if "grid" not in body and not _sized(body):
@@ -235,20 +241,12 @@ def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context)
 
 
 def compute_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """``image:computePixels``."""
-    return _pixels(request.body, _image(request.body, context), context)
-
-
-def asset_pixels(body: Mapping[str, Any], image: Image, context: Context) -> ServiceResponse:
-    """``assets:getPixels`` of a stored image."""
-    wanted = body.get("bandIds")
-    return _pixels(body, image.with_bands(choose(image, list(wanted))) if wanted else image, context)
-
-
-def _pixels(body: Mapping[str, Any], image: Image, context: Context) -> ServiceResponse:
+    """``image:computePixels``, and ``assets:getPixels`` of a stored image."""
+    body, limits = request.body, context.limits
     form = _form(body, (*_PICTURES, *_MEDIA))
-    image = _visualized(image, body.get("visualizationOptions"))
-    limits = context.limits
+    is_stored = "expression" not in body
+    value = find_image(request.name, context) if is_stored else Evaluator(body["expression"], context).evaluate()
+    image = _visualized(_image(value, body), body.get("visualizationOptions"))
     if len(image.bands) > limits.bands:
         raise LimitError(f"The number of bands ({len(image.bands)}) must be less than or equal to {limits.bands}.")
     grid = pixel_grid(body.get("grid"), image, _region(body.get("region")))
@@ -315,7 +313,10 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
 def check_map(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``maps:create``: the image must be one that can be looked at. Reads no pixel."""
     _form(request.body, _PICTURES)
-    _visualized(_image(request.body, context), request.body.get("visualizationOptions"))
+    _visualized(
+        _image(Evaluator(request.body["expression"], context).evaluate(), request.body),
+        request.body.get("visualizationOptions"),
+    )
     return encode_json({})
 
 
@@ -332,7 +333,10 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
     count = 2**zoom if zoom <= _DEEPEST_ZOOM else 0
     if x >= count or y >= count:
         raise InvalidError(f"Invalid tile coordinates: zoom {zoom}, x {x}, y {y}.")
-    image = _visualized(_image(request.body, context), request.body.get("visualizationOptions"))
+    image = _visualized(
+        _image(Evaluator(request.body["expression"], context).evaluate(), request.body),
+        request.body.get("visualizationOptions"),
+    )
     edge = 2 * _HALF_WORLD / count / _TILE
     transform = Affine(edge, 0, -_HALF_WORLD + x * _TILE * edge, 0, -edge, _HALF_WORLD - y * _TILE * edge)
     grid = PixelGrid(_MERCATOR, transform, _TILE, _TILE)

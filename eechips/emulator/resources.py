@@ -17,8 +17,8 @@ from eechips.emulator.list_filter import ListFilter, Subject
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query, Seekable
 from eechips.emulator.operations import page, window
+from eechips.emulator.pixels.image import Image
 from eechips.emulator.pixels.stored import stored_image
-from eechips.emulator.rendering import asset_pixels
 from eechips.emulator.stores import LEGACY, PUBLIC, asset_id, asset_name
 from eechips.emulator.value_json import Encoder, band_json
 from eechips.emulator.values import Feature, Geometry
@@ -104,12 +104,17 @@ def get_asset(request: ServiceRequest, context: Context) -> ServiceResponse:
     return encode_json(asset_json(_find(request.name, context), Encoder(context)))
 
 
-def get_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """``assets.getPixels``: pixels of a stored image."""
-    asset = _find(request.name, context)
+def find_image(name: str, context: Context) -> Image:
+    """Return the stored image of a name.
+
+    Raises:
+        NotFoundError: if there is no asset of that name.
+        InvalidError: if it is not an image.
+    """
+    asset = _find(name, context)
     if not isinstance(asset, ImageAsset):
-        raise InvalidError(f"Asset '{request.name}' is not an Image.")
-    return asset_pixels(request.body, stored_image(asset), context)
+        raise InvalidError(f"Asset '{name}' is not an Image.")
+    return stored_image(asset)
 
 
 def list_assets(request: ServiceRequest, context: Context) -> ServiceResponse:

@@ -1,7 +1,7 @@
 """Evaluate requests in worker processes, so that the server responds meanwhile and all cores are used.
 
-Each worker has a pipe and a thread in the server that waits for it. A worker that exceeds its time is killed and
-replaced; its request gets Earth Engine's time-out error.
+The server reaches each worker through a pipe, and waits in a thread for its response. A worker that exceeds its time
+is killed and replaced; its request gets Earth Engine's time-out error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -202,41 +202,41 @@ def _kill(process: Any) -> None:
 
 
 class EvaluationPool:
-    """A fixed number of workers behind one queue."""
+    """A fixed number of workers, and as many threads that wait for them.
+
+    Attributes:
+        threads: run :meth:`run`, so that the server responds meanwhile. Requests wait here in their order.
+    """
 
     def __init__(self, count: int, store: StoreConfig, limits: ServiceLimits) -> None:
-        self._queue: queue.SimpleQueue[tuple[WorkerRequest, Future[ServiceResponse]] | None] = queue.SimpleQueue()
         context = _context(store)
         share = max(_LEAST_SHARE, _MOST_RESIDENT // count)
+        self.threads = ThreadPoolExecutor(count)
         self._workers = [_WorkerProcess(context, store, limits, share) for _ in range(count)]
-        self._threads = [threading.Thread(target=self._serve, args=(w,), daemon=True) for w in self._workers]
-        for thread in self._threads:
-            thread.start()
+        self._idle: queue.SimpleQueue[_WorkerProcess] = queue.SimpleQueue()
+        for worker in self._workers:
+            self.threads.submit(self._start, worker)
+
+    def _start(self, worker: _WorkerProcess) -> None:
+        """Start a worker with the server. If that fails, the worker's first request fails with the same error."""
+        with contextlib.suppress(OSError, EOFError):
+            worker.start()
+        self._idle.put(worker)
+
+    def run(self, request: WorkerRequest) -> ServiceResponse:
+        """Run a request in the next idle worker. Call it in ``threads``."""
+        worker = self._idle.get()
+        try:
+            return worker.answer(request)
+        finally:
+            self._idle.put(worker)
 
     def reads(self) -> dict[str, int]:
         """Return what all of them have read of catalogues so far, by kind."""
         return {kind: sum(worker.reads[kind] for worker in self._workers) for kind in KINDS}
 
-    def submit(self, request: WorkerRequest) -> Future[ServiceResponse]:
-        """Queue a job."""
-        future: Future[ServiceResponse] = Future()
-        self._queue.put((request, future))
-        return future
-
-    def _serve(self, worker: _WorkerProcess) -> None:
-        # It starts with the server. If that fails, the first request fails with the same error.
-        with contextlib.suppress(OSError, EOFError):
-            worker.start()
-        while (item := self._queue.get()) is not None:
-            request, future = item
-            if future.set_running_or_notify_cancel():
-                future.set_result(worker.answer(request))
-
     def stop(self) -> None:
-        """End all workers."""
-        for _ in self._threads:
-            self._queue.put(None)
+        """End all workers. Requests that wait get an error."""
         for worker in self._workers:
             worker.stop()
-        for thread in self._threads:
-            thread.join()
+        self.threads.shutdown()

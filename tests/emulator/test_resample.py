@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
-from eechips.emulator.pixels.resample import locate
+from eechips.emulator.pixels.location import locate
 from eechips.emulator.projection import Projection
 from tests.graph import invoke
 from tests.images import UTM, asset, evaluate, read, stored

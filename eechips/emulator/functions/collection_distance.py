@@ -18,7 +18,7 @@ from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.composite import lonlat_bounds
 from eechips.emulator.pixels.grid import PixelGrid, transformer
 from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
-from eechips.emulator.pixels.resample import centres_of
+from eechips.emulator.pixels.location import centres_of
 from eechips.emulator.pixels.types import DOUBLE
 from eechips.emulator.projection import WGS84
 from eechips.emulator.shapes import leaves

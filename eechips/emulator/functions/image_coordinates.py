@@ -15,8 +15,8 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Generated, everywhere
 from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.location import locate
 from eechips.emulator.pixels.pixel_size import pixel_areas
-from eechips.emulator.pixels.resample import locate
 from eechips.emulator.pixels.types import DOUBLE
 from eechips.emulator.projection import WGS84, Projection
 from eechips.emulator.randomness import normal, random_words, uniform

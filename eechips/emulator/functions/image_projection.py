@@ -17,7 +17,7 @@ from eechips.emulator.pixels.aggregation import Aggregated, Aggregation
 from eechips.emulator.pixels.image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.reprojection import Reprojected, Resampled
-from eechips.emulator.pixels.resample import Method
+from eechips.emulator.pixels.resampling import Method
 from eechips.emulator.pixels.stored import Stored
 from eechips.emulator.pixels.types import FLOAT
 from eechips.emulator.projection import Projection

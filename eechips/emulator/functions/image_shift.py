@@ -13,7 +13,8 @@ from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.grid import PixelGrid, metres_per_unit, parse_crs
 from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
-from eechips.emulator.pixels.resample import locate, read_computed
+from eechips.emulator.pixels.location import locate
+from eechips.emulator.pixels.resampling import read_computed
 from eechips.emulator.projection import WGS84, Projection, transform_shape
 from eechips.emulator.values import Geometry
 

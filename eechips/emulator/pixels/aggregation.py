@@ -15,8 +15,9 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.grid import PixelGrid, parse_crs
 from eechips.emulator.pixels.image import ImageBand, Pixels, Render
+from eechips.emulator.pixels.location import locate
 from eechips.emulator.pixels.neighborhood import row_blocks
-from eechips.emulator.pixels.resample import locate, window_of
+from eechips.emulator.pixels.resampling import window_of
 from eechips.emulator.projection import Projection
 
 Floats = npt.NDArray[np.float64]

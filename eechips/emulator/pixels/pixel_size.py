@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
-from eechips.emulator.pixels.resample import between, centres_of, control_points
+from eechips.emulator.pixels.location import between, centres_of, control_points
 
 Floats = npt.NDArray[np.float64]
 

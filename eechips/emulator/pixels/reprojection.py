@@ -11,7 +11,8 @@ from affine import Affine
 from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import ImageBand, Pixels, Render
-from eechips.emulator.pixels.resample import Method, locate_once, read_computed
+from eechips.emulator.pixels.location import locate_once
+from eechips.emulator.pixels.resampling import Method, read_computed
 from eechips.emulator.projection import Projection
 
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from eechips.emulator.model import BandInfo, ImageAsset, LazySequence, PixelWindow
 from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
-from eechips.emulator.pixels.resample import Method, locate_once, pick_lattice, read_lattice
+from eechips.emulator.pixels.location import locate_once, parts_of
+from eechips.emulator.pixels.resampling import MARGINS, Method, masked, merge, pick_lattice, resample, window_of
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Geometry
 
@@ -54,7 +55,7 @@ class Stored:
     method: Method = "nearest"
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
-        """Read bands together from the level that suits the grid."""
+        """Read bands together from the level that suits the grid, and resample them to it."""
         infos = [self.infos[band] for band in bands]
         source, native = infos[0].source, infos[0].grid
         location = locate_once(Projection(native.crs, native.transform), grid, render)
@@ -71,16 +72,13 @@ class Stored:
             picked = pick_lattice(lambda c, r: source.pick(indices, c, r, level), location, extent, grid.shape)
             if picked is not None:
                 return picked
+        parts = []
+        for part in parts_of(location):
+            window = window_of(part, extent, MARGINS[self.method])
+            if window is not None:
+                parts.append(resample(*source.read(indices, window, level), window, part, self.method))
         dtype = np.uint8 if infos[0].pixel_type.precision == "int" else np.float32
-        return read_lattice(
-            lambda window: source.read(indices, window, level),
-            len(infos),
-            dtype,
-            location,
-            extent,
-            grid.shape,
-            self.method,
-        )
+        return merge(parts) if parts else masked(len(infos), dtype, grid.shape)
 
 
 def stored_image(asset: ImageAsset) -> Image:

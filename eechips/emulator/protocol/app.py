@@ -60,53 +60,24 @@ async def _not_found(request: Request, error: Exception) -> Response:
     return http_response(error_response(NotFoundError(message)))
 
 
-# Computations
-
-
-def _compute(method: str) -> Handler:
-    async def compute(service: Service, request: Request) -> Response:
-        return await service.run(method, await service.body(request))
-
-    return compute
+def _evaluate(operation: str) -> Handler:
+    """Return the handler of an operation on the request's body, or on the asset in its path."""
+    return partial(Service.evaluate, operation=operation)
 
 
 # Names for results. A name works without credentials.
 
 
 def _create(kind: str) -> Handler:
-    async def create(service: Service, request: Request) -> Response:
-        return await service.create_name(request, kind)
-
-    return create
+    return partial(Service.create_name, kind=kind)
 
 
 def _fetch(kind: str, operation: str) -> Handler:
     async def fetch(service: Service, request: Request) -> Response:
-        parameters = request.path_params
-        name = f"projects/{parameters['project']}/{kind}/{parameters['id']}"
-        tile: dict[str, str] = {key: str(parameters[key]) for key in ("zoom", "x", "y") if key in parameters}
-        return await service.run(operation, service.names.find(name), query=tile)
+        name = f"projects/{request.path_params['project']}/{kind}/{request.path_params['id']}"
+        return await service.evaluate(request, operation, service.names.find(name))
 
     return fetch
-
-
-# Stored assets
-
-
-def _asset_name(request: Request) -> str:
-    project, asset = request.path_params["project"], request.path_params.get("asset")
-    return f"projects/{project}" if asset is None else f"projects/{project}/assets/{asset}"
-
-
-def _read(operation: str) -> Handler:
-    async def read(service: Service, request: Request) -> Response:
-        return await service.run(operation, name=_asset_name(request), query=dict(request.query_params))
-
-    return read
-
-
-async def _get_pixels(service: Service, request: Request) -> Response:
-    return await service.run("assets:getPixels", await service.body(request), name=_asset_name(request))
 
 
 # What Earth Engine offers and the local one does not
@@ -137,7 +108,7 @@ _PROJECT = _reject("keep the configuration of projects")
 
 ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     *(
-        ("POST", f"projects/{{project}}/{method}", method, _compute(method))
+        ("POST", f"projects/{{project}}/{method}", method, _evaluate(method))
         for method in ("value:compute", "image:computePixels", "table:computeFeatures", "imageCollection:computeImages")
     ),
     *(
@@ -182,12 +153,17 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("DELETE", "projects/{project}/assets/{asset:path}", "assets:delete", _CHANGE),
     ("GET", "projects/{project}/assets:search", "assets:search", _reject("search: list folders and collections")),
     ("PATCH", "projects/{project}/config", "config:update", _PROJECT),
-    ("GET", "projects/{project}:listAssets", "assets:listAssets", _read("assets:listAssets")),
-    ("GET", "projects/{project}/assets:listAssets", "assets:listAssets", _read("assets:listAssets")),
+    ("GET", "projects/{project}:listAssets", "assets:listAssets", _evaluate("assets:listAssets")),
+    ("GET", "projects/{project}/assets:listAssets", "assets:listAssets", _evaluate("assets:listAssets")),
     *(
-        ("GET", f"projects/{{project}}/assets/{{asset:path}}:{method}", f"assets:{method}", _read(f"assets:{method}"))
+        (
+            "GET",
+            f"projects/{{project}}/assets/{{asset:path}}:{method}",
+            f"assets:{method}",
+            _evaluate(f"assets:{method}"),
+        )
         for method in ("listAssets", "listImages", "listFeatures")
     ),
-    ("POST", "projects/{project}/assets/{asset:path}:getPixels", "assets:getPixels", _get_pixels),
-    ("GET", "projects/{project}/assets/{asset:path}", "assets:get", _read("assets:get")),
+    ("POST", "projects/{project}/assets/{asset:path}:getPixels", "assets:getPixels", _evaluate("assets:getPixels")),
+    ("GET", "projects/{project}/assets/{asset:path}", "assets:get", _evaluate("assets:get")),
 )

@@ -52,7 +52,7 @@ async def set_latency(service: Service, request: Request) -> Response:
 
 async def store(service: Service, request: Request) -> Response:
     """Return a description of the served assets, which names synthetic ones."""
-    return await service.run("store:describe")
+    return await service.evaluate(request, "store:describe")
 
 
 async def plan_faults(service: Service, request: Request) -> Response:

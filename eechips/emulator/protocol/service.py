@@ -8,7 +8,7 @@ import secrets
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect, Request
@@ -137,12 +137,21 @@ class Service:
             raise InvalidError(f"Request payload size exceeds the limit: {self.payload} bytes.")
         return bytes(content)
 
-    async def run(
-        self, operation: str, content: bytes = b"", *, name: str = "", query: Mapping[str, str] | None = None
-    ) -> Response:
-        """Run an operation in a worker."""
-        submitted = self.workers.submit(WorkerRequest(operation, content, name, query or {}))
-        return http_response(await asyncio.wrap_future(submitted))
+    async def evaluate(self, request: Request, operation: str, content: bytes | None = None) -> Response:
+        """Run an operation in a worker.
+
+        Args:
+            request: whose path and query the operation has, and whose body.
+            operation: key of ``evaluation.OPERATIONS``.
+            content: instead of the request's body.
+        """
+        if content is None:
+            content = await self.body(request)
+        work = WorkerRequest(
+            operation, content, _resource_name(request), {**request.query_params, **request.path_params}
+        )
+        loop = asyncio.get_running_loop()
+        return http_response(await loop.run_in_executor(self.workers.threads, self.workers.run, work))
 
     async def create_name(self, request: Request, kind: str) -> Response:
         """Create a name for a computation, and return the resource.
@@ -157,7 +166,7 @@ class Service:
             check_workload_tag(tag)
         checking = _CHECKED.get(kind)
         if checking is not None and (kind == "maps" or resource.get("fileFormat") not in _UNCHECKED):
-            checked = await self.run(checking, content)
+            checked = await self.evaluate(request, checking, content)
             if checked.status_code != 200:
                 return checked
         name = self.names.create(f"projects/{request.path_params['project']}", kind, content)
@@ -194,6 +203,14 @@ class Service:
         if self.quota.config.restricted:
             response.headers.update(RESTRICTED)
         return response
+
+
+def _resource_name(request: Request) -> str:
+    """Return the name of the asset in a request's path, or of its project; empty where there is none."""
+    project, asset = request.path_params.get("project"), request.path_params.get("asset")
+    if project is None:
+        return ""
+    return f"projects/{project}" if asset is None else f"projects/{project}/assets/{asset}"
 
 
 class _InFlightResponse(Response):

@@ -5,174 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.model import PixelWindow
-from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
-from eechips.emulator.pixels.image import Pixels, Render
-from eechips.emulator.projection import Projection
+from eechips.emulator.pixels.image import Pixels
+from eechips.emulator.pixels.location import Floats, Indices, Location, parts_of
 
 Method = Literal["nearest", "bilinear", "bicubic"]
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
 
 # A centre that lies on an edge between two pixels, up to rounding, belongs to the later one, as in GDAL.
 _EDGE = 1e-6
-# Coordinates between control points are interpolated where that is exact to this part of a source pixel.
-_TOLERANCE = 1e-4
-_SPACING = 32
 # Source pixels of one band that a single read may touch.
 _MAX_WINDOW = 1 << 27
 # Single pixels are picked from windows that hold this many times as many as are wanted: at least the first number,
 # and at most the second, for what lies farther apart is at the two ends of a lattice.
 _SPARSE, _SCATTERED = 1.25, 8.0
-# Columns beyond which a window is looked at for a gap in its middle.
-_WIDE = 4096.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Location:
-    """Where the centres of a grid's pixels fall in another lattice of pixels.
-
-    Attributes:
-        columns: fractional columns, broadcastable to the grid's shape.
-        rows: fractional rows, likewise.
-        scale: edge of the grid's pixels in pixels of the lattice.
-    """
-
-    columns: Floats
-    rows: Floats
-    scale: float
-
-
-def locate(grid: PixelGrid, lattice: Projection, *, exact: bool = False) -> Location:
-    """Find the centres of a grid's pixels in the pixel coordinates of a lattice.
-
-    The CRS transformation is evaluated at control points and interpolated between them where that is exact to
-    1e-4 of a pixel (checked half-way between control points), else at every pixel.
-
-    Args:
-        grid: whose pixels.
-        lattice: in whose coordinates.
-        exact: transform every centre, however smooth the transformation is.
-    """
-    if grid.crs == lattice.crs or parse_crs(grid.crs) == parse_crs(lattice.crs):
-        return _locate_affine(grid, ~lattice.transform @ grid.transform)
-
-    inverse = ~lattice.transform
-
-    def transform(columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-        x, y = _moved(grid.transform, columns, rows)
-        x, y = transformer(grid.crs, lattice.crs).transform(x, y)
-        known = np.isfinite(x) & np.isfinite(y)  # PROJ gives infinities for what has no place
-        if not known.all():
-            x, y = np.where(known, x, np.nan), np.where(known, y, np.nan)
-        return _moved(inverse, np.asarray(x), np.asarray(y))
-
-    spacing = _SPACING if not exact else 0
-    while spacing >= 8 and min(grid.width, grid.height) > spacing:
-        found = _interpolated(grid, transform, spacing)
-        if found is not None:
-            break
-        spacing //= 2
-    else:
-        rows, columns = np.mgrid[0 : grid.height, 0 : grid.width] + 0.5
-        found = transform(columns, rows)
-    return Location(found[0], found[1], _jacobian_scale(grid, transform))
-
-
-def locate_once(lattice: Projection, grid: PixelGrid, render: Render) -> Location:
-    """Return ``locate(grid, lattice)``, cached for one computation of pixels."""
-    found: Location = render.note(("location", grid, lattice), lambda: locate(grid, lattice))
-    return found
-
-
-def _moved(affine: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
-
-
-def _locate_affine(grid: PixelGrid, step: Affine) -> Location:
-    scale = math.sqrt(abs(step.determinant))
-    columns, rows = centres_of(grid.width), centres_of(grid.height)
-    if step.b == 0 and step.d == 0:
-        return Location((step.a * columns + step.c)[None, :], (step.e * rows + step.f)[:, None], scale)
-    found = _moved(step, *np.meshgrid(columns, rows))
-    return Location(found[0], found[1], scale)
-
-
-def centres_of(size: int) -> Floats:
-    """Return 0.5, 1.5, …: where the centres of pixels lie."""
-    return np.arange(size, dtype=np.float64) + 0.5
-
-
-def _jacobian_scale(grid: PixelGrid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]]) -> float:
-    column, row = grid.width / 2, grid.height / 2
-    x, y = exact(
-        np.array([column - 0.5, column, column + 0.5, column, column, column]),
-        np.array([row, row, row, row - 0.5, row, row + 0.5]),
-    )
-    places = np.column_stack([x, y])
-    across, down = _step(places[:3]), _step(places[3:])
-    determinant = across[0] * down[1] - down[0] * across[1]
-    return math.sqrt(abs(determinant)) if np.isfinite(determinant) else 1.0
-
-
-def _step(places: Floats) -> Floats:
-    """From the first of three places in a row to the last; twice the shorter half where a seam lies in between."""
-    whole: Floats = places[2] - places[0]
-    shorter: Floats = 2 * min(places[1] - places[0], places[2] - places[1], key=lambda half: float(np.hypot(*half)))
-    return shorter if np.hypot(*whole) > 2 * np.hypot(*shorter) else whole
-
-
-def _interpolated(
-    grid: PixelGrid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]], spacing: int
-) -> tuple[Floats, Floats] | None:
-    """Return bilinear interpolation between control points, or None where that is not exact enough."""
-    at_columns = control_points(grid.width, spacing)
-    at_rows = control_points(grid.height, spacing)
-    control = exact(*np.meshgrid(at_columns, at_rows))
-    if not (np.isfinite(control[0]).all() and np.isfinite(control[1]).all()):
-        return None
-    middle_columns = (at_columns[1:] + at_columns[:-1]) / 2
-    middle_rows = (at_rows[1:] + at_rows[:-1]) / 2
-    middles = exact(*np.meshgrid(middle_columns, middle_rows))
-    for values, truth in zip(control, middles, strict=True):
-        guess = (values[1:, 1:] + values[1:, :-1] + values[:-1, 1:] + values[:-1, :-1]) / 4
-        if not np.abs(guess - truth).max() < _TOLERANCE:
-            return None
-    columns, rows = centres_of(grid.width), centres_of(grid.height)
-    return (
-        between(control[0], at_columns, at_rows, columns, rows),
-        between(control[1], at_columns, at_rows, columns, rows),
-    )
-
-
-def control_points(size: int, spacing: int) -> Floats:
-    """Return centres of pixels at which a smooth function is evaluated: the first, the last, and some between."""
-    return np.linspace(0.5, size - 0.5, max(2, math.ceil(size / spacing) + 1))
-
-
-def between(values: Floats, at_columns: Floats, at_rows: Floats, columns: Floats, rows: Floats) -> Floats:
-    """Return bilinear interpolation of values given at control points: shape (rows, columns)."""
-    i, u = _bracket(at_columns, columns)
-    j, v = _bracket(at_rows, rows)
-    # No matrix product: BLAS starts threads for these, which fight over the cores with other requests'.
-    by_row = values[j] * (1 - v)[:, None] + values[j + 1] * v[:, None]
-    result: Floats = np.diff(by_row, axis=1).take(i, axis=1)
-    result *= u
-    result += by_row.take(i, axis=1)
-    return result
-
-
-def _bracket(knots: Floats, positions: Floats) -> tuple[Indices, Floats]:
-    index = np.clip(np.searchsorted(knots, positions, side="right") - 1, 0, len(knots) - 2)
-    span = knots[index + 1] - knots[index]
-    return index, np.divide(positions - knots[index], span, out=np.zeros(len(positions)), where=span > 0)
 
 
 def window_of(location: Location, extent: PixelWindow | None, margin: int) -> PixelWindow | None:
@@ -204,9 +56,9 @@ MARGINS: dict[Method, int] = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 """Pixels that each method needs around the one a centre falls into."""
 
 
-def gather(
+def resample(
     values: npt.NDArray[Any], valid: npt.NDArray[Any], window: PixelWindow, location: Location, method: Method
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+) -> list[Pixels]:
     """Take pixels of a lattice at a location.
 
     Args:
@@ -217,11 +69,13 @@ def gather(
         method: nearest keeps values and dtype; the others give float64.
 
     Returns:
-        Values and validity of shape (bands, height, width) of the location's grid; invalid outside the window.
+        The bands on the location's grid; invalid outside the window.
     """
     if method == "nearest":
-        return _gather_nearest(values, valid, window, location)
-    return _gather_weighted(values, valid, window, location, _KERNELS[method])
+        found = _gather_nearest(values, valid, window, location)
+    else:
+        found = _gather_weighted(values, valid, window, location, _KERNELS[method])
+    return [Pixels(v, m) for v, m in zip(*found, strict=True)]
 
 
 def _gather_nearest(
@@ -350,38 +204,6 @@ def _gather_whole(
     return total
 
 
-def read_lattice(
-    read: Callable[[PixelWindow], tuple[npt.NDArray[Any], npt.NDArray[Any]]],
-    count: int,
-    dtype: npt.DTypeLike,
-    location: Location,
-    extent: PixelWindow | None,
-    shape: tuple[int, int],
-    method: Method,
-) -> list[Pixels]:
-    """Read what a location needs of a lattice and resamples it.
-
-    Args:
-        read: reads a window: values and validity of shape (count, height, width).
-        count: number of bands.
-        dtype: of the values where nothing has to be read.
-        location: where the output's centres fall.
-        extent: pixels that exist, None for all.
-        shape: the output's (height, width).
-        method: of resampling.
-    """
-    halves = _halves(location)
-    if halves is not None:
-        left, right = (read_lattice(read, count, dtype, half, extent, shape, method) for half in halves)
-        return [_merged(a, b) for a, b in zip(left, right, strict=True)]
-    window = window_of(location, extent, MARGINS[method])
-    if window is None:
-        nothing = Pixels(np.zeros(shape, dtype), np.zeros(shape, dtype=bool))
-        return [nothing] * count
-    values, valid = gather(*read(window), window, location, method)
-    return [Pixels(v, m) for v, m in zip(values, valid, strict=True)]
-
-
 def read_computed(
     read: Callable[[PixelWindow], Sequence[Pixels]],
     count: int,
@@ -389,7 +211,7 @@ def read_computed(
     shape: tuple[int, int],
     method: Method,
 ) -> list[Pixels]:
-    """Read what a location needs of computed bands and resamples it; bands may differ in type and be arrays.
+    """Read what a location needs of computed bands and resample it; bands may differ in type and be arrays.
 
     Args:
         read: computes a window of all bands.
@@ -398,14 +220,18 @@ def read_computed(
         shape: the output's (height, width).
         method: of resampling.
     """
-    halves = _halves(location)
-    if halves is not None:
-        left, right = (read_computed(read, count, half, shape, method) for half in halves)
-        return [_merged(a, b) for a, b in zip(left, right, strict=True)]
-    window = window_of(location, None, MARGINS[method])
-    if window is None:
-        return [Pixels(np.zeros(shape, np.uint8), np.zeros(shape, dtype=bool))] * count
-    pixels = read(window)
+    parts = []
+    for part in parts_of(location):
+        window = window_of(part, None, MARGINS[method])
+        if window is not None:
+            parts.append(_resample_computed(read(window), window, part, method))
+    return merge(parts) if parts else masked(count, np.uint8, shape)
+
+
+def _resample_computed(
+    pixels: Sequence[Pixels], window: PixelWindow, location: Location, method: Method
+) -> list[Pixels]:
+    """Resample bands of one window, those of one type together."""
     if method != "nearest" and any(own.values.ndim > 2 for own in pixels):
         raise InvalidError(f"Arrays cannot be resampled by the method '{method}'.")
     alike: dict[tuple[np.dtype[Any], tuple[int, ...]], list[int]] = {}
@@ -414,9 +240,8 @@ def read_computed(
     found: dict[int, Pixels] = {}
     for members in alike.values():
         values, masks = np.stack([pixels[m].values for m in members]), np.stack([pixels[m].mask for m in members])
-        taken = gather(values, masks, window, location, method)
-        found.update((m, Pixels(v, mask)) for m, v, mask in zip(members, *taken, strict=True))
-    return [found[band] for band in range(count)]
+        found.update(zip(members, resample(values, masks, window, location, method), strict=True))
+    return [found[band] for band in range(len(pixels))]
 
 
 def pick_lattice(
@@ -479,23 +304,14 @@ def _held(positions: Floats, start: int, size: int) -> _Held | None:
     return _Held(held.astype(np.intp), int(span) + 1, held != floored)
 
 
-def _halves(location: Location) -> tuple[Location, Location] | None:
-    """Return a location in two where it lies at both ends of a wide lattice, as on the antimeridian; else None."""
-    columns = location.columns
-    if columns.size < 2 or columns.shape[0] == 1:
-        return None
-    low, high = np.nanmin(columns, initial=np.inf), np.nanmax(columns, initial=-np.inf)
-    if not high - low > _WIDE:
-        return None
-    positions = np.sort(columns[np.isfinite(columns)])
-    gaps = np.diff(positions)
-    widest = int(np.argmax(gaps))
-    if gaps[widest] * 2 < high - low:
-        return None
-    middle = (positions[widest] + positions[widest + 1]) / 2
-    west = np.where(columns < middle, columns, np.nan)
-    east = np.where(columns >= middle, columns, np.nan)
-    return Location(west, location.rows, location.scale), Location(east, location.rows, location.scale)
+def masked(count: int, dtype: npt.DTypeLike, shape: tuple[int, int]) -> list[Pixels]:
+    """Return bands without a valid pixel."""
+    return [Pixels(np.zeros(shape, dtype), np.zeros(shape, dtype=bool))] * count
+
+
+def merge(parts: Sequence[list[Pixels]]) -> list[Pixels]:
+    """Merge the same bands of several parts of a location, which have no valid pixels in common."""
+    return parts[0] if len(parts) == 1 else [reduce(_merged, bands) for bands in zip(*parts, strict=True)]
 
 
 def _merged(first: Pixels, second: Pixels) -> Pixels:
