@@ -45,9 +45,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import s3fs
 
 import eechips
-from eechips.objects import ObjectStore
 from eechips.staging import new_writer, temporary_name
-from eechips.storage import LocalStore, Store
+from eechips.storage import LocalStore, ObjectStore, Store
 from tests.object_server import ACCOUNT, serving_objects
 
 STORES = ("folder", "file", "s3")

@@ -10,24 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import EechipsError, StorageError
-from eechips.storage import resolve_inside
+from eechips.storage.paths import resolve_inside
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow.parquet as pq
 
-_MOST_DIGITS = 18  # below 2**63
 _MOST_NESTED = 64  # lists and objects within each other
 _MOST_BYTES = 64 << 20  # of a JSON document
 _MOST_VALUES = 1 << 27  # of a Parquet file: 1 GiB of numbers, which a file of some bytes can claim to have
-
-
-def parse_count(text: str) -> int | None:
-    """Return the number that ASCII digits write; None for other text, and for more than 18 digits.
-
-    ``str.isdigit`` accepts characters that ``int`` refuses ("²"), and ``str.strip`` strips some that ``int`` does not.
-    """
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def parse_json(data: bytes | str) -> Any:

@@ -8,6 +8,15 @@ from eechips.errors import UsageError
 
 _CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _DISTANCE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(m|km)\s*", re.IGNORECASE)
+_MOST_DIGITS = 18  # below 2**63
+
+
+def parse_count(text: str) -> int | None:
+    """Return the number that ASCII digits write; None for other text, and for more than 18 digits.
+
+    ``str.isdigit`` accepts characters that ``int`` refuses ("²"), and ``str.strip`` strips some that ``int`` does not.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def format_bytes(count: float) -> str:

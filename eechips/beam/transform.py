@@ -30,10 +30,9 @@ from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, RecipeError, UsageError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.objects import ObjectStore, is_address
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, unit_id
 from eechips.staging import new_writer
-from eechips.storage import ID_LENGTH, NameTemplate
+from eechips.storage import ID_LENGTH, NameTemplate, ObjectStore, is_address
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _USUAL_SLOTS = 40

@@ -16,8 +16,7 @@ from eechips.catalogs.layout import name_in_path
 from eechips.catalogs.schema import Partition, Schema
 from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.manifest.lock import is_held
-from eechips.objects import ObjectStore, is_address
-from eechips.storage import LocalStore
+from eechips.storage import LocalStore, ObjectStore, is_address
 from eechips.text import format_bytes
 
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from eechips.catalogs.host_limiter import HostLimiter
 from eechips.errors import UsageError
 from eechips.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host, is_public_host
-from eechips.objects.store_errors import is_permanent
+from eechips.storage.store_errors import is_permanent
 from eechips.timestamps import parse_retry_after
 from eechips.urls import host_of, is_http, is_redacted, is_remote, redact_urls
 

@@ -24,9 +24,8 @@ from eechips.catalogs.schema import Schema
 from eechips.catalogs.sorted_runs import SortedRun, write_sorted_run
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.lock import LOCK_NAME, lock_run, remove_lock
-from eechips.objects import is_address
 from eechips.removal import LockedFolder, remove_empty, remove_tree
-from eechips.storage import make_folder
+from eechips.storage import is_address, make_folder
 
 COLLECTION_NAME = "_collection.json"
 

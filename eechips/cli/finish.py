@@ -20,8 +20,8 @@ from eechips.errors import RecipeError, UsageError
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import REPORT_NAME, Run
-from eechips.objects import is_address
 from eechips.recipe import Recipe
+from eechips.storage import is_address
 from eechips.text import format_bytes, format_count, format_duration
 
 TYPED = "eechips.typed"

@@ -27,7 +27,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
 from eechips.errors import EechipsError, TooLargeError, TransientError, UnreachableError, ValidationError
-from eechips.received_files import parse_count
+from eechips.text import parse_count
 from eechips.timestamps import parse_retry_after, utc_now
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from eechips.downloads.integrity import check_end
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import FileMetadata
 from eechips.geo.crs import parse_crs
-from eechips.received_files import parse_count
+from eechips.text import parse_count
 from eechips.warning_filters import ignore_warning
 
 # Code: algorithm and digest size in bytes (https://github.com/multiformats/multicodec/blob/master/table.csv).

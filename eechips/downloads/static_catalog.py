@@ -9,7 +9,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.downloads.stac_api import next_of, pages_from, pages_of_items
 from eechips.errors import PermanentError
-from eechips.objects.concurrency import parallel_map
+from eechips.parallel_map import parallel_map
 from eechips.urls import display_url, local_path
 
 _AT_ONCE = 8  # concurrent requests of items

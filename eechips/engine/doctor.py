@@ -33,10 +33,10 @@ from eechips.engine.disk import existing_folder, free_bytes
 from eechips.engine.local_server import serve
 from eechips.engine.session import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
-from eechips.objects import ObjectStore, is_address
 from eechips.received_files import parse_json
 from eechips.signature import filled
 from eechips.staging import new_writer
+from eechips.storage import ObjectStore, is_address
 from eechips.text import format_duration
 from eechips.timestamps import parse_http_date, parse_retry_after
 

@@ -22,11 +22,10 @@ from eechips.client.transport import RequestLog
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError
 from eechips.manifest.unit_record import Record, State, WorkUnit
-from eechips.objects import ObjectStore
 from eechips.recipe import canonical_json
 from eechips.removal import ListedFile, remove_empty, remove_tree
 from eechips.staging import new_writer
-from eechips.storage import LocalStore, StagedFile, Store
+from eechips.storage import LocalStore, ObjectStore, StagedFile, Store
 
 FOLDER = "beam"
 """Folder of all file queues, below the output folder."""

@@ -38,10 +38,10 @@ from eechips.manifest.reserved_names import GENERATED_FILES, result_name
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State, WorkUnit
-from eechips.objects import ObjectStore, parallel_map
+from eechips.parallel_map import parallel_map
 from eechips.recipe import Recipe, traits_of
 from eechips.staging import new_writer
-from eechips.storage import StagedFile, Store, make_folder, write_file
+from eechips.storage import ObjectStore, StagedFile, Store, make_folder, write_file
 from eechips.timestamps import utc_now
 
 _CONCURRENCY = 8  # concurrent reads

@@ -23,11 +23,11 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.reserved_names import FOREIGN_FILES, result_name
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.manifest.unit_record import Record, State
-from eechips.objects import ObjectStore, parallel_map
+from eechips.parallel_map import parallel_map
 from eechips.recipe import Recipe, SupportsAssembly, SupportsAssemblySettings, unit_value
 from eechips.removal import LockedFolder, NamedPath, remove, remove_tree, replace
 from eechips.staging import Writer, new_writer, temporary_name
-from eechips.storage import LocalStore, Store, hash_file
+from eechips.storage import LocalStore, ObjectStore, Store, hash_file
 
 _PARTS = ".parts"
 """Folder of the results that were fetched back from an object store, until all is made of them."""

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import find_executor
-from eechips.objects import ObjectStore, is_address
 from eechips.staging import new_writer
-from eechips.storage import LocalStore, StagedFile, Store
+from eechips.storage import LocalStore, ObjectStore, StagedFile, Store, is_address
 
 
 class ImmediateStore(LocalStore):

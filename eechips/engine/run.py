@@ -61,12 +61,11 @@ from eechips.manifest.reserved_names import CALLS_FOLDER, FOREIGN_FILES, GENERAT
 from eechips.manifest.run import INFO_NAME, PLANS_GRADUALLY, Run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import State, WorkUnit
-from eechips.objects import ObjectStore
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, SupportsLifespan, SupportsSize, traits_of
 from eechips.removal import LockedFolder, remove, remove_empty, scratch_folder
 from eechips.staging import new_writer
-from eechips.storage import LocalStore, make_folder, write_file
+from eechips.storage import LocalStore, ObjectStore, make_folder, write_file
 from eechips.timestamps import utc_now
 
 _SERVER_LOG_NAME = "local.log"

@@ -15,10 +15,9 @@ from eechips.engine import Estimate, RunConfig, estimate, run
 from eechips.engine.config import LedgerOptions
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
-from eechips.objects import is_address
 from eechips.recipe import Recipe
 from eechips.signature import takes as takes
-from eechips.storage import NameTemplate
+from eechips.storage import NameTemplate, is_address
 from eechips.suggestion import did_you_mean
 
 _PATHS = frozenset({"credentials", "local_assets"})

@@ -14,9 +14,8 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
 from eechips.manifest.run import ASSEMBLED, INFO_NAME, PLANS_GRADUALLY, open_run
 from eechips.manifest.unit_record import RECORD_COLUMNS, State
-from eechips.objects import ObjectStore
 from eechips.removal import RecordedFile, remove
-from eechips.storage import LocalStore, Store, write_file
+from eechips.storage import LocalStore, ObjectStore, Store, write_file
 
 EXCLUSIONS = "dropped"
 """In the ledger: whether units that were dropped are still to be replaced."""

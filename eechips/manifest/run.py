@@ -22,8 +22,8 @@ from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
-from eechips.objects import ObjectStore, parallel_map
-from eechips.storage import LocalStore, Store
+from eechips.parallel_map import parallel_map
+from eechips.storage import LocalStore, ObjectStore, Store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client.congestion import USUAL
-from eechips.objects import parallel_map
+from eechips.parallel_map import parallel_map
 from eechips.text import format_duration
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run, open_run
-from eechips.objects import ObjectStore
 from eechips.received_files import read_frame, translate_read_errors
-from eechips.storage import LocalStore, Store
+from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.training import quality_table, split_table
 from eechips.training.samples import Sample, SampleFile, fields_of, read_samples
 

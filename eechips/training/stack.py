@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
-from eechips.objects import ObjectStore, is_address
+from eechips.storage import ObjectStore, is_address
 from eechips.training.chip_pixels import decode
 from eechips.training.geodataframe import DATE, has_tables, load
 

@@ -19,8 +19,8 @@ from eechips.client.classification import is_transient_status
 from eechips.client.transport import Timeouts
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import EechipsError, PermanentError, TransientError
-from eechips.objects.store_errors import is_permanent
-from eechips.received_files import parse_count
+from eechips.storage.store_errors import is_permanent
+from eechips.text import parse_count
 from eechips.urls import display_url, host_of
 from eechips.windows.gdal_options import store_options
 from eechips.windows.locations import RasterLocation

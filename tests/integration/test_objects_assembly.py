@@ -13,7 +13,7 @@ from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
 from eechips.manifest.unit_record import Record, State, WorkUnit
-from eechips.objects import ObjectStore
+from eechips.storage import ObjectStore
 
 COUNT = 30
 

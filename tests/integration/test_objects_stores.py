@@ -15,8 +15,9 @@ import fsspec
 import pytest
 
 from eechips.errors import ConfigurationError, StorageError, UsageError
-from eechips.objects import ObjectStore, is_address, parallel_map
+from eechips.parallel_map import parallel_map
 from eechips.staging import new_writer
+from eechips.storage import ObjectStore, is_address
 from tests.object_server import STORES, ObjectServer, lacking, serving_objects
 
 MEGABYTES = b"".join(hashlib.sha256(bytes([n % 256])).digest() for n in range(200_000))  # 6.4 MB, hard to guess
@@ -168,7 +169,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
     program = (
         "import sys; sys.modules['adlfs'] = None\n"
         "from eechips.errors import ConfigurationError\n"
-        "from eechips.objects import ObjectStore\n"
+        "from eechips.storage import ObjectStore\n"
         "try: ObjectStore('az://container/run').check()\n"
         "except ConfigurationError as error: print(error)\n"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eechips.errors import StorageError, TransientError
-from eechips.objects.store_errors import find_http_status, is_permanent, translate_error
+from eechips.storage.store_errors import find_http_status, is_permanent, translate_error
 
 
 def botocore_error(code: str, status: int) -> Exception:

@@ -211,15 +211,16 @@ def test_a_sweep_removes_what_dead_writers_have_left_and_nothing_else(
 # Where files are removed or replaced outside of eechips.removal, and why that is right.
 ALLOWED = {
     "removal.py": "the module itself",
-    "storage.py": "temporary name; in place what is no regular file",
     "emulator/assets/store_files.py": "the same for the local Earth Engine, which shares no code with the rest",
     "emulator/demo/drawing_cache.py": "a cache",
-    "objects/store.py": "objects: staged and abandoned ones by their names, results by their recorded content",
+    "storage/atomic_files.py": "temporary name; in place what is no regular file",
+    "storage/object_store.py": "objects: staged and abandoned ones by their names, results by their recorded content",
 }
 # Where files are written in place: under a temporary name, in a scratch folder, or by adding to their end.
 WRITTEN = {
     "removal.py": "the module itself",
-    "storage.py": "temporary name; in place what is no regular file",
+    "storage/atomic_files.py": "temporary name; in place what is no regular file",
+    "storage/local_store.py": "temporary name",
     "emulator/assets/store_files.py": "temporary name",
     "catalogs/commit.py": "scratch folder",
     "catalogs/ingest.py": "scratch folder",

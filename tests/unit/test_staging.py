@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from eechips.objects import ObjectStore
 from eechips.removal import scratch_folder
 from eechips.staging import (
     ABANDONED_AFTER,
@@ -25,7 +24,7 @@ from eechips.staging import (
     new_writer,
     temporary_name,
 )
-from eechips.storage import LocalStore, Store
+from eechips.storage import LocalStore, ObjectStore, Store
 
 RUN = "a run"
 ELSEWHERE = "0123456789ab"

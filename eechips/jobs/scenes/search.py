@@ -22,7 +22,7 @@ from eechips.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache, appen
 from eechips.downloads.static_catalog import joined
 from eechips.engine.run_log import RunLog
 from eechips.errors import ConfigurationError, PermanentError, UsageError
-from eechips.objects.concurrency import parallel_map
+from eechips.parallel_map import parallel_map
 from eechips.received_files import parse_json
 from eechips.recipe import Unit
 from eechips.removal import temporary_folder

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
-from eechips.objects.backends import Backend, select_backend
-from eechips.objects.store_errors import translate_error
 from eechips.staging import Writer, choose_abandoned, new_writer, temporary_name
-from eechips.storage import StagedFile, check_name
+from eechips.storage.object_backends import Backend, select_backend
+from eechips.storage.result_names import check_name
+from eechips.storage.store import StagedFile
+from eechips.storage.store_errors import translate_error
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}

@@ -1,0 +1,44 @@
+"""Store results: names, local folders and object stores, atomically.
+
+This package holds the stores and the names of results, and no knowledge of runs. The addresses ``s3://…``, ``gs://…``,
+``az://…`` and any other of fsspec name an object store. Its endpoint and the like come from fsspec's configuration
+(https://filesystem-spec.readthedocs.io/en/latest/features.html#configuration) and from the stores' usual variables.
+"""
+
+from eechips.storage.atomic_files import open_atomic, write_file
+from eechips.storage.local_store import LocalStore
+from eechips.storage.object_store import ObjectStore, is_address
+from eechips.storage.paths import hash_file, is_inside, make_folder, resolve_inside
+from eechips.storage.result_names import (
+    ID_LENGTH,
+    NameTemplate,
+    check_name,
+    fold_case,
+    name_fields,
+    safe_component,
+    unit_fields,
+)
+from eechips.storage.store import RemoteStore, StagedFile, StagingArea, Store
+
+__all__ = [
+    "ID_LENGTH",
+    "LocalStore",
+    "NameTemplate",
+    "ObjectStore",
+    "RemoteStore",
+    "StagedFile",
+    "StagingArea",
+    "Store",
+    "check_name",
+    "fold_case",
+    "hash_file",
+    "is_address",
+    "is_inside",
+    "make_folder",
+    "name_fields",
+    "open_atomic",
+    "resolve_inside",
+    "safe_component",
+    "unit_fields",
+    "write_file",
+]

@@ -1,0 +1,65 @@
+"""Write single files as a whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from eechips.errors import StorageError
+from eechips.removal import NamedPath, remove, replace
+from eechips.staging import is_abandoned, new_writer, temporary_name
+from eechips.storage.local_store import LocalStore
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
+    """A text file that gets its name when the block ends. What is no regular file, such as a pipe, is written as it is.
+
+    Args:
+        path: of the file; one that is there is replaced, also behind a link.
+        keeps: whether it gets its name as well if the block raises; otherwise nothing is left then.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    is_replaced = (path.is_file() or not path.exists()) and Path("/dev") not in path.parents
+    target, writer = Path(os.path.realpath(path)), new_writer()
+    temporary = target.with_name(temporary_name(target.name, str(writer))) if is_replaced else path
+    with _named(path):
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
+            if is_abandoned(left.name, writer):
+                remove(left, NamedPath())
+        file = temporary.open("w", encoding="utf-8")
+    is_wanted = keeps
+    try:
+        with file:
+            yield file
+        is_wanted = True
+    finally:
+        with _named(path):
+            if is_replaced and is_wanted:
+                replace(temporary, target)
+            elif is_replaced:
+                remove(temporary, NamedPath())
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing: temporary name, rename.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    store = LocalStore(path.parent)
+    store.commit(store.stage(path.name, data, str(new_writer())))

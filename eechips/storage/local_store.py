@@ -1,0 +1,197 @@
+"""Store results in a local folder: files are written under a temporary name, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import StorageError, UsageError
+from eechips.removal import TemporaryName, remove, replace, sweep_folder
+from eechips.staging import Writer, new_writer, temporary_name
+from eechips.storage.paths import hash_file, is_inside, resolve_inside
+from eechips.storage.result_names import check_name
+from eechips.storage.store import StagedFile
+
+_MISNAMED = (errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ)
+"""What is wrong with the name of a file, and not with its folder or the disk: a folder has it, or it is too long."""
+
+
+class LocalStore:
+    """A folder of results on a local disk.
+
+    Attributes:
+        root: the folder.
+    """
+
+    is_overwritten = False
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._prefix = f"{root}/"  # texts, not paths: they are put together several times for every result
+        self._inner: set[str] = set()  # folders that were seen to lie inside the root
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.root,)
+
+    def path(self, name: str) -> Path:
+        """Return the path of a name, for writing or removing.
+
+        Raises:
+            UsageError: if the name is absolute, or leads out of the root, by itself or through a link.
+        """
+        return Path(self._inside(name))
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file that is to be read, which need not exist.
+
+        Raises:
+            UsageError: if it lies outside the root, or is no regular file (a pipe would never end).
+        """
+        return resolve_inside(self._inside(name), self.root)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            UsageError: as :meth:`file`.
+        """
+        return self.file(name).read_bytes()
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file in bytes; None if there is none."""
+        path = self.path(name)
+        return path.stat().st_size if path.is_file() else None
+
+    def sha256(self, name: str) -> str:
+        """Return sha256 of a file, hexadecimal, read piece by piece.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            UsageError: as :meth:`file`.
+        """
+        return hash_file(self.file(name))
+
+    def _inside(self, name: str) -> str:
+        folder = check_name(name).rpartition("/")[0]
+        if folder and folder not in self._inner:  # once a folder, not once a file
+            if not is_inside(self._prefix + folder, self.root):
+                raise UsageError(
+                    f"'{name}' lies outside {self.root}: {folder} is a link that leads out of it. Link the whole output"
+                    " folder instead"
+                )
+            self._inner.add(folder)
+        return self._prefix + name
+
+    def stage(self, name: str, data: bytes, token: str) -> StagedFile:
+        """Write a file under a temporary name in its final folder.
+
+        It is in the system's hands then, whatever becomes of this process; :meth:`flush` puts it on the disk.
+
+        Args:
+            name: final path below the root.
+            data: the content.
+            token: of the writer; see :func:`eechips.staging.temporary_name`.
+
+        Raises:
+            StorageError: if it cannot be written; nothing is left behind.
+            UsageError: if the file system has no such names, a folder has the name, or a file that of the folder.
+        """
+        temporary = temporary_name(name, token)
+        path = self._inside(temporary)
+        try:
+            try:
+                _write(path, data)
+            except FileNotFoundError:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                _write(path, data)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # the folder may be what is wrong
+                remove(Path(path), TemporaryName())
+            raise self._failed(self.root / name, error) from error
+        return StagedFile(
+            name=name,
+            temporary=temporary,
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+
+    def commit(self, staged: StagedFile) -> None:
+        """Give a staged file its name, replacing what is there; atomic.
+
+        Raises:
+            StorageError: if the file system refuses.
+            UsageError: as :meth:`stage`.
+        """
+        if staged.data is not None:
+            staged = self.stage(staged.name, staged.data, str(new_writer()))
+        try:
+            try:
+                replace(self._inside(staged.temporary), self._inside(staged.name))
+            except FileNotFoundError:  # not staged where it is to be
+                self.path(staged.name).parent.mkdir(parents=True, exist_ok=True)
+                replace(self._inside(staged.temporary), self._inside(staged.name))
+        except OSError as error:
+            raise self._failed(self.root / staged.name, error) from error
+
+    def flush(self) -> None:
+        """Flush the file system once for all files; flushing each takes milliseconds."""
+        os.sync()
+
+    def discard(self, staged: StagedFile) -> None:
+        """Remove a staged file that will not be committed."""
+        if staged.data is None:
+            remove(self.path(staged.temporary), TemporaryName())
+
+    def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """Name and sizes in bytes of the files directly in the given folders; one listing per folder.
+
+        Files that other processes rename or remove meanwhile are left out.
+        """
+        for folder in folders:
+            directory = self.root if folder in ("", ".") else self.path(f"{folder}/_").parent
+            if not directory.is_dir():
+                continue
+            prefix = f"{folder}/" if folder not in ("", ".") else ""
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    try:
+                        size = entry.stat().st_size if entry.is_file() else None
+                    except FileNotFoundError:
+                        continue
+                    if size is not None:
+                        yield prefix + entry.name, size
+
+    def sweep(self, asking: Writer, *, own: bool = False) -> int:
+        """Remove abandoned temporary files and scratch folders; see :func:`eechips.removal.sweep_folder`."""
+        return sweep_folder(self.root, asking, own=own)
+
+    def _file_above(self, path: Path) -> Path | None:
+        """Return the file below the root that a path takes for a folder."""
+        above = (folder for folder in path.parents if folder != self.root and folder.is_relative_to(self.root))
+        return next((folder for folder in above if folder.is_file()), None)
+
+    def _failed(self, path: Path, error: OSError) -> StorageError | UsageError:
+        if error.errno in _MISNAMED:
+            return UsageError(f"no file can have the name {path}: {error.strerror or error}; choose another one")
+        if error.errno in (errno.ENOTDIR, errno.EEXIST) and (file := self._file_above(path)) is not None:
+            return UsageError(
+                f"no file can have the name {path}: {file} is a file. Choose another name, or move"
+                " the file away and run eechips retry"
+            )
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageError(f"the disk is full: could not write {path}")
+        return StorageError(f"could not write {path}: {error.strerror or error}")
+
+
+def _write(path: str, data: bytes) -> None:
+    with FileIO(path, "wb") as file:
+        left = memoryview(data)
+        while left:  # without a buffer a write may be a part
+            left = left[file.write(left) or 0 :]

@@ -1,0 +1,184 @@
+"""Name results: templates, safe components, and names that cannot leave the output folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import string
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eechips.errors import UsageError
+
+ID_LENGTH = 16
+"""Hexadecimal digits of an id in a file name: 64 bits, so two of a million names agree once in 4e7 plans."""
+
+_MAX_COMPONENT = 120  # bytes; file systems allow 255, and prefixes, suffixes and ids are still to come
+
+_WHOLE_INDEX = re.compile(r"0?[0-9]{0,2}[dx]?")  # format specifications that keep numbers apart
+
+_DELIMITERS = tuple("_-=@(),")
+
+_GIVEN = ("id", "index", "kind")  # fields of a name that every unit has
+
+_WINDOWS_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)$", re.IGNORECASE)
+
+
+def check_name(name: str) -> str:
+    """Return the name itself.
+
+    Raises:
+        UsageError: if it is absolute or leads out of where results go, on this system.
+    """
+    parts = name.replace(os.sep, "/").split("/")
+    has_drive = os.sep == "\\" and ("\\" in name or ":" in name)
+    if not name or name.startswith("/") or ".." in parts or "\0" in name or has_drive:
+        raise UsageError(f"{name!r} is no name for a result: it must stay inside the output folder")
+    return name
+
+
+def safe_component(value: Any) -> str:
+    """Return one component of a path, made of any value.
+
+    Letters and digits of any script, and ``. _ - + = @ ( ) ,``, stay; the rest becomes ``_``. The result is
+    never empty, hidden, reserved by an operating system, or longer than 120 bytes.
+    """
+    text = unicodedata.normalize("NFC", str(value)).strip()
+    text = "".join(c if c.isalnum() or c in "._-+=@()," else "_" for c in text).strip(".")
+    encoded = text.encode()
+    if len(encoded) > _MAX_COMPONENT:
+        digest = hashlib.sha256(encoded).hexdigest()[:ID_LENGTH]
+        text = encoded[: _MAX_COMPONENT - 1 - ID_LENGTH].decode(errors="ignore") + "-" + digest
+    if not text or _WINDOWS_RESERVED.match(text):
+        text += "_"
+    return text
+
+
+class NameTemplate:
+    """Names of results, made from units: ``{eco_name}/{id}``.
+
+    The fields are the unit's own keys and those of its ``properties``, and ``id`` (the first 16 digits of
+    the unit's id), ``index`` (its place in the plan) and ``kind``. Format specifications work
+    (``{index:06d}``). Slashes of the template make folders; slashes of values do not.
+
+    Args:
+        text: the template.
+        prefers_values: whether a unit's own value called ``id``, ``index`` or ``kind``, such as a column of the user's
+            file, stands for that field. In a template that a user has written it does.
+
+    Attributes:
+        text: the template.
+        is_unique: whether the template alone keeps names apart.
+
+    Raises:
+        UsageError: if the template is malformed or leads out of the output folder.
+    """
+
+    def __init__(self, text: str, *, prefers_values: bool = False) -> None:
+        self.text, self.prefers_values = text, prefers_values
+        try:
+            self._parts = [list(string.Formatter().parse(part)) for part in text.strip("/").split("/")]
+        except ValueError as error:
+            raise UsageError(f"the name template '{text}' is malformed: {error}") from None
+        fields = [f for part in self._parts for _, f, _, _ in part if f is not None]
+        if any(not re.fullmatch(r"[\w .:-]+", f) for f in fields):
+            raise UsageError(f"the name template '{text}' is malformed: fields are plain names, as in {{id}}")
+        if text.startswith("/") or any(part.strip() in ("", ".", "..") for part in text.strip("/").split("/")):
+            raise UsageError(f"the name template '{text}' must be a path below the output folder")
+        self._fields = frozenset(fields)
+        self.is_unique = any(_keeps_apart(part) for part in self._parts) and not prefers_values
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Name of the fields that it asks for."""
+        return self._fields
+
+    def is_unique_for(self, unit: Mapping[str, Any]) -> bool:
+        """Return whether the name of this unit cannot be another's, whatever other units hold."""
+        if not self.prefers_values:
+            return self.is_unique
+        own = self._fields & {"id", "index"} & unit_fields(unit).keys()
+        return not own and any(_keeps_apart(part) for part in self._parts)
+
+    def render(self, unit: Mapping[str, Any], identifier: str, index: int) -> str:
+        """Return the name of a unit's result, without suffix.
+
+        Args:
+            unit: the unit.
+            identifier: its id.
+            index: its place in the plan.
+
+        Raises:
+            UsageError: if the unit has no such field; the message lists what there is.
+        """
+        values = name_fields(unit, identifier, index)
+        if self.prefers_values:
+            values |= {name: value for name, value in unit_fields(unit).items() if name in _GIVEN and value != ""}
+        return "/".join(safe_component(self._render_part(part, values)) for part in self._parts)
+
+    def _render_part(
+        self, part: list[tuple[str, str | None, str | None, str | None]], values: Mapping[str, Any]
+    ) -> str:
+        text = ""
+        for literal, name, specification, _ in part:
+            text += literal
+            if name is None:
+                continue
+            if name not in values:
+                there = ", ".join(values)
+                raise UsageError(f"the name template '{self.text}' asks for '{name}'; a unit has: {there}")
+            try:
+                text += format(values[name], specification or "")
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"the name template '{self.text}' cannot write '{name}': {error}") from None
+        return text
+
+
+def fold_case(name: str) -> str:
+    """Return a form of a name that is the same for all names which some file system takes for one.
+
+    Such file systems do not distinguish upper from lower case, or composed from decomposed letters (APFS, HFS+, NTFS,
+    exFAT). This is the canonical caseless matching of the Unicode standard (3.13, D145).
+    """
+    text = unicodedata.normalize("NFD", name).casefold()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text))
+
+
+def _keeps_apart(part: Sequence[tuple[str, str | None, str | None, str | None]]) -> bool:
+    """Return whether a component of a name template is another one for every unit.
+
+    The whole ``id`` keeps names apart wherever it stands, as all ids have the same length. ``index`` does where it can
+    be read back: at the beginning or the end of the component, apart from other fields by a delimiter.
+    """
+    for number, (literal, name, specification, _) in enumerate(part):
+        if name == "id" and not specification:
+            return True
+        if name != "index" or not _WHOLE_INDEX.fullmatch(specification or ""):
+            continue
+        after, following = next(((text, field) for text, field, _, _ in part[number + 1 :]), ("", None))
+        is_first, is_last = number == 0, following is None
+        if (is_first and (is_last or after[:1] in _DELIMITERS)) or (is_last and literal[-1:] in _DELIMITERS):
+            return True
+    return False
+
+
+def name_fields(unit: Mapping[str, Any], identifier: str, index: int) -> dict[str, Any]:
+    """Return the fields that a name template can use: scalars of the unit, of its properties, id, index, kind."""
+    own = unit_fields(unit)
+    return {**own, "id": identifier[:ID_LENGTH], "index": index, "kind": unit.get("kind", "call")}
+
+
+def unit_fields(unit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the texts, numbers and truth values of a unit and of its properties."""
+    value = unit.get("value")
+    layers: list[Mapping[str, Any]] = [unit]
+    for layer in (
+        value,
+        unit.get("properties"),
+        value.get("properties") if isinstance(value, Mapping) else None,
+    ):
+        if isinstance(layer, Mapping):
+            layers.append(layer)
+    return {k: v for layer in layers for k, v in layer.items() if isinstance(v, (str, int, float))}
