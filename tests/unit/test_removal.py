@@ -220,7 +220,6 @@ ALLOWED = {
 WRITTEN = {
     "removal.py": "the module itself",
     "storage/atomic_files.py": "temporary name; in place what is no regular file",
-    "storage/local_store.py": "temporary name",
     "emulator/assets/store_files.py": "temporary name",
     "catalogs/commit.py": "scratch folder",
     "catalogs/ingest.py": "scratch folder",
