@@ -27,7 +27,7 @@ import numpy as np
 import eechips
 from eechips.text import format_bytes
 from eechips.training.formats import PACK_FORMATS
-from tests.finished_run import png_of, write_run
+from tests.support.finished_run import png_of, write_run
 
 DIFFERENT = 200
 EDGE = 256

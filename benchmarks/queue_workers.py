@@ -47,7 +47,7 @@ import s3fs
 import eechips
 from eechips.staging import new_writer, temporary_name
 from eechips.storage import LocalStore, ObjectStore, Store
-from tests.object_server import ACCOUNT, serving_objects
+from tests.support.object_server import ACCOUNT, serving_objects
 
 STORES = ("folder", "file", "s3")
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,11 +4,11 @@
     python benchmarks/scenes.py --skip-faults --links 125 --rounds 5
     python benchmarks/scenes.py --seeds 1 2 3 --skip-throughput
 
-The STAC API is ``rustac serve`` and the files' servers are processes of tests/scene_servers.py, all on loopback; the
-latter count. 200 scenes of 1 to 60 MB, 2 GB in all, lie on two hosts, of which the second has no Range. Connections
-are cut at random, addresses are signed for some seconds, a file is replaced while it is sent, three checksums of the
-catalogue are wrong, and the command is killed (SIGKILL) twice. At the end this must hold; what does not is told, and
-the exit status is 1:
+The STAC API is ``rustac serve`` and the files' servers are processes of tests/support/scene_servers.py, all on
+loopback; the latter count. 200 scenes of 1 to 60 MB, 2 GB in all, lie on two hosts, of which the second has no Range.
+Connections are cut at random, addresses are signed for some seconds, a file is replaced while it is sent, three
+checksums of the catalogue are wrong, and the command is killed (SIGKILL) twice. At the end this must hold; what does
+not is told, and the exit status is 1:
 
 - every good scene has the sha256 of the file that is served, and ``eechips verify`` finds nothing;
 - exactly the three are in quarantine;
@@ -56,7 +56,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from eechips.storage import hash_file  # noqa: E402
-from tests.scene_servers import item, multihash, stac_api  # noqa: E402
+from tests.support.scene_servers import item, multihash, stac_api  # noqa: E402
 
 _TYPE = "image/tiff; application=geotiff"
 _EDGE = 512
@@ -119,7 +119,7 @@ def make_scenes(folder: Path, count: int, megabytes: float) -> list[Scene]:
 @contextmanager
 def serving(folder: Path, **faults: Any) -> Iterator[str]:
     """A files' server in a process of its own; gives its address."""
-    command = [sys.executable, "-m", "tests.scene_servers", str(folder), "--faults", json.dumps(faults)]
+    command = [sys.executable, "-m", "tests.support.scene_servers", str(folder), "--faults", json.dumps(faults)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

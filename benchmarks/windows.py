@@ -32,7 +32,7 @@ import eechips
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.raster_server import Bucket, serving_bucket  # noqa: E402
+from tests.support.raster_server import Bucket, serving_bucket  # noqa: E402
 
 BLOCK = 512
 NOISY = 64  # rows of a block that do not compress; the others repeat themselves

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.support.engine_service import Service, serving
+from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
+
 if TYPE_CHECKING:
-    from tests.integration.stack_store import Stack
+    from tests.support.stack_store import Stack
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -62,76 +58,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="needs an Earth Engine account: --live"))
 
 
-@dataclass(frozen=True)
-class Server:
-    """A local Earth Engine that is running."""
-
-    url: str
-    process: subprocess.Popen[str]
-
-    def stats(self) -> dict[str, Any]:
-        """What it was asked so far: requests by kind, responses by status, requests in flight."""
-        with urlopen(f"{self.url}/_stats") as response:
-            found: dict[str, Any] = json.load(response)
-        return found
-
-    def requests(self) -> dict[str, int]:
-        """Requests so far, by kind."""
-        counted: dict[str, int] = self.stats()["requests"]
-        return counted
-
-
-def start_server(*arguments: str) -> Server:
-    """Starts a local Earth Engine; it ends when its standard input does."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "eechips.emulator", "--port", "0", "--exit-with-parent", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise RuntimeError(f"The local Earth Engine did not start: exit status {process.wait()}.")
-    return Server(json.loads(line)["url"], process)
-
-
-def stop_server(server: Server) -> None:
-    """Closes its standard input and waits for it."""
-    with server.process as process:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(20)
-
-
-@contextmanager
-def held(server: Server, count: int) -> Iterator[None]:
-    """So many computations are in flight inside the block, for certain: they get no answer, and then hang up."""
-    faults = json.dumps({"seed": 0, "faults": [{"type": "stall", "times": count}]}).encode()
-    with urlopen(Request(f"{server.url}/_faults", faults, {"Content-Type": "application/json"})):
-        pass
-    parts = urlsplit(server.url)
-    body = b'{"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}'
-    head = (
-        f"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    with ExitStack() as stack:
-        for _ in range(count):
-            connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port), timeout=60))
-            connection.sendall(head.encode() + body)
-        wait_until(lambda: server.stats()["in_flight"]["now"] == count)
-        yield
-    wait_until(lambda: server.stats()["in_flight"]["now"] == 0)
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for a condition, for a minute at most."""
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[..., Server]]:
     """Starts local Earth Engines with the arguments of ``python -m eechips.emulator``, one for each set of them."""
@@ -153,17 +79,6 @@ def demo_server(serve: Callable[..., Server]) -> Server:
     return serve("--rate", "none", "--concurrency", "none")
 
 
-def initialize(server: Server) -> Any:
-    """Points the real client at a server."""
-    import ee
-    from google.auth.credentials import AnonymousCredentials
-
-    ee.Reset()
-    ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
-    ee.data.setMaxRetries(0)
-    return ee
-
-
 @pytest.fixture
 def demo_ee(demo_server: Server) -> Any:
     """The real client, on the demo planet."""
@@ -181,7 +96,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An asset store of the real imagery, for reading: all processes of pytest-xdist have the same."""
-    from tests.integration.real_store import fill
+    from tests.support.real_store import fill
 
     own = tmp_path_factory.getbasetemp()
     store = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "real-store"
@@ -203,7 +118,7 @@ def real_server(real_store: Path, serve: Callable[..., Server]) -> Server:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """A small asset store, and the arrays that are in it."""
-    from tests.integration import stack_store
+    from tests.support import stack_store
 
     return stack_store.fill(tmp_path_factory.mktemp("stack"))
 
@@ -212,3 +127,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 def stack_server(stack: Stack, serve: Callable[..., Server]) -> Server:
     """The small store alone, without a quota."""
     return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """A small service that can be told to fail, for one test."""
+    with serving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shared_service() -> Iterator[Service]:
+    """The same for all tests of a module."""
+    with serving() as found:
+        yield found

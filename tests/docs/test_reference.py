@@ -21,8 +21,8 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import State
 from eechips.training.formats import PACK_FORMATS
 from tests.docs.pages import DOCS, read_page, read_section, read_table, unquote
-from tests.engine_service import serving
-from tests.finished_run import layered, write_run
+from tests.support.engine_service import serving
+from tests.support.finished_run import layered, write_run
 
 
 def test_generated_parts_are_up_to_date() -> None:

@@ -29,7 +29,7 @@ from eechips.emulator.protocol.service import BodyTimeoutError, Service
 from eechips.emulator.quota import Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig
 from eechips.emulator.workers import EvaluationPool
-from tests.conftest import Server, start_server, stop_server, wait_until
+from tests.support.local_earth_engine import Server, start_server, stop_server, wait_until
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 OWN = f"{KEEP_ALIVE_HEADER}: 1\r\n"

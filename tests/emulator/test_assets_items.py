@@ -20,7 +20,7 @@ from eechips.emulator.assets import FolderStore, IngestError, UnreadableFileErro
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelWindow, Query
 from tests.emulator.test_assets import image, noise, pixels, raster
-from tests.range_server import Files, range_server
+from tests.support.range_server import Files, range_server
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 

@@ -8,8 +8,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from tests.conftest import Server, initialize, start_server, stop_server
-from tests.object_server import ObjectServer, lacking, serving_objects
+from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
+from tests.support.object_server import ObjectServer, lacking, serving_objects
 
 FILES = {
     "point.json": b'{"type": "Feature", "a_field": "a demo field"}',

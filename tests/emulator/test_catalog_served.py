@@ -25,12 +25,12 @@ import eechips
 from eechips.catalogs.layout import Layout, choose_grid
 from eechips.cli import main
 from eechips.emulator.catalogs.catalog_schema import PENDING
-from tests.catalog_items import item, put
-from tests.conftest import Server, initialize, start_server, stop_server
 from tests.emulator.test_assets import UTM, noise, raster
 from tests.emulator.test_catalog_store import COUNT, Scenes, scenes, start
-from tests.object_server import lacking, serving_objects
-from tests.range_server import Files, range_server
+from tests.support.catalog_items import item, put
+from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
+from tests.support.object_server import lacking, serving_objects
+from tests.support.range_server import Files, range_server
 
 QUIET = ("--no-demo", "--rate", "none", "--concurrency", "none")
 SIZE = 64

@@ -39,7 +39,7 @@ from eechips.emulator.model import FolderAsset, ImageAsset, Query, Range
 from eechips.emulator.stores import StoreConfig
 from eechips.errors import UsageError
 from eechips.storage import hash_file
-from tests.catalog_items import DAYS, item, put
+from tests.support.catalog_items import DAYS, item, put
 
 COUNT = 2000
 PLATFORMS = ("sentinel-2a", "sentinel-2b", None)

@@ -12,10 +12,10 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
-from tests.conftest import Server, initialize
-from tests.integration import stack_store
-from tests.integration.real_store import NAIP
-from tests.integration.stack_store import SHAPE, STACK, TRANSFORM, Stack
+from tests.support import stack_store
+from tests.support.local_earth_engine import Server, initialize
+from tests.support.real_store import NAIP
+from tests.support.stack_store import SHAPE, STACK, TRANSFORM, Stack
 
 if sys.version_info < (3, 11):
     pytest.skip("geedim and xee need Python 3.11", allow_module_level=True)

@@ -15,7 +15,7 @@ from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError,
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.functions import load_functions
 from eechips.emulator.signatures import load_signatures
-from tests.graph import EmptyStore, Graph, call, evaluate, invoke, node
+from tests.support.graphs import EmptyStore, Graph, call, evaluate, invoke, node
 
 OPERATORS = {"Number.add": operator.add, "Number.subtract": operator.sub, "Number.multiply": operator.mul}
 

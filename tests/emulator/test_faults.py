@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 import requests
 
-from tests.conftest import Server, held, initialize
+from tests.support.local_earth_engine import Server, held, initialize
 
 PLAN = {"result": "0", "values": {"0": {"constantValue": 7}}}
 

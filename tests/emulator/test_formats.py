@@ -14,8 +14,8 @@ import pytest
 import requests
 from rasterio.io import MemoryFile
 
-from tests.conftest import Server, initialize
-from tests.integration.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
+from tests.support.local_earth_engine import Server, initialize
+from tests.support.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 

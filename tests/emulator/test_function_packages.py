@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import initialize, start_server, stop_server
+from tests.support.local_earth_engine import initialize, start_server, stop_server
 
 MODULE = """
 import numpy as np

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.values import Array, Collection, Feature
-from tests.graph import Ready, evaluate, invoke
+from tests.support.graphs import Ready, evaluate, invoke
 
 
 def table(values: Sequence[Any], **more: Sequence[Any]) -> Ready:

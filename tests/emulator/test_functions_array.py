@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.values import Array
-from tests.graph import Graph, call, evaluate, invoke
+from tests.support.graphs import Graph, call, evaluate, invoke
 
 shapes = arrays.array_shapes(max_dims=3, max_side=4)
 grids = shapes.flatmap(lambda shape: arrays.arrays(np.int64, shape, elements=st.integers(-9, 9)))

@@ -13,7 +13,7 @@ from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.model import FeatureRow, Query
-from tests.graph import Graph, Ready, evaluate, invoke
+from tests.support.graphs import Graph, Ready, evaluate, invoke
 
 
 def table(*rows: Mapping[str, Any]) -> Ready:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eechips.emulator.errors import InvalidError
-from tests.graph import call, evaluate, invoke
+from tests.support.graphs import call, evaluate, invoke
 
 ROWS = [
     [32, 0, 0, 0, 1, 0],

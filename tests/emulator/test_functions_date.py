@@ -12,7 +12,7 @@ from eechips.emulator.date_patterns import format_date, parse_with_pattern
 from eechips.emulator.dates import parse_date, parse_zone
 from eechips.emulator.errors import InvalidError, TypeMismatchError
 from eechips.emulator.values import Date, DateRange
-from tests.graph import call, invoke
+from tests.support.graphs import call, invoke
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SAMPLE = "2021-4-30T07:15:31.24"

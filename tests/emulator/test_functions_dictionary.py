@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eechips.emulator.errors import InvalidError, TypeMismatchError
 from eechips.emulator.values import Array
-from tests.graph import Graph, call, evaluate, invoke
+from tests.support.graphs import Graph, call, evaluate, invoke
 
 BANDS = {"B1": 182, "B2": 219, "B3": 443}
 dictionaries = st.dictionaries(st.text("abc", max_size=3), st.one_of(st.none(), st.integers(-9, 9)), max_size=5)

@@ -11,8 +11,8 @@ from affine import Affine
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.drawing import MARKERS
 from eechips.emulator.pixels.grid import PixelGrid
-from tests.graph import Ready, invoke
-from tests.images import evaluate, read
+from tests.support.graphs import Ready, invoke
+from tests.support.images import evaluate, read
 
 GRID = PixelGrid("EPSG:4326", Affine(0.1, 0, 0, 0, -0.1, 10), 100, 100)
 POINT = invoke("GeometryConstructors.Point", coordinates=[5.05, 4.95])

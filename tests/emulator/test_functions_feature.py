@@ -16,7 +16,7 @@ from eechips.emulator.pixels.image import Image, ImageBand
 from eechips.emulator.projection import WGS84
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Collection, Date, Feature, Geometry
-from tests.graph import Ready, call, evaluate, invoke
+from tests.support.graphs import Ready, call, evaluate, invoke
 
 
 def square(*edges: float) -> Ready:

@@ -16,7 +16,7 @@ from eechips.emulator.filter_conditions import FilterCondition
 from eechips.emulator.model import Query, Range
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.values import WHOLE_EARTH, Collection, Date, Feature, Geometry
-from tests.graph import Ready, call, evaluate, invoke
+from tests.support.graphs import Ready, call, evaluate, invoke
 
 
 def ms(text: str) -> int:

@@ -17,7 +17,7 @@ from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.geometry import collection_geometry, coordinates, geojson
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import WHOLE_EARTH, Collection, Feature, Geometry
-from tests.graph import Ready, call, evaluate, invoke
+from tests.support.graphs import Ready, call, evaluate, invoke
 
 GEOD = Geod(ellps="WGS84")
 

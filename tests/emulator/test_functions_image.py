@@ -18,8 +18,8 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.image import Image
-from tests.graph import Ready, invoke
-from tests.images import UTM, asset, constant, evaluate, pixel, read, stored, values_of
+from tests.support.graphs import Ready, invoke
+from tests.support.images import UTM, asset, constant, evaluate, pixel, read, stored, values_of
 
 RANDOM = np.random.default_rng(6)
 BYTES = RANDOM.integers(0, 256, (48, 64)).astype(np.uint8)

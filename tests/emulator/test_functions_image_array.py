@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.values import Array
-from tests.graph import Ready, invoke
-from tests.images import UTM, asset, constant, evaluate, pixel, read, stored
+from tests.support.graphs import Ready, invoke
+from tests.support.images import UTM, asset, constant, evaluate, pixel, read, stored
 
 RANDOM = np.random.default_rng(11)
 SIX = invoke("Image.toArray", image=constant(0, 1, 2, 3, 4, 5))

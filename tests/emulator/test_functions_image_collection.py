@@ -17,8 +17,8 @@ from eechips.emulator.expression import Evaluator
 from eechips.emulator.model import ImageAsset
 from eechips.emulator.pixels.grid import PixelGrid, transformer
 from eechips.emulator.pixels.image import Image
-from tests.graph import Graph, Ready, invoke
-from tests.images import asset, evaluate, read, stored
+from tests.support.graphs import Graph, Ready, invoke
+from tests.support.images import asset, evaluate, read, stored
 
 RANDOM = np.random.default_rng(21)
 GRID = PixelGrid("EPSG:32613", Affine(100, 0, 500_000, 0, -100, 4_400_000), 8, 6)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize, shapes
 
 from eechips.emulator.errors import InvalidError
-from tests.graph import invoke
-from tests.images import UTM, asset, constant, evaluate, pixel, read, stored, values_of
+from tests.support.graphs import invoke
+from tests.support.images import UTM, asset, constant, evaluate, pixel, read, stored, values_of
 
 
 @pytest.mark.slow

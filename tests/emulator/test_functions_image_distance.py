@@ -9,8 +9,8 @@ import pytest
 from pyproj import Geod
 
 from eechips.emulator.errors import InvalidError, LimitError
-from tests.graph import Ready, invoke
-from tests.images import UTM, asset, evaluate, read, stored
+from tests.support.graphs import Ready, invoke
+from tests.support.images import UTM, asset, evaluate, read, stored
 
 RANDOM = np.random.default_rng(8)
 VALUES = (RANDOM.random((48, 64)) < 0.02).astype(np.uint8) * 3

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.formula import parse, variables
 from eechips.emulator.pixels.image import Image
-from tests.graph import invoke
-from tests.images import ONE, constant, evaluate, read
+from tests.support.graphs import invoke
+from tests.support.images import ONE, constant, evaluate, read
 
 DEFAULT = "DEFAULT_EXPRESSION_IMAGE"
 

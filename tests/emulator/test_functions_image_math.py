@@ -16,8 +16,8 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.encode import filled
 from eechips.emulator.pixels.types import cast_values, dtype_of, union_type
 from eechips.emulator.signatures import load_signatures
-from tests.graph import Ready, invoke
-from tests.images import ONE, UTM, asset, constant, evaluate, pixel, read, stored, values_of
+from tests.support.graphs import Ready, invoke
+from tests.support.images import ONE, UTM, asset, constant, evaluate, pixel, read, stored, values_of
 
 RANDOM = np.random.default_rng(2)
 BYTES = RANDOM.integers(0, 256, (48, 64)).astype(np.uint8)

@@ -14,8 +14,8 @@ from eechips.emulator.errors import EarthEngineError, InvalidError, LimitError
 from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.neighborhood import weighted_sum
 from eechips.emulator.values import Weights
-from tests.graph import Ready, invoke
-from tests.images import UTM, asset, constant, evaluate, read, stored, values_of
+from tests.support.graphs import Ready, invoke
+from tests.support.images import UTM, asset, constant, evaluate, read, stored, values_of
 
 RANDOM = np.random.default_rng(7)
 SHAPE = (48, 64)

@@ -27,8 +27,8 @@ from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer
 from eechips.emulator.regions import Lattice, PixelRegion, gather, reduce_region, reduce_regions
 from eechips.emulator.values import Array, Feature, Geometry
-from tests.graph import Ready, invoke
-from tests.images import UTM, Store, asset, evaluate, stored
+from tests.support.graphs import Ready, invoke
+from tests.support.images import UTM, Store, asset, evaluate, stored
 
 RANDOM = np.random.default_rng(3)
 GRID = PixelGrid("EPSG:32613", Affine(100, 0, 500_000, 0, -100, 4_400_000), 60, 50)

@@ -10,8 +10,8 @@ from affine import Affine
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.pixels.grid import PixelGrid, transformer
-from tests.graph import invoke
-from tests.images import UTM, asset, evaluate, read, stored
+from tests.support.graphs import invoke
+from tests.support.images import UTM, asset, evaluate, read, stored
 
 VALUES = np.random.default_rng(2).integers(0, 255, (48, 64)).astype(np.uint8)
 

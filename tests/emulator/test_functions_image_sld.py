@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from eechips.emulator.errors import InvalidError
-from tests.graph import invoke
-from tests.images import UTM, asset, evaluate, read, stored
+from tests.support.graphs import invoke
+from tests.support.images import UTM, asset, evaluate, read, stored
 
 VALUES = np.tile(np.array([0, 100, 120, 200, 299, 300, 400, 1000], dtype=np.int16), (48, 8))
 

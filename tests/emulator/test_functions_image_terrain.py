@@ -18,8 +18,8 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
 from eechips.emulator.pixels.pixel_size import pixel_edges
 from eechips.emulator.projection import Projection, transform_shape
-from tests.graph import invoke
-from tests.images import UTM, asset, evaluate, read, stored, values_of
+from tests.support.graphs import invoke
+from tests.support.images import UTM, asset, evaluate, read, stored, values_of
 
 RANDOM = np.random.default_rng(3)
 X, Y = np.meshgrid(np.arange(64) + 0.5, np.arange(48) + 0.5)

@@ -9,8 +9,8 @@ import pytest
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_texture import METRICS
-from tests.graph import Ready, invoke
-from tests.images import UTM, asset, evaluate, read, stored
+from tests.support.graphs import Ready, invoke
+from tests.support.images import UTM, asset, evaluate, read, stored
 
 VALUES = np.random.default_rng(3).integers(0, 6, (48, 64)).astype(np.uint8)
 OFFSETS = [(-1, -1), (0, -1), (1, -1), (-1, 0)]

@@ -13,8 +13,8 @@ from PIL import ImageColor
 from eechips.emulator.colors import NAMED, parse_color
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
-from tests.graph import Ready, invoke
-from tests.images import asset, constant, evaluate, pixel, read, stored
+from tests.support.graphs import Ready, invoke
+from tests.support.images import asset, constant, evaluate, pixel, read, stored
 
 RAMP = np.arange(48 * 64).reshape(48, 64).astype(np.uint16)
 

@@ -14,7 +14,7 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.filter_conditions import FilterCondition
 from eechips.emulator.functions import join as joins
 from eechips.emulator.values import Collection, Feature, Geometry, Join
-from tests.graph import Ready, call, invoke
+from tests.support.graphs import Ready, call, invoke
 
 
 def features(rows: list[dict[str, Any]]) -> Collection:

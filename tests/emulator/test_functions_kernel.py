@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Kernel, Weights
-from tests.graph import call, invoke
+from tests.support.graphs import call, invoke
 
 
 def weights(name: str, edge: float = 30.0, **arguments: Any) -> npt.NDArray[np.float64]:

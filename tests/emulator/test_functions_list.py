@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.functions.list import shuffle
 from eechips.emulator.values import Date, Filter
-from tests.graph import Graph, call, evaluate, invoke
+from tests.support.graphs import Graph, call, evaluate, invoke
 
 items = st.lists(st.one_of(st.integers(-3, 3), st.sampled_from(["a", "b", ""]), st.floats(-2, 2)), max_size=8)
 numbers = st.lists(st.integers(-5, 5), max_size=12)
@@ -196,7 +196,7 @@ def test_nulls_of_a_map():
 def test_a_filter_tests_the_item():
     from eechips.emulator.context import Context
     from eechips.emulator.functions.list import filtered
-    from tests.graph import EmptyStore
+    from tests.support.graphs import EmptyStore
 
     condition = Filter(lambda element: element.properties["item"] > 2)
     assert filtered(Context(EmptyStore()), [1, 3, 2, 4], condition) == [3, 4]

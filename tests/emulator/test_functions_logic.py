@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.graph import Graph, call, evaluate, invoke
+from tests.support.graphs import Graph, call, evaluate, invoke
 
 
 @pytest.mark.parametrize("condition", [True, 1, -0.5, "false", [0], {"a": 0}, invoke("Date", value=0)])

@@ -10,8 +10,8 @@ import pytest
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.pixels.encode import filled
 from eechips.emulator.pixels.types import dtype_of
-from tests.graph import Graph, Ready, invoke
-from tests.images import ONE, constant, evaluate, read
+from tests.support.graphs import Graph, Ready, invoke
+from tests.support.images import ONE, constant, evaluate, read
 
 
 def typed(cast: str, value: float) -> Ready:

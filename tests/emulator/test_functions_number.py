@@ -16,7 +16,7 @@ from eechips.emulator.elementwise import cube_root
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.number_format import format_number, java_text
 from eechips.emulator.special_functions import digamma, erf_inverse, erfc_inverse, gamma, lanczos, trigamma
-from tests.graph import call
+from tests.support.graphs import call
 
 integers = st.integers(-(2**63), 2**63 - 1)
 doubles = st.floats(allow_nan=False, allow_infinity=False)

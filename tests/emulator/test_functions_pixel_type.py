@@ -7,7 +7,7 @@ import pytest
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
-from tests.graph import call, invoke
+from tests.support.graphs import call, invoke
 
 
 @pytest.mark.parametrize("name", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"])

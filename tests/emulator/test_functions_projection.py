@@ -9,7 +9,7 @@ from pyproj import CRS
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.values import ErrorMargin
-from tests.graph import Ready, call, invoke
+from tests.support.graphs import Ready, call, invoke
 
 LANDSAT = [30, 0, 306585, 0, -30, 4347915]
 

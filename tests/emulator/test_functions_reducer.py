@@ -20,7 +20,7 @@ from eechips.emulator.reducers import Reducer, ReducerSample, reduce_values, sam
 from eechips.emulator.reducers.regressions import two_sided
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Array, Collection
-from tests.graph import Ready, evaluate, invoke
+from tests.support.graphs import Ready, evaluate, invoke
 
 NUMBERS = st.lists(st.one_of(st.integers(-1000, 1000), st.floats(-1e3, 1e3, width=32)), min_size=1, max_size=30)
 FEW = st.lists(st.integers(0, 4), min_size=1, max_size=30)

@@ -18,8 +18,8 @@ from eechips.emulator.model import ImageAsset
 from eechips.emulator.pixels.grid import PixelGrid, transformer
 from eechips.emulator.randomness import normal, random_points, random_words, uniform
 from eechips.emulator.values import Feature, Geometry
-from tests.graph import Ready, invoke
-from tests.images import asset, evaluate, read, stored
+from tests.support.graphs import Ready, invoke
+from tests.support.images import asset, evaluate, read, stored
 
 RANDOM = np.random.default_rng(8)
 GRID = PixelGrid("EPSG:32613", Affine(100, 0, 500_000, 0, -100, 4_400_000), 40, 30)

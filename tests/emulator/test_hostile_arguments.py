@@ -22,7 +22,7 @@ from eechips.emulator.pixels.image import Image, Render
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import Collection
-from tests.graph import EmptyStore, Graph, Ready, invoke
+from tests.support.graphs import EmptyStore, Graph, Ready, invoke
 
 SECONDS = 5.0
 LIMITS = ServiceLimits(seconds=2.0, memory=256 << 20)

@@ -9,8 +9,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.conftest import Server, initialize
-from tests.integration.stack_store import STACK, Stack
+from tests.support.local_earth_engine import Server, initialize
+from tests.support.stack_store import STACK, Stack
 
 IDS = [
     "..",

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests import hostile
-from tests.conftest import Server
+from tests.support import malformed_graphs as hostile
+from tests.support.local_earth_engine import Server
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.projection import Projection
 from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import WHOLE_EARTH, Array, Collection, Date, DateRange, ErrorMargin, Feature, Geometry
-from tests.graph import EmptyStore, evaluate, invoke
+from tests.support.graphs import EmptyStore, evaluate, invoke
 
 
 def encode(value: Any, **limits: Any) -> Any:

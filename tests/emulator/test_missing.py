@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Server, initialize
+from tests.support.local_earth_engine import Server, initialize
 
 
 @pytest.mark.parametrize(

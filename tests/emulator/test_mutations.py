@@ -21,7 +21,7 @@ from eechips.emulator.functions import load_functions
 from eechips.emulator.messages import ServiceResponse, WorkerRequest
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.stores import StoreConfig
-from tests.graph import Graph, Ready, invoke
+from tests.support.graphs import Graph, Ready, invoke
 
 SECONDS = 25.0  # on a machine that is busy with other things: what has no end takes longer
 POINT = invoke("GeometryConstructors.Point", coordinates=[-105.2, 39.6])

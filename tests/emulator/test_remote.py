@@ -16,9 +16,9 @@ import rasterio
 import rasterio.shutil
 
 from eechips.emulator.assets import ingest
-from tests.conftest import Server, initialize, stop_server
 from tests.emulator.test_assets import UTM, noise, raster
-from tests.range_server import Files, range_server
+from tests.support.local_earth_engine import Server, initialize, stop_server
+from tests.support.range_server import Files, range_server
 
 VALUES = noise(1, 1536, 1280, dtype="uint16", seed=5)
 SIZE = 128

@@ -12,7 +12,7 @@ from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.errors import LimitError
 from eechips.emulator.messages import ServiceRequest
 from eechips.emulator.rendering import compute_pixels
-from tests.graph import EmptyStore, Graph, Ready, invoke
+from tests.support.graphs import EmptyStore, Graph, Ready, invoke
 
 WIDTH, HEIGHT = 2300, 1100
 GRID = {

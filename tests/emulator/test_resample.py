@@ -15,8 +15,8 @@ from rasterio.warp import reproject
 from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
 from eechips.emulator.pixels.location import locate
 from eechips.emulator.projection import Projection
-from tests.graph import invoke
-from tests.images import UTM, asset, evaluate, read, stored
+from tests.support.graphs import invoke
+from tests.support.images import UTM, asset, evaluate, read, stored
 
 RANDOM = np.random.default_rng(5)
 SMOOTH = (1000 * np.cumsum(np.cumsum(RANDOM.normal(size=(300, 400)), axis=0), axis=1) / 50).astype(np.float64)

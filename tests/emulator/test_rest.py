@@ -13,9 +13,9 @@ from affine import Affine
 from rasterio.io import MemoryFile
 from rasterio.warp import Resampling, reproject
 
-from tests.conftest import Server, initialize
-from tests.integration import stack_store
-from tests.integration.stack_store import DATES, SHAPE, STACK, TABLE, Stack
+from tests.support import stack_store
+from tests.support.local_earth_engine import Server, initialize
+from tests.support.stack_store import DATES, SHAPE, STACK, TABLE, Stack
 
 FOUR_MILLION = 4_400_000
 

@@ -17,7 +17,7 @@ from rasterio.io import MemoryFile
 from rasterio.warp import Resampling, reproject
 
 from eechips.emulator.assets import ingest
-from tests.conftest import Server, initialize
+from tests.support.local_earth_engine import Server, initialize
 
 CRS = "EPSG:32613"
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 4_400_000)

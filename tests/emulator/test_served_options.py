@@ -18,7 +18,7 @@ import requests
 
 from eechips.emulator.faults import FaultPlan, FaultType
 from eechips.emulator.options import OPTIONS
-from tests.conftest import Server, held, initialize, start_server, stop_server
+from tests.support.local_earth_engine import Server, held, initialize, start_server, stop_server
 
 SEVEN = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import Server, initialize
+from tests.support.local_earth_engine import Server, initialize
 
 
 @pytest.fixture(scope="module")

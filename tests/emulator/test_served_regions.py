@@ -15,8 +15,8 @@ import shapely
 from exactextract.raster import RasterioRasterSource
 from rasterio.warp import transform_geom
 
-from tests.conftest import Server, initialize
-from tests.integration.real_store import LST, NAIP
+from tests.support.local_earth_engine import Server, initialize
+from tests.support.real_store import LST, NAIP
 
 QUAD = "m_4709963_se_14_1_20170827"
 

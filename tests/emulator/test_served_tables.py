@@ -13,8 +13,8 @@ import pytest
 import requests
 import shapely
 
-from tests.conftest import Server, initialize
-from tests.integration.stack_store import TABLE
+from tests.support.local_earth_engine import Server, initialize
+from tests.support.stack_store import TABLE
 
 
 @pytest.fixture(scope="module")

@@ -32,11 +32,11 @@ from eechips.emulator.errors import EarthEngineError
 from eechips.errors import EechipsError
 from eechips.jobs.asset_store import open_store
 from eechips.planning.places import read_places
-from tests.catalog_items import item, put
 from tests.fuzz.budget import Budget
 from tests.fuzz.damage import change_some_bytes
-from tests.scene_servers import item as scene_item
-from tests.watched import Outside, watched
+from tests.support.catalog_items import item, put
+from tests.support.scene_servers import item as scene_item
+from tests.support.watched_file import Outside, watched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")
 

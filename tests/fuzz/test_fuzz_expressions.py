@@ -17,9 +17,9 @@ import requests
 from eechips.client.http_sessions import KEEP_ALIVE_HEADER
 from eechips.emulator.functions import load_functions
 from eechips.emulator.signatures import Argument, load_signatures
-from tests.conftest import Server
 from tests.fuzz.budget import Budget
-from tests.graph import Ready, invoke
+from tests.support.graphs import Ready, invoke
+from tests.support.local_earth_engine import Server
 
 Node = Mapping[str, Any]
 

@@ -28,11 +28,11 @@ from eechips.errors import EechipsError
 from eechips.manifest.export import export_failures, export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME
-from tests import bombs
-from tests.finished_run import layered, pictures, write_run
 from tests.fuzz.budget import Budget
 from tests.fuzz.damage import change_some_bytes
-from tests.watched import Outside, watched
+from tests.support import oversized_files as bombs
+from tests.support.finished_run import layered, pictures, write_run
+from tests.support.watched_file import Outside, watched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")
 

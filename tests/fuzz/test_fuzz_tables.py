@@ -15,7 +15,7 @@ import shapely
 from eechips.errors import EechipsError, RegionError
 from eechips.geo.vectors import read_features
 from tests.fuzz.budget import Budget
-from tests.watched import watched
+from tests.support.watched_file import watched
 
 SUFFIXES = {".geojson": "GeoJSON", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".parquet": ""}
 

@@ -16,7 +16,7 @@ from eechips.client.transport import Timeouts, Transport
 from eechips.errors import EechipsError, InternalError
 from tests.fuzz.budget import Budget
 from tests.fuzz.test_error_bodies import assert_presentable
-from tests.raw_server import RawServer, chunked, raw_server
+from tests.support.raw_server import RawServer, chunked, raw_server
 
 CONTENT = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 LENGTHS = ["-1", "+5", "abc", "1e3", "0x10", "", " ", "99999999999999999999", "5, 5", "5, 6", "\u0665", "0", "00005128"]

@@ -1,0 +1,125 @@
+"""``eechips init``: every recipe that it writes runs as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import rasterio
+from click.testing import CliRunner, Result
+
+import eechips
+from eechips.cli import main
+from eechips.cli.setup_commands import KINDS
+from tests.support.local_earth_engine import Server
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(*words: str) -> Result:
+    return CliRunner().invoke(main, [*words])
+
+
+# Fewer units than by default, where there are many.
+FEW = {
+    "chips": ["-p", "count=3", "-p", "size=32"],
+    "series": ["-p", "end=2019-03-01"],
+    "images": ["-p", "bounds=[-105.11, 39.74, -105.1, 39.75]", "-p", "cloud=101"],
+    "points": ["-p", "cell=1"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_runs(kind: str, demo_server: Server, folder: Path) -> None:
+    written = command("init", "--kind", kind)
+    assert written.exit_code == 0, written.output
+    assert written.output.splitlines() == [
+        f"Written: {kind}.py ({KINDS[kind]})",
+        f"Try it:  eechips run {kind}.py --local --check",
+        f"Run it:  eechips run {kind}.py --local",
+    ]
+    text = (folder / f"{kind}.py").read_text()
+    assert f"eechips run {kind}.py --local --check" in text
+    assert "recipe.py" not in text
+    assert len(text.splitlines()) < 60
+    ran = command("run", f"{kind}.py", *FEW[kind], "--endpoint", demo_server.url, "--rate", "none", "-q")
+    assert ran.exit_code == 0, ran.output
+    run = eechips.open_run(folder / "outputs" / kind)
+    assert run.is_complete
+    assert run.verify() == []
+    assert [dataset["id"] for dataset in run.info["datasets"]]
+    checks[kind](run)
+
+
+def _chips(run: eechips.Run) -> None:
+    assert run.units[["width", "height"]].to_numpy().tolist() == [[32, 32]] * 3
+    assert (run.units["valid_fraction"] == 1).all()
+
+
+def _series(run: eechips.Run) -> None:
+    table = pd.read_csv(run.path / run.units["file"].iloc[0])
+    assert list(table.columns) == ["code", "date", "celsius"]
+    assert table["date"].is_monotonic_increasing
+    assert table["celsius"].between(-60, 60).all()
+
+
+def _images(run: eechips.Run) -> None:
+    assert len(run.units) > 5
+    assert run.units["valid_fraction"].between(0, 1).all()
+    assert run.units["valid_fraction"].nunique() > 1  # clouds are masked
+    for _, unit in run.units.dropna(subset="file").iterrows():
+        with rasterio.open(run.path / unit["file"]) as file:
+            grid = unit["unit"]["grid"]
+            assert list(file.transform)[:6] == grid["transform"]
+            assert Path(unit["file"]).name.startswith(unit["dates"][0])
+
+
+def _points(run: eechips.Run) -> None:
+    (made,) = run.assembled
+    table = pd.read_csv(made)
+    assert table["row"].tolist() == list(range(300))
+    assert table["elevation"].notna().all()
+    assert len(run.units) < 5
+
+
+checks = {"chips": _chips, "series": _series, "images": _images, "points": _points}
+
+
+def test_a_table_of_ones_own(demo_server: Server, folder: Path) -> None:
+    frame = pd.DataFrame({"name": ["a", "b"], "lon": [-105.5, -105.4], "lat": [39.5, 39.6]})
+    frame.to_csv(folder / "mine.csv", index=False)
+    command("init", "mine.py", "--kind", "points")
+    words = ["run", "mine.py", "-p", "file=mine.csv", "--endpoint", demo_server.url, "--rate", "none", "-q"]
+    assert command(*words).exit_code == 0
+    table = pd.read_csv(folder / "outputs" / "mine" / "points.csv")
+    assert table[["row", "lon", "lat"]].to_numpy().tolist() == [[0, -105.5, 39.5], [1, -105.4, 39.6]]
+
+
+def test_nothing_is_overwritten(folder: Path) -> None:
+    (folder / "chips.py").write_text("mine")
+    refused = command("init")
+    assert refused.exit_code == 2
+    assert refused.output == "Error: chips.py exists: choose another name, or overwrite it with --force\n"
+    assert (folder / "chips.py").read_text() == "mine"
+    assert command("init", "--force").exit_code == 0
+    assert "def get_requests" in (folder / "chips.py").read_text()
+
+
+def test_names(folder: Path) -> None:
+    assert (
+        command("init", "below/my recipe").output.splitlines()[-1]
+        == "Run it:  eechips run 'below/my recipe.py' --local"
+    )
+    assert "eechips run 'below/my recipe.py' --local" in (folder / "below" / "my recipe.py").read_text()
+    (folder / "there.py").mkdir()
+    refused = command("init", "there.py")
+    assert (refused.exit_code, refused.output) == (2, "Error: there.py is a folder: name a file\n")
+    refused = command("init", "--kind", "chip")
+    assert refused.exit_code == 2
+    assert "'chips', 'series', 'images', 'points'" in refused.output

@@ -1,0 +1,42 @@
+"""`eechips trust`: a run of somebody else is used as one's own once the user says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pytest
+from click.testing import CliRunner
+
+from eechips.cli import main
+from tests.support.finished_run import move_results, pictures, write_run
+
+
+def test_results_at_an_address_are_used_once_the_run_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "theirs"))
+    run = write_run(tmp_path / "run", pictures(3))
+    files = fsspec.filesystem("memory")
+    for name in run.units["file"]:
+        files.pipe_file(f"/trusted/{name}", (run.path / name).read_bytes())
+    move_results(run, "memory://trusted")
+    call = CliRunner().invoke
+    assert call(main, ["verify", str(run.path)]).exit_code == 0
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "mine"))
+    assert "eechips trust" in call(main, ["verify", str(run.path)]).output
+    asked = call(main, ["trust", str(run.path)])
+    assert (asked.exit_code, "memory://trusted" in asked.output) == (2, True)
+    assert call(main, ["verify", str(run.path)]).exit_code == 2
+    assert call(main, ["trust", str(run.path), "--yes"]).exit_code == 0
+    assert "all present and intact" in call(main, ["verify", str(run.path)]).output
+    assert "is yours already" in call(main, ["trust", str(run.path)]).output
+    files.rm("trusted", recursive=True)
+
+
+def test_without_a_place_for_a_key_nothing_can_be_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "file" / "cache"))
+    run = write_run(tmp_path / "run", pictures(1), command="eechips run x.py")
+    result = CliRunner().invoke(main, ["trust", str(run.path), "--yes"])
+    assert (result.exit_code, "EECHIPS_CACHE" in result.output) == (2, True)

@@ -1,0 +1,145 @@
+"""Requests that a recipe sends by itself pass the run's throttle, and it learns from their answers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+
+from eechips.client.http_sessions import KEEP_ALIVE_HEADER, ConnectionPool, throttle_requests_library
+from eechips.client.permits import QuotaLimits
+from eechips.client.throttle import Throttle
+from tests.support.loopback import LoopbackServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with a body in two halves, the second when it is told to, or with a rejection."""
+
+    second_half = threading.Event()
+
+    def do_GET(self) -> None:
+        if self.path == "/busy":
+            self.send_response(429)
+            self.send_header("Retry-After", "30")
+            self.send_header("X-Earth-Engine-Quota-Status", "parallelism_restricted=true")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", "10")
+        self.end_headers()
+        self.wfile.write(b"first")
+        self.wfile.flush()
+        self.second_half.wait(10)
+        self.wfile.write(b"twice")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    Handler.second_half.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    Handler.second_half.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def throttle() -> Iterator[Throttle]:
+    before = requests.adapters.HTTPAdapter.send
+    made = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=4, start=4), clients=2)
+    yield made
+    throttle_requests_library(made.client(1), "http://127.0.0.1")()
+    assert requests.adapters.HTTPAdapter.send is before
+
+
+def test_a_slot_is_held_until_the_body_is_there(url: str, throttle: Throttle) -> None:
+    throttle_requests_library(throttle.client(1), url)
+    bodies: list[bytes] = []
+    thread = threading.Thread(target=lambda: bodies.append(requests.get(f"{url}/pixels", timeout=10).content))
+    thread.start()
+    thread.join(0.3)
+    assert throttle.in_flight == 1
+    Handler.second_half.set()
+    thread.join(10)
+    assert bodies == [b"firsttwice"]
+    assert (throttle.in_flight, throttle.sent, throttle.received) == (0, 1, 10)
+
+
+def test_who_streams_holds_a_slot_until_the_headers_are_there(url: str, throttle: Throttle) -> None:
+    throttle_requests_library(throttle.client(1), url)
+    with requests.get(f"{url}/pixels", timeout=10, stream=True) as response:
+        assert throttle.in_flight == 0
+        Handler.second_half.set()
+        assert response.raw.read() == b"firsttwice"
+
+
+def test_a_rejection_closes_the_throttle_for_as_long_as_it_says(url: str, throttle: Throttle) -> None:
+    throttle_requests_library(throttle.client(1), url)
+    assert requests.get(f"{url}/busy", timeout=10).status_code == 429
+    assert throttle.rejected == 1
+    is_taken, wait = throttle._try_take(throttle.client(1)._base, is_next=False)
+    assert not is_taken
+    assert 25 < wait <= 30
+
+
+def test_what_other_services_answer_says_nothing_of_the_quota(url: str, throttle: Throttle) -> None:
+    throttle_requests_library(throttle.client(1), "https://earthengine-highvolume.googleapis.com")
+    assert requests.get(f"{url}/busy", timeout=10).status_code == 429
+    assert (throttle.sent, throttle.rejected) == (1, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_opens_its_own_connections() -> None:
+    asked: list[tuple[str, int | str, bool]] = []
+
+    class KeptAlive(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append((self.path, self.client_address[1], KEEP_ALIVE_HEADER in self.headers))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    with LoopbackServer(("127.0.0.1", 0), KeptAlive) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        connections = ConnectionPool(endpoint)
+
+        def send(path: str) -> None:
+            response = connections.send("GET", f"{endpoint}/{path}", None, {}, (10.0, 10.0))
+            response.read()
+            response.release_conn()
+
+        send("parent")
+        child = os.fork()
+        if child == 0:
+            try:
+                send("child")
+                send("child")
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        send("parent")
+        connections.close()
+        server.shutdown()
+    ports = {path: {port for asked_path, port, _ in asked if asked_path == path} for path in ("/parent", "/child")}
+    assert len(asked) == 4
+    assert all(kept for *_, kept in asked)
+    assert len(ports["/parent"]) == len(ports["/child"]) == 1
+    assert ports["/parent"] != ports["/child"]

@@ -1,0 +1,204 @@
+"""The table of the service's errors: every row, by real bodies over HTTP."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from eechips.client.classification import classify_response, next_renewal, parse_error
+from eechips.client.permits import QuotaLimits
+from eechips.client.retry import RetryPolicy
+from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, Example, ServiceError, find_error
+from eechips.client.throttle import Throttle
+from eechips.client.transport import ClientRequest, Timeouts, Transport
+from eechips.errors import (
+    ConfigurationError,
+    EechipsError,
+    PermanentError,
+    ProjectUnavailableError,
+    TooLargeError,
+    TransientError,
+    UnknownServiceError,
+    ValidationError,
+)
+from tests.support.function_server import Answer, answering
+
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
+CLASSES: Mapping[ErrorAction, type[EechipsError]] = {
+    ErrorAction.TRANSIENT: TransientError,
+    ErrorAction.TOO_LARGE: TooLargeError,
+    ErrorAction.INDIVISIBLE: TooLargeError,
+    ErrorAction.PERMANENT: PermanentError,
+    ErrorAction.UNAVAILABLE: ProjectUnavailableError,
+    ErrorAction.CONFIGURATION: ConfigurationError,
+    ErrorAction.CREDENTIALS: ConfigurationError,
+}
+
+
+def body_of(example: Example) -> bytes:
+    """A body as Google's API gateway writes it."""
+    error: dict[str, object] = {"code": example.code, "message": example.message, "status": example.status}
+    if example.reason.isupper():
+        metadata = {"service": "earthengine.googleapis.com", "consumer": "projects/123"}
+        if example.quota_limit:
+            metadata["quota_limit"] = example.quota_limit
+        if example.quota_unit:
+            metadata["quota_unit"] = example.quota_unit
+        kind = "type.googleapis.com/google.rpc.ErrorInfo"
+        info = {"@type": kind, "reason": example.reason, "domain": "googleapis.com", "metadata": metadata}
+        error["details"] = [{"@type": "type.googleapis.com/google.rpc.Help", "links": []}, info]
+    elif example.reason:
+        error["errors"] = [{"domain": "usageLimits", "reason": example.reason, "message": example.message}]
+    return json.dumps({"error": error}).encode()
+
+
+def asked(answer: Answer) -> EechipsError:
+    """What the transport raises for an answer that a real server sends."""
+    with answering(lambda *_: answer) as url:
+        quota = Throttle(multiprocessing.get_context(), QuotaLimits(in_flight=1, start=1), clients=1).client(0)
+        transport = Transport(url, quota, RetryPolicy(retries=0, total=0.001), Timeouts())
+        try:
+            with pytest.raises(EechipsError) as caught:
+                transport.post(ClientRequest(f"{url}/v1/projects/p/value:compute", "{}", {}), lambda body: body)
+        finally:
+            transport.close()
+    return caught.value
+
+
+@pytest.mark.parametrize("row", SERVICE_ERRORS, ids=lambda row: row.name)
+def test_every_row_is_found_by_its_example_and_has_its_class_over_http(row: ServiceError) -> None:
+    body = body_of(row.example)
+    assert find_error(row.example.code, parse_error(body)) is row
+    error = asked((row.example.code, {"Content-Type": "application/json"}, body))
+    assert type(error) is CLASSES[row.kind]
+    assert row.example.message.rstrip(".")[:150] in str(error)
+    assert row.source.startswith("https://")
+    if isinstance(error, ProjectUnavailableError):
+        assert "run the same command again" in str(error)
+        assert (error.until is not None) is (row.period is not None)
+    if isinstance(error, ConfigurationError):
+        assert row.cure.removeprefix("or ") in str(error)
+
+
+@pytest.mark.parametrize("row", [row for row in SERVICE_ERRORS if row.example.reason], ids=lambda row: row.name)
+def test_a_reason_counts_whatever_the_message_says(row: ServiceError) -> None:
+    """Messages change; reasons do not. Rows whose message says more are found by that message alone."""
+    changed = Example(row.example.code, row.example.status, "Nein.", row.example.reason, row.example.quota_limit)
+    assert type(classify_response(row.example.code, parse_error(body_of(changed)))) is CLASSES[row.kind]
+
+
+@pytest.mark.parametrize("status", [400, 403, 429])
+def test_a_quota_of_a_day_is_the_same_whatever_its_status(status: int) -> None:
+    daily = next(row for row in SERVICE_ERRORS if row.name == "daily compute").example
+    assert type(classify_response(status, daily.message)) is ProjectUnavailableError
+
+
+@pytest.mark.parametrize(("status", "message"), [(400, "Oh no."), (403, "No."), (409, ""), (451, "Not here")])
+def test_what_is_in_no_row_is_unknown_and_keeps_its_message(status: int, message: str) -> None:
+    error = asked((status, {}, json.dumps({"error": {"code": status, "message": message}}).encode()))
+    assert type(error) is UnknownServiceError
+    assert error.status == status
+    assert str(error) == (message or f"HTTP {status} without a message")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ImageCollection.limit: the daily limit was exceeded by a property.",
+        "Image.load: Image asset 'me/quota_exceeded_per_month' not found.",
+    ],
+)
+def test_words_of_an_expression_are_no_quota(message: str) -> None:
+    assert type(classify_response(400, message)) is PermanentError
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b"null",
+        b"[]",
+        b'{"error": {"details": {"reason": 1}, "errors": 5, "message": ["x"]}}',
+        b'{"error": {"details": [null, {"metadata": [1], "reason": {"a": 1}}]}}',
+        b"\xff\xfe",
+    ],
+)
+def test_bodies_of_any_shape_are_read(body: bytes) -> None:
+    assert isinstance(parse_error(body).message, str)
+    assert isinstance(classify_response(400, parse_error(body)), PermanentError)
+
+
+@pytest.mark.parametrize("length", [1, 20, 60])
+def test_an_error_that_was_cut_off_may_be_another_one_the_next_time(length: int) -> None:
+    body = b'{"error": {"code": 400, "message": "Image.load: Image asset a/b not found."}}'
+    assert isinstance(classify_response(400, parse_error(body)), PermanentError)
+    assert isinstance(classify_response(400, parse_error(body[:length])), ValidationError)
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "month"),
+    [
+        ("2026-11-21T14:00", "2026-11-22T08:00", "2026-12-01T08:00"),  # standard time
+        ("2026-07-01T06:59", "2026-07-01T07:00", "2026-07-01T07:00"),  # June still, in California
+        ("2026-12-31T20:00", "2027-01-01T08:00", "2027-01-01T08:00"),
+        ("2026-03-08T09:00", "2026-03-09T07:00", "2026-04-01T07:00"),  # the day on which summer time begins
+    ],
+)
+def test_quotas_are_renewed_at_midnight_pacific_time(now: str, day: str, month: str) -> None:
+    moment = datetime.fromisoformat(now).replace(tzinfo=timezone.utc)
+    assert next_renewal("day", moment).strftime("%Y-%m-%dT%H:%M") == day
+    assert next_renewal("month", moment).strftime("%Y-%m-%dT%H:%M") == month
+
+
+def test_the_documentation_lists_every_row() -> None:
+    text = DOCS.read_text()
+    for row in SERVICE_ERRORS:
+        assert f"| {row.name} |" in text, f"docs/reference/errors.md lacks {row.name!r}"
+        assert row.source in text
+
+
+QUOTA = {
+    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+    "reason": "RATE_LIMIT_EXCEEDED",
+    "domain": "googleapis.com",
+}
+OF_DETAILS = [
+    ("day", {**QUOTA, "metadata": {"quota_unit": "1/d/{project}", "quota_limit": "defaultPerDayPerProject"}}),
+    ("day", {**QUOTA, "metadata": {"quota_unit": "1/d/{project}/{user}", "quota_limit": "x"}}),
+    ("day", {**QUOTA, "metadata": {"quota_limit": "ForecastHoursQueriesPerDay"}}),
+    ("day", {**QUOTA, "metadata": {"quota_metric": "earthengine.googleapis.com/daily_eecu_usage_time"}}),
+    ("month", {**QUOTA, "metadata": {"quota_metric": "earthengine.googleapis.com/monthly_eecu_usage_time"}}),
+    ("month", {**QUOTA, "metadata": {"quota_unit": "1/mo/{project}"}}),
+    ("month", {**QUOTA, "reason": "RESOURCE_QUOTA_EXCEEDED", "metadata": {"quota_limit": "EecuSeconds-per-month"}}),
+    (
+        "day",
+        {
+            "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+            "violations": [{"quotaMetric": "a/b", "quotaId": "GenerateRequestsPerDayPerProject"}],
+        },
+    ),
+    ("", {**QUOTA, "metadata": {"quota_unit": "1/min/{project}/{user}", "quota_limit": "ReadsPerMinutePerUser"}}),
+    ("", {**QUOTA, "metadata": {"quota_unit": "1/min/{project}", "quota_limit": "defaultPerDayPerProject"}}),
+    ("", {**QUOTA, "metadata": {"quota_limit": "QueriesPer100secondsPerUser"}}),
+    ("", {**QUOTA, "metadata": {"quota_limit": "perhaps", "quota_unit": "1/{region}"}}),
+]
+
+
+@pytest.mark.parametrize("message", ["Nein.", "", "Quota exceeded; see the limits per day, and those per month."])
+@pytest.mark.parametrize(("period", "detail"), OF_DETAILS)
+def test_the_details_of_an_error_say_how_long_a_quota_lasts_whatever_its_words(
+    period: str, detail: dict[str, object], message: str
+) -> None:
+    error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": message, "details": [detail]}
+    body = parse_error(json.dumps({"error": error}).encode())
+    row = find_error(429, body)
+    assert row is not None
+    if body.window:
+        assert (row.period or "") == period
+    found = classify_response(429, body)
+    assert isinstance(found, ProjectUnavailableError if row.period else TransientError)

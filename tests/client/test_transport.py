@@ -1,0 +1,242 @@
+"""The transport, against a real server: whole bodies, one retry layer, no leaks."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import logging
+import multiprocessing
+import socketserver
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from eechips.client.permits import QuotaLimits
+from eechips.client.retry import RetryPolicy
+from eechips.client.throttle import Throttle
+from eechips.client.transport import Timeouts, Transport
+from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
+from tests.support.engine_service import Service, encode, serving
+from tests.support.function_server import answering
+
+PIXELS = encode("PNG", 1, 64, 64, None)
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with serving() as service:
+        service.names["projects/p/thumbnails/5ecre7"] = {
+            "fileFormat": "PNG",
+            "x": {"functionName": "Image.constant", "arguments": {"value": {"constantValue": 1}}},
+        }
+        yield service
+
+
+def make(service: Service, **options: Any) -> tuple[Transport, Throttle]:
+    context = multiprocessing.get_context("spawn")
+    throttle = Throttle(context, QuotaLimits(in_flight=4, start=4), clients=1)
+    policy = options.pop("policy", RetryPolicy(retries=3, delay=0.01, max_delay=0.02))
+    timeouts = options.pop("timeouts", Timeouts(connect=2, read=2, total=3))
+    return Transport(service.url, throttle.client(0), policy, timeouts, **options), throttle
+
+
+def url_of(service: Service) -> str:
+    return f"{service.url}/v1/projects/p/thumbnails/5ecre7:getPixels"
+
+
+@pytest.mark.parametrize("fault", ["truncate", "reset", "503", "429", "gzip-short", "500", "408"])
+def test_a_failed_get_is_sent_again_and_counted(service: Service, fault: str) -> None:
+    service.plan(1, fault)
+    transport, throttle = make(service)
+    with transport.metered() as usage:
+        assert transport.get(url_of(service), bytes) == PIXELS
+    assert (usage.requests, usage.repeats) == (2, 1)
+    assert (throttle.sent, throttle.in_flight) == (2, 0)
+    assert service.count("pixels") == 2
+    assert throttle.rejected == (fault == "429")
+
+
+def test_gzip_is_undone(service: Service) -> None:
+    service.plan(1, "gzip")
+    transport, _ = make(service)
+    assert transport.get(url_of(service), bytes) == PIXELS
+    assert service.headers[-1]["accept-encoding"] == "gzip"
+
+
+def test_what_is_not_accepted_is_asked_for_again(service: Service) -> None:
+    service.plan(1, "html", "short")
+
+    def accept(body: bytes) -> bytes:
+        if body != PIXELS:
+            raise ValidationError("not the pixels")
+        return body
+
+    transport, _ = make(service)
+    with transport.metered() as usage:
+        assert transport.get(url_of(service), accept) == PIXELS
+    assert usage.requests == 3
+
+
+def test_retry_after_is_obeyed(service: Service) -> None:
+    import time
+
+    service.plan(1, "retry-after")
+    transport, _ = make(service)
+    began = time.monotonic()
+    assert transport.get(url_of(service), bytes) == PIXELS
+    assert time.monotonic() - began >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [("400", PermanentError), ("404", PermanentError), ("memory", TooLargeError), ("403", ConfigurationError)],
+)
+def test_what_cannot_be_helped_is_asked_once(service: Service, fault: str, kind: type[Exception]) -> None:
+    service.plan(1, fault)
+    transport, _ = make(service)
+    with pytest.raises(kind):
+        transport.get(url_of(service), bytes)
+    assert service.count("pixels") == 1
+
+
+def test_when_patience_ends_the_last_error_is_raised(service: Service) -> None:
+    service.plan(1, *["503"] * 9)
+    transport, _ = make(service)
+    with pytest.raises(TransientError) as caught:
+        transport.get(url_of(service), bytes)
+    assert caught.value.status == 503
+    assert service.count("pixels") == 4
+
+
+def test_a_server_that_is_silent_is_not_waited_for(service: Service) -> None:
+    service.latency = 5.0
+    timeouts = Timeouts(connect=1, read=0.3, total=1)
+    transport, throttle = make(service, timeouts=timeouts, policy=RetryPolicy(retries=0))
+    with pytest.raises(TransientError, match="time-out"):
+        transport.get(url_of(service), bytes)
+    assert throttle.in_flight == 0
+
+
+def test_nobody_there_is_transient_and_names_no_address(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="eechips")
+    transport, _ = make(service, policy=RetryPolicy(retries=1, delay=0.01))
+    url = "http://127.0.0.1:9/v1/projects/p/thumbnails/5ecre7:getPixels"
+    with pytest.raises(TransientError) as caught:
+        transport.get(url, bytes)
+    shown = "".join(map(str, (caught.value, caught.value.__cause__, caplog.text)))
+    assert "5ecre7" not in shown
+    assert "refused" in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_the_clients_own_errors_stay_its_own(service: Service) -> None:
+    service.plan(None, "503", "400")
+    transport, _ = make(service)
+    response, body = transport.request(f"{service.url}/v1/projects/p/value:compute", "POST", "{}", {})
+    assert response.status == 400
+    assert b"not found" in body
+    assert service.count("value") == 2
+
+
+def test_a_web_page_is_no_answer(service: Service) -> None:
+    service.plan(None, "html")
+    transport, _ = make(service)
+    response, body = transport.request(f"{service.url}/v1/projects/p/value:compute", "POST", "{}", {})
+    assert (response.status, body) == (200, b'{"result": 42}')
+    assert service.count("value") == 2
+
+
+def test_documents_are_asked_for_once_and_then_known(service: Service) -> None:
+    first, _ = make(service)
+    for _ in range(2):
+        first.request(f"{service.url}/$discovery/rest?version=v1")
+    first.request(f"{service.url}/v1/projects/p/algorithms")
+    assert service.count("discovery") == 2
+    discovery = first.discovery
+    assert discovery is not None
+    service.forget()
+    second, throttle = make(service, discovery=discovery)
+    assert second.request(f"{service.url}/$discovery/rest?version=v1")[1] == discovery.discovery
+    assert second.request(f"{service.url}/v1/projects/p/algorithms")[1] == discovery.algorithms
+    assert service.requests == []
+    assert throttle.sent == 0
+
+
+def test_credentials_go_to_the_endpoint_and_not_along_with_thumbnail_urls(service: Service) -> None:
+    from google.oauth2.credentials import Credentials
+
+    with serving() as other:
+        transport, _ = make(service, credentials=Credentials("5ecre7"))
+        transport.request(f"{service.url}/v1/projects/p/value:compute", "POST", "{}", {})
+        transport.request(f"{other.url}/v1/projects/p/value:compute", "POST", "{}", {})
+        transport.get(url_of(service), bytes)
+        assert service.headers[0]["authorization"] == "Bearer 5ecre7"
+        assert "authorization" not in service.headers[1]
+        assert "authorization" not in other.headers[0]
+
+
+def test_connections_are_kept(service: Service) -> None:
+    transport, _ = make(service)
+    for _ in range(5):
+        transport.get(url_of(service), bytes)
+    assert len(service.connections) == 1
+    transport.close()
+
+
+def test_a_netrc_file_is_not_looked_at(service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine 127.0.0.1 login me password 5ecre7\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+    transport, _ = make(service)
+    transport.get(url_of(service), bytes)
+    assert "authorization" not in service.headers[-1]
+
+
+def test_an_answer_that_trickles_ends_with_its_time(service: Service) -> None:
+    stop = threading.Event()
+
+    class Trickle(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            with contextlib.suppress(OSError):
+                while not stop.wait(0.01):
+                    self.wfile.write(b"x")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Trickle) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            timeouts = Timeouts(connect=5, read=5, total=0.2)
+            transport, _ = make(service, timeouts=timeouts, policy=RetryPolicy(retries=0))
+            with pytest.raises(TransientError, match=r"took longer than 0\.2 s"):
+                transport.get(f"http://127.0.0.1:{server.server_address[1]}/", bytes)
+        finally:
+            stop.set()
+            server.shutdown()
+            thread.join()
+
+
+def test_a_small_answer_that_unpacks_into_a_huge_one_is_refused_before_it_does(service: Service) -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(400)) + packer.flush()
+    with answering(lambda *_: (200, {}, bomb)) as url:
+        transport, _ = make(service)
+        tracemalloc.start()
+        try:
+            with pytest.raises(TooLargeError, match="more than 128 MiB"):
+                transport.get(url, bytes)
+            assert tracemalloc.get_traced_memory()[1] < 300 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_an_answer_in_several_gzip_members_is_whole(service: Service) -> None:
+    with answering(lambda *_: (200, {}, gzip.compress(b"one, ") + gzip.compress(b"two") + bytes(5))) as url:
+        transport, _ = make(service)
+        assert transport.get(url, bytes) == b"one, two"

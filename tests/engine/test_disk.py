@@ -1,0 +1,113 @@
+"""Runs whose results do not fit on the disk are refused before anything is fetched."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eechips
+from eechips.cli import finish
+from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
+from eechips.engine import Estimate, RunConfig
+from eechips.errors import StorageError
+from eechips.geo.grid import Grid
+from eechips.jobs.images import Images
+from eechips.recipe import Chip
+from tests.support.local_earth_engine import Server, initialize
+
+ROI = "-105.101,39.9,-105.1,39.901"
+VERBS: dict[str, dict[str, Any]] = {
+    "images": {"dataset": "S2", "roi": ROI, "bands": "B4", "start": "2020-06-01", "end": "2020-06-20"},
+    "composites": {"dataset": "S2", "roi": ROI, "bands": "B4", "start": "2020-06-01", "end": "2020-08-01"},
+    "sample": {"dataset": ["NAIP", "DEM"], "roi": ROI, "total": 3, "size": 64, "format": "tif"},
+}
+
+
+def fetch(verb: str, server: Server, out: Path, **options: Any) -> Any:
+    usual = {"endpoint": server.url, "processes": 1, "executor": "threads", "rate": None, "quiet": True}
+    return getattr(eechips, verb)(out=out, **{**VERBS[verb], **usual, **options})
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """Bytes that are free on every disk."""
+    usage, found = shutil.disk_usage(tmp_path), [10]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=found[0]))
+    return found
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_run_that_does_not_fit_on_the_disk_is_refused_with_the_figures(
+    demo_server: Server, tmp_path: Path, free: list[int], verb: str
+) -> None:
+    before = demo_server.requests().get("image:computePixels", 0)
+    with pytest.raises(StorageError, match=r"has 10 bytes free, and this takes about \d.* (kB|bytes): choose another"):
+        fetch(verb, demo_server, tmp_path / "out")
+    assert demo_server.requests().get("image:computePixels", 0) == before
+    free[0] = 10**9
+    assert fetch(verb, demo_server, tmp_path / "out").is_complete  # the plan is kept
+    free[0] = 0
+    assert fetch(verb, demo_server, tmp_path / "out").is_complete  # nothing is left to fetch
+
+
+def test_what_is_left_is_foreseen_from_what_was_fetched(demo_server: Server, tmp_path: Path, free: list[int]) -> None:
+    options = {"dataset": "NAIP", "total": 40, "size": 8}
+    run = fetch("sample", demo_server, tmp_path / "out", estimate=4, **options)  # which asks for itself
+    assert run.paused
+    each = run.status().bytes / 4
+    free[0] = round(each * 36) - 10
+    with pytest.raises(StorageError, match="and this takes about"):
+        fetch("sample", demo_server, tmp_path / "out", **options)
+    free[0] = round(each * 36) + 10
+    assert fetch("sample", demo_server, tmp_path / "out", **options).is_complete
+
+
+@pytest.mark.usefixtures("free")
+def test_object_stores_are_not_asked_how_much_is_free(demo_server: Server, tmp_path: Path) -> None:
+    where = {"out": "memory://small-disk/sample", "ledger": tmp_path / "ledger"}
+    run = eechips.sample(
+        **VERBS["sample"], **where, endpoint=demo_server.url, executor="threads", rate=None, quiet=True
+    )
+    assert run.is_complete
+
+
+def test_an_estimate_counts_the_pixels_of_all_units(demo_server: Server, tmp_path: Path) -> None:
+    """Windows of images differ, and what is too large for a request is asked for in several."""
+    wide = {"roi": "-105.6,39.6,-104.9,40.1", "end": "2020-06-04", "bands": "B4,B3,B2,B8"}
+    found = fetch("images", demo_server, tmp_path / "out", dry_run=True, **wide)
+    initialize(demo_server)
+    grids = [Grid.from_json(unit["grid"]) for unit in Images(**{**VERBS["images"], **wide}).get_requests()]
+    assert len({(grid.width, grid.height) for grid in grids}) > 1
+    assert found.bytes == pytest.approx(sum(grid.width * grid.height for grid in grids) * 4 * 2 * 0.7, rel=1e-6)
+    assert found.requests > len(grids) == found.units
+
+
+def test_a_chip_takes_as_many_requests_as_the_limits_of_the_service_say() -> None:
+    def chip(side: int) -> Chip:
+        grid = Grid("EPSG:32613", (10.0, 0.0, 0.0, 0.0, -10.0, 0.0), side, side)
+        return Chip(image=None, grid=grid, bands=("a", "b"), dtype="uint16", format="tif")
+
+    # 3 bands with the mask's, of 3 bytes a value: 50,331,648 / 9 pixels, which is a side of 2,364.
+    counts = [count_requests(chip(side), PIXEL_LIMITS["pixels"]) for side in (2364, 2366, 4728, 4732)]
+    assert counts == [1, 4, 4, 16]
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "time"),
+    [
+        (10**12, {}, "about 22.2 h for the transfer at 100 Mbit/s; 61 s on Earth Engine"),
+        (10**8, {}, "about 61 s on Earth Engine"),
+        (10**12, {"local": True}, "about 61 s on Earth Engine"),
+    ],
+)
+@pytest.mark.usefixtures("free")
+def test_a_dry_run_counts_the_transfer_and_looks_at_the_disk(
+    tmp_path: Path, size: int, options: dict[str, Any], time: str
+) -> None:
+    lines = finish._estimated(Estimate(2700, 2700, size, 61.0), RunConfig(out=tmp_path / "out", **options))
+    assert lines[-2:] == [f"time      {time}", f"disk      10 bytes free at {tmp_path / 'out'}: not enough"]
+    stored = RunConfig(out=tmp_path / "out", results="s3://bucket/run", **options)
+    assert not any("disk" in line for line in finish._estimated(Estimate(2700, 2700, size, 61.0), stored))

@@ -1,0 +1,133 @@
+"""Plans that are made while their first units are fetched, and that go on after an interruption."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eechips.errors import RunMismatchError, UsageError
+from eechips.manifest import Run, open_run
+from eechips.planning.planning_requests import PARALLEL_REQUESTS
+from tests.support.engine_service import Service, serving
+from tests.support.gradual_recipe import SIZE, Gradual, run_gradual, wait_for
+
+COUNT = 2000
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with serving() as service:
+        yield service
+
+
+def rows(run: Run) -> list[tuple[object, ...]]:
+    units = run.units.reset_index()
+    columns = ("position", "id", "name", "state", "file", "sha256")
+    return list(zip(*(units[column] for column in columns), strict=True))
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
+    with serving() as service:
+        finished = run_gradual(Gradual(COUNT), tmp_path_factory.mktemp("whole") / "out", service.url)
+        assert finished.counts == {"done": COUNT}
+        assert service.count("value") == COUNT // SIZE
+        assert not (finished.path / "planning.sqlite").exists()
+        return rows(finished)
+
+
+@pytest.mark.slow
+def test_the_first_results_are_there_before_the_plan_is(
+    service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    out = tmp_path / "out"
+
+    def before(number: int) -> None:
+        if number == 1200:  # fails after a minute if nobody fetches meanwhile
+            wait_for(out / str(expected[0][4]))
+
+    finished = run_gradual(Gradual(COUNT, before), out, service.url)
+    assert rows(finished) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_plan_that_was_killed_goes_on_and_asks_nothing_again(
+    service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    out, mark = tmp_path / "out", tmp_path / "mark"
+    root = Path(__file__).parents[2]
+    words = [sys.executable, "-m", "tests.support.gradual_recipe", str(out), service.url, str(mark)]
+    with subprocess.Popen(words, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}) as process:
+        wait_for(mark)
+        wait_for(out / str(expected[0][4]))
+        process.send_signal(signal.SIGKILL)
+    stopped = open_run(out)
+    assert not stopped.is_complete
+    assert 500 <= sum(stopped.counts.values()) <= 1500
+    assert [row[:3] for row in rows(stopped)] == [row[:3] for row in expected][: sum(stopped.counts.values())]
+    finished = run_gradual(Gradual(COUNT), out, service.url)
+    assert rows(finished) == expected
+    assert finished.is_complete
+    assert service.count("value") <= COUNT // SIZE + PARALLEL_REQUESTS  # those that were in flight
+    assert not (out / "planning.sqlite").exists()
+
+
+@pytest.mark.slow
+def test_a_plan_whose_budget_is_spent_again_and_again_is_the_same_in_the_end(
+    service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    complete = []
+    for _ in range(10):  # no run may ask all the questions
+        try:
+            complete.append(run_gradual(Gradual(COUNT), tmp_path, service.url, max_requests=9).is_complete)
+        except UsageError:  # the first question was not among those that were answered
+            complete.append(False)
+    assert (complete[0], complete[-1]) == (False, True)
+    assert rows(open_run(tmp_path)) == expected
+
+
+@pytest.mark.slow
+def test_a_plan_that_fails_in_the_middle_keeps_its_units_and_goes_on(
+    service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    def before(number: int) -> None:
+        if number == 1200:
+            raise LookupError("the file of places is away")
+
+    with pytest.raises(LookupError, match="file of places"):
+        run_gradual(Gradual(COUNT, before), tmp_path / "out", service.url)
+    stopped = open_run(tmp_path / "out")
+    assert 500 <= sum(stopped.counts.values()) <= 1200
+    asked = service.count("value")
+    assert rows(run_gradual(Gradual(COUNT), tmp_path / "out", service.url)) == expected
+    assert service.count("value") <= max(asked, COUNT // SIZE)
+
+
+def test_a_plan_that_fails_at_once_leaves_nothing(service: Service, tmp_path: Path) -> None:
+    def before(number: int) -> None:
+        raise ValueError("no such place")
+
+    with pytest.raises(ValueError, match="no such place"):
+        run_gradual(Gradual(10, before), tmp_path / "out", service.url)
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
+    assert run_gradual(Gradual(10), tmp_path / "out", service.url).counts == {"done": 10}
+
+
+@pytest.mark.slow
+def test_a_plan_that_begins_otherwise_than_the_interrupted_one_is_refused(service: Service, tmp_path: Path) -> None:
+    def before(number: int) -> None:
+        if number == 1200:
+            raise LookupError("away")
+
+    with pytest.raises(LookupError):
+        run_gradual(Gradual(COUNT, before), tmp_path / "out", service.url)
+    with pytest.raises(RunMismatchError, match="its first units have changed since"):
+        run_gradual(Gradual(COUNT, first=7), tmp_path / "out", service.url)
+    assert run_gradual(Gradual(COUNT), tmp_path / "out", service.url).counts == {"done": COUNT}

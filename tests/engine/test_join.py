@@ -1,0 +1,272 @@
+"""``eechips join``: what workers of a queue have made is found, checked and joined, or what is missing is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import rasterio
+from click.testing import CliRunner, Result
+
+import eechips
+from eechips.cli import main
+from tests.support.engine_service import Service
+from tests.support.object_server import lacking, serving_objects
+from tests.windows.test_results import RECIPE, check, write_scene
+
+WIDTH, HEIGHT = 300, 600
+MEMORY = "150MB"  # little, for several windows
+
+
+def told(*words: object, given: str = "") -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words], input=given)
+
+
+def plan_of(scene: Path, recipe: Path = RECIPE) -> list[str]:
+    done = told("plan", "run", recipe, "-p", f"href={scene}", "--max-memory", MEMORY)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert len(lines) > 3
+    return lines
+
+
+def make(lines: list[str], out: Path | str) -> list[str]:
+    done = told("work", "--units", "-", "--out", out, "--executor", "threads", "-q", given="\n".join(lines))
+    assert done.exit_code == 0, done.output
+    return done.stdout.splitlines()
+
+
+def join(lines: list[str], out: Path | str, *words: object) -> Result:
+    return told("join", "--units", "-", "--out", out, "-q", "--no-report", *words, given="\n".join(lines))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    return write_scene(tmp_path / "scene.tif", WIDTH, HEIGHT)
+
+
+def test_what_is_missing_is_named_and_all_together_are_a_run(tmp_path: Path, scene: Path) -> None:
+    out, again = tmp_path / "out", tmp_path / "again.jsonl"
+    lines = plan_of(scene)
+    outcomes = make(lines[:2], out)
+    done = join(lines, out, "--missing", again)
+    assert done.exit_code == 1
+    assert f"{len(lines) - 2} of {len(lines)} results are missing" in done.stderr
+    assert again.read_text().splitlines() == lines[2:]
+    assert not (out / "ndvi.tif").exists()
+
+    outcomes += make(again.read_text().splitlines(), out)
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(outcomes))
+    done = join([*lines[::-1], lines[0]], out, "--outcomes", tmp_path / "outcomes.jsonl")  # in any order, some twice
+    assert done.exit_code == 0, done.output
+    made = eechips.open_run(out)
+    check(made, scene)
+    assert made.is_complete
+    assert not made.verify()
+    assert made.info["command"].startswith("eechips run ")
+    assert made.info["finished"]
+    assert len(made.units) == len(lines)
+    before = (out / "ndvi.tif").stat().st_mtime_ns
+    assert join(lines, out).exit_code == 0  # there is nothing left to do
+    assert (out / "ndvi.tif").stat().st_mtime_ns == before
+    assert eechips.open_run(out).info["finished"]
+
+
+def test_the_raster_is_that_of_one_machine(tmp_path: Path, scene: Path) -> None:
+    lines = plan_of(scene)
+    make(lines, tmp_path / "out")
+    assert join(lines, tmp_path / "out").exit_code == 0
+    alone = tmp_path / "alone"
+    parameters = {"href": str(scene), "max_memory": MEMORY}
+    eechips.run(RECIPE, parameters, out=alone, executor="threads", quiet=True)
+    for name in ("ndvi.tif", "ndvi.windows.parquet"):
+        assert (tmp_path / "out" / name).read_bytes() == (alone / name).read_bytes()
+
+
+def test_the_command_of_the_plan_makes_what_is_missing(tmp_path: Path, scene: Path) -> None:
+    lines, out = plan_of(scene), tmp_path / "out"
+    make(lines[1:], out)
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.tif")}
+    done = join(lines, out)
+    command = done.stderr.strip().splitlines()[-1].partition("fetch them here: eechips ")[2].split()
+    assert told(*command, "--executor", "threads").exit_code == 0
+    check(eechips.open_run(out), scene)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_what_is_damaged_or_another_s_is_missing(tmp_path: Path, scene: Path) -> None:
+    lines, out, again = plan_of(scene), tmp_path / "out", tmp_path / "again.jsonl"
+    outcomes = [json.loads(line) for line in make(lines, out)]
+    first, second = (out / outcome["file"] for outcome in outcomes[:2])
+    first.write_bytes(first.read_bytes()[:-1000])
+    shutil.copy(out / outcomes[2]["file"], second)
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(map(json.dumps, outcomes)))
+    done = join(lines, out, "--missing", again, "--outcomes", tmp_path / "outcomes.jsonl")
+    assert done.exit_code == 1
+    assert again.read_text().splitlines() == lines[:2]
+    assert done.stderr.count("its sha256 is another") == 2
+    done = join(lines[1:] + lines[:1], tmp_path / "out")
+    assert "is damaged: " in done.stderr  # without outcomes it is decoded, too
+
+
+def test_a_window_that_lies_elsewhere_is_not_put_together(tmp_path: Path, scene: Path) -> None:
+    lines, out = plan_of(scene), tmp_path / "out"
+    outcomes = [json.loads(line) for line in make(lines, out)]
+    shutil.copy(out / outcomes[2]["file"], out / outcomes[1]["file"])
+    done = join(lines, out)
+    assert done.exit_code == 2
+    assert "does not lie in its window" in done.stderr
+    assert not (out / "ndvi.tif").exists()
+
+
+def test_what_workers_told_of_failures_is_said(tmp_path: Path, scene: Path) -> None:
+    lines = plan_of(scene)
+    scene.unlink()
+    done = told("work", "--units", "-", "--out", tmp_path / "out", "--executor", "threads", "-q", given=lines[0])
+    assert done.exit_code == 1
+    (tmp_path / "outcomes.jsonl").write_text(done.stdout)
+    done = join(lines, tmp_path / "out", "--outcomes", tmp_path / "outcomes.jsonl")
+    assert done.exit_code == 1
+    assert f"{json.loads(lines[0])['id'][:16]}: " in done.stderr
+    assert "scene.tif" in done.stderr
+
+
+def test_what_is_no_whole_plan_is_refused(tmp_path: Path, scene: Path) -> None:
+    out = tmp_path / "out"
+    lines = plan_of(scene)
+
+    def refused(said: str, lines: list[str], *words: object) -> None:
+        done = join(lines, out, *words)
+        assert done.exit_code == 2
+        assert said in done.stderr
+
+    refused("the lines come from 0 commands", [])
+    refused("the plan is not whole: its line 1 is not among the", lines[1:])
+    refused("the plan is not whole: its line 2 is not among the", [lines[0], *lines[2:]])
+    other = write_scene(tmp_path / "other.tif", WIDTH, HEIGHT)
+    refused("the lines come from 2 commands", [*lines, *plan_of(other)])
+    shutil.copy(RECIPE, tmp_path / "recipe.py")
+    of_recipe = plan_of(scene, tmp_path / "recipe.py")
+    (tmp_path / "recipe.py").write_text(RECIPE.read_text() + "# another\n")
+    refused("was planned by another version of recipe", of_recipe)
+    write_scene(scene, WIDTH, HEIGHT - 1)
+    refused("there are lines of two plans", [*lines, *plan_of(scene)])
+    (tmp_path / "text").write_text("[1]\n")
+    refused("no outcome as", lines, "--outcomes", tmp_path / "text")
+    assert not (out / "ndvi.tif").exists()
+
+
+@pytest.mark.slow
+def test_results_in_an_object_store_are_joined_there(
+    tmp_path: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason := lacking("s3"):
+        pytest.skip(reason)
+    import boto3
+
+    lines = plan_of(scene)
+    with serving_objects("bucket", "s3") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        (tmp_path / "units.jsonl").write_text("\n".join(lines))
+        work = [sys.executable, "-m", "eechips", "work", "--units", "-", "--executor", "threads", "-q"]
+        for part in (lines[:2], lines[2:]):  # two workers that know nothing of each other
+            words = [*work, "--out", "s3://bucket/ndvi"]
+            subprocess.run(words, input="\n".join(part), text=True, check=True, capture_output=True, timeout=120)
+        done = join(lines, "s3://bucket/ndvi", "--ledger", tmp_path / "ledger")
+        assert done.exit_code == 0, done.output
+        store = boto3.client("s3")
+        try:
+            data = store.get_object(Bucket="bucket", Key="ndvi/ndvi.tif")["Body"].read()
+        finally:
+            store.close()
+        check(eechips.open_run(tmp_path / "ledger"), scene)
+        assert data == (tmp_path / "ledger" / "ndvi.tif").read_bytes()
+        with rasterio.io.MemoryFile(data) as memory, memory.open() as source:
+            assert source.shape == (HEIGHT, WIDTH)
+
+
+LAYERS = """
+import ee
+from eechips import Chip, Grid, Table
+
+GRID = Grid("EPSG:32613", (1.0, 0.0, 500000.0, 0.0, -1.0, 4400000.0), 24, 24)
+
+def get_requests(count=4):
+    return list(range(1, count + 1))
+
+def get_result(index, number):
+    image = Chip(ee.Image(number), grid=GRID, format="tif", sources=(f"A/{number}",))
+    return {"image": image, "target": Table([{"label": number}])}
+"""
+
+
+def layered(tmp_path: Path, service: Service, text: str = LAYERS) -> list[str]:
+    (tmp_path / "layers.py").write_text(text)
+    words = ("plan", "run", tmp_path / "layers.py", "--endpoint", service.url, "--processes", "2")
+    done = told(*words)
+    assert done.exit_code == 0, done.output
+    return done.stdout.splitlines()
+
+
+def test_every_file_of_a_unit_is_joined_with_its_layer(tmp_path: Path, service: Service) -> None:
+    lines, out = layered(tmp_path, service), tmp_path / "out"
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(make(lines[:2], out) + make(lines[2:], out)))
+    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl", "--processes", "2")
+    assert done.exit_code == 0, done.output
+    alone = eechips.run(
+        tmp_path / "layers.py", out=tmp_path / "alone", endpoint=service.url, executor="threads", quiet=True
+    )
+    joined = eechips.open_run(out)
+    assert len(joined.layers) == 8
+    pd.testing.assert_frame_equal(joined.layers, alone.layers)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(out / "layers.parquet"), pd.read_parquet(tmp_path / "alone" / "layers.parquet")
+    )
+    assert joined.verify() == []
+    damaged = out / joined.layers.loc[(2, "target")]["file"]
+    damaged.write_text("label\n9\n")
+    assert [problem.file for problem in joined.verify()] == [damaged.relative_to(out).as_posix()]
+
+
+@pytest.mark.parametrize("layer", ["image", "target"])
+def test_a_unit_one_of_whose_files_is_lost_or_damaged_is_missing(tmp_path: Path, service: Service, layer: str) -> None:
+    lines, out = layered(tmp_path, service), tmp_path / "out"
+    outcomes, again = make(lines, out), tmp_path / "again.jsonl"
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(outcomes))
+    lost, damaged = (
+        next(out / file["file"] for file in json.loads(outcome)["files"] if file["layer"] == layer)
+        for outcome in outcomes[1:3]
+    )
+    lost.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl", "--missing", again)
+    assert done.exit_code == 1
+    assert f"{damaged.relative_to(out)} is not what was made" in done.stderr
+    assert again.read_text().splitlines() == lines[1:3]
+
+
+def test_units_of_several_files_are_refused_without_outcomes(tmp_path: Path, service: Service) -> None:
+    lines, out = layered(tmp_path, service), tmp_path / "out"
+    make(lines, out)
+    done = join(lines, out)
+    assert done.exit_code == 2
+    assert "has several files" in done.stderr
+    assert "--outcomes" in done.stderr
+
+
+def test_units_of_two_workers_with_one_name_have_failed(tmp_path: Path, service: Service) -> None:
+    text = "from eechips import Table\ndef get_requests(): return [1, 2, 3]\ndef get_result(index, number):\n"
+    text += "    return Table([{'a': 1}], name='same' if number < 3 else None)\n"
+    lines, out = layered(tmp_path, service, text), tmp_path / "out"
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(line for some in lines for line in make([some], out)))
+    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl")
+    assert done.exit_code == 1
+    run = eechips.open_run(out)
+    assert run.counts == {"done": 1, "failed_permanent": 2}
+    assert set(run.failures["error"]) == {"two units have the same name, same.csv: results must be named apart"}

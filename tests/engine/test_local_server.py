@@ -1,0 +1,118 @@
+"""The engine over the local Earth Engine: real expressions, real masks, a server of its own for each run."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+
+from eechips.engine import RunConfig, connect, run
+from eechips.engine.local_server import serve
+from eechips.errors import ConfigurationError
+from eechips.manifest import Run
+from tests.support.engine_recipes import script
+
+RECIPE = """
+import ee
+from eechips.geo.grid import Grid
+from eechips.recipe import Chip
+
+SIZE = 48
+
+
+def get_requests(count=2):
+    return [{"kind": "point", "x": 500000.0 + 40 * n, "y": 4372000.0, "n": n} for n in range(count)]
+
+
+def get_result(index, unit, format="tif", dtype="", holes=True):
+    image = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(
+        ee.Geometry.Point([-105.0, 39.5]).buffer(100)
+    ).mosaic()
+    if holes:
+        image = image.updateMask(image.select("R").gt(100))
+    grid = Grid("EPSG:32613", (1.0, 0.0, unit["x"], 0.0, -1.0, unit["y"]), SIZE, SIZE)
+    return Chip(image, grid=grid, bands=("N", "R"), format=format, dtype=dtype or None)
+"""
+
+
+def run_local(folder: Path, *, parameters: dict[str, Any], **options: Any) -> Run:
+    config = RunConfig(out=folder / "out", local=True, processes=2, quiet=True, retries=1, **options)
+    return run(script(folder, RECIPE, **parameters), config)
+
+
+@pytest.fixture(scope="module")
+def tif_by_url(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_local(tmp_path_factory.mktemp("url"), parameters={"format": "tif"})
+
+
+def test_geotiffs_carry_grid_names_values_and_mask(tif_by_url: Run) -> None:
+    assert tif_by_url.counts == {"done": 2}
+    for _, row in tif_by_url.units.iterrows():
+        with rasterio.open(tif_by_url.path / row["file"]) as source:
+            values, mask = source.read(), source.dataset_mask() != 0
+            assert source.crs.to_epsg() == 32613
+            assert tuple(source.transform)[:6] == (1.0, 0.0, row["unit"]["x"], 0.0, -1.0, row["unit"]["y"])
+            assert source.descriptions == ("N", "R")
+            assert source.dtypes == ("uint8", "uint8")
+        assert 0 < mask.mean() < 1
+        assert row["valid_fraction"] == mask.mean()
+        assert values[1][mask].min() > 100
+        assert not values[:, ~mask].any()  # what the service sends for masked pixels, told apart by the mask
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("parameters", "method"),
+    [({"format": "tif", "dtype": "uint8"}, "pixels"), ({"format": "npy"}, "url"), ({"format": "npy"}, "pixels")],
+)
+def test_the_ways_to_ask_agree(tif_by_url: Run, tmp_path: Path, parameters: dict[str, str], method: str) -> None:
+    found = run_local(tmp_path, parameters=parameters, method=method)
+    assert found.counts == {"done": 2}
+    for expected, file in zip(tif_by_url.units["file"], found.units["file"], strict=True):
+        data = (found.path / file).read_bytes()
+        with rasterio.open(tif_by_url.path / expected) as source:
+            values, mask = source.read(), source.dataset_mask() != 0
+        if file.endswith(".tif"):
+            assert hashlib.sha256(data).hexdigest() == tif_by_url.units.set_index("file")["sha256"][expected]
+            continue
+        array = np.load(io.BytesIO(data))
+        assert array.dtype.names == ("N", "R", "mask")
+        np.testing.assert_array_equal(array["mask"], mask)
+        for name, band in zip(("N", "R"), values, strict=True):
+            assert array[name].tobytes() == band.tobytes()
+
+
+def test_a_run_on_the_demo_planet_says_so(tif_by_url: Run) -> None:
+    assert tif_by_url.info["source"] == "local:demo"
+    assert "synthetic" in tif_by_url.info["notes"][0]
+
+
+@pytest.mark.slow
+def test_the_server_goes_with_the_run() -> None:
+    config = RunConfig(out=Path("unused"), local=True)
+    with connect(config) as session:
+        assert session.server is not None
+        process = session.server._process
+        assert process.poll() is None
+    assert process.returncode is not None
+
+
+def test_a_server_that_ends_is_noticed() -> None:
+    with serve(None, in_flight=8) as server:
+        server.check()
+        os.kill(server._process.pid, 9)
+        server._process.wait()
+        with pytest.raises(ConfigurationError, match="was killed by signal 9"):
+            server.check()
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"did not start: \S"), serve(None, in_flight=8):
+        pass

@@ -1,0 +1,26 @@
+"""Workers of a queue that share a place, some of them killed: a small run of benchmarks/queue_workers.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.object_server import lacking
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "queue_workers.py"
+
+pytestmark = pytest.mark.skipif(not BENCHMARK.is_file(), reason="the benchmarks are not beside the tests")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("store", "server"), [("folder", ""), ("file", ""), ("s3", "bucket"), ("s3", "moto")])
+def test_killed_workers_lose_nothing_and_touch_no_file_of_others(store: str, server: str) -> None:
+    if store == "s3" and lacking("s3"):
+        pytest.skip(str(lacking("s3")))
+    words = ["--units", "60", "--workers", "3", "--kills", "1", "--store", store]
+    words += ["--server", server] if server else []
+    ended = subprocess.run([sys.executable, BENCHMARK, *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,0 +1,342 @@
+"""Runs from beginning to end, with real processes over real HTTP."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eechips.engine import RunConfig, estimate, run
+from eechips.engine.plan import describe, name_template, plan_units
+from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
+from eechips.formats.raster import decoding
+from eechips.manifest import Record, Run, State, open_run
+from eechips.manifest.export import export_parquet
+from eechips.manifest.ledger import Ledger
+from eechips.staging import temporary_name
+from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
+from tests.support.engine_service import Service, picture, serving
+
+
+def files_of(finished: Run) -> dict[str, bytes]:
+    frame = finished.units
+    return {file: (finished.path / file).read_bytes() for file in frame["file"].dropna()}
+
+
+def hashes_of(finished: Run) -> dict[str, str]:
+    return dict(zip(finished.units["id"], finished.units["sha256"], strict=True))
+
+
+@pytest.mark.parametrize("method", ["url", "pixels"])
+@pytest.mark.parametrize("file_format", ["png", "jpg", "tif", "npy"])
+def test_chips_of_every_format_by_every_method(service: Service, tmp_path: Path, method: str, file_format: str) -> None:
+    finished = run_chips(
+        tmp_path, service.url, parameters={"format": file_format, "exact": "yes", "count": 4}, method=method
+    )
+    assert finished.counts == {"done": 4}
+    assert finished.is_complete
+    assert finished.verify() == []
+    expected = {"create": 4, "pixels": 4} if method == "url" else {"compute": 4}
+    assert {k: n for k, n in service.kinds.items() if k in ("create", "pixels", "compute")} == expected
+    assert finished.units["requests"].tolist() == [2 if method == "url" else 1] * 4
+    assert finished.units["attempts"].tolist() == [1] * 4
+    for unit, file in zip(finished.units["unit"], finished.units["file"], strict=True):
+        pixels = picture(unit["number"], 24, 24)
+        data = (finished.path / file).read_bytes()
+        if file_format == "npy":
+            array = np.load(io.BytesIO(data))
+            assert all(array[n].tobytes() == b.tobytes() for n, b in zip("RGB", pixels, strict=True))
+            assert array["mask"].all()
+        elif file_format != "jpg":
+            with decoding(data, {"png": "PNG", "tif": "GTiff"}[file_format]) as source:
+                assert source.read().tobytes() == pixels.tobytes()
+
+
+def test_what_a_run_leaves(service: Service, tmp_path: Path) -> None:
+    finished = run_chips(tmp_path, service.url, parameters={"count": 5, "first": 5})
+    row = finished.units.iloc[2]
+    assert row["unit"]["number"] == 7
+    assert row["valid_fraction"] == pytest.approx(23 / 24)
+    assert (row["width"], row["height"], row["dtype"], row["bands"]) == (24, 24, "uint8", ["red", "green", "blue"])
+    assert row["file"] == f"chips/{row['id'][:16]}.png"
+    info = finished.info
+    assert info["command"] == "eechips run …"
+    assert info["parameters"] == {"count": 5, "first": 5}
+    assert info["units"] == {"done": 5}
+    assert info["started"] < info["finished"]
+    assert info["versions"].keys() >= {"eechips", "earthengine-api", "python"}
+    assert pd.read_parquet(finished.path / "manifest.parquet")["state"].tolist() == ["done"] * 5
+    assert not (finished.path / "failures.csv").exists()
+    events = [json.loads(line)["event"] for line in (finished.path / "run.log").read_text().splitlines()]
+    assert events == ["started", "planned", "finished"]
+    leftovers = [p.name for p in finished.path.rglob("*") if p.name.endswith(".part")]
+    assert leftovers == []
+    assert open_run(finished.path).counts == finished.counts
+
+
+def test_the_same_command_again_sends_nothing(service: Service, tmp_path: Path) -> None:
+    first = hashes_of(run_chips(tmp_path, service.url))
+    service.forget()
+    again = run_chips(tmp_path, service.url)
+    assert service.requests == []
+    assert hashes_of(again) == first
+
+
+def test_an_export_that_was_killed_is_repeated_and_leaves_nothing(service: Service, tmp_path: Path) -> None:
+    finished = run_chips(tmp_path, service.url)
+    (finished.path / "manifest.parquet").unlink()
+    code = "from eechips.staging import new_writer; print(new_writer())"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    left = finished.path / temporary_name("manifest.parquet", ended)
+    left.write_text("killed")
+    asked = len(service.requests)
+    again = run_chips(tmp_path, service.url)
+    assert (again.path / "manifest.parquet").exists()
+    assert not left.exists()
+    assert len(service.requests) == asked
+
+
+def test_ten_thousand_finished_units_are_looked_through_in_no_time(service: Service, tmp_path: Path) -> None:
+    recipe = script(tmp_path, CHIPS, count=10_000)
+    config = RunConfig(out=tmp_path / "out", endpoint=service.url, processes=1, quiet=True)
+    (tmp_path / "out" / "chips").mkdir(parents=True)
+    with Ledger(config.out / "manifest.sqlite") as ledger:
+        units = list(plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, config)))
+        ledger.store_plan(describe(recipe, config), units)
+        records = []
+        for unit in units:
+            (config.out / f"{unit.name}.png").write_bytes(b"x")
+            file = f"{unit.name}.png"
+            records.append(Record(position=unit.position, state=State.DONE, file=file, bytes=1, sha256=""))
+        ledger.record(records)
+        export_parquet(ledger, config.out)
+    began = time.process_time()
+    assert run(recipe, config).counts == {"done": 10_000}
+    assert time.process_time() - began < 5.0  # on a busy machine
+    assert service.requests == []
+
+
+def test_files_that_are_gone_or_cut_are_fetched_again_and_no_others(service: Service, tmp_path: Path) -> None:
+    first = run_chips(tmp_path, service.url)
+    before = hashes_of(first)
+    files = first.units["file"].tolist()
+    (first.path / files[3]).unlink()
+    (first.path / files[5]).write_bytes(b"short")
+    service.forget()
+    again = run_chips(tmp_path, service.url)
+    assert (service.count("create"), service.count("pixels")) == (2, 2)
+    assert hashes_of(again) == before
+    assert again.verify() == []
+    assert again.units["attempts"].tolist() == [2 if n in (3, 5) else 1 for n in range(12)]
+
+
+def test_a_folder_that_holds_another_run_is_left_alone(service: Service, tmp_path: Path) -> None:
+    finished = run_chips(tmp_path, service.url)
+    before = files_of(finished)
+    service.forget()
+    with pytest.raises(RunMismatchError, match=r"count: null there, 13 here"):
+        run_chips(tmp_path, service.url, parameters={"count": 13})
+    assert service.requests == []
+    assert files_of(finished) == before
+
+
+def test_a_template_names_the_files(service: Service, tmp_path: Path) -> None:
+    finished = run_chips(tmp_path, service.url, name="{kind}s/{number:03d}")
+    assert finished.units["file"].tolist() == [f"points/{n:03d}.png" for n in range(1, 13)]
+    with pytest.raises(UsageError, match="asks for 'eco_name'; a unit has: kind, number, id, index"):
+        run_chips(tmp_path / "other", service.url, name="{eco_name}/{id}")
+
+
+def test_other_kinds_of_results(service: Service, tmp_path: Path) -> None:
+    finished = run_script(tmp_path, ODD, service.url)
+    frame = finished.units
+    assert frame["state"].tolist() == ["done"] * 5 + ["failed_permanent"]
+    suffixes = [None if f is None or f != f else f.rpartition(".")[2] for f in frame["file"]]
+    assert suffixes == ["png", "bin", "npy", None, "parquet", None]
+    assert frame["file"].iloc[0] == "own/name.png"
+    assert "must return a Chip" in frame["error"].iloc[5]
+    assert finished.verify() == []
+    rows = pd.read_parquet(finished.path / frame["file"].iloc[4])
+    assert rows["a"].tolist() == [1.0, 2.5]
+
+
+def test_tables_follow_every_page(service: Service, tmp_path: Path) -> None:
+    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "table", "count": 2})
+    assert finished.counts == {"done": 2}
+    assert service.count("features") == 6
+    frame = pd.read_csv(finished.path / finished.units["file"].iloc[1])
+    assert list(frame.columns) == ["row", "value", "constant"]
+    assert frame["row"].tolist() == list(range(2500))
+    assert frame["value"].isna().tolist() == [n % 3 == 0 for n in range(2500)]
+    assert finished.units["rows"].tolist() == [2500, 2500]
+
+
+def test_requests_of_the_recipe_itself_are_counted_and_repeated(service: Service, tmp_path: Path) -> None:
+    service.plan(None, "503")
+    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "asks", "count": 3})
+    assert finished.counts == {"done": 3}
+    assert service.count("value") == 4
+    assert sorted(finished.units["requests"]) == [1, 1, 2]
+
+
+def test_an_empty_plan_is_said(service: Service, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the plan is empty"):
+        run_chips(tmp_path, service.url, parameters={"count": 0})
+
+
+def test_the_throttle_bounds_what_is_in_flight(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.05
+    run_chips(tmp_path, service.url, processes=6, in_flight=2, parameters={"count": 24})
+    assert service.most_in_flight == 2
+
+
+@pytest.mark.slow
+def test_a_recipe_that_fetches_by_itself_gets_all_processes(service: Service, tmp_path: Path) -> None:
+    """One unit after the other in each: threads do not help it, as they help chips."""
+    service.latency = 0.4
+    most = 4 * (os.cpu_count() or 1) + 4  # more than chips would get
+    finished = run_script(
+        tmp_path, ODD, service.url, parameters={"what": "asks", "count": 6 * most}, processes=most, in_flight=most
+    )
+    assert finished.counts == {"done": 6 * most}
+    assert service.most_in_flight > most - 4
+
+
+def test_workers_ask_for_no_documents(service: Service, tmp_path: Path) -> None:
+    run_chips(tmp_path, service.url, processes=6, parameters={"count": 24})
+    assert (service.count("discovery"), service.count("algorithms")) == (2, 1)
+
+
+def test_the_users_own_session_is_left_alone(service: Service, tmp_path: Path) -> None:
+    import ee
+    from google.auth.credentials import AnonymousCredentials
+
+    with serving() as mine:
+        ee.Reset()
+        ee.Initialize(AnonymousCredentials(), url=mine.url, project="my-project")
+        try:
+            run_chips(tmp_path, service.url)
+            mine.forget()
+            assert ee.Number(1).getInfo() == 42
+            assert mine.count("value") == 1
+        finally:
+            ee.Reset()
+
+
+def test_the_client_is_left_uninitialised_if_it_was(service: Service, tmp_path: Path) -> None:
+    import ee
+
+    ee.Reset()
+    run_chips(tmp_path, service.url)
+    assert not ee.data.is_initialized()
+
+
+def test_from_another_thread(service: Service, tmp_path: Path) -> None:
+    found: list[Run] = []
+    thread = threading.Thread(target=lambda: found.append(run_chips(tmp_path, service.url)))
+    thread.start()
+    thread.join(60)
+    assert found[0].counts == {"done": 12}
+
+
+def test_nobody_at_the_endpoint_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot reach http://127.0.0.1:9"):
+        run_chips(tmp_path, "http://127.0.0.1:9")
+
+
+def test_another_kind_of_server_is_a_matter_of_configuration(service: Service, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        run_chips(tmp_path, f"{service.url}/elsewhere")
+
+
+def test_a_planner_that_raises_leaves_no_plan(service: Service, tmp_path: Path) -> None:
+    broken = CHIPS.replace("return [{", "return 1 / 0 or [{")
+    with pytest.raises(RecipeError, match="ZeroDivisionError"):
+        run_script(tmp_path, broken, service.url)
+    assert run_chips(tmp_path, service.url).counts == {"done": 12}
+
+
+ASKING = """
+import ee
+
+def get_requests():
+    return [ee.Number(1).getInfo()]
+
+def get_result(index, unit):
+    return b"x"
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [("403", ConfigurationError, "not registered"), ("400", RecipeError, "Image asset 'x' not found")],
+)
+def test_a_planner_that_is_refused(
+    service: Service, tmp_path: Path, fault: str, kind: type[Exception], message: str
+) -> None:
+    service.plan(None, fault)
+    with pytest.raises(kind, match=message):
+        run_script(tmp_path, ASKING, service.url)
+    service.plan(None, "503")
+    assert run_script(tmp_path, ASKING, service.url).counts == {"done": 1}
+    assert service.count("value") == 3
+
+
+def test_an_estimate_sends_no_pixel_request_and_writes_nothing(service: Service, tmp_path: Path) -> None:
+    config = RunConfig(out=tmp_path / "out", endpoint=service.url, method="url")
+    found = estimate(script(tmp_path, CHIPS, count=1000), config)
+    assert (found.units, found.requests) == (1000, 2000)
+    assert found.seconds == pytest.approx(26.25)
+    assert found.bytes is not None
+    assert set(service.kinds) == {"discovery", "algorithms"}
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_that_is_an_object(service: Service, tmp_path: Path) -> None:
+    finished = run(Squares(), RunConfig(out=tmp_path / "out", endpoint=service.url, processes=2, quiet=True))
+    assert finished.counts == {"done": 3}
+    assert finished.units["file"].tolist() == ["squares/1.npy", "squares/2.npy", "squares/3.npy"]
+
+
+class Squares:
+    """A recipe without a script."""
+
+    name = "squares"
+    identity = "0"
+    parameters: dict[str, object] = {}  # noqa: RUF012 - never changed
+    datasets = ("USDA/NAIP/DOQQ",)
+    name_template = "squares/{n}"
+
+    def get_requests(self) -> Iterator[dict[str, object]]:
+        for n in range(1, 4):
+            yield {"kind": "tile", "n": n}
+
+    def get_result(self, index: int, unit: dict[str, int]) -> object:
+        return np.full((2, 2), unit["n"] ** 2)
+
+
+@pytest.mark.slow
+def test_a_temporary_folder_of_any_length_will_do(service: Service, tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    script = tmp_path / "recipe.py"
+    script.write_text(
+        "import ee\nfrom eechips import Chip\n"
+        "def get_requests(): return [1, 2]\n"
+        "def get_result(i, n): return Chip(ee.Image(n), region=ee.Geometry.Point(0, 0).buffer(9), dimensions=(9, 9))\n"
+    )
+    command = [sys.executable, "-m", "eechips", "run", str(script), "--endpoint", service.url, "--out", "out"]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir()) == []

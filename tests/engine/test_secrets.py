@@ -1,0 +1,33 @@
+"""What is given to a recipe under the name of a secret is in no file of its run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.engine_recipes import run_script
+from tests.support.engine_service import serving
+
+_QUOTES = """
+def get_requests(token="", password="", count=4):
+    return list(range(count))
+
+def get_result(index, unit, token="", password="", count=4):
+    if index == 3:
+        raise ValueError(f"the shop refused {token} of {password}")
+    return b"bytes"
+"""
+_TOKEN, _PASSWORD = "5ecre7-7oken", "pa55 & word"
+
+
+def test_no_file_of_a_run_has_the_secrets_that_its_recipe_was_given(tmp_path: Path) -> None:
+    with serving() as service:
+        secrets = {"token": _TOKEN, "password": _PASSWORD}
+        command = f"eechips run quotes.py -p token={_TOKEN} -p 'password={_PASSWORD}'"
+        run = run_script(tmp_path, _QUOTES, service.url, parameters=secrets, command=command)
+    assert [error.count("[hidden]") for error in run.failures["error"]] == [2]
+    kept = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".py"}
+    assert "run.json" in kept
+    assert "run.log" in kept
+    for name, content in kept.items():
+        for secret in (_TOKEN, _PASSWORD, "& word"):
+            assert secret.encode() not in content, name

@@ -1,0 +1,230 @@
+"""Units that go through a queue: planned here, fetched there, delivered twice, and never lost."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from eechips.cli import main
+from eechips.cli.command import FetchCommand
+from tests.docs.blocks import read_blocks
+from tests.support.engine_recipes import run_chips
+from tests.support.engine_service import Service
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = """
+import ee
+from eechips import Chip, Grid
+
+GRID = Grid("EPSG:32613", (1.0, 0.0, 500000.0, 0.0, -1.0, 4400000.0), 24, 24)
+
+def get_requests(count=12):
+    return list(range(1, count + 1))
+
+def get_result(index, number):
+    return Chip(ee.Image(number), grid=GRID)
+"""
+
+
+def eechips(tmp_path: Path, *words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "eechips", *words],
+        cwd=tmp_path, input=given, capture_output=True, text=True, timeout=90,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def plan(tmp_path: Path, service: Service) -> list[str]:
+    (tmp_path / "squares.py").write_text(RECIPE)
+    ended = eechips(
+        tmp_path, "plan", "run", "squares.py", "--endpoint", service.url, "--processes", "2", "--emit", "jsonl"
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+def outcomes(ended: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def test_a_plan_is_a_line_for_each_unit_and_asks_for_no_pixel(tmp_path: Path, service: Service) -> None:
+    lines = [json.loads(line) for line in plan(tmp_path, service)]
+    assert [line["unit"]["value"] for line in lines] == list(range(1, 13))
+    assert len({line["id"] for line in lines}) == 12
+    assert service.count("pixels") == service.count("compute") == 0
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_workers_share_a_plan(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)
+    told = []
+    for some in (lines[:5], lines[5:]):
+        ended = eechips(tmp_path, "work", "--units", "-", "--out", "res", "-q", given="\n".join(some))
+        assert ended.returncode == 0, ended.stderr
+        told += outcomes(ended)
+    assert [each["id"] for each in told] == [json.loads(line)["id"] for line in lines]
+    for each in told:
+        data = (tmp_path / "res" / each["file"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == each["sha256"]
+        assert (each["state"], each["width"], each["height"]) == ("done", 24, 24)
+    assert sorted(path.name for path in (tmp_path / "res").rglob("*") if path.is_file()) == sorted(
+        Path(each["file"]).name for each in told
+    )  # nothing but results
+    reference = run_chips(tmp_path / "reference", service.url)
+    assert set(reference.units["sha256"]) == {each["sha256"] for each in told}
+
+
+@pytest.mark.slow
+def test_what_is_delivered_twice_is_fetched_once_and_again_gives_the_same(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)[:3]
+    first = eechips(tmp_path, "work", "--units", "-", "--out", "res", "-q", given="\n".join(lines + lines))
+    assert len(outcomes(first)) == service.count("compute") + service.count("pixels") == 3
+    again = eechips(tmp_path, "work", "--units", "-", "--out", "res", "-q", given="\n".join(lines))
+    assert [each["sha256"] for each in outcomes(again)] == [each["sha256"] for each in outcomes(first)]
+
+
+@pytest.mark.slow
+def test_a_plan_that_is_cut_short_is_no_plan(tmp_path: Path, service: Service) -> None:
+    """Neither by a kill nor by an error of the recipe; a whole one takes the place of what was there."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal\n"
+        "def get_requests(end=''):\n"
+        "    yield from range(20_000)\n"
+        "    if end == 'kill':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if end == 'error':\n"
+        "        raise ValueError('no more')\n"
+        "def get_result(index, number):\n"
+        "    return b'1'\n"
+    )
+    (tmp_path / "units.jsonl").write_text("an older one\n")
+    (tmp_path / "link.jsonl").symlink_to("units.jsonl")
+    words = ("plan", "run", "slow.py", "--endpoint", service.url, "--to", "link.jsonl")
+    for end, status in (("kill", -signal.SIGKILL), ("error", 2)):
+        assert eechips(tmp_path, *words, "-p", f"end={end}").returncode == status
+        assert (tmp_path / "units.jsonl").read_text() == "an older one\n"
+    ended = eechips(tmp_path, *words)
+    assert ended.returncode == 0, ended.stderr
+    assert len((tmp_path / "units.jsonl").read_text().splitlines()) == 20_000
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl*")) == ["link.jsonl", "units.jsonl"]
+    assert not list(tmp_path.glob(".units*"))
+    assert eechips(tmp_path, *words[:-1], "/dev/stdout").stdout.count("\n") == 20_000
+    assert "could not write" in eechips(tmp_path, *words[:-1], "nowhere/units.jsonl").stderr
+
+
+@pytest.mark.slow
+def test_failures_are_told_and_the_others_are_there(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)
+    service.plan(4, "400")
+    ended = eechips(
+        tmp_path, "work", "--units", "-", "--out", "res", "-q", "--outcomes", "o.jsonl", given="\n".join(lines)
+    )
+    assert ended.returncode == 1
+    told = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [each["state"] for each in told].count("done") == 11
+    (failed,) = [each for each in told if each["state"] == "failed_permanent"]
+    assert failed["id"] == json.loads(lines[3])["id"]
+    assert failed["error_class"] == "PermanentError"
+
+
+def test_another_version_of_the_recipe_is_refused(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)
+    (tmp_path / "squares.py").write_text(RECIPE + "\n# changed\n")
+    ended = eechips(tmp_path, "work", "--units", "-", "--out", "res", given="\n".join(lines))
+    assert ended.returncode == 2
+    assert "planned by another version of squares: plan again" in ended.stderr
+    assert not (tmp_path / "res").exists()
+
+
+@pytest.mark.parametrize("line", ["no JSON", "{}", '{"id": 3}', "[]"])
+def test_what_is_no_unit_is_refused(tmp_path: Path, service: Service, line: str) -> None:
+    ended = eechips(tmp_path, "work", "--units", "-", "--out", "res", given=line)
+    assert ended.returncode == 2
+    assert "line 1: no unit as `eechips plan` writes it" in ended.stderr
+
+
+def ticket(*job: str) -> str:
+    return json.dumps({"job": job, "identity": "0", "position": 0, "id": "00", "unit": {"kind": "call"}, "name": "a"})
+
+
+def test_verbs_that_fetch_nothing_have_no_plan(tmp_path: Path) -> None:
+    ended = eechips(tmp_path, "plan", "datasets")
+    assert ended.returncode == 2
+    assert "fetches nothing" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        ("init", "made.py"),
+        ("assets", "ingest", "made.tif", "--into", "made", "--id", "a/b"),
+        ("serve",),
+        ("work", "--units", "made.jsonl", "--out", "made"),
+        ("plan", "sample", "--to", "made.jsonl"),
+        ("sample", "--help"),
+        ("run", "made.py", "--check", "--out", "made", "--local"),
+        ("no-such-verb",),
+        (),
+    ],
+    ids=lambda job: " ".join(job[:1]) or "nothing",
+)
+def test_a_line_makes_a_worker_do_nothing_but_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: tuple[str, ...]
+) -> None:
+    """Lines come from where others may write: none of their words may start a server or write a file of its own."""
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(main, ["work", "--units", "-", "--out", "res"], input=ticket(*job))
+    assert ended.exit_code == 2
+    assert "please report it" not in ended.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_verbs_that_fetch_are_those_that_end_with_a_run() -> None:
+    context = click.Context(main)
+    verbs = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    fetching = {name for name, verb in verbs.items() if isinstance(verb, FetchCommand)}
+    sources = {name: inspect.getsource(verb.callback) for name, verb in verbs.items() if verb and verb.callback}
+    others = {"plan", "join"}  # of units that are fetched elsewhere
+    ending = {name for name, source in sources.items() if "finish(" in source} - others
+    assert fetching == ending >= {"sample", "images", "composites", "mosaic", "timeseries", "points", "run"}
+
+
+def test_a_plan_can_be_estimated(tmp_path: Path, service: Service) -> None:
+    (tmp_path / "squares.py").write_text(RECIPE)
+    ended = eechips(tmp_path, "plan", "run", "squares.py", "--endpoint", service.url, "--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    assert "units     12" in ended.stdout
+
+
+@pytest.mark.slow
+def test_the_documented_handler_asks_again_for_what_is_not_settled(
+    tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler of docs/how-to/queues.md, as it stands but for where results go."""
+    blocks = read_blocks((ROOT / "docs" / "how-to" / "queues.md").read_text())
+    (text,) = [block.text for block in blocks if block.title == "handler.py"]
+    lines = plan(tmp_path, service)
+    service.plan(4, "400")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    namespace: dict[str, Any] = {}
+    exec(text.replace("s3://bucket/naip", "res"), namespace)
+    records = [{"messageId": f"m{number}", "body": line} for number, line in enumerate(lines, start=1)]
+    assert namespace["handler"]({"Records": records}, None) == {"batchItemFailures": []}  # one failed for good
+    assert len(list((tmp_path / "res").rglob("*.png"))) == 11
+    (tmp_path / "squares.py").write_text("broken")
+    again = namespace["handler"]({"Records": records[:2]}, None)
+    assert again == {"batchItemFailures": [{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]}

@@ -1,0 +1,136 @@
+"""How many requests the plan of a sample takes, and when they are sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ee
+import pytest
+
+import eechips
+from eechips.errors import UnknownDatasetError
+from eechips.planning.planning_requests import fetch_features, request_each
+from tests.support.local_earth_engine import Server
+
+
+def estimate(server: Server, out: Path, total: int) -> Any:
+    return eechips.sample(
+        "NAIP",
+        total=total,
+        roi="-105,39,-104.5,39.5",
+        format="tif",
+        endpoint=server.url,
+        rate=None,
+        out=out,
+        dry_run=True,
+    )
+
+
+def test_an_estimate_of_many_points_sends_as_many_requests_as_one_of_few(demo_server: Server, tmp_path: Path) -> None:
+    counts = []
+    for total in (3, 3000):
+        before = sum(demo_server.requests().values())
+        assert estimate(demo_server, tmp_path / "run", total).units == total
+        counts.append(sum(demo_server.requests().values()) - before)
+    assert counts[0] == counts[1]
+
+
+def test_several_planning_requests_are_in_flight_at_once() -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def ask(items: Sequence[int]) -> list[int]:
+        both.wait()  # raises BrokenBarrierError if no second request is sent meanwhile
+        return [item * 10 for item in items]
+
+    assert list(request_each(range(8), ask, size=2)) == [item * 10 for item in range(8)]
+
+
+def test_a_planning_request_that_is_too_large_is_sent_again_in_halves() -> None:
+    sizes = []
+
+    def ask(items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        if len(items) > 3:
+            raise ee.EEException("User memory limit exceeded.")
+        return list(items)
+
+    assert list(request_each(range(10), ask, size=10)) == list(range(10))
+    assert sorted(sizes) == [2, 2, 3, 3, 5, 5, 10]
+
+
+def test_another_refusal_of_a_planning_request_is_raised() -> None:
+    def ask(items: Sequence[int]) -> list[int]:
+        raise ee.EEException("Image.load: Image asset 'a' not found.")
+
+    with pytest.raises(ee.EEException, match="not found"):
+        list(request_each(range(10), ask, size=2))
+
+
+def test_a_long_plan_logs_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    times = iter(range(0, 1000, 10))
+    with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
+        list(request_each(range(4), lambda items: items, size=1, noun="chips", clock=lambda: float(next(times))))
+    assert caplog.messages[0] == "Planning: 1 of 4 chips, about 30 s left"
+
+
+def test_a_long_list_logs_how_many_there_are_so_far(demo_ee: Any, caplog: pytest.LogCaptureFixture) -> None:
+    times = iter(range(0, 1000, 10))
+    table = demo_ee.FeatureCollection([demo_ee.Feature(None, {"n": n}) for n in range(5)])
+    with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
+        found = list(fetch_features(table, page_size=2, noun="images", clock=lambda: float(next(times))))
+    assert [feature["properties"]["n"] for feature in found] == list(range(5))
+    assert caplog.messages == ["Planning: 2 images so far", "Planning: 4 images so far"]
+
+
+def test_a_run_that_fails_before_it_has_a_plan_leaves_no_folder(demo_server: Server, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(UnknownDatasetError):
+        eechips.sample("NO/SUCH/DATASET", total=3, roi="-105,39,-104.5,39.5", endpoint=demo_server.url, out=out)
+    assert not out.exists()
+
+
+def test_a_run_that_fails_before_it_has_a_plan_keeps_the_files_of_others(demo_server: Server, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UnknownDatasetError):
+        eechips.sample("NO/SUCH/DATASET", total=3, roi="-105,39,-104.5,39.5", endpoint=demo_server.url, out=out)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_the_extent_of_the_places_is_logged(
+    demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "plots.csv"
+    table.write_text("lon,lat\n-105.25,39.5\n-104,40.125\n")
+    with caplog.at_level("INFO", logger="eechips"):
+        eechips.sample("NAIP", points=table, endpoint=demo_server.url, out=tmp_path / "run", dry_run=True)
+    assert "Extent: longitude -105.25 to -104, latitude 39.5 to 40.125" in caplog.messages
+
+
+def test_pictures_name_the_latest_image_and_its_date_without_a_further_request(
+    demo_server: Server, tmp_path: Path, demo_ee: Any
+) -> None:
+    counts = {}
+    for grid in ("thumb", "native"):
+        before = demo_server.requests()
+        run = eechips.sample(
+            "NAIP", total=3, roi="-105,39,-104.5,39.5", size=32, format="png", grid=grid, endpoint=demo_server.url,
+            rate=None, out=tmp_path / grid, processes=1, quiet=True,
+        )  # fmt: skip
+        counts[grid] = {kind: count - before.get(kind, 0) for kind, count in demo_server.requests().items()}
+        units = run.units
+        assert len(units) == 3
+        for unit, sources, dates in zip(units["unit"], units["sources"], units["dates"], strict=True):
+            latest = (
+                demo_ee.ImageCollection("USDA/NAIP/DOQQ")
+                .filterBounds(demo_ee.Geometry.Point(unit["coordinates"]))
+                .sort("system:time_start", False)
+                .first()
+            )
+            assert list(sources) == [latest.get("system:id").getInfo()]
+            assert list(dates) == [demo_ee.Date(latest.get("system:time_start")).format().getInfo() + "Z"]
+    assert counts["thumb"] == counts["native"]

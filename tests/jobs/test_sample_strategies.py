@@ -1,0 +1,403 @@
+"""The ways of ``eechips sample`` to choose places, over rasters of which every pixel is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from PIL import Image
+
+import eechips
+from eechips.errors import RegionError, UnknownDatasetError, UsageError
+from eechips.geo.grid import Grid
+from eechips.jobs.chips import ChipSample
+from eechips.planning.class_pool import ClassPool
+from eechips.planning.maps import MapName, fetch_map
+from eechips.planning.min_distance import great_circle
+from eechips.planning.projection import project, unproject
+from eechips.planning.stratified_draw import StratifiedDraw
+from tests.support import coded_store
+from tests.support.coded_store import (
+    LARGE,
+    MAP,
+    MASK,
+    PLACES,
+    ROOT,
+    YEARS,
+    Raster,
+    classes,
+    coded,
+    large_classes,
+)
+from tests.support.local_earth_engine import Server, initialize
+
+UTM = f"{ROOT}/utm"
+CRS, TRANSFORM = PLACES["utm"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return coded_store.fill(tmp_path_factory.mktemp("coded"))
+
+
+@pytest.fixture(scope="module")
+def server(store: Path, serve: Callable[..., Server]) -> Server:
+    return serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")
+
+
+def roi(width: int = 400, height: int = 300, transform: Affine = TRANSFORM) -> str:
+    """A box within the raster."""
+    corners = [transform * corner for corner in ((1, 1), (width - 1, 1), (1, height - 1), (width - 1, height - 1))]
+    lon, lat = unproject(CRS, corners).T
+    west, east = max(lon[0], lon[2]), min(lon[1], lon[3])
+    return f"{west},{max(lat[2], lat[3])},{east},{min(lat[0], lat[1])}"
+
+
+def plan(server: Server, **options: Any) -> list[dict[str, Any]]:
+    initialize(server)
+    return list(ChipSample(**{"dataset": UTM, "roi": roi(), "size": 8, "format": "tif", **options}).get_requests())
+
+
+def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
+    given = {"dataset": UTM, "roi": roi(), "size": 8, "format": "tif", "processes": 2, "quiet": True, "rate": None}
+    return eechips.sample(endpoint=server.url, out=out, **{**given, **options})
+
+
+def pixels(units: list[dict[str, Any]]) -> np.ndarray:
+    """Columns and rows of the raster under the units' points."""
+    xy = project(CRS, [unit["coordinates"] for unit in units])
+    return np.floor(np.column_stack(~TRANSFORM * xy.T)).astype(int)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("of", "truth"), [(MAP, classes()), (LARGE, large_classes())], ids=["small", "large"])
+@pytest.mark.parametrize("count", [3, 30])
+def test_every_class_has_exactly_its_points_on_its_pixels(
+    server: Server, caplog: pytest.LogCaptureFixture, of: str, truth: np.ndarray, count: int
+) -> None:
+    height, width = truth.shape
+    box = roi(width, height)
+    units = plan(server, per_class=count, class_image=f"{of}:value", roi=box)
+    columns, rows = pixels(units).T
+    assert truth[rows, columns].tolist() == [unit["class"] for unit in units]
+    assert len(set(zip(columns.tolist(), rows.tolist(), strict=True))) == len(units), "a pixel comes twice"
+    west, south, east, north = map(float, box.split(","))
+    there = {}
+    for number in np.unique(truth[truth > 0]).tolist():
+        all_rows, all_columns = np.nonzero(truth == number)
+        step = max(1, len(all_rows) // 5000)  # enough of the common ones
+        all_rows, all_columns = all_rows[::step], all_columns[::step]
+        lon, lat = unproject(CRS, np.column_stack(TRANSFORM * (all_columns + 0.5, all_rows + 0.5))).T
+        there[number] = int(((lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)).sum())
+    assert Counter(unit["class"] for unit in units) == {c: min(n, count) for c, n in there.items()}
+    for number, n in there.items():
+        told = any(f"class {number} has only {n} of {count} points" in record.message for record in caplog.records)
+        assert told == (n < count)
+    assert plan(server, per_class=count, class_image=f"{of}:value", roi=box) == units
+    assert plan(server, per_class=count, class_image=f"{of}:value", roi=box, seed=1) != units
+
+
+@pytest.mark.parametrize("classes_named", [None, (1, 2, 3, 4)])
+def test_in_a_large_region_points_are_drawn_and_what_they_miss_is_searched(
+    server: Server, classes_named: tuple[int, ...] | None
+) -> None:
+    initialize(server)
+    layer = fetch_map("--class-image", MapName(LARGE, "value"), None)
+    box = shapely.box(*map(float, roi(3000, 3000).split(",")))
+    pool = ClassPool(layer, box, 0, classes_named, few_pixels=1000)
+    found = pool.find_classes(20)
+    assert found == (classes_named or (1, 2))
+    assert not pool.is_complete
+    draws = StratifiedDraw(pool, list(found), 20)
+    points = draws.interleaved()
+    columns, rows = pixels([{"coordinates": point} for _, point in points]).T
+    assert large_classes()[rows, columns].tolist() == [key for key, _ in points]
+    assert len({(c, r) for c, r in zip(columns.tolist(), rows.tolist(), strict=True)}) == len(points)
+    assert pool.is_complete == (classes_named is not None)
+    assert draws.missing == ({} if classes_named is None else {4: 18})  # two of its four pixels lie in the region
+    if classes_named is not None:
+        assert draws.replacement(3, points[2][1], 3) is not None
+
+
+def test_points_of_a_class_are_uniform(server: Server) -> None:
+    units = plan(server, per_class=2000, class_image=f"{MAP}:value", classes="2")
+    columns, rows = pixels(units).T
+    found, _, _ = np.histogram2d(columns, rows, bins=[np.linspace(160, 380, 6), np.linspace(10, 290, 6)])
+    assert found.sum() > 1500
+    expected = found.sum() / 25
+    assert ((found - expected) ** 2 / expected).sum() < 51  # chi-squared, 24 degrees of freedom, 0.1%
+
+
+def test_classes_may_be_named_and_masked(server: Server) -> None:
+    units = plan(
+        server, per_class=4, class_image=f"{MAP}:value", classes="9,7", mask_image=f"{MASK}:value", min_distance="15m"
+    )
+    columns, rows = pixels(units).T
+    values = classes()[rows, columns]
+    assert set(values.tolist()) <= {7, 9}
+    assert (coded()[1][rows, columns] % 2 == 1).all()
+    assert Counter(values.tolist())[7] == 4
+    assert [unit["class"] for unit in units][:2] == [9, 7]
+
+
+def test_empty_units_of_a_class_are_drawn_again(server: Server, tmp_path: Path) -> None:
+    """The map reaches beyond the images: other pixels of the same class come instead."""
+    image = f"{ROOT}/albers"
+    box = roi(1000, 900)
+    run = sample(
+        server, tmp_path, dataset=image, per_class=5, class_image=f"{LARGE}:value", classes="1", roi=box,
+        on_empty="redraw", seed=2,
+    )  # fmt: skip
+    assert set(run.units["state"]) <= {"done", "empty"}
+    replaced = run.units["replaces"].dropna()
+    again = sample(
+        server, tmp_path, dataset=image, per_class=5, class_image=f"{LARGE}:value", classes="1", roi=box,
+        on_empty="redraw", seed=2,
+    )  # fmt: skip
+    assert again.units["id"].tolist() == run.units["id"].tolist()
+    if run.counts.get("empty"):
+        assert len(replaced) > 0
+    assert {unit["class"] for unit in run.units["unit"]} == {1}
+
+
+def test_points_in_total_are_uniform_inside_the_region_and_may_be_masked(server: Server) -> None:
+    units = plan(server, total=200)
+    assert len(units) == 200
+    box = shapely.box(*map(float, roi().split(",")))
+    assert all(box.contains(shapely.Point(unit["coordinates"])) for unit in units)
+    assert units[:50] == plan(server, total=50)
+    masked = plan(server, total=60, mask_image=f"{MASK}:value")
+    columns, _ = pixels(masked).T
+    assert (columns % 2 == 0).all()  # columns are counted from 1 in the raster
+    kept = [unit for unit in plan(server, total=300) if pixels([unit])[0][0] % 2 == 0]
+    assert [unit["coordinates"] for unit in masked] == [unit["coordinates"] for unit in kept[:60]]
+
+
+def test_the_world_is_where_no_region_is_given(server: Server) -> None:
+    units = plan(server, total=500, roi=None, dataset=f"{ROOT}/degrees")
+    lon, lat = np.array([unit["coordinates"] for unit in units]).T
+    assert lon.min() < -170
+    assert lon.max() > 170
+    assert np.abs(np.sin(np.radians(lat)).mean()) < 0.1
+
+
+@pytest.mark.parametrize("crs", ["native", "utm", "EPSG:5070", "EPSG:4326", "EPSG:3857"])
+def test_no_two_chips_overlap(server: Server, crs: str) -> None:
+    units = plan(server, total=100, min_distance="chip", crs=crs, size=16)
+    assert len(units) > 30
+    grids = [Grid.from_json(unit["grid"]) for unit in units]
+    squares = [
+        shapely.Polygon(project(CRS, unproject(g.crs, [g.xy(*c) for c in ((0, 0), (16, 0), (16, 16), (0, 16))])))
+        for g in grids
+    ]
+    first, second = shapely.STRtree(squares).query(squares, predicate="intersects")
+    assert (first == second).all()
+    with_distance = plan(server, total=20, min_distance="400m", crs=crs)
+    points = np.array([unit["coordinates"] for unit in with_distance])
+    i, j = np.triu_indices(len(points), 1)
+    assert great_circle(points[i], points[j]).min() >= 400
+
+
+def test_rows(server: Server) -> None:
+    units = plan(server, spacing="200m")
+    points = np.array([unit["coordinates"] for unit in units])
+    i, j = np.triu_indices(len(points), 1)
+    assert great_circle(points[i], points[j]).min() == pytest.approx(200, rel=1e-3)
+    assert len(units) == pytest.approx(3980 * 2980 / 200**2, rel=0.15)
+    assert {"row", "column"} <= set(units[0])
+
+
+def write_plots(folder: Path, rows: list[dict[str, Any]]) -> str:
+    path = folder / "plots.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return str(path)
+
+
+def at(column: float, row: float) -> dict[str, float]:
+    ((lon, lat),) = unproject(CRS, [TRANSFORM * (column, row)])
+    return {"lon": lon, "lat": lat}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["csv", "gpkg", "parquet"])
+def test_points_of_a_file_keep_their_columns(server: Server, tmp_path: Path, suffix: str) -> None:
+    frame = pd.DataFrame([{"plot": "A 1", "n": 3, **at(50, 60)}, {"plot": "B/2", "n": 4, **at(150.5, 90.5)}])
+    path = tmp_path / f"plots.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        geometry = gpd.points_from_xy(frame["lon"], frame["lat"])
+        spatial = gpd.GeoDataFrame(frame[["plot", "n"]], geometry=geometry, crs="EPSG:4326").to_crs("EPSG:5070")
+        spatial.to_file(path) if suffix == "gpkg" else spatial.to_parquet(path)
+    run = sample(server, tmp_path / "out", points=str(path), roi=None, name="{plot}-{n}", size=4)
+    assert [p.name for p in sorted((tmp_path / "out").glob("*.tif"))] == ["A_1-3.tif", "B_2-4.tif"]
+    assert [unit["properties"]["plot"] for unit in run.units["unit"]] == ["A 1", "B/2"]
+    with rasterio.open(run.path / "A_1-3.tif") as chip:
+        assert np.array_equal(chip.read([1, 2]), coded()[:, 58:62, 48:52])
+    inside = plan(server, points=str(path), roi=roi(100, 100))
+    assert [unit["properties"]["plot"] for unit in inside] == ["A 1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["csv", "geojson", "shp"])
+def test_the_column_id_of_a_file_names_the_chips(server: Server, tmp_path: Path, suffix: str) -> None:
+    frame = pd.DataFrame([{"id": 12, **at(50, 60)}, {"id": 7, **at(150.5, 90.5)}])
+    path = tmp_path / f"plots.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        geometry = gpd.points_from_xy(frame["lon"], frame["lat"])
+        gpd.GeoDataFrame(frame[["id"]], geometry=geometry, crs="EPSG:4326").to_file(path)
+    run = sample(server, tmp_path / "out", points=str(path), roi=None, name="plots/{id}", size=4)
+    assert list(run.units["file"]) == ["plots/12.tif", "plots/7.tif"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("date", "window", "month"),
+    [
+        ("2020-01-25", "30d", 1),
+        ("2020-01-25T12:00:00Z", "30d", 1),  # as far from January as from February: the earlier
+        ("2020-01-25T13:00:00Z", "30d", 2),
+        ("2020-02-11", "1d", 2),
+        ("2020-02-11T01:00:00Z", "1d", None),
+        ("2020-11-01", "8w", None),
+        ("2020-11-06", "8w", 12),
+    ],
+)
+@pytest.mark.parametrize("form", ["tif", "png"])
+def test_labels_are_paired_with_the_nearest_image(
+    server: Server, tmp_path: Path, date: str, window: str, month: int | None, form: str
+) -> None:
+    path = write_plots(tmp_path, [{"date": date, **at(100, 100)}])
+    (unit,) = plan(server, dataset=YEARS, points=path, roi=None, date_field="date", window=window, grid="native")
+    assert ("image" in unit) == (month is not None)
+    if month is not None:
+        assert unit["date"].startswith(f"2020-{month:02}")
+    if "T12" in date or month is None:
+        run = sample(
+            server, tmp_path / "out", dataset=YEARS, points=path, roi=None, date_field="date", window=window, size=8,
+            format=form,
+        )  # fmt: skip
+        (row,) = run.units.to_dict("records")
+        assert row["state"] == ("empty" if month is None else "done")
+        if form == "png":
+            with Image.open(run.path / row["file"]) as picture:
+                shown = picture.convert("LA")
+                assert np.unique(np.asarray(shown)[..., 1]).tolist() == [0 if month is None else 255]
+                assert np.unique(np.asarray(shown)[..., 0]).tolist() == [month or 0]
+            return
+        with rasterio.open(run.path / row["file"]) as chip:
+            assert np.unique(chip.read(1)).tolist() == [month or 0]
+
+
+def assert_nearest(raster: Raster, chip: rasterio.DatasetReader) -> None:
+    """A chip's pixels are those of the source in which their centres lie; those outside are masked."""
+    columns, rows = np.meshgrid(np.arange(chip.width) + 0.5, np.arange(chip.height) + 0.5)
+    xy = np.column_stack([c.ravel() for c in chip.transform * (columns, rows)])
+    places = project(raster.crs, unproject(chip.crs.to_string(), xy))
+    column, row = (np.floor(c).astype(int) for c in ~raster.transform * places.T)
+    height, width = raster.valid.shape
+    inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    assert np.array_equal(chip.read_masks(1).ravel() > 0, inside)
+    expected = raster.values[:, row[inside], column[inside]]
+    assert np.array_equal(chip.read()[:2].reshape(2, -1)[:, inside], expected)
+
+
+def test_several_datasets_lie_on_the_same_pixels(server: Server, store: Path, tmp_path: Path) -> None:
+    datasets = [UTM, f"{ROOT}/albers", f"{ROOT}/degrees", MAP]
+    run = sample(server, tmp_path, dataset=datasets, total=8, bands=[f"{UTM}:column,row"], seed=1)
+    layers = run.layers
+    assert set(layers.index.get_level_values("layer")) == {"utm", "albers", "degrees", "classes"}
+    assert run.verify() == []
+    for position in run.units.index:
+        chips = {
+            name: rasterio.open(run.path / layers.loc[(position, name), "file"]) for name in layers.loc[position].index
+        }
+        assert len({(chip.transform, chip.crs, chip.shape) for chip in chips.values()}) == 1
+        ours = chips["utm"]
+        columns, rows = ours.read([1, 2])
+        assert ours.descriptions[:2] == ("column", "row")
+        expected = classes()[rows.astype(int) - 1, columns.astype(int) - 1]
+        assert np.array_equal(chips["classes"].read(1), expected)
+        for name in ("albers", "degrees"):
+            assert_nearest(coded_store.source(store.parent, name), chips[name])
+        for chip in chips.values():
+            chip.close()
+    fractions = layers["valid_fraction"].groupby("position").min()
+    assert run.units["valid_fraction"].tolist() == fractions.tolist()
+    assert (run.units["state"] == np.where(fractions == 0, "empty", "done")).all()
+
+
+def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) -> None:
+    """The map covers a part of the image only: without it there is no file of the others, and others are drawn."""
+    datasets, options = [UTM, MAP], {"total": 6, "roi": roi(600, 300), "seed": 3}
+    skipped = sample(server, tmp_path / "skip", dataset=datasets, on_empty="skip", **options)
+    assert set(skipped.counts) == {"done", "empty"}
+    assert len(list(skipped.path.rglob("*.tif"))) == 2 * skipped.counts["done"] == len(skipped.layers)
+    full = sample(server, tmp_path / "redraw", dataset=datasets, on_empty="redraw", **options)
+    assert full.counts["done"] == 6
+    assert len(full.layers) == 12
+    assert full.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, UsageError, "give exactly one of `per_ecoregion`, `per_class`, `total`, `spacing` or `points`$"),
+        ({"total": 1, "spacing": "1km"}, UsageError, "exactly one of .*, not `total` and `spacing`"),
+        ({"total": 0}, UsageError, "`total` must be at least 1"),
+        ({"per_class": 3}, UsageError, "`class_image`, as in ESA"),
+        ({"total": 3, "classes": "1"}, UsageError, "`classes` belongs to `per_class`, not to `total`"),
+        (
+            {"per_class": 3, "class_image": MAP, "classes": "a"},
+            UsageError,
+            "`classes` must be whole numbers, as in 10,40,50, not a",
+        ),
+        ({"total": 3, "window": "3d"}, UsageError, "`window` belongs to `points`"),
+        ({"total": 3, "grid": "10km"}, UsageError, "for a place every 10km, use spacing='10km'"),
+        ({"spacing": "1 mile"}, UsageError, "`spacing` '1 mile' is not a distance"),
+        ({"spacing": "1km", "min_distance": "2km"}, UsageError, "`spacing` says how far apart they are"),
+        ({"spacing": "1km", "on_empty": "redraw"}, UsageError, "`spacing` has none: use keep or skip"),
+        ({"total": 3, "min_distance": "near"}, UsageError, "`min_distance` 'near' is not a distance"),
+        ({"total": 3, "mask_image": f"{MASK}:vlaue"}, UnknownDatasetError, "did you mean 'value'"),
+        ({"total": 3, "mask_image": UTM}, UsageError, "say which band, as users/someone/coded/utm:row"),
+        ({"total": 3, "mask_image": "WORLDCOVR:Map"}, UnknownDatasetError, "`mask_image`: .*did you mean WORLDCOVER"),
+        ({"total": 3, "mask_image": f"{ROOT}/no"}, UnknownDatasetError, "there is no dataset"),
+        ({"per_class": 3, "class_image": f"{UTM}:row"}, UsageError, "more than 256 different values"),
+        ({"per_class": 3, "class_image": MAP, "roi": "10,10,10.01,10.01"}, RegionError, "has no value in the region"),
+        ({"points": "no.csv"}, RegionError, r"there is no file no\.csv"),
+        ({"total": 3, "dataset": [UTM, UTM]}, UsageError, "`dataset` names .* twice"),
+        ({"total": 3, "dataset": [UTM, MAP], "bands": "row"}, UsageError, "name the dataset, as in bands="),
+        ({"total": 3, "dataset": [UTM, MAP], "bands": "utm:row"}, UsageError, "names none of the datasets"),
+        ({"total": 3, "dataset": [UTM, MAP], "min": 3.0, "format": "png"}, UsageError, "are for one dataset"),
+        ({"total": 3, "grid": "thumb", "crs": "utm", "format": "png"}, UsageError, "with `crs`, use grid='native'"),
+    ],
+)
+def test_what_is_refused(
+    server: Server, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        sample(server, tmp_path / "out", **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_points_that_cannot_be_used(server: Server, tmp_path: Path) -> None:
+    path = write_plots(tmp_path, [{"date": "2020-01-01", **at(5, 5)}, {"date": "", **at(9, 9)}])
+    with pytest.raises(RegionError, match="row 2: no date in 'date'"):
+        plan(server, points=path, roi=None, date_field="date", window="3d")
+    with pytest.raises(RegionError, match="no column 'datum'"):
+        plan(server, points=path, roi=None, date_field="datum", window="3d")
+    with pytest.raises(UsageError, match="`date_field` and `window` belong together"):
+        plan(server, points=path, roi=None, date_field="date")
+    with pytest.raises(RegionError, match="no place is left"):
+        plan(server, points=path, roi="0,0,1,1")

@@ -1,0 +1,201 @@
+"""``eechips timeseries`` from end to end, against exactextract and numpy on the same rasters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import exactextract
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import shapely
+
+import eechips
+from eechips.errors import RegionError, UnknownDatasetError, UsageError
+from tests.cli.test_commands import eechips as command
+from tests.support.local_earth_engine import Server
+
+STACK = Path("lst") / "MOD11A2.006_LST_Day_1km_buffalo_811dates_u16.tif"
+
+# A vertex every 80 m: between them it does not matter (0.1 mm) whose straight edges, the raster's or the degrees'.
+BOX = shapely.segmentize(shapely.Polygon([(-78.93, 42.80), (-78.70, 42.83), (-78.72, 42.98), (-78.95, 42.95)]), 1e-3)
+HOLE = shapely.segmentize(shapely.box(-78.85, 42.87, -78.80, 42.91), 1e-3)
+HOLED = shapely.Polygon(BOX.exterior, [HOLE.exterior])
+
+
+def timeseries(server: Server, out: Path, **options: Any) -> eechips.Run:
+    options = {"dataset": "MODIS_LST", "processes": 2, "quiet": True, **options}
+    return eechips.timeseries(endpoint=server.url, rate=None, out=out, **options)
+
+
+@pytest.fixture(scope="module")
+def districts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("regions") / "districts.gpkg"
+    names = ["north/side", "Lake Érie"]
+    gpd.GeoDataFrame({"code": [7, 8], "name": names}, geometry=[BOX, HOLED], crs="EPSG:4326").to_file(path)
+    return path
+
+
+def read(run: eechips.Run, region: object) -> pd.DataFrame:
+    (file,) = [row["file"] for _, row in run.units.iterrows() if row["unit"]["region"] == region]
+    path = run.path / file
+    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+
+
+@pytest.fixture(scope="module")
+def series(
+    real_server: Server, districts: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[eechips.Run, eechips.Run]:
+    """All 811 dates for both districts: the largest value as stored, the mean in degrees Celsius."""
+    out = tmp_path_factory.mktemp("series")
+    options = {"regions": str(districts), "id_field": "code"}
+    return (
+        timeseries(real_server, out / "max", reducer="max", **options),
+        timeseries(real_server, out / "mean", reducer="mean", multiply=0.02, add=-273.15, **options),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("code", "polygon"), [(7, BOX), (8, HOLED)])
+def test_811_dates_equal_an_independent_computation(
+    series: tuple[eechips.Run, eechips.Run], real_data: Path, code: int, polygon: shapely.Polygon
+) -> None:
+    """The largest value and the count exactly, the mean to a millionth, the dates in order.
+
+    Earth Engine weights pixels of a mean by how much of them is inside, as exactextract does; the largest value
+    and the count are over pixels whose centre is inside.
+    https://developers.google.com/earth-engine/guides/reducers_weighting
+    """
+    maximum, mean = (read(run, code) for run in series)
+    with rasterio.open(real_data / STACK) as stack:
+        dates = [description[:10] for description in stack.descriptions]
+        pixels = stack.read(masked=True)
+        fine = gpd.GeoSeries([polygon], crs="EPSG:4326").to_crs(stack.crs)
+        columns, rows = np.meshgrid(np.arange(stack.width) + 0.5, np.arange(stack.height) + 0.5)
+        x, y = stack.transform.a * columns + stack.transform.c, stack.transform.e * rows + stack.transform.f
+    inside = shapely.contains_xy(fine.iloc[0], x, y)
+    values = pixels[:, inside]
+    found = exactextract.exact_extract(
+        str(real_data / STACK), gpd.GeoDataFrame(geometry=fine), ["mean"], output="pandas"
+    )
+    expected_mean = found.to_numpy(float)[0] * 0.02 - 273.15
+    assert list(maximum.columns) == ["code", "date", "LST_Day_1km", "count"]
+    assert maximum["date"].tolist() == mean["date"].tolist() == sorted(dates)
+    assert len(maximum) == 811
+    assert set(maximum["code"]) == {code}
+    assert np.array_equal(maximum["count"], values.count(axis=1))
+    assert np.array_equal(maximum["LST_Day_1km"], values.max(axis=1).astype(float).filled(np.nan), equal_nan=True)
+    assert np.allclose(mean["LST_Day_1km"], expected_mean, rtol=0, atol=1e-6, equal_nan=True)
+    assert maximum["LST_Day_1km"].isna().any(), "the series should have a gap to test"
+
+
+def test_no_data_is_an_empty_cell(series: tuple[eechips.Run, eechips.Run]) -> None:
+    text = next(series[0].path.rglob("7.csv")).read_text()
+    assert ",,0\n" in text.replace("\r", "")
+    assert "-999" not in text
+    assert "nan" not in text.lower()
+
+
+def test_names_with_any_character_and_parquet(real_server: Server, tmp_path: Path, districts: Path) -> None:
+    options = {"regions": str(districts), "id_field": "name", "format": "parquet"}
+    run = timeseries(real_server, tmp_path, start="2010-01-01", end="2011-01-01", **options)
+    table = read(run, "north/side")
+    assert set(table["name"]) == {"north/side"}
+    assert table["date"].str.startswith("2010-").all()
+    assert table["LST_Day_1km"].dtype == "float64"
+    assert len(list(run.path.rglob("*.parquet"))) == 3  # two regions and the manifest
+
+
+def test_regions_on_the_server_by_id_and_box(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
+    asset = "FAO/GAUL_SIMPLIFIED_500m/2015/level2"
+    options = {"regions": asset, "id_field": "ADM2_CODE", "start": "2020-06-01", "end": "2020-08-01"}
+    run = timeseries(demo_server, tmp_path, bbox="-79,42,-78,43", reducer="max", **options)
+    box = demo_ee.Geometry.Rectangle([-79, 42, -78, 43], None, False)
+    codes = demo_ee.FeatureCollection(asset).filterBounds(box).aggregate_array("ADM2_CODE").getInfo()
+    assert [unit["region"] for unit in run.units["unit"]] == codes
+    assert run.is_complete
+    table = read(run, codes[0])
+    assert table["date"].is_monotonic_increasing
+    assert len(table) == 8
+    before = demo_server.requests()
+    timeseries(demo_server, tmp_path, bbox="-79,42,-78,43", reducer="max", **options)
+    assert demo_server.requests() == before
+
+
+def test_several_bands_have_a_count_each(demo_server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "area.geojson"
+    gpd.GeoDataFrame(geometry=[shapely.box(-105.2, 39.6, -105.0, 39.8)], crs="EPSG:4326").to_file(path)
+    bands = ("LST_Day_1km", "LST_Night_1km")
+    options = {"regions": str(path), "bands": bands, "start": "2020-06-01", "end": "2020-07-01"}
+    table = read(timeseries(demo_server, tmp_path / "run", **options), 1)
+    assert list(table.columns) == [
+        "region", "date", "LST_Day_1km", "LST_Night_1km", "LST_Day_1km_count", "LST_Night_1km_count",
+    ]  # fmt: skip
+    counted = read(timeseries(demo_server, tmp_path / "count", reducer="count", **options), 1)
+    assert np.array_equal(counted["LST_Day_1km"], counted["LST_Day_1km_count"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["region", "one"])
+def test_a_region_without_images_has_a_table_without_rows(real_server: Server, tmp_path: Path, output: str) -> None:
+    path = tmp_path / "regions.gpkg"
+    boxes = [BOX, shapely.box(100.0, -30.0, 100.1, -29.9)]
+    gpd.GeoDataFrame({"id": ["here", "nowhere"]}, geometry=boxes, crs="EPSG:4326").to_file(path)
+    options = {"regions": str(path), "id_field": "id", "start": "2010-01-01", "end": "2010-02-01", "output": output}
+    run = timeseries(real_server, tmp_path / "run", **options)
+    assert run.is_complete
+    if output == "region":
+        assert len(read(run, "here")) == 4
+        assert len(read(run, "nowhere")) == 0
+        assert list(read(run, "nowhere").columns) == list(read(run, "here").columns)
+        assert run.status().without_rows == 1
+        dates = ("--start", "2010-01-01", "--end", "2010-02-01", "--endpoint", real_server.url, "--out", str(run.path))
+        words = ("--dataset", "MODIS_LST", "--regions", str(path), "--id-field", "id", *dates)
+        assert "2 of 2 results, 1 of them without rows, " in command("timeseries", *words, cwd=tmp_path).stdout
+
+
+def test_features_of_one_id_are_one_region(real_server: Server, real_data: Path, tmp_path: Path) -> None:
+    halves = [shapely.box(-78.9, 42.8, -78.8, 42.9), shapely.box(-78.8, 42.8, -78.7, 42.9)]
+    whole = shapely.box(-78.9, 42.8, -78.7, 42.9)
+    parts, one = tmp_path / "parts.gpkg", tmp_path / "one.gpkg"
+    gpd.GeoDataFrame({"id": ["a", "a"]}, geometry=halves, crs="EPSG:4326").to_file(parts)
+    gpd.GeoDataFrame({"id": ["a"]}, geometry=[whole], crs="EPSG:4326").to_file(one)
+    dates = {"start": "2010-01-01", "end": "2010-06-01", "id_field": "id"}
+    left = read(timeseries(real_server, tmp_path / "l", regions=str(parts), **dates), "a")
+    right = read(timeseries(real_server, tmp_path / "r", regions=str(one), **dates), "a")
+    pd.testing.assert_frame_equal(left, right, rtol=1e-4)  # edges become curves in the raster's plane
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"dataset": "MODIS/061/MOD11A9"}, UnknownDatasetError, "did you mean MODIS/061/MOD11A2"),
+        ({"bands": ("LST_Day",)}, UnknownDatasetError, "did you mean 'LST_Day_1km'"),
+        ({"id_field": "cod"}, RegionError, "did you mean 'code'"),
+        ({"bbox": "0,0,1,1"}, RegionError, "no region of .* meets 0,0,1,1"),
+        ({"regions": "NO/SUCH/TABLE"}, RegionError, "there is no table 'NO/SUCH/TABLE'"),
+        ({"regions": "RESOLVE/ECOREGIONS/2017", "id_field": None}, UsageError, "`id_field` must name the column"),
+        ({"regions": "RESOLVE/ECOREGIONS/2017", "id_field": "ECO"}, RegionError, "did you mean 'ECO_ID'"),
+        ({"start": "1990-01-01", "end": "1991-01-01"}, UsageError, "has no image between"),
+        ({"dataset": "USDA/NAIP/DOQQ/m_4709963_se_14_1_20150926"}, UsageError, "is a single image"),
+    ],
+)
+def test_what_the_server_does_not_have(
+    real_server: Server, tmp_path: Path, districts: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        timeseries(real_server, tmp_path, **{"regions": str(districts), "id_field": "code", **options})
+    assert "\n" not in str(caught.value)
+
+
+def test_an_invalid_region_is_refused_by_number(real_server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "bowtie.geojson"
+    bowtie = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}
+    feature = {"type": "Feature", "properties": {}, "geometry": bowtie}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    with pytest.raises(RegionError, match="feature 1 is not a valid polygon"):
+        timeseries(real_server, tmp_path / "run", regions=str(path))

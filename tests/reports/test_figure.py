@@ -1,0 +1,192 @@
+"""``eechips plot``: what is drawn is what the tables hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+import eechips
+from eechips.cli import main
+from eechips.errors import UsageError
+from eechips.reports.figure import with_gaps
+from tests.support.local_earth_engine import Server
+
+BAND = "LST_Day_1km"
+NAMES = ["Boulder", "Åland/west", "7"]
+
+
+@pytest.fixture(scope="module")
+def regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    boxes = [shapely.box(x, 39.6, x + 0.01, 39.61) for x in (-105.4, -105.2, -105.0)]
+    path = tmp_path_factory.mktemp("regions") / "places.gpkg"
+    gpd.GeoDataFrame({"place": NAMES}, geometry=boxes, crs="EPSG:4326").to_file(path)
+    return path
+
+
+def series(server: Server, regions: Path, out: Path, **options: Any) -> eechips.Run:
+    given = {"regions": str(regions), "id_field": "place", "start": "2019-01-01", "end": "2020-01-01", **options}
+    run = eechips.timeseries("MODIS_LST", endpoint=server.url, rate=None, out=out, processes=2, quiet=True, **given)
+    assert isinstance(run, eechips.Run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def alone(demo_server: Server, regions: Path, tmp_path_factory: pytest.TempPathFactory) -> eechips.Run:
+    """A table for each place, of single images."""
+    options = {"multiply": 0.02, "add": -273.15, "bands": BAND}
+    return series(demo_server, regions, tmp_path_factory.mktemp("runs") / "alone", **options)
+
+
+@pytest.fixture(scope="module")
+def one(demo_server: Server, regions: Path, tmp_path_factory: pytest.TempPathFactory) -> eechips.Run:
+    """One table of months, three reducers and two bands."""
+    options = {"every": "1 month", "reducer": "mean,min,max", "bands": f"{BAND},LST_Night_1km", "output": "one"}
+    return series(demo_server, regions, tmp_path_factory.mktemp("runs") / "one", **options)
+
+
+def lines(figure: Figure) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Dates and values of every line with a label, panel by panel."""
+    found = []
+    for panel in figure.axes:
+        for line in panel.get_lines():
+            if not str(line.get_label()).startswith("_"):
+                x, y = line.get_data()
+                found.append((np.asarray(x), np.asarray(y)))
+    return found
+
+
+def test_a_panel_for_each_region_with_what_its_table_has(alone: eechips.Run) -> None:
+    figure = eechips.plot(alone)
+    assert [panel.get_title(loc="left") for panel in figure.axes if panel.get_visible()] == [
+        f"place {name}" for name in NAMES
+    ]
+    for (dates, values), (_, unit) in zip(lines(figure), alone.units.iterrows(), strict=True):
+        table = pd.read_csv(alone.path / unit["file"])
+        assert [str(date)[:10] for date in dates] == table["date"].tolist()
+        np.testing.assert_array_equal(values, table[BAND])
+    assert any(np.isnan(values).any() for _, values in lines(figure)), "a gap should be there to be seen"
+    assert figure.get_suptitle().startswith("MOD11A2")
+    assert figure.get_supylabel() == f"mean of {BAND} × 0.02 − 273.15"
+
+
+def test_values_without_neighbours_are_dots(alone: eechips.Run) -> None:
+    panel = eechips.plot(alone, regions="Boulder").axes[0]
+    whole, lone = panel.get_lines()
+    y = np.asarray(whole.get_ydata())
+    there = np.isfinite(y)
+    alone_in_it = there & ~np.r_[False, there[:-1]] & ~np.r_[there[1:], False]
+    np.testing.assert_array_equal(np.asarray(lone.get_ydata()), y[alone_in_it])
+
+
+def test_one_table_with_several_columns(one: eechips.Run) -> None:
+    table = pd.read_parquet(one.path / "series.parquet")
+    figure = eechips.plot(one.path, regions=["7", "Boulder"], bands="LST_Night_1km")
+    columns = [f"LST_Night_1km_{name}" for name in ("mean", "min", "max")]
+    expected = [table[table["place"] == name][column] for name in ("7", "Boulder") for column in columns]
+    for (_, values), truth in zip(lines(figure), expected, strict=True):
+        np.testing.assert_array_equal(values, truth)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == columns
+    assert figure.get_suptitle().endswith("every month")
+    assert figure.get_supylabel() == "LST_Night_1km"
+    (only,) = lines(eechips.plot(one, regions="7", bands=["LST_Day_1km_max"]))
+    np.testing.assert_array_equal(only[1], table[table["place"] == "7"]["LST_Day_1km_max"])
+
+
+def test_a_picture_is_written_whole(alone: eechips.Run, tmp_path: Path) -> None:
+    for name in ("lst.png", "deep/er/lst.svg", "lst.pdf"):
+        path = tmp_path / name
+        result = CliRunner().invoke(main, ["plot", str(alone.path), "--region", "7", "--out", str(path)])
+        assert result.exit_code == 0, result.output
+        assert result.output == f"{path}\n"
+        assert [other.name for other in path.parent.iterdir() if other.is_file()].count(path.name) == 1
+    pixels = matplotlib.image.imread(tmp_path / "lst.png")
+    assert pixels.shape == (540, 1350, 4)
+    assert len(np.unique(pixels.reshape(-1, 4), axis=0)) > 20
+    assert alone.verify() == []
+
+
+def test_plots_of_a_run_are_kept_apart_and_what_is_replaced_is_told(alone: eechips.Run) -> None:
+    choices = {"plot.png": [], "plot-7,Boulder.png": ["--region", "7", "--region", "Boulder"],
+               "plot-Åland_west,LST_Day_1km.png": ["--region", "Åland/west", "--band", BAND]}  # fmt: skip
+    for name, choice in choices.items():
+        result = CliRunner().invoke(main, ["plot", str(alone.path), *choice])
+        assert (result.stdout, result.stderr) == (f"{alone.path / name}\n", "")
+    assert len({(alone.path / name).read_bytes() for name in choices}) == 3
+    again = CliRunner().invoke(main, ["plot", str(alone.path)])
+    assert again.stdout == f"{alone.path / 'plot.png'}\n"
+    assert again.stderr == "Replaced the earlier plot.png.\n"
+    result = alone.path / alone.units["file"].iloc[0]
+    with pytest.raises(UsageError, match="is a result of the run"):
+        eechips.plot(alone, out=result)
+    assert alone.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"regions": "Bolder"}, "there is no region 'Bolder' in .*; did you mean Boulder\\? there are Boulder, Åland"),
+        ({"bands": "NDVI"}, "there is no column 'NDVI'; there are LST_Day_1km, count"),
+        ({"regions": range(61)}, "61 regions are too many for one figure: the maximum is 60"),
+        ({"out": "lst.docx"}, "a plot is png, pdf or svg, not docx"),
+    ],
+)
+def test_what_cannot_be_drawn(alone: eechips.Run, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        eechips.plot(alone, **options)
+
+
+def test_a_run_without_series(demo_server: Server, tmp_path: Path) -> None:
+    options = {"roi": "-105.2,39.9,-105.1,40.0", "endpoint": demo_server.url, "rate": None, "quiet": True}
+    run = eechips.sample("NAIP", per_ecoregion=1, out=tmp_path / "chips", **options)
+    with pytest.raises(UsageError, match="has no time series: it has no tables among its results"):
+        eechips.plot(run)
+    with pytest.raises(UsageError, match="holds no run"):
+        eechips.plot(tmp_path)
+
+
+def test_tables_of_a_recipe(demo_server: Server, tmp_path: Path) -> None:
+    """Any tables with a region, a date and values."""
+    script = tmp_path / "rain.py"
+    script.write_text(
+        "from eechips import Table\n"
+        "def get_requests():\n    return ['a', 'b']\n"
+        "def get_result(index, name):\n"
+        "    days = ['2020-01-01', '2020-01-02', '2020-01-02', '2020-03-01']\n"
+        "    return Table([{'station': name, 'date': day, 'rain': n} for n, day in enumerate(days)])\n"
+    )
+    run = eechips.run(script, out=tmp_path / "run", endpoint=demo_server.url, quiet=True)
+    found = lines(eechips.plot(run, regions="b"))  # type: ignore[arg-type]
+    assert found[0][1].tolist() == [0.0, 1.5, 3.0]
+
+
+def test_without_matplotlib_it_says_what_to_install(alone: eechips.Run) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        f"from eechips.cli import main; main(['plot', {str(alone.path)!r}])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr.strip() == "Error: plots need matplotlib: pip install 'eechips[report]'"
+
+
+@given(st.lists(st.integers(1, 100), min_size=2, max_size=40))
+def test_gaps_are_where_dates_are_far_apart(steps: list[int]) -> None:
+    dates = pd.DatetimeIndex(np.datetime64("2020-01-01") + np.cumsum([0, *steps]).astype("timedelta64[D]"))
+    values = pd.Series(np.arange(len(dates), dtype=float), index=dates)
+    found = with_gaps(values)
+    pd.testing.assert_series_equal(found.dropna(), values, check_freq=False, check_index_type=False)
+    assert found.isna().sum() == sum(step > 3 * np.median(steps) for step in steps)
+    assert found.index.is_monotonic_increasing

@@ -1,0 +1,213 @@
+"""Files that calls of a script write and read, wherever their paths lead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas
+import pytest
+
+from eechips import open_run
+from eechips.scripts.sandbox import Sandbox
+from tests.scripts.test_old_scripts import files, plain, run
+from tests.support.local_earth_engine import Server
+
+ABSOLUTE = """
+import os, pathlib, shutil
+from multiprocessing import Pool
+import ee
+ee.Initialize()
+HOME = os.getcwd()
+os.makedirs('made', exist_ok=True)
+
+def by_abspath(n):
+    folder = os.path.abspath('.')
+    with open(os.path.join(folder, f'a{n}.txt'), 'w') as f:
+        f.write(str(ee.Number(n).getInfo()))
+    with open(os.path.join(os.getcwd(), 'made', f'{n}.part'), 'w') as f:
+        f.write('x')
+    os.rename(os.path.join(os.getcwd(), 'made', f'{n}.part'), os.path.join(HOME, 'made', f'{n}.txt'))
+    pathlib.Path('b\\\\%d.txt' % n).resolve().write_text('y')
+    os.chdir('made')
+    open(f'c{n}.txt', 'w').write('z')
+    os.chdir('..')
+    return [os.path.abspath(f'a{n}.txt'), pathlib.Path(f'a{n}.txt').absolute()]
+
+if __name__ == '__main__':
+    with Pool(2) as pool:
+        for text, path in pool.map(by_abspath, range(3)):
+            assert open(text).read() == path.read_text() == os.path.basename(text)[1], text
+            assert os.path.dirname(text) == HOME
+"""
+
+
+@pytest.mark.slow
+def test_paths_below_the_working_directory_may_be_absolute(demo_server: Server, tmp_path: Path) -> None:
+    script, there = tmp_path / "paths.py", tmp_path / "there"
+    script.write_text(ABSOLUTE)
+    there.mkdir()
+    assert plain(script, demo_server, there).returncode == 0
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = files(tmp_path / "run")
+    assert found == files(there)
+    assert len(found) == 12
+    made = open_run(tmp_path / "run")
+    assert made.file_count == len(found)
+    assert made.verify() == []
+
+
+@pytest.mark.slow
+def test_inputs_are_never_written_to(demo_server: Server, tmp_path: Path) -> None:
+    """A script that was run by plain Python before finds its own results beside it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from multiprocessing import Pool\n"
+        "def work(n):\n"
+        "    old = open('shared.txt').read()\n"
+        "    with open('log.txt', 'a') as f:\n        f.write('new\\n')\n"
+        "    with open('%d.txt' % n, 'w') as f:\n        f.write(old)\n"
+        "if __name__ == '__main__':\n"
+        "    print(open('all.txt').read())\n"
+        "    Pool(2).map(work, range(2))\n"
+        "    open('all.txt', 'w').write('of the run')\n"
+        "    open('more.txt', 'a').write('of the run')\n"
+        "    with open('changed.txt', 'r+') as f:\n        f.write('N')\n"
+    )
+    names = ("all.txt", "more.txt", "changed.txt", "shared.txt", "log.txt", "0.txt")
+    for name in names:
+        (tmp_path / name).write_text("before\n")
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert {(tmp_path / name).read_text() for name in names} == {"before\n"}
+    assert files(tmp_path / "run") == {
+        "0.txt": b"before\n",
+        "1.txt": b"before\n",
+        "all.txt": b"of the run",
+        "changed.txt": b"Nefore\n",
+        "log.txt": b"before\nnew\nnew\n",
+        "more.txt": b"before\nof the run",
+    }
+
+
+def test_what_is_no_regular_file_is_left_out_with_a_word(demo_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("not of the script")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, socket\nfrom multiprocessing import Pool\n"
+        "def work(n):\n"
+        "    open('whole.txt', 'w').write('x')\n"
+        "    os.link('whole.txt', 'hard.txt')\n"
+        "    os.symlink('whole.txt', 'latest.txt')\n"
+        "    os.mkfifo('pipe')\n"
+        f"    os.symlink({str(tmp_path / 'secret')!r}, 'away')\n"
+        f"    os.symlink({str(tmp_path)!r}, 'folder')\n"
+        "    os.symlink('nowhere', 'broken')\n"
+        "    socket.socket(socket.AF_UNIX).bind('s')\n"
+        "if __name__ == '__main__':\n    Pool(1).map(work, [1])\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "run") == {"hard.txt": b"x", "latest.txt": b"x", "whole.txt": b"x"}
+    assert "not regular files (links to other folders, pipes, sockets): away, broken, folder, …" in result.stderr
+
+
+def test_a_link_that_a_killed_run_has_left_is_still_one_to_an_input(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "in.txt").write_text("before")
+    left = Sandbox(tmp_path / "run", (tmp_path / "home",), ("in.txt",))
+    with left.entered():
+        pass
+    stage = Sandbox(tmp_path / "run", (tmp_path / "home",))
+    with stage.entered():
+        Path("in.txt").write_text("after")
+    stage.remove_links()
+    assert (tmp_path / "home" / "in.txt").read_text() == "before"
+    assert (tmp_path / "run" / "in.txt").read_text() == "after"
+    assert not (tmp_path / "run" / "in.txt").is_symlink()
+
+
+def test_links_of_the_script_itself_stay(tmp_path: Path) -> None:
+    stage = Sandbox(tmp_path / "run", (tmp_path,))
+    with stage.entered():
+        Path("whole.txt").write_text("x")
+        Path("latest.txt").symlink_to("whole.txt")
+    stage.remove_links()
+    assert (tmp_path / "run" / "latest.txt").is_symlink()
+
+
+def test_an_input_that_a_library_has_written_through_is_a_result(tmp_path: Path) -> None:
+    """GDAL and others do not open files by Python's open."""
+    (tmp_path / "in.txt").write_text("before")
+    stage = Sandbox(tmp_path / "run", (tmp_path,), ("in.txt",))
+    with stage.entered():
+        with (tmp_path / "in.txt").open("a") as file:
+            file.write(" and after")
+        assert stage.files() == ["in.txt"]
+    stage.remove_links()
+    assert (tmp_path / "run" / "in.txt").read_text() == "before and after"
+    assert not (tmp_path / "run" / "in.txt").is_symlink()
+
+
+def test_odd_names_of_files_are_taken(demo_server: Server, tmp_path: Path) -> None:
+    names = ["back\\slash.txt", "new\nline.txt", "quote'\".txt", " .txt", "é ☃.txt", "-rf.txt", "..a/b.txt"]
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\nfrom multiprocessing import Pool\n"
+        "def work(name):\n    os.makedirs('..a', exist_ok=True)\n    open(name, 'w').write('x')\n"
+        f"if __name__ == '__main__':\n    Pool(2).map(work, {names!r})\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert list(open_run(tmp_path / "run").units["file"]) == names
+    assert open_run(tmp_path / "run").verify() == []
+
+
+INPUTS = """
+import os, sys
+import geopandas
+from multiprocessing import Pool
+fields = geopandas.read_file(os.path.join("data", "fields.shp"))
+
+def work(n):
+    same = geopandas.read_file(os.path.join("data", "deep", "fields.geojson"))
+    with open(f"{n}.txt", "w") as f:
+        f.write(str(same.a[n]))
+
+if __name__ == "__main__":
+    Pool(2).map(work, range(len(fields)))
+"""
+
+
+@pytest.mark.slow
+def test_inputs_named_in_parts_are_found_by_libraries_that_do_not_open_by_python(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    fields = geopandas.GeoDataFrame({"a": [5, 6]}, geometry=geopandas.points_from_xy([1, 2], [3, 4]), crs="EPSG:4326")
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    fields.to_file(tmp_path / "data" / "fields.shp")
+    fields.to_file(tmp_path / "data" / "deep" / "fields.geojson")
+    script = tmp_path / "script.py"
+    script.write_text(INPUTS)
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "run") == {"0.txt": b"5", "1.txt": b"6"}
+
+
+@pytest.mark.slow
+def test_where_files_are_looked_for_is_said_when_one_is_missing(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    said = "To run it in the folder where the command is typed: --out ."
+    for code in ("open('a' + 'b')", "import sqlite3; sqlite3.connect('a' + '/b')", "import os; os.listdir('a' + 'b')"):
+        script.write_text(code)
+        result = run(script, demo_server, tmp_path)
+        assert result.returncode == 2
+        assert said in result.stderr
+    script.write_text(
+        "from multiprocessing import Pool\n"
+        "def work(n):\n    open('a' + 'b')\n"
+        "if __name__ == '__main__':\n    Pool(1).map(work, [1])\n"
+    )
+    result = run(script, demo_server, tmp_path, "--out", "other")
+    assert result.returncode == 1
+    assert said in result.stderr

@@ -1,0 +1,203 @@
+"""Scripts that were killed and list only what is not there yet; calls that write nothing where others write files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eechips import open_run
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from tests.scripts.test_old_scripts import command, run
+from tests.support.local_earth_engine import Server
+
+LISTS = """
+import os
+from multiprocessing import Pool
+
+import ee
+
+ee.Initialize()
+
+NAMES = [f"tile_{n:02d}" for n in range(20)]
+
+
+def save(name):
+    value = ee.Number(int(name[-2:])).add(1).getInfo()
+    if os.environ.get("STOPS_AT") == name:
+        open(os.environ["MARK"], "w").close()
+        while not os.path.exists(os.environ["MARK"] + ".go"):
+            pass
+    with open(f"out/{name}.txt", "w") as file:
+        file.write(str(value))
+
+
+if __name__ == "__main__":
+    os.makedirs("out", exist_ok=True)
+    todo = [name for name in NAMES if not os.path.exists(f"out/{name}.txt")]
+    print("to do:", len(todo))
+    with Pool(2) as pool:
+        pool.map(save, todo)
+    with Pool(2) as pool:
+        print("lengths:", pool.map(len, NAMES[:3]))
+"""
+
+WRITES_NOTHING = """
+import os
+from multiprocessing import Pool
+
+import ee
+
+ee.Initialize()
+
+
+def save(n):
+    try:
+        value = ee.Image("NO/SUCH/IMAGE").getInfo() if n == 2 else ee.Number(n).getInfo()
+    except ee.EEException:
+        value = ee.Number(n).getInfo()
+        return n
+    if n == 4:
+        return None
+    with open(f"{n}.txt", "w") as file:
+        file.write(str(value))
+
+
+def counts(n):
+    return ee.Number(n).getInfo()
+
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        pool.map(save, range(6))
+        pool.map(counts, range(3))
+"""
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def interrupted(folder: Path, server: Server) -> None:
+    """A run of the script that is killed, with all its processes, while one call is under way."""
+    mark = folder / "mark"
+    process = subprocess.Popen(
+        command(folder / "lists.py", server), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "STOPS_AT": "tile_11", "MARK": str(mark)}, start_new_session=True,
+    )  # fmt: skip
+    wait_until(lambda: mark.exists() and (folder / "run/out").is_dir() and any((folder / "run/out").iterdir()), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (folder / "mark.go").touch()
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted((folder / "run" / "out").iterdir())}
+
+
+EXPECTED = {f"tile_{n:02d}.txt": str(n + 1) for n in range(20)}
+
+
+@pytest.mark.slow
+def test_a_killed_script_that_lists_only_what_is_not_there_resumes(demo_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "lists.py").write_text(LISTS)
+    interrupted(tmp_path, demo_server)
+    with Ledger(tmp_path / "run" / LEDGER_NAME, readonly=True) as ledger:
+        there = len(list(ledger.files()))
+    assert there < 20
+    done = run(tmp_path / "lists.py", demo_server, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"to do: {20 - there}" in done.stdout
+    assert "lengths: [7, 7, 7]" in done.stdout
+    assert outputs(tmp_path) == EXPECTED
+    found = open_run(tmp_path / "run")
+    assert found.counts == {"done": 23}
+    assert found.verify() == []
+    again = run(tmp_path / "lists.py", demo_server, tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "to do: 0" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_file_that_was_named_but_not_recorded_is_made_again_and_one_of_the_user_stays(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    """The run is killed between the two: the script would take the file for done, and the ledger would not."""
+    (tmp_path / "lists.py").write_text(LISTS)
+    code = """
+import os, signal, sys
+from eechips.manifest.ledger import Ledger
+record, left = Ledger.record, 2
+def killing(self, records, *rest):
+    global left
+    left -= any(record.file for record in records)
+    if left < 0:
+        os.killpg(0, signal.SIGKILL)
+    return record(self, records, *rest)
+Ledger.record = killing
+from eechips.cli import main
+main()
+"""
+    _, _, _, *words = command(tmp_path / "lists.py", demo_server)
+    killed = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, start_new_session=True,
+        check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    with Ledger(tmp_path / "run" / LEDGER_NAME, readonly=True) as ledger:
+        recorded = {file for _, file, _ in ledger.files()}
+    unrecorded = {f"out/{name}" for name in outputs(tmp_path)} - recorded
+    assert unrecorded
+    (tmp_path / "run" / "out" / "notes.txt").write_text("mine")
+    done = run(tmp_path / "lists.py", demo_server, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert outputs(tmp_path) == {**EXPECTED, "notes.txt": "mine"}
+    assert open_run(tmp_path / "run").verify() == []
+
+
+@pytest.mark.slow
+def test_a_list_that_is_shorter_for_another_reason_is_refused(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "lists.py"
+    script.write_text(LISTS.replace("range(20)", "range(int(open(os.environ['COUNT']).read()))"))
+    (tmp_path / "count").write_text("20")
+    monkeypatch.setenv("COUNT", str(tmp_path / "count"))
+    interrupted(tmp_path, demo_server)
+    (tmp_path / "count").write_text("11")  # without the call that was under way, among others
+    refused = run(script, demo_server, tmp_path)
+    assert refused.returncode == 2
+    assert "differs from its last run" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_call_without_a_file_among_calls_with_files_is_told_in_the_summary_and_in_its_row(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "nothing.py").write_text(WRITES_NOTHING)
+    for _ in range(2):
+        done = run(tmp_path / "nothing.py", demo_server, tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 of 6 calls of save() wrote no file, unlike the others" in done.stdout + done.stderr
+        assert "counts()" not in done.stdout + done.stderr
+    units = open_run(tmp_path / "run").units
+    errors = units["error"].dropna().to_dict()
+    assert sorted(errors) == [2, 4]
+    assert errors[2].startswith("wrote no file, although 4 other calls of save() did; it has caught: ")
+    assert "NO/SUCH/IMAGE" in errors[2]
+    assert errors[4] == "wrote no file, although 4 other calls of save() did"
+    assert set(units["state"]) == {"done"}
+
+
+if not hasattr(os, "killpg"):
+    pytest.skip("processes are killed by their group", allow_module_level=True)

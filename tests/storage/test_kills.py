@@ -1,0 +1,25 @@
+"""A run to an object store that is killed again and again: the benchmark of it, on few units."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.object_server import lacking
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmark looks at /proc")
+def test_nothing_is_lost_or_uploaded_again_without_a_cause() -> None:
+    reason = lacking("s3")
+    if reason is not None:
+        pytest.skip(reason)
+    arguments = [sys.executable, str(ROOT / "benchmarks" / "objects.py"), "--units", "1200", "--kills", "2", "--verify"]
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=280)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "all as it should be" in ended.stdout

@@ -1,0 +1,214 @@
+"""What every object store does alike: those that have a server on loopback, and a file system of fsspec."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from eechips.errors import ConfigurationError, StorageError, UsageError
+from eechips.parallel_map import parallel_map
+from eechips.staging import new_writer
+from eechips.storage import ObjectStore, is_address
+from tests.support.object_server import STORES, ObjectServer, lacking, serving_objects
+
+MEGABYTES = b"".join(hashlib.sha256(bytes([n % 256])).digest() for n in range(200_000))  # 6.4 MB, hard to guess
+
+
+@pytest.fixture(scope="module", params=[*STORES, "file"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    if request.param == "file":
+        folder = tmp_path_factory.mktemp("store")
+        found = ObjectServer(f"file://{folder}")
+        found.content = lambda key: _content(folder / key)
+        yield found
+        return
+    reason = lacking(request.param)
+    if reason is not None:
+        pytest.skip(reason)
+    with (
+        serving_objects(f"bucket-{uuid.uuid4().hex[:8]}", request.param) as found,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for variable, value in found.environment.items():
+            patch.setenv(variable, value)
+        yield found
+
+
+@pytest.fixture
+def store(server: ObjectServer) -> ObjectStore:
+    server.forget()
+    return ObjectStore(f"{server.bucket}/run-{uuid.uuid4().hex[:8]}")
+
+
+def held(server: ObjectServer, store: ObjectStore, name: str) -> bytes | None:
+    """What the server itself says that an object holds."""
+    return server.content(f"{store.url.removeprefix(server.bucket + '/')}/{name}")
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def put(store: ObjectStore, name: str, data: bytes) -> None:
+    store.commit(store.stage(name, data, "token"))
+
+
+def test_what_is_put_is_there_whole(server: ObjectServer, store: ObjectStore, tmp_path: Path) -> None:
+    staged = store.stage("chips/a b/é=1.png", b"content", "token")
+    store.commit(staged)
+    assert (staged.size, staged.sha256) == (7, hashlib.sha256(b"content").hexdigest())
+    assert held(server, store, "chips/a b/é=1.png") == b"content"
+    assert store.read("chips/a b/é=1.png") == b"content"
+    assert store.size("chips/a b/é=1.png") == 7
+    store.fetch("chips/a b/é=1.png", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b"content"
+    put(store, "chips/a b/é=1.png", b"another")
+    assert held(server, store, "chips/a b/é=1.png") == b"another"
+
+
+def test_what_is_not_there_is_told(store: ObjectStore, tmp_path: Path) -> None:
+    store.check()
+    assert store.size("none.png") is None
+    assert list(store.sizes(["chips"])) == []
+    for ask in (store.read, store.sha256, lambda name: store.fetch(name, tmp_path / "x")):
+        with pytest.raises(FileNotFoundError):
+            ask("none.png")
+    store.remove("none.png")
+
+
+def test_objects_are_listed_below_what_folders_have_in_common(server: ObjectServer, store: ObjectStore) -> None:
+    for name in ("manifest.parquet", "chips/1/a.png", "chips/2/b.png", "chips/2/c.png", "chipsy.png"):
+        put(store, name, name.encode())
+    server.forget()
+    assert dict(store.sizes(["chips/1", "chips/2"])) == {"chips/1/a.png": 13, "chips/2/b.png": 13, "chips/2/c.png": 13}
+    assert len(dict(store.sizes(["", "chips/2"]))) == len(dict(store.sizes(["."]))) == 5
+    assert list(store.sizes([])) == []
+    assert "HEAD" not in server.asked
+
+
+def test_an_object_is_read_by_one_request(server: ObjectServer, store: ObjectStore) -> None:
+    put(store, "a.csv", b"content")
+    assert store.read("a.csv") == b"content"  # whatever a client asks once
+    server.forget()
+    for _ in range(3):
+        assert store.read("a.csv") == b"content"
+    assert server.asked["GET"] + server.asked["HEAD"] == (0 if server.bucket.startswith("file:") else 3)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # gcsfs does that
+def test_a_file_is_uploaded_whatever_its_size(server: ObjectServer, store: ObjectStore, tmp_path: Path) -> None:
+    path = tmp_path / "mosaic.tif"
+    path.write_bytes(MEGABYTES)
+    told: list[int] = []
+    store.upload("mosaic.tif", path, told.append)
+    assert held(server, store, "mosaic.tif") == MEGABYTES
+    assert store.sha256("mosaic.tif") == hashlib.sha256(MEGABYTES).hexdigest()
+    assert told[-1] == len(MEGABYTES)
+
+
+def test_objects_are_removed(server: ObjectServer, store: ObjectStore) -> None:
+    store.discard(store.stage("a.png", b"1", "token"))
+    assert held(server, store, "a.png") is None
+    assert list(store.sizes([""])) == []
+
+
+def test_a_bucket_that_is_not_there(server: ObjectServer) -> None:
+    if server.bucket.startswith("file:"):
+        pytest.skip("folders are made")
+    store = ObjectStore(f"{server.bucket}-none/run")
+    with pytest.raises(ConfigurationError, match=r"could not list \w+://bucket-\w+-none/run: .*bucket"):
+        store.check()
+    with pytest.raises(StorageError, match=r"could not upload .*/run/a.png: .*(no such bucket|does not exist)"):
+        store.stage("a.png", b"1", "token")
+
+
+def test_a_store_travels_to_workers(store: ObjectStore) -> None:
+    store.check()
+    again = pickle.loads(pickle.dumps(store))
+    put(again, "a.png", b"1")
+    assert store.read("a.png") == b"1"
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", ""])
+def test_names_cannot_leave_the_prefix(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="inside the output folder"):
+        ObjectStore(f"file://{tmp_path}").stage(name, b"", "token")
+
+
+def test_a_file_system_that_is_no_store_shows_whole_results_only(tmp_path: Path) -> None:
+    store = ObjectStore(f"file://{tmp_path}")
+    assert not store.is_overwritten
+    staged = store.stage("chips/a.png", b"content", "t1")
+    assert [path.name for path in tmp_path.rglob("*.png")] == []
+    store.commit(staged)
+    assert (tmp_path / "chips/a.png").read_bytes() == b"content"
+    writer = new_writer()
+    store.stage("chips/b.png", b"left", str(writer))
+    assert store.sweep(new_writer()) == 0
+    assert store.sweep(writer, own=True) == 1
+    assert [path.name for path in (tmp_path / "chips").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("out", ["outputs/x", "/data/x", "s3:/x", "C:\\x", "s3://"])
+def test_folders_are_no_addresses(out: str) -> None:
+    assert not is_address(out)
+    with pytest.raises(UsageError, match="not a URL"):
+        ObjectStore(out)
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
+    program = (
+        "import sys; sys.modules['adlfs'] = None\n"
+        "from eechips.errors import ConfigurationError\n"
+        "from eechips.storage import ObjectStore\n"
+        "try: ObjectStore('az://container/run').check()\n"
+        "except ConfigurationError as error: print(error)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert "az://container/run needs a package that is not installed: pip install 'eechips[azure]'" in ended.stdout
+
+
+def test_addresses_that_nobody_knows() -> None:
+    with pytest.raises(UsageError, match="not the URL of a store"):
+        ObjectStore("nobody://bucket").check()
+
+
+@pytest.mark.slow
+def test_s3_lists_a_thousand_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = lacking("s3")
+    if reason is not None:
+        pytest.skip(reason)
+    with serving_objects("bucket-pages") as served:
+        for name, value in served.environment.items():
+            monkeypatch.setenv(name, value)
+        store = ObjectStore("s3://bucket-pages/run")
+        for _ in parallel_map(lambda n: put(store, f"chips/{n}.png", b"%d" % n), range(2_345), 8):
+            pass
+        served.forget()
+        assert dict(store.sizes(["chips"])) == {f"chips/{n}.png": len(str(n)) for n in range(2_345)}
+        assert served.asked == {"LIST": 3}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX path")
+def test_messages_carry_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    if lacking("s3"):
+        pytest.skip("s3fs is not installed")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with pytest.raises(ConfigurationError) as raised:
+        ObjectStore("s3://bucket/run").check()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    assert "very-secret" not in str(raised.value)
+    assert "could not list s3://bucket/run" in str(raised.value)

@@ -1,0 +1,547 @@
+"""eechips check: every flag planted, found, and nothing else; what is dropped is drawn again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner, Result
+
+import eechips
+from eechips.cli import main
+from eechips.errors import RegionError, UsageError
+from eechips.formats import geotiff
+from eechips.geo.grid import Grid
+from eechips.manifest import Run, open_run
+from eechips.manifest.exclusions import exclude_units, has_excluded_units
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.training import quality_table
+from eechips.training.chip_statistics import ChipStatistics
+from eechips.training.quality_check import QualityReport
+from eechips.training.quality_flags import FLAGS, lattice_of
+from eechips.training.samples import read_samples
+from tests.cli.test_commands import eechips as typed
+from tests.support.engine_recipes import run_script
+from tests.support.engine_service import Service
+from tests.support.finished_run import Files, move_results, pictures, png_of, write_run
+
+SIZE = 32
+WEST, NORTH = 500_000.0, 4_400_000.0
+ROI = "-105.05,39.6,-104.5,39.8"  # around that corner
+
+Pixels = npt.NDArray[Any]
+
+
+def texture(seed: int, dtype: str = "uint8") -> Pixels:
+    """An image of three bands like no other."""
+    draw = np.random.default_rng(seed)
+    coarse = draw.uniform(40, 200, (3, 10, 10)).repeat(4, axis=1).repeat(4, axis=2)[:, :SIZE, :SIZE]
+    return (coarse + draw.uniform(0, 20, (3, SIZE, SIZE))).astype(dtype)
+
+
+def grid(column: int) -> Grid:
+    """The grid of the chip in a place; one place after the other."""
+    return Grid("EPSG:32613", (10.0, 0.0, WEST + 320.0 * column, 0.0, -10.0, NORTH), SIZE, SIZE)
+
+
+def tif(
+    values: Pixels, place: Grid, mask: npt.NDArray[np.bool_] | None = None, names: tuple[str, ...] | None = None
+) -> bytes:
+    mask = np.ones(values.shape[1:], dtype=bool) if mask is None else mask
+    names = names or tuple(f"B{number}" for number in range(len(values)))
+    crs = rasterio.crs.CRS.from_user_input(place.crs)
+    return geotiff.encode(values, mask, names, crs, Affine(*place.transform))
+
+
+def unit(column: int, data: bytes, **fields: object) -> tuple[dict[str, Any], Files]:
+    return {"kind": "point", "place": column, "grid": grid(column).to_json(), **fields}, {"": ("tif", data)}
+
+
+def planted() -> list[tuple[str, tuple[dict[str, Any], Files]]]:
+    """Flag and unit; the flag is empty for chips that have nothing."""
+    few = np.zeros((SIZE, SIZE), dtype=bool)
+    few[:8] = True
+    noisy = np.clip(texture(0).astype(int) + np.random.default_rng(9).integers(-2, 3, (3, SIZE, SIZE)), 0, 255)
+    white, black = texture(20), texture(21)
+    white[1, :20], black[:, :20] = 255, 0
+    flat = np.stack([np.full((SIZE, SIZE), n, dtype=np.uint8) for n in (3, 4, 5)])
+    far = Grid("EPSG:32613", (10.0, 0.0, WEST, 0.0, -10.0, NORTH + 900_000.0), SIZE, SIZE)
+    half = Grid("EPSG:32613", (10.0, 0.0, WEST + 320.0 * 13 + 5.0, 0.0, -10.0, NORTH), SIZE, SIZE)
+    scl = np.full((1, SIZE, SIZE), 4, dtype=np.uint8)
+    scl[:, :10] = 9
+    clear = np.where(scl == 9, 3, scl)
+    named = ("B4", "B3", "B2", "SCL")
+    return [
+        *(("", unit(n, tif(texture(n), grid(n)))) for n in range(6)),
+        ("masked", unit(6, tif(texture(6), grid(6), few))),
+        ("constant", unit(7, tif(flat, grid(7)))),
+        ("black", unit(8, tif(black, grid(8)))),
+        ("saturated", unit(9, tif(white, grid(9)))),
+        ("duplicate", unit(10, tif(texture(1), grid(10)))),
+        ("near_duplicate", unit(11, tif(noisy.astype(np.uint8), grid(11)))),
+        ("size", unit(12, tif(texture(12)[:, :, :16], grid(12).window(0, 0, 16, SIZE)))),
+        ("shifted", unit(13, tif(texture(13), half))),
+        ("outside", unit(14, tif(texture(14), far), grid=far.to_json())),
+        ("cloudy", unit(15, tif(np.concatenate([texture(15), scl]), grid(15), names=named))),
+        ("", unit(16, tif(np.concatenate([texture(16), clear]), grid(16), names=named))),
+        ("unreadable", unit(17, tif(texture(17), grid(17)))),
+        ("unreadable", unit(18, tif(texture(18), grid(18)))),
+        ("shifted", unit(19, tif(texture(19), grid(19)))),
+        ("changed", unit(20, tif(texture(20), grid(20)))),
+    ]
+
+
+INFO: Mapping[str, Any] = {
+    "parameters": {"roi": ROI, "size": [SIZE, SIZE]},
+    "datasets": [{"id": "COPERNICUS/S2_SR_HARMONIZED"}],
+}
+
+
+def damage(folder: Path) -> None:
+    """What happens to the last four files after the run."""
+    files = [folder / sample.files[0].name for sample in read_samples(folder)]
+    files[17].unlink()
+    files[18].write_bytes(files[18].read_bytes()[:-500])
+    with Ledger(folder / LEDGER_NAME) as ledger:  # somebody has georeferenced it anew, and recorded that
+        moved = [*grid(19).transform[:2], WEST + 320.0 * 19 - 7.0, *grid(19).transform[3:]]
+        ledger._db.execute("UPDATE units SET transform = ? WHERE position = 19", (json.dumps(moved),))
+    files[20].write_bytes(tif(texture(99), grid(20)))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("original")
+    write_run(folder, [each for _, each in planted()], **INFO)
+    damage(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "run"))
+
+
+def ask(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def found_in(found: QualityReport) -> list[str]:
+    return [",".join(own) for own in found.files["flags"]]
+
+
+def test_every_planted_flag_is_found_and_no_other(folder: Path) -> None:
+    wanted = [flag for flag, _ in planted()]
+    found = eechips.check(folder)
+    assert found_in(found) == wanted
+    assert set(wanted) - {""} == set(FLAGS)
+    assert found.read == len(wanted)
+    assert found.unchecked == {}
+    ids = read_samples(folder).ids
+    originals = dict(zip(found.files["id"], found.files["duplicate_of"], strict=True))
+    assert (originals[ids[10]], originals[ids[11]]) == (ids[1], ids[0])
+    assert found.units(("black", "size")) == {ids[8]: ["black"], ids[12]: ["size"]}
+
+
+def test_what_was_found_lies_beside_the_manifest(folder: Path) -> None:
+    found = eechips.check(folder, most_black=0.7)
+    frame = quality_table.read(folder)
+    assert frame["flags"].tolist() == found.files["flags"].tolist()
+    assert frame["id"].tolist() == read_samples(folder).ids
+    assert frame["cloud_fraction"].dropna().tolist() == pytest.approx([10 / 32, 0.0])
+    assert frame.loc[19, "offset"] == pytest.approx(0.7)
+    assert frame.loc[17, ["sha256", "pixels", "mean"]].isna().all()
+    assert [sample.flags for sample in read_samples(folder)][7:10] == [("constant",), (), ("saturated",)]
+    assert quality_table.flags(folder).iloc[9] == ["saturated"]
+    assert quality_table.options(folder)["most_black"] == 0.7
+
+
+def test_only_what_is_new_is_read(folder: Path) -> None:
+    first = eechips.check(folder)
+    again = eechips.check(folder)
+    damaged = ("unreadable", "unreadable", "changed")
+    assert again.read == len(damaged)  # nobody knows what they are like by now
+    assert found_in(again) == found_in(first)
+    stricter = eechips.check(folder, most_clouds=0.5, least_valid=0.2, most_black=0.1, bits=None)
+    assert stricter.read == len(damaged)
+    changed = {index for index, (a, b) in enumerate(zip(found_in(first), found_in(stricter), strict=True)) if a != b}
+    assert changed == {6, 11, 15}
+    assert eechips.check(folder, again=True).read == len(first.files)
+    name = read_samples(folder)[2].files[0].name
+    (folder / name).write_bytes((folder / name).read_bytes() + b"\0")
+    assert eechips.check(folder).read == len(damaged) + 1
+
+
+def interrupted(folder: Path, measured: Mapping[tuple[str, str], ChipStatistics]) -> None:
+    """A check that gets as far as these files, and into the middle of a line."""
+    with quality_table.Journal(folder) as journal:
+        for (file, digest), measures in measured.items():
+            journal.add(file, digest, measures)
+        journal._file.write('[1, "chips/some')
+        raise KeyboardInterrupt
+
+
+def test_a_check_that_was_interrupted_goes_on(folder: Path) -> None:
+    whole = eechips.check(folder)
+    measured = dict(islice(quality_table.measured(folder).items(), 7))
+    (folder / "quality.parquet").unlink()
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(folder, measured)
+    again = eechips.check(folder)
+    assert again.read == whole.read - 7
+    assert found_in(again) == found_in(whole)
+    assert not list(folder.glob(".quality*"))
+
+
+def test_the_same_check_writes_the_same_bytes(folder: Path) -> None:
+    eechips.check(folder)
+    before = (folder / "quality.parquet").read_bytes()
+    eechips.check(folder, again=True)
+    assert (folder / "quality.parquet").read_bytes() == before
+
+
+def test_the_command_tells_a_line_for_each_flag(folder: Path) -> None:
+    done = ask("check", folder)
+    assert done.exit_code == 0, done.output
+    for flag in FLAGS:
+        count = sum(each == flag for each, _ in planted())
+        assert re.search(rf"^{flag} +{count}  {re.escape(FLAGS[flag])}$", done.output, flags=re.M)
+    assert "14 of 21 units flagged; 21 of 21 files read" in done.output
+    assert ask("check", folder, "--strict").exit_code == 1
+    everything = ",".join(FLAGS)
+    clean = ask("check", folder, "--strict", "--ignore", everything)
+    assert clean.exit_code == 0
+    assert "0 of 21 units flagged" in clean.output
+
+
+def test_what_cannot_be_told_is_told(tmp_path: Path) -> None:
+    write_run(tmp_path, pictures(3, size=16), parameters={"roi": "FAO/GAUL/2015/level1:ADM1_NAME=Colorado"})
+    done = ask("check", tmp_path)
+    assert "Not checked: cloudy: no file has a quality band" in done.output
+    assert "Not checked: outside: only Earth Engine knows FAO/GAUL" in done.output
+    assert "Not checked: shifted: files of this kind say nothing of their place" in done.output
+    assert "the location of the files is unknown" in ask("check", tmp_path, "--roi", ROI).output
+
+
+def test_a_region_may_be_given(folder: Path, tmp_path: Path) -> None:
+    assert "outside" not in ",".join(found_in(eechips.check(folder, roi="-106,39,-104,50")))
+    other = found_in(eechips.check(folder, roi="170,-10,-170,10"))
+    assert all("outside" in flags or "unreadable" in flags for flags in other)
+    square = {"type": "Polygon", "coordinates": [[[-105.1, 39], [-104, 39], [-104, 40], [-105.1, 40], [-105.1, 39]]]}
+    (tmp_path / "area.geojson").write_text(json.dumps(square))
+    assert found_in(eechips.check(folder, roi=tmp_path / "area.geojson")) == [flag for flag, _ in planted()]
+    with pytest.raises(RegionError, match="is neither W,S,E,N in degrees nor a vector file"):
+        eechips.check(folder, roi="nowhere")
+
+
+def layered(masks: list[int]) -> list[tuple[dict[str, Any], Files]]:
+    units = []
+    for number, value in enumerate(masks):
+        label = np.full((1, SIZE, SIZE), value, dtype=np.uint8)
+        label[0, :4] = 1 + number % 2
+        label = label if number % 3 else np.full_like(label, value)
+        files = {
+            "image": ("tif", tif(texture(number), grid(number))),
+            "mask": ("png", png_of(label)),
+        }
+        units.append(({"kind": "point", "number": number}, files))
+    return units
+
+
+def test_a_map_of_classes_may_have_one_class(tmp_path: Path) -> None:
+    write_run(tmp_path, layered([0, 255, 3, 0, 255, 3]))
+    assert found_in(eechips.check(tmp_path)) == [""] * 12
+    units = layered([0, 255, 3])
+    units[1][1]["image"] = ("tif", tif(np.zeros((3, SIZE, SIZE), dtype=np.uint8), grid(1)))  # type: ignore[index]
+    write_run(tmp_path / "dark", units)
+    done = ask("check", tmp_path / "dark")
+    assert re.search(r"^flag +image\n", done.output, flags=re.M)
+    assert found_in(eechips.check(tmp_path / "dark")) == ["", "", "constant,black", "", "", ""]
+    assert found_in(eechips.check(tmp_path / "dark", ignore="black,constant:image")) == [""] * 6
+
+
+def test_units_are_doubled_only_if_all_their_files_are(tmp_path: Path) -> None:
+    units = layered([0, 7, 3, 5])
+    same, label = units[0][1]["image"], units[0][1]["mask"]
+    units[1] = (units[1][0], {"image": same, "mask": units[1][1]["mask"]})
+    units[2] = (units[2][0], {"image": same, "mask": label})
+    write_run(tmp_path, units)
+    assert found_in(eechips.check(tmp_path)) == ["", "", "near_duplicate", "", "duplicate", "", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "grids"),
+    [
+        ({"crs": "EPSG:32613", "transform": [10.0, 0.0, 5.0, 0.0, -10.0, 5.0]}, [(5.0, True), (0.0, False)]),
+        ({"crs": "EPSG:32613", "scale": 10.0}, [(0.0, True), (10.0, True), (5.0, False), (0.05, True), (0.2, False)]),
+        ({"crs": "utm"}, [(20.0, True), (3.0, False)]),
+    ],
+)
+def test_pixels_lie_where_the_options_of_the_run_put_them(
+    parameters: dict[str, Any], grids: list[tuple[float, bool]]
+) -> None:
+    is_on = lattice_of({"recipe": "sample", "parameters": parameters})
+    assert is_on is not None
+    for offset, wanted in grids:
+        assert is_on(Grid("EPSG:32613", (10.0, 0.0, 400_000.0 + offset, 0.0, -10.0, 4e6 + offset), 64, 64)) is wanted
+    assert (
+        not is_on(Grid("EPSG:32613", (11.0, 0.0, 440_000.0, 0.0, -10.0, 4e6), 64, 64)) or "transform" not in parameters
+    )
+
+
+@pytest.mark.parametrize(
+    "info", [{}, {"recipe": "mine", "parameters": {"crs": "x"}}, {"recipe": "sample", "parameters": {"crs": "native"}}]
+)
+def test_the_source_decides_where_pixels_lie(info: dict[str, Any]) -> None:
+    assert lattice_of(info) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--ignore", "ugly"], "--ignore 'ugly': unknown flag; known are unreadable"),
+        (["--ignore", "black:sea"], "unknown layer; known are none"),
+        (["--drop", "ugly"], "unknown flag; known are all, unreadable"),
+        (["--least-valid", "2"], "2.0 is not in the range"),
+        (["--roi", "1,2,3"], "is neither W,S,E,N in degrees nor a vector file"),
+        (["--roi", "1,2,3,1"], "is not W,S,E,N in degrees"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(folder: Path, words: list[str], says: str) -> None:
+    done = ask("check", folder, *words)
+    assert done.exit_code == 2, done.output
+    assert re.search(says, done.output)
+    assert not (folder / "quality.parquet").exists()
+
+
+def test_thresholds_are_shares_in_python_too(folder: Path) -> None:
+    with pytest.raises(UsageError, match="most_black must be a share from 0 to 1"):
+        eechips.check(folder, most_black=50)
+    with pytest.raises(UsageError, match="bits must be 0 to 32"):
+        eechips.check(folder, bits=64)
+
+
+def test_a_run_of_tables_has_no_chips(tmp_path: Path) -> None:
+    write_run(tmp_path, [({"kind": "region"}, {"": ("csv", b"date,value\n2020-01-01,1\n")})])
+    with pytest.raises(UsageError, match="has no chips to check"):
+        eechips.check(tmp_path)
+
+
+def test_files_in_an_object_store_are_checked(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    run = write_run(tmp_path, [each for _, each in planted()], **INFO)
+    store, root = fsspec.filesystem("memory"), f"/check-{os.getpid()}"
+    for sample in read_samples(run):
+        store.pipe(f"{root}/{sample.files[0].name}", (tmp_path / sample.files[0].name).read_bytes())
+    shutil.rmtree(tmp_path / "chips")
+    move_results(run, f"memory:/{root}")
+    found = eechips.check(tmp_path)
+    assert found_in(found)[:17] == [flag for flag, _ in planted()][:17]
+    assert eechips.check(tmp_path).read == 0
+    assert exclude_units(tmp_path, {read_samples(run).ids[7]: "flat"}) == (1, 0)
+    assert len(store.find(root)) == len(planted()) - 1
+
+
+# What is dropped
+
+DRAWN = """
+import ee
+from eechips import Chip
+
+
+def get_requests(count=6):
+    return [{"kind": "point", "number": n, "draw": 0, "class": n % 2} for n in range(1, count + 1)]
+
+
+def get_result(index, unit, empty="2,5"):
+    bad = unit["draw"] < 1 and str(unit["number"]) in empty.split(",")
+    return Chip(ee.Image(999 if bad else unit["number"]), region=ee.Geometry.Point(0, 0).buffer(50), dimensions=(8, 8))
+"""
+REDRAW = """
+
+def redraw(unit, number):
+    return {**unit, "number": unit["number"] + 100 * number, "draw": number}
+"""
+
+
+def fetch(home: Path, service: Service, text: str = DRAWN + REDRAW, **options: Any) -> Run:
+    """A run in the folder ``out``."""
+    return run_script(home, text, service.url, **{"method": "pixels", **options})
+
+
+def flagged(folder: Path) -> dict[str, list[str]]:
+    return eechips.check(folder, ignore="constant,duplicate,black,saturated").units()
+
+
+def test_others_are_drawn_in_the_place_of_what_was_dropped(service: Service, tmp_path: Path) -> None:
+    """Chips without data are kept here, and dropped by a check; their classes are filled again."""
+    first = fetch(tmp_path, service)
+    assert first.counts == {"done": 4, "empty": 2}
+    bad = flagged(tmp_path / "out")
+    assert bad == {first.units.loc[position, "id"]: ["masked"] for position in (1, 4)}
+    files = [first.path / first.units.loc[position, "file"] for position in (1, 4)]
+    assert exclude_units(tmp_path / "out", dict.fromkeys(bad, "dropped: masked")) == (2, 0)
+    assert not any(file.exists() for file in files)
+    run = open_run(tmp_path / "out")
+    assert run.counts == {"done": 4, "skipped": 2}
+    assert run.is_complete
+    assert run.verify() == []
+    assert run.units.loc[[1, 4], "error"].tolist() == ["dropped: masked"] * 2
+    assert json.loads((run.path / "run.json").read_text())["units"] == run.counts
+    assert has_excluded_units(run.path)
+
+    service.forget()
+    second = fetch(tmp_path, service)
+    assert second.counts == {"done": 6, "skipped": 2}
+    assert service.count("compute") == 2
+    assert second.units["replaces"].dropna().to_dict() == {6: 1.0, 7: 4.0}
+    of = [value["class"] for value in second.units.loc[second.units["state"] == "done", "unit"]]
+    assert (of.count(0), of.count(1)) == (3, 3)
+    assert not has_excluded_units(run.path)
+    assert flagged(tmp_path / "out") == {}
+    service.forget()
+    assert fetch(tmp_path, service).counts == second.counts
+    assert service.requests == []
+
+
+@pytest.mark.slow
+def test_what_was_drawn_may_be_dropped_again(service: Service, tmp_path: Path) -> None:
+    fetch(tmp_path, service)
+    for number in (1, 2, 3):
+        last = open_run(tmp_path / "out").units.iloc[-1 if number > 1 else 3]
+        assert exclude_units(tmp_path / "out", {last["id"]: "ugly"}) == (1, 0)
+        found = fetch(tmp_path, service)
+        assert found.units.iloc[-1]["unit"]["draw"] == number
+        assert found.units.iloc[-1]["unit"]["number"] == 4 + 100 * number
+    assert found.counts == {"done": 4, "empty": 2, "skipped": 3}
+
+
+def test_without_a_way_to_draw_others_the_rest_stays(service: Service, tmp_path: Path) -> None:
+    first = fetch(tmp_path, service, DRAWN)
+    exclude_units(tmp_path / "out", {first.units.loc[0, "id"]: "ugly"})
+    service.forget()
+    assert fetch(tmp_path, service, DRAWN).counts == {"done": 3, "empty": 2, "skipped": 1}
+    assert service.requests == []
+
+
+@pytest.mark.slow
+def test_empty_units_that_were_skipped_stay_so(service: Service, tmp_path: Path) -> None:
+    first = fetch(tmp_path, service, on_empty="skip")
+    exclude_units(tmp_path / "out", {first.units.loc[0, "id"]: "ugly"})
+    found = fetch(tmp_path, service, on_empty="skip")
+    assert found.counts == {"done": 4, "empty": 2, "skipped": 1}
+    assert found.units["replaces"].dropna().tolist() == [0.0]
+    redrawn = fetch(tmp_path, service, on_empty="redraw")
+    assert redrawn.counts == {"done": 6, "empty": 2, "skipped": 1}
+
+
+def test_damaged_files_are_fetched_again_and_no_other_is_drawn(service: Service, tmp_path: Path) -> None:
+    first = fetch(tmp_path, service)
+    (first.path / first.units.loc[0, "file"]).unlink()
+    (first.path / first.units.loc[2, "file"]).write_bytes(png_of(np.full((3, 8, 8), 9, dtype=np.uint8)))
+    done = ask("check", first.path, "--drop", "unreadable,changed,masked")
+    assert "Dropped: 2 units" in done.output
+    assert "To be fetched again, because of damaged files: 2 units" in done.output
+    found = fetch(tmp_path, service)
+    assert found.counts == {"done": 6, "skipped": 2}
+    assert found.units.loc[[0, 2], "sha256"].tolist() == first.units.loc[[0, 2], "sha256"].tolist()
+    assert found.verify() == []
+
+
+def test_units_with_several_files_lose_all_of_them(tmp_path: Path) -> None:
+    run = write_run(tmp_path, layered([1, 2, 3]))
+    files = [tmp_path / file.name for file in read_samples(run)[1].files]
+    assert exclude_units(tmp_path, {read_samples(run).ids[1]: "ugly", "f" * 64: "unknown"}) == (1, 0)
+    assert not any(file.exists() for file in files)
+    assert run.layers.index.get_level_values("position").unique().tolist() == [0, 2]
+    assert run.verify() == []
+    assert exclude_units(tmp_path, {"f" * 64: "unknown"}) == (0, 0)
+
+
+def test_results_that_others_count_on_are_not_dropped(tmp_path: Path) -> None:
+    run = write_run(tmp_path, pictures(2))
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.note("assembled", [{"file": "mosaic.tif", "bytes": 1, "sha256": "ab"}])
+    with pytest.raises(UsageError, match=r"mosaic\.tif, which was made of them all, counts on every one"):
+        exclude_units(tmp_path, {read_samples(run).ids[0]: "ugly"})
+
+
+KILLED = """
+import os, signal, sys
+from eechips.manifest import exclusions
+left, remove = int(sys.argv[1]), exclusions.remove
+def killing(*arguments):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return remove(*arguments)
+exclusions.remove = killing
+exclusions.exclude_units(sys.argv[2], dict.fromkeys(sys.argv[3:], "ugly"))
+"""
+
+
+@pytest.mark.parametrize("removed", [0, 1, 2])
+def test_a_killed_drop_is_completed_by_the_next_command_and_what_the_user_has_changed_stays(
+    tmp_path: Path, removed: int
+) -> None:
+    run = write_run(tmp_path, pictures(5))
+    samples = list(read_samples(run))
+    files = [tmp_path / sample.files[0].name for sample in samples]
+    command = [sys.executable, "-c", KILLED, str(removed), str(tmp_path), *(sample.id for sample in samples[:3])]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert sum(file.exists() for file in files) == 5 - removed
+    assert open_run(tmp_path).counts == {"done": 2, "skipped": 3}
+    own = files[2]
+    own.write_bytes(b"drawn by hand")
+    assert exclude_units(tmp_path, {}) == (0, 0)
+    assert [file for file in files if file.exists()] == files[2:]
+    assert own.read_bytes() == b"drawn by hand"
+    exclude_units(tmp_path, {samples[3].id: "ugly"})
+    assert [file for file in files if file.exists()] == [own, files[4]]
+
+
+@pytest.mark.slow
+def test_a_sample_stays_balanced_after_a_drop(tmp_path: Path) -> None:
+    words = ["sample", "--dataset", "NAIP", "--per-ecoregion", "3", "--local", "--processes", "2", "--out", "chips"]
+    assert typed(*words, cwd=tmp_path).returncode == 0
+    folder = tmp_path / "chips"
+    samples = read_samples(folder)
+    victims = list(samples)[::5]
+    for sample in victims:
+        (folder / sample.files[0].name).write_bytes(png_of(np.zeros((3, 256, 256), dtype=np.uint8)))
+    done = typed("check", "chips", "--drop", "black", cwd=tmp_path)
+    assert f"To be fetched again, because of damaged files: {len(victims)} units" in done.stdout
+    assert exclude_units(folder, {sample.id: "ugly" for sample in list(samples)[1::5]}) == (3, 0)
+    again = typed("retry", "chips", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert f"{len(samples)} of {len(samples)} results, 3 dropped" in again.stdout
+    strata = [sample.stratum for sample in read_samples(folder)]
+    assert {strata.count(name) for name in strata} == {3}
+    assert typed("verify", "chips", cwd=tmp_path).returncode == 0
+
+
+def test_two_checks_at_once_do_not_disturb_each_other(folder: Path) -> None:
+    with quality_table.Journal(folder) as one:
+        with quality_table.Journal(folder) as other:
+            other.add(
+                "a.png", "0" * 64, ChipStatistics(**{field.name: None for field in dataclasses.fields(ChipStatistics)})
+            )
+        one.add("b.png", "1" * 64, ChipStatistics(**{field.name: None for field in dataclasses.fields(ChipStatistics)}))
+        assert one._path.exists()
+    assert not list(folder.glob(".quality*"))
