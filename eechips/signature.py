@@ -17,7 +17,18 @@ ConfigT = TypeVar("ConfigT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 OptionKind = Literal[
-    "text", "integer", "number", "bytes", "names", "size", "transform", "count_or_auto", "rate", "file", "folder"
+    "text",
+    "integer",
+    "number",
+    "share",
+    "bytes",
+    "names",
+    "size",
+    "transform",
+    "count_or_auto",
+    "rate",
+    "file",
+    "folder",
 ]
 
 _KEY = "option"  # of a field's metadata
@@ -37,12 +48,14 @@ class Option:
         choices: the values that are allowed; any if empty.
         default: the default in words, where it is not the field's own value: "the dataset's".
         least: lower bound of an integer.
+        most: upper bound of an integer.
         is_multiple: whether the option may be repeated.
         has_negation: whether a flag has a second form, ``--no-name``.
         bare_value: value of the option without a value; None if it needs one.
         is_advanced: whether only ``--help-all`` lists it.
         is_listed: whether the command line has it.
         flags: further names on the command line, such as ``-q``.
+        long_flag: the name on the command line, if it is not that of the field: ``--split`` of ``splits``.
         variable: environment variable that gives the value.
     """
 
@@ -53,12 +66,14 @@ class Option:
     choices: Sequence[str] = ()
     default: str | None = None
     least: int | None = None
+    most: int | None = None
     is_multiple: bool = False
     has_negation: bool = False
     bare_value: str | None = None
     is_advanced: bool = False
     is_listed: bool = True
     flags: tuple[str, ...] = ()
+    long_flag: str | None = None
     variable: str | None = None
 
 
@@ -95,7 +110,7 @@ def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], F
     """Give a function of ``**options`` the signature and the documentation of its configs.
 
     So ``help``, a notebook's completion and the documentation show every option. In the docstring the line
-    ``options: …`` is replaced by an entry for each option.
+    ``options: …`` is replaced by an entry for each option that the docstring does not describe itself.
 
     Args:
         configs: dataclasses; where several have a field of a name, the first counts.
@@ -103,7 +118,7 @@ def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], F
     """
 
     def decorate(function: FunctionT) -> FunctionT:
-        own = inspect.signature(function)
+        own, text = inspect.signature(function), function.__doc__ or ""
         parameters = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         names = {parameter.name for parameter in parameters}
         entries: dict[str, Option] = {}
@@ -113,13 +128,15 @@ def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], F
                 if field.init and not is_internal and field.name not in names:
                     names.add(field.name)
                     parameters.append(_parameter(field))
-                    if _KEY in field.metadata:
-                        entries[field.name] = field.metadata[_KEY]
+                elif field.name not in own.parameters or re.search(rf"^ +{field.name}: ", text, re.MULTILINE):
+                    continue  # documented by another config, or by the function
+                if _KEY in field.metadata:
+                    entries.setdefault(field.name, field.metadata[_KEY])
         if further is not None:
             parameters.append(inspect.Parameter(further, inspect.Parameter.VAR_KEYWORD, annotation=Any))
         function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        if entries and function.__doc__:
-            function.__doc__ = _with_entries(function.__doc__, entries)
+        if entries and text:
+            function.__doc__ = _with_entries(text, entries)
         return function
 
     return decorate

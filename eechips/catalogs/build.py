@@ -13,7 +13,7 @@ from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.extents import union_of
 from eechips.catalogs.items import ItemSource, SkippedUnits, collection_of, items
 from eechips.catalogs.merge import MergeResult
-from eechips.catalogs.options import CatalogOptions
+from eechips.catalogs.options import BuildOptions
 from eechips.catalogs.schema import Schema
 from eechips.catalogs.update import collection_path, folder_of, progress, update
 from eechips.errors import UsageError
@@ -43,17 +43,8 @@ class CatalogBuild:
     without_place: int
 
 
-@takes(CatalogOptions)
-def catalog(
-    run: Run | str | Path,
-    *,
-    out: str | Path | None = None,
-    collection: str | None = None,
-    base: str | None = None,
-    date: str | None = None,
-    quiet: bool = False,
-    **options: Any,
-) -> CatalogBuild:
+@takes(BuildOptions)
+def catalog(run: Run | str | Path, **options: Any) -> CatalogBuild:
     """Write the chips of a run into a catalogue of STAC items, as GeoParquet in Hive-style partitions.
 
     Items of the catalogue are kept; of two versions of an item the one completed later wins. Partitions without changes
@@ -61,12 +52,7 @@ def catalog(
 
     Args:
         run: the run, finished or not, or its folder.
-        out: folder of the catalogue; several runs may share one. None for ``catalog`` in the run's folder.
-        collection: id of the STAC collection; None for the name of the run's folder.
-        base: location of the run's files for readers of the catalogue; None for their present location.
-        date: ``2021-01-01``, or ``2021-01-01/2021-12-31``, for units without a known date.
-        quiet: show no progress.
-        options: those of ``CatalogOptions``.
+        options: those of ``BuildOptions``.
 
     Returns:
         The catalogue, and counts of the merged items.
@@ -81,17 +67,17 @@ def catalog(
         >>> built = eechips.catalog("outputs/sample-naip", out="outputs/catalog")
         >>> built.catalog.partitions(bbox=(-105.3, 39.9, -105.2, 40.0))
     """
-    wanted = filled(CatalogOptions, options)
+    wanted = filled(BuildOptions, options)
     run = run if isinstance(run, Run) else open_run(run)
     samples = read_samples(run)
-    folder = run.path / FOLDER if out is None else folder_of(out)
-    name = collection or run.path.resolve().name
+    folder = run.path / FOLDER if wanted.out is None else folder_of(wanted.out)
+    name = wanted.collection or run.path.resolve().name
     source = ItemSource(
         collection=name,
         home=str(folder.resolve() / collection_path(name)),
-        base=(base or run.address or str(run.path.resolve())).rstrip("/"),
+        base=(wanted.base or run.address or str(run.path.resolve())).rstrip("/"),
         info=run.info,
-        dates=None if date is None else _dates(date),
+        dates=None if wanted.date is None else _dates(wanted.date),
     )
     left = SkippedUnits()
 
@@ -104,7 +90,7 @@ def catalog(
         extent = union_of([partition.extent for partition in own])
         return [collection_of(source, extent, min(starts, default=None), max(ends, default=None))]
 
-    with progress(len(samples), "chips", is_shown=not quiet) as bar:
+    with progress(len(samples), "chips", is_shown=not wanted.quiet) as bar:
         batches = _batches(items(samples, source, left), bar.update, run, left)
         found, outcome = update(
             folder,
@@ -113,7 +99,7 @@ def catalog(
             described,
             give_up=wanted.give_up_unreadable,
             mixed=wanted.mixed,
-            is_shown=not quiet,
+            is_shown=not wanted.quiet,
         )
     return CatalogBuild(found, outcome, left.without_place)
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from eechips.catalogs.host_limiter import HostLimiter
+from eechips.catalogs.options import IN_FLIGHT, PER_HOST, RETRIES, TIMEOUT
 from eechips.errors import UsageError
 from eechips.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host, is_public_host
 from eechips.storage.store_errors import is_permanent
@@ -69,20 +70,16 @@ class FetchConfig:
         longest_wait: seconds; also the limit for ``Retry-After``.
     """
 
-    in_flight: int = 64
-    per_host: int = 32
-    retries: int = 5
-    timeout: float = 30.0
+    in_flight: int = IN_FLIGHT
+    per_host: int = PER_HOST
+    retries: int = RETRIES
+    timeout: float = TIMEOUT
     first_wait: float = 0.5
     longest_wait: float = 30.0
 
     def __post_init__(self) -> None:
         if self.in_flight < 1 or self.per_host < 1 or self.retries < 0 or self.timeout <= 0:
             raise UsageError("in_flight, per_host and timeout must be positive")
-
-
-DEFAULT_FETCH_CONFIG = FetchConfig()
-"""Default parameters."""
 
 
 @dataclass(slots=True)

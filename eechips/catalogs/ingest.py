@@ -15,12 +15,12 @@ from typing import Any
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.checkpoint import Checkpoint, FailedEntry, IngestCounts, SortedChunk
 from eechips.catalogs.commit import SCHEMA_NAME, Change
-from eechips.catalogs.fetch import DEFAULT_FETCH_CONFIG, FetchConfig, ItemMaker, fetch
+from eechips.catalogs.fetch import FetchConfig, ItemMaker, fetch
 from eechips.catalogs.item_hooks import parse_hook
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.list_readers import FAILURE_COLUMNS, ListEntry, chunks, find
 from eechips.catalogs.merge import MergeResult
-from eechips.catalogs.options import CatalogOptions
+from eechips.catalogs.options import IngestOptions
 from eechips.catalogs.sorted_runs import SortedRun
 from eechips.catalogs.sorting import Chunk, sort
 from eechips.catalogs.update import changing, folder_of, progress, put, schema_of, stage
@@ -62,24 +62,8 @@ class IngestResult:
     worker_pool: WorkerPool
 
 
-@takes(CatalogOptions)
-def ingest(
-    lists: Sequence[str | Path] | str | Path,
-    out: str | Path,
-    *,
-    column: str | None = None,
-    hook: str | None = None,
-    collection: str | None = None,
-    strict: bool = False,
-    in_flight: int = DEFAULT_FETCH_CONFIG.in_flight,
-    per_host: int = DEFAULT_FETCH_CONFIG.per_host,
-    retries: int = DEFAULT_FETCH_CONFIG.retries,
-    timeout: float = DEFAULT_FETCH_CONFIG.timeout,
-    processes: int | None = None,
-    scheduler: str | None = None,
-    quiet: bool = False,
-    **options: Any,
-) -> IngestResult:
+@takes(IngestOptions)
+def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options: Any) -> IngestResult:
     """Ingest lists of STAC items, or of their URLs, into a catalogue.
 
     Items are validated, and repaired where possible; entries without an item are counted and listed. After an
@@ -87,20 +71,7 @@ def ingest(
 
     Args:
         lists: paths, URLs of fsspec, or patterns of either: Parquet, CSV, TSV, NDJSON, JSON, text.
-        out: folder of the catalogue.
-        column: with the URLs, in lists with columns; None for ``url``, ``href`` or the like.
-        hook: ``module:function`` or ``script:COMMAND`` that creates an item from a URL.
-        collection: id for items without one.
-        strict: reject items that need repairs.
-        in_flight: concurrent requests.
-        per_host: concurrent requests to one host.
-        retries: of a request.
-        timeout: seconds for a response.
-        processes: that validate and sort items on this machine; None for one, or one per core for large lists.
-        scheduler: address of a Dask cluster whose workers do that instead; they must see the catalogue's folder. None
-            for the cluster of Dask's configuration, if the lists are large and ``processes`` is None; else none.
-        quiet: show no progress.
-        options: those of ``CatalogOptions``.
+        options: those of ``IngestOptions``.
 
     Raises:
         UsageError: if there is no list, or none with entries, no such hook, an option is wrong, or the catalogue has
@@ -113,22 +84,22 @@ def ingest(
         >>> ingested = eechips.catalogs.ingest.ingest("s3://bucket/2020_*.ndjson", "outputs/catalog")
     """
     patterns = [str(pattern) for pattern in ([lists] if isinstance(lists, (str, Path)) else lists)]
-    wanted = filled(CatalogOptions, options)
+    wanted = filled(IngestOptions, {"out": out, **options})
     files = find(patterns)
-    make = None if hook is None else parse_hook(hook)
-    config = FetchConfig(in_flight, per_host, retries, timeout)
+    make = None if wanted.hook is None else parse_hook(wanted.hook)
+    config = FetchConfig(wanted.in_flight, wanted.per_host, wanted.retries, wanted.timeout)
     folder = folder_of(out)
-    who = choose_worker_pool(sum(known.size or 0 for known in files), processes, scheduler)
+    who = choose_worker_pool(sum(known.size or 0 for known in files), wanted.processes, wanted.scheduler)
     with changing(folder) as change:
         schema = schema_of(folder, wanted.layout)
         identity = [
             [[known.address, known.size, known.stamp] for known in files],
-            [column, hook, collection, strict, schema.layout.to_json()],
+            [wanted.column, wanted.hook, wanted.collection, wanted.strict, schema.layout.to_json()],
         ]
         job = Checkpoint(folder.absolute(), identity)  # workers may run in another folder
-        with progress(None, "entries", is_shown=not quiet) as bar, workers(who, job.folder) as pool:
-            work = _Work(job, schema.layout, make, config, collection, strict, pool, bar.update)
-            for number, entries in enumerate(chunks(files, column)):
+        with progress(None, "entries", is_shown=not wanted.quiet) as bar, workers(who, job.folder) as pool:
+            work = _Work(job, schema.layout, make, config, wanted.collection, wanted.strict, pool, bar.update)
+            for number, entries in enumerate(chunks(files, wanted.column)):
                 work.begin(number, entries)
             work.settle()
         if not work.counts.entries:
@@ -145,7 +116,7 @@ def ingest(
             lambda _: [],
             give_up=wanted.give_up_unreadable,
             mixed=wanted.mixed,
-            is_shown=not quiet,
+            is_shown=not wanted.quiet,
         )
         work.job.remove()
         if not work.counts.failures:

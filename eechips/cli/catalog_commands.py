@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eechips.catalogs.options import CHANGES, ITEMS, LAYOUT, PLACE, REQUESTS, WORKERS, BuildOptions, IngestOptions
 from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, FunctionT, debug_option
+from eechips.cli.parameters import HELP, config_options, debug_option, typed_options
 from eechips.text import format_count
 
 if TYPE_CHECKING:
@@ -39,44 +40,10 @@ class _RunOrVerb(click.Group):
         return super().parse_args(ctx, args)
 
 
-def _catalog_options(function: FunctionT) -> FunctionT:
-    """Add the options of ``CatalogOptions``."""
-    options = [
-        click.option(
-            "--by",
-            type=click.Choice(["collection", "mission"]),
-            help="First level of the partitions. [default: collection]",
-        ),
-        click.option(
-            "--grid",
-            type=click.Choice(["h3", "s2", "mgrs", "utm", "tiles"]),
-            help="Spatial grid of the partitions. [default: h3]",
-        ),
-        click.option("--resolution", type=int, metavar="N", help="Resolution of h3 [default: 2] or s2 [default: 5]."),
-        click.option(
-            "--tiles", type=click.Path(path_type=Path), metavar="FILE", help="GeoJSON of the tiles of --grid tiles."
-        ),
-        click.option(
-            "--period",
-            type=click.Choice(["year", "month", "day", "none"]),
-            help="Period of a partition. [default: month]",
-        ),
-        click.option(
-            "--most-cells", type=int, metavar="N", help="Items that intersect more cells go to 'global'. [default: 10]"
-        ),
-        click.option("--give-up-unreadable", is_flag=True, help="Remove unreadable partitions with their items."),
-        click.option(
-            "--mixed",
-            type=click.Choice(["keep", "cast", "refuse"]),
-            default="keep",
-            show_default=True,
-            help="Values whose type differs from the rest of their property: keep them in 'properties', cast them, or"
-            " stop.",
-        ),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+class _CatalogCommand(VerbCommand):
+    """A command that writes a catalogue."""
+
+    headings = (PLACE, ITEMS, REQUESTS, WORKERS, LAYOUT, CHANGES)
 
 
 @click.group("catalog", cls=_RunOrVerb, context_settings=HELP, subcommand_metavar="DIR | COMMAND [OPTIONS]")
@@ -94,27 +61,12 @@ def catalog_command() -> None:
     """
 
 
-@catalog_command.command(_BUILD, cls=VerbCommand, context_settings=HELP)
+@catalog_command.command(_BUILD, cls=_CatalogCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--out", metavar="CATALOG", help="Folder of the catalogue. [default: DIR/catalog]")
-@click.option("--collection", metavar="ID", help="Id of the STAC collection. [default: the name of DIR]")
-@click.option(
-    "--base", metavar="URL", help="URL below which readers find the run's files. [default: their present place]"
-)
-@click.option("--date", metavar="D[/D]", help="Date, or first and last date, of chips without a known date.")
-@_catalog_options
+@config_options(BuildOptions)
 @debug_option
 @click.pass_context
-def build_command(
-    ctx: click.Context,
-    /,
-    folder: Path,
-    out: str | None,
-    collection: str | None,
-    base: str | None,
-    date: str | None,
-    **options: Any,
-) -> None:
+def build_command(ctx: click.Context, /, folder: Path, **options: Any) -> None:
     """Add the chips of a run to a catalogue, or update them.
 
     The catalogue is a folder of Parquet files, collection=…/cell=…/year=…/month=…/items.parquet, with a list of them
@@ -132,14 +84,7 @@ def build_command(
     """
     from eechips.catalogs.build import catalog
 
-    built = catalog(
-        folder,
-        out=out,
-        collection=collection,
-        base=base,
-        date=date,
-        **options,
-    )
+    built = catalog(folder, **typed_options(options))
     if built.without_place:
         click.echo(f"{format_count(built.without_place, 'result')} without a location left out", err=True)
     _print_changes(built.outcome)
@@ -148,47 +93,12 @@ def build_command(
         ctx.exit(1)
 
 
-@catalog_command.command("ingest", cls=VerbCommand, context_settings=HELP)
+@catalog_command.command("ingest", cls=_CatalogCommand, context_settings=HELP)
 @click.argument("lists", nargs=-1, required=True, metavar="LIST…")
-@click.option("--out", required=True, metavar="CATALOG", help="Folder of the catalogue.")
-@click.option("--column", metavar="NAME", help="Column with the URLs. [default: url, href, …]")
-@click.option(
-    "--hook",
-    metavar="HOOK",
-    help="Function (module:function) or script (script:COMMAND) that makes an item from a URL.",
-)
-@click.option("--collection", metavar="ID", help="Collection of items that name none.")
-@click.option("--strict", is_flag=True, help="Refuse invalid items instead of repairing them.")
-@click.option("--in-flight", type=int, default=64, show_default=True, help="Maximum number of requests in flight.")
-@click.option("--per-host", type=int, default=32, show_default=True, help="Maximum number of requests to one host.")
-@click.option(
-    "--retries", type=int, default=5, show_default=True, help="Repeats of a request after transient failures."
-)
-@click.option("--timeout", type=float, default=30.0, show_default=True, help="Maximum seconds for a response.")
-@click.option(
-    "--processes", type=int, metavar="N", help="Processes of this machine that validate and sort. [default: by size]"
-)
-@click.option("--scheduler", metavar="ADDRESS", help="Address of a Dask cluster to use instead. [default: by size]")
-@_catalog_options
+@config_options(IngestOptions)
 @debug_option
 @click.pass_context
-def ingest_command(
-    ctx: click.Context,
-    /,
-    lists: tuple[str, ...],
-    out: str,
-    column: str | None,
-    hook: str | None,
-    collection: str | None,
-    strict: bool,
-    in_flight: int,
-    per_host: int,
-    retries: int,
-    timeout: float,
-    processes: int | None,
-    scheduler: str | None,
-    **options: Any,
-) -> None:
+def ingest_command(ctx: click.Context, /, lists: tuple[str, ...], **options: Any) -> None:
     """Add lists of STAC items, or of their URLs, to a catalogue.
 
     A list is a Parquet, CSV, TSV, NDJSON, JSON or text file, local or at any URL that fsspec supports; patterns with *
@@ -209,21 +119,7 @@ def ingest_command(
     """
     from eechips.catalogs.ingest import FAILURES_NAME, ingest
 
-    ingested = ingest(
-        lists,
-        out,
-        column=column,
-        hook=hook,
-        collection=collection,
-        strict=strict,
-        in_flight=in_flight,
-        per_host=per_host,
-        retries=retries,
-        timeout=timeout,
-        processes=processes,
-        scheduler=scheduler,
-        **options,
-    )
+    ingested = ingest(lists, **typed_options(options))
     counts = ingested.counts
     addresses = f" ({counts.addresses:,} addresses)" if counts.addresses else ""
     helpers = "" if ingested.worker_pool.is_alone else f"; sorted by {ingested.worker_pool}"
@@ -233,7 +129,7 @@ def ingest_command(
             summary = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
             click.echo(f"{name}: {summary}", err=name == "failed")
     if counts.failures:
-        click.echo(f"Failed entries are listed in {Path(out) / FAILURES_NAME}", err=True)
+        click.echo(f"Failed entries are listed in {Path(options['out']) / FAILURES_NAME}", err=True)
     _print_changes(ingested.outcome)
     _print_summary(ingested.catalog)
     if counts.failures or ingested.outcome.stopped:

@@ -204,6 +204,7 @@ _TYPES: dict[str, Any] = {
     "text": str,
     "integer": int,
     "number": float,
+    "share": click.FloatRange(0.0, 1.0),
     "bytes": Bytes(),
     "names": Names(),
     "size": Size(),
@@ -234,14 +235,38 @@ def declared_options(
     return made
 
 
+def config_options(
+    *configs: type, without: Collection[str] = (), changes: Mapping[str, Mapping[str, Any]] | None = None
+) -> Callable[[FunctionT], FunctionT]:
+    """Add the options of configs to a function that :func:`click.command` makes a command of.
+
+    Args:
+        configs: see :func:`declared_options`.
+        without: see :func:`declared_options`.
+        changes: see :func:`declared_options`.
+    """
+
+    def decorate(function: FunctionT) -> FunctionT:
+        made = [option for config in configs for option in declared_options(config, without=without, changes=changes)]
+        # As click's own decorators do: parameters are noted in reverse order.
+        function.__dict__.setdefault("__click_params__", []).extend(reversed(made))
+        return function
+
+    return decorate
+
+
 def _option(name: str, field: dataclasses.Field[Any], option: Option) -> VerbOption:
-    flag = f"--{name.replace('_', '-')}"
+    flag = option.long_flag or f"--{name.replace('_', '-')}"
     attributes: dict[str, Any] = {}
     if isinstance(field.default, bool):
         attributes |= {"is_flag": True, "default": False}
         flag = f"{flag}/--no-{flag[2:]}" if option.has_negation else flag
     else:
-        attributes |= {"type": _type(option), "metavar": option.metavar, "multiple": option.is_multiple}
+        attributes |= {
+            "type": _type(option),
+            "metavar": option.metavar or _range(option),
+            "multiple": option.is_multiple,
+        }
     if option.bare_value is not None:
         attributes |= {"is_flag": False, "flag_value": option.bare_value}
     if option.variable is not None:
@@ -259,11 +284,18 @@ def _option(name: str, field: dataclasses.Field[Any], option: Option) -> VerbOpt
     )
 
 
+def _range(option: Option) -> str | None:
+    """Return the values that a number may have, as the placeholder of the value; None if they are not bounded."""
+    if option.kind == "share":
+        return "0-1"
+    return None if option.least is None or option.most is None else f"{option.least}-{option.most}"
+
+
 def _type(option: Option) -> Any:
     if option.choices:
         return click.Choice(tuple(option.choices))
-    if option.kind == "integer" and option.least is not None:
-        return click.IntRange(option.least)
+    if option.kind == "integer" and (option.least is not None or option.most is not None):
+        return click.IntRange(option.least, option.most)
     return _TYPES[option.kind]
 
 

@@ -8,67 +8,28 @@ from typing import Any
 
 import click
 
-from eechips.cli.command import VerbCommand
-from eechips.cli.parameters import HELP, Bytes, Names, debug_option
+from eechips.cli.command import VerbCommand, option_names
+from eechips.cli.parameters import HELP, Names, config_options, debug_option, typed_options
 from eechips.errors import LeakageError, UsageError
 from eechips.manifest.exclusions import exclude_units
+from eechips.manifest.run import open_run
 from eechips.text import format_bytes, format_count, format_distance
 from eechips.training.dataset_card import card
-from eechips.training.formats import PACK_FORMATS
-from eechips.training.quality_check import USUAL, QualityReport, check
+from eechips.training.quality_check import QualityReport, check
 from eechips.training.quality_flags import DAMAGED, FLAGS
 from eechips.training.quality_table import QUALITY_NAME
 from eechips.training.shard_index import PackIndex
-from eechips.training.sharding import SHARD_BYTES, SHARD_COUNT, pack
+from eechips.training.sharding import pack, pack_folder
 from eechips.training.split_table import NONE, SPLITS_NAME
-from eechips.training.splitting import NEAR, WAYS, SplitResult, check_splits, split
+from eechips.training.splitting import SplitResult, check_splits, split
+from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions
 
 _ALL = "all"
-_SHARE = click.FloatRange(0.0, 1.0)
 
 
 @click.command("check", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option(
-    "--least-valid",
-    type=_SHARE,
-    default=USUAL.least_valid,
-    show_default=True,
-    help="Minimum share of valid pixels; fewer: masked.",
-)
-@click.option(
-    "--most-black",
-    type=_SHARE,
-    default=USUAL.most_black,
-    show_default=True,
-    help="Maximum share of valid pixels with 0 in all bands; more: black.",
-)
-@click.option(
-    "--most-saturated",
-    type=_SHARE,
-    default=USUAL.most_saturated,
-    show_default=True,
-    help="Maximum share of pixels with the greatest value of their type; more: saturated.",
-)
-@click.option(
-    "--most-clouds",
-    type=_SHARE,
-    default=USUAL.most_clouds,
-    show_default=True,
-    help="Maximum share of cloud by quality bands in the chip (SCL, QA60, QA_PIXEL, cs, …); more: cloudy.",
-)
-@click.option(
-    "--bits",
-    type=click.IntRange(0, 32),
-    default=USUAL.bits,
-    show_default=True,
-    help="Maximum number of differing bits, of 128, in the perceptual hashes of near duplicates.",
-)
-@click.option("--roi", metavar="W,S,E,N|FILE", help="Region that must contain the chips. [default: that of the run]")
-@click.option(
-    "--ignore", type=Names(), default=(), metavar="FLAG[:LAYER],…", help="Flags to ignore, in one layer or in all."
-)
-@click.option("--again", is_flag=True, help="Read all files again, also those that an earlier check has measured.")
+@config_options(CheckOptions)
 @click.option("--strict", is_flag=True, help="Exit with status 1 if a file has a flag.")
 @click.option(
     "--drop",
@@ -78,7 +39,6 @@ _SHARE = click.FloatRange(0.0, 1.0)
     help="Remove the units with these flags from the run. Afterwards eechips retry fetches other units of the same"
     " strata, and damaged files again.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @debug_option
 @click.pass_context
 def check_command(
@@ -106,7 +66,7 @@ def check_command(
       eechips check outputs/sample-naip --drop black,duplicate && eechips retry outputs/sample-naip
     """
     chosen = _dropped_flags(dropped)
-    found = check(folder, **options)
+    found = check(folder, **typed_options(options))
     for line in _quality_lines(found):
         click.echo(line)
     if chosen:
@@ -160,7 +120,7 @@ def _quality_lines(found: QualityReport) -> list[str]:
     lines.append(
         f"{flagged:,} of {format_count(units, 'unit')} flagged; {found.read:,} of {format_count(files, 'file')} read"
     )
-    lines += [f"Not checked: {flag}: {why}" for flag, why in found.unchecked.items()]
+    lines += [f"Not checked: {flag}: {option_names(why)}" for flag, why in found.unchecked.items()]
     return [*lines, f"Written: {found.run.path / QUALITY_NAME}"]
 
 
@@ -169,61 +129,11 @@ _STRATA = 30  # strata that are printed
 
 @click.command("split", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option(
-    "--by",
-    default="blocks",
-    show_default=True,
-    metavar="|".join((*WAYS, "column:NAME")),
-    help="Unit of the split, whose chips stay together: equal-area squares, H3 cells, days, places, or values of a"
-    " field.",
-)
-@click.option(
-    "--ratios",
-    default="0.7,0.15,0.15",
-    show_default=True,
-    metavar="R,R[,R]",
-    help="Shares of train, validation and test, or of train and test; or with names: a=0.6,b=0.4.",
-)
-@click.option(
-    "--block-size", default="10km", show_default=True, metavar="DISTANCE", help="With --by blocks: edge of a square."
-)
-@click.option(
-    "--resolution",
-    type=click.IntRange(0, 15),
-    default=5,
-    show_default=True,
-    help="With --by h3: resolution of the cells.",
-)
-@click.option(
-    "--cuts", metavar="DAY[,DAY]", help="With --by time: first days of the later splits. [default: by the ratios]"
-)
-@click.option("--date-field", metavar="NAME", help="With --by time: field of the units with the date.")
-@click.option(
-    "--stratum",
-    default="auto",
-    show_default=True,
-    metavar="auto|none|NAME",
-    help="Field to stratify by: the ratios hold within each value. auto: the class or ecoregion of random points.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random assignment of blocks.")
-@click.option(
-    "--buffer",
-    metavar="DISTANCE",
-    help="Minimum distance between chips of different splits. [default: no overlap; with --by time no check]",
-)
-@click.option(
-    "--near",
-    type=click.Choice(NEAR),
-    default="refuse",
-    show_default=True,
-    help="What to do with chips that are too close: refuse the split, or drop those of the larger split.",
-)
-@click.option("--fresh", is_flag=True, help="Ignore an earlier split; otherwise blocks keep their split.")
+@config_options(SplitOptions)
 @click.option("--check", is_flag=True, help="Only check the distance between the existing splits.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @debug_option
 @click.pass_context
-def split_command(ctx: click.Context, /, folder: Path, check: bool, buffer: str | None, **options: Any) -> None:
+def split_command(ctx: click.Context, /, folder: Path, check: bool, **options: Any) -> None:
     """Split the chips of a run into training, validation and test sets without spatial leakage.
 
     Blocks are assigned to splits as a whole, so that every stratum has its share in each as far as possible. Then the
@@ -242,7 +152,8 @@ def split_command(ctx: click.Context, /, folder: Path, check: bool, buffer: str 
       eechips split outputs/sample-naip --check --buffer 5km
     """
     try:
-        done = check_splits(folder, buffer=buffer) if check else split(folder, buffer=buffer, **options)
+        chosen = typed_options(options)
+        done = check_splits(folder, buffer=chosen.get("buffer")) if check else split(folder, **chosen)
     except LeakageError as error:
         click.echo(f"Leakage: {error}; {'the splits are too close' if check else 'nothing was written'}", err=True)
         for first_split, second_split, first, second, metres in error.pairs:
@@ -312,47 +223,9 @@ def _split_notes(done: SplitResult) -> list[str]:
 
 @click.command("pack", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--to", type=click.Choice(PACK_FORMATS.names), required=True, help="Format of the shards.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR2",
-    help="Folder of the shards. [default: DIR/packs/FORMAT]",
-)
-@click.option(
-    "--split",
-    "splits",
-    multiple=True,
-    metavar="NAME",
-    help="Only this split of eechips split. May be repeated. [default: all]",
-)
-@click.option(
-    "--shard-count",
-    type=click.IntRange(min=1),
-    default=SHARD_COUNT,
-    show_default=True,
-    metavar="N",
-    help="Maximum number of samples in a shard.",
-)
-@click.option(
-    "--shard-bytes",
-    type=Bytes(),
-    default=SHARD_BYTES,
-    help=f"Maximum size of a shard before compression. [default: {SHARD_BYTES // 1_000_000}MB]",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order of samples.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@config_options(PackOptions)
 @debug_option
-def pack_command(
-    folder: Path,
-    to: str,
-    out: Path | None,
-    splits: tuple[str, ...],
-    shard_count: int,
-    shard_bytes: int,
-    seed: int,
-    quiet: bool,
-) -> None:
+def pack_command(folder: Path, **options: Any) -> None:
     """Write the samples of a run into shards for training, in a reproducible random order.
 
     Every sample is written once, with its files and JSON metadata (id, split, unit, crs, transform, dates, sources). A
@@ -367,14 +240,13 @@ def pack_command(
       eechips pack outputs/naip --to parquet --split train --split validation --out shards
       eechips pack outputs/landcover --to zarr --shard-count 256
     """
-    path = out if out is not None else folder / "packs" / to
-    options = {"shard_count": shard_count, "shard_bytes": shard_bytes, "seed": seed}
+    chosen = typed_options(options)
     try:
-        index = pack(folder, to, out=path, splits=splits, quiet=quiet, **options)
+        index = pack(folder, **chosen)
     except KeyboardInterrupt:
         click.echo("Interrupted. To resume, repeat the command.", err=True)
         raise
-    for line in _pack_lines(index, path):
+    for line in _pack_lines(index, pack_folder(open_run(folder), PackOptions(**chosen))):
         click.echo(line)
 
 

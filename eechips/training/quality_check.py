@@ -19,19 +19,18 @@ from eechips.formats import chip_suffixes, validate
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
 from eechips.parallel_map import parallel_map
+from eechips.signature import filled, takes
 from eechips.storage import LocalStore, Store
 from eechips.training import quality_table
 from eechips.training.chip_statistics import ChipStatistics, compute_statistics
-from eechips.training.quality_flags import FLAGS, CheckedFile, Thresholds, set_flags
+from eechips.training.quality_flags import FLAGS, CheckedFile, set_flags
 from eechips.training.run_region import requested_region
 from eechips.training.samples import SampleFile, Samples, read_samples
+from eechips.training.training_options import CheckOptions
 from eechips.warning_filters import ignore_warning
 
 if TYPE_CHECKING:
     import pandas as pd
-
-USUAL = Thresholds()
-"""The default thresholds."""
 
 _MOST_THREADS = 8
 _REMOTE_THREADS = 16  # which wait most of the time
@@ -81,36 +80,16 @@ class QualityReport:
         return {identifier: [name for name in FLAGS if name in names] for identifier, names in found.items()}
 
 
-def check(
-    run: Run | str | Path,
-    *,
-    least_valid: float = USUAL.least_valid,
-    most_black: float = USUAL.most_black,
-    most_saturated: float = USUAL.most_saturated,
-    most_clouds: float = USUAL.most_clouds,
-    bits: int | None = USUAL.bits,
-    roi: str | Path | None = None,
-    ignore: str | Sequence[str] = (),
-    again: bool = False,
-    quiet: bool = False,
-) -> QualityReport:
+@takes(CheckOptions)
+def check(run: Run | str | Path, **options: Any) -> QualityReport:
     """Check the chips of a run, and write their flags to ``quality.parquet`` beside the manifest.
 
     Files that an earlier check has read, and whose sha256 and size are unchanged, are not read again; the flags are set
-    anew.
+    anew. With ``bits=None`` near duplicates are not searched for.
 
     Args:
         run: the run, finished or in progress, or its folder.
-        least_valid: minimum share of valid pixels; fewer: ``masked``.
-        most_black: maximum share of valid pixels with 0 in every band; more: ``black``.
-        most_saturated: maximum share of valid pixels with the greatest value of their type; more: ``saturated``.
-        most_clouds: maximum share of cloud in valid pixels, by quality bands of the file; more: ``cloudy``.
-        bits: maximum number of differing bits, of 128, in the perceptual hashes of ``near_duplicate`` chips; None for
-            no search.
-        roi: ``W,S,E,N`` or a vector file: chips elsewhere are ``outside``. None for the run's own region.
-        ignore: flags to ignore, "constant,black"; in one layer, "constant:WORLDCOVER".
-        again: read all files again.
-        quiet: show no progress.
+        options: those of ``CheckOptions``.
 
     Returns:
         The statistics and flags, as written.
@@ -122,27 +101,28 @@ def check(
     Example:
         >>> eechips.check("outputs/sample-naip").flagged[["file", "flags"]]
     """
-    thresholds = Thresholds(
-        least_valid=least_valid,
-        most_black=most_black,
-        most_saturated=most_saturated,
-        most_clouds=most_clouds,
-        bits=bits,
-    )
+    chosen = filled(CheckOptions, options)
     samples = read_samples(run)
     info = samples.run.info
-    region = requested_region(roi, info)
-    ignored = _ignored(ignore, samples)
+    region = requested_region(chosen.roi, info)
+    ignored = _ignored(chosen.ignore, samples)
     if not any(file.suffix in chip_suffixes() for sample in samples for file in sample.files):
         raise UsageError(f"{samples.run.path} has no chips to check")
-    files, count = _measured(samples, info, again=again, quiet=quiet)
-    set_flags(files, thresholds, info, region, ignored)
-    found = QualityReport(samples.run, _frame(files), count, _unchecked(files, region is not None, info, bits))
-    options = asdict(thresholds) | {"roi": None if roi is None else str(roi)}
-    options["ignore"] = sorted(f"{flag}:{layer}" if layer is not None else flag for flag, layer in ignored)
-    quality_table.write(samples.run.path, found.files, options)
+    files, count = _measured(samples, info, again=chosen.again, quiet=chosen.quiet)
+    set_flags(files, chosen, info, region, ignored)
+    unchecked = _unchecked(files, region is not None, info, chosen.bits)
+    found = QualityReport(samples.run, _frame(files), count, unchecked)
+    quality_table.write(samples.run.path, found.files, _recorded(chosen, ignored))
     flags = quality_table.flags(samples.run.path)
     annotate(samples.run.path, "flags", dict(zip(map(str, flags.index), flags, strict=True)))
+    return found
+
+
+def _recorded(options: CheckOptions, ignored: frozenset[tuple[str, str | None]]) -> dict[str, Any]:
+    """Return the options that decide the flags, as JSON."""
+    found = {name: value for name, value in asdict(options).items() if name not in ("again", "quiet")}
+    found["roi"] = None if options.roi is None else str(options.roi)
+    found["ignore"] = sorted(f"{flag}:{layer}" if layer is not None else flag for flag, layer in ignored)
     return found
 
 
@@ -280,7 +260,7 @@ def _unchecked(
     if not has_region:
         roi = (info.get("parameters") or {}).get("roi")
         what = f"only Earth Engine knows {roi}" if roi else "the run has no region"
-        found["outside"] = f"{what}: --roi W,S,E,N or a file names one"
+        found["outside"] = f"{what}: name one with `roi`, as W,S,E,N or a file"
     elif not any(checked.file.transform for checked in files):
         found["outside"] = "the location of the files is unknown: they have no crs and transform"
     if all(each.offset is None for each in measures):

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.errors import UsageError
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.training import duplicate_chips
 from eechips.training.chip_statistics import ChipStatistics, offset
 from eechips.training.samples import SampleFile
+from eechips.training.training_options import CheckOptions
 
 FLAGS: Mapping[str, str] = {
     "unreadable": "the file is missing, or does not decode",
@@ -43,35 +43,6 @@ _OF_VALUES = ("constant", "black", "saturated")  # of images: they have no meani
 _MOST_CLASSES = 40
 _OFFSET = 0.01  # pixels: more than rounding
 _PLACED = frozenset({"sample", "images", "composites", "mosaic"})  # recipes whose parameters define the grid
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thresholds:
-    """The thresholds of flags.
-
-    Attributes:
-        least_valid: share of pixels that must be valid.
-        most_black: share of valid pixels that may be 0 in every band.
-        most_saturated: share of valid pixels that may have their type's greatest value.
-        most_clouds: share of valid pixels that may be cloud.
-        bits: of 128 of a perceptual hash in which near duplicates differ at most; None to look for none.
-
-    Raises:
-        UsageError: if a value is out of range.
-    """
-
-    least_valid: float = 0.5
-    most_black: float = 0.5
-    most_saturated: float = 0.5
-    most_clouds: float = 0.2
-    bits: int | None = 4
-
-    def __post_init__(self) -> None:
-        for name in ("least_valid", "most_black", "most_saturated", "most_clouds"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UsageError(f"{name} must be a share from 0 to 1, not {getattr(self, name)}")
-        if self.bits is not None and not 0 <= self.bits <= 32:
-            raise UsageError(f"bits must be 0 to 32 of 128, not {self.bits}")
 
 
 @dataclass(slots=True)
@@ -99,7 +70,7 @@ class CheckedFile:
 
 def set_flags(
     files: Sequence[CheckedFile],
-    thresholds: Thresholds,
+    options: CheckOptions,
     info: Mapping[str, Any],
     region: BaseGeometry | None,
     ignored: frozenset[tuple[str, str | None]],
@@ -108,7 +79,7 @@ def set_flags(
 
     Args:
         files: in the order of the plan; those of a unit together.
-        thresholds: how much is too much.
+        options: how much is too much.
         info: run.json.
         region: polygons in longitude and latitude; None if unknown.
         ignored: flags that are not set, of one layer, or of all (None).
@@ -117,13 +88,13 @@ def set_flags(
     maps = class_maps(files)
     is_on_lattice = lattice_of(info)
     for index, checked in enumerate(files):
-        found = _of_one(checked, thresholds, info, is_on_lattice)
+        found = _of_one(checked, options, info, is_on_lattice)
         if checked.file.layer in maps:
             found -= set(_OF_VALUES)
         if outside[index]:
             found.add("outside")
         checked.flags = [name for name in FLAGS if name in found]
-    _set_duplicates(files, thresholds.bits, maps)
+    _set_duplicates(files, options.bits, maps)
     for checked in files:
         layer = checked.file.layer
         checked.flags = [name for name in checked.flags if not {(name, None), (name, layer)} & ignored]
@@ -178,7 +149,7 @@ def grid_of(file: SampleFile) -> Grid | None:
 
 def _of_one(
     checked: CheckedFile,
-    thresholds: Thresholds,
+    options: CheckOptions,
     info: Mapping[str, Any],
     is_on_lattice: Callable[[Grid], bool] | None,
 ) -> set[str]:
@@ -197,11 +168,11 @@ def _of_one(
         "shifted": (measures.offset or 0.0) > _OFFSET
         or (asked is not None and grid is not None and _is_shifted(asked, grid))
         or (is_on_lattice is not None and grid is not None and not is_on_lattice(grid)),
-        "masked": valid is not None and valid < thresholds.least_valid,
+        "masked": valid is not None and valid < options.least_valid,
         "constant": bool(measures.is_constant) and measures.min is not None,
-        "black": _exceeds(measures.black, thresholds.most_black),
-        "saturated": _exceeds(measures.saturated, thresholds.most_saturated),
-        "cloudy": _exceeds(measures.cloud_fraction, thresholds.most_clouds),
+        "black": _exceeds(measures.black, options.most_black),
+        "saturated": _exceeds(measures.saturated, options.most_saturated),
+        "cloudy": _exceeds(measures.cloud_fraction, options.most_clouds),
     }
     return {name for name, is_wrong in answers.items() if is_wrong}
 

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from eechips.errors import UsageError
 from eechips.manifest.lock import lock_run
 from eechips.manifest.run import Run
+from eechips.signature import filled, takes
 from eechips.storage import make_folder, safe_component
 from eechips.training import split_table as splits_of_runs
 from eechips.training.formats import PACK_FORMATS
@@ -20,40 +22,23 @@ from eechips.training.pack_schema import PackSchema
 from eechips.training.samples import Samples, read_samples
 from eechips.training.shard_index import WHOLE, PackIndex, Shard, shard_sizes, shuffled_order
 from eechips.training.shard_writer import ShardWriter
-
-SHARD_COUNT = 1000
-SHARD_BYTES = 250_000_000
+from eechips.training.training_options import PackOptions
 
 _OF_RUN = ("recipe", "identity", "command", "datasets", "notes")
 """Entries of run.json that the index of a pack records: origin and licence of the data."""
 
 
-def pack(
-    run: Run | str | Path,
-    to: str,
-    *,
-    out: str | Path | None = None,
-    splits: Sequence[str] | str = (),
-    shard_count: int = SHARD_COUNT,
-    shard_bytes: int = SHARD_BYTES,
-    seed: int = 0,
-    quiet: bool = False,
-) -> PackIndex:
+@takes(PackOptions)
+def pack(run: Run | str | Path, to: str, **options: Any) -> PackIndex:
     """Write the samples of a run into shards: each sample once, with its files and metadata.
 
     A shard contains samples of one split, in an order that depends on the seed. A shard gets its name when it is
     complete and was read back; the same call resumes an interrupted one, and does nothing if the pack is complete.
+    Samples that :func:`eechips.split` left out are not packed.
 
     Args:
         run: the run, or its folder.
-        to: the format. ``webdataset``, ``tfrecord`` and ``parquet`` store files unchanged; ``zarr`` and ``hdf5`` store
-            arrays, so that all samples must have the same layers, sizes and types.
-        out: folder of the pack; None for ``packs/<to>`` in the run's folder.
-        splits: the splits to pack; all if empty, without the samples that :func:`eechips.split` left out.
-        shard_count: maximum number of samples in a shard.
-        shard_bytes: maximum bytes of a shard before compression; a larger sample gets a shard of its own.
-        seed: seed of the order of samples.
-        quiet: show no progress.
+        options: those of ``PackOptions``.
 
     Returns:
         The index of the pack: shards, counts, layers.
@@ -68,16 +53,19 @@ def pack(
         >>> eechips.pack("outputs/naip", "webdataset", shard_count=500).splits
         {'test': 812, 'train': 3188}
     """
+    chosen = filled(PackOptions, {"to": to, **options})
     PACK_FORMATS.get(to)  # an unknown format is refused before the run is read
-    if shard_count < 1 or shard_bytes < 1:
-        raise UsageError("shard_count and shard_bytes must be at least 1")
     samples = read_samples(run)
-    folder = Path(out) if out is not None else samples.run.path / "packs" / to
-    wanted = (splits,) if isinstance(splits, str) else tuple(splits)
-    plan = _plan(samples, to, wanted, shard_count, shard_bytes, seed, quiet)
+    folder = pack_folder(samples.run, chosen)
+    plan = _plan(samples, chosen)
     make_folder(folder)
     with lock_run(folder):
-        return ShardWriter(plan.samples, plan.shards, plan.index, folder, quiet=quiet).run()
+        return ShardWriter(plan.samples, plan.shards, plan.index, folder, quiet=chosen.quiet).run()
+
+
+def pack_folder(run: Run, options: PackOptions) -> Path:
+    """Return the folder of a pack."""
+    return run.path / "packs" / options.to if options.out is None else Path(options.out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +83,18 @@ class _Plan:
     index: PackIndex
 
 
-def _plan(
-    samples: Samples, to: str, wanted: tuple[str, ...], shard_count: int, shard_bytes: int, seed: int, quiet: bool
-) -> _Plan:
+def _plan(samples: Samples, options: PackOptions) -> _Plan:
+    wanted = (options.splits,) if isinstance(options.splits, str) else tuple(options.splits)
     splits = _splits(samples, wanted)
     names = sorted({name for name in splits if name in wanted or not wanted} - {splits_of_runs.NONE})
     _check_names(names)
-    order = shuffled_order(samples.ids, seed)
+    order = shuffled_order(samples.ids, options.seed)
     of_each = np.array(splits, dtype=object)[order]
     packed = samples.take(np.concatenate([order[of_each == name] for name in names]) if names else ())
     if not packed:
         raise UsageError(f"{samples.run.path} has no samples to pack")
-    module = PACK_FORMATS.get(to)
-    survey = PackSchema(packed, is_decoded=module.IS_DECODED, quiet=quiet)
+    module = PACK_FORMATS.get(options.to)
+    survey = PackSchema(packed, is_decoded=module.IS_DECODED, quiet=options.quiet)
     weights = survey.weigh(module.weight)
     if module.IS_DECODED:  # samples are alike but for their metadata, and the shards of an array are to be too
         weights = np.full_like(weights, weights.max())
@@ -115,16 +102,16 @@ def _plan(
     first = 0
     for name in names:
         total = splits.count(name)
-        counts = shard_sizes(weights[first : first + total], shard_count, shard_bytes)
+        counts = shard_sizes(weights[first : first + total], options.shard_count, options.shard_bytes)
         if module.IS_DECODED:
             counts = _alike(total, len(counts))
         shards += _shards(name, counts)
         first += total
     index = PackIndex(
-        format=to,
-        seed=seed,
-        shard_count=shard_count,
-        shard_bytes=shard_bytes,
+        format=options.to,
+        seed=options.seed,
+        shard_count=options.shard_count,
+        shard_bytes=options.shard_bytes,
         selected=tuple(sorted(wanted)),
         identity=_identity(shards, survey.digests),
         samples=len(packed),

@@ -12,6 +12,7 @@ from eechips.errors import LeakageError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
+from eechips.signature import filled, takes
 from eechips.text import format_distance, parse_distance
 from eechips.training import quality_table, spatial_split, split_table
 from eechips.training.leakage import FootprintMap, Leakage
@@ -19,20 +20,12 @@ from eechips.training.ratios import Ratios, assign
 from eechips.training.samples import Sample, Samples, read_samples
 from eechips.training.split_table import NONE
 from eechips.training.temporal_split import cuts_of, dates_of, parse_cuts, split_of
+from eechips.training.training_options import WAYS, SplitOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WAYS = ("blocks", "h3", "time", "random")
-"""Ways to split, beside ``column:NAME``."""
-
-NEAR = ("refuse", "drop")
-"""What to do with chips of different splits that are too close to each other."""
-
 _COLUMN = "column:"
-_USUAL_RATIOS = "0.7,0.15,0.15"
-_USUAL_SIZE = "10km"
-_USUAL_RESOLUTION = 5
 _PATIENCE = 2.0  # seconds before there is a bar
 _KEPT = ("by", "block_size", "resolution", "ratios", "stratum", "seed")
 """Options that must be unchanged for blocks to keep an earlier split."""
@@ -75,22 +68,8 @@ class SplitResult:
         return found
 
 
-def split(
-    run: Run | str | Path,
-    *,
-    by: str = "blocks",
-    ratios: str | Sequence[float] | Mapping[str, float] = _USUAL_RATIOS,
-    block_size: str = _USUAL_SIZE,
-    resolution: int = _USUAL_RESOLUTION,
-    cuts: str | Sequence[str] | None = None,
-    date_field: str | None = None,
-    stratum: str | None = "auto",
-    seed: int = 0,
-    buffer: str | None = None,
-    near: str = "refuse",
-    fresh: bool = False,
-    quiet: bool = False,
-) -> SplitResult:
+@takes(SplitOptions)
+def split(run: Run | str | Path, **options: Any) -> SplitResult:
     """Split the chips of a run, and write ``splits.parquet`` beside the manifest.
 
     Blocks are assigned to splits as a whole, in an order that depends on the seed and their names. Blocks keep the
@@ -98,21 +77,7 @@ def split(
 
     Args:
         run: the run, finished or in progress, or its folder.
-        by: ``blocks`` for equal-area squares, ``h3`` for cells of H3, ``time``, ``random`` for single places, or
-            ``column:NAME`` for the values of a field of the units.
-        ratios: shares, ``"0.7,0.15,0.15"`` for train, validation and test, or with names, ``"a=0.8,b=0.2"``.
-        block_size: edge of the squares, "10km".
-        resolution: resolution of H3 cells.
-        cuts: with ``time``: first days of the second and further splits; None to derive them from the ratios.
-        date_field: with ``time``: field of the units with the date; None for the dates of the chips' images.
-        stratum: field to stratify by: the ratios hold within each of its values. ``auto`` for the class or ecoregion of
-            random points, ``none`` for no strata.
-        seed: seed of the order of the blocks.
-        buffer: minimum distance, "1km", between chips of different splits; None to forbid overlap or, with ``time``,
-            for no check: such splits contain the same places at different times.
-        near: ``refuse`` the split if chips are closer, or ``drop`` chips of the larger split.
-        fresh: ignore an earlier split.
-        quiet: show no progress.
+        options: those of ``SplitOptions``.
 
     Returns:
         The splits, as written.
@@ -125,43 +90,40 @@ def split(
     Example:
         >>> eechips.split("outputs/sample-naip", block_size="20km", buffer="1km", near="drop").counts
     """
-    wanted, metres = Ratios.parse(ratios), _buffer(buffer, by)
-    options = _options(by, wanted, block_size, resolution, date_field, stratum, seed)
-    if near not in NEAR:
-        raise UsageError(f"near must be {' or '.join(NEAR)}, not {near!r}")
-    if cuts is not None and by != "time":
-        raise UsageError("cuts needs by='time'")
+    chosen = filled(SplitOptions, options)
+    wanted, metres = Ratios.parse(chosen.ratios), _buffer(chosen.buffer, chosen.by)
+    recorded = _recorded(chosen, wanted)
     samples = read_samples(run)
     if not len(samples):
         raise UsageError(f"{samples.run.path} has no files to split yet")
-    with _steps(4, quiet=quiet) as step:
+    with _steps(4, quiet=chosen.quiet) as step:
         every = list(samples)
-        strata = _strata(samples, every, stratum)
+        strata = _strata(samples, every, chosen.stratum)
         step()
         where = FootprintMap(samples.ids, [grids_of(sample) for sample in every])
         step()
         kept: dict[str, str] = {}
-        if by == "time":
-            names, homes, options["cuts"] = _by_time(every, wanted, cuts, date_field)
+        if chosen.by == "time":
+            names, homes, recorded["cuts"] = _by_time(every, wanted, chosen.cuts, chosen.date_field)
         else:
-            names = _blocks(samples, where, by, block_size, resolution)
-            known = {} if fresh else _earlier(samples.run.path, options)
-            home_of = assign(names, strata, wanted, seed, known)
+            names = _blocks(samples, where, chosen)
+            known = {} if chosen.fresh else _earlier(samples.run.path, recorded)
+            home_of = assign(names, strata, wanted, chosen.seed, known)
             homes = [home_of[name] for name in names]
             kept = {block: home for block, home in known.items() if block in home_of}
         step()
         placed, leakage = homes, None
         if metres is not None:
-            placed = where.thinned(homes, wanted, metres) if near == "drop" else homes
+            placed = where.thinned(homes, wanted, metres) if chosen.near == "drop" else homes
             leakage = where.check(placed, metres)
         step()
     if leakage is not None and metres is not None:
-        _refuse(leakage, metres, buffer)
-    options |= {"buffer": metres, "near": near}
+        _refuse(leakage, metres, chosen.buffer)
+    recorded |= {"buffer": metres, "near": chosen.near}
     frame = _frame(samples.ids, placed, names, homes, strata)
-    found = SplitResult(frame, wanted, options, leakage, _doubled(samples.run.path, frame), len(kept))
+    found = SplitResult(frame, wanted, recorded, leakage, _doubled(samples.run.path, frame), len(kept))
     _refuse_empty(found)
-    split_table.write(samples.run.path, frame.drop(columns="stratum"), options)
+    split_table.write(samples.run.path, frame.drop(columns="stratum"), recorded)
     annotate(samples.run.path, "split", dict(zip(frame["id"], frame["split"], strict=True)))
     return found
 
@@ -210,19 +172,16 @@ def grids_of(sample: Sample) -> list[Grid]:
     return found
 
 
-def _options(
-    by: str, ratios: Ratios, size: str, resolution: int, date_field: str | None, stratum: str | None, seed: int
-) -> dict[str, Any]:
-    options: dict[str, Any] = {"by": by, "ratios": dict(zip(ratios.names, ratios.shares, strict=True))}
-    if by == "blocks":
-        options["block_size"] = parse_distance("block_size", size)
-    if by == "h3":
-        options["resolution"] = resolution
-    if date_field is not None:
-        if by != "time":
-            raise UsageError("date_field needs by='time'")
-        options["date_field"] = date_field
-    return {**options, "stratum": stratum or "none", "seed": seed}
+def _recorded(options: SplitOptions, ratios: Ratios) -> dict[str, Any]:
+    """Return the options that decide the splits, as JSON, without cuts and buffer."""
+    found: dict[str, Any] = {"by": options.by, "ratios": dict(zip(ratios.names, ratios.shares, strict=True))}
+    if options.by == "blocks":
+        found["block_size"] = parse_distance("block_size", options.block_size)
+    if options.by == "h3":
+        found["resolution"] = options.resolution
+    if options.date_field is not None:
+        found["date_field"] = options.date_field
+    return {**found, "stratum": options.stratum or "none", "seed": options.seed}
 
 
 def _buffer(text: str | None, by: str) -> float | None:
@@ -240,8 +199,9 @@ def _strata(samples: Samples, every: Sequence[Sample], name: str | None) -> list
     return samples.field(name)
 
 
-def _blocks(samples: Samples, where: FootprintMap, by: str, size: str, resolution: int) -> list[str]:
+def _blocks(samples: Samples, where: FootprintMap, options: SplitOptions) -> list[str]:
     """Return the block of every sample."""
+    by = options.by
     if by.startswith(_COLUMN):
         values = samples.field(by.removeprefix(_COLUMN))
         missing = sum(value is None for value in values)
@@ -260,8 +220,8 @@ def _blocks(samples: Samples, where: FootprintMap, by: str, size: str, resolutio
             f" location is unknown: use by='random', by='time' or by='{_COLUMN}NAME'"
         )
     if by == "h3":
-        return spatial_split.hexagons(where.centres, resolution)
-    return spatial_split.squares(where.centres, parse_distance("block_size", size))
+        return spatial_split.hexagons(where.centres, options.resolution)
+    return spatial_split.squares(where.centres, parse_distance("block_size", options.block_size))
 
 
 def _by_time(

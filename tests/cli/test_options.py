@@ -19,8 +19,12 @@ VERBS = ["sample", "images", "composites", "mosaic", "timeseries", "points", "sc
 
 
 def command_of(verb: str) -> click.Command:
-    command = main.get_command(click.Context(main), verb)
-    assert command is not None
+    command: click.Command = main
+    for word in verb.split():
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), word)
+        assert found is not None
+        command = found
     return command
 
 
@@ -43,16 +47,34 @@ def test_the_full_help_lists_every_option_once_and_the_short_help_some(verb: str
     assert len(short) < 2 / 3 * len(every)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+COMMAND_LINE_ONLY = {"yes", "no_report", "debug", "refresh", "strict", "dropped", "check"}
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "check", "split", "pack", "catalog build", "catalog ingest"])
 def test_python_has_the_options_of_the_command_line_documented(verb: str) -> None:
-    function = getattr(eechips, verb)
+    function = getattr(eechips, verb.replace(" build", "").rpartition(" ")[2])
     parameters = inspect.signature(function).parameters
     documentation = inspect.getdoc(function) or ""
-    command_line_only = {"yes", "no_report", "debug", "refresh"}
-    for parameter in command_of(verb).params:
-        if isinstance(parameter, click.Option) and parameter.name not in command_line_only:
-            assert parameter.name in parameters, parameter.name
-            assert re.search(rf"^    {parameter.name}: ", documentation, re.MULTILINE), parameter.name
+    options = {parameter.name for parameter in command_of(verb).params if isinstance(parameter, click.Option)}
+    assert len(options & set(parameters)) > 5
+    for name in options:
+        if name in parameters:
+            assert re.search(rf"^    {name}: ", documentation, re.MULTILINE), name
+        else:
+            assert name in COMMAND_LINE_ONLY, name
+
+
+def test_ranges_and_choices_of_numbers_are_shown_and_enforced() -> None:
+    output = CliRunner().invoke(main, ["check", "--help"]).output
+    assert "--least-valid 0-1 " in output
+    assert "--bits 0-32 " in output
+    for words, message in (
+        (["--bits", "40"], "40 is not in the range 0<=x<=32"),
+        (["--least-valid", "2"], "2.0 is not in the range 0.0<=x<=1.0"),
+    ):
+        ended = CliRunner().invoke(main, ["check", "run", *words])
+        assert ended.exit_code == 2
+        assert message in ended.output
 
 
 def test_every_field_of_a_run_is_documented() -> None:

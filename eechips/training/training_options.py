@@ -1,0 +1,202 @@
+"""Declare the options of checks, splits and packs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eechips.errors import UsageError
+from eechips.signature import documented, option
+from eechips.training.formats import PACK_FORMATS
+
+WAYS = ("blocks", "h3", "time", "random")
+"""Ways to split, beside ``column:NAME``."""
+
+NEAR = ("refuse", "drop")
+"""What to do with chips of different splits that are too close to each other."""
+
+_QUIET = option("Show no progress.", flags=("-q",))
+
+
+@documented
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions:
+    """Options of ``eechips check``: the thresholds of the flags, and what is checked.
+
+    Raises:
+        UsageError: if a value is out of range.
+    """
+
+    least_valid: float = field(
+        default=0.5, metadata=option("Minimum share of valid pixels; fewer: masked.", kind="share")
+    )
+    most_black: float = field(
+        default=0.5,
+        metadata=option("Maximum share of valid pixels with 0 in all bands; more: black.", kind="share"),
+    )
+    most_saturated: float = field(
+        default=0.5,
+        metadata=option(
+            "Maximum share of valid pixels with the greatest value of their type; more: saturated.", kind="share"
+        ),
+    )
+    most_clouds: float = field(
+        default=0.2,
+        metadata=option(
+            "Maximum share of cloud by quality bands in the chip (SCL, QA60, QA_PIXEL, cs, …); more: cloudy.",
+            kind="share",
+        ),
+    )
+    bits: int | None = field(
+        default=4,
+        metadata=option(
+            "Maximum number of differing bits, of 128, in the perceptual hashes of near duplicates.",
+            kind="integer",
+            least=0,
+            most=32,
+        ),
+    )
+    roi: str | Path | None = field(
+        default=None,
+        metadata=option("Region that must contain the chips.", metavar="W,S,E,N|FILE", default="that of the run"),
+    )
+    ignore: str | Sequence[str] = field(
+        default=(),
+        metadata=option("Flags to ignore, in one layer or in all.", metavar="FLAG[:LAYER],…", kind="names"),
+    )
+    again: bool = field(
+        default=False, metadata=option("Read all files again, also those that an earlier check has measured.")
+    )
+    quiet: bool = field(default=False, metadata=_QUIET)
+
+    def __post_init__(self) -> None:
+        for name in ("least_valid", "most_black", "most_saturated", "most_clouds"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"{name} must be a share from 0 to 1, not {getattr(self, name)}")
+        if self.bits is not None and not 0 <= self.bits <= 32:
+            raise UsageError(f"bits must be 0 to 32 of 128, not {self.bits}")
+
+
+@documented
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitOptions:
+    """Options of ``eechips split``.
+
+    Raises:
+        UsageError: if ``near`` is unknown, or an option needs another way to split.
+    """
+
+    by: str = field(
+        default="blocks",
+        metadata=option(
+            "Unit of the split, whose chips stay together: equal-area squares, H3 cells, days, places, or values of a"
+            " field of the units.",
+            metavar="|".join((*WAYS, "column:NAME")),
+        ),
+    )
+    ratios: str | Sequence[float] | Mapping[str, float] = field(
+        default="0.7,0.15,0.15",
+        metadata=option(
+            "Shares of train, validation and test, or of train and test; or with names: a=0.6,b=0.4.",
+            metavar="R,R[,R]",
+        ),
+    )
+    block_size: str = field(default="10km", metadata=option("With `by` blocks: edge of a square.", metavar="DISTANCE"))
+    resolution: int = field(
+        default=5, metadata=option("With `by` h3: resolution of the cells.", kind="integer", least=0, most=15)
+    )
+    cuts: str | Sequence[str] | None = field(
+        default=None,
+        metadata=option(
+            "With `by` time: first days of the later splits.", metavar="DAY[,DAY]", default="by the ratios"
+        ),
+    )
+    date_field: str | None = field(
+        default=None,
+        metadata=option(
+            "With `by` time: field of the units with the date.", metavar="NAME", default="the dates of the images"
+        ),
+    )
+    stratum: str | None = field(
+        default="auto",
+        metadata=option(
+            "Field to stratify by: the ratios hold within each value. auto: the class or ecoregion of random points.",
+            metavar="auto|none|NAME",
+        ),
+    )
+    seed: int = field(default=0, metadata=option("Seed of the random assignment of blocks.", kind="integer"))
+    buffer: str | None = field(
+        default=None,
+        metadata=option(
+            "Minimum distance between chips of different splits.",
+            metavar="DISTANCE",
+            default="no overlap; with `by` time no check",
+        ),
+    )
+    near: str = field(
+        default="refuse",
+        metadata=option(
+            "What to do with chips that are too close: refuse the split, or drop those of the larger split.",
+            choices=NEAR,
+        ),
+    )
+    fresh: bool = field(default=False, metadata=option("Ignore an earlier split; otherwise blocks keep their split."))
+    quiet: bool = field(default=False, metadata=_QUIET)
+
+    def __post_init__(self) -> None:
+        if self.near not in NEAR:
+            raise UsageError(f"near must be {' or '.join(NEAR)}, not {self.near!r}")
+        for name in ("cuts", "date_field"):
+            if getattr(self, name) is not None and self.by != "time":
+                raise UsageError(f"{name} needs by='time'")
+
+
+@documented
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackOptions:
+    """Options of ``eechips pack``.
+
+    Raises:
+        UsageError: if a shard could hold nothing.
+    """
+
+    to: str = field(
+        metadata=option(
+            "Format of the shards. webdataset, tfrecord and parquet store the files unchanged; zarr and hdf5 store"
+            " arrays, so that all samples must have the same layers, sizes and types.",
+            choices=PACK_FORMATS.names,
+        )
+    )
+    out: str | Path | None = field(
+        default=None,
+        metadata=option("Folder of the shards.", metavar="DIR2", kind="folder", default="DIR/packs/FORMAT"),
+    )
+    splits: str | Sequence[str] = field(
+        default=(),
+        metadata=option(
+            "Only this split of `eechips split`; may be repeated.",
+            metavar="NAME",
+            default="all",
+            is_multiple=True,
+            long_flag="--split",
+        ),
+    )
+    shard_count: int = field(
+        default=1000,
+        metadata=option("Maximum number of samples in a shard.", metavar="N", kind="integer", least=1),
+    )
+    shard_bytes: int = field(
+        default=250_000_000,
+        metadata=option(
+            "Maximum size of a shard before compression; a larger sample gets a shard of its own.",
+            kind="bytes",
+            default="250MB",
+        ),
+    )
+    seed: int = field(default=0, metadata=option("Seed of the order of samples.", kind="integer"))
+    quiet: bool = field(default=False, metadata=_QUIET)
+
+    def __post_init__(self) -> None:
+        if self.shard_count < 1 or self.shard_bytes < 1:
+            raise UsageError("shard_count and shard_bytes must be at least 1")
