@@ -144,6 +144,17 @@ def host_of(address: str) -> str:
     return urlsplit(address).netloc.rpartition("@")[2].lower() if scheme_of(address) else ""
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether a URL names this machine, by an address that cannot leave it."""
+    return urlsplit(address).hostname in ("127.0.0.1", "::1", "localhost")
+
+
+def origin(address: str) -> tuple[str, str | None, int | None]:
+    """Return scheme, host and port of a URL."""
+    parts = urlsplit(address)
+    return parts.scheme, parts.hostname, parts.port
+
+
 def local_path(address: str) -> Path | None:
     """Return the path of a local file; None for URLs other than ``file://``."""
     parts = urlsplit(address)

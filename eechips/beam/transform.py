@@ -21,7 +21,6 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from eechips.beam.fetched_unit import FetchedUnit, fetched_unit_of
-from eechips.client.transport import is_loopback
 from eechips.engine.beam_worker import BeamWorker
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, Lost
@@ -33,6 +32,7 @@ from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, unit_id
 from eechips.staging import new_writer
 from eechips.storage import ID_LENGTH, NameTemplate, ObjectStore, is_address
+from eechips.urls import is_loopback
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _USUAL_SLOTS = 40

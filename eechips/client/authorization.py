@@ -34,6 +34,7 @@ _MARGIN_PART = 0.25
 """The margin is at most this part of a token's lifetime: a token of two minutes is not refreshed for each request."""
 _LAST = 10.0
 """Seconds before its expiry from which a token is not used: it has to arrive, and clocks differ."""
+_UNAUTHENTICATED = 401
 _TIMEOUT = 30.0
 """Seconds to wait for an answer of a token endpoint, at most: google.auth would wait for 120, three times."""
 _LONGEST_DELAY = 30.0
@@ -75,7 +76,7 @@ class Authorizer:
         The credentials' own quota project is left out, as the Earth Engine client does: the request names its project.
 
         Returns:
-            The token, for :meth:`accept` and :meth:`renew`.
+            The token, for :meth:`should_resend`.
 
         Raises:
             UnreachableError: if no token can be had at present; ``retry_after`` says when to try again.
@@ -112,20 +113,33 @@ class Authorizer:
         headers.update({name: value for name, value in fields.items() if name.lower() != "x-goog-user-project"})
         return next(value for name, value in fields.items() if name.lower() == "authorization").partition(" ")[2]
 
-    def accept(self, token: str) -> None:
-        """Record that the service has taken a token."""
-        self._accepted = token
+    def should_resend(self, token: str, status: int, resent: int) -> bool:
+        """Return whether a request is to be sent again because its token was refused; the next one has another token.
 
-    def is_accepted(self, token: str) -> bool:
-        """Return whether the service has taken this token for another request."""
-        return token == self._accepted
+        A token may have expired by the clock of the service, or may have been revoked. The second one is replaced only
+        if another process has obtained it, as it may be as old as the first.
 
-    def is_adopted(self, token: str) -> bool:
-        """Return whether another process has obtained this token, perhaps long ago."""
-        return token == self._adopted
+        Args:
+            token: that the request was sent with.
+            status: of the response.
+            resent: number of times that the request was sent again already.
 
-    def renew(self, token: str) -> None:
-        """Refuse a token that the service rejected; the next request uses another."""
+        Raises:
+            TransientError: if the last token was accepted for other requests.
+        """
+        if status != _UNAUTHENTICATED:
+            if status < 500 and status not in (408, 429):  # given only to requests whose token was accepted
+                self._accepted = token
+            return False
+        if resent == 0 or (resent == 1 and token == self._adopted):
+            self._refuse(token)
+            return True
+        if token == self._accepted:
+            raise TransientError("the credentials were refused, as they were not for other requests", status=status)
+        return False
+
+    def _refuse(self, token: str) -> None:
+        """Do not use a token again."""
         with self._refreshing:
             if token == self._credentials.token:  # else another thread has replaced it already
                 self._refused = token

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eechips.client.redaction import redact
-from eechips.client.transport import is_loopback
 from eechips.errors import ConfigurationError, UsageError
 from eechips.received_files import parse_json
+from eechips.urls import is_loopback
 from eechips.warning_filters import ignore_warning
 
 HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +25,7 @@ from eechips.client.chip_parts import (
 )
 from eechips.client.classification import can_split, raising_too_large
 from eechips.client.connection import Connection
+from eechips.client.http_messages import HttpRequest
 from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
 from eechips.errors import PermanentError, TooLargeError, ValidationError
@@ -103,7 +105,7 @@ class Fetcher:
         rejection: TooLargeError | None = None
         if chip.size is None or fits(chip, Window(0, 0, *chip.size), limits, most):
             try:
-                return self._ask(chip, accept)
+                return self._fetch(chip, accept)
             except TooLargeError as error:
                 if not can_split(error):
                     raise
@@ -154,7 +156,7 @@ class Fetcher:
         while pending:
             window, cuts = pending.pop()
             try:
-                found.append(Part(window, self._ask(part_request(chip, grid, window), accept)))
+                found.append(Part(window, self._fetch(part_request(chip, grid, window), accept)))
             except TooLargeError as error:
                 if not can_split(error):
                     raise
@@ -165,22 +167,34 @@ class Fetcher:
                 rejected = True
         return sorted(found, key=lambda part: (part.window.row, part.window.column)), rejected
 
-    def _ask(self, chip: Chip, accept: Callable[[Chip, bytes], T]) -> T:
+    def _fetch(self, chip: Chip, accept: Callable[[Chip, bytes], T]) -> T:
         """Fetch a chip in one request, or two by URL.
 
         Raises:
-            TooLargeError: whichever request it was that was too large.
+            TooLargeError: if one of the requests was too large.
         """
+        check = functools.partial(accept, chip)
         with raising_too_large():
-            if self._method == "pixels":
-                return self._compute(chip, lambda body: accept(chip, body))
-            for _ in range(_MOST_NAMES - 1):
-                try:
-                    return self._transport.get(self._create(chip), lambda body: accept(chip, body))
-                except PermanentError as error:  # a name that has expired since is only a matter of time
-                    if error.status != _GONE:
-                        raise
-            return self._transport.get(self._create(chip), lambda body: accept(chip, body))
+            with self._recipe_code():
+                request = self._requests.fill(chip)
+            if self._method == "url":
+                return self._download(chip, request, check)
+            if request is not None:
+                return self._transport.post(request, check)
+            found: list[T] = []
+            with self._recipe_code(), self._transport.checking(lambda body: found.append(check(body))):
+                self._send(chip)
+            return found[-1]
+
+    def _download(self, chip: Chip, request: HttpRequest | None, accept: Callable[[bytes], T]) -> T:
+        """Create the URL of a chip and fetch its file; create another URL if it has expired meanwhile."""
+        for _ in range(_MOST_NAMES - 1):
+            try:
+                return self._transport.get(self._create(chip, request), accept)
+            except PermanentError as error:
+                if error.status != _GONE:
+                    raise
+        return self._transport.get(self._create(chip, request), accept)
 
     def _locate(self, chip: Chip, rejection: TooLargeError | None) -> Grid:
         """Ask for the grid that the service uses for a chip by region; no pixels are requested.
@@ -200,25 +214,14 @@ class Fetcher:
         column, row = band.get("origin") or (0, 0)
         return Grid(band.get("crs") or band["crs_wkt"], (a, b, c, d, e, f), *size).window(column, row, *size)
 
-    def _create(self, chip: Chip) -> str:
+    def _create(self, chip: Chip, request: HttpRequest | None) -> str:
         """Create a thumbnail or a download and return its URL, which is a secret."""
         import ee
 
-        with self._recipe_code():
-            request = self._requests.fill(chip)
-            if request is None:
-                return str(ee.data.makeThumbUrl(self._send(chip)))
-        return str(ee.data.makeThumbUrl({"thumbid": self._transport.post(request, _name)}))
-
-    def _compute(self, chip: Chip, accept: Callable[[bytes], T]) -> T:
-        with self._recipe_code():
-            request = self._requests.fill(chip)
         if request is not None:
-            return self._transport.post(request, accept)
-        found: list[T] = []
-        with self._recipe_code(), self._transport.checking(lambda body: found.append(accept(body))):
-            self._send(chip)
-        return found[-1]
+            return str(ee.data.makeThumbUrl({"thumbid": self._transport.post(request, _name)}))
+        with self._recipe_code():
+            return str(ee.data.makeThumbUrl(self._send(chip)))
 
     def _send(self, chip: Chip) -> Any:
         """Send the first or only request for a chip through the client."""

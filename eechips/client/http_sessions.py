@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -15,19 +14,15 @@ import urllib3
 import urllib3.connection
 
 from eechips.client.throttle import QuotaClient
-from eechips.client.transport import is_loopback, origin
 from eechips.errors import PermanentError
 from eechips.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
+from eechips.urls import is_loopback, origin
 
 _MOST_CONNECTIONS = 64
 """Connections kept open at most by one process, to one host."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """After so many seconds of silence, every so many seconds, so often: a connection that a suspended laptop, or a
 network that went away, has left dead is noticed within a minute, not at the read time-out."""
-
-KEEP_ALIVE_HEADER = "x-eechips-keep-alive"
-"""Asks a local Earth Engine to keep the connection open. It closes those of other clients, which may share them after a
-fork."""
 
 _send_of_requests = requests.adapters.HTTPAdapter.send
 
@@ -199,76 +194,6 @@ def open_token_session() -> requests.Session:
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-
-class ConnectionPool:
-    """The connections of one process, with the settings of a session but without what it does for each request.
-
-    Looking up hooks, cookies and redirections takes half of the time that ``requests`` needs for a request, and we
-    use none of them. What connects, verifies certificates and goes through proxies is the same. Threads may share it.
-    A forked process opens its own connections: two processes that share one would read each other's answers.
-
-    Args:
-        endpoint: base URL of the service.
-    """
-
-    def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
-        self._open_all()
-
-    def send(
-        self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], timeout: tuple[float, float]
-    ) -> urllib3.BaseHTTPResponse:
-        """Send one request, without following redirections or repeating it; the body is still to be read.
-
-        Args:
-            method: of HTTP.
-            url: absolute.
-            body: of the request.
-            headers: of the request.
-            timeout: seconds to connect, and between two pieces of the answer.
-
-        Raises:
-            urllib3.exceptions.HTTPError: as urllib3 does.
-        """
-        if self._process != os.getpid():
-            self._open_all()
-        if is_loopback(url):
-            headers = {**headers, KEEP_ALIVE_HEADER: "1"}
-        origin, slash, path = url.partition("://")[2].partition("/")
-        scheme = url[: url.index("://")]
-        pool = self._pools.get(f"{scheme}://{origin}")
-        if pool is None:
-            pool = self._pools[f"{scheme}://{origin}"] = self._open(f"{scheme}://{origin}/")
-        target = slash + path if pool.proxy is None or scheme == "https" else url
-        return pool.urlopen(
-            method,
-            target,
-            body=body.encode() if isinstance(body, str) else body,
-            headers=headers,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            timeout=urllib3.Timeout(connect=timeout[0], read=timeout[1]),
-            preload_content=False,
-            decode_content=False,
-        )
-
-    def close(self) -> None:
-        """Close them."""
-        self._session.close()
-
-    def _open_all(self) -> None:
-        self._session = open_session(self._endpoint)
-        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
-        self._process = os.getpid()  # last: other threads use the rest as soon as it is this process
-
-    def _open(self, origin: str) -> urllib3.HTTPConnectionPool:
-        session = self._session
-        adapter = cast(requests.adapters.HTTPAdapter, session.get_adapter(origin))
-        request = session.prepare_request(requests.Request("GET", origin))
-        pool = adapter.get_connection_with_tls_context(request, session.verify, session.proxies, session.cert)
-        return cast(urllib3.HTTPConnectionPool, pool)
 
 
 def throttle_requests_library(quota: QuotaClient, endpoint: str) -> Callable[[], None]:

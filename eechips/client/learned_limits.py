@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.client.transport import is_loopback
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
+from eechips.urls import is_loopback
 from eechips.user_cache import CACHE_VARIABLE, cache_folder
 
 if sys.platform != "win32":

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.transport import ClientRequest
+from eechips.client.http_messages import HttpRequest
 from eechips.geo.grid import Grid
 from eechips.recipe.template import Template
 
@@ -41,7 +41,7 @@ class TemplateRequests:
         capture: has the client prepare the request for a chip, and returns it instead of sending it.
     """
 
-    def __init__(self, capture: Callable[[Chip], ClientRequest]) -> None:
+    def __init__(self, capture: Callable[[Chip], HttpRequest]) -> None:
         self._capture = capture
         self._templates: dict[tuple[Hashable, ...], _Traced] = {}
         self._tracing = threading.Lock()
@@ -71,7 +71,7 @@ class TemplateRequests:
             found, self._doubts = self._doubts, []
         return tuple(found)
 
-    def fill(self, chip: Chip) -> ClientRequest | None:
+    def fill(self, chip: Chip) -> HttpRequest | None:
         """Return the request for a chip; None if it is no template, or one that cannot be filled in.
 
         If a comparison shows that the template decides by a value, which was not noticed before, nothing is filled in
@@ -117,10 +117,10 @@ class TemplateRequests:
         if positions:
             self._doubts.append(TemplateMismatch(getattr(build, "__qualname__", str(build)), tuple(positions)))
 
-    def _is_same(self, filled: ClientRequest, chip: Chip, template: Template) -> bool:
+    def _is_same(self, filled: HttpRequest, chip: Chip, template: Template) -> bool:
         """Return whether a request that was filled in is the chip's own."""
         direct = self._capture(replace(chip, image=template.image()))
-        return bool(_meaning(filled.body) == _meaning(direct.body))
+        return bool(_meaning(filled.text) == _meaning(direct.text))
 
     def _trace(self, chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> _Blank | None:
         """Trace a template; return None if inserting values does not give the chip's own request."""
@@ -175,21 +175,22 @@ _MARK = re.compile(r'"\\u0001hole (\d+)\\u0001"|\b1\.(\d{5})735194628\b')
 class _Blank:
     """A request with holes."""
 
-    def __init__(self, request: ClientRequest, pieces: list[str]) -> None:
+    def __init__(self, request: HttpRequest, pieces: list[str]) -> None:
         self._request, self._pieces = request, pieces
         self.holes = {int(number) for number in pieces[1::2]}
 
     @classmethod
-    def cut(cls, request: ClientRequest) -> _Blank:
+    def cut(cls, request: HttpRequest) -> _Blank:
         """Cut a request at the marks in its body."""
         pieces: list[str] = []
         end = 0
-        for found in _MARK.finditer(request.body):
-            pieces += [request.body[end : found.start()], found[1] or str(int(found[2]))]
+        body = request.text
+        for found in _MARK.finditer(body):
+            pieces += [body[end : found.start()], found[1] or str(int(found[2]))]
             end = found.end()
-        return cls(request, [*pieces, request.body[end:]])
+        return cls(request, [*pieces, body[end:]])
 
-    def fill(self, values: Mapping[str, Any]) -> ClientRequest:
+    def fill(self, values: Mapping[str, Any]) -> HttpRequest:
         """Return the request with the leaves of the values, in their order, in its holes."""
         leaves = [json.dumps(leaf) for value in values.values() for leaf in _leaves(value)]
         pieces = list(self._pieces)

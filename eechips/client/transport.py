@@ -8,129 +8,39 @@ is a single retry layer. It opens its connections on the first request: after th
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
+import itertools
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from eechips.client import retry
 from eechips.client.authorization import Authorizer
-from eechips.client.classification import classify_exception, classify_response, internal_error, parse_error
+from eechips.client.classification import internal_error
 from eechips.client.discovery import Discovery
+from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts
 from eechips.client.permits import Permit
 from eechips.client.response_cache import RESPONSE_CACHE
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
-from eechips.errors import EechipsError, TooLargeError, TransientError, UnreachableError, ValidationError
-from eechips.text import parse_count
-from eechips.timestamps import parse_retry_after, utc_now
+from eechips.client.usage import Usage
+from eechips.errors import EechipsError, TransientError
+from eechips.urls import origin
 
 if TYPE_CHECKING:
     import httplib2
-    import urllib3
 
-    from eechips.client.http_sessions import ConnectionPool
+    from eechips.client.connection_pool import ConnectionPool
 
 T = TypeVar("T")
 
-_CHUNK = 1 << 20
-_MOST_BYTES = 128 << 20
-"""Bytes of an answer at most, before and after gzip is undone. The service computes at most 48 MiB of pixels for a
-request (https://developers.google.com/earth-engine/apidocs/ee-data-computepixels): no file of them is twice as big."""
-_GZIP_MAGIC = b"\x1f\x8b"
 _OF_THE_CONNECTION = frozenset({"content-length", "accept-encoding", "host", "connection"})
-_UNAUTHENTICATED = 401
 _CAPTURED = b'{"name": "captured"}'
 """Response to a captured request that the client accepts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Bounds on one request, in seconds.
-
-    Attributes:
-        connect: to reach the server.
-        read: between two pieces of the answer. The service ends interactive computations after about 5
-            minutes, so a little more than that.
-        total: for the whole answer.
-    """
-
-    connect: float = 10.0
-    read: float = 330.0
-    total: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class RequestLog:
-    """One request and what became of it, for the log. It has no address: that may be a secret.
-
-    Attributes:
-        kind: what was asked for, such as ``thumbnails`` or ``image:computePixels``.
-        status: HTTP status; None if no answer came.
-        seconds: from the permit to the last byte.
-        bytes: of the answer, as they came over the wire.
-        attempt: 1 for the first.
-        ended: when the last byte came, ISO 8601, UTC.
-    """
-
-    kind: str
-    status: int | None
-    seconds: float
-    bytes: int
-    attempt: int
-    ended: str
-
-
-@dataclass(slots=True)
-class Usage:
-    """Requests and bytes of a piece of work.
-
-    Attributes:
-        requests: HTTP requests sent, repeats included.
-        repeats: those that were sent again after a transient failure.
-        received: bytes of their bodies, as they came over the wire.
-        exchanges: every one of them, if that is wanted.
-    """
-
-    requests: int = 0
-    repeats: int = 0
-    received: int = 0
-    request_logs: list[RequestLog] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """A whole response.
-
-    Attributes:
-        status: HTTP status.
-        headers: names in lower case.
-        body: decoded (gzip undone).
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ClientRequest:
-    """A request as the Earth Engine client sends it.
-
-    Attributes:
-        uri: absolute.
-        body: JSON.
-        headers: without those of the connection.
-    """
-
-    uri: str
-    body: str
-    headers: Mapping[str, str]
 
 
 class Transport:
@@ -148,7 +58,7 @@ class Transport:
         timeouts: of one request.
         credentials: google.auth credentials for the endpoint, or None.
         shared_token: the access token that the processes of a run share; None for one of its own.
-        documents: answers for the client's initialisation, if they are known already.
+        discovery: responses to the client's initialisation, if they are known already.
         clock: seconds, monotonic, by which tokens expire and retries end.
     """
 
@@ -169,7 +79,6 @@ class Transport:
         self._quota = quota
         self.policy = policy
         self.timeouts = timeouts
-        self._clock = clock
         self._authorizer = Authorizer(credentials, shared_token, clock=clock) if credentials is not None else None
         self._known: dict[str, bytes] = {}
         if discovery is not None:
@@ -178,6 +87,12 @@ class Transport:
         self._opened: ConnectionPool | None = None
         self._opening = threading.Lock()
         self._local = threading.local()
+        self._retry = functools.partial(
+            retry.call,
+            pause=self.pause,
+            await_service=quota.await_service,
+            clock=lambda: clock() - quota.throttle.asked_so_far,
+        )
 
     @property
     def discovery(self) -> Discovery | None:
@@ -204,7 +119,7 @@ class Transport:
         """Count what this thread sends inside the block.
 
         Args:
-            logs: whether every request is noted.
+            logs: whether every request is logged.
         """
         usage = Usage(request_logs=[] if logs else None)
         previous, self._local.usage = getattr(self._local, "usage", None), usage
@@ -218,46 +133,42 @@ class Transport:
         """Hold a permit for a request that the caller sends itself; the request is counted.
 
         Yields:
-            Where to fill in how many bytes came.
+            The permit, in which the caller records the number of received bytes.
 
         Raises:
             Stopped: if the run is stopping.
         """
-        with self._quota.permit() as permit:
-            usage = self._usage
-            usage.requests += 1
-            try:
-                yield permit
-            finally:
-                usage.received += permit.received
+        with self._quota.permit() as permit, self._usage.count(permit):
+            yield permit
 
     def call_with_permit(self, attempt: Callable[[Permit], T], policy: RetryPolicy | None = None) -> T:
         """Call a function that sends a request itself, holding a permit, and repeat it while that can help.
 
         Args:
-            attempt: sends them once, and fills in how many bytes came; raises TransientError where repeating can help.
+            attempt: sends the request once, and records the number of received bytes in the permit; raises
+                TransientError where repeating can help.
             policy: of retries; None for that of all requests.
 
         Returns:
-            What ``attempt`` returned.
+            The value that ``attempt`` returns.
 
         Raises:
             TransientError: the last one, when the bounds are reached.
             Stopped: if the run is stopping.
         """
 
-        def permitted_attempt() -> T:
+        def permitted_attempt(_: int) -> T:
             with self.acquire_permit() as permit:
                 return attempt(permit)
 
-        return self._repeat(permitted_attempt, policy)
+        return self._retry(self._numbered(permitted_attempt), policy or self.policy)
 
     @contextlib.contextmanager
     def checking(self, accept: Callable[[bytes], object]) -> Iterator[None]:
         """Check responses to the client's requests in this thread, inside the block.
 
         Args:
-            accept: receives the body of a successful answer; a ValidationError sends the request again.
+            accept: receives the body of a successful response; a ValidationError sends the request again.
         """
         self._local.accept = accept
         try:
@@ -276,7 +187,7 @@ class Transport:
     ) -> tuple[httplib2.Response, bytes]:
         """Send a request of the Earth Engine client; the signature is that of ``httplib2.Http.request``.
 
-        Answers that repeating cannot change are returned, whatever their status, so that the client raises
+        Responses that repeating cannot change are returned, whatever their status, so that the client raises
         its own EEException.
 
         Raises:
@@ -284,72 +195,66 @@ class Transport:
         """
         import httplib2
 
-        captured = getattr(self._local, "captured", None)
-        if captured is not None:
-            text = body.decode() if isinstance(body, bytes) else body or ""
-            kept = {name: value for name, value in (headers or {}).items() if name.lower() not in _OF_THE_CONNECTION}
-            captured.append(ClientRequest(uri, text, kept))
-            return httplib2.Response({"status": "200", "content-type": "application/json"}), _CAPTURED
+        request = HttpRequest(method, uri, body, headers or {})
         document = self._document(uri)
-        if document in self._known:
-            found = {"status": "200", "content-type": "application/json"}
-            return httplib2.Response(found), self._known[document]
+        cache = RESPONSE_CACHE.get() if method == "POST" else None
+        key = "" if cache is None else f"{uri}\n{request.text}"
+        known = self._answer_locally(request, document)
+        if known is None and cache is not None:
+            known = cache.find(key)
+        if known is not None:
+            return httplib2.Response({"status": "200", "content-type": "application/json"}), known
         accept = getattr(self._local, "accept", None)
-        answers, question = RESPONSE_CACHE.get() if method == "POST" else None, ""
-        if answers is not None:
-            question = f"{uri}\n{body.decode() if isinstance(body, bytes) else body}"
-            if (answer := answers.find(question)) is not None:
-                return httplib2.Response({"status": "200", "content-type": "application/json"}), answer
 
-        def attempt() -> HttpResponse:
-            reply = self._send(method, uri, body, headers or {}, authorize=True)
-            error = _error_of(reply)
+        def attempt(number: int) -> HttpResponse:
+            response = self._send(request, number)
+            error = response.error
             if isinstance(error, TransientError):
                 raise error
             if error is None:
-                _refuse_page(reply)
-                _refuse_fragment(reply)
+                response.refuse_page()
+                response.refuse_fragment()
                 if accept is not None:
-                    accept(reply.body)
-            return reply
+                    accept(response.body)
+            return response
 
-        reply = self._repeat(attempt)
-        if document and reply.status == 200:
-            self._seen[document] = reply.body
-        if answers is not None and reply.status == 200:
-            answers.keep(question, reply.body)
-        return httplib2.Response({**reply.headers, "status": str(reply.status)}), reply.body
+        response = self._retry(self._numbered(attempt), self.policy)
+        if document and response.status == 200:
+            self._seen[document] = response.body
+        if cache is not None and response.status == 200:
+            cache.keep(key, response.body)
+        return httplib2.Response({**response.headers, "status": str(response.status)}), response.body
 
     def get(self, url: str, accept: Callable[[bytes], T]) -> T:
-        """Fetch what a thumbnail or download URL names. The URL is the permission: no credentials go along.
+        """Fetch the file of a thumbnail or download URL, without credentials: the URL is the permission.
 
         Args:
             url: absolute.
             accept: receives the whole body; a ValidationError sends the request again.
 
         Returns:
-            What ``accept`` returned.
+            The value that ``accept`` returns.
 
         Raises:
             RequestError: classified.
         """
+        request = HttpRequest("GET", url, None, {})
 
-        def attempt() -> T:
-            reply = self._send("GET", url, None, {}, authorize=False, is_next=True)
-            error = _error_of(reply)
-            if error is not None:
+        def attempt(number: int) -> T:
+            response = self._send(request, number, is_authorized=False, is_next=True)
+            if (error := response.error) is not None:
                 raise error
-            return accept(reply.body)
+            return accept(response.body)
 
-        return self._repeat(attempt)
+        return self._retry(self._numbered(attempt), self.policy)
 
-    def capture(self, send: Callable[[], object]) -> ClientRequest:
+    def capture(self, send: Callable[[], object]) -> HttpRequest:
         """Capture the request that the client would send, without sending it.
 
         Args:
             send: has the client send one request.
         """
-        captured: list[ClientRequest] = []
+        captured: list[HttpRequest] = []
         self._local.captured = captured
         try:
             send()
@@ -357,52 +262,49 @@ class Transport:
             self._local.captured = None
         return captured[0]
 
-    def post(self, request: ClientRequest, accept: Callable[[bytes], T]) -> T:
-        """Send a request of the client's in its stead.
+    def post(self, request: HttpRequest, accept: Callable[[bytes], T]) -> T:
+        """Send a request in place of the client.
 
         Args:
             request: by :meth:`capture`, perhaps with another body.
-            accept: receives the whole body of a successful answer; a ValidationError sends the request again.
+            accept: receives the whole body of a successful response; a ValidationError sends the request again.
 
         Returns:
-            What ``accept`` returned.
+            The value that ``accept`` returns.
 
         Raises:
             RequestError: classified.
             ConfigurationError: if the service refuses the project or the credentials.
         """
 
-        def attempt() -> T:
-            reply = self._send("POST", request.uri, request.body, request.headers, authorize=True)
-            error = _error_of(reply)
-            if error is not None:
+        def attempt(number: int) -> T:
+            response = self._send(request, number)
+            if (error := response.error) is not None:
                 raise error
-            _refuse_page(reply)
-            return accept(reply.body)
+            response.refuse_page()
+            return accept(response.body)
 
-        return self._repeat(attempt)
+        return self._retry(self._numbered(attempt), self.policy)
 
-    def _repeat(self, attempt: Callable[[], T], policy: RetryPolicy | None = None) -> T:
-        self._local.attempt = 0
+    def _numbered(self, attempt: Callable[[int], T]) -> Callable[[], T]:
+        """Return a function that passes an attempt its number, from 1, and counts repeats.
 
-        def counted() -> T:
-            self._local.attempt += 1
-            if self._local.attempt > 1:
-                self._usage.repeats += 1
-            return attempt()
+        Exceptions that are no EechipsErrors become InternalErrors, as the recipe is not to blame for them.
+        """
+        number = 0
 
-        try:
-            return retry.call(
-                counted,
-                policy or self.policy,
-                pause=self.pause,
-                await_service=self._quota.await_service,
-                clock=lambda: self._clock() - self._quota.throttle.asked_so_far,
-            )
-        except EechipsError:
-            raise
-        except Exception as error:  # the recipe that has asked is not to blame
-            raise internal_error(error) from error
+        def numbered_attempt() -> T:
+            nonlocal number
+            number += 1
+            self._usage.repeats += number > 1
+            try:
+                return attempt(number)
+            except EechipsError:
+                raise
+            except Exception as error:
+                raise internal_error(error) from error
+
+        return numbered_attempt
 
     @property
     def _usage(self) -> Usage:
@@ -410,218 +312,54 @@ class Transport:
         return usage if usage is not None else Usage()
 
     def _send(
-        self,
-        method: str,
-        url: str,
-        body: str | bytes | None,
-        headers: Mapping[str, str],
-        *,
-        authorize: bool,
-        is_next: bool = False,
+        self, request: HttpRequest, number: int, *, is_authorized: bool = True, is_next: bool = False
     ) -> HttpResponse:
-        """Send one request once, holding a permit; send it again if only its token was refused."""
-        sent = {"Accept-Encoding": "gzip", **headers}
-        authorizer = self._authorizer if authorize and origin(url) == self._origin else None
-        failure: EechipsError | None = None
-        try:
-            reply, token = self._send_once(method, url, body, sent, authorizer, is_next=is_next)
-            if authorizer is None or reply.status != _UNAUTHENTICATED:
-                return reply
-            authorizer.renew(token)  # it has expired, by the service's clock, or was revoked
-            reply, token = self._send_once(method, url, body, sent, authorizer, is_next=True)
-            if reply.status == _UNAUTHENTICATED and authorizer.is_adopted(token):  # it may be as old as the first
-                authorizer.renew(token)
-                reply, token = self._send_once(method, url, body, sent, authorizer, is_next=True)
-            if reply.status == _UNAUTHENTICATED and authorizer.is_accepted(token):
-                raise TransientError(
-                    "the credentials were refused, as they were not for other requests", status=reply.status
-                )
-            return reply
-        except Exception as error:  # classified below, or raised again as it is
-            failure = classify_exception(error)
-            if failure is None:
-                raise
-        raise failure from None  # the original names the URL, which is a secret
+        """Send a request once, holding a permit; send it again only if its token was refused.
 
-    def _send_once(
-        self,
-        method: str,
-        url: str,
-        body: str | bytes | None,
-        headers: dict[str, str],
-        authorizer: Authorizer | None,
-        *,
-        is_next: bool,
-    ) -> tuple[HttpResponse, str]:
-        """Send one request; return the answer, and the token it was sent with."""
-        with self._quota.permit(is_next=is_next) as permit:
-            token = ""
-            if authorizer is not None:  # with the permit: a token may expire while the request waits for one
-                permit.is_unused = True
-                token = authorizer.authorize(headers)
-                permit.is_unused = False
-            self._usage.requests += 1
-            reply = self._exchange(method, url, body, headers, permit)
-        if authorizer is not None and _proves_token(reply.status):
-            authorizer.accept(token)
-        return reply, token
-
-    def _exchange(
-        self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], permit: Permit
-    ) -> HttpResponse:
-        began = time.monotonic()
-        try:
-            response = self._connections.send(method, url, body, headers, (self.timeouts.connect, self.timeouts.read))
-            try:
-                found = {name.lower(): value for name, value in response.headers.items()}
-                permit.record_response(response.status, found)
-                raw = self._read(response, began)
-                permit.received = len(raw)
-            finally:
-                _release(response)
-        except Exception as error:
-            permit.is_unreachable = _is_unreachable(error)
-            if permit.is_unreachable:
-                raise UnreachableError(str(classify_exception(error))) from None
-            raise
-        finally:
-            self._note(url, permit, time.monotonic() - began)
-        return HttpResponse(response.status, found, _decode(raw, response.status))
-
-    def _note(self, url: str, permit: Permit, seconds: float) -> None:
-        usage = self._usage
-        usage.received += permit.received
-        if usage.request_logs is not None:
-            attempt = getattr(self._local, "attempt", 1)
-            ended = utc_now()
-            exchange = RequestLog(_kind(url), permit.status, round(seconds, 4), permit.received, attempt, ended)
-            usage.request_logs.append(exchange)
-
-    def _read(self, response: urllib3.BaseHTTPResponse, began: float) -> bytes:
-        """Return the body as it comes over the wire, all of it.
+        Args:
+            request: to send.
+            number: of the attempt, from 1.
+            is_authorized: whether the endpoint receives the credentials.
+            is_next: whether the request continues a unit: it goes before those that begin one.
 
         Raises:
-            ValidationError: if it is shorter than promised.
-            TransientError: if it takes too long.
-            TooLargeError: if it is larger than any answer of the service.
+            EechipsError: if there is no whole response, classified.
+            Stopped: if the run is stopping.
         """
-        pieces: list[bytes] = []
-        size = 0
-        while piece := response.read1(_CHUNK, decode_content=False):  # what is there: read() waits for all of a chunk
-            pieces.append(piece)
-            size += len(piece)
-            if size > _MOST_BYTES:
-                raise _too_large(response.status)
-            if time.monotonic() - began > self.timeouts.total:
-                raise TransientError(f"time-out: the answer took longer than {self.timeouts.total:g} s")
-        raw = b"".join(pieces)
-        promised = parse_count(response.headers.get("Content-Length", ""))
-        if promised is not None and len(raw) != promised:
-            raise ValidationError(f"truncated: {len(raw)} of {promised} bytes arrived", status=response.status)
-        return raw
+        authorizer = self._authorizer if is_authorized and origin(request.url) == self._origin else None
+        headers, token = dict(request.headers), ""
+        for resent in itertools.count():
+            with self._quota.permit(is_next=is_next or resent > 0) as permit:
+                if authorizer is not None:  # with the permit: a token may expire while the request waits for one
+                    permit.is_unused = True
+                    token = authorizer.authorize(headers)
+                    permit.is_unused = False
+                with self._usage.log(request.url, permit, number):
+                    response = self._connections.exchange(replace(request, headers=headers), self.timeouts, permit)
+            if authorizer is None or not authorizer.should_resend(token, response.status, resent):
+                break
+        return response.decoded()
 
     @property
     def _connections(self) -> ConnectionPool:
         with self._opening:
             if self._opened is None:
-                from eechips.client.http_sessions import ConnectionPool
+                from eechips.client.connection_pool import ConnectionPool
 
                 self._opened = ConnectionPool(self.endpoint)
             return self._opened
+
+    def _answer_locally(self, request: HttpRequest, document: str) -> bytes | None:
+        """Return the body of the response to a request that is captured, or for a known document; else None."""
+        captured: list[HttpRequest] | None = getattr(self._local, "captured", None)
+        if captured is None:
+            return self._known.get(document)
+        kept = {name: each for name, each in request.headers.items() if name.lower() not in _OF_THE_CONNECTION}
+        captured.append(replace(request, body=request.text, headers=kept))
+        return _CAPTURED
 
     def _document(self, uri: str) -> str:
         path = urlsplit(uri).path
         if path.endswith("/$discovery/rest"):
             return "discovery"
         return "algorithms" if path.endswith("/algorithms") else ""
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether a URL names this machine, by an address that cannot leave it."""
-    return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
-
-
-def origin(url: str) -> tuple[str, str | None, int | None]:
-    """Return scheme, host and port of a URL: whom it asks."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
-
-
-def _proves_token(status: int) -> bool:
-    """Return whether a status is given only to requests whose token was taken."""
-    return status < 500 and status not in (_UNAUTHENTICATED, 408, 429)
-
-
-def _release(response: urllib3.BaseHTTPResponse) -> None:
-    """Give a connection back for the next request; one with something left to read is closed."""
-    if response.closed or getattr(response, "length_remaining", None) == 0:
-        response.release_conn()
-    else:
-        response.close()
-
-
-def _is_unreachable(error: BaseException) -> bool:
-    """Return whether no connection could be made at all, which is nothing that the request is to blame for."""
-    import urllib3.exceptions
-
-    return isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
-
-
-def _kind(url: str) -> str:
-    """Return the kind of a request without the names in its address: ``thumbnails:getPixels``, ``value:compute``."""
-    parts = urlsplit(url).path.strip("/").split("/")
-    last, _, verb = parts[-1].partition(":")
-    resource = parts[3] if len(parts) > 4 else last
-    return f"{resource}:{verb}" if verb else resource
-
-
-def _decode(raw: bytes, status: int) -> bytes:
-    """Undo gzip, which no other format of ours begins like, whether or not a header announces it.
-
-    Raises:
-        ValidationError: if the stream is damaged or ends early.
-        TooLargeError: if it becomes larger than any answer of the service.
-    """
-    if not raw.startswith(_GZIP_MAGIC):
-        return raw
-    pieces: list[bytes] = []
-    left, rest = _MOST_BYTES, raw
-    try:
-        while rest:  # a stream may have several members (RFC 1952, 2.2), and zeros after the last
-            member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-            pieces.append(member.decompress(rest, left + 1))
-            left -= len(pieces[-1])
-            if left < 0:
-                raise _too_large(status)
-            if not member.eof:
-                raise ValidationError("truncated gzip")
-            rest = member.unused_data.lstrip(b"\0")
-    except zlib.error as error:
-        raise ValidationError(f"truncated or damaged gzip: {error}") from None
-    return b"".join(pieces)
-
-
-def _too_large(status: int) -> TooLargeError:
-    return TooLargeError(f"an answer of more than {_MOST_BYTES >> 20} MiB came back", status=status)
-
-
-def _refuse_page(reply: HttpResponse) -> None:
-    """Raise ValidationError for a web page, which proxies and captive portals send under status 200."""
-    is_page = reply.headers.get("content-type", "").startswith("text/html")
-    if is_page or reply.body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise ValidationError("a web page came back: a proxy or a login page is in between", status=reply.status)
-
-
-def _refuse_fragment(reply: HttpResponse) -> None:
-    """Raise ValidationError for JSON that was cut where nothing promised its length: the client would stumble."""
-    if reply.headers.get("content-type", "").startswith("application/json"):
-        try:
-            json.loads(reply.body)
-        except (ValueError, RecursionError):
-            raise ValidationError("truncated or damaged JSON", status=reply.status) from None
-
-
-def _error_of(reply: HttpResponse) -> EechipsError | None:
-    if 200 <= reply.status < 300:
-        return None
-    return classify_response(reply.status, parse_error(reply.body), parse_retry_after(reply.headers))

@@ -16,12 +16,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
-from eechips.client.transport import is_loopback
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import ConfigurationError, PermanentError, UsageError
 from eechips.received_files import parse_json
 from eechips.timestamps import parse_timestamp
-from eechips.urls import display_url, host_of
+from eechips.urls import display_url, host_of, is_loopback
 
 PREFIX = "EECHIPS_SCENES_"
 """Prefix of the environment variables: ``EECHIPS_SCENES_TOKEN``."""

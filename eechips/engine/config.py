@@ -10,8 +10,8 @@ from typing import Literal
 
 from eechips.client.chip_parameters import Method
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
+from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
-from eechips.client.transport import Timeouts
 from eechips.engine.costs import Forecast
 from eechips.engine.executors.executor import EXECUTORS, find_executor
 from eechips.errors import UsageError

@@ -27,7 +27,6 @@ from eechips.client.credentials import find_credentials
 from eechips.client.learned_limits import load_learned_limit
 from eechips.client.redaction import redact
 from eechips.client.retry import RetryPolicy
-from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
 from eechips.engine.disk import existing_folder, free_bytes
 from eechips.engine.local_server import serve
@@ -39,6 +38,7 @@ from eechips.staging import new_writer
 from eechips.storage import ObjectStore, is_address
 from eechips.text import format_duration
 from eechips.timestamps import parse_http_date, parse_retry_after
+from eechips.urls import is_loopback
 
 State = Literal["ok", "warning", "failed", "skipped"]
 """``failed``: a run would fail. ``warning``: it would work, but not well. ``skipped``: unknown."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
-from eechips.client.transport import RequestLog
+from eechips.client.usage import RequestLog
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from eechips import errors
 from eechips.client.permits import UsageDelta
 from eechips.client.template_requests import TemplateMismatch
-from eechips.client.transport import RequestLog
+from eechips.client.usage import RequestLog
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError
 from eechips.manifest.unit_record import Record, State, WorkUnit

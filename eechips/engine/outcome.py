@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eechips.client.template_requests import TemplateMismatch
-from eechips.client.transport import RequestLog
+from eechips.client.usage import RequestLog
 from eechips.errors import EechipsError
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.storage import StagedFile

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from eechips.client.transport import Timeouts, Transport
+from eechips.client.http_messages import Timeouts
+from eechips.client.transport import Transport
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor

@@ -18,13 +18,13 @@ from eechips.client.current_transport import use_transport
 from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
-from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import find_executor
 from eechips.engine.local_server import LocalServer, serve
 from eechips.engine.plan import SPENT
 from eechips.errors import ConfigurationError, UsageError
 from eechips.recipe import Recipe, traits_of
+from eechips.urls import is_loopback
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.client.classification import internal_error
 from eechips.client.redaction import redact
-from eechips.client.transport import Usage
+from eechips.client.usage import Usage
 from eechips.engine.breaker import service_failure_of
 from eechips.engine.outcome import Outcome
 from eechips.errors import (

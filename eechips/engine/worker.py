@@ -23,7 +23,8 @@ from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
 from eechips.client.redaction import collect_secrets
 from eechips.client.throttle import QuotaClient
-from eechips.client.transport import Transport, Usage
+from eechips.client.transport import Transport
+from eechips.client.usage import Usage
 from eechips.engine.fetch_result import fetch_result
 from eechips.engine.outcome import Outcome
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles

@@ -9,8 +9,8 @@ from pathlib import Path
 from eechips.client.chip_parameters import Method
 from eechips.client.connection import NO_SERVICE, ServiceTarget
 from eechips.client.credentials import find_credentials
+from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
-from eechips.client.transport import Timeouts
 from eechips.errors import ConfigurationError
 from eechips.recipe import Recipe
 from eechips.storage import Store

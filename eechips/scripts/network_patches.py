@@ -18,9 +18,9 @@ from eechips.client.classification import classify_response, parse_error
 from eechips.client.connection import Connection, initialize_client
 from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.client.permits import Stopped
-from eechips.client.transport import origin
 from eechips.errors import EechipsError
 from eechips.formats import inspect, sniff
+from eechips.urls import origin
 
 if TYPE_CHECKING:
     import requests

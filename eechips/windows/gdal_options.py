@@ -16,7 +16,7 @@ import rasterio
 import rasterio._base
 from rasterio.session import DummySession
 
-from eechips.client.transport import Timeouts
+from eechips.client.http_messages import Timeouts
 from eechips.windows.locations import RasterLocation
 
 _HEADER = 32 << 10  # bytes of the first read when a raster is opened

@@ -16,9 +16,9 @@ from rasterio.windows import Window as RasterWindow
 
 from eechips.client import retry
 from eechips.client.current_transport import current_transport
+from eechips.client.http_messages import Timeouts
 from eechips.client.permits import Permit
 from eechips.client.retry import RetryPolicy
-from eechips.client.transport import Timeouts
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.geo.grid import Grid
 from eechips.recipe import Unit

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.client.classification import is_transient_status
-from eechips.client.transport import Timeouts
+from eechips.client.http_messages import Timeouts
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import EechipsError, PermanentError, TransientError
 from eechips.storage.store_errors import is_permanent

@@ -18,8 +18,8 @@ import pytest
 
 pytest.importorskip("apache_beam")
 
+from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
-from eechips.client.transport import Timeouts
 from eechips.engine.beam_worker import BeamWorker, process_partitions
 from eechips.engine.file_queue import FileQueue
 from eechips.engine.outcome import Finished, Lost

@@ -15,11 +15,12 @@ import pytest
 
 from eechips.client.authorization import Authorizer
 from eechips.client.credentials import find_credentials
+from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
-from eechips.client.transport import Timeouts, Transport
+from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, TransientError, UnreachableError
 from tests.support.token_server import TokenServer, token_server
 

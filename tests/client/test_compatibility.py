@@ -14,10 +14,10 @@ import pytest
 
 from eechips.client.compatibility import TESTED, check_client
 from eechips.client.connection import ServiceTarget, connect
+from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
-from eechips.client.transport import Timeouts
 from eechips.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]

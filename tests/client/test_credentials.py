@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from eechips.client.credentials import check_endpoint, find_credentials, is_google, project_of
-from eechips.client.transport import is_loopback
 from eechips.errors import ConfigurationError, UsageError
+from eechips.urls import is_loopback
 
 GOOGLE = "https://earthengine-highvolume.googleapis.com"
 

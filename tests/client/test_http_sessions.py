@@ -11,8 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from eechips.client.http_sessions import KEEP_ALIVE_HEADER, ConnectionPool, throttle_requests_library
-from eechips.client.permits import QuotaLimits
+from eechips.client.connection_pool import KEEP_ALIVE_HEADER, ConnectionPool
+from eechips.client.http_messages import HttpRequest, Timeouts
+from eechips.client.http_sessions import throttle_requests_library
+from eechips.client.permits import Permit, QuotaLimits
 from eechips.client.throttle import Throttle
 from tests.support.loopback import LoopbackServer
 
@@ -121,9 +123,8 @@ def test_a_forked_process_opens_its_own_connections() -> None:
         connections = ConnectionPool(endpoint)
 
         def send(path: str) -> None:
-            response = connections.send("GET", f"{endpoint}/{path}", None, {}, (10.0, 10.0))
-            response.read()
-            response.release_conn()
+            request = HttpRequest("GET", f"{endpoint}/{path}", None, {})
+            assert connections.exchange(request, Timeouts(), Permit()).status == 200
 
         send("parent")
         child = os.fork()

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from eechips.client.classification import classify_response, next_renewal, parse_error
+from eechips.client.http_messages import HttpRequest, Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, Example, ServiceError, find_error
 from eechips.client.throttle import Throttle
-from eechips.client.transport import ClientRequest, Timeouts, Transport
+from eechips.client.transport import Transport
 from eechips.errors import (
     ConfigurationError,
     EechipsError,
@@ -64,7 +65,7 @@ def asked(answer: Answer) -> EechipsError:
         transport = Transport(url, quota, RetryPolicy(retries=0, total=0.001), Timeouts())
         try:
             with pytest.raises(EechipsError) as caught:
-                transport.post(ClientRequest(f"{url}/v1/projects/p/value:compute", "{}", {}), lambda body: body)
+                transport.post(HttpRequest("POST", f"{url}/v1/projects/p/value:compute", "{}", {}), lambda body: body)
         finally:
             transport.close()
     return caught.value

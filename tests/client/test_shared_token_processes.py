@@ -22,11 +22,12 @@ from typing import Any
 import pytest
 
 from eechips.client.credentials import find_credentials
+from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
-from eechips.client.transport import Timeouts, Transport
+from eechips.client.transport import Transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import EechipsError
 from eechips.manifest import open_run

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from eechips import Chip, Grid, Template
 from eechips.client.chip_parameters import Method
 from eechips.client.fetcher import Fetcher
+from eechips.client.http_messages import HttpRequest
 from eechips.client.template_requests import TemplateMismatch, TemplateRequests, _meaning
-from eechips.client.transport import ClientRequest
 from eechips.engine.config import RunConfig
 from eechips.engine.session import connect
 from eechips.jobs.chips import ChipSample
@@ -39,11 +39,11 @@ def fetchers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fet
             yield {method: Fetcher(session.connection, method) for method in ("url", "pixels")}
 
 
-def filled(fetcher: Fetcher, chip: Chip) -> ClientRequest | None:
+def filled(fetcher: Fetcher, chip: Chip) -> HttpRequest | None:
     return fetcher._requests.fill(chip)
 
 
-def of_the_client(fetcher: Fetcher, chip: Chip) -> ClientRequest:
+def of_the_client(fetcher: Fetcher, chip: Chip) -> HttpRequest:
     assert isinstance(chip.image, Template)
     plain = replace(chip, image=chip.image.image())
     return fetcher._transport.capture(lambda: fetcher._send(plain))
@@ -83,8 +83,8 @@ def test_a_filled_request_is_the_clients_own(
     request = filled(fetchers[method], chip)
     assert request is not None
     expected = of_the_client(fetchers[method], chip)
-    assert _meaning(request.body) == _meaning(expected.body)
-    assert (request.uri, request.headers) == (expected.uri, expected.headers)
+    assert _meaning(request.text) == _meaning(expected.text)
+    assert (request.url, request.headers) == (expected.url, expected.headers)
 
 
 def summed(*values: Any) -> ee.Image:
@@ -163,7 +163,7 @@ def test_requests_are_the_same_with_and_without_a_template(
         chip = Chip(Template(DECIDING[what], values={"name": name, "x": x}), grid=GRID)
         request = requests.fill(chip)
         if request is not None:
-            assert _meaning(request.body) == _meaning(of_the_client(fetchers["pixels"], chip).body), (what, units)
+            assert _meaning(request.text) == _meaning(of_the_client(fetchers["pixels"], chip).text), (what, units)
 
 
 @pytest.mark.parametrize("what", [what for what in DECIDING if what not in UNNOTICED and what != "nothing"])
@@ -193,7 +193,7 @@ def test_a_decision_that_first_shows_late_stops_the_filling_in_and_names_the_uni
 ) -> None:
     requests = TemplateRequests(fetchers["pixels"]._requests._capture)
 
-    def fill(first: int, *values: float, again: bool = False) -> list[ClientRequest | None]:
+    def fill(first: int, *values: float, again: bool = False) -> list[HttpRequest | None]:
         found = []
         for position, x in enumerate(values, first):
             with requests.unit_context(position, is_repeated=again):
@@ -225,11 +225,13 @@ def test_values_of_different_types_are_different_templates(fetchers: dict[str, F
             request = filled(fetchers["pixels"], chip)
             expected = of_the_client(fetchers["pixels"], chip)
             assert request is not None
-            assert _meaning(request.body) == _meaning(expected.body)
+            assert _meaning(request.text) == _meaning(expected.text)
 
 
 def test_functions_that_are_made_anew_for_every_chip_do_not_pile_up(fetchers: dict[str, Fetcher]) -> None:
-    requests = TemplateRequests(lambda _: ClientRequest("", '{"expression": {"result": "0", "values": {"0": {}}}}', {}))
+    requests = TemplateRequests(
+        lambda _: HttpRequest("POST", "", '{"expression": {"result": "0", "values": {"0": {}}}}', {})
+    )
     for _ in range(1500):
         requests.fill(Chip(Template(lambda: ee.Image(1)), grid=GRID))
     assert len(requests._templates) <= 1000
@@ -256,4 +258,4 @@ def test_sample_fills_in_its_requests(
         chip = recipe.get_result(0, {**unit, "image": f"m_{shift}"} if has_source else unit)
         request = filled(fetchers[method], chip)
         assert request is not None
-        assert _meaning(request.body) == _meaning(of_the_client(fetchers[method], chip).body)
+        assert _meaning(request.text) == _meaning(of_the_client(fetchers[method], chip).text)

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
-from eechips.client.transport import Timeouts, Transport
+from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
 from tests.support.engine_service import Service, encode, serving
 from tests.support.function_server import answering

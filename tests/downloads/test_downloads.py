@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eechips
-from eechips.client.transport import Timeouts
+from eechips.client.http_messages import Timeouts
 from eechips.downloads.authentication import Auth, Secrets, Signer, make_signer, matches_host, read_secrets
 from eechips.downloads.cql2 import cql2, cql2_text, meets
 from eechips.downloads.document_reader import DocumentReader

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from eechips.client.http_sessions import KEEP_ALIVE_HEADER
+from eechips.client.connection_pool import KEEP_ALIVE_HEADER
 from eechips.emulator.context import ServiceLimits
 from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.service import BodyTimeoutError, Service

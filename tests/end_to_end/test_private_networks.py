@@ -14,8 +14,8 @@ import pytest
 from requests.adapters import HTTPAdapter
 
 from eechips.catalogs.fetch import FetchConfig, fetch
+from eechips.client.http_messages import Timeouts
 from eechips.client.http_sessions import open_session
-from eechips.client.transport import Timeouts
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import PermanentError
 from eechips.network import is_private_address, is_private_host, is_public_host

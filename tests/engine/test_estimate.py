@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.transport import RequestLog
+from eechips.client.usage import RequestLog
 from eechips.engine import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.manifest.ledger import Totals

@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 
 from eechips.client.connection import ServiceTarget, connect
+from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
-from eechips.client.transport import Timeouts
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.processes import worker_context
 from eechips.engine.outcome import Lost

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from eechips.client.permits import UsageDelta
 from eechips.client.template_requests import TemplateMismatch
-from eechips.client.transport import RequestLog
+from eechips.client.usage import RequestLog
 from eechips.engine.file_queue import FileQueue, OutcomeBatch
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.result_stores import ImmediateStore

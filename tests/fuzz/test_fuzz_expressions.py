@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from eechips.client.http_sessions import KEEP_ALIVE_HEADER
+from eechips.client.connection_pool import KEEP_ALIVE_HEADER
 from eechips.emulator.functions import load_functions
 from eechips.emulator.signatures import Argument, load_signatures
 from tests.fuzz.budget import Budget

@@ -18,8 +18,8 @@ from rasterio.features import geometry_mask
 import eechips
 from eechips.cli import main
 from eechips.client.chip_parameters import rendered
+from eechips.client.http_messages import HttpRequest
 from eechips.client.template_requests import TemplateRequests
-from eechips.client.transport import ClientRequest
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.composites import Composites
@@ -192,11 +192,11 @@ def test_the_expression_is_turned_to_json_once(demo_ee: Any, recipe: type[Images
     """What units differ in is written into the text: their requests are built only to be compared."""
     asked: list[Chip] = []
 
-    def capture(chip: Chip) -> ClientRequest:
+    def capture(chip: Chip) -> HttpRequest:
         asked.append(chip)
         expression = demo_ee.serializer.encode(rendered(chip), for_cloud_api=True)
         assert chip.grid is not None
-        return ClientRequest("", json.dumps({"expression": expression, "grid": chip.grid.to_pixel_grid()}), {})
+        return HttpRequest("POST", "", json.dumps({"expression": expression, "grid": chip.grid.to_pixel_grid()}), {})
 
     planned = recipe(dataset="S2", **options, **JUNE)
     requests = TemplateRequests(capture)

@@ -25,10 +25,11 @@ from rasterio.windows import Window
 import eechips
 from eechips.cli import main
 from eechips.client.current_transport import use_transport
+from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
-from eechips.client.transport import Timeouts, Transport
+from eechips.client.transport import Transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import PermanentError, TransientError
 from eechips.windows import plan_windows, read_window

@@ -15,7 +15,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioIOError
 from rasterio.io import MemoryFile
 
-from eechips.client.transport import Timeouts
+from eechips.client.http_messages import Timeouts
 from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError, ValidationError
 from eechips.jobs.function_recipe import FunctionRecipe
 from eechips.recipe import load_recipe

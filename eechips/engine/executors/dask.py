@@ -34,7 +34,6 @@ from eechips.client.discovery import Discovery
 from eechips.client.permits import QuotaShare, UsageDelta
 from eechips.client.redaction import collect_secrets
 from eechips.client.throttle import Throttle
-from eechips.client.transport import is_loopback
 from eechips.engine.executors.dask_worker import LOG_NAME, DaskWorker
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.outcome import Finished, Lost, Outcome
@@ -42,6 +41,7 @@ from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ClusterLostError, ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
 from eechips.text import format_duration
+from eechips.urls import is_loopback
 
 _UPDATE_SECONDS = 1.0  # seconds between two updates of the list of workers
 _MAX_BROKEN = 3

@@ -1,0 +1,91 @@
+"""Count the requests and bytes of a piece of work, and log each request."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from eechips.client.permits import Permit
+from eechips.timestamps import utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLog:
+    """A request and its outcome, for the log. It has no URL, which may be a secret.
+
+    Attributes:
+        kind: of the request, such as ``thumbnails:getPixels`` or ``image:computePixels``.
+        status: HTTP status; None if there was no response.
+        seconds: from the permit to the last byte.
+        bytes: of the response, as received.
+        attempt: 1 for the first.
+        ended: time of the last byte, ISO 8601, UTC.
+    """
+
+    kind: str
+    status: int | None
+    seconds: float
+    bytes: int
+    attempt: int
+    ended: str
+
+
+@dataclass(slots=True)
+class Usage:
+    """Requests and bytes of a piece of work.
+
+    Attributes:
+        requests: HTTP requests sent, repeats included.
+        repeats: attempts after a transient failure.
+        received: bytes of response bodies, as received.
+        request_logs: one for each request; None if they are not wanted.
+    """
+
+    requests: int = 0
+    repeats: int = 0
+    received: int = 0
+    request_logs: list[RequestLog] | None = None
+
+    @contextlib.contextmanager
+    def count(self, permit: Permit) -> Iterator[None]:
+        """Count the request that is sent inside the block.
+
+        Args:
+            permit: of the request, in which the block records the number of bytes.
+        """
+        self.requests += 1
+        try:
+            yield
+        finally:
+            self.received += permit.received
+
+    @contextlib.contextmanager
+    def log(self, url: str, permit: Permit, attempt: int) -> Iterator[None]:
+        """Count and log the request that is sent inside the block.
+
+        Args:
+            url: of the request.
+            permit: of the request, in which the block records the outcome.
+            attempt: 1 for the first.
+        """
+        began = time.monotonic()
+        try:
+            with self.count(permit):
+                yield
+        finally:
+            if self.request_logs is not None:
+                seconds = round(time.monotonic() - began, 4)
+                self.request_logs.append(
+                    RequestLog(_kind(url), permit.status, seconds, permit.received, attempt, utc_now())
+                )
+
+
+def _kind(url: str) -> str:
+    """Return the kind of a request without the names in its URL: ``thumbnails:getPixels``, ``value:compute``."""
+    parts = urlsplit(url).path.strip("/").split("/")
+    last, _, verb = parts[-1].partition(":")
+    resource = parts[3] if len(parts) > 4 else last
+    return f"{resource}:{verb}" if verb else resource
