@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 
 def is_across(shape: BaseGeometry, box: Box | None) -> bool:
-    """Return whether a geometry reaches beyond 180 degrees, or means to cross the antimeridian or enclose a pole.
+    """Return whether a geometry needs :func:`within`: it exceeds 180 degrees, or means the antimeridian or a pole.
 
     Args:
         shape: in longitude and latitude (EPSG:4326).
@@ -62,7 +62,7 @@ def _simple(shape: BaseGeometry) -> list[BaseGeometry]:
 
 
 def _is_meant(part: BaseGeometry, box: Box | None) -> bool:
-    """Return whether steps of a line or polygon mean the short way round the Earth, not the way they are drawn."""
+    """Return whether edges longer than 180 degrees stand for the short way around the Earth."""
     if part.geom_type == "Point" or part.bounds[2] - part.bounds[0] <= _HALF:
         return False
     line = part.exterior if part.geom_type == "Polygon" else part
@@ -73,25 +73,25 @@ def _is_meant(part: BaseGeometry, box: Box | None) -> bool:
         return False
     is_polar = bool((latitudes > _POLAR).all() or (latitudes < -_POLAR).all())
     if part.geom_type == "Polygon" and _turn(longitudes):
-        # As drawn it would be a strip as narrow as its edge, which a ring near a pole does not mean.
+        # Taken literally, a ring around the Earth would be a strip without width.
         return is_polar or (box is not None and max(-box[1], box[3]) > _POLE - _REACH)
     if box is not None and box[0] > box[2]:
         return True
     if is_polar and longest < _MAP and shapely.box(*part.bounds).area > part.area * (1 + _REACH):
-        return True  # beside a pole, and not a sector of the Arctic, which is drawn as a box
-    # A footprint, not a map of the world, whose steps cross from one side to the other with nothing in between.
+        return True  # A sector of the Arctic would be drawn as a box, and fill it.
+    # A footprint has vertices near 180 degrees only; a map of the world also has vertices in between.
     nearest = np.abs(longitudes).min()
     return bool(_HALF / 2 < nearest < _HALF and np.ptp(latitudes) < _TALL)
 
 
 def _turn(longitudes: npt.NDArray[np.float64]) -> int:
-    """Return how often a ring goes round the Earth: 1 eastwards, -1 westwards."""
+    """Return the number of turns of a ring around the Earth: 1 eastwards, -1 westwards."""
     unwrapped = np.unwrap(longitudes, period=360.0)
     return round(float(unwrapped[-1] - unwrapped[0]) / 360.0)
 
 
 def _turned(part: BaseGeometry) -> BaseGeometry:
-    """Return a line or polygon with each step the short way; a ring around a pole is extended to the pole."""
+    """Return a line or polygon whose edges go the short way around; a ring around a pole is extended to the pole."""
     if part.geom_type == "LineString":
         return shapely.LineString(_unwrapped(part))
     shell = _unwrapped(part.exterior)

@@ -76,7 +76,7 @@ class Catalog:
         collections: Sequence[str] | str = (),
         missions: Sequence[str] | str = (),
     ) -> list[Partition]:
-        """Return the partitions that can hold items of a place and a time; no other does.
+        """Return the partitions that can hold items of a place and a time; all other partitions hold none.
 
         Args:
             bbox: west, south, east, north in degrees, west greater than east across the antimeridian; or a point:
@@ -143,7 +143,7 @@ class Catalog:
         return self.home.url if isinstance(self.home, ObjectStore) else str(self.home)
 
     def _source(self, partition: Partition) -> Any:
-        """Return what the Parquet reader opens: objects are downloaded whole, as most of each is needed."""
+        """Return a path or file for the Parquet reader; objects are downloaded whole, as most of each is needed."""
         if isinstance(self.home, ObjectStore):
             return io.BytesIO(self.home.read(partition.path))
         return LocalStore(self.home).file(partition.path)

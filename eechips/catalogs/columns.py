@@ -36,23 +36,23 @@ _TOP = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "li
 MEMBERS = frozenset((*_TOP, "properties"))
 """Members of an item. Its properties cannot have these names, since they are columns beside these."""
 
-# What partitions' paths say: engines refuse columns that are called so, or let the paths win.
+# Query engines read these names from partition paths; they reject columns of the same name, or ignore them.
 _OF_PATHS = {name: f"property:{name}" for name in ("cell", "year", "month", "day")}
 _PROPERTIES = {column: name for name, column in _OF_PATHS.items()}
-_DEEPEST = 30  # objects or arrays in one another: Arrow's files have 64
-_MOST_NAMES = 1000  # of properties, of assets, or in one: each is columns of its own, and all rows have all of them
-_SOME_NAMES, _SPARSE = 100, 0.05  # of properties: so many are too many if items have so few of them on average
-_RARE = 0.01  # share of the items that have a property, which is no column if there are too many
-# Columns that others write as JSON in texts, which STAC never has there.
+_DEEPEST = 30  # levels of nested objects or arrays; Arrow's files allow 64
+_MOST_NAMES = 1000  # of properties, of assets, or within one: each name is a column that all rows have
+_SOME_NAMES, _SPARSE = 100, 0.05  # more properties are too many if the average item has less than this share of them
+_RARE = 0.01  # share of items with a property, below which it gets no column if there are too many properties
+# Columns that other writers store as JSON text; in STAC they are never text.
 _STRUCTURES = frozenset((
     *("assets", "links", "stac_extensions", "bbox", "properties", "providers", "instruments", "keywords", "bands"),
     *("eo:bands", "raster:bands", "proj:bbox", "proj:centroid", "proj:projjson", "proj:shape", "proj:transform"),
 ))  # fmt: skip
 _BOX = pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])
-# A dictionary, as pyarrow makes of what it reads in a partition's path: the two must be of one type.
+# The type that pyarrow gives to values from a partition's path; the column must have the same.
 _COLLECTION = pa.dictionary(pa.int32(), pa.string())
-# The type of what is nothing but nulls in lists and objects, which no number of JSON's has: pyarrow 25 writes lists of
-# Arrow's own type of nulls, but does not read them.
+# The type of lists and objects with nulls only; no JSON number becomes int8. pyarrow 25 writes lists of Arrow's null
+# type, but cannot read them.
 _NOTHING = pa.int8()
 _PROJECTED = "proj:geometry"
 _ASSETS = "assets"
@@ -213,19 +213,19 @@ def boxes_of(table: pa.Table) -> npt.NDArray[np.float64]:
 
 
 def starts_of(table: pa.Table) -> npt.NDArray[np.datetime64]:
-    """Return the begin of items, ``datetime64[us]``, UTC; NaT where it is unknown."""
+    """Return the start times of items, ``datetime64[us]``, UTC, shape (n,); NaT where unknown."""
     return _moments(table, ("datetime", "start_datetime"), np.fmin)
 
 
 def ends_of(table: pa.Table) -> npt.NDArray[np.datetime64]:
-    """Return the end of items, ``datetime64[us]``, UTC; NaT where it is unknown."""
+    """Return the end times of items, ``datetime64[us]``, UTC, shape (n,); NaT where unknown."""
     return _moments(table, ("datetime", "end_datetime"), np.fmax)
 
 
 def meets(
     table: pa.Table, extent: Extent | None, start: datetime | None, end: datetime | None
 ) -> npt.NDArray[np.bool_]:
-    """Return the rows whose boxes meet the extent, and whose times the interval without ``end``; shape (n,)."""
+    """Return which rows meet the extent, and the interval from ``start`` to before ``end``; shape (n,)."""
     found = np.ones(len(table), dtype=bool) if extent is None else extent.meets_all(boxes_of(table))
     if start is not None:
         found &= ends_of(table) >= np.datetime64(start.replace(tzinfo=None), "us")
@@ -635,7 +635,7 @@ def _conformed(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         )
     if pa.types.is_string(wanted) and (pa.types.is_nested(array.type) or pa.types.is_boolean(array.type)):
         return pa.array([None if value is None else json.dumps(plain(value)) for value in array.to_pylist()], wanted)
-    # Integers beside fractions become fractions, although those beyond 2**53 lose digits.
+    # Integers beside fractions become fractions, although integers beyond 2**53 lose digits.
     return array.cast(wanted, safe=not (pa.types.is_integer(array.type) and pa.types.is_floating(wanted)))
 
 
@@ -719,7 +719,7 @@ def _geojson(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _loaded(value: Any, text: str | None) -> Any:
-    """Parse GeoJSON from a text, for a value that could be written."""
+    """Parse GeoJSON text; return None for no value, and a placeholder for a value without text."""
     if text is not None:
         return json_reader()(text.encode())
     return None if value is None else _UNREADABLE

@@ -32,7 +32,7 @@ from eechips.urls import host_of, is_http, is_redacted, is_remote, redact_urls
 
 
 class ItemMaker(Protocol):
-    """Create the JSON of an item from a URL. Threads call it, and it may take long."""
+    """Create the JSON of an item from a URL. Several threads call it; a call may take long."""
 
     def __call__(self, address: str) -> bytes:
         """Return the JSON; any exception is a failure of this URL."""
@@ -87,7 +87,7 @@ class FetchedItem:
     """Result of fetching URLs.
 
     Attributes:
-        bodies: in the order of the URLs; None for failures. Only those of the first URLs if their bytes are enough.
+        bodies: in the order of the URLs; None for failures. Shorter than the URLs if ``enough`` bytes were received.
         failures: index of the URL, kind, reason.
         requests: sent, by host.
     """
@@ -144,7 +144,7 @@ def fetch(
         advance: called after each URL.
         seed: of the jitter in waits.
         enough: bytes after which no further URL is requested.
-        borne: concurrent requests that hosts have accepted before; updated.
+        borne: by host, the concurrent requests that it accepted before; updated in place.
     """
     strange = [False] * len(addresses) if foreign is None else foreign
     whole = _Fetching(addresses, strange, config, make, advance, random.Random(seed), enough, borne).all()
@@ -184,7 +184,7 @@ class _Fetching:
         import aiohttp
 
         config, found = self._config, self._found
-        # Blocking calls run in as many threads as there may be requests; the default is four more than cores.
+        # A thread for each concurrent request: by default asyncio has four more threads than cores.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(config.in_flight))
 
         def opened(factory: Callable[[Any], socket.socket]) -> Any:
@@ -262,7 +262,7 @@ class _Fetching:
             return body
 
     async def _patiently(self, host: HostLimiter, request: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Retry a request while that may help; requests waiting to be retried do not occupy a slot of the host."""
+        """Retry a request after transient errors; while it waits, it occupies no slot of the host."""
         config = self._config
         failed = tries = 0
         answered = host.answered

@@ -261,7 +261,7 @@ class Mgrs:
         return {"name": self.name}
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-        """Return the squares of points; ``north`` and ``south`` around the poles."""
+        """Return the squares of points; ``north`` and ``south`` beyond the zones of UTM."""
         return _squares(longitudes, latitudes)
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
@@ -271,7 +271,7 @@ class Mgrs:
 
 @dataclass(frozen=True, slots=True)
 class Utm:
-    """Zones of UTM, with those of Norway and Svalbard: ``13N``, ``13S``; ``N`` and ``S`` around the poles."""
+    """Zones of UTM, with the exceptions for Norway and Svalbard: ``13N``, ``13S``; ``N`` and ``S`` around the poles."""
 
     name = "utm"
 

@@ -12,18 +12,18 @@ with Python's ``http.server``), and others that arrive at once are lost for half
 
 
 class HostLimiter:
-    """Limit of the requests to one host.
+    """Limit the concurrent requests to one host.
 
     A host that rejects requests (429, or 503 with ``Retry-After``) receives none for as long as it demands, and then
     half as many at once; each response raises the limit a little, up to the first one. Connections are opened as fast
     as the host responds, not all at once.
 
     Attributes:
-        answered: requests that were not rejected; the number grows as long as the host serves any client.
+        answered: requests that were not rejected; grows while the host serves requests.
 
     Args:
         most: maximum number of concurrent requests.
-        limit: that the host accepted before; None if unknown.
+        limit: concurrent requests that the host accepted before; None if unknown.
     """
 
     def __init__(self, most: int, limit: float | None = None) -> None:
@@ -40,7 +40,7 @@ class HostLimiter:
 
     @property
     def borne(self) -> float:
-        """The limit to start with the next time."""
+        """Limit that the host has accepted, for the next use."""
         return self._limit
 
     @asynccontextmanager

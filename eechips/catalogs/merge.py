@@ -139,7 +139,7 @@ def merge(
     rows = find_latest(shards)
     stopped: dict[str, str] = {}
     lost: dict[str, str] = {}
-    while True:  # a partition may prove unreadable only when all of it is read; its items then stay where they are
+    while True:  # some damage shows only when a whole partition is read; its items then stay where they are
         plan = _Plan(folder, schema, shards, rows, stopped, mixed)
         if not (give_up and stopped):
             staged = _stage(plan, change.scratch, advance)
@@ -263,7 +263,7 @@ class _Plan:
         return sorted({*self._entered, *self._gone, *self._changed})
 
     def changes(self, path: str) -> bool:
-        """Return whether a partition changes for certain: other ones may only receive versions that they have."""
+        """Return whether a partition certainly changes; others may receive only versions that they already have."""
         return path in self._changed
 
     def entering(self, path: str, schema: pa.Schema) -> list[Iterator[pa.Table]]:
@@ -615,7 +615,7 @@ def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> 
 
 
 class _Tally:
-    """Statistics of the rows of a partition, counted as they pass."""
+    """Statistics of the rows of a partition, counted while they are written."""
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance

@@ -29,11 +29,11 @@ class Partition:
         path: below the catalogue, with forward slashes.
         collection: id; None if its items have none.
         cell: of the layout's grid, or ``global``.
-        items: number of items, none of which is in another partition.
+        items: number of items; each is in one partition only.
         bytes: size of the file.
         sha256: of the file, hexadecimal.
         extent: box around all items.
-        start: begin of the first item, ISO 8601, UTC; None if unknown.
+        start: start of the first item, ISO 8601, UTC; None if unknown.
         end: end of the last item.
         updated: update time of the newest item; None if unknown.
     """

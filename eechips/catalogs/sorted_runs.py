@@ -52,8 +52,8 @@ def merged(sources: Sequence[Iterator[pa.Table]]) -> Iterator[list[pa.Table | No
         sources: tables, each stream in the order of :func:`keys`.
 
     Yields:
-        For each stream its rows of the next stretch of keys, or None. All rows of one key come together; memory holds
-        those, and a table of each stream.
+        For each stream its rows of the next range of keys, or None. All rows of one key come together; memory holds
+        these rows, and one table of each stream.
     """
     heads = [_Head(source) for source in sources]
     while sum(head.load() for head in heads):
@@ -72,7 +72,7 @@ def merged(sources: Sequence[Iterator[pa.Table]]) -> Iterator[list[pa.Table | No
 
 
 def at_once(sources: Sequence[Iterator[pa.Table]]) -> list[pa.Table | None]:
-    """Return all rows of each stream, or None: one stretch of :func:`merged`, for streams that fit into memory."""
+    """Return all rows of each stream, or None: :func:`merged` in one step, for streams that fit into memory."""
     found = [[table for table in source if len(table)] for source in sources]
     return [pa.concat_tables(tables) if tables else None for tables in found]
 
@@ -88,7 +88,7 @@ class _Head:
 
     @property
     def has_more(self) -> bool:
-        """Whether rows follow those that are loaded."""
+        """Return whether the stream has rows that are not loaded yet."""
         return self._next is not None
 
     @property
@@ -133,7 +133,7 @@ def _spread(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
 _BATCH_BYTES = 256_000  # of rows read at a time: a merge holds one batch of every run
 _BATCH_ROWS = 1, 1024  # minimum, maximum
 
-# Columns of the partition, and of the item (see ``identities``), with characters that no property has in its name.
+# Columns of the partition and of the item's key (see ``identities``); no property has such a name.
 _PATH, _KEY = "\ue000path", "\ue000key"
 
 

@@ -34,7 +34,7 @@ class Chunk:
         bodies: text of each; None for failures.
         failures: index, kind and reason of entries without a text.
         requests: sent for them, by host.
-        are_homes: whether the URLs are those of the items, which relative references count from.
+        are_homes: whether relative references in the items are relative to the URLs.
     """
 
     name: str

@@ -29,7 +29,7 @@ SMALL = 100_000_000
 """Bytes of lists that are sorted in this process."""
 
 _PATIENCE = 30  # seconds within which a scheduler must respond
-_MOST_PROCESSES = 4  # more than one process cannot feed
+_MOST_PROCESSES = 4  # processes at most: one parent cannot keep more of them busy
 _TRIES = 3  # attempts of a call whose workers leave the cluster
 _RETURN = 300  # seconds to wait for new workers
 _GLANCE = 1.0  # seconds between two checks of the cluster
@@ -86,7 +86,7 @@ class WorkerPool:
 
     @property
     def is_alone(self) -> bool:
-        """Whether this process does all work."""
+        """Return whether this process does all work."""
         return self.scheduler is None and self.processes == 1
 
     def __str__(self) -> str:

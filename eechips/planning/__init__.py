@@ -1,1 +1,5 @@
-"""The planner: regions, samplers and grids, asked from the server in as few requests as can be."""
+"""Plan units: regions, samplers and pixel grids, computed in as few requests as possible.
+
+Fetching of results belongs to :mod:`eechips.engine`; coordinate reference systems and grids without requests to
+:mod:`eechips.geo`.
+"""

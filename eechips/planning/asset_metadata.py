@@ -16,13 +16,13 @@ from eechips.planning import planning_requests
 from eechips.planning.projection import nominal_scale
 from eechips.planning.regions import describe_choices
 
-# Bounds of filterDate where the caller gives only one of the two: no image is older or newer than these.
+# Defaults of filterDate's bounds where the caller gives only one: no image is older or newer.
 FIRST_DAY = "1800-01-01"
 LAST_DAY = "2200-01-01"
 
 _INDICES = frozenset({"NDVI", "EVI", "SAVI", "NDWI", "MNDWI", "NDMI", "NDBI", "NDSI", "NDRE", "NBR"})
 """Spectral indices that are often taken for bands."""
-_SHOWN_BANDS = 12  # that a message names
+_SHOWN_BANDS = 12  # bands that a message names
 
 _WHOLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
 
@@ -34,7 +34,7 @@ class Band:
     Attributes:
         name: as Earth Engine has it.
         dtype: the smallest numpy type that holds its values.
-        grid: its own pixels; a single one where the server does not say how many there are.
+        grid: its native pixel grid; of one pixel if the server does not return the size.
     """
 
     name: str
@@ -57,10 +57,10 @@ class AssetMetadata:
     bands: tuple[Band, ...]
 
     def select(self, names: Sequence[str]) -> tuple[Band, ...]:
-        """Return the bands of those names, in that order.
+        """Return bands by name, in the order of the names.
 
         Raises:
-            UnknownDatasetError: if there is no band of a name; it lists those there are.
+            UnknownDatasetError: if a band does not exist; the message lists the bands.
         """
         known = {band.name: band for band in self.bands}
         for name in names:
@@ -82,7 +82,7 @@ def _hint(asset_id: str, name: str, bands: list[str]) -> str:
 
 
 def fetch_kind(asset_id: str) -> datasets.Kind:
-    """Fetch whether an asset is one image or a collection of images.
+    """Fetch the kind of an asset: one image, or a collection of images.
 
     Raises:
         UnknownDatasetError: if there is no such asset, or it is neither.
@@ -117,7 +117,7 @@ def filter_images(
 
     Args:
         asset_id: the dataset.
-        kind: one image (the dates do not matter then), or a collection.
+        kind: one image (then the dates are ignored), or a collection.
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
     """
@@ -138,14 +138,14 @@ def fetch_metadata(
 
     Args:
         asset_id: the dataset.
-        kind: what it is, if known.
-        region: where; None for anywhere.
-        start: first day, inclusive.
-        end: last day, exclusive.
+        kind: one image or a collection; None to ask the server.
+        region: that the image meets; None for any image.
+        start: first day, inclusive; None for no bound.
+        end: last day, exclusive; None for no bound.
 
     Raises:
         UnknownDatasetError: if there is no such dataset.
-        UsageError: if it has no image there and then.
+        UsageError: if no image meets the region and the dates.
     """
     kind = kind or fetch_kind(asset_id)
     collection = filter_images(asset_id, kind, start, end)
@@ -166,7 +166,7 @@ def fetch_metadata(
 
 
 def band_scale(band: Band) -> float:
-    """Edge of a band's pixels in metres."""
+    """Return the edge of a band's pixels in metres."""
     return nominal_scale(band.grid)
 
 
@@ -178,7 +178,7 @@ def _band(description: dict[str, Any]) -> Band:
 
 
 def _dtype(data_type: dict[str, Any]) -> str:
-    """Return the smallest numpy type for an ``ee.PixelType`` as ``getInfo`` gives it."""
+    """Return the smallest numpy type for an ``ee.PixelType``, given as ``getInfo`` returns it."""
     if data_type["precision"] == "double":
         return "float64"
     low, high = data_type.get("min"), data_type.get("max")

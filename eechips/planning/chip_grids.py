@@ -21,16 +21,16 @@ from eechips.planning.min_distance import great_circle
 from eechips.planning.projection import nominal_scale, parse_crs, project, unproject, utm_crs
 
 POINTS_PER_REQUEST = 500
-"""Points that are asked about in one request."""
+"""Points in one request."""
 
 _ZONE_MARGIN = 1.005
-"""How much more of the ground UTM's pixels may cover than they say, and the sphere may differ from the ellipsoid."""
+"""Factor that covers the distortion of UTM within its zones, and the difference of the sphere from the ellipsoid."""
 
 Points = Sequence[tuple[float, float]]
 """Longitudes and latitudes in degrees."""
 
 Moments = tuple[int, int, int]
-"""A date, the first moment that is near enough, and that after the last: milliseconds since 1970."""
+"""A date, and the interval around it that images must be in (end exclusive), in milliseconds since 1970."""
 
 _Rows = Sequence[tuple[float, ...]]
 
@@ -42,7 +42,7 @@ class PointImage:
     Attributes:
         index: its ``system:index``.
         time: its ``system:time_start`` in milliseconds since 1970, or None.
-        grid: its first band's pixels: CRS and transform (the size is not asked for).
+        grid: CRS and transform of its first band; without the size, which is not requested.
     """
 
     index: str
@@ -56,10 +56,10 @@ def find_images(
     """Find the latest image of a collection at each point, or the one nearest to a date; None if there is none.
 
     Args:
-        collection: already narrowed to the dates that count.
-        band: whose projection is meant.
-        points: where.
-        moments: of each point, when: the date, the first moment, and that after the last; None for the latest image.
+        collection: filtered by date.
+        band: name of the band whose grid is returned.
+        points: longitudes and latitudes in degrees.
+        moments: date and interval of each point; None for the latest image.
     """
 
     latest = _latest(collection, is_paired=moments is not None)
@@ -78,7 +78,7 @@ class ChipBounds:
 
     Attributes:
         grid: the bounds, divided into pixels.
-        index: ``system:index`` of the image; None where there is none, or none was asked for.
+        index: ``system:index`` of the image; None if there is none, or none was requested.
         time: its ``system:time_start`` in milliseconds since 1970, or None.
     """
 
@@ -97,10 +97,10 @@ def buffer_bounds(
     """Compute the bounds of a buffer around each point on the server, and find the image under each point.
 
     Args:
-        points: where.
+        points: longitudes and latitudes in degrees.
         radius: of the buffer in metres.
         size: width and height in pixels.
-        collection: whose image is asked for in the same request; None to ask for none.
+        collection: whose images are found in the same request; None for no image.
         moments: as for :func:`find_images`.
     """
     latest = None if collection is None else _latest(collection, is_paired=moments is not None)
@@ -129,7 +129,7 @@ def _rows(points: Points, moments: Sequence[Moments] | None) -> _Rows:
 
 
 def _latest(collection: ee.ImageCollection, *, is_paired: bool) -> Callable[[Any], Any]:
-    """Return a function for the server: the latest image at a point, or that nearest to the point's date, as a list."""
+    """Return a server-side function that lists one image at a point: the latest, or the nearest to the point's date."""
 
     def find(row: Any) -> Any:
         values = ee.List(row)
@@ -147,7 +147,7 @@ def _identity(image: Any) -> dict[str, Any]:
 
 
 def _each(rows: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
-    """Return what the server makes of each point, some hundred a request."""
+    """Yield the server's result for each point; a request has some hundred points."""
 
     def ask(some: _Rows) -> list[Any]:
         answers: Any = ee.List([list(row) for row in some]).map(function).getInfo()
@@ -157,10 +157,10 @@ def _each(rows: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
 
 
 def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
-    """Return the chip of a size around a point on a base_grid.
+    """Return the window of a grid around a point.
 
     Args:
-        grid: the base_grid.
+        grid: CRS and transform; the size is ignored.
         point: longitude and latitude in degrees.
         size: width and height in pixels.
 
@@ -174,10 +174,10 @@ def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> 
 
 
 def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
-    """Return the chip of a size around a point, where a placement puts it.
+    """Return the grid of a chip around a point, with a given grid alignment.
 
     Args:
-        placement: resolved.
+        placement: the alignment, resolved.
         native: the source's own grid.
         point: longitude and latitude in degrees.
         size: width and height in pixels.
@@ -187,9 +187,9 @@ def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float
     """
     base_grid = placement.base_grid(native, point)
     if not placement.is_native:
-        cover_region(base_grid, shapely.Point(point))  # refuses what is far from a zone
+        cover_region(base_grid, shapely.Point(point))  # raises far from the zone
     elif parse_crs(native.crs).is_geographic and point[0] < native.transform[2] - 180.0:
-        # An image that begins so much further east and shows the place reaches over the antimeridian.
+        # An image that begins more than 180 degrees east of the place, and shows it, crosses the antimeridian.
         point = (point[0] + 360.0, point[1])
     return snap_chip(base_grid, point, size)
 
@@ -197,10 +197,10 @@ def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float
 def chip_reaches(
     placement: GridAlignment, native: Grid, points: npt.NDArray[np.float64], size: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
-    """Return how far the corners of chips are from the places that they are taken at, in metres on the sphere.
+    """Return the distance from each chip's place to its farthest corner, in metres on the sphere, shape (n,).
 
-    Two chips do not overlap if their places are farther from each other than their reaches together. The images of a
-    collection may lie on other pixel grids than its first one, in other UTM zones: they are taken for as large.
+    Two chips do not overlap if the distance of their places exceeds the sum of their reaches. Images of a collection
+    may be on other pixel grids than the first one, such as other UTM zones; their pixels are assumed to be as large.
 
     Args:
         placement: of the chips, resolved.
@@ -209,7 +209,7 @@ def chip_reaches(
         size: width and height of a chip in pixels.
     """
     is_zoned = placement.crs == "utm" or (placement.is_native and parse_crs(native.crs).utm_zone is not None)
-    if is_zoned:  # a metre of UTM is at most 1/0.9996 of one on the ground
+    if is_zoned:  # UTM's scale factor is at least 0.9996
         scale = nominal_scale(native) if placement.scale is None else placement.scale
         metres = scale * math.hypot(size[0] + 1, size[1] + 1) / 2.0
         return np.full(len(points), metres * _ZONE_MARGIN)
@@ -221,7 +221,7 @@ def chip_reaches(
     ]  # a pixel for snapping
     corners = [unproject(base_grid.crs, centres + np.array([a * x + b * y, d * x + e * y])) for x, y in half]
     far = np.max([great_circle(points, corner) for corner in corners], axis=0)
-    # A corner beyond where the CRS has coordinates: as far as its pixels say.
+    # A corner outside the area of the CRS: the distance follows from the size of the pixels.
     nominal = nominal_scale(base_grid) * math.hypot(size[0] + 1, size[1] + 1) / 2.0
     reach: npt.NDArray[np.float64] = np.where(np.isfinite(far), far, nominal)
     return reach

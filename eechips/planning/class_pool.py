@@ -1,4 +1,4 @@
-"""Points stratified by the classes of a map: as many of each as wanted, however rare it is."""
+"""Draw points stratified by the classes of a map, also of rare classes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from eechips.planning.samplers import DIGITS, PointStream
 from eechips.planning.stratified_draw import Key, Point
 
 MOST_CLASSES = 256
-"""Classes that are taken for such where they are not named."""
+"""Maximum number of classes, unless the caller names them."""
 
 MOST_PIXELS = 1 << 28
-"""Pixels of a region that are all looked at for rare classes: at 10 m, a square of 160 km."""
+"""Maximum pixels of a region that is searched completely for rare classes: at 10 m, a square of 160 km."""
 
 FEW_PIXELS = 1 << 26
-"""Those that are all looked at straight away, by 16 requests: so no class is overlooked. At 10 m, a square of 80 km."""
+"""Maximum pixels of a region that is searched completely from the start, by 16 requests, so that every class is found.
+At 10 m this is a square of 80 km."""
 
 _EDGE = 2048  # pixels of a window: 21 MB of 32-bit numbers and their masks, of the 48 MB that a request may hold
 _FIRST = 1_000  # points of the first draw
-_MOST_POINTS = 50_000  # that are asked about
-_PIXELS_PER_POINT = 5_000  # that are read in the time in which one point is asked about; measured
-# Pixels of each class that a search remembers: as many candidates as are worth the effort where points are kept apart.
+_MOST_POINTS = 50_000  # whose classes are requested
+_PIXELS_PER_POINT = 5_000  # pixels that are read in the time of one point's request; measured
+# Pixels of each class that a search keeps as candidates: a fixed number, and a number for each wanted point.
 _KEPT = 10_000
 _KEPT_EACH = 100
 
@@ -44,22 +45,22 @@ _log = logging.getLogger(__name__)
 
 
 class ClassPool:
-    """Candidates of every class: centres of pixels of the map, each drawn with a probability like its area.
+    """Draw candidates of every class: centres of the map's pixels, with probabilities proportional to their areas.
 
-    Points are drawn in the region, and the map tells the classes of the pixels that they hit. Classes that are too
-    rare for that are looked for in all pixels of the region, if it is not too large; in a small region all classes
-    are. Either way a pixel is drawn once. What is drawn depends on the seed, the map and the region alone.
+    Random points are drawn in the region, and the server returns the classes of their pixels. If a class is too rare
+    for this, all pixels of the region are searched, unless it is too large. In a small region all pixels are searched
+    from the start. No pixel is drawn twice. The result depends on the seed, the map and the region only.
 
     Attributes:
-        classes: those wanted, or those that were found; after the first call of :meth:`survey`.
-        is_complete: whether all pixels of the region were looked at.
+        classes: the requested or found classes; available after :meth:`find_classes`.
+        is_complete: whether all pixels of the region were searched.
 
     Args:
-        layer: whose values are the classes.
+        layer: map whose values are the classes.
         region: polygons in longitude and latitude.
         seed: of the plan.
-        classes: which; None for all that are found.
-        few_pixels: pixels of a region, at most, that are all looked at straight away.
+        classes: requested classes; None for all that are found.
+        few_pixels: maximum pixels of a region that is searched completely from the start.
     """
 
     def __init__(
@@ -89,14 +90,17 @@ class ClassPool:
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """The classes, in their order."""
+        """The classes, in ascending order or as requested."""
         return self._wanted if self._wanted is not None else tuple(sorted(self._found))
 
     def find_classes(self, target: int) -> tuple[int, ...]:
-        """Find out which classes there are, as far as the first candidates tell.
+        """Find the classes among the first candidates.
+
+        Args:
+            target: wanted points of each class.
 
         Raises:
-            UsageError: if the values of the map are no classes, or too many.
+            UsageError: if the map's values are not whole numbers, or there are too many of them.
             RegionError: if the map has no value in the region.
         """
         if self._pixels <= self._few:
@@ -113,7 +117,7 @@ class ClassPool:
         return self.classes
 
     def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
-        """Further candidates; see ``eechips.planning.stratified_draw.PointPool``."""
+        """Return further candidates; see :class:`eechips.planning.stratified_draw.PointPool`."""
         lacking = self._lacking(wanted)
         while lacking and not self.is_complete and self._is_worth_drawing(lacking):
             self._draw(max(_FIRST, min(self._effort(lacking), self._drawn)))
@@ -134,12 +138,12 @@ class ClassPool:
         return self._window.width * self._window.height if self._window is not None else float("inf")
 
     def _lacking(self, wanted: Mapping[Key, int]) -> dict[int, int]:
-        """Candidates that are wanted of classes and were not found yet."""
+        """Return the number of missing candidates by class."""
         left = {int(k): n - (len(self._found.get(int(k), ())) - self._given.get(int(k), 0)) for k, n in wanted.items()}
         return {key: number for key, number in left.items() if number > 0}
 
     def _effort(self, lacking: Mapping[int, int]) -> int:
-        """Estimate the number of points needed to find the missing ones, from the points before."""
+        """Estimate the points needed to find the missing candidates, from the points drawn so far."""
         shares = {key: len(self._found.get(key, ())) / max(self._drawn, 1) for key in lacking}
         return max(round(n / shares[k]) + 1 if shares[k] else _MOST_POINTS for k, n in lacking.items())
 
@@ -151,7 +155,7 @@ class ClassPool:
         return self._pixels > MOST_PIXELS or self._effort(lacking) * _PIXELS_PER_POINT < self._pixels
 
     def _draw(self, count: int) -> None:
-        """Ask for the classes under further points."""
+        """Request the classes under further points."""
         count = min(count, _MOST_POINTS - self._drawn)
         _log.info("Asking %s for the classes of %s points", self._map.name, f"{count:,}")
         points = self._stream.points(self._drawn, self._drawn + count)
@@ -187,7 +191,7 @@ class ClassPool:
         return int(value)
 
     def _search(self, target: int) -> None:
-        """Read every pixel of the region, and keep those of each class with the lowest random numbers."""
+        """Read every pixel of the region; of each class, keep the pixels with the lowest random numbers."""
         assert self._window is not None
         self._kept = keep = _KEPT + _KEPT_EACH * target
         _log.info("Looking for classes in all %s pixels of the region", f"{int(self._pixels):,}")
@@ -208,11 +212,11 @@ class ClassPool:
         self.is_complete = True
 
     def _read(self, window: Window, most: int) -> dict[int, _Lots]:
-        """Return the pixels of each class in a window of the region; those with the lowest lots, if there are more."""
+        """Return the pixels of each class in a window of the region; of more than ``most``, the lowest lots."""
         assert self._window is not None
         grid = self._window.window(window.column, window.row, window.width, window.height)
         image = self._map.image()
-        # 32 bits hold every class exactly, and let a value that is none be seen in a map of fractions.
+        # 32-bit floats hold every class exactly, and keep fractions, which are rejected.
         whole = image.toFloat() if self._map.dtype.startswith("float") else image.toInt32()
         both = whole.rename("value").unmask(0).addBands(image.mask().gt(0).toInt32().rename("valid"))
         array = ee.data.computePixels({"expression": both, "fileFormat": "NUMPY_NDARRAY", "grid": grid.to_pixel_grid()})
@@ -230,9 +234,9 @@ class ClassPool:
         return found
 
     def _inside(self, lots: _Lots, most: int) -> _Lots:
-        """Return those with the lowest lots whose centres lie in the region; one more than wanted if there are more.
+        """Return the pixels with the lowest lots whose centres lie in the region, at most ``most`` + 1.
 
-        Looking where pixels lie takes longer than all else: only as many are looked at as are needed.
+        Locating pixels is the slowest step, so only as many are located as are needed.
         """
         tried = 2 * most
         while True:
@@ -244,11 +248,11 @@ class ClassPool:
             tried *= 4
 
     def _lots(self, pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return a number for each pixel: those with the lowest are a sample without replacement, weighted by area.
+        """Return a random number for each pixel; the lowest are a sample without replacement, weighted by area.
 
-        Exponential variates over weights, as Efraimidis and Spirakis (2006) have them; each made of nothing but the
-        seed and the pixel's place, by the finaliser of SplitMix64 (Steele, Lea and Flood, 2014). Where coordinates are
-        degrees, pixels are smaller towards the poles; projections in metres are taken to keep areas.
+        The numbers are exponential variates divided by weights (Efraimidis and Spirakis, 2006). Each depends only on
+        the seed and the pixel's position, by the finaliser of SplitMix64 (Steele, Lea and Flood, 2014). In degrees,
+        weights decrease towards the poles; projections in metres are assumed to preserve areas.
         """
         digest = hashlib.sha256(json.dumps([self._seed, str(self._map.name)]).encode()).digest()
         salt = np.frombuffer(digest[:16], dtype=np.uint64)
@@ -262,7 +266,7 @@ class ClassPool:
 
 @dataclass(frozen=True, slots=True)
 class _Lots:
-    """Pixels, and what each has drawn.
+    """Pixels with their random numbers.
 
     Attributes:
         lots: numbers, (n,).
@@ -273,28 +277,28 @@ class _Lots:
     pixels: npt.NDArray[np.int64]
 
     def where(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> _Lots:
-        """Return some of them."""
+        """Return the selected pixels."""
         return _Lots(self.lots[mask], self.pixels[mask])
 
     def joined(self, other: _Lots) -> _Lots:
-        """Return these and others."""
+        """Return these pixels and others."""
         return _Lots(np.concatenate([self.lots, other.lots]), np.concatenate([self.pixels, other.pixels]))
 
     def lowest(self, count: int) -> _Lots:
-        """Return those with the lowest numbers, in their order."""
+        """Return the pixels with the lowest numbers, in ascending order."""
         few = self if count >= len(self.lots) else self.where(np.argpartition(self.lots, count)[:count])
         return few.where(np.argsort(few.lots, kind="stable"))
 
 
 def _windows(grid: Grid) -> Iterator[Window]:
-    """Windows of at most ``_EDGE`` pixels a side that tile a grid, row by row."""
+    """Yield windows of at most ``_EDGE`` pixels a side that tile a grid, row by row."""
     for row in range(0, grid.height, _EDGE):
         for column in range(0, grid.width, _EDGE):
             yield Window(column, row, min(_EDGE, grid.width - column), min(_EDGE, grid.height - row))
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64's finaliser."""
+    """Apply SplitMix64's finaliser."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

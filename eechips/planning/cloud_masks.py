@@ -1,7 +1,7 @@
-"""Cloud masks, made of each dataset's own quality bands.
+"""Make cloud masks from the quality bands of datasets.
 
-:func:`parse_mask` finds the mask of a dataset by name; ``CloudMask.apply`` selects bands of an image and masks
-them. No request is sent here.
+:func:`parse_mask` finds the mask of a dataset by name; :meth:`CloudMask.apply` selects and masks bands of an image.
+This module sends no requests.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from eechips.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class CloudMask:
-    """A mask as the user wants it. Hashable, and travels to workers.
+    """A cloud mask with its settings; hashable and picklable.
 
     Attributes:
-        source: what it looks at.
-        kinds: names of the kinds of pixels that it removes; empty for a score.
-        threshold: least score of a clear pixel; None where there is no score.
+        source: the quality band or score that it reads.
+        kinds: names of the kinds of pixels that it masks; empty for a score.
+        threshold: lowest score of a clear pixel; None without a score.
     """
 
     source: MaskSource
@@ -39,19 +39,19 @@ class CloudMask:
 
     @property
     def collections(self) -> tuple[str, ...]:
-        """Ids of the assets that it reads, beside the dataset itself."""
+        """Ids of the assets that it reads besides the dataset itself."""
         return (self.source.score.collection,) if self.source.score else ()
 
     def quality_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
-        """Return the bands of the dataset that it needs to mask some others."""
+        """Return the quality bands that it needs to mask given bands."""
         return tuple(dict.fromkeys(bits.band.format(half=_half(band)) for band in bands for bits in self._bits()))
 
     def clear(self, image: ee.Image, band: str = "") -> ee.Image:
-        """1 where a pixel is to be kept, 0 where not; masked where the quality band is.
+        """Return an image that is 1 for clear pixels, 0 for others, and masked where the quality band is masked.
 
         Args:
             image: of the dataset, with all its bands and its ``system:index``.
-            band: the band that is to be masked, where that makes a difference (day and night).
+            band: the band to mask, for datasets with a quality band for day and one for night.
         """
         score = self.source.score
         if score is not None:
@@ -63,11 +63,11 @@ class CloudMask:
         return found
 
     def apply(self, image: ee.Image, bands: Sequence[str]) -> ee.Image:
-        """Return some bands of an image, masked where it is not clear.
+        """Return bands of an image, masked where it is not clear.
 
         Args:
             image: of the dataset, with all its bands and its ``system:index``.
-            bands: names of those to keep, in order.
+            bands: names of the bands to keep, in order.
         """
         is_halved = any(HALF in bits.band for bits in self._bits())
         groups = [list(group) for _, group in groupby(bands, _half if is_halved else lambda _: "")]
@@ -83,12 +83,12 @@ def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
     """Parse the cloud mask of a dataset.
 
     Args:
-        text: ``auto`` for the dataset's usual one; ``none`` or None; a name, perhaps with the kinds of pixels to mask
-            (``qa_pixel:cloud,shadow,snow``), or the least score of a clear one (``cs:0.7``).
+        text: ``auto`` for the dataset's default mask; ``none`` or None for no mask; or a name, optionally with the
+            kinds of pixels to mask (``qa_pixel:cloud,shadow,snow``) or the lowest score of a clear pixel (``cs:0.7``).
         dataset: asset id, of a collection or of one of its images.
 
     Raises:
-        UsageError: if the dataset has no such mask; it lists those there are.
+        UsageError: if the dataset has no such mask; the message lists its masks.
     """
     if text is None or text.strip().lower() == "none":
         return None
@@ -107,10 +107,10 @@ def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
 
 
 def parse_masks(text: str | None, datasets: Sequence[str]) -> tuple[CloudMask | None, ...]:
-    """Parse the cloud masks of datasets that are fetched together: None for one without such a mask, as a map.
+    """Parse the cloud masks of datasets that are fetched together; None for a dataset without such a mask.
 
     Args:
-        text: as :func:`parse_mask` takes it.
+        text: as in :func:`parse_mask`.
         datasets: asset ids, one or several.
 
     Raises:
@@ -122,12 +122,12 @@ def parse_masks(text: str | None, datasets: Sequence[str]) -> tuple[CloudMask | 
 
 
 def _there(dataset: str) -> tuple[MaskSource, ...]:
-    """Return the masks of a dataset, or of the collection that it is an image of."""
+    """Return the masks of a dataset, or of the collection that an image belongs to."""
     return find_mask_sources(dataset) or find_mask_sources(dataset.rpartition("/")[0])
 
 
 def _named(name: str, there: Sequence[MaskSource]) -> MaskSource | None:
-    """Return the one of a name, if it is there; the first is the usual one."""
+    """Return the mask of a name; the first one for ``auto``; None if there is none."""
     usual = there[:1] if name == "auto" else [source for source in there if source.name == name]
     return next(iter(usual), None)
 
@@ -148,7 +148,7 @@ def _kinds(text: str, source: MaskSource, detail: str) -> tuple[str, ...]:
     for name in wanted:
         if name not in names:
             raise UsageError(f"mask={text!r}: {source.name} knows {', '.join(names)}, not {name!r}")
-    return tuple(name for name in names if name in wanted)  # in one order, whatever order they were typed in
+    return tuple(name for name in names if name in wanted)  # in a fixed order, so that equal masks have equal texts
 
 
 def _half(band: str) -> str:

@@ -15,12 +15,12 @@ _UNITS = {"h": dt.timedelta(hours=1), "d": dt.timedelta(days=1), "w": dt.timedel
 
 @dataclass(frozen=True, slots=True)
 class DateMatch:
-    """The date that a chip is paired with.
+    """Date of a chip's label, and the interval of images that match it.
 
     Attributes:
-        moment: ISO 8601.
-        first: moment of the earliest image that may be shown.
-        last: the moment after that of the latest.
+        moment: of the label, ISO 8601.
+        first: start of the interval, inclusive, ISO 8601.
+        last: end of the interval, exclusive, ISO 8601.
     """
 
     moment: str
@@ -29,10 +29,10 @@ class DateMatch:
 
 
 def parse_window(text: str) -> dt.timedelta:
-    """Return the time of ``30d``, ``12h`` or ``2w``: an image may be so much older or younger than its label.
+    """Parse a duration such as ``30d``, ``12h`` or ``2w``: the maximum time between an image and its label.
 
     Raises:
-        UsageError: if it is none, or not above zero.
+        UsageError: if the text is not a duration above zero.
     """
     found = _WINDOW.fullmatch(text)
     try:
@@ -45,7 +45,7 @@ def parse_window(text: str) -> dt.timedelta:
 
 
 def format_moment(milliseconds: float) -> str:
-    """Milliseconds since 1970 as ISO 8601, UTC: a day where that is all, else a moment."""
+    """Format milliseconds since 1970 as ISO 8601, UTC: a date at midnight, else a date and time."""
     moment = dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.timezone.utc)
     if moment.time() == dt.time():
         return moment.date().isoformat()
@@ -53,7 +53,7 @@ def format_moment(milliseconds: float) -> str:
 
 
 def parse_moment(text: str) -> int:
-    """Return the inverse of :func:`format_moment`."""
+    """Parse the text of :func:`format_moment` into milliseconds since 1970."""
     moment = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
     moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
     return round(moment.timestamp() * 1000)

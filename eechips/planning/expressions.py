@@ -1,6 +1,6 @@
-"""Make the expressions of chips: the images of a dataset around a place, mosaicked, as templates.
+"""Make the expressions of chips as templates: a mosaic of a dataset's images around a place.
 
-Numbers and texts that differ from chip to chip are values of the template; see
+Numbers and texts that differ between chips are values of the template; see
 :class:`eechips.recipe.template.Template`.
 """
 
@@ -25,14 +25,14 @@ _GAP = "eechips_gap"  # a property that images have while they are sorted
 
 @dataclass(frozen=True, slots=True)
 class LayerImages:
-    """The images of a dataset that chips show, the same for all of them: what is fixed in their templates.
+    """The images of a dataset that all chips of a sample show: the fixed part of their templates.
 
     Attributes:
-        dataset: its id.
+        dataset: asset id.
         kind: one image, or a collection.
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
-        bands: to show, in order.
+        bands: names, in the order of the output.
         mask: of clouds, applied to every image; None for none.
     """
 
@@ -44,11 +44,15 @@ class LayerImages:
     mask: CloudMask | None = None
 
     def mosaic(self, images: ee.ImageCollection, *others: ee.Image) -> ee.Image:
-        """Return images on top of each other, the last on top, and above all of them others with the same bands.
+        """Return a mosaic of images, the last on top.
 
-        What the mask removes of an image shows the next below it. The types of the bands are those of the first image.
+        Masked pixels show the next image below. The band types are those of the first image.
+
+        Args:
+            images: of the dataset.
+            *others: images with the same bands, placed above all of ``images``.
         """
-        # The bands come first: the service refuses to composite images whose bands differ, as those of some years do.
+        # Select bands first: the service rejects mosaics of images whose bands differ, as between some years.
         images = images.select(list(self.bands)) if self.mask is None else images.map(self.select)
         if others:
             images = images.merge(ee.ImageCollection(list(others)))
@@ -56,19 +60,19 @@ class LayerImages:
         return shown
 
     def over(self, box: ee.Geometry) -> ee.ImageCollection:
-        """Return the images that meet a box, in order of time."""
+        """Return the images that meet a box, by time."""
         found = asset_metadata.filter_images(self.dataset, self.kind, self.start, self.end).filterBounds(box)
         ordered: ee.ImageCollection = found.sort("system:time_start")
         return ordered
 
     def near(self, box: ee.Geometry, moment: str, first: str, last: str) -> ee.ImageCollection:
-        """Return the images that meet a box between two moments, the one nearest to a third moment last."""
+        """Return the images that meet a box from ``first`` to ``last``, the nearest to ``moment`` last."""
         found = self.over(box).filterDate(first, last)
         ordered: ee.ImageCollection = sort_nearest_first(found, ee.Date(moment).millis(), ascending=False)
         return ordered
 
     def select(self, image: ee.Image) -> ee.Image:
-        """Return the bands of an image of the dataset, in order; masked where the mask says so."""
+        """Return the bands of an image of the dataset, in order, with the cloud mask applied."""
         names = list(self.bands)
         selected: ee.Image = image.select(names) if self.mask is None else self.mask.apply(image, names)
         return selected
@@ -76,15 +80,15 @@ class LayerImages:
     def nothing(self) -> ee.Image:
         """Return an image with the bands and no valid pixel.
 
-        Where there is no image a mosaic has no bands, and asking for them would be an error. With this one such a chip
-        is empty instead. It comes last: of its type, a mosaic of other images could not hold their values.
+        A mosaic of no images has no bands, so that selecting them fails; with this image the chip is empty instead.
+        It comes last in a mosaic, since the first image determines the types of the bands.
         """
         none: ee.Image = ee.Image.constant([0] * len(self.bands)).rename(list(self.bands)).updateMask(0)
         return none
 
 
 def sort_nearest_first(images: ee.ImageCollection, moment: Any, *, ascending: bool = True) -> ee.ImageCollection:
-    """Sort images by the distance of ``system:time_start`` to a moment in milliseconds; of two, the earlier first."""
+    """Sort images by the distance of ``system:time_start`` to a moment in milliseconds; earlier first if equal."""
 
     def measured(image: Any) -> Any:
         later = ee.Number(image.get("system:time_start")).subtract(moment)
@@ -103,15 +107,15 @@ def chip_image(
     date_match: DateMatch | None = None,
     is_thumb: bool = False,
 ) -> Template:
-    """Make the template of the image of a chip.
+    """Make the template of a chip's image.
 
     Args:
         images: of the dataset.
         grid: of the chip.
         coordinates: of its place, longitude and latitude in degrees.
-        source: id of the image that is on top; None for the latest, or that which is nearest to the date.
-        date_match: the date of the images; None for all of them, the latest on top.
-        is_thumb: whether the chip is the grid's bounds, in degrees.
+        source: id of the image on top; None for the latest, or for the nearest to the date.
+        date_match: date and interval of the images; None for all images, the latest on top.
+        is_thumb: whether the chip is requested by bounds in degrees, not by its pixel grid.
     """
     if images.kind == "image":
         return Template(_stored, (images,))
@@ -132,21 +136,21 @@ def _stored(images: LayerImages) -> ee.Image:
 
 
 def _shown(images: LayerImages, corners: Sequence[float]) -> ee.Image:
-    """Return what lies over a rectangle of degrees."""
+    """Return the mosaic of images that meet a rectangle of degrees."""
     return images.mosaic(images.over(ee.Geometry.Rectangle(list(corners), None, False)), images.nothing())
 
 
 def _shown_around(images: LayerImages, coordinates: Sequence[float], reach: float, **near: str) -> ee.Image:
-    """Return what lies around a point."""
+    """Return the mosaic of images around a point."""
     box = box_around(coordinates, reach)
     return images.mosaic(images.near(box, **near) if near else images.over(box), images.nothing())
 
 
 def _shown_above(images: LayerImages, coordinates: Sequence[float], reach: float, source: str, **near: str) -> ee.Image:
-    """Return what lies around a point; above all, the image whose grid the chip has.
+    """Return the mosaic of images around a point, with the image whose grid the chip has on top.
 
-    So a chip on a native grid shows one acquisition wherever that has pixels, untouched, and other images,
-    resampled, only beyond its edge.
+    A chip on a native grid thus shows unchanged pixels of one acquisition, and resampled pixels of other images only
+    beyond its edge.
     """
     box = box_around(coordinates, reach)
     below = images.mosaic(images.near(box, **near) if near else images.over(box))
@@ -155,9 +159,9 @@ def _shown_above(images: LayerImages, coordinates: Sequence[float], reach: float
 
 
 def chip_reach(grid: Grid) -> float:
-    """Metres around a chip's place within which all that it shows lies.
+    """Return a distance in metres from a chip's place that no pixel of the chip exceeds.
 
-    The greater side, where half the diagonal is the least: a projection stretches some distances.
+    This is the longer side of the chip, not half its diagonal, since projections stretch distances.
     """
     return nominal_scale(grid) * max(grid.width, grid.height)
 

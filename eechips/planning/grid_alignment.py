@@ -1,7 +1,7 @@
-"""Lattices: the endless grids of pixels of which chips, scenes and mosaics are windows.
+"""Align the pixels of chips, scenes and mosaics: each is a window of an unbounded base grid.
 
-A base_grid is a :class:`~eechips.geo.grid.Grid` whose size does not matter: its CRS says what the coordinates mean, its
-transform where pixel corners lie. Two rasters on one pixel grid have their pixels exactly above each other.
+A base grid is a :class:`~eechips.geo.grid.Grid` whose size is ignored; its CRS and transform determine the pixel
+corners. Pixels of rasters on the same base grid coincide exactly.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from eechips.planning.projection import metres_per_unit, nominal_scale, parse_cr
 UTM_NORTH, UTM_SOUTH = 84.0, -80.0
 """Latitudes at which UTM ends (NGA.SIG.0012, 2014)."""
 _UTM_REACH = 9.0
-"""Degrees from a zone's central meridian within which a pixel is at most 1% larger than it says."""
-_PARTS = 100  # pieces of a region's longer side, so that its edges may bend in another projection
-_CLOSE = Fraction(1, 10**6)  # of a pixel: a bound so near to a corner counts as on it
-_NEIGHBOURS = 1.0  # units of a CRS: places so near to each other are the same
+"""Degrees from a zone's central meridian within which UTM enlarges pixels by at most 1%."""
+_PARTS = 100  # segments of a region's longer side, since straight edges are curved in another projection
+_CLOSE = Fraction(1, 10**6)  # of a pixel: tolerance within which a bound is on a pixel corner
+_NEIGHBOURS = 1.0  # units of a CRS: places within this distance are the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridAlignment:
-    """The pixel grid that a caller asks for.
+    """The requested pixel grid.
 
     Attributes:
         crs: ``native`` for the source's own pixels, ``utm`` for the WGS84 UTM zone of the place, else a code or WKT.
-            Pixel corners are at multiples of the scale, but for ``native``, whose origin is the source's.
-        scale: edge of a pixel in metres; None for the source's. A degree counts as one of the equator, as for
+            Pixel corners are at multiples of the scale, except for ``native``, which keeps the source's origin.
+        scale: edge of a pixel in metres; None for the source's. Degrees are converted at the equator, as by
             ``ee.Projection.nominalScale``.
-        align: id of an image on whose pixels everything is to lie; excludes the others.
-        transform: of the base_grid, exactly, in the units of ``crs``; excludes scale, and needs a crs by name.
+        align: id of an image whose pixel grid is used; excludes the other attributes.
+        transform: exact transform of the base grid, in the units of ``crs``; excludes ``scale``, and requires a
+            ``crs`` other than ``native`` and ``utm``.
 
     Raises:
-        UsageError: if they contradict each other.
+        UsageError: if the attributes contradict each other.
     """
 
     crs: str = "native"
@@ -76,22 +77,22 @@ class GridAlignment:
 
     @property
     def is_native(self) -> bool:
-        """Return whether pixels are the source's own, or lie on its pixel grid at another scale."""
+        """Return whether pixels have the source's CRS and origin, perhaps at another scale."""
         return self.crs == "native" and self.align is None
 
     @property
     def is_fixed(self) -> bool:
-        """Return whether the CRS is named."""
+        """Return whether the CRS is given by code or WKT."""
         return self.crs not in ("native", "utm")
 
     @property
     def parameters(self) -> dict[str, object]:
-        """As JSON, for identities and run.json."""
+        """Return a JSON value for run.json and the identity of the run."""
         transform = None if self.transform is None else list(self.transform)
         return {"crs": self.crs, "scale": self.scale, "align": self.align, "transform": transform}
 
     def resolved(self) -> GridAlignment:
-        """With ``align`` looked up on the server: its first band's CRS and transform. ``ee`` must be initialised.
+        """Replace ``align`` by the CRS and transform of that image's first band. ``ee`` must be initialised.
 
         Raises:
             UnknownDatasetError: if there is no such image.
@@ -102,10 +103,10 @@ class GridAlignment:
         return replace(self, align=None, crs=grid.crs, transform=grid.transform)
 
     def base_grid(self, native: Grid, place: tuple[float, float]) -> Grid:
-        """Return the pixel grid for what lies around a place.
+        """Return the base grid at a place.
 
         Args:
-            native: the source's own grid, or where there is none, any grid of the scale that is usual.
+            native: the source's own grid; without one, any grid with the default scale.
             place: longitude and latitude in degrees.
 
         Raises:
@@ -122,28 +123,28 @@ class GridAlignment:
 
 
 def aligned_grid(crs: str, scale: float) -> Grid:
-    """North-up pixels of a CRS with corners at multiples of their edge.
+    """Return a north-up grid of a CRS with pixel corners at multiples of the pixel's edge.
 
     Args:
         crs: code or WKT.
-        scale: edge in metres; of a degree of the equator where the CRS counts in degrees.
+        scale: edge in metres; for a CRS in degrees, converted at the equator.
     """
     edge = scale / metres_per_unit(parse_crs(crs))
     return Grid(crs, (edge, 0.0, 0.0, 0.0, -edge, 0.0), 1, 1)
 
 
 def rescale_grid(grid: Grid, scale: float | None) -> Grid:
-    """Return a grid's pixel grid with pixels of another size: origin and axes stay. None for its own size."""
+    """Return a grid with pixels of another size, in metres, and the same origin and axes; None keeps the size."""
     a, b, c, d, e, f = grid.transform
     factor = 1.0 if scale is None else scale / nominal_scale(grid)
     return Grid(grid.crs, (a * factor, b * factor, c, d * factor, e * factor, f), 1, 1)
 
 
 def find_utm_crs(longitude: float, latitude: float) -> str:
-    """EPSG code of the UTM zone of a place.
+    """Return the EPSG code of the UTM zone of a place in degrees.
 
     Raises:
-        RegionError: near the poles, where UTM has none.
+        RegionError: near the poles, where UTM has no zones.
     """
     if not UTM_SOUTH <= latitude <= UTM_NORTH:
         other = "EPSG:3413" if latitude > 0 else "EPSG:3031"
@@ -152,16 +153,15 @@ def find_utm_crs(longitude: float, latitude: float) -> str:
 
 
 def cover_region(base_grid: Grid, region: BaseGeometry) -> Grid:
-    """Return the smallest window of a pixel grid that holds a region.
+    """Return the smallest window of a base grid that contains a region.
 
     Args:
         base_grid: CRS and transform.
-        region: polygons or points in longitude and latitude, edges straight in that plane. Parts on both sides of the
-            antimeridian, as a box across it has, are one region: where the CRS counts in degrees, the window then
-            reaches beyond 180.
+        region: polygons or points in longitude and latitude, with edges straight in that plane. Parts that touch the
+            antimeridian from both sides are joined; in a CRS in degrees the window then extends beyond 180.
 
     Raises:
-        RegionError: if the region does not lie within the CRS's reach.
+        RegionError: if the region is not within the area of the CRS.
     """
     crs = parse_crs(base_grid.crs)
     joined = join_at_antimeridian(region)
@@ -183,20 +183,20 @@ def cover_region(base_grid: Grid, region: BaseGeometry) -> Grid:
 
 
 def pixel_span(places: Sequence[Fraction]) -> tuple[int, int]:
-    """Return the pixels along an axis that cover some places.
+    """Return the range of pixels along an axis that covers places.
 
     Args:
-        places: in pixels, as :meth:`eechips.geo.grid.Grid.pixel` has them. What is nearer to a corner than a millionth
-            of a pixel counts as on it.
+        places: pixel coordinates along the axis, as :meth:`eechips.geo.grid.Grid.pixel` returns them. Within a
+            millionth of a pixel from a corner they are on the corner.
 
     Returns:
-        The first, and the one after the last; they are the same if all places are one corner.
+        First pixel, and the one after the last; equal if all places are at one corner.
     """
     return math.floor(min(places) + _CLOSE), math.ceil(max(places) - _CLOSE)
 
 
 def join_at_antimeridian(region: BaseGeometry) -> BaseGeometry:
-    """Return a region whose parts touch 180 degrees from both sides, with those in the west moved beyond 180."""
+    """Join parts that touch the antimeridian from both sides: move the parts at -180 degrees to beyond 180."""
     west, _, east, _ = shapely.bounds(region)
     parts = shapely.get_parts(region)
     if len(parts) < 2 or west > -180.0 or east < 180.0:
@@ -224,7 +224,7 @@ def _refuse_far_from_zone(crs: CRS, west: float, east: float) -> None:
 
 
 def _refuse_cut(crs: str, latitude: float) -> None:
-    """Reject a CRS in which the two sides of the antimeridian are not neighbours."""
+    """Raise RegionError for a CRS that ends at the antimeridian."""
     sides = project(crs, [(180.0 - 1e-9, latitude), (-180.0 + 1e-9, latitude)])
     if not np.isfinite(sides).all() or float(np.abs(sides[0] - sides[1]).max()) > _NEIGHBOURS:
         raise RegionError(f"the region crosses the antimeridian, where {crs} ends: choose crs='utm' or crs='EPSG:4326'")

@@ -1,4 +1,4 @@
-"""Conditions on the properties of images, as users write them: ``CLOUDY_PIXEL_PERCENTAGE < 20``."""
+"""Parse conditions on the properties of images, such as ``CLOUDY_PIXEL_PERCENTAGE < 20``."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _FORM = "a condition is PROPERTY OP VALUE, where OP is = != < <= > >= or in: 'CL
 
 @dataclass(frozen=True, slots=True)
 class ConditionValue:
-    """A value as it was typed.
+    """A value as the user wrote it.
 
     Attributes:
         text: without quotes.
-        is_quoted: whether it stood in quotes, and so is text, whatever it looks like.
+        is_quoted: whether it was in quotes, and so is text even if it looks like a number.
     """
 
     text: str
@@ -41,7 +41,7 @@ class ConditionValue:
 
     @property
     def number(self) -> int | float | None:
-        """The number that it may stand for."""
+        """The value as a number; None if it is not one."""
         if self.is_quoted or not _NUMBER.fullmatch(self.text):
             return None
         value = float(self.text)
@@ -54,10 +54,10 @@ class ConditionValue:
 
 @dataclass(frozen=True, slots=True)
 class PropertyCondition:
-    """A condition on a property, as it was typed.
+    """A condition on a property, as the user wrote it.
 
     Attributes:
-        property: name, as the images have it.
+        property: name, as the images spell it.
         sign: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` or ``in``.
         words: the value; several for ``in``.
     """
@@ -71,13 +71,13 @@ class PropertyCondition:
         return f"{self.property} {self.sign} " + (f"({values})" if self.sign == "in" else values)
 
     def resolve(self, example: Any) -> PropertyFilter:
-        """Return the condition with its values of the property's type.
+        """Convert the values to the type of the property.
 
         Args:
             example: the property's value on some image.
 
         Raises:
-            UsageError: if the property is a number and a value is not, or the property is neither number nor text.
+            UsageError: if a value is not a number but the property is, or the property is neither number nor text.
         """
         if isinstance(example, str):
             return PropertyFilter(self.property, self.sign, tuple(word.text for word in self.words))
@@ -96,7 +96,7 @@ class PropertyCondition:
 
 @dataclass(frozen=True, slots=True)
 class PropertyFilter:
-    """A condition that can be asked for.
+    """A condition with typed values, ready for Earth Engine.
 
     Attributes:
         property: name.
@@ -111,7 +111,7 @@ class PropertyFilter:
     values: tuple[int | float | str, ...]
 
     def filter(self) -> ee.Filter:
-        """For Earth Engine. An image without the property does not meet it, unless the sign is ``!=``."""
+        """Return Earth Engine's filter. Images without the property are excluded, unless the sign is ``!=``."""
         import ee
 
         if self.sign == "in":
@@ -121,25 +121,25 @@ class PropertyFilter:
         return found
 
     def to_json(self) -> list[Any]:
-        """[property, sign, [values]]."""
+        """Return ``[property, sign, [values]]``, for :meth:`from_json`."""
         return [self.property, self.sign, list(self.values)]
 
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> PropertyFilter:
-        """Read the JSON of ``to_json``."""
+        """Read the value that ``to_json`` returned."""
         name, sign, values = value
         return cls(name, sign, tuple(values))
 
 
 def parse_condition(text: str) -> PropertyCondition:
-    """Parse a condition. Nothing of it is evaluated as code.
+    """Parse a condition. No part of it is evaluated as code.
 
     Args:
-        text: ``PROPERTY OP VALUE``; the value is a number, or text, bare or in quotes; for ``in`` several of them in
-            parentheses.
+        text: ``PROPERTY OP VALUE``. The value is a number, or text with or without quotes; for ``in``, several values
+            in parentheses.
 
     Raises:
-        UsageError: saying what is wrong with it.
+        UsageError: if the text is not a condition.
     """
     found = _CONDITION.fullmatch(text)
     if found is None:
@@ -160,14 +160,14 @@ def parse_condition(text: str) -> PropertyCondition:
 def resolve_conditions(
     conditions: Sequence[PropertyCondition], collection: ee.ImageCollection
 ) -> tuple[PropertyFilter, ...]:
-    """Give the values of conditions the types of the properties of a collection: one request.
+    """Convert the values of conditions to the types of a collection's properties, in one request.
 
     Args:
-        conditions: parsed.
+        conditions: parsed conditions.
         collection: with at least one image.
 
     Raises:
-        UsageError: if no image has a property, naming those that look like it, or its type does not fit.
+        UsageError: if no image has a property (the message suggests similar ones), or a value has the wrong type.
     """
     import ee
 

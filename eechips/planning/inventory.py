@@ -21,10 +21,10 @@ class Scene:
     Attributes:
         index: its ``system:index``.
         time: its ``system:time_start`` in milliseconds since 1970, or None.
-        grid: a band's own pixels; a single one where the server does not say how many there are.
-        is_bounded: whether it does.
-        is_stored: whether the image's id is the collection's, a slash, and the index. It is so for every stored
-            collection; those that Earth Engine computes have images without an id of their own.
+        grid: native pixel grid of a band; of one pixel if the server does not return the size.
+        is_bounded: whether the server returned the size.
+        is_stored: whether the image has an id: the collection's, a slash, and the index. Images of computed
+            collections have none.
     """
 
     index: str
@@ -35,24 +35,24 @@ class Scene:
 
     @property
     def moment(self) -> str | None:
-        """When it was taken, ISO 8601, UTC; None if that is not known."""
+        """Time of acquisition, ISO 8601, UTC; None if unknown."""
         return None if self.time is None else format_utc(self.time)
 
     @property
     def day(self) -> dt.date | None:
-        """The day, UTC, on which it was taken; None if that is not known."""
+        """Day of acquisition, UTC; None if unknown."""
         return None if self.time is None else dt.datetime.fromtimestamp(self.time / 1000, tz=dt.timezone.utc).date()
 
 
 def list_scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list[Scene]:
     """List the images of a collection by time, those without a time first, then by index.
 
-    One request for a thousand images, however many there are: the size and the projection of each come with its name.
+    It sends one request for each thousand images, which returns their sizes and projections, too.
 
     Args:
-        collection: already narrowed to the images that count.
-        dataset: id of the collection of which it is a part.
-        band: whose pixels are meant; every image has it.
+        collection: filtered images of the dataset.
+        dataset: id of the collection.
+        band: name of the band whose grid is returned; every image has it.
     """
 
     def describe(element: Any) -> Any:

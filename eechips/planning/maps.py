@@ -1,4 +1,4 @@
-"""Read the band of a map: of an image, or of the mosaic of a collection."""
+"""Read a band of a map, which is an image, or the mosaic of a collection."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from eechips.planning import asset_metadata, planning_requests
 from eechips.planning.projection import project, unproject
 
 POINTS_PER_REQUEST = 2_000
-"""Points that are asked about in one request: each may lie in a tile of its own that the server has to read."""
+"""Points in one request: each may be in a different tile that the server has to read."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class MapName:
-    """A map as users name it: ``ESA/WorldCover/v200:Map``, or ``WORLDCOVER`` where a dataset has one band.
+    """Name of a map: ``ESA/WorldCover/v200:Map``, or ``WORLDCOVER`` for a dataset with one band.
 
     Attributes:
         id: of the dataset.
-        band: of it; None for its only one.
+        band: name; None for the dataset's only band.
     """
 
     id: str
@@ -44,8 +44,8 @@ def parse_map(option: str, text: str) -> MapName:
     """Parse the name of a map, ``ID:BAND``; a short name stands for the id.
 
     Raises:
-        UsageError: if it is no such name.
-        UnknownDatasetError: if it is neither an alias nor looks like an id.
+        UsageError: if the text is not the name of a map.
+        UnknownDatasetError: if the id is neither an alias nor looks like an asset id.
     """
     name, _, band = text.rpartition(":") if ":" in text else (text, "", "")
     name, band = name.strip(), band.strip()
@@ -61,14 +61,14 @@ def parse_map(option: str, text: str) -> MapName:
 
 @dataclass(frozen=True, slots=True)
 class MapBand:
-    """A band, and the pixels in which it is looked at.
+    """A band of a map, and the pixel grid on which it is read.
 
     Attributes:
         name: of the dataset and the band.
         kind: one image, or a collection.
         dtype: numpy name of the type of its values.
-        grid: the pixel grid of its pixels, that of the first image in the region; the size does not matter.
-        within: only where this other one holds anything but zero; None for everywhere.
+        grid: native pixel grid of the first image in the region; its size is ignored.
+        within: another map; pixels count only where it is valid and not zero. None for all pixels.
     """
 
     name: MapName
@@ -94,7 +94,7 @@ class MapBand:
         return pixels, self.locate(pixels)
 
     def locate(self, pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Centres of pixels (n, 2: column and row), in degrees, within -180 to 180."""
+        """Return the centres of pixels (n, 2: column and row) in degrees, (n, 2), longitudes within -180 to 180."""
         a, b, c, d, e, f = self.grid.transform
         xy = (pixels + 0.5) @ np.array([[a, b], [d, e]]).T + (c, f)
         lonlat = unproject(self.grid.crs, xy)
@@ -102,11 +102,11 @@ class MapBand:
         return lonlat
 
     def values(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
-        """Return what the pixels under some points hold; None where they are masked or there is nothing."""
+        """Return the values of the pixels under points; None where they are masked or the map has no pixel."""
         return list(planning_requests.request_each(points, self._ask, size=POINTS_PER_REQUEST))
 
     def counts(self, points: Sequence[tuple[float, float]]) -> list[bool]:
-        """Return whether the pixels under some points hold anything but zero."""
+        """Return for each point whether its pixel is valid and not zero."""
         return [value is not None and value != 0 for value in self.values(points)]
 
     def _ask(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
@@ -131,15 +131,15 @@ class MapBand:
 
 
 def fetch_map(option: str, name: MapName, region: ee.Geometry | None) -> MapBand:
-    """Return a map, with what the server says of it.
+    """Fetch the metadata of a map.
 
     Args:
-        option: that names it, for messages.
-        name: as parsed.
-        region: where it is going to be looked at; None for anywhere.
+        option: name of the option, for messages.
+        name: of the map.
+        region: in which the map will be read; None for anywhere.
 
     Raises:
-        UnknownDatasetError: if there is no such dataset or band.
+        UnknownDatasetError: if the dataset or band does not exist.
         UsageError: if it has several bands and none is named, or no image in the region.
     """
     known = datasets.find_dataset(name.id)

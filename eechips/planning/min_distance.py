@@ -1,4 +1,4 @@
-"""Keep points at a minimum distance, and lay out points in regular rows."""
+"""Keep points at a minimum distance from each other, and lay out points in regular rows."""
 
 from __future__ import annotations
 
@@ -25,21 +25,20 @@ _MOST_PLACES = 10_000_000  # of regular rows
 
 
 def great_circle(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
-    """Metres between places (…, 2) in degrees, on the sphere that has the Earth's area."""
+    """Return the distance between places (…, 2) in degrees, in metres on the sphere with the Earth's area."""
     chords = np.linalg.norm(_vectors(first) - _vectors(second), axis=-1)
     metres: Array = 2.0 * EARTH_RADIUS * np.arcsin(np.minimum(chords / 2.0, 1.0))
     return metres
 
 
 class MinDistance:
-    """Places of which no two are too near to each other: each has a circle around it, and no circles overlap.
+    """Accept places at a minimum distance: each has a circle around it, and no two circles overlap.
 
-    What it takes depends on the order in which places are offered, and on nothing else. Distances are great circles
-    on a sphere. Places are kept in cells of space as large as the largest circle so far: asking costs the same however
-    many there are.
+    The result depends only on the places and their order. Distances are great circles on a sphere. Places are stored
+    in cubic cells as large as the largest circle so far, so that the cost of a check does not grow with their number.
 
     Args:
-        radii: of the circles; half the distance where that is the same for all.
+        radii: returns the radii of places; half the minimum distance, if it is the same for all.
     """
 
     def __init__(self, radii: Radii) -> None:
@@ -49,15 +48,15 @@ class MinDistance:
 
     @classmethod
     def of_distance(cls, metres: float) -> MinDistance:
-        """Return places that are at least so many metres from each other."""
+        """Return an empty instance for places at least ``metres`` from each other."""
         return cls(lambda points: np.full(len(points), metres / 2.0))
 
     def add(self, point: tuple[float, float], radius: float) -> bool:
-        """Add a place if it is far enough from all that were added; return whether it was.
+        """Add a place if it is far enough from all places so far; return whether it was added.
 
         Args:
             point: longitude and latitude in degrees.
-            radius: of its circle, in metres: what ``radii`` says of it.
+            radius: of its circle, in metres, from ``radii``.
         """
         x, y, z = (EARTH_RADIUS * _vectors(point)).tolist()
         if 2.0 * radius > self._edge:
@@ -75,7 +74,7 @@ class MinDistance:
         return math.floor(x / self._edge), math.floor(y / self._edge), math.floor(z / self._edge)
 
     def _resize(self, edge: float) -> None:
-        """Make the cells larger; at least twice as large, so that it does not happen often."""
+        """Enlarge the cells at least twofold, so that this happens rarely."""
         places = [place for cell in self._cells.values() for place in cell]
         self._edge = max(edge, 2.0 * self._edge)
         self._cells = {}
@@ -86,18 +85,17 @@ class MinDistance:
 def regular_points(region: BaseGeometry, spacing: float) -> tuple[Array, npt.NDArray[np.int64]]:
     """Return places in rows from west to east inside a region, at the same distance between and along rows.
 
-    The rows are parallels, counted from the middle of the region's bounds; in each, places are counted from the
-    middle meridian. That is a square pixel grid in the sinusoidal projection of that meridian, which keeps areas: every
-    place stands for the same area. Near the middle meridian places of neighbouring rows lie above each other, away
-    from it they are shifted.
+    The rows are parallels, counted from the middle of the region's bounds; in each row, places are counted from the
+    middle meridian. They form a square grid in the sinusoidal projection of that meridian, which preserves areas, so
+    that each place represents the same area. Columns are vertical near the middle meridian, and slanted away from it.
 
     Args:
         region: polygons in longitude and latitude; parts on both sides of the antimeridian are one region.
         spacing: metres on the sphere that has the Earth's area.
 
     Returns:
-        Longitudes and latitudes in degrees, (n, 2), by row from north to south; and row and column of each, (n, 2),
-        0 in the middle, rows growing to the south.
+        Longitudes and latitudes in degrees, (n, 2), by row from north to south; and the row and column of each place,
+        (n, 2), counted from 0 in the middle, rows southwards and columns eastwards.
 
     Raises:
         RegionError: if there is no place, or more than ten million.

@@ -1,4 +1,4 @@
-"""Steps of the calendar, such as "1 month", and the periods that they cut a range of days into."""
+"""Divide a range of days into periods by a calendar step, such as "1 month"."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _END = dt.date.max.toordinal()  # no period begins after this day
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Some days in a row.
+    """Consecutive days.
 
     Attributes:
-        start: the first.
-        end: the day after the last.
+        start: first day.
+        end: day after the last.
     """
 
     start: dt.date
@@ -36,7 +36,7 @@ class Period:
 
     @property
     def days(self) -> int:
-        """How many there are, at least one."""
+        """Number of days, at least one."""
         return (self.end - self.start).days
 
 
@@ -44,10 +44,10 @@ class Period:
 class Step:
     """A step of the calendar.
 
-    Days, weeks, months and years are counted from the day where the first period starts: the n-th period of a month
-    starts n months after that day, or on the last day of its month where that is shorter, so that 31 January is
-    followed by 28 February and 31 March. Seasons are those of meteorology: they start on the first of December, March,
-    June and September, whatever the first day; the first of them is cut there.
+    Days, weeks, months and years are counted from the first day: with a step of a month, the n-th period starts n
+    months after that day, or on the last day of a shorter month, so that 28 February and 31 March follow 31 January.
+    Seasons are meteorological: they start on the first of December, March, June and September; the first one starts
+    later if the first day does.
 
     Attributes:
         count: spans in a step, at least 1.
@@ -81,11 +81,11 @@ class Step:
         return day
 
     def periods(self, start: dt.date, end: dt.date) -> Iterator[Period]:
-        """Return the periods between two days, in order, without a gap.
+        """Return the periods between two days, in order and without gaps.
 
         Args:
-            start: first day of the first.
-            end: day after the last; the last period is cut there.
+            start: first day of the first period.
+            end: day after the last one; the last period ends here, even if it is shorter than the step.
 
         Raises:
             UsageError: if the start is not before the end.
@@ -105,7 +105,7 @@ class Step:
             first = last
 
     def _after(self, origin: dt.date, steps: int) -> dt.date | None:
-        """Return the day so many steps after another; None if the calendar has no such day."""
+        """Return the day a number of steps after another; None beyond the calendar."""
         if self.span in _DAYS:
             ordinal = origin.toordinal() + steps * self.count * _DAYS[self.span]
             return dt.date.fromordinal(ordinal) if ordinal <= _END else None
@@ -116,10 +116,10 @@ def parse_step(text: str) -> Step:
     """Parse a step of the calendar.
 
     Args:
-        text: ``1 month``, ``16 days``, ``week``, ``season``, ``16d``: a number, 1 if there is none, and a span.
+        text: ``1 month``, ``16 days``, ``week``, ``season``, ``16d``: a span, with a number unless it is 1.
 
     Raises:
-        UsageError: if it is none.
+        UsageError: if the text is not a step.
     """
     found = _STEP.fullmatch(text)
     word = found["span"].lower() if found else ""
@@ -130,10 +130,10 @@ def parse_step(text: str) -> Step:
 
 
 def parse_day(text: str) -> dt.date:
-    """Return a day, YYYY-MM-DD.
+    """Parse a day, YYYY-MM-DD.
 
     Raises:
-        UsageError: if it is none, or has a time of day: periods are of whole days.
+        UsageError: if the text is not a day, or has a time: periods consist of whole days.
     """
     try:
         return dt.datetime.strptime(text, "%Y-%m-%d").date()
@@ -142,7 +142,7 @@ def parse_day(text: str) -> dt.date:
 
 
 def _months_after(day: dt.date, months: int) -> dt.date | None:
-    """Return the day a number of months later, or the last of that month; None beyond the calendar."""
+    """Return the day a number of months later, or the last day of a shorter month; None beyond the calendar."""
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     if not dt.MINYEAR <= year <= dt.MAXYEAR:
         return None

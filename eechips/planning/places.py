@@ -1,4 +1,4 @@
-"""Read tables of places: points or polygons, and the columns that go with them."""
+"""Read tables of places: points or polygons, and their other columns."""
 
 from __future__ import annotations
 
@@ -40,14 +40,15 @@ _SHOWN = 5  # rows that a message names
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """The rows of a file, with a geometry each.
+    """The rows of a file, each with a geometry.
 
     Attributes:
         path: the file.
         sha256: SHA-256 of its bytes.
-        kind: kind of the geometries.
-        geometries: shapely geometries in EPSG:4326, x is longitude from -180 to 180; None for a row without.
-        table: columns of the file, a row for each geometry. Those of a CSV file are unchanged text.
+        kind: points or polygons.
+        geometries: shapely geometries in EPSG:4326, shape (n,), longitudes within -180 to 180; None for a row without
+            a geometry.
+        table: columns of the file, with a row for each geometry; columns of a CSV file are unchanged text.
     """
 
     path: Path
@@ -61,7 +62,7 @@ class Places:
 
     @property
     def known(self) -> npt.NDArray[np.int64]:
-        """The numbers of the rows that have a geometry, from 0."""
+        """Indices of the rows that have a geometry."""
         return np.flatnonzero(~shapely.is_missing(self.geometries))
 
     def moments(self, field: str, date_format: str | None = None) -> npt.NDArray[np.float64]:
@@ -69,13 +70,13 @@ class Places:
 
         Args:
             field: name of the column.
-            date_format: format of the dates as ``datetime.strptime`` has it (``%d/%m/%Y``); None for ISO 8601.
+            date_format: format of the dates for ``datetime.strptime`` (``%d/%m/%Y``); None for ISO 8601.
 
         Returns:
-            Milliseconds since 1970, UTC; NaN where a row has no date.
+            Milliseconds since 1970, UTC, shape (n,); NaN for rows without a date.
 
         Raises:
-            RegionError: if there is no such column, or a value of it is not such a date.
+            RegionError: if the column does not exist, or a value is not a date in this format.
         """
         self.check_field(field)
         column = self.table.column(field)
@@ -112,10 +113,10 @@ class Places:
             )
 
     def check_unique(self, field: str) -> None:
-        """Check that a column has a value of its own in every row.
+        """Check that a column has a different value in every row.
 
         Raises:
-            RegionError: naming the first rows that are without one, or alike.
+            RegionError: if values are missing or repeated; the message names the first such rows.
         """
         self.check_field(field)
         values = self.table.column(field).to_pandas()
@@ -134,15 +135,15 @@ def read_places(
     """Read the places of a file.
 
     Args:
-        path: CSV (a comma, semicolon, tab or bar between the columns) or Parquet with columns of longitude and
-            latitude in degrees of WGS84; GeoParquet, or any vector file that GDAL reads, in any CRS that it names.
+        path: CSV (separated by comma, semicolon, tab or bar) or Parquet with columns of longitude and latitude in
+            degrees (WGS84); GeoParquet, or any vector file that GDAL reads, with any CRS.
         lon_field: column of the longitude; None for the first of ``LON_NAMES``.
         lat_field: column of the latitude; None for the first of ``LAT_NAMES``.
-        repairs: make valid polygons of those that are not.
+        repairs: repair invalid polygons.
 
     Raises:
-        RegionError: if the file cannot be read or has no rows, if coordinates are not numbers or out of range (with
-            the numbers of the rows, from 1), or if it mixes points and polygons. Rows may have no coordinates.
+        RegionError: if the file cannot be read, has no rows, or mixes points and polygons, or if coordinates are not
+            numbers or out of range (the message has the row numbers, from 1). Rows without coordinates are allowed.
     """
     if not path.is_file():
         raise RegionError(f"there is no file {path}")
@@ -183,7 +184,7 @@ def points(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.ND
 
 
 def _parse_text(path: Path, data: bytes) -> pa.Table:
-    """Read the columns of a CSV file as text, so that values stay as they are written: ``007`` is not 7."""
+    """Read the columns of a CSV file as text, so that values stay unchanged: ``007`` does not become 7."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -271,7 +272,7 @@ def _kind(path: Path, geometries: npt.NDArray[np.object_]) -> Kind:
 
 
 def _checked(path: Path, kind: Kind, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Check geometries; return None for empty ones, and longitudes of points from -180 to 180."""
+    """Check geometries; replace empty ones by None, and wrap longitudes of points to -180 to 180."""
     geometries = geometries.copy()
     geometries[shapely.is_empty(geometries)] = None
     bounds = shapely.bounds(geometries)
@@ -311,7 +312,7 @@ def _no_date(field: str, text: str, date_format: str | None) -> str:
 
 
 def _rows(indices: npt.NDArray[np.int64]) -> str:
-    """Return ``row 3``, or ``rows 3, 7, 9 and 12 more``: numbers from 1, the header not counted."""
+    """Return ``row 3``, or ``rows 3, 7, 9 and 12 more``, counted from 1 without the header."""
     numbers = [f"{int(index) + 1:,}" for index in indices[:_SHOWN]]
     more = len(indices) - len(numbers)
     return ("row " if len(indices) == 1 else "rows ") + ", ".join(numbers) + (f" and {more:,} more" if more else "")

@@ -1,4 +1,4 @@
-"""Send the requests of a planner. ``ee`` must be initialised in this process."""
+"""Send planning requests. ``ee`` must be initialised in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PARALLEL_REQUESTS = int(USUAL)
-"""Planning requests that are sent at once; the throttle holds back those beyond the project's quota."""
+"""Concurrent planning requests; the throttle delays requests that exceed the project's quota."""
 
 _NOTICE_SECONDS = 5.0
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _LOCAL_HINT = re.compile(r"(The demo planet|This local Earth Engine) .*", re.DOTALL)
 _NOT_FOUND = re.compile(r"\bnot found\b|\bdoes not exist\b", re.IGNORECASE)
 
-# What the service says when a computation exceeds one of its limits: a smaller one may not.
+# Messages of the service for computations that exceed a limit; smaller computations may succeed.
 _TOO_LARGE = re.compile(r"memory limit exceeded|computation timed out|payload size exceeds|too large", re.IGNORECASE)
 
 # The service's own default; the reference does not name a greatest page.
@@ -45,18 +45,18 @@ def fetch_features(
     noun: str = "features",
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the features of a computed collection as GeoJSON, however many there are, page by page.
+    """Yield all features of a computed collection as GeoJSON, page by page.
 
     Slow listings log the count so far; the total is unknown before the last page.
 
     Args:
-        collection: what to compute; it has no limit of 5,000 elements here, as ``getInfo`` has.
+        collection: to compute; unlike with ``getInfo``, it may have more than 5,000 elements.
         page_size: features per request, at most.
         noun: what the features are, for the log.
         clock: seconds, monotonic.
 
     Raises:
-        ee.EEException: if the server refuses.
+        ee.EEException: if a request fails.
     """
     import ee
 
@@ -84,28 +84,28 @@ def request_each(
     noun: str = "points",
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[R]:
-    """Ask the service about many items: some hundred items a request, several requests at once.
+    """Send requests for many items, several items a request, and several requests at once.
 
-    A request that is too large for the service is sent again in halves. What takes long is logged with the time left.
+    Requests that are too large for the service are split in halves. Slow plans log the estimated time left.
 
     Args:
-        items: to ask about.
-        ask: sends one request about some items and returns an answer for each; called by several threads.
+        items: inputs of the requests.
+        ask: sends one request for some items and returns a result for each; called by several threads.
         size: items in one request, at most.
         noun: what the items are, for the log.
         clock: seconds, monotonic.
 
     Yields:
-        The answers, in the order of the items. Only a few requests are ahead of what is consumed.
+        The results, in the order of the items. Only a few requests are sent before their results are consumed.
 
     Raises:
-        ee.EEException: if the service refuses a request for another reason than its size, or even a single item.
+        ee.EEException: if a request fails for another reason than its size, or is too large even for a single item.
     """
     batches = (items[start : start + size] for start in range(0, len(items), size))
     if len(items) <= size:
         answered = iter([_ask_in_parts(batch, ask) for batch in batches])
     else:
-        context = contextvars.copy_context()  # of which each thread gets a copy: the planner's answers are known there
+        context = contextvars.copy_context()  # each thread gets a copy, with the planner's cached responses
         answered = parallel_map(lambda batch: context.copy().run(_ask_in_parts, batch, ask), batches, PARALLEL_REQUESTS)
     began = noticed = clock()
     count = 0
@@ -122,7 +122,7 @@ def request_each(
 
 
 def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
-    """Ask about some items; in halves where the service finds that too much at once."""
+    """Request some items; in halves if the request is too large for the service."""
     import ee
 
     try:
@@ -135,16 +135,16 @@ def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]])
 
 
 def is_not_found(error: ee.EEException) -> bool:
-    """Return whether an error says that an asset does not exist (or may not be read, which looks the same)."""
+    """Return whether an error says that an asset does not exist, or may not be read: the messages are the same."""
     return bool(_NOT_FOUND.search(str(error)))
 
 
 def local_hint(error: ee.EEException) -> str:
-    """Return what a local Earth Engine adds to the message about a missing asset; "" from the real one."""
+    """Return the sentence that a local Earth Engine adds to its message about a missing asset; else ""."""
     match = _LOCAL_HINT.search(str(error))
     return match[0] if match else ""
 
 
 def is_too_large(error: ee.EEException) -> bool:
-    """Return whether an error says that a request asked for too much at once."""
+    """Return whether an error says that a request was too large."""
     return bool(_TOO_LARGE.search(str(error)))

@@ -1,9 +1,9 @@
-"""Cells: groups of places near each other, each small enough for one request.
+"""Divide places into cells: groups of near places, each small enough for one request.
 
-What a request of ``Image.reduceRegions`` costs is not the number of its places. The service computes tiles of 256 x 256
-pixels: places in one tile of an image share it, a place alone takes one of its own. A request has a price besides (a
-slot of the quota for its time, 100 a second at most), which is why places far from each other still go together, until
-their tiles are too many.
+The cost of a request of ``Image.reduceRegions`` depends less on the number of places than on the number of tiles: the
+service computes images in tiles of 256 x 256 pixels, which near places share. Each request also has a fixed cost (it
+occupies a slot of the quota, and 100 a second are allowed), so that distant places share requests, too, up to a number
+of tiles.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ TILE = 256
 (https://developers.google.com/earth-engine/guides/scale, read 2026-11)."""
 
 MOST_PLACES = 5_000
-"""Places of a request. A point is some 40 bytes of its body, which may have 10,485,760."""
+"""Maximum places of a request. A point takes some 40 bytes of its body, which may have 10,485,760."""
 MOST_BYTES = 2_000_000
-"""Bytes of a request's geometries, which the service expands to several times as many."""
+"""Maximum bytes of a request's geometries, which the service expands to several times as many."""
 MOST_VALUES = 500_000
-"""Values of an answer: with the number of its place each is some 15 bytes of JSON, of 64 MB at most."""
+"""Maximum values of a response: each takes some 15 bytes of JSON with the number of its place, of 64 MB at most."""
 MOST_IMAGES = 1_000
-"""Images of a request that has a row for each: a page of ``table:computeFeatures``."""
+"""Maximum images of a request that returns a row for each: a page of ``table:computeFeatures``."""
 MOST_TILES = 50_000
-"""Tiles of all images together that a request makes the service compute, in less than five minutes.
-This is a guess at the service; what it refuses all the same is cut further, and the size remembered."""
+"""Maximum tiles, of all images together, that the service computes for a request, within its limit of five minutes.
+This is an estimate: requests that the service rejects are split, and the accepted size is kept for later ones."""
 
-_RADIUS = 6_371_008.8  # metres: the mean of the Earth (IUGG)
+_RADIUS = 6_371_008.8  # metres: the Earth's mean radius (IUGG)
 _DAY = 86_400_000.0  # milliseconds
 
 
@@ -47,10 +47,10 @@ class Cost:
     """The cost of places in a request.
 
     Attributes:
-        values: values of the answer for each place.
-        images: images that are looked at for each place.
+        values: values in the response for each place.
+        images: images that are read for each place.
         tile: edge of a tile in metres.
-        per_day: images a day at a place, where places have moments; rows of a request are those of all its days.
+        per_day: images a day at a place, for places with moments; a request returns rows for all of its days.
     """
 
     values: float
@@ -68,24 +68,24 @@ def divide_places(
     moments: npt.NDArray[np.float64] | None = None,
     most: int = MOST_PLACES,
 ) -> Iterator[Indices]:
-    """Groups places so that each group fits one request.
+    """Divide places into cells that fit into one request each.
 
-    A group that is too much is halved at the median along its longest axis (k-d tree), as often as it takes: where
-    places are dense, cells are small. Halves have equal numbers of places, so that a lonely place is with its nearest
-    neighbours, however far they are, and no cell has less than half of what it could have but for the tiles. Axes are
-    those of space, not of the map: there is no seam at the antimeridian or at the poles. Moments are a fourth axis,
-    which is cut first if a group's dates would take too many images.
+    A group that is too large is halved at the median along its longest axis (k-d tree), recursively, so that cells are
+    small where places are dense. Halves have equal numbers of places: an isolated place shares a cell with its nearest
+    neighbours, and unless tiles limit it, a cell is at least half full. Axes are three-dimensional, so that there is no
+    seam at the antimeridian or the poles. Time is a fourth axis, which is halved first if a group's dates span too many
+    images.
 
     Args:
         lonlat: longitudes and latitudes (n, 2) in degrees.
         cost: of each place.
-        sizes: bytes of each place in a request; 40 if not given.
-        areas: square metres that each place covers; 0 if not given.
-        moments: of the places, in milliseconds.
-        most: places of a cell.
+        sizes: bytes of each place in a request, shape (n,); None for 40.
+        areas: square metres that each place covers, shape (n,); None for 0.
+        moments: of the places, in milliseconds since 1970, shape (n,); None for none.
+        most: maximum places of a cell.
 
     Yields:
-        Indices of the places of a cell, ascending. Cells that follow each other are near each other.
+        Indices of the places of a cell, ascending. Consecutive cells are near each other.
     """
     if not len(lonlat):
         return
@@ -124,12 +124,12 @@ def divide_places(
 
 
 def count_tiles(lonlat: npt.NDArray[np.float64], tile: float) -> int:
-    """Return how many tiles of an edge in metres hold points, about: tiles of the service lie otherwise."""
+    """Estimate the number of tiles, with an edge in metres, that contain points; the service's tiles lie elsewhere."""
     return len(np.unique(_tile_keys(lonlat, tile)))
 
 
 def _tile_keys(lonlat: npt.NDArray[np.float64], tile: float) -> Indices:
-    """Return a number for each place, equal for those in one tile of rows of equal latitude."""
+    """Return a number for each place, equal for places in the same tile."""
     step = math.degrees(tile / _RADIUS)
     row = np.floor((lonlat[:, 1] + 90.0) / step)
     middle = np.clip((row + 0.5) * step - 90.0, -89.9, 89.9)
@@ -137,21 +137,21 @@ def _tile_keys(lonlat: npt.NDArray[np.float64], tile: float) -> Indices:
     return np.asarray(row * 2**32 + column, dtype=np.int64)
 
 
-_CLOSE = 1e-6  # of a pixel: a point so near to an edge is not taken to be on either side of it
+_CLOSE = 1e-6  # of a pixel: points within this distance of an edge may be on either side
 
 
 def merge_duplicates(
     shapes: npt.NDArray[np.object_], moments: npt.NDArray[np.float64] | None, base_grid: Grid | None
 ) -> list[npt.NDArray[np.int64]]:
-    """Return places of which one stands for all: equal ones, and points of one pixel.
+    """Group places with equal values: equal shapes, or points in one pixel, at the same moment.
 
     Args:
-        shapes: points or polygons in longitude and latitude.
-        moments: of each, in milliseconds; those of different moments are different. None for none.
-        base_grid: under whose pixels points have equal values; None if there is none, and for polygons.
+        shapes: points or polygons in longitude and latitude, shape (n,).
+        moments: of the places, in milliseconds since 1970, shape (n,); None for none.
+        base_grid: grid whose pixels determine the values of points; None if there is none, and for polygons.
 
     Returns:
-        Positions of the places that are one, in order of the first of each.
+        Indices of the places of each group, in the order of their first places.
     """
     keys = np.array(shapely.to_wkb(shapes), dtype=object)
     if base_grid is not None:

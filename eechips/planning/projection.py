@@ -1,4 +1,4 @@
-"""Compute nominal scales as Earth Engine does, and the UTM zone of a place."""
+"""Compute nominal scales as Earth Engine does, and UTM zones of places."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ METRES_PER_DEGREE = 6_378_137.0 * math.pi / 180.0
 
 
 def nominal_scale(grid: Grid) -> float:
-    """Edge of a grid's pixels in metres, as ``ee.Projection.nominalScale`` has it."""
+    """Return the edge of a grid's pixels in metres, as ``ee.Projection.nominalScale`` does."""
     a, b, _, d, e, _ = grid.transform
     return math.sqrt(abs(a * e - b * d)) * metres_per_unit(parse_crs(grid.crs))
 
 
 def metres_per_unit(crs: CRS) -> float:
-    """Metres that a unit of a CRS's coordinates is worth, as Earth Engine counts."""
+    """Return the length of a CRS's unit in metres, as Earth Engine converts it."""
     return METRES_PER_DEGREE if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor)
 
 
 def utm_crs(longitude: float, latitude: float) -> str:
-    """EPSG code of the WGS84 UTM zone of a place (without the exceptions for Norway and Svalbard)."""
+    """Return the EPSG code of a place's UTM zone (WGS84), without the exceptions for Norway and Svalbard."""
     zone = min(int((longitude + 180.0) // 6.0) + 1, 60)
     return f"EPSG:{32600 + zone if latitude >= 0 else 32700 + zone}"

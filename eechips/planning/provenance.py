@@ -1,4 +1,4 @@
-"""Find the images of which a chip shows pixels."""
+"""Find the images that contribute pixels to a chip."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from eechips.planning import planning_requests
 from eechips.planning.date_matching import DateMatch
 from eechips.planning.expressions import LayerImages, box_around, chip_reach
 
-_PIXELS = 1 << 22  # of the chips that are asked about in one request
+_PIXELS = 1 << 22  # of the chips in one request
 _MOST_CHIPS = 500
-_INSET = 0.25  # of a pixel: so much smaller is the rectangle whose pixels are counted, so that no neighbours are
+_INSET = 0.25  # of a pixel: margin of the counted rectangle, which excludes neighbouring pixels
 
 
 @dataclass(frozen=True, slots=True)
 class ChipFootprint:
-    """A chip, as far as it matters which images it shows.
+    """The properties of a chip that determine its images.
 
     Attributes:
         grid: its pixels.
         coordinates: of its place, longitude and latitude in degrees.
         source: ``system:index`` of the image on top; None for the latest, or the nearest to the date.
-        date_match: its date, if it has one.
+        date_match: date and interval of its images; None for all images.
     """
 
     grid: Grid
@@ -38,7 +38,7 @@ class ChipFootprint:
 
 @dataclass(frozen=True, slots=True)
 class Contributor:
-    """An image that shows.
+    """An image that contributes pixels.
 
     Attributes:
         index: its ``system:index``.
@@ -50,15 +50,15 @@ class Contributor:
 
 
 def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> Iterator[tuple[Contributor, ...]]:
-    """Return the images of which chips have at least one pixel in one band, by time.
+    """Yield for each chip the images that contribute at least one pixel in one band, by time.
 
-    The server puts the numbers of the images on top of each other, with their masks, as it does with the images
-    themselves, and counts them on the chip's own pixels: that costs about what the chips cost, but what comes back is
-    small. Hundreds of small chips, or some dozen of 256 pixels, are one request.
+    The server mosaics the numbers of the images, with their masks, like the images themselves, and counts them on the
+    chip's pixel grid. This costs about as much as the chips, but responses are small. Hundreds of small chips, or some
+    dozen of 256 pixels, share a request.
 
     Args:
         images: of the dataset.
-        chips: of one dataset, with or without a date all of them.
+        chips: all with a date, or all without.
     """
     size = max((chip.grid.width * chip.grid.height for chip in chips), default=1)
     step = max(1, min(_MOST_CHIPS, _PIXELS // size))
@@ -76,7 +76,7 @@ def _ask(images: LayerImages, chips: Sequence[ChipFootprint]) -> list[tuple[Cont
 
 
 def _contributing(images: LayerImages, chip: ChipFootprint) -> Any:
-    """Return the names and times of the images that a chip shows, two lists."""
+    """Return the names and times of the images of a chip as two server-side lists."""
     box = box_around(chip.coordinates, chip_reach(chip.grid))
     date_match = chip.date_match
     there = (

@@ -1,4 +1,4 @@
-"""Divide regions into batches for one request each: near each other, and not too many."""
+"""Divide regions into batches of near regions, each for one request."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from eechips.planning.point_cells import Cost, Indices
 from eechips.planning.zones import ZoneShapes
 
 SLOTS = 40
-"""Requests that a project may have in flight: so many batches keep all of them busy."""
+"""Requests that a project may have in flight; as many batches use all of them."""
 
 LEAST = 16
-"""Regions of a batch, however few there are altogether. Below that a request for several costs as much as several
-requests (benchmarks/region_batches.py); from there on an image's price is shared."""
+"""Minimum regions of a batch. A request for fewer costs as much as one request for each region; in larger batches
+regions share the cost of an image (benchmarks/region_batches.py)."""
 
 _BYTES_PER_VERTEX, _BYTES_PER_REGION = 40, 200  # of a request's body
-_LOOKED_AT = 16  # regions that are asked how many images there are
-_MARGIN = 1000  # metres: the extent of an image is only for orientation
+_LOOKED_AT = 16  # regions whose images are counted
+_MARGIN = 1000  # metres: approximate extents of images are enough
 
 
 @dataclass(frozen=True, slots=True)
 class ImageDensity:
-    """The number and the size of the images that meet regions.
+    """Number and size of the images that meet regions.
 
     Attributes:
-        images: that meet a region: the most of some that were looked at.
-        width: degrees of longitude that the first image spans; 360 if it has no bounds.
-        height: degrees of latitude likewise, 180.
+        images: maximum number of images that meet one region, from some of the regions.
+        width: of the first image, in degrees of longitude; 360 if it has no bounds.
+        height: of the first image, in degrees of latitude; 180 if it has no bounds.
     """
 
     images: int
@@ -41,10 +41,10 @@ class ImageDensity:
 
 
 def measure_images(images: ee.ImageCollection, shapes: ZoneShapes) -> ImageDensity:
-    """Ask how many images meet regions, and how large an image is. One request.
+    """Fetch the number of images that meet regions, and the size of an image, in one request.
 
     Args:
-        images: narrowed to the dates that count; at least one.
+        images: filtered by date; at least one.
         shapes: of the regions.
     """
     count = len(shapes.points)
@@ -71,20 +71,20 @@ def divide_regions(
     groups: Sequence[Hashable] | None = None,
     most: int | None = None,
 ) -> Iterator[Indices]:
-    """Divide regions into batches; every region is in one of them.
+    """Divide regions into batches; every region is in one batch.
 
-    Regions that lie farther apart than an image is wide do not come together: most images would meet only some of
-    them. If there are enough regions, batches are small enough to be ``SLOTS`` at least.
+    Regions that are farther apart than the width of an image are in different batches, since most images would meet
+    only some of them. If there are enough regions, there are at least ``SLOTS`` batches.
 
     Args:
         shapes: of the regions.
-        cost: of each.
-        imagery: what is reduced.
-        groups: only regions of equal groups come together.
-        most: regions of a batch at most; None to choose by size alone.
+        cost: of each region.
+        imagery: number and size of the images that are reduced.
+        groups: of the regions; a batch has regions of one group only. None for one group.
+        most: maximum regions of a batch; None to choose by size only.
 
     Yields:
-        Indices of the regions of a batch, ascending. Batches that follow each other are mostly near each other.
+        Indices of the regions of a batch, ascending. Consecutive batches are mostly near each other.
     """
     count = len(shapes.points)
     usual = max(LEAST, -(-count // SLOTS)) if most is None else most

@@ -14,7 +14,7 @@ from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at
 from eechips.planning.projection import unproject
 from eechips.planning.regions import BoxRegion, FileRegion, Region
 
-_ZONE = 6.0  # degrees: a region that is wider has no UTM zone of its own
+_ZONE = 6.0  # degrees: wider regions have no common UTM zone
 
 
 class Overlap:
@@ -22,28 +22,28 @@ class Overlap:
 
     Args:
         region: polygons in longitude and latitude.
-        placement: pixel grid, without ``align``.
+        placement: grid alignment, resolved.
     """
 
     def __init__(self, region: BaseGeometry, placement: GridAlignment) -> None:
         self._region, self._placement = join_at_antimeridian(region), placement
         west, _, east, _ = shapely.bounds(self._region).tolist()
-        # Images of one place lie on one base_grid, also where they are of two zones.
+        # All images of the region are on one base grid, also images of different UTM zones.
         self._place = region_centre(self._region) if east - west <= _ZONE else None
         self._known: dict[Grid, Grid | None] = {}
         shapely.prepare(self._region)
 
     def window(self, grid: Grid, *, is_bounded: bool = True) -> Grid | None:
-        """Return the window of an image that shows what it has of the region; None if that is nothing.
+        """Return the window of an image that covers its part of the region; None if there is none.
 
-        On the image's own pixel grid it never reaches beyond the image.
+        On the image's own pixel grid the window lies within the image.
 
         Args:
-            grid: the image's pixels.
-            is_bounded: whether they are all; else the image is taken to show the whole region.
+            grid: the image's pixel grid.
+            is_bounded: whether the grid has the image's size; else the image is assumed to show the whole region.
 
         Raises:
-            RegionError: if the CRS of the placement does not reach there.
+            RegionError: if the region is outside the area of the CRS.
         """
         if not is_bounded:
             return self._within(grid, self._region)
@@ -61,7 +61,7 @@ class Overlap:
         return _trimmed(found, self._placement.base_grid(grid, region_centre(part)), grid)
 
     def _part(self, shown: BaseGeometry | None) -> BaseGeometry:
-        """Return what an outline has of the region."""
+        """Return the part of the region inside an outline; the whole region for None."""
         if shown is None:
             return self._region
         turned = [shapely.affinity.translate(shown, turn) for turn in (0.0, 360.0, -360.0)]
@@ -74,7 +74,7 @@ class Overlap:
 
 
 def _trimmed(window: Grid, base_grid: Grid, image: Grid) -> Grid | None:
-    """Return what a window of a pixel grid has of an image whose axes are the pixel grid's; None if that is nothing."""
+    """Clip a window of a base grid to an image with the same axes; None if they do not overlap."""
     first = [round(place) for place in base_grid.pixel(*window.xy(0, 0))]
     last = [first[0] + window.width, first[1] + window.height]
     low, high = base_grid.pixel(*image.xy(0, 0)), base_grid.pixel(*image.xy(image.width, image.height))
@@ -86,21 +86,21 @@ def _trimmed(window: Grid, base_grid: Grid, image: Grid) -> Grid | None:
     return base_grid.window(column, row, end_column - column, end_row - row)
 
 
-_PIECES = 32  # of each edge of an image, which may bend in longitude and latitude
-_MARGIN = 2  # pixels: more than such a piece bends
-_STRAIGHT = 1.0  # metres that a server's geometry may be off when its edges are made straight
+_PIECES = 32  # segments of each edge of an image, which may be curved in longitude and latitude
+_MARGIN = 2  # pixels: more than the curvature of such a segment
+_STRAIGHT = 1.0  # metres: error of the server when it straightens edges
 
-# The edge of a rectangle, as shares of its width and height.
+# Points along the edge of a rectangle, as fractions of its width and height.
 _RING = shapely.get_coordinates(shapely.segmentize(shapely.box(0, 0, 1, 1), 1 / _PIECES))
 
 
 def region_polygon(region: Region) -> BaseGeometry:
-    """Return a region in longitude and latitude, with edges that are straight in that plane.
+    """Return a region in longitude and latitude, with edges straight in that plane.
 
-    The server is asked if the region is a table's there; ``ee`` must be initialised in that case.
+    A region of a table on the server is fetched; ``ee`` must be initialised in that case.
 
     Raises:
-        RegionError: if the server does not know it, or it has no polygons.
+        RegionError: if the table or its features do not exist, or have no polygons.
     """
     if isinstance(region, BoxRegion):
         return region.polygon()
@@ -115,9 +115,9 @@ def region_polygon(region: Region) -> BaseGeometry:
 
 
 def grid_outline(grid: Grid) -> BaseGeometry | None:
-    """Return the outline of a grid's pixels in longitude and latitude, a little too large; None where it has none.
+    """Return the outline of a grid in longitude and latitude, slightly enlarged.
 
-    A grid that holds a pole, or reaches over the antimeridian or beyond what its projection shows, has none.
+    It is None for grids that contain a pole, cross the antimeridian, or exceed the area of their projection.
     """
     shares = _RING * (grid.width + 2 * _MARGIN, grid.height + 2 * _MARGIN) - _MARGIN
     lonlat = unproject(grid.crs, [grid.xy(column, row) for column, row in shares.tolist()])
@@ -128,6 +128,6 @@ def grid_outline(grid: Grid) -> BaseGeometry | None:
 
 
 def region_centre(region: BaseGeometry) -> tuple[float, float]:
-    """Longitude, from -180 to 180, and latitude in the middle of a region's bounds."""
+    """Return longitude (-180 to 180) and latitude of the middle of a region's bounds."""
     west, south, east, north = shapely.bounds(join_at_antimeridian(region)).tolist()
     return ((west + east) / 2 + 180.0) % 360.0 - 180.0, (south + north) / 2

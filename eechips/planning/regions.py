@@ -24,7 +24,7 @@ _NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
 _BOX = re.compile(rf"{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
 _SELECTION = re.compile(r"(?P<asset>[\w./-]+/[\w./-]+):(?P<field>[^=:]+)=(?P<value>.+)")
 
-# A request may hold 10,485,760 bytes (Earth Engine quotas); a vertex takes some 40 of them in an expression.
+# A request may have 10,485,760 bytes (Earth Engine quotas); a vertex takes some 40 bytes of an expression.
 _MOST_VERTICES = 200_000
 
 _log = logging.getLogger(__name__)
@@ -37,14 +37,14 @@ class Region(Protocol):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """JSON that names the region: equal if and only if the region is the same."""
+        """JSON value that identifies the region: equal if and only if the regions are equal."""
         ...
 
     def geometry(self) -> ee.Geometry:
-        """Return the region for the server. ``ee`` must be initialised.
+        """Return the region as a geometry of Earth Engine. ``ee`` must be initialised.
 
         Raises:
-            RegionError: if the server does not know it.
+            RegionError: if the server does not have it.
         """
         ...
 
@@ -60,7 +60,7 @@ class BoxRegion:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """{"roi": "W,S,E,N"}."""
+        """``{"roi": "W,S,E,N"}``."""
         return {"roi": f"{self.west!r},{self.south!r},{self.east!r},{self.north!r}"}
 
     def polygon(self) -> BaseGeometry:
@@ -83,8 +83,8 @@ class FileRegion:
     Attributes:
         path: the file.
         polygon: the union in EPSG:4326.
-        sha256: of the file's bytes, so that an edited file is another region.
-        is_repaired: whether polygons of it were not valid.
+        sha256: of the file's bytes, so that an edited file is a different region.
+        is_repaired: whether invalid polygons were repaired.
     """
 
     path: Path
@@ -94,12 +94,12 @@ class FileRegion:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """{"roi": path, "roi_sha256": …}."""
+        """``{"roi": path, "roi_sha256": …}``."""
         repaired = {"repair": True} if self.is_repaired else {}
         return {"roi": str(self.path), "roi_sha256": self.sha256, **repaired}
 
     def geometry(self) -> ee.Geometry:
-        """Return the union, with straight edges in longitude and latitude."""
+        """Return the union, with edges straight in longitude and latitude."""
         return planar_geometry(self.polygon)
 
 
@@ -110,7 +110,7 @@ class AssetRegion:
     Attributes:
         asset: id of the table.
         field: name of the column.
-        value: what it must equal, as text.
+        value: required value, as text.
     """
 
     asset: str
@@ -119,14 +119,14 @@ class AssetRegion:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """{"roi": "ASSET:FIELD=VALUE"}."""
+        """``{"roi": "ASSET:FIELD=VALUE"}``."""
         return {"roi": f"{self.asset}:{self.field}={self.value}"}
 
     def geometry(self) -> ee.Geometry:
-        """Return the geometry of those features, after a look whether there are any.
+        """Return the geometry of the features, after a check that there are any.
 
         Raises:
-            RegionError: naming the fields there are, or values that look like the one asked for.
+            RegionError: if the field or the value does not exist; the message lists fields, or similar values.
         """
         import ee
 
@@ -148,10 +148,10 @@ def parse_region(text: str | Path, *, repairs: bool = False) -> Region:
 
     Args:
         text: ``W,S,E,N`` in degrees, the path of a vector file, or ``ASSET:FIELD=VALUE``.
-        repairs: make valid polygons of those of a file that are not.
+        repairs: repair invalid polygons of a file.
 
     Raises:
-        RegionError: if it is none of these, or the file cannot be used.
+        RegionError: if the text is not a region, or the file cannot be used.
     """
     if isinstance(text, str):
         if _BOX.fullmatch(text):
@@ -169,10 +169,10 @@ def parse_region(text: str | Path, *, repairs: bool = False) -> Region:
 
 
 def parse_box(text: str) -> BoxRegion:
-    """Return the box of ``W,S,E,N``.
+    """Parse a box ``W,S,E,N`` in degrees.
 
     Raises:
-        RegionError: if it is not four numbers, out of range, or empty.
+        RegionError: if the text is not four numbers, or the box is out of range or empty.
     """
     if not _BOX.fullmatch(text):
         raise RegionError(f"{text!r} is not W,S,E,N in degrees")
@@ -190,10 +190,10 @@ def parse_box(text: str) -> BoxRegion:
 
 
 def planar_geometry(polygon: BaseGeometry) -> ee.Geometry:
-    """Return a polygon in longitude and latitude for the server, its edges straight in that plane, not geodesics.
+    """Return a polygon as a geometry of Earth Engine whose edges are straight in longitude and latitude, not geodesic.
 
     Raises:
-        RegionError: if it has more vertices than a request may carry.
+        RegionError: if it has more vertices than fit into a request.
     """
     import ee
 
@@ -225,7 +225,7 @@ def fetch_fields(asset: str) -> list[str]:
 
 
 def describe_choices(wanted: str, there: list[str]) -> str:
-    """Return a phrase that says what there is: what looks alike, else the first few."""
+    """Return a phrase with the similar names, or else with the first few names."""
     alike = difflib.get_close_matches(wanted.lower(), {name.lower(): name for name in there}, n=3, cutoff=0.6)
     if alike:
         by_lower = {name.lower(): name for name in there}
@@ -235,5 +235,5 @@ def describe_choices(wanted: str, there: list[str]) -> str:
 
 
 def _text(value: object) -> str:
-    """Return a property's value as one would type it: whole numbers without a decimal point."""
+    """Format a property's value as users write it: whole numbers without a decimal point."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -26,16 +26,16 @@ ECOREGIONS = "RESOLVE/ECOREGIONS/2017"
 DIGITS = 7
 """Decimals of a point's longitude and latitude: 1e-7 degrees is about a centimetre."""
 
-_CELL = (np.radians(10.0**-DIGITS) * EARTH_RADIUS) ** 2  # square metres that rounding makes one point
+_CELL = (np.radians(10.0**-DIGITS) * EARTH_RADIUS) ** 2  # square metres in which all places round to one point
 
-# By default, Earth Engine compares geometries to within 0.1 m (Filter.intersects, maxError): where a
-# stratum overlaps the region by less, on average, the two only touch.
+# By default, Earth Engine compares geometries within 0.1 m (Filter.intersects, maxError): a stratum whose overlap
+# with the region is narrower, on average, only touches it.
 _LEAST_WIDTH = 0.1
 
 # Error margin in metres of intersections on the server.
 _MAX_ERROR = 1.0
 
-# A cover of boxes is fine enough when the polygons fill this share of it; beyond so many boxes, misses are cheaper.
+# Boxes are subdivided until the polygons fill this share of them, or there are so many that misses are cheaper.
 _FILL = 0.5
 _MOST_BOXES = 4096
 
@@ -44,11 +44,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stratum:
-    """A part of the region from which points are drawn: an ecoregion, or what lies inside the region of it.
+    """A part of the region in which points are drawn, such as the part of an ecoregion inside the region.
 
     Attributes:
-        id: value of the field that names strata (ECO_ID).
-        name: for people (ECO_NAME).
+        id: value of the field that identifies strata (ECO_ID).
+        name: in messages and reports (ECO_NAME).
         geometry: polygons in longitude and latitude, within -180 to 180.
     """
 
@@ -58,22 +58,22 @@ class Stratum:
 
 
 def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str) -> list[Stratum]:
-    """Return the features of a table that meet a region, cut to it, one stratum for each id.
+    """Fetch the features of a table that meet a region, clipped to it, as strata.
 
-    Features of the same id are one stratum: RESOLVE splits its largest ecoregions into several. Those that only
-    touch the region (they overlap it by less than 0.1 m on average) are dropped, with a word in the log.
+    Features with the same id are one stratum, since RESOLVE splits its largest ecoregions. Strata that only touch the
+    region (whose overlap is narrower than 0.1 m on average) are dropped and logged.
 
     Args:
-        region: where.
+        region: to draw points in.
         table: id of a table of polygons.
-        id_field: its column that identifies strata.
-        name_field: its column with their names; ``id_field`` will do.
+        id_field: column that identifies strata.
+        name_field: column with their names; may be ``id_field``.
 
     Returns:
-        Sorted by id.
+        Strata, sorted by id.
 
     Raises:
-        RegionError: if there is no such table or field, or nothing of it lies in the region.
+        RegionError: if the table or a field does not exist, or no feature meets the region.
     """
     fields = fetch_fields(table)
     for field in (id_field, name_field):
@@ -105,33 +105,33 @@ def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str
 
 
 def draw_points(geometry: BaseGeometry, count: int, seed: int, key: int | float | str) -> npt.NDArray[np.float64]:
-    """Return points drawn uniformly on the sphere inside polygons.
+    """Draw points uniformly on the sphere inside polygons.
 
-    They depend on the geometry, the seed and the key alone, and the first n of them are the same however many are
-    drawn. They are rounded to 1e-7 degrees, still inside, and no two are equal.
+    The points depend only on the geometry, the seed and the key; the first n points do not depend on ``count``. They
+    are rounded to 1e-7 degrees, inside the polygons also after rounding, and unique.
 
     Args:
         geometry: polygons in longitude and latitude, within -180 to 180.
-        count: how many.
+        count: number of points.
         seed: of the whole plan.
-        key: tells this geometry's draw from others of the same seed.
+        key: distinguishes this geometry's draw from others with the same seed.
 
     Returns:
         Longitudes and latitudes in degrees, (count, 2).
 
     Raises:
-        RegionError: if the polygons are too small for so many points.
+        RegionError: if the polygons are too small for ``count`` different points.
     """
     return np.array(PointStream(geometry, seed, key).points(0, count), dtype=np.float64).reshape(count, 2)
 
 
 class PointStream:
-    """The points that :func:`draw_points` draws, one after the other, as far as they are asked for.
+    """Draw the points of :func:`draw_points` on demand.
 
     Args:
         geometry: polygons in longitude and latitude, within -180 to 180.
         seed: of the whole plan.
-        key: tells this geometry's draw from others of the same seed.
+        key: distinguishes this geometry's draw from others with the same seed.
     """
 
     def __init__(self, geometry: BaseGeometry, seed: int, key: int | float | str) -> None:
@@ -144,10 +144,10 @@ class PointStream:
         shapely.prepare(geometry)
 
     def points(self, start: int, stop: int) -> list[tuple[float, float]]:
-        """Return some of the points in their order: longitudes and latitudes in degrees.
+        """Return the points from ``start`` to before ``stop``: longitudes and latitudes in degrees.
 
         Raises:
-            RegionError: if the polygons are too small for so many points.
+            RegionError: if the polygons are too small for ``stop`` different points.
         """
         if self._room < stop:
             raise RegionError(f"{self._key} is too small inside the region for {stop:,} different points")
@@ -162,7 +162,7 @@ class PointStream:
 
 
 class _Uniforms:
-    """Numbers in [0, 1) from PCG64's raw output, which numpy promises never to change (unlike ``Generator``'s)."""
+    """Draw numbers in [0, 1) from PCG64's raw output, which numpy never changes (unlike ``Generator``'s)."""
 
     def __init__(self, seed: int, key: int | float | str) -> None:
         digest = hashlib.sha256(json.dumps([seed, key]).encode()).digest()
@@ -189,10 +189,10 @@ def _candidates(
 
 
 def _cover(geometry: BaseGeometry) -> npt.NDArray[np.float64]:
-    """Return boxes that do not overlap and together hold the polygons without much waste.
+    """Return boxes that cover polygons tightly without overlapping.
 
-    They are cells of a fixed quartering of the globe, whose edges are exact in binary, so that a polygon that
-    changes in its last digit has the same cover.
+    The boxes are cells of a quadtree of the globe. Their edges are exact in binary, so that a change of a polygon in
+    the last digit does not change them.
 
     Returns:
         West, south, east, north in degrees, (n, 4).
@@ -229,33 +229,33 @@ def _box_area(boxes: npt.NDArray[np.float64]) -> float:
 
 
 def valid_polygons(geometry: BaseGeometry) -> BaseGeometry:
-    """Return the polygons of what the server returned, or of a file: valid, and within -180 to 180."""
+    """Return the polygons of a geometry, made valid and wrapped to -180 to 180."""
     valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
     return wrap_at_antimeridian(shapely.union_all(list_polygons(valid)))
 
 
 def _whole(value: float | str) -> int | float | str:
-    """Return ids that are whole numbers as integers, whether the table stores them as such or as floats."""
+    """Return an id that is a whole number as an integer, also if the table stores it as a float."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _order(key: int | float | str) -> tuple[bool, int | float | str]:
-    """Return numbers by size before text by letters."""
+    """Return a sort key: numbers first, by value, then text."""
     return isinstance(key, str), key
 
 
 def interleave(strata: Sequence[Stratum], count: int, seed: int) -> list[tuple[Stratum, tuple[float, float]]]:
-    """Draw the same number of points in every stratum, and take one of each in turn.
+    """Draw the same number of points in every stratum, and return one point of each stratum in turn.
 
-    So the first so many points of a plan (``limit``) are spread over the strata.
+    The first points of a plan (``limit``) are therefore spread over the strata.
 
     Args:
-        strata: where to draw.
-        count: points in each.
+        strata: to draw in.
+        count: points in each stratum.
         seed: of the draw.
 
     Raises:
-        RegionError: if a stratum is too small for so many points.
+        RegionError: if a stratum is too small for ``count`` different points.
     """
     drawn = [draw_points(stratum.geometry, count, seed, stratum.id).tolist() for stratum in strata]
     return [(stratum, tuple(points[n])) for n in range(count) for stratum, points in zip(strata, drawn, strict=True)]

@@ -1,4 +1,4 @@
-"""Parse reducers of the pixels of regions, and name the columns that they fill."""
+"""Parse the reducers of pixels in regions, and name their columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import ee
 from eechips.errors import UsageError
 
 REDUCERS = ("mean", "median", "min", "max", "sum", "stdDev", "variance", "mode", "first", "count")
-"""Earth Engine's reducers of one output, by the name of their constructor."""
+"""Earth Engine's reducers with one output, by the names of their constructors."""
 
 COUNT = "count"
 
@@ -20,13 +20,13 @@ _PERCENTILE = re.compile(r"p(\d{1,2}|100)")
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Reducers that look at the same pixels, with the number of pixels beside them.
+    """Reducers that are applied to the same pixels, and the number of pixels.
 
     Attributes:
         names: of ``REDUCERS``, or ``p0`` to ``p100`` for percentiles; in the order of the columns.
 
     Raises:
-        UsageError: if there is none, one is unknown, or one comes twice.
+        UsageError: if there is no name, or one is unknown or repeated.
     """
 
     names: tuple[str, ...]
@@ -42,7 +42,7 @@ class Statistics:
             raise UsageError(f"a reducer is asked for twice: {','.join(self.names)}")
 
     def reducer(self) -> ee.Reducer:
-        """All of them as one, with the count behind, unless it is among them."""
+        """Return all reducers combined, and the count as the last unless it is among them."""
         outputs = self._outputs
         made = _reducer(outputs[0])
         for name in outputs[1:]:
@@ -50,33 +50,33 @@ class Statistics:
         return made
 
     def single(self) -> ee.Reducer:
-        """Return the first of them by itself."""
+        """Return the first reducer only."""
         return _reducer(self.names[0])
 
     def columns(self, bands: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the columns.
 
-        With one reducer a column is called as its band, and counts follow: ``count``, or with several bands
-        ``<band>_count``. With several reducers columns are called ``<band>_<reducer>``, band by band, and the counts
-        follow where they are not among the reducers.
+        With one reducer, a column has the name of its band, followed by the counts: ``count``, or ``<band>_count`` with
+        several bands. With several reducers, columns are ``<band>_<reducer>``, band by band, followed by the counts
+        unless ``count`` is among the reducers.
         """
         return tuple(column for column, _, _ in self._cells(bands))
 
     def counts(self, bands: Sequence[str]) -> frozenset[str]:
-        """Return those columns that hold numbers of pixels."""
+        """Return the columns with numbers of pixels."""
         return frozenset(column for column, _, output in self._cells(bands) if output == COUNT)
 
     def outputs(self, bands: Sequence[str], *, of_collection: bool = False) -> tuple[str, ...]:
-        """For each column the name that Earth Engine gives its value.
+        """Return for each column the name of its value in Earth Engine's output.
 
-        A reducer of one output names it after the band alone, one of several outputs after both; ``reduceRegions``
-        leaves the band out where there is one only.
+        Reducers with one output name it after the band, reducers with several after band and output; ``reduceRegions``
+        omits the name of a single band.
         https://developers.google.com/earth-engine/guides/reducers_reduce_region
         https://developers.google.com/earth-engine/guides/reducers_reduce_regions
 
         Args:
-            bands: that are reduced.
-            of_collection: by ``reduceRegions``, not ``reduceRegion``.
+            bands: reduced bands.
+            of_collection: whether ``reduceRegions`` is used, not ``reduceRegion``.
         """
         is_lone = len(self._outputs) == 1
 
@@ -92,7 +92,7 @@ class Statistics:
         return self.names if COUNT in self.names else (*self.names, COUNT)
 
     def _cells(self, bands: Sequence[str]) -> list[tuple[str, str, str]]:
-        """Column, band and output of each value."""
+        """Return column, band and output of each value."""
         if len(self.names) == 1:
             values = [(band, band, self.names[0]) for band in bands]
             counts = [(COUNT if len(bands) == 1 else f"{band}_{COUNT}", band, COUNT) for band in bands]

@@ -24,7 +24,7 @@ class SampleSite:
 
     Attributes:
         point: longitude and latitude in degrees.
-        fields: what its unit says of it besides.
+        fields: further fields of its unit.
     """
 
     point: Point
@@ -32,23 +32,26 @@ class SampleSite:
 
 
 class Strategy(Protocol):
-    """Chooses places."""
+    """Choose the places of a sample."""
 
     def sites(self) -> list[SampleSite]:
         """Return the places of the plan, in their order."""
 
     def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
-        """Return the n-th place instead of that of a unit of the plan; None if there is none. See ``recipe.Redraw``."""
+        """Return the n-th replacement of a unit's place; None if there is none.
+
+        See :class:`~eechips.recipe.protocol.SupportsReplacement`.
+        """
 
 
 @dataclass(frozen=True)
 class RandomStrategy:
-    """Places drawn at random in strata.
+    """Draw places at random in strata.
 
     Attributes:
-        draws: draws them.
-        fields: of the units of each stratum.
-        key_field: the one of these that identifies the stratum; None if there is only one stratum.
+        draws: the draw.
+        fields: further fields of the units of each stratum.
+        key_field: name of the field that identifies the stratum; None if there is only one stratum.
     """
 
     draws: StratifiedDraw
@@ -69,12 +72,12 @@ class RandomStrategy:
 
 @dataclass(frozen=True)
 class FixedStrategy:
-    """Places that are what they are: in regular rows, or listed by the user.
+    """Use fixed places: in regular rows, or listed by the user.
 
     Attributes:
-        listed: all of them.
-        point_filter: tells which count; None if all do.
-        min_distance: leaves out those too near to one before; None if they may be as near as they like.
+        listed: all places.
+        point_filter: selects places; None for all.
+        min_distance: drops places too near to an earlier one; None for no minimum distance.
     """
 
     listed: Sequence[SampleSite]
@@ -82,7 +85,7 @@ class FixedStrategy:
     min_distance: MinDistance | None = None
 
     def sites(self) -> list[SampleSite]:
-        """Return those that count and are far enough from those before."""
+        """Return the places that pass the filter and are far enough from earlier ones."""
         found = list(self.listed)
         if self.point_filter is not None:
             counts = self.point_filter([site.point for site in found])
@@ -95,12 +98,15 @@ class FixedStrategy:
         return found
 
     def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
-        """None: where these are is not for us to choose."""
+        """Return None: fixed places have no replacements."""
         return None
 
 
 def regular_sites(region: BaseGeometry, spacing: float) -> list[SampleSite]:
-    """Return places in regular rows; units have their ``row`` and ``column``. See ``spacing.regular_points``."""
+    """Return places in regular rows; units have a ``row`` and a ``column``.
+
+    See :func:`~eechips.planning.min_distance.regular_points`.
+    """
     points, places = regular_points(region, spacing)
     return [
         SampleSite((lon, lat), {"row": row, "column": column})
@@ -109,14 +115,14 @@ def regular_sites(region: BaseGeometry, spacing: float) -> list[SampleSite]:
 
 
 def sites_within(sites: Sequence[SampleSite], region: BaseGeometry) -> list[SampleSite]:
-    """Return those of some places that lie in a region."""
+    """Return the places that lie in a region."""
     points = np.array([site.point for site in sites]).reshape(-1, 2)
     shapely.prepare(region)
     return [site for site, is_in in zip(sites, shapely.intersects_xy(region, *points.T), strict=True) if is_in]
 
 
 def listed_sites(places: Places, date_field: str | None, date_format: str | None = None) -> list[SampleSite]:
-    """Return the places of a file: their columns are the units' ``properties``, a date is their ``label_date``."""
+    """Return the places of a file; columns become the units' ``properties``, and dates their ``label_date``."""
     points = shapely.get_coordinates(places.geometries).tolist()
     columns = {
         name: [_json(value) for value in places.table.column(name).to_pylist()] for name in places.table.column_names

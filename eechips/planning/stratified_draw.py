@@ -1,4 +1,4 @@
-"""Draw points in strata: the same number in each, at a minimum distance, with replacements."""
+"""Draw the same number of points in each stratum, at a minimum distance, with replacements."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from eechips.planning.samplers import PointStream, Stratum
 Key: TypeAlias = "int | float | str"
 Point = tuple[float, float]
 PointFilter = Callable[[Sequence[Point]], Sequence[bool]]
-"""Which of some points count. Points that are asked about together cost less than one by one."""
+"""Return for each point whether it counts. A call with many points costs less than many calls."""
 
-_SPARE = 16  # candidates that are drawn beyond those that are likely to be needed
-_LEAST_SHARE = 0.02  # of candidates that count, where fewer have turned out to: draws stay bounded
+_SPARE = 16  # candidates that are drawn in addition to the expected need
+_LEAST_SHARE = 0.02  # lower bound for the estimated share of candidates that count, so that draws stay bounded
 
-# Candidates of a stratum, of which none is left out but those beyond it: what has not filled up then never may.
+# Maximum candidates of a stratum, and for each wanted point: a stratum that needs more may never be filled.
 _TRIES = 2_000
 _TRIES_EACH = 100
-_FREE_TRIES = 10_000  # those that no server is asked about
+_FREE_TRIES = 10_000  # the same, if no request is needed
 _FREE_TRIES_EACH = 100
 
 
 class PointPool(Protocol):
-    """Candidates of every stratum, in an order that nothing changes."""
+    """Provide candidates of every stratum in a fixed order."""
 
     def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
-        """Further candidates.
+        """Return further candidates.
 
         Args:
-            wanted: how many are likely to be enough for each stratum; it may get more or fewer.
-            target: points that a stratum is to have in all: a measure of how many candidates are worth the effort.
+            wanted: expected need of each stratum; it may receive more or fewer.
+            target: wanted points of a stratum in total, which bounds the effort.
 
         Returns:
-            Candidates in their order; strata that have no more are left out.
+            Candidates in their order, without strata that have no more.
         """
 
 
 class StrataPool:
-    """Points drawn uniformly on the sphere in each stratum; those that do not count are left out.
+    """Draw candidates uniformly on the sphere in each stratum, without points that do not count.
 
     Args:
-        strata: where.
+        strata: to draw in.
         seed: of the whole plan.
         keep: tells which points count; None if all do.
-        is_thinned: whether many candidates will not be taken, so that it is no mistake if there are too few.
+        is_thinned: whether a minimum distance rejects candidates; then too few candidates are no error.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class StrataPool:
         self._is_thinned = is_thinned or keep is not None
 
     def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
-        """Further candidates; see :class:`PointPool`.
+        """Return further candidates; see :class:`PointPool`.
 
         Raises:
-            RegionError: if all points count, and a stratum is too small for the first so many.
+            RegionError: if all points count, and a stratum is too small for the wanted points.
         """
         drawn = {key: self._draw(key, count, target) for key, count in wanted.items()}
         if self._keep is None:
@@ -90,14 +90,14 @@ class StrataPool:
 
 
 class _Drawing:
-    """A stream, and how far it was drawn."""
+    """A stream of points, and the number of points drawn so far."""
 
     def __init__(self, stream: PointStream) -> None:
         self._stream = stream
         self.position = self.kept = 0
 
     def draw(self, count: int, *, is_strict: bool) -> list[Point]:
-        """Return the next points; none if the geometry is too small for so many, and that is no mistake."""
+        """Return the next points; none if the geometry is too small for them and ``is_strict`` is false."""
         if count <= 0:
             return []
         try:
@@ -111,17 +111,16 @@ class _Drawing:
 
 
 class StratifiedDraw:
-    """The same number of points in every stratum, and further ones in the place of some of them.
+    """Draw the same number of points in every stratum, and replacements for them.
 
-    Strata take turns, so that the first so many points of a plan are spread over them. The points of a stratum are
-    one sequence, of which the plan has the first ``count``; the n-th point in the place of the p-th is that at
-    n * count + p.
+    Strata take turns, so that the first points of a plan are spread over them. The points of a stratum form one
+    sequence: the plan has the first ``count`` of them, and the n-th replacement of point p is point n * count + p.
 
     Args:
-        pool: of candidates.
-        keys: of the strata, in the order in which they take turns.
-        count: points in each.
-        min_distance: keeps the points of all strata apart; None if they need not be.
+        pool: provides candidates.
+        keys: of the strata, in the order of their turns.
+        count: points in each stratum.
+        min_distance: between the points of all strata; None for no minimum distance.
     """
 
     def __init__(
@@ -142,19 +141,19 @@ class StratifiedDraw:
 
     @property
     def missing(self) -> dict[Key, int]:
-        """Points that strata lack of the plan; those that are full are left out. After :meth:`interleaved`."""
+        """Number of missing points of each incomplete stratum; call :meth:`interleaved` first."""
         return {key: self._count - len(c) for key, c in self._chosen.items() if len(c) < self._count}
 
     def replacement(self, key: Key, point: Point, number: int) -> Point | None:
-        """Return a further point of a stratum: no other point has the same, and no other draw matters.
+        """Return a replacement of a point; it is unique, and does not depend on other replacements.
 
         Args:
             key: of the stratum.
-            point: of those that :meth:`interleaved` gives.
-            number: from 1.
+            point: one of the points of :meth:`interleaved`.
+            number: of the replacement, from 1.
 
         Returns:
-            None if the stratum has no such point, or no more.
+            Longitude and latitude in degrees; None if the stratum has no such point, or no more points.
         """
         if key not in self._chosen:
             return None
@@ -170,7 +169,7 @@ class StratifiedDraw:
         return chosen[index] if index < len(chosen) else None
 
     def _grow(self, count: int) -> None:
-        """Take turns until every stratum has so many points, or no more."""
+        """Take turns until every stratum has ``count`` points, or no more candidates."""
         done = min((len(self._chosen[key]) for key in self._chosen if key not in self._over), default=count)
         for n in range(done, count):
             for key, chosen in self._chosen.items():
@@ -206,7 +205,7 @@ class StratifiedDraw:
         return key in found
 
     def _wanted(self, key: Key, count: int) -> int:
-        """Candidates that are likely to be enough for what a stratum lacks, beyond those in its queue."""
+        """Estimate the candidates that a stratum needs beyond its queue."""
         taken, offered = len(self._chosen[key]), self._offered[key]
         share = max(taken / offered, _LEAST_SHARE) if offered else 1.0
         return math.ceil((count - taken) / share) - len(self._queues[key])

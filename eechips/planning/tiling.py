@@ -1,4 +1,4 @@
-"""How a raster too large for one request is cut: windows on the blocks of the source, small enough for the limits."""
+"""Divide rasters that are too large for one request into windows aligned to the blocks of the source."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from eechips.planning.projection import parse_crs, project, unproject
 BLOCK = 256
 """Pixels a side of the tiles in which Earth Engine stores and computes images.
 
-https://developers.google.com/earth-engine/guides/best_practices and /guides/ee_arch. A window whose edges are those of
-tiles needs none of them twice.
+https://developers.google.com/earth-engine/guides/best_practices and /guides/ee_arch. Windows with edges on tile
+boundaries share no tiles.
 """
 
 SLOTS = 40
-"""Windows at least, if they do not become too small: requests that a project may have in flight at once."""
+"""Minimum number of windows, unless they become too small: requests that a project may have in flight."""
 
 USUAL_BYTES = 16_000_000
-"""Of a window, as the service counts: a third of its limit, for each is in memory while it is checked."""
+"""Bytes of a window, as the service counts: a third of its limit, to bound the memory while windows are checked."""
 
-_MOST_BYTES = 32_000_000  # of a window that cannot be smaller than a block; both ways of asking take it
+_MOST_BYTES = 32_000_000  # of a window that cannot be smaller than a block; computePixels and URLs accept it
 _LEAST_EDGE = 16
-_SMALL_BLOCKS = 2  # blocks a side of the smallest windows that are made to have more of them
-_SAMPLES = 17  # points along a side of a window, by which its place on Earth is found
-_ROOM = 0.2  # of its height and width, more than projections bend between those points
+_SMALL_BLOCKS = 2  # blocks a side of the smallest windows
+_SAMPLES = 17  # points along a side of a window that are converted to degrees
+_ROOM = 0.2  # margin as a share of height and width, which exceeds the curvature between those points
 _POLAR = 80.0  # degrees of latitude beyond which a pole may be within a window
 _ROUND = 360
 
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """The windows of a grid: every pixel in exactly one.
+    """The windows of a grid; every pixel is in exactly one.
 
     Attributes:
-        columns: first column and number of columns of each.
-        rows: first row and number of rows of each.
+        columns: first column and number of columns of each column of windows.
+        rows: first row and number of rows of each row of windows.
     """
 
     columns: tuple[tuple[int, int], ...]
@@ -61,23 +61,23 @@ class Tiling:
 
     @property
     def largest(self) -> tuple[int, int]:
-        """The greatest width and height of a window."""
+        """Maximum width and height of the windows, in pixels."""
         return max(width for _, width in self.columns), max(height for _, height in self.rows)
 
 
 def divide_grid(grid: Grid, base_grid: Grid, bands: int, dtype: npt.DTypeLike, edge: int | None = None) -> Tiling:
-    """Cut a grid into windows for requests.
+    """Divide a grid into windows, one for each request.
 
-    Their edges are at multiples of ``BLOCK`` pixels of the base_grid, and where a grid in degrees crosses the
-    antimeridian. They are as large as ``USUAL_BYTES`` allow, but smaller, down to 512 pixels, where that makes less
+    Edges of windows are at multiples of ``BLOCK`` pixels of the base grid, and where a grid in degrees crosses the
+    antimeridian. Windows are as large as ``USUAL_BYTES`` allows, but down to 512 pixels smaller if there would be fewer
     than ``SLOTS`` of them.
 
     Args:
-        grid: the whole; a window of the base_grid.
-        base_grid: of the source: its pixel 0, 0 is the corner of a block.
-        bands: of the data; the mask that travels with them counts on top.
+        grid: the whole; a window of the base grid.
+        base_grid: of the source; its pixel 0, 0 is the corner of a block.
+        bands: number of bands of the data; the mask, which is transferred with them, is added.
         dtype: of the data.
-        edge: pixels a side of a window at most; None to choose.
+        edge: maximum pixels a side of a window; None to choose.
     """
     first = [round(place) for place in base_grid.pixel(grid.transform[2], grid.transform[5])]
     breaks = () if (column := _antimeridian(grid)) is None else (column,)
@@ -91,7 +91,7 @@ def divide_grid(grid: Grid, base_grid: Grid, bands: int, dtype: npt.DTypeLike, e
 
 
 def edges_for(bands: int, dtype: npt.DTypeLike) -> tuple[int, ...]:
-    """Edges that windows may have, the greatest first: multiples of a block, or, of many bands, parts of one."""
+    """Return possible edges of windows, largest first: multiples of a block, or fractions of it for many bands."""
 
     def size(edge: int) -> int:
         return Window(0, 0, edge, edge).estimate_bytes(bands + 1, dtype)
@@ -114,9 +114,9 @@ def wrap_longitude(grid: Grid) -> Grid:
 
 
 def bounding_box(grid: Grid) -> tuple[float, float, float, float]:
-    """West, south, east, north in degrees around all pixels of a window, with some room.
+    """Return west, south, east, north in degrees around all pixels of a window, with a margin.
 
-    Around a pole, and across the antimeridian, it reaches from -180 to 180.
+    Around a pole, and across the antimeridian, the box extends from -180 to 180.
     """
     steps = np.linspace(0.0, 1.0, _SAMPLES)
     places = np.stack(np.meshgrid(steps * grid.width, steps * grid.height), axis=-1).reshape(-1, 2)
@@ -141,8 +141,8 @@ def project_region(grid: Grid, region: BaseGeometry) -> BaseGeometry:
 
     Args:
         grid: a window that holds the region.
-        region: in longitude and latitude, its parts joined at the antimeridian; edges are straight in that plane, and
-            bend in the other as the projection has it.
+        region: in longitude and latitude, with its parts joined at the antimeridian. Edges are straight in that plane,
+            and follow the projection in the grid's CRS.
     """
     west, south, east, north = shapely.bounds(region)
     fine = shapely.segmentize(region, max(east - west, north - south) / 200)
@@ -157,7 +157,7 @@ def project_region(grid: Grid, region: BaseGeometry) -> BaseGeometry:
 
 
 def _antimeridian(grid: Grid) -> int | None:
-    """Return the first column of a grid in degrees with centres at 180 degrees or beyond; None without one."""
+    """Return the first column of a grid in degrees whose centre is at 180 degrees or beyond; None if there is none."""
     a, b, c, _, _, _ = grid.transform
     if b != 0.0 or a <= 0.0 or not parse_crs(grid.crs).is_geographic:
         return None
@@ -166,16 +166,16 @@ def _antimeridian(grid: Grid) -> int | None:
 
 
 def _cut(length: int, first: int, edge: int, breaks: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
-    """Cut a number of pixels into pieces of whole blocks, as equal as can be.
+    """Divide a range of pixels into parts of whole blocks, as equal as possible.
 
     Args:
-        length: pixels.
-        first: the place of the first one in the base_grid, which the blocks are counted in.
-        edge: pixels of a piece at most.
-        breaks: pixels before which there is a cut in any case.
+        length: number of pixels.
+        first: position of the first pixel in the base grid, in which blocks are counted.
+        edge: maximum pixels of a part.
+        breaks: pixels before which a part ends in any case.
 
     Yields:
-        First pixel and length of each piece.
+        First pixel and length of each part.
     """
     block = next(size for size in (BLOCK, BLOCK // 2, BLOCK // 4, BLOCK // 8, 1) if size <= edge)
     bounds = (0, *breaks, length)

@@ -22,25 +22,25 @@ from eechips.planning.regions import BoxRegion, describe_choices, fetch_fields
 
 Floats = npt.NDArray[np.float64]
 
-_METRES = 111_320.0  # in a degree of latitude, or of the equator
-_WIDE = 180.0  # degrees: what is wider may be meant to cross the antimeridian
-_MARGIN = 100  # metres that a box or an area of the server may be off; they are only for orientation
+_METRES = 111_320.0  # metres of a degree of latitude, or of the equator
+_WIDE = 180.0  # degrees: wider regions may be meant to cross the antimeridian
+_MARGIN = 100  # metres: error of boxes and areas from the server, which need not be exact
 
 _IDS_PER_REQUEST = 1000
 
-_MOST_FIELDS = 12  # that a message names
+_MOST_FIELDS = 12  # regions that a message names
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Zones:
-    """Regions, in the order in which their ids come first.
+    """Regions, in the order of the first appearance of their ids.
 
     Attributes:
-        ids: JSON values, each once.
+        ids: JSON values, unique.
         geometries: polygons in longitude and latitude between -180 and 180, edges straight in that plane, shape (n,);
-            None where they stay on the server.
+            None for regions of a table on the server.
     """
 
     ids: list[Any]
@@ -52,14 +52,14 @@ class Zones:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ZoneShapes:
-    """Where zones lie, and how large they are, roughly where the server was asked.
+    """Positions and sizes of zones; approximate for tables on the server.
 
     Attributes:
-        points: longitude and latitude of a place in each, in degrees, shape (n, 2); on the server the middle of its
-            bounds.
+        points: longitude and latitude of a point in each zone, in degrees, shape (n, 2); for tables on the server, the
+            middle of the bounds.
         bounds: west, south, east, north in degrees, shape (n, 4).
         areas: square metres, shape (n,).
-        vertices: that a request has to carry, shape (n,).
+        vertices: number of vertices in a request, shape (n,).
     """
 
     points: Floats
@@ -69,18 +69,18 @@ class ZoneShapes:
 
 
 def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *, repairs: bool = False) -> Zones:
-    """Return the regions of a vector file. Features of one id are one region: their union.
+    """Read the regions of a vector file. Features with the same id are one region, their union.
 
-    Regions that reach beyond 180 degrees, or lie in a projection across the antimeridian, are cut there.
+    Regions that extend beyond 180 degrees, or cross the antimeridian in their projection, are cut there.
 
     Args:
         path: the file.
-        id_field: the column of the ids; None to number the features from 1.
-        box: only regions that meet it.
-        repairs: make valid polygons of those that are not.
+        id_field: column of the ids; None to number the features from 1.
+        box: selects regions that meet it; None for all.
+        repairs: repair invalid polygons.
 
     Raises:
-        RegionError: if the file or the column cannot be used, or no region is left.
+        RegionError: if the file or the column cannot be used, or there is no region.
     """
     read = read_vectors(path, repairs=repairs)
     if read.repaired:
@@ -122,16 +122,16 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
 
 
 def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) -> Zones:
-    """Return the regions of a table on the server, by their ids alone. Features of one id are one region.
+    """Fetch the ids of the regions of a table on the server. Features with the same id are one region.
 
     Args:
         asset: id of the table.
-        id_field: the column of the ids.
-        box: only regions of which a feature meets it.
+        id_field: column of the ids.
+        box: selects regions with a feature that meets it; None for all.
 
     Raises:
         UsageError: if no column is named.
-        RegionError: if there is no such table or column, or no region is left.
+        RegionError: if the table or column does not exist, or there is no region.
     """
     fields = fetch_fields(asset)
     if id_field is None:
@@ -148,7 +148,7 @@ def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
 
 
 def measure_zones(zones: Zones) -> ZoneShapes:
-    """Return where the zones of a file lie."""
+    """Measure the zones of a file."""
     geometries = zones.geometries
     points = shapely.get_coordinates(shapely.point_on_surface(geometries))
     bounds = shapely.bounds(geometries)
@@ -157,13 +157,13 @@ def measure_zones(zones: Zones) -> ZoneShapes:
 
 
 def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool) -> ZoneShapes:
-    """Return where the zones of a table lie, by its pages; of zones that have several features, all around them.
+    """Fetch positions and sizes of the zones of a table, page by page; zones with several features are merged.
 
     Args:
         asset: id of the table.
-        id_field: the column of the ids.
+        id_field: column of the ids.
         zones: of the table.
-        is_whole: they are all that the table has.
+        is_whole: whether these are all zones of the table.
     """
 
     def describe(feature: Any) -> Any:
@@ -190,7 +190,7 @@ def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool
 
 
 def _warn_of_wide(zones: Zones) -> None:
-    """Say which regions may be meant to cross the antimeridian, but as they are written go around the Earth."""
+    """Log regions wider than 180 degrees, which may be meant to cross the antimeridian."""
     bounds = shapely.bounds(shapely.get_parts(zones.geometries))
     widths = bounds[:, 2] - bounds[:, 0]
     for index in np.flatnonzero((widths > _WIDE) & (widths < 360.0))[:3]:
@@ -204,7 +204,7 @@ def _warn_of_wide(zones: Zones) -> None:
 
 
 def _whole(ids: Sequence[Any]) -> list[Any]:
-    """Return ids as in the file: whole numbers that were read as decimals, as others are missing, are whole."""
+    """Return ids as in the file: readers turn whole numbers into floats if some ids are missing."""
     present = [region for region in ids if region is not None and region == region]
     if present and all(isinstance(region, float) and region.is_integer() for region in present):
         return [int(region) if region is not None and region == region else None for region in ids]
