@@ -1,1 +1,4 @@
-"""The built-in recipes, one module for each verb, and the verbs as functions."""
+"""The built-in recipes, one for each command that fetches, and the commands as Python functions.
+
+Command-line options belong to :mod:`eechips.cli`; running a recipe to :mod:`eechips.engine`.
+"""

@@ -1,4 +1,4 @@
-"""A store of assets of the local Earth Engine, which a process of its own fills: none of that code is imported here."""
+"""Add scenes to an asset store of the local Earth Engine, in a separate process: its code is not imported here."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from eechips.engine.local_server import last_error
 from eechips.errors import StorageError, UsageError
 
 Put = Callable[[Path, str, Sequence[str]], object]
-"""Puts a scene into a store of assets: given its STAC item, whose files are here, the id of the image that it is to
-become, and the names of its assets. Raises UsageError if it cannot become one."""
+"""Add a scene to an asset store, given the path of its STAC item with local files, the id of the new image, and the
+names of its assets. Raises UsageError if the scene cannot become an image."""
 
-_NEEDED = "pystac"  # of the extra
+_NEEDED = "pystac"  # packages of the extra
 
 
 def check_store() -> None:
@@ -33,13 +33,13 @@ def check_store() -> None:
 
 @contextlib.contextmanager
 def open_store(into: Path) -> Iterator[Put]:
-    """Start a process that adds scenes to the store in a folder, for the duration of the block.
+    """Start a process that adds scenes to the asset store in a folder, for the duration of the block.
 
     Yields:
-        It raises UsageError for a scene that cannot become an asset, StorageError if the process has ended.
+        The function that adds a scene. It raises StorageError if the process has ended.
     """
     command = [sys.executable, "-m", "eechips.emulator.assets", str(into)]
-    # A session of its own: Ctrl-C in the terminal is for us alone. It ends with its input, and so with us.
+    # A separate session receives no Ctrl-C of the terminal. The process ends with its input, so with this one.
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
@@ -52,7 +52,7 @@ def open_store(into: Path) -> Iterator[Put]:
 
         def put(item: Path, asset_id: str, assets: Sequence[str]) -> None:
             order = {"item": str(item.absolute()), "id": asset_id, "bands": list(assets)}
-            with contextlib.suppress(BrokenPipeError):  # then there is no answer either
+            with contextlib.suppress(BrokenPipeError):  # then it sends no reply either
                 orders.write(json.dumps(order) + "\n")
                 orders.flush()
             line = answers.readline()

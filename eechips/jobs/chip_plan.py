@@ -42,13 +42,13 @@ class SurveyedLayer:
 
 @dataclass(frozen=True, slots=True)
 class ChipPlan:
-    """The plan of a sample. It knows the grid of the chip at any place in the sample's strata.
+    """The plan of a sample; it computes the grid of a chip at any place in the sample's strata.
 
     Attributes:
         sample: the resolved options.
         layers: the layers as the server describes them.
-        alignment: the pixel grid, without ``align``.
-        strategy: the way in which places are chosen.
+        alignment: the pixel grid, resolved.
+        strategy: chooses the places.
     """
 
     sample: ResolvedSample
@@ -172,7 +172,7 @@ def plan_chips(sample: ResolvedSample) -> ChipPlan:
     Raises:
         UnknownDatasetError: if a dataset or a band does not exist.
         RegionError: if the region or the ecoregions do not exist.
-        UsageError: if a dataset has no image there and then.
+        UsageError: if a dataset has no image for the region and the dates.
     """
     region = sample.region.geometry() if sample.region is not None else None
     layers = tuple(_survey(sample, layer, region) for layer in sample.layers)

@@ -77,7 +77,7 @@ class ChipSample:
         Raises:
             UnknownDatasetError: if a dataset or a band does not exist.
             RegionError: if the region or the ecoregions do not exist, or no place is left.
-            UsageError: if a dataset has no image there and then.
+            UsageError: if a dataset has no image for the region and the dates.
         """
         yield from self._make_plan().units()
 
@@ -105,7 +105,7 @@ class ChipSample:
         return plan.replacements(wanted)
 
     def get_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
-        """Describe the chip of a point, or one of each dataset: a request each by computePixels, two by URL."""
+        """Describe the chip of a point, or one for each dataset: one request each by computePixels, two by URL."""
         grid = Grid.from_json(unit["grid"])
         chips = {layer.name: self._chip(layer, unit, grid) for layer in self.sample.layers}
         return chips if len(chips) > 1 else next(iter(chips.values()))
@@ -124,7 +124,7 @@ class ChipSample:
         return {name: replace(chip, dtype=chip.dtype or types[name]) for name, chip in found.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers draw no points, and units hold what they need of a file of points.
+        # Workers draw no points, and units contain their rows of a file of points.
         return {**self.__dict__, "_plan": None, "sample": replace(self.sample, places=None)}
 
     def _make_plan(self) -> ChipPlan:
@@ -200,7 +200,7 @@ def sample(
     """Fetch image chips at places that are drawn at random, lie in rows, or are listed in a file.
 
     Args:
-        dataset: alias ("NAIP") or Earth Engine id; or several: a file of each for every place, all on the same pixels.
+        dataset: alias ("NAIP") or Earth Engine id; with several, each place has a file of each, on the same pixels.
         out: folder of the results; None for ``outputs/sample-<dataset>``.
         dry_run: plan and estimate only; send no request for pixels.
         options: those of ``SampleOptions`` and ``RunConfig``.
@@ -211,7 +211,7 @@ def sample(
 
     Raises:
         UsageError: if an option is wrong.
-        ConfigurationError: if credentials, project or endpoint are.
+        ConfigurationError: if credentials, project or endpoint are wrong.
 
     Example:
         >>> run = eechips.sample("NAIP", per_ecoregion=25, local=True)

@@ -1,4 +1,4 @@
-"""``eechips composites``: one image of all images of a period, for every period between two dates."""
+"""Make one composite image for each period between two dates, as ``eechips composites`` does."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from eechips.signature import documented, option
 REDUCERS = ("mean", "median", "min", "max", "mode", "stdDev", "count", "mosaic")
 """Reducers of a pixel's values in a period, besides pNN and qualityMosaic:BAND."""
 
-_FRACTIONAL = ("mean", "median", "stdDev")  # and percentiles: their values are no whole numbers, whatever the bands are
+_FRACTIONAL = ("mean", "median", "stdDev")  # and percentiles: their values are fractions even for integer bands
 _PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d+)?)")
 _QUALITY = "qualityMosaic:"
 
 MOST_SOURCES = 100
-"""Images of a period that the manifest names; their number is in the unit."""
+"""Maximum images of a period that the manifest names; units have their total number."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +50,10 @@ _log = logging.getLogger(__name__)
 class Composites(Imagery):
     """The recipe of ``eechips composites``.
 
-    Each period makes one file, of all images that were taken in it. All files have the same pixels: by default those of
-    the collection's earliest image over the region, since a composite has no pixels of its own. Where images lie on
-    other pixels, such as those of the next UTM zone, they are resampled (nearest neighbour). A period without an image
-    has no file; the manifest has it as ``empty``. The options are those of :class:`eechips.jobs.imagery.Imagery`, and
+    Each period becomes one file, made of all images taken in it. All files have the same pixel grid: by default that of
+    the collection's earliest image over the region, since a composite has no grid of its own. Images on other grids,
+    such as those of the next UTM zone, are resampled (nearest neighbour). A period without images has no file, and is
+    ``empty`` in the manifest. The options are those of :class:`eechips.jobs.imagery.Imagery`, and
     """
 
     every: str = field(
@@ -89,7 +89,7 @@ class Composites(Imagery):
 
     @property
     def results(self) -> dict[str, Any]:
-        """The parameters that change what a period's file holds."""
+        """The parameters that determine the pixels of a period's file."""
         return {**super().results, "reducer": self.reducer}
 
     @property
@@ -103,17 +103,17 @@ class Composites(Imagery):
         return (*super().further_bands(bands), *deciding)
 
     def get_requests(self) -> Iterator[Unit]:
-        """Plan the periods: a few requests, and one for a thousand images.
+        """Plan the periods: a few requests, and one for each thousand images.
 
         Yields:
             ``{"kind": "dates", "start": YYYY-MM-DD, "end": …, "images": how many, "sources": [system:index, …],
-            "times": [ISO 8601, …], "grid": …}``, with the first ``MOST_SOURCES`` images; ``"where"`` with the settled
-            conditions, if there are any; ``"bands"`` and ``"dtype"`` as the units of ``images``.
+            "times": [ISO 8601, …], "grid": …}``, with the first ``MOST_SOURCES`` images; ``"where"`` with the resolved
+            conditions, if there are any; ``"bands"`` and ``"dtype"`` as in units of ``images``.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
-            RegionError: if the region does not, or does not fit the CRS that was asked for.
-            UsageError: if no image is left, or none has a date.
+            RegionError: if the region does not exist, or is outside the area of the CRS.
+            UsageError: if there is no image, or none has a date.
         """
         selection = self.select_images()
         grid = self._grid(selection)
@@ -132,7 +132,7 @@ class Composites(Imagery):
         _log.info("%s images in %s of %s periods", f"{len(dated):,}", f"{used:,}", f"{count:,}")
 
     def get_result(self, index: int, unit: Unit) -> Chip | NoData:
-        """Return the composite of a period: one request by computePixels, two by URL; none if there is no image."""
+        """Describe the composite of a period: one request by computePixels, two by URL, none without images."""
         if unit["images"] == 0:
             return NoData()
         treatment = self.treatment(unit)
@@ -151,7 +151,7 @@ class Composites(Imagery):
         )
 
     def _grid(self, selection: ImageSelection) -> Grid:
-        """Return the pixels of all composites."""
+        """Return the pixel grid of all composites."""
         band = selection.bands[0].name
         earliest = inventory.fetch_first_scene(
             selection.collection.filterBounds(selection.region), self.dataset_id, band
@@ -175,7 +175,7 @@ class Composites(Imagery):
             yield unit, scenes[first:place]
 
     def _dtype(self, selection: ImageSelection) -> dict[str, str]:
-        """Return the type of the composites, where it is not the bands' own."""
+        """Return the type of the composites if it differs from the bands'."""
         if self.reducer == "count":
             return {"dtype": "uint16"}
         if self.reducer in _FRACTIONAL or _PERCENTILE.fullmatch(self.reducer):
@@ -195,7 +195,7 @@ class _Composite:
     grid: Grid
 
     def reduce(self, images: ee.ImageCollection) -> ee.Image:
-        """Return one image of many, with the bands' own names."""
+        """Reduce images to one, and keep the names of the bands."""
         bands = list(self.treatment.bands)
         if self.reducer.startswith(_QUALITY):
             best = self.reducer.removeprefix(_QUALITY)
@@ -224,7 +224,7 @@ def _composite(composite: _Composite, start: str, end: str) -> ee.Image:
 
 
 def _rectangle(grid: Grid) -> ee.Geometry:
-    """All pixels of a grid, for the server: what lies over a composite is part of it, in the region or not."""
+    """Return the outline of a grid for the server, since composites also show images outside the region."""
     projection = ee.Projection(grid.crs, list(grid.transform))
     corners = [0, 0, grid.width, grid.height]
     rectangle: ee.Geometry = ee.Geometry.Rectangle(corners, projection, geodesic=False, evenOdd=True)
@@ -277,7 +277,7 @@ def composites(
 ) -> Run: ...
 @takes(Composites, RunConfig, LedgerOptions)
 def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
-    """Make one image of all images of a period, for every period between two dates.
+    """Make one composite image for each period between two dates.
 
     Args:
         dataset: alias ("S2") or Earth Engine id of a collection.
@@ -291,7 +291,7 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
 
     Raises:
         UsageError: if an option is wrong.
-        ConfigurationError: if credentials, project or endpoint are.
+        ConfigurationError: if credentials, project or endpoint are wrong.
 
     Example:
         >>> run = eechips.composites("S2", roi="-105.3,39.9,-105.2,40.0", start="2020-05-01", end="2020-09-01",

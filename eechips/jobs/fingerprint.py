@@ -1,7 +1,7 @@
-"""What functions of a notebook or a program depend on, told so that another session tells it alike.
+"""Compute a digest of functions and their dependencies that is the same in every session.
 
-The source of a function says little of what it does: the other functions that it calls and the variables that it reads
-belong to it, and theirs. What belongs to an installed package is known by its name.
+The digest covers the source of a function, and recursively the functions that it calls and the variables that it reads.
+Objects of installed packages are identified by their names.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _MADE_BY_PYTHON = frozenset(
 
 
 def fingerprint(functions: Iterable[Callable[..., Any]], parameters: Mapping[str, Any]) -> str:
-    """Sha256, in hexadecimal, of functions with all that they refer to, and of parameters.
+    """Return the SHA-256, hexadecimal, of functions with all their references, and of parameters.
 
-    Sources are taken as text; where there is none, as in Python's own prompt, the bytecode is, which another version of
-    Python may compile otherwise.
+    Functions are represented by their source, or without a source (as at Python's prompt) by their bytecode, which
+    differs between versions of Python.
 
     Args:
         functions: of a notebook, a program or a module.
-        parameters: any values, by name.
+        parameters: values of any type, by name.
     """
     functions = tuple(functions)
     reader = _Reader({_module(function) for function in functions})
@@ -47,7 +47,7 @@ def fingerprint(functions: Iterable[Callable[..., Any]], parameters: Mapping[str
 
 
 def read_globals(function: Any) -> dict[str, Any]:
-    """Return the variables of a function's module that it reads, by name, as far as they exist."""
+    """Return the existing variables of a function's module that it reads, by name."""
     if not isinstance(function, types.FunctionType):
         return {}
     there = function.__globals__
@@ -55,7 +55,7 @@ def read_globals(function: Any) -> dict[str, Any]:
 
 
 class _Reader:
-    """Turn values into JSON. A value that occurred before becomes its number, so that circular references end.
+    """Convert values to JSON. A repeated value becomes its number, so that circular references end.
 
     Args:
         homes: names of the modules whose functions and classes are included with their source.
@@ -64,7 +64,7 @@ class _Reader:
     def __init__(self, homes: set[str]) -> None:
         self._homes = {*homes, "__main__"}
         self._seen: dict[int, int] = {}
-        self._kept: list[Any] = []  # else another object might get the same id
+        self._kept: list[Any] = []  # keep the object, so that no other has its id
 
     def read(self, value: Any) -> Any:
         """Describe a value."""
@@ -119,7 +119,7 @@ class _Reader:
         told: dict[str, Any] = {"function": _source(function), "closure": cells}
         told["defaults"] = [self.read(value) for value in function.__defaults__ or ()]
         told["keywords"] = self.read(dict(function.__kwdefaults__ or {}))
-        if function.__globals__.get("__name__") in self._homes:  # not those of a package whose decorator it wears
+        if function.__globals__.get("__name__") in self._homes:  # not of a package whose decorator wraps it
             told["globals"] = {name: self.read(value) for name, value in read_globals(function).items()}
         return told
 
@@ -168,7 +168,7 @@ def _bytecode(code: types.CodeType) -> Any:
 
 
 def _digest(value: Any) -> str | None:
-    """Sha256 of a value's content; None for what has none that could be stored, such as a lock."""
+    """Return the SHA-256 of a value's content; None for values that cannot be pickled, such as locks."""
     try:
         return hashlib.sha256(pickle.dumps(value, protocol=4)).hexdigest()
     except _UNPICKLABLE:

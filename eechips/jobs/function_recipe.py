@@ -1,4 +1,4 @@
-"""A recipe of two functions that exist already: in a cell of a notebook, in a program, at Python's prompt."""
+"""Make a recipe of two functions from a notebook, a program or Python's prompt."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ _NOTEBOOK = "notebook"
 class FunctionRecipe:
     """A recipe of two functions.
 
-    They travel to the workers by value, with the helpers, variables and imports of their cell that they use: no file
-    is imported, no main program is run again. What the workers get is what there was when the recipe was made.
+    The functions are pickled by value, with the helpers, variables and imports that they use: workers import no file
+    and do not execute the main program. Workers receive the state at the time when the recipe was made.
 
     Attributes:
-        name: stem of the file that the functions are from; ``notebook`` if they are from none.
+        name: stem of the functions' file; ``notebook`` without a file.
         parameters: values of parameters of the functions, as JSON.
-        identity: sha256 of the functions, all that they refer to, and the parameters.
-        redraw: a :data:`eechips.recipe.Redraw` of the function that was given, if one was.
-        assemble: the function that was given, if one was.
+        identity: SHA-256 of the functions, all their references, and the parameters.
+        redraw: a :data:`eechips.recipe.Redraw` that calls the given function; None without one.
+        assemble: the given function; None without one.
         datasets: the variable ``DATASETS`` beside the functions, a list of asset ids, if there is one.
         imports: packages that the functions use.
 
     Args:
-        get_requests: gives the units; called with the parameters that it takes.
-        get_result: makes the result of one; called with its number, itself, and the parameters that it takes.
-        parameters: values by name, of any type that can be given to another process.
-        redraw: draws another unit in the place of an empty one, ``redraw(unit, number)``; with the parameters it takes.
-        assemble: makes files of all results together, ``assemble(results)``.
+        get_requests: returns the units; called with the parameters in its signature.
+        get_result: returns the result of a unit; called with the number of the unit, the unit, and the parameters in
+            its signature.
+        parameters: values by name, of any picklable type.
+        redraw: returns a unit that replaces an empty one, ``redraw(unit, number)``, with the parameters in its
+            signature.
+        assemble: makes files of all results, ``assemble(results)``.
 
     Raises:
         UsageError: if the functions do not take these arguments.
-        RecipeError: if the functions use something that cannot be given to another process, like an open file.
+        RecipeError: if the functions use something that cannot be pickled, such as an open file.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class FunctionRecipe:
         self._packed = serialize((get_result, for_result), function_name(get_result))
         self._get_requests: Callable[[], Any] | None = functools.partial(get_requests, **for_requests)
         self._get_result: Callable[[int, Any], Any] | None = functools.partial(get_result, **for_result)
-        # The parent's business, as the plan is.
+        # Used in the parent only, as for the plan.
         self._redraw: Callable[[Any, int], Any] | None = None
         if redraw is not None:
             self._redraw = functools.partial(redraw, **_fitting(redraw, (None, 1), parameters, "redraw(unit, number)"))
@@ -90,12 +92,12 @@ class FunctionRecipe:
         return self._assembled if self._assemble is not None else None
 
     def get_requests(self) -> list[Any]:
-        """Calls the function, with the parameters that it takes.
+        """Call the function with the parameters in its signature.
 
         Raises:
-            RecipeError: if it raises, or returns nothing.
+            RecipeError: if it raises an exception, or returns nothing.
         """
-        assert self._get_requests is not None  # it stays where the recipe was made
+        assert self._get_requests is not None  # not pickled: it is only called where the recipe was made
         name = function_name(self._get_requests)
         with CodeErrors(name):
             requests = self._get_requests()
@@ -104,7 +106,7 @@ class FunctionRecipe:
             return list(requests)
 
     def get_result(self, index: int, unit: Any) -> Any:
-        """Calls the function, with the parameters that it takes; exceptions pass through."""
+        """Call the function with the parameters in its signature; its exceptions are not caught."""
         if self._get_result is None:  # in a worker, whose client is connected: expressions can be unpacked
             function, parameters = deserialize(self._packed)
             self._get_result = functools.partial(function, **parameters)
@@ -124,10 +126,10 @@ class FunctionRecipe:
 def parameter_names(
     get_requests: Callable[..., Any], get_result: Callable[..., Any], redraw: Callable[..., Any] | None = None
 ) -> tuple[str, ...]:
-    """Return the parameters of the functions of a recipe, beyond what they are always given.
+    """Return the names of the parameters of a recipe's functions, without the arguments that they always receive.
 
     Raises:
-        UsageError: if one of them is no function.
+        UsageError: if one of them is not a function.
     """
     of_redraw = () if redraw is None else _parameters(redraw, 2)
     return tuple(dict.fromkeys((*_parameters(get_requests, 0), *_parameters(get_result, 2), *of_redraw)))
@@ -150,7 +152,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 def _fitting(
     function: Callable[..., Any], arguments: Sequence[Any], parameters: Mapping[str, Any], expected: str
 ) -> dict[str, Any]:
-    """Return those of the parameters that a function takes."""
+    """Return the parameters that are in a function's signature."""
     names = _parameters(function, len(arguments))
     fitting = {name: value for name, value in parameters.items() if name in names}
     try:

@@ -1,4 +1,4 @@
-"""Share the options and the selection of images of the verbs that fetch a collection over a region."""
+"""Options and selection of images, shared by ``eechips images`` and ``eechips composites``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ from eechips.planning.regions import AssetRegion, Region, parse_region, planar_g
 from eechips.recipe import Chip, NoData, Unit, recipe_identity
 from eechips.signature import documented, option
 
-_CASTS = {"float32": "toFloat", "float64": "toDouble"}  # others are called as the type: toUint16
+_CASTS = {"float32": "toFloat", "float64": "toDouble"}  # other methods are named after the type: toUint16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ class ImageSelection:
     """The images of a dataset over a region.
 
     Attributes:
-        bands: to take, in order.
-        region: for the server.
-        polygon: the same in longitude and latitude.
-        tests: the user's conditions, settled.
-        collection: the images between the dates that meet the conditions, wherever they are.
+        bands: to fetch, in order.
+        region: geometry on the server.
+        polygon: the same region in longitude and latitude.
+        tests: the user's conditions, resolved.
+        collection: images between the dates that meet the conditions, anywhere on the Earth.
     """
 
     bands: tuple[asset_metadata.Band, ...]
@@ -77,18 +77,18 @@ class ImageSelection:
 
     @property
     def dtype(self) -> str | None:
-        """The smallest numpy type that holds all bands, if they are of different types; None if they are of one."""
+        """The smallest numpy type that holds all bands; None if all bands have the same type."""
         types = {band.dtype for band in self.bands}
         return None if len(types) == 1 else str(np.result_type(*types))
 
 
 @dataclass(frozen=True, slots=True)
 class ClipArea:
-    """A region that is part of a template: it can be compared, and makes its geometry without a request.
+    """A region as part of a template: hashable, and converted to a geometry without a request.
 
     Attributes:
-        wkt: the polygons, where they are on this side.
-        table: else asset, field and value of the features.
+        wkt: the polygons of a box or a file.
+        table: asset, field and value of features on the server.
     """
 
     wkt: str | None = None
@@ -102,12 +102,12 @@ class ClipArea:
         return cls(wkt=shapely.to_wkt(region_polygon(region), rounding_precision=-1))
 
     def geometry(self) -> ee.Geometry:
-        """For the server."""
+        """Return the geometry on the server."""
         if self.table is None:
             return planar_geometry(shapely.from_wkt(self.wkt))
         asset, name, value = self.table
         same = [ee.Filter.eq(name, value)]
-        with contextlib.suppress(ValueError):  # a column of numbers holds no text, and the other way round
+        with contextlib.suppress(ValueError):  # the column may contain numbers or text
             same.append(ee.Filter.eq(name, float(value)))
         geometry: ee.Geometry = ee.FeatureCollection(asset).filter(ee.Filter.Or(*same)).geometry()
         return geometry
@@ -115,13 +115,13 @@ class ClipArea:
 
 @dataclass(frozen=True, slots=True)
 class ImageTreatment:
-    """The processing of images on the server, the same for all of a run: fixed in their templates.
+    """Processing of all images of a run on the server: the fixed part of their templates.
 
     Attributes:
-        bands: to take, in order.
-        mask: of clouds.
-        dtype: that all bands get; None to leave them as they are.
-        area: outside of which nothing is wanted; None for no such area.
+        bands: to fetch, in order.
+        mask: cloud mask; None for none.
+        dtype: common type of all bands; None to keep their types.
+        area: pixels outside it are masked; None to keep all.
     """
 
     bands: tuple[str, ...]
@@ -130,13 +130,13 @@ class ImageTreatment:
     area: ClipArea | None = None
 
     def select(self, image: ee.Image, *more: str) -> ee.Image:
-        """Return the bands of an image, masked; with some others behind them."""
+        """Return the bands of an image with the cloud mask applied, followed by further bands."""
         names = list(dict.fromkeys((*self.bands, *more)))
         found: ee.Image = self.mask.apply(image, names) if self.mask else image.select(names)
         return found
 
     def finish(self, image: ee.Image) -> ee.Image:
-        """Return an image in the type and the area that are wanted."""
+        """Apply the type and the area to an image."""
         if self.dtype is not None:
             image = getattr(image, _CASTS.get(self.dtype, f"to{self.dtype.capitalize()}"))()
         return image if self.area is None else image.clip(self.area.geometry())
@@ -145,7 +145,7 @@ class ImageTreatment:
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Imagery(DatasetRecipe):
-    """Options of verbs that fetch images of a collection over a region.
+    """Options of commands that fetch images of a collection over a region.
 
     Raises:
         UsageError: if an option is out of range, or contradicts another.
@@ -218,7 +218,7 @@ class Imagery(DatasetRecipe):
 
     @property
     def style(self) -> RenderStyle:
-        """The format and colours that the caller asks for."""
+        """The requested format and colours."""
         return RenderStyle(self.format, self.min, self.max, tuple(self.palette or ()))
 
     @property
@@ -228,7 +228,7 @@ class Imagery(DatasetRecipe):
 
     @property
     def results(self) -> dict[str, Any]:
-        """The parameters that change what a unit's file holds."""
+        """The parameters that determine the pixels of a unit's file."""
         return {
             "dataset": self.dataset_id,
             "bands": list(self.bands) if self.bands else None,
@@ -264,8 +264,8 @@ class Imagery(DatasetRecipe):
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
-            RegionError: if the region does not.
-            UsageError: if the dataset is no collection, has no image there and then, or none has a property.
+            RegionError: if the region does not exist.
+            UsageError: if the dataset is not a collection, or no image meets region, dates and conditions.
         """
         region = self.region.geometry()
         about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, region, self.start, self.end)
@@ -326,7 +326,7 @@ def check_on_empty(recipe: Imagery, config: RunConfig) -> None:
     """Check that the recipe supports ``on_empty``.
 
     Raises:
-        UsageError: saying why.
+        UsageError: if it does not.
     """
     if config.on_empty == "redraw":
         raise UsageError(f"on_empty='redraw': {recipe.name} has nothing else to draw; take keep or skip")
@@ -334,7 +334,7 @@ def check_on_empty(recipe: Imagery, config: RunConfig) -> None:
 
 
 def _check(recipe: Imagery) -> None:
-    """Check the options, as far as that needs no request."""
+    """Check the options, without requests."""
     check_dataset(recipe.dataset)
     if recipe.known_kind == "image":
         raise recipe.single_image()

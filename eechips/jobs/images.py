@@ -1,4 +1,4 @@
-"""``eechips images``: every image of a collection that meets a region, one file each."""
+"""Fetch every image of a collection that meets a region, one file each, as ``eechips images`` does."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _log = logging.getLogger(__name__)
 class Images(Imagery):
     """The recipe of ``eechips images``.
 
-    Each image of the collection that meets the region makes one file: what the image has of the region, on the image's
-    own pixels unless the options of the grid say otherwise. Bands of other scales are resampled to those of the first
-    (nearest neighbour, as Earth Engine does). The options are those of :class:`eechips.jobs.imagery.Imagery`, and
+    Each image of the collection that meets the region becomes one file: the image's part of the region, by default on
+    the image's own pixel grid. Bands of other scales are resampled to the first band's grid (nearest neighbour, as by
+    Earth Engine). The options are those of :class:`eechips.jobs.imagery.Imagery`, and
     """
 
     limit: int | None = field(
@@ -56,17 +56,17 @@ class Images(Imagery):
         return {**super().parameters, "limit": self.limit}
 
     def get_requests(self) -> Iterator[Unit]:
-        """Plan the images: a few requests, and one for a thousand images.
+        """Plan the images: a few requests, and one for each thousand images.
 
         Yields:
             ``{"kind": "image", "image": system:index, "date": YYYY-MM-DD, "time": ISO 8601, "grid": …}``; with
-            ``"bands"`` for a dataset without a record whose bands were not named, ``"dtype"`` where bands of several
-            types go into one GeoTIFF, and ``"is_computed"`` for an image that has no id of its own.
+            ``"bands"`` for a dataset without a record if the user names no bands, ``"dtype"`` for a GeoTIFF with bands
+            of several types, and ``"is_computed"`` for an image without an id.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
-            RegionError: if the region does not, or does not fit the CRS that was asked for.
-            UsageError: if no image is left.
+            RegionError: if the region does not exist, or is outside the area of the CRS.
+            UsageError: if there is no image.
         """
         selection = self.select_images()
         there = selection.collection.filterBounds(selection.region)
@@ -98,9 +98,9 @@ class Images(Imagery):
     def get_result(self, index: int, unit: Unit) -> Chip:
         """Describe the window of an image: one request by computePixels, two by URL.
 
-        The image is loaded by its id. That is exact, needs no look into the collection, and fails by name if the image
-        has gone meanwhile, where ``filter(system:index == id).first()`` would go on with null. Images of computed
-        collections have no id: those are found in the collection.
+        The image is loaded by its id, which does not search the collection, and fails with the image's name if it was
+        removed meanwhile, while ``filter(system:index == id).first()`` returns null. Images of computed collections
+        have no id, so they are found by their index.
         """
         treatment = self.treatment(unit)
         source = f"{self.dataset_id}/{unit['image']}"
@@ -163,7 +163,7 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
 
     Raises:
         UsageError: if an option is wrong.
-        ConfigurationError: if credentials, project or endpoint are.
+        ConfigurationError: if credentials, project or endpoint are wrong.
 
     Example:
         >>> run = eechips.images("S2", roi="-105.3,39.9,-105.2,40.0", start="2020-06-01", end="2020-08-01",

@@ -1,4 +1,4 @@
-"""``eechips mosaic``: one region of any size as one raster."""
+"""Make one raster of a region of any size, as ``eechips mosaic`` does."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ from eechips.signature import documented, option
 from eechips.text import format_bytes
 
 _LEAST_WINDOW = 16
-_CLOSE = Fraction(1, 1000)  # of a pixel: what rounding moves a corner at most
+_CLOSE = Fraction(1, 1000)  # of a pixel: maximum shift of a corner by rounding
 
-# Bands whose values are classes or bits, which have no average: those of eechips.datasets, and names that are usual.
+# Bands with classes or bits, which must not be averaged: of eechips.datasets, and by common names.
 _CLASSES = re.compile(r"Map|label|cropland|landcover|SCL|QA\w*|\w*_QA\w*|QC\w*|LC_Type\d|\w*[Cc]lass\w*")
 
 _log = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ _log = logging.getLogger(__name__)
 class MosaicRecipe(DatasetRecipe):
     """The recipe of ``eechips mosaic``.
 
-    The region comes in windows, each a request and a GeoTIFF, which are put together to one cloud-optimised GeoTIFF
-    when all are there.
+    The region is divided into windows. Each is fetched by a request and stored as a GeoTIFF; at the end all are joined
+    to one cloud-optimised GeoTIFF.
 
     Raises:
         UsageError: if an option is out of range, or contradicts another.
@@ -197,7 +197,7 @@ class MosaicRecipe(DatasetRecipe):
 
     @property
     def results(self) -> dict[str, Any]:
-        """The parameters that change what a window holds, beside what its unit says."""
+        """The parameters that determine the pixels of a window, besides its unit."""
         return {
             "dataset": self.dataset_id,
             "start": self.start,
@@ -209,12 +209,12 @@ class MosaicRecipe(DatasetRecipe):
 
     @property
     def identity(self) -> str:
-        """Sha256 of what changes windows. Where they lie, and what is made of them all, is not among that."""
+        """SHA-256 of :attr:`results`; without the grid, which is in the units, and the parameters of the mosaic."""
         return recipe_identity(self.name, self.results)
 
     @property
     def assembly(self) -> dict[str, Any]:
-        """The parameters of the mosaic, which is made again of the same windows if one of them changes."""
+        """The parameters of the mosaic; if one changes, the mosaic is made again from the same windows."""
         nodata = None if self.nodata is None else repr(float(self.nodata))  # JSON has no NaN
         return {"nodata": nodata, "compress": self.compress, "overview_resampling": self.overview_resampling}
 
@@ -231,17 +231,17 @@ class MosaicRecipe(DatasetRecipe):
         return {**self.results, **self.placement.parameters, **whole, **region}
 
     def get_requests(self) -> Iterator[Unit]:
-        """Plan the windows: a few requests, whatever their number.
+        """Plan the windows with a few requests, independent of their number.
 
         Yields:
-            ``{"kind": "tile", "row", "column", "width", "height"}`` in pixels of the mosaic, ``"mosaic"`` with what
-            all have in common, and for windows on the edge of a region that clips, ``"clip"``: polygons in the
-            mosaic's CRS. Windows outside such a region are left out.
+            ``{"kind": "tile", "row", "column", "width", "height"}`` in pixels of the mosaic, and ``"mosaic"`` with the
+            layout of the mosaic. With ``clip``, windows outside the region are omitted, and windows on its edge have
+            ``"clip"``: polygons in the mosaic's CRS.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
-            RegionError: if the region does not, or cannot be in the CRS.
-            UsageError: if the dataset has no image there and then.
+            RegionError: if the region does not exist, or is outside the area of the CRS.
+            UsageError: if the dataset has no image for the region and the dates.
             StorageError: if the disk is too small.
         """
         about = self._describe()
@@ -275,11 +275,11 @@ class MosaicRecipe(DatasetRecipe):
         )
 
     def assemble(self, results: Results) -> None:
-        """Make ``mosaic.tif`` and ``mosaic.windows.parquet`` of all windows.
+        """Make ``mosaic.tif`` and ``mosaic.windows.parquet`` from all windows.
 
         Raises:
-            StorageError: if a window is not what it was when it was fetched, or the mosaic cannot be written.
-            ValidationError: if the mosaic turns out to be other than its windows.
+            StorageError: if the file of a window has changed, or the mosaic cannot be written.
+            ValidationError: if the pixels of the mosaic differ from its windows.
         """
         try:
             self._assemble(results)
@@ -332,7 +332,11 @@ class MosaicRecipe(DatasetRecipe):
         return about
 
     def _settled(self) -> tuple[str, ...]:
-        """Return the conditions, as the images have their values; refused if no image over the region meets them."""
+        """Return the conditions as JSON, with values of the properties' types.
+
+        Raises:
+            UsageError: if no image over the region meets them.
+        """
         if not self.conditions or self.region is None:
             return ()
         over = select_collection(self.dataset_id, self.start, self.end, ()).filterBounds(self.region.geometry())
@@ -349,7 +353,7 @@ class MosaicRecipe(DatasetRecipe):
         polygon: BaseGeometry | None,
         tests: tuple[str, ...],
     ) -> Grid:
-        """Return the source's own grid: of an image, or of the latest image in the middle of the region."""
+        """Return the source's own grid: of the image, or of the latest image in the middle of the region."""
         if about.kind == "image" or not self.placement.is_native or polygon is None:
             return band.grid
         images = select_collection(self.dataset_id, self.start, self.end, tests)
@@ -359,11 +363,11 @@ class MosaicRecipe(DatasetRecipe):
     def _place(
         self, about: asset_metadata.AssetMetadata, native: Grid, polygon: BaseGeometry | None
     ) -> tuple[Grid, Grid]:
-        """Return the pixel grid, and its window that is the mosaic."""
+        """Return the base grid, and the mosaic's window of it."""
         placement = self.placement.resolved()
-        has_end = about.kind == "image" and native.width * native.height > 1  # one pixel: the server does not say
+        has_end = about.kind == "image" and native.width * native.height > 1  # one pixel: the server does not return the size
         if polygon is None and has_end and placement.is_native:
-            base_grid = placement.base_grid(native, (0.0, 0.0))  # which is the source's, whatever the place
+            base_grid = placement.base_grid(native, (0.0, 0.0))  # the place is ignored
             return base_grid, _covering(base_grid, native)
         region = polygon or (grid_outline(native) if has_end else None)
         if region is None:
@@ -415,7 +419,7 @@ class MosaicRecipe(DatasetRecipe):
 
 
 def _covering(base_grid: Grid, grid: Grid) -> Grid:
-    """Return the window of a pixel grid that holds a grid with the same origin and axes."""
+    """Return the window of a base grid that contains a grid with the same origin and axes."""
     (left, top), (right, bottom) = (base_grid.pixel(*grid.xy(*corner)) for corner in _corners(grid)[::2])
     width, height = math.ceil(right - left - _CLOSE), math.ceil(bottom - top - _CLOSE)
     return base_grid.window(round(left), round(top), width, height)
@@ -426,12 +430,12 @@ def _corners(grid: Grid) -> tuple[tuple[int, int], ...]:
 
 
 def _outline(grid: Grid) -> BaseGeometry:
-    """Return the pixels of a grid, in its CRS."""
+    """Return the outline of a grid in its CRS."""
     return shapely.Polygon([grid.xy(*corner) for corner in _corners(grid)])
 
 
 def _coordinates(polygons: BaseGeometry, east: float) -> list[Any]:
-    """Return the coordinates of polygons as of a GeoJSON MultiPolygon, moved along x."""
+    """Return the coordinates of polygons as in a GeoJSON MultiPolygon, moved along x."""
     parts = [part for part in shapely.get_parts(polygons) if part.geom_type == "Polygon"]
     return [[[[x + east, y] for x, y in ring.coords] for ring in (part.exterior, *part.interiors)] for part in parts]
 
@@ -456,7 +460,7 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
 @takes(MosaicRecipe, RunConfig, LedgerOptions)
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
-    """Make one cloud-optimised GeoTIFF of a region, however large, from one image or a composite.
+    """Make one cloud-optimised GeoTIFF of a region of any size, from one image or a composite.
 
     Args:
         dataset: alias ("NAIP") or Earth Engine id of an image or a collection.
@@ -466,11 +470,11 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
 
     Returns:
         The finished run: ``assembled`` has the paths of ``mosaic.tif`` and of ``mosaic.windows.parquet``, the list of
-        its windows; neither is there if a window failed. With ``dry_run``, the estimate.
+        its windows; neither exists if a window failed. With ``dry_run``, the estimate.
 
     Raises:
         UsageError: if an option is wrong.
-        ConfigurationError: if credentials, project or endpoint are.
+        ConfigurationError: if credentials, project or endpoint are wrong.
         StorageError: if the disk is too small.
 
     Example:
@@ -482,7 +486,7 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
 
 
 def _check(recipe: MosaicRecipe) -> None:
-    """Check the options, as far as that needs no request."""
+    """Check the options, without requests."""
     check_dataset(recipe.dataset)
     check_dates(recipe.start, recipe.end)
     among = {

@@ -25,18 +25,18 @@ from eechips.text import format_bytes
 MOSAIC_NAME = "mosaic.tif"
 SMALL_DISK = "choose another folder, a smaller region, or a coarser scale"
 
-_COMPRESSION = 0.7  # bytes of a window's file for one of its pixels'; as engine.estimate has it
-_WRITTEN = 2 * cog.GROWTH - 1  # bytes that are written for one of a mosaic: overviews twice
+_COMPRESSION = 0.7  # bytes of a window's file for each byte of its pixels; as in engine.estimate
+_WRITTEN = 2 * cog.GROWTH - 1  # bytes written for each byte of a mosaic: overviews are written twice
 _MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class MosaicPart:
-    """A window that was fetched, and is what it was then.
+    """A fetched window whose file is unchanged.
 
     Attributes:
         layout: of the mosaic.
-        window: its place.
+        window: its position in the mosaic.
         path: of its file.
         file: path below the output folder.
         bytes: of the file.
@@ -57,7 +57,7 @@ class MosaicPart:
         """Check that the file is unchanged since it was fetched.
 
         Raises:
-            StorageError: if it is not.
+            StorageError: if it has changed.
         """
         record, path, unit = settled.record, settled.path, settled.unit
         assert path is not None
@@ -73,17 +73,17 @@ class MosaicPart:
 def assemble_mosaic(
     results: Results, pieces: Sequence[MosaicPart], mosaic: cog.Mosaic, name: str = MOSAIC_NAME
 ) -> None:
-    """Make a mosaic, compare it with its windows, and list these in a table beside it, ``<name>.windows.parquet``.
+    """Make a mosaic, compare it with its windows, and write the table of windows, ``<name>.windows.parquet``.
 
     Args:
         results: of the run.
-        pieces: all windows that have data.
-        mosaic: how it is written.
+        pieces: all windows with data.
+        mosaic: grid, bands and encoding of the mosaic.
         name: of its file, ending in ``.tif``.
 
     Raises:
         StorageError: if the disk is too small, or the mosaic cannot be written.
-        ValidationError: if the mosaic turns out to be other than its windows.
+        ValidationError: if the pixels of the mosaic differ from its windows.
     """
     stored = sum(piece.bytes for piece in pieces)
     written = round(_WRITTEN * (mosaic.bytes if mosaic.compress == "none" else stored))
@@ -105,20 +105,20 @@ def assemble_mosaic(
 
 
 def estimate_disk(layout: MosaicLayout, compress: str) -> int:
-    """Bytes of disk that a mosaic takes while it is made: windows, mosaic, and a file of overviews."""
+    """Return the bytes of disk for making a mosaic: windows, mosaic, and a file of overviews."""
     grid = layout.grid
     raw = grid.width * grid.height * len(layout.bands) * np.dtype(layout.dtype).itemsize
     return round(raw * (_COMPRESSION + _WRITTEN * (1.0 if compress == "none" else _COMPRESSION)))
 
 
 class _Gauge:
-    """Shows how many megabytes were written."""
+    """Show the number of written megabytes."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._shown = progress, 0
 
     def show(self, written: int) -> None:
-        """Bring the display up to date."""
+        """Update the display."""
         while self._shown < written // _MEGABYTE:
             self._progress.settle(failed=False)
             self._shown += 1
@@ -126,7 +126,7 @@ class _Gauge:
 
 
 def _list(pieces: Sequence[MosaicPart], digests: Sequence[str], path: Path, name: str) -> None:
-    """Write which windows a mosaic is made of, and their checksums."""
+    """Write the table of a mosaic's windows, with their checksums."""
     columns = {
         "row": [piece.window.row for piece in pieces],
         "column": [piece.window.column for piece in pieces],

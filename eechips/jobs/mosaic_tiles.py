@@ -18,9 +18,9 @@ from eechips.planning.image_filters import PropertyFilter
 from eechips.recipe.template import Template
 
 REDUCERS = ("mosaic", "median", "mean", "min", "max", "mode", "first", "count", "sum", "stdDev")
-"""Ways to make one image of many: ``mosaic`` has the latest on top, ``first`` the earliest."""
+"""Methods to combine images: ``mosaic`` has the latest on top, ``first`` the earliest."""
 
-# Reducers whose values of whole numbers have fractions.
+# Reducers that return fractions for integers.
 _FRACTIONAL = frozenset({"median", "mean", "stdDev"})
 
 
@@ -31,8 +31,8 @@ class MosaicLayout:
     Attributes:
         grid: of the whole.
         kind: of the dataset.
-        bands: that are taken.
-        dtype: of all of them.
+        bands: names, in the order of the output.
+        dtype: of all bands.
         tests: conditions on properties, as JSON.
     """
 
@@ -44,19 +44,19 @@ class MosaicLayout:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MosaicLayout:
-        """Read the JSON of :meth:`to_json`."""
+        """Read the value of :meth:`to_json`."""
         bands, tests = tuple(value["bands"]), tuple(value["tests"])
         return cls(Grid.from_json(value["grid"]), value["kind"], bands, value["dtype"], tests)
 
     def to_json(self) -> dict[str, Any]:
-        """For units."""
+        """Return a JSON value for units; see :meth:`from_json`."""
         bands, tests = list(self.bands), list(self.tests)
         return {"grid": self.grid.to_json(), "kind": self.kind, "bands": bands, "dtype": self.dtype, "tests": tests}
 
 
 @dataclass(frozen=True, slots=True)
 class TileComposite:
-    """One image of a collection's, the same for all windows: what is fixed in their templates.
+    """A composite of a collection for all windows: the fixed part of their templates.
 
     Attributes:
         dataset: id of the collection.
@@ -64,9 +64,9 @@ class TileComposite:
         end: last day, exclusive.
         tests: conditions on their properties, as JSON.
         mask: of clouds, applied to every image.
-        reducer: what makes one image of them.
-        bands: that are taken, in order.
-        dtype: of all of them.
+        reducer: one of :data:`REDUCERS`.
+        bands: names, in the order of the output.
+        dtype: of all bands.
     """
 
     dataset: str
@@ -79,11 +79,11 @@ class TileComposite:
     dtype: str
 
     def image(self, box: ee.Geometry) -> ee.Image:
-        """Over a box."""
+        """Return the composite of the images that meet a box."""
         found = select_collection(self.dataset, self.start, self.end, self.tests).filterBounds(box)
         found = found.sort("system:time_start", self.reducer != "first").map(self._selected)
-        # Where there is no image a composite has no bands, and asking for them would be an error. With an image below
-        # that has the bands, and no valid pixel, such a window is empty instead.
+        # A composite of no images has no bands, and selecting them would be an error. An image with the bands and no
+        # valid pixel below the others makes such a window empty instead.
         nothing = ee.Image.constant([0] * len(self.bands)).rename(list(self.bands)).updateMask(0)
         whole = ee.ImageCollection([nothing]).merge(found)
         if self.reducer in ("mosaic", "first"):
@@ -101,29 +101,29 @@ def select_collection(dataset: str, start: str | None, end: str | None, tests: t
 
 
 def filter_collection(images: ee.ImageCollection, tests: tuple[str, ...]) -> ee.ImageCollection:
-    """Filter images by conditions, which are JSON."""
+    """Filter images by conditions, given as JSON."""
     for test in tests:
         images = images.filter(PropertyFilter.from_json(json.loads(test)).filter())
     return images
 
 
 def stored_image(dataset: str, layout: MosaicLayout, mask: CloudMask | None) -> Template:
-    """Return a single image, for all windows.
+    """Return the template of a single image, the same for all windows.
 
     Args:
-        dataset: its id.
+        dataset: id of the image.
         layout: of the mosaic.
-        mask: of clouds.
+        mask: cloud mask; None for none.
     """
     return Template(_stored, (dataset, layout.bands, layout.dtype, mask))
 
 
 def composed_image(composite: TileComposite, place: Grid) -> Template:
-    """Return a composite, for a window.
+    """Return the template of a composite for a window.
 
     Args:
-        composite: what is the same for all windows.
-        place: of the window.
+        composite: the fixed part of the template.
+        place: grid of the window.
     """
     return Template(_composed, (composite,), {"box": list(tiling.bounding_box(place))})
 
@@ -142,18 +142,18 @@ def _masked(image: ee.Image, bands: tuple[str, ...], mask: CloudMask | None) -> 
 
 
 def _cast(image: ee.Image, bands: tuple[str, ...], dtype: str) -> ee.Image:
-    """Return an image all of whose bands have a type: a GeoTIFF has but one."""
+    """Convert all bands of an image to one type, as GeoTIFF requires."""
     name = {"float32": "float", "float64": "double"}.get(dtype, dtype)
     cast: ee.Image = image.cast(dict.fromkeys(bands, name), list(bands))
     return cast
 
 
 def clip_image(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Image:
-    """Return an image that is masked outside of polygons.
+    """Mask an image outside polygons.
 
     Args:
         image: to clip.
-        place: in whose CRS the polygons are.
+        place: grid whose CRS the polygons have.
         polygons: coordinates of a GeoJSON MultiPolygon.
     """
     clipped: ee.Image = image.clip(ee.Geometry.MultiPolygon(polygons, ee.Projection(place.crs), False))
@@ -161,7 +161,7 @@ def clip_image(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Imag
 
 
 def reduced_dtype(reducer: str, kind: Kind, dtypes: Sequence[str]) -> str:
-    """Return the type of what a reducer makes of bands of some types."""
+    """Return the common numpy type of the reduced bands."""
     if kind == "collection" and reducer in _FRACTIONAL:
         return cog.common_dtype([*dtypes, "float32"])
     if kind == "collection" and reducer in ("sum", "count"):

@@ -1,4 +1,4 @@
-"""Make the expressions of a cell: values of images at places, packed into one feature per image."""
+"""Make the expressions of a cell: values of images at places, packed into one feature for each image."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from eechips.planning.statistics import Statistics
 from eechips.recipe import Unit
 from eechips.recipe.row_sources import Series, SplittableTable
 
-_FOOTPRINT_SLACK = 10_000.0  # metres; what comes back is looked at more closely, see pairs
+_FOOTPRINT_SLACK = 10_000.0  # metres: a first filter; point_results tests footprints exactly
 _DAY = 86_400_000.0  # milliseconds
-_INTEGRAL = ("latest", "min", "max", "sum", "mode")  # composites that make integers of integers
-_SELECTING = ("first", "min", "max", "mode")  # reducers that do so over polygons
+_INTEGRAL = ("latest", "min", "max", "sum", "mode")  # composites of integers that are integers
+_SELECTING = ("first", "min", "max", "mode")  # the same for reducers over polygons
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointQuery:
     """The expressions for a cell.
 
-    Each feature has ``values``, a list with a list for each place: its number, and its values in the order of
-    ``names``; and ``image``, ``time`` and the footprint as its geometry where images are named. One feature for each
-    image, not for each of its values: pages have a thousand features, and names cost more than numbers.
+    The result has one feature for each image, not for each value, since pages have a thousand features, and names take
+    more bytes than numbers. A feature has ``values``, with a list for each place: the number of the place, and its
+    values in the order of ``names``. Where images are named, it also has ``image``, ``time``, and the footprint as its
+    geometry.
 
     Attributes:
         unit: the cell.
         dataset: id of the dataset.
-        start: first day of the images that count.
+        start: first day of the images, inclusive.
         end: last day, exclusive.
-        composite: what makes one value of those of all images.
-        mask: cloud mask.
+        composite: reducer of the values of all images; None for separate values.
+        mask: cloud mask; None for none.
         scale: edge of a pixel in metres; None for the images' own.
         statistics: reducers over polygons.
-        reach: milliseconds around a place's moment.
+        reach: maximum time between an image and a place's moment, in milliseconds.
     """
 
     unit: Unit
@@ -59,7 +60,7 @@ class PointQuery:
 
     @property
     def is_named(self) -> bool:
-        """Return whether features say which image they are of."""
+        """Return whether features have the id of their image."""
         return self.unit["mode"] in ("each", "paired")
 
     @property
@@ -69,18 +70,18 @@ class PointQuery:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """For each column the property of a place that has its value."""
+        """Property of a place with the value of each column, in the order of :attr:`columns`."""
         bands = self.unit["bands"]
         return tuple(bands) if self.is_points else self.statistics.outputs(bands, of_collection=True)
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """These properties, each once, in the order in which a place's values come."""
+        """Unique properties, in the order of a place's values."""
         return tuple(dict.fromkeys(self.names))
 
     @property
     def integral(self) -> frozenset[str]:
-        """Columns whose values are integers because the bands' are."""
+        """Columns whose values are integers, since the bands are."""
         unit = self.unit
         composite = self.composite if unit["mode"] == "composite" else None
         bands = {
@@ -91,14 +92,14 @@ class PointQuery:
         if self.is_points:
             return frozenset(bands)
         columns, names = self.statistics.columns(unit["bands"]), self.statistics.names
-        # Column by column as Statistics has them; a sum over a polygon is weighted, and so no integer.
+        # In the order of Statistics. A sum over a polygon is weighted, so it is not an integer.
         of = dict.fromkeys(unit["bands"], names[0]) if len(names) == 1 else {}
         of |= {f"{band}_{name}": name for band in unit["bands"] for name in names if len(names) > 1}
         found = {c for c in columns if of.get(c) in _SELECTING and c.removesuffix(f"_{of[c]}") in bands}
         return frozenset(found) | self.statistics.counts(unit["bands"])
 
     def divisible(self) -> SplittableTable:
-        """Return the features of all places, which can be asked for by halves of them."""
+        """Return the table of all places, which splits into tables of half the places."""
         return self._part(0, len(self.unit["rows"]))
 
     def _part(self, first: int, last: int) -> SplittableTable:
@@ -123,7 +124,7 @@ class PointQuery:
         return self._composed(images, places) if mode == "composite" else Series(images, self._row(places))
 
     def _row(self, places: Any) -> Callable[[Any], Any]:
-        """Make the feature of an image."""
+        """Return the server-side function that makes the feature of an image."""
 
         def row(element: Any) -> Any:
             image: Any = ee.Image(element)
@@ -142,11 +143,11 @@ class PointQuery:
         return row
 
     def _composed(self, images: Any, places: Any) -> ee.FeatureCollection:
-        """Return the one feature of a composite; none where there is no image.
+        """Return the single feature of a composite; no feature without images.
 
-        A composite has no pixels of its own. If all images share theirs, those are taken. If not (of two UTM zones,
-        say), each point is asked for on a grid of which it is the middle of a pixel: then each image gives the pixel
-        that the point lies in, wherever that is. A polygon gets the pixels of one of the images.
+        A composite has no pixel grid of its own. If all images share a grid, that is used. Otherwise (for instance with
+        two UTM zones) each point is reduced on a grid with a pixel centred on the point, so that each image contributes
+        the pixel that contains the point. Polygons are reduced on the grid of one of the images.
         """
         if self.composite == "latest":
             images = images.sort("system:time_start")
@@ -166,7 +167,7 @@ class PointQuery:
         return _collection(images.limit(1).map(on_pixels if has_pixels else centred))
 
     def _reduced(self, image: Any, values: Any, places: Any) -> Any:
-        """Return places with the values under them, each band's on its own pixels in the image."""
+        """Return places with their values; each band is reduced on its own pixel grid."""
         found = places
         for group in self.unit["groups"]:
             found = values.select(group).reduceRegions(
@@ -175,7 +176,7 @@ class PointQuery:
         return found
 
     def _reducer(self, group: list[str]) -> ee.Reducer:
-        """Return the reducer for bands of one grid, its outputs named so that those of other bands do not meet them."""
+        """Return the reducer for bands of one grid, with output names that differ from those of other bands."""
         if self.is_points:
             first: ee.Reducer = ee.Reducer.first()
             return first.setOutputs(group) if len(group) == 1 else first
@@ -186,8 +187,8 @@ class PointQuery:
         return reducer.setOutputs(group if len(outputs) == 1 else [f"{group[0]}_{name}" for name in outputs])
 
     def _centred(self, image: Any, place: Any) -> Any:
-        """Return a point with the values of the image's sources right there."""
-        step = self.unit["pixel"] / METRES_PER_DEGREE / 4  # finer than any source, so that it is read as it is stored
+        """Return a point with the values of the source pixels that contain it."""
+        step = self.unit["pixel"] / METRES_PER_DEGREE / 4  # finer than any source: reads stored pixels
         xy = place.geometry().coordinates()
         x, y = ee.Number(xy.get(0)), ee.Number(xy.get(1))
         transform = ee.List([step, 0, x.subtract(step / 2), 0, -step, y.add(step / 2)])
@@ -205,12 +206,12 @@ class PointQuery:
         return ee.Feature(footprint, properties)
 
     def _values(self, image: Any) -> Any:
-        """Return the bands, without what the mask removes."""
+        """Return the bands with the cloud mask applied."""
         bands = self.unit["bands"]
         return self.mask.apply(image, bands) if self.mask else image.select(bands)
 
     def _places(self, first: int, last: int) -> ee.FeatureCollection:
-        """Return some places, with ``i``, their number, and ``t``, their moment."""
+        """Return the places from ``first`` to before ``last``, with their number ``i`` and their moment ``t``."""
         moments = self.unit.get("moments")
         if not self.is_points:
             shapes = enumerate(self.unit["geometries"][first:last], start=first)
@@ -225,7 +226,7 @@ class PointQuery:
             numbers = {"i": values.get(2)} if moments is None else {"i": values.get(2), "t": values.get(3)}
             return ee.Feature(ee.Geometry.Point(values.slice(0, 2)), numbers)
 
-        # Numbers in a list, not features: a tenth of the request's body.
+        # Lists of numbers take a tenth of the bytes of features in the request.
         return _collection(ee.List(rows).map(feature))
 
 

@@ -1,4 +1,4 @@
-"""Turn the response for a cell into columns: a row for each pair of an image and a place."""
+"""Convert the response for a cell to columns, with a row for each pair of an image and a place."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ _DEGREE = math.radians(1) * _RADIUS
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """How the features of a cell become its table.
+    """Convert the features of a cell to its table.
 
     Attributes:
-        columns: names of the values.
-        positions: where each is in a feature's lists, the place's number not counted.
-        counts: columns that say how many pixels there were: what has nothing but these has no value.
+        columns: names of the value columns.
+        positions: index of each column in a feature's lists, without the place's number.
+        counts: columns with numbers of pixels; a row with counts only has no value.
         integral: columns whose values are integers.
-        is_named: whether rows say which image they are of.
-        at: longitude and latitude of the places (n, 2); None if they are polygons.
-        geometries: the polygons; empty if the places are points.
-        moments: milliseconds of each place, of whose images the nearest is wanted; None if all are.
-        keeps_empty: whether a pair without a value is kept though the image's footprint does not hold the place.
+        is_named: whether rows have the id of their image.
+        at: longitude and latitude of the places, (n, 2); None for polygons.
+        geometries: the polygons, shape (n,); empty for points.
+        moments: of the places, in milliseconds since 1970, (n,): of each place only the nearest image is kept. None to
+            keep all images.
+        keeps_empty: whether a pair without a value is kept even if the image's footprint does not contain the place.
     """
 
     columns: tuple[str, ...]
@@ -50,11 +51,11 @@ class Pairs:
     keeps_empty: bool = True
 
     def columns_of(self, features: list[dict[str, Any]]) -> Mapping[str, Any]:
-        """Return the table of a cell, its rows in order of places, then of time, then of the images' ids.
+        """Return the table of a cell, sorted by place, then by time, then by the images' ids.
 
         Args:
-            features: rows with ``values``, lists of a place's number and its values, None for none; ``image``, ``time``
-                in milliseconds, and ``.geo``, the image's footprint as GeoJSON, where images are named.
+            features: with ``values``, lists of a place's number and its values (None where masked); and where images
+                are named, ``image``, ``time`` in milliseconds, and ``.geo``, the image's footprint as GeoJSON.
 
         Returns:
             Columns as Arrow arrays: ``place`` (int32), ``image`` (text), ``image_date`` (UTC), and the values: int64,
@@ -75,7 +76,7 @@ class Pairs:
             places.append(numbers)
             values.append(found)
             sources.append(np.full(len(numbers), number))
-            feature["values"] = None  # lists of lists are many times as large as their numbers
+            feature["values"] = None  # free memory: nested lists take many times the bytes of their numbers
         place = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
         value = np.concatenate(values) if values else np.zeros((0, len(self.columns)))
         source = np.concatenate(sources) if sources else np.zeros(0, dtype=np.int64)
@@ -96,7 +97,7 @@ class Pairs:
         time: npt.NDArray[np.float64],
         rank: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
-        """Of each place's pairs the one nearest in time that has a value, else the nearest; the earlier of two."""
+        """Return for each place the nearest pair in time with a value, or else the nearest; earlier first if equal."""
         assert self.moments is not None
         distance = np.abs(time - self.moments[place])
         order = np.lexsort((rank, distance, ~self._has_value(value), place))
@@ -104,7 +105,7 @@ class Pairs:
         return np.asarray(order[firsts], dtype=np.int64)
 
     def _has_value(self, value: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """Return whether anything but a count is there."""
+        """Return which rows have a value that is not a count."""
         kept = [index for index, name in enumerate(self.columns) if name not in self.counts] or [0]
         return np.asarray((~np.isnan(value[:, kept])).any(axis=1), dtype=np.bool_)
 
@@ -132,11 +133,11 @@ class Pairs:
 
 
 class _Footprints:
-    """Which places images' footprints hold, as far as footprints say.
+    """Find the places inside footprints of images.
 
-    They are polygons with straight edges in longitude and latitude, or along geodesics, where the images' edges are
-    straight in a projection: an edge of length L is up to L²/4R off (as far as 63 degrees north or south), and so much
-    is added around.
+    Edges of footprints are straight in longitude and latitude, or geodesic, but edges of images are straight in their
+    projection. Within 63 degrees of the equator, an edge of length L deviates by up to L²/4R; footprints are enlarged
+    by as much.
 
     Args:
         at: the places, if they are points.
@@ -148,7 +149,7 @@ class _Footprints:
         self._known: dict[str, npt.NDArray[np.bool_]] = {}
 
     def inside(self, footprint: Any) -> npt.NDArray[np.bool_]:
-        """For each place whether a footprint in GeoJSON holds it; all of them if it says nothing."""
+        """Return for each place whether a GeoJSON footprint contains it; true for all without a footprint."""
         key = json.dumps(footprint)
         if key not in self._known:
             self._known[key] = self._held(footprint)
@@ -169,7 +170,7 @@ class _Footprints:
         around = shape.buffer(length**2 / (4 * _RADIUS) / _DEGREE / shrunk)
         shapely.prepare(around)
         found = shapely.intersects(around, self._shapes)
-        if east > 180 or west < -180:  # footprints across the antimeridian go on beyond it
+        if east > 180 or west < -180:  # footprints across the antimeridian extend beyond it
             for turn in (-360.0, 360.0):
                 found |= shapely.intersects(affinity.translate(around, turn), self._shapes)
         return np.asarray(found, dtype=np.bool_)

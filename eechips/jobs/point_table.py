@@ -1,4 +1,4 @@
-"""Make one table of all cells: the caller's columns and rows, with the values."""
+"""Merge the tables of all cells into one: the user's columns and rows, with the values."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from eechips.planning.places import Places
 Rows = npt.NDArray[np.int64]
 
 _TOGETHER = 1_000_000
-"""Rows that are put in order in memory at once: some 150 MB with a few columns."""
-_MOST_PARTS = 256  # files that are open at once
+"""Maximum rows sorted in memory at once: some 150 MB with a few columns."""
+_MOST_PARTS = 256  # maximum open files
 _ROW, _SOURCE = "row", "source"
-_NOWHERE = -1  # the image of a row that has none
+_NOWHERE = -1  # number of the image of rows without one
 
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """A cell's file, and which of its places every row of the caller's is."""
+    """The file of a cell, and the place of each of the user's rows in it."""
 
     path: Path
     rows: Rows
@@ -36,20 +36,20 @@ class _Cell:
 
 
 class PointTable:
-    """Collects the files of cells and writes the table.
+    """Collect the files of cells and write the table.
 
-    The table has the caller's rows in the caller's order, those of one place in order of time: cells, which are near
-    each other on the ground, are not near each other in the file. Up to some millions of rows are sorted in memory;
-    beyond that the cells' rows are first dealt into parts of the file (on disk, beside the table), each of which is
-    then sorted on its own. Memory is bounded by the caller's table and one part.
+    The table has the user's rows in the user's order; the rows of one place are sorted by time. The rows of a cell may
+    be anywhere in the table, so they have to be sorted: up to some millions of rows in memory; more rows are first
+    distributed to parts on the disk, beside the table, and each part is sorted separately. Memory holds the user's
+    table and one part.
 
-    Rows that were not asked for, for want of coordinates or of a date, or that no image meets, are there once, without
-    values. Rows of cells that failed are not there: a missing value would say that there is none.
+    Rows without coordinates, date or image appear once, without values. Rows of failed cells are omitted, since a
+    missing value would mean that the dataset has none.
 
     Args:
-        places: the caller's rows.
-        keep: the one column of the caller's to keep; None for all.
-        prefix: of the names of columns that are added.
+        places: the user's rows.
+        keep: the only column of the user's to keep; None for all.
+        prefix: of the names of added columns.
         format: of the table.
     """
 
@@ -71,11 +71,11 @@ class PointTable:
         return bool(self._cells)
 
     def add(self, rows: Sequence[int | Sequence[int]], path: Path | None) -> None:
-        """Take a cell.
+        """Add a cell.
 
         Args:
-            rows: for each of its places the number of the caller's row, or of several.
-            path: its file; None if it failed.
+            rows: for each place the index of the user's row, or of several rows.
+            path: file of the cell; None if it failed.
         """
         counts = np.array([len(each) if isinstance(each, list) else 1 for each in rows])
         flat = np.array([row for each in rows for row in (each if isinstance(each, list) else [each])], dtype=np.int64)
@@ -109,12 +109,12 @@ class PointTable:
                     file.write(self._joined(parts.take(number), first, last, images, order, types, is_named))
 
     def _dealt(self, cell: _Cell, edges: Rows, images: _Images, layout: pa.Schema) -> Iterator[pa.Table]:
-        """Yield a cell's values for each part of the caller's rows: a row of values for every row of the caller's."""
+        """Yield a cell's values for each part of the user's rows, repeated for rows with the same place."""
         found = pq.read_table(cell.path)
         found = found.append_column(_SOURCE, pa.array(images.numbers(found), pa.int32()))
         place = found.column(PLACE).to_numpy()
         counts = np.bincount(place, minlength=int(cell.places.max(initial=-1)) + 1)
-        starts = np.cumsum(counts) - counts  # places are in order
+        starts = np.cumsum(counts) - counts  # places are sorted
         values = found.select([name for name in layout.names if name != _ROW])
         part = np.searchsorted(edges, cell.rows, side="right") - 1
         for number in range(len(edges) - 1):
@@ -136,7 +136,7 @@ class PointTable:
         types: dict[str, pa.DataType],
         is_named: bool,
     ) -> pa.Table:
-        """Return the rows of the table that belong to some of the caller's."""
+        """Return the rows of the table for the user's rows from ``first`` to before ``last``."""
         row = found.column(_ROW).to_numpy()
         source = found.column(_SOURCE).to_numpy()
         asked = np.zeros(last - first, dtype=bool)
@@ -146,7 +146,7 @@ class PointTable:
         place = np.argsort(
             np.concatenate([row * (len(order) + 1) + rank + 1, without * (len(order) + 1)]), kind="stable"
         )
-        # Of those without a value the number is beyond the table's end: they are taken from a row of nothing.
+        # Rows without a value have an index beyond the table's end, where a row of nulls is appended.
         nothing = pa.table({name: pa.nulls(len(without), kind) for name, kind in types.items()})
         rows = pa.array(np.concatenate([row, without])[place])
         values = pa.concat_tables([found.select(list(types)), nothing]).take(pa.array(place))
@@ -167,7 +167,7 @@ class PointTable:
 
 
 class _Images:
-    """Numbers for the images of all cells."""
+    """Number the images of all cells."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int | None], int] = {}
@@ -182,7 +182,7 @@ class _Images:
         return [date for _, date in self._known]
 
     def numbers(self, found: pa.Table) -> npt.NDArray[np.int32]:
-        """For each row of a cell's file the number of its image."""
+        """Return for each row of a cell's file the number of its image."""
         if IMAGE not in found.column_names:
             return np.full(len(found), _NOWHERE, dtype=np.int32)
         names = found.column(IMAGE).combine_chunks().dictionary_encode()
@@ -197,7 +197,7 @@ class _Images:
         return np.array(numbers, dtype=np.int32)[indices] if numbers else np.zeros(0, dtype=np.int32)
 
     def ranks(self) -> Rows:
-        """Return the place of each in order of time, those without a date first, then of their names."""
+        """Return the rank of each image by time, images without a date first, then by name."""
         keys = list(self._known)
         order = sorted(range(len(keys)), key=lambda i: (keys[i][1] is not None, keys[i][1] or 0, keys[i][0]))
         found = np.empty(len(keys), dtype=np.int64)
@@ -206,7 +206,7 @@ class _Images:
 
 
 def _types(schemas: Sequence[pa.Schema]) -> dict[str, pa.DataType]:
-    """For each column of values the type that holds those of all cells."""
+    """Return for each value column a type that holds the values of all cells."""
     found: dict[str, pa.DataType] = {}
     for schema in schemas:
         for field in schema:
@@ -216,6 +216,6 @@ def _types(schemas: Sequence[pa.Schema]) -> dict[str, pa.DataType]:
 
 
 def _length(cell: _Cell) -> int:
-    """Return rows of the table that a cell makes, about."""
+    """Estimate the rows of a cell in the table."""
     rows = pq.read_metadata(cell.path).num_rows
     return math.ceil(int(rows) * len(cell.rows) / (int(cell.places.max(initial=0)) + 1))

@@ -1,4 +1,4 @@
-"""``eechips points``: values of a dataset at points, or over polygons, that somebody has a table of."""
+"""Fetch values of a dataset at points, or over polygons, of a table, as ``eechips points`` does."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 COMPOSITES = ("latest", "mean", "median", "min", "max", "sum", "mode", "count")
 """Reducers of a pixel's values in all images; ``latest`` is the last one that is not masked."""
 
-_VERTEX = 40  # bytes in a request
+_VERTEX = 40  # bytes of a request
 
 _log = logging.getLogger(__name__)
 
@@ -81,17 +81,17 @@ _log = logging.getLogger(__name__)
 class PointValues(DatasetRecipe):
     """The recipe of ``eechips points``.
 
-    The places are divided into cells (``eechips.planning.point_cells``); each cell is a unit, and is asked for by one
-    request: ``Image.reduceRegions`` of the cell's places, mapped over the images that meet them. When all cells are
-    there, one table is made: the caller's columns and rows in their order, and the values.
+    The places are divided into cells (:mod:`eechips.planning.point_cells`). Each cell is a unit, and takes one request:
+    ``Image.reduceRegions`` of the cell's places, mapped over the images that meet them. At the end all cells are merged
+    to one table: the user's columns and rows in their order, with the values.
 
-    A point's value is that of the pixel it lies in, on the band's own grid in each image: nothing is resampled. A
-    polygon's is a reduction of the pixels it covers, weighted by how much it covers of them. Where every pixel is
-    masked the value is missing. Bands of different grids are each asked for on their own.
+    The value of a point is that of the pixel that contains it, on the band's own grid in each image; nothing is
+    resampled. The value of a polygon is a reduction of the pixels that it covers, weighted by the covered part of each.
+    If all pixels are masked, the value is missing. Bands of different grids are reduced separately.
 
     Raises:
         UsageError: if an option is out of range, or contradicts another.
-        RegionError: if there is no such file.
+        RegionError: if the file does not exist.
     """
 
     dataset: str = field(metadata=DATASET)
@@ -177,12 +177,12 @@ class PointValues(DatasetRecipe):
         _check(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers have what they need of the places in their units.
+        # Workers receive the places in their units.
         return {name: value for name, value in self.__dict__.items() if name != "places"}
 
     @cached_property
     def places(self) -> Places:
-        """The rows of the file. Read when first used."""
+        """The rows of the file, read on first use."""
         found = read_places(Path(self.points), self.lon_field, self.lat_field, repairs=self.repair)
         if not len(found.known):
             raise RegionError(f"no row of {self.points} has coordinates")
@@ -196,7 +196,7 @@ class PointValues(DatasetRecipe):
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file."""
+        """SHA-256 of the file."""
         return hash_file(Path(self.points))
 
     @cached_property
@@ -216,9 +216,9 @@ class PointValues(DatasetRecipe):
 
     @property
     def reach(self) -> float:
-        """Milliseconds before and after a row's moment within which its image must be.
+        """Maximum time between a row's moment and its image, in milliseconds.
 
-        A day stands for its middle, so half a day more makes whole days of them.
+        The moment of a date is noon; half a day is added, so that the interval has whole days.
         """
         return parse_window(self.window or "").total_seconds() * 1000 + DAY / 2
 
@@ -247,12 +247,12 @@ class PointValues(DatasetRecipe):
 
     @property
     def assembly(self) -> dict[str, Any]:
-        """The parameters of the table, which is made again of the same values if one of them changes."""
+        """The parameters of the table; if one changes, the table is made again from the same values."""
         return {"id_field": self.id_field, "prefix": self.prefix, "format": self.format}
 
     @property
     def identity(self) -> str:
-        """Sha256 of what changes results; where the file lies does not."""
+        """SHA-256 of the parameters that determine the values; without the path of the file."""
         return recipe_identity(self.name, {**self.parameters, "points": None})
 
     def read_inputs(self) -> None:
@@ -265,13 +265,13 @@ class PointValues(DatasetRecipe):
 
         Yields:
             ``{"kind": "cell", …}`` with ``at`` (longitude and latitude of each place) or ``geometries`` (GeoJSON),
-            ``rows`` (for each place the number of its row, or of its rows), ``moments`` (milliseconds, for each place,
-            where rows have dates), ``start`` and ``end`` where the images are too many for one request, and what the
-            :class:`~eechips.jobs.source_summary.SourceSummary` has found.
+            ``rows`` (for each place the index of its row, or of its rows), ``moments`` (of each place, in milliseconds,
+            if rows have dates), ``start`` and ``end`` if there are too many images for one request, and the fields of
+            the :class:`~eechips.jobs.source_summary.SourceSummary`.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
-            UsageError: if the options do not suit the dataset, or names of columns collide.
+            UsageError: if the options do not fit the dataset, or names of columns collide.
             RegionError: if the file cannot be used.
         """
         places, moments = self.places, self._moments()
@@ -321,8 +321,8 @@ class PointValues(DatasetRecipe):
     def get_result(self, index: int, unit: Unit) -> Table:
         """Describe the values of a cell: one request, or more if its rows need several pages.
 
-        The table has the columns ``place`` (position in the unit's ``rows``), ``image`` and ``image_date`` where an
-        image is named, and one for each value.
+        The table has the columns ``place`` (index in the unit's ``rows``), ``image`` and ``image_date`` if images are
+        named, and one for each value.
         """
         question = PointQuery(
             unit=unit,
@@ -349,7 +349,7 @@ class PointValues(DatasetRecipe):
         return Table(question.divisible(), format="parquet", unpack=pairs.columns_of)
 
     def assemble(self, results: Results) -> None:
-        """Make the table of all cells."""
+        """Merge the tables of all cells."""
         harvest = PointTable(self.places, keep=self.id_field, prefix=self.prefix, format=self.format)
         for settled in results:
             harvest.add(settled.unit["rows"], settled.path)
@@ -366,13 +366,13 @@ class PointValues(DatasetRecipe):
         return self.places.kind == "points"
 
     def _moments(self) -> npt.NDArray[np.float64] | None:
-        """Return the moment that each row's image should be of, in milliseconds, if rows have dates."""
+        """Return the moment of each row's date, in milliseconds since 1970; None if rows have no dates."""
         if self.date_field is None:
             return None
         moments = self.places.moments(self.date_field, self.date_format)
         if np.isnan(moments).all():
             raise RegionError(f"no row of {self.points} has a date in {self.date_field}")
-        # A day stands for its middle, so that mornings and evenings of it are equally near.
+        # The moment of a date is noon, so that morning and evening of the day are equally near.
         return np.where(moments % DAY == 0, moments + DAY / 2, moments)
 
     def _survey(self, rows: npt.NDArray[np.int64], moments: npt.NDArray[np.float64] | None) -> SourceSummary:
@@ -410,7 +410,7 @@ class PointValues(DatasetRecipe):
         return point_cells.divide_places(centres, found.cost, sizes=sizes, areas=_bounds_area(shapes))
 
     def _check_columns(self, found: SourceSummary) -> None:
-        """Reject names of added columns that the file has already."""
+        """Raise UsageError if the file already has the name of an added column."""
         added = [*value_columns(found.bands, self.statistics, is_points=self.is_points)]
         if found.mode in ("each", "paired"):
             added += [IMAGE, IMAGE_DATE]
@@ -456,14 +456,14 @@ def points(
     dry_run: bool = False,
     **options: Any,
 ) -> Run | Estimate:
-    """Find the values of a dataset at points or over polygons, many of them.
+    """Fetch the values of a dataset at points or over polygons.
 
     Args:
         dataset: alias ("MODIS_LST") or Earth Engine id.
         points: a file (see ``PointValues``), or a DataFrame or GeoDataFrame, which is kept in the folder of the results
-            as ``input.parquet``. Its index is left out.
+            as ``input.parquet`` without its index.
         out: folder of the results; None for ``outputs/points-<dataset>``.
-        dry_run: estimate only: plan, and send no request for values.
+        dry_run: plan and estimate only; send no request for values.
         options: those of ``PointValues`` and ``RunConfig``.
 
     Returns:
@@ -472,7 +472,7 @@ def points(
     Raises:
         UsageError: if an option is wrong.
         RegionError: if the places cannot be used.
-        ConfigurationError: if credentials, project or endpoint are.
+        ConfigurationError: if credentials, project or endpoint are wrong.
 
     Example:
         >>> run = eechips.points("MODIS_LST", "plots.csv", each_image=True, local=True)
@@ -494,7 +494,7 @@ def points(
 
 
 def _stored(frame: Any, folder: Path) -> Path:
-    """Return a frame as a file."""
+    """Write a frame to a file, and return its path."""
     path = folder / "input.parquet"
     if not hasattr(frame, "to_parquet"):
         raise UsageError(f"points must be a file, a DataFrame or a GeoDataFrame, not {type(frame).__name__}")
@@ -505,7 +505,7 @@ def _stored(frame: Any, folder: Path) -> Path:
 
 
 def _check(recipe: PointValues) -> None:
-    """Check the options, as far as that needs no request."""
+    """Check the options, without requests."""
     check_dataset(recipe.dataset)
     check_positive("`scale`", recipe.scale)
     check_dates(recipe.start, recipe.end)
@@ -536,14 +536,14 @@ def _check(recipe: PointValues) -> None:
 
 
 def _bounds_area(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
-    """Square metres of the boxes around polygons, about."""
+    """Return the approximate area of the boxes around polygons, in square metres."""
     west, south, east, north = shapely.bounds(shapes).T
     size: npt.NDArray[np.float64] = (east - west) * np.cos(np.radians((south + north) / 2)) * (north - south)
     return size * METRES_PER_DEGREE**2
 
 
 def _numbers(rows: npt.NDArray[np.int64]) -> Any:
-    """Return a row's number, or several."""
+    """Return one number for one row, a list for several."""
     return int(rows[0]) if len(rows) == 1 else rows.tolist()
 
 

@@ -1,4 +1,4 @@
-"""Try a recipe on three units of its plan, in a temporary folder."""
+"""Test a recipe with three units of its plan, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from eechips.storage import write_file
 from eechips.text import format_bytes, format_duration
 
 FOLDER = "check"
-"""Where the files are kept, below the run's folder."""
+"""Folder of the kept files, below the run's folder."""
 
 _TRIED = 3
-_BATCH = 10_000  # units of the plan that are stored at a time
-_MOST_TEXT = 300  # characters of a unit
+_BATCH = 10_000  # units of the plan in one transaction
+_MOST_TEXT = 300  # characters of a unit in the output
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Record))
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedUnit:
-    """A unit that was tried.
+    """A tested unit.
 
     Attributes:
-        unit: as the recipe gave it.
-        record: what became of it; the columns of the manifest.
-        files: all that it has, as one line each: path, layer and size.
+        unit: as the recipe returned it.
+        record: its result, with the columns of the manifest.
+        files: a line for each file, with path, layer and size.
     """
 
     unit: Any
@@ -56,7 +56,7 @@ class CheckedUnit:
 
     @property
     def lines(self) -> list[str]:
-        """What became of it, for people."""
+        """The result as text."""
         text = canonical_json(self.unit)
         text = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"
         record, requests = self.record, "request" if self.record.requests == 1 else "requests"
@@ -88,15 +88,15 @@ class CheckedUnit:
 
 @dataclass(frozen=True, slots=True)
 class RecipeCheck:
-    """What a recipe does with a few units of its plan.
+    """Result of the test of a recipe.
 
     Attributes:
         name: of the recipe.
-        units: in the plan; of a script that plans as it goes: those of the pools that were seen.
-        is_whole: whether these are all units that the run will have.
+        units: number of units in the plan; for a script, of the pools that it has opened so far.
+        is_whole: whether the plan is complete.
         tried: the first unit, one from the middle, the last.
-        forecast: what the whole run would take, to judge by these; None if all of them failed.
-        kept: folder of the files, if they were kept.
+        forecast: estimate of the whole run from these units; None if all of them failed.
+        kept: folder of the files; None if they were removed.
     """
 
     name: str
@@ -108,7 +108,7 @@ class RecipeCheck:
 
     @property
     def failed(self) -> int:
-        """How many of the units that were tried failed."""
+        """Number of tested units that failed."""
         return sum(tried.record.state.is_failure for tried in self.tried)
 
     def __repr__(self) -> str:
@@ -116,7 +116,7 @@ class RecipeCheck:
 
     @property
     def lines(self) -> list[str]:
-        """The whole of it, for people."""
+        """The whole result as text."""
         whole = "" if self.is_whole else " so far (it plans as it goes)"
         lines = [f"{self.name}: {self.units:,} units{whole}; tested: {len(self.tried)}"]
         for tried in self.tried:
@@ -136,7 +136,7 @@ def _foreseen(forecast: Forecast) -> str:
 
 
 def _own_frames(traceback: str) -> Iterator[str]:
-    """Yield the lines of a traceback, without the frames through which eechips came to the recipe's code."""
+    """Yield the lines of a traceback, without the frames of eechips that call the recipe."""
     ours = f'  File "{Path(__file__).parents[1]}{os.sep}'
     is_ours = False
     has_begun = False
@@ -154,14 +154,14 @@ def check_recipe(recipe: Recipe, config: RunConfig, *, keep: Path | None = None)
     """Plan a recipe, fetch three units, and return their results.
 
     Args:
-        recipe: to try.
-        config: of its run; its folder is for what is on the way, and is the caller's to remove.
-        keep: the folder of the real run, if the files are to be kept in a folder below it.
+        recipe: to test.
+        config: of its run, with a temporary folder that the caller removes.
+        keep: folder of the real run, to keep the files in a folder below it; None to keep no files.
 
     Raises:
-        UsageError: if the plan is empty, or the config asks for an estimate as well.
-        KeyboardInterrupt: if the user stops it.
-        ConfigurationError, RecipeError, RequestError: as :func:`eechips.engine.run` does.
+        UsageError: if the plan is empty, or the config requests an estimate, too.
+        KeyboardInterrupt: if the user stops the test.
+        ConfigurationError, RecipeError, RequestError: as :func:`eechips.engine.run.run`.
     """
     if config.dry_run or config.estimate is not None:
         raise UsageError("`check` takes neither `dry_run` nor `estimate`: it is an estimate itself")
@@ -180,20 +180,20 @@ def check_recipe(recipe: Recipe, config: RunConfig, *, keep: Path | None = None)
 
 
 class CheckedRecipe:
-    """A recipe of which three units are settled: the first, one from the middle, the last.
+    """Wrap a recipe so that a run fetches three units: the first, one from the middle, the last.
 
-    Their ids and names are those that they will have in the run.
+    The units have the same ids and names as in the real run.
 
     Attributes:
-        units: in the plan.
+        units: number of units in the plan.
         is_open: whether the plan may become longer.
-        is_through: whether it came to its end; False if the user stopped it.
-        tried: what came of the units.
-        files: that they have, below the run's folder.
-        forecast: what all units would take.
+        is_through: whether the test is complete; False if the user stopped it.
+        tried: results of the units.
+        files: of the units, below the run's folder.
+        forecast: estimate of all units.
 
     Args:
-        recipe: to try.
+        recipe: to test.
         config: of its run.
     """
 
@@ -219,7 +219,7 @@ class CheckedRecipe:
         return list(self._recipe.get_requests())
 
     def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:
-        """Pass on to the recipe, in a worker, what it is connected to."""
+        """Pass the worker's connection to the recipe."""
         if isinstance(self._recipe, SupportsWorkerStart):
             self._recipe.on_worker_start(connection, discovery)
 
@@ -228,10 +228,10 @@ class CheckedRecipe:
         return self._recipe.get_result(index, unit)
 
     def run_interactively(self, context: RecipeContext) -> bool:
-        """Plan, and fetch three units; of a script, three items of its first pools.
+        """Plan, and fetch three units; for a script, three items of its first pools.
 
         Returns:
-            False: most of the plan is left.
+            False, since most of the plan remains.
         """
 
         def settle(first: int, end: int) -> bool:
@@ -249,14 +249,14 @@ class CheckedRecipe:
         totals = context.ledger.totals()
         seconds = [tried.record.seconds or 0.0 for tried in self.tried if not tried.record.state.is_failure]
         if seconds:
-            each = statistics.median(seconds)  # the first is often slow
+            each = statistics.median(seconds)  # the first unit is often slow
             usual = dataclasses.replace(totals, seconds=each * totals.units)
             self.forecast = forecast_rest(usual, self.units, Meter(), self._slots, self._config)
         self.is_through = not self._is_stopped
         return False
 
     def _try(self, context: RecipeContext, first: int, end: int) -> bool:
-        """Complete some units between two positions; whether these were all, so that a script can go on."""
+        """Complete units between two positions; return whether these were all, so that a script can continue."""
         wanted = spread(first, end, _TRIED - len(self.tried))
         for position in wanted:
             if not context.settle(position, position + 1):
@@ -267,14 +267,14 @@ class CheckedRecipe:
 
     @property
     def _slots(self) -> int:
-        """Requests at once: a local Earth Engine has the cores of this machine, whatever it is asked."""
+        """Return the concurrent requests; a local Earth Engine is limited by the cores of this machine."""
         config = self._config
         most = USUAL_IN_FLIGHT if config.in_flight == "auto" else config.in_flight
         return min(most, os.cpu_count() or 1) if config.local else most
 
 
 def spread(first: int, end: int, count: int) -> list[int]:
-    """So many positions between two, evenly: the first, the last, and between them; fewer if there are fewer."""
+    """Return up to ``count`` evenly spaced positions from ``first`` to before ``end``, both ends included."""
     there = end - first
     if there <= count:
         return list(range(first, end))

@@ -1,4 +1,4 @@
-"""Split the options of a verb into those of its recipe and those of the run, and check them."""
+"""Separate the options of a recipe from the options of its run, and check them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from eechips.storage import NameTemplate, is_address
 from eechips.suggestion import did_you_mean
 
 _PATHS = frozenset({"credentials", "local_assets"})
-"""Options that are paths; in Python they may be given as text."""
+"""Options that are paths, and may be text in Python."""
 
 RecipeT = TypeVar("RecipeT")
 
@@ -37,16 +37,16 @@ RUN_OPTIONS = frozenset(
 def split_options(
     recipe: Callable[..., RecipeT], names: frozenset[str], options: Mapping[str, Any], out: Callable[[RecipeT], str]
 ) -> tuple[RecipeT, RunConfig]:
-    """Make a recipe and the config of its run out of one set of options.
+    """Make a recipe and the config of its run from one set of options.
 
     Args:
         recipe: makes the recipe.
-        names: options that the recipe takes; the others are the run's.
-        options: what the caller gave.
-        out: the default folder for the recipe, in ``outputs``.
+        names: options of the recipe; all others belong to the run.
+        options: by name.
+        out: returns the default folder of the recipe's run, in ``outputs``.
 
     Raises:
-        UsageError: if there is no such option; the message names one that looks like it.
+        UsageError: if an option is unknown; the message suggests a similar one.
     """
     for option in options:
         if option not in names and option not in RUN_OPTIONS:
@@ -62,7 +62,7 @@ def split_options(
     for name in _PATHS & rest.keys():
         rest[name] = None if rest[name] is None else Path(rest[name])
     if rest.get("name"):
-        NameTemplate(rest["name"])  # errors in it are raised before the folder is made
+        NameTemplate(rest["name"])  # raises errors before the folder is made
     return made, RunConfig(out=Path(folder) if folder else Path("outputs") / out(made), **rest)
 
 
@@ -72,12 +72,12 @@ def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:
 
 
 def option_names(config: type) -> frozenset[str]:
-    """Return the names of the options that a config takes."""
+    """Return the names of the options of a config."""
     return frozenset(field.name for field in dataclasses.fields(config) if field.init)
 
 
 def slug(text: str) -> str:
-    """Return a word for a folder's name: lower case letters, digits and dashes."""
+    """Convert a text to a folder's name: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
@@ -98,12 +98,12 @@ class DatasetRecipe:
 
     @property
     def known_kind(self) -> Kind | None:
-        """One image or a collection, if the dataset has a record; else the server knows."""
+        """One image or a collection; None if the dataset has no record."""
         return self.known.kind if self.known else None
 
     @property
     def known_bands(self) -> tuple[str, ...]:
-        """The bands of the record, taken unless the user names others; empty if there is none."""
+        """The default bands, from the dataset's record; empty if it has none."""
         return self.known.bands if self.known else ()
 
 
@@ -116,20 +116,20 @@ def check_bands(bands: Sequence[str] | str | None) -> None:
     """Check the names of bands; None stands for the default bands.
 
     Raises:
-        UsageError: saying so.
+        UsageError: if there is no name.
     """
     if bands is not None and (not bands or not all(bands)):
         raise UsageError("`bands` must name at least one band: A,B,C")
 
 
 def check_dataset(name: str) -> None:
-    """Check a name that looks like a short name; the server knows which asset ids exist.
+    """Check a name that looks like an alias; asset ids are checked by the server.
 
-    Aliases are words; Earth Engine's ids have slashes, and ids of STAC collections, as catalogues are served by, often
-    dashes.
+    Aliases are words; Earth Engine's ids have slashes, and ids of STAC collections, under which catalogues are served,
+    often have dashes.
 
     Raises:
-        UnknownDatasetError: with the aliases that look like it.
+        UnknownDatasetError: if the alias does not exist; the message suggests similar ones.
     """
     if find_dataset(name) is None and not set("/-") & set(name) and (name.isupper() or suggest_datasets(name)):
         raise UnknownDatasetError(
@@ -146,7 +146,7 @@ def check_dates(start: str | None, end: str | None) -> None:
         end: last day, exclusive, or moment.
 
     Raises:
-        UsageError: saying which.
+        UsageError: if they are not.
     """
     moments = [_moment(name, text) for name, text in (("start", start), ("end", end)) if text is not None]
     if len(moments) == 2 and moments[0] >= moments[1]:
@@ -157,11 +157,11 @@ def parse_format(text: str, formats: Sequence[str]) -> str:
     """Return the name of a format; ``tiff`` and ``jpeg`` are accepted for ``tif`` and ``jpg``.
 
     Args:
-        text: name as the caller gives it, in any case.
+        text: name, in upper or lower case.
         formats: names of the formats.
 
     Raises:
-        UsageError: if there is no such format; the message lists those there are.
+        UsageError: if the format is unknown; the message lists the formats.
     """
     name = text.strip().lower()
     name = _FORMAT_SYNONYMS.get(name, name)
@@ -174,7 +174,7 @@ def check_positive(name: str, value: float | None) -> None:
     """Check that a number is above zero; None is accepted.
 
     Raises:
-        UsageError: naming the option.
+        UsageError: if it is not; the message names the option.
     """
     if value is not None and not 0 < value < float("inf"):
         raise UsageError(f"{name} must be above 0, not {value:g}")

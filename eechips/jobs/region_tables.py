@@ -1,4 +1,4 @@
-"""One table of many: the series of all regions, put together in the order of their ids."""
+"""Merge the time series of all regions to one table, sorted by id."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ Output = Literal["region", "one", "year"]
 OUTPUTS: tuple[Output, ...] = ("region", "one", "year")
 
 MOST_ROWS = 1_000_000
-"""Rows that are sorted at once, in memory: some 250 MB, with ids that are text."""
+"""Maximum rows sorted in memory at once: some 250 MB with ids as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """The description of a table.
+    """Columns and files of a table.
 
     Attributes:
-        id_column: name of the column that says which region it is.
-        values: names of the columns of numbers.
-        counts: those of them that are whole.
+        id_column: name of the column with the region's id.
+        values: names of the numeric columns.
+        counts: names of the integer columns among them.
         format: of the files.
-        by_year: a file for each year, in folders that Hive, DuckDB and pandas understand (``series/year=2019/…``); else
-            one file.
+        by_year: whether there is a file for each year, in Hive-style folders (``series/year=2019/…``); else one file.
     """
 
     id_column: str
@@ -47,22 +46,22 @@ class TableLayout:
     by_year: bool = False
 
     def schema(self, ids: pa.DataType) -> pa.Schema:
-        """Types of the columns: ids as they come, dates as text (YYYY-MM-DD), numbers as float64, counts as int64."""
+        """Return the schema: ids of the given type, dates as text (YYYY-MM-DD), numbers float64, counts int64."""
         numbers = [(name, pa.int64() if name in self.counts else pa.float64()) for name in self.values]
         return pa.schema([(self.id_column, ids), ("date", pa.string()), *numbers])
 
 
 def merge_tables(results: Results, layout_for: Callable[[Unit], TableLayout], most_rows: int = MOST_ROWS) -> None:
-    """Put the parts of a run, Parquet files of some regions each, together to one table.
+    """Merge the parts of a run, Parquet files of several regions each, to one table.
 
-    Its rows are in the order of the regions' ids, and of each region in that of its part, whatever regions were asked
-    about together. What does not fit in memory is first distributed to files of ranges of ids, on the disk of the
-    results, where it takes about as much space as the parts without compression.
+    Rows are sorted by region id; rows of one region keep the order of their part. If the rows do not fit in memory,
+    they are first distributed to files by ranges of ids, on the disk of the results, which take about as much space as
+    the uncompressed parts.
 
     Args:
         results: of units with ``"regions"``, a list of ``{"region": id, …}``.
-        layout_for: the layout of the table, by any of the units.
-        most_rows: that are sorted at once.
+        layout_for: returns the layout of the table for any unit.
+        most_rows: maximum rows sorted at once.
     """
     parts: list[Path] = []
     missing = rows = 0
@@ -86,7 +85,7 @@ def merge_tables(results: Results, layout_for: Callable[[Unit], TableLayout], mo
 
 
 def _id_type(column: str, parts: Sequence[Path]) -> pa.DataType:
-    """Return the common type of the ids: float64 for whole and other numbers, text for other mixtures."""
+    """Return the common type of the ids: float64 for integers and fractions, text for other mixtures."""
     types = {pq.read_schema(path).field(column).type for path in parts} - {pa.null()}
     if len(types) <= 1:
         return next(iter(types), pa.string())
@@ -94,7 +93,7 @@ def _id_type(column: str, parts: Sequence[Path]) -> pa.DataType:
 
 
 def _deal(parts: Sequence[Path], schema: pa.Schema, ranges: TableSpill, count: int) -> None:
-    """Distributes the rows of all parts to as many ranges of ids."""
+    """Distribute the rows of all parts to ``count`` ranges of ids."""
     if count == 1:
         for path in parts:
             ranges.add(0, _read(path, schema))
@@ -109,19 +108,19 @@ def _deal(parts: Sequence[Path], schema: pa.Schema, ranges: TableSpill, count: i
 
 
 def _read(path: Path, schema: pa.Schema, columns: int | None = None) -> pa.Table:
-    """Return the first columns of a part; without rows, a column may have no type yet."""
+    """Read the first columns of a part in the types of the schema: columns of empty parts may have no type."""
     wanted = pa.schema(list(schema)[:columns])
     return pq.read_table(path, columns=wanted.names).cast(wanted)
 
 
 def _in_order(table: pa.Table) -> pa.Table:
-    """Return a table in the order of its first column; rows of the same stay as they are."""
+    """Sort a table by its first column; the sort is stable."""
     keys = table.column(0).to_pandas().to_numpy()
     return table.take(pa.array(np.argsort(keys, kind="stable")))
 
 
 class _Files:
-    """The files that rows go to. Used in a ``with`` block, at whose end they get their names, in order.
+    """Write the files of a table. At the end of a ``with`` block they receive their final names, in order.
 
     Args:
         results: of the run.
@@ -135,7 +134,7 @@ class _Files:
 
     def __enter__(self) -> _Files:
         if not self._layout.by_year:
-            self._file("series")  # also if there are no rows
+            self._file("series")  # even without rows
         return self
 
     def __exit__(
@@ -145,7 +144,7 @@ class _Files:
             stack.__exit__(kind, error, trace)
 
     def write(self, table: pa.Table) -> None:
-        """Appends rows."""
+        """Append rows."""
         if not self._layout.by_year:
             self._file("series").write(table)
             return

@@ -1,4 +1,4 @@
-"""Choose the colours of pictures: which bands make one, and how values become colours."""
+"""Choose the bands and colours of pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNTS = (1, 3)  # bands of a picture: grey or a palette's colours, or red, gre
 
 @dataclass(frozen=True, slots=True)
 class RenderStyle:
-    """The format and colours of results, as the caller gives them.
+    """The requested format and colours of results.
 
     Attributes:
         format: of the results; data (GeoTIFF, NPY) have no colours.
@@ -61,7 +61,7 @@ class RenderStyle:
         """Check that the options agree.
 
         Raises:
-            UsageError: saying what.
+            UsageError: if they contradict each other.
         """
         if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
             raise UsageError(f"`min` ({self.minimum:g}) must be below `max` ({self.maximum:g})")
@@ -69,13 +69,13 @@ class RenderStyle:
             raise UsageError(f"`min`, `max` and `palette` make pictures (png, jpg); {self.format} holds the values")
 
     def check_empty(self, on_empty: str) -> None:
-        """Check that the format can show that a result is empty.
+        """Check that empty results can be recognised in the format.
 
         Args:
-            on_empty: what is to become of them: ``keep``, ``skip`` or ``redraw``.
+            on_empty: treatment of empty results: ``keep``, ``skip`` or ``redraw``.
 
         Raises:
-            UsageError: saying why.
+            UsageError: if they cannot, and are not kept.
         """
         if not CHIP_FORMATS.get(self.format).has_mask and on_empty != "keep":
             raise UsageError(
@@ -90,7 +90,7 @@ class RenderStyle:
             bands: that the user names; None for the dataset's own.
 
         Raises:
-            UsageError: saying how many there are.
+            UsageError: if a picture cannot have as many bands.
         """
         if self.is_picture and bands and len(bands) not in _COUNTS:
             raise UsageError(f"{self.format} takes 1 or 3 bands, not {len(bands)}: tif and npy take any")

@@ -23,19 +23,19 @@ from eechips.recipe import Unit, recipe_identity
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSample:
-    """A sample whose options are checked and complete. No request was sent for it.
+    """A sample with checked and complete options; made without requests.
 
     Attributes:
         options: the options as the caller gave them.
-        layers: the datasets; chips lie on the pixels of the first.
+        layers: the datasets; chips are on the pixel grid of the first one.
         classes: the wanted classes of ``class_image``; None for all.
         dates: the dates of the images.
         style: format and colours of the chips.
-        alignment: the pixel grid that the caller asks for.
-        grid_mode: how a chip's grid is made.
+        alignment: the requested pixel grid.
+        grid_mode: ``native`` or ``thumb``.
         dimensions: width and height of a chip in pixels.
         region: the region; None for the whole world.
-        places: the file of points; None if places are chosen otherwise.
+        places: the file of points; None for other strategies.
     """
 
     options: SampleOptions
@@ -51,7 +51,7 @@ class ResolvedSample:
 
     @property
     def first(self) -> SampleLayer:
-        """The dataset on whose pixels the chips lie."""
+        """The dataset whose pixel grid the chips have."""
         return self.layers[0]
 
     @property
@@ -162,7 +162,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
 
 
 def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
-    """Return the format: by default a picture where the bands are red, green and blue, or colours are given."""
+    """Return the format: by default a picture if the bands are red, green and blue, or colours are given."""
     if options.format is not None:
         return parse_format(options.format, CHIP_FORMATS.names)
     (first, *others), record = layers, layers[0].known
@@ -174,7 +174,7 @@ def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
 
 
 def _region(options: SampleOptions, first: SampleLayer) -> Region | None:
-    """Return the region: the caller's, or the dataset's default where places are not listed in a file."""
+    """Return the region: the user's, or the dataset's default unless places are listed in a file."""
     roi = options.roi
     if roi is None and options.points is None:
         roi = first.known.region if first.known else None

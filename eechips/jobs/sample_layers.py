@@ -1,4 +1,4 @@
-"""Parse the datasets of a sample: each becomes a file of every chip, all on the same pixels."""
+"""Parse the datasets of a sample: each chip has a file of each dataset, all on the same pixel grid."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class SampleLayer(DatasetRecipe):
     """A dataset of a sample.
 
     Attributes:
-        dataset: as the user names it.
-        name: of its files; empty if it is the only one.
-        chosen: bands that the user wants; None for the dataset's own.
-        is_further: whether another dataset comes before it, whose pixels it has.
-        mask: of clouds; None for none.
+        dataset: alias or id, as the user wrote it.
+        name: of its files; empty for a single dataset.
+        chosen: bands that the user names; None for the default.
+        is_further: whether it is on the pixel grid of another dataset before it.
+        mask: cloud mask; None for none.
     """
 
     dataset: str
@@ -36,12 +36,12 @@ class SampleLayer(DatasetRecipe):
 
     @property
     def is_dated(self) -> bool:
-        """Return whether dates select its images; they do not for a map of one period beside another dataset."""
+        """Return whether the dates select its images; false for a map of one period after the first dataset."""
         return not (self.is_further and self.known is not None and self.known.is_single_period)
 
     @property
     def usual_bands(self) -> tuple[str, ...]:
-        """The bands, as far as they are known without asking the server."""
+        """The bands that are known without a request."""
         return self.chosen or self.known_bands
 
 
@@ -50,16 +50,16 @@ Bands = Sequence[str] | str | Mapping[str, Sequence[str] | str] | None
 
 
 def parse_layers(datasets: str | Sequence[str], bands: Bands, mask: str) -> tuple[SampleLayer, ...]:
-    """Return the layers of a sample.
+    """Parse the layers of a sample.
 
     Args:
-        datasets: one, or several.
-        bands: to take of them.
-        mask: of clouds, for those of them that have it.
+        datasets: one or several names.
+        bands: to fetch, by dataset if there are several.
+        mask: cloud mask, for the datasets that have it.
 
     Raises:
-        UsageError: if a dataset comes twice, it is not clear whose bands are meant, or none of them has the mask.
-        UnknownDatasetError: if a name is neither an alias nor looks like an id.
+        UsageError: if a dataset is repeated, bands are ambiguous, or no dataset has the mask.
+        UnknownDatasetError: if a name is neither an alias nor looks like an asset id.
     """
     names = (datasets,) if isinstance(datasets, str) else tuple(datasets)
     if not names:
@@ -79,7 +79,7 @@ def parse_layers(datasets: str | Sequence[str], bands: Bands, mask: str) -> tupl
 
 
 def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
-    """Return the bands that are named for each dataset."""
+    """Parse the bands of each dataset."""
     if bands is None:
         return {}
     if isinstance(bands, Mapping):
@@ -109,7 +109,7 @@ def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
 
 
 def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """Return what files of each dataset are called: the alias, or the last part of the id where that is enough."""
+    """Return a unique name for each dataset's files: the alias, or the end of the id."""
     last = [safe_component(name.upper() if "/" not in name else name.rpartition("/")[2]) for name in names]
     return [
         label
@@ -125,8 +125,8 @@ class SampleDates:
 
     Attributes:
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
-        end: last day, exclusive.
-        window: time, "30d", that an image may be older or younger than its place's date; None where places have none.
+        end: last day, exclusive; None for no bound.
+        window: maximum time between an image and its place's date, such as "30d"; None if places have no dates.
     """
 
     start: str | None
@@ -134,18 +134,18 @@ class SampleDates:
     window: str | None
 
     def of(self, layer: SampleLayer) -> tuple[str | None, str | None]:
-        """Return the first day and that after the last of a layer's images."""
+        """Return the first day (inclusive) and the last day (exclusive) of a layer's images."""
         return (self.start, self.end) if layer.is_dated else (None, None)
 
     def match(self, layer: SampleLayer, unit: Unit) -> DateMatch | None:
-        """Return the date that a unit is paired with, if it is."""
+        """Return date and interval of a unit's images; None if places have no dates."""
         if "label_date" not in unit or not layer.is_dated:
             return None
         _, first, last = self.moments(unit["label_date"])
         return DateMatch(unit["label_date"], format_moment(first), format_moment(last))
 
     def moments(self, label_date: str) -> Moments:
-        """Return a place's date, and the first and the last moment that is near enough (exclusive), in milliseconds."""
+        """Return a place's date, and the interval of its images (end exclusive), in milliseconds since 1970."""
         assert self.window is not None
         moment = parse_moment(label_date)
         window = round(parse_window(self.window).total_seconds() * 1000)

@@ -37,7 +37,7 @@ GridMode = Literal["native", "thumb"]
 @documented
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
-    """The options of ``eechips sample``, as the caller gives them.
+    """The options of ``eechips sample``, unchecked.
 
     A chip shows the images of a dataset between two dates, the latest on top. Exactly one of ``per_ecoregion``,
     ``per_class``, ``total``, ``spacing`` and ``points`` selects the places. The options are checked by

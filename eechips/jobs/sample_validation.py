@@ -1,4 +1,4 @@
-"""Check the options of ``eechips sample``, as far as that needs no request."""
+"""Check the options of ``eechips sample``, without requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from eechips.planning.places import Places
 
 STRATEGIES = ("per_ecoregion", "per_class", "total", "spacing", "points")
-"""Options of which exactly one is given; it selects the places."""
+"""Options that select the places; exactly one must be given."""
 
 # Options that belong to one strategy.
 _BELONGS = {
@@ -34,13 +34,13 @@ _BELONGS = {
     "window": "points",
 }
 
-# Fields of units of points besides the columns of the file.
+# Further fields of units of a file of points.
 _UNIT_FIELDS = ("id", "index", "kind", "image", "latest", "date", "label_date")
 
-# Below this a thumb chip's region, which is two pixels smaller than its size, would be empty or nearly so.
+# The region of a thumb chip is two pixels smaller than the chip, and must not be empty.
 _LEAST_THUMB = 4
 
-# Earth Engine's limit for the sides of what getThumbURL and getDownloadURL return.
+# Earth Engine's limit for the sides of images from getThumbURL and getDownloadURL.
 # https://developers.google.com/earth-engine/apidocs/ee-image-getdownloadurl
 _MOST_PIXELS = 10_000
 
@@ -115,8 +115,8 @@ def check_grid(options: SampleOptions, alignment: GridAlignment, mode: str, dime
 
     Args:
         options: the options.
-        alignment: the pixel grid that they ask for.
-        mode: ``native`` or ``thumb``; the caller's, or the default.
+        alignment: the requested pixel grid.
+        mode: ``native`` or ``thumb``; the user's, or the default.
         dimensions: width and height in pixels.
 
     Raises:

@@ -34,7 +34,7 @@ from eechips.text import format_extent
 
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
-# Strata that are named in the log; there may be hundreds.
+# Maximum strata named in the log; there may be hundreds.
 _NAMED = 6
 
 # A buffer's bounds are a little larger than the buffer, in the north.
@@ -108,7 +108,7 @@ class _StrategyBuilder:
         return RandomStrategy(StratifiedDraw(pool, [stratum.id], count, min_distance), {stratum.id: {}})
 
     def _outline(self) -> BaseGeometry:
-        """Return the region in degrees; the whole world where there is none."""
+        """Return the region in degrees; the whole world without a region."""
         region = self.sample.region
         return _WORLD if region is None else samplers.valid_polygons(region_polygon(region))
 
@@ -123,7 +123,7 @@ class _StrategyBuilder:
         return None if mask is None else mask.counts
 
     def _min_distance(self) -> MinDistance | None:
-        """Return what keeps places at a distance; None if they may be anywhere."""
+        """Return the object that enforces the minimum distance; None without one."""
         sample, options = self.sample, self.sample.options
         if options.min_distance is None:
             return None
@@ -146,7 +146,7 @@ def build_strategy(
         region: region for the server; None for the whole world.
         thumb_reach: metres from a place to the edge of its chip, if chips are bounds of buffers.
         native: grid of the first image of the first dataset.
-        alignment: pixel grid, without ``align``.
+        alignment: grid alignment, resolved.
 
     Raises:
         RegionError: if the region, or the table of strata, cannot be used.

@@ -1,4 +1,4 @@
-"""Declare the options that several verbs share: dataset, dates, cloud mask, region, grid, colours."""
+"""Declare the options that several commands share: dataset, dates, cloud mask, region, grid, colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Summarise a dataset for points: the number of images, and their pixel grids."""
+"""Summarise a dataset for ``eechips points``: the number of its images, and their pixel grids."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, inventory, point_cells
 
 Mode = Literal["image", "each", "paired", "composite"]
-"""The source of a row's values: the one image; each image; the image nearest to the row's date; a composite."""
+"""The source of a row's values: a single image; each image; the image nearest to the row's date; a composite."""
 
 DAY = 86_400_000.0
 """Milliseconds."""
 
 _PROBES = 8  # places at which the images are counted
-_MOST_SCENES = 5 * point_cells.MOST_IMAGES  # images whose grids are looked at
+_MOST_SCENES = 5 * point_cells.MOST_IMAGES  # images whose grids are compared
 _CLOSE = 1e-6  # of a pixel
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSummary:
-    """The summary of a dataset that divides places into cells.
+    """The properties of a dataset that determine the division of places into cells.
 
     Attributes:
-        mode: what a row's values are of.
-        bands: in order.
+        mode: source of a row's values.
+        bands: names, in order.
         dtypes: numpy names of their types.
-        groups: bands of one grid each, in order.
+        groups: bands grouped by grid, in order.
         pixel: edge of the smallest pixels in metres.
-        grid: of the first image, for the first band.
-        images: at a place, at most, as far as that was looked at.
-        is_tiled: whether images hold some places and not others.
-        is_aligned: whether all images are known to have their pixels above each other, band by band.
-        ranges: first and last day (exclusive) of the images of a request; None for no bound.
-        per_day: images a day at a place, where rows have dates.
-        per_place: days around each of them.
+        grid: of the first band of the first image.
+        images: maximum number of images at a place, from some of the places.
+        is_tiled: whether images contain some of the places only.
+        is_aligned: whether all images are known to have the same pixel grid, band by band.
+        ranges: first and last day (exclusive) of the images of each request; None for no bound.
+        per_day: images a day at a place, if rows have dates.
+        per_place: days in the interval around each date.
     """
 
     mode: Mode
@@ -60,7 +60,7 @@ class SourceSummary:
 
     @property
     def cost(self) -> point_cells.Cost:
-        """Of a place in a request."""
+        """Cost of a place in a request."""
         images = {
             "image": 1.0,
             "composite": float(self.images),
@@ -72,7 +72,7 @@ class SourceSummary:
 
     @property
     def shared(self) -> Grid | None:
-        """The pixels under which points have equal values in every image and band; None if that is not known."""
+        """The grid in whose pixels points have equal values in every image and band; None if unknown."""
         return self.grid if self.is_aligned and len(self.groups) == 1 else None
 
 
@@ -80,12 +80,12 @@ def summarize_source(about: asset_metadata.AssetMetadata, names: Sequence[str], 
     """Summarise a dataset without a request.
 
     Args:
-        about: the facts of its first image.
+        about: metadata of its first image.
         names: of bands.
-        mode: what a row's values are of.
+        mode: source of a row's values.
 
     Raises:
-        UnknownDatasetError: if there is no such band.
+        UnknownDatasetError: if a band does not exist.
     """
     bands = about.select(names)
     return SourceSummary(
@@ -106,14 +106,14 @@ def count_images(
     days: tuple[str | None, str | None],
     reach: float,
 ) -> SourceSummary:
-    """Add the number of images of a collection, and whether they share a pixel grid: two requests or more.
+    """Add the number of a collection's images, and whether they share a pixel grid, with two or more requests.
 
     Args:
-        found: the survey so far.
+        found: the summary so far.
         dataset: id of the collection.
-        places: geometries in longitude and latitude.
-        days: first and last (exclusive) whose images count; None for no bound.
-        reach: milliseconds around each place's date, where places have dates.
+        places: geometries in longitude and latitude, shape (n,).
+        days: first and last day (exclusive) of the images; None for no bound.
+        reach: maximum time between an image and a place's date, in milliseconds; None if places have no dates.
     """
     probes = places[np.unique(np.linspace(0, len(places) - 1, _PROBES).astype(int))]
     at = shapely.get_coordinates(shapely.centroid(probes)).tolist()
@@ -142,7 +142,7 @@ def count_images(
 
 
 def share_pixels(grids: Iterable[Grid]) -> bool:
-    """Return whether the pixels of grids lie exactly above each other, as far as the grids reach."""
+    """Return whether the pixels of grids coincide exactly where the grids overlap."""
     first: Grid | None = None
     for grid in grids:
         first = first or grid
@@ -178,7 +178,7 @@ def _groups(bands: Sequence[asset_metadata.Band]) -> tuple[tuple[str, ...], ...]
 def _ranges(
     images: int, earliest: float, latest: float, days: tuple[str | None, str | None]
 ) -> tuple[tuple[str | None, str | None], ...]:
-    """Ranges of days with about as many images each as a request may have rows."""
+    """Divide days into ranges with about as many images each as a request may have rows."""
     start, end = days
     moments = np.linspace(earliest, latest + DAY, math.ceil(images / point_cells.MOST_IMAGES) + 1)[1:-1]
     inside = (start or asset_metadata.FIRST_DAY), (end or asset_metadata.LAST_DAY)
@@ -187,9 +187,9 @@ def _ranges(
 
 
 def _around(images: ee.ImageCollection, places: npt.NDArray[np.object_]) -> ee.ImageCollection:
-    """Return those that meet the box around all places."""
+    """Return the images that meet the box around all places."""
     west, south, east, north = shapely.total_bounds(places)
-    if east - west > 180:  # perhaps a few places on both sides of the antimeridian: then more images do no harm
+    if east - west > 180:  # perhaps places on both sides of the antimeridian; more images do no harm
         return images
     if west == east or south == north:
         west, south, east, north = west - 1e-6, south - 1e-6, east + 1e-6, north + 1e-6

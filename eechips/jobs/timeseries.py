@@ -1,4 +1,4 @@
-"""``eechips timeseries``: for each region a table of a dataset's values over time."""
+"""Fetch tables of a dataset's values over time for regions, as ``eechips timeseries`` does."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ from eechips.recipe import Table, Unit, recipe_identity
 from eechips.signature import documented, option
 from eechips.storage import hash_file
 
-# Degrees around a batch of regions within which images are looked for: bounds from the server are not exact.
+# Degrees around a batch of regions in which images are searched, since bounds from the server are not exact.
 _MARGIN = 0.01
 
 
@@ -73,14 +73,14 @@ _MARGIN = 0.01
 class TimeSeries(DatasetRecipe):
     """The recipe of ``eechips timeseries``.
 
-    Each region has a row for each image of the dataset that meets it, in order of time, or for each period, with the
-    columns region id, ``date`` (YYYY-MM-DD; of a period the first day), one for each band, and ``count``, the number of
-    pixels that were used (``<band>_count`` for each, where there are several bands). With several reducers the columns
-    are ``<band>_<reducer>``. Where every pixel is masked the value is missing.
+    Each region has a row for each image that meets it, by time, or for each period. The columns are the region's id,
+    ``date`` (YYYY-MM-DD; the first day of a period), one for each band, and ``count``, the number of reduced pixels
+    (``<band>_count`` with several bands). With several reducers the columns are ``<band>_<reducer>``. If all pixels are
+    masked, the value is missing.
 
-    Means, sums and the like weight each pixel by the part of it that lies in the region, so that a region smaller than
-    a pixel has a value too; minimum, maximum and count look at pixels whose centre lies in the region, and for a region
-    that holds none there is no value and the count is 0.
+    Means, sums and similar reducers weight each pixel by its part inside the region, so that regions smaller than a
+    pixel have values, too. Minimum, maximum and count use pixels whose centres are inside the region; for a region
+    without any, the value is missing and the count is 0.
     https://developers.google.com/earth-engine/guides/reducers_weighting
 
     Raises:
@@ -200,7 +200,7 @@ class TimeSeries(DatasetRecipe):
         return read_zones(Path(self.regions), self.id_field, self.box, repairs=self.repair)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers have the regions in their units.
+        # Workers receive the regions in their units.
         return {name: value for name, value in self.__dict__.items() if name != "_zones"}
 
     def read_inputs(self) -> None:
@@ -215,24 +215,24 @@ class TimeSeries(DatasetRecipe):
 
     @cached_property
     def step(self) -> Step | None:
-        """How long a period is, if there are periods."""
+        """Length of a period; None without periods."""
         return parse_step(self.every) if self.every is not None else None
 
     @property
     def periods(self) -> list[Period]:
-        """The periods; none where there is a row for each image."""
+        """The periods; empty if there is a row for each image."""
         if self.step is None or self.start is None or self.end is None:
             return []
         return list(self.step.periods(parse_day(self.start), parse_day(self.end)))
 
     @cached_property
     def cloud_mask(self) -> CloudMask | None:
-        """The mask, if there is one."""
+        """The cloud mask; None for none."""
         return parse_mask(self.mask, self.dataset_id)
 
     @property
     def placement(self) -> GridAlignment:
-        """Where pixels lie."""
+        """The requested pixel grid."""
         return GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
 
     @property
@@ -253,7 +253,7 @@ class TimeSeries(DatasetRecipe):
 
     @property
     def results(self) -> dict[str, Any]:
-        """The parameters that change what a region's table holds."""
+        """The parameters that determine the values of a region's table."""
         return {
             "dataset": self.dataset_id,
             "bands": list(self.bands) if self.bands else None,
@@ -267,14 +267,14 @@ class TimeSeries(DatasetRecipe):
             "multiply": self.multiply,
             "add": self.add,
             "format": self.table_format,
-            # The geometry is in the unit where it is local; on the server, table and column say which it is.
+            # Units contain local geometries; regions on the server are identified by table and column.
             "regions": None if self.is_file else self.regions,
             "id_field": self.id_field,
         }
 
     @property
     def identity(self) -> str:
-        """Sha256 of what changes results."""
+        """SHA-256 of :attr:`results`."""
         return recipe_identity(self.name, self.results)
 
     @property
@@ -287,14 +287,14 @@ class TimeSeries(DatasetRecipe):
         """Plan the regions.
 
         Yields:
-            ``{"kind": "region", "region": id}``, with ``"geometry"`` (GeoJSON) where the regions are in a file. For one
-            table ``{"kind": "region", "regions": [{"region": …}, …], "bounds": [W, S, E, N]}``. With ``"bands"`` for a
-            dataset without a record whose bands were not named, and ``"crs"`` and ``"transform"`` of the pixels that
-            are reduced where they are not simply each image's own.
+            ``{"kind": "region", "region": id}``, with ``"geometry"`` (GeoJSON) for regions of a file. For one table
+            ``{"kind": "region", "regions": [{"region": …}, …], "bounds": [W, S, E, N]}``. Units have ``"bands"`` for a
+            dataset without a record if the user names no bands, and ``"crs"`` and ``"transform"`` of the reduced pixels
+            unless each image is reduced on its own grid.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
-            RegionError: if the table of regions or its column does not, or no region is left.
+            RegionError: if the table of regions or its column does not exist, or there is no region.
         """
         about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, start=self.start, end=self.end)
         if about.kind != "collection":
@@ -347,7 +347,7 @@ class TimeSeries(DatasetRecipe):
 
     @property
     def assemble(self) -> Callable[[Results], None] | None:
-        """The function that merges the parts, if one table is wanted."""
+        """The function that merges the parts to one table; None for a table of each region."""
         return self._collate if self.output != "region" else None
 
     def _collate(self, results: Results) -> None:
@@ -372,7 +372,7 @@ class TimeSeries(DatasetRecipe):
         return self.step is not None or not self.placement.is_native
 
     def _elements(self, images: ee.ImageCollection, bands: Sequence[str]) -> Elements:
-        """Return what has a row of its own: the images, or what is made of those of each period."""
+        """Return the elements that have a row each: the images, or the composites of periods."""
 
         def values(image: ee.Image) -> Any:
             chosen: Any = self.cloud_mask.apply(image, bands) if self.cloud_mask else image.select(list(bands))
@@ -397,7 +397,7 @@ class TimeSeries(DatasetRecipe):
         return fetch_zone_shapes(self.regions, str(self.id_field), zones, is_whole=self.box is None)
 
     def _base_grids(self, about: AssetMetadata, shapes: ZoneShapes) -> list[Grid]:
-        """For each region the pixels that are reduced: on the latest image's grid there, unless placed elsewhere."""
+        """Return the pixel grid for each region: the requested one, or that of the latest image there."""
         placement, own = self.placement.resolved(), about.bands[0].grid
         places = [(float(x), float(y)) for x, y in shapes.points]
         if not placement.is_native:
@@ -476,7 +476,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
 
     Raises:
         UsageError: if an option is wrong.
-        ConfigurationError: if credentials, project or endpoint are.
+        ConfigurationError: if credentials, project or endpoint are wrong.
 
     Example:
         >>> run = eechips.timeseries("MODIS_LST", regions="counties.gpkg", id_field="geoid", reducer="max", local=True)
@@ -485,7 +485,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
 
 
 def _check(recipe: TimeSeries) -> None:
-    """Check the options, as far as that needs no request."""
+    """Check the options, without requests."""
     check_dataset(recipe.dataset)
     if recipe.known_kind == "image":
         raise _single_image(recipe)
@@ -501,7 +501,7 @@ def _check(recipe: TimeSeries) -> None:
         raise UsageError(f"id_field={recipe.id_field!r} is also the name of another column of the table")
     if Path(recipe.regions).suffix and not recipe.is_file and "/" not in recipe.regions:
         raise RegionError(f"there is no file {recipe.regions}")
-    recipe.placement.parameters  # noqa: B018 - making it checks it
+    recipe.placement.parameters  # noqa: B018 - parsed to be checked
     recipe.cloud_mask  # noqa: B018 - likewise
 
 

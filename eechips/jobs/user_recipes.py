@@ -1,4 +1,4 @@
-"""``eechips run``: a recipe of one's own, in a file or in a cell; or a script that is there already."""
+"""Run recipes of users, in a file or a notebook, and existing scripts, as ``eechips run`` does."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters", "redraw",
 def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     """Make the recipe and the config of the run for the options of ``run``.
 
-    A file that defines the two functions, opens no pool outside them, and leaves it to the run to initialise the client
-    is a recipe. Any other that does something when it is executed is a script, and is.
+    A file is a recipe if it defines the two functions, opens no pool outside them, and does not initialise the client.
+    Any other file whose execution has an effect is a script.
 
     Raises:
         UsageError: if an option is unknown, or the file is neither a recipe nor a script.
@@ -58,20 +58,20 @@ def function_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
 
     Raises:
         UsageError: if an option is unknown, or the functions are not those of a recipe.
-        RecipeError: if they cannot be given to another process.
+        RecipeError: if they cannot be pickled.
     """
     return split_options(FunctionRecipe, _OF_FUNCTIONS, options, lambda made: slug(made.name))
 
 
 def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]) -> RecipeCheck:
-    """Try three units of a recipe in a temporary folder; with a folder ``out`` their files stay, in ``out/check``.
+    """Test a recipe with three units in a temporary folder; with ``out``, their files are kept in ``out/check``.
 
     Args:
         make: makes the recipe and its config.
-        options: for it.
+        options: of ``make``.
 
     Raises:
-        UsageError, ConfigurationError, RecipeError, RequestError: as a run does.
+        UsageError, ConfigurationError, RecipeError, RequestError: as a run.
     """
     out = options.get("out")
     keep = None if out is None or is_address(str(out)) else Path(out)
@@ -131,31 +131,31 @@ def run(
     assemble: Callable[[Any], None] | None = None,
     **keywords: Any,
 ) -> Run | Estimate | RecipeCheck:
-    """Run a recipe: two functions, or a Python file with them; or a script that has a pool of its own.
+    """Run a recipe (two functions, or a Python file with them), or a script with a pool.
 
-    Functions may be defined in a cell of a notebook, in a program without a main guard, or at Python's prompt. They
-    travel to the workers with the helpers, variables and imports that they use.
+    Functions may be defined in a notebook, in a program without a main guard, or at Python's prompt. They are sent to
+    the workers with the helpers, variables and imports that they use.
 
     Args:
         recipe: the function ``get_requests``; or a file.
-        get_result: the function ``get_result``, if the first is a function.
-        parameters: values for parameters of the two functions whose names are also options here.
-        arguments: for a script: its ``sys.argv[1:]``.
+        get_result: the function ``get_result``, if ``recipe`` is a function.
+        parameters: values for parameters of the two functions whose names are also options of ``run``.
+        arguments: ``sys.argv[1:]`` of a script.
         out: folder of the results; None for ``outputs/<name of the file>``, or ``outputs/notebook``.
         dry_run: plan and estimate only; send no request for pixels.
-        check: try three units only, in a temporary folder; with ``out`` the files stay, in ``out/check``.
-        redraw: with two functions: a third, ``redraw(unit, number)``, which ``on_empty="redraw"`` asks for another unit
-            in the place of one without data.
-        assemble: with two functions: ``assemble(results)``, which makes files of all results together.
+        check: test three units only, in a temporary folder; with ``out``, their files are kept in ``out/check``.
+        redraw: with two functions: ``redraw(unit, number)``, which returns a unit that replaces one without data, for
+            ``on_empty="redraw"``.
+        assemble: with two functions: ``assemble(results)``, which makes files of all results.
         keywords: the options of ``RunConfig``; others are parameters of the two functions, as ``-p`` of the command.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate. With ``check``,
-        what came of the three units.
+        the results of the three units.
 
     Raises:
-        UsageError: if an option is wrong, or the script is no recipe.
-        RecipeError: if the recipe raises while it plans, or uses something that no other process can have.
+        UsageError: if an option is wrong, or the file is neither a recipe nor a script.
+        RecipeError: if the recipe raises an exception while it plans, or uses something that cannot be pickled.
         ConfigurationError: if credentials, project or endpoint are wrong.
 
     Examples:
@@ -204,7 +204,7 @@ def _refuse_unknown(keywords: Mapping[str, Any], parameters: Sequence[str]) -> N
 
 
 def _refuse_within_recipe(function: Callable[..., Any]) -> None:
-    """Reject a call that ``eechips run FILE`` comes across while it executes the file for its functions."""
+    """Raise UsageError for a call of ``run`` in a file that ``eechips run`` executes to read its functions."""
     there = getattr(function, "__globals__", {})
     if str(there.get("__name__")).startswith("recipe_") and "__spec__" not in there:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Requests for the statistics of regions: of one by itself, or of several together."""
+"""Make requests for the statistics of one region, or of several regions together."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from eechips.recipe.row_sources import Series, SplittableTable
 
 _TIME = "system:time_start"
 
-# Enough for any region at any scale: the default of 1e7 stops a county at 10 m.
+# Enough for any region at any scale; the default of 1e7 is too small for a county at 10 m.
 _MAX_PIXELS = 10**13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reduction:
-    """How pixels become numbers.
+    """Parameters of the reduction of pixels.
 
     Attributes:
-        bands: that are reduced.
-        statistics: what they are reduced to.
-        id_column: name of the column that says which region it is.
-        crs: of the pixels; None for those of each image's first band.
+        bands: names of the reduced bands.
+        statistics: the reducers.
+        id_column: name of the column with the region's id.
+        crs: of the pixels; None for the CRS of each image's first band.
         transform: of the pixels, with ``crs``.
         scale: edge of the pixels in metres, without ``crs``; None for the images' own.
     """
@@ -45,12 +45,12 @@ class Reduction:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns of numbers."""
+        """Names of the numeric columns."""
         return self.statistics.columns(self.bands)
 
     @property
     def pixels(self) -> dict[str, Any]:
-        """The arguments of Earth Engine's reductions that say which pixels are meant."""
+        """Arguments of Earth Engine's reductions that select the pixel grid."""
         if self.crs is not None:
             return {"crs": self.crs, "crsTransform": list(self.transform or ())}
         return {"scale": self.scale}
@@ -61,9 +61,10 @@ class Elements:
     """The elements that have a row each for each region.
 
     Attributes:
-        images: in whatever order; each has a time.
-        values: makes of an image the bands that are reduced.
-        is_everywhere: there is a row for each image and region; else for the regions that meet the image's footprint.
+        images: in any order; each has a time.
+        values: returns the bands of an image that are reduced.
+        is_everywhere: whether there is a row for each image and region; else only for regions that meet the image's
+            footprint.
     """
 
     images: ee.ImageCollection
@@ -72,17 +73,17 @@ class Elements:
 
 
 def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequence[Period], name: str) -> Elements:
-    """Return one image for each period, with the time of its first day; masked altogether where there is nothing in it.
+    """Return one image for each period, with the time of its first day; without images it is fully masked.
 
-    A composite has no projection of its own: reductions of it must say which pixels they mean.
+    A composite has no projection of its own, so reductions of it need an explicit pixel grid.
 
     Args:
-        elements: of which they are made.
-        bands: names of what ``elements.values`` gives.
+        elements: images of the composites.
+        bands: names of the bands that ``elements.values`` returns.
         periods: in order.
         name: of a reducer, or ``mosaic`` for the latest image on top.
     """
-    # With it no period is without images: what a reducer makes of none has no bands.
+    # Added to each period, since a reducer of no images returns no bands.
     nothing = ee.ImageCollection([ee.Image.constant([0] * len(bands)).rename(list(bands)).updateMask(0)])
 
     def composite(edges: Any) -> Any:
@@ -103,13 +104,13 @@ def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequen
 def reduce_region(
     elements: Elements, reduction: Reduction, region: Any, geometry: ee.Geometry, table_format: TableFormat
 ) -> Table:
-    """Return the table of one region: a row for each image, in order of time.
+    """Return the table of one region: a row for each image, by time.
 
     Args:
         elements: that meet the region.
-        reduction: what becomes of them.
-        region: its id.
-        geometry: where it is.
+        reduction: parameters.
+        region: id.
+        geometry: of the region.
         table_format: of the file.
     """
     outputs = reduction.statistics.outputs(reduction.bands)
@@ -128,15 +129,15 @@ def reduce_region(
 
 
 def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[tuple[Any, ee.Geometry]]) -> Table:
-    """Return the table of several regions: region by region a row for each image that meets it, in order of time.
+    """Return the table of several regions: for each region, a row for each image that meets it, by time.
 
-    Each image makes one feature, which holds the values of all regions: what an answer costs is counted by the feature,
-    of which a page has 1,000.
+    Each image becomes one feature with the values of all regions, since a page of the response has at most 1,000
+    features.
 
     Args:
         elements: that meet any of the regions.
-        reduction: what becomes of them.
-        regions: id and geometry of each.
+        reduction: parameters.
+        regions: id and geometry of each region.
     """
     outputs = reduction.statistics.outputs(reduction.bands, of_collection=True)
     reducer = reduction.statistics.reducer()
@@ -163,7 +164,7 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
 
     def unpack(rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
         cells = [(cell[0], row["date"], *cell[1:]) for row in rows for cell in row["cells"]]
-        cells.sort(key=itemgetter(0))  # stable: of each region, in order of time
+        cells.sort(key=itemgetter(0))  # stable: keeps the order by time within each region
         numbers, dates, *values = zip(*cells, strict=True) if cells else [()] * (2 + len(outputs))
         ids = [regions[number][0] for number in numbers]
         return dict(zip((reduction.id_column, "date", *reduction.columns), (ids, dates, *values), strict=True))

@@ -300,7 +300,7 @@ class Scenes:
 
     @contextlib.contextmanager
     def lifespan(self, context: RunContext) -> Iterator[None]:
-        """Open what the threads of the run share, for the duration of the block.
+        """Open the objects that the threads of the run share, for the duration of the block.
 
         Raises:
             UsageError: if the results go into an object store.

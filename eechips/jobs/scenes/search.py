@@ -40,8 +40,8 @@ class SceneSearch:
 
     Attributes:
         search: criteria.
-        start: first day or moment, as typed; None for no bound.
-        end: day or moment after the last, as typed; None for no bound.
+        start: first day or moment, as the user wrote it; None for no bound.
+        end: day or moment after the last, as the user wrote it; None for no bound.
         assets: keys, or names of bands, of the assets; None for those with the role data.
         prefers: selects a URL among the alternatives of an asset.
         identity: of the search; cached results of other searches are ignored.
