@@ -14,7 +14,7 @@
     ├── RequestError            one request of one unit failed
     │   ├── TransientError          wait and send again
     │   │   ├── UnreachableError        no connection could be made: the network may be away
-    │   │   └── ValidationError         what came back is not what was asked for
+    │   │   └── ValidationError         the response is truncated, damaged, or not as requested
     │   ├── TooLargeError           split the unit; never resend it as it is
     │   └── PermanentError          record it and continue
     │       ├── UnknownServiceError     an answer that is in no table: many alike stop the run

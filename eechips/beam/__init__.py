@@ -1,6 +1,6 @@
 """Fetch units in Apache Beam pipelines: a transform, and a streaming pipeline.
 
-``eechips … --executor beam`` runs a whole plan; this is for pipelines of your own::
+``eechips … --executor beam`` runs a whole plan; this package is for your own pipelines::
 
     outcomes = units | eechips.beam.FetchUnits("recipe.py", out="gs://bucket/chips", project="my-project")
 

@@ -1,4 +1,4 @@
-"""``python -m eechips.beam``: fetch units that arrive through Pub/Sub, and publish their outcomes."""
+"""Fetch units that arrive through Pub/Sub, and publish their outcomes: ``python -m eechips.beam``."""
 
 from __future__ import annotations
 

@@ -20,19 +20,19 @@ from eechips.beam.transform import FetchUnits
 from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import State
 
-_LOOK = 0.5  # seconds between two looks at how the pipeline is
+_LOOK = 0.5  # seconds between two checks of the pipeline's state
 _FAILURES = frozenset(state.value for state in State if state.is_failure)
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics and subscriptions of the messages, as Pub/Sub names them.
+    """Topics and subscriptions of Pub/Sub.
 
     Attributes:
-        input: topic of the units; None for a subscription.
-        subscription: to such a topic; None for the topic itself, of which only what comes from now on is seen.
-        output: topic for what became of them.
-        failures: topic for those that failed; may be the same.
+        input: topic of the units; None to use the subscription.
+        subscription: of a topic of units; None to use the topic, from which only later messages are received.
+        output: topic of the outcomes.
+        failures: topic of the outcomes of failed units; may be the same.
     """
 
     input: str | None
@@ -42,13 +42,13 @@ class Topics:
 
 
 def connected(pipeline: beam.Pipeline, fetch: FetchUnits, topics: Topics, window: float) -> None:
-    """Return a pipeline with the steps between the topics.
+    """Add the steps between the topics to a pipeline.
 
     Args:
-        pipeline: a streaming one.
-        fetch: what fetches the units.
+        pipeline: a streaming pipeline.
+        fetch: transform that fetches the units.
         topics: of Pub/Sub.
-        window: seconds.
+        window: length in seconds.
     """
     messages = pipeline | "Take" >> ReadFromPubSub(topics.input, topics.subscription)
     outcomes = messages | "Fetch" >> FetchMessages(fetch, window)
@@ -76,33 +76,33 @@ def stream(
     """Run the pipeline, forever or for some minutes.
 
     Args:
-        fetch: what fetches the units.
+        fetch: transform that fetches the units.
         topics: of Pub/Sub.
-        window: seconds.
+        window: length in seconds.
         options: of Beam, as on a command line.
-        max_minutes: after which it is cancelled; None for never.
+        max_minutes: time limit, after which it is cancelled; None for no limit.
         clock: seconds, monotonic.
-        pause: waits for so many seconds.
+        pause: sleeps for a number of seconds.
 
     Raises:
-        ConfigurationError: if what Pub/Sub needs is not installed.
+        ConfigurationError: if the packages for Pub/Sub are missing.
     """
     if importlib.util.find_spec("google.cloud.pubsub") is None:
         raise ConfigurationError("Pub/Sub needs more of Beam: pip install 'apache-beam[gcp]'")
     parsed = PipelineOptions(list(options), streaming=True)
     parsed.view_as(SetupOptions).save_main_session = False
-    # DirectRunner would look for another runner on the network first.
+    # DirectRunner would search another runner on the network first.
     is_local = parsed.view_as(StandardOptions).runner in (None, "DirectRunner")
     pipeline = beam.Pipeline(runner="BundleBasedDirectRunner" if is_local else None, options=parsed)
     connected(pipeline, fetch, topics, window)
     result: Any = pipeline.run()
     end = clock() + (math.inf if max_minutes is None else 60.0 * max_minutes)
     try:
-        # Not every runner can wait for so long and no longer.
+        # Not every runner can wait with a time limit.
         while not PipelineState.is_terminal(result.state) and clock() < end:
             pause(_LOOK)
         if PipelineState.is_terminal(result.state):
-            result.wait_until_finish()  # raises what it has failed with
+            result.wait_until_finish()  # raises the error of the pipeline
     finally:
         if not PipelineState.is_terminal(result.state):
             result.cancel()

@@ -14,12 +14,12 @@ from eechips.manifest.unit_record import LISTS, State
 from eechips.timestamps import utc_now
 
 
-# Beam makes a schema of it, so that Optional has to stand where `str | None` would.
+# Beam makes a schema of it, and supports Optional, but not `str | None`.
 class FetchedUnit(NamedTuple):
     """The outcome of a unit.
 
     Attributes:
-        id: of the unit: sha256 of it and the recipe.
+        id: of the unit: SHA-256 of the unit and the recipe.
         unit: the input value, as JSON.
         state: ``done``; ``empty``, without a valid pixel; ``failed_transient``, which can be retried;
             ``failed_permanent``.

@@ -96,7 +96,7 @@ def read_message(message: bytes, identity: str) -> Iterator[Any]:
 def _unit(message: bytes, identity: str) -> Any:
     value = json.loads(message)
     if not (isinstance(value, dict) and {"job", "identity", "unit"} <= value.keys()):
-        unit_id(to_unit(value), identity)  # refuses NaN, which JSON has not
+        unit_id(to_unit(value), identity)  # rejects NaN, which JSON lacks
         return value
     item = WorkItem.from_json(message.decode())
     if item.identity != identity:

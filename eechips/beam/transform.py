@@ -53,29 +53,29 @@ class FetchUnits(PTransform[Any, Any]):
     processes: all workers together never have more than ``in_flight`` requests in flight. A worker processes all
     partitions of a bundle concurrently.
 
-    Credentials are not in the graph: workers find those that are where they run, or read ``credentials`` there.
+    The graph contains no credentials: workers find the credentials of their machine, or read ``credentials`` there.
 
     Counters, in the namespace ``eechips``: a counter for each state, ``requests`` and ``bytes``, and a distribution
-    ``milliseconds`` of what units took.
+    ``milliseconds``, the duration of units.
 
     Args:
-        recipe: file of a recipe, or a recipe. Its ``get_result`` is given a number without meaning as ``index``.
-        out: folder that all workers share, or the address of an object store.
+        recipe: file of a recipe, or a recipe. The ``index`` that its ``get_result`` receives has no meaning.
+        out: folder that all workers share, or URL of an object store.
         parameters: for a file: values of the parameters of ``get_result``.
         project: Google Cloud project whose quota is used; None for ``EECHIPS_PROJECT``.
         endpoint: base URL of the service; None for Earth Engine's high-volume endpoint.
-        credentials: key file of a service account, where the workers are.
-        send_credentials: send credentials to an endpoint that is not https at a host of Google's.
-        in_flight: requests in flight at most, of all workers together.
-        rate: requests a second at most, of all workers together; ``auto`` is Earth Engine's limit, None is none.
-        retries: repeats of one request after transient failures.
-        method: how pixels are asked for: ``pixels`` (one request) or ``url`` (two); ``auto`` is ``pixels``.
+        credentials: key file of a service account, on the workers' machines.
+        send_credentials: send credentials to endpoints other than Google's hosts with https, too.
+        in_flight: maximum requests in flight of all workers together.
+        rate: maximum requests a second of all workers together; ``auto`` for Earth Engine's limit, None for no limit.
+        retries: of one request after transient failures.
+        method: of requests for pixels: ``pixels`` (one request) or ``url`` (two); ``auto`` is ``pixels``.
         name: template of the results' names; it cannot use ``{index}``.
-        on_empty: ``keep`` files that are masked altogether, or ``skip`` them.
-        unit_timeout: seconds that one unit may take; then it has failed.
+        on_empty: ``keep`` files without a valid pixel, or ``skip`` them.
+        unit_timeout: time limit of a unit in seconds, after which it fails.
 
     Raises:
-        UsageError: if an option is wrong, or the file is no recipe.
+        UsageError: if an option is wrong, or the file is not a recipe.
         ConfigurationError: if there is no project.
     """
 
@@ -166,14 +166,14 @@ class _FetchBundle(beam.DoFn):
     """Fetch the units of a bundle concurrently, once all are known.
 
     Args:
-        spec: what to do.
+        spec: settings of the worker.
         rate: requests per second for each slot; None for no limit.
         template: of names.
         place: folder or address of the results.
     """
 
     def __init__(self, spec: WorkerSpec, rate: float | None, template: NameTemplate, place: str) -> None:
-        # By value, whatever Beam would make of a recipe of the main program.
+        # Pickled by value, since Beam would pickle a recipe of the main program by reference.
         self._make_worker = cloudpickle.dumps(functools.partial(BeamWorker, spec, rate))
         self._identity = spec.recipe.identity
         self._names, self._place, self._shared = template, place, Shared()
@@ -211,14 +211,14 @@ class _FetchBundle(beam.DoFn):
         """Fetch the units.
 
         Raises:
-            EechipsError: what keeps every unit from being fetched.
+            EechipsError: if no unit can be fetched.
         """
         events: list[Finished | Lost] = []
         self._worker.process(len(self._partitions), self._tasks(), events.append)
         for event in events:
             if isinstance(event, Finished) and event.outcome.fatal is not None:
                 raise event.outcome.fatal
-            if isinstance(event, Finished) and event.outcome.mismatches:  # of bundles that are done, perhaps
+            if isinstance(event, Finished) and event.outcome.mismatches:  # perhaps of earlier bundles
                 name = event.outcome.mismatches[0].template
                 raise RecipeError(
                     f"the function {name} of a Template decides by its values, or depends on more than these: results"

@@ -1,4 +1,4 @@
-"""File formats of results: what is checked when a response arrives, how a file is encoded, how a saved file is checked.
+"""File formats of results: checking responses, encoding files, and checking saved files.
 
 A chip format is one :class:`ChipFormat` in one module; installed packages add further ones as entry points of the group
 ``eechips.formats``. Table formats have ``encode`` and ``validate``. Formats of training sets (shards) are in

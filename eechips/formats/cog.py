@@ -1,9 +1,9 @@
 """Write one cloud-optimised GeoTIFF from many windows by streaming, in bounded memory.
 
-The windows are GeoTIFFs as :mod:`eechips.formats.geotiff` makes them. GDAL reads them through virtual rasters, one for
-each row of windows below one for all, so that it never knows of more than a few of them at once, and its COG driver
-writes what it reads: tiles, overviews and mask in the order that https://docs.ogc.org/is/21-026/21-026.html asks for.
-No pixel is written to the disk twice but those of the overviews, which the driver collects in a file of its own.
+The windows are GeoTIFFs of :mod:`eechips.formats.geotiff`. GDAL reads them through virtual rasters, one for each row of
+windows below one for the whole, so that only a few are open at once. Its COG driver writes tiles, overviews and mask in
+the order that https://docs.ogc.org/is/21-026/21-026.html requires. Only the pixels of overviews are written to the disk
+twice, since the driver collects them in a separate file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.shutil
-from rasterio._err import CPLE_BaseError  # what GDAL says where rasterio has no words of its own
+from rasterio._err import CPLE_BaseError  # errors of GDAL that rasterio does not wrap
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
@@ -34,20 +34,20 @@ from eechips.geo.grid import Grid, Window
 from eechips.removal import scratch_folder
 
 COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
-"""Without loss, all of them."""
+"""Lossless compressions."""
 
 RESAMPLINGS = ("nearest", "average", "mode", "bilinear", "cubic", "cubicspline", "lanczos", "rms")
-"""Ways in which overviews are made (https://gdal.org/en/stable/drivers/raster/cog.html)."""
+"""Resampling methods of overviews (https://gdal.org/en/stable/drivers/raster/cog.html)."""
 
 GROWTH = 4 / 3
-"""Bytes of a raster with its overviews, for one without: each level has a quarter of the pixels of the one before."""
+"""Bytes of a raster with overviews for each byte without: each level has a quarter of the pixels of the previous."""
 
 _BLOCK = 512  # pixels a side of the mosaic's tiles
 _CACHE = 32 << 20  # bytes of decoded tiles that GDAL keeps
-_MOST_THREADS = 4  # that compress: each has tiles in memory
-_OPEN_FILES = 200  # windows and virtual rasters that are open at once
-_LEAST_FREE = 16 << 20  # bytes of disk, below which that is why something could not be written
-_TICK = 0.2  # seconds between two looks at how far it is
+_MOST_THREADS = 4  # threads that compress; each holds tiles in memory
+_OPEN_FILES = 200  # open windows and virtual rasters
+_LEAST_FREE = 16 << 20  # free bytes of disk, below which a failed write is attributed to the full disk
+_TICK = 0.2  # seconds between two reports of the progress
 _DTYPES = {
     "uint8": "Byte",
     "int8": "Int8",
@@ -67,8 +67,8 @@ class Tile:
     """A window of a mosaic.
 
     Attributes:
-        window: where it belongs.
-        path: its GeoTIFF, with an internal mask.
+        window: position in the mosaic.
+        path: of its GeoTIFF, with an internal mask.
     """
 
     window: Window
@@ -77,17 +77,17 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True)
 class Mosaic:
-    """A raster that is to be made of windows. What no window covers has no data.
+    """A raster to make from windows. Pixels outside all windows have no data.
 
     Attributes:
-        grid: its pixels.
-        bands: their names.
-        dtype: numpy name of the type of all.
-        tiles: the windows, in row-major order: those of a row have the same rows.
-        nodata: the value that stands for no data; None for an internal mask.
+        grid: of its pixels.
+        bands: names.
+        dtype: numpy name of the type of all bands.
+        tiles: the windows, in row-major order; windows of a row have the same rows of pixels.
+        nodata: value of pixels without data; None for an internal mask.
         compress: one of ``COMPRESSIONS``.
         resampling: of the overviews, one of ``RESAMPLINGS``.
-        tags: said of the whole in the file's metadata.
+        tags: metadata of the file.
     """
 
     grid: Grid
@@ -101,18 +101,18 @@ class Mosaic:
 
     @property
     def bytes(self) -> int:
-        """Of its pixels, uncompressed, without overviews and mask."""
+        """Bytes of its pixels, uncompressed, without overviews and mask."""
         return self.grid.width * self.grid.height * len(self.bands) * np.dtype(self.dtype).itemsize
 
     def write(self, path: Path, watch: Callable[[int], None] = lambda _: None) -> None:
         """Write the file.
 
         Args:
-            path: where to. Helper files are made in a folder beside it, and removed.
-            watch: called now and then with the bytes written so far, overviews counted twice.
+            path: of the new file. Temporary files are written into a folder beside it.
+            watch: called from time to time with the bytes written so far; overviews count twice.
 
         Raises:
-            UsageError: if a valid pixel has the value that stands for no data.
+            UsageError: if a valid pixel has the value ``nodata``.
             StorageError: if it cannot be written.
         """
         self._refuse_valid_nodata()
@@ -121,7 +121,7 @@ class Mosaic:
             _copy(source, path, scratch, self._options, watch)
 
     def _refuse_valid_nodata(self) -> None:
-        """Look through all windows, before hours are spent on writing what would be refused."""
+        """Check all windows before writing, which may take hours, and would fail at the end."""
         if self.nodata is None:
             return
         for tile in self.tiles:
@@ -147,14 +147,14 @@ class Mosaic:
         return {**options, "PREDICTOR": "YES"} if has_predictor else options
 
     def check(self, path: Path) -> Iterator[tuple[Tile, str]]:
-        """Read a file that was written, and every window, and compares them.
+        """Read a written file and every window, and compare them.
 
         Yields:
-            Each window, and the sha256 of its pixels as they stand in the file: bands, rows, columns, little-endian,
-            without the mask.
+            Each window, and the SHA-256 of its pixels in the file: bands, rows, columns, little-endian, without the
+            mask.
 
         Raises:
-            ValidationError: if anything differs, or the file is not laid out as it should be.
+            ValidationError: if pixels differ, or the layout of the file is not that of a cloud-optimised GeoTIFF.
         """
         with _opened(path) as mosaic:
             self._check_profile(mosaic)
@@ -187,7 +187,7 @@ class Mosaic:
         return hashlib.sha256(found.astype(found.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
 
     def _describe(self, folder: Path) -> Path:
-        """Write the virtual rasters; return the one of the whole."""
+        """Write the virtual rasters, and return the path of the top one."""
         with _opened(self.tiles[0].path) as first:
             wkt = first.crs.to_wkt()
         rows = []
@@ -203,7 +203,7 @@ class Mosaic:
         return whole
 
     def _write_virtual(self, path: Path, grid: Grid, tiles: Sequence[Tile], wkt: str, *, is_row: bool) -> None:
-        """A virtual raster: https://gdal.org/en/stable/drivers/raster/vrt.html."""
+        """Write a virtual raster (https://gdal.org/en/stable/drivers/raster/vrt.html)."""
         root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
         _add(root, "SRS", wkt)
         _add(root, "GeoTransform", ", ".join(map(repr, grid.affine.to_gdal())))
@@ -211,7 +211,7 @@ class Mosaic:
             tags = ET.SubElement(root, "Metadata")
             for key, value in self.tags.items():
                 _add(tags, "MDI", value, key=key)
-        # Where nodata is wanted, the rows take only what a window's mask shows.
+        # With nodata, virtual rasters of rows read only the valid pixels of windows.
         kind = "ComplexSource" if is_row and self.nodata is not None else "SimpleSource"
         for number, name in enumerate(self.bands, start=1):
             band = ET.SubElement(root, "VRTRasterBand", dataType=_NAMES[self.dtype], band=str(number))
@@ -231,7 +231,7 @@ class Mosaic:
         size = {"xSize": str(window.width), "ySize": str(window.height)}
         _add(source, "SourceFilename", str(tile.path.absolute()), relativeToVRT="0")
         _add(source, "SourceBand", band)
-        # With these, GDAL opens a file only when it needs its pixels.
+        # With these properties GDAL opens a file only to read its pixels.
         place = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
         _add(source, "SourceProperties", **place, DataType=_NAMES[dtype], BlockXSize="256", BlockYSize="256")
         _add(source, "SrcRect", xOff="0", yOff="0", **size)
@@ -241,10 +241,10 @@ class Mosaic:
 
 
 def check_nodata(nodata: float | None, dtype: str) -> None:
-    """Refuse a value that a type does not hold.
+    """Check that a dtype holds the value of pixels without data.
 
     Raises:
-        UsageError: saying which values it holds.
+        UsageError: if it does not; the message has the range of the dtype.
     """
     if nodata is None or np.dtype(dtype).kind in "fc":
         return
@@ -257,17 +257,17 @@ DTYPES = tuple(_DTYPES)
 """Numpy names of the types that pixels of a mosaic can have."""
 
 ALL_DTYPES = tuple(_NAMES)
-"""Those, and others that GDAL has, which Earth Engine does not send."""
+"""``DTYPES``, and further types of GDAL that Earth Engine does not send."""
 
 
 def common_dtype(dtypes: Sequence[npt.DTypeLike]) -> str:
-    """Return the smallest of ``DTYPES`` that holds the values of all: a GeoTIFF has one type for all its bands."""
+    """Return the smallest of ``DTYPES`` that holds all values, since a GeoTIFF has one type for all bands."""
     name = np.result_type(*dtypes).name
     return name if name in _DTYPES else "float64"
 
 
 def _moved(window: Window) -> Window:
-    """Return a window as part of its row of windows."""
+    """Return a window relative to its row of windows."""
     return Window(window.column, 0, window.width, window.height)
 
 
@@ -277,7 +277,7 @@ def _add(parent: ET.Element, tag: str, text: str | None = None, **attributes: st
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A GeoTIFF; what goes wrong inside the block is a ValidationError."""
+    """Open a GeoTIFF; convert errors inside the block to ValidationError."""
     try:
         with rasterio.Env(GDAL_CACHEMAX=_CACHE), rasterio.open(path, driver="GTiff") as source:
             yield source
@@ -293,18 +293,18 @@ def _copy(source: Path, path: Path, scratch: Path, options: Mapping[str, Any], w
         "CPL_TMPDIR": str(scratch),
         "GDAL_TIFF_INTERNAL_MASK": True,
         "GDAL_MAX_DATASET_POOL_SIZE": _OPEN_FILES,
-        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # of thousands of windows, for every one of them
-        "VRT_NUM_THREADS": 1,  # more would have more windows in memory, and decoding is quick
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # warnings for every one of thousands of windows
+        "VRT_NUM_THREADS": 1,  # more threads would hold more windows in memory, and decoding is fast
     }
 
     def write() -> None:
         try:
             with rasterio.Env(**config):
                 rasterio.shutil.copy(str(source), str(path), driver="COG", **options)
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the waiting thread
             errors.append(error)
 
-    # A daemon: an interrupt need not wait for it. What it writes then is in files without a name.
+    # A daemon thread, so that an interrupt does not wait for it; then its files keep temporary names.
     thread = threading.Thread(target=write, daemon=True, name="eechips-cog")
     thread.start()
     while thread.is_alive():
@@ -321,5 +321,5 @@ def _copy(source: Path, path: Path, scratch: Path, options: Mapping[str, Any], w
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # not there yet, or already removed
+    except OSError:  # not created yet, or already removed
         return 0

@@ -13,11 +13,11 @@ from eechips.formats.interface import EncodedFile, Expectation, FileMetadata
 
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
-    """Return a table as CSV.
+    """Encode a table as CSV.
 
     Args:
         names: of the columns.
-        columns: their values; floats are written so that they read back the same, dates as ISO 8601.
+        columns: values of each column; floats are written with all digits, dates as ISO 8601.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

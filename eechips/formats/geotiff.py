@@ -1,11 +1,10 @@
 """Receive, assemble and validate GeoTIFF data with band names, a grid, and a mask.
 
-Earth Engine writes masked pixels of a GeoTIFF as the least value of its type (0 of bytes) or minus infinity, which the
-file names as nodata, and which valid pixels may have as well. So the request carries the mask as one more band
-(``MASK_BAND``: 1 valid, 0 masked, in the type of the data, because a GeoTIFF has one type), and :func:`receive` turns
-it into the file's internal mask. Below it nodata becomes 0; all other values are byte for byte those that came. A pixel
-is valid if all bands are: one mask serves all, as in GDAL's ``GMF_PER_DATASET``; a zero that stands for nothing is
-never taken for a value.
+Earth Engine writes masked pixels of a GeoTIFF as the lowest value of its type (0 for bytes) or minus infinity, and
+declares this value as nodata; but valid pixels may have it, too. Requests therefore have the mask as a further band
+(``MASK_BAND``: 1 valid, 0 masked, in the type of the data, since a GeoTIFF has one type), and :func:`receive` converts
+it to the file's internal mask. Masked pixels become 0; all other values stay unchanged. A pixel is valid if it is valid
+in all bands: there is one mask, as with GDAL's ``GMF_PER_DATASET``.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from eechips.formats.interface import ChipFormat, EncodedFile, Expectation, File
 from eechips.formats.raster import check_crs, check_transform, decoding, paste_parts
 from eechips.geo.grid import Part
 
-_MAX_STRIP = 512  # pixels a side: larger images are tiled, so that windows can be read
+_MAX_STRIP = 512  # pixels a side: larger images are tiled for reading of windows
 
 _NOWHERE = ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
-"""The transforms that GDAL makes up where a tag is missing."""
+"""Transforms that GDAL returns for files without one."""
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Check a GeoTIFF that came back and make the file to save.
+    """Check a GeoTIFF from Earth Engine, and encode the file to save.
 
     Args:
-        data: what came back.
-        expectation: what was asked for.
+        data: body of the response.
+        expectation: requested properties.
 
     Raises:
-        ValidationError: if it is not whole, or not of the size, bands, type or grid asked for.
+        ValidationError: if it is truncated or damaged, or has another size, bands, type or grid than requested.
     """
     with decoding(data, "GTiff") as source:
         pixels = source.read()
@@ -43,8 +42,8 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
         mask = None if expectation.has_mask_band else source.dataset_mask() != 0
     if expectation.has_mask_band:
         if pixels.shape[0] < 2:
-            raise ValidationError("the mask band that was asked for did not come back")
-        # The service masks the band itself nowhere, but another type's least value would not be 0.
+            raise ValidationError("the response lacks the requested mask band")
+        # The service never masks this band; a masked pixel would have another value than 0 or 1.
         pixels, mask = pixels[:-1], pixels[-1] > 0
         if nodata is not None:
             pixels[(pixels == nodata) & ~mask] = 0
@@ -54,14 +53,14 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """Return one GeoTIFF of those of its parts: the very file that a single request would have given.
+    """Assemble one GeoTIFF from its parts: the same file as from a single request.
 
     Args:
-        parts: what ``receive`` made of each, the first one at column 0 and row 0.
-        expectation: what was asked for as a whole.
+        parts: results of ``receive``, the first at column 0 and row 0.
+        expectation: requested properties of the whole.
 
     Raises:
-        ValidationError: if they are not parts of one image, or that is not as expected.
+        ValidationError: if they are not parts of one image, or the image is not as expected.
     """
     pixels, masks = [], []
     for part in parts:
@@ -76,15 +75,15 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """Return the metadata of a saved GeoTIFF, every block decoded.
+    """Decode every block of a saved GeoTIFF, and return its metadata.
 
     Raises:
-        ValidationError: if it is not whole, or not as expected.
+        ValidationError: if it is truncated or damaged, or not as expected.
     """
     with decoding(data, "GTiff") as source:
         pixels, mask = source.read(), source.dataset_mask() != 0
         names = tuple(n or f"B{i}" for i, n in enumerate(source.descriptions, start=1))
-        # The other one is that of a raster whose corner is the origin, and whose pixels are one unit.
+        # The other transform may be real: a raster with its corner at the origin and pixels of one unit.
         return _metadata(pixels, mask, names, source.crs, source.transform, expectation, _NOWHERE[:1])
 
 
@@ -93,7 +92,9 @@ def _names(source: Any, count: int, expectation: Expectation) -> tuple[str, ...]
     found = source.descriptions[:data_count]
     if expectation.bands is not None and len(expectation.bands) == data_count:
         if all(found) and tuple(found) != expectation.bands:
-            raise ValidationError(f"bands {', '.join(found)} came back, asked were {', '.join(expectation.bands)}")
+            raise ValidationError(
+                f"the response has the bands {', '.join(found)} instead of {', '.join(expectation.bands)}"
+            )
         return expectation.bands
     return tuple(name or f"B{i}" for i, name in enumerate(found, start=1))
 
@@ -112,9 +113,9 @@ def _metadata(
     expectation.check_bands(count)
     expectation.check_dtype(pixels.dtype.name)
     if crs is None:
-        raise ValidationError("no coordinate reference system came back")
+        raise ValidationError("the response has no coordinate reference system")
     if tuple(transform)[:6] in made_up:
-        raise ValidationError("no transform came back")
+        raise ValidationError("the response has no transform")
     if expectation.crs is not None:
         check_crs(expectation.crs, crs)
     if expectation.transform is not None:
@@ -131,7 +132,7 @@ def _metadata(
 
 
 def encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: Any) -> bytes:
-    """Encode a GeoTIFF with an internal mask, compressed without loss.
+    """Encode a GeoTIFF with an internal mask and lossless compression.
 
     Args:
         pixels: (bands, rows, columns), of any type that GDAL has.

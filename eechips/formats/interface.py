@@ -1,4 +1,4 @@
-"""Define what a chip format provides, and what its functions take and return."""
+"""Define the interface of chip formats: their properties, and the arguments and results of their functions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MASK_BAND = "eechips_mask"
 """Name of the band that is requested with data: 1 where a pixel is valid, 0 where it is masked."""
 
 MAX_DECODED_BYTES = 2 << 30
-"""Bytes of pixels, or values, of a file that is decoded as a whole."""
+"""Maximum bytes of decoded pixels or values of a file that is decoded as a whole."""
 
 ServiceFormat = Literal["png", "jpg", "tif", "npy"]
-"""Formats in which Earth Engine answers."""
+"""Formats of Earth Engine's responses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +44,17 @@ class Expectation:
     def check_size(self, width: int, height: int) -> None:
         """Raise ValidationError unless the size is the requested one."""
         if (self.width is not None and width != self.width) or (self.height is not None and height != self.height):
-            raise ValidationError(f"{width}x{height} pixels came back, asked were {self.width}x{self.height}")
+            raise ValidationError(f"the response has {width}x{height} pixels instead of {self.width}x{self.height}")
 
     def check_dtype(self, dtype: str) -> None:
         """Raise ValidationError unless the type is the requested one."""
         if self.dtype is not None and dtype != self.dtype:
-            raise ValidationError(f"pixels of type {dtype} came back, asked was {self.dtype}")
+            raise ValidationError(f"the response has pixels of type {dtype} instead of {self.dtype}")
 
     def check_bands(self, count: int) -> None:
         """Raise ValidationError unless the number of bands is the requested one."""
         if self.bands is not None and count != len(self.bands):
-            raise ValidationError(f"{count} bands came back, asked were {len(self.bands)}")
+            raise ValidationError(f"the response has {count} bands instead of {len(self.bands)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class ChipFormat:
         is_picture: whether the format holds a rendered picture: 8 bits, 1 or 3 bands, no CRS. Otherwise it holds data,
             which is requested with ``MASK_BAND``.
         has_mask: whether masked pixels differ from valid ones in the file.
-        request_format: format that Earth Engine is asked for, and that ``receive`` gets.
+        request_format: format that is requested from Earth Engine, and that ``receive`` decodes.
         part_format: name of the chip format in which parts are requested.
         gdal_driver: driver that reads the format; empty if GDAL does not.
         compression: bytes of a file for one byte of pixels, to estimate disk space. Those of eechips are medians over

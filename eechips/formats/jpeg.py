@@ -17,27 +17,27 @@ _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
 _NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
 
 _QUALITY = 90
-"""Of pictures that are compressed here, 1 to 100. What the service itself uses is not documented."""
+"""Quality of pictures that are compressed here, 1 to 100; the service's own quality is not documented."""
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Check a JPEG that came back; it is saved as it is.
+    """Check a JPEG from Earth Engine, which is saved unchanged.
 
     Raises:
-        ValidationError: if it is not whole, or not of the size or bands asked for.
+        ValidationError: if it is truncated or damaged, or has another size or bands than requested.
     """
     return EncodedFile(data, "jpg", validate(data, expectation))
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """Return one JPEG of parts that are PNGs: pixels lose to compression once, and blocks do not show where parts meet.
+    """Assemble one JPEG from parts in PNG, so that pixels are compressed once, without visible edges between parts.
 
     Args:
-        parts: what the PNG writer's ``receive`` made of each.
-        expectation: what was asked for as a whole.
+        parts: results of the PNG format's ``receive``.
+        expectation: requested properties of the whole.
 
     Raises:
-        ValidationError: if they are not parts of one picture, or that is not as expected.
+        ValidationError: if they are not parts of one picture, or the picture is not as expected.
     """
     colours, alpha = png.merge(parts)
     data = encode(colours, alpha)
@@ -49,29 +49,29 @@ def encode(colours: Any, alpha: Any | None) -> bytes:
 
     Args:
         colours: (bands, rows, columns), uint8, 1 band or 3.
-        alpha: (rows, columns); where it is 0 the picture is black. None if every pixel is valid.
+        alpha: (rows, columns), 0 for pixels that become black; None if every pixel is valid.
     """
     shown = colours if alpha is None else np.where(alpha == 0, np.uint8(0), colours)
     return encode_picture(shown, "JPEG", QUALITY=_QUALITY)
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """Return the metadata of a JPEG, decoded to the last row.
+    """Decode a JPEG to the last row, and return its metadata.
 
     Raises:
-        ValidationError: if it is not whole, or not of the size or bands asked for.
+        ValidationError: if it is truncated or damaged, or has another size or bands than expected.
     """
     if not data.startswith(_START):
         raise ValidationError(f"not a JPEG: it begins with {data[:8]!r}")
     if not data.endswith(_END):
         raise ValidationError("truncated JPEG: no end mark")
-    # libjpeg fills what is missing with grey and only warns; a warning must be an error here.
+    # libjpeg fills missing rows with grey and only warns, so warnings are errors here.
     with decoding(data, "JPEG", GDAL_ERROR_ON_LIBJPEG_WARNING=True) as source:
         source.read()
         width, height, count = source.width, source.height, source.count
     expectation.check_size(width, height)
     if count not in _NAMES:
-        raise ValidationError(f"{count} channels came back in a JPEG")
+        raise ValidationError(f"the response is a JPEG with {count} channels")
     if count != 3:
         expectation.check_bands(count)
     named = expectation.bands if len(expectation.bands or ()) == count else _NAMES[count]
@@ -86,7 +86,7 @@ JPEG = ChipFormat(
     is_picture=True,
     has_mask=False,
     request_format="jpg",
-    part_format="png",  # without loss: the picture is compressed once, when its parts are put together
+    part_format="png",  # lossless: the picture is compressed once, when its parts are joined
     gdal_driver="JPEG",
     compression=0.1,
     receive=receive,

@@ -94,7 +94,7 @@ def validate(data: bytes, suffix: str) -> FileMetadata:
         suffix: of its name, without the dot. Files of unknown suffixes are not checked.
 
     Returns:
-        What the file holds.
+        The metadata of the file.
 
     Raises:
         ValidationError: if the file does not decode.
@@ -109,8 +109,8 @@ def validate(data: bytes, suffix: str) -> FileMetadata:
 def inspect(data: bytes, suffix: str) -> FileMetadata:
     """Decode a file that a script has written, whose suffix may be wrong.
 
-    The first bytes decide before the suffix: Earth Engine answers with PNG, JPEG or a zipped GeoTIFF if a script does
-    not ask for a format. Text that is not a table with a header is accepted under the suffix ``csv``.
+    The first bytes take precedence over the suffix, since Earth Engine returns PNG, JPEG or a zipped GeoTIFF if a
+    script requests no format. Text that is not a table with a header is accepted with the suffix ``csv``.
 
     Args:
         data: content of the file.

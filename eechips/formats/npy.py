@@ -1,8 +1,8 @@
 """Receive, assemble and validate NumPy data: (rows, columns), one field per band, and a field ``mask``.
 
-Earth Engine writes masked pixels as 0 and says nothing about it. So the request carries the mask as one more
-band (``MASK_BAND``: 1 valid, 0 masked), which is saved as the last field, ``mask``, of type bool (named
-``eechips_mask`` if a band is called mask). Values are byte for byte those that came.
+Earth Engine writes masked pixels as 0, without a mask. Requests therefore have the mask as a further band
+(``MASK_BAND``: 1 valid, 0 masked), which is saved as the last field, ``mask``, of type bool (named ``eechips_mask`` if
+there is a band ``mask``). Values stay unchanged.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ MAGIC = b"\x93NUMPY"
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Check an array that came back and make the file to save.
+    """Check an array from Earth Engine, and encode the file to save.
 
     Raises:
-        ValidationError: if it is not whole, or not of the size, bands or type asked for.
+        ValidationError: if it is truncated or damaged, or has another size, bands or type than requested.
     """
     array = load(data)
     if not expectation.has_mask_band:
         return EncodedFile(data, "npy", _metadata(array, expectation))
     names: tuple[str, ...] = array.dtype.names or ()
     if len(names) < 2:
-        raise ValidationError("the mask band that was asked for did not come back")
+        raise ValidationError("the response lacks the requested mask band")
     kept, mask_field = names[:-1], "mask" if "mask" not in names[:-1] else MASK_BAND
     fields: list[tuple[str, Any]] = [*((name, array.dtype[name]) for name in kept), (mask_field, np.bool_)]
     final = np.empty(array.shape, dtype=fields)
@@ -43,24 +43,24 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """Return one array of those of its parts: the very file that a single request would have given.
+    """Assemble one array from its parts: the same file as from a single request.
 
     Args:
-        parts: what ``receive`` made of each.
-        expectation: what was asked for as a whole.
+        parts: results of ``receive``.
+        expectation: requested properties of the whole.
 
     Raises:
-        ValidationError: if they are not parts of one image, or that is not as expected.
+        ValidationError: if they are not parts of one image, or the image is not as expected.
     """
     whole = paste_parts([Part(part.window, load(part.content.data)) for part in parts])
     return EncodedFile(encode(whole), "npy", _metadata(whole, expectation))
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """Return the metadata of a saved array.
+    """Decode a saved array, and return its metadata.
 
     Raises:
-        ValidationError: if it is not whole, or not as expected.
+        ValidationError: if it is truncated or damaged, or not as expected.
     """
     return _metadata(load(data), expectation)
 
@@ -82,7 +82,7 @@ def load(data: bytes) -> np.ndarray[Any, Any]:
     """Return the array of a file.
 
     Raises:
-        ValidationError: if it is not whole, or holds Python objects.
+        ValidationError: if it is truncated or damaged, or contains Python objects.
     """
     if not data.startswith(MAGIC):
         raise ValidationError(f"not a NumPy array: it begins with {data[:8]!r}")
@@ -101,14 +101,16 @@ def _metadata(array: np.ndarray[Any, Any], expectation: Expectation) -> FileMeta
         height, width = (array.shape[0], array.shape[1]) if array.ndim >= 2 else (None, None)
         return FileMetadata(width=width, height=height, dtype=array.dtype.name)
     if array.ndim != 2:
-        raise ValidationError(f"an array of {array.ndim} dimensions came back, not of rows and columns")
+        raise ValidationError(f"the response is an array of {array.ndim} dimensions, not of rows and columns")
     height, width = array.shape
     mask_field = array.dtype.names[-1] if array.dtype[array.dtype.names[-1]] == np.bool_ else None
     bands = tuple(n for n in array.dtype.names if n != mask_field)
     expectation.check_size(width, height)
     expectation.check_bands(len(bands))
     if expectation.bands is not None and bands != expectation.bands:
-        raise ValidationError(f"bands {', '.join(bands)} came back, asked were {', '.join(expectation.bands)}")
+        raise ValidationError(
+            f"the response has the bands {', '.join(bands)} instead of {', '.join(expectation.bands)}"
+        )
     types = {array.dtype[name].name for name in bands}
     for name in sorted(types):
         expectation.check_dtype(name)

@@ -11,11 +11,11 @@ from eechips.formats.interface import MAX_DECODED_BYTES, EncodedFile, Expectatio
 
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
-    """Return a table as Parquet.
+    """Encode a table as Parquet.
 
     Args:
         names: of the columns.
-        columns: their values, each of one type.
+        columns: values of each column, of one type.
     """
     import pyarrow
     import pyarrow.parquet
@@ -27,10 +27,10 @@ def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFil
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """Return the metadata of a Parquet file, every page decoded.
+    """Decode every page of a Parquet file, and return its metadata.
 
     Raises:
-        ValidationError: if it is not whole.
+        ValidationError: if it is truncated or damaged, or has other columns than expected.
     """
     import pyarrow
     import pyarrow.parquet

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from zlib_ng import zlib_ng as zlib  # inflating is most of what checking a picture costs
+from zlib_ng import zlib_ng as zlib  # inflating takes most of the time of a check
 
 from eechips.errors import ValidationError
 from eechips.formats.interface import MAX_DECODED_BYTES, ChipFormat, EncodedFile, Expectation, FileMetadata
@@ -47,23 +47,23 @@ class _Header:
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Check a PNG that came back; it is saved as it is.
+    """Check a PNG from Earth Engine, which is saved unchanged.
 
     Raises:
-        ValidationError: if it is not whole, or not of the size or bands asked for.
+        ValidationError: if it is truncated or damaged, or has another size or bands than requested.
     """
     return EncodedFile(data, "png", validate(data, expectation))
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """Return one PNG of those of its parts, pixel for pixel.
+    """Assemble one PNG from its parts, with unchanged pixels.
 
     Args:
-        parts: what ``receive`` made of each.
-        expectation: what was asked for as a whole.
+        parts: results of ``receive``.
+        expectation: requested properties of the whole.
 
     Raises:
-        ValidationError: if they are not parts of one picture, or that is not as expected.
+        ValidationError: if they are not parts of one picture, or the picture is not as expected.
     """
     colours, alpha = merge(parts)
     data = encode(colours, alpha)
@@ -71,11 +71,11 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
 
 
 def merge(parts: Sequence[Part[EncodedFile]]) -> tuple[Any, Any | None]:
-    """Return the pixels of a picture whose parts are PNGs.
+    """Decode the parts of a picture, which are PNGs, and join their pixels.
 
     Returns:
-        Colours, (bands, rows, columns), 1 band or 3; and, if any part is transparent somewhere, alpha, (rows,
-        columns), of the same type: 0 where nothing is, the greatest number where nothing shows through.
+        Colours, (bands, rows, columns), 1 band or 3; and alpha, (rows, columns), of the same type, 0 for transparent
+        and the maximum for opaque pixels. None instead of alpha if all pixels are opaque.
 
     Raises:
         ValidationError: if they are not parts of one picture.
@@ -123,13 +123,13 @@ def decode(data: bytes) -> tuple[Any, Any | None]:
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """Return the metadata of a PNG.
+    """Check a PNG, and return its metadata.
 
-    GDAL's PNG driver accepts files that end anywhere, so completeness is proved here: the checksum of every
-    chunk, the end mark, and the length of the inflated pixels.
+    GDAL's PNG driver accepts truncated files. Therefore this function checks the checksum of every chunk, the end mark,
+    and the length of the inflated pixels.
 
     Raises:
-        ValidationError: if it is not whole, or not of the size or bands asked for.
+        ValidationError: if it is truncated or damaged, or has another size or bands than expected.
     """
     header, packed, has_transparency = _read(data)
     if not header.interlace:
@@ -199,7 +199,7 @@ def _check_pixels(header: _Header, packed: bytes) -> None:
         raise ValidationError(f"a PNG of {len(packed):,} bytes claims to have {header.scanline_bytes():,} of pixels")
     inflater = zlib.decompressobj()
     try:
-        # One byte more than expected is enough to notice too many; it bounds the memory as well.
+        # One byte more than expected detects excess data, and bounds the memory.
         pixels = inflater.decompress(packed, header.scanline_bytes() + 1)
     except zlib.error as error:  # type: ignore[misc]  # its types have it as an instance
         raise ValidationError(f"damaged PNG: {error}") from None

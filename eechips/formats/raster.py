@@ -1,4 +1,4 @@
-"""Decode and encode images with GDAL, and put parts of an image together."""
+"""Decode and encode images with GDAL, and join parts of an image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eechips.formats.interface import MAX_DECODED_BYTES
 from eechips.geo.grid import Part
 from eechips.warning_filters import ignore_warning
 
-_MAX_OFFSET = 1e-3  # of a pixel, between a corner as asked and as it came: rounding, never a shift
+_MAX_OFFSET = 1e-3  # of a pixel, between a requested corner and that of the response: allows rounding only
 
 
 @contextlib.contextmanager
@@ -43,14 +43,14 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
 
 
 def check_size(source: Any, most: int = MAX_DECODED_BYTES) -> None:
-    """Refuse an image that takes too much memory when decoded: kilobytes of PNG can hold gigabytes of pixels.
+    """Check the size of an image before it is decoded: kilobytes of PNG can hold gigabytes of pixels.
 
     Args:
         source: dataset of rasterio.
         most: bytes of its pixels.
 
     Raises:
-        ValueError: saying how large it is.
+        ValueError: if it is too large; the message has the size.
     """
     depth = sum(np.dtype(name).itemsize for name in source.dtypes)
     if source.height * source.width * depth > most:
@@ -92,17 +92,15 @@ def check_transform(expected: tuple[float, ...], found: tuple[float, ...], width
         # The offset in pixels: the inverse of the transform's linear part applied to (dx, dy).
         across, down = (e * dx - b * dy) / determinant, (a * dy - d * dx) / determinant
         if max(abs(across), abs(down)) > _MAX_OFFSET:
-            raise ValidationError(
-                f"the pixels lie elsewhere: transform {tuple(found)} came back, asked was {tuple(expected)}"
-            )
+            raise ValidationError(f"the transform is {tuple(found)} instead of {tuple(expected)}")
 
 
 def check_crs(expected: str, found: Any) -> None:
     """Raise ValidationError unless a rasterio CRS is the requested one."""
     if found is None:
-        raise ValidationError(f"no coordinate reference system came back, asked was {expected}")
+        raise ValidationError(f"there is no coordinate reference system, but {expected} was expected")
     if not _same_crs(expected, found.to_wkt()):
-        raise ValidationError(f"coordinate reference system {found.to_string()} came back, asked was {expected}")
+        raise ValidationError(f"the coordinate reference system is {found.to_string()} instead of {expected}")
 
 
 @functools.lru_cache(maxsize=64)
@@ -131,7 +129,7 @@ def _difference(first: tuple[float, ...], second: tuple[float, ...]) -> tuple[fl
 
 
 def paste_parts(parts: Sequence[Part[Any]]) -> Any:
-    """Put the arrays of an image's parts together, without resampling.
+    """Join the arrays of an image's parts.
 
     Args:
         parts: arrays of shape (…, rows, columns), of one type and with equal leading axes, and their windows, which
@@ -141,7 +139,7 @@ def paste_parts(parts: Sequence[Part[Any]]) -> Any:
         The array of the rectangle, (…, rows, columns).
 
     Raises:
-        ValidationError: if types or leading axes differ, so that they cannot be parts of one image.
+        ValidationError: if types or leading axes differ.
         ValueError: if the windows do not tile a rectangle.
     """
     windows = [part.window for part in parts]
@@ -152,7 +150,7 @@ def paste_parts(parts: Sequence[Part[Any]]) -> Any:
     kinds = {(part.content.dtype, part.content.shape[:-2]) for part in parts}
     if len(kinds) != 1:
         found = " and ".join(sorted(f"{dtype} {list(leading)}" for dtype, leading in kinds))
-        raise ValidationError(f"parts of one image came back with different types or bands: {found}")
+        raise ValidationError(f"the parts of one image have different types or bands: {found}")
     ((dtype, leading),) = kinds
     whole = np.empty((*leading, height, width), dtype)
     for part in parts:

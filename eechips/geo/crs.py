@@ -11,7 +11,7 @@ from pyproj.exceptions import CRSError
 
 from eechips.errors import UsageError
 
-# Codes that Earth Engine uses and PROJ does not know. The sinusoidal grid of MODIS: "MODIS grids",
+# Codes of Earth Engine that PROJ does not know. The sinusoidal grid of MODIS: "MODIS grids",
 # https://modis-land.gsfc.nasa.gov/MODLAND_grid.html (sphere of radius 6371007.181 m).
 _SR_ORG = {
     "SR-ORG:6974": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs",
@@ -21,7 +21,7 @@ _SR_ORG = {
 
 LON_NAMES = ("longitude", "lon", "long", "lng", "x")
 LAT_NAMES = ("latitude", "lat", "y")
-"""Names of columns that are taken for coordinates in degrees, in any case; the first that a table has."""
+"""Default names of columns with coordinates in degrees, in upper or lower case, in order of precedence."""
 
 
 @cache

@@ -21,7 +21,7 @@ This is the order of Earth Engine's ``crs_transform`` and of ``affine.Affine``, 
 
 T = TypeVar("T")
 
-# What Earth Engine takes as a CRS code; everything else travels as WKT.
+# Earth Engine accepts these as CRS codes; others are sent as WKT.
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:[A-Za-z0-9._-]+")
 
 
@@ -48,15 +48,15 @@ class Window:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Rows and columns of an array of the grid's shape that it covers."""
+        """Slices of rows and columns for an array of the grid's shape."""
         return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
 
     def split(self, least: int = 1) -> tuple[Window, ...]:
         """Return this window cut into quarters, in row-major order.
 
         Args:
-            least: length of a side in pixels. A side whose halves would be shorter is not cut: then there are two
-                parts, or only this window itself.
+            least: minimum side of a part in pixels. A side whose halves would be shorter is not divided, so that there
+                are two parts, or only this window.
         """
         rows, columns = _halves(self.height, least), _halves(self.width, least)
         return tuple(Window(self.column + c, self.row + r, w, h) for r, h in rows for c, w in columns)
@@ -75,8 +75,8 @@ class Part(Generic[T]):
     """Content that belongs to one window of a grid.
 
     Attributes:
-        window: where it belongs.
-        content: what it is.
+        window: position in the grid.
+        content: any object.
     """
 
     window: Window
@@ -129,7 +129,7 @@ class Grid:
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """Least x, least y, greatest x, greatest y over the four corners, in CRS units."""
+        """Minimum x, minimum y, maximum x, maximum y of the four corners, in CRS units."""
         corners = [self.xy(*c) for c in ((0, 0), (self.width, 0), (0, self.height), (self.width, self.height))]
         xs, ys = zip(*corners, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
@@ -141,10 +141,10 @@ class Grid:
         return a * column + b * row + c, d * column + e * row + f
 
     def pixel(self, x: float, y: float) -> tuple[Fraction, Fraction]:
-        """Return column and row of a place in the CRS, exactly.
+        """Return the exact column and row of a place in the CRS.
 
-        Floats are rational numbers, and so is the inverse of the transform: computed with fractions, a place
-        on a pixel's edge is on that edge, whatever the size of the coordinates.
+        Floats are rational numbers, and so is the inverse of the transform. Computed with fractions, a place on a
+        pixel's edge stays on the edge, even with large coordinates.
         """
         a, b, c, d, e, f = map(Fraction, self.transform)
         dx, dy = Fraction(x) - c, Fraction(y) - f
@@ -152,7 +152,7 @@ class Grid:
         return (e * dx - b * dy) / determinant, (a * dy - d * dx) / determinant
 
     def window(self, column: int, row: int, width: int, height: int) -> Grid:
-        """Return the grid of a rectangle of this grid's pixels; it may reach outside this grid.
+        """Return the grid of a rectangle of this grid's pixels, which may extend beyond this grid.
 
         Args:
             column: first column.
@@ -167,9 +167,9 @@ class Grid:
     def snap_around(self, x: float, y: float, size: tuple[int, int]) -> Grid:
         """Return the window of this grid's pixels whose centre is nearest to a place.
 
-        Distance is measured along the grid's axes, in pixels. Windows of even size have their centre on a
-        pixel corner, those of odd size in the middle of the pixel that holds the place. Of two equally near
-        windows the one with the greater column (or row) is taken. The window may reach outside this grid.
+        Distance is measured along the grid's axes, in pixels. Windows of even size are centred on a pixel corner,
+        windows of odd size on the centre of the pixel that contains the place. Of two equally near windows, that with
+        the greater column (or row) is returned. The window may extend beyond this grid.
 
         Args:
             x: CRS coordinate.
@@ -212,7 +212,7 @@ class Grid:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Grid:
-        """Return the grid that ``to_json`` wrote.
+        """Read the value of :meth:`to_json`.
 
         Raises:
             KeyError: if a part is missing.
@@ -223,6 +223,6 @@ class Grid:
 
 
 def _halves(length: int, least: int) -> tuple[tuple[int, int], ...]:
-    """Start and length of the two halves of a length; the whole, where a half would be shorter than ``least``."""
+    """Return start and length of the halves of a length, or of the whole if a half would be shorter than ``least``."""
     half = length // 2
     return ((0, length),) if half < least else ((0, half), (half, length - half))

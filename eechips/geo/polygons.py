@@ -1,6 +1,6 @@
-"""Measure, and cut at the antimeridian, polygons in longitude and latitude (EPSG:4326).
+"""Measure polygons in longitude and latitude (EPSG:4326), and cut them at the antimeridian.
 
-Edges are straight lines of the plate carrée, as in GeoJSON and in what Earth Engine returns as "planar edges".
+Edges are straight in the plate carrée, as in GeoJSON, and as Earth Engine's planar edges.
 """
 
 from __future__ import annotations

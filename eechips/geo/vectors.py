@@ -41,7 +41,7 @@ class Vectors:
         path: the file.
         geometries: shapely geometries in EPSG:4326, x is longitude; none is missing, empty or invalid.
         attributes: the other columns, a row for each geometry.
-        repaired: what was repaired, for the user; empty if nothing was.
+        repaired: description of the repairs for the user; empty if there were none.
     """
 
     path: Path
@@ -51,15 +51,15 @@ class Vectors:
 
 
 def read_vectors(path: Path, *, repairs: bool = False) -> Vectors:
-    """Read the polygons of a vector file and reprojects them to EPSG:4326.
+    """Read the polygons of a vector file, and reproject them to EPSG:4326.
 
     Args:
         path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …; its first layer.
-        repairs: make polygons of those that are not valid, see :func:`repair`; else they are refused.
+        repairs: repair invalid polygons, see :func:`repair`; otherwise they are errors.
 
     Raises:
-        RegionError: if there is no such file, it cannot be read, it has no features, no CRS or a CRS that cannot
-            be understood, or a feature is not a valid polygon.
+        RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS, or if a
+            feature is not a valid polygon.
     """
     geometries, attributes, crs = _read(path)
     repaired = ""
@@ -72,18 +72,18 @@ def read_vectors(path: Path, *, repairs: bool = False) -> Vectors:
 def repair(
     path: Path, geometries: npt.NDArray[np.object_], name: Callable[[int], str]
 ) -> tuple[npt.NDArray[np.object_], str]:
-    """Make valid polygons of those that are not, by ``shapely.make_valid``, whose lines and points are left out.
+    """Repair invalid polygons with ``shapely.make_valid``, without the lines and points that it may return.
 
     Args:
-        path: their file.
-        geometries: any.
-        name: what a message calls the geometry of a number.
+        path: of the file, for messages.
+        geometries: valid and invalid polygons, shape (n,).
+        name: returns the name of a geometry in messages, given its index.
 
     Returns:
-        The geometries, and what was repaired, for the user; empty if nothing was.
+        The geometries, and a description of the repairs for the user; empty if there were none.
 
     Raises:
-        RegionError: if nothing is left of a polygon.
+        RegionError: if a repaired polygon has no area.
     """
     is_polygon = np.isin(shapely.get_type_id(geometries), _POLYGONS)
     wrong = np.flatnonzero(is_polygon & ~shapely.is_valid(geometries))
@@ -105,24 +105,23 @@ def repair(
 
 
 def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
-    """Read all features of a vector file, of whatever kind, and reprojects them to EPSG:4326.
+    """Read all features of a vector file, of any geometry type, and reproject them to EPSG:4326.
 
     Args:
         path: as for :func:`read_vectors`.
 
     Returns:
-        Shapely geometries, None where a feature has none, and the other columns, a row for each geometry.
+        Shapely geometries, None for features without one, and the other columns, with a row for each geometry.
 
     Raises:
-        RegionError: if there is no such file, it cannot be read, it has no features, no CRS or a CRS that cannot
-            be understood.
+        RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS.
     """
     geometries, attributes, crs = _read(path)
     return _to_wgs84(path, geometries, crs), attributes
 
 
 def _read(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
-    """Return geometries as they are in the file, in two dimensions; the other columns; the CRS."""
+    """Return the unprojected geometries in two dimensions, the other columns, and the CRS."""
     if not path.is_file():
         raise RegionError(f"there is no file {path}")
     from pyogrio.errors import DataLayerError, DataSourceError
@@ -145,7 +144,7 @@ def _read(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
 
 
 def _refuse_virtual(path: Path) -> None:
-    """Refuse a description of a virtual data source, which may name any file and any address.
+    """Reject a virtual data source, which may name any file and any URL.
 
     Raises:
         RegionError: if the file is one (https://gdal.org/drivers/vector/vrt.html).
@@ -169,7 +168,7 @@ def _read_gdal(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | Non
 
 
 def _read_parquet(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
-    """Read GeoParquet, https://geoparquet.org/releases/v1.1.0/: the CRS is OGC:CRS84 where none is named."""
+    """Read GeoParquet (https://geoparquet.org/releases/v1.1.0/); the default CRS is OGC:CRS84."""
     table = pq.read_table(path)
     metadata = (table.schema.metadata or {}).get(b"geo")
     if metadata is None:
@@ -185,10 +184,10 @@ def _read_parquet(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | 
 
 
 def _check(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table) -> None:
-    """Refuse what is not a valid, non-empty polygon.
+    """Check that all geometries are valid polygons that are not empty.
 
     Raises:
-        RegionError: naming the feature by its number and by its first attributes.
+        RegionError: if one is not; the message has its number and its first attributes.
     """
     for index, geometry in enumerate(geometries):
         if geometry is None or geometry.is_empty:
@@ -204,7 +203,7 @@ def _check(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table
 
 
 def _feature(index: int, attributes: pa.Table) -> str:
-    """Return a feature for a message: its number, from 1, and the values of its first columns."""
+    """Describe a feature for a message: its number, from 1, and the values of its first columns."""
     values = [f"{name}={attributes.column(name)[index].as_py()}" for name in attributes.column_names[:_SHOWN_COLUMNS]]
     return f"feature {index + 1}" + (f" ({', '.join(values)})" if values else "")
 
@@ -227,14 +226,14 @@ def _to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) 
         raise RegionError(f"{path} has coordinates outside the area of its coordinate reference system")
     if not source.is_geographic:
         bounds = shapely.bounds(moved)
-        # Edges are short now: what is so wide has vertices on both sides of the antimeridian.
+        # Edges are short now, so such a wide polygon has vertices on both sides of the antimeridian.
         for index in np.flatnonzero(bounds[:, 2] - bounds[:, 0] > 180.0):
             moved[index] = wrap_at_antimeridian(_unwrapped(path, int(index), moved[index]))
     return np.asarray(moved)
 
 
 def _unwrapped(path: Path, index: int, geometry: BaseGeometry) -> BaseGeometry:
-    """Return polygons whose longitudes jump at the antimeridian, with continuous longitudes beyond 180.
+    """Make the longitudes of polygons that jump at the antimeridian continuous, beyond 180.
 
     Raises:
         RegionError: if one goes around a pole.

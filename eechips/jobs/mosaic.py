@@ -365,7 +365,7 @@ class MosaicRecipe(DatasetRecipe):
     ) -> tuple[Grid, Grid]:
         """Return the base grid, and the mosaic's window of it."""
         placement = self.placement.resolved()
-        has_end = about.kind == "image" and native.width * native.height > 1  # one pixel: the server does not return the size
+        has_end = about.kind == "image" and native.width * native.height > 1  # one pixel: size unknown
         if polygon is None and has_end and placement.is_native:
             base_grid = placement.base_grid(native, (0.0, 0.0))  # the place is ignored
             return base_grid, _covering(base_grid, native)

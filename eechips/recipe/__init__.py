@@ -34,7 +34,7 @@ from eechips.recipe.results import (
 from eechips.recipe.script import ScriptRecipe, convert_parameter, load_recipe, parse_script
 from eechips.recipe.units import UNIT_KINDS, Unit, canonical_json, recipe_identity, to_unit, unit_id, unit_value
 
-# Where recipes import them from: their name there is part of the identity of recipes that use them.
+# Recipes import them from here, and the name of this module is part of the identity of such recipes.
 for _kind in (Chip, NoData, Table):
     _kind.__module__ = __name__
 

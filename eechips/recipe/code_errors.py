@@ -1,4 +1,4 @@
-"""Turn exceptions of a recipe's own code into RecipeError."""
+"""Convert exceptions of a recipe's own code to RecipeError."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eechips.errors import EechipsError, RecipeError
 
 
 class CodeErrors:
-    """Context that turns exceptions of a recipe's own code into RecipeError, with the traceback.
+    """Context manager that converts exceptions of a recipe's own code to RecipeError, with the traceback.
 
     Args:
         place: file or function, for the message.

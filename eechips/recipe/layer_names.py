@@ -8,21 +8,21 @@ from eechips.errors import RecipeError
 from eechips.text import replace_control_characters
 
 RESERVED_LAYERS = (
-    *("id", "label", "split", "stratum", "metadata"),  # of items of a training set, and of the columns of packs
+    *("id", "label", "split", "stratum", "metadata"),  # keys of items of a training set, and columns of packs
     *("crs", "transform", "bounds"),
-    *("sample", "coefficient", "band", "y", "x"),  # of the axes of arrays
+    *("sample", "coefficient", "band", "y", "x"),  # names of the axes of arrays
 )
-"""Names that loaders and packs have for what goes with the pixels."""
+"""Names that loaders and packs use for data beside the pixels."""
 
 MASK_SUFFIX = "_valid"
-"""What is appended to the name of a layer for the array that says where its pixels are valid."""
+"""Suffix of the layer's name for the array of its valid pixels."""
 
 
 def check_layer_names(names: Collection[str]) -> None:
-    """Refuse names of layers that could be fetched and not be loaded later.
+    """Check that chips of layers with these names can be loaded later.
 
     Raises:
-        RecipeError: saying which names are reserved.
+        RecipeError: if a name is reserved; the message lists the reserved names.
     """
     for name in names:
         if name in RESERVED_LAYERS:

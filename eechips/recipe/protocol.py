@@ -1,4 +1,4 @@
-"""Declare what a recipe must have, and what it may have, for a run to execute it.
+"""Declare the required and optional members of a recipe.
 
 Every recipe is a :class:`Recipe`. Its optional class attributes are the fields of :class:`RecipeTraits`, and its
 optional methods are the ``Supports…`` protocols. Nothing else of a recipe is used.
@@ -27,7 +27,7 @@ separate thread.
 
 
 class Recipe(Protocol):
-    """What to fetch. Instances are pickled and sent to the workers."""
+    """Define the units of a run and their results. Instances are pickled and sent to the workers."""
 
     @property
     def name(self) -> str:
@@ -46,14 +46,17 @@ class Recipe(Protocol):
         """Ids of the assets that are read, for licences and citations."""
 
     def get_requests(self) -> Iterable[Any]:
-        """Plan: return units, or small JSON values. Called once, in the parent, with Earth Engine initialised."""
+        """Return the units of the plan, or small JSON values.
+
+        Called once, in the parent, with Earth Engine initialised.
+        """
 
     def get_result(self, index: int, unit: Any) -> Result:
         """Return the result of one unit. Called in a worker, perhaps more than once.
 
         A unit may have several results, ``{"S2": Chip(...), "DEM": Chip(...)}``: a file for each, with the name of the
-        unit and the key (``chips/0123abcd.S2.tif``), fetched and checked together and recorded all or none. The
-        manifest has the first of them; ``layers.parquet`` has every one. If one has no valid pixel, the unit is empty.
+        unit and the key (``chips/0123abcd.S2.tif``). They are fetched and checked together, and either all or none are
+        recorded. The manifest has the first; ``layers.parquet`` has all. If one has no valid pixel, the unit is empty.
         """
 
 
@@ -94,7 +97,7 @@ def traits_of(recipe: Recipe) -> RecipeTraits:
 
 @runtime_checkable
 class SupportsInputs(Protocol):
-    """A recipe that plans from files of the user, which can be wrong."""
+    """A recipe that plans from files of the user, which are checked first."""
 
     def read_inputs(self) -> None:
         """Read the files, before any process is started or request sent.
@@ -106,13 +109,13 @@ class SupportsInputs(Protocol):
 
 @runtime_checkable
 class SupportsPreview(Protocol):
-    """A recipe that knows the size of its plan before it has queried the service about every unit."""
+    """A recipe that knows the size of its plan before it sends requests for every unit."""
 
     def preview_units(self, count: int) -> tuple[int, Sequence[Unit]]:
         """Plan the first units only.
 
         Args:
-            count: units that are wanted.
+            count: number of units.
 
         Returns:
             The number of units of the whole plan, and the first ``count`` of them.
@@ -124,7 +127,7 @@ class SupportsSize(Protocol):
     """A recipe whose run fails at the start if its results do not fit on the disk."""
 
     def sized_result(self, index: int, unit: Any) -> Result:
-        """Return the same as ``get_result``, with the pixel type as far as the planner knows it.
+        """Return the same as ``get_result``, with the pixel type if the planner knows it.
 
         Called in the parent; sends no request.
         """
@@ -132,7 +135,7 @@ class SupportsSize(Protocol):
 
 @runtime_checkable
 class SupportsEstimate(Protocol):
-    """A recipe whose units are no requests to Earth Engine, and which estimates its cost itself."""
+    """A recipe that estimates its own cost, since its units send no requests to Earth Engine."""
 
     def estimate(self, units: Iterable[Unit]) -> Any:
         """Return the ``eechips.engine.costs.Estimate`` of a plan."""
@@ -144,16 +147,16 @@ class SupportsReplacement(Protocol):
 
     @property
     def redraw(self) -> Redraw | None:
-        """The function, or method, that draws other units; None if the recipe has none."""
+        """The function that draws replacements; None if the recipe has none."""
 
 
 @runtime_checkable
 class SupportsAssembly(Protocol):
-    """A recipe that makes files from all results together."""
+    """A recipe that makes files from all results."""
 
     @property
     def assemble(self) -> Callable[[Any], None] | None:
-        """The function, or method, that makes the files; None if there is none.
+        """The function that makes the files; None if there is none.
 
         Its argument is an ``eechips.engine.result_assembly.Results``. Called in the parent when every unit is settled.
         The next run calls it again if it was interrupted, if a file is missing, or if the settings of the assembly have
@@ -163,11 +166,11 @@ class SupportsAssembly(Protocol):
 
 @runtime_checkable
 class SupportsAssemblySettings(Protocol):
-    """A recipe with options that change what is assembled, but no result of a unit."""
+    """A recipe with options that affect the assembled files, but no result of a unit."""
 
     @property
     def assembly(self) -> dict[str, Any]:
-        """These options, as JSON."""
+        """The options as JSON."""
 
 
 @runtime_checkable

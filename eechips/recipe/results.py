@@ -1,4 +1,4 @@
-"""Define what a recipe returns for a unit: an image to fetch, a table, or several of them by name."""
+"""Define the results of units: an image to fetch, a table, or several of them by name."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class _ResultInfo:
 
     Attributes:
         name: path below the output folder, without suffix; None for the name template of the run.
-        sources: ids of the assets that the result was made from, if the recipe knows them.
-        dates: their dates, ISO 8601.
+        sources: ids of the assets that the result is made from, if known.
+        dates: of the assets, ISO 8601.
     """
 
     name: str | None = None
@@ -38,20 +38,19 @@ class _ResultInfo:
 class Chip(_ResultInfo):
     """An image to fetch.
 
-    Either ``grid`` places every pixel, or ``region`` does together with ``dimensions`` or ``scale``.
+    The pixels are given by ``grid``, or by ``region`` with ``dimensions`` or ``scale``.
 
     Attributes:
-        image: what to compute; a template if chips with a grid differ only in some values.
-        region: where; with ``dimensions``, or ``scale`` and perhaps ``crs``.
+        image: image to compute; a template if chips with a grid differ only in some values.
+        region: geometry whose bounds the chip covers; with ``dimensions``, or ``scale`` and optionally ``crs``.
         dimensions: width and height in pixels.
-        grid: the exact pixels; excludes region, dimensions, scale and crs.
+        grid: exact pixel grid; excludes region, dimensions, scale and crs.
         scale: edge of a pixel in metres.
-        crs: code or WKT of the result's coordinate reference system; Earth Engine's choice if None.
+        crs: code or WKT of the result's coordinate reference system; None for Earth Engine's choice.
         format: ``png`` or ``jpg`` for pictures (8 bits, 1 or 3 bands), ``tif`` or ``npy`` for data.
-        bands: names of the bands to take, in this order; all of them if None.
-        visualization: min, max, gain, bias, gamma, palette, opacity: as ``ee.Image.visualize`` takes them.
-            Only for pictures.
-        dtype: numpy name of the data's type, if known: what comes back is checked against it. Only for data.
+        bands: names of the bands, in order; None for all.
+        visualization: min, max, gain, bias, gamma, palette, opacity, as for ``ee.Image.visualize``. For pictures only.
+        dtype: numpy name of the pixels' type, which the response must have; None if unknown. For data only.
 
     Raises:
         UsageError: if the arguments contradict each other.
@@ -73,7 +72,7 @@ class Chip(_ResultInfo):
             raise UsageError(f"unknown chip format '{self.format}': one of {', '.join(CHIP_FORMATS.names)}")
         placed = (self.region, self.dimensions, self.scale, self.crs)
         if self.grid is not None and any(value is not None for value in placed):
-            raise UsageError("a chip with a grid takes no region, dimensions, scale or crs: the grid says it all")
+            raise UsageError("a chip with a grid takes no region, dimensions, scale or crs")
         if self.grid is None and self.region is None:
             raise UsageError("a chip needs a grid, or a region with dimensions or a scale")
         if self.grid is None and (self.dimensions is None) == (self.scale is None):
@@ -89,12 +88,12 @@ class Chip(_ResultInfo):
 
     @property
     def is_picture(self) -> bool:
-        """Return whether the result is for looking at (PNG, JPEG) and not data (GeoTIFF, NPY)."""
+        """Return whether the result is a picture (PNG, JPEG), not data (GeoTIFF, NPY)."""
         return CHIP_FORMATS.get(self.format).is_picture
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height in pixels, if the request settles them."""
+        """Width and height in pixels; None if the service chooses them."""
         return (self.grid.width, self.grid.height) if self.grid is not None else self.dimensions
 
 
@@ -103,13 +102,14 @@ class Table(_ResultInfo):
     """Rows to fetch, or rows that the recipe made itself.
 
     Attributes:
-        source: a feature collection (its properties become columns), a series, whose rows can be asked for date by
-            date, a table of many places, which can be asked for some at a time, a data frame, or a list of mappings.
-        columns: names and order of the columns; those of the rows, in order of appearance, if None.
+        source: a feature collection, whose properties become columns; a :class:`Series`, which can be requested by
+            ranges of dates; a :class:`SplittableTable`, which can be requested in parts; a data frame; or a list of
+            mappings.
+        columns: names and order of the columns; None for those of the rows, in order of appearance.
             ``system:index`` and ``.geo`` name a feature's id and its geometry as GeoJSON.
         format: ``csv`` or ``parquet``.
-        unpack: makes columns, by name, of the rows that were fetched, for features that hold many rows' values each:
-            what they cost is counted by the feature. Excludes ``columns``.
+        unpack: converts the fetched features to columns by name, if each feature has the values of several rows.
+            Excludes ``columns``.
     """
 
     source: ee.FeatureCollection | Series | SplittableTable | pd.DataFrame | Sequence[Mapping[str, Any]]
@@ -119,7 +119,7 @@ class Table(_ResultInfo):
 
     @property
     def has_rows(self) -> bool:
-        """Return whether the recipe has made the rows itself, so that none are to be fetched."""
+        """Return whether the recipe has made the rows itself, so that none are fetched."""
         is_frame = hasattr(self.source, "to_dict") and hasattr(self.source, "columns")  # without importing pandas
         return is_frame or isinstance(self.source, (list, tuple))
 
@@ -130,11 +130,11 @@ class Table(_ResultInfo):
 
 @dataclass(frozen=True, slots=True)
 class NoData:
-    """A result that needs no request: the planner knew that there is no data. The unit is ``empty`` and has no file."""
+    """A result without a request, since the planner found no data. The unit is ``empty`` and has no file."""
 
 
 Single: TypeAlias = "Chip | Table | bytes | np.ndarray[Any, Any]"
-"""What becomes one file."""
+"""A result that becomes one file."""
 
 Result: TypeAlias = "Single | Mapping[str, Single] | NoData | None"
-"""What ``get_result`` returns: a file, several by name, none for want of data, or None if it wrote them itself."""
+"""Return value of ``get_result``: one file, several files by name, no data, or None if it has written its files."""

@@ -16,14 +16,14 @@ _TIME = "system:time_start"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """One row for each image, in order of ``system:time_start``: the source of a table.
+    """Source of a table with one row for each image, in order of ``system:time_start``.
 
-    It is asked for as a whole; what turns out too large is asked for by ranges of dates, whose rows follow each other
-    as those of the whole would. Then images without a date have no row.
+    The table is requested as a whole. If it is too large, it is requested by ranges of dates, whose rows are appended
+    in the same order; images without a date then have no row.
 
     Attributes:
         images: the images.
-        row: an image's row; called once, with a variable for ``ee.ImageCollection.map``.
+        row: returns the row of an image; called once, with a variable for ``ee.ImageCollection.map``.
     """
 
     images: ee.ImageCollection
@@ -34,7 +34,7 @@ class Series:
 
         Args:
             start: first day, inclusive, as a proleptic ordinal (``datetime.date.toordinal``); None for all images.
-            end: last day, exclusive; given if ``start`` is.
+            end: last day, exclusive; required with ``start``.
         """
         import ee
 
@@ -45,7 +45,7 @@ class Series:
         return rows
 
     def days(self) -> tuple[int, int] | None:
-        """Ask for the day of the first image and the day after the last, as ordinals; None without dates."""
+        """Fetch the day of the first image and the day after the last, as ordinals; None without dates."""
         import ee
 
         found = ee.List([self.images.aggregate_min(_TIME), self.images.aggregate_max(_TIME)]).getInfo()
@@ -58,15 +58,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplittableTable:
-    """Rows about many places: the source of a table, of which some places can be asked for at a time.
+    """Source of a table about many places, which can be requested in parts.
 
-    What turns out too large is asked for by halves of the places, whose rows follow each other. A series is asked for
+    A table that is too large is requested for each half of the places, and the rows are appended. A series is divided
     by ranges of dates first.
 
     Attributes:
-        source: the rows of all its places.
-        size: how many places there are.
-        halves: the same for the first half of them and for the second; called if there are at least two.
+        source: rows of all places.
+        size: number of places.
+        halves: returns the tables of the first and the second half of the places; called for two places or more.
     """
 
     source: ee.FeatureCollection | Series

@@ -22,7 +22,7 @@ class _Signature:
     """The parameters of a script's function, read without running the script.
 
     Attributes:
-        names: every parameter that can be given by name.
+        names: of all parameters that can be passed by name.
         defaults: defaults that are literals.
     """
 
@@ -31,7 +31,7 @@ class _Signature:
 
     @property
     def required(self) -> frozenset[str]:
-        """Those without a default."""
+        """Names of the parameters without a default."""
         return frozenset(self.names) - frozenset(self.defaults)
 
     def taken(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,20 +42,20 @@ class _Signature:
 class ScriptRecipe:
     """A recipe in a Python file.
 
-    The file is parsed when the recipe is loaded and executed only when one of its functions is needed, once
-    per process: a finished run can be opened without running anything. Pickling carries the source, so that
-    every worker runs the text that was loaded, whatever happens to the file meanwhile.
+    The file is parsed when the recipe is loaded. It is executed only when one of its functions is called, once per
+    process, so that a finished run is opened without executing it. Pickles contain the source, so that every worker
+    executes the loaded text even if the file changes.
 
     Attributes:
         path: the file.
         name: its stem.
         parameters: values given on the command line, converted.
-        identity: sha256 of source and parameters.
+        identity: SHA-256 of source and parameters.
         datasets: the file's ``DATASETS``, a list of asset ids, if it has one.
         imports: packages that the file imports when it is executed.
         redraw: a :data:`Redraw` if the file defines ``redraw(unit, number)``, which returns one unit, or None.
         assemble: the file's ``assemble(results)``, if it defines one.
-        needs_service: False if the file says ``NEEDS_SERVICE = False``: it asks no Earth Engine.
+        needs_service: False if the file has ``NEEDS_SERVICE = False``: then the run does not use Earth Engine.
     """
 
     def __init__(self, path: Path, source: str, parameters: Mapping[str, str]) -> None:
@@ -84,11 +84,11 @@ class ScriptRecipe:
         return {**self.__dict__, "_namespace": None}
 
     def get_requests(self) -> list[Any]:
-        """Run the script's ``get_requests`` with the parameters that it takes.
+        """Call the script's ``get_requests`` with the parameters in its signature.
 
         Raises:
-            UsageError: if a parameter is missing that a function of the script cannot do without.
-            RecipeError: if it raises, or returns no list.
+            UsageError: if a required parameter of a function of the script is missing.
+            RecipeError: if it raises an exception, or does not return a list.
         """
         missing = {name for signature in self._signatures for name in signature.required} - set(self.parameters)
         if missing:
@@ -102,13 +102,13 @@ class ScriptRecipe:
             return list(requests)
 
     def get_result(self, index: int, unit: Any) -> Result:
-        """Run the script's ``get_result``; exceptions pass through, for the worker to classify."""
+        """Call the script's ``get_result``; the worker classifies its exceptions."""
         function = self._function(self._result_name)
         return cast("Result", function(index, unit, **self._result_signature.taken(self.parameters)))
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """The parameters that the script's functions take."""
+        """Names of the parameters of the script's functions."""
         return tuple(dict.fromkeys(name for signature in self._signatures for name in signature.names))
 
     @property
@@ -129,10 +129,10 @@ class ScriptRecipe:
         return self._assemble if self._assemble_signature is not None else None
 
     def _assemble(self, results: Any) -> None:
-        """Run the script's ``assemble`` with the parameters that it takes.
+        """Call the script's ``assemble`` with the parameters in its signature.
 
         Raises:
-            RecipeError: if it raises.
+            RecipeError: if it raises an exception.
         """
         assert self._assemble_signature is not None
         function = self._function("assemble")
@@ -140,10 +140,10 @@ class ScriptRecipe:
             function(results, **self._assemble_signature.taken(self.parameters))
 
     def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
-        """Run the script's ``redraw`` for each pair.
+        """Call the script's ``redraw`` for each pair.
 
         Raises:
-            RecipeError: if it raises.
+            RecipeError: if it raises an exception.
         """
         assert self._redraw_signature is not None
         function = self._function("redraw")
@@ -171,16 +171,15 @@ class ScriptRecipe:
 
 
 def load_recipe(path: str | Path, parameters: Mapping[str, str] | None = None) -> ScriptRecipe:
-    """Load a recipe script without running it.
+    """Load a recipe script without executing it.
 
     Args:
         path: the Python file.
-        parameters: values as typed (``-p name=value``); each is converted to the type of the default that
-            the script's function gives it.
+        parameters: values as text (``-p name=value``); each is converted to the type of the parameter's default in the
+            script.
 
     Raises:
-        UsageError: if the file cannot be read or parsed, lacks one of the two functions, or takes no such
-            parameter.
+        UsageError: if the file cannot be read or parsed, lacks one of the two functions, or has no such parameter.
     """
     path = Path(path)
     try:
@@ -192,12 +191,12 @@ def load_recipe(path: str | Path, parameters: Mapping[str, str] | None = None) -
 
 
 def convert_parameter(name: str, text: str, default: Any) -> Any:
-    """Return a value from the command line as the type of a default.
+    """Convert a value from the command line to the type of a default.
 
-    Text stays text where the default is text or unknown; lists, tuples and dicts are JSON.
+    Text stays text if the default is text or unknown; lists, tuples and dicts are parsed as JSON.
 
     Raises:
-        UsageError: if the text is no such value.
+        UsageError: if the text cannot be converted.
     """
     try:
         if isinstance(default, bool):
@@ -217,7 +216,7 @@ def parse_script(path: Path, source: str) -> ast.Module:
     """Return the syntax tree of a script.
 
     Raises:
-        UsageError: if it is not Python; says where.
+        UsageError: if it is not Python; the message has the line.
     """
     try:
         return ast.parse(source, filename=str(path))
@@ -269,7 +268,7 @@ def _needs_service(tree: ast.Module) -> bool:
 
 
 def _datasets(tree: ast.Module) -> tuple[str, ...]:
-    """Return the texts in the list ``DATASETS``, and in the variables that it names."""
+    """Return the texts in the list ``DATASETS``, and in the variables that the list contains."""
     values = dict(_variables(tree))
     found = values.get("DATASETS")
     if not isinstance(found, (ast.List, ast.Tuple)):

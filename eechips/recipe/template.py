@@ -1,4 +1,4 @@
-"""Describe images of which only some values differ from unit to unit."""
+"""Describe images that differ between units only in some values."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """An image that a function builds from values, for chips whose requests differ in nothing else.
+    """An image that a function builds from values, for chips whose requests differ only in these values.
 
-    The Earth Engine client turns an image into JSON anew for every chip, which costs more processor time than all
-    else that is done for it. Of a template it does so once in a process; then the values are written into the text.
+    The Earth Engine client converts the image of every chip to JSON, which takes more processor time than all other
+    work for a chip. A template is converted once in a process; then the values are inserted into the JSON text.
 
     Attributes:
-        build: makes the image. It is called with ``fixed`` and the values, and must pass the values on to Earth
-            Engine as they are: what it computes with them, or decides by them, would be the same for all units. It
-            is called with numbers and texts that refuse to be computed with, compared, looked up or formatted, so
-            that a mistake is noticed; such chips are then built one by one. The first requests of each process, and
-            some of the rest, are compared with what the client sends for the image itself. If one differs,
-            values are not inserted into its requests, and the units since the last comparison are fetched again.
-        fixed: arguments that are the same for many units, in order.
+        build: makes the image. It is called with ``fixed`` and the values, and must pass the values unchanged to Earth
+            Engine, since a result computed from them in Python would be the same for all units. It is called with
+            placeholders that raise an error if they are used in arithmetic, comparisons, lookups or formatting; the
+            images of such a function are built for each chip. The first requests of each process, and some later ones,
+            are compared with the client's requests for the image itself. If one differs, the template is not used any
+            longer, and the units since the last comparison are fetched again.
+        fixed: positional arguments that are the same for many units.
         values: arguments that differ, by name: numbers, texts, and lists of them.
 
     Example:

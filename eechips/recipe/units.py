@@ -10,16 +10,16 @@ from typing import Any
 from eechips.errors import UsageError
 
 Unit = dict[str, Any]
-"""A work unit: ``{"kind": "point", ...}``, JSON, small enough to store a million of them."""
+"""A unit: a JSON object such as ``{"kind": "point", …}``, small enough to store a million."""
 
 UNIT_KINDS = frozenset({"point", "image", "region", "dates", "cell", "tile", "window", "scene", "call"})
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value: keys sorted, no spaces, no NaN, in UTF-8.
+    """Return the canonical JSON text of a value: sorted keys, no spaces, no NaN, in UTF-8.
 
     Raises:
-        UsageError: if the value is not JSON, or has half of a surrogate pair, as Python's names of files may.
+        UsageError: if the value is not JSON, or contains a lone surrogate, as Python's file names may.
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -30,22 +30,22 @@ def canonical_json(value: Any) -> str:
 
 
 def recipe_identity(recipe: str, results: Mapping[str, Any]) -> str:
-    """Compute the identity of a recipe: sha256, hexadecimal, of the canonical JSON of its name and parameters.
+    """Return the identity of a recipe: the SHA-256, hexadecimal, of the canonical JSON of its name and parameters.
 
     Args:
-        recipe: its name.
-        results: parameters and the like.
+        recipe: name.
+        results: parameters that determine results.
     """
     return hashlib.sha256(canonical_json({"recipe": recipe, **results}).encode()).hexdigest()
 
 
 def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
-    """Return the id of a unit: sha256, in hexadecimal, of its canonical JSON and the recipe's identity.
+    """Return the id of a unit: the SHA-256, hexadecimal, of its canonical JSON and the recipe's identity.
 
     Args:
         unit: the unit.
-        identity: the identity of the recipe.
-        repeat: how many equal units come before this one in the plan; 0 unless the plan repeats itself.
+        identity: of the recipe.
+        repeat: number of equal units before this one in the plan.
     """
     content: dict[str, Any] = {"recipe": identity, "unit": unit}
     if repeat:
@@ -54,9 +54,9 @@ def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
 
 
 def to_unit(value: Any) -> Unit:
-    """Return a value of ``get_requests`` as a unit; whatever has no known ``kind`` becomes a call.
+    """Convert a value of ``get_requests`` to a unit; a value without a known ``kind`` becomes a call.
 
-    The inverse is :func:`unit_value`: a recipe gets back what it gave.
+    :func:`unit_value` is the inverse.
     """
     if isinstance(value, dict) and value.get("kind") in UNIT_KINDS and value["kind"] != "call":
         return value

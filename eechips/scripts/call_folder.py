@@ -1,8 +1,8 @@
 """Store the calls of a script's pools, and their results, on disk between the parent and the workers.
 
-A folder of its own for every use of a pool: the functions with their globals, the arguments of every call, and, call by
-call, what it returned or raised. That is what a script which is run again gets instead of calling once more. Each
-pickle is sealed (:mod:`eechips.manifest.run_signature`): one that somebody has put there is refused, not unpickled.
+Each use of a pool has a folder with the functions and their globals, the arguments of every call, and the returned
+value or raised exception of every call. A script that is run again receives these results instead of repeating calls.
+Each pickle is signed (:mod:`eechips.manifest.run_signature`); a pickle from elsewhere is rejected, not unpickled.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Call:
     """A call of a function in a pool.
 
     Attributes:
-        function: what is called.
-        arguments: by position.
-        keywords: by name.
+        function: function to call.
+        arguments: positional arguments.
+        keywords: keyword arguments, by name.
     """
 
     function: Callable[..., Any]
@@ -47,10 +47,10 @@ class Program:
 
     Attributes:
         first: position in the plan of the first call.
-        functions: that are called.
-        initializer: called once in every process, if there is one.
+        functions: called functions.
+        initializer: called once in every process; None for none.
         initargs: its arguments.
-        shares: whether the calls would be threads, which see each other's changes of the script's variables.
+        shares: whether the pool has threads, which share the script's variables.
     """
 
     first: int
@@ -78,14 +78,14 @@ class CallResult:
     """The result of a call.
 
     Attributes:
-        value: that it returned.
-        error: that it raised.
+        value: returned value.
+        error: raised exception.
         changes: of the script's variables.
-        outside: files that it wrote by absolute paths that lead out of the run's folder.
-        appended: what it added to files that several calls add to, by name.
+        outside: files that it wrote by absolute paths outside the run's folder.
+        appended: content that it appended to files which several calls append to, by name.
         has_caught_failure: whether the unit has failed with an error that the call has caught.
-        peculiar: what it left that is no regular file, by relative path.
-        caught: error of a request that the call has caught, if it has written nothing.
+        peculiar: relative paths of new files that are not regular files.
+        caught: error of a request that the call has caught, if it has written no file.
     """
 
     value: Any = None
@@ -99,7 +99,7 @@ class CallResult:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether it records only that the call is done."""
+        """Return whether it records nothing but the end of the call."""
         says = self.changes or self.outside or self.appended or self.has_caught_failure or self.peculiar or self.caught
         return self.value is None and self.error is None and not says
 
@@ -112,17 +112,17 @@ class CallFolder:
 
     Args:
         path: the folder.
-        key: that seals its pickles.
+        key: signs its pickles.
     """
 
     def __init__(self, path: Path, key: bytes) -> None:
         self.path, self._key = path, key
 
     def store(self, program: Program, calls: Sequence[Call | None]) -> None:
-        """Stores the calls, None for those that have been made; results of earlier ones stay.
+        """Store the calls, with None for completed ones; stored results are kept.
 
         Raises:
-            RecipeError: if a function or an argument cannot be given to another process.
+            RecipeError: if a function or an argument cannot be pickled.
             StorageError: if it cannot be written.
         """
         numbers = {id(function): number for number, function in enumerate(program.functions)}
@@ -148,7 +148,7 @@ class CallFolder:
         return found
 
     def store_place(self, place: Any) -> None:
-        """Store where the calls run.
+        """Store the context of the calls.
 
         Raises:
             StorageError: if it cannot be written.
@@ -156,7 +156,7 @@ class CallFolder:
         self._write(self.path / _PLACE, pickle.dumps(place), _PLACE)
 
     def place(self) -> Any:
-        """Return the folder in which the calls run."""
+        """Return the stored context of the calls."""
         return pickle.loads(self._read(self.path / _PLACE, _PLACE))
 
     def call(self, program: Program, position: int) -> Call:
@@ -179,10 +179,10 @@ class CallFolder:
             position: of the call.
             result: to store.
             sandbox: folder in which the call ran.
-            out: folder to which its files go: paths below ``sandbox`` that the call returns become paths below it.
+            out: destination of its files: returned paths below ``sandbox`` become paths below ``out``.
 
         Raises:
-            RecipeError: if what it returned cannot be given to another process.
+            RecipeError: if the result cannot be pickled.
             StorageError: if it cannot be written.
         """
         path = self._result(position)
@@ -216,7 +216,7 @@ class CallFolder:
         return unseal(path.read_bytes(), self._key, self._name(name), path)
 
     def _name(self, name: str) -> str:
-        """Return the name that is sealed: the same for the folder wherever the run is moved to."""
+        """Return the signed name of a file, which stays the same if the run is moved."""
         return f"{self.path.name} {name}"
 
 
@@ -244,10 +244,10 @@ def _result_name(position: int) -> str:
 
 
 class StateChanges:
-    """Record the changes of a call to the script's variables, so that calls of thread pools change those of the parent.
+    """Record a call's changes of the script's variables, so that calls of thread pools change the parent's variables.
 
     Args:
-        function: that is called; its globals and closure are looked at.
+        function: called function; its globals and closure are compared.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -274,7 +274,7 @@ def apply(changes: Sequence[StateChange], function: Callable[..., Any]) -> None:
 
 
 def variables(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the variables that a function of a script sees: globals, closure, and the fields of its object."""
+    """Return the variables that a function of a script uses: globals, closure, and the fields of its object."""
     while isinstance(function, functools.partial):
         function = function.func
     fields: dict[str, Any] = {}
@@ -315,7 +315,7 @@ def _packed(result: CallResult, moved: tuple[Path, Path] | None) -> bytes:
         return serialize(result, "what the call returned", moved)
     try:
         data = serialize(result, "what the call raised")
-        deserialize(data)  # exceptions with a constructor of their own may be packed, and never unpacked
+        deserialize(data)  # exceptions with a custom constructor may be pickled, but not unpickled
     except (RecipeError, TypeError, AttributeError, pickle.UnpicklingError, ImportError):
         return serialize(CallResult(error=RecipeError(f"{type(result.error).__name__}: {result.error}")), "an error")
     return data

@@ -23,7 +23,7 @@ from eechips.scripts.sandbox import Sandbox
 from eechips.staging import scratch_name
 
 STAGING = "staging"
-"""Folder, below that of all calls, of the folders in which the calls run, one for each process of any machine."""
+"""Folder, below the folder of all calls, with a working folder for each process of each machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class CallContext:
     Attributes:
         out: the run's folder, absolute.
         calls: the folder of all calls.
-        home: the folder in which the command was typed.
+        home: the working directory of the command.
         imports: folders that the script imports from.
         inputs: files below ``home`` that the script names.
         folders: below ``out``, that the script has made.
-        log_level: of what the script logs; None if it has not asked for a log.
+        log_level: of the script's logging; None if it has not configured logging.
     """
 
     out: Path
@@ -53,7 +53,7 @@ class CallExecutor:
     """Run calls, one at a time.
 
     Args:
-        place: where.
+        place: folders and settings of the calls.
         observer: of the requests.
     """
 
@@ -77,12 +77,13 @@ class CallExecutor:
         """Run a call.
 
         Returns:
-            The files that it has written; or what it wants to be fetched, as a recipe does. A call that has caught the
-            error of its only request and written no file has failed; the script gets what the call has returned.
+            The files that it has written; or a chip or table to fetch, as from a recipe. A call that has caught the
+            error of its only request and written no file has failed; the script receives the call's return value.
 
         Raises:
             Stopped: if the run is stopping.
-            EechipsError: what its exception stands for; the exception of the script's own code as it is.
+            EechipsError: for an exception of a request.
+            Exception: of the script's own code, unchanged.
         """
         self._sandbox.clear()
         self._observer.reset()
@@ -98,7 +99,7 @@ class CallExecutor:
             folder.keep(position, CallResult(error=error))
             found = classify_error(error) if self._has_raised else internal_error(error)
             if isinstance(found, RequestError) and self._observer.failure is not None:
-                found = self._observer.failure  # with the service's message, which libraries leave out
+                found = self._observer.failure  # with the service's message, which libraries omit
             if found is not None and found is not error:
                 raise found from error
             raise
@@ -131,7 +132,7 @@ class CallExecutor:
     def _call(self, folder: CallFolder, position: int) -> CallResult:
         try:
             return self._called(folder, position)
-        except BaseException:  # the script's own, unlike what goes wrong with its folder
+        except BaseException:  # an error of the script, not of its folder
             self._has_raised = True
             raise
 
@@ -183,7 +184,7 @@ def _checked(path: Path, name: str) -> RecipeFile:
     """Return a file that a script has written, after checking it.
 
     Raises:
-        ValidationError: if it does not decode: it is checked as what it begins like, or as what it is called.
+        ValidationError: if it does not decode; its format is found by its first bytes, or by its suffix.
         UsageError: if its name belongs to the run.
     """
     try:

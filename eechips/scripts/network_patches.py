@@ -1,7 +1,7 @@
 """Route the Earth Engine requests of a script in a worker, from any library, through the transport of the run.
 
-So every request passes the throttle, is repeated when that can help, and its body is whole and unzipped: a script that
-copies ``response.raw`` into a file has an image there, and not half of one, or its gzip.
+Every request is throttled and retried, and its body is complete and decompressed: a script that copies ``response.raw``
+into a file writes a whole image, not a truncated or compressed one.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class RequestObserver:
     """Send the requests of a script through the transport, and record their outcomes.
 
     Attributes:
-        failure: of the last request; None if it went well.
-        has_answer: whether any request went well.
-        failures: of all requests.
-        is_stopped: whether a request was refused because the run stops.
+        failure: error of the last request; None if it succeeded.
+        has_answer: whether any request succeeded.
+        failures: errors of all requests.
+        is_stopped: whether a request was not sent because the run stops.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -48,7 +48,7 @@ class RequestObserver:
         self.is_stopped = False
 
     def reset(self) -> None:
-        """Forgets."""
+        """Reset all attributes."""
         self.failure, self.has_answer, self.is_stopped = None, False, False
         self.failures = []
 
@@ -57,7 +57,7 @@ class RequestObserver:
         return origin(url) == self._origin
 
     def request(self, uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:
-        """As ``httplib2.Http.request``."""
+        """Send a request; arguments and result as of ``httplib2.Http.request``."""
         self.failure = None
         try:
             response, body = self._transport.request(uri, *args, **options)
@@ -86,11 +86,11 @@ class RequestObserver:
 
 
 def attach(connection: Connection, discovery: DiscoveryFile) -> RequestObserver:
-    """Put a observer between this process's libraries and the service. For worker processes only.
+    """Put an observer between this process's libraries and the service. For worker processes only.
 
     Args:
         connection: of the process.
-        documents: that its client was initialised with.
+        discovery: file of the API description that its client was initialised with.
     """
     observer = RequestObserver(connection)
     target = connection.target
@@ -140,7 +140,7 @@ def _attach_urllib3(observer: RequestObserver) -> None:
 
 def _handler(observer: RequestObserver) -> urllib.request.BaseHandler:
     class Handler(urllib.request.BaseHandler):
-        handler_order = 100  # before those that would open a connection
+        handler_order = 100  # runs before the handlers that open connections
 
         def http_open(self, request: urllib.request.Request) -> Any:
             if not observer.concerns(request.full_url):
@@ -174,7 +174,7 @@ _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden"
 
 
 def _check(body: bytes) -> None:
-    """Raise ValidationError for half an image, which is not always shorter than promised."""
+    """Raise ValidationError for a truncated image, which may have the announced length."""
     if sniff(body) != "bin":
         inspect(body, "")
 

@@ -49,7 +49,7 @@ def default_credentials(*_: Any, **__: Any) -> tuple[Any, None]:
 
 @contextlib.contextmanager
 def keep_client() -> Iterator[None]:
-    """Inside the block the script can initialise the client, or authenticate, without any effect."""
+    """Disable initialisation and authentication of the client inside the block."""
     import ee
     import google.auth
     from google.oauth2 import service_account
@@ -69,7 +69,7 @@ def replace_pools(host: pools.PoolHost) -> Iterator[None]:
     """Replace the pools of the script, but not those of libraries, inside the block.
 
     Args:
-        host: that does their work.
+        host: makes the calls of the pools.
     """
     from multiprocessing import context
 

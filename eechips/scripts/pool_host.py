@@ -1,4 +1,4 @@
-"""Turn every use of a script's pools into units of the run, in the order of the script."""
+"""Convert the calls of a script's pools to units of the run, in the order of the script."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ScriptStopped(BaseException):
     """Stop the script: the run has stopped, and a requested result is not available.
 
     Attributes:
-        error: that stopped it; None if it was the user.
+        error: cause of the stop; None if the user stopped it.
     """
 
     def __init__(self, error: EechipsError | None = None) -> None:
@@ -42,13 +42,13 @@ class ScriptHost:
     """Make the calls of a script's pools.
 
     Attributes:
-        calls: made so far, or found made.
+        calls: number of completed calls, including those of earlier runs.
 
     Args:
-        bench: of the run.
+        bench: context of the run.
         identity: of the script.
-        place: where calls run; the folders that the script makes are added.
-        key: that seals what calls are given and return.
+        place: folders and settings of the calls; the folders that the script makes are added.
+        key: signs arguments and results of calls.
     """
 
     def __init__(self, bench: RecipeContext, identity: str, place: CallContext, key: bytes) -> None:
@@ -66,8 +66,8 @@ class ScriptHost:
         """Make the calls that have no result yet.
 
         Raises:
-            RecipeError: if something cannot be given to another process.
-            RunMismatchError: if the script asks for something else than the last time.
+            RecipeError: if a function or an argument cannot be pickled.
+            RunMismatchError: if the calls differ from those of the last run.
             ScriptStopped: if the user stops the run.
         """
         first, number = self._find_use(calls)
@@ -79,7 +79,7 @@ class ScriptHost:
         self._uses, self.calls = number, first + len(slots)
         try:
             is_settled = self._bench.settle(first, self.calls)
-        except EechipsError as error:  # it ends the run: the script is not asked
+        except EechipsError as error:  # it ends the run without the script's handlers
             raise ScriptStopped(error) from error
         if not is_settled:
             raise ScriptStopped
@@ -93,7 +93,7 @@ class ScriptHost:
         return [self._delivered(result, call) for result, call in zip(results, calls, strict=True)]
 
     def has_raised(self, error: BaseException) -> bool:
-        """Return whether an exception is, or was caused by, one of a call."""
+        """Return whether an exception is, or was caused by, the exception of a call."""
         seen: list[BaseException] = []
         cause: BaseException | None = error
         while cause is not None and cause not in seen:
@@ -110,7 +110,7 @@ class ScriptHost:
 
     @property
     def lacks_files(self) -> bool:
-        """Whether a call failed because it did not find a file."""
+        """Return whether a call failed because it did not find a file."""
         return any(map(lacks_file, self._raised))
 
     @property
@@ -133,10 +133,10 @@ class ScriptHost:
         )
 
     def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
-        """Return the place in the plan, and the number, of a use of a pool.
+        """Return the position in the plan, and the number, of a use of a pool.
 
-        A use of which all is done may be left out by a script that lists only what is not there yet: then the calls are
-        those of a later one.
+        A script that skips existing files may not repeat a completed use of a pool; its calls then belong to a later
+        use.
         """
         first, number = self.calls, self._uses + 1
         while stored := list(self._stored(number, first)):
@@ -160,16 +160,16 @@ class ScriptHost:
         ]
 
     def _plan(self, number: int, first: int, calls: Sequence[Call]) -> list[Call | None]:
-        """Add the calls to the ledger's plan, or finds them there.
+        """Add the calls to the ledger's plan, or find them there.
 
-        A script that lists only what is not there yet asks for less when it is run again: what it leaves out must have
-        been done, with a file.
+        A script that skips existing files makes fewer calls when it is run again; the omitted calls must be done, with
+        a file.
 
         Returns:
-            The calls by their places in the plan, from ``first`` on; None for those that the script leaves out.
+            The calls by their positions in the plan, from ``first`` on; None for omitted calls.
 
         Raises:
-            RunMismatchError: if the script asks for something else than the last time.
+            RunMismatchError: if the calls differ from those of the last run.
         """
         units = self._units(number, first, calls)
         stored = list(self._stored(number, first))
@@ -197,7 +197,7 @@ class ScriptHost:
         return [by_position.get(position) for position, _, _ in stored]
 
     def _stored(self, number: int, first: int) -> Iterator[tuple[int, str, bool]]:
-        """Position and id of the calls of a use of a pool in the plan, and whether they are done, with a file."""
+        """Yield position and id of the planned calls of a use of a pool, and whether they are done, with a file."""
         for rows in self._bench.ledger.batches(("position", "lower(hex(id))", "unit", "state", "file")):
             for position, identifier, unit, state, file in rows:
                 if position >= first and json.loads(unit)["value"]["use"] == number:
@@ -225,9 +225,9 @@ class ScriptHost:
         return found
 
     def _note_without_file(self, folder: CallFolder, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Remark the calls that went well and wrote no file, if others of their function have written one.
+        """Note successful calls without a file, if other calls of their function have written one.
 
-        They may have had nothing to write, or have given up after an error that they did not pass on.
+        They may have had nothing to write, or may have caught an error.
         """
         if all(row[4] is not None for row in rows):
             return
@@ -272,12 +272,12 @@ class ScriptHost:
 def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes]]) -> None:
     """Write files to which several calls appended: the earlier content, then the additions in the plan's order.
 
-    A heading that each call has written, as none has seen what the others did, is there once.
+    A header that each call has written is kept once.
 
     Args:
-        before: folder that keeps what was there at first, for a script that is run again.
+        before: folder with the original content of the files, for a script that is run again.
         out: the run's folder.
-        appended: what each call has added, by name.
+        appended: content that each call has appended, by name of the file.
     """
     for name in dict.fromkeys(name for each in appended for name in each):
         path, kept = out / name, before / name

@@ -1,8 +1,8 @@
 """Provide pools like those of ``multiprocessing`` and ``concurrent.futures``, whose calls are units of a run.
 
-They do what the originals do, but that work begins when somebody asks for results, that calls run in the worker
-processes of the run, and that a call which was done in an earlier run is not made again: its result comes from the
-run's folder. A pool that another package opens is an original, and so is each where no run is going on.
+They behave like the originals with three differences: work begins when a result is requested; calls run in the worker
+processes of the run; and completed calls of an earlier run are not repeated, but their results are read from the run's
+folder. Pools that other packages open, and pools outside a run, are the originals.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _BY_PROXY = frozenset({"tqdm.contrib.concurrent", "multiprocessing.context", __n
 
 
 class PoolHost(Protocol):
-    """What makes the calls of a pool."""
+    """Make the calls of pools."""
 
     def execute(
         self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
     ) -> list[CallResult]:
-        """Make calls; those that failed have an error.
+        """Make calls; results of failed calls have an error.
 
         Args:
             calls: in the order of the plan.
             initializer: called once in every process before its first call.
             initargs: its arguments.
-            shares: whether the calls would be threads.
+            shares: whether the pool has threads.
         """
 
 
@@ -53,7 +53,7 @@ _HOST: ContextVar[PoolHost | None] = ContextVar("host", default=None)
 
 @contextlib.contextmanager
 def use_host(host: PoolHost) -> Iterator[None]:
-    """Inside the block, pools are eechips' own, and the host does their work."""
+    """Replace pools inside the block; the host makes their calls."""
     token = _HOST.set(host)
     try:
         yield
@@ -82,7 +82,7 @@ class _Batch:
         waiting = self._waiting
         try:
             self.flush()
-        except BaseException as error:  # noqa: BLE001 - the end of a run is no Exception, and the loop drops it
+        except BaseException as error:  # noqa: BLE001 - the loop drops exceptions that end the run
             for _, settle in waiting:
                 settle(CallResult(error=error))
 
@@ -121,7 +121,7 @@ class AsyncResult:
         self._error: BaseException | None = None
 
     def expect(self, calls: Sequence[Call]) -> AsyncResult:
-        """Put calls into the batch."""
+        """Add calls to the batch."""
         self._missing = len(calls)
         for call in calls:
             self._batch.add(call, self._settle)
@@ -137,17 +137,17 @@ class AsyncResult:
         return self._value
 
     def wait(self, timeout: float | None = None) -> None:
-        """Make the calls, if they are not made yet."""
+        """Make the calls unless they are made."""
         if self._missing:
             self._batch.flush()
 
     def ready(self) -> bool:
-        """Return True: the calls are made when this is asked."""
+        """Return True: the calls are made first, if necessary."""
         self.wait()
         return True
 
     def successful(self) -> bool:
-        """Return whether no call raised."""
+        """Return whether no call raised an exception."""
         self.wait()
         return self._error is None
 
@@ -171,7 +171,7 @@ class AsyncResult:
 class Pool(_Hosted):
     """A pool like ``multiprocessing.Pool``: inside ``eechips run``, its calls are units of the run.
 
-    How many processes there are is the run's business (``--processes``).
+    The number of processes is an option of the run, not of the pool.
     """
 
     _original = "Pool"
@@ -233,7 +233,7 @@ class Pool(_Hosted):
         return _Values(self._batch.execute([Call(func, (item,)) for item in iterable]))
 
     def imap_unordered(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1) -> _Values:
-        """As :meth:`imap`: in order, which is as good as any."""
+        """Return the values in the order of the items, as :meth:`imap`."""
         return self.imap(func, iterable, chunksize)
 
     def close(self) -> None:
@@ -314,7 +314,7 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
         return False
 
     def add_done_callback(self, fn: Callable[[Any], Any]) -> None:
-        """Call a function when the call is made: soon, in an event loop, which requests no result."""
+        """Call a function when the call is made; in an event loop, which requests no result, this is soon."""
         super().add_done_callback(fn)
         with contextlib.suppress(RuntimeError):  # no loop is running
             loop = asyncio.get_running_loop()
@@ -376,12 +376,12 @@ class ThreadPoolExecutor(_Executor):
 
 
 def as_completed(fs: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
-    """As ``concurrent.futures.as_completed``."""
+    """Yield futures as ``concurrent.futures.as_completed`` does."""
     return _as_completed(_forced(fs), timeout)
 
 
 def wait(fs: Iterable[Any], timeout: float | None = None, return_when: str = concurrent.futures.ALL_COMPLETED) -> Any:
-    """As ``concurrent.futures.wait``."""
+    """Wait for futures as ``concurrent.futures.wait`` does."""
     return _wait(_forced(fs), timeout, return_when)
 
 
@@ -402,7 +402,7 @@ def _forced(futures: Iterable[Any]) -> list[Any]:
 
 
 def _is_of_script(frame: Any) -> bool:
-    """Return whether code of the script is running, and not of an installed package or of Python."""
+    """Return whether a frame belongs to the script, not to an installed package or to Python."""
     code = frame.f_globals
     if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:
         return True

@@ -18,7 +18,7 @@ class RetryAborted(BaseException):
     """Carry an error past the retry handlers of a script.
 
     Attributes:
-        error: what was raised.
+        error: the raised exception.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -27,7 +27,7 @@ class RetryAborted(BaseException):
 
 
 def classify_error(error: BaseException) -> EechipsError | None:
-    """Return the error that an exception of a script stands for; None if it is the script's own."""
+    """Return the error of eechips for an exception of a request; None for an exception of the script's own code."""
     import requests
 
     seen: set[int] = set()
@@ -46,7 +46,7 @@ def classify_error(error: BaseException) -> EechipsError | None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether trying again may help: only after a transient failure."""
+    """Return whether a retry may succeed: only after a transient error."""
     return isinstance(classify_error(error), TransientError)
 
 
@@ -54,11 +54,11 @@ def is_transient(error: BaseException) -> bool:
 def guard_retries(may_help: Callable[[BaseException], bool] = is_transient) -> Iterator[None]:
     """Stop retry handlers that sleep after a permanent error, inside the block.
 
-    That is what retries are: those of the ``retry`` and ``backoff`` packages, and loops of the script's own. The
-    block raises the error itself. ``tenacity``, which sleeps in its own way, is patched as well.
+    This affects the packages ``retry`` and ``backoff``, and loops of the script. The block raises the error itself.
+    ``tenacity``, which sleeps differently, is patched separately.
 
     Args:
-        may_help: whether an error may not come again.
+        may_help: returns whether a retry may succeed after an error.
     """
     original = time.sleep
 
@@ -73,7 +73,7 @@ def guard_retries(may_help: Callable[[BaseException], bool] = is_transient) -> I
         with _tenacity(may_help):
             yield
     except RetryAborted as hopeless:
-        context = hopeless.error.__context__  # says which answer of the service it was
+        context = hopeless.error.__context__  # names the response of the service
         try:
             raise hopeless.error
         finally:
@@ -107,7 +107,7 @@ def _tenacity(may_help: Callable[[BaseException], bool]) -> Iterator[None]:
         def once(*args: Any, **options: Any) -> Any:
             try:
                 return function(*args, **options)
-            except Exception as error:  # whatever the script's own function raises; it is raised again
+            except Exception as error:  # any exception of the script's function is raised again
                 if may_help(error):
                     raise
                 raise RetryAborted(error) from error

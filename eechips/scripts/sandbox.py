@@ -1,4 +1,4 @@
-"""Give a script a working folder of its own in the run, with its inputs linked into it."""
+"""Provide a working folder for a script in the run, with links to its inputs."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from typing import Any
 from eechips.removal import NamedPath, remove_link, remove_tree
 
 _MOST_FOLDERS = 1000
-"""Folders at most that are made in advance because the script names the one above them."""
+"""Maximum folders made in advance below folders that the script names."""
 
 
 class Sandbox:
     """The working folder of a script, or of one of its calls.
 
-    What the script opens for reading and is not there is linked from other folders, in their order.
+    Missing files that the script opens for reading are linked from other folders, in their order.
 
     Attributes:
         folder: the folder; made when it is entered.
-        outside: files that were written by paths that lead out of it since it was entered.
-        appended: files that were opened for appending, by relative path.
-        peculiar: what :meth:`files` has left out since it is no regular file: pipes, sockets, links to elsewhere.
+        outside: files written by paths outside the folder since it was entered.
+        appended: files opened for appending, by relative path.
+        peculiar: paths that :meth:`files` has omitted, since they are not regular files: pipes, sockets, links to
+            other folders.
 
     Args:
-        folder: absolute.
+        folder: absolute path.
         sources: folders to read from, absolute.
-        inputs: files below the sources to link at once: not everything is opened by Python.
+        inputs: files below the sources to link at once, since libraries may open them without Python.
         folders: folders below it to make at once.
-        appends_apart: whether a file that is added to begins empty, as what is added is joined later.
+        appends_apart: whether a file opened for appending begins empty, since additions are joined later.
     """
 
     def __init__(
@@ -69,10 +70,10 @@ class Sandbox:
             os.chdir(before)
 
     def files(self) -> list[str]:
-        """List the files that were written, below the folder, in order.
+        """List the written files below the folder, sorted.
 
-        A link to an input is none, unless the input was written through it. A link that the script has made itself to
-        one of its files counts as a file.
+        Links to inputs are omitted, unless the input was written through the link. Links that the script has made to
+        its own files count as files.
         """
         found: list[str] = []
         self.peculiar = []
@@ -102,7 +103,7 @@ class Sandbox:
         self._links.clear()
 
     def clear(self) -> None:
-        """Remove the folder and all that is in it: a scratch folder of this process."""
+        """Remove the folder with its content: a scratch folder of this process."""
         remove_tree(self.folder, NamedPath())
         self._links.clear()
 
@@ -121,13 +122,13 @@ class Sandbox:
         for source in self._sources:
             if (source / name).is_file():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileExistsError):  # a link to what is no longer there, or another thread's
+                with contextlib.suppress(FileExistsError):  # a dangling link, or one of another thread
                     path.symlink_to(source / name)
                     self._links[path] = _state(path)
                 return
 
     def _is_own(self, path: Path) -> bool:
-        """Return whether a link is one to an input."""
+        """Return whether a path is a link to an input."""
         if not path.is_symlink():
             return False
         name = path.relative_to(self.folder)
@@ -138,14 +139,14 @@ class Sandbox:
         return path.is_file() and _state(path) != self._links.get(path, _state(path))
 
     def _copy(self, path: Path) -> None:
-        """Put a copy of the input in the place of the link to it."""
+        """Replace the link to an input by a copy."""
         target = path.resolve()
         remove_link(path)
         shutil.copyfile(target, path)
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
-        """Inside the block ``open`` tells the stage which files it opens, in this thread and those that are started."""
+        """Track the files that ``open`` opens inside the block, in this thread and threads that it starts."""
         original = builtins.open
         others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
 
@@ -189,7 +190,7 @@ class Sandbox:
             self.outside[str(Path(name).absolute())] = None
 
     def _detach(self, name: str, mode: str) -> None:
-        """Make way for a file that is written where a link to an input stands: inputs are not written to."""
+        """Remove or copy the link to an input before a file of its name is written, so that inputs stay unchanged."""
         path = self.folder / name
         if "+" in mode and not set(mode) & set("wax"):
             self._link(name)
@@ -200,7 +201,7 @@ class Sandbox:
                 remove_link(path)
 
     def _relative(self, name: str) -> str | None:
-        """Return a path as one below the folder; None if it leads elsewhere."""
+        """Return a path relative to the folder; None if it is outside."""
         path = os.path.normpath(Path(name).absolute())
         for root in (str(self.folder), os.path.realpath(self.folder)):
             if path.startswith(root + os.sep):
@@ -217,14 +218,14 @@ def _state(path: Path) -> tuple[int, int]:
 def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Find the texts that name files or folders below a folder by a relative path.
 
+    A file may be named in parts, as by ``os.path.join("data", "fields.geojson")``: a folder, and a file in or below it.
+
     Args:
         texts: of the script, or its arguments.
         source: the folder.
 
-    A file may be named in parts, as by ``os.path.join("data", "fields.geojson")``: a folder, and a file in or below it.
-
     Returns:
-        Files, with those that belong to a shapefile; and folders, with those below them.
+        Files, with all files of a shapefile; and folders, with their subfolders.
     """
     files: dict[str, None] = {}
     folders: dict[str, None] = {}
@@ -249,13 +250,13 @@ def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], t
 
 
 def _with_siblings(file: Path, source: Path) -> list[str]:
-    """Return a file, and those that belong to it if it is a shapefile, relative to a folder."""
+    """Return a file, and all files of a shapefile, relative to a folder."""
     siblings = file.parent.glob(f"{glob.escape(file.stem)}.*") if file.suffix.lower() == ".shp" else (file,)
     return [sibling.relative_to(source).as_posix() for sibling in siblings]
 
 
 def subfolders(top: Path, root: Path) -> list[str]:
-    """Return a folder and those below it, but for hidden ones, relative to another; a thousand at most."""
+    """Return a folder and its subfolders, except hidden ones, relative to another folder; at most a thousand."""
     found: list[str] = []
     for directory, names, _ in os.walk(top):
         names[:] = sorted(name for name in names if not name.startswith("."))

@@ -1,4 +1,4 @@
-"""Run a script as a recipe: it is executed once in the parent, and the calls of its pools are planned as they come."""
+"""Run a script as a recipe: execute it once in the parent, and plan the calls of its pools meanwhile."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ class ScriptRecipe:
     Attributes:
         path: the file.
         name: its stem.
-        identity: sha256 of its text and its arguments.
+        identity: SHA-256 of its text and its arguments.
         parameters: the arguments.
-        datasets: none are known.
+        datasets: empty, since they are unknown.
         imports: packages that the file imports.
 
     Args:
         source: the script.
-        arguments: for the script.
+        arguments: of the script.
         out: the run's folder, absolute.
-        home: the folder in which the command was typed, absolute.
+        home: the working directory of the command, absolute.
     """
 
     datasets: Sequence[str] = ()
@@ -70,7 +70,7 @@ class ScriptRecipe:
         return {**self.__dict__, "_source": None}
 
     def get_requests(self) -> NoReturn:
-        """Raise UsageError: a script is planned while it runs.
+        """Raise an error, since a script is planned while it runs.
 
         Raises:
             UsageError: always.
@@ -81,11 +81,11 @@ class ScriptRecipe:
         """Execute the script, with its pools working for the run.
 
         Returns:
-            Whether it came to its end.
+            Whether it has finished.
 
         Raises:
-            RecipeError: if it raises for itself.
-            ConfigurationError: if the service refuses the project or the credentials.
+            RecipeError: if the script's own code raises an exception.
+            ConfigurationError: if the service rejects the project or the credentials.
         """
         assert self._source is not None
         for line in self._source.ignored:
@@ -129,7 +129,7 @@ class ScriptRecipe:
             unit: number of the pool's use, name of the function, description of the arguments.
 
         Returns:
-            ``Files``: those that it has written.
+            The files that it has written, or a chip or table to fetch.
         """
         folder = CallFolder(self._out / CALLS_FOLDER / f"{unit['use']:04d}", self._key)
         if self._executor is None or self._executor[0] != folder.path:
@@ -150,7 +150,7 @@ class ScriptRecipe:
                 raise RecipeError(f"{self.path}: the script ended with status {error.code}") from None
         except Exception as error:  # an error of the script, reported with its line
             if host.has_raised(error):
-                return  # the ledger has it
+                return  # already in the ledger
             if isinstance(error, EechipsError) and not isinstance(error, TransientError):
                 raise
             found = classify_exception(error)
@@ -174,14 +174,14 @@ class ScriptRecipe:
         )
 
     def _use_functions(self, main: ModuleType, host: ScriptHost, requests: str, result: str) -> None:
-        """Do in a pool what the main part of such a script does, which is not executed."""
+        """Call the two functions in a pool, in place of the script's main part, which is not executed."""
         calls = [Call(getattr(main, result), item) for item in enumerate(getattr(main, requests)())]
         if calls:
             host.execute(calls, initializer=None, initargs=(), shares=False)
 
     @contextlib.contextmanager
     def _as_main(self) -> Iterator[ModuleType]:
-        """The state of the interpreter that the script would find, but for random numbers, which are the same again."""
+        """Set the interpreter's state as for ``python FILE``, with a fixed seed of random numbers."""
         assert self._source is not None
         main = ModuleType(f"recipe_{self.name}" if self._source.is_recipe else "__main__")
         main.__dict__.update(
@@ -195,7 +195,7 @@ class ScriptRecipe:
         if "numpy" in self.imports:
             import numpy as np
 
-            np.random.seed(_SEED)  # noqa: NPY002 - the script's own, if it does not seed it
+            np.random.seed(_SEED)  # noqa: NPY002 - the script may use it without a seed
         try:
             yield main
         finally:
@@ -207,7 +207,7 @@ class NotebookShell:
     """Replace IPython's shell: set folder and environment, ignore everything else."""
 
     def magic(self, line: str) -> None:
-        """Execute a magic as old versions of nbconvert write it."""
+        """Execute a magic in the form of old versions of nbconvert."""
         self.run_line_magic(*line.lstrip("%").partition(" ")[::2])
 
     def run_line_magic(self, name: str, line: str = "") -> None:

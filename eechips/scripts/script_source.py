@@ -37,9 +37,9 @@ class ScriptSource:
 
     Attributes:
         path: the file.
-        text: what Python executes; lines have the numbers that they have in the file.
-        tree: the text, parsed.
-        ignored: lines that only a notebook understands.
+        text: executed Python code, with the line numbers of the file.
+        tree: syntax tree of the text.
+        ignored: magics and commands of notebooks without Python code.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class ScriptSource:
 
     @property
     def is_recipe(self) -> bool:
-        """Whether the file has the two functions of a recipe, and opens no pool outside them."""
+        """Return whether the file has the two functions of a recipe, and opens no pool outside them."""
         return self.functions is not None and not self._opens_pool(
             {node for node in self.tree.body if isinstance(node, ast.FunctionDef) and node.name in self.functions}
         )
@@ -63,17 +63,17 @@ class ScriptSource:
 
     @property
     def initializes(self) -> bool:
-        """Whether it initialises Earth Engine's client itself; recipes leave this to the run."""
+        """Return whether it initialises Earth Engine's client; the run does so for recipes."""
         return any(isinstance(n, ast.Call) and _name(n.func) in _CLIENT for n in ast.walk(self.tree))
 
     @property
     def is_script(self) -> bool:
-        """Whether executing the file has an effect: it opens a pool, has a main guard, calls a function or loops."""
+        """Return whether executing it has an effect: it opens a pool, has a main guard, calls a function or loops."""
         return self._opens_pool(set()) or any(_acts(node) for node in self.tree.body)
 
     @property
     def imports(self) -> tuple[str, ...]:
-        """Packages that it imports when it is executed."""
+        """Packages imported during its execution."""
         found: dict[str, None] = {}
         for node in self.tree.body:
             if isinstance(node, ast.Import):
@@ -84,7 +84,7 @@ class ScriptSource:
 
     @property
     def project(self) -> str | None:
-        """The project that it initialises Earth Engine with, if that is written in it."""
+        """The project in its call of ``ee.Initialize``; None unless it is a literal."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call) and _name(node.func) == "Initialize":
                 for keyword in node.keywords:
@@ -94,7 +94,7 @@ class ScriptSource:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Short texts that are written in it: some of them name files."""
+        """Short string literals, some of which name files."""
         found = (n.value for n in ast.walk(self.tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
         return tuple(dict.fromkeys(text for text in found if 0 < len(text) < 250 and "\n" not in text))
 
@@ -103,12 +103,12 @@ class ScriptSource:
 
 
 def is_notebook(path: Path) -> bool:
-    """Return whether a file is a notebook of Jupyter's, by its name."""
+    """Return whether a file is a Jupyter notebook, by its name."""
     return path.suffix.lower() == ".ipynb"
 
 
 def read_source(path: Path) -> ScriptSource:
-    """Read a script, or the code cells of a notebook. Magics of Python code become that code, others ``pass``.
+    """Read a script, or the code cells of a notebook. Magics with Python code become the code, others ``pass``.
 
     Raises:
         UsageError: if it cannot be read, or is not Python.
@@ -136,12 +136,12 @@ def read_source(path: Path) -> ScriptSource:
 
 
 def _code_of_cells(path: Path, text: str) -> str:
-    """Put the code cells of a notebook together, each below a comment with its number, as nbconvert does.
+    """Join the code cells of a notebook, each below a comment with its number, as nbconvert does.
 
     The format: https://nbformat.readthedocs.io/en/latest/format_description.html
 
     Raises:
-        UsageError: if it is no notebook, or one of another language.
+        UsageError: if it is not a notebook, or is in another language.
     """
     try:
         notebook = json.loads(text)
@@ -182,7 +182,7 @@ def _without_magics(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _of_magic(magic: str) -> str | None:
-    """Return the Python of a magic of a line; None if it has none."""
+    """Return the Python code of a line magic; None if it has none."""
     name, _, rest = magic.partition(" ")
     if name[1:] in _OF_PYTHON and name[0] == "%":
         return _FLAGS.sub("", rest.strip()) or "pass"
@@ -192,10 +192,10 @@ def _of_magic(magic: str) -> str | None:
 
 
 class _Magics(ast.NodeTransformer):
-    """Replace what nbconvert has written for magics by Python.
+    """Replace nbconvert's calls for magics by Python code.
 
     Attributes:
-        ignored: magics and commands that have none.
+        ignored: magics and commands without Python code.
 
     Args:
         path: of the script.
@@ -254,12 +254,12 @@ class _Magics(ast.NodeTransformer):
 
 
 def _is_setting(method: str, words: list[str]) -> bool:
-    """Return whether a magic sets the folder or the environment, which the shell's stand-in does."""
+    """Return whether a magic sets the folder or the environment, which ``NotebookShell`` executes."""
     return method in ("magic", "run_line_magic") and words[0].lstrip("%").partition(" ")[0] in _SETTING
 
 
 def _converted(node: ast.expr) -> tuple[str, list[str]] | None:
-    """Method and words of ``get_ipython().method(words)``."""
+    """Return method and words of ``get_ipython().method(words)``; None for another expression."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CONVERTED):
         return None
     shell = node.func.value

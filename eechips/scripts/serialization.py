@@ -20,7 +20,7 @@ from eechips.errors import RecipeError
 from eechips.recipe import canonical_json
 
 _MOST_TEXT = 2000
-"""Characters of a description: the ledger is for small ones."""
+"""Maximum characters of a description in the ledger."""
 _LOCK = type(threading.Lock())
 _CACHED = type(functools.lru_cache(maxsize=None)(lambda: None))
 _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
@@ -30,12 +30,12 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> 
     """Pickle a value: definitions of the script by value, objects of Earth Engine with all their attributes.
 
     Args:
-        value: anything, functions of the script with the globals that they use among it.
-        what: named if it cannot be done.
-        moved: a folder and the one that its files go to: paths below the first become paths below the second.
+        value: any value, including functions of the script with the globals that they use.
+        what: description of the value, for the error message.
+        moved: a folder and its new path: paths below the first become paths below the second.
 
     Raises:
-        RecipeError: if something of it belongs to one process, like an open file.
+        RecipeError: if a part of the value belongs to one process, such as an open file.
     """
     import cloudpickle  # type: ignore[import-untyped]
     import ee
@@ -60,15 +60,15 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> 
                 return ee.ApiFunction.lookup, (thing.getSignature()["name"],)
             if isinstance(thing, (ee.ComputedObject, ee.Function)):
                 return _restored, (_nodes(thing),)
-            if isinstance(thing, _LOCKS):  # each call has files of its own: a lock of its own is as good
+            if isinstance(thing, _LOCKS):  # calls have separate files, so a new lock suffices
                 return (threading.Lock if isinstance(thing, _LOCK) else threading.RLock), ()
             if isinstance(thing, _CACHED) and not _is_importable(thing):
                 return _cached, (thing.__wrapped__, thing.cache_parameters())
             if isinstance(thing, threading.local):
                 return threading.local, ()
-            if isinstance(thing, tqdm):  # the run has a bar of its own
+            if isinstance(thing, tqdm):  # the run shows its own progress bar
                 return _quiet_bar, ()
-            if isinstance(thing, sharedctypes.SynchronizedBase):  # a copy: what calls share is what they return
+            if isinstance(thing, sharedctypes.SynchronizedBase):  # a copy: calls share their return values only
                 value = thing.get_obj()
                 kind = (value._type_, len(value)) if isinstance(value, ctypes.Array) else (type(value), None)
                 return _shared, (*kind, bytes(value))
@@ -83,13 +83,13 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> 
 
 
 def deserialize(data: bytes) -> Any:
-    """Restore what :func:`serialize` has made. Objects of Earth Engine need an initialised client."""
+    """Unpickle data of :func:`serialize`. Objects of Earth Engine need an initialised client."""
     return _Unpickler(io.BytesIO(data)).load()
 
 
 class _Unpickler(pickle.Unpickler):
     def persistent_load(self, path: Any) -> Any:
-        """Return a path that has been moved."""
+        """Return a moved path."""
         return path
 
 
@@ -101,7 +101,7 @@ def describe(value: Any) -> Any:
 
 
 def function_name(function: Any) -> str:
-    """Return a name for a function, a partial, or any other thing that can be called."""
+    """Return a name for a function, a partial, or any other callable."""
     inner = function
     while hasattr(inner, "func"):
         inner = inner.func
@@ -162,10 +162,10 @@ class _Node:
 
 
 def _nodes(root: Any) -> list[tuple[type, dict[str, Any]]]:
-    """List an object of Earth Engine's client and those that it refers to: class and attributes of each, root first.
+    """List class and attributes of an object of Earth Engine's client and of all its references, root first.
 
-    Attributes, not the expression: literals keep what only the client knows of them, such as a geometry's coordinates.
-    A list, as expressions may be nested deeper than pickle descends.
+    Attributes are kept, not the expression, since only they have some data of literals, such as a geometry's
+    coordinates. The list is flat, since expressions may be nested deeper than pickle supports.
     """
     import ee
 
@@ -190,7 +190,7 @@ def _nodes(root: Any) -> list[tuple[type, dict[str, Any]]]:
 
 
 def _restored(nodes: list[tuple[type, dict[str, Any]]]) -> Any:
-    """Make the objects that :func:`_nodes` has listed; the first of them."""
+    """Make the objects of :func:`_nodes`, and return the first."""
     things: list[Any] = [object.__new__(kind) for kind, _ in nodes]
 
     def nested(value: Any) -> Any:

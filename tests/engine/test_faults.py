@@ -72,7 +72,7 @@ def test_a_size_that_was_not_asked_for_is_a_validation_error(service: Service, t
     finished = run_chips(tmp_path, service.url, retries=1)
     failure = finished.failures.iloc[0]
     assert failure["error_class"] == "ValidationError"
-    assert "32x32 pixels came back, asked were 24x24" in failure["error"]
+    assert "the response has 32x32 pixels instead of 24x24" in failure["error"]
 
 
 def test_permanent_failures_are_asked_once_and_stay_settled(service: Service, tmp_path: Path) -> None:

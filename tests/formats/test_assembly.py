@@ -228,5 +228,5 @@ def test_what_is_no_part_of_one_image_is_refused() -> None:
     with pytest.raises(ValueError, match="do not tile"):
         paste_parts([Part(left, grey), Part(Window(3, 0, 2, 2), grey)])
     parts = pictures([left, right], np.ones((3, 2, 4), "uint8"), np.ones((2, 4), bool))
-    with pytest.raises(ValidationError, match="4x2 pixels came back, asked were 5x2"):
+    with pytest.raises(ValidationError, match="4x2 pixels instead of 5x2"):
         CHIP_FORMATS.get("png").assemble(parts, Expectation(width=5, height=2))

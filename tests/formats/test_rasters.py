@@ -127,7 +127,7 @@ def test_what_is_no_image_is_refused(suffix: str, data: bytes) -> None:
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_another_size_is_refused(suffix: str) -> None:
     data = encode({"png": "PNG", "jpg": "JPEG"}[suffix], smooth())
-    with pytest.raises(ValidationError, match="32x24 pixels came back, asked were 32x25"):
+    with pytest.raises(ValidationError, match="32x24 pixels instead of 32x25"):
         CHIP_FORMATS.get(suffix).receive(data, Expectation(width=32, height=25))
     with pytest.raises(ValidationError):
         CHIP_FORMATS.get(suffix).receive(
@@ -214,17 +214,17 @@ def test_a_shifted_geotiff_is_refused(pixels: float, axis: str) -> None:
     a, b, c, d, e, f = GRID
     shifted = (a, b, c + a * pixels, d, e, f) if axis == "x" else (a, b, c, d, e, f + e * pixels)
     moved = Expectation(transform=shifted, crs=UTM, has_mask_band=True)
-    with pytest.raises(ValidationError, match="lie elsewhere"):
+    with pytest.raises(ValidationError, match="the transform is"):
         CHIP_FORMATS.get("tif").receive(data, moved)
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (Expectation(width=31, has_mask_band=True), "pixels came back"),
-        (Expectation(bands=("R",), has_mask_band=True), "bands came back"),
-        (Expectation(bands=("R", "G"), has_mask_band=True), "bands R, N came back"),
-        (Expectation(dtype="uint16", has_mask_band=True), "type uint8 came back"),
+        (Expectation(width=31, has_mask_band=True), "pixels instead of 31x"),
+        (Expectation(bands=("R",), has_mask_band=True), "bands instead of 1"),
+        (Expectation(bands=("R", "G"), has_mask_band=True), "bands R, N instead of R, G"),
+        (Expectation(dtype="uint16", has_mask_band=True), "type uint8 instead of uint16"),
         (Expectation(crs="EPSG:32614", has_mask_band=True), "reference system"),
     ],
 )
@@ -312,9 +312,9 @@ def test_an_array_cut_anywhere_is_refused(cut: int) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (Expectation(width=31, has_mask_band=True), "pixels came back"),
-        (Expectation(bands=("B4",), has_mask_band=True), "bands came back"),
-        (Expectation(bands=("B4", "B5"), has_mask_band=True), "bands B4, ndvi came back"),
+        (Expectation(width=31, has_mask_band=True), "pixels instead of 31x"),
+        (Expectation(bands=("B4",), has_mask_band=True), "bands instead of 1"),
+        (Expectation(bands=("B4", "B5"), has_mask_band=True), "bands B4, ndvi instead of B4, B5"),
         (Expectation(dtype="uint16", has_mask_band=True), "type float32"),
     ],
 )
