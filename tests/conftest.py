@@ -1,4 +1,4 @@
-"""What all tests share: the local Earth Engine as a process of its own, the real client, the real data."""
+"""Fixtures and markers of all tests: local Earth Engines, the real client, the real data."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.engine_service import Service, serving
 from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
 
 if TYPE_CHECKING:
+    from tests.support.engine_service import Service
     from tests.support.stack_store import Stack
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+SERVER_FIXTURES = {"serve", "service", "shared_service"}
+PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing", "socketserver", "subprocess")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,25 +31,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Takes away what users set for themselves: their project, their service, their cache."""
+    """Remove the user's own settings: project, service and cache."""
     if not config.getoption("--live"):
         for name in ("EECHIPS_PROJECT", "EECHIPS_ENDPOINT", "EECHIPS_CACHE"):
             os.environ.pop(name, None)
-    # Whoever starts the tests in the background may have these ignored (nohup), and so would all that tests start.
+    # Tests in the background (nohup) may ignore these signals, and the processes that they start would inherit that.
     defaults = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
     for number, default in ((getattr(signal, name, None), default) for name, default in defaults.items()):
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
-    # The demo planet's data end today; what tests find there must not depend on the day.
+    # The demo planet's data end today; results of tests must not depend on the day.
     os.environ["EECHIPS_DEMO_UNTIL"] = "2025-01-01"
-    # Read when gcsfs is imported, by whichever test does: it would ask by gRPC, which no emulator answers, for minutes.
+    # gcsfs reads this when it is imported. It would otherwise try gRPC, which the emulator lacks, for minutes.
     os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
-    if sys.version_info < (3, 11):  # what Google's client tells commands is not ours
+    if sys.version_info < (3, 11):  # Google's client warns in every command
         os.environ.setdefault("PYTHONWARNINGS", "ignore:You are using a non-supported Python version:FutureWarning")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # What may take longest begins first, so that no process is left alone with it (--no-loadscope-reorder).
+    for item in items:
+        if uses_processes(item):
+            item.add_marker(pytest.mark.integration)
+        if not {"integration", "live"} & set(item.keywords):
+            item.add_marker(pytest.mark.unit)
+    # The longest files start first, so that none of them is left to one process at the end (--no-loadscope-reorder).
     longest: dict[Path, float] = {}
     for item in items:
         for mark in item.iter_markers("timeout"):
@@ -58,9 +67,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="needs an Earth Engine account: --live"))
 
 
+def uses_processes(item: pytest.Item) -> bool:
+    """Return whether a test has a server as a fixture, or its module imports what starts servers or processes."""
+    assert isinstance(item, pytest.Function)
+    return bool(SERVER_FIXTURES & set(item.fixturenames)) or imports_processes(item.module.__name__)
+
+
+@cache
+def imports_processes(module: str) -> bool:
+    """Return whether a module has a name of `PROCESS_MODULES`, or of a helper module that has one."""
+    values = vars(sys.modules[module]).values()
+    names = {str(getattr(value, "__module__", None) or getattr(value, "__name__", "")) for value in values} - {module}
+    helpers = {name for name in names if name.startswith("tests.")}
+    return any(name.startswith(PROCESS_MODULES) for name in names) or any(map(imports_processes, helpers))
+
+
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[..., Server]]:
-    """Starts local Earth Engines with the arguments of ``python -m eechips.emulator``, one for each set of them."""
+    """Start local Earth Engines by the arguments of ``python -m eechips.emulator``, one for each set of arguments."""
     running: dict[tuple[str, ...], Server] = {}
     with ExitStack() as stack:
 
@@ -75,19 +99,19 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(scope="session")
 def demo_server(serve: Callable[..., Server]) -> Server:
-    """The demo planet without a quota."""
+    """Serve the demo planet without a quota."""
     return serve("--rate", "none", "--concurrency", "none")
 
 
 @pytest.fixture
 def demo_ee(demo_server: Server) -> Any:
-    """The real client, on the demo planet."""
+    """Return the real client, connected to the demo planet."""
     return initialize(demo_server)
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real imagery beside the project."""
+    """Return the folder of real imagery beside the project."""
     if not (SHARED_DATA / "MANIFEST.csv").exists():
         pytest.skip("no real data: ../shared/data is missing")
     return SHARED_DATA
@@ -95,13 +119,13 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An asset store of the real imagery, for reading: all processes of pytest-xdist have the same."""
+    """Return an asset store of the real imagery, for reading; all processes of pytest-xdist share it."""
     from tests.support.real_store import fill
 
     own = tmp_path_factory.getbasetemp()
     store = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "real-store"
     with store.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # it takes ten seconds: the others wait for the first
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it takes ten seconds; the other processes wait
         if not store.exists():
             made = tmp_path_factory.mktemp("assets")
             fill(made, real_data)
@@ -111,13 +135,13 @@ def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def real_server(real_store: Path, serve: Callable[..., Server]) -> Server:
-    """The real data alone, without a quota."""
+    """Serve the real data alone, without a quota."""
     return serve("--assets", str(real_store), "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """A small asset store, and the arrays that are in it."""
+    """Return a small asset store and the arrays in it."""
     from tests.support import stack_store
 
     return stack_store.fill(tmp_path_factory.mktemp("stack"))
@@ -125,19 +149,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 
 @pytest.fixture(scope="session")
 def stack_server(stack: Stack, serve: Callable[..., Server]) -> Server:
-    """The small store alone, without a quota."""
+    """Serve the small store alone, without a quota."""
     return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")
 
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """A small service that can be told to fail, for one test."""
+    """Serve a small part of Earth Engine's protocol, with planned failures, for one test."""
+    from tests.support.engine_service import serving
+
     with serving() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """The same for all tests of a module."""
+    """Serve the same for all tests of a module."""
+    from tests.support.engine_service import serving
+
     with serving() as found:
         yield found

@@ -1,4 +1,4 @@
-"""What executes code out of a folder or a queue of somebody else: only after leave, and never in passing."""
+"""Code in the run folders and queues of other users: no command executes it without permission."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from eechips.cli import main
 from eechips.engine.info import encode_info
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import seal
+
+pytestmark = pytest.mark.integration
 
 RECIPE = """
 import os
