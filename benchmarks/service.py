@@ -27,15 +27,15 @@ from pictures import MASK, Asked, picture
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.faults import Fault, FaultPlan
 from eechips.emulator.messages import ServiceResponse
-from eechips.emulator.options import OPTIONS, OptionError, configured
 from eechips.emulator.protocol.app import create_app
 from eechips.emulator.protocol.http import http_response
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Quota
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.server import ServerConfig, listening, run
+from eechips.emulator.server_options import OPTIONS, OptionError, configured
 
 MISSING = "bench/missing"
 """An asset that is not there: whoever asks for it meets with a permanent failure."""

@@ -24,7 +24,7 @@ from eechips.catalogs.options import IngestOptions
 from eechips.catalogs.sorted_runs import SortedRun
 from eechips.catalogs.sorting import Chunk, sort
 from eechips.catalogs.update import changing, folder_of, progress, put, schema_of, stage
-from eechips.catalogs.workers import PendingResult, WorkerPool, Workers, choose_worker_pool, workers
+from eechips.catalogs.worker_pool import PendingResult, WorkerPool, Workers, choose_worker_pool, workers
 from eechips.errors import UsageError
 from eechips.removal import LockedFolder, remove, remove_tree
 from eechips.signature import filled, takes

@@ -14,7 +14,7 @@ import click
 from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
 from eechips.cli.parameters import HELP, FunctionT, Names, debug_option
-from eechips.emulator.options import OPTIONS, OptionError, configured
+from eechips.emulator.server_options import OPTIONS, OptionError, configured
 
 if TYPE_CHECKING:
     from eechips.emulator.stores import StoreConfig
@@ -103,7 +103,7 @@ def serve_command(
 
 
 def _serve(port: int, store: StoreConfig, given: dict[str, str | None]) -> None:
-    from eechips.emulator.functions.registry import RegistrationError
+    from eechips.emulator.functions.registration import RegistrationError
     from eechips.emulator.server import ServerConfig, serve
     from eechips.emulator.stores import StoreError
 
@@ -217,7 +217,7 @@ def ingest_command(
       eechips assets ingest ecoregions.gpkg --into my_assets --id RESOLVE/ECOREGIONS/2017
       eechips assets ingest collection.json --into my_assets --id COPERNICUS/S2_SR --by-reference --allow-remote
     """
-    from eechips.emulator.assets.ingest import ingest, parse_properties, parse_pyramiding
+    from eechips.emulator.assets.asset_ingestion import ingest, parse_properties, parse_pyramiding
 
     with _one_sentence():
         ids = ingest(
@@ -272,7 +272,7 @@ def list_command(folder: Path, asset_id: str) -> None:
 @contextlib.contextmanager
 def _one_sentence() -> Iterator[None]:
     """Print errors of the asset store as one sentence, unless ``--debug`` is given."""
-    from eechips.emulator.assets.errors import AssetError
+    from eechips.emulator.assets.asset_errors import AssetError
 
     try:
         yield

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from eechips.emulator.functions.registry import RegistrationError
-from eechips.emulator.options import OPTIONS, OptionError, configured
+from eechips.emulator.functions.registration import RegistrationError
 from eechips.emulator.server import ServerConfig, serve
+from eechips.emulator.server_options import OPTIONS, OptionError, configured
 from eechips.emulator.stores import StoreConfig, StoreError
 
 

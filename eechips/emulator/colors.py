@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 
 _HEX = re.compile(r"#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eechips.emulator.errors import LimitError
+from eechips.emulator.request_errors import LimitError
 
 if TYPE_CHECKING:  # the server's own process knows the limits, and does without the libraries of pixels
     from eechips.emulator.model import AssetStore

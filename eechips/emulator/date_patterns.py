@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from eechips.emulator.dates import (
+from eechips.emulator.calendar import (
     HOUR,
     MINUTE,
     UTC,
@@ -23,7 +23,7 @@ from eechips.emulator.dates import (
     parse_zone,
     week_days,
 )
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Date
 
 ISO_PATTERN = "yyyy-MM-dd'T'HH:mm:ss"

@@ -9,7 +9,7 @@ from typing import Any
 import shapely
 
 from eechips.emulator.geometry import element_geometry
-from eechips.emulator.pixels.image import Image
+from eechips.emulator.pixels.lazy_image import Image
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 
 GEOMETRY_FIELDS = (".geo", ".all")

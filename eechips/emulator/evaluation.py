@@ -13,8 +13,8 @@ import shapely
 
 from eechips.emulator import messages, operations, rendering, resources
 from eechips.emulator.context import Context, ServiceLimits
-from eechips.emulator.errors import ChangingError, EarthEngineError, InvalidError, LimitError
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response
+from eechips.emulator.request_errors import ChangingError, EarthEngineError, InvalidError, LimitError
 from eechips.emulator.stores import StoreConfig, open_store
 
 # While assets change, a request is retried for so many seconds, and at least so many times.

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from eechips.emulator.context import Context
-from eechips.emulator.errors import (
+from eechips.emulator.functions import load_functions
+from eechips.emulator.functions.registration import Implementation
+from eechips.emulator.request_errors import (
     EarthEngineError,
     InvalidError,
     LimitError,
     TypeMismatchError,
     UnknownFunctionError,
 )
-from eechips.emulator.functions import load_functions
-from eechips.emulator.functions.registry import Implementation
 from eechips.emulator.signatures import FunctionSignature, load_signatures
 from eechips.emulator.type_conversion import promote
 from eechips.emulator.values import Value

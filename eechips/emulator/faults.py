@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 
 FaultType = Literal[
     "reject",

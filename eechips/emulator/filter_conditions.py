@@ -14,10 +14,10 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator import geodesy
 from eechips.emulator.element_properties import GEOMETRY_FIELDS, Element, geometry_of, property_of
+from eechips.emulator.map_projection import WGS84
 from eechips.emulator.model import Query
 from eechips.emulator.ordering import distinct_key, plain
 from eechips.emulator.planar_frame import Frame
-from eechips.emulator.projection import WGS84
 from eechips.emulator.values import Filter, Geometry, Value
 
 Lookup = Callable[[Element], Iterable[int]]

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator import overlay
 from eechips.emulator.geodesy import GEOD
+from eechips.emulator.map_projection import WGS84, Coordinates
 from eechips.emulator.planar_frame import (
     RADIUS,
     Frame,
@@ -26,7 +27,6 @@ from eechips.emulator.planar_frame import (
     towards,
     unit_vectors,
 )
-from eechips.emulator.projection import WGS84, Coordinates
 from eechips.emulator.shapes import close_at_pole, gather, leaves, open_at_pole, unwrapped, valid
 from eechips.emulator.values import Geometry
 

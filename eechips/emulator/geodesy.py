@@ -14,6 +14,7 @@ import shapely
 from pyproj import Geod
 from shapely.geometry.base import BaseGeometry
 
+from eechips.emulator.map_projection import WGS84, Coordinates
 from eechips.emulator.planar_frame import (
     RADIUS,
     Frame,
@@ -21,7 +22,6 @@ from eechips.emulator.planar_frame import (
     lonlat_points,
     unit_vectors,
 )
-from eechips.emulator.projection import WGS84, Coordinates
 from eechips.emulator.shapes import leaves, open_at_pole, valid
 from eechips.emulator.values import Geometry
 

@@ -10,11 +10,11 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator import overlay
-from eechips.emulator.errors import LimitError
+from eechips.emulator.map_projection import WGS84, Projection
 from eechips.emulator.number_format import json_number
-from eechips.emulator.pixels.grid import apply
+from eechips.emulator.pixels.pixel_grid import apply
 from eechips.emulator.planar_frame import frame_for, recast
-from eechips.emulator.projection import WGS84, Projection
+from eechips.emulator.request_errors import LimitError
 from eechips.emulator.shapes import gather, is_geographic, open_at_pole
 from eechips.emulator.shapes import leaves as leaves
 from eechips.emulator.values import WHOLE_EARTH, Collection, ErrorMargin, Geometry

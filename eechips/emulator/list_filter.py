@@ -20,9 +20,9 @@ import shapely
 from shapely.geometry import shape as shape_of
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.dates import to_milliseconds
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.calendar import to_milliseconds
 from eechips.emulator.model import Query, Range
+from eechips.emulator.request_errors import InvalidError
 
 _TOKEN = re.compile(
     r"""\s*(?: (?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*') | (?P<sign>!=|<=|>=|[=<>():,])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eechips.emulator.errors import EarthEngineError, InvalidError
+from eechips.emulator.request_errors import EarthEngineError, InvalidError
 
 Check = Callable[[Any, str], None]
 """Checks a value at a path; raises InvalidError."""

@@ -10,8 +10,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.geodesy import GEOD, distance
+from eechips.emulator.map_projection import WGS84, Coordinates
 from eechips.emulator.planar_frame import bend, gnomonic, great_circle_middle, towards
-from eechips.emulator.projection import WGS84, Coordinates
 from eechips.emulator.shapes import leaves
 from eechips.emulator.values import Geometry
 

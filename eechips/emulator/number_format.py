@@ -7,7 +7,7 @@ import re
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
-from eechips.emulator.errors import InvalidError, LimitError
+from eechips.emulator.request_errors import InvalidError, LimitError
 
 _PATTERN = re.compile(
     r"%(?P<flags>[-#+ 0,(]*)(?P<width>[1-9]\d*)?(?:\.(?P<precision>\d+))?(?P<conversion>[sdoxXeEfgGaA])"

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Literal
 
-from eechips.emulator import tables
+from eechips.emulator import table_files
 from eechips.emulator.context import Context
-from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
-from eechips.emulator.pixels.image import Image
+from eechips.emulator.pixels.lazy_image import Image
+from eechips.emulator.request_errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.type_conversion import type_name
 from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import Collection, Feature
@@ -77,7 +77,7 @@ def compute_features(request: ServiceRequest, context: Context) -> ServiceRespon
     collection = _collection(request, "Feature", context)
     features, rest = page(_timed(collection, context), *window(request.body, context.limits.elements))
     encoder = Encoder(context)
-    found = [encoder.feature(tables.planar(feature)) for feature in features]
+    found = [encoder.feature(table_files.planar(feature)) for feature in features]
     return encode_json({"type": "FeatureCollection", "features": found, **rest})
 
 
@@ -99,10 +99,10 @@ def _timed(collection: Collection, context: Context) -> Iterator[Any]:
 
 
 _TABLES = {
-    "CSV": (tables.csv, "text/csv", "csv"),
-    "GEO_JSON": (tables.geojson, "application/json", "geojson"),
-    "KML": (tables.kml, "application/vnd.google-earth.kml+xml", "kml"),
-    "KMZ": (tables.kmz, "application/vnd.google-earth.kmz", "kmz"),
+    "CSV": (table_files.csv, "text/csv", "csv"),
+    "GEO_JSON": (table_files.geojson, "application/json", "geojson"),
+    "KML": (table_files.kml, "application/vnd.google-earth.kml+xml", "kml"),
+    "KMZ": (table_files.kmz, "application/vnd.google-earth.kmz", "kmz"),
 }
 
 

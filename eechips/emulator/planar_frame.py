@@ -16,10 +16,10 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.map_projection import WGS84, Coordinates, Projection, transform_points
 from eechips.emulator.overlay import on_globe
-from eechips.emulator.pixels.grid import metres_per_unit
-from eechips.emulator.projection import WGS84, Coordinates, Projection, transform_points
+from eechips.emulator.pixels.pixel_grid import metres_per_unit
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.shapes import close_at_pole, is_geographic, leaves, open_at_pole, unwrapped, valid
 from eechips.emulator.values import ErrorMargin, Geometry
 

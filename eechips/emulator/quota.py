@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from eechips.emulator.errors import EarthEngineError, InvalidError
+from eechips.emulator.request_errors import EarthEngineError, InvalidError
 
 REJECTION = "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
 """Earth Engine's message with HTTP 429."""

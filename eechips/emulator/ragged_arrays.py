@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import LimitError
 from eechips.emulator.pixels.compute import PixelFunction, all_of
-from eechips.emulator.pixels.image import Pixels
+from eechips.emulator.pixels.lazy_image import Pixels
+from eechips.emulator.request_errors import LimitError
 
 Numbers = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.geodesy import spherical_distance
 from eechips.emulator.geometry import leaves
+from eechips.emulator.map_projection import WGS84
 from eechips.emulator.planar_frame import recast
-from eechips.emulator.projection import WGS84
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Geometry
 
 Words = npt.NDArray[np.uint64]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from eechips.emulator.errors import InvalidError, LimitError
+from eechips.emulator.request_errors import InvalidError, LimitError
 
 _MOST_REPEATS = 1000  # RE2's
 _MOST_INSTRUCTIONS = 20_000

@@ -15,20 +15,20 @@ from affine import Affine
 from shapely.geometry import shape as shape_of
 
 from eechips.emulator.context import Context
-from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.expression import Evaluator
-from eechips.emulator.functions.image import choose
+from eechips.emulator.functions.image_bands import choose
 from eechips.emulator.functions.image_clip import clip_to_bounds_and_scale
-from eechips.emulator.functions.image_collection import mosaic
-from eechips.emulator.functions.visualization import visualize
+from eechips.emulator.functions.image_collections import mosaic
+from eechips.emulator.functions.image_visualization import visualize
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.pixels import encode as formats
-from eechips.emulator.pixels.grid import PixelGrid, UnknownCrsError, parse_crs
-from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels, Render
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render
 from eechips.emulator.pixels.pictures import write_gif
+from eechips.emulator.pixels.pixel_grid import PixelGrid, UnknownCrsError, parse_crs
 from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.types import cast_values
-from eechips.emulator.projection import Projection
+from eechips.emulator.request_errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.resources import find_image
 from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import Collection, Geometry, Value

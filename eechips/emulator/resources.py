@@ -9,16 +9,16 @@ from itertools import islice
 from typing import Any
 
 from eechips.emulator import list_filter
+from eechips.emulator.calendar import to_datetime
 from eechips.emulator.context import Context
-from eechips.emulator.dates import to_datetime
-from eechips.emulator.errors import InvalidError, LimitError, NotFoundError
 from eechips.emulator.geometry import geojson
 from eechips.emulator.list_filter import ListFilter, Subject
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query, Seekable
 from eechips.emulator.operations import page, window
-from eechips.emulator.pixels.image import Image
+from eechips.emulator.pixels.lazy_image import Image
 from eechips.emulator.pixels.stored import stored_image
+from eechips.emulator.request_errors import InvalidError, LimitError, NotFoundError
 from eechips.emulator.stores import LEGACY, PUBLIC, asset_id, asset_name
 from eechips.emulator.value_json import Encoder, band_json
 from eechips.emulator.values import Feature, Geometry

@@ -15,16 +15,16 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from eechips.emulator.context import ServiceLimits
+from eechips.emulator.evaluation_pool import EvaluationPool
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.functions import load_functions
-from eechips.emulator.functions.registry import has_packages
+from eechips.emulator.functions.registration import has_packages
 from eechips.emulator.protocol.access import ShortConnections
 from eechips.emulator.protocol.app import create_app
 from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Latency, Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig, check
-from eechips.emulator.workers import EvaluationPool
 
 HOST = "127.0.0.1"
 

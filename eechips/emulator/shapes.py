@@ -9,8 +9,8 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.pixels.grid import parse_crs
-from eechips.emulator.projection import Coordinates, Projection
+from eechips.emulator.map_projection import Coordinates, Projection
+from eechips.emulator.pixels.pixel_grid import parse_crs
 
 _PARTS = {"Point": "MultiPoint", "LineString": "MultiLineString", "LinearRing": "MultiLineString"}
 

@@ -9,11 +9,11 @@ from itertools import islice
 import numpy as np
 from affine import Affine
 
-from eechips.emulator.errors import InvalidError, TypeMismatchError
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.grid import UnknownCrsError, parse_crs
-from eechips.emulator.pixels.image import Image
-from eechips.emulator.projection import Projection
+from eechips.emulator.pixels.lazy_image import Image
+from eechips.emulator.pixels.pixel_grid import UnknownCrsError, parse_crs
+from eechips.emulator.request_errors import InvalidError, TypeMismatchError
 from eechips.emulator.values import (
     Array,
     Blob,
@@ -264,7 +264,7 @@ def _geometry(value: Value) -> Geometry:
 
 
 def _date(value: Value) -> Date:
-    from eechips.emulator.dates import parse_date
+    from eechips.emulator.calendar import parse_date
 
     if isinstance(value, Date):
         return value

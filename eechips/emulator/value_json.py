@@ -11,13 +11,13 @@ import shapely
 from affine import Affine
 
 from eechips.emulator.context import Context
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.geometry import geojson
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelType
 from eechips.emulator.number_format import json_number
-from eechips.emulator.pixels.image import Image, ImageBand
-from eechips.emulator.projection import Projection
+from eechips.emulator.pixels.lazy_image import Image, ImageBand
 from eechips.emulator.reducers import Reducer
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import (
     Array,

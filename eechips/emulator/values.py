@@ -11,9 +11,9 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.errors import EarthEngineError
+from eechips.emulator.map_projection import WGS84, Projection, transform_shape
 from eechips.emulator.model import Bounds, Query
-from eechips.emulator.projection import WGS84, Projection, transform_shape
+from eechips.emulator.request_errors import EarthEngineError
 
 Value = Any
 """Anything an expression may yield."""

@@ -16,14 +16,14 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.element_properties import Element, geometry_of, property_of
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import Bounds
 from eechips.emulator.ordering import plain
 from eechips.emulator.pixels.composite import lonlat_bounds
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Pixels, Render
-from eechips.emulator.projection import Projection
+from eechips.emulator.pixels.lazy_image import Pixels, Render
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.reducers import Output, Reducer, ReducerSample, scattered
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import Collection, Feature, Filter
 

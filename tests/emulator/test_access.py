@@ -24,11 +24,11 @@ from uvicorn.server import ServerState
 
 from eechips.client.connection_pool import KEEP_ALIVE_HEADER
 from eechips.emulator.context import ServiceLimits
+from eechips.emulator.evaluation_pool import EvaluationPool
 from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.service import BodyTimeoutError, Service
 from eechips.emulator.quota import Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig
-from eechips.emulator.workers import EvaluationPool
 from tests.support.local_earth_engine import Server, start_server, stop_server, wait_until
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.emulator.assets import FolderStore, IngestError, UnreadableFileError, ingest
+from eechips.emulator.assets.asset_ingestion import parse_pyramiding
 from eechips.emulator.assets.date_parsing import date_within, names_of_dates
 from eechips.emulator.assets.folders import SourceFile, find_files, name_files
-from eechips.emulator.assets.ingest import parse_pyramiding
 from eechips.emulator.assets.raster_files import RasterFiles
 from tests.emulator.test_assets import image, noise, pixels, raster
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips.emulator.assets.footprint import outline
-from eechips.emulator.pixels.grid import PixelGrid, parse_crs
+from eechips.emulator.pixels.pixel_grid import PixelGrid, parse_crs
 
 TILE = 1111950.519666
 

@@ -15,7 +15,7 @@ import shapely
 from eechips.emulator.assets import FolderStore, IngestError, ingest
 from eechips.emulator.assets.stored_tables import StoredTable
 from eechips.emulator.model import CollectionAsset, ImageAsset, PixelWindow, Query
-from eechips.emulator.pixels.grid import parse_crs
+from eechips.emulator.pixels.pixel_grid import parse_crs
 
 LST = "MODIS/061/MOD11A2"
 

@@ -33,9 +33,9 @@ from eechips.emulator.catalogs import catalog_schema as schemas
 from eechips.emulator.catalogs.catalog_schema import DamagedError
 from eechips.emulator.catalogs.catalog_store import CatalogCollection
 from eechips.emulator.context import Context, ServiceLimits
-from eechips.emulator.errors import ChangingError, InvalidError, UnavailableError
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, WorkerRequest
 from eechips.emulator.model import FolderAsset, ImageAsset, Query, Range
+from eechips.emulator.request_errors import ChangingError, InvalidError, UnavailableError
 from eechips.emulator.stores import StoreConfig
 from eechips.errors import UsageError
 from eechips.storage import hash_file

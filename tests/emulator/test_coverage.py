@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.emulator import coverage
-from eechips.emulator.protocol.discovery import described
+from eechips.emulator.protocol.discovery_document import described
 from eechips.emulator.signatures import client_file, load_signatures
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "coverage.md"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator.dates import (
+from eechips.emulator.calendar import (
     DAY,
     Fields,
     Unit,
@@ -21,7 +21,7 @@ from eechips.emulator.dates import (
     parse_zone,
     start_of,
 )
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 ZONES = ("UTC", "America/Los_Angeles", "Asia/Kathmandu", "Australia/Lord_Howe", "PST8PDT", "Etc/GMT+8")

@@ -29,7 +29,7 @@ def first(
 
 
 def window_at(image: ImageAsset, longitude: float, latitude: float, size: int = 64) -> PixelWindow:
-    from eechips.emulator.pixels.grid import transformer
+    from eechips.emulator.pixels.pixel_grid import transformer
 
     grid = image.bands[0].grid
     x, y = transformer("EPSG:4326", grid.crs).transform(longitude, latitude)

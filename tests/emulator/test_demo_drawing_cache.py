@@ -132,7 +132,7 @@ def test_older_versions_go(folder: Path) -> None:
 @pytest.mark.slow
 def test_a_second_start_draws_nothing(folder: Path) -> None:
     code = (
-        "import eechips.emulator.demo.preload\n"
+        "import eechips.emulator.demo.planet_preload\n"
         "from eechips.emulator.demo import boundaries, tessellation, texture\n"
         "kept = tessellation.coast.cache_info().currsize, texture._crowns.cache_info().currsize\n"
         "print(*kept, len(boundaries._units()))"

@@ -22,8 +22,8 @@ from eechips.emulator.demo import DemoStore
 from eechips.emulator.demo.mercator import SIZE, latitude_of, longitude_of, x_of, y_of
 from eechips.emulator.demo.noise import gradient
 from eechips.emulator.model import BandInfo, ImageAsset, PixelWindow, Query, RasterSource
-from eechips.emulator.pixels.grid import PixelGrid, parse_crs
-from eechips.emulator.pixels.image import Render
+from eechips.emulator.pixels.lazy_image import Render
+from eechips.emulator.pixels.pixel_grid import PixelGrid, parse_crs
 from eechips.emulator.pixels.stored import PixelSource, stored_image
 
 STORE = DemoStore(date(2025, 1, 1))

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from eechips.emulator.demo import DemoStore, ecoregions, regions
+from eechips.emulator.demo import DemoStore, ecoregions, land_character
+from eechips.emulator.demo.land_character import CHARACTERS, characters_at
 from eechips.emulator.demo.mercator import x_of, y_of
-from eechips.emulator.demo.regions import CHARACTERS, characters_at
 from eechips.emulator.model import FeatureRow, Query
 
 STORE = DemoStore(date(2025, 1, 1))
@@ -126,7 +126,7 @@ def test_polygons_and_rendering_agree_on_the_ecoregion(longitude: float, latitud
     if not holders:
         return
     (number,) = ecoregions.owner(np.array([longitude]), np.array([latitude]))
-    assert regions.sites().ecoregions[number].code in {row.properties["ECO_ID"] for row in holders}
+    assert land_character.sites().ecoregions[number].code in {row.properties["ECO_ID"] for row in holders}
 
 
 @settings(max_examples=60, deadline=None)
@@ -154,7 +154,7 @@ def test_queries_find_rows_by_bounds_and_values() -> None:
 
 def test_places_come_back_from_the_bent_plane() -> None:
     x, y = np.linspace(5.0e6, 9.0e6, 200), np.linspace(1.1e7, 1.4e7, 200)
-    bx, by = regions.bend(x[None, :], y[None, :])
-    ux, uy = regions.unbend(bx[0], by[0])
+    bx, by = land_character.bend(x[None, :], y[None, :])
+    ux, uy = land_character.unbend(bx[0], by[0])
     assert np.abs(ux - x).max() < 60.0
     assert np.abs(uy - y).max() < 60.0

@@ -13,13 +13,13 @@ from affine import Affine
 from PIL import Image as Picture
 from rasterio.io import MemoryFile
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.map_projection import WGS84
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels import encode
 from eechips.emulator.pixels.compute import Empty
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import ImageBand, Pixels
-from eechips.emulator.projection import WGS84
+from eechips.emulator.pixels.lazy_image import ImageBand, Pixels
+from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.request_errors import InvalidError
 
 RANDOM = np.random.default_rng(1)
 GRID = PixelGrid("EPSG:32613", Affine(0.6, 0, 500_000.3, 0, -0.6, 4_400_000.9), 40, 30)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.emulator.context import Context, ServiceLimits
-from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError, UnknownFunctionError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.functions import load_functions
+from eechips.emulator.request_errors import InvalidError, LimitError, TypeMismatchError, UnknownFunctionError
 from eechips.emulator.signatures import load_signatures
 from tests.support.graphs import EmptyStore, Graph, call, evaluate, invoke, node
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.protocol import fields
+from eechips.emulator.request_errors import InvalidError
 
 ASSETS = {
     "assets": [{"name": "a", "bands": [{"id": "B1", "grid": {"crs": "x"}}, {"id": "B2"}]}, {"name": "b"}],

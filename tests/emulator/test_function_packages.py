@@ -16,10 +16,10 @@ from tests.support.local_earth_engine import initialize, start_server, stop_serv
 MODULE = """
 import numpy as np
 
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import mapped
-from eechips.emulator.pixels.image import Image, Pixels
+from eechips.emulator.pixels.lazy_image import Image, Pixels
 
 
 @function("S1.dB")

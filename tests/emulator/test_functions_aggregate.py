@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Array, Collection, Feature
 from tests.support.graphs import Ready, evaluate, invoke
 

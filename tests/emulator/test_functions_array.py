@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from eechips.emulator.errors import InvalidError, LimitError
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Array
 from tests.support.graphs import Graph, call, evaluate, invoke
 

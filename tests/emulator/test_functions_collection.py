@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.emulator.context import Context, ServiceLimits
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.model import FeatureRow, Query
+from eechips.emulator.request_errors import InvalidError, LimitError
 from tests.support.graphs import Graph, Ready, evaluate, invoke
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import call, evaluate, invoke
 
 ROWS = [

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eechips.emulator.calendar import parse_date, parse_zone
 from eechips.emulator.date_patterns import format_date, parse_with_pattern
-from eechips.emulator.dates import parse_date, parse_zone
-from eechips.emulator.errors import InvalidError, TypeMismatchError
+from eechips.emulator.request_errors import InvalidError, TypeMismatchError
 from eechips.emulator.values import Date, DateRange
 from tests.support.graphs import call, invoke
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator.errors import InvalidError, TypeMismatchError
+from eechips.emulator.request_errors import InvalidError, TypeMismatchError
 from eechips.emulator.values import Array
 from tests.support.graphs import Graph, call, evaluate, invoke
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.drawing import MARKERS
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.functions.collection_drawing import MARKERS
+from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import Ready, invoke
 from tests.support.images import evaluate, read
 

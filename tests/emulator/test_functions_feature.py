@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import shapely
 
-from eechips.emulator.errors import EarthEngineError, InvalidError
-from eechips.emulator.functions import element as elements
-from eechips.emulator.functions import feature as features
+from eechips.emulator.functions import elements as elements
+from eechips.emulator.functions import features as features
+from eechips.emulator.map_projection import WGS84
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.image import Image, ImageBand
-from eechips.emulator.projection import WGS84
+from eechips.emulator.pixels.lazy_image import Image, ImageBand
+from eechips.emulator.request_errors import EarthEngineError, InvalidError
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Collection, Date, Feature, Geometry
 from tests.support.graphs import Ready, call, evaluate, invoke

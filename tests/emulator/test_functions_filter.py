@@ -11,10 +11,10 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.filter_conditions import FilterCondition
 from eechips.emulator.model import Query, Range
-from eechips.emulator.pixels.image import Image
+from eechips.emulator.pixels.lazy_image import Image
+from eechips.emulator.request_errors import EarthEngineError, InvalidError
 from eechips.emulator.values import WHOLE_EARTH, Collection, Date, Feature, Geometry
 from tests.support.graphs import Ready, call, evaluate, invoke
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
-from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.geometry import collection_geometry, coordinates, geojson
-from eechips.emulator.projection import Projection
+from eechips.emulator.map_projection import Projection
+from eechips.emulator.request_errors import EarthEngineError, InvalidError
 from eechips.emulator.values import WHOLE_EARTH, Collection, Feature, Geometry
 from tests.support.graphs import Ready, call, evaluate, invoke
 
@@ -503,7 +503,7 @@ def test_distance_is_zero_inside_and_planar_in_a_projection() -> None:
 
 def test_unbounded_geometries() -> None:
     box = Geometry(shapely.box(0, 0, 1, 1))
-    from eechips.emulator.functions import geometry as geometric
+    from eechips.emulator.functions import geometries as geometric
 
     assert geometric.intersection(WHOLE_EARTH, box, None, None) is box
     assert geometric.union(box, WHOLE_EARTH, None, None).unbounded

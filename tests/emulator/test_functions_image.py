@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 from rasterio.features import rasterize
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Image
+from eechips.emulator.pixels.lazy_image import Image
+from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import Ready, invoke
 from tests.support.images import UTM, asset, constant, evaluate, pixel, read, stored, values_of
 

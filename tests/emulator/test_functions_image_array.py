@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Array
 from tests.support.graphs import Ready, invoke
 from tests.support.images import UTM, asset, constant, evaluate, pixel, read, stored

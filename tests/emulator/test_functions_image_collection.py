@@ -12,11 +12,11 @@ import shapely
 from affine import Affine
 
 from eechips.emulator.context import Context
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.model import ImageAsset
-from eechips.emulator.pixels.grid import PixelGrid, transformer
-from eechips.emulator.pixels.image import Image
+from eechips.emulator.pixels.lazy_image import Image
+from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import Graph, Ready, invoke
 from tests.support.images import asset, evaluate, read, stored
 

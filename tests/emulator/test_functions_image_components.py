@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.features import rasterize, shapes
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import invoke
 from tests.support.images import UTM, asset, constant, evaluate, pixel, read, stored, values_of
 

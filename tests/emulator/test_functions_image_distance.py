@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pyproj import Geod
 
-from eechips.emulator.errors import InvalidError, LimitError
+from eechips.emulator.request_errors import InvalidError, LimitError
 from tests.support.graphs import Ready, invoke
 from tests.support.images import UTM, asset, evaluate, read, stored
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.formula import parse, variables
-from eechips.emulator.pixels.image import Image
+from eechips.emulator.pixels.lazy_image import Image
+from eechips.emulator.request_errors import EarthEngineError, InvalidError
 from tests.support.graphs import invoke
 from tests.support.images import ONE, constant, evaluate, read
 

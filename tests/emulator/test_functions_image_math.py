@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.emulator.elementwise import CASTS
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.encode import filled
 from eechips.emulator.pixels.types import cast_values, dtype_of, union_type
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.signatures import load_signatures
 from tests.support.graphs import Ready, invoke
 from tests.support.images import ONE, UTM, asset, constant, evaluate, pixel, read, stored, values_of

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from eechips.emulator.errors import EarthEngineError, InvalidError, LimitError
-from eechips.emulator.pixels.grid import PixelGrid
 from eechips.emulator.pixels.neighborhood import weighted_sum
+from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.request_errors import EarthEngineError, InvalidError, LimitError
 from eechips.emulator.values import Weights
 from tests.support.graphs import Ready, invoke
 from tests.support.images import UTM, asset, constant, evaluate, read, stored, values_of

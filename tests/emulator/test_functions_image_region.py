@@ -17,15 +17,15 @@ from rasterio.features import rasterize
 
 from eechips.emulator import reducers as r
 from eechips.emulator.context import Context, ServiceLimits
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.image_vectors import segments
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Image
+from eechips.emulator.map_projection import Projection
+from eechips.emulator.pixels.lazy_image import Image
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.rasterization import fractions
 from eechips.emulator.pixels.stored import stored_image
-from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer
-from eechips.emulator.regions import Lattice, PixelRegion, gather, reduce_region, reduce_regions
+from eechips.emulator.region_reduction import Lattice, PixelRegion, gather, reduce_region, reduce_regions
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Array, Feature, Geometry
 from tests.support.graphs import Ready, invoke
 from tests.support.images import UTM, Store, asset, evaluate, stored

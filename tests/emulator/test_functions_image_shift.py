@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.pixels.grid import PixelGrid, transformer
+from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import invoke
 from tests.support.images import UTM, asset, evaluate, read, stored
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import invoke
 from tests.support.images import UTM, asset, evaluate, read, stored
 

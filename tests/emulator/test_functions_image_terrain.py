@@ -14,10 +14,10 @@ from pyproj import Geod
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
+from eechips.emulator.map_projection import Projection, transform_shape
+from eechips.emulator.pixels.pixel_grid import PixelGrid, parse_crs, transformer
 from eechips.emulator.pixels.pixel_size import pixel_edges
-from eechips.emulator.projection import Projection, transform_shape
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import invoke
 from tests.support.images import UTM, asset, evaluate, read, stored, values_of
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_texture import METRICS
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import Ready, invoke
 from tests.support.images import UTM, asset, evaluate, read, stored
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import ImageColor
 
 from eechips.emulator.colors import NAMED, parse_color
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import Ready, invoke
 from tests.support.images import asset, constant, evaluate, pixel, read, stored
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.filter_conditions import FilterCondition
-from eechips.emulator.functions import join as joins
+from eechips.emulator.functions import joins as joins
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Collection, Feature, Geometry, Join
 from tests.support.graphs import Ready, call, invoke
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator.errors import EarthEngineError, InvalidError
+from eechips.emulator.request_errors import EarthEngineError, InvalidError
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Kernel, Weights
 from tests.support.graphs import call, invoke

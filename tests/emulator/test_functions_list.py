@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
-from eechips.emulator.functions.list import shuffle
+from eechips.emulator.functions.lists import shuffle
+from eechips.emulator.request_errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.values import Date, Filter
 from tests.support.graphs import Graph, call, evaluate, invoke
 
@@ -195,7 +195,7 @@ def test_nulls_of_a_map():
 
 def test_a_filter_tests_the_item():
     from eechips.emulator.context import Context
-    from eechips.emulator.functions.list import filtered
+    from eechips.emulator.functions.lists import filtered
     from tests.support.graphs import EmptyStore
 
     condition = Filter(lambda element: element.properties["item"] > 2)
@@ -211,7 +211,7 @@ def test_shuffles_repeat(values, seed):
 
 def test_shuffles_are_java_s():
     """The generator's first numbers after ``new Random(42)`` are known: 0, 3, 8, 4, 0, 5 of ``nextInt(10)``."""
-    from eechips.emulator.functions.list import _JavaRandom
+    from eechips.emulator.functions.lists import _JavaRandom
 
     generator = _JavaRandom(42)
     assert [generator.below(10) for _ in range(6)] == [0, 3, 8, 4, 0, 5]

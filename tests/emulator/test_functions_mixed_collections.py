@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.pixels.encode import filled
 from eechips.emulator.pixels.types import dtype_of
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import Graph, Ready, invoke
 from tests.support.images import ONE, constant, evaluate, read
 

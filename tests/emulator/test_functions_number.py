@@ -13,8 +13,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from eechips.emulator.elementwise import cube_root
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.number_format import format_number, java_text
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.special_functions import digamma, erf_inverse, erfc_inverse, gamma, lanczos, trigamma
 from tests.support.graphs import call
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
+from eechips.emulator.request_errors import InvalidError
 from tests.support.graphs import call, invoke
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pyproj import CRS
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import ErrorMargin
 from tests.support.graphs import Ready, call, invoke
 

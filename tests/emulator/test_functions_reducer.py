@@ -15,9 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from eechips.emulator import reducers as r
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.reducers import Reducer, ReducerSample, reduce_values, sample_of
 from eechips.emulator.reducers.regressions import two_sided
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Array, Collection
 from tests.support.graphs import Ready, evaluate, invoke

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.model import ImageAsset
-from eechips.emulator.pixels.grid import PixelGrid, transformer
+from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
 from eechips.emulator.randomness import normal, random_points, random_words, uniform
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Feature, Geometry
 from tests.support.graphs import Ready, invoke
 from tests.support.images import asset, evaluate, read, stored

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.regex import compile_regex
+from eechips.emulator.request_errors import InvalidError, LimitError, TypeMismatchError
 from tests.support.graphs import Graph, call, evaluate, invoke
 
 texts = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=12)

@@ -14,11 +14,11 @@ import pytest
 from affine import Affine
 
 from eechips.emulator.context import Context, ServiceLimits
-from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.functions import load_functions
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Image, Render
+from eechips.emulator.pixels.lazy_image import Image, Render
+from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.request_errors import EarthEngineError
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import Collection

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.emulator.context import Context, ServiceLimits
-from eechips.emulator.errors import InvalidError, LimitError
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelType
-from eechips.emulator.projection import Projection
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.value_json import Encoder
 from eechips.emulator.values import WHOLE_EARTH, Array, Collection, Date, DateRange, ErrorMargin, Feature, Geometry
 from tests.support.graphs import EmptyStore, evaluate, invoke

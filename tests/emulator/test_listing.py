@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.emulator import list_filter
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.list_filter import Subject
+from eechips.emulator.request_errors import InvalidError
 
 
 def at(text: str) -> float:

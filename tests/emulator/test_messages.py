@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.emulator import messages
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 
 EXPRESSION = {"result": "0", "values": {"0": {"constantValue": 1}}}
 GRID = {

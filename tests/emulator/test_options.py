@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eechips.emulator.options import OPTIONS, OptionError, configured
 from eechips.emulator.server import ServerConfig
+from eechips.emulator.server_options import OPTIONS, OptionError, configured
 
 
 def test_what_is_not_given_is_earth_engine_s_own() -> None:

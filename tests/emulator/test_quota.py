@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.emulator.errors import InvalidError, NotFoundError
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.protocol.service import ResultNames
 from eechips.emulator.quota import Latency, Quota, QuotaConfig, TooManyRequestsError
+from eechips.emulator.request_errors import InvalidError, NotFoundError
 
 
 class Clock:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from eechips.emulator.context import Context, ServiceLimits
-from eechips.emulator.errors import LimitError
 from eechips.emulator.messages import ServiceRequest
 from eechips.emulator.rendering import compute_pixels
+from eechips.emulator.request_errors import LimitError
 from tests.support.graphs import EmptyStore, Graph, Ready, invoke
 
 WIDTH, HEIGHT = 2300, 1100

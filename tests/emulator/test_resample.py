@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.pixels.location import locate
-from eechips.emulator.projection import Projection
+from eechips.emulator.pixels.pixel_grid import PixelGrid, parse_crs, transformer
 from tests.support.graphs import invoke
 from tests.support.images import UTM, asset, evaluate, read, stored
 

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from eechips.emulator.faults import FaultPlan, FaultType
-from eechips.emulator.options import OPTIONS
+from eechips.emulator.server_options import OPTIONS
 from tests.support.local_earth_engine import Server, held, initialize, start_server, stop_server
 
 SEVEN = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}

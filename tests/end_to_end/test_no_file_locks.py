@@ -115,7 +115,7 @@ print(learned_limits.load_learned_limit("https://example.com", "p"))
 def test_a_store_of_assets_without_locks_is_told(without_locks: dict[str, str], tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from eechips.emulator.assets.errors import AssetWriteError
+from eechips.emulator.assets.asset_errors import AssetWriteError
 from eechips.emulator.assets.publish import create
 try:
     create(Path({str(tmp_path / "store")!r}))

@@ -28,7 +28,7 @@ import eechips
 from eechips.catalogs.catalog import open_catalog
 from eechips.cli import main
 from eechips.emulator.assets import AssetError, FolderStore
-from eechips.emulator.errors import EarthEngineError
+from eechips.emulator.request_errors import EarthEngineError
 from eechips.errors import EechipsError
 from eechips.jobs.asset_store import open_store
 from eechips.planning.places import read_places

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from random import Random
 
-from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.functions import load_functions
 from eechips.emulator.pixels.encode import filled
+from eechips.emulator.request_errors import EarthEngineError
 from eechips.emulator.signatures import load_signatures
 from tests.fuzz.budget import Budget
 from tests.support.graphs import Ready, invoke

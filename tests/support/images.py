@@ -13,8 +13,8 @@ from affine import Affine
 from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, PixelWindow
-from eechips.emulator.pixels.grid import PixelGrid, transformer
-from eechips.emulator.pixels.image import Image, Pixels, Render
+from eechips.emulator.pixels.lazy_image import Image, Pixels, Render
+from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
 from tests.support.graphs import Graph, Ready, invoke
 
 Values = npt.NDArray[Any]

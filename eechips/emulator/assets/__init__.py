@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from eechips.emulator.assets.errors import (
+from eechips.emulator.assets.asset_errors import (
     AssetError,
     AssetExistsError,
     AssetWriteError,
@@ -30,8 +30,8 @@ from eechips.emulator.assets.errors import (
     UnreadableFileError,
     UnsafeHrefError,
 )
+from eechips.emulator.assets.asset_ingestion import ingest, parse_properties
 from eechips.emulator.assets.folder_store import AssetSummary, FolderStore
-from eechips.emulator.assets.ingest import ingest, parse_properties
 
 __all__ = [
     "AssetError",

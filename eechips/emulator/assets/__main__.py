@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eechips.emulator.assets.errors import AssetError
-from eechips.emulator.assets.ingest import ingest
+from eechips.emulator.assets.asset_errors import AssetError
+from eechips.emulator.assets.asset_ingestion import ingest
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from eechips.emulator.assets.errors import InvalidAssetIdError, UnsafeHrefError
+from eechips.emulator.assets.asset_errors import InvalidAssetIdError, UnsafeHrefError
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_/-]*")

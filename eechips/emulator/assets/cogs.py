@@ -22,13 +22,13 @@ from rasterio.io import DatasetReader, DatasetWriter, MemoryFile
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.assets.errors import AssetWriteError
+from eechips.emulator.assets.asset_errors import AssetWriteError
 from eechips.emulator.assets.footprint import outline
 from eechips.emulator.assets.raster_files import IN_MEMORY_BYTES, BandSource, RasterFiles
 from eechips.emulator.assets.records import RasterBand, RasterFile
 from eechips.emulator.assets.remote import shown_name
 from eechips.emulator.assets.store_files import Deposit, workspace
-from eechips.emulator.pixels.grid import PixelGrid, parse_crs
+from eechips.emulator.pixels.pixel_grid import PixelGrid, parse_crs
 
 _BLOCK = 256
 _CHUNK_BYTES = 64 << 20

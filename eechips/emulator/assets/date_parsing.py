@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 
-from eechips.emulator.assets.errors import IngestError
+from eechips.emulator.assets.asset_errors import IngestError
 
 Time = str | int | float | date | datetime
 

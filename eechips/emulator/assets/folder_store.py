@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eechips.emulator.assets import stac
+from eechips.emulator.assets.asset_errors import InvalidStoreError, UnknownAssetError
 from eechips.emulator.assets.asset_names import is_id
-from eechips.emulator.assets.errors import InvalidStoreError, UnknownAssetError
 from eechips.emulator.assets.store_index import StoreIndex
 from eechips.emulator.assets.stored_images import StoredCollection, StoreFiles, load_image
 from eechips.emulator.assets.stored_tables import StoredTable, load_table

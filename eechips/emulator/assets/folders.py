@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from eechips.emulator.assets.asset_errors import IngestError, UnreadableFileError
 from eechips.emulator.assets.asset_names import join_id
 from eechips.emulator.assets.date_parsing import date_within
-from eechips.emulator.assets.errors import IngestError, UnreadableFileError
 
 RASTER_SUFFIXES = frozenset(
     (".asc", ".bil", ".dem", ".dt2", ".grb", ".grb2", ".grib", ".grib2", ".hdf", ".hgt", ".img", ".jp2", ".nc", ".nc4",

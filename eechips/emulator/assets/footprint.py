@@ -9,7 +9,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.pixels.grid import PixelGrid, metres_per_unit, transformer
+from eechips.emulator.pixels.pixel_grid import PixelGrid, metres_per_unit, transformer
 
 _SIDE = 32  # points along each side before simplification
 _EARTH = "EPSG:4326"

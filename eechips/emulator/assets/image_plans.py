@@ -9,9 +9,9 @@ from typing import Any
 
 from rasterio.io import DatasetReader
 
+from eechips.emulator.assets.asset_errors import IngestError
 from eechips.emulator.assets.asset_names import join_id
 from eechips.emulator.assets.date_parsing import Time, date_within, from_netcdf, names_of_dates, to_milliseconds
-from eechips.emulator.assets.errors import IngestError
 from eechips.emulator.assets.raster_files import BandSource, RasterFiles
 
 _NETCDF = "netCDF"

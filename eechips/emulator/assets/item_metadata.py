@@ -17,7 +17,7 @@ from affine import Affine
 from pyproj.exceptions import CRSError
 
 from eechips.emulator.assets.raster_files import crs_name
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 _GEOTIFF_SUFFIXES = (".tif", ".tiff")
 _IMAGE_SUFFIXES = (*_GEOTIFF_SUFFIXES, ".jp2")

@@ -10,16 +10,16 @@ import rasterio
 import shapely
 from affine import Affine
 
+from eechips.emulator.assets.asset_errors import IngestError
 from eechips.emulator.assets.asset_names import is_remote
 from eechips.emulator.assets.cogs import StoredRasters, describe
-from eechips.emulator.assets.errors import IngestError
 from eechips.emulator.assets.footprint import outline
 from eechips.emulator.assets.raster_files import BandSource, RasterFiles
 from eechips.emulator.assets.records import RasterBand, RasterFile
 from eechips.emulator.assets.remote import ALONE, gdal_name, is_remote_name, reading, shown_name
 from eechips.emulator.assets.store_files import Deposit, workspace
 from eechips.emulator.pixels.file_source import DRIVERS, DatasetPool, FileSource, open_file
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 
 def refer_to_bands(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.emulator.assets import stac
+from eechips.emulator.assets.asset_errors import AssetExistsError, AssetWriteError
 from eechips.emulator.assets.asset_names import ancestors, folder_of, is_remote, split_id
-from eechips.emulator.assets.errors import AssetExistsError, AssetWriteError
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
 from eechips.emulator.assets.store_files import StagedDocuments, locked, remove, remove_empty, write_json, writing
 from eechips.emulator.assets.store_index import StoreIndex, hrefs_of, stamp_of

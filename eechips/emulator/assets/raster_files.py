@@ -19,9 +19,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from eechips.emulator.assets.errors import IngestError, MissingCrsError, UnreadableFileError
+from eechips.emulator.assets.asset_errors import IngestError, MissingCrsError, UnreadableFileError
 from eechips.emulator.assets.remote import reading, shown_name
-from eechips.emulator.pixels.grid import parse_crs
+from eechips.emulator.pixels.pixel_grid import parse_crs
 from eechips.emulator.warning_filters import ignore
 
 RESAMPLINGS = ("average", "nearest", "mode")

@@ -14,9 +14,9 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from eechips.emulator.assets.asset_names import shown_url
-from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.file_source import FileSource
+from eechips.emulator.request_errors import EarthEngineError, InvalidError
 
 ALONE: Mapping[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 """GDAL's option to look at no file beside the one that is named."""

@@ -21,9 +21,9 @@ import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
+from eechips.emulator.assets.asset_errors import IngestError, InvalidStoreError
 from eechips.emulator.assets.asset_names import folder_of, is_remote, join_id, resolve_href, resolve_source
 from eechips.emulator.assets.date_parsing import to_milliseconds
-from eechips.emulator.assets.errors import IngestError, InvalidStoreError
 from eechips.emulator.assets.item_metadata import declared_crs, six
 from eechips.emulator.assets.records import (
     AssetRecord,

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
 from eechips.emulator.assets import item_metadata, stac
+from eechips.emulator.assets.asset_errors import IngestError, UnreadableFileError, UnsafeHrefError
 from eechips.emulator.assets.asset_names import check_url, is_remote, join_id, shown_url
-from eechips.emulator.assets.errors import IngestError, UnreadableFileError, UnsafeHrefError
 from eechips.emulator.assets.image_plans import ImagePlan
 from eechips.emulator.assets.raster_files import BandSource, RasterFiles
 from eechips.emulator.assets.remote import gdal_name

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eechips.emulator.assets.errors import AssetWriteError, InvalidStoreError
+from eechips.emulator.assets.asset_errors import AssetWriteError, InvalidStoreError
 
 _PREFIX = ".tmp-"
 _swept: set[tuple[str, str]] = set()

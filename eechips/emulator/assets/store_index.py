@@ -23,8 +23,8 @@ from typing import Any
 import shapely
 
 from eechips.emulator.assets import stac
+from eechips.emulator.assets.asset_errors import AssetWriteError, InvalidStoreError
 from eechips.emulator.assets.asset_names import ancestors, join_id, resolve_href, split_id
-from eechips.emulator.assets.errors import AssetWriteError, InvalidStoreError
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
 from eechips.emulator.assets.store_files import commit, locked, private_folder, workspace
 from eechips.emulator.model import Bounds, Query

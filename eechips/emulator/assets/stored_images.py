@@ -17,7 +17,7 @@ from eechips.emulator.assets.remote import ALONE, RefusedFile, RemoteFile, gdal_
 from eechips.emulator.assets.store_index import IndexRow, StoreIndex
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips.emulator.pixels.file_source import DatasetPool, FileSource, OpenRaster
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 # Files on web servers that a process keeps open.
 _OPEN_REMOTE = 64

@@ -21,7 +21,7 @@ from pyogrio.errors import DataSourceError
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.assets.errors import (
+from eechips.emulator.assets.asset_errors import (
     EmptyTableError,
     IngestError,
     MissingCrsError,
@@ -29,7 +29,7 @@ from eechips.emulator.assets.errors import (
 )
 from eechips.emulator.assets.raster_files import crs_name
 from eechips.emulator.assets.stored_tables import INDEX_COLUMN, PARQUET_SUFFIXES
-from eechips.emulator.pixels.grid import transformer
+from eechips.emulator.pixels.pixel_grid import transformer
 
 _EARTH = "EPSG:4326"
 _GROUP_ROWS = 1024

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
+from eechips.emulator.assets.asset_errors import UnsafeHrefError
 from eechips.emulator.assets.asset_names import check_url, is_remote, shown_url
-from eechips.emulator.assets.errors import UnsafeHrefError
 from eechips.emulator.assets.remote import gdal_name, is_stored
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 
 Links = Callable[[], Sequence[Mapping[str, Any]]]
 """Gives the links of an item."""

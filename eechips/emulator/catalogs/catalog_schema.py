@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.assets.errors import InvalidStoreError
+from eechips.emulator.assets.asset_errors import InvalidStoreError
 from eechips.emulator.assets.store_index import boxes
-from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.model import Bounds, Query
+from eechips.emulator.request_errors import EarthEngineError
 
 SCHEMA = "_schema.json"
 """Name of the schema file."""

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eechips.emulator.assets.errors import AssetWriteError
+from eechips.emulator.assets.asset_errors import AssetWriteError
 from eechips.emulator.assets.store_files import commit, locked, private_folder, workspace
 from eechips.emulator.catalogs.catalog_schema import CatalogPartitions, DamagedError
 from eechips.emulator.catalogs.partition_rows import PartitionReader

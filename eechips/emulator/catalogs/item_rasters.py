@@ -15,18 +15,18 @@ from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from eechips.emulator.assets.errors import IngestError
+from eechips.emulator.assets.asset_errors import IngestError
 from eechips.emulator.assets.item_metadata import ItemMetadata, band_names
 from eechips.emulator.assets.item_metadata import rasters as rasters_of
 from eechips.emulator.assets.raster_files import crs_of
 from eechips.emulator.assets.remote import ALONE, is_remote_name, reading, shown_name, translated, url_of
 from eechips.emulator.assets.stored_images import StorePool
 from eechips.emulator.catalogs.allowed_files import AllowedFiles, Links
-from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.model import BandInfo, PixelType, PixelWindow
 from eechips.emulator.pixels.file_source import DatasetPool, FileSource, open_file
-from eechips.emulator.pixels.grid import PixelGrid, apply
+from eechips.emulator.pixels.pixel_grid import PixelGrid, apply
 from eechips.emulator.read_counts import Reads
+from eechips.emulator.request_errors import EarthEngineError, InvalidError
 from eechips.emulator.warning_filters import ignore
 
 _REMEMBERED = 4096  # headers

@@ -18,16 +18,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
+from eechips.emulator.assets.asset_errors import UnsafeHrefError
 from eechips.emulator.assets.asset_names import resolve_href
 from eechips.emulator.assets.date_parsing import to_milliseconds
-from eechips.emulator.assets.errors import UnsafeHrefError
 from eechips.emulator.assets.stac import is_foreign_property
 from eechips.emulator.catalogs import row_filters
 from eechips.emulator.catalogs.catalog_schema import SCHEMA, DamagedError, ReplacedError, Stamp
 from eechips.emulator.catalogs.row_filters import END, INDEX, MEMBERS, START, is_property
-from eechips.emulator.errors import ChangingError
 from eechips.emulator.model import Query
 from eechips.emulator.read_counts import Reads
+from eechips.emulator.request_errors import ChangingError
 
 # What says where and when an image is, and how new: of every row that passes.
 _NARROW = ("id", "geometry", "datetime", "start_datetime", "updated")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eechips.emulator.assets.errors import InvalidStoreError
+from eechips.emulator.assets.asset_errors import InvalidStoreError
 from eechips.emulator.catalogs import catalog_schema as schemas
 from eechips.emulator.catalogs.catalog_schema import (
     CatalogPartitions,
@@ -21,9 +21,9 @@ from eechips.emulator.catalogs.catalog_schema import (
 from eechips.emulator.catalogs.item_index import Directory, ItemIndex
 from eechips.emulator.catalogs.partition_rows import Block, PartitionReader, PartitionRow, in_order
 from eechips.emulator.catalogs.row_filters import INDEX
-from eechips.emulator.errors import ChangingError, UnavailableError
 from eechips.emulator.model import Query
 from eechips.emulator.read_counts import Reads
+from eechips.emulator.request_errors import ChangingError, UnavailableError
 
 _TRIES = 5
 # Items that are read at a time while all are walked through: few at first, since often the first is all that is wanted;

@@ -5,6 +5,6 @@ larger one, on every machine. ``store.DemoStore`` serves it under the ids of Ear
 ``ground_cover`` paints the ground that all sensors share. It is synthetic and says so: no measured data belong here.
 """
 
-from eechips.emulator.demo.store import DemoStore
+from eechips.emulator.demo.demo_store import DemoStore
 
 __all__ = ["DemoStore"]

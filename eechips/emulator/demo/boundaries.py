@@ -20,7 +20,16 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.emulator.demo import atlas, drawing_cache, mercator, noise, regions, state_outlines, tables, tessellation
+from eechips.emulator.demo import (
+    atlas,
+    demo_tables,
+    drawing_cache,
+    land_character,
+    mercator,
+    noise,
+    state_outlines,
+    tessellation,
+)
 from eechips.emulator.demo.mercator import SIZE, Floats
 from eechips.emulator.model import FeatureRow
 
@@ -139,7 +148,11 @@ def _counties() -> _Seats:
 @cache
 def _districts() -> tuple[_Seats, list[tuple[str, str]]]:
     """Return seats of the districts of the world, and what they would belong to if there were no United States."""
-    named = [(name, place) for name, where in regions.records(atlas.COUNTRIES) for place in regions.places(where)]
+    named = [
+        (name, place)
+        for name, where in land_character.records(atlas.COUNTRIES)
+        for place in land_character.places(where)
+    ]
     country_x = mercator.x_of([place[0] for _, place in named])
     country_y = mercator.y_of([place[1] for _, place in named])
     x, y = tessellation.jittered(_DISTRICT, 821, range(110), range(SIZE >> _DISTRICT))
@@ -168,7 +181,7 @@ def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
     """
     names, tree = _states()
     counties, (districts, foreign) = _counties(), _districts()
-    bx, by = (b[0] for b in regions.bend(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[None, :]))
+    bx, by = (b[0] for b in land_character.bend(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[None, :]))
     district = districts.sites.nearest(bx, by)
     state = _state_of(longitude, latitude)
     for outside in np.flatnonzero(state < 0).tolist():
@@ -252,7 +265,7 @@ def _codes() -> tuple[dict[str, int], dict[tuple[str, str], int], dict[Unit, int
 
 
 @cache
-def gaul(level: int) -> tables.Rows:
+def gaul(level: int) -> demo_tables.Rows:
     """Return rows of a level of GAUL, in the order of their codes."""
     country, state, county = _codes()
     groups: dict[tuple[str, ...], list[shapely.Geometry]] = {}
@@ -263,7 +276,7 @@ def gaul(level: int) -> tables.Rows:
     for key, shapes in groups.items():
         names = [*key, "", ""]
         shape = tessellation.joined(shapes)
-        area, length = tables.measures(shape)
+        area, length = demo_tables.measures(shape)
         properties: dict[str, Any] = {"ADM0_CODE": country[names[0]], "ADM0_NAME": names[0]}
         if level >= 1:
             properties |= {"ADM1_CODE": state[(names[0], names[1])], "ADM1_NAME": names[1]}
@@ -280,12 +293,13 @@ def gaul(level: int) -> tables.Rows:
         entries.append((codes[level][key[0] if level == 0 else key], shape, properties))
     entries.sort(key=lambda entry: entry[0])
     return tuple(
-        FeatureRow(tables.index_of(number), shape, properties) for number, (_, shape, properties) in enumerate(entries)
+        FeatureRow(demo_tables.index_of(number), shape, properties)
+        for number, (_, shape, properties) in enumerate(entries)
     )
 
 
 @cache
-def tiger_states() -> tables.Rows:
+def tiger_states() -> demo_tables.Rows:
     """Return rows of TIGER's states, in the order of their codes."""
     shapes = {row.properties["ADM1_NAME"]: row.geometry for row in gaul(1) if row.properties["ADM0_NAME"] == USA}
     result: list[FeatureRow] = []
@@ -305,12 +319,12 @@ def tiger_states() -> tables.Rows:
             "STATEFP": code,
             "STUSPS": postal,
         }
-        result.append(FeatureRow(tables.index_of(len(result)), shapes[name], properties))
+        result.append(FeatureRow(demo_tables.index_of(len(result)), shapes[name], properties))
     return tuple(result)
 
 
 @cache
-def tiger_counties() -> tables.Rows:
+def tiger_counties() -> demo_tables.Rows:
     """Return rows of TIGER's counties, in the order of their codes: as in real ones, odd numbers within their state."""
     codes = {name: code for name, _, code in (entry.rsplit(" ", 2) for entry in _POSTAL.split(","))}
     numbers: Counter[str] = Counter()
@@ -335,7 +349,7 @@ def tiger_counties() -> tables.Rows:
             "NAMELSAD": f"{name} County",
             "STATEFP": state,
         }
-        result.append(FeatureRow(tables.index_of(len(result)), row.geometry, properties))
+        result.append(FeatureRow(demo_tables.index_of(len(result)), row.geometry, properties))
     return tuple(result)
 
 
@@ -353,22 +367,22 @@ def _columns(level: int) -> dict[str, str]:
     }
 
 
-def gaul_tables() -> tuple[tables.DemoTable, ...]:
+def gaul_tables() -> tuple[demo_tables.DemoTable, ...]:
     """Return the six tables of GAUL, and TIGER's states and counties."""
-    result: list[tables.DemoTable] = []
+    result: list[demo_tables.DemoTable] = []
     for folder, suffix in (("FAO/GAUL", ""), ("FAO/GAUL_SIMPLIFIED_500m", " 500m Simplified")):
         for level, what in enumerate(("Country Boundaries", "First-Level Units", "Second-Level Units")):
-            draw: Callable[[], tables.Rows] = partial(gaul, level)
+            draw: Callable[[], demo_tables.Rows] = partial(gaul, level)
             title = f"FAO GAUL{suffix}: Global Administrative Unit Layers 2015, {what}"
-            result.append(tables.DemoTable(f"{folder}/2015/level{level}", _columns(level), draw, title))
+            result.append(demo_tables.DemoTable(f"{folder}/2015/level{level}", _columns(level), draw, title))
     names = ("FUNCSTAT", "GEOID", "INTPTLAT", "INTPTLON", "LSAD", "MTFCC", "NAME", "STATEFP", "STUSPS")
     columns = dict.fromkeys(names, "String")
     county = ("CLASSFP", "COUNTYFP", *names[:-1], "NAMELSAD")
     for year in (2016, 2018):
         title = f"TIGER: US Census States {year}"
-        result.append(tables.DemoTable(f"TIGER/{year}/States", columns, tiger_states, title))
+        result.append(demo_tables.DemoTable(f"TIGER/{year}/States", columns, tiger_states, title))
         title = f"TIGER: US Census Counties {year}"
         result.append(
-            tables.DemoTable(f"TIGER/{year}/Counties", dict.fromkeys(county, "String"), tiger_counties, title)
+            demo_tables.DemoTable(f"TIGER/{year}/Counties", dict.fromkeys(county, "String"), tiger_counties, title)
         )
     return tuple(result)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from eechips.emulator.demo import synthetic_label
-from eechips.emulator.demo.store import DemoAsset, catalogue
-from eechips.emulator.demo.tables import DemoTable
+from eechips.emulator.demo.demo_store import DemoAsset, catalogue
+from eechips.emulator.demo.demo_tables import DemoTable
 from eechips.emulator.model import ImageAsset, Query
 from eechips.emulator.stores import demo_end
 

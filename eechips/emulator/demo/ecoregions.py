@@ -1,4 +1,4 @@
-"""RESOLVE/ECOREGIONS/2017: the ecoregions that ``regions`` gives the land its character by, as polygons.
+"""RESOLVE/ECOREGIONS/2017: the ecoregions of ``land_character``, as polygons.
 
 Columns: https://developers.google.com/earth-engine/datasets/catalog/RESOLVE_ECOREGIONS_2017
 """
@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import shapely
 
-from eechips.emulator.demo import drawing_cache, mercator, noise, regions, tables, tessellation
+from eechips.emulator.demo import demo_tables, drawing_cache, land_character, mercator, noise, tessellation
 from eechips.emulator.demo.mercator import Floats
 from eechips.emulator.model import FeatureRow
 
@@ -69,28 +69,28 @@ _REALMS = {
 
 def owner(longitude: Floats, latitude: Floats) -> list[int]:
     """Return the number (from 0) in the atlas of the ecoregion that places belong to, were they land."""
-    table = regions.sites()
-    bx, by = regions.bend(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[None, :])
+    table = land_character.sites()
+    bx, by = land_character.bend(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[None, :])
     found: list[int] = table.owner[_sites().nearest(bx[0], by[0])].tolist()
     return found
 
 
 @cache
 def _sites() -> tessellation.VoronoiSites:
-    return tessellation.VoronoiSites.of(regions.sites().x, regions.sites().y)
+    return tessellation.VoronoiSites.of(land_character.sites().x, land_character.sites().y)
 
 
 @cache
-def rows() -> tables.Rows:
+def rows() -> demo_tables.Rows:
     """Return all ecoregions that have land, in the order of the atlas."""
-    table = regions.sites()
+    table = land_character.sites()
     shapes = {int(number): shape for number, shape in drawing_cache.kept_shapes("ecoregions", _shapes).items()}
     result = []
     for place, number in enumerate(sorted(shapes)):
         eco, shape = table.ecoregions[number], shapes[number]
         biome, biome_colour = _BIOMES[eco.biome]
         protection, protection_colour = _PROTECTION[eco.protection]
-        area, length = tables.measures(shape)
+        area, length = demo_tables.measures(shape)
         properties = {
             "BIOME_NAME": "N/A" if eco.code == 0 else biome,
             "BIOME_NUM": float(eco.biome),
@@ -108,7 +108,7 @@ def rows() -> tables.Rows:
             "SHAPE_AREA": area,
             "SHAPE_LENG": length,
         }
-        result.append(FeatureRow(tables.index_of(place), shape, properties))
+        result.append(FeatureRow(demo_tables.index_of(place), shape, properties))
     return tuple(result)
 
 
@@ -116,7 +116,7 @@ def _shapes() -> dict[str, shapely.Geometry]:
     """Return outlines by the numbers of the ecoregions."""
     ends = _sites().borders()
     ends = ends[tessellation.near_land(ends)]
-    between = regions.sites().owner[_sites().between(ends)]
+    between = land_character.sites().owner[_sites().between(ends)]
     lines = tessellation.drawn(ends[between[:, 0] != between[:, 1]], _step)
     return {str(number): shape for number, shape in tessellation.tiles([lines], owner).items()}
 
@@ -128,6 +128,6 @@ def _step(x: Floats, y: Floats) -> Floats:
     return np.where(here, 7000.0, 24000.0)
 
 
-def table() -> tables.DemoTable:
+def table() -> demo_tables.DemoTable:
     """Return the table."""
-    return tables.DemoTable(ID, COLUMNS, rows, "RESOLVE Ecoregions 2017")
+    return demo_tables.DemoTable(ID, COLUMNS, rows, "RESOLVE Ecoregions 2017")

@@ -18,11 +18,11 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import climate, mercator, regions, synthetic_label
+from eechips.emulator.demo import climate, land_character, mercator, synthetic_label
 from eechips.emulator.demo.mercator import Rect
-from eechips.emulator.demo.raster import PaintedSource
+from eechips.emulator.demo.painted_source import PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 _SECOND = 1.0 / 3600.0
 SRTM_GRID = PixelGrid(
@@ -63,7 +63,7 @@ class Heights:
 def _tiles() -> npt.NDArray[np.bool_]:
     """Return which tiles of a degree have land, shape (180, 360), from 90 S and 180 W."""
     longitude, latitude = np.arange(-180.0, 180.0, 0.25) + 0.125, np.arange(-84.0, 84.0, 0.25) + 0.125
-    coast = regions.coast(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[:, None], finest=99)
+    coast = land_character.coast(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[:, None], finest=99)
     result = np.zeros((180, 360), dtype=bool)
     result[6:174] = (coast > _NEAR_LAND).reshape(168, 4, 360, 4).any(axis=(1, 3))
     return result

@@ -21,7 +21,7 @@ from eechips.emulator.demo import climate, ground_cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.series import GlobalSeries
 from eechips.emulator.demo.terrain import Terrain
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 GRID = PixelGrid("EPSG:4326", Affine(0.1, 0.0, -180.05, 0.0, -0.1, 90.05), 3600, 1801)
 BANDS = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import noise, regions
+from eechips.emulator.demo import land_character, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 
 Field32 = npt.NDArray[np.float32]
@@ -73,11 +73,11 @@ def blocks(rect: Rect, year: int) -> SurveyBlocks:
     i, j = columns >> 3, rows >> 3
     quarters_i, to_i = np.unique(i, return_inverse=True)
     quarters_j, to_j = np.unique(j, return_inverse=True)
-    land = regions.characters_at((quarters_i + 0.5) * _QUARTER, (quarters_j + 0.5) * _QUARTER, _QUARTER)
+    land = land_character.characters_at((quarters_i + 0.5) * _QUARTER, (quarters_j + 0.5) * _QUARTER, _QUARTER)
     of_land = land[:, to_j][:, :, to_i]
-    crop = of_land[regions.CHARACTERS.index("crop")]
-    pivot = of_land[regions.CHARACTERS.index("pivot")]
-    town = of_land[regions.CHARACTERS.index("town")]
+    crop = of_land[land_character.CHARACTERS.index("crop")]
+    pivot = of_land[land_character.CHARACTERS.index("pivot")]
+    town = of_land[land_character.CHARACTERS.index("town")]
 
     qi, qj = i[None, :], j[:, None]
     chance, watered, divided, settled = noise.random(qi, qj, np.array([501, 502, 503, 507]).reshape(-1, 1, 1))
@@ -204,10 +204,12 @@ def roads(rect: Rect) -> Field32 | None:
             along = (pieces.astype(np.float64) + 0.5) * _SECTION
             at = np.array([line * float(_SECTION)], dtype=np.float64)
             here = (
-                regions.characters_at(at, along, _SECTION) if axis == 0 else regions.characters_at(along, at, _SECTION)
+                land_character.characters_at(at, along, _SECTION)
+                if axis == 0
+                else land_character.characters_at(along, at, _SECTION)
             )
-            crop = here[regions.CHARACTERS.index("crop")].ravel()
-            town = here[regions.CHARACTERS.index("town")].ravel()
+            crop = here[land_character.CHARACTERS.index("crop")].ravel()
+            town = here[land_character.CHARACTERS.index("town")].ravel()
             exists = noise.random(line, pieces, 542 + axis) < np.minimum(1.0, 1.15 * crop + 0.35 * town - 0.06)
             if not exists.any():
                 continue

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from eechips.emulator.demo import climate, cloud_cover, ground_cover, landcover, synthetic_label, wrs
 from eechips.emulator.demo.mercator import Rect
-from eechips.emulator.demo.raster import PaintedSource
+from eechips.emulator.demo.painted_source import PaintedSource
 from eechips.emulator.demo.wrs import WrsScene
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 

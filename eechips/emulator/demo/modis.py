@@ -18,9 +18,9 @@ from affine import Affine
 
 from eechips.emulator.demo import climate, ground_cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
-from eechips.emulator.demo.raster import SINUSOIDAL
+from eechips.emulator.demo.painted_source import SINUSOIDAL
 from eechips.emulator.demo.series import GlobalSeries, underscored
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 GRID = PixelGrid(SINUSOIDAL, Affine(926.625433056, 0.0, -20015109.354, 0.0, -926.625433055, 10007554.677), 43200, 21600)
 FIRST = date(2000, 2, 18)

@@ -23,9 +23,9 @@ from affine import Affine
 
 from eechips.emulator.demo import ground_cover, noise, state_outlines, synthetic_label
 from eechips.emulator.demo.mercator import Rect
-from eechips.emulator.demo.raster import PaintedSource
+from eechips.emulator.demo.painted_source import PaintedSource
 from eechips.emulator.model import BandInfo, Bounds, ImageAsset, PixelType, Query
-from eechips.emulator.pixels.grid import PixelGrid, transformer
+from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
 
 ID = "USDA/NAIP/DOQQ"
 FIRST_YEARS = (2010, 2011)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from eechips.emulator.demo import climate, cloud_cover, ground_cover, landcover, mgrs, noise, synthetic_label
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.mgrs import MgrsTile
-from eechips.emulator.demo.raster import PaintedSource
+from eechips.emulator.demo.painted_source import PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 
 FIRST = date(2017, 3, 28)

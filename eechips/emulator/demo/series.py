@@ -10,9 +10,9 @@ from typing import Any
 import shapely
 
 from eechips.emulator.demo import synthetic_label
-from eechips.emulator.demo.raster import PaintedScene, PaintedSource
+from eechips.emulator.demo.painted_source import PaintedScene, PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 GLOBE = shapely.box(-180.0, -90.0, 180.0, 90.0)
 

@@ -8,8 +8,8 @@ import numpy as np
 import shapely
 
 from eechips.emulator.demo import atlas
+from eechips.emulator.demo.land_character import places, records
 from eechips.emulator.demo.mercator import Floats
-from eechips.emulator.demo.regions import places, records
 
 
 @cache

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from eechips.emulator.demo import mercator, noise, regions
+from eechips.emulator.demo import land_character, mercator, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 
 FINEST = 16
@@ -46,7 +46,7 @@ class Terrain:
 
     Attributes:
         rect: where.
-        characters: shape (characters, height, width), in the order of ``regions.CHARACTERS``.
+        characters: shape (characters, height, width), in the order of ``land_character.CHARACTERS``.
         height: metres above the sea; below zero at sea.
         east: slope towards the east, metres per metre.
         south: slope towards the south.
@@ -67,8 +67,8 @@ class Terrain:
     patches: Floats
 
     def character(self, name: str) -> Floats:
-        """Return one of ``regions.CHARACTERS``."""
-        result: Floats = self.characters[regions.CHARACTERS.index(name)]
+        """Return one of ``land_character.CHARACTERS``."""
+        result: Floats = self.characters[land_character.CHARACTERS.index(name)]
         return result
 
     @cached_property
@@ -103,8 +103,8 @@ def terrain(rect: Rect) -> Terrain:
     """
     wide = rect.grown(1)
     pitch = float(rect.pitch)
-    characters = regions.characters(wide)
-    named = dict(zip(regions.CHARACTERS, characters, strict=True))
+    characters = land_character.characters(wide)
+    named = dict(zip(land_character.CHARACTERS, characters, strict=True))
     x, y = wide.x[None, :], wide.y[:, None]
     px, py = _meander(x, y, pitch)
     octaves = [(k, 11 + n) for n, (k, _, _) in enumerate(_ORDERS)] + [(k, 31) for k, _ in _ROUGH] + [(_LAKES, 41)]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.emulator.demo import mercator, noise, regions
+from eechips.emulator.demo import land_character, mercator, noise
 from eechips.emulator.demo.mercator import SIZE, Floats
 
 Label = TypeVar("Label", bound=Hashable)
@@ -30,10 +30,10 @@ def _coast_lattice() -> Floats:
     count = SIZE // _COAST_STEP
     axis = np.arange(count + 1, dtype=np.float64) * float(_COAST_STEP)
     x, y = axis[None, :-1], axis[:, None]
-    rough = regions.coast(x, y, finest=99)
-    reach = sum(amplitude for _, amplitude in regions.COAST_OCTAVES)
+    rough = land_character.coast(x, y, finest=99)
+    reach = sum(amplitude for _, amplitude in land_character.COAST_OCTAVES)
     j, i = np.nonzero(np.abs(rough) < reach)
-    rough[j, i] = regions.coast(axis[i][None, :], axis[j][None, :])[0]
+    rough[j, i] = land_character.coast(axis[i][None, :], axis[j][None, :])[0]
     rough = np.where(np.abs(rough) < 1.0, 1.0, rough)
     return np.concatenate([rough, rough[:, :1]], axis=1)
 
@@ -200,7 +200,7 @@ def drawn(ends: Floats, step: Callable[[Floats, Floats], Floats]) -> npt.NDArray
     bent = ends[line, 0] + delta[line] * share[:, None]
     last = place == counts[line] - 1
     bent[last] = ends[line[last], 1]
-    x, y = regions.unbend(bent[:, 0], bent[:, 1])
+    x, y = land_character.unbend(bent[:, 0], bent[:, 1])
     return np.asarray(shapely.linestrings(degrees(x, y), indices=line))
 
 

@@ -22,7 +22,7 @@ from eechips.emulator.demo import farmland, ground_cover, landcover, mercator, n
 from eechips.emulator.demo.landcover import CLASSES
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.series import GlobalSeries
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 CDL_GRID = PixelGrid("EPSG:5070", Affine(30.0, 0.0, -2356095.0, 0.0, -30.0, 3172605.0), 153811, 96523)
 NLCD_GRID = PixelGrid("EPSG:5070", Affine(30.0, 0.0, -2493045.0, 0.0, -30.0, 3310005.0), 161190, 104424)

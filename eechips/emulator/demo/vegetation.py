@@ -19,10 +19,10 @@ from affine import Affine
 
 from eechips.emulator.demo import climate, ground_cover, modis
 from eechips.emulator.demo.mercator import Floats, Rect
-from eechips.emulator.demo.raster import SINUSOIDAL
+from eechips.emulator.demo.painted_source import SINUSOIDAL
 from eechips.emulator.demo.series import GlobalSeries, underscored
 from eechips.emulator.demo.terrain import Terrain
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 FINE_GRID = PixelGrid(
     SINUSOIDAL, Affine(231.656358264, 0.0, -20015109.354, 0.0, -231.65635826375, 10007554.677), 172800, 86400

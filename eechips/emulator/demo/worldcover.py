@@ -18,7 +18,7 @@ from affine import Affine
 from eechips.emulator.demo import ground_cover, landcover
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.series import GlobalSeries
-from eechips.emulator.pixels.grid import PixelGrid
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 
 _PIXEL = 1.0 / 12000.0
 GRID = PixelGrid("EPSG:4326", Affine(_PIXEL, 0.0, -180.0, 0.0, -_PIXEL, 84.0), 4_320_000, 1_728_000)

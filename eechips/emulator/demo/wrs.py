@@ -17,9 +17,9 @@ import shapely
 from affine import Affine
 
 from eechips.emulator.demo import mercator, tessellation
-from eechips.emulator.demo.raster import to_degrees
+from eechips.emulator.demo.painted_source import to_degrees
 from eechips.emulator.model import Bounds
-from eechips.emulator.pixels.grid import PixelGrid, transformer
+from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
 
 PATHS, ROWS = 233, 248
 _LAST_ROW = 120

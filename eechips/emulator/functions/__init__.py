@@ -1,7 +1,8 @@
-"""Earth Engine's functions, one module per type.
+"""Earth Engine's functions, marked with ``registration.function``.
 
-A module here has functions marked with ``registry.function``. What several of them share belongs into the modules of
-``eechips.emulator``.
+A module is named by Earth Engine's class: in the plural for its functions in general (``joins``), followed by a subject
+for some of them (``image_math``, ``geometry_constructors``). Functions of no class have a subject alone (``logic``).
+What several modules share belongs into ``eechips.emulator``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 
-from eechips.emulator.functions.registry import (
+from eechips.emulator.functions.registration import (
     Implementation,
     RegistrationError,
     load_packages,

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.eigen import ComplexEigenvalueError, NoConvergenceError, decompose
-from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.functions.array import check_size
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.array_arithmetic import check_size
+from eechips.emulator.functions.registration import function
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Array
 
 Matrix = npt.NDArray[np.float64]

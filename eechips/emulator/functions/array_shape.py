@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.context import Context
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.array import check_size
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.array_arithmetic import check_size
+from eechips.emulator.functions.registration import function
 from eechips.emulator.reducers import SUM, Reducer, ReducerSample
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Array
 
 Numbers = npt.NDArray[Any]

@@ -13,14 +13,14 @@ from pyproj import Geod
 from shapely.affinity import scale
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
+from eechips.emulator.map_projection import WGS84
 from eechips.emulator.pixels.composite import lonlat_bounds
-from eechips.emulator.pixels.grid import PixelGrid, transformer
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.location import centres_of
+from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
 from eechips.emulator.pixels.types import DOUBLE
-from eechips.emulator.projection import WGS84
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.shapes import leaves
 from eechips.emulator.values import Collection
 from eechips.emulator.vector_image import outlined, within_bounds

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.filter_conditions import FilterCondition, Operand
-from eechips.emulator.functions.filter import BUILDERS, and_, not_, or_
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.filters import BUILDERS, and_, not_, or_
+from eechips.emulator.functions.registration import function
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Filter, Value
 
 _TOKEN = re.compile(

@@ -15,10 +15,10 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator import overlay
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
+from eechips.emulator.map_projection import WGS84, Coordinates, Projection
 from eechips.emulator.planar_frame import recast, tolerance_of
-from eechips.emulator.projection import WGS84, Coordinates, Projection
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.shapes import close_at_pole, is_geographic, leaves, unwrapped, valid
 from eechips.emulator.type_conversion import shown
 from eechips.emulator.values import ErrorMargin, Geometry

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.image_math import matched, spread
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import LONG, Numbers, ranged, union_type
 from eechips.emulator.ragged_arrays import by_number, by_shape, by_shape_together, grouped, is_ragged, shapes_of
 from eechips.emulator.reducers import SUM, Reducer, ReducerSample
+from eechips.emulator.request_errors import InvalidError, LimitError
 
 _MOST_DIMENSIONS = 16
 _MOST_ELEMENTS = 1 << 27

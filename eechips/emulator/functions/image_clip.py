@@ -8,13 +8,13 @@ from dataclasses import replace
 import shapely
 from affine import Affine
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.compute import Clipped
-from eechips.emulator.pixels.image import Image, ImageBand
+from eechips.emulator.pixels.lazy_image import Image, ImageBand
 from eechips.emulator.pixels.rasterization import pixels_touched
-from eechips.emulator.projection import Projection
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 
 # Bounds this close to an edge between pixels lie on it, but for rounding.

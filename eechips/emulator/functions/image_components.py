@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.image import unique_names
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.image_bands import unique_names
+from eechips.emulator.functions.registration import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import both
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Image, Pixels
+from eechips.emulator.pixels.lazy_image import Image, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, cropped
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.reducers import Output, Reducer, ReducerSample, scattered
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Kernel
 from eechips.emulator.vector_image import stacked
 

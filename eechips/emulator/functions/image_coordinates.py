@@ -9,17 +9,17 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
+from eechips.emulator.map_projection import WGS84, Projection
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Generated, everywhere
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.location import locate
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.pixel_size import pixel_areas
 from eechips.emulator.pixels.types import DOUBLE
-from eechips.emulator.projection import WGS84, Projection
 from eechips.emulator.randomness import normal, random_words, uniform
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import WHOLE_EARTH
 
 Floats = npt.NDArray[np.float64]

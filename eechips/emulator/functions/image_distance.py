@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
 from eechips.emulator.pixels.compute import both
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Image, Pixels
+from eechips.emulator.pixels.lazy_image import Image, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, cropped
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.types import DOUBLE, FLOAT
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Kernel
 
 Floats = npt.NDArray[np.float64]

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.formula import Bands, Formula, FormulaCall, Number, Term, Variable, parse, variables
-from eechips.emulator.functions.image import choose
+from eechips.emulator.functions.image_bands import choose
 from eechips.emulator.functions.image_math import (
     BINARY_NAMES,
     UNARY_NAMES,
@@ -19,10 +18,11 @@ from eechips.emulator.functions.image_math import (
     spread,
     unary_named,
 )
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
 from eechips.emulator.pixels.compute import PerPixel, both, constant_image, expanded
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import BOOLEAN, fixed, union_type
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.type_conversion import promote
 from eechips.emulator.values import Value
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_math import spread
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Clipped, PerPixel, PixelFunction, both, constant_image, expanded, mapped
-from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Mask, Pixels
 from eechips.emulator.pixels.types import bounds_of, union_type
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Geometry
 
 

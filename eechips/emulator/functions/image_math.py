@@ -13,11 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from eechips.emulator.elementwise import BINARY, CASTS, SPELLINGS, UNARY, wide
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.registry import Implementation, function
+from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import PerPixel, PixelFunction, both, expanded, mapped
-from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Mask, Pixels
 from eechips.emulator.pixels.types import (
     BOOLEAN,
     DOUBLE,
@@ -34,6 +33,7 @@ from eechips.emulator.pixels.types import (
     union_type,
 )
 from eechips.emulator.ragged_arrays import by_shape
+from eechips.emulator.request_errors import InvalidError
 
 BinaryType = Callable[[PixelType, PixelType], PixelType]
 UnaryType = Callable[[PixelType], PixelType]

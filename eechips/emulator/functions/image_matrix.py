@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_array import check_arrays, where_valid
 from eechips.emulator.functions.image_math import matched
-from eechips.emulator.functions.registry import Implementation, function
+from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Joint, both, combined, constant_image, mapped
-from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Mask, Pixels
 from eechips.emulator.pixels.types import Numbers, union_type
 from eechips.emulator.ragged_arrays import by_shape_together
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Array
 
 Matrices = npt.NDArray[np.float64]

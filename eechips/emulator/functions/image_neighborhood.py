@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.functions.kernel import FUNCTIONS as KERNELS
-from eechips.emulator.functions.registry import Implementation, function
+from eechips.emulator.functions.kernels import FUNCTIONS as KERNELS
+from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import both
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Image, ImageBand, Mask, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Mask, Pixels
 from eechips.emulator.pixels.neighborhood import (
     Margins,
     Neighborhood,
@@ -28,8 +26,10 @@ from eechips.emulator.pixels.neighborhood import (
     taps,
     weighted_sum,
 )
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.types import FLOAT, cast_values, dtype_of, floating_type
 from eechips.emulator.reducers import MAX, MEAN, MEDIAN, MIN, MODE, Reducer, ReducerSample
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Kernel, Weights
 
 # Neighbours that are looked at one by one for one output: about four minutes of a median.

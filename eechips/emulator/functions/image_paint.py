@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from eechips.emulator.element_properties import property_of
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_math import matched
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
 from eechips.emulator.model import Bounds, PixelType
 from eechips.emulator.ordering import plain
 from eechips.emulator.pixels.compute import Joint, all_of, combined
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.painted import Painted
 from eechips.emulator.pixels.types import DOUBLE, FLOAT, Numbers, dtype_of, ranged, union_type
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.type_conversion import type_name
 from eechips.emulator.values import Collection, Feature
 

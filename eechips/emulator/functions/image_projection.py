@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.aggregation import Aggregated, Aggregation
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.reprojection import Reprojected, Resampled
 from eechips.emulator.pixels.resampling import Method
 from eechips.emulator.pixels.stored import Stored
 from eechips.emulator.pixels.types import FLOAT
-from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer, ReducerSample
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Geometry
 
 

@@ -9,16 +9,16 @@ import numpy as np
 
 from eechips.emulator.context import Context
 from eechips.emulator.element_properties import geometry_of
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_projection import projection_of, target_projection
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import PerPixel
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import union_type
-from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer, ReducerSample
-from eechips.emulator.regions import Lattice, reduce_region, reduce_regions
+from eechips.emulator.region_reduction import Lattice, reduce_region, reduce_regions
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.image import choose
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.image_bands import choose
+from eechips.emulator.functions.registration import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import PixelFunction, both, mapped
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import DOUBLE, Numbers, ranged, union_type
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Array
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 from affine import Affine
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_projection import projection_of
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
+from eechips.emulator.map_projection import WGS84, Projection, transform_shape
 from eechips.emulator.model import PixelWindow
-from eechips.emulator.pixels.grid import PixelGrid, metres_per_unit, parse_crs
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.location import locate
+from eechips.emulator.pixels.pixel_grid import PixelGrid, metres_per_unit, parse_crs
 from eechips.emulator.pixels.resampling import read_computed
-from eechips.emulator.projection import WGS84, Projection, transform_shape
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Geometry
 
 _TOLERANCE = 1.0

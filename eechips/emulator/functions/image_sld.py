@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.colors import parse_color
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
 from eechips.emulator.pixels.compute import Joint, both
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import BYTE
+from eechips.emulator.request_errors import InvalidError
 
 _MOST_TEXT = 1 << 20
 _NAMES = ("vis-red", "vis-green", "vis-blue")

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.elementwise import BINARY
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.image import choose
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.image_bands import choose
+from eechips.emulator.functions.registration import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Joint, PerPixel, all_of, both
-from eechips.emulator.pixels.image import Image, Pixels
+from eechips.emulator.pixels.lazy_image import Image, Pixels
 from eechips.emulator.pixels.types import DOUBLE
+from eechips.emulator.request_errors import InvalidError
 
 Spectra = npt.NDArray[np.float64]
 """Shape (bands, height, width)."""

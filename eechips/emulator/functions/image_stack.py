@@ -10,21 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.element_properties import property_of
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.image import add_bands, choose
-from eechips.emulator.functions.image_collection import composite, expected_of, first_image, members_of, typical_image
+from eechips.emulator.functions.image_bands import add_bands, choose
+from eechips.emulator.functions.image_collections import composite, expected_of, first_image, members_of, typical_image
 from eechips.emulator.functions.image_math import cast_band
 from eechips.emulator.functions.image_region import common_type
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
+from eechips.emulator.map_projection import WGS84
 from eechips.emulator.model import PixelType
 from eechips.emulator.ordering import distinct_key
 from eechips.emulator.pixels.composite import Reduced
 from eechips.emulator.pixels.compute import Generated, PerPixel
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.types import dtype_of, named_type
-from eechips.emulator.projection import WGS84
 from eechips.emulator.ragged_arrays import by_number, grouped
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Collection, Filter, Value
 
 Stack = npt.NDArray[Any]

@@ -9,13 +9,13 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
 from eechips.emulator.pixels.compute import both
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Image, Pixels
+from eechips.emulator.pixels.lazy_image import Image, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, cropped, row_blocks, shift
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.types import DOUBLE, dtype_of
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Kernel
 
 Floats = npt.NDArray[np.float64]

@@ -14,15 +14,15 @@ from rasterio.features import shapes
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.context import Context
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.image_components import CORNERS, SIDES, components
 from eechips.emulator.functions.image_region import lattice_of, region_of
-from eechips.emulator.functions.registry import function
-from eechips.emulator.pixels.image import Image, Render
+from eechips.emulator.functions.registration import function
+from eechips.emulator.map_projection import WGS84, Projection
+from eechips.emulator.pixels.lazy_image import Image, Render
 from eechips.emulator.planar_frame import recast
-from eechips.emulator.projection import WGS84, Projection
 from eechips.emulator.reducers import COUNT_EVERY, Reducer, ReducerSample
-from eechips.emulator.regions import covers, region_within
+from eechips.emulator.region_reduction import covers, region_within
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 
 # Metres by which the outlines of pixels may be off in longitude and latitude.

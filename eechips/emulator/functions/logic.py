@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from eechips.emulator.context import Context
-from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.registration import function
 from eechips.emulator.ordering import distinct_key
 from eechips.emulator.type_conversion import type_name
 from eechips.emulator.value_json import Encoder

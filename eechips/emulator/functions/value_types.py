@@ -7,9 +7,9 @@ from typing import Literal, cast
 
 import numpy as np
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.registry import Implementation, function
+from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.model import PixelType
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.type_conversion import promote
 from eechips.emulator.values import ErrorMargin, Value
 

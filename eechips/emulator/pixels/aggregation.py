@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelWindow
-from eechips.emulator.pixels.grid import PixelGrid, parse_crs
-from eechips.emulator.pixels.image import ImageBand, Pixels, Render
+from eechips.emulator.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips.emulator.pixels.location import locate
 from eechips.emulator.pixels.neighborhood import row_blocks
+from eechips.emulator.pixels.pixel_grid import PixelGrid, parse_crs
 from eechips.emulator.pixels.resampling import window_of
-from eechips.emulator.projection import Projection
+from eechips.emulator.request_errors import InvalidError
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]

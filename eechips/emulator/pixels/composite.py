@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import Bounds, PixelType, PixelWindow
-from eechips.emulator.pixels.grid import PixelGrid, apply, transformer
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
+from eechips.emulator.pixels.pixel_grid import PixelGrid, apply, transformer
 from eechips.emulator.pixels.types import holds, type_text
+from eechips.emulator.request_errors import InvalidError
 
 Members = Callable[[Bounds | None], Iterator[Image]]
 """The images whose footprint meets bounds (None: all), in order."""

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import rasterio
 from rasterio.io import MemoryFile
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels import types
-from eechips.emulator.pixels.grid import PixelGrid, parse_crs
-from eechips.emulator.pixels.image import ImageBand, Pixels
+from eechips.emulator.pixels.lazy_image import ImageBand, Pixels
 from eechips.emulator.pixels.pictures import write_png
+from eechips.emulator.pixels.pixel_grid import PixelGrid, parse_crs
 from eechips.emulator.pixels.types import cast_values
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.warning_filters import ignore
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
-from eechips.emulator.pixels.image import Render
-from eechips.emulator.projection import Projection
+from eechips.emulator.map_projection import Projection
+from eechips.emulator.pixels.lazy_image import Render
+from eechips.emulator.pixels.pixel_grid import PixelGrid, parse_crs, transformer
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import LimitError
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import ImageBand, Pixels, Render
+from eechips.emulator.pixels.lazy_image import ImageBand, Pixels, Render
+from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.request_errors import LimitError
 from eechips.emulator.values import Weights
 
 # Bytes of neighbours that are held at once.

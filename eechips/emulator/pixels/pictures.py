@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.pixels.grid import PixelGrid, parse_crs, transformer
 from eechips.emulator.pixels.location import between, centres_of, control_points
+from eechips.emulator.pixels.pixel_grid import PixelGrid, parse_crs, transformer
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,9 +12,9 @@ from affine import Affine
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.errors import InvalidError
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.projection import Projection
+from eechips.emulator.map_projection import Projection
+from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Geometry
 
 Coverage = npt.NDArray[np.float64]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from affine import Affine
 
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelWindow
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import ImageBand, Pixels, Render
+from eechips.emulator.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips.emulator.pixels.location import locate_once
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.resampling import Method, read_computed
-from eechips.emulator.projection import Projection
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.model import PixelWindow
-from eechips.emulator.pixels.image import Pixels
+from eechips.emulator.pixels.lazy_image import Pixels
 from eechips.emulator.pixels.location import Floats, Indices, Location, parts_of
+from eechips.emulator.request_errors import InvalidError, LimitError
 
 Method = Literal["nearest", "bilinear", "bicubic"]
 

@@ -10,12 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import BandInfo, ImageAsset, LazySequence, PixelWindow
-from eechips.emulator.pixels.grid import PixelGrid
-from eechips.emulator.pixels.image import Image, ImageBand, Pixels, Render
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.location import locate_once, parts_of
+from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.resampling import MARGINS, Method, masked, merge, pick_lattice, resample, window_of
-from eechips.emulator.projection import Projection
 from eechips.emulator.values import Geometry
 
 # A level is used if its pixels are no larger than the output's, with this much tolerance for rounding.

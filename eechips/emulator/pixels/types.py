@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.elementwise import CASTS, wide
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
+from eechips.emulator.request_errors import InvalidError
 
 Numbers = npt.NDArray[Any]
 

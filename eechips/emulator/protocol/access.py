@@ -7,9 +7,9 @@ import re
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.messages import error_response
 from eechips.emulator.protocol.http import http_response
+from eechips.emulator.request_errors import EarthEngineError
 
 # Names of the address that the server binds, which is loopback's (see server.HOST).
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eechips.emulator.errors import EarthEngineError, NotFoundError
 from eechips.emulator.messages import error_response
-from eechips.emulator.protocol import control, discovery
+from eechips.emulator.protocol import control, discovery_document
 from eechips.emulator.protocol.access import LocalOnly
 from eechips.emulator.protocol.http import http_response, json_response
 from eechips.emulator.protocol.service import Handler, Service
+from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 
 
 class UnavailableMethodError(EarthEngineError):
@@ -34,9 +34,9 @@ def create_app(service: Service) -> Starlette:
     routes = [
         Route(f"/{version}/{path}", partial(service.handle, kind, handler), methods=[method])
         for version in ("v1", "v1beta", "v1alpha")  # matched in this order: most requests are for the first
-        for method, path, kind, handler in (*discovery.ROUTES, *ROUTES)
+        for method, path, kind, handler in (*discovery_document.ROUTES, *ROUTES)
     ]
-    for method, path, handler in (("GET", "/$discovery/rest", discovery.document), *control.ROUTES):
+    for method, path, handler in (("GET", "/$discovery/rest", discovery_document.document), *control.ROUTES):
         routes.append(Route(path, _without_quota(service, handler), methods=[method]))
     return Starlette(
         routes=routes,

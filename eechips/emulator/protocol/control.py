@@ -8,12 +8,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.messages import decode
 from eechips.emulator.protocol.access import check_json
 from eechips.emulator.protocol.http import json_response
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Latency
+from eechips.emulator.request_errors import InvalidError
 
 
 async def statistics(service: Service, request: Request) -> Response:

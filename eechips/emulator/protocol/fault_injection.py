@@ -12,11 +12,11 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from eechips.emulator.errors import EarthEngineError, NotFoundError
 from eechips.emulator.faults import Fault
 from eechips.emulator.messages import error_response
 from eechips.emulator.protocol.http import TRANSPORT_KEY
 from eechips.emulator.quota import REJECTION, RESTRICTED, TooManyRequestsError
+from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 
 _HTML = b"<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Something went wrong</h1></body></html>"
 

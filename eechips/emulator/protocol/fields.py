@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.request_errors import InvalidError
 
 Mask = Mapping[str, Any]
 """Names of fields with the masks of what is inside them; an empty mask keeps all."""

@@ -15,14 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from eechips.emulator.errors import EarthEngineError, InvalidError, NotFoundError
+from eechips.emulator.evaluation_pool import EvaluationPool
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.messages import WorkerRequest, check, check_workload_tag, decode, error_response
 from eechips.emulator.protocol import fields
 from eechips.emulator.protocol.fault_injection import alter_response, replace_response
 from eechips.emulator.protocol.http import http_response, json_response
 from eechips.emulator.quota import RESTRICTED, Latency, Quota, TooManyRequestsError
-from eechips.emulator.workers import EvaluationPool
+from eechips.emulator.request_errors import EarthEngineError, InvalidError, NotFoundError
 
 # "Thumbnail names live a few hours."
 _LIFE = 3 * 3600.0

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.reducers.collect import group, to_collection, to_list
 from eechips.emulator.reducers.compose import (
     combine,
@@ -89,6 +88,7 @@ from eechips.emulator.reducers.regressions import (
     linear_regression,
     robust_linear_regression,
 )
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Value
 
 MIN_MAX = combine(MIN, MAX, shared=True)

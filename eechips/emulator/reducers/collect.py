@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.ordering import compare_key, distinct_key
 from eechips.emulator.reducers.reducer_types import (
     Output,
@@ -18,6 +17,7 @@ from eechips.emulator.reducers.reducer_types import (
     directly,
     flat_places,
 )
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Array, Collection, Feature, Value
 
 # Tuples that one list may hold: as Python's objects they take some hundred bytes each.

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.reducers.collect import collecting, items
 from eechips.emulator.reducers.reducer_types import (
     Output,
@@ -20,6 +19,7 @@ from eechips.emulator.reducers.reducer_types import (
     plain_value,
     sample_of,
 )
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Array, Value
 
 # Inputs, and outputs, that a reducer made of others may have: copies of copies grow fast.

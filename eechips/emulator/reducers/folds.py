@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from eechips.emulator.elementwise import to_integers
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.ordering import compare_key, distinct_key
 from eechips.emulator.reducers.reducer_types import (
     Flags,
@@ -23,6 +22,7 @@ from eechips.emulator.reducers.reducer_types import (
     directly,
     numbers,
 )
+from eechips.emulator.request_errors import InvalidError
 
 Picked = tuple[list[Values], Flags]
 """For each input a value at each place, and where there is one."""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.number_format import java_text
 from eechips.emulator.ordering import plain
 from eechips.emulator.reducers.reducer_types import (
@@ -24,6 +23,7 @@ from eechips.emulator.reducers.reducer_types import (
     joined,
     numbers,
 )
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Array, Value
 
 Floats = npt.NDArray[np.float64]

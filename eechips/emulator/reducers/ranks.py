@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.ordering import distinct_key
 from eechips.emulator.reducers.reducer_types import (
     Flags,
@@ -22,6 +21,7 @@ from eechips.emulator.reducers.reducer_types import (
     directly,
     numbers,
 )
+from eechips.emulator.request_errors import InvalidError
 
 # Types whose values a 32-bit float holds exactly.
 _SMALL = {np.dtype(kind) for kind in (bool, np.uint8, np.int8, np.uint16, np.int16, np.float16, np.float32)}

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.model import PixelType
+from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Array, Date, Value
 
 Values = npt.NDArray[Any]

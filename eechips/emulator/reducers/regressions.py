@@ -7,7 +7,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.reducers.reducer_types import (
     Flags,
     Output,
@@ -18,6 +17,7 @@ from eechips.emulator.reducers.reducer_types import (
     flat_places,
     numbers,
 )
+from eechips.emulator.request_errors import InvalidError, LimitError
 
 Floats = npt.NDArray[np.float64]
 

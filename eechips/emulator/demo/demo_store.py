@@ -1,0 +1,125 @@
+"""Serve the demo planet as a store of assets: procedural, identical on every machine, marked as synthetic."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import Any, Protocol, cast
+
+from eechips.emulator.demo import (
+    boundaries,
+    ecoregions,
+    elevation,
+    era5,
+    landsat,
+    modis,
+    sentinel2,
+    synthetic_label,
+    us_landcover,
+    vegetation,
+    worldcover,
+)
+from eechips.emulator.demo.demo_tables import DemoTable
+from eechips.emulator.demo.naip import Naip
+from eechips.emulator.model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query
+
+
+class DemoCollection(CollectionAsset, Protocol):
+    """A collection that finds an image by its index at once."""
+
+    def image(self, index: str) -> ImageAsset | None:
+        """Return the image of that ``system:index``, or None."""
+        ...
+
+
+DemoAsset = DemoCollection | DemoTable | ImageAsset
+
+
+@cache
+def catalogue(until: date) -> Mapping[str, DemoAsset]:
+    """Return everything on the demo planet by its Earth Engine id, in the order of ids.
+
+    Args:
+        until: the first day without an image.
+    """
+    assets: list[DemoAsset] = [
+        Naip(until),
+        *modis.collections(until),
+        *vegetation.collections(until),
+        *sentinel2.collections(until),
+        *landsat.collections(until),
+        *us_landcover.collections(until),
+        *elevation.images(),
+        *worldcover.collections(),
+        era5.collection(until),
+        ecoregions.table(),
+        *boundaries.gaul_tables(),
+    ]
+    return {asset.id: asset for asset in sorted(assets, key=lambda asset: asset.id)}
+
+
+@dataclass(frozen=True, slots=True)
+class DemoStore:
+    """An ``AssetStore`` that holds the demo planet.
+
+    It has no state: stores are cheap to make and to pickle.
+
+    Attributes:
+        until: the first day without an image.
+    """
+
+    until: date
+
+    def get(self, asset_id: str) -> Asset | None:
+        """See ``AssetStore.get``."""
+        known = catalogue(self.until)
+        if asset_id in known:
+            return cast("Asset", known[asset_id])
+        parent, _, index = asset_id.rpartition("/")
+        if parent in known:
+            collection = known[parent]
+            if not isinstance(collection, DemoTable | ImageAsset):
+                return collection.image(index)
+        if any(name.startswith(f"{asset_id}/") for name in known):
+            return FolderAsset(asset_id, synthetic_label.marked({}))
+        return None
+
+    def children(self, parent: str) -> Iterable[str]:
+        """See ``AssetStore.children``; the images of a collection are made one by one."""
+        known = catalogue(self.until)
+        if parent in known:
+            collection = known[parent]
+            if not isinstance(collection, DemoTable | ImageAsset):
+                yield from (image.id for image in collection.images(Query()))
+            return
+        prefix = f"{parent}/" if parent else ""
+        yield from dict.fromkeys(
+            prefix + name[len(prefix) :].partition("/")[0] for name in known if name.startswith(prefix)
+        )
+
+    def hint(self, asset_id: str) -> str:
+        """Return the hint for a request of an asset that does not exist."""
+        known = catalogue(self.until)
+        parent = asset_id.rpartition("/")[0]
+        if parent in known:
+            return f"The demo planet's {parent} has no {asset_id[len(parent) + 1 :]!r}: its images are its own."
+        near = difflib.get_close_matches(asset_id.lower(), {name.lower(): name for name in known}, n=3, cutoff=0.6)
+        names = [name for match in near for name in known if name.lower() == match]
+        nearest = f"; it has {', '.join(names)}" if names else ""
+        return (
+            f"The demo planet has no {asset_id}{nearest}. `eechips datasets --local` lists what it has; "
+            "`eechips assets ingest` prepares files of your own."
+        )
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``AssetStore.describe``."""
+        return {
+            "kind": "demo planet",
+            "synthetic": True,
+            "description": synthetic_label.NOTE,
+            "version": synthetic_label.VERSION,
+            "assets": list(catalogue(self.until)),
+        }

@@ -1,0 +1,68 @@
+"""``ee.Blob``: files in Google Cloud Storage, read as text."""
+
+from __future__ import annotations
+
+import codecs
+
+from eechips.emulator.context import Context
+from eechips.emulator.functions.registration import function
+from eechips.emulator.request_errors import InvalidError, LimitError
+from eechips.emulator.values import Blob
+
+_SCHEME = "gs://"
+
+
+@function("Blob")
+def blob(url: str) -> Blob:
+    """Return a file in a bucket; it is read when its contents are used."""
+    bucket, _, key = url.removeprefix(_SCHEME).partition("/")
+    if not url.startswith(_SCHEME) or not bucket or not key or "::" in url:  # fsspec chains addresses by "::"
+        raise InvalidError(f"Invalid Cloud Storage URL '{url[:200]}'. Must be 'gs://bucket/object'.")
+    return Blob(url)
+
+
+@function("Blob.url")
+def url(blob: Blob) -> str:
+    """Return the address of a file."""
+    return blob.url
+
+
+@function("Blob.string")
+def string(context: Context, blob: Blob, encoding: str | None) -> str:
+    """Return the contents of a file. Bytes that the encoding does not have become U+FFFD, as in Java."""
+    try:
+        codec = codecs.lookup(encoding or "UTF-8")
+        if not codec._is_text_encoding:
+            raise LookupError
+    except (LookupError, ValueError):
+        raise InvalidError(f"Unknown encoding '{str(encoding)[:100]}'.") from None
+    return codec.decode(_read(context, blob.url), "replace")[0]
+
+
+def _read(context: Context, url: str) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        InvalidError: if this server reads no remote files, has no client for them, or the file is not there.
+        LimitError: if it has more bytes than a response may have.
+    """
+    if not context.remote:
+        raise InvalidError(
+            f"{url[:200]} is not on this machine, and this server reads no remote files: "
+            "start it with --allow-remote, or a run with --local-remote."
+        )
+    import fsspec
+
+    most = context.limits.response
+    try:
+        with fsspec.open(url, "rb") as file:
+            content: bytes = file.read(most + 1)
+    except ImportError:
+        raise InvalidError("Files in Cloud Storage need gcsfs: pip install 'eechips[gcs]'.") from None
+    except FileNotFoundError:
+        raise InvalidError(f"{url[:200]} was not found.") from None
+    except OSError as error:
+        raise InvalidError(f"{url[:200]} cannot be read: {str(error)[:200]}") from error
+    if len(content) > most:
+        raise LimitError("User memory limit exceeded.")
+    return content

@@ -1,0 +1,181 @@
+"""``ee.ImageCollection``: mosaics and reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from eechips.emulator import reducers
+from eechips.emulator.context import Context
+from eechips.emulator.functions.image_bands import unique_names
+from eechips.emulator.functions.registration import Implementation, function
+from eechips.emulator.map_projection import WGS84
+from eechips.emulator.model import Bounds, PixelType, Query
+from eechips.emulator.pixels.composite import Expected, Members, MosaicRaster, Reduced
+from eechips.emulator.pixels.lazy_image import Image, ImageBand
+from eechips.emulator.pixels.types import union_type, unlimited
+from eechips.emulator.reducers import Reducer, ReducerSample
+from eechips.emulator.values import Collection, Filter, Geometry
+
+_MOST_TYPES = 100  # images of a collection whose types are looked at; those of the others are checked as they are read
+
+
+def members_of(collection: Collection) -> Members:
+    """Return the images of a collection under some bounds; stored collections read only those."""
+
+    def members(bounds: Bounds | None) -> Iterator[Image]:
+        return iter(collection if bounds is None else collection.filtered(_within(bounds)))
+
+    return members
+
+
+def _within(bounds: Bounds) -> Filter:
+    box = shapely.box(*bounds)
+
+    def matches(image: Image) -> bool:
+        footprint: Geometry | None = image.footprint
+        return footprint is None or footprint.unbounded or bool(footprint.lonlat.intersects(box))
+
+    return Filter(matches, lambda query: narrowed(query, bounds))
+
+
+def narrowed(query: Query, bounds: Bounds) -> Query:
+    """Return a query with its bounds cut down to others, where that is one plain rectangle."""
+    old = query.bounds
+    if old is None:
+        return replace(query, bounds=bounds)
+    if old[0] > old[2] or bounds[0] > bounds[2]:
+        return query
+    west, south = max(old[0], bounds[0]), max(old[1], bounds[1])
+    east, north = min(old[2], bounds[2]), min(old[3], bounds[3])
+    if west > east or south > north:
+        return query  # nothing can match both; the exact filters will say so
+    return replace(query, bounds=(west, south, east, north))
+
+
+def first_image(collection: Collection) -> Image | None:
+    """Return the first image of a collection, or None."""
+    return next(iter(collection), None)
+
+
+def typical_image(collection: Collection) -> Image | None:
+    """Return the first image of a collection, its bands of types that hold those of the other images; None if there is
+    none.
+
+    Stored collections have bands of one type. Of others, whose images are made one by one, a number is looked at; if
+    these differ and there are more, integers have the range of 32 or 64 bits, and floats none.
+    """
+    first = first_image(collection)
+    if first is None or collection.is_stored:
+        return first
+    types = {band.name: band.type for band in first.bands}
+    differing: set[str] = set()
+    parts = list(filter(None, map(typical_image, collection.parts)))
+    for position, image in enumerate(parts or islice(collection, 1, _MOST_TYPES + 1), 1):
+        for band in image.bands:
+            known = types.get(band.name)
+            if known is not None and known != band.type:
+                types[band.name] = union_type(known, band.type)
+                differing.add(band.name)
+        if position == _MOST_TYPES and not parts:
+            types.update((name, unlimited(types[name])) for name in differing)
+    return first.with_bands([replace(band, type=types[band.name]) for band in first.bands])
+
+
+def expected_of(typical: Image) -> Expected:
+    """Return what all images of a collection must have, from its typical image."""
+    return Expected({band.name: band.type for band in typical.bands})
+
+
+def composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> Image:
+    """Return an unbounded image in the default projection of composites."""
+    return Image(
+        tuple(
+            ImageBand(name, kind, WGS84, raster, index, fixed=False)
+            for index, (name, kind) in enumerate(zip(names, types, strict=True))
+        )
+    )
+
+
+@function("ImageCollection.mosaic")
+def mosaic(collection: Collection) -> Image:
+    """Return the last image on top."""
+    first = typical_image(collection)
+    if first is None:
+        return Image(())
+    names = tuple(band.name for band in first.bands)
+    return composite(
+        MosaicRaster(members_of(collection), expected_of(first)), names, [band.type for band in first.bands]
+    )
+
+
+def _reduction(reducer: Reducer) -> Any:
+    def reduce(
+        values: npt.NDArray[Any], weights: npt.NDArray[np.float64]
+    ) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        arrays = values.ndim - weights.ndim
+        outputs = reducer.apply(ReducerSample(values, weights, weights > 0, None, arrays))
+        return [(o.values, o.valid) for o in outputs]
+
+    return reduce
+
+
+def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
+    """Return the reduction of a collection at each pixel."""
+    first = typical_image(collection)
+    if first is None or not first.bands:
+        return Image(())
+    bands = [band.name for band in first.bands]
+    groups = reducer.groups(len(bands))
+    names = reducer.output_names(bands, short=short)
+    kinds = [band.type for band in first.bands]
+    types = [kind for group in groups for kind in reducer.band_types([kinds[i] for i in group])]
+    calls = tuple(tuple(bands[i] for i in group) for group in groups)
+    raster = Reduced(members_of(collection), calls, _reduction(reducer), len(reducer.names), expected_of(first))
+    return composite(raster, names, types)
+
+
+@function("ImageCollection.reduce")
+def reduce(collection: Collection, reducer: Reducer, parallelScale: float) -> Image:
+    """Return bands named <band>_<output>."""
+    return reduced(collection, reducer, short=False)
+
+
+def _shorthand(reducer: Reducer) -> Implementation:
+    def call(collection: Collection) -> Image:
+        return reduced(collection, reducer, short=True)
+
+    return Implementation(call, with_context=False, lazy=frozenset())
+
+
+FUNCTIONS: Mapping[str, Implementation] = {
+    "reduce.min": _shorthand(reducers.MIN),
+    "reduce.max": _shorthand(reducers.MAX),
+    "reduce.mean": _shorthand(reducers.MEAN),
+    "reduce.median": _shorthand(reducers.MEDIAN),
+    "reduce.mode": _shorthand(reducers.MODE),
+    "reduce.sum": _shorthand(reducers.SUM),
+    "reduce.product": _shorthand(reducers.PRODUCT),
+    "reduce.count": _shorthand(reducers.COUNT),
+    "reduce.and": _shorthand(reducers.ALL),
+    "reduce.or": _shorthand(reducers.ANY),
+}
+
+
+@function("ImageCollection.toBands")
+def to_bands(context: Context, collection: Collection) -> Image:
+    """Return all bands of all images, named <index>_<band>."""
+    bands: list[ImageBand] = []
+    names: list[str] = []
+    for position, image in enumerate(context.counted(collection)):
+        index = image.properties.get("system:index", str(position))
+        bands.extend(image.bands)
+        names.extend(f"{index}_{band.name}" for band in image.bands)
+    unique = unique_names(names)
+    return Image(tuple(replace(band, name=name) for band, name in zip(bands, unique, strict=True)))

@@ -1,0 +1,127 @@
+"""Define the options of a server, for both its command lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.emulator.faults import FaultPlan
+from eechips.emulator.quota import Latency
+from eechips.emulator.request_errors import InvalidError
+
+if TYPE_CHECKING:  # the server's libraries are an extra, and a help text does without them
+    from eechips.emulator.server import ServerConfig
+
+
+class OptionError(ValueError):
+    """The value of an option cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOption:
+    """One option that takes a value.
+
+    Attributes:
+        name: without the dashes.
+        metavar: what stands for its value in a help text.
+        help: what it sets, with Earth Engine's own value in brackets.
+    """
+
+    name: str
+    metavar: str
+    help: str
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("it must be at least 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 86_400:
+        raise ValueError("it must lie between 0 and 86400")
+    return number
+
+
+def _rate(text: str) -> float | None:
+    if text == "none":
+        return None
+    number = float(text)
+    if not 0 < number < 1e9:
+        raise ValueError("it must be positive, or none")
+    return number
+
+
+def _plan(text: str) -> FaultPlan:
+    try:
+        return FaultPlan.parse(json.loads(Path(text).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ValueError(f"cannot read {text}: {error.strerror}") from error
+    except InvalidError as error:
+        raise ValueError(f"{text}: {error}") from error
+
+
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "concurrency": lambda text: None if text == "none" else _count(text),
+    "rate": _rate,
+    "minute": lambda text: None if text == "none" else _count(text),
+    "latency": Latency.parse,
+    "faults": _plan,
+    "workers": _count,
+    **dict.fromkeys(("payload", "pixels", "thumbnail", "response", "elements", "memory"), _count),
+    "seconds": _seconds,
+}
+
+OPTIONS = (
+    ServerOption("concurrency", "N", "Requests in flight, or none [40]."),
+    ServerOption("rate", "N", "Requests a second, or none [100]."),
+    ServerOption("minute", "N", "Requests a minute, or none [60 times the rate]."),
+    ServerOption(
+        "latency", "SECONDS", "Extra time before answers: a number, lognormal:MEDIAN,SIGMA, or by kind (KIND=…;…)."
+    ),
+    ServerOption("faults", "FILE", "JSON plan of what goes wrong on purpose (docs/explanation/local-earth-engine.md)."),
+    ServerOption("payload", "BYTES", "Of a request's body [10485760]."),
+    ServerOption("pixels", "BYTES", "Uncompressed, of computePixels and getPixels [50331648]."),
+    ServerOption("thumbnail", "BYTES", "Uncompressed, of thumbnails and image downloads [33554432]."),
+    ServerOption("response", "BYTES", "Of a value or a table [67108864]."),
+    ServerOption("elements", "N", "Of a collection that is returned or listed [5000]."),
+    ServerOption("seconds", "S", "Of one computation [300]."),
+    ServerOption("memory", "BYTES", "Of pixels that one computation holds at once [2147483648]."),
+    ServerOption("workers", "N", "Processes that compute [one for each core]."),
+)
+"""All of them."""
+
+# Names of limits that differ from their option's.
+_LIMITS = {"pixels": "pixels_bytes", "thumbnail": "thumbnail_bytes"}
+_QUOTA = ("concurrency", "rate", "minute")
+_SERVER = ("latency", "faults", "workers")
+
+
+def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerConfig:
+    """Return a server's configuration with the values of options.
+
+    Args:
+        config: what holds where an option is not given.
+        given: texts by the options' names; None where one is not given.
+
+    Raises:
+        OptionError: if a value cannot be used; names the option.
+    """
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        if text is None:
+            continue
+        try:
+            values[name] = _PARSERS[name](text)
+        except ValueError as error:
+            raise OptionError(f"--{name}: {error}") from error
+    quota = {name: values[name] for name in _QUOTA if name in values}
+    server = {name: values[name] for name in _SERVER if name in values}
+    limits = {_LIMITS.get(k, k): v for k, v in values.items() if k not in quota and k not in server}
+    return replace(config, quota=replace(config.quota, **quota), limits=replace(config.limits, **limits), **server)
