@@ -10,19 +10,17 @@ import asyncio
 import concurrent.futures
 import logging
 import os
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 from eechips import library_log
+from eechips.child_processes import end_with_parent, hide_main
 from eechips.errors import ClusterLostError, ConfigurationError, UsageError
 
 SMALL = 100_000_000
@@ -130,10 +128,10 @@ def workers(worker_pool: WorkerPool, folder: Path) -> Iterator[Workers]:
             yield found
     elif worker_pool.processes > 1:
         try:
-            with ProcessPoolExecutor(worker_pool.processes, get_context("spawn"), initializer=_follow) as pool:
+            with ProcessPoolExecutor(worker_pool.processes, get_context("spawn"), initializer=end_with_parent) as pool:
 
                 def submit(*call: Any) -> PendingResult:
-                    with _without_main():
+                    with hide_main():
                         return pool.submit(*call)
 
                 yield Workers(submit, worker_pool.processes + 1)
@@ -155,29 +153,6 @@ def _configured() -> str | None:
         return None
     found: str | None = dask.config.get(_ADDRESS, None)
     return found
-
-
-def _follow() -> None:
-    """End this process when the one that started it ends, however that ends."""
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep multiprocessing from importing the caller's program in each new process."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _at_once(function: Callable[..., Any], *arguments: Any) -> PendingResult:

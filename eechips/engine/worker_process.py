@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing import connection as mp_connection
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection as Pipe
 
+from eechips.child_processes import end_with_parent
 from eechips.client.connection import ServiceTarget
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.redaction import redact
@@ -67,7 +65,7 @@ def main(
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _end_with_parent()
+    end_with_parent()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     try:
         worker = start_worker(spec, target, discovery, throttle.client(client))
@@ -90,15 +88,3 @@ def _exit(error: BaseException) -> None:
     traceback.print_exception(type(error), error, error.__traceback__)
     sys.stderr.flush()
     os._exit(_BROKEN_THREAD)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        mp_connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()

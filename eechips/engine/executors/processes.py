@@ -8,19 +8,18 @@ import multiprocessing
 import os
 import selectors
 import signal
-import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import ModuleType
 
+from eechips.child_processes import hide_main
 from eechips.client.connection import ServiceTarget
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
@@ -226,7 +225,9 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         ours, theirs = self._context.Pipe()
         try:
             start_fork_server(self._context, self._spec.recipe, self._client_init)
-            with _without_main(self._spec.recipe):
+            # A recipe of the caller's program can only be unpickled where that is imported.
+            is_of_main = type(self._spec.recipe).__module__ == "__main__"
+            with contextlib.nullcontext() if is_of_main else hide_main():
                 process = self._context.Process(  # type: ignore[attr-defined]
                     target=worker_process.main,
                     args=(self._spec, self._target, self._discovery, self.throttle, number, theirs, dict(os.environ)),
@@ -362,20 +363,3 @@ def _shorten_socket_paths() -> None:
         util.get_temp_dir()
     finally:
         tempfile.tempdir = before
-
-
-@contextlib.contextmanager
-def _without_main(recipe: Recipe) -> Iterator[None]:
-    """Keep multiprocessing from running the user's script again in every worker.
-
-    That is needed only to unpickle a recipe whose class is defined there.
-    """
-    main = sys.modules["__main__"]
-    if type(recipe).__module__ == "__main__":
-        yield
-        return
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
