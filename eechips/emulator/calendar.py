@@ -175,7 +175,7 @@ def is_leap(year: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What clocks and calendars of a zone show."""
+    """Date and time of day in a time zone."""
 
     year: int
     month: int = 1

@@ -32,12 +32,12 @@ class ClassCoverage:
 
     @property
     def total(self) -> int:
-        """How many functions Earth Engine has."""
+        """Number of Earth Engine's functions."""
         return len(self.present) + len(self.missing)
 
 
 def coverage() -> Sequence[ClassCoverage]:
-    """Return what there is of each class, in the order of their names."""
+    """Return the coverage of each class, in the order of their names."""
     classes: dict[str, tuple[list[str], list[str]]] = {}
     for name in sorted(load_signatures()):
         # Constructors ("Date") stand with the methods of their class ("Date.format").

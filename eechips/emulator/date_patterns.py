@@ -69,7 +69,7 @@ class _PatternToken:
 
     @property
     def numeric(self) -> bool:
-        """Whether it stands for digits."""
+        """Return whether the letter stands for digits."""
         return bool(self.letter) and (self.letter in "CxyYdhHkKmsSeDw" or (self.letter == "M" and self.count <= 2))
 
 

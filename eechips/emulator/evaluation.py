@@ -66,7 +66,7 @@ class RequestProcessor:
         self._retries = 0
 
     def take_reads(self) -> Mapping[str, int]:
-        """Return what was read of catalogues since the last call, and reset the counts."""
+        """Return counts of reads of catalogues since the last call, and reset them."""
         retries, self._retries = self._retries, 0
         return self._store.take_reads() + Counter(remade=retries)
 

@@ -232,7 +232,7 @@ class EvaluationPool:
             self._idle.put(worker)
 
     def reads(self) -> dict[str, int]:
-        """Return what all of them have read of catalogues so far, by kind."""
+        """Return counts of reads of catalogues by all workers so far, by kind."""
         return {kind: sum(worker.reads[kind] for worker in self._workers) for kind in KINDS}
 
     def stop(self) -> None:

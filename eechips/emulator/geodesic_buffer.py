@@ -150,7 +150,7 @@ def _outlines(shape: BaseGeometry, tolerance: float) -> Iterator[Coordinates]:
 
 
 def _band(line: Coordinates, reach: float, tolerance: float) -> Sequence[BaseGeometry]:
-    """Return what lies within ``reach`` metres of a line: pieces in -180…180 degrees."""
+    """Return the area within ``reach`` metres of a line: pieces in -180…180 degrees."""
     if reach > _LOCAL / 2.0 or len(line) == 1:
         # A capsule is short of the true one by step² tan(reach / R) / 8R.
         bulge = math.tan(min(reach / RADIUS, 1.4)) / (8.0 * RADIUS)
@@ -208,7 +208,7 @@ def _stepped(line: Coordinates, step: float) -> Coordinates:
 
 
 def _capsules(points: Coordinates, reach: float, corners: int) -> Sequence[BaseGeometry]:
-    """Return what lies within ``reach`` metres of each edge of a line (or of a lone point), in -180…180 degrees.
+    """Return the area within ``reach`` metres of each edge of a line (or of a lone point), in -180…180 degrees.
 
     Each is the hull, in the gnomonic plane, of the circles around both ends.
     """

@@ -116,7 +116,7 @@ def geojson(geometry: Geometry) -> dict[str, Any]:
     """Return GeoJSON as Earth Engine writes it: in ``getInfo``, in tables that are computed and in those that are
     downloaded.
 
-    What the client takes for granted when it reads GeoJSON is left out. ``geodesic`` is false where edges are straight
+    Members that the client assumes when it reads GeoJSON are left out. ``geodesic`` is false where edges are straight
     in the projection, also of points in longitude and latitude, like those that ``Image.sample`` makes, and not there
     where edges are geodesic; ``crs`` is not there for EPSG:4326. Longitudes of geodesic edges lie in -180…180 degrees.
 

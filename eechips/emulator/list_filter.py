@@ -37,7 +37,7 @@ _DEEPEST = 50
 
 
 class Subject(NamedTuple):
-    """What a filter looks at: an image or a feature.
+    """Image or feature to which a filter is applied.
 
     Attributes:
         properties: by name.
@@ -79,7 +79,7 @@ def parse(text: str) -> ListFilter:
 
 
 def both(first: ListFilter, second: ListFilter) -> ListFilter:
-    """Return what passes two filters."""
+    """Return the filter that both filters together make."""
     a, b = first.query, second.query
     start = max((v for v in (a.start, b.start) if v is not None), default=None)
     end = min((v for v in (a.end, b.end) if v is not None), default=None)

@@ -173,7 +173,7 @@ class Counted(Protocol):
     """A stored image collection that knows its number of images without creating them."""
 
     def count(self) -> int:
-        """Return how many images there are."""
+        """Return the number of images."""
         ...
 
 

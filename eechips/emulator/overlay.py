@@ -21,13 +21,13 @@ def kinds(shape: BaseGeometry) -> list[BaseGeometry]:
 
 
 def intersection(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
-    """Return what both shapes cover; of mixed kinds where the operands are."""
+    """Return the intersection of two shapes; of mixed kinds where the operands are."""
     with _quiet():
         return union_all([shapely.intersection(x, y) for x in kinds(a) for y in kinds(b)])
 
 
 def difference(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
-    """Return what the first shape covers and the second does not."""
+    """Return the first shape without the second."""
     with _quiet():
         return union_all([reduce(shapely.difference, kinds(b), part) for part in kinds(a)])
 
@@ -38,13 +38,13 @@ def _quiet() -> np.errstate:
 
 
 def union(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
-    """Return what either shape covers."""
+    """Return the union of two shapes."""
     with _quiet():
         return union_all([*kinds(a), *kinds(b)])
 
 
 def symmetric_difference(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
-    """Return what exactly one of the shapes covers."""
+    """Return the area that exactly one of the shapes covers."""
     return union(difference(a, b), difference(b, a))
 
 

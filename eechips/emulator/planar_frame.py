@@ -77,7 +77,7 @@ def _short_middle(a: Coordinates, b: Coordinates) -> Coordinates:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How the edges of a line run, and how far from it they may be put.
+    """Edges of a line, and the distance by which they may be moved.
 
     Attributes:
         middle: the middle of an edge, from its ends.

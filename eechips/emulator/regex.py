@@ -36,12 +36,12 @@ class Match:
 
     @property
     def start(self) -> int:
-        """Where it begins."""
+        """Position of its first character."""
         return self.spans[0] or 0
 
     @property
     def end(self) -> int:
-        """Where it ends."""
+        """Position after its last character."""
         return self.spans[1] or 0
 
     def group(self, number: int) -> str | None:

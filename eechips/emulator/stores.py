@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from eechips.emulator.model import Asset, AssetStore
 
 PUBLIC = "projects/earthengine-public/assets/"
-"""What precedes the ids of the public catalogue in names."""
+"""Prefix of names of assets in the public catalogue."""
 LEGACY = "projects/earthengine-legacy/assets/"
-"""What precedes the ids of users' folders in names."""
+"""Prefix of names of assets in users' folders."""
 
 # Ids that are names already: those of assets in Cloud projects.
 _CLOUD = re.compile(r"projects/[^/]+/assets(/|$)")
@@ -162,7 +162,7 @@ class ChainedStore:
         return self._hint(asset_id(asset_id_))
 
     def take_reads(self) -> Counter[str]:
-        """Return what was read of catalogues since the last call, and reset the counts."""
+        """Return counts of reads of catalogues since the last call, and reset them."""
         found: Counter[str] = Counter()
         for store in self._catalogs:
             found.update(store.reads.take())

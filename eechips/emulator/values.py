@@ -234,11 +234,11 @@ class Collection:
 
     @property
     def is_stored(self) -> bool:
-        """Whether the elements come from a store as they are, perhaps filtered."""
+        """Return whether the elements come from a store unchanged, perhaps filtered."""
         return self._reads
 
     def count(self) -> int | None:
-        """Return how many elements there are, if that is known without making them."""
+        """Return the number of elements, if that is known without making them."""
         return None if self._count is None else self._count()
 
     def _fresh(self) -> Iterator[Any]:

@@ -205,12 +205,12 @@ def parse_properties(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_pyramiding(policies: Sequence[str]) -> str | dict[str, str] | None:
-    """Return how pyramids are made, from "POLICY" or "BAND=POLICY" texts, with Earth Engine's names of policies.
+    """Return the resampling of pyramids from "POLICY" or "BAND=POLICY" texts, with Earth Engine's names of policies.
 
     https://developers.google.com/earth-engine/guides/image_manifest: MEAN, SAMPLE and MODE of its pyramiding policies.
 
     Returns:
-        What ``ingest`` takes as ``resampling``.
+        The ``resampling`` of ``ingest``.
 
     Raises:
         IngestError: if a policy is unknown, or one for all bands stands beside others.

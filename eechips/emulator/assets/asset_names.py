@@ -66,7 +66,7 @@ def folder_of(asset_id: str) -> str:
 
 
 def resolve_href(root: Path, document: str, href: str) -> str:
-    """Return where a reference leads.
+    """Return the path to which a reference leads.
 
     Args:
         root: the store's folder.
@@ -118,7 +118,7 @@ def shown_url(url: str) -> str:
 
 
 def resolve_source(root: Path, document: str, href: str) -> str:
-    """Return where the reference to a raster leads: a URL as it is, else a path as ``resolve_href`` gives it.
+    """Return the address of a raster: a URL as it is, else a path as ``resolve_href`` gives it.
 
     Raises:
         UnsafeHrefError: if it is neither a proper URL nor a relative path inside the store.

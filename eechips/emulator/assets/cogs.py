@@ -36,7 +36,7 @@ _CHUNK_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class StoredRasters:
-    """What became of an image's bands.
+    """Bands of an image as they were written.
 
     Attributes:
         files: GeoTIFFs in the image's folder.
@@ -174,7 +174,7 @@ def _check(rasters: RasterFiles, group: Sequence[BandSource], made: Path) -> tup
 
 
 def describe(dataset: DatasetReader, source: BandSource, href: str, levels: tuple[int, ...]) -> RasterFile:
-    """Return what the store knows of a GeoTIFF with a dataset's grid."""
+    """Return the store's record of a GeoTIFF with a dataset's grid."""
     t = dataset.transform
     return RasterFile(
         href=href,
@@ -206,7 +206,7 @@ def _block(width: int, height: int) -> int:
 
 
 def _levels(width: int, height: int) -> int:
-    """Return how often to halve until all is in one tile, as Earth Engine's pyramids do.
+    """Return the number of halvings until all is in one tile, as in Earth Engine's pyramids.
 
     https://developers.google.com/earth-engine/guides/scale
     """

@@ -18,7 +18,7 @@ from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query
 
 @dataclass(frozen=True, slots=True)
 class AssetSummary:
-    """What a listing shows of an asset.
+    """Entry of an asset in a listing.
 
     Attributes:
         id: the full Earth Engine id.
@@ -103,7 +103,7 @@ class FolderStore:
         return self._index.children(parent)
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what it is, where, and how many assets of each type it holds."""
+        """Return the kind and path of the store, and the number of its assets by type."""
         return {"type": "folder", "path": str(self._path), **self._index.totals()}
 
     def summaries(self, parent: str = "") -> Iterator[AssetSummary]:

@@ -73,12 +73,12 @@ def _is_geotiff(asset: Mapping[str, Any]) -> bool:
 
 
 def suffix_of(asset: Mapping[str, Any]) -> str:
-    """Return how the name of an asset's file ends, in lower case, with the dot."""
+    """Return the suffix of an asset's file, in lower case, with the dot."""
     return PurePosixPath(urlsplit(str(asset.get("href") or "")).path).suffix.lower()
 
 
 def bands_of(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what an asset says of its bands: STAC 1.1's ``bands``, or the extensions' lists side by side."""
+    """Return the metadata of an asset's bands: STAC 1.1's ``bands``, or the extensions' lists side by side."""
     lists = [asset.get(name) or [] for name in ("eo:bands", "raster:bands", "bands")]
     count = max(map(len, lists))
     described: list[dict[str, Any]] = [{} for _ in range(count)]

@@ -100,7 +100,7 @@ def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
 class _Containers:
     """The folders and collections above new assets: as they were, and as they are to be.
 
-    Those that hold images are collections, but never the root.
+    Folders that hold images are collections, but never the root.
     """
 
     def __init__(self, root: Path, index: StoreIndex, records: Sequence[AssetRecord]) -> None:

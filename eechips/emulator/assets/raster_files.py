@@ -186,7 +186,7 @@ class RasterFiles:
         return self._whole[path][[number - 1 for number in numbers], rows, columns]
 
     def valid(self, source: BandSource, window: Window) -> npt.NDArray[np.bool_]:
-        """Return where the mask or alpha band of a band's file says that it is valid, of shape (rows, columns).
+        """Return the valid pixels by the mask or alpha band of a band's file, shape (rows, columns).
 
         Raises:
             UnreadableFileError: if the file is damaged.

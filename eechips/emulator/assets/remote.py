@@ -148,7 +148,7 @@ class RefusedFile:
 
 
 def translated(error: BaseException, url: str) -> EarthEngineError:
-    """Return what GDAL said of a remote file, without the query of its URL."""
+    """Return GDAL's error of a remote file, without the query of its URL."""
     said = []
     cause: BaseException | None = error
     while cause is not None:

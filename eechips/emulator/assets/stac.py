@@ -211,7 +211,7 @@ def widen(document: dict[str, Any], records: Sequence[AssetRecord]) -> None:
 
 
 def container_kind(document: Mapping[str, Any]) -> ContainerKind:
-    """Return what a container's document describes."""
+    """Return the container that a document describes."""
     return "collection" if document.get("type") == "Collection" else "folder"
 
 

@@ -145,7 +145,7 @@ class StoreIndex:
                 yield from self._fetch(collection, keys[start : start + _BATCH])
 
     def count(self, collection: str) -> tuple[int, float | None, float | None]:
-        """Return how many images a container holds, and their least and greatest ``system:time_start``."""
+        """Return the number of images of a container, and their least and greatest ``system:time_start``."""
         with self._fresh(collection) as connection:
             found = connection.execute(
                 "SELECT count(*), min(time), max(time) FROM asset"
@@ -155,7 +155,7 @@ class StoreIndex:
         return int(found[0]), found[1], found[2]
 
     def totals(self) -> dict[str, int]:
-        """Return how many folders, collections, images and tables there are."""
+        """Return the numbers of folders, collections, images and tables."""
         with self._fresh("") as connection:
             counts = dict(connection.execute("SELECT kind, count(*) FROM asset GROUP BY kind"))
             counts.update(connection.execute("SELECT kind, count(*) FROM container WHERE id != '' GROUP BY kind"))
@@ -316,7 +316,7 @@ class StoreIndex:
 
 
 def stamp_of(path: Path) -> str:
-    """Return what changes when a document does; "" if it is missing."""
+    """Return the version of a document, which changes when the document does; "" if it is missing."""
     try:
         status = path.stat()
     except FileNotFoundError:

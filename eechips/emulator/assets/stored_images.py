@@ -36,7 +36,7 @@ class StorePool(DatasetPool):
 
 
 class StoreFiles:
-    """Where the pixels of a store's images come from.
+    """Source of the pixels of a store's images.
 
     Args:
         root: the store's folder.

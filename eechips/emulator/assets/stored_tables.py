@@ -119,7 +119,7 @@ def _mask(batch: pa.RecordBatch, query: Query, covering: str) -> pa.Array:
 
 
 def _equal(column: pa.Array, value: Any) -> Any:
-    """Return where a column equals a value; everywhere if the two do not compare, for the evaluator to decide."""
+    """Return the rows in which a column equals a value; all if the two do not compare, for the evaluator to decide."""
     text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     if isinstance(value, str):
         return pc.equal(column, value) if text else pa.scalar(False)

@@ -25,7 +25,7 @@ Links = Callable[[], Sequence[Mapping[str, Any]]]
 
 
 class AllowedFiles:
-    """What may be read of what items refer to.
+    """Files that items may refer to.
 
     Args:
         root: the catalogue's folder.

@@ -77,7 +77,7 @@ class CatalogPartitions:
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """When the first item begins and the last ends, in milliseconds; None where unknown."""
+        """Start of the first item and end of the last, in milliseconds; None where unknown."""
         if np.isnan(self.starts).all() or np.isnan(self.ends).all():
             return None
         return int(np.nanmin(self.starts)), int(np.nanmax(self.ends))
@@ -102,7 +102,7 @@ class CatalogPartitions:
 
 @dataclass(frozen=True, slots=True)
 class CatalogSchema:
-    """What a catalogue holds.
+    """Collections and partitions of a catalogue.
 
     Attributes:
         stamp: of the file that says so.
@@ -114,7 +114,7 @@ class CatalogSchema:
 
 
 def meets(found: npt.NDArray[np.float64], bounds: Bounds) -> npt.NDArray[np.bool_]:
-    """Return which boxes (n, 4) meet bounds: either may cross the antimeridian, and all edges belong to them."""
+    """Return whether each box (n, 4) meets bounds. Both may cross the antimeridian; edges belong to them."""
     west, south, east, north = found.T
     crosses = west > east
     any_of = np.zeros(len(found), dtype=bool)
@@ -125,7 +125,7 @@ def meets(found: npt.NDArray[np.float64], bounds: Bounds) -> npt.NDArray[np.bool
 
 
 def stamp_of(folder: Path) -> Stamp:
-    """Return what changes when the schema file does.
+    """Return the version of a schema file, which changes when the file does.
 
     Raises:
         InvalidStoreError: if there is none.

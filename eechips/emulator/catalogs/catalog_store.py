@@ -57,7 +57,7 @@ class CatalogCollection:
         return (self._image(row) for row in self._catalog.walk(self._id, start))
 
     def count(self) -> int:
-        """Return how many images there are; no partition is opened."""
+        """Return the number of images. No partition is opened."""
         partitions = self._catalog.schema().collections.get(self._id)
         return 0 if partitions is None else len(partitions)
 
@@ -149,7 +149,7 @@ class CatalogStore:
         yield from sorted({f"{prefix}{name}" for name in names})
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what it is, where, and how many items each collection has."""
+        """Return the kind and path of the store, and the number of items of each collection."""
         collections = self._catalog.schema().collections
         return {
             "type": "catalog",
@@ -167,7 +167,7 @@ class CatalogStore:
 
 
 def _properties(root: Path, partitions: CatalogPartitions) -> dict[str, Any]:
-    """Return what a collection's description tells a person, and from when to when its items are."""
+    """Return a collection's title, description and span of time as properties."""
     path = root / partitions.folder / schemas.COLLECTION
     described = json.loads(path.read_bytes()) if path.is_file() else {}
     found = {name: described[name] for name in _DESCRIBED if described.get(name)}

@@ -46,7 +46,7 @@ class ItemIndex:
         return len(self._ids)
 
     def position(self, item: str) -> int:
-        """Return how many ids come before one, which need not be there."""
+        """Return the number of ids before one, which need not be there."""
         low, high = 0, len(self._ids)
         while low < high:
             middle = (low + high) // 2
@@ -106,7 +106,7 @@ class Directory:
         return found
 
     def _folder(self) -> Path:
-        """Return where the files are: in the user's cache, or in a place of this process alone."""
+        """Return the folder of the files: in the user's cache, or one of this process alone."""
         if self._private is not None:
             return self._private
         cache = cache_folder()
@@ -168,7 +168,7 @@ def _stored(path: Path) -> pa.Table | None:
 def _kept(
     path: Path, partitions: CatalogPartitions
 ) -> tuple[list[pa.Array], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Return what an older file has of partitions that are still the same: ids, numbers of the partitions, rows."""
+    """Return the entries of an older file for partitions that are still the same: ids, numbers of partitions, rows."""
     table = _stored(path)
     if table is None:
         return [], np.empty(0, np.int32), np.empty(0, np.int64)

@@ -36,7 +36,7 @@ _NEAR = 1e-3  # pixels by which a declared grid may be off: items round their nu
 
 @dataclass(frozen=True, slots=True)
 class RasterHeader:
-    """What a file says of itself.
+    """Header of a raster file.
 
     Attributes:
         grid: of its pixels; None if it does not say where they lie.
@@ -112,7 +112,7 @@ class ItemRasters:
         return self._places.find(asset_id, href, links)
 
     def header(self, place: str) -> RasterHeader:
-        """Return what a file says of itself.
+        """Return the header of a file.
 
         Args:
             place: GDAL's name of it.
@@ -161,7 +161,7 @@ class ItemRasters:
 
 @dataclass(frozen=True, slots=True)
 class BandLayout:
-    """How an item's file is made.
+    """Structure of an item's file.
 
     Attributes:
         names: of its bands, or None for one that has none.
@@ -251,7 +251,7 @@ class ItemRaster:
 
 
 def _said(error: RasterioError, place: str) -> EarthEngineError:
-    """Return what GDAL said of a file, as the service reports it."""
+    """Return GDAL's error of a file as the service reports it."""
     if is_remote_name(place):
         return translated(error, url_of(place))
     return InvalidError(f"{place} cannot be read: {error}")
@@ -271,7 +271,7 @@ def _grid_of(dataset: Any) -> PixelGrid | None:
 
 
 def _difference(declared: ItemMetadata, header: RasterHeader) -> str | None:
-    """Return how a file differs from its item, as a sentence without its subject; None if it does not."""
+    """Return the difference between a file and its item, a sentence without its subject; None if there is none."""
     if len(declared.names) > len(header.names):
         return f"has {len(header.names)} bands, but the item declares {len(declared.names)}"
     count = len(declared.dtypes or ())

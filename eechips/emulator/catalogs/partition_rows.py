@@ -390,7 +390,7 @@ def _parse_object(text: Any) -> dict[str, Any]:
 
 
 def _structure(value: Any, name: str) -> Any:
-    """Return what describes files, where it is stored as JSON in a text: as assets of very many names are."""
+    """Return descriptions of files that are stored as JSON in a text, as assets of very many names are."""
     if isinstance(value, str) and value[:1] in ("{", "[") and (name == "assets" or not is_foreign_property(name)):
         try:
             return json.loads(value)

@@ -65,7 +65,7 @@ class ServedCatalog:
         self._is_bound, self._moment = True, None
 
     def schema(self) -> CatalogSchema:
-        """Return what the catalogue holds now. Waits for files that are being put in place.
+        """Return the present contents of the catalogue. Waits for files that are being put in place.
 
         Raises:
             UnavailableError: if that takes too long.

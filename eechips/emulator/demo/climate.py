@@ -65,7 +65,7 @@ def mean_temperature(land: Terrain, day: float) -> Floats:
 
 
 def weather(rect: Rect, when: date, spells: tuple[int, ...] = (21, 19)) -> Floats:
-    """Return how far the weather is from usual, about ±1; noise of 2**k units that is new every day."""
+    """Return the weather's deviation from usual, about ±1: noise of 2**k units that is new every day."""
     number = when.toordinal()
     waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, 4096 + number * 4 + n) for n, k in enumerate(spells)])
     total: Floats = waves[0] * 1.3
@@ -98,7 +98,7 @@ def snow_line(when: date, north: float) -> float:
 
 
 def cloudiness(rect: Rect, when: date, share: float, seed: int, finest: int = 0) -> Floats:
-    """Return how cloudy it is on a date: above zero in clouds, thick from about 0.25.
+    """Return the cloudiness on a date: above zero in clouds, thick from about 0.25.
 
     Args:
         rect: where.

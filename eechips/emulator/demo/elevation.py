@@ -45,7 +45,7 @@ class Heights:
     """Bands: height in metres, number of scenes, water (255) or land (0)."""
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         land = climate.relief(rect)
         coast = land.character("coast")
         water = (land.lake > 0.0) | (coast <= 0.0)
@@ -54,14 +54,14 @@ class Heights:
         return values, np.broadcast_to((coast > _SHELF) | _in_tiles(rect), values.shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.int16]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         stored: npt.NDArray[np.int16] = np.rint(values).astype(np.int16)
         return stored
 
 
 @cache
 def _tiles() -> npt.NDArray[np.bool_]:
-    """Return which tiles of a degree have land, shape (180, 360), from 90 S and 180 W."""
+    """Return whether each tile of a degree has land, shape (180, 360), from 90 S and 180 W."""
     longitude, latitude = np.arange(-180.0, 180.0, 0.25) + 0.125, np.arange(-84.0, 84.0, 0.25) + 0.125
     coast = land_character.coast(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[:, None], finest=99)
     result = np.zeros((180, 360), dtype=bool)
@@ -70,7 +70,7 @@ def _tiles() -> npt.NDArray[np.bool_]:
 
 
 def _in_tiles(rect: Rect) -> npt.NDArray[np.bool_]:
-    """Return which cells lie in tiles that have land."""
+    """Return whether each cell lies in a tile that has land."""
     column = np.floor(mercator.longitude_of(rect.x) + 180.0).astype(np.int64) % 360
     row = np.clip(np.floor(mercator.latitude_of(rect.y) + 90.0).astype(np.int64), 0, 179)
     result: npt.NDArray[np.bool_] = _tiles()[row[:, None], column[None, :]]

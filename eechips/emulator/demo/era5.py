@@ -49,7 +49,7 @@ class Month:
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         land = climate.relief(rect)
         known = self._known(rect, land)
         values = np.stack([known[BANDS[band]] for band in bands])
@@ -85,7 +85,7 @@ class Month:
         }
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``raster.PaintedScene``; rounded to 2**-16 so that machines agree."""
+        """See ``painted_source.PaintedScene``; rounded to 2**-16 so that machines agree."""
         return (np.rint(np.asarray(values, dtype=np.float64) * 65536.0) * (1.0 / 65536.0)).astype(np.float32)
 
 

@@ -150,7 +150,7 @@ def _towns(columns: Integers, rows: Integers, density: Floats) -> Floats:
 
 
 def circles(rect: Rect) -> tuple[npt.NDArray[np.bool_], Field32]:
-    """Return where watered circles would be, and the square of the distance to the middle of the quarter, in
+    """Return the cells of watered circles, and the square of the distance to the middle of the quarter, in
     quarters.
     """
     x = (rect.x * (1.0 / _QUARTER)).astype(np.float64)

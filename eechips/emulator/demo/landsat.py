@@ -68,14 +68,14 @@ _CLEAR, _WATER, _SNOW, _OPAQUE, _SHADOW = 21824, 21952, 30048, 22280, 23888
 
 @dataclass(frozen=True, slots=True)
 class LandsatOverpass:
-    """What is seen on a pass: the date, the latitude of the middle, the rough share of clouds."""
+    """Scene of a pass: its date, the latitude of its middle, the rough share of clouds."""
 
     when: date
     north: float
     share: float
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         ground = ground_cover.ground(rect, self.when.year, climate.snow_line(self.when, self.north))
         clouds = cloud_cover.sky(rect, self.when, self.share)
         names = [BANDS[band] for band in bands]
@@ -113,7 +113,7 @@ class LandsatOverpass:
         return (kelvin - np.float32(149.0)) * np.float32(1.0 / 0.00341802)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
-        """See ``raster.PaintedScene``; zero is left to mean nothing."""
+        """See ``painted_source.PaintedScene``; zero is left to mean nothing."""
         result = np.clip(np.rint(values), 0, 65535)
         for n, band in enumerate(bands):
             if BANDS[band] in _REFLECTANCE or BANDS[band] == "ST_B10":

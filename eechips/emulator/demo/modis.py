@@ -46,7 +46,7 @@ _NIGHT = (4, 5, 6, 7)
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """What the sensor sees on the days from a date on.
+    """Scene of the days from a date on.
 
     Attributes:
         start: the first day.
@@ -57,7 +57,7 @@ class Surface:
     span: int
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         land = climate.relief(rect)
         dry = climate.dryness(land)
         middle = self.start + timedelta(days=self.span // 2)
@@ -98,14 +98,14 @@ class Surface:
         return values, valid
 
     def _known(self, rect: Rect, daytime: bool, inland: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
-        """Return where there is land that a clear day showed, and how clear it was."""
+        """Return the pixels of land that a clear day showed, and how clear it was."""
         share = 0.40 if self.span == 1 else 0.17
         cloud = climate.cloudiness(rect, self.start, share, 1 if daytime else 2)
         clear: npt.NDArray[np.bool_] = (cloud < 0.0) & (inland > 0.0)
         return clear, -cloud
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         result = np.clip(np.rint(values), 0, 65535)
         for n, band in enumerate(bands):
             if band not in (0, 4) and not (band in (10, 11) and self.span == 1):

@@ -78,12 +78,12 @@ _CONTRAST = 1.10
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """What the camera sees in a year."""
+    """Scene of one year."""
 
     year: int
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         # Wet and dry years differ a little.
         vigour = 0.82 + 0.30 * float(noise.random(self.year, 0, 601)[0])
         seen = ground_cover.ground(rect, self.year).reflectance([_SPECTRUM[b] for b in bands], vigour)
@@ -97,7 +97,7 @@ class Photograph:
         return seen, None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         stored: npt.NDArray[np.uint8] = np.clip(np.rint(values), 1, 255).astype(np.uint8)
         return stored
 

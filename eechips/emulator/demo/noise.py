@@ -105,5 +105,5 @@ def gradient(x: Floats, y: Floats, octaves: Sequence[tuple[int, int]]) -> Floats
 
 
 def fading(k: int, pitch: float) -> float:
-    """Return how much of an octave of 2**k units shows at a pitch: 1 from four cells on, 0 below one."""
+    """Return the share of an octave of 2**k units that shows at a pitch: 1 from four cells on, 0 below one."""
     return min(1.0, max(0.0, (2.0**k / pitch - 1.0) / 3.0))

@@ -39,7 +39,7 @@ _SPHERE = 6_371_007.181
 
 
 class PaintedScene(Protocol):
-    """What a sensor sees; picklable."""
+    """Scene as a sensor sees it. Can be pickled."""
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
         """Return values of bands on a rectangle's cells, shape (bands, height, width), and where valid (None:
@@ -160,7 +160,7 @@ def _part(indices: Integers, place: tuple[slice, slice]) -> Integers:
 def _within(
     outline: tuple[tuple[float, float], ...], grid: PixelGrid, columns: Integers, rows: Integers
 ) -> npt.NDArray[np.bool_]:
-    """Return which centres of pixels lie in a convex outline whose corners go clockwise."""
+    """Return whether each centre of a pixel lies in a convex outline whose corners go clockwise."""
     t = grid.transform
     x, y = t.c + t.a * (columns + 0.5), t.f + t.e * (rows + 0.5)
     result = np.ones(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
@@ -179,7 +179,7 @@ def _pieces(first: int, count: int, aligned: bool) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=4096)
 def _shape_of(crs: str) -> tuple[str, CRS]:
-    """Return how a CRS is carried to the plane: "geographic", "sinusoidal" or "projected"."""
+    """Return the kind of a CRS: "geographic", "sinusoidal" or "projected"."""
     parsed = parse_crs(crs)
     if parsed.is_geographic:
         return "geographic", parsed

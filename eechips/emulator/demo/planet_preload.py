@@ -8,7 +8,7 @@ from eechips.emulator.demo import boundaries, ecoregions, state_outlines, textur
 
 
 def load() -> None:
-    """Has at hand the tables that plans begin with, and the finest textures.
+    """Load the tables that plans begin with, and the finest textures.
 
     Where they are drawn first, GEOS and numpy use a second core if it is free. The workers are forked when this process
     has no more than one thread again.

@@ -95,7 +95,7 @@ _WORLD_OF = {"tree": 1, "shrub": 5, "grass": 2, "crop": 4, "built": 6, "bare": 7
 
 @dataclass(frozen=True, slots=True)
 class Sentinel2Overpass:
-    """What the satellite sees on a pass.
+    """Scene of a pass of the satellite.
 
     Attributes:
         when: date.
@@ -129,7 +129,7 @@ class Reflectance:
     offset: int = 0
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         ground = self.seen.ground(rect)
         clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
         spectrum = [_SPECTRUM[self.names[band]] for band in bands]
@@ -160,7 +160,7 @@ class Reflectance:
         return values, None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         result = np.clip(np.rint(values), 0, 65535)
         for n, band in enumerate(bands):
             if self.names[band].startswith("TCI"):
@@ -203,14 +203,14 @@ class CloudScore:
     seen: Sentinel2Overpass
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
         clear = np.float32(0.97) - np.float32(0.95) * clouds.cloud - np.float32(0.45) * clouds.shadow
         known = (clear, clear * (np.float32(0.55) + np.float32(0.45) * clear))
         return np.stack([known[band] for band in bands]), None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``raster.PaintedScene``; in steps of 1/250."""
+        """See ``painted_source.PaintedScene``; in steps of 1/250."""
         steps = np.clip(np.rint(np.asarray(values, dtype=np.float32) * np.float32(250.0)), 0.0, 250.0)
         result: npt.NDArray[np.float32] = (steps * np.float32(1.0 / 250.0)).astype(np.float32)
         return result
@@ -223,7 +223,7 @@ class DynamicWorld:
     seen: Sentinel2Overpass
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         parts = landcover.shares(self.seen.ground(rect))
         clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
         likely = np.full((len(DYNAMIC_WORLD), rect.height, rect.width), 0.03, dtype=np.float32)
@@ -235,7 +235,7 @@ class DynamicWorld:
         return values, np.broadcast_to(clear, values.shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``raster.PaintedScene``; probabilities in steps of 1/1000, labels as they are."""
+        """See ``painted_source.PaintedScene``; probabilities in steps of 1/1000, labels as they are."""
         likely = np.asarray(values, dtype=np.float32)
         result: npt.NDArray[np.float32] = np.rint(likely * np.float32(1000.0)) * np.float32(0.001)
         for n, band in enumerate(bands):
@@ -264,7 +264,7 @@ class Granule:
 
     @property
     def overpass(self) -> Sentinel2Overpass:
-        """What is seen."""
+        """Pass on which the image is taken."""
         north = mgrs.middle(self.tile)[1]
         return Sentinel2Overpass(self.when, round(north, 3), cloud_cover.overcast(_number(self.tile), self.when, north))
 

@@ -134,7 +134,7 @@ def _country() -> shapely.Geometry:
 
 
 def _inside(rect: Rect) -> npt.NDArray[np.bool_]:
-    """Return which cells lie in one of the states."""
+    """Return whether each cell lies in one of the states."""
     longitude, latitude = mercator.longitude_of(rect.x), mercator.latitude_of(rect.y)
     box = shapely.box(longitude[0], latitude[-1], longitude[-1], latitude[0])
     if shapely.contains_properly(_country(), box):
@@ -151,7 +151,7 @@ class CroplandScene:
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         land = _land(rect, self.start.year)
         codes = land.codes(_CDL_CODES, (141, 142, 143), 121)
         fields = codes == _CDL_CODES[_CROP]
@@ -179,7 +179,7 @@ class CroplandScene:
         return blocks.spread(crop.astype(np.float64))
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> Bytes:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         return values.astype(np.uint8)
 
 
@@ -190,14 +190,14 @@ class NlcdScene:
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         land = _land(rect, self.start.year)
         known = (land.codes(_NLCD_CODES, (41, 42, 43), 21), land.impervious)
         values = np.stack([known[band] for band in bands])
         return values, np.broadcast_to(_inside(rect), values.shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> Bytes:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         return values.astype(np.uint8)
 
 

@@ -46,12 +46,12 @@ _STEP = 16
 
 @dataclass(frozen=True, slots=True)
 class Indices:
-    """What the sensor sees in the sixteen days from a date on."""
+    """Scene of the sixteen days from a date on."""
 
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         land = climate.relief(rect)
         middle = self.start + timedelta(days=_STEP // 2)
         north = climate.latitude(rect)
@@ -86,7 +86,7 @@ class Indices:
         return values, np.broadcast_to(land.character("coast") > 0.0, values.shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         stored: npt.NDArray[np.int32] = np.clip(np.rint(values), -2000, 65535).astype(np.int32)
         return stored
 

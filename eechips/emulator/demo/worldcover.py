@@ -45,7 +45,7 @@ class LandCover:
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         ground = ground_cover.ground(rect, self.start.year)
         codes = landcover.dominant(landcover.shares(ground), (CODES[name] for name in landcover.CLASSES))
         inland = ground_cover.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast")) > np.float32(
@@ -55,7 +55,7 @@ class LandCover:
         return np.broadcast_to(codes, shape), np.broadcast_to(inland, shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``raster.PaintedScene``."""
+        """See ``painted_source.PaintedScene``."""
         return values.astype(np.uint8)
 
 

@@ -86,7 +86,7 @@ def grid(scene: WrsScene) -> PixelGrid:
 
 @lru_cache(maxsize=8192)
 def outline(scene: WrsScene) -> shapely.Polygon:
-    """Return what is seen, in degrees; longitudes run on across the antimeridian."""
+    """Return the outline of the scene in degrees; longitudes continue across the antimeridian."""
     crs, points = corners(scene)
     xs, ys = zip(*points, strict=True)
     around = middle(scene)[0]

@@ -38,7 +38,7 @@ _PATTERNS: Mapping[str, tuple[float, float]] = {"dotted": (1.0, 2.0), "dashed": 
 
 @dataclass(frozen=True, slots=True)
 class FeatureStyle:
-    """How a feature is drawn.
+    """Style in which a feature is drawn.
 
     Attributes:
         color: of lines: red, green, blue (0 to 255) and opacity (0 to 1).

@@ -44,7 +44,7 @@ def confusion_matrix(array: Any, order: list[int] | None) -> ConfusionMatrix:
 def error_matrix(
     context: Context, collection: Collection, actual: str, predicted: str, order: list[int] | None
 ) -> ConfusionMatrix:
-    """Return how often each value of a property goes with each value of another; features without both are left out."""
+    """Return counts of each value of a property with each value of another; features without both are left out."""
     pairs: list[tuple[int, int]] = []
     for count, element in enumerate(collection):
         if count % 256 == 0:

@@ -114,7 +114,7 @@ def _around(date: Date, unit: str, time_zone: str | None) -> tuple[int, int]:
 
 @function("Date.getFraction")
 def get_fraction(date: Date, unit: str, timeZone: str | None) -> float:
-    """Return how much of the unit has passed, from 0 to 1."""
+    """Return the share of the unit that has passed, from 0 to 1."""
     start, end = _around(date, unit, timeZone)
     return (_moment(date) - start) / (end - start)
 

@@ -174,7 +174,7 @@ def _is_number(value: Value) -> bool:
 
 
 def _narrow_less(left: Operand, right: Operand) -> Narrow:
-    """Return how left < right narrows a query."""
+    """Return the narrower query of left < right."""
     early, late = plain(left.value), plain(right.value)
     if left.field == TIME_START and right.field is None and isinstance(late, (int, float)):
         return _between(None, late)

@@ -263,7 +263,7 @@ def _combined(
 
 @function("Geometry.intersection")
 def intersection(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """Return what both cover; an empty GeometryCollection if that is nothing."""
+    """Return the intersection; an empty GeometryCollection if there is none."""
     if left.unbounded or right.unbounded:
         return right if left.unbounded else left
     return _combined(left, right, maxError, proj, overlay.intersection)
@@ -271,7 +271,7 @@ def intersection(left: Geometry, right: Geometry, maxError: ErrorMargin | None, 
 
 @function("Geometry.union")
 def union(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """Return what either covers."""
+    """Return the union."""
     if left.unbounded or right.unbounded:
         return WHOLE_EARTH
     return _combined(left, right, maxError, proj, overlay.union)
@@ -279,7 +279,7 @@ def union(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: P
 
 @function("Geometry.difference")
 def difference(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None) -> Geometry:
-    """Return what the left one covers and the right one does not."""
+    """Return the left geometry without the right one."""
     if right.unbounded:
         return Geometry(shapely.GeometryCollection(), left.projection, left.geodesic)
     return _combined(left, right, maxError, proj, overlay.difference)
@@ -289,7 +289,7 @@ def difference(left: Geometry, right: Geometry, maxError: ErrorMargin | None, pr
 def symmetric_difference(
     left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: Projection | None
 ) -> Geometry:
-    """Return what exactly one of them covers."""
+    """Return the area that exactly one of them covers."""
     if left.unbounded and right.unbounded:
         return Geometry(shapely.GeometryCollection(), left.projection, left.geodesic)
     return _combined(left, right, maxError, proj, overlay.symmetric_difference)

@@ -35,7 +35,7 @@ def clipped(image: Image, geometry: Geometry) -> Image:
 
 
 def clipped_footprint(image: Image, geometry: Geometry) -> Geometry:
-    """Return what is left of an image's footprint within a geometry."""
+    """Return the part of an image's footprint within a geometry."""
     if image.footprint is None or image.footprint.unbounded:
         return geometry
     ours, theirs = image.footprint.lonlat, geometry.lonlat

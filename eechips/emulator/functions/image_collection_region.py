@@ -72,7 +72,7 @@ def _plain(band: Any) -> list[Value]:
 
 
 def _within(image: Image, points: Any) -> list[bool]:
-    """Return which points lie in an image's footprint."""
+    """Return whether each point lies in an image's footprint."""
     if image.footprint is None or image.footprint.unbounded:
         return [True] * len(points)
     found: list[bool] = shapely.intersects_xy(image.footprint.lonlat, points[:, 0], points[:, 1]).tolist()

@@ -89,7 +89,7 @@ def typical_image(collection: Collection) -> Image | None:
 
 
 def expected_of(typical: Image) -> Expected:
-    """Return what all images of a collection must have, from its typical image."""
+    """Return the bands that all images of a collection must have, from its typical image."""
     return Expected({band.name: band.type for band in typical.bands})
 
 

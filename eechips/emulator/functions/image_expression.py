@@ -35,7 +35,7 @@ _OPERATORS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ImageAlgorithm:
-    """What ``Image.parseExpression`` returns: a function of images.
+    """Result of ``Image.parseExpression``: a function of images.
 
     Attributes:
         formula: what it computes.

@@ -24,7 +24,7 @@ Matches = Callable[[Element], Iterator[Element]]
 
 
 def matcher(secondary: Collection, condition: Filter) -> Matches:
-    """Return what finds the matches of a primary element; the condition's lookup spares trying them all."""
+    """Return a function that finds the matches of a primary element; the condition's lookup spares trying them all."""
     elements: list[Element] = []
     lookups: list[Callable[[Element], Any]] = []
     pairs = condition.pairs

@@ -29,7 +29,7 @@ def _described(kind: str, weights: Callable[[float], Weights], **parameters: Any
 
 
 def _units(units: str) -> Callable[[float], float]:
-    """Return what one unit is in pixels, given the edge of a pixel in metres.
+    """Return the pixels of one unit, given the edge of a pixel in metres.
 
     Raises:
         InvalidError: for anything but pixels and meters.

@@ -167,7 +167,7 @@ _LIST = list  # the name of an argument in this module's functions
 
 @function("List.frequency")
 def frequency(list: List, element: Value) -> int:
-    """Return how many elements are equal to one."""
+    """Return the number of elements that equal one."""
     key = distinct_key(element)
     return sum(distinct_key(v) == key for v in list)
 
@@ -200,13 +200,13 @@ def _sublist_positions(list: List, target: List) -> Iterator[int]:
 
 @function("List.indexOfSublist")
 def index_of_sublist(list: List, target: List) -> int:
-    """Return where a list first occurs within this one, or -1."""
+    """Return the position of the first occurrence of a list within this one, or -1."""
     return next(_sublist_positions(list, target), -1) if target else 0
 
 
 @function("List.lastIndexOfSubList")
 def last_index_of_sublist(list: List, target: List) -> int:
-    """Return where a list last occurs within this one, or -1."""
+    """Return the position of the last occurrence of a list within this one, or -1."""
     if not target:
         return len(list)
     last = -1

@@ -40,7 +40,7 @@ def object_type(value: Value) -> str:
 
 @function("Describe")
 def describe(context: Context, input: Value) -> Value:
-    """Return what ``getInfo`` returns for a value, as a value: of an image its bands with type, size, crs and
+    """Return the result of ``getInfo`` for a value, as a value: of an image its bands with type, size, crs and
     transform.
     """
     found: Value = Encoder(context).encode(input)

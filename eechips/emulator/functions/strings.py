@@ -76,13 +76,13 @@ def equals(reference: str, target: Value) -> bool:
 
 @function("String.index")
 def index(target: str, pattern: str) -> int:
-    """Return where a string first occurs in another, or -1."""
+    """Return the position of the first occurrence of a string in another, or -1."""
     return _in_units(target).find(_in_units(pattern))
 
 
 @function("String.rindex")
 def rindex(target: str, pattern: str) -> int:
-    """Return where a string last occurs in another, or -1."""
+    """Return the position of the last occurrence of a string in another, or -1."""
     return _in_units(target).rfind(_in_units(pattern))
 
 
@@ -133,7 +133,7 @@ _REFERENCE = re.compile(r"\\(.)|\$(?:(\d+)|\{([A-Za-z]\w*)\})?|\\", re.ASCII | r
 
 
 def _replacement(template: str, groups: int) -> Callable[[Match], str]:
-    """Return what a template such as "$2-$1" gives for a match; a backslash makes the next character literal."""
+    """Return a template such as "$2-$1" filled from a match; a backslash makes the next character literal."""
     pieces: list[str | int] = []
     position = 0
     while position < len(template):

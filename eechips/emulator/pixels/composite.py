@@ -43,7 +43,7 @@ def _under(members: Members, grid: PixelGrid, render: Render) -> list[Image]:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What was found out of a collection's bands beforehand, which all of its images must have.
+    """Bands that all images of a collection must have, as found beforehand.
 
     Attributes:
         types: that hold all values of the bands, by name, in the order of the first image.

@@ -33,7 +33,7 @@ class Pixels:
 
     @property
     def valid(self) -> npt.NDArray[np.bool_]:
-        """Where the mask is not zero."""
+        """Pixels whose mask is not zero."""
         return self.mask if self.mask.dtype == bool else self.mask > 0
 
 

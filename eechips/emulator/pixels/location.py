@@ -26,7 +26,7 @@ _WIDE = 4096.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Location:
-    """Where the centres of a grid's pixels fall in another lattice of pixels.
+    """Centres of a grid's pixels in the coordinates of another lattice of pixels.
 
     Attributes:
         columns: fractional columns, broadcastable to the grid's shape.

@@ -33,7 +33,7 @@ class Margins:
 
     @classmethod
     def of(cls, weights: Weights) -> Margins:
-        """Return what the weights of a kernel reach."""
+        """Return the reach of a kernel's weights."""
         height, width = weights.values.shape
         return cls(weights.x, weights.y, width - 1 - weights.x, height - 1 - weights.y)
 

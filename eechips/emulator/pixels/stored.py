@@ -38,7 +38,7 @@ class PixelSource(Protocol):
             level: position in ``levels``.
 
         Returns:
-            What ``read`` gives for those pixels, shape (bands, height, width); None if it must be asked instead.
+            Values and validity as ``read`` gives them, shape (bands, height, width); None if only ``read`` can.
         """
         ...
 

@@ -22,7 +22,7 @@ _HTML = b"<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Someth
 
 
 def replace_response(fault: Fault) -> Response | None:
-    """Return what a client receives instead of a response, or None where the request is processed."""
+    """Return the response that replaces that of a request, or None where the request is processed."""
     if fault.type == "reject":
         return _error(TooManyRequestsError(REJECTION), 429, fault)
     if fault.type == "status":

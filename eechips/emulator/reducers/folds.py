@@ -69,7 +69,7 @@ def _taken(values: Values, where: Any) -> Any:
 
 
 def _extreme(sign: int) -> Callable[[SampleColumn], tuple[Values, Flags]]:
-    """Return where the least (sign -1) or greatest (1) value is, the first of several."""
+    """Return the position of the least (sign -1) or greatest (1) value, the first of several."""
 
     def choose(column: SampleColumn) -> tuple[Values, Flags]:
         values, inside = column.values, column.inside
@@ -113,7 +113,7 @@ def extreme(name: str, inputs: int) -> Reducer:
 
 
 def _end(*, last: bool, nulls: bool) -> Callable[[SampleColumn], tuple[Values, Flags]]:
-    """Return where the first or last input is, null or not; or the first or last that is no null."""
+    """Return a function that finds the first or last input, null or not, or the first or last that is not null."""
 
     def choose(column: SampleColumn) -> tuple[Values, Flags]:
         wanted = column.present if nulls else column.inside

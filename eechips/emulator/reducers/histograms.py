@@ -146,7 +146,7 @@ FREQUENCY_HISTOGRAM = _frequency()
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """How buckets that fit the data are made.
+    """Settings of buckets that fit the data.
 
     Attributes:
         most: greatest number of buckets, a power of two from 2 on.

@@ -102,7 +102,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """What is known of an output before the reduction.
+    """Output of a reducer as known before the reduction.
 
     Attributes:
         name: of the output.
@@ -165,12 +165,12 @@ class Reducer:
 
     @property
     def inputs(self) -> int:
-        """How many inputs it takes."""
+        """Number of inputs."""
         return len(self.weighted)
 
     @property
     def scalar(self) -> bool:
-        """Whether the outputs are numbers or arrays of them, not lists, dictionaries or collections."""
+        """Return whether the outputs are numbers or arrays of them, not lists, dictionaries or collections."""
         return all(spec.kind != "object" for spec in self.outputs)
 
     def check_numbers(self) -> None:
@@ -246,7 +246,7 @@ class Reducer:
             raise InvalidError(f"Need {self.inputs} bands for the reducer, but the image has {count}.")
 
     def groups(self, count: int) -> list[tuple[int, ...]]:
-        """Return which bands go into each call: each on its own for a reducer of one input, else all together."""
+        """Return the bands of each call: each on its own for a reducer of one input, else all together."""
         self.check_inputs(count)
         return [(index,) for index in range(count)] if self.inputs == 1 else [tuple(range(count))]
 
