@@ -38,7 +38,7 @@ def test_only_a_few_items_are_taken_ahead() -> None:
     assert len(taken) <= 3 + 2 * 2 + 1
 
 
-def test_the_first_failure_ends_it() -> None:
+def test_the_first_error_stops_the_map() -> None:
     begun: list[int] = []
 
     def call(item: int) -> int:

@@ -92,7 +92,7 @@ def test_a_file_of_the_user_is_never_removed(
         assert (tmp_path / name).read_bytes() == b"mine"
 
 
-def test_what_a_locked_folder_holds_is_removed_but_nothing_behind_a_link_or_of_another_run(tmp_path: Path) -> None:
+def test_contents_of_a_locked_folder_are_removed_except_links_and_other_runs(tmp_path: Path) -> None:
     folder, outside = tmp_path / "out", tmp_path / "outside"
     for path in (folder / "a" / "old", folder / "nested" / "run" / "deep" / "old", outside / "old"):
         path.parent.mkdir(parents=True)
@@ -112,7 +112,7 @@ def test_what_a_locked_folder_holds_is_removed_but_nothing_behind_a_link_or_of_a
         remove(folder / LOCK_NAME, LockedFolder(folder))
 
 
-def test_a_result_that_somebody_has_changed_stays(tmp_path: Path) -> None:
+def test_a_changed_result_is_kept(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     staged = store.stage("a.tif", b"pixels", str(new_writer()))
     store.commit(staged)
@@ -161,7 +161,7 @@ def test_folders_of_killed_processes_among_the_temporary_files_are_removed(
     ["../../mine", "..", "", 7, f"{ENDED}-0/../../../mine"],
     ids=["above", "parent", "empty", "number", "ended"],  # that of a process differs between the workers of the tests
 )
-def test_a_ledger_of_somebody_else_removes_no_folder(tmp_path: Path, token: object) -> None:
+def test_a_foreign_ledger_removes_no_folder(tmp_path: Path, token: object) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
     out = tmp_path / "out"

@@ -48,7 +48,7 @@ def older(name: str, seconds: int) -> str:
     return f"{begin}-{int(written, 16) - seconds:x}.part"
 
 
-def test_a_process_is_told_from_a_later_one_of_the_same_number() -> None:
+def test_a_process_is_distinguished_from_a_later_one_with_its_pid() -> None:
     writer = new_writer()
     assert is_running(writer) is True
     assert is_running(ENDED) is False
@@ -58,7 +58,7 @@ def test_a_process_is_told_from_a_later_one_of_the_same_number() -> None:
     assert is_running(replace(writer, place=ELSEWHERE)) is None
 
 
-def test_a_process_that_nobody_has_waited_for_has_ended() -> None:
+def test_a_zombie_process_counts_as_ended() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", "from eechips.staging import new_writer; print(new_writer(), flush=True)"],
         stdout=subprocess.PIPE, text=True,
@@ -83,7 +83,7 @@ def test_a_process_that_nobody_has_waited_for_has_ended() -> None:
         (lambda me: replace(me, started=0, number="0" * 8, run="f" * 8), AGE, True),
     ],
 )
-def test_only_what_nobody_will_complete_is_abandoned(
+def test_only_files_without_a_living_writer_are_abandoned(
     of: Callable[[Writer], Writer], age: int, is_removed: bool
 ) -> None:
     asking = new_writer(RUN)
@@ -92,7 +92,7 @@ def test_only_what_nobody_will_complete_is_abandoned(
     assert is_abandoned(name, asking, own=True) is is_removed
 
 
-def test_its_own_files_are_abandoned_only_when_it_says_so() -> None:
+def test_own_files_are_abandoned_only_on_request() -> None:
     asking = new_writer(RUN)
     name = temporary_name("a.tif", str(asking))
     assert not is_abandoned(name, asking)

@@ -59,7 +59,7 @@ def packs(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
     return {to: folder / to for to in FORMATS}
 
 
-def test_an_item_is_what_the_files_hold(run: Run) -> None:
+def test_items_equal_the_files(run: Run) -> None:
     chips = ChipDataset(run)
     assert len(chips) == COUNT
     for number, sample in enumerate(chips.samples):
@@ -147,7 +147,7 @@ def test_types_and_masked_pixels(tmp_path: Path) -> None:
         ChipDataset(large)[0]
 
 
-def test_labels(run: Run, packs: dict[str, Path], tmp_path: Path) -> None:
+def test_labels_come_from_fields_or_layers(run: Run, packs: dict[str, Path], tmp_path: Path) -> None:
     for chips in (
         ChipDataset(run, split="test", label="zone"),
         ShardDataset(packs["tfrecord"], split="test", label="zone"),
@@ -179,7 +179,7 @@ def test_labels(run: Run, packs: dict[str, Path], tmp_path: Path) -> None:
         ChipDataset(partly, label="height")
 
 
-def test_what_is_not_there(run: Run, packs: dict[str, Path], tmp_path: Path) -> None:
+def test_missing_fields_and_files_are_reported(run: Run, packs: dict[str, Path], tmp_path: Path) -> None:
     for make in (lambda **o: ChipDataset(run, **o), lambda **o: ShardDataset(packs["parquet"], **o)):
         with pytest.raises(UsageError, match="split 'validation'; known are test, train"):
             make(split="validation")
@@ -191,7 +191,7 @@ def test_what_is_not_there(run: Run, packs: dict[str, Path], tmp_path: Path) -> 
         ShardDataset(packs["parquet"], rank=2, world_size=2)
 
 
-def test_layers_in_the_way(tmp_path: Path) -> None:
+def test_reserved_layer_names_are_refused(tmp_path: Path) -> None:
     tif = ("tif", geotiff_of(np.zeros((1, 8, 8), "uint8")))
     run = write_run(tmp_path, [({"kind": "point", "class": 1}, {"S2": tif, "label": tif})])
     assert "label" in ChipDataset(run)[0]
@@ -200,7 +200,7 @@ def test_layers_in_the_way(tmp_path: Path) -> None:
     assert ChipDataset(run, label="class", layers=["S2"])[0]["label"] == 0
 
 
-def test_transforms(run: Run, packs: dict[str, Path]) -> None:
+def test_transforms_are_applied(run: Run, packs: dict[str, Path]) -> None:
     def pair(item: dict[str, Any]) -> tuple[torch.Tensor, str]:
         return item["S2"].float() / 10_000, item["id"]
 
@@ -244,7 +244,7 @@ def test_workers_share_the_samples_without_loss(run: Run, packs: dict[str, Path]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
-def test_workers_that_are_not_forks(run: Run, packs: dict[str, Path], context: str) -> None:
+def test_spawned_workers_read_items(run: Run, packs: dict[str, Path], context: str) -> None:
     wanted = sorted(read_samples(run).ids)
     shards = ShardDataset(packs["webdataset"], shuffle=True)
     for dataset in (ChipDataset(run), shards):
@@ -259,20 +259,20 @@ def test_workers_that_are_not_forks(run: Run, packs: dict[str, Path], context: s
         assert (first != second) == (dataset is shards)
 
 
-def test_more_workers_than_shards(run: Run, tmp_path: Path) -> None:
+def test_more_workers_than_shards_read_each_item_once(run: Run, tmp_path: Path) -> None:
     eechips.pack(run, "tfrecord", out=tmp_path)
     loader: Any = DataLoader(ShardDataset(tmp_path, split="test"), batch_size=None, num_workers=2)
     assert Counter(item["id"] for item in loader) == Counter(read_samples(run).of_split("test").ids)
 
 
-def test_processes_that_train_together(run: Run, packs: dict[str, Path]) -> None:
+def test_distributed_processes_read_disjoint_items(run: Run, packs: dict[str, Path]) -> None:
     parts = [ShardDataset(packs["parquet"], rank=rank, world_size=4, shuffle=True) for rank in range(4)]
     found = [[item["id"] for item in part] for part in parts]
     assert [part.count for part in parts] == [len(each) for each in found]
     assert sorted(identifier for each in found for identifier in each) == sorted(read_samples(run).ids)
 
 
-def test_order_is_the_seeds(packs: dict[str, Path]) -> None:
+def test_the_order_follows_the_seed(packs: dict[str, Path]) -> None:
     def order(**options: Any) -> list[str]:
         shards = ShardDataset(packs["webdataset"], **options)
         return [item["id"] for item in shards]
@@ -286,7 +286,7 @@ def test_order_is_the_seeds(packs: dict[str, Path]) -> None:
     assert order(shuffle=True, buffer=1) != order()  # shards by themselves come in another order
 
 
-def test_samplers_of_pytorch(run: Run) -> None:
+def test_samplers_of_pytorch_work(run: Run) -> None:
     chips = ChipDataset(run, label="class")
     weights = 1.0 / torch.bincount(chips.labels).double()[chips.labels]
     sampler = WeightedRandomSampler(weights.tolist(), 300, generator=torch.Generator().manual_seed(0))
@@ -296,14 +296,14 @@ def test_samplers_of_pytorch(run: Run) -> None:
     assert sorted(number for part in parts for number in part) == list(range(COUNT))
 
 
-def test_datasets_travel(run: Run, packs: dict[str, Path]) -> None:
+def test_datasets_are_serialisable(run: Run, packs: dict[str, Path]) -> None:
     chips = pickle.loads(pickle.dumps(ChipDataset(run, split="test", label="class")))
     assert torch.equal(chips[0]["S2"], ChipDataset(run, split="test")[0]["S2"])
     shards = pickle.loads(pickle.dumps(ShardDataset(packs["tfrecord"])))
     assert len(list(shards)) == COUNT
 
 
-def test_without_pytorch() -> None:
+def test_missing_pytorch_is_reported() -> None:
     program = "import sys; sys.modules['torch'] = None; import eechips.torch"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode != 0

@@ -49,7 +49,7 @@ def is_tidy(run: Run) -> bool:
     return not file_queues and not (run.path / "beam").exists() and list(run.path.rglob("*.part")) == []
 
 
-def test_a_pipeline_in_one_process(service: Service, tmp_path: Path) -> None:
+def test_beam_runs_in_one_process(service: Service, tmp_path: Path) -> None:
     service.plan(3, "503")
     service.plan(4, "400")
     run = run_chips(tmp_path, service.url, retry_delay=0.05, in_flight=6, **ONE)
@@ -85,7 +85,7 @@ def when(happened: Callable[[], bool], then: Callable[[], Any], limit: float = 6
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_costs_what_it_was_at(service: Service, tmp_path: Path) -> None:
+def test_a_worker_death_repeats_only_its_units_in_flight(service: Service, tmp_path: Path) -> None:
     """The runner does not notice: it would wait for ever."""
     service.latency = 0.1
     killer = when(lambda: service.count("pixels") >= 60, lambda: os.kill(min(workers_of(os.getpid())), signal.SIGKILL))
@@ -196,7 +196,7 @@ def resume(tmp_path: Path, service: Service, **options: Any) -> Run:
     return run_chips(tmp_path, service.url, method="pixels", **options)
 
 
-def test_outcomes_that_nobody_has_read_are_in_the_manifest_of_the_next_run(
+def test_unread_outcomes_are_recorded_by_the_next_run(
     left: tuple[Run, FileQueue], service: Service, tmp_path: Path
 ) -> None:
     """The parent was killed: its workers reported partition 0 once, partition 1 twice and partition 2 never."""
@@ -368,7 +368,7 @@ def get_result(index, number, marks=""):
 
 
 @pytest.mark.slow
-def test_a_bundle_that_fails_after_having_done_most_of_its_work_costs_little(service: Service, tmp_path: Path) -> None:
+def test_a_failed_bundle_repeats_only_unfinished_units(service: Service, tmp_path: Path) -> None:
     """What no unit can be blamed for: an error that is no Exception. The runner does not try the bundle again."""
     run = run_script(tmp_path, BREAKS, service.url, parameters={"marks": str(tmp_path)}, **TWO)
     assert run.counts == {"done": 60}
@@ -381,7 +381,7 @@ def test_a_bundle_that_fails_after_having_done_most_of_its_work_costs_little(ser
     assert is_tidy(run)
 
 
-def test_beam_is_an_extra(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beam_requires_its_extra(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(ConfigurationError, match=r"executor 'beam' needs Apache Beam: pip install 'eechips\[beam\]'"):
         run_chips(tmp_path, service.url, executor="beam")
@@ -409,7 +409,7 @@ def test_options_of_beam_are_for_beam(tmp_path: Path) -> None:
         run_chips(tmp_path, "http://127.0.0.1:1", executor="beam", pipeline_options=("NAIP",))
 
 
-def test_no_credentials_are_among_what_workers_are_told(tmp_path: Path) -> None:
+def test_no_credentials_are_sent_to_workers(tmp_path: Path) -> None:
     """Nor in what is submitted: the file's address is, for workers to read it where they are."""
     import cloudpickle
 

@@ -26,7 +26,7 @@ def begin(folder: Path, service: Service) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("victims", ["one worker", "workers", "runner", "shells"])
-def test_a_run_goes_on_without_the_processes_that_were_killed(service: Service, tmp_path: Path, victims: str) -> None:
+def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, victims: str) -> None:
     process = begin(tmp_path, service)
     wait_until(lambda: done(tmp_path) >= 4, process)
     there = pipeline_kinds(process.pid)
@@ -47,7 +47,7 @@ def test_a_worker_that_dies_while_it_starts_does_not_stop_the_run(service: Servi
     assert_whole(tmp_path)
 
 
-def test_nothing_outlives_a_parent_that_was_killed_after_its_runner(service: Service, tmp_path: Path) -> None:
+def test_no_process_outlives_a_parent_killed_after_its_runner(service: Service, tmp_path: Path) -> None:
     process = begin(tmp_path, service)
     wait_until(lambda: done(tmp_path) >= 4, process)
     there = pipeline_kinds(process.pid)

@@ -119,7 +119,7 @@ def test_a_collection_of_units_becomes_one_of_outcomes(service: Service, recipe:
             assert str(found.path).endswith(f"{planned[found.id]}.png")
 
 
-def test_what_a_runner_shows_and_checks(service: Service, recipe: Path) -> None:
+def test_display_data_and_types_are_declared(service: Service, recipe: Path) -> None:
     transform = fetch(recipe, service, in_flight=7, project="some-project")
     shown = transform.display_data()
     assert (shown["recipe"], shown["in_flight"], shown["project"]) == ("squares", 7, "some-project")

@@ -89,14 +89,14 @@ def polygon(*points: tuple[float, float]) -> list[Any]:
          [-180, -90, 180, -80]),
     ],
 )  # fmt: skip
-def test_geometries_of_every_kind(geometry: dict[str, Any], kind: str, bbox: list[float]) -> None:
+def test_geometries_of_every_type_are_cut(geometry: dict[str, Any], kind: str, bbox: list[float]) -> None:
     found, mended = judged_one(geometry)
     assert found["geometry"]["type"] == kind
     assert found["bbox"] == bbox
     assert mended == {"antimeridian", "bbox"}
 
 
-def test_holes_come_along() -> None:
+def test_holes_are_kept() -> None:
     shell, hole = (
         polygon((170, -10), (-170, -10), (-170, 10), (170, 10)),
         polygon((-175, -1), (-174, -1), (-174, 1), (-175, 1)),
@@ -117,14 +117,14 @@ def test_holes_come_along() -> None:
     ],
     ids=["world", "cap", "sector", "belt"],
 )
-def test_maps_are_left_alone(points: list[tuple[float, float]]) -> None:
+def test_global_maps_are_unchanged(points: list[tuple[float, float]]) -> None:
     shape = shapely.Polygon(points)
     found, mended = judged_one({"type": "Polygon", "coordinates": polygon(*points)}, list(shape.bounds))
     assert mended == set()
     assert shapely.geometry.shape(found["geometry"]).equals(shape)
 
 
-def test_rounded_numbers_do_not_turn_footprints_round() -> None:
+def test_rounding_does_not_invert_footprints() -> None:
     for points in ([(179, 0), (180.0000001, 0), (180, 1)], [(-179, 0), (-180.0000001, 0), (-180, 90.0000001)]):
         found, mended = judged_one({"type": "Polygon", "coordinates": polygon(*points)})
         assert mended == {"geometry", "bbox"}

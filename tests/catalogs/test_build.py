@@ -73,7 +73,7 @@ def assert_valid(value: dict[str, Any]) -> None:
     pystac.Item.from_dict({**value, "stac_extensions": []}).validate()
 
 
-def test_chips_are_items(tmp_path: Path) -> None:
+def test_chips_become_items(tmp_path: Path) -> None:
     found = catalogued(tmp_path / "chips", [chip(n) for n in range(20)], datasets=[NAIP], notes=["Synthetic."])
     assert len(found) == 20
     (value,) = (value for value in found if value.properties["eechips:number"] == 3)
@@ -118,7 +118,7 @@ def test_units_of_several_files_are_one_item(tmp_path: Path) -> None:
     assert value.assets["DEM"].href.endswith(".DEM.tif")
 
 
-def test_times(tmp_path: Path) -> None:
+def test_items_have_the_times_of_their_units(tmp_path: Path) -> None:
     several = chip(0, dates=["2020-03-05T10:00:00Z", "2020-03-01T10:00:00Z"])
     period = chip(1, dates=None, unit={"kind": "dates", "start": "2020-05-01", "end": "2020-06-01"})
     span = chip(2, dates=None, unit={"kind": "point"})
@@ -148,7 +148,7 @@ def test_chips_without_a_date_need_one(tmp_path: Path) -> None:
         assert told in cli(tmp_path / "run", "--date", date).output
 
 
-def test_places_everywhere(tmp_path: Path) -> None:
+def test_items_lie_across_the_antimeridian_and_around_poles(tmp_path: Path) -> None:
     """Across the antimeridian, around a pole, in a projection that has no code."""
     at_180 = {**UTM, "crs": "EPSG:32601", "transform": [10.0, 0.0, 168_500.0, 0.0, -10.0, 1_000_000.0], "width": 300}
     pole = {**UTM, "crs": "EPSG:3413", "transform": [1000.0, 0.0, -32_000.0, 0.0, -1000.0, 16_000.0]}
@@ -296,7 +296,7 @@ def test_queries_that_make_no_sense_are_refused(shared: Path, arguments: list[st
     assert told in result.output
 
 
-def test_a_partition_that_cannot_be_read_is_told_and_the_status_is_1(tmp_path: Path) -> None:
+def test_an_unreadable_partition_is_reported_with_exit_status_1(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [chip(n) for n in range(4)])
     cli(tmp_path / "run")
     broken = sorted((tmp_path / "run/catalog").rglob("*.parquet"))[0]

@@ -29,7 +29,7 @@ ITEMS = [
 DATE = "2020-01-01T12:00:00Z"
 
 
-def test_rows_are_those_of_the_library() -> None:
+def test_rows_equal_those_of_stac_geoparquet() -> None:
     own = table_of(ITEMS)
     other = parse_stac_items_to_arrow(copy.deepcopy(ITEMS)).read_all()
     assert set(own.column_names) == set(other.column_names)
@@ -40,12 +40,12 @@ def test_rows_are_those_of_the_library() -> None:
             assert mine.type == other[name].type, name
 
 
-def test_items_come_back() -> None:
+def test_items_round_trip() -> None:
     assert_same(list(items_of(table_of(ITEMS))), ITEMS)
     assert [found["id"] for found in stac_table_to_items(table_of(ITEMS))] == ["a", "b", "c"]
 
 
-def test_items_that_have_less_have_no_more_than_they_had() -> None:
+def test_items_gain_no_fields_from_other_items() -> None:
     """In rows of items with other assets and properties they have nulls."""
     schema = unified([table_of([value]).schema for value in ITEMS])
     rows = pa.concat_tables([conformed(table_of([value]), schema) for value in ITEMS])
@@ -76,7 +76,7 @@ def test_a_property_has_the_type_of_most_of_its_values_and_the_others_are_kept_a
     assert nested["thing"].to_pylist() == [{"a": ["1"], "b": 1}, {"a": ["x"], "b": 1}]
 
 
-def test_numbers_that_do_not_fit_together_exactly_are_numbers_all_the_same() -> None:
+def test_mixed_number_types_stay_numbers() -> None:
     values = [2**60, 0.5, 2**70]
     table = table_of([item(str(i), (0, 0, 1, 1), thing=value) for i, value in enumerate(values)])
     assert table["thing"].to_pylist() == values
@@ -108,7 +108,7 @@ def test_tables_of_several_types_are_put_together(one: Any, other: Any, expected
     assert sliced["thing"].to_pylist() == expected[:1]
 
 
-def test_empty_objects_are_none(tmp_path: Path) -> None:
+def test_empty_objects_become_null(tmp_path: Path) -> None:
     values = [item("a", (0, 0, 1, 1), assets={}, thing={}, things=[{}, {}], more={"x": {}, "y": 1})]
     table = table_of(values)
     to_parquet(table, tmp_path / "items.parquet")
@@ -140,7 +140,7 @@ def test_properties_that_have_a_column_s_name_are_left_out() -> None:
     assert table_of([item("a", (0, 0, 1, 1), type="x", bbox=3)]).column_names.count("type") == 1
 
 
-def test_dates_that_are_none_are_refused() -> None:
+def test_invalid_dates_are_refused() -> None:
     with pytest.raises(UsageError, match="'datetime' of an item is not a date"):
         table_of([item("a", (0, 0, 1, 1), when="yesterday")])
 
@@ -150,6 +150,6 @@ def test_boxes_of_three_dimensions_lose_their_heights() -> None:
     assert table_of([value])["bbox"].to_pylist() == [{"xmin": 0, "ymin": 0, "xmax": 1, "ymax": 1}]
 
 
-def test_stamps_are_microseconds() -> None:
+def test_timestamps_are_microseconds() -> None:
     assert stamps_of(table_of(ITEMS)).tolist()[0] == 1_620_284_889_123_456
     assert stamps_of(table_of(ITEMS[1:])).max() == -(2**63)

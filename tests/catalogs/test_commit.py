@@ -55,7 +55,7 @@ def after() -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("renames", [1, *(pytest.param(count, marks=pytest.mark.slow) for count in (0, 2, 3))])
-def test_killed_between_two_files_a_catalogue_is_as_before_or_as_after(tmp_path: Path, renames: int) -> None:
+def test_a_commit_killed_between_files_is_atomic(tmp_path: Path, renames: int) -> None:
     put(tmp_path, before())
     was = contents(open_catalog(tmp_path))
     files = digests(tmp_path)
@@ -90,7 +90,7 @@ def test_a_change_that_is_not_committed_has_not_happened(tmp_path: Path) -> None
     assert not scratch.exists()
 
 
-def test_files_move_and_go_once(tmp_path: Path) -> None:
+def test_files_are_moved_and_removed_once(tmp_path: Path) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/old").write_text("old")
     change = commit.Change(tmp_path)
@@ -109,7 +109,7 @@ def test_files_move_and_go_once(tmp_path: Path) -> None:
     assert not commit.finish(tmp_path)
 
 
-def test_a_failing_disk_is_told(tmp_path: Path) -> None:
+def test_disk_errors_are_reported(tmp_path: Path) -> None:
     (tmp_path / "c").write_text("a file where a folder is to be")
     change = commit.Change(tmp_path)
     change.scratch.mkdir()
@@ -129,7 +129,7 @@ def test_a_failing_disk_is_told(tmp_path: Path) -> None:
     assert (tmp_path / "c/new").read_text() == "new"
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
+def test_one_process_at_a_time_changes_a_catalogue(tmp_path: Path) -> None:
     put(tmp_path, before())
     with lock_run(tmp_path):
         assert len(open_catalog(tmp_path)) == 4  # to read is always allowed
@@ -209,7 +209,7 @@ HOSTILE_LISTS: list[Any] = [
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE_LISTS)))
-def test_a_commit_list_from_elsewhere_changes_nothing_outside_of_its_catalogue(tmp_path: Path, number: int) -> None:
+def test_a_foreign_commit_list_changes_nothing_outside_its_catalogue(tmp_path: Path, number: int) -> None:
     out, outside = tmp_path / "catalog", tmp_path / "outside"
     listed = half_changed(out)
     outside.mkdir()
@@ -263,7 +263,7 @@ def test_a_scratch_folder_or_a_lock_that_is_a_link_is_not_followed(tmp_path: Pat
         {"more": 1},
     ],
 )
-def test_a_schema_file_that_is_none_is_an_error_of_the_catalogue(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_an_invalid_schema_file_is_an_eechips_error(tmp_path: Path, change: dict[str, Any]) -> None:
     put(tmp_path, before())
     file = tmp_path / "_schema.json"
     value = json.loads(file.read_text())

@@ -34,7 +34,7 @@ def test_many_boxes_are_compared_as_one_is(many: list[tuple[float, ...]], query:
 
 
 @given(st.lists(boxes(), min_size=1, max_size=6), boxes())
-def test_what_meets_one_of_many_meets_their_union(many: list[tuple[float, ...]], query: tuple[float, ...]) -> None:
+def test_a_box_that_meets_one_extent_meets_their_union(many: list[tuple[float, ...]], query: tuple[float, ...]) -> None:
     whole = union(np.array(many))
     if any(Extent(*query).meets(Extent(*box)) for box in many):
         assert whole.meets(Extent(*query))
@@ -71,6 +71,6 @@ def test_boxes_and_points_are_parsed() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "a,b,c,d", "0,1,0,0", "0,0,181,1", "0,-91,1,1", "nan,0,1,1"])
-def test_what_is_no_box_is_refused(text: str) -> None:
+def test_invalid_boxes_are_refused(text: str) -> None:
     with pytest.raises(RegionError, match=text or "''"):
         Extent.parse(text)

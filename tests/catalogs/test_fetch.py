@@ -109,7 +109,7 @@ ITEM = json.dumps(item("a", (0, 0, 1, 1), text="x" * 5000)).encode()
 
 
 @pytest.mark.slow
-def test_a_host_that_bears_few_requests_loses_no_items(server: Server) -> None:
+def test_a_host_that_rejects_many_requests_loses_no_items(server: Server) -> None:
     """It refuses what is sent beyond that, more often than anything may be tried again."""
     lock, now, refused, first = threading.Lock(), [0], [0], threading.Barrier(4)
 
@@ -134,7 +134,7 @@ def test_a_host_that_bears_few_requests_loses_no_items(server: Server) -> None:
     assert refused[0] < 150  # and then was not
 
 
-def test_what_a_host_bears_is_known_the_next_time(server: Server) -> None:
+def test_the_learned_limit_of_a_host_is_kept_for_the_next_batch(server: Server) -> None:
     """Addresses are fetched some thousand at a time: not all of them have to overrun it again."""
     refusals = [4]
 
@@ -163,7 +163,7 @@ def test_a_host_that_refuses_everything_is_given_up(server: Server) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_date", [False, True])
-def test_nobody_asks_before_the_moment_that_a_host_has_named(server: Server, is_date: bool) -> None:
+def test_requests_wait_until_retry_after(server: Server, is_date: bool) -> None:
     times: list[float] = []
 
     def closed(handler: BaseHTTPRequestHandler) -> None:
@@ -179,7 +179,7 @@ def test_nobody_asks_before_the_moment_that_a_host_has_named(server: Server, is_
 
 
 @pytest.mark.parametrize("text", ["soon", "²", "-5", "1e400", "Mon, 99 Foo"])
-def test_moments_that_make_no_sense_are_not_waited_for(server: Server, text: str) -> None:
+def test_unreasonable_retry_after_values_are_ignored(server: Server, text: str) -> None:
     answers = [503, 200]
     server.paths["/item"] = lambda handler: send(
         handler, ITEM, answers.pop(0), Retry_After=text.encode().decode("latin-1")
@@ -187,7 +187,7 @@ def test_moments_that_make_no_sense_are_not_waited_for(server: Server, text: str
     assert got([f"{server.url}/item"]).bodies == [ITEM]
 
 
-def test_answers_that_break_off_are_asked_for_again(server: Server) -> None:
+def test_truncated_responses_are_retried(server: Server) -> None:
     squeezed = gzip.compress(ITEM)
     broken: dict[str, Callable[[BaseHTTPRequestHandler], object]] = {
         "/length": lambda handler: send(handler, ITEM[:-1000], length=len(ITEM)),
@@ -219,7 +219,7 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
     handler.connection.close()
 
 
-def test_addresses_are_asked_as_they_are_spelt(server: Server) -> None:
+def test_urls_are_requested_as_spelt(server: Server) -> None:
     """What is signed is signed as it stands; what is no address as it stands is made one."""
     kept = ["/a%7Eb/c%2Fd.json?x=%2B+%20&y=a%3Ab~", "/a:b@c,d;e?f='(*)'&g", "/%e4%F6?q=a/b?c"]
     made = {"/ä b?z=ü": "/%C3%A4%20b?z=%C3%BC", "/a|b?c^": "/a%7Cb?c%5E"}
@@ -228,7 +228,7 @@ def test_addresses_are_asked_as_they_are_spelt(server: Server) -> None:
     assert set(server.asked) == {*kept, *made.values()}
 
 
-def test_items_that_are_stored_compressed(server: Server, tmp_path: Path) -> None:
+def test_compressed_items_are_read(server: Server, tmp_path: Path) -> None:
     bomb = gzip.compress(b" " * (LARGEST + 1))
     server.paths["/a.json.gz"] = lambda handler: send(handler, gzip.compress(ITEM), Content_Type="application/gzip")
     server.paths["/cut"] = lambda handler: send(handler, gzip.compress(ITEM)[:-20])
@@ -239,7 +239,7 @@ def test_items_that_are_stored_compressed(server: Server, tmp_path: Path) -> Non
     assert kind_of(f"{server.url}/bomb") == "too large"
 
 
-def test_servers_that_are_hardly_http(server: Server) -> None:
+def test_malformed_http_fails_the_item_alone(server: Server) -> None:
     def old(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + ITEM)
         handler.close_connection = True
@@ -267,7 +267,7 @@ def test_servers_that_are_hardly_http(server: Server) -> None:
     assert [kind for _, kind, _ in found.failures] == ["connection"]
 
 
-def test_answers_without_end_are_given_up(server: Server) -> None:
+def test_endless_responses_are_given_up(server: Server) -> None:
     def trickle(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.end_headers()
@@ -286,7 +286,7 @@ def test_answers_without_end_are_given_up(server: Server) -> None:
     assert server.asked == {"/trickle": 2, "/large": 1, "/bomb": 1}
 
 
-def test_redirects(server: Server, tmp_path: Path) -> None:
+def test_redirects_are_followed_only_to_permitted_urls(server: Server, tmp_path: Path) -> None:
     (tmp_path / "item.json").write_bytes(ITEM)
     targets = {"/good": "/item", "/loop": "/loop", "/file": f"file://{tmp_path}/item.json", "/ftp": "ftp://x/y",
                "/bad": "http://[::1", "/clouds": "http://169.254.7.7/"}  # fmt: skip
@@ -308,14 +308,14 @@ def test_redirects(server: Server, tmp_path: Path) -> None:
      "http://x:port/", "http://exa mple/", "http:// /", "http://\x00/", "nosuch://x/y", "http://xn--/",
      "https://x/y.json?sig=***", "https://***@x/y.json"],
 )  # fmt: skip
-def test_what_is_no_address_fails_alone(server: Server, address: str) -> None:
+def test_an_invalid_url_fails_alone(server: Server, address: str) -> None:
     server.paths["/item"] = lambda handler: send(handler, ITEM)
     found = got([address, f"{server.url}/item"], FetchConfig(retries=0))
     assert [number for number, _, _ in found.failures] == [0]
     assert found.bodies == [None, ITEM]
 
 
-def test_where_clouds_keep_credentials_nobody_looks() -> None:
+def test_metadata_addresses_of_clouds_are_forbidden() -> None:
     # Where nobody is: who looked would be told of no connection, or wait for one.
     assert kind_of("http://169.254.7.7/") == "forbidden"
 
@@ -329,11 +329,11 @@ def test_where_clouds_keep_credentials_nobody_looks() -> None:
      ("2002:a83f:8110::1", True), ("::169.254.169.254", True), ("64:ff9b::5db8:d822", False), ("fd20:ce::255", False),
      ("93.184.216.34", False), ("2606:2800:220:1::1", False)],
 )  # fmt: skip
-def test_addresses_that_are_off_limits(address: str, is_off: bool) -> None:
+def test_forbidden_addresses_are_not_requested(address: str, is_off: bool) -> None:
     assert is_metadata_address(address) == is_off
 
 
-def test_lists_from_elsewhere_name_no_files_of_this_machine(server: Server, tmp_path: Path) -> None:
+def test_remote_lists_cannot_name_local_files(server: Server, tmp_path: Path) -> None:
     secret = tmp_path / "secret.json"
     secret.write_bytes(ITEM)
     disguised = [
@@ -350,7 +350,7 @@ def test_lists_from_elsewhere_name_no_files_of_this_machine(server: Server, tmp_
     assert ingest(tmp_path / "list.txt", tmp_path / "own", quiet=True).counts.items == 2  # of one's own may
 
 
-def test_paths_to_what_is_no_file_fail(tmp_path: Path) -> None:
+def test_paths_to_other_than_files_fail(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b" " * (LARGEST + 1))
     assert kind_of(str(tmp_path)) == "no file"
@@ -361,7 +361,7 @@ def test_paths_to_what_is_no_file_fail(tmp_path: Path) -> None:
     assert kind_of("x" * 5000) == "no file"
 
 
-def test_secrets_of_addresses_are_nowhere(server: Server, tmp_path: Path) -> None:
+def test_secrets_of_urls_are_never_stored(server: Server, tmp_path: Path) -> None:
     """Neither in the catalogue's folder, which may be public, nor on the screen."""
     port = server.url.rpartition(":")[2]
     query = "sv=2022&sp=r&sig=s3cret%2Fs3cret&X-Amz-Signature=s3cret&token=s3cret&n=7"
@@ -443,7 +443,7 @@ def test_signed_addresses_that_failed_are_found_in_their_list_again(
     assert ingest(loop, out, quiet=True).counts.failures == {"no address": 1}
 
 
-def test_two_addresses_of_one_item(server: Server, tmp_path: Path) -> None:
+def test_two_urls_of_one_item_make_one_item(server: Server, tmp_path: Path) -> None:
     server.paths["/item"] = lambda handler: send(handler, ITEM)
     (tmp_path / "list.txt").write_text(f"{server.url}/item?1\n{server.url}/item?2\n")
     found = ingest([tmp_path / "list.txt", tmp_path / "list.txt"], tmp_path / "catalog", quiet=True)
@@ -451,7 +451,7 @@ def test_two_addresses_of_one_item(server: Server, tmp_path: Path) -> None:
     assert list(contents(eechips.open_catalog(tmp_path / "catalog"))) == [("test", "a")]
 
 
-def test_lists_on_the_web_however_they_are_sent(server: Server, tmp_path: Path) -> None:
+def test_remote_lists_are_read_in_any_encoding(server: Server, tmp_path: Path) -> None:
     """Without lengths or ranges, longer than a block, compressed by their names or by the server."""
     text = b"".join(json.dumps(item(f"{n}", (0, 0, 1, 1), text="x" * 5000)).encode() + b"\n" for n in range(1200))
     squeezed = gzip.compress(text, 1)

@@ -54,7 +54,7 @@ def test_polygons_meet_the_cells_that_they_intersect(
         (shapely.box(-180, 85, 180, 90), 8),
     ],
 )
-def test_shapes_of_every_kind(shape: shapely.Geometry, cells: int) -> None:
+def test_cells_of_shapes_of_every_type(shape: shapely.Geometry, cells: int) -> None:
     grid = H3(2)
     assert grid.exceeds(shape, cells - 1)
     assert not grid.exceeds(shape, 3 * cells)

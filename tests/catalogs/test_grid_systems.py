@@ -35,7 +35,7 @@ def test_s2_cells_are_those_of_its_library(level: int) -> None:
         assert S2(level).locate(np.array([lon]), np.array([lat])) == [f"s2-{expected.to_token()}"]
 
 
-def test_s2_cells_that_are_known() -> None:
+def test_known_s2_cells() -> None:
     """Tokens from s2sphere 0.2.5, for where that is not installed."""
     lon, lat = np.array([-105.25, 8.0, 179.9]), np.array([39.95, 50.0, -45.0])
     assert S2(5).locate(lon, lat) == ["s2-876c", "s2-47bc", "s2-a804"]
@@ -50,7 +50,7 @@ def test_squares_are_those_of_the_mgrs_library() -> None:
         assert found == mgrs.toMGRS(lat, lon, MGRSPrecision=0).zfill(5)
 
 
-def test_squares_and_zones_that_are_known() -> None:
+def test_known_mgrs_squares_and_zones() -> None:
     lon = np.array([-105.25, 5.0, 8.0, 15.0, 180.0, -180.0, 0.0, 0.0, 20.0])
     lat = np.array([39.95, 60.0, 75.0, 78.0, 1.0, -1.0, 85.0, -81.0, -33.9])
     assert Mgrs().locate(lon, lat)[:2] == ["13SDE", "32VKM"]
@@ -96,14 +96,14 @@ def test_every_grid_has_small_and_global_items(grid: CellGrid) -> None:
 
 
 @pytest.mark.parametrize("grid", LARGE[1:4], ids=lambda grid: grid.name)
-def test_scenes_meet_some_cells(grid: CellGrid) -> None:
+def test_scenes_meet_few_cells(grid: CellGrid) -> None:
     scene = shapely.box(7.0, 45.0, 9.4, 46.6)  # 185 by 178 km
     cells = {"s2": 2, "mgrs": 6, "utm": 1}[grid.name]
     assert grid.exceeds(scene, cells - 1) if cells > 1 else True
     assert not grid.exceeds(scene, 3 * cells)
 
 
-def test_tiles_of_a_file(tmp_path: Path) -> None:
+def test_mgrs_tiles_of_a_file_are_used(tmp_path: Path) -> None:
     def feature(west: float, **names: Any) -> dict[str, Any]:
         return {"type": "Feature", "geometry": shapely.geometry.mapping(shapely.box(west, 0, west + 2, 2)), **names}
 
@@ -132,7 +132,7 @@ def test_tiles_of_a_file(tmp_path: Path) -> None:
         Tiles.read(tmp_path / "nosuch.geojson")
 
 
-def test_what_is_chosen_fits_together() -> None:
+def test_grid_options_must_agree() -> None:
     assert choose_grid(None, None, None, None) == H3(2)
     assert choose_grid("s2", None, None, None) == S2(5)
     assert choose_grid("s2", 7, None, H3(3)) == S2(7)

@@ -21,7 +21,7 @@ def host() -> Iterator[HostLimiter]:
     found.close()
 
 
-def test_a_host_gets_no_more_requests_at_once_than_it_may(tmp_path: Path) -> None:
+def test_requests_to_a_host_stay_within_its_limit(tmp_path: Path) -> None:
     host = HostLimiter(delay=0.02)
     try:
         urls = [f"{host.url}/{n}.json" for n in range(80)]
@@ -53,7 +53,7 @@ def test_connections_are_opened_as_fast_as_the_host_answers() -> None:
     assert at_once[-1] > 16
 
 
-def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
+def test_an_unresponsive_host_is_given_up(tmp_path: Path) -> None:
     host = HostLimiter(delay=2.0)
     try:
         config = FetchConfig(timeout=0.2, retries=1, first_wait=0.01)
@@ -64,13 +64,13 @@ def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
         host.close()
 
 
-def test_paces_that_make_no_sense_are_refused() -> None:
+def test_invalid_rates_are_refused() -> None:
     for wrong in ({"in_flight": 0}, {"per_host": 0}, {"retries": -1}, {"timeout": 0.0}):
         with pytest.raises(UsageError, match="must be positive"):
             FetchConfig(**wrong)  # type: ignore[arg-type]
 
 
-def test_a_notebook_s_loop_does_not_matter(host: HostLimiter) -> None:
+def test_fetching_works_inside_a_running_event_loop(host: HostLimiter) -> None:
     import asyncio
 
     async def cell() -> list[bytes | None]:

@@ -26,7 +26,7 @@ def host() -> Iterator[HostLimiter]:
 
 
 @pytest.mark.slow
-def test_addresses_are_fetched_and_what_fails_is_told(tmp_path: Path, host: HostLimiter) -> None:
+def test_urls_are_fetched_and_failures_are_listed(tmp_path: Path, host: HostLimiter) -> None:
     kinds = ["", "busy-", "cut-", "missing-", "gone-", "page-"]
     urls = [f"{host.url}/{kinds[n % 6]}{n}.json" for n in range(60)]
     write(tmp_path / "list.ndjson", [*urls, "no address", scene(100), {"type": "Collection"}])
@@ -76,7 +76,7 @@ def test_addresses_may_be_paths(tmp_path: Path) -> None:
     assert len(eechips.open_catalog(tmp_path / "catalog")) == 1
 
 
-def test_lists_on_the_web(tmp_path: Path, host: HostLimiter) -> None:
+def test_remote_lists_are_ingested(tmp_path: Path, host: HostLimiter) -> None:
     result = cli(f"{host.url}/7.json?key=a*b", "--out", tmp_path / "catalog")
     assert result.exit_code == 0, result.output
     assert [key[1] for key in contents(eechips.open_catalog(tmp_path / "catalog"))] == ["scene-7"]
@@ -124,7 +124,7 @@ def test_lists_overlap_and_the_newest_wins(tmp_path: Path) -> None:
     assert values["even", "scene-30"]["properties"]["datetime"][:10] == DAYS[3][:10]
 
 
-def test_strict_refuses_what_would_be_mended(tmp_path: Path) -> None:
+def test_strict_validation_refuses_repairable_items(tmp_path: Path) -> None:
     write(tmp_path / "list.ndjson", [scene(1), scene(2, bbox=None), scene(3, links=None, collection=None)])
     result = cli(tmp_path / "list.ndjson", "--out", tmp_path / "mended", "--collection", "given")
     assert result.exit_code == 0
@@ -138,7 +138,7 @@ def test_strict_refuses_what_would_be_mended(tmp_path: Path) -> None:
     assert [row["reason"] for row in failures(tmp_path / "strict")] == ["needs repair: bbox", "needs repair: links"]
 
 
-def test_what_cannot_begin_is_told(tmp_path: Path) -> None:
+def test_invalid_input_is_refused_before_ingestion(tmp_path: Path) -> None:
     (tmp_path / "empty.ndjson").write_text("")
     assert "there are no entries in" in cli(tmp_path / "empty.ndjson", "--out", tmp_path / "catalog").output
     assert not (tmp_path / "catalog").exists()
@@ -173,7 +173,7 @@ def test_lists_and_items_in_an_object_store(tmp_path: Path, monkeypatch: pytest.
         assert failed["place"] == f"{server.bucket}/lists/2020_1.ndjson:4"
 
 
-def test_items_with_relative_references_say_where_they_were(tmp_path: Path, host: HostLimiter) -> None:
+def test_relative_references_are_resolved_against_the_item(tmp_path: Path, host: HostLimiter) -> None:
     """What is relative counts from the address that they were fetched from, which nothing else tells."""
     own = {
         "0": {"data": {"href": "./x.tif"}},

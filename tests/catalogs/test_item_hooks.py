@@ -58,13 +58,13 @@ def test_functions_return_items_of_every_kind(made: Any, name: str) -> None:
     ("name", "reason"),
     [("raising", "KeyError: 'x'"), ("leaving", "SystemExit: 3"), ("of_a_date", "TypeError: Object of type datetime")],
 )
-def test_functions_that_fail_fail_alone(made: Any, name: str, reason: str) -> None:
+def test_a_failing_function_fails_its_item_alone(made: Any, name: str, reason: str) -> None:
     ((_, kind, told),) = made(f"hooks_of_a_test:{name}", ["x"]).failures
     assert kind == "hook"
     assert told.startswith(reason)
 
 
-def test_as_many_are_called_at_once_as_may_be(made: Any) -> None:
+def test_hooks_run_concurrently_up_to_the_limit(made: Any) -> None:
     """Also where there are fewer cores: they wait for answers most of the time."""
     assert made("hooks_of_a_test:together", [f"{n}" for n in range(12)], in_flight=12).failures == []
 
@@ -84,7 +84,7 @@ def test_commands_get_addresses_as_they_are(made: Any, tmp_path: Path) -> None:
     ("address", "reason"),
     [("-o/etc/passwd", "begins with a dash"), ("--help", "begins with a dash"), ("a\0b", "null byte")],
 )
-def test_addresses_that_no_command_should_get(made: Any, address: str, reason: str) -> None:
+def test_dangerous_urls_are_not_passed_to_commands(made: Any, address: str, reason: str) -> None:
     ((_, kind, told),) = made("script:echo", [address]).failures
     assert kind == "hook"
     assert reason in told
@@ -145,7 +145,7 @@ def test_commands_are_stopped_together(made: Any, tmp_path: Path) -> None:
         maker("y")
 
 
-def test_hooks_that_cannot_begin_are_refused_at_once(tmp_path: Path) -> None:
+def test_invalid_hooks_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a command: No closing quotation"):
         parse_hook("script:sh 'x")
     with pytest.raises(UsageError, match="there is no command 'nosuchcommand'"):

@@ -31,7 +31,7 @@ def polygon(*points: tuple[float, float]) -> dict[str, Any]:
 
 @given(boxes())
 @settings(max_examples=100, deadline=None)
-def test_items_that_are_right_stay_as_they_are(box: tuple[float, ...]) -> None:
+def test_valid_items_are_unchanged(box: tuple[float, ...]) -> None:
     value = item("a", box)
     if not shapely.geometry.shape(value["geometry"]).is_valid:
         return
@@ -102,7 +102,7 @@ def test_items_that_are_right_stay_as_they_are(box: tuple[float, ...]) -> None:
         (changed(geometry={"type": "MultiPolygon", "coordinates": [5, None]}), "bad geometry"),
     ],
 )
-def test_what_is_no_item_is_refused(value: Any, kind: str) -> None:
+def test_invalid_items_are_refused(value: Any, kind: str) -> None:
     verdict = validate_items([item("b", BOX), value, item("c", BOX)])
     assert [(number, found) for number, found, _ in verdict.refused] == [(1, kind)]
     assert verdict.numbers == [0, 2]
@@ -241,7 +241,7 @@ def test_what_is_no_item_is_refused(value: Any, kind: str) -> None:
         (changed(bbox=[None, 50, 8.5, 50.5]), ["bbox"], {"bbox": list(BOX)}),
     ],
 )
-def test_what_is_nearly_an_item_is_mended(value: Any, mended: list[str], expected: dict[str, Any]) -> None:
+def test_repairable_items_are_repaired(value: Any, mended: list[str], expected: dict[str, Any]) -> None:
     given = copy.deepcopy(value)
     verdict = validate_items([value], collection="given")
     (found,) = verdict.items
@@ -255,7 +255,7 @@ def test_what_is_nearly_an_item_is_mended(value: Any, mended: list[str], expecte
     assert [kind for _, kind, _ in strict.refused] == (["strict"] if mended else [])
 
 
-def test_geometries_that_are_not_valid_are_made_so() -> None:
+def test_invalid_geometries_are_repaired() -> None:
     bow = polygon((0, 0), (2, 2), (2, 0), (0, 2))
     verdict = validate_items([changed(geometry=bow, bbox=[0, 0, 2, 2])])
     (found,) = verdict.items
@@ -285,7 +285,7 @@ def test_footprints_across_the_antimeridian_are_cut_there(geometry: dict[str, An
     assert union(shapely.bounds(shapely.get_parts(shape))) == Extent(179.0, -1.0, -179.0, 1.0)
 
 
-def test_wide_footprints_are_left_alone() -> None:
+def test_wide_footprints_are_unchanged() -> None:
     world = polygon((-180, -90), (180, -90), (180, 90), (-180, 90))
     wide = polygon((-170, 0), (0, 0), (170, 0), (170, 10), (-170, 10))
     verdict = validate_items(
@@ -299,7 +299,7 @@ def test_wide_footprints_are_left_alone() -> None:
     st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))?")
 )
 @settings(max_examples=150, deadline=None)
-def test_whatever_is_taken_for_a_date_is_one(text: str) -> None:
+def test_accepted_dates_are_valid_in_utc(text: str) -> None:
     verdict = validate_items([changed(properties={"datetime": text})])
     if verdict.items:
         (row,) = items_of(table_of(verdict.items))
@@ -317,7 +317,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(sorted(item("a", BOX))), JSON, max_size=3), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_whatever_comes_is_taken_or_refused(fields: dict[str, Any], is_shape: bool) -> None:
+def test_any_value_is_accepted_or_refused_without_an_error(fields: dict[str, Any], is_shape: bool) -> None:
     """Nothing raises, and what is taken can be stored and read."""
     if is_shape and "geometry" in fields:
         fields["geometry"] = {"type": "Polygon", "coordinates": fields["geometry"]}
@@ -364,7 +364,7 @@ def test_geometries_become_what_stac_knows(geometry: dict[str, Any], kind: str) 
         ]}, "MultiPoint"),
     ],
 )  # fmt: skip
-def test_shapes_that_nobody_thought_of_end_nothing(geometry: dict[str, Any], kind: str | None) -> None:
+def test_degenerate_shapes_do_not_stop_ingestion(geometry: dict[str, Any], kind: str | None) -> None:
     verdict = validate_items([item("b", BOX), changed(geometry=geometry, bbox=None), item("c", BOX)])
     others = [found for found in verdict.items if found["id"] != "a"]
     assert [found["id"] for found in others] == ["b", "c"]

@@ -52,7 +52,7 @@ def blocks_of(text: bytes, size: int) -> Iterator[bytes]:
     st.booleans(),
 )
 @settings(max_examples=300, deadline=None)
-def test_parts_are_those_of_the_whole(
+def test_streamed_items_equal_those_of_the_whole_document(
     values: list[Any], indent: int | None, encoding: str, between: str, size: int, is_ascii: bool
 ) -> None:
     """However it is spread, over lines or over blocks."""
@@ -64,7 +64,7 @@ def test_parts_are_those_of_the_whole(
     assert json.dumps(found) == json.dumps([part for value in values for part in expected(value)])
 
 
-def test_texts_stay_as_they_are() -> None:
+def test_strings_are_unchanged() -> None:
     assert list(parts([b'{"features": [{"a":1.50, "b" : NaN}], "x": 1} [ 1e400 , "\\u00e4"]'])) == [
         '{"a":1.50, "b" : NaN}', "1e400", '"\\u00e4"'
     ]  # fmt: skip
@@ -85,12 +85,12 @@ def test_no_more_is_read_than_is_needed() -> None:
     ['{"a": 1', "[1, 2", "[1 2]", '{"a" 1}', "{1: 2}", '{"a": 1,}', "[1,]", "]", '"a', "tru", '{"features": [{}, ',
      "nan", "[" * 100_000, '{"a":' * 100_000, "1 2 x", '["\\ud8"]', "-", '{"a": "b\nc"}'],
 )  # fmt: skip
-def test_what_is_no_json_is_refused(text: str) -> None:
+def test_invalid_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"at character|arrays are nested"):
         list(parts([text.encode()]))
 
 
-def test_a_mistake_does_not_have_all_the_rest_read() -> None:
+def test_reading_stops_at_the_first_error() -> None:
     begun = b'[{"a": 1}, {"b" 2}, ' + b"[]," * 100
     rest = (b'{"c": 3},' * 100_000 for _ in range(1000))
     with pytest.raises(ValueError, match="at character 16"):

@@ -21,14 +21,14 @@ def test_keys_are_those_of_owner_and_id(ids: list[str], one: str, other: str) ->
     assert len(np.unique(np.concatenate([keys, keys_of(column, other)]))) == len(set(ids)) * (1 if one == other else 2)
 
 
-def test_keys_are_the_same_tomorrow() -> None:
+def test_keys_are_stable_across_versions() -> None:
     """Shards of a job that was killed have them."""
     assert keys_of(pa.array(["a"]), "collection=x").tobytes().hex() == "4669609b972318caac4f175004bdd937"
 
 
 @given(st.sets(st.binary(min_size=16, max_size=16), max_size=20), st.lists(st.binary(min_size=16, max_size=16)))
 @settings(max_examples=100, deadline=None)
-def test_keys_are_found_where_they_stand(wanted: set[bytes], others: list[bytes]) -> None:
+def test_positions_of_keys_are_found(wanted: set[bytes], others: list[bytes]) -> None:
     ordered = np.sort(np.array(sorted(wanted), KEY))
     keys = np.array([*others, *sorted(wanted)[::2], *sorted(wanted)[:1]], KEY)
     here, there = found_in(ordered, keys)

@@ -67,7 +67,7 @@ def test_an_item_that_changes_its_mission_is_there_once(tmp_path: Path) -> None:
     assert len(values) == 2
 
 
-def test_engines_read_missions(tmp_path: Path) -> None:
+def test_duckdb_and_pyarrow_read_mission_partitions(tmp_path: Path) -> None:
     put(tmp_path, *([value] for value in mixed() if value["collection"] == "l2a"), layout=BY_MISSION)
     source = f"read_parquet('{tmp_path}/**/*.parquet', hive_partitioning = true, union_by_name = true)"
     query = f"SELECT mission, collection, count(*) FROM {source} GROUP BY ALL ORDER BY ALL"
@@ -98,7 +98,7 @@ def test_the_command_knows_missions(tmp_path: Path) -> None:
     assert (refused.exit_code, "are by collection, not by mission" in refused.output) == (2, True)
 
 
-def test_what_a_caller_leaves_out_is_as_the_catalogue_has_it_or_as_usual() -> None:
+def test_omitted_options_default_to_the_catalogue() -> None:
     assert CatalogOptions().layout(None) == Layout(H3(2), "month", 10, "collection")
     known = Layout(S2(7), "year", 3, "mission")
     assert CatalogOptions().layout(known) == known
@@ -116,7 +116,7 @@ def test_catalogues_that_know_nothing_of_missions_are_by_collection() -> None:
 
 
 @pytest.mark.parametrize("function", [eechips.catalog, ingest])
-def test_options_stand_in_one_place_and_are_told(function: Any, tmp_path: Path) -> None:
+def test_options_are_declared_once_and_misspellings_are_reported(function: Any, tmp_path: Path) -> None:
     named = inspect.signature(function).parameters
     assert {"by", "grid", "resolution", "tiles", "period", "most_cells", "give_up_unreadable"} <= named.keys()
     with pytest.raises(UsageError, match="no option 'resolutoin'; did you mean 'resolution'"):
@@ -128,7 +128,7 @@ NAMES = ["none", "n", "%6Eone", "a/b", "..", "é" * 100, "é" * 101, "x" * 300, 
 
 
 @pytest.mark.parametrize("by", ["collection", "mission"])
-def test_whatever_collections_and_missions_are_called_they_are_apart(tmp_path: Path, by: Any) -> None:
+def test_collections_and_missions_of_any_name_are_kept_apart(tmp_path: Path, by: Any) -> None:
     """Names as long as no file's may be, such as stand for none, and such as paths have."""
     values = [item("a", (0, 0, 1, 1), collection=name or "", n=n) for n, name in enumerate(NAMES)]
     for value, name in zip(values, NAMES, strict=True):

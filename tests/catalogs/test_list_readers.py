@@ -78,7 +78,7 @@ OF_URLS = ["ndjson", "txt", "ndjson.bz2", "json", "csv", "tsv", "parquet"]
 
 
 @pytest.mark.parametrize("name", [*OF_ITEMS, "bare_urls.csv", *(f"urls.{suffix}" for suffix in OF_URLS)])
-def test_formats(tmp_path: Path, name: str) -> None:
+def test_every_list_format_is_read(tmp_path: Path, name: str) -> None:
     write(tmp_path / name)
     (found,) = chunks(find([str(tmp_path / name)]), None)
     if "urls" in name:
@@ -92,7 +92,7 @@ def test_formats(tmp_path: Path, name: str) -> None:
     assert len({entry.place for entry in found}) == 3
 
 
-def test_patterns_and_chunks(tmp_path: Path) -> None:
+def test_patterns_are_expanded_and_entries_are_read_in_chunks(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt", "c.ndjson"):
         (tmp_path / name).write_text("\n".join(f"https://{name}/{n}" for n in range(1500)))
     lists = find([str(tmp_path / "*.txt"), str(tmp_path / "c.ndjson"), str(tmp_path / "a.txt")])
@@ -105,7 +105,7 @@ def test_patterns_and_chunks(tmp_path: Path) -> None:
     assert [len(chunk) for chunk in chunks(find([str(tmp_path / "large.ndjson")]), None)] == [32, 32, 6]
 
 
-def test_columns(tmp_path: Path) -> None:
+def test_url_columns_are_found_or_chosen(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": URLS, "b": [None, "", URLS[0]]}), tmp_path / "x.parquet")
     lists = find([str(tmp_path / "x.parquet")])
     assert [entry.address for entry in next(chunks(lists, "a"))] == URLS
@@ -116,7 +116,7 @@ def test_columns(tmp_path: Path) -> None:
         list(chunks(lists, None))
 
 
-def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
+def test_invalid_lists_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tif").write_bytes(b"")
     with pytest.raises(UsageError, match="must end in one of csv, tsv"):
         find([str(tmp_path / "x.tif")])
@@ -169,12 +169,12 @@ PAGE: dict[str, Any] = {"type": "FeatureCollection", "features": ITEMS, "links":
     ],
     ids=["mark", "empty lines", "array", "brackets", "sequence", "page", "one line", "pages"],
 )  # fmt: skip
-def test_lines_as_people_have_them(tmp_path: Path, text: str) -> None:
+def test_text_lists_in_common_variants_are_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "list.ndjson").write_bytes(text.encode())
     assert ids(tmp_path / "list.ndjson") == ["0", "1", "2"]
 
 
-def test_a_bad_line_is_one_bad_line(tmp_path: Path) -> None:
+def test_a_bad_line_fails_alone(tmp_path: Path) -> None:
     lines = ['"https://x', LINES[0], "\xff\xfe", '{"a": ', '"ok"', LINES[1], "[1, {}]"]
     (tmp_path / "list.ndjson").write_bytes("\n".join(lines).encode("latin-1"))
     assert ids(tmp_path / "list.ndjson") == ["no JSON", "0", "no JSON", "no JSON", "ok", "1", "int", "dict"]
@@ -197,7 +197,7 @@ def test_saved_answers_of_an_api(tmp_path: Path) -> None:
     assert ids(tmp_path / "cells.csv") == ["0", "1", "2"]
 
 
-def test_tables_as_people_have_them(tmp_path: Path) -> None:
+def test_csv_tables_in_common_variants_are_read(tmp_path: Path) -> None:
     (tmp_path / "lines.csv").write_text("\n,\n\n Href ,n\nhttps://a,1\n\nhttps://b,2\n")
     (tmp_path / "two.csv").write_text("url,URL\nhttps://a,https://b\n")
     (tmp_path / "raw.tsv").write_text("n\titem\n" + "\n".join(f"1\t{line}" for line in LINES))
@@ -339,7 +339,7 @@ def test_parquet_of_other_libraries(tmp_path: Path) -> None:
     ],
     ids=["values", "array", "page", "lines", "nested", "pages", "brackets"],
 )
-def test_json_however_it_is_laid_out_and_called(tmp_path: Path, text: str, suffix: str) -> None:
+def test_json_lists_of_any_layout_are_read(tmp_path: Path, text: str, suffix: str) -> None:
     path = tmp_path / f"list.{suffix}"
     path.write_bytes(gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode())
     assert ids(path) == ["0", "1", "2"]
@@ -353,7 +353,7 @@ def test_a_very_long_line_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
 @pytest.mark.parametrize("name", ["list.ndjson", "list.csv", "list.tsv", "list.json", "list.ndjson.bz2"])
-def test_encodings_that_say_so(tmp_path: Path, name: str, encoding: str) -> None:
+def test_byte_order_marks_are_respected(tmp_path: Path, name: str, encoding: str) -> None:
     """As PowerShell and Excel write them."""
     rows = ["item", *(line.replace('"', '""').join('""') for line in LINES)] if "sv" in name else LINES
     content = "\r\n".join(rows).encode(encoding)
@@ -372,12 +372,12 @@ def test_encodings_that_say_so(tmp_path: Path, name: str, encoding: str) -> None
         ("s3://a/1.json\ns3://a/2.json\n", ["s3://a/1.json", "s3://a/2.json"]),
     ],
 )
-def test_tables_that_are_hardly_csv(tmp_path: Path, text: str, found: list[str]) -> None:
+def test_irregular_csv_is_read_or_refused(tmp_path: Path, text: str, found: list[str]) -> None:
     (tmp_path / "list.csv").write_text(text)
     assert ids(tmp_path / "list.csv") == found
 
 
-def test_folders_are_the_lists_in_them(tmp_path: Path) -> None:
+def test_folders_are_read_as_the_lists_in_them(tmp_path: Path) -> None:
     """As Spark writes tables."""
     table = tmp_path / "items.parquet"
     for number in range(3):

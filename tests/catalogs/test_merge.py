@@ -68,7 +68,7 @@ def test_a_catalogue_has_the_newest_of_every_item_whatever_came_when(
 @pytest.mark.slow
 @given(merges_of_items, st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_so_have_many_more_catalogues(merges: list[list[dict[str, Any]]], streams: bool) -> None:
+def test_the_newest_of_every_item_wins_in_many_random_merges(merges: list[list[dict[str, Any]]], streams: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if streams:
             patch.setattr("eechips.catalogs.merge._AT_ONCE", 0)
@@ -260,7 +260,7 @@ def test_an_item_that_moves_leaves_its_old_place_and_an_empty_partition_goes(tmp
     assert contents(open_catalog(tmp_path))["test", "a"]["bbox"] == list(THERE)
 
 
-def test_of_one_stamp_the_later_wins(tmp_path: Path) -> None:
+def test_the_later_of_equal_timestamps_wins(tmp_path: Path) -> None:
     put(tmp_path, [item("a", HERE, n=1), item("a", THERE, n=2)], [item("a", HERE, n=3), item("a", HERE, n=4)])
     assert contents(open_catalog(tmp_path))["test", "a"]["properties"]["n"] == 4
     put(tmp_path, [item("a", HERE, n=5)])
@@ -355,7 +355,7 @@ def test_a_catalogue_keeps_its_layout(tmp_path: Path) -> None:
     ("period", "path"),
     [("none", ""), ("year", "/year=2020"), ("month", "/year=2020/month=2"), ("day", "/year=2020/month=2/day=15")],
 )
-def test_periods(tmp_path: Path, period: Any, path: str) -> None:
+def test_partitions_lie_in_folders_of_their_period(tmp_path: Path, period: Any, path: str) -> None:
     put(tmp_path, [item("a", HERE, when=DAYS[3], collection="a/b=c %")], layout=Layout(H3(2), period))
     (found,) = tmp_path.rglob("*.parquet")
     assert found.relative_to(tmp_path).as_posix() == (
@@ -366,14 +366,14 @@ def test_periods(tmp_path: Path, period: Any, path: str) -> None:
     assert open_catalog(tmp_path).partitions(collections=["a"]) == []
 
 
-def test_layouts_that_make_no_sense_are_refused() -> None:
+def test_invalid_layouts_are_refused() -> None:
     with pytest.raises(UsageError, match="no period 'week'"):
         Layout(H3(2), "week")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="must be at least 1, not 0"):
         Layout(H3(2), "month", 0)
 
 
-def test_a_schema_file_tells_what_there_is(tmp_path: Path) -> None:
+def test_the_schema_file_lists_partitions_and_columns(tmp_path: Path) -> None:
     put(tmp_path, [item("a", (179.5, 1, -179.5, 2), updated=STAMPS[1]), item("b", HERE, when=DAYS[5])])
     value = json.loads((tmp_path / "_schema.json").read_text())
     assert value["grid"] == {"name": "h3", "resolution": 2}
@@ -385,7 +385,7 @@ def test_a_schema_file_tells_what_there_is(tmp_path: Path) -> None:
     assert sorted(str(p["updated"]) for p in value["partitions"]) == [STAMPS[1], "None"]
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_folders_without_a_catalogue_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a catalogue"):
         open_catalog(tmp_path)
     (tmp_path / "_schema.json").write_text("{")

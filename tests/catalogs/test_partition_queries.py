@@ -104,7 +104,7 @@ def test_no_partition_that_holds_a_match_is_missing(
         assert listed == {path for path, *_ in rows}
 
 
-def test_points_and_what_is_global(tmp_path: Path) -> None:
+def test_queries_by_point_include_global_items(tmp_path: Path) -> None:
     """An item of half the world is found wherever it is, a point on the antimeridian from both sides."""
     put(
         tmp_path,

@@ -69,9 +69,7 @@ main(["catalog", "ingest", *sys.argv[3:]])
         ("_schema.json", 0),
     ],
 )
-def test_killed_in_any_phase_it_goes_on_where_it_stopped(
-    tmp_path: Path, host: HostLimiter, phase: str, count: int
-) -> None:
+def test_an_ingestion_killed_in_any_phase_resumes(tmp_path: Path, host: HostLimiter, phase: str, count: int) -> None:
     """Nothing is lost or doubled, nothing is fetched twice but the chunk that was being fetched."""
     urls = [f"{host.url}/{n}.json" for n in range(2100)]
     (tmp_path / "list.txt").write_text("\n".join(urls))
@@ -156,7 +154,7 @@ print(number)
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_killed_at_any_change_of_a_file_it_goes_on_to_the_same_catalogue(tmp_path: Path) -> None:
+def test_an_ingestion_killed_at_any_file_change_makes_the_same_catalogue(tmp_path: Path) -> None:
     """Of some hundred changes every thirteenth, other ones each time; ``EECHIPS_TEST_STRIDE=1`` has all of them."""
     stride = int(os.environ.get("EECHIPS_TEST_STRIDE", "13"))
     old = [scene(n) for n in range(6)]
@@ -177,7 +175,7 @@ def test_killed_at_any_change_of_a_file_it_goes_on_to_the_same_catalogue(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 1000, 30_000])
-def test_a_disk_that_is_full_is_told_and_nothing_is_lost(tmp_path: Path, limit: int) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, limit: int) -> None:
     """As the lock, what is sorted, or partitions are written: no file may have more bytes."""
     out = tmp_path / "catalog"
     write(tmp_path / "list.ndjson", [scene(n, assets={f"{n}": {"href": os.urandom(100).hex()}}) for n in range(100)])
@@ -219,7 +217,7 @@ def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: HostLimit
 
 
 @pytest.mark.slow
-def test_a_list_that_changes_unseen_is_not_taken_for_the_one_before(tmp_path: Path, host: HostLimiter) -> None:
+def test_a_changed_list_is_not_resumed(tmp_path: Path, host: HostLimiter) -> None:
     """On the web nobody says which version it is: what was done of another one is not gone on with."""
     lists = {"x": [f"{host.url}/{n}.json" for n in range(2500)]}
     answer = host.answer
@@ -275,7 +273,7 @@ def test_large_items_are_sorted_in_parts(
     assert twice == 0 if phase in (None, "000000.2.sharded") else twice > 0
 
 
-def test_a_list_that_breaks_off_leaves_all_as_it_was(tmp_path: Path) -> None:
+def test_a_truncated_list_changes_nothing(tmp_path: Path) -> None:
     import gzip
 
     data = gzip.compress("\n".join(json.dumps(scene(n)) for n in range(50)).encode())

@@ -74,7 +74,7 @@ def is_same(found: Any, given: Any) -> bool:
 @pytest.mark.slow
 @given(st.lists(st.lists(st.tuples(PROPERTIES, PROPERTIES), min_size=1, max_size=3), min_size=1, max_size=3))
 @settings(max_examples=60, deadline=None)
-def test_properties_and_assets_come_back(batches: list[list[tuple[dict[str, Any], dict[str, Any]]]]) -> None:
+def test_properties_and_assets_round_trip(batches: list[list[tuple[dict[str, Any], dict[str, Any]]]]) -> None:
     numbers = iter(range(100))
     values = [[made(f"{next(numbers)}", *both) for both in batch] for batch in batches]
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +105,7 @@ COORDINATES = st.tuples(st.floats(-180, 180), st.floats(-90, 90))
 
 @given(st.lists(COORDINATES, min_size=1, max_size=5))
 @settings(max_examples=100, deadline=None)
-def test_coordinates_come_back_to_the_bit(points: list[tuple[float, float]]) -> None:
+def test_coordinates_round_trip_exactly(points: list[tuple[float, float]]) -> None:
     shape = shapely.MultiPoint(points)
     value = item("a", (0, 0, 1, 1)) | {
         "geometry": {"type": "MultiPoint", "coordinates": [list(point) for point in points]},
@@ -118,7 +118,7 @@ def test_coordinates_come_back_to_the_bit(points: list[tuple[float, float]]) -> 
 
 
 @pytest.mark.parametrize("value", [[None, None], [[None]], [{}, {}], [{"a": None}], {"a": [None, None]}, {"a": []}])
-def test_what_is_nothing_but_nulls_is_merged(tmp_path: Path, value: Any) -> None:
+def test_columns_of_nulls_are_merged(tmp_path: Path, value: Any) -> None:
     """With itself, with nothing, and with what is something."""
     for number, own in enumerate(({"y": value}, {}, {"y": value}, {"y": [1]}, {"y": {"a": ["x"]}})):
         outcome = put(tmp_path, [item(f"{number}", (0, 0, 1, 1), x=own, assets={"a": {"href": "x", **own}})])
@@ -128,7 +128,7 @@ def test_what_is_nothing_but_nulls_is_merged(tmp_path: Path, value: Any) -> None
     assert is_same(found["test", "0"]["properties"]["x"]["y"], bare(value))
 
 
-def test_other_readers_see_the_same(tmp_path: Path) -> None:
+def test_other_readers_read_the_same_values(tmp_path: Path) -> None:
     """Whole numbers beyond what fractions know, names with dots and slashes, and such as partitions' paths have."""
     parts = {"a.b/c": {"href": "x", "n": [1, 2]}, "ä": {"href": "y"}}
     values = [
@@ -179,7 +179,7 @@ async def read(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_what_would_be_too_many_columns_is_json(tmp_path: Path) -> None:
+def test_objects_with_too_many_fields_are_stored_as_json(tmp_path: Path) -> None:
     """Each asset called after its item, each item with names of its own in an object, and objects in objects."""
     nested: Any = 1
     for _ in range(200):
@@ -207,7 +207,7 @@ def test_what_would_be_too_many_columns_is_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [1, 500])
-def test_properties_that_few_items_have_are_together(tmp_path: Path, names: int) -> None:
+def test_rare_properties_share_a_column(tmp_path: Path, names: int) -> None:
     """A name of its own for each item, or for some: no columns that are all but empty."""
     values = [item(f"{n}", (0, 0, 1, 1), gsd=n, **{f"p{n // names}": {"x": [n]}}) for n in range(1500)]
     (tmp_path / "list.ndjson").write_text("\n".join(map(json.dumps, values)))

@@ -44,7 +44,7 @@ streams = st.lists(
 
 @given(streams)
 @settings(max_examples=60, deadline=None)
-def test_streams_come_in_order_and_nothing_is_lost(given: list[tuple[list[tuple[int, int]], int]]) -> None:
+def test_merged_streams_are_sorted_and_complete(given: list[tuple[list[tuple[int, int]], int]]) -> None:
     tables = [table(picks, 100 * number) for number, (picks, _) in enumerate(given)]
     steps = list(merged([pieces(whole, size) for whole, (_, size) in zip(tables, given, strict=True)]))
     for number, whole in enumerate(tables):

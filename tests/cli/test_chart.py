@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from eechips.cli.inspect_commands import bars, width_for
 
 
-def test_a_chart() -> None:
+def test_a_chart_has_bars_and_an_axis() -> None:
     assert bars([0, 1, 8, 9, 16], height=2, top=16, end="5 s") == [
         "      16┤   ▁█",
         "        ┤ ▁███",

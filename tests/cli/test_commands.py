@@ -52,7 +52,7 @@ def sampled(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def test_sample_writes_where_it_says(sampled: Path) -> None:
+def test_sample_writes_to_the_folder_that_it_names(sampled: Path) -> None:
     out = sampled / "outputs" / "sample-naip"
     assert len(list(out.rglob("*.png"))) >= 4
     info = json.loads((out / "run.json").read_text())
@@ -60,7 +60,7 @@ def test_sample_writes_where_it_says(sampled: Path) -> None:
     assert not (out / "failures.csv").exists()
 
 
-def test_status(sampled: Path) -> None:
+def test_status_counts_the_units_of_a_run(sampled: Path) -> None:
     result = eechips("status", "outputs/sample-naip", cwd=sampled)
     assert result.returncode == 0
     assert re.search(r"^done +\d+$", result.stdout, re.MULTILINE)
@@ -97,7 +97,7 @@ def test_a_folder_that_holds_another_run_is_refused(sampled: Path, demo_server: 
     assert "size" in message
 
 
-def test_dry_run_says_what_it_would_cost_and_fetches_no_pixel(demo_server: Server, tmp_path: Path) -> None:
+def test_dry_run_estimates_costs_and_fetches_no_pixel(demo_server: Server, tmp_path: Path) -> None:
     before = demo_server.requests()
     result = eechips(
         "sample", "--dataset", "NAIP", "--per-ecoregion", "1000", "--dry-run", "--endpoint", demo_server.url,
@@ -114,7 +114,7 @@ def test_dry_run_says_what_it_would_cost_and_fetches_no_pixel(demo_server: Serve
 
 
 @pytest.mark.slow
-def test_what_the_server_does_not_know_is_one_sentence(demo_server: Server, tmp_path: Path) -> None:
+def test_unknown_names_are_reported_in_one_sentence(demo_server: Server, tmp_path: Path) -> None:
     base = ["--endpoint", demo_server.url, "--out", "out"]
     sample = ["sample", "--per-ecoregion", "1", *base]
     assert "The demo planet has no USDA/NAIP/DOQ; it has USDA/NAIP/DOQQ" in one_sentence(
@@ -125,7 +125,7 @@ def test_what_the_server_does_not_know_is_one_sentence(demo_server: Server, tmp_
 
 
 @pytest.mark.slow
-def test_no_credentials_says_both_ways_out(tmp_path: Path) -> None:
+def test_missing_credentials_are_reported_with_both_remedies(tmp_path: Path) -> None:
     """With a home folder in which nobody ever authenticated, and no metadata server."""
     result = eechips(
         "sample", "--dataset", "NAIP", "--per-ecoregion", "1", "--project", "p", cwd=tmp_path,
@@ -137,7 +137,7 @@ def test_no_credentials_says_both_ways_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

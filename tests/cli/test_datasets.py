@@ -13,7 +13,7 @@ from eechips.emulator.demo import dataset_list
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "local-datasets.md"
 
 
-def test_the_documented_list_of_the_demo_planet_is_its_own() -> None:
+def test_the_documented_list_of_the_demo_planet_is_current() -> None:
     """To update it: ``EECHIPS_DEMO_UNTIL=2025-01-01 python -m eechips.emulator.demo.dataset_list``."""
     assert PAGE.read_text() == dataset_list.page()
 
@@ -26,7 +26,7 @@ def test_the_demo_planet_is_listed_with_dates_and_bands() -> None:
     assert "2020-01-01 - 2020-12-31" in lines["ESA/WorldCover/v100"]
 
 
-def test_the_list_is_there_as_json() -> None:
+def test_the_list_is_available_as_json() -> None:
     found = json.loads(CliRunner().invoke(main, ["datasets", "--local", "--json"]).output)
     assert {entry["kind"] for entry in found} == {"image", "collection", "table"}
     assert all(entry["names"] and entry["title"] for entry in found if entry["id"] != "RESOLVE/ECOREGIONS/2017")

@@ -17,7 +17,7 @@ from tests.support.local_earth_engine import Server
 
 
 @pytest.mark.slow
-def test_a_machine_on_which_a_local_run_would_work(tmp_path: Path) -> None:
+def test_doctor_passes_on_a_machine_ready_for_local_runs(tmp_path: Path) -> None:
     result = eechips("doctor", "--local", cwd=tmp_path, EECHIPS_ENDPOINT="http://127.0.0.1:1")
     assert result.returncode == 0, result.stdout + result.stderr
     *lines, last = result.stdout.splitlines()
@@ -29,7 +29,7 @@ def test_a_machine_on_which_a_local_run_would_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_would_fail(tmp_path: Path) -> None:
+def test_doctor_finds_what_would_stop_a_run(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -45,7 +45,7 @@ def test_a_run_that_would_fail(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_restricted_mode_is_seen(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_doctor_reports_restricted_mode(serve: Callable[..., Server], tmp_path: Path) -> None:
     plan = tmp_path / "faults.json"
     plan.write_text(json.dumps({"faults": [{"type": "restricted"}]}))
     server = serve("--faults", str(plan))
@@ -65,7 +65,7 @@ def test_restricted_mode_is_seen(serve: Callable[..., Server], tmp_path: Path) -
         ("wait-86400", "asks to wait 24.0 h (Too Many Requests"),
     ],
 )
-def test_a_project_that_cannot_compute_now(tmp_path: Path, fault: str, what: str) -> None:
+def test_doctor_reports_a_project_that_cannot_compute(tmp_path: Path, fault: str, what: str) -> None:
     with serving() as service:
         service.plan(None, fault)
         result = CliRunner().invoke(

@@ -81,7 +81,7 @@ def test_a_mistyped_command_is_answered_with_similar_names(typed: str, message: 
     assert message in result.stderr
 
 
-def test_the_version() -> None:
+def test_version_is_printed() -> None:
     result = CliRunner().invoke(main, ["--version"])
     assert result.exit_code == 0
     assert result.output.startswith("eechips, version ")

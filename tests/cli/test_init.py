@@ -36,7 +36,7 @@ FEW = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_runs(kind: str, demo_server: Server, folder: Path) -> None:
+def test_every_starter_recipe_runs(kind: str, demo_server: Server, folder: Path) -> None:
     written = command("init", "--kind", kind)
     assert written.exit_code == 0, written.output
     assert written.output.splitlines() == [
@@ -91,7 +91,7 @@ def _points(run: eechips.Run) -> None:
 checks = {"chips": _chips, "series": _series, "images": _images, "points": _points}
 
 
-def test_a_table_of_ones_own(demo_server: Server, folder: Path) -> None:
+def test_a_starter_recipe_reads_the_users_table(demo_server: Server, folder: Path) -> None:
     frame = pd.DataFrame({"name": ["a", "b"], "lon": [-105.5, -105.4], "lat": [39.5, 39.6]})
     frame.to_csv(folder / "mine.csv", index=False)
     command("init", "mine.py", "--kind", "points")
@@ -111,7 +111,7 @@ def test_nothing_is_overwritten(folder: Path) -> None:
     assert "def get_requests" in (folder / "chips.py").read_text()
 
 
-def test_names(folder: Path) -> None:
+def test_file_names_are_quoted_and_kinds_are_checked(folder: Path) -> None:
     assert (
         command("init", "below/my recipe").output.splitlines()[-1]
         == "Run it:  eechips run 'below/my recipe.py' --local"

@@ -77,7 +77,7 @@ def test_files_are_read_before_the_local_earth_engine_is_started(
     assert not Path("out").exists()
 
 
-def test_repaired_polygons_are_told_with_the_change_of_their_area(
+def test_repaired_polygons_are_reported_with_their_change_of_area(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path / "bow.geojson", SQUARE, BOW)
@@ -98,13 +98,13 @@ def test_lines_of_a_repaired_polygon_are_left_out(tmp_path: Path) -> None:
     assert [geometry.geom_type for geometry in found.geometries] == ["Polygon"]
 
 
-def test_a_polygon_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+def test_a_polygon_that_repair_empties_is_refused(tmp_path: Path) -> None:
     line = [[-105.1, 39.9], [-105.0, 39.9], [-105.1, 39.9], [-105.1, 39.9]]
     with pytest.raises(RegionError, match=r"feature 1 \(plot=A\) cannot be repaired: it has no area"):
         read_vectors(write(tmp_path / "line.geojson", line), repairs=True)
 
 
-def test_valid_polygons_are_left_as_they_are(tmp_path: Path) -> None:
+def test_valid_polygons_are_unchanged(tmp_path: Path) -> None:
     path = write(tmp_path / "good.geojson", SQUARE)
     assert read_vectors(path, repairs=True).repaired == ""
     assert parse_region(path, repairs=True).parameters == parse_region(path).parameters
@@ -139,7 +139,7 @@ def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: P
     assert not (valid & ~inside.astype(np.bool_)).any()
 
 
-def test_a_command_says_where_its_table_is_and_how_regions_are_named(
+def test_a_command_names_its_table_and_the_ids_of_regions(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

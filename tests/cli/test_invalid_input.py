@@ -68,7 +68,7 @@ def refuse(*arguments: str) -> str:
         (["--no-such-option"], "No such option"),
     ],
 )
-def test_sample(arguments: list[str], sentence: str) -> None:
+def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: str) -> None:
     assert sentence in refuse(*SAMPLE, *arguments)
 
 
@@ -84,7 +84,7 @@ def test_sample(arguments: list[str], sentence: str) -> None:
         (["--multiply", "often"], "'often' is not a valid float"),
     ],
 )
-def test_timeseries(arguments: list[str], sentence: str) -> None:
+def test_invalid_options_of_timeseries_are_refused(arguments: list[str], sentence: str) -> None:
     assert sentence in refuse(*SERIES, *arguments)
 
 
@@ -107,7 +107,7 @@ def test_a_dataset_without_a_default_region() -> None:
         (["serve", "--assets", "nowhere"], "nowhere"),
     ],
 )
-def test_other_verbs(arguments: list[str], sentence: str) -> None:
+def test_invalid_options_of_other_commands_are_refused(arguments: list[str], sentence: str) -> None:
     assert sentence in refuse(*arguments)
 
 
@@ -123,7 +123,7 @@ def test_a_verb_without_arguments_says_what_is_missing() -> None:
         ("def get_requests(n=1): return []\ndef get_result(index, unit): pass", "has no parameter 'm'"),
     ],
 )
-def test_recipes_that_are_none(tmp_path: Path, text: str, sentence: str) -> None:
+def test_invalid_recipes_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
     script = tmp_path / "recipe.py"
     script.write_text(text)
     assert sentence in refuse("run", str(script), "-p", "m=3", "--local")
@@ -146,7 +146,7 @@ def test_a_dataset_that_is_neither_an_alias_nor_an_id() -> None:
     assert "no dataset called 'NAIPP'; did you mean NAIP?" in refuse(*arguments)
 
 
-def test_nobody_reads_any_more() -> None:
+def test_a_closed_output_pipe_ends_the_command_quietly() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "eechips", "datasets"]

@@ -135,7 +135,7 @@ def test_failures_as_json_and_csv(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_retry_goes_on_without_an_option_typed_again(shared_service: Service, project: Path, tmp_path: Path) -> None:
+def test_retry_needs_no_option_of_the_run(shared_service: Service, project: Path, tmp_path: Path) -> None:
     """From another folder, with another environment, after the cause was removed."""
     before = open_run(project / "outputs" / "half").units
     (project / "recipes" / "bad").unlink()
@@ -178,7 +178,7 @@ def test_a_class_or_a_unit_is_tried_again_alone(shared_service: Service, project
     assert states(out) == ["done", "failed_permanent", "done", "done", "done", "done"]
 
 
-def test_what_fails_again_is_recorded_again(project: Path) -> None:
+def test_units_that_fail_again_are_recorded_again(project: Path) -> None:
     result = typed("retry", "outputs/half", "--class", "recipe", cwd=project)
     assert result.exit_code == 1
     *_, first, second, third, last = result.stderr.splitlines()
@@ -204,7 +204,7 @@ def test_a_changed_recipe_is_refused_and_failures_stay(project: Path) -> None:
     pd.testing.assert_frame_equal(open_run(project / "outputs" / "half").units, before)
 
 
-def test_a_project_that_has_moved_is_found(project: Path, tmp_path: Path) -> None:
+def test_a_moved_project_is_found(project: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved" / "here"
     moved.parent.mkdir()
     project.rename(moved)
@@ -216,7 +216,7 @@ def test_a_project_that_has_moved_is_found(project: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_what_cannot_be_tried_again_is_refused(shared_service: Service, project: Path, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_retried_are_refused(shared_service: Service, project: Path, tmp_path: Path) -> None:
     retry = ["retry", "outputs/half"]
     there = "there are RecipeError, PermanentError"
     assert refused(*retry, "--class", "big", cwd=project) == f"no unit failed with 'big': {there}"
@@ -233,7 +233,7 @@ def test_what_cannot_be_tried_again_is_refused(shared_service: Service, project:
 
 
 @pytest.mark.slow
-def test_a_program_tries_again(shared_service: Service, tmp_path: Path) -> None:
+def test_python_retries_a_run(shared_service: Service, tmp_path: Path) -> None:
     shared_service.plan(3, "400")
     first = run_chips(tmp_path, shared_service.url, command="")
     assert first.counts == {"done": 11, "failed_permanent": 1}
@@ -251,7 +251,7 @@ def test_a_program_tries_again(shared_service: Service, tmp_path: Path) -> None:
         assert count == 0
 
 
-def test_the_recorded_folder_counts_where_the_results_are_elsewhere(shared_service: Service, project: Path) -> None:
+def test_retry_uses_the_folder_of_the_moved_run(shared_service: Service, project: Path) -> None:
     (project / "recipes" / "bad").unlink()
     elsewhere = project.parent / "elsewhere"
     shutil.move(project / "outputs" / "half", elsewhere)
@@ -269,7 +269,7 @@ def test_the_recorded_folder_counts_where_the_results_are_elsewhere(shared_servi
 
 
 @pytest.mark.slow
-def test_a_command_that_somebody_else_wrote_is_shown_and_not_executed(project: Path) -> None:
+def test_the_command_of_another_user_is_shown_and_not_executed(project: Path) -> None:
     (project / "recipes" / "half.py").write_text("from pathlib import Path\nPath('executed').touch()\n" + RECIPE)
     path = project / "outputs" / "half" / "run.json"
     info = {**json.loads(path.read_text()), "directory": str(project)}
@@ -284,7 +284,7 @@ def test_a_command_that_somebody_else_wrote_is_shown_and_not_executed(project: P
 
 
 @pytest.mark.slow
-def test_a_run_of_one_s_own_is_tried_again_without_leave(shared_service: Service, project: Path) -> None:
+def test_the_users_own_run_is_retried_without_permission(shared_service: Service, project: Path) -> None:
     shared_service.plan(1, "400")
     environment = {"EECHIPS_ENDPOINT": shared_service.url, "EECHIPS_PROJECT": "mine"}
     assert eechips(*RUN, "--out", "own", cwd=project, **environment).returncode == 1
@@ -295,7 +295,7 @@ def test_a_run_of_one_s_own_is_tried_again_without_leave(shared_service: Service
 
 
 @pytest.mark.slow
-def test_stopped_in_the_middle_it_goes_on(shared_service: Service, project: Path) -> None:
+def test_an_interrupted_retry_resumes(shared_service: Service, project: Path) -> None:
     (project / "recipes" / "bad").unlink()
     shared_service.latency = 5.0
     with subprocess.Popen(
@@ -314,7 +314,7 @@ def test_stopped_in_the_middle_it_goes_on(shared_service: Service, project: Path
     assert states(project / "outputs" / "half") == ["done"] * 6
 
 
-def test_on_a_terminal_rows_are_cut(project: Path) -> None:
+def test_rows_are_truncated_on_a_terminal(project: Path) -> None:
     text = on_a_terminal("failures", "outputs/half", cwd=project, columns=60)
     table = text.partition("\n\n")[2].splitlines()
     assert max(map(len, table)) == 60

@@ -126,7 +126,7 @@ def test_files_are_kept_beside_the_run_if_it_has_a_folder(demo_server: Server, f
 
 
 @pytest.mark.parametrize(("count", "tried"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (4, [0, 2, 3])])
-def test_small_plans(demo_server: Server, count: int, tried: list[int]) -> None:
+def test_plans_of_few_units_are_checked_entirely(demo_server: Server, count: int, tried: list[int]) -> None:
     found = eechips.run("recipe.py", count=count, endpoint=demo_server.url, rate=None, check=True)
     assert [each.unit["number"] for each in found.tried] == tried
     assert (found.units, found.failed, found.is_whole) == (count, 0, True)
@@ -181,7 +181,7 @@ if __name__ == "__main__":
 """
 
 
-def test_results_in_an_object_store(demo_server: Server, folder: Path) -> None:
+def test_a_check_leaves_no_results_in_an_object_store(demo_server: Server, folder: Path) -> None:
     """A check keeps nothing there; a run shows what is there."""
     options: dict[str, Any] = {"out": f"file://{folder}/bucket", "ledger": folder / "ledger"}
     options |= {"endpoint": demo_server.url, "rate": None, "processes": 2, "quiet": True}
@@ -196,7 +196,7 @@ def test_results_in_an_object_store(demo_server: Server, folder: Path) -> None:
     assert "<th>square</th>" in shown
 
 
-def test_old_scripts(demo_server: Server, folder: Path) -> None:
+def test_scripts_with_a_pool_are_checked(demo_server: Server, folder: Path) -> None:
     """Of what a script gives its pool, three calls are made; then it is stopped."""
     (folder / "script.py").write_text(SCRIPT)
     words = ["run", "script.py", "--check", "--endpoint", demo_server.url, "--out", "kept", "--", "7"]

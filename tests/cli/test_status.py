@@ -76,7 +76,7 @@ def on_a_terminal(*arguments: str, cwd: Path, columns: int, **environment: str) 
 
 
 @pytest.mark.slow
-def test_a_run_is_watched_to_its_end(slow: Path) -> None:
+def test_watch_follows_a_run_to_its_end(slow: Path) -> None:
     early = json.loads(eechips("status", "out", "--json", cwd=slow.parent).stdout)
     assert early["is_running"]
     assert early["counts"]["planned"] > 0
@@ -92,7 +92,7 @@ def test_a_run_is_watched_to_its_end(slow: Path) -> None:
 
 
 @pytest.mark.slow
-def test_on_a_terminal_it_draws(slow: Path) -> None:
+def test_watch_redraws_on_a_terminal(slow: Path) -> None:
     eechips("status", "out", "--watch", cwd=slow.parent)  # up to the end of the run
     for columns in (50, 100):
         text = on_a_terminal("status", "out", cwd=slow.parent, columns=columns)
@@ -106,7 +106,7 @@ def test_on_a_terminal_it_draws(slow: Path) -> None:
     assert 0 < max(open_run(slow).status(intervals=1).history.in_flight) <= 4
 
 
-def test_elsewhere_it_is_plain(shared_service: Service, tmp_path: Path) -> None:
+def test_watch_prints_plain_lines_without_a_terminal(shared_service: Service, tmp_path: Path) -> None:
     shared_service.plan(2, "400")
     run = run_chips(tmp_path, shared_service.url, retries=0)
     result = eechips("status", str(run.path), cwd=tmp_path)
@@ -121,7 +121,7 @@ def test_elsewhere_it_is_plain(shared_service: Service, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_look_replaces_the_last_one(tmp_path: Path, shared_service: Service) -> None:
+def test_each_update_replaces_the_last(tmp_path: Path, shared_service: Service) -> None:
     (tmp_path / "slow.py").write_text(RECIPE)
     shared_service.latency = 0.5
     command = ["run", "slow.py", "--endpoint", shared_service.url, *SLOWLY, "-q"]

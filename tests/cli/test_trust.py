@@ -34,7 +34,7 @@ def test_results_at_an_address_are_used_once_the_run_is_trusted(
     files.rm("trusted", recursive=True)
 
 
-def test_without_a_place_for_a_key_nothing_can_be_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trust_requires_a_writable_key_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "file" / "cache"))
     run = write_run(tmp_path / "run", pictures(1), command="eechips run x.py")

@@ -111,7 +111,7 @@ def test_one_refused_token_is_refreshed_once_for_all_threads(server: TokenServer
     assert server.refused <= 8
 
 
-def test_a_stray_401_does_not_end_anything(server: TokenServer) -> None:
+def test_a_stray_401_does_not_stop_the_run(server: TokenServer) -> None:
     asking = Clocked(server, server.user())
     assert asking.ask() == 200
     server.plan("service", "401")
@@ -185,14 +185,14 @@ def test_a_token_endpoint_that_hangs_holds_up_no_request_with_a_valid_token(serv
 @pytest.mark.parametrize(
     "fault", ["reset", "503 x", "429 x", "400 temporarily_unavailable", "html", "empty", "truncated"]
 )
-def test_what_may_pass_at_the_token_endpoint_passes(server: TokenServer, fault: str) -> None:
+def test_transient_errors_of_the_token_endpoint_are_retried(server: TokenServer, fault: str) -> None:
     asking = Clocked(server, server.user())
     server.plan("token", fault, fault)
     assert asking.ask() == 200
 
 
 @pytest.mark.parametrize("fault", ["400 invalid_grant", "401 invalid_client", "403 access_denied"])
-def test_what_cannot_pass_is_said_at_once(server: TokenServer, fault: str) -> None:
+def test_permanent_errors_of_the_token_endpoint_are_raised_at_once(server: TokenServer, fault: str) -> None:
     asking = Clocked(server, server.user())
     server.outages["token"] = fault
     with pytest.raises(ConfigurationError, match="credentials do not work"):
@@ -200,14 +200,14 @@ def test_what_cannot_pass_is_said_at_once(server: TokenServer, fault: str) -> No
     assert server.requests["token"] == 1
 
 
-def test_nobody_at_the_token_endpoint_is_waited_for_like_a_network_that_is_away(server: TokenServer) -> None:
+def test_an_unreachable_token_endpoint_is_retried_like_a_lost_network(server: TokenServer) -> None:
     asking = Clocked(server, server.user(token_uri="http://127.0.0.1:9/token"))
     with pytest.raises(UnreachableError, match="could not refresh the credentials"):
         asking.ask()
     assert server.clock() >= 3600
 
 
-def test_while_refreshing_fails_the_endpoint_is_asked_ever_more_rarely(server: TokenServer) -> None:
+def test_failed_refreshes_back_off(server: TokenServer) -> None:
     server.outages["token"] = "400 temporarily_unavailable"
     authorizer = Authorizer(server.user(), clock=lambda: server.clock())
     for _ in range(600):  # ten minutes, from many threads
@@ -274,7 +274,7 @@ def test_a_damaged_key_that_the_environment_names_is_named(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("impersonates", [False, True])
-def test_an_external_account_goes_through_hiccups_of_each_party(
+def test_an_external_account_survives_transient_errors_of_each_party(
     server: TokenServer, tmp_path: Path, impersonates: bool
 ) -> None:
     from google.auth import identity_pool
@@ -298,7 +298,9 @@ def test_an_external_account_goes_through_hiccups_of_each_party(
     assert asking.ask() == 200
 
 
-def test_a_metadata_server_that_hiccups_is_waited_for(server: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transient_errors_of_the_metadata_server_are_retried(
+    server: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from google.auth.compute_engine import Credentials, _metadata
 
     monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", server.host)  # read from GCE_METADATA_HOST at import

@@ -39,7 +39,7 @@ def chip(**options: Any) -> Chip:
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 10**6))
-def test_what_is_cut_tiles_the_window_and_fits(width: int, height: int, most: int) -> None:
+def test_parts_tile_the_window_and_fit_the_limit(width: int, height: int, most: int) -> None:
     whole = Window(0, 0, width, height)
     parts = list(split_window(whole, lambda window: window.pixels <= max(most, width * height // 200)))
     assert sum(part.pixels for part in parts) == whole.pixels
@@ -70,14 +70,14 @@ def test_what_is_cut_tiles_the_window_and_fits(width: int, height: int, most: in
         ({}, PIXELS, (16, 32_768), (16, 32_769)),
     ],
 )
-def test_documented_limits(
+def test_chips_fit_the_documented_limits(
     options: dict[str, Any], limits: PixelLimits, fitting: tuple[int, int], too_large: tuple[int, int]
 ) -> None:
     assert fits(chip(**options), Window(0, 0, *fitting), limits, None)
     assert not fits(chip(**options), Window(0, 0, *too_large), limits, None)
 
 
-def test_what_was_too_large_before_does_not_fit() -> None:
+def test_chips_above_a_learned_limit_do_not_fit() -> None:
     assert fits(chip(), Window(0, 0, 100, 100), URL, 10_000)
     assert not fits(chip(), Window(0, 0, 100, 101), URL, 10_000)
 
@@ -112,7 +112,7 @@ def test_chips_are_alike_by_format_bands_and_type() -> None:
     assert len({size_class(chip(**kind)) for kind in kinds}) == len(kinds)
 
 
-def test_nothing_is_remembered_before_something_was_too_large() -> None:
+def test_no_limit_is_learned_before_a_chip_is_too_large() -> None:
     sizes = RequestSizes()
     sizes.succeed("x", 1000)
     assert sizes.most("x") is None
@@ -121,7 +121,7 @@ def test_nothing_is_remembered_before_something_was_too_large() -> None:
     assert sizes.most("y") is None
 
 
-def test_after_some_successes_more_is_tried_and_ever_more_rarely() -> None:
+def test_larger_sizes_are_tried_ever_more_rarely() -> None:
     sizes, limit, rejections = RequestSizes(), 100, 0
     sizes.settle("x", limit)
     for _ in range(10_000):
@@ -136,7 +136,7 @@ def test_after_some_successes_more_is_tried_and_ever_more_rarely() -> None:
     assert sizes.most("x") == limit
 
 
-def test_many_that_tried_too_much_at_the_same_time_count_once() -> None:
+def test_concurrent_failures_lower_the_limit_once() -> None:
     sizes = RequestSizes()
     for _ in range(40):
         sizes.settle("x", 100)
@@ -190,7 +190,7 @@ def test_threads_share_sizes() -> None:
         ("Image.reduceRegion: Too many pixels in the region. Found 105000000, but maxPixels allows only 1.", False),
     ],
 )
-def test_which_errors_parts_can_help(message: str, divisible: bool) -> None:
+def test_only_errors_of_size_are_split(message: str, divisible: bool) -> None:
     error = classify_response(400, message)
     assert isinstance(error, TooLargeError)
     assert can_split(error) is divisible

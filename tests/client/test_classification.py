@@ -74,19 +74,19 @@ CONFIGURATION = [
 
 
 @pytest.mark.parametrize(("status", "message"), TRANSIENT)
-def test_transient(status: int, message: str) -> None:
+def test_transient_messages_are_transient(status: int, message: str) -> None:
     error = classify_response(status, message, 3.0)
     assert type(error) is TransientError
     assert (error.status, error.retry_after) == (status, 3.0)
 
 
 @pytest.mark.parametrize(("status", "message"), TOO_LARGE)
-def test_too_large(status: int, message: str) -> None:
+def test_size_messages_are_too_large(status: int, message: str) -> None:
     assert type(classify_response(status, message)) is TooLargeError
 
 
 @pytest.mark.parametrize(("status", "message"), PERMANENT)
-def test_permanent(status: int, message: str) -> None:
+def test_permanent_messages_are_permanent(status: int, message: str) -> None:
     error = classify_response(status, message)
     assert type(error) is PermanentError
     assert message[:40] in str(error)
@@ -128,7 +128,7 @@ def test_failures_of_the_transport_are_transient(error: Exception) -> None:
         urllib3.exceptions.ProtocolError("Connection broken", http.client.IncompleteRead(b"", 10)),
     ],
 )
-def test_a_body_that_breaks_off_is_not_valid(error: Exception) -> None:
+def test_a_truncated_body_is_invalid(error: Exception) -> None:
     assert type(classify_exception(error)) is ValidationError
 
 
@@ -143,7 +143,7 @@ def test_an_untrusted_certificate_is_a_matter_of_configuration() -> None:
     assert type(classify_exception(error)) is ConfigurationError
 
 
-def test_the_fault_of_other_code_is_not_a_request() -> None:
+def test_errors_of_other_code_are_not_request_errors() -> None:
     assert classify_exception(ValueError("x")) is None
     assert classify_exception(KeyError("x")) is None
     known = RecipeError("x")
@@ -159,7 +159,7 @@ def test_messages_never_name_the_address() -> None:
     assert "refused" in str(found)
 
 
-def test_messages_of_bodies() -> None:
+def test_messages_are_read_from_bodies() -> None:
     body = json.dumps({"error": {"code": 400, "message": "No.", "status": "INVALID_ARGUMENT"}}).encode()
     assert response_message(body) == "No."
     assert response_message(b"[" + body + b"]") == "No."

@@ -23,7 +23,7 @@ from eechips.errors import ConfigurationError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_installed_client_has_what_is_relied_upon() -> None:
+def test_the_installed_client_has_the_required_internals() -> None:
     check_client()
     before = ee._state._state
     try:
@@ -47,7 +47,7 @@ def test_the_installed_client_has_what_is_relied_upon() -> None:
         ("ee.data", "setMaxRetries", "ee.data has no setMaxRetries"),
     ],
 )
-def test_a_client_that_has_changed_is_told_and_not_used(
+def test_a_changed_client_is_reported_and_not_used(
     monkeypatch: pytest.MonkeyPatch, module: str, name: str, told: str
 ) -> None:
     monkeypatch.delattr(sys.modules[module], name)

@@ -50,12 +50,12 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("http://127.0.0.1.evil.example", False, False),
     ],
 )
-def test_who_is_who(url: str, google: bool, loopback: bool) -> None:
+def test_hosts_of_google_and_loopback_are_recognised(url: str, google: bool, loopback: bool) -> None:
     assert (is_google(url), is_loopback(url)) == (google, loopback)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "https://ee.example", "http://ee.example"])
-def test_nothing_goes_to_other_hosts(url: str) -> None:
+def test_credentials_are_not_sent_to_other_hosts(url: str) -> None:
     assert find_credentials(url, None) is None
 
 
@@ -67,7 +67,7 @@ def test_a_key_is_not_sent_elsewhere_unless_allowed(key_file: Path) -> None:
     assert find_credentials("http://127.0.0.1:1", key_file, send_anywhere=True) is None
 
 
-def test_a_service_accounts_key(key_file: Path) -> None:
+def test_the_key_of_a_service_account_is_read(key_file: Path) -> None:
     credentials = find_credentials(GOOGLE, key_file)
     assert project_of(credentials) == "my-project"
     assert "https://www.googleapis.com/auth/earthengine" in credentials.scopes
@@ -87,7 +87,7 @@ def test_bad_keys_are_refused_without_quoting_them(tmp_path: Path) -> None:
         assert "5ecre7" not in str(caught.value)
 
 
-def test_without_credentials_both_ways_out_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported_with_both_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
@@ -105,5 +105,5 @@ def test_impossible_endpoints_are_refused(url: str) -> None:
     assert "u:p" not in str(caught.value)
 
 
-def test_an_endpoint_loses_its_last_slash() -> None:
+def test_the_trailing_slash_of_an_endpoint_is_removed() -> None:
     assert check_endpoint("http://127.0.0.1:1/") == "http://127.0.0.1:1"

@@ -64,7 +64,7 @@ def throttle() -> Iterator[Throttle]:
     assert requests.adapters.HTTPAdapter.send is before
 
 
-def test_a_slot_is_held_until_the_body_is_there(url: str, throttle: Throttle) -> None:
+def test_a_slot_is_held_until_the_body_arrives(url: str, throttle: Throttle) -> None:
     throttle_requests_library(throttle.client(1), url)
     bodies: list[bytes] = []
     thread = threading.Thread(target=lambda: bodies.append(requests.get(f"{url}/pixels", timeout=10).content))
@@ -77,7 +77,7 @@ def test_a_slot_is_held_until_the_body_is_there(url: str, throttle: Throttle) ->
     assert (throttle.in_flight, throttle.sent, throttle.received) == (0, 1, 10)
 
 
-def test_who_streams_holds_a_slot_until_the_headers_are_there(url: str, throttle: Throttle) -> None:
+def test_a_streamed_request_holds_a_slot_until_the_headers_arrive(url: str, throttle: Throttle) -> None:
     throttle_requests_library(throttle.client(1), url)
     with requests.get(f"{url}/pixels", timeout=10, stream=True) as response:
         assert throttle.in_flight == 0
@@ -94,7 +94,7 @@ def test_a_rejection_closes_the_throttle_for_as_long_as_it_says(url: str, thrott
     assert 25 < wait <= 30
 
 
-def test_what_other_services_answer_says_nothing_of_the_quota(url: str, throttle: Throttle) -> None:
+def test_responses_of_other_services_do_not_change_the_quota(url: str, throttle: Throttle) -> None:
     throttle_requests_library(throttle.client(1), "https://earthengine-highvolume.googleapis.com")
     assert requests.get(f"{url}/busy", timeout=10).status_code == 429
     assert (throttle.sent, throttle.rejected) == (1, 0)

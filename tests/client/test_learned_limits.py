@@ -20,7 +20,7 @@ FORTY = LearnedLimit(40, False, "2026-01-02T03:04:05.678Z")
 FOUR = LearnedLimit(4, True, "2026-02-02T03:04:05.678Z")
 
 
-def test_what_was_learned_last_comes_back(tmp_path: Path) -> None:
+def test_the_last_learned_limit_is_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "there" / "yet"
     assert load_learned_limit(SERVICE, "mine", folder) is None
     assert save_learned_limit(SERVICE, "mine", FORTY, folder)
@@ -48,7 +48,7 @@ def test_what_was_learned_last_comes_back(tmp_path: Path) -> None:
         b'{"%s": {"mine": {"in_flight": true, "restricted": false, "seen": ""}}}' % SERVICE.encode(),
     ],
 )  # fmt: skip
-def test_a_damaged_memory_is_none_and_is_made_anew(tmp_path: Path, damaged: bytes) -> None:
+def test_a_damaged_file_is_ignored_and_rewritten(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / LIMITS_NAME).write_bytes(damaged)
     assert load_learned_limit(SERVICE, "mine", tmp_path) is None
     assert save_learned_limit(SERVICE, "mine", FORTY, tmp_path)
@@ -79,7 +79,7 @@ def test_sound_entries_survive_beside_damaged_ones(tmp_path: Path) -> None:
     assert load_learned_limit(SERVICE, "mine", tmp_path) == FORTY
 
 
-def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert not save_learned_limit(SERVICE, "mine", FORTY, tmp_path / "file" / "folder")
     assert load_learned_limit(SERVICE, "mine", tmp_path / "file" / "folder") is None
@@ -104,7 +104,7 @@ def test_loopback_is_remembered_only_where_the_folder_is_named(tmp_path: Path, m
     assert load_learned_limit(LOOPBACK, "local") == load_learned_limit(LOOPBACK, "local", tmp_path / "named") == FOUR
 
 
-def test_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CACHE_VARIABLE, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     for relative in ("", "cache"):
@@ -116,7 +116,7 @@ def test_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert cache_folder() == tmp_path / "own"
 
 
-def test_the_file_stays_small(tmp_path: Path) -> None:
+def test_old_entries_are_dropped(tmp_path: Path) -> None:
     entries = {f"p{n}": {"in_flight": 40, "restricted": False, "seen": f"2026-01-{n:03d}"} for n in range(500)}
     (tmp_path / LIMITS_NAME).write_text(json.dumps({SERVICE: entries}))
     assert save_learned_limit(SERVICE, "mine", FOUR, tmp_path)
@@ -131,7 +131,7 @@ def _write_many(folder: Path, writer: int) -> None:
         assert save_learned_limit(SERVICE, f"project-{writer}-{n}", FORTY, folder)
 
 
-def test_processes_and_threads_lose_nothing_of_each_other(tmp_path: Path) -> None:
+def test_concurrent_processes_and_threads_keep_all_entries(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     processes = [context.Process(target=_write_many, args=(tmp_path, number)) for number in range(3)]
     threads = [threading.Thread(target=_write_many, args=(tmp_path, 10 + number)) for number in range(3)]

@@ -27,7 +27,7 @@ def reject(throttle: Throttle) -> None:
         permit.status = 429
 
 
-def test_what_was_let_in_is_the_limit_of_a_host_until_its_next_share() -> None:
+def test_after_a_rejection_the_limit_is_the_accepted_count_until_the_next_share() -> None:
     throttle = host(4)
     with contextlib.ExitStack() as held:
         take(throttle, held, 2)
@@ -59,7 +59,7 @@ def answer(throttle: Throttle, *, restricted: bool) -> None:
         permit.status, permit.is_restricted = 200, restricted
 
 
-def test_a_host_notices_the_restricted_mode_and_who_learns_heeds_it() -> None:
+def test_restricted_mode_seen_by_a_host_reaches_the_shared_throttle() -> None:
     throttle = host(10)
     parent = Throttle(CONTEXT, QuotaLimits(in_flight=40, start=10, is_known=True), clients=2)
     for _ in range(5):

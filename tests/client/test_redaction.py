@@ -53,11 +53,11 @@ def test_secrets_are_hidden(text: str) -> None:
         '{"token": {"of": 1}}',
     ],
 )
-def test_the_rest_stays(text: str) -> None:
+def test_text_without_secrets_is_unchanged(text: str) -> None:
     assert redact(text) == text
 
 
-def test_values_with_secret_names_are_hidden_and_found_elsewhere() -> None:
+def test_values_with_secret_names_are_redacted_in_other_texts() -> None:
     given = {"token": SECRET, "more": [{"dbPassword": "two words"}, {"tokens": ["kept"]}], "pwd": "x1", "secret": True}
     assert redact_named(given) == {
         "token": REDACTED, "more": [{"dbPassword": REDACTED}, {"tokens": ["kept"]}], "pwd": REDACTED, "secret": True,

@@ -27,14 +27,14 @@ def failing(times: int, error: Exception) -> tuple[Callable[[], str], list[float
 
 
 @pytest.mark.parametrize("error", [TransientError("x"), ValidationError("short")])
-def test_transient_failures_are_repeated(error: Exception) -> None:
+def test_transient_errors_are_retried(error: Exception) -> None:
     attempt, calls = failing(2, error)
     assert call(attempt, QUICK) == "done"
     assert len(calls) == 3
 
 
 @pytest.mark.parametrize("error", [PermanentError("no"), ValueError("bug")])
-def test_nothing_else_is(error: Exception) -> None:
+def test_other_errors_are_not_retried(error: Exception) -> None:
     attempt, calls = failing(9, error)
     with pytest.raises(type(error)):
         call(attempt, QUICK)
@@ -89,7 +89,7 @@ def test_a_service_that_asks_to_wait_too_long_stops_the_run_until_then(asked: fl
     assert caught.value.until is not None
 
 
-def test_constant_short_retry_afters_are_bounded_by_the_total_time() -> None:
+def test_repeated_short_retry_afters_are_bounded_by_the_total_time() -> None:
     attempt, _ = failing(10**6, TransientError("x", status=429, retry_after=1.0))
     waits: list[float] = []
     with pytest.raises(TransientError):
@@ -111,7 +111,7 @@ def test_the_first_attempt_does_not_wait_and_a_pause_may_end_it() -> None:
     assert len(calls) == 1
 
 
-def test_waits_grow_and_are_spread() -> None:
+def test_waits_grow_with_jitter() -> None:
     """All of them through ``pause``, which may end them."""
     policy = RetryPolicy(retries=6, delay=0.04, backoff=2.0, max_delay=0.5)
     every = []

@@ -100,7 +100,7 @@ def test_a_quota_of_a_day_is_the_same_whatever_its_status(status: int) -> None:
 
 
 @pytest.mark.parametrize(("status", "message"), [(400, "Oh no."), (403, "No."), (409, ""), (451, "Not here")])
-def test_what_is_in_no_row_is_unknown_and_keeps_its_message(status: int, message: str) -> None:
+def test_unlisted_errors_are_unknown_and_keep_their_message(status: int, message: str) -> None:
     error = asked((status, {}, json.dumps({"error": {"code": status, "message": message}}).encode()))
     assert type(error) is UnknownServiceError
     assert error.status == status
@@ -114,7 +114,7 @@ def test_what_is_in_no_row_is_unknown_and_keeps_its_message(status: int, message
         "Image.load: Image asset 'me/quota_exceeded_per_month' not found.",
     ],
 )
-def test_words_of_an_expression_are_no_quota(message: str) -> None:
+def test_quota_words_inside_an_expression_are_ignored(message: str) -> None:
     assert type(classify_response(400, message)) is PermanentError
 
 
@@ -135,7 +135,7 @@ def test_bodies_of_any_shape_are_read(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 20, 60])
-def test_an_error_that_was_cut_off_may_be_another_one_the_next_time(length: int) -> None:
+def test_a_truncated_error_is_transient(length: int) -> None:
     body = b'{"error": {"code": 400, "message": "Image.load: Image asset a/b not found."}}'
     assert isinstance(classify_response(400, parse_error(body)), PermanentError)
     assert isinstance(classify_response(400, parse_error(body[:length])), ValidationError)

@@ -80,7 +80,7 @@ def test_one_process_at_a_time_may_refresh() -> None:
         assert two.call("acquire")
 
 
-def test_the_right_of_a_process_that_dies_is_free_at_once() -> None:
+def test_the_lease_of_a_dead_process_is_released_at_once() -> None:
     shared = SharedToken(is_shared=True)
     with Other(shared) as one:
         assert one.call("acquire")
@@ -104,7 +104,7 @@ def test_a_refresh_that_hangs_is_taken_over_by_one_process_when_its_lease_expire
             assert other.call("acquire")
 
 
-def test_a_state_that_was_written_in_part_is_none_and_is_written_anew() -> None:
+def test_a_partially_written_state_is_ignored_and_replaced() -> None:
     shared = SharedToken(is_shared=True)
     shared.update(lambda found: replace(found, generation=3, token=SECRET * 100))
     assert shared.read().token == SECRET * 100
@@ -135,7 +135,7 @@ def test_a_token_is_handed_to_processes_that_are_started_and_to_nothing_else() -
         assert not other.call("inherits")
 
 
-def test_where_there_is_no_memory_without_a_name_each_process_has_its_own_token(
+def test_without_anonymous_memory_each_process_has_its_own_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delattr(os, "memfd_create")
@@ -188,7 +188,7 @@ def test_a_refresh_that_fails_late_does_not_hide_the_token_of_the_process_that_t
     assert server.requests["token"] == 2
 
 
-def test_a_process_that_is_started_later_uses_the_token_that_there_is(server: TokenServer) -> None:
+def test_a_process_started_later_uses_the_existing_token(server: TokenServer) -> None:
     shared = SharedToken(is_shared=True)
     for _ in range(3):
         assert Clocked(server, server.user(), shared_token=shared).ask() == 200

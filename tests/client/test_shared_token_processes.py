@@ -184,7 +184,7 @@ def test_processes_that_are_started_anew_share_a_token(server: TokenServer) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("waits", [False, True], ids=["before the others ask", "while the others wait"])
-def test_a_refresh_that_is_killed_halfway_is_begun_anew_by_one_process(server: TokenServer, waits: bool) -> None:
+def test_a_killed_refresh_is_repeated_by_one_process(server: TokenServer, waits: bool) -> None:
     with workers(server) as asking:
         assert asking.ask() == ["200"] * COUNT
         server.advance(HOUR)
@@ -359,7 +359,7 @@ def test_a_run_with_eight_workers_refreshes_one_token_per_expiry(guarded: TokenS
 
 
 @pytest.mark.slow
-def test_a_run_whose_workers_are_all_killed_while_one_refreshes_goes_on(guarded: TokenServer, tmp_path: Path) -> None:
+def test_a_run_survives_the_death_of_all_workers_during_a_refresh(guarded: TokenServer, tmp_path: Path) -> None:
     with running(tmp_path, guarded, count=900) as run:
         run.wait_until(lambda: len(run.workers) == COUNT)
         guarded.plan("token", "hold")

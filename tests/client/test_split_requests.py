@@ -96,7 +96,7 @@ REQUESTS = [("png", "url"), ("tif", "pixels"), ("tif", "url"), ("jpg", "pixels")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("file_format", "method"), REQUESTS)
-def test_chips_in_parts_are_those_in_one_piece(
+def test_split_chips_equal_whole_chips(
     stack_server: Server, small_server: Server, file_format: str, method: Method
 ) -> None:
     places = tuple(PLACES) if (file_format, method) in REQUESTS[:2] else ("native", "scale")
@@ -121,7 +121,7 @@ def test_chips_in_parts_are_those_in_one_piece(
                 assert found.data == whole[place].data or file_format == "png", place
 
 
-def test_pixels_of_parts_are_those_of_the_file(stack: Stack, small_server: Server) -> None:
+def test_pixels_of_parts_equal_the_source(stack: Stack, small_server: Server) -> None:
     with fetching(small_server) as fetcher:
         found = fetch_chip(fetcher, make_chip("tif", grid=NATIVE))
     with decoding(found.data, "GTiff") as source:
@@ -165,7 +165,7 @@ def test_parts_have_no_seams(stack_server: Server, small_server: Server, name: s
     assert ours[-1].any()
 
 
-def test_what_takes_too_much_memory_comes_in_parts(
+def test_chips_above_the_memory_limit_are_split(
     stack: Stack, stack_server: Server, serve: Callable[..., Server]
 ) -> None:
     short = serve(
@@ -193,7 +193,7 @@ def test_the_size_that_worked_is_remembered(small_server: Server) -> None:
             assert requests[1:] == [parts, parts]
 
 
-def test_what_is_known_to_be_too_large_is_not_asked_for(stack_server: Server) -> None:
+def test_chips_known_to_be_too_large_are_not_requested(stack_server: Server) -> None:
     wide = NATIVE.window(0, 0, 10_001, 20)
     with fetching(stack_server, "url") as fetcher, counting(stack_server) as requests:
         found = fetch_chip(fetcher, make_chip("png", grid=wide))
@@ -208,7 +208,7 @@ def test_what_is_known_to_be_too_large_is_not_asked_for(stack_server: Server) ->
     assert requests == {}
 
 
-def test_what_is_too_large_at_any_size_says_how_small_it_was(small_server: Server) -> None:
+def test_a_chip_too_large_at_any_size_reports_the_smallest_size(small_server: Server) -> None:
     with fetching(small_server) as fetcher:
         bands = ee.Image.constant([1.5] * 60)
         with counting(small_server) as requests, pytest.raises(TooLargeError) as refused:
@@ -224,7 +224,7 @@ def test_what_is_too_large_at_any_size_says_how_small_it_was(small_server: Serve
         assert requests["image:computePixels"] == 1
 
 
-def test_what_parts_cannot_help_is_not_cut(small_server: Server) -> None:
+def test_errors_that_splitting_cannot_help_are_raised(small_server: Server) -> None:
     with fetching(small_server) as fetcher, counting(small_server) as requests:
         image = ee.Image(f"{STACK}/image_0")
         corner = ee.Geometry.Rectangle([500_000, 4_399_000, 501_000, 4_400_000], CRS, False)
@@ -242,7 +242,7 @@ def numbers(count: int, length: int = 20) -> ee.FeatureCollection:
 
 
 @pytest.mark.parametrize("count", [1, 3, 40, 157])
-def test_tables_in_shorter_pages_lose_and_double_no_row(stack_server: Server, small_server: Server, count: int) -> None:
+def test_tables_in_shorter_pages_have_each_row_once(stack_server: Server, small_server: Server, count: int) -> None:
     with fetching(stack_server) as fetcher:
         whole = fetcher.rows(numbers(count))
     assert [row["n"] for row in whole] == list(range(count))
@@ -276,7 +276,7 @@ def series(length: int) -> Series:
 
 
 @pytest.mark.parametrize(("length", "most"), [(10, 1), (700, 12), (1500, 14)])
-def test_series_by_ranges_of_dates_are_those_in_one_piece(
+def test_series_split_by_dates_equal_whole_series(
     stack: Stack, stack_server: Server, small_server: Server, length: int, most: int
 ) -> None:
     with fetching(stack_server) as fetcher:
@@ -329,7 +329,7 @@ def test_a_unit_in_parts_is_one_unit_with_one_file(stack: Stack, small_server: S
 
 
 @pytest.mark.slow
-def test_time_series_by_ranges_of_dates_are_the_same_files(
+def test_time_series_split_by_dates_make_the_same_files(
     demo_server: Server, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     boxes = [shapely.box(-105.1, 39.9, -105.0, 40.0), shapely.box(-105.2, 39.9, -105.1, 40.0)]

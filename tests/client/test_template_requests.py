@@ -66,7 +66,7 @@ def scene(asset: str, corners: list[float], reach: float, word: str) -> ee.Image
     method=st.sampled_from(["url", "pixels"]),
     format=st.sampled_from(["png", "tif", "npy"]),
 )
-def test_a_filled_request_is_the_clients_own(
+def test_a_filled_request_equals_the_clients_request(
     fetchers: dict[str, Fetcher],
     corners: list[float],
     reach: float,
@@ -167,15 +167,13 @@ def test_requests_are_the_same_with_and_without_a_template(
 
 
 @pytest.mark.parametrize("what", [what for what in DECIDING if what not in UNNOTICED and what != "nothing"])
-def test_what_decides_by_a_value_is_called_for_each_chip_from_the_first_on(
-    fetchers: dict[str, Fetcher], what: str
-) -> None:
+def test_templates_that_branch_on_a_value_are_called_for_each_chip(fetchers: dict[str, Fetcher], what: str) -> None:
     chip = Chip(Template(DECIDING[what], values={"name": "z", "x": 2.5}), grid=GRID)
     assert filled(fetchers["pixels"], chip) is None
     assert "Image.constant" in of_the_client(fetchers["pixels"], chip).body
 
 
-def test_what_passes_its_values_on_is_filled_in(fetchers: dict[str, Fetcher]) -> None:
+def test_templates_that_only_pass_values_are_filled_in(fetchers: dict[str, Fetcher]) -> None:
     chip = Chip(Template(summed_pair, values={"name": "z", "x": 2.5}), grid=GRID)
     assert filled(fetchers["pixels"], chip) is not None
 
@@ -188,7 +186,7 @@ def doubling_large(x: float) -> ee.Image:
     return ee.Image.constant(x).multiply(2 if math.hypot(x, 0.0) > 50 else 1)
 
 
-def test_a_decision_that_first_shows_late_stops_the_filling_in_and_names_the_units_since_the_last_comparison(
+def test_a_late_branch_stops_filling_and_names_the_units_since_the_last_comparison(
     fetchers: dict[str, Fetcher],
 ) -> None:
     requests = TemplateRequests(fetchers["pixels"]._requests._capture)
@@ -228,7 +226,7 @@ def test_values_of_different_types_are_different_templates(fetchers: dict[str, F
             assert _meaning(request.text) == _meaning(expected.text)
 
 
-def test_functions_that_are_made_anew_for_every_chip_do_not_pile_up(fetchers: dict[str, Fetcher]) -> None:
+def test_functions_made_for_every_chip_do_not_accumulate(fetchers: dict[str, Fetcher]) -> None:
     requests = TemplateRequests(
         lambda _: HttpRequest("POST", "", '{"expression": {"result": "0", "values": {"0": {}}}}', {})
     )

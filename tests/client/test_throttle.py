@@ -34,7 +34,7 @@ def answer(quota: QuotaClient) -> None:
         permit.status = 200
 
 
-def test_slots_are_limited_and_given_back() -> None:
+def test_slots_are_limited_and_released() -> None:
     throttle = make(in_flight=2)
     quota = throttle.client(1)
     with quota.permit(), quota.permit():
@@ -143,7 +143,7 @@ def test_processes_share_the_slots(method: str) -> None:
     assert throttle.in_flight == 0
 
 
-def test_the_slots_of_a_killed_process_come_back() -> None:
+def test_the_slots_of_a_killed_process_are_released() -> None:
     context = multiprocessing.get_context(METHODS[0])
     throttle = make(in_flight=1, clients=3)
     ours, theirs = context.Pipe()
@@ -159,7 +159,7 @@ def test_the_slots_of_a_killed_process_come_back() -> None:
         assert throttle.in_flight == 1
 
 
-def test_a_unit_under_way_goes_first() -> None:
+def test_requests_of_started_units_have_priority() -> None:
     throttle = make(in_flight=1)
     order: list[str] = []
 
@@ -243,7 +243,7 @@ def test_a_budget_of_bytes_ends_the_run() -> None:
         pass
 
 
-def test_while_the_service_is_away_one_asks_and_the_others_wait() -> None:
+def test_during_an_outage_one_request_probes_and_the_others_wait() -> None:
     throttle = make()
     quota = throttle.client(1)
     assert quota.await_service(1.0)  # it is there

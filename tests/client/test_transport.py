@@ -61,14 +61,14 @@ def test_a_failed_get_is_sent_again_and_counted(service: Service, fault: str) ->
     assert throttle.rejected == (fault == "429")
 
 
-def test_gzip_is_undone(service: Service) -> None:
+def test_gzip_is_decompressed(service: Service) -> None:
     service.plan(1, "gzip")
     transport, _ = make(service)
     assert transport.get(url_of(service), bytes) == PIXELS
     assert service.headers[-1]["accept-encoding"] == "gzip"
 
 
-def test_what_is_not_accepted_is_asked_for_again(service: Service) -> None:
+def test_rejected_bodies_are_requested_again(service: Service) -> None:
     service.plan(1, "html", "short")
 
     def accept(body: bytes) -> bytes:
@@ -96,7 +96,7 @@ def test_retry_after_is_obeyed(service: Service) -> None:
     ("fault", "kind"),
     [("400", PermanentError), ("404", PermanentError), ("memory", TooLargeError), ("403", ConfigurationError)],
 )
-def test_what_cannot_be_helped_is_asked_once(service: Service, fault: str, kind: type[Exception]) -> None:
+def test_permanent_errors_are_not_retried(service: Service, fault: str, kind: type[Exception]) -> None:
     service.plan(1, fault)
     transport, _ = make(service)
     with pytest.raises(kind):
@@ -104,7 +104,7 @@ def test_what_cannot_be_helped_is_asked_once(service: Service, fault: str, kind:
     assert service.count("pixels") == 1
 
 
-def test_when_patience_ends_the_last_error_is_raised(service: Service) -> None:
+def test_the_last_error_is_raised_after_the_last_retry(service: Service) -> None:
     service.plan(1, *["503"] * 9)
     transport, _ = make(service)
     with pytest.raises(TransientError) as caught:
@@ -113,7 +113,7 @@ def test_when_patience_ends_the_last_error_is_raised(service: Service) -> None:
     assert service.count("pixels") == 4
 
 
-def test_a_server_that_is_silent_is_not_waited_for(service: Service) -> None:
+def test_a_silent_server_times_out(service: Service) -> None:
     service.latency = 5.0
     timeouts = Timeouts(connect=1, read=0.3, total=1)
     transport, throttle = make(service, timeouts=timeouts, policy=RetryPolicy(retries=0))
@@ -122,7 +122,9 @@ def test_a_server_that_is_silent_is_not_waited_for(service: Service) -> None:
     assert throttle.in_flight == 0
 
 
-def test_nobody_there_is_transient_and_names_no_address(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_server_is_transient_and_its_url_is_hidden(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="eechips")
     transport, _ = make(service, policy=RetryPolicy(retries=1, delay=0.01))
     url = "http://127.0.0.1:9/v1/projects/p/thumbnails/5ecre7:getPixels"
@@ -134,7 +136,7 @@ def test_nobody_there_is_transient_and_names_no_address(service: Service, caplog
     assert caught.value.__suppress_context__
 
 
-def test_the_clients_own_errors_stay_its_own(service: Service) -> None:
+def test_errors_of_the_client_are_unchanged(service: Service) -> None:
     service.plan(None, "503", "400")
     transport, _ = make(service)
     response, body = transport.request(f"{service.url}/v1/projects/p/value:compute", "POST", "{}", {})
@@ -143,7 +145,7 @@ def test_the_clients_own_errors_stay_its_own(service: Service) -> None:
     assert service.count("value") == 2
 
 
-def test_a_web_page_is_no_answer(service: Service) -> None:
+def test_a_web_page_is_refused(service: Service) -> None:
     service.plan(None, "html")
     transport, _ = make(service)
     response, body = transport.request(f"{service.url}/v1/projects/p/value:compute", "POST", "{}", {})
@@ -151,7 +153,7 @@ def test_a_web_page_is_no_answer(service: Service) -> None:
     assert service.count("value") == 2
 
 
-def test_documents_are_asked_for_once_and_then_known(service: Service) -> None:
+def test_documents_are_requested_once_and_cached(service: Service) -> None:
     first, _ = make(service)
     for _ in range(2):
         first.request(f"{service.url}/$discovery/rest?version=v1")
@@ -180,7 +182,7 @@ def test_credentials_go_to_the_endpoint_and_not_along_with_thumbnail_urls(servic
         assert "authorization" not in other.headers[0]
 
 
-def test_connections_are_kept(service: Service) -> None:
+def test_connections_are_reused(service: Service) -> None:
     transport, _ = make(service)
     for _ in range(5):
         transport.get(url_of(service), bytes)
@@ -188,7 +190,7 @@ def test_connections_are_kept(service: Service) -> None:
     transport.close()
 
 
-def test_a_netrc_file_is_not_looked_at(service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_netrc_files_are_ignored(service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     path = tmp_path / "netrc"
     path.write_text("machine 127.0.0.1 login me password 5ecre7\n")
     path.chmod(0o600)
@@ -198,7 +200,7 @@ def test_a_netrc_file_is_not_looked_at(service: Service, monkeypatch: pytest.Mon
     assert "authorization" not in service.headers[-1]
 
 
-def test_an_answer_that_trickles_ends_with_its_time(service: Service) -> None:
+def test_a_slow_response_ends_at_its_deadline(service: Service) -> None:
     stop = threading.Event()
 
     class Trickle(socketserver.StreamRequestHandler):

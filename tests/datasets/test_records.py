@@ -61,7 +61,7 @@ def test_find_takes_aliases_in_any_case_and_ids() -> None:
     assert find_dataset("users/someone/something") is None
 
 
-def test_suggestions() -> None:
+def test_misspelt_names_get_suggestions() -> None:
     assert suggest_datasets("NIAP").startswith("; did you mean NAIP")
     assert "USDA/NAIP/DOQQ" in suggest_datasets("USDA/NAIP/DOQ")
     assert suggest_datasets("SENTINEL3") == "; did you mean S2 or S1?"

@@ -110,7 +110,7 @@ def _repeated(names: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("in_emulator", HALVES)
-def test_public_classes_stand_once(in_emulator: bool) -> None:
+def test_names_of_public_classes_are_unique(in_emulator: bool) -> None:
     found = defaultdict(list)
     for path in _sources(in_emulator=in_emulator):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -119,7 +119,7 @@ def test_public_classes_stand_once(in_emulator: bool) -> None:
     assert {name: places for name, places in _repeated(found).items() if name not in SAME_CLASSES} == {}
 
 
-def test_modules_stand_once() -> None:
+def test_each_module_is_listed_once() -> None:
     found = defaultdict(list)
     for path in (*_sources(in_emulator=False), *_sources(in_emulator=True)):
         found[path.stem].append(path.relative_to(SOURCE).as_posix())

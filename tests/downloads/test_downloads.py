@@ -64,7 +64,7 @@ SIGNED = [
 
 
 @pytest.mark.parametrize("address", SIGNED)
-def test_what_signs_an_address_is_left_out(address: str) -> None:
+def test_signatures_are_stripped_from_urls(address: str) -> None:
     assert "SECRET" in address
     assert "SECRET" not in strip_signature(address)
     assert strip_signature(address).partition("?")[0] == display_url(address)
@@ -72,7 +72,7 @@ def test_what_signs_an_address_is_left_out(address: str) -> None:
     assert file_suffix(address) == "tif"
 
 
-def test_of_a_query_only_what_the_user_names_is_stored() -> None:
+def test_only_named_query_parameters_are_stored() -> None:
     for address in ("s3://bucket/a b/x.tif", "/data/x.tif", "https://example.com/x.tif"):
         assert strip_signature(address) == identity_url(address) == address
     address = "https://x.org/y.tif?collection=a%20b&sig=1"
@@ -81,7 +81,7 @@ def test_of_a_query_only_what_the_user_names_is_stored() -> None:
     assert strip_signature(address, "*") == address
 
 
-def test_addresses_that_differ_by_their_queries_stay_apart_without_them() -> None:
+def test_urls_that_differ_by_query_stay_distinct() -> None:
     first, second = (identity_url(f"https://x.org/search?q={name}&md5=abc") for name in ("a", "b"))
     assert first != second
     assert "q=a" not in first
@@ -94,11 +94,11 @@ def test_addresses_that_differ_by_their_queries_stay_apart_without_them() -> Non
     [("https://x.org/a/B04.JP2?x=1.5", "jp2"), ("s3://b/k.tar.gz", "gz"), ("https://x.org/download", ""),
      ("https://x.org/v1.0/file", ""), ("https://x.org/a.b%20c", "")],
 )  # fmt: skip
-def test_suffixes(address: str, suffix: str) -> None:
+def test_suffixes_of_urls_are_found(address: str, suffix: str) -> None:
     assert file_suffix(address) == suffix
 
 
-def test_files_and_hosts() -> None:
+def test_urls_of_files_and_hosts_are_parsed() -> None:
     assert local_path("file:///a%20b/x.tif") == Path("/a b/x.tif")
     assert local_path("x.tif") == Path("x.tif")
     assert local_path("https://x.org/x.tif") is None
@@ -125,7 +125,7 @@ def test_files_and_hosts() -> None:
         ),
     ],
 )
-def test_conditions_as_cql2(text: str, wanted: dict[str, Any]) -> None:
+def test_conditions_become_cql2(text: str, wanted: dict[str, Any]) -> None:
     one = parse_condition(text)
     assert cql2([one]) == wanted
     assert cql2([one, one]) == {"op": "and", "args": [wanted, wanted]}
@@ -151,7 +151,7 @@ def conditions_as_typed(draw: st.DrawFn) -> str:
     texts=st.lists(conditions_as_typed(), min_size=1, max_size=3),
     properties=st.dictionaries(st.sampled_from(NAMES[:-1]), VALUES),
 )
-def test_conditions_mean_what_cql2_says(texts: list[str], properties: dict[str, Any]) -> None:
+def test_conditions_agree_with_cql2(texts: list[str], properties: dict[str, Any]) -> None:
     """The oracle is the Rust library of that name: what an API is asked, and what is looked at here, are the same.
 
     It takes names with a dot for paths, even in quotes, and finds nothing: they are told to it with another sign.
@@ -178,14 +178,14 @@ def test_conditions_mean_what_cql2_says(texts: list[str], properties: dict[str, 
 
 
 @given(st.floats(-1e6, 1e6), st.integers(-1000, 1000), st.sampled_from(["=", "!=", "<", "<=", ">", ">="]))
-def test_conditions_that_are_looked_at_here(found: float, bound: int, sign: str) -> None:
+def test_conditions_are_evaluated_locally(found: float, bound: int, sign: str) -> None:
     condition = parse_condition(f"x {sign} {bound}")
     python = {"=": "==", "!=": "!="}.get(sign, sign)
     assert meets({"properties": {"x": found}}, [condition]) == eval(f"{found!r} {python} {bound!r}")  # the oracle
     assert not meets({"properties": {}}, [condition])
 
 
-def test_conditions_on_texts() -> None:
+def test_conditions_on_strings_are_evaluated() -> None:
     item = {"properties": {"platform": "landsat-8", "path": "033", "flags": [1]}}
     assert meets(item, [parse_condition("platform in (landsat-8, landsat-9)"), parse_condition("path = 033")])
     assert not meets(item, [parse_condition("platform > m")])
@@ -197,19 +197,19 @@ def test_conditions_on_texts() -> None:
     [("1220", "sha256"), ("1114", "sha1"), ("1340", "sha512"), ("d50110", "md5"), ("1620", "sha3_256")],
 )
 @given(data=st.binary())
-def test_multihashes(prefix: str, algorithm: str, data: bytes) -> None:
+def test_multihashes_are_parsed(prefix: str, algorithm: str, data: bytes) -> None:
     digest = hashlib.new(algorithm, data).hexdigest()
     assert parse_multihash(prefix + digest) == Checksum(algorithm, digest)
     assert parse_multihash(prefix + digest[:-2]) is None
 
 
 @given(st.text(max_size=80) | st.binary(max_size=40).map(bytes.hex))
-def test_what_is_no_multihash_is_none(text: str) -> None:
+def test_invalid_multihashes_are_ignored(text: str) -> None:
     found = parse_multihash(text)
     assert found is None or text.strip().lower().endswith(found.digest)
 
 
-def test_the_md5_of_s3() -> None:
+def test_md5_is_read_from_s3_headers() -> None:
     md5 = hashlib.md5(b"x").hexdigest()
     s3 = {"ETag": f'"{md5}"', "x-amz-request-id": "1"}
     assert md5_from_headers(s3) == md5
@@ -219,7 +219,7 @@ def test_the_md5_of_s3() -> None:
     assert md5_from_headers({"ETag": f'"{md5}"'}) is None  # of whatever
 
 
-def test_what_a_catalogue_promises() -> None:
+def test_expected_files_are_read_from_items() -> None:
     asset = {"type": "image/tiff; application=geotiff; profile=cloud-optimized", "file:size": 5, "proj:shape": [3, 4]}
     promise = ExpectedFile.of(asset | {"eo:bands": [{"name": "a"}]}, {"proj:epsg": 32613}, "tif")
     assert (promise.driver, promise.shape, promise.bands, promise.crs) == ("GTiff", (3, 4), 1, "EPSG:32613")
@@ -228,14 +228,14 @@ def test_what_a_catalogue_promises() -> None:
     assert ExpectedFile.of({}, {}, "tif").is_raster
 
 
-def test_content_ranges() -> None:
+def test_content_ranges_are_parsed() -> None:
     assert parse_content_range("bytes 5-9/20") == (5, 10, 20)
     assert parse_content_range("bytes 5-9/*") == (5, 10, None)
     assert parse_content_range("bytes */20") is None
     assert parse_content_range(None) is None
 
 
-def test_validators() -> None:
+def test_versions_are_compared_by_validators() -> None:
     old, new = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:01 GMT"
     assert FileVersion.of({"ETag": '"a"', "Last-Modified": old, "Date": new}, 1).validator == '"a"'
     assert FileVersion.of({"ETag": 'W/"a"', "Last-Modified": old, "Date": new}, 1).validator is None
@@ -248,7 +248,7 @@ def test_validators() -> None:
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=50), st.booleans()), min_size=1, max_size=8))
-def test_a_part_that_was_left_goes_on(
+def test_an_interrupted_download_resumes(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[tuple[bytes, bool]]
 ) -> None:
     path = tmp_path_factory.mktemp("part") / "partial" / "x.data"
@@ -267,7 +267,7 @@ def test_a_part_that_was_left_goes_on(
     assert partial.digest("md5") == hashlib.md5(whole).hexdigest()
 
 
-def test_a_part_of_another_boot_or_without_its_hash_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_partial_file_without_a_valid_record_is_discarded(tmp_path: Path) -> None:
     partial = PartialFile(tmp_path / "partial" / "x.data")
     partial.begin(FileVersion(10, '"a"', None))
     partial.write(b"12345")
@@ -281,7 +281,7 @@ def test_a_part_of_another_boot_or_without_its_hash_is_not_gone_on_with(tmp_path
     assert PartialFile(tmp_path / "partial" / "x.data").size == 0
 
 
-def test_failures_are_counted_beyond_the_end_of_a_process(tmp_path: Path) -> None:
+def test_failures_are_counted_across_processes(tmp_path: Path) -> None:
     partial = PartialFile(tmp_path / "partial" / "x.data")
     partial.begin(FileVersion(1, None, None))
     partial.write(b"1")
@@ -340,7 +340,7 @@ def test_the_rate_is_kept(counts: list[int], rate: float) -> None:
     assert now[0] <= sum(counts) / rate + 1e-6
 
 
-def test_without_a_rate_nobody_waits() -> None:
+def test_without_a_rate_limit_no_read_waits() -> None:
     bucket = BandwidthLimiter(None, sleep=lambda seconds: pytest.fail("waited"))
     bucket.consume(10**12)
     assert bucket.read_size(1 << 19) == 1 << 19
@@ -348,7 +348,7 @@ def test_without_a_rate_nobody_waits() -> None:
 
 
 @pytest.mark.parametrize(("piece", "is_slow"), [(1, True), (80, True), (400, False)])
-def test_a_host_that_sends_a_byte_now_and_then_is_given_up(piece: int, is_slow: bool) -> None:
+def test_a_host_that_trickles_bytes_times_out(piece: int, is_slow: bool) -> None:
     """Each piece takes 20 s to come, and 1,000 s to be written; 1,000 bytes must come in 60 s."""
     now = [0.0]
     body = BytesIO(bytes(4000))
@@ -365,7 +365,7 @@ def test_a_host_that_sends_a_byte_now_and_then_is_given_up(piece: int, is_slow: 
     assert came == (4 * piece if is_slow else 4000)
 
 
-def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
+def test_a_download_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
     room = DiskBudget(tmp_path, free=lambda _: 1_000_000_000)
     with room.reserve(500_000_000):
         with pytest.raises(StorageError, match=r"1\.0 GB left"), room.reserve(500_000_000):
@@ -412,7 +412,7 @@ def test_secrets_come_from_a_file_and_the_environment(tmp_path: Path) -> None:
         ("https://example.com@evil.org/x", ["example.com"], False),
     ],
 )
-def test_hosts_that_secrets_belong_to(url: str, hosts: list[str], wanted: bool) -> None:
+def test_secrets_match_their_hosts_only(url: str, hosts: list[str], wanted: bool) -> None:
     assert matches_host(url, hosts) is wanted
 
 
@@ -464,7 +464,7 @@ def test_a_login_by_redirections_shows_each_host_its_own(
 
 
 @pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "cp1252"])
-def test_a_netrc_of_any_editor(
+def test_netrc_files_of_any_encoding_are_read(
     hosts: HostSessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str
 ) -> None:
     password = "pässwörd" if sys.version_info >= (3, 11) else "password"  # Python 3.10 reads ASCII only
@@ -479,7 +479,7 @@ def test_a_netrc_of_any_editor(
     assert signer.headers("https://default/") == {}
 
 
-def test_a_netrc_that_cannot_be_read(hosts: HostSessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_netrc_is_reported(hosts: HostSessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for content, reason in {b"machine \xe4 " + b"#" * 5000: "not in UTF-8", b"secret": "malformed"}.items():
         (tmp_path / "netrc").write_bytes(content)
@@ -488,7 +488,7 @@ def test_a_netrc_that_cannot_be_read(hosts: HostSessions, tmp_path: Path, monkey
         assert "secret" not in str(raised.value)
 
 
-def test_objects_of_google_are_asked_for_by_http(hosts: HostSessions) -> None:
+def test_google_objects_are_requested_over_http(hosts: HostSessions) -> None:
     signer = make_signer(Auth(), Secrets({}), hosts)
     assert signer.sign("gs://bucket/a%20b/c.tif", "c").url == "https://storage.googleapis.com/bucket/a%20b/c.tif"
 
@@ -521,7 +521,7 @@ def test_secrets_are_not_sent_in_the_clear(hosts: HostSessions) -> None:
     assert signer.headers("https://example.com/x") == {"Authorization": "Bearer t"}
 
 
-def test_redirections_end(hosts: HostSessions) -> None:
+def test_endless_redirects_are_refused(hosts: HostSessions) -> None:
     with (
         answering(lambda path, headers, body: (302, {"Location": "/again"}, b"")) as url,
         pytest.raises(PermanentError, match="redirects"),
@@ -536,7 +536,7 @@ def test_redirections_end(hosts: HostSessions) -> None:
         pass
 
 
-def test_a_host_that_is_away(hosts: HostSessions) -> None:
+def test_an_unreachable_host_is_transient(hosts: HostSessions) -> None:
     with pytest.raises(TransientError) as caught, hosts.get("http://127.0.0.1:9/x?sig=SECRET", {}, lambda _: {}):
         pass
     assert "SECRET" not in str(caught.value)
@@ -572,7 +572,7 @@ def test_oauth_tokens_are_refreshed(hosts: HostSessions) -> None:
     assert asked[0]["client_secret"] == "s"
 
 
-def test_oauth_that_is_refused_ends_the_run(hosts: HostSessions) -> None:
+def test_refused_oauth_credentials_stop_the_run(hosts: HostSessions) -> None:
     with answering(lambda path, headers, body: (401, {}, b"{}")) as url:
         auth = Auth(kind="oauth", hosts=("127.0.0.1",), token_url=f"{url}/token")
         given = Secrets({"client_id": "cdse-public", "username": "u", "password": "very secret"})
@@ -582,7 +582,7 @@ def test_oauth_that_is_refused_ends_the_run(hosts: HostSessions) -> None:
 
 
 @pytest.mark.parametrize("way", ["token/{collection}", "sign"])
-def test_sas(hosts: HostSessions, way: str) -> None:
+def test_sas_tokens_are_cached_and_renewed(hosts: HostSessions, way: str) -> None:
     now, asked = [time.time()], []
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -609,7 +609,7 @@ def test_sas(hosts: HostSessions, way: str) -> None:
     assert asked == [wanted] * 3
 
 
-def test_s3_addresses_are_signed_for_the_one_who_pays(hosts: HostSessions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_urls_are_signed_for_requester_pays(hosts: HostSessions, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("botocore")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -637,12 +637,12 @@ def test_s3_addresses_are_signed_for_the_one_who_pays(hosts: HostSessions, monke
     "options",
     [{"kind": "magic"}, {"kind": "oauth", "hosts": ("x",)}, {"kind": "bearer"}, {"token_url": "https://x.org"}],
 )
-def test_auth_that_cannot_be(options: dict[str, Any]) -> None:
+def test_impossible_authentication_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Auth(**options)
 
 
-def test_an_api_that_knows_cql2_is_asked_by_it(tmp_path: Path) -> None:
+def test_conditions_are_sent_to_an_api_with_cql2(tmp_path: Path) -> None:
     """It is asked for the items of a second page as well, and what it does not choose by is looked at here."""
     bodies: list[dict[str, Any]] = []
 
@@ -688,7 +688,7 @@ def test_an_api_that_knows_cql2_is_asked_by_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "page"), [(200, {"links": []}), (200, []), (404, {}), (200, "x")])
-def test_an_api_that_answers_something_else(status: int, page: Any, hosts: HostSessions) -> None:
+def test_invalid_api_responses_are_reported(status: int, page: Any, hosts: HostSessions) -> None:
     signer = make_signer(Auth(), Secrets({}), hosts)
     with (
         answering(lambda path, headers, body: (status, {}, json.dumps(page).encode())) as url,
@@ -702,7 +702,7 @@ def test_an_api_that_answers_something_else(status: int, page: Any, hosts: HostS
     ["http://169.254.169.254/x", "http://168.63.129.16/x", "http://[fd20:ce::254]/x", "http://[64:ff9b::a9fe:a9fe]/x",
      "http://[::ffff:169.254.169.254]/x", "https://[2002:a9fe:a9fe::1]/x", "http://2852039166/x", "http://0xa9fea9fe/x"],
 )  # fmt: skip
-def test_no_redirection_leads_to_the_metadata_service_of_a_cloud(target: str, hosts: HostSessions) -> None:
+def test_redirects_to_cloud_metadata_services_are_refused(target: str, hosts: HostSessions) -> None:
     with answering(lambda path, headers, body: (302, {"Location": target}, b"")) as url:
         for start in (url, target):
             with pytest.raises(PermanentError, match="hand out its credentials"), hosts.get(start, {}, lambda _: {}):
@@ -712,7 +712,9 @@ def test_no_redirection_leads_to_the_metadata_service_of_a_cloud(target: str, ho
 
 
 @pytest.mark.parametrize("region", ["eu-central-1", "us-west-2"])
-def test_a_bucket_of_another_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+def test_redirects_to_the_region_of_a_bucket_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
     """What S3 answers to a signature for another region (API reference, error responses)."""
     pytest.importorskip("botocore")
     asked: list[str] = []
@@ -738,7 +740,7 @@ def test_a_bucket_of_another_region(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert asked == list(dict.fromkeys(["eu-central-1", region]))
 
 
-def test_a_unit_that_comes_right_does_not_take_the_quarantine_away_from_another(tmp_path: Path) -> None:
+def test_release_keeps_the_quarantine_of_other_units(tmp_path: Path) -> None:
     """Threads put things there and take them away at once."""
 
     def others(number: int) -> None:

@@ -102,7 +102,7 @@ def test_the_example_of_the_file_extension() -> None:
         "b201040badcafe",  # crc32
     ],
 )
-def test_checksums_of_no_kind_are_told_and_do_no_harm(text: str, tmp_path: Path) -> None:
+def test_unknown_checksums_are_reported_and_ignored(text: str, tmp_path: Path) -> None:
     made = promise({"file:checksum": text, "type": TIFF})
     assert made.known_checksum is None
     assert made.is_checksum_unknown
@@ -128,14 +128,12 @@ def test_checksums_of_no_kind_are_told_and_do_no_harm(text: str, tmp_path: Path)
         (None, "nc4", "nc4", False),
     ],
 )
-def test_what_a_file_is_called_and_whether_it_can_be_an_asset(
-    kind: str | None, suffix: str, named: str, is_image: bool
-) -> None:
+def test_suffix_and_image_type_follow_the_media_type(kind: str | None, suffix: str, named: str, is_image: bool) -> None:
     made = ExpectedFile(media_type=kind, suffix=suffix)
     assert (made.local_suffix, made.is_image) == (named, is_image)
 
 
-def test_what_is_no_number_is_no_promise() -> None:
+def test_fields_of_the_wrong_type_are_ignored() -> None:
     odd = {"file:size": "12", "proj:shape": ["30", 40.0], "proj:epsg": 32613.0}
     assert promise(odd) == ExpectedFile(size=12, shape=(30, 40), crs="EPSG:32613", suffix="tif")
     for value in (None, -1, 1.5, "big", True, [], {}, float("inf")):
@@ -191,7 +189,7 @@ def test_bands_and_alpha(tmp_path: Path) -> None:
             inspect(rgba, promise({"type": TIFF, "bands": wrong}))
 
 
-def test_crs_that_are_one(tmp_path: Path) -> None:
+def test_equivalent_crs_are_equal(tmp_path: Path) -> None:
     named = CRS.from_wkt(CRS.from_epsg(26913).to_wkt().replace("NAD83 / UTM zone 13N", "UTM Zone 13, NAD 83"))
     custom = write(tmp_path / "x.tif", crs=named)
     inspect(custom, promise({"type": TIFF, "proj:epsg": 26913}))
@@ -222,7 +220,7 @@ def test_a_raster_is_known_by_its_suffix_where_the_type_says_nothing(tmp_path: P
         inspect(write(tmp_path / "x.tif"), promise(asset))
 
 
-def test_jpeg2000(tmp_path: Path) -> None:
+def test_truncated_jpeg2000_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jp2", "JP2OpenJPEG")
     inspect(path, promise({"type": "image/jp2"}, GRID, "jp2"))
     path.write_bytes(path.read_bytes()[:50])
@@ -257,7 +255,7 @@ def zipped() -> bytes:
         (TIFF, "tif", None),
     ],
 )
-def test_a_page_of_html_is_no_file(tmp_path: Path, media_type: str | None, suffix: str, good: bytes | None) -> None:
+def test_an_html_page_is_refused(tmp_path: Path, media_type: str | None, suffix: str, good: bytes | None) -> None:
     """Which hosts send with status 200, for whatever was asked."""
     path, made = tmp_path / "x", promise({"type": media_type}, {}, suffix)
     if good is not None:
@@ -273,7 +271,7 @@ def test_a_page_of_html_is_no_file(tmp_path: Path, media_type: str | None, suffi
                 inspect(path, made)
 
 
-def test_a_page_that_was_asked_for(tmp_path: Path) -> None:
+def test_an_expected_html_file_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(PAGE)
     for asset, suffix in (({"type": "text/html"}, "html"), ({}, "html"), ({"type": "text/html"}, "")):
         inspect(tmp_path / "x", promise(asset, {}, suffix))
@@ -290,7 +288,7 @@ def test_a_page_that_was_asked_for(tmp_path: Path) -> None:
         b"",
     ],
 )
-def test_a_page_in_the_place_of_what_nobody_knows(tmp_path: Path, page: bytes) -> None:
+def test_an_html_page_instead_of_an_unknown_file_is_refused(tmp_path: Path, page: bytes) -> None:
     """A login in the place of a file without type and suffix, or of metadata; or nothing at all."""
     (tmp_path / "x").write_bytes(page)
     for asset in ({}, {"type": "application/octet-stream"}, {"type": "application/xml"}, {"type": "application/pdf"}):
@@ -298,7 +296,7 @@ def test_a_page_in_the_place_of_what_nobody_knows(tmp_path: Path, page: bytes) -
             inspect(tmp_path / "x", promise(asset, {}, ""))
 
 
-def test_what_looks_like_a_page_is_none(tmp_path: Path) -> None:
+def test_xml_and_other_text_are_accepted(tmp_path: Path) -> None:
     for content in (b"<?xml version='1.0'?><headers/>", b"<!-- html --><metadata/>", b"<htmlx/>", b"{}", b"\0<html>"):
         (tmp_path / "x").write_bytes(content)
         inspect(tmp_path / "x", promise({}, {}, ""))
@@ -314,7 +312,7 @@ def test_what_looks_like_a_page_is_none(tmp_path: Path) -> None:
         b"STACIT:whatever",
     ],
 )
-def test_a_file_does_not_lead_gdal_elsewhere(tmp_path: Path, content: bytes) -> None:
+def test_gdal_does_not_follow_references_in_a_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.tif").write_bytes(content)
     with pytest.raises(ValidationError, match="GDAL cannot open the file"):
         inspect(tmp_path / "x.tif", promise({"type": TIFF}))
@@ -338,7 +336,7 @@ ASSETS = st.fixed_dictionaries(
 
 @example(asset={"file:size": "0\x1f"}, properties={})
 @given(asset=st.dictionaries(st.sampled_from(FIELDS), JSON), properties=st.dictionaries(st.sampled_from(FIELDS), JSON))
-def test_whatever_an_asset_says_is_a_promise(asset: dict[str, Any], properties: dict[str, Any]) -> None:
+def test_any_asset_fields_are_accepted(asset: dict[str, Any], properties: dict[str, Any]) -> None:
     made = ExpectedFile.of(asset, properties, "tif")
     assert ExpectedFile.from_json(json.loads(json.dumps(made.to_json()))) == made
     assert made.is_checksum_unknown in (True, False)
@@ -363,7 +361,7 @@ def test_whatever_an_asset_says_is_a_promise(asset: dict[str, Any], properties: 
         max_size=3,
     )
 )
-def test_whatever_a_list_of_items_holds_is_an_item_or_is_told(
+def test_any_list_entry_is_an_item_or_is_reported(
     tmp_path_factory: pytest.TempPathFactory, features: list[Any]
 ) -> None:
     """Nothing of it raises, and what is taken can be kept."""

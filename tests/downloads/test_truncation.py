@@ -95,7 +95,7 @@ FILES: dict[str, tuple[Make, str, str]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_cut_is_noticed(tmp_path: Path, name: str) -> None:
+def test_truncated_files_are_refused(tmp_path: Path, name: str) -> None:
     made, kind, suffix = FILES[name]
     path, promise = made(tmp_path / f"x.{suffix}"), ExpectedFile(media_type=kind, suffix=suffix)
     inspect(path, promise)
@@ -107,7 +107,7 @@ def test_a_file_that_is_cut_is_noticed(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("superblock", [("earliest", "v108"), ("v110", "v110")])
-def test_hdf5_of_every_age(tmp_path: Path, superblock: tuple[str, str]) -> None:
+def test_truncated_hdf5_of_every_version_is_refused(tmp_path: Path, superblock: tuple[str, str]) -> None:
     h5py = pytest.importorskip("h5py")
     path, promise = tmp_path / "x.h5", ExpectedFile(media_type="application/x-hdf5", suffix="h5")
     with h5py.File(path, "w", libver=superblock) as file:

@@ -109,7 +109,7 @@ def test_the_light_server_knows_what_was_asked_for_each_unit(light: Server) -> N
     assert times == sorted(times)
 
 
-def test_points_are_apart(benchmarks: SimpleNamespace) -> None:
+def test_points_of_the_benchmark_do_not_overlap(benchmarks: SimpleNamespace) -> None:
     places = benchmarks.points.points(20_000)
     assert len({tuple(place) for place in places}) == 20_000
     assert len(benchmarks.points.trouble(300)) == 5
@@ -191,7 +191,7 @@ def test_no_process_is_lost_from_sight() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["url", "pixels"])
-def test_chaos_loses_nothing(tmp_path: Path, method: str) -> None:
+def test_a_run_under_random_faults_loses_nothing(tmp_path: Path, method: str) -> None:
     figures = tmp_path / "figures.json"
     command = [sys.executable, str(BENCHMARKS / "chaos.py"), "--units", "300", "--kill-every", "3", "--seed", "7"]
     command += ["--unit-timeout", "10", "--method", method, "--json", str(figures)]

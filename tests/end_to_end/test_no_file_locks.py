@@ -58,7 +58,7 @@ def told(environment: dict[str, str], code: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_locks_do_fail(without_locks: dict[str, str], tmp_path: Path) -> None:
+def test_file_locks_fail_in_this_test(without_locks: dict[str, str], tmp_path: Path) -> None:
     for call in ("flock", "lockf"):
         code = (
             "import fcntl, sys\n"
@@ -99,9 +99,7 @@ except ConfigurationError as error:
     assert "No locks available" in found
 
 
-def test_what_a_run_has_learned_of_the_quota_is_given_up_without_locks(
-    without_locks: dict[str, str], tmp_path: Path
-) -> None:
+def test_learned_limits_are_not_saved_without_locks(without_locks: dict[str, str], tmp_path: Path) -> None:
     code = """
 from eechips.client import learned_limits
 limit = learned_limits.LearnedLimit(7, False, "2026-01-01T00:00:00Z")
@@ -112,7 +110,7 @@ print(learned_limits.load_learned_limit("https://example.com", "p"))
     assert "LearnedLimit(" in told({**os.environ, "EECHIPS_CACHE": str(tmp_path)}, code)
 
 
-def test_a_store_of_assets_without_locks_is_told(without_locks: dict[str, str], tmp_path: Path) -> None:
+def test_an_asset_store_without_locks_is_refused(without_locks: dict[str, str], tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from eechips.emulator.assets.asset_errors import AssetWriteError

@@ -86,7 +86,7 @@ def test_a_public_catalogue_names_no_files_of_a_private_network(public: RawServe
         assert fetch_scenes(tmp_path / "items.json", tmp_path / "named").counts == {"done": 1}
 
 
-def test_sockets_are_looked_at_whatever_their_host_is_called() -> None:
+def test_the_connected_address_is_checked() -> None:
     with raw_server() as inner, open_session("http://x", is_public=True) as session:
         adapter = session.get_adapter(inner.url)
         assert isinstance(adapter, HTTPAdapter)
@@ -103,7 +103,7 @@ def test_sockets_are_looked_at_whatever_their_host_is_called() -> None:
      ("100.64.0.1", True), ("0.0.0.0", True), ("::1", True), ("::", True), ("fe80::1%eth0", True), ("fd00::1", True),
      ("::ffff:10.0.0.1", True), ("2002:a00:1::", True), ("64:ff9b::7f00:1", True)],
 )  # fmt: skip
-def test_private_addresses(address: str, expected: bool) -> None:
+def test_private_addresses_are_recognised(address: str, expected: bool) -> None:
     assert is_private_address(address) is expected
     assert is_private_host(address.partition("%")[0]) is expected
     assert is_public_host(address.partition("%")[0]) is not expected

@@ -115,7 +115,7 @@ def test_a_pickle_planted_in_a_run_of_one_s_own_is_not_executed(folder: Path) ->
 
 
 @pytest.mark.slow
-def test_a_script_does_not_unpickle_what_somebody_else_has_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_stored_by_another_user_are_not_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("run", "script.py", "--out", "out", "--executor", "threads", "--local", "-q", "--no-report")
     assert call(*words).exit_code == 0
     (kept,) = folder.glob("out/.calls/0001/results/*/000000000.pickle")
@@ -138,9 +138,7 @@ def test_a_script_does_not_unpickle_what_somebody_else_has_kept(folder: Path, mo
     assert not (folder / "unpickled").exists()
 
 
-def test_a_recipe_out_of_a_queue_is_executed_by_whom_has_planned_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_queued_recipe_runs_for_its_planner_or_with_trust(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = call("plan", "run", "recipe.py").output
     assert len(lines.splitlines()) == 3
     own = call("work", "--units", "-", "--out", "res", "--executor", "threads", "-q", given=lines)
@@ -176,7 +174,7 @@ def test_a_recipe_out_of_a_queue_is_executed_by_whom_has_planned_it(
         ["trust", "somewhere", "--yes"],
     ],
 )
-def test_a_line_that_names_whom_to_ask_with_what_is_refused(folder: Path, words: list[str]) -> None:
+def test_work_items_with_an_endpoint_or_credentials_are_refused(folder: Path, words: list[str]) -> None:
     line = json.dumps({"job": words, "identity": "i", "position": 0, "id": "a" * 64, "unit": {}, "name": "n"})
     refused = call("work", "--units", "-", "--out", "res", given=line)
     assert refused.exit_code == 2
@@ -184,7 +182,7 @@ def test_a_line_that_names_whom_to_ask_with_what_is_refused(folder: Path, words:
 
 
 @pytest.mark.parametrize("name", ["run.json", "manifest.parquet", "layers.parquet", "failures.csv", "report.html"])
-def test_a_first_run_overwrites_no_file_of_somebody_else(folder: Path, name: str) -> None:
+def test_a_first_run_overwrites_no_foreign_file(folder: Path, name: str) -> None:
     (folder / "out").mkdir()
     (folder / "out" / name).write_text('{"by": "somebody else"}')
     words = ("run", "recipe.py", "--out", "out", "--executor", "threads", "-q")
@@ -204,7 +202,9 @@ def test_a_run_whose_ledger_was_removed_begins_anew(folder: Path) -> None:
     assert (folder / "out" / "report.html").exists()
 
 
-def test_a_run_of_somebody_else_goes_on_by_one_s_own_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_of_another_user_resumes_by_the_users_own_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("run", "recipe.py", "--out", "out", "--executor", "threads", "-q")
     assert call(*words).exit_code == 0
     somebody_else(monkeypatch, folder)
@@ -215,7 +215,7 @@ def test_a_run_of_somebody_else_goes_on_by_one_s_own_command(folder: Path, monke
     assert lost.exists()
 
 
-def test_run_json_of_somebody_else_is_not_signed_by_reading_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_does_not_sign_the_run_json_of_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("run", "recipe.py", "--out", "out", "--executor", "threads", "-q").exit_code == 0
     somebody_else(monkeypatch, folder)
     before = (folder / "out" / INFO_NAME).read_bytes()

@@ -190,7 +190,7 @@ def test_no_command_follows_a_link_out_of_the_folder(kind: str, run: Path, outsi
 
 
 @pytest.mark.parametrize("scheme", ["file://{outside}", "s3://somebody-s/bucket", "memory://theirs"])
-def test_results_at_an_address_are_only_used_by_whom_has_named_it(scheme: str, run: Path, outside: Outside) -> None:
+def test_results_at_a_url_require_trust(scheme: str, run: Path, outside: Outside) -> None:
     address = scheme.format(outside=outside.folder)
     change(run, "INSERT INTO meta VALUES ('results', json_quote(?))", address)
     change(run, "UPDATE units SET file = 'canary.png' WHERE position = 0")
@@ -228,7 +228,7 @@ def test_a_view_or_a_trigger_in_a_ledger_is_refused(run: Path) -> None:
         shutil.rmtree(run.parent / "copy")
 
 
-def test_names_are_looked_at_in_every_notation(tmp_path: Path) -> None:
+def test_names_in_every_notation_are_checked(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "root")
     (tmp_path / "root" / "inner").mkdir(parents=True)
     (tmp_path / "root" / "inner" / "file").write_bytes(b"x")

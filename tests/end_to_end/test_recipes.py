@@ -36,7 +36,7 @@ def test_every_recipe_is_run_here() -> None:
     ]
 
 
-def test_naip_chips(demo_server: Server, tmp_path: Path) -> None:
+def test_naip_chips_equals_sample(demo_server: Server, tmp_path: Path) -> None:
     """The same points and the same pictures as ``eechips sample``."""
     made = run(demo_server, tmp_path / "recipe", "naip_chips.py", per_ecoregion=1)
     assert made.is_complete
@@ -58,7 +58,7 @@ def test_naip_chips(demo_server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_aligned_samples(demo_server: Server, tmp_path: Path) -> None:
+def test_aligned_samples_equals_sample(demo_server: Server, tmp_path: Path) -> None:
     """As many of every class as ``eechips sample`` makes, at the same places; the label in the middle is the class."""
     box = {"west": -105.25, "south": 39.95, "east": -105.2, "north": 40.0}
     made = run(demo_server, tmp_path / "recipe", "aligned_samples.py", per_class=2, size=16, **box)
@@ -82,7 +82,7 @@ def test_aligned_samples(demo_server: Server, tmp_path: Path) -> None:
     assert [u["coordinates"] for u in verb.units["unit"]] == [u["coordinates"] for u in made.units["unit"]]
 
 
-def test_modis_lst(demo_server: Server, tmp_path: Path) -> None:
+def test_modis_lst_equals_timeseries(demo_server: Server, tmp_path: Path) -> None:
     """The same tables as ``eechips timeseries``."""
     box = {"west": -79.0, "south": 42.0, "east": -78.6, "north": 42.3}
     dates = {"start": "2020-06-01", "end": "2020-08-01"}
@@ -99,7 +99,7 @@ def test_modis_lst(demo_server: Server, tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(table, pd.read_csv(verb.path / unit["file"]))
 
 
-def test_ndvi_mosaic(demo_server: Server, tmp_path: Path) -> None:
+def test_ndvi_mosaic_is_the_index_of_mosaic(demo_server: Server, tmp_path: Path) -> None:
     """The index of what ``eechips mosaic`` makes of the bands."""
     box = {"west": -105.04, "south": 39.98, "east": -105.0, "north": 40.0}
     made = run(demo_server, tmp_path / "recipe", "ndvi_mosaic.py", **box)
@@ -121,7 +121,7 @@ def test_ndvi_mosaic(demo_server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_s2_composites(demo_server: Server, tmp_path: Path) -> None:
+def test_s2_composites_equals_composites(demo_server: Server, tmp_path: Path) -> None:
     """The same pixels as ``eechips composites``."""
     months = {"start": "2020-06-01", "end": "2020-08-01"}
     made = run(demo_server, tmp_path / "recipe", "s2_composites.py", **months)
@@ -133,7 +133,7 @@ def test_s2_composites(demo_server: Server, tmp_path: Path) -> None:
     assert verb.units["sha256"].tolist() == made.units["sha256"].tolist()
 
 
-def test_plot_elevation(demo_server: Server, tmp_path: Path) -> None:
+def test_plot_elevation_equals_points(demo_server: Server, tmp_path: Path) -> None:
     """The same elevations as ``eechips points``, and a slope that is one."""
     plots = tmp_path / "plots.csv"
     plots.write_text((RECIPES / "plots.csv").read_text() + "009,none,,0.5,0.5\n")
@@ -145,7 +145,7 @@ def test_plot_elevation(demo_server: Server, tmp_path: Path) -> None:
     assert len(table) == 9
 
 
-def test_a_recipe_that_raises_is_told_with_its_own_words(demo_server: Server, tmp_path: Path) -> None:
+def test_the_error_of_a_recipe_is_reported(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "bad.py"
     script.write_text("def get_requests():\n    return 1 / 0\n\ndef get_result(index, unit):\n    return None\n")
     with pytest.raises(RecipeError, match="ZeroDivisionError"):

@@ -208,7 +208,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Units:
         return units_of(PATHS["serial"](tmp_path_factory.mktemp("serial"), service))
 
 
-def test_what_is_expected_is_what_the_units_do(expected: Units) -> None:
+def test_expected_states_and_files_follow_the_units(expected: Units) -> None:
     states = {what: (state, error) for what, (_, state, error, *_) in expected.items()}
     refused = dict.fromkeys(("reserved", "reserved layer", "swept", "leaves"), ("failed_permanent", "UsageError"))
     assert {what: states[what] for what in refused} == refused

@@ -86,7 +86,7 @@ def striped(folder: Path, *, is_told: bool, count: int = 90) -> Run:
 
 
 @pytest.mark.slow
-def test_what_pixels_tell_is_learned(tmp_path: Path) -> None:
+def test_a_signal_in_the_pixels_is_learned(tmp_path: Path) -> None:
     run = striped(tmp_path / "run", is_told=True)
     accuracy, chance, _ = scores(train(run.path, "--epochs", "12"))
     assert chance == 0.5
@@ -94,7 +94,7 @@ def test_what_pixels_tell_is_learned(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_order_place_and_name_tell_is_not(tmp_path: Path) -> None:
+def test_order_place_and_name_are_not_learned(tmp_path: Path) -> None:
     """Without a signal in the pixels there is no skill, however much the rest would give away."""
     run = striped(tmp_path / "run", is_told=False, count=360)
     text = train(run.path, "--epochs", "12")
@@ -136,7 +136,7 @@ def test_the_tutorial_makes_a_training_set_that_a_model_learns_from(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_real_terrain_tells_land_cover(real_data: Path, tmp_path: Path) -> None:
+def test_land_cover_is_learned_from_real_terrain(real_data: Path, tmp_path: Path) -> None:
     (shell,) = [
         list(list_commands(block)) for block in read_blocks(TUTORIAL.read_text()) if block.language == "console"
     ]

@@ -38,7 +38,7 @@ def succeed(breaker: Breaker, position: int = 0) -> None:
     assert breaker.note(unit(position), Outcome(position, Record(position=position, state=State.DONE))) is None
 
 
-def test_unknown_refusals_in_a_row_stop_the_run_and_are_reopened() -> None:
+def test_consecutive_unknown_errors_stop_the_run_and_reopen_their_units() -> None:
     breaker = Breaker()
     for position in range(100):
         succeed(breaker, position)
@@ -60,7 +60,7 @@ def test_units_that_end_after_the_stop_are_reopened_as_well() -> None:
     assert breaker.reopened[-1].position == 77
 
 
-def test_a_success_in_between_or_another_error_begins_anew() -> None:
+def test_a_success_or_another_error_resets_the_count() -> None:
     breaker = Breaker()
     for _ in range(5):
         assert failing(breaker, UnknownServiceError("No.", status=403), ALIKE_LIMIT - 1) is None
@@ -119,7 +119,7 @@ def test_internal_errors_in_a_row_stop_the_run_at_any_time() -> None:
     assert type(failing(breaker, KeyError("another"), 1)) is InternalError
 
 
-def test_what_the_recipe_raises_is_its_own_error_but_for_a_lack_of_memory() -> None:
+def test_exceptions_of_a_recipe_are_recipe_errors_except_memory_errors() -> None:
     with pytest.raises(RecipeError, match="KeyError: 'x'") as caught, raising_recipe_errors():
         raise KeyError("x")
     assert "test_engine_breaker" in caught.value.traceback

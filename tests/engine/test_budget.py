@@ -55,7 +55,7 @@ def all_there(run: Run) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 2, 17])
-def test_no_more_requests_than_allowed_and_it_goes_on_later(service: Service, home: Path, most: int) -> None:
+def test_the_request_budget_is_kept_and_a_later_run_resumes(service: Service, home: Path, most: int) -> None:
     """Whatever is repeated counts as well; the last run needs no limit."""
     service.plan(3, "503", "503")
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url]
@@ -77,7 +77,7 @@ def test_no_more_requests_than_allowed_and_it_goes_on_later(service: Service, ho
 
 
 @pytest.mark.slow
-def test_nothing_is_asked_once_so_many_bytes_came(service: Service, home: Path) -> None:
+def test_no_request_is_sent_after_the_byte_budget(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--in-flight", "2", "--endpoint", service.url]
     documents = 2 * len(DISCOVERY) + len(ALGORITHMS)
     result = eechips(*command, "--max-bytes", str(documents + 1500), cwd=home)
@@ -92,7 +92,7 @@ def test_nothing_is_asked_once_so_many_bytes_came(service: Service, home: Path) 
 
 
 @pytest.mark.slow
-def test_nothing_is_begun_when_the_time_is_over(service: Service, home: Path) -> None:
+def test_no_unit_starts_after_the_time_budget(service: Service, home: Path) -> None:
     service.latency = 0.2
     command = ["run", "recipe.py", *FAST, "--in-flight", "2", "--endpoint", service.url]
     result = eechips(*command, "--max-minutes", "0.02", cwd=home)
@@ -109,7 +109,7 @@ def test_nothing_is_begun_when_the_time_is_over(service: Service, home: Path) ->
 
 
 @pytest.mark.slow
-def test_the_rest_is_foreseen_from_the_first_units(service: Service, tmp_path: Path) -> None:
+def test_the_rest_is_estimated_from_the_first_units(service: Service, tmp_path: Path) -> None:
     """240 chips of a tenth of a second, four at once, one of the first repeated: and so it comes."""
     service.latency = 0.1
     service.plan(2, "503")
@@ -148,7 +148,7 @@ def test_the_rest_is_foreseen_from_the_first_units(service: Service, tmp_path: P
     assert not [event for event in events if event["event"] == "request"]
 
 
-def test_without_an_answer_it_stops_and_goes_on_when_it_is_given(service: Service, tmp_path: Path) -> None:
+def test_without_confirmation_the_run_pauses_and_resumes_on_confirmation(service: Service, tmp_path: Path) -> None:
     options = {"parameters": {"count": 20}, "method": "pixels", "estimate": 8}
     paused = run_chips(tmp_path, service.url, **options)
     assert (paused.paused, paused.interrupted) == (True, False)
@@ -167,7 +167,7 @@ def test_without_an_answer_it_stops_and_goes_on_when_it_is_given(service: Servic
 
 
 @pytest.mark.slow
-def test_as_it_is_typed(service: Service, home: Path) -> None:
+def test_the_command_prints_an_estimate(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url, "--estimate", "10"]
     result = eechips(*command, cwd=home)
     assert result.returncode == 0, result.stderr
@@ -185,7 +185,7 @@ def test_as_it_is_typed(service: Service, home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_somebody_is_asked_on_a_terminal(service: Service, home: Path) -> None:
+def test_a_terminal_prompts_for_confirmation(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url, "--estimate", "10"]
     text = answered("n\n", *command, cwd=home)
     assert f"To resume: eechips {' '.join(command)} --yes" in text

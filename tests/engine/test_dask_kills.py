@@ -61,9 +61,7 @@ def assert_as_undisturbed(folder: Path, service: Service) -> None:
 
 
 @pytest.mark.parametrize("victims", ["worker", "all workers", "nanny"])
-def test_a_run_goes_on_without_the_processes_that_were_killed(
-    service: Service, tmp_path: Path, cluster: DaskCluster, victims: str
-) -> None:
+def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, cluster: DaskCluster, victims: str) -> None:
     process = begin(tmp_path, service, scheduler=cluster.address)
     wait_until(lambda: len(cluster.worker_pids) == 2, process)
     found = {"worker": cluster.worker_pids[:1], "all workers": cluster.worker_pids, "nanny": cluster.nanny_pids[:1]}
@@ -122,7 +120,7 @@ def test_a_run_without_its_cluster_ends_with_a_sentence_and_is_resumed_on_anothe
     assert_as_undisturbed(tmp_path, service)
 
 
-def test_a_run_goes_on_when_its_connection_to_the_scheduler_breaks(
+def test_a_run_survives_a_broken_connection_to_the_scheduler(
     service: Service, tmp_path: Path, cluster: DaskCluster
 ) -> None:
     with wired(cluster.address) as wire:
@@ -137,9 +135,7 @@ def test_a_run_goes_on_when_its_connection_to_the_scheduler_breaks(
     assert_as_undisturbed(tmp_path, service)
 
 
-def test_what_a_cluster_of_this_machine_says_of_its_killed_workers_is_in_a_file(
-    service: Service, tmp_path: Path
-) -> None:
+def test_messages_of_a_local_cluster_are_written_to_a_file(service: Service, tmp_path: Path) -> None:
     process = begin(tmp_path, service)
     kill(named(process.pid, "multiprocessing.spawn")[:1])
     status, output = output_of(process)

@@ -53,7 +53,9 @@ def test_a_run_that_does_not_fit_on_the_disk_is_refused_with_the_figures(
     assert fetch(verb, demo_server, tmp_path / "out").is_complete  # nothing is left to fetch
 
 
-def test_what_is_left_is_foreseen_from_what_was_fetched(demo_server: Server, tmp_path: Path, free: list[int]) -> None:
+def test_the_remaining_size_is_estimated_from_fetched_units(
+    demo_server: Server, tmp_path: Path, free: list[int]
+) -> None:
     options = {"dataset": "NAIP", "total": 40, "size": 8}
     run = fetch("sample", demo_server, tmp_path / "out", estimate=4, **options)  # which asks for itself
     assert run.paused
@@ -66,7 +68,7 @@ def test_what_is_left_is_foreseen_from_what_was_fetched(demo_server: Server, tmp
 
 
 @pytest.mark.usefixtures("free")
-def test_object_stores_are_not_asked_how_much_is_free(demo_server: Server, tmp_path: Path) -> None:
+def test_object_stores_have_no_free_space_check(demo_server: Server, tmp_path: Path) -> None:
     where = {"out": "memory://small-disk/sample", "ledger": tmp_path / "ledger"}
     run = eechips.sample(
         **VERBS["sample"], **where, endpoint=demo_server.url, executor="threads", rate=None, quiet=True

@@ -47,7 +47,7 @@ def states(found: dict[str, Finding]) -> dict[str, str]:
     return {name: finding.state for name, finding in found.items() if finding.state != "ok"}
 
 
-def test_all_is_well(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_checks_pass(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     found = findings(tmp_path / "not" / "there", service.url, project="mine")
     assert states(found) == {}
@@ -62,7 +62,7 @@ def test_all_is_well(service: Service, tmp_path: Path, monkeypatch: pytest.Monke
     assert found["quota"].detail == "17 requests in flight, learned 2026-01-01T00:00:00.000Z, in restricted mode"
 
 
-def test_a_project_that_is_not_registered(service: Service, tmp_path: Path) -> None:
+def test_an_unregistered_project_is_reported(service: Service, tmp_path: Path) -> None:
     service.plan(None, "403")
     found = findings(tmp_path, service.url)
     assert states(found) == {"project": "failed"}
@@ -71,14 +71,14 @@ def test_a_project_that_is_not_registered(service: Service, tmp_path: Path) -> N
     assert service.kinds == {"value": 1}
 
 
-def test_credentials_that_are_refused(service: Service, tmp_path: Path) -> None:
+def test_refused_credentials_are_reported(service: Service, tmp_path: Path) -> None:
     service.plan(None, "401")
     found = findings(tmp_path, service.url)
     assert states(found) == {"credentials": "failed", "project": "skipped"}
     assert "earthengine authenticate" in found["credentials"].advice
 
 
-def test_what_is_not_earth_engine(service: Service, tmp_path: Path) -> None:
+def test_another_kind_of_server_is_reported(service: Service, tmp_path: Path) -> None:
     service.plan(None, "html")
     found = findings(tmp_path, service.url)
     assert states(found) == {"project": "skipped", "endpoint": "failed"}
@@ -89,12 +89,12 @@ def test_what_is_not_earth_engine(service: Service, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["429", "503"])
-def test_trouble_that_passes_is_a_warning(service: Service, tmp_path: Path, fault: str) -> None:
+def test_transient_trouble_is_a_warning(service: Service, tmp_path: Path, fault: str) -> None:
     service.plan(None, fault)
     assert states(findings(tmp_path, service.url)) == {"project": "skipped", "endpoint": "warning"}
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_an_unreachable_endpoint_is_reported(tmp_path: Path) -> None:
     found = findings(tmp_path, "http://127.0.0.1:1")
     assert states(found) == {"project": "skipped", "endpoint": "failed", "clock": "skipped", "mode": "skipped"}
     assert found["endpoint"].detail.startswith("cannot reach http://127.0.0.1:1: connection failed: ")
@@ -108,14 +108,16 @@ def test_nobody_there(tmp_path: Path) -> None:
         (4000, "failed", r"(3,999|4,000|4,001) s ahead of the server's"),
     ],
 )
-def test_the_clock(service: Service, tmp_path: Path, seconds: float, state: str, detail: str) -> None:
+def test_clock_differences_are_reported(
+    service: Service, tmp_path: Path, seconds: float, state: str, detail: str
+) -> None:
     config = RunConfig(out=tmp_path, endpoint=service.url)
     found = examine(config, now=lambda: datetime.now(timezone.utc) + timedelta(seconds=seconds))[NAMES.index("clock")]
     assert found.state == state
     assert re.fullmatch(detail, found.detail)
 
 
-def test_no_project_and_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_project_and_credentials_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At an address that is not Google's, and leads nowhere: no request leaves this machine."""
     for name in ("EECHIPS_PROJECT", "GOOGLE_CLOUD_PROJECT"):
         monkeypatch.delenv(name, raising=False)
@@ -189,7 +191,9 @@ def key_file(google: Any, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_service_account(google: Any, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_account_is_described(
+    google: Any, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may ask, its project is used, and nothing secret is told."""
     monkeypatch.delenv("EECHIPS_PROJECT", raising=False)
     (tmp_path / ".netrc").write_text("machine 127.0.0.2 login somebody password else\n")
@@ -222,7 +226,7 @@ def test_users_are_described_without_their_secrets() -> None:
     assert text == "a user's, application-default, of project fields"
 
 
-def test_python_and_packages() -> None:
+def test_versions_of_python_and_packages_are_listed() -> None:
     assert check_python().state == "ok"
     found = check_packages(local=True)
     assert found.state == "ok"
@@ -232,7 +236,7 @@ def test_python_and_packages() -> None:
     assert "pytest" not in found.detail
 
 
-def test_packages_that_are_missing_or_old(tmp_path: Path) -> None:
+def test_missing_and_old_packages_are_reported(tmp_path: Path) -> None:
     """With package metadata that asks for what nobody has, in a process of its own."""
     info = tmp_path / "eechips-9.9.dist-info"
     info.mkdir()
@@ -251,7 +255,7 @@ def test_packages_that_are_missing_or_old(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["failed", "failed", old]
 
 
-def test_the_disk(tmp_path: Path) -> None:
+def test_disk_problems_are_reported(tmp_path: Path) -> None:
     found = check_disk(tmp_path / "a" / "b")
     assert found.state in ("ok", "warning")
     assert found.detail.endswith(f"GB free in {tmp_path}")

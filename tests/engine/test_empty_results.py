@@ -59,7 +59,7 @@ def content(found: Run) -> dict[str, Any]:
     return dict(zip(found.units["id"], found.units["sha256"], strict=True))
 
 
-def test_kept_as_any_other(service: Service, tmp_path: Path) -> None:
+def test_empty_results_are_kept_by_default(service: Service, tmp_path: Path) -> None:
     found = fetch(tmp_path, service, "keep")
     assert found.counts == {"done": 5, "empty": 3}
     assert len(files(found)) == 8
@@ -67,7 +67,7 @@ def test_kept_as_any_other(service: Service, tmp_path: Path) -> None:
     assert found.status().dropped == 0
 
 
-def test_skipped_there_is_no_file_and_nothing_is_asked_again(service: Service, tmp_path: Path) -> None:
+def test_skipped_units_have_no_file_and_are_not_requested_again(service: Service, tmp_path: Path) -> None:
     found = fetch(tmp_path, service, "skip")
     assert found.counts == {"done": 5, "empty": 3}
     assert found.is_complete
@@ -83,7 +83,7 @@ def test_skipped_there_is_no_file_and_nothing_is_asked_again(service: Service, t
     assert service.requests == []
 
 
-def test_others_come_in_their_place(service: Service, tmp_path: Path) -> None:
+def test_empty_units_are_replaced(service: Service, tmp_path: Path) -> None:
     found = fetch(tmp_path, service)
     assert found.counts == {"done": 8, "empty": 3}
     units = found.units
@@ -100,7 +100,7 @@ def test_others_come_in_their_place(service: Service, tmp_path: Path) -> None:
     assert service.requests == []
 
 
-def test_draws_go_on_until_there_is_data_or_an_end(
+def test_replacements_are_drawn_until_data_or_the_limit(
     service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two more draws for 2; none for 1, where the recipe has no other unit; ten in vain for 5."""
@@ -119,7 +119,7 @@ def test_draws_go_on_until_there_is_data_or_an_end(
     assert service.requests == []
 
 
-def test_what_was_skipped_can_be_redrawn_later(service: Service, tmp_path: Path) -> None:
+def test_skipped_units_can_be_replaced_later(service: Service, tmp_path: Path) -> None:
     skipped = fetch(tmp_path, service, "skip")
     before = content(skipped)
     service.forget()
@@ -129,7 +129,7 @@ def test_what_was_skipped_can_be_redrawn_later(service: Service, tmp_path: Path)
     assert before.items() <= content(found).items()
 
 
-def test_a_file_that_is_lost_comes_back_whether_or_not_it_is_a_replacement(service: Service, tmp_path: Path) -> None:
+def test_lost_files_of_units_and_replacements_are_fetched_again(service: Service, tmp_path: Path) -> None:
     found = fetch(tmp_path, service)
     before = content(found)
     for position in (0, 9):
@@ -149,19 +149,19 @@ def test_a_recipe_that_cannot_redraw_is_refused_at_once(service: Service, tmp_pa
         RunConfig(out=tmp_path, on_empty="drop")  # type: ignore[arg-type]
 
 
-def test_a_redraw_that_raises_costs_no_other_unit_and_is_told(service: Service, tmp_path: Path) -> None:
+def test_a_failing_redraw_is_reported_and_fails_no_other_unit(service: Service, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="ValueError: no more"):
         fetch(tmp_path, service, parameters={"raises": "yes"})
     assert open_run(tmp_path / "out").counts == {"done": 5, "empty": 3}
 
 
-def test_a_redraw_that_gives_a_unit_of_the_plan_gives_none(service: Service, tmp_path: Path) -> None:
+def test_a_redraw_that_repeats_a_planned_unit_is_ignored(service: Service, tmp_path: Path) -> None:
     source = DRAWN.replace("""number"] + 100 * number, "draw": number}""", """number"] - 1, "draw": 0}""")
     found = run_script(tmp_path, source, service.url, on_empty="redraw")
     assert found.counts == {"done": 5, "empty": 3}
 
 
-def test_workers_go_on_while_units_are_drawn(service: Service, tmp_path: Path) -> None:
+def test_workers_continue_while_replacements_are_drawn(service: Service, tmp_path: Path) -> None:
     """The draw waits for all that can be fetched without it."""
     source = DRAWN.replace(
         """    if raises:
@@ -188,7 +188,7 @@ ASKING = DRAWN.replace(
 )
 
 
-def test_what_a_draw_asks_is_repeated_counted_and_classified(service: Service, tmp_path: Path) -> None:
+def test_requests_of_a_redraw_are_retried_counted_and_classified(service: Service, tmp_path: Path) -> None:
     service.plan(None, "503", "429")
     found = run_script(tmp_path / "a", ASKING, service.url, on_empty="redraw", method="pixels", retry_delay=0.1)
     assert found.counts == {"done": 8, "empty": 3}
@@ -201,7 +201,7 @@ def test_what_a_draw_asks_is_repeated_counted_and_classified(service: Service, t
     assert content(again) == content(found)
 
 
-def test_nothing_is_asked_for_a_draw_once_the_budget_is_spent(service: Service, tmp_path: Path) -> None:
+def test_no_redraw_is_requested_after_the_budget(service: Service, tmp_path: Path) -> None:
     options = {"on_empty": "redraw", "method": "pixels"}
     cut = run_script(tmp_path, ASKING, service.url, **options, max_requests=3 + 8)
     assert cut.interrupted
@@ -214,7 +214,7 @@ def test_nothing_is_asked_for_a_draw_once_the_budget_is_spent(service: Service, 
 
 
 @pytest.mark.slow
-def test_as_it_is_typed(service: Service, tmp_path: Path) -> None:
+def test_the_command_replaces_or_skips_empty_units(service: Service, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(DRAWN)
     command = ["run", "recipe.py", "--endpoint", service.url, "--processes", "2"]
     result = eechips(*command, "--on-empty", "skip", cwd=tmp_path)
@@ -244,7 +244,7 @@ print("interrupted" if found.interrupted else "complete")
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize("after", [6, 25, 44])
-def test_stopped_anywhere_it_goes_on_as_if_it_had_not_been(
+def test_a_run_stopped_during_replacement_resumes_to_the_same_result(
     service: Service, tmp_path: Path, number: signal.Signals, after: int
 ) -> None:
     parameters = {"count": 40, "empty": "2,3,5,7,11,13,17", "draws": 3}

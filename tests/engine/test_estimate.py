@@ -28,14 +28,14 @@ def metered(ends: list[float], seconds: float) -> Meter:
     return meter
 
 
-def test_the_slots_bound_what_a_few_units_tell() -> None:
+def test_the_slots_bound_the_estimate_of_few_units() -> None:
     """Ten units at once, a second each: 1,000 more take 100 s with ten slots, not none."""
     found = forecast_rest(Totals(10, 12, 5000, 30.0, 0), 1000, metered([1.0] * 10, 1.0), 10, config())
     assert (found.tried, found.left, found.requests, found.bytes) == (10, 1000, 1200, 500_000)
     assert (found.seconds, found.request_seconds, found.slots) == (100.0, 1000.0, 10)
 
 
-def test_a_slower_pace_counts() -> None:
+def test_a_slower_throughput_raises_the_estimate() -> None:
     """Decoding takes longer than the service: a unit every half second, whatever the slots."""
     ends = [0.5 * n for n in range(100)]
     assert forecast_rest(Totals(100, 100, 1, 1.0, 0), 400, metered(ends, 0.1), 40, config()).seconds == pytest.approx(
@@ -50,7 +50,7 @@ def test_the_rate_bounds_the_time() -> None:
     )
 
 
-def test_without_units_of_this_command_the_ledger_tells() -> None:
+def test_without_units_of_this_command_the_ledger_is_used() -> None:
     found = forecast_rest(Totals(50, 50, 1000, 100.0, 0), 100, Meter(), 4, config())
     assert (found.request_seconds, found.seconds) == (200.0, 50.0)
 

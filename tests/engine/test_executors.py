@@ -124,7 +124,7 @@ def kill_after(service: Service, pixels: int, pid: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_of_a_cluster_that_dies_costs_nothing(service: Service, tmp_path: Path) -> None:
+def test_the_death_of_a_cluster_worker_loses_nothing(service: Service, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     service.latency = 0.1
     with (
@@ -147,7 +147,7 @@ def test_a_worker_of_a_cluster_that_dies_costs_nothing(service: Service, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_result_that_dies_with_its_worker_is_told_of(service: Service, tmp_path: Path) -> None:
+def test_a_result_lost_with_its_worker_is_reported(service: Service, tmp_path: Path) -> None:
     """It was done, and nobody had fetched it: Dask by itself waits for it for ever."""
     distributed = pytest.importorskip("distributed")
     from eechips.engine.executors.dask import DaskExecutor
@@ -186,14 +186,14 @@ def test_a_result_that_dies_with_its_worker_is_told_of(service: Service, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_not_there_is_told(service: Service, tmp_path: Path) -> None:
+def test_an_unreachable_scheduler_is_reported(service: Service, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ConfigurationError, match=r"no Dask cluster at tcp://127\.0\.0\.1:1"):
         run_chips(tmp_path, service.url, executor="dask", scheduler="tcp://127.0.0.1:1")
 
 
 @pytest.mark.slow
-def test_a_cluster_on_this_machine_listens_to_it_alone(tmp_path: Path) -> None:
+def test_a_local_cluster_listens_on_loopback_alone(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     import psutil
 

@@ -48,7 +48,7 @@ def test_a_bad_body_is_never_saved(service: Service, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["url", "pixels"])
-def test_what_never_comes_right_is_recorded_and_tried_by_the_next_run(
+def test_units_that_keep_failing_are_recorded_and_retried_by_the_next_run(
     service: Service, tmp_path: Path, method: str
 ) -> None:
     service.plan(4, *["truncate"] * 3)
@@ -67,7 +67,7 @@ def test_what_never_comes_right_is_recorded_and_tried_by_the_next_run(
     assert not (again.path / "failures.csv").exists()
 
 
-def test_a_size_that_was_not_asked_for_is_a_validation_error(service: Service, tmp_path: Path) -> None:
+def test_an_unrequested_size_is_a_validation_error(service: Service, tmp_path: Path) -> None:
     service.plan(4, *["small"] * 9)
     finished = run_chips(tmp_path, service.url, retries=1)
     failure = finished.failures.iloc[0]
@@ -75,7 +75,7 @@ def test_a_size_that_was_not_asked_for_is_a_validation_error(service: Service, t
     assert "the response has 32x32 pixels instead of 24x24" in failure["error"]
 
 
-def test_permanent_failures_are_asked_once_and_stay_settled(service: Service, tmp_path: Path) -> None:
+def test_permanent_failures_are_requested_once_and_stay_recorded(service: Service, tmp_path: Path) -> None:
     service.plan(4, "400")
     finished = run_chips(tmp_path, service.url)
     assert finished.counts == {"done": 11, "failed_permanent": 1}
@@ -86,7 +86,7 @@ def test_permanent_failures_are_asked_once_and_stay_settled(service: Service, tm
     assert service.requests == []
 
 
-def test_a_name_that_has_expired_is_asked_for_anew(service: Service, tmp_path: Path) -> None:
+def test_an_expired_name_is_requested_again(service: Service, tmp_path: Path) -> None:
     service.plan(4, *["404"] * 3)
     service.plan(6, *["404"] * 9)
     finished = run_chips(tmp_path, service.url)
@@ -134,7 +134,7 @@ def test_a_recipe_that_always_raises_is_stopped_early(service: Service, tmp_path
     }
 
 
-def test_a_unit_that_kills_its_workers_is_given_up_and_the_others_are_done(service: Service, tmp_path: Path) -> None:
+def test_a_unit_that_kills_its_workers_fails_alone(service: Service, tmp_path: Path) -> None:
     finished = run_script(tmp_path, ODD, service.url, parameters={"what": "dies", "count": 12})
     assert finished.counts == {"done": 11, "failed_permanent": 1}
     failure = finished.failures.iloc[0]
@@ -144,7 +144,7 @@ def test_a_unit_that_kills_its_workers_is_given_up_and_the_others_are_done(servi
     assert failure["attempts"] == 3
 
 
-def test_a_worker_that_dies_once_costs_nothing(service: Service, tmp_path: Path) -> None:
+def test_the_death_of_a_worker_loses_nothing(service: Service, tmp_path: Path) -> None:
     parameters = {"what": "dies once", "count": 12, "marks": tmp_path}
     finished = run_script(tmp_path, ODD, service.url, parameters=parameters)
     assert finished.counts == {"done": 12}
@@ -207,9 +207,7 @@ def test_no_thumbnail_name_is_left_anywhere(
 
 
 @pytest.mark.slow
-def test_a_network_that_is_away_is_waited_for(
-    service: Service, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_waits_for_a_lost_network(service: Service, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     service.latency = 0.05
     with wired(service.url) as wire:
 
@@ -301,7 +299,7 @@ def resume(tmp_path: Path, service: Service, expected: dict[str, str]) -> Run:
     return finished
 
 
-def test_a_killed_run_goes_on_where_it_stopped(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
+def test_a_killed_run_resumes(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     service.latency = 0.2
     process = start(tmp_path, service)
     wait_for(service, 20)
@@ -316,7 +314,7 @@ def test_a_killed_run_goes_on_where_it_stopped(service: Service, tmp_path: Path,
     resume(tmp_path, service, undisturbed)
 
 
-def test_the_workers_of_a_killed_run_are_gone(service: Service, tmp_path: Path) -> None:
+def test_the_workers_of_a_killed_run_end(service: Service, tmp_path: Path) -> None:
     if not Path("/proc/self/stat").exists():
         pytest.skip("needs /proc")
     service.latency = 0.05

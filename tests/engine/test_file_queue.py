@@ -99,7 +99,7 @@ def task(position: int) -> WorkUnit:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 50))
-def test_every_unit_is_in_one_lane_and_all_lanes_are_as_long(count: int, slots: int) -> None:
+def test_every_unit_is_in_one_of_equal_partitions(count: int, slots: int) -> None:
     tasks = [task(position) for position in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         queue = FileQueue(ImmediateStore(Path(folder)), TOKEN)

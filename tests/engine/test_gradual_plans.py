@@ -43,7 +43,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...
 
 
 @pytest.mark.slow
-def test_the_first_results_are_there_before_the_plan_is(
+def test_the_first_results_arrive_before_the_plan_is_complete(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
     out = tmp_path / "out"
@@ -58,7 +58,7 @@ def test_the_first_results_are_there_before_the_plan_is(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_a_plan_that_was_killed_goes_on_and_asks_nothing_again(
+def test_a_killed_plan_resumes_without_repeating_requests(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
     out, mark = tmp_path / "out", tmp_path / "mark"
@@ -80,7 +80,7 @@ def test_a_plan_that_was_killed_goes_on_and_asks_nothing_again(
 
 
 @pytest.mark.slow
-def test_a_plan_whose_budget_is_spent_again_and_again_is_the_same_in_the_end(
+def test_a_plan_resumed_under_a_budget_is_the_same(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
     complete = []
@@ -94,7 +94,7 @@ def test_a_plan_whose_budget_is_spent_again_and_again_is_the_same_in_the_end(
 
 
 @pytest.mark.slow
-def test_a_plan_that_fails_in_the_middle_keeps_its_units_and_goes_on(
+def test_a_plan_that_fails_midway_keeps_its_units_and_resumes(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
     def before(number: int) -> None:
@@ -121,7 +121,7 @@ def test_a_plan_that_fails_at_once_leaves_nothing(service: Service, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_plan_that_begins_otherwise_than_the_interrupted_one_is_refused(service: Service, tmp_path: Path) -> None:
+def test_a_plan_that_differs_from_the_interrupted_one_is_refused(service: Service, tmp_path: Path) -> None:
     def before(number: int) -> None:
         if number == 1200:
             raise LookupError("away")

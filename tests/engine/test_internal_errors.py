@@ -65,7 +65,7 @@ def arrays(
 
 
 @linux
-def test_a_unit_that_lacks_memory_for_once_is_repeated_and_done(service: Service, tmp_path: Path) -> None:
+def test_a_unit_that_lacks_memory_once_is_retried(service: Service, tmp_path: Path) -> None:
     arrays(tmp_path, service, limited=1, count=4, in_flight=1)
     finished = open_run(tmp_path / "out")
     assert finished.counts == {"done": 4}
@@ -74,7 +74,7 @@ def test_a_unit_that_lacks_memory_for_once_is_repeated_and_done(service: Service
 
 @pytest.mark.slow
 @linux
-def test_a_unit_that_always_lacks_memory_fails_for_the_time_being(service: Service, tmp_path: Path) -> None:
+def test_a_unit_that_always_lacks_memory_fails_transiently(service: Service, tmp_path: Path) -> None:
     arrays(tmp_path, service, limited=1000, in_flight=1)
     finished = open_run(tmp_path / "out")
     assert finished.counts == {"done": 7, "failed_transient": 1}
@@ -119,7 +119,7 @@ def get_result(index, number, folder=""):
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is closed to this user")
-def test_a_disk_that_vanishes_stops_the_run_and_the_next_one_goes_on(service: Service, tmp_path: Path) -> None:
+def test_a_lost_disk_stops_the_run_and_the_next_run_resumes(service: Service, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     options: dict[str, Any] = {
         "parameters": {"folder": tmp_path},

@@ -50,7 +50,7 @@ def scene(tmp_path: Path) -> Path:
     return write_scene(tmp_path / "scene.tif", WIDTH, HEIGHT)
 
 
-def test_what_is_missing_is_named_and_all_together_are_a_run(tmp_path: Path, scene: Path) -> None:
+def test_missing_results_are_named_and_complete_results_become_a_run(tmp_path: Path, scene: Path) -> None:
     out, again = tmp_path / "out", tmp_path / "again.jsonl"
     lines = plan_of(scene)
     outcomes = make(lines[:2], out)
@@ -77,7 +77,7 @@ def test_what_is_missing_is_named_and_all_together_are_a_run(tmp_path: Path, sce
     assert eechips.open_run(out).info["finished"]
 
 
-def test_the_raster_is_that_of_one_machine(tmp_path: Path, scene: Path) -> None:
+def test_the_joined_raster_equals_that_of_one_machine(tmp_path: Path, scene: Path) -> None:
     lines = plan_of(scene)
     make(lines, tmp_path / "out")
     assert join(lines, tmp_path / "out").exit_code == 0
@@ -88,7 +88,7 @@ def test_the_raster_is_that_of_one_machine(tmp_path: Path, scene: Path) -> None:
         assert (tmp_path / "out" / name).read_bytes() == (alone / name).read_bytes()
 
 
-def test_the_command_of_the_plan_makes_what_is_missing(tmp_path: Path, scene: Path) -> None:
+def test_the_command_of_the_plan_fetches_missing_results(tmp_path: Path, scene: Path) -> None:
     lines, out = plan_of(scene), tmp_path / "out"
     make(lines[1:], out)
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.tif")}
@@ -99,7 +99,7 @@ def test_the_command_of_the_plan_makes_what_is_missing(tmp_path: Path, scene: Pa
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
-def test_what_is_damaged_or_another_s_is_missing(tmp_path: Path, scene: Path) -> None:
+def test_damaged_and_foreign_results_count_as_missing(tmp_path: Path, scene: Path) -> None:
     lines, out, again = plan_of(scene), tmp_path / "out", tmp_path / "again.jsonl"
     outcomes = [json.loads(line) for line in make(lines, out)]
     first, second = (out / outcome["file"] for outcome in outcomes[:2])
@@ -114,7 +114,7 @@ def test_what_is_damaged_or_another_s_is_missing(tmp_path: Path, scene: Path) ->
     assert "is damaged: " in done.stderr  # without outcomes it is decoded, too
 
 
-def test_a_window_that_lies_elsewhere_is_not_put_together(tmp_path: Path, scene: Path) -> None:
+def test_a_window_at_another_place_is_refused(tmp_path: Path, scene: Path) -> None:
     lines, out = plan_of(scene), tmp_path / "out"
     outcomes = [json.loads(line) for line in make(lines, out)]
     shutil.copy(out / outcomes[2]["file"], out / outcomes[1]["file"])
@@ -124,7 +124,7 @@ def test_a_window_that_lies_elsewhere_is_not_put_together(tmp_path: Path, scene:
     assert not (out / "ndvi.tif").exists()
 
 
-def test_what_workers_told_of_failures_is_said(tmp_path: Path, scene: Path) -> None:
+def test_failures_of_workers_are_reported(tmp_path: Path, scene: Path) -> None:
     lines = plan_of(scene)
     scene.unlink()
     done = told("work", "--units", "-", "--out", tmp_path / "out", "--executor", "threads", "-q", given=lines[0])
@@ -136,7 +136,7 @@ def test_what_workers_told_of_failures_is_said(tmp_path: Path, scene: Path) -> N
     assert "scene.tif" in done.stderr
 
 
-def test_what_is_no_whole_plan_is_refused(tmp_path: Path, scene: Path) -> None:
+def test_incomplete_plans_are_refused(tmp_path: Path, scene: Path) -> None:
     out = tmp_path / "out"
     lines = plan_of(scene)
 
@@ -162,7 +162,7 @@ def test_what_is_no_whole_plan_is_refused(tmp_path: Path, scene: Path) -> None:
 
 
 @pytest.mark.slow
-def test_results_in_an_object_store_are_joined_there(
+def test_results_in_an_object_store_are_joined_in_place(
     tmp_path: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reason := lacking("s3"):

@@ -81,9 +81,7 @@ def assert_whole(folder: Path, count: int = COUNT) -> None:
     ],
     ids=" and ".join,
 )
-def test_a_run_goes_on_without_the_processes_that_were_killed(
-    service: Service, tmp_path: Path, victims: list[str]
-) -> None:
+def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, victims: list[str]) -> None:
     service.latency = 0.15
     process = start(tmp_path, "--endpoint", service.url, "--in-flight", "8", "--processes", "3")
     wait_until(lambda: done(tmp_path) >= 4 and bool(kinds(process.pid)["workers"]), process)
@@ -111,7 +109,7 @@ def test_workers_that_die_together_while_they_start_are_started_again(service: S
 
 
 @pytest.mark.slow
-def test_nothing_outlives_a_parent_that_was_killed_after_its_fork_server(service: Service, tmp_path: Path) -> None:
+def test_no_process_outlives_a_parent_killed_after_its_fork_server(service: Service, tmp_path: Path) -> None:
     service.latency = 0.3
     process = start(tmp_path, "--endpoint", service.url, "--in-flight", "4", "--processes", "2")
     wait_until(lambda: done(tmp_path) >= 2, process)
@@ -131,7 +129,7 @@ def test_nothing_outlives_a_parent_that_was_killed_after_its_fork_server(service
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["server's workers", "server's fork server", "server's resource tracker"])
-def test_the_local_earth_engine_goes_on_without_the_processes_that_were_killed(tmp_path: Path, victim: str) -> None:
+def test_the_local_earth_engine_survives_killed_processes(tmp_path: Path, victim: str) -> None:
     count = 400
     process = start(tmp_path, "--local", count=count)
     wait_until(lambda: done(tmp_path) >= 10, process)

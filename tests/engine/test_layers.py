@@ -39,7 +39,7 @@ def start(tmp_path: Path, service: Service, text: str = SCRIPT, **options: objec
     return run
 
 
-def test_every_layer_has_a_file_and_its_facts(service: Service, tmp_path: Path) -> None:
+def test_every_layer_has_a_file_and_its_metadata(service: Service, tmp_path: Path) -> None:
     run = start(tmp_path, service)
     assert run.counts == {"done": 3}
     assert run.verify() == []
@@ -96,7 +96,7 @@ def test_a_layer_that_is_lost_is_fetched_again_with_the_others(service: Service,
         ("return {'a': 3}", "get_result returned int"),
     ],
 )
-def test_mappings_that_are_none(service: Service, tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_mappings_fail_their_unit(service: Service, tmp_path: Path, text: str, message: str) -> None:
     script = f"from eechips import Table\ndef get_requests(): return [1]\ndef get_result(index, unit):\n    {text}\n"
     run = start(tmp_path, service, script)
     assert message in run.failures["error"].iloc[0]

@@ -44,7 +44,7 @@ def ask(throttle: Throttle, *, rejected: bool = False, restricted: bool = False)
             permit.status, permit.is_restricted = 429 if rejected else 200, restricted
 
 
-def test_slots_are_lent_and_given_back(clock: Clock) -> None:
+def test_permits_are_reserved_and_released(clock: Clock) -> None:
     throttle = throttle_of(clock)
     quota = LocalQuota(throttle, None)
     with quota.reserve(3):
@@ -64,7 +64,7 @@ def test_slots_are_lent_and_given_back(clock: Clock) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 9), st.lists(st.booleans(), max_size=12)), min_size=1, max_size=6))
-def test_there_are_never_more_slots_than_were_lent(rounds: list[tuple[int, list[bool]]]) -> None:
+def test_permits_never_exceed_the_reserved_slots(rounds: list[tuple[int, list[bool]]]) -> None:
     clock = Clock()
     throttle = throttle_of(clock)
     quota = LocalQuota(throttle, None)
@@ -78,7 +78,7 @@ def test_there_are_never_more_slots_than_were_lent(rounds: list[tuple[int, list[
             assert 1 <= throttle.limit <= 4
 
 
-def test_rejections_lower_the_share_and_answers_raise_it_again(clock: Clock) -> None:
+def test_rejections_lower_the_limit_and_successes_raise_it(clock: Clock) -> None:
     throttle = throttle_of(clock)
     with LocalQuota(throttle, None).reserve(20):
         for _ in range(60):
@@ -92,7 +92,7 @@ def test_rejections_lower_the_share_and_answers_raise_it_again(clock: Clock) -> 
         assert throttle.limit == 20
 
 
-def test_the_restricted_mode_is_believed_after_three_announcements_whoever_lends_slots(clock: Clock) -> None:
+def test_restricted_mode_is_recognised_after_three_announcements(clock: Clock) -> None:
     throttle = throttle_of(clock)
     quota = LocalQuota(throttle, None)
     with quota.reserve(16):

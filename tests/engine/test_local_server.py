@@ -71,7 +71,9 @@ def test_geotiffs_carry_grid_names_values_and_mask(tif_by_url: Run) -> None:
     ("parameters", "method"),
     [({"format": "tif", "dtype": "uint8"}, "pixels"), ({"format": "npy"}, "url"), ({"format": "npy"}, "pixels")],
 )
-def test_the_ways_to_ask_agree(tif_by_url: Run, tmp_path: Path, parameters: dict[str, str], method: str) -> None:
+def test_both_request_methods_return_the_same_pixels(
+    tif_by_url: Run, tmp_path: Path, parameters: dict[str, str], method: str
+) -> None:
     found = run_local(tmp_path, parameters=parameters, method=method)
     assert found.counts == {"done": 2}
     for expected, file in zip(tif_by_url.units["file"], found.units["file"], strict=True):
@@ -94,7 +96,7 @@ def test_a_run_on_the_demo_planet_says_so(tif_by_url: Run) -> None:
 
 
 @pytest.mark.slow
-def test_the_server_goes_with_the_run() -> None:
+def test_the_server_ends_with_the_run() -> None:
     config = RunConfig(out=Path("unused"), local=True)
     with connect(config) as session:
         assert session.server is not None

@@ -124,7 +124,7 @@ def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
         RunConfig(out=Path("out"), **options)
 
 
-def test_settled_options() -> None:
+def test_defaults_of_options_are_resolved() -> None:
     config = RunConfig(out=Path("out"))
     assert config.requests_per_second == 100.0
     assert config.service == "https://earthengine-highvolume.googleapis.com"

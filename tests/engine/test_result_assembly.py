@@ -55,7 +55,7 @@ def test_results_are_assembled_in_the_order_of_the_plan(service: Service, tmp_pa
     assert list(run.path.rglob("*.part")) == []
 
 
-def test_parameters_reach_what_assembles(service: Service, tmp_path: Path) -> None:
+def test_parameters_reach_the_assembly(service: Service, tmp_path: Path) -> None:
     script = SCRIPT.replace(
         "def assemble(results):", "def assemble(results, count=0, title='none'):\n"
         "    with results.make(f'{title}-{count}.txt') as path:\n        path.write_text(title)"
@@ -64,7 +64,7 @@ def test_parameters_reach_what_assembles(service: Service, tmp_path: Path) -> No
     assert run.assembled[0].name == "squares-4.txt"
 
 
-def test_what_was_assembled_is_made_again_only_if_it_is_gone(service: Service, tmp_path: Path) -> None:
+def test_assembled_files_are_made_again_only_if_missing(service: Service, tmp_path: Path) -> None:
     (made,) = start(tmp_path, service).assembled
     digest, moment = hashlib.sha256(made.read_bytes()).hexdigest(), made.stat().st_mtime_ns
     start(tmp_path, service)
@@ -77,7 +77,7 @@ def test_what_was_assembled_is_made_again_only_if_it_is_gone(service: Service, t
     assert (problem.file, problem.reason) == ("all/squares.csv", "the file has changed: its sha256 is another")
 
 
-def test_failed_units_are_there_without_a_file(service: Service, tmp_path: Path) -> None:
+def test_failed_units_are_assembled_without_a_file(service: Service, tmp_path: Path) -> None:
     run = start(tmp_path, service, fails="1")
     assert run.counts == {"done": 2, "failed_permanent": 1}
     assert run.assembled[0].read_text() == "0,0\n2,4\n"

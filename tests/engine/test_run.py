@@ -62,7 +62,7 @@ def test_chips_of_every_format_by_every_method(service: Service, tmp_path: Path,
                 assert source.read().tobytes() == pixels.tobytes()
 
 
-def test_what_a_run_leaves(service: Service, tmp_path: Path) -> None:
+def test_a_run_leaves_results_manifest_and_log(service: Service, tmp_path: Path) -> None:
     finished = run_chips(tmp_path, service.url, parameters={"count": 5, "first": 5})
     row = finished.units.iloc[2]
     assert row["unit"]["number"] == 7
@@ -84,7 +84,7 @@ def test_what_a_run_leaves(service: Service, tmp_path: Path) -> None:
     assert open_run(finished.path).counts == finished.counts
 
 
-def test_the_same_command_again_sends_nothing(service: Service, tmp_path: Path) -> None:
+def test_a_repeated_command_sends_no_request(service: Service, tmp_path: Path) -> None:
     first = hashes_of(run_chips(tmp_path, service.url))
     service.forget()
     again = run_chips(tmp_path, service.url)
@@ -126,7 +126,7 @@ def test_ten_thousand_finished_units_are_looked_through_in_no_time(service: Serv
     assert service.requests == []
 
 
-def test_files_that_are_gone_or_cut_are_fetched_again_and_no_others(service: Service, tmp_path: Path) -> None:
+def test_only_missing_or_truncated_files_are_fetched_again(service: Service, tmp_path: Path) -> None:
     first = run_chips(tmp_path, service.url)
     before = hashes_of(first)
     files = first.units["file"].tolist()
@@ -140,7 +140,7 @@ def test_files_that_are_gone_or_cut_are_fetched_again_and_no_others(service: Ser
     assert again.units["attempts"].tolist() == [2 if n in (3, 5) else 1 for n in range(12)]
 
 
-def test_a_folder_that_holds_another_run_is_left_alone(service: Service, tmp_path: Path) -> None:
+def test_a_folder_with_another_run_is_refused(service: Service, tmp_path: Path) -> None:
     finished = run_chips(tmp_path, service.url)
     before = files_of(finished)
     service.forget()
@@ -157,7 +157,7 @@ def test_a_template_names_the_files(service: Service, tmp_path: Path) -> None:
         run_chips(tmp_path / "other", service.url, name="{eco_name}/{id}")
 
 
-def test_other_kinds_of_results(service: Service, tmp_path: Path) -> None:
+def test_tables_bytes_and_values_are_results(service: Service, tmp_path: Path) -> None:
     finished = run_script(tmp_path, ODD, service.url)
     frame = finished.units
     assert frame["state"].tolist() == ["done"] * 5 + ["failed_permanent"]
@@ -189,7 +189,7 @@ def test_requests_of_the_recipe_itself_are_counted_and_repeated(service: Service
     assert sorted(finished.units["requests"]) == [1, 1, 2]
 
 
-def test_an_empty_plan_is_said(service: Service, tmp_path: Path) -> None:
+def test_an_empty_plan_is_reported(service: Service, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the plan is empty"):
         run_chips(tmp_path, service.url, parameters={"count": 0})
 
@@ -217,7 +217,7 @@ def test_workers_ask_for_no_documents(service: Service, tmp_path: Path) -> None:
     assert (service.count("discovery"), service.count("algorithms")) == (2, 1)
 
 
-def test_the_users_own_session_is_left_alone(service: Service, tmp_path: Path) -> None:
+def test_the_users_own_session_is_unchanged(service: Service, tmp_path: Path) -> None:
     import ee
     from google.auth.credentials import AnonymousCredentials
 
@@ -233,7 +233,7 @@ def test_the_users_own_session_is_left_alone(service: Service, tmp_path: Path) -
             ee.Reset()
 
 
-def test_the_client_is_left_uninitialised_if_it_was(service: Service, tmp_path: Path) -> None:
+def test_an_uninitialised_client_stays_uninitialised(service: Service, tmp_path: Path) -> None:
     import ee
 
     ee.Reset()
@@ -241,7 +241,7 @@ def test_the_client_is_left_uninitialised_if_it_was(service: Service, tmp_path: 
     assert not ee.data.is_initialized()
 
 
-def test_from_another_thread(service: Service, tmp_path: Path) -> None:
+def test_a_run_starts_from_another_thread(service: Service, tmp_path: Path) -> None:
     found: list[Run] = []
     thread = threading.Thread(target=lambda: found.append(run_chips(tmp_path, service.url)))
     thread.start()
@@ -249,12 +249,12 @@ def test_from_another_thread(service: Service, tmp_path: Path) -> None:
     assert found[0].counts == {"done": 12}
 
 
-def test_nobody_at_the_endpoint_is_a_matter_of_configuration(tmp_path: Path) -> None:
+def test_an_unreachable_endpoint_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot reach http://127.0.0.1:9"):
         run_chips(tmp_path, "http://127.0.0.1:9")
 
 
-def test_another_kind_of_server_is_a_matter_of_configuration(service: Service, tmp_path: Path) -> None:
+def test_another_kind_of_server_is_a_configuration_error(service: Service, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         run_chips(tmp_path, f"{service.url}/elsewhere")
 
@@ -281,7 +281,7 @@ def get_result(index, unit):
     ("fault", "kind", "message"),
     [("403", ConfigurationError, "not registered"), ("400", RecipeError, "Image asset 'x' not found")],
 )
-def test_a_planner_that_is_refused(
+def test_errors_of_planning_requests_are_raised(
     service: Service, tmp_path: Path, fault: str, kind: type[Exception], message: str
 ) -> None:
     service.plan(None, fault)
@@ -302,7 +302,7 @@ def test_an_estimate_sends_no_pixel_request_and_writes_nothing(service: Service,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_recipe_that_is_an_object(service: Service, tmp_path: Path) -> None:
+def test_a_recipe_may_be_an_object(service: Service, tmp_path: Path) -> None:
     finished = run(Squares(), RunConfig(out=tmp_path / "out", endpoint=service.url, processes=2, quiet=True))
     assert finished.counts == {"done": 3}
     assert finished.units["file"].tolist() == ["squares/1.npy", "squares/2.npy", "squares/3.npy"]

@@ -75,7 +75,7 @@ def begin(folder: Path, start: Barrier, planning: Barrier, told: Any) -> None:
             raise
 
 
-def test_of_commands_that_begin_at_once_in_a_new_folder_one_runs_and_the_others_touch_nothing(tmp_path: Path) -> None:
+def test_one_of_concurrent_commands_uses_a_new_folder_and_the_others_change_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     start, planning, told = context.Barrier(COUNT), context.Barrier(COUNT), context.Queue()
     processes = [context.Process(target=begin, args=(tmp_path, start, planning, told)) for _ in range(COUNT)]
@@ -131,7 +131,7 @@ def test_a_lock_whose_file_was_removed_by_its_holder_locks_nothing(tmp_path: Pat
     assert not is_held(tmp_path)
 
 
-def test_a_file_that_was_there_before_the_run_is_not_replaced_by_a_result(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_replaced_by_a_result(tmp_path: Path) -> None:
     config = dataclasses.replace(configured(tmp_path), name="{n}")
     (tmp_path / "1.txt").write_text("mine")
     (tmp_path / "1.bin").write_text("mine")
@@ -155,7 +155,7 @@ def test_a_file_that_was_there_before_the_run_is_not_replaced_by_a_result(tmp_pa
     assert (tmp_path / "1.bin").read_text() == "1"
 
 
-def test_a_file_that_was_there_before_the_run_is_not_replaced_by_what_is_made_of_all_results(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_replaced_by_an_assembled_result(tmp_path: Path) -> None:
     (tmp_path / "whole.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"whole\.txt was in the output folder before the run"):
         run(Whole(), configured(tmp_path))

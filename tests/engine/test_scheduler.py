@@ -95,7 +95,7 @@ _WHAT = ("finish", "nothing", "lose", "lose one", "late", "again", "twice")
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(1, 12))
-def test_each_unit_is_settled_once_whatever_is_reported_twice_late_or_lost(data: st.DataObject, count: int) -> None:
+def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(data: st.DataObject, count: int) -> None:
     shown, seconds = io.StringIO(), itertools.count(step=11)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -127,7 +127,7 @@ def test_each_unit_is_settled_once_whatever_is_reported_twice_late_or_lost(data:
         assert "-" not in line
 
 
-def test_no_time_is_left_of_what_was_counted_too_low() -> None:
+def test_an_exceeded_estimate_leaves_no_time() -> None:
     shown, now = io.StringIO(), [0.0]
     with Progress(3, 0, 4, stream=shown, clock=lambda: now[0]) as progress:
         for _ in range(5):

@@ -52,7 +52,7 @@ def test_after_a_minute_without_a_unit_the_longest_is_named() -> None:
     assert "filterBounds" not in again
 
 
-def test_a_unit_that_finishes_begins_the_minute_again() -> None:
+def test_a_finished_unit_resets_the_minute() -> None:
     now = [0.0]
     slow = SlowUnits(str, lambda: now[0])
     slow.begin(planned(0))
@@ -71,7 +71,7 @@ def test_a_unit_that_finishes_begins_the_minute_again() -> None:
     assert slow.message() is None
 
 
-def test_long_units_are_cut() -> None:
+def test_long_units_are_truncated() -> None:
     now = [0.0]
     slow = SlowUnits(str, lambda: now[0])
     slow.begin(planned(0, "x" * 1000))
@@ -95,12 +95,12 @@ def get_result(index, unit): return ee.ImageCollection("COPERNICUS/S2").filterDa
         ("def get_requests(): return [1]\ndef get_result(index, unit): return b''\n", "Usual cures"),
     ],
 )
-def test_the_cure_is_that_of_the_recipe(tmp_path: Path, text: str, said: str) -> None:
+def test_the_advice_is_that_of_the_recipe(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "recipe.py").write_text(text)
     assert advice_for(load_recipe(tmp_path / "recipe.py")).startswith(said)
 
 
-def test_the_cure_of_a_verb_names_its_options() -> None:
+def test_the_advice_of_a_command_names_its_options() -> None:
     assert "--scale" in advice_for(ChipSample(dataset="NAIP", total=1, roi="0,0,1,1"))
 
 

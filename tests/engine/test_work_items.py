@@ -87,7 +87,7 @@ def test_workers_share_a_plan(tmp_path: Path, service: Service) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_delivered_twice_is_fetched_once_and_again_gives_the_same(tmp_path: Path, service: Service) -> None:
+def test_repeated_deliveries_are_fetched_once_with_the_same_result(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)[:3]
     first = eechips(tmp_path, "work", "--units", "-", "--out", "res", "-q", given="\n".join(lines + lines))
     assert len(outcomes(first)) == service.count("compute") + service.count("pixels") == 3
@@ -96,7 +96,7 @@ def test_what_is_delivered_twice_is_fetched_once_and_again_gives_the_same(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_plan_that_is_cut_short_is_no_plan(tmp_path: Path, service: Service) -> None:
+def test_a_truncated_plan_is_refused(tmp_path: Path, service: Service) -> None:
     """Neither by a kill nor by an error of the recipe; a whole one takes the place of what was there."""
     (tmp_path / "slow.py").write_text(
         "import os, signal\n"
@@ -125,7 +125,7 @@ def test_a_plan_that_is_cut_short_is_no_plan(tmp_path: Path, service: Service) -
 
 
 @pytest.mark.slow
-def test_failures_are_told_and_the_others_are_there(tmp_path: Path, service: Service) -> None:
+def test_failures_are_reported_and_other_units_are_fetched(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)
     service.plan(4, "400")
     ended = eechips(
@@ -149,7 +149,7 @@ def test_another_version_of_the_recipe_is_refused(tmp_path: Path, service: Servi
 
 
 @pytest.mark.parametrize("line", ["no JSON", "{}", '{"id": 3}', "[]"])
-def test_what_is_no_unit_is_refused(tmp_path: Path, service: Service, line: str) -> None:
+def test_lines_that_are_not_work_items_are_refused(tmp_path: Path, service: Service, line: str) -> None:
     ended = eechips(tmp_path, "work", "--units", "-", "--out", "res", given=line)
     assert ended.returncode == 2
     assert "line 1: no unit as `eechips plan` writes it" in ended.stderr
@@ -209,7 +209,7 @@ def test_a_plan_can_be_estimated(tmp_path: Path, service: Service) -> None:
 
 
 @pytest.mark.slow
-def test_the_documented_handler_asks_again_for_what_is_not_settled(
+def test_the_documented_handler_requests_unrecorded_units_again(
     tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The handler of docs/how-to/queues.md, as it stands but for where results go."""

@@ -105,7 +105,7 @@ def sent_png(pixels: Any, mask: Any) -> bytes:
 
 @settings(max_examples=25)
 @given(tilings(), st.integers(0, 99), st.integers(1, 3), st.sampled_from(DTYPES))
-def test_a_geotiff_of_parts_is_that_of_the_whole(windows: list[Window], seed: int, bands: int, dtype: str) -> None:
+def test_a_geotiff_of_parts_equals_the_whole(windows: list[Window], seed: int, bands: int, dtype: str) -> None:
     width, height = size(windows)
     whole = replace(GRID, width=width, height=height)
     pixels, mask = pixels_of(seed, bands, windows, dtype)
@@ -133,7 +133,7 @@ def test_a_geotiff_of_parts_is_that_of_the_whole(windows: list[Window], seed: in
 
 @settings(max_examples=25)
 @given(tilings(), st.integers(0, 99), st.integers(1, 3), st.sampled_from(DTYPES))
-def test_an_array_of_parts_is_that_of_the_whole(windows: list[Window], seed: int, bands: int, dtype: str) -> None:
+def test_an_array_of_parts_equals_the_whole(windows: list[Window], seed: int, bands: int, dtype: str) -> None:
     pixels, mask = pixels_of(seed, bands, windows, dtype)
     width, height = size(windows)
     asked = Expectation(width=width, height=height, has_mask_band=True)
@@ -218,7 +218,7 @@ def test_16_bits_and_palettes_and_transparent_colours_keep_their_colours() -> No
     assert read(found.data).tolist() == [[[1, 4, 7, 7]], [[2, 5, 8, 8]], [[3, 6, 9, 9]], [[255, 0, 255, 255]]]
 
 
-def test_what_is_no_part_of_one_image_is_refused() -> None:
+def test_parts_of_different_images_are_refused() -> None:
     left, right = Window(0, 0, 4, 2).split(2)
     grey, colour = np.ones((1, 2, 2), "uint8"), np.ones((3, 2, 2), "uint8")
     with pytest.raises(ValidationError, match="different types or bands"):

@@ -147,7 +147,7 @@ def test_grids_stay_as_they_are(tmp_path: Path, grid: Grid) -> None:
     has_nodata=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_windows_of_any_size(
+def test_windows_of_any_size_are_assembled(
     tmp_path_factory: pytest.TempPathFactory,
     width: int,
     height: int,
@@ -192,7 +192,7 @@ def test_a_valid_pixel_of_the_nodata_value_is_refused(tmp_path: Path) -> None:
         written(mosaic, tmp_path / "mosaic.tif")
 
 
-def test_what_differs_is_found(tmp_path: Path) -> None:
+def test_validation_finds_differences(tmp_path: Path) -> None:
     pixels, mask = values(GRID, 1, "uint8")
     mosaic = mosaic_of(tmp_path, GRID, pixels, cut(tmp_path, GRID, pixels, mask))
     written(mosaic, tmp_path / "mosaic.tif")
@@ -212,7 +212,7 @@ def test_what_differs_is_found(tmp_path: Path) -> None:
         list(small.check(tmp_path / "0-0.tif"))
 
 
-def test_a_window_that_is_gone_ends_it_without_a_file(tmp_path: Path) -> None:
+def test_a_missing_window_leaves_no_file(tmp_path: Path) -> None:
     pixels, mask = values(GRID, 1, "uint8")
     mosaic = mosaic_of(tmp_path, GRID, pixels, cut(tmp_path, GRID, pixels, mask))
     mosaic.tiles[-1].path.unlink()
@@ -228,7 +228,7 @@ def test_progress_grows_to_what_is_written(tmp_path: Path) -> None:
     assert seen[-1] >= (tmp_path / "mosaic.tif").stat().st_size
 
 
-def test_common_types() -> None:
+def test_common_types_hold_all_values() -> None:
     assert common_dtype(["uint8", "uint16"]) == "uint16"
     assert common_dtype(["uint8", "int16", "uint16"]) == "int32"
     assert common_dtype(["uint32", "int32"]) == "float64"

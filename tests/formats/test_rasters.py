@@ -119,13 +119,13 @@ def test_a_png_whose_chunks_are_whole_but_whose_pixels_are_not_is_refused() -> N
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "npy"])
 @pytest.mark.parametrize("data", [b"", b"<html><body>log in</body></html>", b"{}", b"\x89PNG\r\n\x1a\n", bytes(1000)])
-def test_what_is_no_image_is_refused(suffix: str, data: bytes) -> None:
+def test_data_that_are_no_image_are_refused(suffix: str, data: bytes) -> None:
     with pytest.raises(ValidationError):
         CHIP_FORMATS.get(suffix).receive(data, Expectation())
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_another_size_is_refused(suffix: str) -> None:
+def test_an_image_of_another_size_is_refused(suffix: str) -> None:
     data = encode({"png": "PNG", "jpg": "JPEG"}[suffix], smooth())
     with pytest.raises(ValidationError, match="32x24 pixels instead of 32x25"):
         CHIP_FORMATS.get(suffix).receive(data, Expectation(width=32, height=25))
@@ -334,7 +334,7 @@ def test_arrays_of_objects_or_with_something_after_them_are_refused() -> None:
         CHIP_FORMATS.get("npy").validate(buffer.getvalue(), Expectation())
 
 
-def test_formats_are_told_apart_by_their_beginning() -> None:
+def test_formats_are_recognised_by_their_first_bytes() -> None:
     assert [sniff(d) for d in (PNG, JPEG, TIFF, NPY, b"PAR1x", b"text")] == [
         "png", "jpg", "tif", "npy", "parquet", "bin",
     ]  # fmt: skip

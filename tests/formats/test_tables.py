@@ -22,7 +22,7 @@ ROWS = [
 ]
 
 
-def test_columns_in_order_of_appearance_and_missing_values_are_none() -> None:
+def test_columns_keep_their_order_and_missing_values_are_null() -> None:
     names, columns = arrange_columns(ROWS, None)
     assert names == ("region", "n", "value", "when")
     assert columns == [["a", "b"], [1.0, 2.5], [1.5, None], [datetime(1970, 1, 2, tzinfo=timezone.utc), None]]
@@ -38,13 +38,13 @@ def test_columns_in_order_of_appearance_and_missing_values_are_none() -> None:
         (True, True),
     ],
 )  # fmt: skip
-def test_values_become_plain(value: Any, expected: Any) -> None:
+def test_values_become_plain_python_types(value: Any, expected: Any) -> None:
     found = to_plain_value(value)
     assert found == expected
     assert type(found) is type(expected)
 
 
-def test_mixtures_become_text() -> None:
+def test_columns_of_mixed_types_become_text() -> None:
     assert unify_types([1, "a", None]) == ["1", "a", None]
     assert unify_types([True, 2]) == ["True", "2"]
 
@@ -99,6 +99,6 @@ def test_a_cut_table_is_refused(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"a,b\n1\n", b"\xff\xff\n", b'a\n"x'])
-def test_what_is_no_csv_is_refused(data: bytes) -> None:
+def test_invalid_csv_is_refused(data: bytes) -> None:
     with pytest.raises(ValidationError):
         validate(data, "csv")

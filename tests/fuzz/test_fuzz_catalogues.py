@@ -212,7 +212,9 @@ def at(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     return made
 
 
-def test_a_changed_catalogue(budget: Budget, at: Callable[[str], Path], outside: Outside, originals: Path) -> None:
+def test_a_damaged_catalogue_raises_errors_of_eechips_alone(
+    budget: Budget, at: Callable[[str], Path], outside: Outside, originals: Path
+) -> None:
     for draw in budget.draws(least=3):
         folder = at("catalog")
         change(draw, folder, outside.folder)
@@ -223,7 +225,9 @@ def test_a_changed_catalogue(budget: Budget, at: Callable[[str], Path], outside:
         assert outside.touched() == [], budget.last
 
 
-def test_a_changed_list_of_items(budget: Budget, at: Callable[[str], Path], outside: Outside, tmp_path: Path) -> None:
+def test_a_damaged_list_of_items_raises_errors_of_eechips_alone(
+    budget: Budget, at: Callable[[str], Path], outside: Outside, tmp_path: Path
+) -> None:
     for draw in budget.draws(least=3):
         folder = at("lists")
         path = draw.choice(sorted(folder.iterdir()))
@@ -242,7 +246,7 @@ def test_a_changed_list_of_items(budget: Budget, at: Callable[[str], Path], outs
         assert outside.touched() == [], budget.last
 
 
-def test_a_changed_table_of_points(budget: Budget, at: Callable[[str], Path]) -> None:
+def test_a_damaged_table_of_points_raises_errors_of_eechips_alone(budget: Budget, at: Callable[[str], Path]) -> None:
     for draw in budget.draws():
         path = at("points") / "points.csv"
         for _ in range(draw.choice((1, 2, 4))):
@@ -250,7 +254,9 @@ def test_a_changed_table_of_points(budget: Budget, at: Callable[[str], Path]) ->
         check(lambda path=path: read_places(path), budget.last)  # type: ignore[misc]
 
 
-def test_a_changed_folder_of_assets(budget: Budget, at: Callable[[str], Path], outside: Outside) -> None:
+def test_a_damaged_folder_of_assets_raises_errors_of_eechips_alone(
+    budget: Budget, at: Callable[[str], Path], outside: Outside
+) -> None:
     def read(folder: Path) -> None:
         with FolderStore(folder) as store:
             store.describe()

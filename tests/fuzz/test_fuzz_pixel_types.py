@@ -68,7 +68,7 @@ def drawn(random: Random) -> Ready:
     ])  # fmt: skip
 
 
-def test_what_is_written_is_what_was_computed(budget: Budget) -> None:
+def test_written_pixels_equal_computed_pixels(budget: Budget) -> None:
     compared = 0
     for random in budget.draws(least=200):
         node = drawn(random)

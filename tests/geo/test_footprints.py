@@ -58,7 +58,9 @@ def check(grid: Grid) -> shapely.Geometry:
     size=st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
     scale=st.sampled_from([0.6, 10.0, 30.0, 250.0]),
 )
-def test_chips_in_utm(zone: int, is_north: bool, x: float, y: float, size: tuple[int, int], scale: float) -> None:
+def test_footprints_of_utm_chips_hold_all_pixels(
+    zone: int, is_north: bool, x: float, y: float, size: tuple[int, int], scale: float
+) -> None:
     crs = f"EPSG:{32600 + zone if is_north else 32700 + zone}"
     check(Grid(crs, (scale, 0.0, x, 0.0, -scale, y if is_north else 10_000_000.0 - y), *size))
 
@@ -69,7 +71,7 @@ def test_chips_in_utm(zone: int, is_north: bool, x: float, y: float, size: tuple
     middle=st.tuples(st.floats(-300_000, 300_000), st.floats(-300_000, 300_000)),
     turn=st.floats(0.0, 6.3),
 )
-def test_chips_near_and_around_the_poles(crs: str, middle: tuple[float, float], turn: float) -> None:
+def test_footprints_near_the_poles_hold_all_pixels(crs: str, middle: tuple[float, float], turn: float) -> None:
     cosine, sine = 1000 * np.cos(turn), 1000 * np.sin(turn)
     x, y = middle
     grid = Grid(crs, (cosine, sine, x - 100 * (cosine + sine), sine, -cosine, y - 100 * (sine - cosine)), 200, 200)
@@ -93,7 +95,7 @@ def test_chips_near_and_around_the_poles(crs: str, middle: tuple[float, float], 
         Grid("EPSG:3832", (1000.0, 0.0, 3_200_000.0, 0.0, -1000.0, 100_000.0), 256, 256),
     ],
 )
-def test_the_antimeridian_cuts(grid: Grid) -> None:
+def test_footprints_are_cut_at_the_antimeridian(grid: Grid) -> None:
     outline = check(grid)
     assert outline.geom_type == "MultiPolygon"
     west, east = sorted(outline.geoms, key=lambda part: part.bounds[0])
@@ -113,27 +115,27 @@ def test_the_antimeridian_cuts(grid: Grid) -> None:
         Grid("EPSG:32613", (8.0, 6.0, 476_000.0, 6.0, -8.0, 4_400_000.0), 300, 200),  # turned
     ],
 )
-def test_other_grids(grid: Grid) -> None:
+def test_footprints_of_other_grids_hold_all_pixels(grid: Grid) -> None:
     if grid.width == 360:
         assert footprints([grid])[0].equals(shapely.box(-180, -90, 180, 90))
     else:
         check(grid)
 
 
-def test_earth_engine_s_own_code_of_modis() -> None:
+def test_earth_engines_code_of_the_modis_projection_is_read() -> None:
     edge = 1_111_950.519667 / 1200
     grid = Grid("SR-ORG:6974", (edge, 0.0, -10_007_554.677, 0.0, -edge, 4_447_802.079), 1200, 1200)  # h09v05
     west, south, east, north = footprints([grid])[0].bounds
     assert (west, south, east, north) == pytest.approx((-117.4867, 30.0, -92.3760, 40.0), abs=1e-3)
 
 
-def test_small_chips_have_no_more_corners_than_four() -> None:
+def test_small_chips_have_four_corners() -> None:
     (outline,) = footprints([Grid("EPSG:32613", (1.0, 0.0, 476_000.0, 0.0, -1.0, 4_400_000.0), 256, 256)])
     assert shapely.get_num_coordinates(outline) == 5
     assert shapely.is_ccw(outline.exterior)
 
 
-def test_what_has_no_grid_or_no_place_has_no_outline() -> None:
+def test_units_without_a_grid_or_place_have_no_outline() -> None:
     nowhere = Grid("EPSG:3413", (1e9, 0.0, 0.0, 0.0, 1e9, 0.0), 1000, 1000)
     somewhere = Grid("EPSG:4326", (1.0, 0.0, 0.0, 0.0, -1.0, 1.0), 1, 1)
     first, second, third = footprints([None, nowhere, somewhere])

@@ -51,7 +51,7 @@ def test_windows_have_rasterio_s_transform_to_the_last_bit(
 
 
 @given(grids(), coordinates, coordinates)
-def test_places_are_affine_s(grid: Grid, column: float, row: float) -> None:
+def test_coordinates_of_pixels_equal_those_of_affine(grid: Grid, column: float, row: float) -> None:
     assert grid.xy(column, row) == grid.affine * (column, row)
 
 
@@ -61,7 +61,7 @@ def test_resolution_is_the_edge_of_a_pixel() -> None:
 
 
 @given(grids())
-def test_bounds_are_rasterio_s(grid: Grid) -> None:
+def test_bounds_equal_those_of_rasterio(grid: Grid) -> None:
     left, bottom, right, top = rasterio.transform.array_bounds(grid.height, grid.width, grid.affine)
     expected = (min(left, right), min(bottom, top), max(left, right), max(bottom, top))
     assert grid.bounds == pytest.approx(expected, rel=1e-12, abs=1e-6)
@@ -145,7 +145,7 @@ def test_quarters_tile_the_window(width: int, height: int, column: int, row: int
 
 
 @given(grids())
-def test_json_round_trip(grid: Grid) -> None:
+def test_grids_round_trip_as_json(grid: Grid) -> None:
     assert Grid.from_json(grid.to_json()) == grid
 
 

@@ -33,7 +33,7 @@ def oracle(polygon: shapely.Polygon) -> float:
         shapely.box(-105, 37, -102, 41).reverse(),
     ],
 )
-def test_area_is_the_geodesic_one(polygon: shapely.Polygon) -> None:
+def test_area_equals_the_geodesic_area(polygon: shapely.Polygon) -> None:
     assert spherical_area(polygon) == pytest.approx(oracle(polygon), rel=1e-6)
 
 

@@ -28,7 +28,7 @@ def scene(tmp_path: Path) -> Path:
     return path
 
 
-def test_scenes_become_assets_and_what_cannot_is_told(scene: Path, tmp_path: Path) -> None:
+def test_scenes_become_assets_and_failures_are_raised(scene: Path, tmp_path: Path) -> None:
     with open_store(tmp_path / "store") as put:
         put(scene, "archive/a", ("data",))
         with pytest.raises(UsageError, match="missing"):
@@ -40,7 +40,7 @@ def test_scenes_become_assets_and_what_cannot_is_told(scene: Path, tmp_path: Pat
         assert list(store.children("archive")) == ["archive/a", "archive/c"]
 
 
-def test_a_process_that_has_ended_is_told(scene: Path, tmp_path: Path) -> None:
+def test_an_ended_process_is_reported(scene: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with open_store(tmp_path / "file" / "store") as put, pytest.raises((UsageError, StorageError), match="file"):
         put(scene, "archive/a", ("data",))

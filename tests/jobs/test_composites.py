@@ -25,7 +25,7 @@ def compose(server: Server, out: Path, dataset: str = "S2", **options: Any) -> e
     return eechips.composites(dataset, endpoint=server.url, rate=None, processes=1, quiet=True, out=out, **options)
 
 
-def test_a_composite_is_that_of_the_images_it_names(demo_server: Server, tmp_path: Path) -> None:
+def test_a_composite_equals_that_of_its_source_images(demo_server: Server, tmp_path: Path) -> None:
     """Medians of masked images equal numpy's over the files that ``eechips images`` makes of them."""
     months = compose(demo_server, tmp_path / "months", every="1 month", where="CLOUDY_PIXEL_PERCENTAGE < 70", **SUMMER)
     images = eechips.images(
@@ -94,7 +94,7 @@ def test_seasons_and_the_command_line(demo_server: Server, tmp_path: Path) -> No
     assert run.info["parameters"]["reducer"] == "p90"
 
 
-def test_a_picture(demo_server: Server, tmp_path: Path) -> None:
+def test_composites_are_written_as_pictures(demo_server: Server, tmp_path: Path) -> None:
     run = compose(demo_server, tmp_path, every="2 months", format="png", **SUMMER | {"bands": None, "mask": "auto"})
     (unit,) = run.units.to_dict("records")
     assert unit["file"] == "composites/2020-06-01.png"
@@ -122,7 +122,7 @@ def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
         ({"where": "CLOUDY_PIXEL_PERCENTAGE < -1"}, UsageError, "has no image with"),
     ],
 )
-def test_wrong_options_are_refused_in_a_sentence(
+def test_invalid_options_are_refused(
     demo_server: Server, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     given = {**SUMMER, **options}

@@ -88,23 +88,23 @@ def fingerprint_of(code: str, parameters: dict[str, Any] | None = None) -> str:
         ('"d", "e"}', '"d", "f"}'),
     ],
 )
-def test_what_changes_results_changes_it(old: str, new: str) -> None:
+def test_code_that_changes_results_changes_the_fingerprint(old: str, new: str) -> None:
     assert CODE.count(old) == 1
     assert fingerprint_of(CODE) != fingerprint_of(CODE.replace(old, new))
 
 
-def test_what_is_not_used_does_not() -> None:
+def test_unused_code_does_not_change_the_fingerprint() -> None:
     assert fingerprint_of(CODE) == fingerprint_of(CODE.replace("UNUSED = 1", "UNUSED = 2"))
     assert fingerprint_of(CODE) == fingerprint_of("\n\n" + CODE + "\nmore = [1]\n")
 
 
-def test_parameters_count() -> None:
+def test_parameters_change_the_fingerprint() -> None:
     assert fingerprint_of(CODE, {"a": 1}) != fingerprint_of(CODE, {"a": 2})
     assert fingerprint_of(CODE, {"a": np.zeros(3)}) != fingerprint_of(CODE, {"a": np.ones(3)})
     assert fingerprint_of(CODE, {"a": 1}) != fingerprint_of(CODE, {"a": "1"})
 
 
-def test_another_process_tells_it_alike(tmp_path: Path) -> None:
+def test_the_fingerprint_is_the_same_in_another_process(tmp_path: Path) -> None:
     """With its sources, and with other hashes of strings."""
     program = (
         f"{CODE}\nfrom eechips.jobs.fingerprint import fingerprint\nprint(fingerprint([work], {{'a': {{'x', 'y'}}}}))"
@@ -134,7 +134,7 @@ def test_other_modules_are_known_by_their_names() -> None:
     assert fingerprint([work], {}) == fingerprint([work], {})
 
 
-def test_what_cannot_be_stored_counts_by_its_kind() -> None:
+def test_objects_that_cannot_be_serialised_count_by_their_type() -> None:
     import threading
 
     def make() -> Callable[[], Any]:
@@ -144,7 +144,7 @@ def test_what_cannot_be_stored_counts_by_its_kind() -> None:
     assert fingerprint([make()], {}) == fingerprint([make()], {})
 
 
-def test_expressions_of_the_client(demo_ee: Any) -> None:
+def test_client_expressions_are_part_of_the_fingerprint(demo_ee: Any) -> None:
     def make(image: Any) -> Callable[[], Any]:
         return lambda: image
 

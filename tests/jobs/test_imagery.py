@@ -35,7 +35,7 @@ def made(recipe: Recipe, **options: Any) -> Images | Composites:
         {"clip": True},
     ],
 )
-def test_what_changes_a_file_changes_the_identity(recipe: Recipe, options: dict[str, Any]) -> None:
+def test_options_that_change_files_change_the_identity(recipe: Recipe, options: dict[str, Any]) -> None:
     assert made(recipe, **options).identity != made(recipe).identity
 
 
@@ -53,7 +53,7 @@ def test_what_changes_a_file_changes_the_identity(recipe: Recipe, options: dict[
         {"crs": "EPSG:3857", "transform": [10, 0, 0, 0, -10, 0]},
     ],
 )
-def test_what_changes_the_plan_is_compared_too(recipe: Recipe, options: dict[str, Any]) -> None:
+def test_options_that_change_the_plan_change_the_parameters(recipe: Recipe, options: dict[str, Any]) -> None:
     """These change units: their dates, or their grids."""
     assert made(recipe, **options).identity == made(recipe).identity
     assert made(recipe, **options).parameters != made(recipe).parameters
@@ -64,14 +64,14 @@ def test_a_clipped_result_depends_on_the_region(recipe: Recipe) -> None:
     assert made(recipe, clip=True).identity != made(recipe, clip=True, roi="5,45,6,47").identity
 
 
-def test_composites_are_told_apart_by_their_reducer_and_their_periods() -> None:
+def test_composites_differ_by_reducer_and_periods() -> None:
     assert made(Composites, reducer="mean").identity != made(Composites).identity
     assert made(Composites, every="week").parameters != made(Composites).parameters
     assert made(Composites, every="month").parameters == made(Composites, every=" 1 Months").parameters
 
 
 @RECIPES
-def test_the_same_wish_in_other_words_is_the_same_recipe(recipe: Recipe) -> None:
+def test_equivalent_options_make_the_same_recipe(recipe: Recipe) -> None:
     one = made(recipe, bands="B4,B3", mask="auto", where="CLOUDY_PIXEL_PERCENTAGE  <  5")
     other = made(
         recipe, dataset="COPERNICUS/S2_SR_HARMONIZED", bands=["B4", "B3"], mask="SCL:cirrus,cloud,shadow,defective",
@@ -82,7 +82,7 @@ def test_the_same_wish_in_other_words_is_the_same_recipe(recipe: Recipe) -> None
 
 
 @RECIPES
-def test_recipes_travel_and_their_parameters_are_json(recipe: Recipe) -> None:
+def test_recipes_are_serialisable_and_their_parameters_are_json(recipe: Recipe) -> None:
     one = made(recipe, mask="auto", where=["A < 5", "B in (1, 2)"], clip=True, crs="utm")
     again = pickle.loads(pickle.dumps(one))
     assert again.identity == one.identity
@@ -90,7 +90,7 @@ def test_recipes_travel_and_their_parameters_are_json(recipe: Recipe) -> None:
 
 
 @RECIPES
-def test_the_datasets_that_are_read(recipe: Recipe) -> None:
+def test_datasets_of_a_recipe_are_listed(recipe: Recipe) -> None:
     assert made(recipe).datasets == ("COPERNICUS/S2_SR_HARMONIZED",)
     assert made(recipe, mask="cs", roi="A/B:C=D").datasets == (
         "COPERNICUS/S2_SR_HARMONIZED",

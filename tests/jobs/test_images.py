@@ -90,7 +90,7 @@ def test_the_grid_is_the_first_band_s_and_others_are_resampled_to_it(june: eechi
     assert 0 < fractions[CLOUDY] < 1
 
 
-def test_the_same_command_sends_nothing_and_a_lost_file_comes_back(june: eechips.Run, demo_server: Server) -> None:
+def test_a_repeated_command_fetches_only_lost_files(june: eechips.Run, demo_server: Server) -> None:
     options: dict[str, Any] = {"bands": ["B4", "SCL"], "mask": "scl", "where": ["CLOUDY_PIXEL_PERCENTAGE < 60"], **JUNE}
     before = demo_server.requests()
     assert fetch(demo_server, june.path, **options).is_complete
@@ -125,7 +125,7 @@ def test_a_picture_is_transparent_under_clouds(demo_server: Server, tmp_path: Pa
     assert "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED" in json.dumps(run.info["datasets"])
 
 
-def test_what_is_masked_altogether_may_be_left_out(demo_server: Server, tmp_path: Path) -> None:
+def test_fully_masked_images_may_be_skipped(demo_server: Server, tmp_path: Path) -> None:
     run = fetch(
         demo_server, tmp_path, mask="scl:vegetation,bare,water,snow,cloud,shadow,cirrus", on_empty="skip", **JUNE
     )
@@ -241,7 +241,7 @@ def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_line(demo_server: Server, tmp_path: Path) -> None:
+def test_the_command_fetches_images(demo_server: Server, tmp_path: Path) -> None:
     arguments = ["images", "--dataset", "L8", f"--roi={ROI}", "--start", "2020-06-01", "--end", "2020-07-01"]
     arguments += ["--where", "CLOUD_COVER < 101", "--where", "WRS_PATH in (33, 34)", "--mask", "--bands", "SR_B4,SR_B5"]
     arguments += ["--endpoint", demo_server.url, "--rate", "none", "--processes", "1", "--out", str(tmp_path / "out")]
@@ -276,7 +276,7 @@ def test_the_command_line(demo_server: Server, tmp_path: Path) -> None:
         ({"align": f"{S2}/x", "scale": 10.0}, UsageError, "leave `scale` out"),
     ],
 )
-def test_wrong_options_are_refused_in_a_sentence(
+def test_invalid_options_are_refused(
     demo_server: Server, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

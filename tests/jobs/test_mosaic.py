@@ -66,7 +66,7 @@ def placed(stack: np.ndarray, transform: Affine, shape: tuple[int, int], filler:
     return found
 
 
-def test_the_whole_of_an_image(stack: Stack, stack_server: Server, tmp_path: Path) -> None:
+def test_a_whole_image_equals_its_source(stack: Stack, stack_server: Server, tmp_path: Path) -> None:
     run = make(stack_server, tmp_path / "out")
     pixels, mask, transform = read(run)
     assert np.array_equal(pixels, stack.pixels[0])
@@ -130,7 +130,7 @@ def test_dates_and_conditions_choose_images(stack: Stack, stack_server: Server, 
         make(stack_server, tmp_path / "wrong", STACK, roi=WHOLE, where=["cluod < 3"])
 
 
-def test_nodata_takes_the_place_of_the_mask(stack: Stack, stack_server: Server, tmp_path: Path) -> None:
+def test_nodata_replaces_the_mask(stack: Stack, stack_server: Server, tmp_path: Path) -> None:
     run = make(stack_server, tmp_path / "out", nodata=-1, dtype="int32", compress="zstd")
     pixels, mask, _ = read(run)
     assert np.array_equal(pixels, np.where(stack.pixels[0] == 0, -1, stack.pixels[0].astype("int32")))
@@ -160,7 +160,7 @@ def test_pixels_outside_a_polygon_are_masked(stack: Stack, stack_server: Server,
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "utm"])
-def test_across_the_antimeridian(demo_ee: Any, demo_server: Server, tmp_path: Path, crs: str) -> None:
+def test_a_mosaic_crosses_the_antimeridian(demo_ee: Any, demo_server: Server, tmp_path: Path, crs: str) -> None:
     options = {"roi": "179.9,68.0,-179.9,68.1", "crs": crs, "scale": 100.0, "reducer": "mosaic"}
     run = make(demo_server, tmp_path / "out", "ESA/WorldCover/v200", **options)
     pixels, mask, transform = read(run)
@@ -186,7 +186,7 @@ def test_across_the_antimeridian(demo_ee: Any, demo_server: Server, tmp_path: Pa
     assert np.array_equal(found["Map"], pixels[0, :, half:])
 
 
-def test_a_dry_run_tells_what_it_takes(stack_server: Server, tmp_path: Path) -> None:
+def test_a_dry_run_estimates_the_requests(stack_server: Server, tmp_path: Path) -> None:
     before = stack_server.requests().get("image:computePixels", 0)
     words = ["--dataset", IMAGE, "--window", "64", "--endpoint", stack_server.url, "--out", str(tmp_path / "o")]
     done = CliRunner().invoke(main, ["mosaic", "--dry-run", *words])
@@ -325,7 +325,7 @@ def wait_for(is_there: Callable[[], bool], process: subprocess.Popen[str]) -> No
 @pytest.mark.parametrize(
     ("phase", "number"), [("windows", signal.SIGKILL), ("mosaic", signal.SIGKILL), ("mosaic", signal.SIGINT)]
 )
-def test_killed_at_any_point_the_same_command_goes_on(
+def test_a_killed_mosaic_resumes(
     large: tuple[Path, np.ndarray], large_server: Server, tmp_path: Path, phase: str, number: signal.Signals
 ) -> None:
     out = tmp_path / "out"
@@ -380,7 +380,7 @@ def test_killed_at_any_point_the_same_command_goes_on(
         (STACK, {"roi": WHOLE, "end": "2019-01-01"}, UsageError, "has no image between the beginning and 2019-01-01"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_reason(
+def test_impossible_options_are_refused_with_the_reason(
     stack_server: Server, tmp_path: Path, dataset: str, options: dict[str, Any], kind: type[EechipsError], said: str
 ) -> None:
     with pytest.raises(kind, match=said):

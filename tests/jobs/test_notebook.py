@@ -109,7 +109,7 @@ def picture(html: str) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.timeout(150)
-def test_the_example_runs_as_it_is(tmp_path: Path) -> None:
+def test_the_example_notebook_runs(tmp_path: Path) -> None:
     notebook = nbformat.read(EXAMPLE, as_version=4)
     assert 6 <= len(notebook.cells) <= 12
     assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
@@ -174,7 +174,7 @@ def test_functions_take_their_cells_with_them(kernel: Kernel) -> None:
     assert cell.errors == ""
 
 
-def test_the_bar_stays_in_its_place(kernel: Kernel) -> None:
+def test_the_progress_bar_is_updated_in_place(kernel: Kernel) -> None:
     cell = kernel.run("""
         def units():
             return list(range(30))
@@ -206,7 +206,7 @@ SLOW = """
 
 
 @pytest.mark.slow
-def test_an_interrupt_saves_and_the_cell_goes_on_where_it_stopped(kernel: Kernel) -> None:
+def test_an_interrupted_cell_saves_and_resumes(kernel: Kernel) -> None:
     """The main thread of a kernel runs an event loop, and its interrupt is a signal to the whole group."""
     assert "running=True" in kernel.run("import asyncio; print(asyncio.get_running_loop())").printed
     code = SLOW.format(seconds=0.25, name="interrupted")
@@ -238,7 +238,7 @@ def test_a_second_interrupt_stops_at_once(kernel: Kernel) -> None:
     assert cell.printed.splitlines()[-1] == "True 40 0"
 
 
-def test_an_interrupt_while_it_plans(kernel: Kernel) -> None:
+def test_an_interrupt_during_planning_stops_the_run(kernel: Kernel) -> None:
     cell = kernel.run(
         """
         def units():
@@ -258,7 +258,7 @@ def test_an_interrupt_while_it_plans(kernel: Kernel) -> None:
     assert cell.results[0]["text/plain"] == "<eechips run in outputs/planning: not planned yet>"
 
 
-def test_what_has_changed_is_refused(kernel: Kernel) -> None:
+def test_changed_functions_and_parameters_are_refused(kernel: Kernel) -> None:
     code = """
         FACTOR = {factor}
         def scaled(value):
@@ -279,7 +279,7 @@ def test_what_has_changed_is_refused(kernel: Kernel) -> None:
     assert "count: null there, 3 here" in refused
 
 
-def test_verbs_in_a_notebook(kernel: Kernel) -> None:
+def test_commands_run_in_a_notebook(kernel: Kernel) -> None:
     cell = kernel.run("""
         eechips.timeseries(
             "MODIS_LST", regions="FAO/GAUL_SIMPLIFIED_500m/2015/level2", id_field="ADM2_CODE",
@@ -317,7 +317,7 @@ print(run, run.info["recipe"], [open(run.path / file).read().split()[1] for file
 
 
 @pytest.mark.slow
-def test_a_program_without_a_main_guard(demo_server: Server, tmp_path: Path) -> None:
+def test_a_program_without_a_main_guard_runs(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     expected = "once\n<eechips run in outputs/program: 4 done> program ['0', '2', '4', '6']\n"
     for _ in range(2):
@@ -328,7 +328,7 @@ def test_a_program_without_a_main_guard(demo_server: Server, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_at_the_prompt(demo_server: Server, tmp_path: Path) -> None:
+def test_a_recipe_runs_at_the_python_prompt(demo_server: Server, tmp_path: Path) -> None:
     """Where functions have no source: they are known by their bytecode."""
     lines = PROGRAM.replace("\n\ndef ", "\n\n\ndef ").replace("\nprint", "\n\nprint").replace("sys.argv[1]", "URL")
     lines = re.sub(r"\n\n    def", "\n    def", f"URL = {demo_server.url!r}\n{lines}")
@@ -340,7 +340,7 @@ def test_at_the_prompt(demo_server: Server, tmp_path: Path) -> None:
         assert "Error" not in done.stderr
 
 
-def test_a_recipe_that_calls_run_itself_is_told_how(demo_server: Server, tmp_path: Path) -> None:
+def test_a_program_that_calls_run_itself_is_refused_with_advice(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM.replace("sys.argv[1]", repr(demo_server.url)))
     done = subprocess.run(
         [sys.executable, "-m", "eechips", "run", "program.py", "--endpoint", demo_server.url],
@@ -371,13 +371,15 @@ def test_a_recipe_that_calls_run_itself_is_told_how(demo_server: Server, tmp_pat
         (("recipe.py", lambda i, u: None), {}, "a file has its functions in it"),
     ],
 )
-def test_wrong_calls(arguments: tuple[Any, ...], keywords: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_invalid_calls_are_refused(
+    arguments: tuple[Any, ...], keywords: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=message):
         eechips.run(*arguments, out=tmp_path / "out", **keywords)
     assert not (tmp_path / "out").exists()
 
 
-def test_parameters_that_are_options_as_well(demo_server: Server, tmp_path: Path) -> None:
+def test_parameters_with_names_of_options_are_refused_or_passed(demo_server: Server, tmp_path: Path) -> None:
     """They go by ``parameters``; others by name; and values that are no JSON by their content."""
 
     def get_requests(name: str, places: set[int]) -> list[Any]:
@@ -394,7 +396,7 @@ def test_parameters_that_are_options_as_well(demo_server: Server, tmp_path: Path
     assert json.dumps(run.info["parameters"]) == '{"name": "x", "places": [1, 2]}'
 
 
-def test_further_functions(demo_server: Server, tmp_path: Path) -> None:
+def test_redraw_and_assembly_functions_are_called(demo_server: Server, tmp_path: Path) -> None:
     """Another unit in the place of an empty one, and a file of all results."""
 
     def get_requests() -> list[int]:

@@ -116,7 +116,9 @@ def test_each_image_is_the_pixel_under_the_point(points: Callable[..., Any], plo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("composite", [None, "mean", "max", "count"])
-def test_composites(points: Callable[..., Any], plots: pd.DataFrame, stack: Stack, composite: str | None) -> None:
+def test_points_of_composites_equal_numpy(
+    points: Callable[..., Any], plots: pd.DataFrame, stack: Stack, composite: str | None
+) -> None:
     table = points(plots, composite=composite, bands=["red"])
     assert len(table) == len(plots)
     values = pd.DataFrame(expected(plots, stack)[:, :, 0].T)
@@ -221,7 +223,7 @@ def test_polygons_have_statistics_and_counts(points: Callable[..., Any], stack: 
     assert found["red_count"].between(600, 800).all()
 
 
-def test_csv_gives_back_what_stood_there(points: Callable[..., Any], plots: pd.DataFrame, tmp_path: Path) -> None:
+def test_csv_keeps_the_columns_of_the_input(points: Callable[..., Any], plots: pd.DataFrame, tmp_path: Path) -> None:
     some = plots.head(30)
     text = "id;note;Lon;Lat\n" + "".join(
         f'{i:03d};"a; ""b""";{row.lon};{row.lat}\n' for i, row in enumerate(some.itertuples())
@@ -258,7 +260,7 @@ def test_bands_of_different_pixels_and_one_request_per_cell(demo_server: Server,
 @pytest.mark.parametrize(
     "limits", [("--response", "20000"), ("--payload", "12000"), ("--response", "20000", "--payload", "12000")]
 )
-def test_what_is_too_large_is_asked_for_in_parts(
+def test_requests_above_the_limits_are_split(
     limits: tuple[str, ...], stack: Stack, plots: pd.DataFrame, tmp_path: Path, serve: Callable[..., Server]
 ) -> None:
     server = serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none", *limits)
@@ -275,7 +277,7 @@ def test_what_is_too_large_is_asked_for_in_parts(
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on(stack: Stack, tmp_path: Path, serve: Callable[..., Server]) -> None:
+def test_a_killed_run_resumes(stack: Stack, tmp_path: Path, serve: Callable[..., Server]) -> None:
     server = serve("--assets", str(stack.path), "--no-demo", "--latency", "0.5")
     column, row = np.random.default_rng(9).uniform(8, 200, (2, 12_000))
     lon, lat = lonlat(*(TRANSFORM * (column, row)))
@@ -343,7 +345,7 @@ def test_wrong_options_are_refused_before_anything_is_made(
         ({"dataset": "S2", "start": "1990-01-01", "end": "1991-01-01"}, "has no image between"),
     ],
 )
-def test_what_does_not_suit_the_dataset_is_refused(
+def test_options_that_do_not_suit_the_dataset_are_refused(
     options: dict[str, Any], message: str, demo_server: Server, tmp_path: Path
 ) -> None:
     frame = pd.DataFrame({"lon": [-105.0], "lat": [40.0], "elevation": [1.0]})

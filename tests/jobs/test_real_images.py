@@ -90,7 +90,7 @@ def compose(server: Server, out: Path, dataset: str, **options: Any) -> eechips.
     return eechips.composites(dataset, endpoint=server.url, rate=None, processes=1, quiet=True, out=out, **options)
 
 
-def test_the_quad_in_ten_years(real_data: Path, real_server: Server, tmp_path: Path) -> None:
+def test_images_of_ten_years_equal_the_source(real_data: Path, real_server: Server, tmp_path: Path) -> None:
     before = real_server.requests()
     run = fetch(real_server, tmp_path, "NAIP", roi=QUAD, bands=["R", "G", "B", "N"])
     asked = {kind: count - before.get(kind, 0) for kind, count in real_server.requests().items()}
@@ -151,7 +151,9 @@ def test_two_images_on_either_side_of_a_seam_of_utm_zones(real_data: Path, real_
 
 
 @pytest.mark.parametrize("clip", [False, True])
-def test_landsat_in_eight_years(real_data: Path, landsat_server: Server, tmp_path: Path, clip: bool) -> None:
+def test_landsat_images_of_eight_years_equal_the_source(
+    real_data: Path, landsat_server: Server, tmp_path: Path, clip: bool
+) -> None:
     """A polygon's window, with the pixels outside of it, or masked."""
     polygon = shapely.Polygon([(-74.6, -8.5), (-74.3, -8.45), (-74.35, -8.33), (-74.55, -8.35)])
     roi = tmp_path / "polygon.geojson"
@@ -195,7 +197,7 @@ def test_conditions_choose_images(landsat_server: Server, tmp_path: Path) -> Non
     assert years("decade in ('1980s', 2020s)") == [1985, 2020]
 
 
-def test_real_quality_flags(real_data: Path, landsat_server: Server, tmp_path: Path) -> None:
+def test_masks_of_real_quality_flags_equal_numpy(real_data: Path, landsat_server: Server, tmp_path: Path) -> None:
     """QC_Day of MOD11A2, bits 0-1: 00 good, 01 other, 10 and 11 not produced; bits 6-7: error up to 1, 2, 3 K, more."""
     run = fetch(landsat_server, tmp_path, QUALITY, roi=BUFFALO, bands="LST_Day_1km", mask="qc:other,over1k")
     dates = flagged(real_data)
@@ -242,7 +244,7 @@ REDUCERS: dict[str, tuple[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]]] 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reducer", REDUCERS)
-def test_monthly_composites(real_data: Path, real_server: Server, tmp_path: Path, reducer: str) -> None:
+def test_monthly_composites_equal_numpy(real_data: Path, real_server: Server, tmp_path: Path, reducer: str) -> None:
     """Of 8-day temperatures with gaps, against numpy over the same window of the file."""
     run = compose(
         real_server, tmp_path, LST, roi=BUFFALO, start="2002-11-15", end="2003-04-01", every="1 month", reducer=reducer,
@@ -270,7 +272,7 @@ def test_monthly_composites(real_data: Path, real_server: Server, tmp_path: Path
             assert (file.read(1)[~there] == 0).all()
 
 
-def test_composites_of_landsat_decades(real_data: Path, landsat_server: Server, tmp_path: Path) -> None:
+def test_composites_of_landsat_decades_equal_numpy(real_data: Path, landsat_server: Server, tmp_path: Path) -> None:
     run = compose(landsat_server, tmp_path, PUCALLPA, roi="-74.6,-8.5,-74.4,-8.35", every="10 years", reducer="mean")
     assert [unit["start"] for unit in run.units["unit"]] == [f"{year}-01-01" for year in (1985, 1995, 2005, 2015)]
     for first, unit in zip((1985, 1995, 2005, 2015), run.units.to_dict("records"), strict=True):
@@ -283,7 +285,7 @@ def test_composites_of_landsat_decades(real_data: Path, landsat_server: Server, 
             assert np.array_equal(chip.read_masks(1) != 0, kept.all(axis=0))
 
 
-def test_what_has_no_image_has_no_file_and_the_manifest_says_so(landsat_server: Server, tmp_path: Path) -> None:
+def test_periods_without_images_have_no_file_and_are_recorded(landsat_server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"roi": "-74.6,-8.5,-74.59,-8.49", "every": "year", "reducer": "max", "bands": "NIR"}
     run = compose(landsat_server, tmp_path, PUCALLPA, start="1988-01-01", end="1997-01-01", **options)
     assert run.is_complete
@@ -329,7 +331,7 @@ def test_percentiles_lie_where_they_should(real_data: Path, landsat_server: Serv
 
 
 @pytest.mark.slow
-def test_composites_on_other_grids(landsat_server: Server, tmp_path: Path) -> None:
+def test_composites_on_other_grids_equal_rasterio(landsat_server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"roi": "-74.6,-8.5,-74.5,-8.4", "every": "100 years", "bands": "NIR"}
     utm = compose(landsat_server, tmp_path / "utm", PUCALLPA, crs="utm", scale=60.0, **options).units.iloc[0]
     assert utm["crs"] == "EPSG:32718"

@@ -40,7 +40,7 @@ def series(**options: Any) -> TimeSeries:
         {"dataset": "S2", "roi": "0,0,1,1"},
     ],
 )
-def test_what_changes_a_chip_changes_its_identity(options: dict[str, Any]) -> None:
+def test_options_that_change_chips_change_the_identity(options: dict[str, Any]) -> None:
     assert chips(**options).identity != chips().identity
 
 
@@ -55,11 +55,11 @@ def test_what_changes_a_chip_changes_its_identity(options: dict[str, Any]) -> No
         {"grid": "thumb"},
     ],
 )
-def test_what_only_changes_the_plan_keeps_the_identity(options: dict[str, Any]) -> None:
+def test_options_of_the_plan_keep_the_identity(options: dict[str, Any]) -> None:
     assert chips(**options).identity == chips().identity
 
 
-def test_but_the_plan_s_parameters_are_compared_as_well() -> None:
+def test_options_of_the_plan_change_the_parameters() -> None:
     for options in ({"per_ecoregion": 9}, {"seed": 3}, {"limit": 2}, {"roi": "0,0,1,1"}, {"ecoregions": "A/B"}):
         assert chips(**options).parameters != chips().parameters
 
@@ -78,14 +78,14 @@ def test_but_the_plan_s_parameters_are_compared_as_well() -> None:
         {"id_field": "Y"},
     ],
 )
-def test_what_changes_a_table_changes_its_identity(options: dict[str, Any]) -> None:
+def test_options_that_change_tables_change_the_identity(options: dict[str, Any]) -> None:
     assert series(**options).identity != series().identity
     assert series(bbox="0,0,1,1").identity == series().identity
     assert series(bbox="0,0,1,1").parameters != series().parameters
 
 
 @pytest.mark.parametrize("recipe", [chips(), chips(roi="0,0,1,1", format="tif"), series()], ids=lambda r: r.name)
-def test_recipes_travel_and_their_parameters_are_json(recipe: ChipSample | TimeSeries) -> None:
+def test_recipes_are_serialisable_and_their_parameters_are_json(recipe: ChipSample | TimeSeries) -> None:
     again = pickle.loads(pickle.dumps(recipe))
     assert again.identity == recipe.identity
     assert again.parameters == recipe.parameters
@@ -123,7 +123,7 @@ def test_the_default_format_follows_the_dataset(options: dict[str, Any], format:
     assert ChipSample(total=1, roi="0,0,1,1", **options).sample.style.format == format
 
 
-def test_defaults_of_the_format() -> None:
+def test_defaults_follow_the_format() -> None:
     assert chips().sample.grid_mode == chips(format="jpg").sample.grid_mode == "thumb"
     assert chips(format="tif").sample.grid_mode == chips(format="npy").sample.grid_mode == "native"
     assert chips(grid="native").sample.grid_mode == "native"
@@ -179,15 +179,15 @@ def test_scripts_take_json_or_text(tmp_path: Path) -> None:
         (lambda: chips(grid="utm"), "unknown grid 'utm'"),
     ],
 )
-def test_wrong_options(make: Any, message: str) -> None:
+def test_invalid_options_are_refused(make: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make()
 
 
-def test_a_file_of_regions_that_is_not_there() -> None:
+def test_a_missing_file_of_regions_is_refused() -> None:
     with pytest.raises(RegionError, match=r"there is no file regions\.gpkg"):
         series(regions="regions.gpkg")
 
 
-def test_slug() -> None:
+def test_slugs_are_lower_case_with_hyphens() -> None:
     assert slug("MODIS/061/MOD11A2") == "modis-061-mod11a2"

@@ -64,7 +64,7 @@ def test_points_lie_in_their_ecoregion_and_in_the_region(colorado: eechips.Run, 
                 assert inside.contains(shapely.Point(unit["coordinates"]))
 
 
-def test_the_same_command_again_sends_nothing(colorado: eechips.Run, demo_server: Server) -> None:
+def test_a_repeated_command_sends_no_request(colorado: eechips.Run, demo_server: Server) -> None:
     before = demo_server.requests()
     again = sample(demo_server, colorado.path, size=64, per_ecoregion=6)
     assert demo_server.requests() == before
@@ -72,7 +72,7 @@ def test_the_same_command_again_sends_nothing(colorado: eechips.Run, demo_server
 
 
 @pytest.mark.slow
-def test_the_same_seed_makes_the_same_files_and_a_lost_one_comes_back(
+def test_the_same_seed_makes_the_same_files_and_lost_ones_are_fetched_again(
     colorado: eechips.Run, demo_server: Server, tmp_path: Path
 ) -> None:
     lost = colorado.path / colorado.units["file"].iloc[3]
@@ -94,7 +94,7 @@ def test_fewer_points_are_the_first_of_more(colorado: eechips.Run, demo_server: 
     assert set(fewer.units["id"]) < set(colorado.units["id"])
 
 
-def test_a_thumb_chip_is_the_seed_s(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
+def test_thumbnail_chips_depend_on_the_seed(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
     """256 pixels of a metre are buffer(127).bounds() at 256x256, to the byte."""
     run = sample(demo_server, tmp_path, per_ecoregion=1, limit=1)
     unit = run.units["unit"].iloc[0]
@@ -229,13 +229,13 @@ def test_points_without_an_image_are_drawn_again(real_server: Server, tmp_path: 
     assert {unit["id"]: unit["sha256"] for _, unit in cut.units.iterrows()} == units
 
 
-def test_a_jpeg_does_not_tell_whether_it_is_empty(tmp_path: Path) -> None:
+def test_emptiness_of_a_jpeg_is_unknown(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="on_empty='skip' needs png, tif or npy: jpg has no mask"):
         eechips.sample("NAIP", per_ecoregion=1, format="jpg", on_empty="skip", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_region_from_a_file(real_server: Server, tmp_path: Path) -> None:
+def test_regions_are_read_from_a_file(real_server: Server, tmp_path: Path) -> None:
     west, south, east, north = map(float, QUAD.split(","))
     triangle = shapely.Polygon([(west, south), (east, south), (west, north)])
     path = tmp_path / "area.gpkg"
@@ -247,7 +247,7 @@ def test_a_region_from_a_file(real_server: Server, tmp_path: Path) -> None:
     assert outside == []
 
 
-def test_datasets_without_a_record(real_server: Server, tmp_path: Path) -> None:
+def test_datasets_without_a_record_are_sampled(real_server: Server, tmp_path: Path) -> None:
     """One image, by its id: bands, type and scale are asked from the server."""
     image = "USDA/NAIP/DOQQ/m_4709963_se_14_1_20150926"
     run = sample(real_server, tmp_path, dataset=image, roi=QUAD, size=16, format="tif", per_ecoregion=2)
@@ -277,7 +277,7 @@ def test_datasets_without_a_record(real_server: Server, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_the_server_does_not_have(
+def test_unknown_datasets_and_bands_are_reported(
     real_server: Server, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:

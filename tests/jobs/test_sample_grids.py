@@ -229,7 +229,7 @@ def test_chips_over_a_zone_seam_are_on_one_grid_and_show_both_sides(
         ("utm", "EPSG:99999", "unknown coordinate reference system"),
     ],
 )
-def test_where_a_projection_ends_is_refused_with_the_reason(
+def test_places_beyond_a_projection_are_refused_with_the_reason(
     server: Server, folder: Path, rasters: dict[str, Raster], name: str, crs: str, error: str
 ) -> None:
     initialize(server)

@@ -105,7 +105,7 @@ def test_a_chip_shows_the_latest_clear_pixels(server: Server, tmp_path: Path, ma
     }[mask]  # fmt: skip
 
 
-def test_of_the_image_nearest_to_a_date_and_then_of_the_next(server: Server, tmp_path: Path) -> None:
+def test_pixels_come_from_the_images_nearest_to_a_date(server: Server, tmp_path: Path) -> None:
     points = tmp_path / "points.csv"
     points.write_text("lon,lat,day\n" + "".join(f"-104.{n},39.734,2020-01-20\n" for n in (974, 980, 986, 992)))
     options = {"points": str(points), "date_field": "day", "window": "30d", "total": None, "roi": None}
@@ -150,7 +150,7 @@ def test_a_chip_that_is_masked_altogether_is_empty(server: Server, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_of_several_datasets_those_are_masked_that_can_be(server: Server, tmp_path: Path) -> None:
+def test_datasets_with_masks_are_masked(server: Server, tmp_path: Path) -> None:
     several: dict[str, Any] = {"dataset": [L8, "users/someone/dem"], "bands": [f"{L8}:SR_B4"], "total": 3}
     clear = sample(server, tmp_path / "clear", **several).layers
     whole = sample(server, tmp_path / "whole", **{**several, "mask": "none"}).layers
@@ -162,7 +162,7 @@ def test_of_several_datasets_those_are_masked_that_can_be(server: Server, tmp_pa
     assert (clear["valid_fraction"][optical] <= whole["valid_fraction"][optical]).all()
 
 
-def test_what_cannot_be_masked_is_refused_before_anything_is_fetched(server: Server, tmp_path: Path) -> None:
+def test_datasets_without_masks_are_refused_before_fetching(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no mask is known for USDA/NAIP/DOQQ"):
         sample(server, tmp_path, dataset="NAIP", bands=None)
     with pytest.raises(UsageError, match=r"has no such mask; it has qa_pixel"):
@@ -174,7 +174,7 @@ def test_what_cannot_be_masked_is_refused_before_anything_is_fetched(server: Ser
     assert not list(tmp_path.rglob("*.tif"))
 
 
-def test_without_a_mask_a_chip_is_what_it_was() -> None:
+def test_without_a_mask_chips_are_unchanged() -> None:
     plain = ChipSample(dataset="S2", total=1)
     assert "mask" not in plain.sample.results
     assert plain.identity == ChipSample(dataset="S2", total=1, mask="none").identity
@@ -183,7 +183,7 @@ def test_without_a_mask_a_chip_is_what_it_was() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("grid", ["native", "thumb"])
-def test_the_demo_planet_without_clouds(demo_server: Server, tmp_path: Path, grid: str) -> None:
+def test_the_demo_planet_is_masked(demo_server: Server, tmp_path: Path, grid: str) -> None:
     days = {"start": "2020-06-10", "end": "2020-06-25"}
     options = {"dataset": "S2", "bands": "B4,B8", "roi": "-105.3,39.88,-105.25,39.92", "total": 4, "grid": grid, **days}
     run = sample(demo_server, tmp_path, **options)

@@ -207,7 +207,7 @@ def test_no_two_chips_overlap(server: Server, crs: str) -> None:
     assert great_circle(points[i], points[j]).min() >= 400
 
 
-def test_rows(server: Server) -> None:
+def test_spacing_makes_rows_of_points(server: Server) -> None:
     units = plan(server, spacing="200m")
     points = np.array([unit["coordinates"] for unit in units])
     i, j = np.triu_indices(len(points), 1)
@@ -383,7 +383,7 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 3, "grid": "thumb", "crs": "utm", "format": "png"}, UsageError, "with `crs`, use grid='native'"),
     ],
 )
-def test_what_is_refused(
+def test_invalid_strategies_are_refused(
     server: Server, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:

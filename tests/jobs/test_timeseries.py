@@ -126,7 +126,7 @@ def test_regions_on_the_server_by_id_and_box(demo_server: Server, demo_ee: Any, 
     assert demo_server.requests() == before
 
 
-def test_several_bands_have_a_count_each(demo_server: Server, tmp_path: Path) -> None:
+def test_each_of_several_bands_has_a_count(demo_server: Server, tmp_path: Path) -> None:
     path = tmp_path / "area.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(-105.2, 39.6, -105.0, 39.8)], crs="EPSG:4326").to_file(path)
     bands = ("LST_Day_1km", "LST_Night_1km")
@@ -184,7 +184,7 @@ def test_features_of_one_id_are_one_region(real_server: Server, real_data: Path,
         ({"dataset": "USDA/NAIP/DOQQ/m_4709963_se_14_1_20150926"}, UsageError, "is a single image"),
     ],
 )
-def test_what_the_server_does_not_have(
+def test_unknown_datasets_and_bands_are_reported(
     real_server: Server, tmp_path: Path, districts: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:

@@ -74,7 +74,7 @@ def by_region(run: eechips.Run) -> pd.DataFrame:
 
 
 @pytest.mark.slow
-def test_whatever_comes_together_the_table_is_the_same(
+def test_batches_of_any_size_make_the_same_table(
     real_server: Server, fields: Path, one: eechips.Run, tmp_path: Path
 ) -> None:
     """To the last byte; and the numbers are those of regions that are asked about one by one."""
@@ -95,7 +95,7 @@ def test_whatever_comes_together_the_table_is_the_same(
         assert found[column].equals(alone[column].astype(found[column].dtype))
 
 
-def test_few_requests_and_nothing_twice(real_server: Server, fields: Path, one: eechips.Run) -> None:
+def test_batches_take_few_requests_without_repetition(real_server: Server, fields: Path, one: eechips.Run) -> None:
     sizes = [len(unit["regions"]) for unit in one.units["unit"]]
     assert sum(sizes) == COUNT
     assert 1 < max(sizes) <= 7
@@ -211,7 +211,7 @@ def test_every_month_has_a_row(real_server: Server, fields: Path, pixels: Any, t
 
 
 @pytest.mark.slow
-def test_a_table_by_years(real_server: Server, fields: Path, tmp_path: Path) -> None:
+def test_tables_are_split_by_years(real_server: Server, fields: Path, tmp_path: Path) -> None:
     options = {"regions": str(fields), "id_field": "field", "start": "2004-12-01", "end": "2005-02-01"}
     whole = table_of(timeseries(real_server, tmp_path / "one", output="one", format="csv", **options))
     run = timeseries(real_server, tmp_path / "year", output="year", **options)
@@ -222,7 +222,7 @@ def test_a_table_by_years(real_server: Server, fields: Path, tmp_path: Path) -> 
     pd.testing.assert_frame_equal(found, whole, check_dtype=False)
 
 
-def test_what_does_not_fit_in_memory_is_sorted_on_disk(one: eechips.Run, tmp_path: Path) -> None:
+def test_tables_above_memory_are_sorted_on_disk(one: eechips.Run, tmp_path: Path) -> None:
     layout = TableLayout(
         id_column="field",
         values=tuple(f"{BAND}_{name}" for name in ("mean", "max", "p90", "stdDev", "count")),
@@ -294,7 +294,7 @@ def test_tables_on_the_server_by_batches(demo_server: Server, demo_ee: Any, tmp_
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-9)
 
 
-def test_pixels_of_another_grid(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
+def test_pixels_of_another_grid_are_resampled(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
     """UTM pixels of 2 km, as one would ask for them; regions in two zones are asked about apart."""
     path = tmp_path / "zones.gpkg"
     boxes = [shapely.box(-102.4, 39.6, -102.2, 39.8), shapely.box(-101.8, 39.6, -101.6, 39.8)]
@@ -350,7 +350,7 @@ def test_a_mask_leaves_out_pixels(demo_server: Server, demo_ee: Any, tmp_path: P
     assert clear["count"].sum() < all_["count"].sum()
 
 
-def test_what_fails_is_missing_and_said(
+def test_failed_regions_are_missing_and_reported(
     real_store: Path, serve: Callable[..., Server], fields: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plan = tmp_path / "faults.json"

@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 
-def test_pictures(tmp_path: Path) -> None:
+def test_sample_fetches_pictures(tmp_path: Path) -> None:
     run = eechips.sample("NAIP", per_ecoregion=1, limit=3, out=tmp_path, quiet=True)
     assert run.is_complete
     assert run.verify() == []
@@ -37,7 +37,7 @@ def test_data_on_the_source_s_own_pixels(tmp_path: Path, method: str) -> None:
         assert len(unit["sources"]) == 1
 
 
-def test_series(tmp_path: Path) -> None:
+def test_timeseries_fetches_tables(tmp_path: Path) -> None:
     run = eechips.timeseries(
         "MODIS/061/MOD11A2", regions="FAO/GAUL_SIMPLIFIED_500m/2015/level2", id_field="ADM2_CODE", reducer="max",
         bbox="-105.1,39.6,-105.0,39.7", start="2019-01-01", end="2019-03-01", multiply=0.02, add=-273.15,

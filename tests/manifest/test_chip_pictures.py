@@ -58,7 +58,7 @@ def test_chips_of_one_sheet_are_stretched_alike(tmp_path: Path) -> None:
     np.testing.assert_allclose(*(render_picture(path, 16).astype(int) for path in paths), atol=1)  # each by itself
 
 
-def test_what_is_transparent_is_grey(tmp_path: Path) -> None:
+def test_transparent_pixels_are_grey(tmp_path: Path) -> None:
     pixels = random_pixels(0, (8, 8, 4))
     pixels[..., 3] = 255
     pixels[2:4, :, 3] = 0
@@ -93,7 +93,7 @@ def test_data_are_stretched_from_the_2nd_to_the_98th_percentile(dtype: str, suff
         assert np.abs(found[valid] - expected[valid]).max() <= 1
 
 
-def test_what_is_no_number_is_no_obstacle(tmp_path: Path) -> None:
+def test_chips_with_nan_are_shown(tmp_path: Path) -> None:
     pixels = np.full((1, 8, 8), np.nan, dtype="float32")
     assert render_picture(geotiff(tmp_path / "nan.tif", pixels), 8).shape == (3, 8, 8)
     pixels[0, 0, 0] = 5.0
@@ -125,7 +125,7 @@ def test_codes_of_classes_have_the_same_colour_in_every_file(suffix: str, tmp_pa
     assert len(np.unique(first.reshape(3, -1), axis=1).T) == 3
 
 
-def test_what_are_no_classes(tmp_path: Path) -> None:
+def test_chips_of_many_values_have_no_classes(tmp_path: Path) -> None:
     many = np.arange(64, dtype="uint8").reshape(1, 8, 8)
     assert not render_chip(geotiff(tmp_path / "many.tif", many), 8).has_classes
     assert not render_chip(geotiff(tmp_path / "deep.tif", many.astype("int16") // 60), 8).has_classes
@@ -184,7 +184,7 @@ def large(tmp_path: Path) -> Run:
     return Run(folder)
 
 
-def test_of_a_large_run_a_few_chips_are_read(large: Run) -> None:
+def test_only_a_few_chips_of_a_large_run_are_read(large: Run) -> None:
     wanted = large.sample_files(12)
     assert len(wanted) == 12
     assert [wanted[0].name, wanted[-1].name] == ["0.png", "29999.png"]
@@ -195,7 +195,7 @@ def test_of_a_large_run_a_few_chips_are_read(large: Run) -> None:
     assert time.process_time() - began < 2.0
 
 
-def test_what_is_gone_is_left_out(large: Run) -> None:
+def test_missing_files_are_left_out(large: Run) -> None:
     shown = large._repr_html_()
     assert "30,000 done" in shown
     assert "<img" not in shown
@@ -203,7 +203,7 @@ def test_what_is_gone_is_left_out(large: Run) -> None:
     assert "No picture: " in large._repr_html_()
 
 
-def test_tables_show_their_head(tmp_path: Path) -> None:
+def test_tables_show_their_first_rows(tmp_path: Path) -> None:
     frame = pd.DataFrame({"name": ["<b>", "x"] * 10, "value": range(20)})
     (tmp_path / "chips").mkdir()
     frame.to_parquet(tmp_path / "chips" / "a.parquet")

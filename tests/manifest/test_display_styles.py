@@ -63,7 +63,7 @@ def test_clouds_do_not_make_the_ground_black(tmp_path: Path) -> None:
     assert (shown[:, 8, 8] == 127).all()
 
 
-def test_values_that_are_none_of_the_datasets_are_stretched(tmp_path: Path) -> None:
+def test_values_outside_the_dataset_are_stretched(tmp_path: Path) -> None:
     """Reflectances from 0 to 1, and temperatures in degrees."""
     ramp = np.linspace(0.0, 0.3, SIZE * SIZE).reshape(SIZE, SIZE)
     scaled = render_chip(

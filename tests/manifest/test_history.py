@@ -42,7 +42,7 @@ def make(folder: Path, finished: Sequence[float], *, planned: int = 0, log: Sequ
     (folder / "run.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_an_even_pace(tmp_path: Path) -> None:
+def test_throughput_of_a_steady_run(tmp_path: Path) -> None:
     make(tmp_path, [n / 4 for n in range(400)], log=[(0, "started")])
     found = read_history(tmp_path, BEGAN + 1e6, intervals=50)
     assert (found.seconds, found.duration, found.commands) == (2, 100.0, 1)
@@ -83,7 +83,7 @@ def test_no_unit_is_lost_or_counted_twice(
     assert sum(r * length for r, length in zip(found.rates, lengths, strict=True)) == pytest.approx(len(times))
 
 
-def test_the_pace_of_the_last_minute_tells_the_time_left(tmp_path: Path) -> None:
+def test_the_remaining_time_follows_the_last_minute(tmp_path: Path) -> None:
     """Slow for an hour, then 5 a second for two minutes: 1,000 more take 200 seconds."""
     times = [n * 10 for n in range(360)] + [3600 + n / 5 for n in range(600)]
     make(tmp_path, times, planned=1000, log=[(0, "started")])
@@ -111,7 +111,7 @@ def test_requests_in_flight_come_from_the_log(tmp_path: Path) -> None:
     assert found.in_flight == pytest.approx((4.0,) * 6 + (4 * 2 / 3,))
 
 
-def test_a_run_without_a_unit_settled(tmp_path: Path) -> None:
+def test_a_run_without_a_finished_unit_has_no_history(tmp_path: Path) -> None:
     make(tmp_path, [], planned=3)
     found = read_history(tmp_path, BEGAN)
     assert (found.rates, found.rate, found.duration) == ((), None, 0.0)
@@ -121,7 +121,7 @@ def test_a_run_without_a_unit_settled(tmp_path: Path) -> None:
     assert open_run(tmp_path).status().to_json()["history"]["rates"] == ()
 
 
-def test_whether_somebody_is_there(tmp_path: Path) -> None:
+def test_a_running_process_is_recognised(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     code = (
         "import sys, eechips.manifest.lock as l\nwith l.lock_run(l.Path(sys.argv[1])): print('in', flush=True); input()"
@@ -142,7 +142,7 @@ def test_whether_somebody_is_there(tmp_path: Path) -> None:
     assert not is_held(tmp_path)  # the process lives on, but has left the folder
 
 
-def test_slots_over_time_come_from_a_look_every_few_seconds(tmp_path: Path) -> None:
+def test_slots_are_sampled_every_few_seconds(tmp_path: Path) -> None:
     """Without a line per request; an interval without a look is as the one before."""
     make(tmp_path, [n / 2 for n in range(60)], log=[(0, "started")])
     looks = [(5, 10, 20), (10, 20, 20), (16, 40, 40), (26, 40, 40)]
@@ -157,7 +157,7 @@ def test_slots_over_time_come_from_a_look_every_few_seconds(tmp_path: Path) -> N
     assert open_run(tmp_path).status().to_json()["history"]["limits"][-1] == 40.0
 
 
-def test_errors_over_time(tmp_path: Path) -> None:
+def test_errors_are_counted_over_time(tmp_path: Path) -> None:
     """Failed units by their own moment; rejected requests by how much the count grew, which begins anew each time."""
     make(tmp_path, [n / 2 for n in range(60)], log=[(0, "started"), (20, "started")])
     with (tmp_path / "run.log").open("a") as log:

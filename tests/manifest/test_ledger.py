@@ -42,14 +42,14 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-def test_a_plan_comes_back(ledger: Ledger) -> None:
+def test_a_plan_round_trips(ledger: Ledger) -> None:
     assert ledger.has_plan
     assert ledger.meta() == META
     assert list(ledger.open_units()) == list(planned(5))
     assert ledger.counts() == {State.PLANNED: 5}
 
 
-def test_a_plan_that_breaks_off_is_not_there(tmp_path: Path) -> None:
+def test_an_interrupted_plan_is_not_stored(tmp_path: Path) -> None:
     def broken() -> Iterator[WorkUnit]:
         yield from planned(3)
         raise KeyboardInterrupt
@@ -67,7 +67,7 @@ def test_a_plan_that_breaks_off_is_not_there(tmp_path: Path) -> None:
         assert ledger.counts() == {State.PLANNED: 2}
 
 
-def test_outcomes_stay_and_what_is_open_is_tried_again(tmp_path: Path, ledger: Ledger) -> None:
+def test_outcomes_are_kept_and_open_units_are_retried(tmp_path: Path, ledger: Ledger) -> None:
     transient = Record(
         position=1, state=State.FAILED_TRANSIENT, error_class="TransientError", error="503", attempts=11, requests=11
     )
@@ -168,7 +168,7 @@ def test_the_export_holds_every_unit(tmp_path: Path, ledger: Ledger) -> None:
     assert not (tmp_path / "failures.csv").exists()
 
 
-def test_other_files_are_no_ledger(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / LEDGER_NAME).write_text("not a database at all, but long enough to be looked at" * 20)
     with pytest.raises(StorageError, match="damaged or no ledger") as told:
         Ledger(tmp_path / LEDGER_NAME)
@@ -219,7 +219,7 @@ def _hold(folder: Path, pipe: object) -> None:
         pipe.recv()  # type: ignore[attr-defined]
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
+def test_one_process_at_a_time_opens_a_ledger(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     child = context.Process(target=_hold, args=(tmp_path, theirs))
@@ -235,7 +235,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_million_units(tmp_path: Path) -> None:
+def test_a_million_units_are_recorded(tmp_path: Path) -> None:
     began = time.monotonic()
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
         ledger.store_plan(META, planned(1_000_000))

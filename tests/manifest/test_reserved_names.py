@@ -37,7 +37,7 @@ def test_names_that_cannot_be_written_or_kept_are_refused(name: str) -> None:
         result_name(name)
 
 
-def test_names_that_the_next_run_would_sweep_away_are_refused() -> None:
+def test_names_that_the_next_run_would_remove_are_refused() -> None:
     with pytest.raises(UsageError):
         result_name(temporary_name("chips/a.png", str(new_writer())))
 

@@ -18,7 +18,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_what_this_user_signed_is_its_own_and_the_key_is_private(cache: Path) -> None:
+def test_runs_signed_by_this_user_are_recognised_and_the_key_is_private(cache: Path) -> None:
     signed = {**INFO, SIGNATURE: sign(INFO)}
     assert is_own(signed)
     assert is_own({**signed, "finished": "later"})
@@ -27,13 +27,13 @@ def test_what_this_user_signed_is_its_own_and_the_key_is_private(cache: Path) ->
 
 
 @pytest.mark.parametrize("name", ["command", "directory", "endpoint", "project"])
-def test_a_changed_field_is_not_its_own(name: str) -> None:
+def test_a_changed_field_invalidates_the_signature(name: str) -> None:
     signed = {**INFO, SIGNATURE: sign(INFO)}
     assert not is_own({**signed, name: "another"})
     assert not is_own({key: value for key, value in signed.items() if key != name})
 
 
-def test_what_another_user_signed_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_signed_by_another_user_are_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signed = {**INFO, SIGNATURE: sign(INFO)}
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "another"))
     assert not is_own(signed)
@@ -41,7 +41,7 @@ def test_what_another_user_signed_is_not_its_own(tmp_path: Path, monkeypatch: py
     assert not is_own(signed)
 
 
-def test_without_a_place_for_a_key_nothing_is_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_writable_key_folder_nothing_is_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "file" / "cache"))
     assert sign(INFO) is None

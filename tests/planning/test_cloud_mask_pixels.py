@@ -135,9 +135,7 @@ CASES: list[tuple[str, str, str, Array]] = [
 
 
 @pytest.mark.parametrize(("image", "band", "mask", "wrong"), CASES, ids=lambda value: str(value)[-30:])
-def test_a_mask_removes_what_the_documentation_says(
-    server: Server, image: str, band: str, mask: str, wrong: Array
-) -> None:
+def test_a_mask_removes_the_documented_bits(server: Server, image: str, band: str, mask: str, wrong: Array) -> None:
     (clear,) = read(initialize(server), image, mask, band)
     assert np.array_equal(clear, ~wrong)
 
@@ -179,7 +177,7 @@ def test_files_and_the_manifest_s_valid_fraction(
     assert run.info["parameters"]["mask"] == text.text
 
 
-def test_what_cannot_be_masked_is_refused(server: Server, tmp_path: Path) -> None:
+def test_datasets_without_masks_are_refused(server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"endpoint": server.url, "quiet": True, "out": tmp_path, "roi": "-105,39.6,-104.9,39.8"}
     with pytest.raises(UsageError, match="no mask is known for USDA/NAIP/DOQQ"):
         eechips.images("NAIP", mask="auto", **options)

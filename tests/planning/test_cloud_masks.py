@@ -57,7 +57,7 @@ def test_no_dataset_with_quality_bands_of_ours_is_without_a_mask() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "none", " None "])
-def test_none_is_no_mask(text: str | None) -> None:
+def test_none_means_no_mask(text: str | None) -> None:
     assert parse_mask(text, "USDA/NAIP/DOQQ") is None
 
 
@@ -75,7 +75,7 @@ def test_none_is_no_mask(text: str | None) -> None:
         (LST, "auto", "qc:unproduced,over2k"),
     ],
 )
-def test_a_mask_has_one_text_however_it_was_asked_for(dataset: str, text: str, whole: str) -> None:
+def test_equivalent_masks_have_the_same_text(dataset: str, text: str, whole: str) -> None:
     mask = parse_mask(text, dataset)
     assert mask is not None
     assert mask.text == whole
@@ -99,12 +99,12 @@ def test_a_mask_has_one_text_however_it_was_asked_for(dataset: str, text: str, w
         (S2, "cs:nan", r"a number from 0 to 1"),
     ],
 )
-def test_what_there_is_not_is_refused_with_what_there_is(dataset: str, text: str, message: str) -> None:
+def test_unknown_masks_are_refused_with_a_list(dataset: str, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_mask(text, dataset)
 
 
-def test_the_bands_that_a_mask_needs() -> None:
+def test_bands_of_a_mask_are_listed() -> None:
     def needs(dataset: str, text: str, *bands: str) -> tuple[str, ...]:
         mask = parse_mask(text, dataset)
         assert mask is not None
@@ -127,7 +127,7 @@ def test_an_image_has_the_masks_of_its_collection() -> None:
     assert parse_mask("auto", f"{L8}/LC08_033032_20200601") == parse_mask("auto", L8)
 
 
-def test_of_several_datasets_those_have_a_mask_that_know_it() -> None:
+def test_each_of_several_datasets_has_its_own_mask() -> None:
     dem = "USGS/SRTMGL1_003"
     assert parse_masks(None, [S2, dem]) == (None, None)
     assert parse_masks("none", [dem]) == (None,)

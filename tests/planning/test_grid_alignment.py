@@ -80,7 +80,7 @@ def test_a_point_is_one_pixel() -> None:
     assert cover_region(aligned_grid("EPSG:32613", 30.0), shapely.Point(-105.0, 40.0)).shape == (1, 1)
 
 
-def test_across_the_antimeridian_degrees_go_on() -> None:
+def test_grids_in_degrees_continue_beyond_180() -> None:
     grid = cover_region(aligned_grid("EPSG:4326", METRES_PER_DEGREE / 10), parse_box("179,-17,-179,-16").polygon())
     assert grid.width == 20
     assert grid.height == 10
@@ -137,7 +137,7 @@ def test_a_region_beyond_a_projection_is_refused() -> None:
         cover_region(aligned_grid("+proj=ortho +lat_0=0 +lon_0=0", 1000.0), shapely.box(160.0, 0.0, 170.0, 10.0))
 
 
-def test_the_lattices_of_placements() -> None:
+def test_placements_align_pixel_corners() -> None:
     place = (-105.0, 40.0)
     assert GridAlignment().base_grid(NATIVE, place) == NATIVE
     assert GridAlignment(scale=6.0).base_grid(NATIVE, place).transform == pytest.approx(

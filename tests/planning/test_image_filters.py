@@ -28,7 +28,7 @@ from eechips.planning.image_filters import ConditionValue, PropertyCondition, Pr
         ("inside > 5", "inside", ">", (5,)),
     ],
 )
-def test_numbers(text: str, name: str, sign: str, values: tuple[Any, ...]) -> None:
+def test_conditions_on_numbers_are_parsed(text: str, name: str, sign: str, values: tuple[Any, ...]) -> None:
     assert parse_condition(text).resolve(1.0) == PropertyFilter(name, sign, values)
 
 
@@ -47,7 +47,7 @@ def test_numbers(text: str, name: str, sign: str, values: tuple[Any, ...]) -> No
         ("MGRS_TILE in ('13TDE', 13SDD)", ("13TDE", "13SDD")),
     ],
 )
-def test_texts_stay_as_they_were_typed(text: str, values: tuple[str, ...]) -> None:
+def test_strings_are_unchanged(text: str, values: tuple[str, ...]) -> None:
     assert parse_condition(text).resolve("some text").values == values
 
 
@@ -73,7 +73,7 @@ def test_texts_stay_as_they_were_typed(text: str, values: tuple[str, ...]) -> No
         ("CLOUD_COVER =< 5", "is no value"),
     ],
 )
-def test_what_is_no_condition_is_refused_with_a_reason(text: str, message: str) -> None:
+def test_invalid_conditions_are_refused_with_a_reason(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_condition(text)
 
@@ -94,7 +94,7 @@ def test_values_that_do_not_fit_the_property_are_refused() -> None:
         st.text(st.characters(exclude_characters="\"'", codec="utf-8"), max_size=20), min_size=1, max_size=4
     ),
 )
-def test_what_is_written_is_read_back(name: str, sign: str, texts: list[str]) -> None:
+def test_conditions_round_trip_as_text(name: str, sign: str, texts: list[str]) -> None:
     words = tuple(ConditionValue(text, is_quoted=True) for text in (texts if sign == "in" else texts[:1]))
     condition = PropertyCondition(name, sign, words)
     assert parse_condition(str(condition)) == condition

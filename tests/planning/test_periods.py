@@ -41,13 +41,13 @@ def test_anything_else_is_refused(text: str) -> None:
         parse_step(text)
 
 
-def test_no_step_is_refused() -> None:
+def test_an_empty_step_is_refused() -> None:
     with pytest.raises(UsageError, match="at least 1 month, not 0"):
         parse_step("0 months")
 
 
 @pytest.mark.parametrize("text", ["2020-13-01", "2020-02-30", "yesterday", "2020-01-01T12:00"])
-def test_a_day_is_a_day(text: str) -> None:
+def test_a_step_of_a_day_makes_daily_periods(text: str) -> None:
     assert parse_day("2020-02-29") == dt.date(2020, 2, 29)
     with pytest.raises(UsageError, match=r"is not a day \(YYYY-MM-DD\)"):
         parse_day(text)

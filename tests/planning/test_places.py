@@ -29,7 +29,7 @@ def test_names_of_coordinates_are_guessed(tmp_path: Path, names: str) -> None:
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
-def test_marks_between_columns(tmp_path: Path, mark: str) -> None:
+def test_separators_are_recognised(tmp_path: Path, mark: str) -> None:
     text = "id,lon,lat,what\n007,8.5,47.0,a\n".replace(",", mark)
     found = read_places(written(tmp_path, "\ufeff" + text))
     assert found.table.to_pylist() == [{"id": "007", "lon": "8.5", "lat": "47.0", "what": "a"}]
@@ -79,7 +79,7 @@ def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
         ("lon,lat\n1,2\n1,2,3,4\n", "cannot be read as CSV"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_rows(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_name_their_rows(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RegionError, match=message):
         read_places(written(tmp_path, text))
 
@@ -95,7 +95,7 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
         places.moments("day", "%Y/%m/%d")
 
 
-def test_a_column_that_there_is_not(tmp_path: Path) -> None:
+def test_unknown_columns_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RegionError, match=r"has no column 'lom'; did you mean 'lon'\?"):
         read_places(written(tmp_path, "lon,lat\n1,2\n"), lon_field="lom")
     with pytest.raises(RegionError, match="there is no file"):
@@ -143,7 +143,7 @@ def test_polygons_or_points_but_not_both(tmp_path: Path) -> None:
         read_places(tmp_path / "bow.parquet")
 
 
-def test_dates(tmp_path: Path) -> None:
+def test_columns_of_dates_are_read(tmp_path: Path) -> None:
     path = written(tmp_path, "lon,lat,day,bad\n1,2,2020-01-31,x\n1,2,,2020-01-31\n1,2,2020-02-01T12:30:00Z,\n")
     found = read_places(path)
     expected = [
@@ -158,7 +158,7 @@ def test_dates(tmp_path: Path) -> None:
         found.moments("dya")
 
 
-def test_what_is_to_tell_rows_apart(tmp_path: Path) -> None:
+def test_duplicate_and_empty_ids_are_refused(tmp_path: Path) -> None:
     found = read_places(written(tmp_path, "id,key,lon,lat\n1,a,1,2\n2,b,1,2\n1,,1,2\n"))
     with pytest.raises(RegionError, match="rows 1, 3 have the same id: '1'"):
         found.check_unique("id")

@@ -46,7 +46,7 @@ def test_a_cell_is_as_full_as_halving_allows() -> None:
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_lonely_places_go_with_others_until_their_tiles_are_too_many() -> None:
+def test_isolated_places_share_cells_within_the_tile_limit() -> None:
     random = np.random.default_rng(2)
     crowd = random.uniform((8, 45), (8.1, 45.1), (400, 2))
     lonely = np.column_stack([random.uniform(-170, 170, 100), random.uniform(-60, 60, 100)])
@@ -80,12 +80,12 @@ def test_dates_far_apart_are_not_asked_for_together() -> None:
 
 
 @pytest.mark.parametrize(("sizes", "areas"), [(np.full(8, 900_000), None), (None, np.full(8, 1e10))])
-def test_large_polygons_go_alone_or_in_small_groups(sizes: np.ndarray | None, areas: np.ndarray | None) -> None:
+def test_large_polygons_have_cells_of_few(sizes: np.ndarray | None, areas: np.ndarray | None) -> None:
     lonlat = np.column_stack([np.linspace(0, 7, 8), np.zeros(8)])
     found = list(divide_places(lonlat, Cost(values=1, images=20, tile=2_560), sizes=sizes, areas=areas))
     assert sum(map(len, found)) == 8
     assert max(map(len, found)) in (1, 2)
 
 
-def test_nothing_makes_no_cell() -> None:
+def test_no_places_make_no_cells() -> None:
     assert list(divide_places(np.zeros((0, 2)), Cost(values=1, images=1, tile=1_000))) == []

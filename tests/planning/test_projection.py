@@ -35,7 +35,7 @@ def test_an_unknown_crs_is_refused() -> None:
     ("grid", "metres"),
     [(NAIP, 0.6), (MODIS, 926.625433055833), (Grid("EPSG:4326", (1.0, 0, 0, 0, -1.0, 0), 1, 1), 111319.49079327357)],
 )
-def test_nominal_scale(grid: Grid, metres: float) -> None:
+def test_nominal_scale_is_that_of_earth_engine(grid: Grid, metres: float) -> None:
     assert nominal_scale(grid) == pytest.approx(metres, rel=1e-12)
 
 

@@ -38,7 +38,7 @@ def test_every_region_is_in_one_batch(count: int, most: int, width: float, group
         assert (np.ptp(shapes.points[batch], axis=0) <= width).all()
 
 
-def test_there_are_enough_to_keep_every_slot_busy() -> None:
+def test_there_are_enough_batches_for_every_slot() -> None:
     assert len(list(divide_regions(squares(1000), CHEAP, EVERYWHERE))) >= SLOTS
     assert len(list(divide_regions(squares(1000), CHEAP, EVERYWHERE, most=1000))) == 1
 
@@ -67,5 +67,5 @@ def test_a_plan_is_the_same_every_time() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 39, 41])
-def test_few_regions(count: int) -> None:
+def test_few_regions_are_all_batched(count: int) -> None:
     assert sum(map(len, divide_regions(squares(count), CHEAP, EVERYWHERE))) == count

@@ -84,7 +84,7 @@ def test_a_region_beside_the_image_or_only_touching_has_no_window() -> None:
     assert native(shapely.box(east - 0.01, south, east + 1, north), grid) == grid.window(9, 0, 1, 10)
 
 
-def test_a_slanted_region_gets_a_window_of_what_it_shares_with_the_image_and_no_more() -> None:
+def test_the_window_of_a_slanted_region_is_its_overlap() -> None:
     """A river from corner to corner of a country: of each tile only what the river has of it."""
     river = shapely.LineString([(-108.0, 37.0), (-103.0, 42.0)]).buffer(0.01)
     window = native(river)
@@ -123,7 +123,7 @@ def test_a_wide_region_has_the_zone_of_each_image() -> None:
     assert window.crs == "EPSG:32613"
 
 
-def test_over_the_antimeridian() -> None:
+def test_overlaps_cross_the_antimeridian() -> None:
     fiji = parse_box("179,-17.5,-179,-16.5").polygon()
     east = Grid("EPSG:32701", (10.0, 0.0, 199_980.0, 0.0, -10.0, 8_200_000.0), 10_980, 10_980)  # 180 to 179 W
     west = Grid("EPSG:32760", (10.0, 0.0, 699_960.0, 0.0, -10.0, 8_200_000.0), 10_980, 10_980)  # 178.9 to 180 E
@@ -139,7 +139,7 @@ def test_over_the_antimeridian() -> None:
     assert region_centre(fiji) == pytest.approx((-180.0, -17.0))
 
 
-def test_a_global_image_that_has_no_outline() -> None:
+def test_a_global_image_without_an_outline_covers_the_region() -> None:
     world = Grid("EPSG:4326", (0.1, 0.0, -180.05, 0.0, -0.1, 90.05), 3600, 1801)
     sinusoidal = Grid(
         "SR-ORG:6974", (926.625433056, 0.0, -20_015_109.354, 0.0, -926.625433055, 10_007_554.677), 43_200, 21_600
@@ -155,7 +155,7 @@ def test_a_global_image_that_has_no_outline() -> None:
     assert offset(world, window)[1] + window.height <= world.height
 
 
-def test_an_image_whose_size_is_not_known_shows_the_region() -> None:
+def test_an_image_of_unknown_size_covers_the_region() -> None:
     region = shapely.box(-105.3, 39.9, -105.2, 40.0)
     grid = Grid("EPSG:4326", (0.01, 0.0, -180.0, 0.0, -0.01, 90.0), 1, 1)
     window = Overlap(region, GridAlignment()).window(grid, is_bounded=False)
@@ -163,6 +163,6 @@ def test_an_image_whose_size_is_not_known_shows_the_region() -> None:
     assert window.bounds == pytest.approx(region.bounds)
 
 
-def test_out_of_reach_is_refused() -> None:
+def test_regions_beyond_a_projection_are_refused() -> None:
     with pytest.raises(RegionError, match="UTM zone 33N"):
         Overlap(shapely.box(-105.3, 39.5, -105.2, 39.6), GridAlignment(crs="EPSG:32633")).window(TILE)

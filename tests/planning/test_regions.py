@@ -27,7 +27,7 @@ def write(path: Path, *geometries: shapely.Geometry, crs: str = "EPSG:4326", **c
 
 
 @pytest.mark.parametrize("text", ["-105.5,39.5,-105,40", " -105.5, 39.5 , -105 ,40.0", "-1.055e2,39.5,-105.,40"])
-def test_a_box(text: str) -> None:
+def test_boxes_are_parsed(text: str) -> None:
     assert parse_region(text) == BoxRegion(-105.5, 39.5, -105.0, 40.0)
 
 
@@ -52,7 +52,7 @@ def test_a_box_across_the_antimeridian() -> None:
         ("", "is no file"),
     ],
 )
-def test_text_that_is_no_region(text: str, message: str) -> None:
+def test_invalid_regions_are_refused(text: str, message: str) -> None:
     with pytest.raises(RegionError, match=message):
         parse_region(text)
 
@@ -65,7 +65,7 @@ def test_a_selection_from_a_table() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.geojson", "a.gpkg", "a.shp", "a.fgb", "a.parquet"])
-def test_a_file_of_any_format(tmp_path: Path, name: str) -> None:
+def test_files_of_any_format_are_read(tmp_path: Path, name: str) -> None:
     other = shapely.box(-105.2, 39.8, -104.0, 41.0)
     region = parse_region(str(write(tmp_path / name, SQUARE, other, name=["a", "b"])))
     assert isinstance(region, FileRegion)
@@ -93,7 +93,7 @@ def test_an_edited_file_is_another_region(tmp_path: Path) -> None:
     assert parse_region(path).parameters != before
 
 
-def test_files_that_are_refused(tmp_path: Path) -> None:
+def test_unusable_files_are_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty.geojson"
     empty.write_text(json.dumps({"type": "FeatureCollection", "features": []}))
     garbage = tmp_path / "garbage.geojson"
@@ -124,7 +124,7 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_choices_name_what_looks_alike_or_what_there_is() -> None:
+def test_choices_name_similar_or_all_values() -> None:
     there = ["ADM1_NAME", "ADM1_CODE", "STATUS"]
     assert describe_choices("adm1_nam", there).startswith("did you mean 'ADM1_NAME'")
     assert describe_choices("qqq", there) == "there are ADM1_NAME, ADM1_CODE, STATUS"

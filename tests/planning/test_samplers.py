@@ -58,7 +58,7 @@ def test_seed_and_stratum_change_the_points_and_nothing_else_does() -> None:
     assert [stratum.id for stratum, _ in plan[:6]] == [397, 398, 399, 397, 398, 399]
 
 
-def test_points_never_change() -> None:
+def test_points_are_stable_across_versions() -> None:
     """What a seed draws is a promise: a run is resumed, and a paper repeated, years later."""
     assert draw_points(COLORADO, 2, 0, 398).tolist() == [[-109.035756, 38.4743927], [-108.8242912, 38.8431237]]
 
@@ -104,7 +104,7 @@ def test_more_than_five_thousand_in_one_stratum() -> None:
     assert len(interleave([Stratum(1, "a", COLORADO)], 6000, 0)) == 6000
 
 
-def test_replacements_are_further_points_of_the_sequence_and_nobody_else_s() -> None:
+def test_replacements_are_unused_later_points_of_the_sequence() -> None:
     strata = [Stratum(n, f"eco {n}", COLORADO) for n in (397, "b")]
     sequences = {stratum.id: list(map(tuple, draw_points(COLORADO, 110, 7, stratum.id).tolist())) for stratum in strata}
     order = [(key, place, number) for key in sequences for place in range(10) for number in range(1, 11)]
@@ -120,7 +120,7 @@ def test_replacements_are_further_points_of_the_sequence_and_nobody_else_s() -> 
     assert len(seen) == 2 * 110
 
 
-def test_no_replacement_where_there_is_none() -> None:
+def test_a_full_stratum_has_no_replacement() -> None:
     cell = 1e-7
     tiny = shapely.box(0, 0, 10 * cell, 10 * cell)  # room for 25 points
     draws = StratifiedDraw(StrataPool([Stratum(1, "tiny", tiny), Stratum(2, "large", COLORADO)], 0), [1, 2], 10)

@@ -23,7 +23,9 @@ from eechips.planning.statistics import parse_statistics
         ),
     ],
 )
-def test_columns(reducers: str | tuple[str, ...], bands: tuple[str, ...], columns: tuple[str, ...]) -> None:
+def test_columns_follow_reducers_and_bands(
+    reducers: str | tuple[str, ...], bands: tuple[str, ...], columns: tuple[str, ...]
+) -> None:
     assert parse_statistics(reducers).columns(bands) == columns
 
 
@@ -36,7 +38,7 @@ def test_columns(reducers: str | tuple[str, ...], bands: tuple[str, ...], column
         ("max,p5", ("B4", "B8"), *[("B4_max", "B4_p5", "B8_max", "B8_p5", "B4_count", "B8_count")] * 2),
     ],
 )
-def test_names_of_outputs(
+def test_outputs_are_named_by_band_and_reducer(
     reducers: str, bands: tuple[str, ...], alone: tuple[str, ...], together: tuple[str, ...]
 ) -> None:
     statistics = parse_statistics(reducers)
@@ -59,11 +61,11 @@ def test_counts_are_known() -> None:
         ("mean,mean", "a reducer is asked for twice: mean,mean"),
     ],
 )
-def test_what_is_no_reducer(text: str, message: str) -> None:
+def test_invalid_reducers_are_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_statistics(text)
 
 
-def test_none_at_all() -> None:
+def test_an_empty_list_of_reducers_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one reducer"):
         parse_statistics(())

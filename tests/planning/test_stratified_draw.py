@@ -49,7 +49,7 @@ def test_without_conditions_they_are_the_plain_draws() -> None:
 
 @given(st.floats(3_000, 30_000), st.integers(0, 2**32))
 @settings(max_examples=20, deadline=None)
-def test_no_two_points_of_any_stratum_are_nearer_than_told(metres: float, seed: int) -> None:
+def test_points_keep_the_minimum_distance_across_strata(metres: float, seed: int) -> None:
     found = draws(15, apart=metres, seed=seed).interleaved()
     points = [point for _, point in found]
     assert distances(points).min() >= metres - 1e-6
@@ -169,7 +169,7 @@ def test_circles_never_overlap_and_none_is_refused_without_need(places: list[tup
     ],
     ids=["box", "world", "antimeridian", "north", "triangle"],
 )
-def test_regular_places_are_as_far_apart_as_told_and_stand_for_the_same_area(region: shapely.Geometry) -> None:
+def test_regular_points_have_equal_spacing_and_area(region: shapely.Geometry) -> None:
     spacing = math.sqrt(spherical_area(region) / 3000)
     points, places = regular_points(region, spacing)
     assert shapely.intersects_xy(region, points[:, 0], points[:, 1]).all()
@@ -197,12 +197,12 @@ def test_a_spacing_without_places_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("text", "metres"), [("500m", 500), ("10km", 10_000), (" 1.5 KM ", 1500), (".5km", 500)])
-def test_distances(text: str, metres: float) -> None:
+def test_distances_are_parsed(text: str, metres: float) -> None:
     assert parse_distance("--spacing", text) == metres
 
 
 @pytest.mark.parametrize("text", ["10", "km", "-5m", "0m", "10 miles", "1e3m", ""])
-def test_what_is_no_distance(text: str) -> None:
+def test_invalid_distances_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a distance such as 500m or 10km"):
         parse_distance("--spacing", text)
 
@@ -221,7 +221,7 @@ class Listed:
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.integers(1, 12))
-def test_strata_take_turns_until_they_have_no_more(sizes: list[int], count: int) -> None:
+def test_strata_alternate_until_they_are_exhausted(sizes: list[int], count: int) -> None:
     candidates = {key: [(float(key), float(n)) for n in range(size)] for key, size in enumerate(sizes)}
     found = StratifiedDraw(Listed(candidates), list(candidates), count)
     rounds = [(key, points[n]) for n in range(count) for key, points in candidates.items() if n < len(points)]

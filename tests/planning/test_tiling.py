@@ -103,7 +103,7 @@ def test_a_grid_across_the_antimeridian_is_cut_there() -> None:
         assert math.remainder(asked - west, 360.0) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_what_lies_on_earth_stays_where_it_is() -> None:
+def test_grids_within_180_degrees_are_unchanged() -> None:
     for grid in (UTM.window(3, 4, 5, 6), Grid("EPSG:4326", (0.5, 0.0, -180.0, 0.0, -0.5, 90.0), 720, 360)):
         assert wrap_longitude(grid) is grid
 

@@ -35,7 +35,7 @@ def test_features_of_one_id_are_one_region_at_the_place_of_the_first(tmp_path: P
     assert zones.geometries[0].equals(shapely.box(10, 50, 12, 51))
 
 
-def test_numbers_that_a_missing_one_made_decimal_are_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_integer_ids_stay_integers_beside_missing_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.gpkg", [SQUARE, SQUARE, SQUARE], code=[7, None, 9])
     with caplog.at_level(logging.WARNING, logger="eechips"):
         assert read_zones(path, "code").ids == [7, 9]
@@ -50,7 +50,7 @@ def test_without_a_field_regions_are_numbered(tmp_path: Path) -> None:
         read_zones(path, None, parse_box("100,0,101,1"))
 
 
-def test_what_lies_beyond_180_degrees_is_on_the_other_side(tmp_path: Path) -> None:
+def test_geometry_beyond_180_degrees_is_wrapped(tmp_path: Path) -> None:
     zones = read_zones(write(tmp_path / "a.geojson", [shapely.box(179, -18, 182, -16)]), None)
     assert zones.geometries is not None
     expected = shapely.union_all([shapely.box(179, -18, 180, -16), shapely.box(-180, -18, -178, -16)])
@@ -58,7 +58,7 @@ def test_what_lies_beyond_180_degrees_is_on_the_other_side(tmp_path: Path) -> No
 
 
 @given(st.floats(-400, 400), st.floats(0.1, 300), st.floats(-80, 70))
-def test_nothing_is_lost_at_the_antimeridian(west: float, width: float, south: float) -> None:
+def test_area_is_kept_at_the_antimeridian(west: float, width: float, south: float) -> None:
     region = shapely.box(west, south, west + width, south + 5)
     moved = wrap_at_antimeridian(region)
     assert moved.bounds[0] >= -180
@@ -73,7 +73,7 @@ def test_a_region_around_the_earth_is_pointed_out(tmp_path: Path, caplog: pytest
     assert "region Fiji is 358 degrees wide: if it is meant to cross the antimeridian" in caplog.text
 
 
-def test_where_regions_lie(tmp_path: Path) -> None:
+def test_bounds_areas_and_points_of_regions_are_measured(tmp_path: Path) -> None:
     shapes = measure_zones(read_zones(write(tmp_path / "a.gpkg", [SQUARE]), None))
     assert shapes.bounds.tolist() == [[10, 50, 11, 51]]
     assert SQUARE.contains(shapely.Point(shapes.points[0]))

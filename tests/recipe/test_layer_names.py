@@ -24,11 +24,11 @@ def test_a_name_that_loaders_have_for_themselves_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("names", [{"image", "mask"}, {"S2", "image_valid"}, {"labels"}, {"json"}, {"Label"}])
-def test_other_names_are_not(names: set[str]) -> None:
+def test_other_names_are_accepted(names: set[str]) -> None:
     check_layer_names(names)
 
 
-def test_a_layer_cannot_be_called_like_the_valid_pixels_of_another() -> None:
+def test_a_layer_cannot_have_the_name_of_a_mask() -> None:
     with pytest.raises(RecipeError, match="'image_valid' beside 'image'"):
         check_layer_names({"image", "image_valid"})
 

@@ -34,7 +34,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_values_come_back_as_they_were_given(value: Any) -> None:
+def test_values_round_trip(value: Any) -> None:
     unit = to_unit(value)
     assert unit["kind"] in ("call", "point", "image", "region", "dates", "cell", "tile")
     assert unit_value(json.loads(canonical_json(unit))) == value
@@ -54,7 +54,7 @@ def test_an_id_is_the_sha256_of_canonical_json() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, object(), float("inf"), "\ud800", {"\udcff": 1}])
-def test_what_is_not_json_is_no_unit(value: object) -> None:
+def test_units_must_be_json(value: object) -> None:
     with pytest.raises(UsageError, match="must be JSON"):
         canonical_json(value)
 
@@ -79,7 +79,7 @@ def test_contradictory_chips_are_refused(arguments: dict[str, Any], message: str
         Chip("image", **arguments)  # type: ignore[arg-type]
 
 
-def test_sizes_and_kinds() -> None:
+def test_sizes_and_formats_of_chips_are_checked() -> None:
     assert Chip("image", grid=GRID, format="tif").size == (8, 8)  # type: ignore[arg-type]
     assert Chip("image", region="r", dimensions=(3, 4)).size == (3, 4)  # type: ignore[arg-type]
     assert Chip("image", region="r", scale=10.0, name="a/b").size is None  # type: ignore[arg-type]
@@ -143,7 +143,7 @@ def test_unknown_parameters_are_refused_with_a_list(script: Path) -> None:
         load_recipe(script, {"cuont": "2"})
 
 
-def test_what_a_script_cannot_do_without_is_named(tmp_path: Path) -> None:
+def test_missing_parameters_of_a_script_are_named(tmp_path: Path) -> None:
     path = tmp_path / "needs.py"
     path.write_text(
         "def get_requests(href, n=2):\n    return [1]\ndef get_result(index, unit, band):\n    return b''\n"
@@ -170,7 +170,7 @@ def test_a_pickled_recipe_carries_its_source(script: Path) -> None:
     assert copy.identity == recipe.identity
 
 
-def test_what_is_no_recipe_is_refused(tmp_path: Path) -> None:
+def test_invalid_recipes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.py"
     with pytest.raises(UsageError, match="cannot read"):
         load_recipe(path)

@@ -118,7 +118,7 @@ def test_a_picture_is_written_whole(alone: eechips.Run, tmp_path: Path) -> None:
     assert alone.verify() == []
 
 
-def test_plots_of_a_run_are_kept_apart_and_what_is_replaced_is_told(alone: eechips.Run) -> None:
+def test_plots_have_their_own_files_and_replacements_are_reported(alone: eechips.Run) -> None:
     choices = {"plot.png": [], "plot-7,Boulder.png": ["--region", "7", "--region", "Boulder"],
                "plot-Åland_west,LST_Day_1km.png": ["--region", "Åland/west", "--band", BAND]}  # fmt: skip
     for name, choice in choices.items():
@@ -143,12 +143,12 @@ def test_plots_of_a_run_are_kept_apart_and_what_is_replaced_is_told(alone: eechi
         ({"out": "lst.docx"}, "a plot is png, pdf or svg, not docx"),
     ],
 )
-def test_what_cannot_be_drawn(alone: eechips.Run, options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(alone: eechips.Run, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         eechips.plot(alone, **options)
 
 
-def test_a_run_without_series(demo_server: Server, tmp_path: Path) -> None:
+def test_a_run_without_series_is_refused(demo_server: Server, tmp_path: Path) -> None:
     options = {"roi": "-105.2,39.9,-105.1,40.0", "endpoint": demo_server.url, "rate": None, "quiet": True}
     run = eechips.sample("NAIP", per_ecoregion=1, out=tmp_path / "chips", **options)
     with pytest.raises(UsageError, match="has no time series: it has no tables among its results"):
@@ -157,7 +157,7 @@ def test_a_run_without_series(demo_server: Server, tmp_path: Path) -> None:
         eechips.plot(tmp_path)
 
 
-def test_tables_of_a_recipe(demo_server: Server, tmp_path: Path) -> None:
+def test_tables_of_a_recipe_are_plotted(demo_server: Server, tmp_path: Path) -> None:
     """Any tables with a region, a date and values."""
     script = tmp_path / "rain.py"
     script.write_text(

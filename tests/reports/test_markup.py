@@ -60,13 +60,13 @@ def test_hostile_text_is_shown_as_it_is(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"])))
-def test_any_text_is_one_text(text: str) -> None:
+def test_any_text_stays_one_text_node(text: str) -> None:
     found = read(element("p", text, title=text))
     assert found.elements == [("p", {"title": text})]
     assert found.text == text
 
 
-def test_elements() -> None:
+def test_elements_are_escaped() -> None:
     assert element("img", src="a", alt="") == '<img src="a" alt="">'
     assert element("ul", element("li", 1), None, "&", class_="x", aria_label="y", hidden=True, id=None, open=False) == (
         '<ul class="x" aria-label="y" hidden><li>1</li>&amp;</ul>'

@@ -106,7 +106,7 @@ def pixels_of(data: bytes) -> npt.NDArray[np.uint8]:
         return np.asarray(image)
 
 
-def test_it_holds_all_there_is(run: eechips.Run) -> None:
+def test_the_page_has_all_sections(run: eechips.Run) -> None:
     path = eechips.report(run)
     assert path == run.path / "report.html"
     page = Page(path)
@@ -132,7 +132,7 @@ def test_it_holds_all_there_is(run: eechips.Run) -> None:
     assert "CC0 & more" in page.texts["dd"]
 
 
-def test_names_that_try_to_be_scripts_are_names(run: eechips.Run) -> None:
+def test_hostile_names_are_escaped(run: eechips.Run) -> None:
     page = Page(eechips.report(run))
     assert len(page.texts["script"]) == 2
     assert HOSTILE in page.texts["td"]
@@ -143,7 +143,7 @@ def test_names_that_try_to_be_scripts_are_names(run: eechips.Run) -> None:
     assert not [a for _, a in page.elements if any(key.startswith("on") for key in a)]
 
 
-def test_it_asks_nobody_and_only_its_own_script_counts(run: eechips.Run) -> None:
+def test_the_page_loads_nothing_and_allows_only_its_own_script(run: eechips.Run) -> None:
     page = Page(eechips.report(run))
     for name, attributes in page.elements:
         for key in ("src", "href", "action", "srcset", "data"):
@@ -158,7 +158,7 @@ def test_it_asks_nobody_and_only_its_own_script_counts(run: eechips.Run) -> None
         assert rules[rule] == f"'sha256-{digest}'"
 
 
-def test_it_is_the_same_every_time_and_replaced_whole(run: eechips.Run) -> None:
+def test_the_page_is_reproducible_and_replaced_atomically(run: eechips.Run) -> None:
     first = eechips.report(run).read_bytes()
     assert eechips.report(str(run.path)).read_bytes() == first
     assert eechips.report(run, seed=5, thumbnails=3).read_bytes() != first
@@ -167,13 +167,13 @@ def test_it_is_the_same_every_time_and_replaced_whole(run: eechips.Run) -> None:
     assert run.verify() == []
 
 
-def test_elsewhere_it_names_no_files(run: eechips.Run, tmp_path: Path) -> None:
+def test_a_page_in_another_folder_names_no_files(run: eechips.Run, tmp_path: Path) -> None:
     here, there = Page(eechips.report(run)), Page(eechips.report(run, out=tmp_path / "deep" / "other.html"))
     assert here.data["beside"] is True
     assert there.data["beside"] is False
 
 
-def test_files_that_are_gone_or_changed_are_told(run: eechips.Run) -> None:
+def test_missing_and_changed_files_are_reported(run: eechips.Run) -> None:
     files = list(run.units["file"].dropna())
     (run.path / files[0]).unlink()
     (run.path / files[1]).write_bytes(b"no picture")
@@ -191,7 +191,7 @@ def test_layers_stand_side_by_side(tmp_path: Path) -> None:
     assert data["map"] is not None  # the first has a place, as a GeoTIFF says it
 
 
-def test_of_whole_scenes_a_few_are_read(tmp_path: Path) -> None:
+def test_only_a_few_large_scenes_are_read(tmp_path: Path) -> None:
     """As the manifest has it: these say that they are large."""
     made = finished_run.write_run(tmp_path, chips(10))
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
@@ -225,7 +225,7 @@ def test_no_chip_is_shown_twice_or_too_many(run: eechips.Run) -> None:
     assert "chips" not in page.ids()
 
 
-def test_a_run_of_series(tmp_path: Path) -> None:
+def test_the_page_of_a_run_of_series_has_charts(tmp_path: Path) -> None:
     def table(place: str) -> bytes:
         rows = [f"{place},2019-{month:02d}-01,{month if month != 4 else ''},7" for month in range(1, 8)]
         return "\n".join(["place,date,LST,count", *rows, ""]).encode()
@@ -258,7 +258,7 @@ def test_results_in_an_object_store_are_fetched_to_be_shown(tmp_path: Path) -> N
     assert eechips.preview(made, by="nothing", edge=8, out=tmp_path / "x.png", rows=1, columns=1).exists()
 
 
-def test_a_run_that_is_not_done_yet(tmp_path: Path) -> None:
+def test_the_page_of_an_unfinished_run_says_so(tmp_path: Path) -> None:
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
         ledger.store_plan({}, [WorkUnit(i, f"{i:064x}", '{"kind":"call","value":1}', f"a/{i}") for i in range(5)])
         ledger.record([Record(position=0, state=State.EMPTY)])
@@ -285,7 +285,7 @@ def arguments(server: Server, out: Path, *more: str) -> list[str]:
     return ["run", str(recipe), *place, *more]
 
 
-def test_runs_make_it_at_their_end(demo_server: Server, tmp_path: Path) -> None:
+def test_runs_write_the_page_at_their_end(demo_server: Server, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = CliRunner().invoke(main, arguments(demo_server, out, "--no-report"))
     assert result.exit_code == 0, result.output
@@ -304,7 +304,7 @@ def test_runs_make_it_at_their_end(demo_server: Server, tmp_path: Path) -> None:
     assert page.stat().st_mtime_ns != before
 
 
-def test_that_it_cannot_be_made_is_no_failure_of_the_run(demo_server: Server, tmp_path: Path) -> None:
+def test_a_failing_page_does_not_fail_the_run(demo_server: Server, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "report.html").mkdir(parents=True)
     os.utime(out / "report.html", (1, 1))
@@ -314,7 +314,7 @@ def test_that_it_cannot_be_made_is_no_failure_of_the_run(demo_server: Server, tm
     assert eechips.open_run(out).is_complete
 
 
-def test_the_command(run: eechips.Run, tmp_path: Path) -> None:
+def test_the_command_writes_the_page(run: eechips.Run, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["report", str(run.path), "--thumbnails", "4", "--out", str(tmp_path / "x.html")])
     assert result.output == f"{tmp_path / 'x.html'}\n"
     assert len(Page(tmp_path / "x.html").data["pictures"]) == 4
@@ -343,7 +343,7 @@ def test_a_large_run_makes_a_page_of_bounded_size(tmp_path: Path) -> None:
     assert sizes[1] - sizes[0] < 2000 * 60  # bytes for each chip: 100,000 are 6 MB
 
 
-def test_a_page_that_would_be_too_large_tells_of_fewer(tmp_path: Path) -> None:
+def test_a_large_page_lists_fewer_units(tmp_path: Path) -> None:
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
         names = [f"a name of this unit and no other {i}" for i in range(2000)]
         units = [
@@ -363,7 +363,7 @@ def test_a_page_that_would_be_too_large_tells_of_fewer(tmp_path: Path) -> None:
 
 
 class TestPreview:
-    def test_a_row_for_each_stratum(self, run: eechips.Run) -> None:
+    def test_contact_sheets_have_a_row_for_each_stratum(self, run: eechips.Run) -> None:
         result = CliRunner().invoke(main, ["preview", str(run.path), "--columns", "5", "--edge", "16"])
         assert result.exit_code == 0, result.output
         path, *names = result.output.splitlines()
@@ -374,7 +374,7 @@ class TestPreview:
         assert eechips.preview(run, columns=5, edge=16).read_bytes() == Path(path).read_bytes()
         assert run.verify() == []
 
-    def test_what_is_shown_is_what_the_files_hold(self, tmp_path: Path) -> None:
+    def test_thumbnails_show_the_pixels_of_the_files(self, tmp_path: Path) -> None:
         made = finished_run.write_run(tmp_path, chips(2))
         with Image.open(eechips.preview(made, by="nothing", edge=16)) as image:
             pixels = np.asarray(image)
@@ -382,7 +382,7 @@ class TestPreview:
             left = 4 + 20 * number
             np.testing.assert_array_equal(pixels[4:20, left : left + 16], pixels_of((made.path / file).read_bytes()))
 
-    def test_of_a_jpeg(self, run: eechips.Run, tmp_path: Path) -> None:
+    def test_previews_may_be_jpeg(self, run: eechips.Run, tmp_path: Path) -> None:
         path = eechips.preview(run, by="zone", rows=1, out=tmp_path / "deep" / "x.jpg")
         with Image.open(path) as image:
             assert image.format == "JPEG"
@@ -396,11 +396,11 @@ class TestPreview:
             ({"out": "sheet.gif"}, "a contact sheet is png or jpg, not gif"),
         ],
     )
-    def test_what_cannot_be_made(self, run: eechips.Run, options: dict[str, Any], message: str) -> None:
+    def test_invalid_options_are_refused(self, run: eechips.Run, options: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=re.escape(message)):
             eechips.preview(run, **options)
 
-    def test_a_run_without_chips(self, tmp_path: Path) -> None:
+    def test_a_run_without_chips_has_no_contact_sheet(self, tmp_path: Path) -> None:
         with Ledger(tmp_path / LEDGER_NAME) as ledger:
             ledger.store_plan({}, [WorkUnit(0, "0" * 64, '{"kind":"call","value":1}', "a")])
         with pytest.raises(UsageError, match="has no chips to show"):

@@ -134,7 +134,7 @@ def requests(browser: Any) -> list[str]:
 
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("is_dark", [False, True])
-def test_it_opens_without_error_or_request(page: Callable[..., Any], width: int, is_dark: bool) -> None:
+def test_the_page_opens_without_error_or_request(page: Callable[..., Any], width: int, is_dark: bool) -> None:
     browser = page(width, is_dark=is_dark)
     assert browser.get_log("browser") == []
     asked = [url for url in requests(browser) if not url.startswith("data:")]
@@ -175,7 +175,7 @@ def test_the_map_pans_and_zooms(page: Callable[..., Any]) -> None:
     assert moved(browser, near) == start
 
 
-def test_the_map_is_not_in_the_way_of_scrolling(page: Callable[..., Any]) -> None:
+def test_the_map_does_not_block_scrolling(page: Callable[..., Any]) -> None:
     browser = page()
     start = view(browser)
     wheel = "arguments[0].dispatchEvent(new WheelEvent('wheel', {deltaY: -150, bubbles: true, cancelable: true}))"
@@ -186,7 +186,7 @@ def test_the_map_is_not_in_the_way_of_scrolling(page: Callable[..., Any]) -> Non
     assert moved(browser, start)[2] > start[2]
 
 
-def test_keys(page: Callable[..., Any]) -> None:
+def test_keys_move_the_map_and_choose_chips(page: Callable[..., Any]) -> None:
     browser = page()
     frame = browser.find_element("id", "map")
     start = view(browser)
@@ -260,7 +260,7 @@ def test_classes_are_hidden_and_colours_chosen(page: Callable[..., Any]) -> None
     assert len(browser.find_elements("css selector", ".group")) == 1
 
 
-def test_everything_that_acts_has_a_name(page: Callable[..., Any]) -> None:
+def test_every_control_has_an_accessible_name(page: Callable[..., Any]) -> None:
     browser = page()
     nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     acting = [
@@ -273,7 +273,7 @@ def test_everything_that_acts_has_a_name(page: Callable[..., Any]) -> None:
     assert nameless == []
 
 
-def test_text_can_be_read(page: Callable[..., Any]) -> None:
+def test_text_has_enough_contrast(page: Callable[..., Any]) -> None:
     """Contrast of at least 4.5 to 1 (WCAG 2.1, 1.4.3), light and dark."""
     for is_dark in (False, True):
         browser = page(is_dark=is_dark)
@@ -315,7 +315,7 @@ def test_chips_that_are_not_in_the_page_are_taken_from_the_folder(page: Callable
     assert browser.get_log("browser") == []
 
 
-def test_it_prints(page: Callable[..., Any]) -> None:
+def test_the_page_prints(page: Callable[..., Any]) -> None:
     import base64
 
     browser = page()

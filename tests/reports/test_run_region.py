@@ -33,12 +33,12 @@ def drawn(found: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("name", ["roi", "bbox", "region"])
 @pytest.mark.parametrize("value", ["6.9,45.9,7.6,46.7", [6.9, 45.9, 7.6, 46.7]])
-def test_a_box(name: str, value: Any) -> None:
+def test_a_box_becomes_a_ring(name: str, value: Any) -> None:
     (ring,) = region_rings({"parameters": {name: value}})
     assert ring == [(6.9, 45.9), (7.6, 45.9), (7.6, 46.7), (6.9, 46.7), (6.9, 45.9)]
 
 
-def test_a_box_over_the_antimeridian_goes_on_beyond_it() -> None:
+def test_a_box_across_the_antimeridian_continues_beyond_180() -> None:
     (ring,) = region_rings({"parameters": {"roi": "178,-18,-179,-16"}})
     assert shapely.Polygon(ring).bounds == (178, -18, 181, -16)
 
@@ -58,14 +58,14 @@ def test_a_box_over_the_antimeridian_goes_on_beyond_it() -> None:
         {"roi": "nowhere.geojson", "roi_sha256": "0" * 64},
     ],
 )
-def test_a_region_that_is_not_on_this_side(parameters: Any, tmp_path: Path) -> None:
+def test_regions_on_the_server_have_no_ring(parameters: Any, tmp_path: Path) -> None:
     assert region_rings({"parameters": parameters, "directory": str(tmp_path)}) == []
 
 
 @pytest.mark.parametrize(
     ("suffix", "crs"), [("geojson", "EPSG:4326"), ("gpkg", "EPSG:32632"), ("parquet", "EPSG:3857")]
 )
-def test_the_polygons_of_a_file(tmp_path: Path, suffix: str, crs: str) -> None:
+def test_polygons_of_a_file_become_rings(tmp_path: Path, suffix: str, crs: str) -> None:
     pond = shapely.Point(7.3, 46.3).buffer(0.05)
     shapes = [
         shapely.box(7.0, 46.0, 7.5, 46.5) - pond,
@@ -81,7 +81,7 @@ def test_the_polygons_of_a_file(tmp_path: Path, suffix: str, crs: str) -> None:
     assert shapely.hausdorff_distance(found.boundary, truth.boundary, densify=0.01) < 0.004  # a thousandth of it, twice
 
 
-def test_a_file_that_has_changed_is_not_what_was_asked_for(tmp_path: Path) -> None:
+def test_a_changed_file_has_no_region(tmp_path: Path) -> None:
     path = tmp_path / "area.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(7.0, 46.0, 7.5, 46.5)], crs="EPSG:4326").to_file(path)
     before = info(tmp_path, path.name)

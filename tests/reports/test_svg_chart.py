@@ -56,7 +56,7 @@ def test_numbers_are_written_short() -> None:
         (0.0, ["0", "1 s"]),
     ],
 )
-def test_times(seconds: float, texts: list[str]) -> None:
+def test_time_axes_have_round_labels(seconds: float, texts: list[str]) -> None:
     assert [text for _, text in time_axis(seconds).ticks] == texts
 
 
@@ -94,7 +94,7 @@ def test_steps_hold_their_value() -> None:
     assert area.endswith("Z")
 
 
-def test_a_legend_for_several() -> None:
+def test_several_lines_have_a_legend() -> None:
     assert legend(["one"]) == ""
     assert legend(["a", "<b>"]).count("<li>") == 2
     assert "&lt;b&gt;" in legend(["a", "<b>"])

@@ -58,7 +58,7 @@ def unpacked(packed: dict[str, str]) -> npt.NDArray[Any]:
     return np.frombuffer(base64.b64decode(packed["data"]), dtype=packed["type"].lower())
 
 
-def test_fields_are_sorted_by_what_they_say(tmp_path: Path) -> None:
+def test_fields_are_classified_by_their_values(tmp_path: Path) -> None:
     zones = ["Alps", "Jura", "Plateau"]
     units = [
         {
@@ -127,7 +127,7 @@ def test_a_grid_is_an_outline(tmp_path: Path) -> None:
     assert len(found.errors[1]) == 200
 
 
-def test_of_many_units_some_are_told_and_all_are_counted(tmp_path: Path) -> None:
+def test_all_units_are_counted_and_some_are_listed(tmp_path: Path) -> None:
     units = [{"kind": "point", "zone": "ab"[i % 5 == 0], "coordinates": [i / 100, 1.0]} for i in range(1000)]
     found = read_units(make(tmp_path, units), seed=3, most=100)
     assert (len(found), found.total) == (100, 1000)
@@ -217,7 +217,7 @@ def test_a_run_on_both_sides_of_the_antimeridian_is_in_one_place() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90)), min_size=1, max_size=20))
-def test_places_are_what_they_were_but_for_full_turns(places: list[tuple[float, float]]) -> None:
+def test_places_differ_by_full_turns_only(places: list[tuple[float, float]]) -> None:
     units = units_at([shapely.Point(place).buffer(0.1) for place in places])
     units.centres[:] = places
     found = unpacked(page_data(units, NOTHING)["map"]["places"]).reshape(-1, 2) / 1e6
@@ -234,7 +234,7 @@ def test_files_are_patterns_of_ids() -> None:
     assert found["ids"][16:32] == f"{1:016x}"
 
 
-def test_countries_and_states() -> None:
+def test_countries_and_states_are_categories() -> None:
     places = np.array(
         [[-105.0, 39.7], [2.35, 48.85], [28.2, -29.5], [24.0, -30.0], [-40.0, 30.0], [np.nan, 1.0], [255.0, 39.7]]
     )

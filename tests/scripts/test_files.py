@@ -90,7 +90,7 @@ def test_inputs_are_never_written_to(demo_server: Server, tmp_path: Path) -> Non
     }
 
 
-def test_what_is_no_regular_file_is_left_out_with_a_word(demo_server: Server, tmp_path: Path) -> None:
+def test_irregular_files_are_left_out_with_a_warning(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("not of the script")
     script = tmp_path / "script.py"
     script.write_text(
@@ -127,7 +127,7 @@ def test_a_link_that_a_killed_run_has_left_is_still_one_to_an_input(tmp_path: Pa
     assert not (tmp_path / "run" / "in.txt").is_symlink()
 
 
-def test_links_of_the_script_itself_stay(tmp_path: Path) -> None:
+def test_links_made_by_the_script_are_kept(tmp_path: Path) -> None:
     stage = Sandbox(tmp_path / "run", (tmp_path,))
     with stage.entered():
         Path("whole.txt").write_text("x")
@@ -195,7 +195,7 @@ def test_inputs_named_in_parts_are_found_by_libraries_that_do_not_open_by_python
 
 
 @pytest.mark.slow
-def test_where_files_are_looked_for_is_said_when_one_is_missing(demo_server: Server, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_its_folder(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     said = "To run it in the folder where the command is typed: --out ."
     for code in ("open('a' + 'b')", "import sqlite3; sqlite3.connect('a' + '/b')", "import os; os.listdir('a' + 'b')"):

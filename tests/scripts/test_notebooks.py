@@ -61,14 +61,14 @@ def test_a_notebook_runs_cell_after_cell(demo_server: Server, tmp_path: Path) ->
     assert json.loads((tmp_path / "run" / "whole" / "found.json").read_text()) == [1, 2, 3]
 
 
-def test_a_mistake_in_a_notebook_is_told_with_its_line_among_the_cells(demo_server: Server, tmp_path: Path) -> None:
+def test_an_error_in_a_notebook_is_reported_with_its_line(demo_server: Server, tmp_path: Path) -> None:
     result = run(notebook(tmp_path / "chips.ipynb", ["import ee", "x = 1\nundefined"]), demo_server, tmp_path)
     assert result.returncode == 2
     assert "chips.ipynb, line 5 of its code cells: NameError: name 'undefined' is not defined" in result.stderr
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", '{"cells": 3}', '{"cells": [{}]}', '{"worksheets": []}', "x = 1"])
-def test_what_is_called_a_notebook_and_is_none_is_refused_by_its_name(text: str, tmp_path: Path) -> None:
+def test_invalid_notebooks_are_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.ipynb"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"odd\.ipynb is not a notebook"):
@@ -123,7 +123,7 @@ def test_python_below_a_magic_is_executed(text: str, tmp_path: Path) -> None:
         ("?print", "?print"),
     ],
 )
-def test_what_only_a_notebook_can_do_is_left_out_with_a_word(line: str, said: str, tmp_path: Path) -> None:
+def test_notebook_commands_are_ignored_with_a_note(line: str, said: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"x = 1\n{line}\n")
     source = read_source(script)

@@ -76,7 +76,7 @@ def scripts(tmp_path: Path) -> Path:
         ("absolute", [], 4),
     ],
 )
-def test_the_files_are_those_of_plain_python(
+def test_files_equal_those_of_plain_python(
     name: str, arguments: list[str], units: int, scripts: Path, demo_server: Server, tmp_path: Path
 ) -> None:
     script, here, there = scripts / f"{name}.py", tmp_path / "here", tmp_path / "there"
@@ -108,9 +108,7 @@ def test_the_files_are_those_of_plain_python(
 
 
 @pytest.mark.slow
-def test_facts_of_files_are_recorded_and_several_files_belong_to_a_unit(
-    scripts: Path, demo_server: Server, tmp_path: Path
-) -> None:
+def test_metadata_of_several_files_of_a_unit_are_recorded(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
     assert run(scripts / "phases.py", demo_server, tmp_path, "-q").returncode == 0
     made = open_run(tmp_path / "run")
     units = made.units
@@ -138,7 +136,7 @@ def test_notebooks_run_without_their_magics(scripts: Path, demo_server: Server, 
 
 
 @pytest.mark.slow
-def test_a_killed_script_goes_on_where_it_was(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
+def test_a_killed_script_resumes(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = command(scripts / "slow.py", demo_server)
     process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
@@ -158,7 +156,7 @@ def test_a_killed_script_goes_on_where_it_was(scripts: Path, demo_server: Server
     assert len(done) >= len(whole) - 1  # one may have been committed and not yet recorded
 
 
-def test_mistakes_are_told_at_once_and_as_what_they_are(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
+def test_errors_are_reported_at_once_with_their_class(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
     began = time.monotonic()
     result = run(scripts / "wrong.py", demo_server, tmp_path)
     assert time.monotonic() - began < 300  # the first of them alone would sleep 511 s
@@ -207,7 +205,7 @@ def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_globals_that_belong_to_one_process_have_stand_ins(demo_server: Server, tmp_path: Path) -> None:
+def test_process_local_globals_are_substituted(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "globals.py"
     script.write_text(
         "import collections, dataclasses, threading\n"
@@ -239,9 +237,7 @@ def test_globals_that_belong_to_one_process_have_stand_ins(demo_server: Server, 
 
 
 @pytest.mark.slow
-def test_what_the_network_does_to_answers_does_not_reach_the_files(
-    scripts: Path, demo_server: Server, tmp_path: Path
-) -> None:
+def test_network_faults_do_not_reach_the_files(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
     """The script copies response.raw into a file: half an image, or its gzip, if nobody looked after it."""
     pixels = {"on": "thumbnails:getPixels", "probability": 1.0, "times": 1}
     kinds = ("truncate", "truncate-silently", "gzip", "reset", "status")
@@ -277,7 +273,7 @@ def test_many_short_calls_are_made_once(demo_server: Server, tmp_path: Path) -> 
     assert list(units["file"]) == [f"c/{i}.txt" for i in range(1000)]
 
 
-def test_two_functions_without_a_pool_are_called_as_by_one(demo_server: Server, tmp_path: Path) -> None:
+def test_two_functions_without_a_pool_are_run(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "serial.py"
     script.write_text(
         "import ee, requests, shutil\n"

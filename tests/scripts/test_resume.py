@@ -109,7 +109,7 @@ EXPECTED = {f"tile_{n:02d}.txt": str(n + 1) for n in range(20)}
 
 
 @pytest.mark.slow
-def test_a_killed_script_that_lists_only_what_is_not_there_resumes(demo_server: Server, tmp_path: Path) -> None:
+def test_a_killed_script_that_lists_missing_files_resumes(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "lists.py").write_text(LISTS)
     interrupted(tmp_path, demo_server)
     with Ledger(tmp_path / "run" / LEDGER_NAME, readonly=True) as ledger:
@@ -181,9 +181,7 @@ def test_a_list_that_is_shorter_for_another_reason_is_refused(
 
 
 @pytest.mark.slow
-def test_a_call_without_a_file_among_calls_with_files_is_told_in_the_summary_and_in_its_row(
-    demo_server: Server, tmp_path: Path
-) -> None:
+def test_calls_that_write_no_file_are_reported(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "nothing.py").write_text(WRITES_NOTHING)
     for _ in range(2):
         done = run(tmp_path / "nothing.py", demo_server, tmp_path)

@@ -101,7 +101,7 @@ def outcome(function: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_an_object_arrives_as_it_left(name: str, demo_ee: Any) -> None:
+def test_objects_round_trip(name: str, demo_ee: Any) -> None:
     left = MADE[name](demo_ee)
     there = arrived({"value": [left]})["value"][0]
     assert are_alike(there, left, demo_ee)
@@ -117,7 +117,7 @@ def test_every_class_of_the_client_is_among_those_tested(demo_ee: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in MADE if name.startswith("Geometry") and "computed" not in name])
-def test_what_the_client_knows_of_a_geometry_is_known_there(name: str, demo_ee: Any) -> None:
+def test_attributes_of_geometries_are_preserved(name: str, demo_ee: Any) -> None:
     left = MADE[name](demo_ee)
     there = arrived(left)
     for ask in ("toGeoJSON", "toGeoJSONString", "getInfo"):
@@ -125,7 +125,7 @@ def test_what_the_client_knows_of_a_geometry_is_known_there(name: str, demo_ee: 
     assert there.coordinates().serialize() == left.coordinates().serialize()
 
 
-def test_functions_that_belong_to_objects_arrive(demo_ee: Any) -> None:
+def test_bound_methods_round_trip(demo_ee: Any) -> None:
     image = demo_ee.Image([1, 2])
     assert arrived(image.select)("constant").serialize() == image.select("constant").serialize()
     add = arrived(functools.partial(image.add, demo_ee.Image(3)))
@@ -141,7 +141,7 @@ def test_an_expression_nested_as_deep_as_the_client_can_arrives(demo_ee: Any) ->
     assert arrived(image).serialize() == image.serialize()
 
 
-def test_what_two_objects_share_is_not_sent_with_every_reference(demo_ee: Any) -> None:
+def test_shared_parts_are_sent_once(demo_ee: Any) -> None:
     region = demo_ee.Geometry.Polygon([[[i / 1000, i % 7] for i in range(2000)]])
     once = len(serialize(region, "a region"))
     image = demo_ee.Image(0)

@@ -67,7 +67,7 @@ def test_parts_are_fetched_back_in_order_and_removed(tmp_path: Path, ledger: Led
     assert parts(tmp_path / "here") == []
 
 
-def test_parts_that_are_here_are_not_fetched_again(tmp_path: Path, ledger: Ledger, store: ObjectStore) -> None:
+def test_local_parts_are_not_fetched_again(tmp_path: Path, ledger: Ledger, store: ObjectStore) -> None:
     list(Results(ledger, tmp_path / "here", remote=store, quiet=True))  # and then it was killed
     store.remove("parts/3.csv")
     (tmp_path / "here" / ".parts" / "parts" / "4.csv").write_bytes(b"number\n9\n")  # as large, and another content
@@ -75,7 +75,7 @@ def test_parts_that_are_here_are_not_fetched_again(tmp_path: Path, ledger: Ledge
     assert [settled.path and settled.path.read_bytes() for settled in again[3:5]] == [content(3), content(4)]
 
 
-def test_what_has_changed_or_gone_is_refused(tmp_path: Path, ledger: Ledger, store: ObjectStore) -> None:
+def test_changed_and_missing_parts_are_refused(tmp_path: Path, ledger: Ledger, store: ObjectStore) -> None:
     store.commit(store.stage("parts/7.csv", b"number\n8\n", "test"))
     with pytest.raises(StorageError, match=r"parts/7\.csv has changed since it was recorded"):
         list(Results(ledger, tmp_path / "here", remote=store, quiet=True))
@@ -84,7 +84,7 @@ def test_what_has_changed_or_gone_is_refused(tmp_path: Path, ledger: Ledger, sto
         list(Results(ledger, tmp_path / "here", remote=store, quiet=True))
 
 
-def test_what_is_made_is_uploaded_and_stays_here(tmp_path: Path, ledger: Ledger, store: ObjectStore) -> None:
+def test_assembled_files_are_uploaded_and_kept_locally(tmp_path: Path, ledger: Ledger, store: ObjectStore) -> None:
     results = Results(ledger, tmp_path / "here", remote=store, quiet=True)
     with results.make("whole.csv") as path:
         path.write_bytes(b"all of it")

@@ -143,9 +143,7 @@ def test_empty_results_that_are_left_out_are_not_uploaded(
 
 
 @pytest.mark.slow
-def test_what_changes_on_its_way_is_refused_and_sent_again(
-    tmp_path: Path, service: Service, objects: ObjectServer
-) -> None:
+def test_uploads_changed_in_transit_are_repeated(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     objects.spoiled = 5
     assert run(tmp_path, service, objects).returncode == 0
     assert verify(tmp_path, objects).returncode == 0
@@ -153,9 +151,7 @@ def test_what_changes_on_its_way_is_refused_and_sent_again(
 
 
 @pytest.mark.slow
-def test_a_store_that_is_out_of_order_fails_no_unit_for_good(
-    tmp_path: Path, service: Service, objects: ObjectServer
-) -> None:
+def test_store_errors_fail_units_transiently(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     objects.broken = 10**6
     ended = run(tmp_path, service, objects, "-p", "count=5", "--retries", "0", AWS_MAX_ATTEMPTS="1")
     assert ended.returncode == 2
@@ -170,7 +166,7 @@ def test_a_store_that_is_out_of_order_fails_no_unit_for_good(
 
 
 @pytest.mark.slow
-def test_a_manifest_that_was_not_copied_is(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
+def test_a_missing_copy_of_the_manifest_is_uploaded(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     run(tmp_path, service, objects)
     with Ledger(tmp_path / "ledger" / LEDGER_NAME) as ledger:  # as if it had been killed before
         ledger.note("copied", False)
@@ -201,7 +197,7 @@ def test_a_place_that_holds_another_run_is_refused(tmp_path: Path, service: Serv
 
 @pytest.mark.slow
 @on_each
-def test_a_killed_run_goes_on(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
+def test_a_killed_run_resumes(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     service.latency = 0.05
     process = subprocess.Popen(
         command(tmp_path, service, objects, "-p", "count=200"),
@@ -239,7 +235,9 @@ def test_all_units_of_one_name_are_failures(tmp_path: Path, service: Service, ob
 
 
 @pytest.mark.slow
-def test_what_is_gone_is_told_and_fetched_again(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
+def test_missing_results_are_reported_and_fetched_again(
+    tmp_path: Path, service: Service, objects: ObjectServer
+) -> None:
     run(tmp_path, service, objects)
     gone = open_run(tmp_path / "ledger").units["file"].iloc[7]
     objects.remove(f"run/{gone}")
@@ -251,7 +249,7 @@ def test_what_is_gone_is_told_and_fetched_again(tmp_path: Path, service: Service
 
 
 @pytest.mark.slow
-def test_a_bucket_that_is_not_there_is_told(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
+def test_a_missing_bucket_is_reported(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     arguments = [
         *command(tmp_path, service, objects)[:-3],
         f"s3://no-{BUCKET}/run",
@@ -268,7 +266,7 @@ MOSAIC = ["mosaic", "--dataset", "NAIP", "--roi=-105.1,40,-105.09,40.01", "--sca
 
 
 @pytest.mark.slow
-def test_what_is_put_together_is_fetched_back_once_and_uploaded(tmp_path: Path, objects: ObjectServer) -> None:
+def test_assembled_results_are_downloaded_once_and_uploaded(tmp_path: Path, objects: ObjectServer) -> None:
     arguments = [sys.executable, "-m", "eechips", *MOSAIC]
     away = [*arguments, "--out", f"s3://{BUCKET}/mosaic", "--ledger", str(tmp_path / "ledger")]
     ended = subprocess.run(away, env=environment(objects), capture_output=True, text=True, timeout=90)

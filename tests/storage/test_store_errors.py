@@ -50,14 +50,14 @@ def gcs_error(status: int) -> Exception:
         ("OperationAborted", 409, False),
     ],
 )
-def test_what_s3_says(code: str, status: int, final: bool) -> None:
+def test_s3_errors_are_classified(code: str, status: int, final: bool) -> None:
     assert is_permanent(botocore_error(code, status)) is final
 
 
 @pytest.mark.parametrize(
     ("status", "final"), [(400, True), (401, True), (403, True), (404, True), (429, False), (500, False), (503, False)]
 )
-def test_what_google_says(status: int, final: bool) -> None:
+def test_google_errors_are_classified(status: int, final: bool) -> None:
     assert is_permanent(gcs_error(status)) is final
 
 
@@ -71,7 +71,7 @@ def test_what_google_says(status: int, final: bool) -> None:
         ("HttpResponseError", 503, False),
     ],
 )
-def test_what_azure_says(name: str, status: int, final: bool) -> None:
+def test_azure_errors_are_classified(name: str, status: int, final: bool) -> None:
     error = azure_error(name, status)
     assert is_permanent(error) is final
     assert find_http_status(error) == status

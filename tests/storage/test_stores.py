@@ -62,7 +62,7 @@ def put(store: ObjectStore, name: str, data: bytes) -> None:
     store.commit(store.stage(name, data, "token"))
 
 
-def test_what_is_put_is_there_whole(server: ObjectServer, store: ObjectStore, tmp_path: Path) -> None:
+def test_objects_are_stored_completely(server: ObjectServer, store: ObjectStore, tmp_path: Path) -> None:
     staged = store.stage("chips/a b/é=1.png", b"content", "token")
     store.commit(staged)
     assert (staged.size, staged.sha256) == (7, hashlib.sha256(b"content").hexdigest())
@@ -75,7 +75,7 @@ def test_what_is_put_is_there_whole(server: ObjectServer, store: ObjectStore, tm
     assert held(server, store, "chips/a b/é=1.png") == b"another"
 
 
-def test_what_is_not_there_is_told(store: ObjectStore, tmp_path: Path) -> None:
+def test_missing_objects_are_reported(store: ObjectStore, tmp_path: Path) -> None:
     store.check()
     assert store.size("none.png") is None
     assert list(store.sizes(["chips"])) == []
@@ -121,7 +121,7 @@ def test_objects_are_removed(server: ObjectServer, store: ObjectStore) -> None:
     assert list(store.sizes([""])) == []
 
 
-def test_a_bucket_that_is_not_there(server: ObjectServer) -> None:
+def test_a_missing_bucket_is_reported(server: ObjectServer) -> None:
     if server.bucket.startswith("file:"):
         pytest.skip("folders are made")
     store = ObjectStore(f"{server.bucket}-none/run")
@@ -131,7 +131,7 @@ def test_a_bucket_that_is_not_there(server: ObjectServer) -> None:
         store.stage("a.png", b"1", "token")
 
 
-def test_a_store_travels_to_workers(store: ObjectStore) -> None:
+def test_a_store_is_serialisable(store: ObjectStore) -> None:
     store.check()
     again = pickle.loads(pickle.dumps(store))
     put(again, "a.png", b"1")
@@ -159,7 +159,7 @@ def test_a_file_system_that_is_no_store_shows_whole_results_only(tmp_path: Path)
 
 
 @pytest.mark.parametrize("out", ["outputs/x", "/data/x", "s3:/x", "C:\\x", "s3://"])
-def test_folders_are_no_addresses(out: str) -> None:
+def test_paths_are_not_store_urls(out: str) -> None:
     assert not is_address(out)
     with pytest.raises(UsageError, match="not a URL"):
         ObjectStore(out)
@@ -177,7 +177,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
     assert "az://container/run needs a package that is not installed: pip install 'eechips[azure]'" in ended.stdout
 
 
-def test_addresses_that_nobody_knows() -> None:
+def test_unknown_schemes_are_refused() -> None:
     with pytest.raises(UsageError, match="not the URL of a store"):
         ObjectStore("nobody://bucket").check()
 

@@ -80,7 +80,7 @@ def test_the_same_pixels_have_the_same_digest_whatever_the_file() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_picture_is_known_again_after_compression_and_in_other_light(seed: int) -> None:
+def test_the_hash_survives_compression_and_brightness(seed: int) -> None:
     values = texture(seed)
     original = int(str(of(png_of(values), "png").dhash), 16)
     compressed = of(jpeg.encode(values, None), "jpg").dhash
@@ -91,7 +91,7 @@ def test_a_picture_is_known_again_after_compression_and_in_other_light(seed: int
     assert bin(original ^ int(str(other), 16)).count("1") > 20
 
 
-def test_what_shows_too_little_has_no_hash() -> None:
+def test_featureless_pictures_have_no_hash() -> None:
     ramp = np.repeat(np.arange(64, dtype=np.uint8)[None, :], 64, axis=0)[None]
     assert of(png_of(ramp), "png").dhash is None  # gets brighter to the right: so do many
     assert of(png_of(np.full((1, 64, 64), 9, dtype=np.uint8)), "png").dhash is None
@@ -117,7 +117,7 @@ SCL = np.array([[4, 8], [9, 10]], dtype=np.uint16)
         ("B4", [[8, 8], [8, 8]], S2, None),
     ],
 )
-def test_clouds_are_what_a_quality_band_says(
+def test_the_cloud_fraction_comes_from_the_quality_band(
     band: str, values: list[list[int]], source: str, share: float | None
 ) -> None:
     data = geotiff_of(np.array([[[500, 600], [700, 800]], values], dtype=np.uint16))
@@ -167,7 +167,7 @@ def test_the_offset_is_the_largest_of_the_corners(dx: float, dy: float, turn: fl
     assert offset(tuple(base)[:6], tuple(base @ Affine.scale(1.01, 1.0))[:6], 64, 32) == pytest.approx(0.64, abs=1e-6)
 
 
-def test_what_is_no_picture_is_refused() -> None:
+def test_files_that_are_no_pictures_are_refused() -> None:
     with pytest.raises(ValidationError):
         of(b"no picture", "png")
     with pytest.raises(UsageError, match="have no pixels"):

@@ -90,7 +90,7 @@ def rows_of(text: str, heading: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in cells if set("".join(row)) != {"-"}}
 
 
-def test_what_croissant_reads_of_pictures(tmp_path: Path) -> None:
+def test_croissant_reads_pictures(tmp_path: Path) -> None:
     run = finished(tmp_path / "naip", pictures(6))
     split_up(run)
     made = card(run, creator="A. Person", url="https://example.org/naip", version="1.2.0")
@@ -166,7 +166,7 @@ def test_a_run_is_a_data_set_of_hugging_face(tmp_path: Path, kind: str, is_split
             np.testing.assert_array_equal(np.moveaxis(np.asarray(row["image"]), -1, 0)[: len(values)], values)
 
 
-def test_a_table_of_somebody_else_is_not_written_over(tmp_path: Path) -> None:
+def test_a_foreign_table_is_not_overwritten(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", pictures(2))
     (run.path / "metadata.parquet").write_bytes(b"mine")
     with pytest.raises(UsageError, match=r"metadata\.parquet was not written by eechips"):
@@ -175,7 +175,7 @@ def test_a_table_of_somebody_else_is_not_written_over(tmp_path: Path) -> None:
     card(run)
 
 
-def test_what_croissant_reads_of_layers(tmp_path: Path) -> None:
+def test_croissant_reads_layers(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", layered(4))
     card(run)
     found = records(run, "files")
@@ -187,7 +187,7 @@ def test_what_croissant_reads_of_layers(tmp_path: Path) -> None:
     assert [record["class"] for record in records(run, "units")] == [unit["class"] for unit in run.units["unit"]]
 
 
-def test_the_readme_counts_right(tmp_path: Path) -> None:
+def test_the_counts_of_the_readme_are_right(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", [*layered(7), ({"kind": "point", "number": 99}, None)])
     split_up(run)
     made = card(run, title="Land & <cover> | of *it*")
@@ -216,7 +216,7 @@ def test_the_readme_counts_right(tmp_path: Path) -> None:
     assert decode(made.sheet.read_bytes(), "png").values.shape[0] == 3
 
 
-def test_the_demo_planet_is_told(tmp_path: Path) -> None:
+def test_the_card_names_the_demo_planet(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", pictures(3), source="local:demo", notes=["The demo planet is synthetic."])
     text = card(run).readme.read_text()
     assert "> **Synthetic.** Nothing here was observed" in text
@@ -240,7 +240,7 @@ def test_the_demo_planet_is_told(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_whose_pixels_they_are_is_told(tmp_path: Path, info: dict[str, str], told: str) -> None:
+def test_the_card_names_the_source_of_pixels(tmp_path: Path, info: dict[str, str], told: str) -> None:
     assert told in card(finished(tmp_path / "run", pictures(1), **info)).readme.read_text()
 
 
@@ -257,7 +257,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     assert str(tmp_path).encode() not in b"".join(found[0])
 
 
-def test_a_readme_of_somebody_else_stays(tmp_path: Path) -> None:
+def test_a_foreign_readme_is_kept(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", pictures(2))
     (run.path / "README.md").write_text("# Mine\n")
     with pytest.raises(UsageError, match="was not written by eechips"):
@@ -269,7 +269,7 @@ def test_a_readme_of_somebody_else_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["croissant.json", "contact_sheet.png", "splits.parquet", "report.html", "preview.png"]
 )
-def test_a_file_of_somebody_else_in_the_folder_of_a_run_stays(tmp_path: Path, name: str) -> None:
+def test_a_foreign_file_in_the_run_folder_is_kept(tmp_path: Path, name: str) -> None:
     run = finished(tmp_path / "run", pictures(2))
     others = {"splits.parquet": split_up, "report.html": report, "preview.png": preview}
     make = others.get(name, card)
@@ -302,7 +302,7 @@ def test_a_result_of_that_name_stays(tmp_path: Path) -> None:
     assert (run.path / "croissant.json").read_bytes() == b"{}"
 
 
-def test_what_is_not_finished_or_empty_is_refused(tmp_path: Path) -> None:
+def test_unfinished_and_empty_runs_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", pictures(2))
     with pytest.raises(UsageError, match="is not finished"):
         card(run)
@@ -311,7 +311,7 @@ def test_what_is_not_finished_or_empty_is_refused(tmp_path: Path) -> None:
         card(empty)
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command_writes_the_card(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", pictures(2))
     result = CliRunner().invoke(main, ["card", str(run.path), "--title", "It"])
     assert result.exit_code == 0, result.output

@@ -55,14 +55,14 @@ def test_a_repetition_is_like_what_is_kept(seed: int, distance: int) -> None:
             kept.append(index)
 
 
-def test_other_features_have_a_say() -> None:
+def test_other_features_can_rule_out_a_duplicate() -> None:
     hashes = ["00" * 16, "00" * 16, "00" * 15 + "01", "00" * 16]
     assert alike(hashes, 1) == {1: 0, 2: 0, 3: 0}
     assert alike(hashes, 0) == {1: 0, 3: 0}
     assert alike(hashes, 1, lambda one, other: one % 2 == other % 2) == {2: 0, 3: 1}
 
 
-def test_equal_keys() -> None:
+def test_equal_keys_are_duplicates() -> None:
     assert equals(["a", "b", None, "a", None, "a"]) == {3: 0, 5: 0}
     assert equals([]) == {}
     assert alike([], 4) == {}

@@ -173,7 +173,7 @@ def test_grids_that_are_the_same_are_one_outline() -> None:
     assert outlines.centres[0] == pytest.approx([0.000287, -0.00029], abs=1e-5)
 
 
-def test_there_may_be_none() -> None:
+def test_an_empty_index_finds_nothing() -> None:
     outlines = FootprintIndex([])
     assert len(outlines) == 0
     assert list(outlines.near(outlines.numbers, outlines.numbers, 10.0)) == []

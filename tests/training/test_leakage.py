@@ -71,7 +71,7 @@ def test_after_chips_were_left_out_nothing_leaks_and_none_was_left_out_in_vain(s
     assert thinned.count("test") == splits.count("test")  # the smallest loses none
 
 
-def test_one_planted_pair_is_told() -> None:
+def test_one_planted_pair_is_reported() -> None:
     grids = [chip(10_000.0 * column, 10_000.0 * row) for row in range(4) for column in range(4)]
     splits = ["train", "test"] * 8
     ids = [f"{number:02}" * 32 for number in range(17)]

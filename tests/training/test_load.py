@@ -108,7 +108,7 @@ def test_splits_and_flags_are_joined_by_id(layered: eechips.Run, tmp_path: Path)
     assert [None if pd.isna(s) else s for s in files["split"]] == [found.get(i) for i in files["id"]]
 
 
-def test_a_table_is_what_was_made(series: eechips.Run) -> None:
+def test_a_loaded_table_equals_the_file(series: eechips.Run) -> None:
     table = eechips.load(series)
     assert not isinstance(table, gpd.GeoDataFrame)
     stored = pd.read_parquet(series.path / "series.parquet")
@@ -131,7 +131,7 @@ def test_a_table_of_points_has_points(demo_server: Server, tmp_path: Path) -> No
     assert table["elevation"].notna().all()
 
 
-def test_a_run_that_goes_on_has_outlines_of_what_was_planned(tmp_path: Path) -> None:
+def test_an_unfinished_run_has_outlines_of_planned_units(tmp_path: Path) -> None:
     grid = {"crs": "EPSG:32601", "transform": [10, 0, 358_000, 0, -10, 7_300_000], "width": 1024, "height": 1024}
     properties = {"state": "AK", "plot": 7}
     units = [
@@ -158,7 +158,7 @@ def test_a_run_that_goes_on_has_outlines_of_what_was_planned(tmp_path: Path) -> 
         eechips.stack(tmp_path)
 
 
-def test_wrong_rows_and_no_run(tmp_path: Path, pictures: eechips.Run) -> None:
+def test_invalid_rows_and_missing_runs_are_refused(tmp_path: Path, pictures: eechips.Run) -> None:
     with pytest.raises(UsageError, match="units, files or table"):
         eechips.load(pictures, rows="chips")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="holds no run"):

@@ -245,7 +245,7 @@ def test_the_same_samples_make_the_same_bytes(run: Run, tmp_path: Path, to: str)
     assert index.run["datasets"] == [{"id": "A", "licence": "CC0"}]
 
 
-def test_our_own_readers_agree(run: Run, tmp_path: Path) -> None:
+def test_readers_of_eechips_agree_with_the_files(run: Run, tmp_path: Path) -> None:
     found: dict[str, list[Any]] = {}
     for to in FORMATS:
         index = eechips.pack(run, to, out=tmp_path / to, shard_count=100, splits="train")
@@ -292,7 +292,7 @@ def test_shards_hold_one_split(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_splits_may_be_called_anything(tmp_path: Path, to: str) -> None:
+def test_splits_may_have_any_name(tmp_path: Path, to: str) -> None:
     run = write_run(tmp_path / "run", pictures(4))
     split_run(run, ["west / north", "é"])
     index = eechips.pack(run, to, out=tmp_path / "out")
@@ -344,7 +344,7 @@ def test_samples_that_came_after_the_split_are_not_forgotten(tmp_path: Path) -> 
     st.integers(1, 50),
     st.integers(1, 5000),
 )
-def test_divided_within_bounds(weights: list[int], most_count: int, most_bytes: int) -> None:
+def test_sizes_of_shards_stay_within_bounds(weights: list[int], most_count: int, most_bytes: int) -> None:
     counts = shard_sizes(np.array(weights), most_count, most_bytes)
     assert sum(counts) == len(weights)
     assert all(1 <= count <= most_count for count in counts)
@@ -374,7 +374,7 @@ def test_shards_are_no_larger_than_allowed(tmp_path: Path, to: str, most: int) -
 
 
 @pytest.mark.parametrize("to", SOME)
-def test_done_again_does_nothing(run: Run, tmp_path: Path, to: str) -> None:
+def test_a_repeated_pack_does_nothing(run: Run, tmp_path: Path, to: str) -> None:
     first = eechips.pack(run, to, out=tmp_path, shard_count=4)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"}
     assert eechips.pack(run, to, out=tmp_path, shard_count=4) == first
@@ -382,7 +382,7 @@ def test_done_again_does_nothing(run: Run, tmp_path: Path, to: str) -> None:
 
 
 @pytest.mark.parametrize("to", [SOME[0], SOME[3]])
-def test_what_is_damaged_is_made_again_and_nothing_else(run: Run, tmp_path: Path, to: str) -> None:
+def test_only_damaged_shards_are_made_again(run: Run, tmp_path: Path, to: str) -> None:
     eechips.pack(run, to, out=tmp_path, shard_count=4)
     before = contents(tmp_path)
     shards = [stored.files for stored in read_index(tmp_path).shards]
@@ -401,7 +401,7 @@ def test_what_is_damaged_is_made_again_and_nothing_else(run: Run, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["webdataset", DECODED[0]])
-def test_killed_at_any_point_it_goes_on(tmp_path: Path, to: str) -> None:
+def test_a_killed_pack_resumes(tmp_path: Path, to: str) -> None:
     run = write_run(tmp_path / "run", layered(60))
     eechips.pack(run, to, out=tmp_path / "whole", shard_count=2)
     whole, out = contents(tmp_path / "whole"), tmp_path / "out"
@@ -434,7 +434,7 @@ def kill_after(program: str, journal: Path, shards: int) -> int:
     return journal.read_text().count("\n") - 1
 
 
-def test_a_line_that_was_cut_off_is_forgotten(run: Run, tmp_path: Path) -> None:
+def test_a_truncated_index_line_is_ignored(run: Run, tmp_path: Path) -> None:
     eechips.pack(run, "webdataset", out=tmp_path / "whole", shard_count=2)
     whole = contents(tmp_path / "whole")
     index = read_index(tmp_path / "whole")
@@ -491,7 +491,7 @@ def test_files_of_others_are_not_written_over(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "train-000001.tar").read_text() == "mine"
 
 
-def test_one_at_a_time(run: Run, tmp_path: Path) -> None:
+def test_one_process_at_a_time_packs_a_run(run: Run, tmp_path: Path) -> None:
     with lock_run(tmp_path), pytest.raises(RunLockedError):
         eechips.pack(run, "webdataset", out=tmp_path)
 
@@ -526,7 +526,7 @@ def test_a_sample_that_was_lost_on_the_way_is_noticed(
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full(run: Run, tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_pack(run: Run, tmp_path: Path) -> None:
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
@@ -543,7 +543,7 @@ def test_a_disk_that_is_full(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", DECODED)
-def test_what_no_array_can_hold_is_refused(tmp_path: Path, to: str) -> None:
+def test_samples_that_fit_no_array_are_refused(tmp_path: Path, to: str) -> None:
     def refused(name: str, units: Any, message: str) -> None:
         run = write_run(tmp_path / name, units)
         with pytest.raises(UsageError, match=message):
@@ -595,7 +595,7 @@ def test_layers_that_readers_cannot_tell_apart(tmp_path: Path) -> None:
             eechips.pack(odd, to)
 
 
-def test_on_the_command_line(run: Run, tmp_path: Path) -> None:
+def test_the_command_packs_a_run(run: Run, tmp_path: Path) -> None:
     arguments = ["pack", str(run.path), "--to", "parquet", "--out", str(tmp_path), "--shard-count", "5"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
@@ -612,7 +612,7 @@ def test_on_the_command_line(run: Run, tmp_path: Path) -> None:
     assert wrong.exit_code == 2
 
 
-def test_pack_of_an_object_store(tmp_path: Path) -> None:
+def test_results_in_an_object_store_are_packed(tmp_path: Path) -> None:
     import fsspec
 
     units = pictures(4)
@@ -642,7 +642,7 @@ def test_metadata_are_one_json_text(run: Run, tmp_path: Path) -> None:
                 assert isinstance(json.load(io.TextIOWrapper(source)), dict)
 
 
-def test_index_of_something_else(tmp_path: Path) -> None:
+def test_a_foreign_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no complete pack"):
         read_index(tmp_path)
     (tmp_path / "shards.json").write_text("[]")

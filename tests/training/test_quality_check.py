@@ -157,7 +157,7 @@ def test_every_planted_flag_is_found_and_no_other(folder: Path) -> None:
     assert found.units(("black", "size")) == {ids[8]: ["black"], ids[12]: ["size"]}
 
 
-def test_what_was_found_lies_beside_the_manifest(folder: Path) -> None:
+def test_flags_are_stored_beside_the_manifest(folder: Path) -> None:
     found = eechips.check(folder, most_black=0.7)
     frame = quality_table.read(folder)
     assert frame["flags"].tolist() == found.files["flags"].tolist()
@@ -170,7 +170,7 @@ def test_what_was_found_lies_beside_the_manifest(folder: Path) -> None:
     assert quality_table.options(folder)["most_black"] == 0.7
 
 
-def test_only_what_is_new_is_read(folder: Path) -> None:
+def test_only_new_files_are_read(folder: Path) -> None:
     first = eechips.check(folder)
     again = eechips.check(folder)
     damaged = ("unreadable", "unreadable", "changed")
@@ -195,7 +195,7 @@ def interrupted(folder: Path, measured: Mapping[tuple[str, str], ChipStatistics]
         raise KeyboardInterrupt
 
 
-def test_a_check_that_was_interrupted_goes_on(folder: Path) -> None:
+def test_an_interrupted_check_resumes(folder: Path) -> None:
     whole = eechips.check(folder)
     measured = dict(islice(quality_table.measured(folder).items(), 7))
     (folder / "quality.parquet").unlink()
@@ -215,7 +215,7 @@ def test_the_same_check_writes_the_same_bytes(folder: Path) -> None:
     assert (folder / "quality.parquet").read_bytes() == before
 
 
-def test_the_command_tells_a_line_for_each_flag(folder: Path) -> None:
+def test_the_command_prints_a_line_for_each_flag(folder: Path) -> None:
     done = ask("check", folder)
     assert done.exit_code == 0, done.output
     for flag in FLAGS:
@@ -229,7 +229,7 @@ def test_the_command_tells_a_line_for_each_flag(folder: Path) -> None:
     assert "0 of 21 units flagged" in clean.output
 
 
-def test_what_cannot_be_told_is_told(tmp_path: Path) -> None:
+def test_unknown_properties_are_reported(tmp_path: Path) -> None:
     write_run(tmp_path, pictures(3, size=16), parameters={"roi": "FAO/GAUL/2015/level1:ADM1_NAME=Colorado"})
     done = ask("check", tmp_path)
     assert "Not checked: cloudy: no file has a quality band" in done.output
@@ -322,7 +322,7 @@ def test_the_source_decides_where_pixels_lie(info: dict[str, Any]) -> None:
         (["--roi", "1,2,3,1"], "is not W,S,E,N in degrees"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(folder: Path, words: list[str], says: str) -> None:
+def test_invalid_options_are_refused(folder: Path, words: list[str], says: str) -> None:
     done = ask("check", folder, *words)
     assert done.exit_code == 2, done.output
     assert re.search(says, done.output)
@@ -388,7 +388,7 @@ def flagged(folder: Path) -> dict[str, list[str]]:
     return eechips.check(folder, ignore="constant,duplicate,black,saturated").units()
 
 
-def test_others_are_drawn_in_the_place_of_what_was_dropped(service: Service, tmp_path: Path) -> None:
+def test_dropped_units_are_replaced(service: Service, tmp_path: Path) -> None:
     """Chips without data are kept here, and dropped by a check; their classes are filled again."""
     first = fetch(tmp_path, service)
     assert first.counts == {"done": 4, "empty": 2}
@@ -420,7 +420,7 @@ def test_others_are_drawn_in_the_place_of_what_was_dropped(service: Service, tmp
 
 
 @pytest.mark.slow
-def test_what_was_drawn_may_be_dropped_again(service: Service, tmp_path: Path) -> None:
+def test_replacements_may_be_dropped_again(service: Service, tmp_path: Path) -> None:
     fetch(tmp_path, service)
     for number in (1, 2, 3):
         last = open_run(tmp_path / "out").units.iloc[-1 if number > 1 else 3]
@@ -431,7 +431,7 @@ def test_what_was_drawn_may_be_dropped_again(service: Service, tmp_path: Path) -
     assert found.counts == {"done": 4, "empty": 2, "skipped": 3}
 
 
-def test_without_a_way_to_draw_others_the_rest_stays(service: Service, tmp_path: Path) -> None:
+def test_without_replacements_the_other_units_are_kept(service: Service, tmp_path: Path) -> None:
     first = fetch(tmp_path, service, DRAWN)
     exclude_units(tmp_path / "out", {first.units.loc[0, "id"]: "ugly"})
     service.forget()
@@ -497,9 +497,7 @@ exclusions.exclude_units(sys.argv[2], dict.fromkeys(sys.argv[3:], "ugly"))
 
 
 @pytest.mark.parametrize("removed", [0, 1, 2])
-def test_a_killed_drop_is_completed_by_the_next_command_and_what_the_user_has_changed_stays(
-    tmp_path: Path, removed: int
-) -> None:
+def test_a_killed_drop_is_completed_and_changed_files_are_kept(tmp_path: Path, removed: int) -> None:
     run = write_run(tmp_path, pictures(5))
     samples = list(read_samples(run))
     files = [tmp_path / sample.files[0].name for sample in samples]

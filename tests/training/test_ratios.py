@@ -122,7 +122,9 @@ def test_too_few_blocks_are_refused() -> None:
         ({"a": 1, "b": 1}, ("a", "b"), (0.5, 0.5)),
     ],
 )
-def test_ratios(given_ratios: object, names: tuple[str, ...], shares: tuple[float, ...]) -> None:
+def test_ratios_are_parsed_and_normalised(
+    given_ratios: object, names: tuple[str, ...], shares: tuple[float, ...]
+) -> None:
     found = Ratios.parse(given_ratios)  # type: ignore[arg-type]
     assert found.names == names
     assert found.shares == pytest.approx(shares)
@@ -130,7 +132,7 @@ def test_ratios(given_ratios: object, names: tuple[str, ...], shares: tuple[floa
 
 
 @pytest.mark.parametrize("text", ["", "1", "a=1", "0.7,x", "0.5,0.5,0,0", "1,2,3,4", "a=1,2", "nan,1"])
-def test_what_is_no_ratios_is_refused(text: str) -> None:
+def test_invalid_ratios_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="ratios"):
         Ratios.parse(text)
 

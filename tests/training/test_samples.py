@@ -90,7 +90,7 @@ def test_splits_are_joined_by_id(tmp_path: Path) -> None:
         samples.of_split("none")
 
 
-def test_a_run_without_samples(tmp_path: Path) -> None:
+def test_a_run_without_samples_is_refused(tmp_path: Path) -> None:
     samples = read_samples(write_run(tmp_path, [({"kind": "point"}, None)]))
     assert len(samples) == 0
     assert samples.layers == ()
@@ -104,7 +104,7 @@ def test_fields_are_flat() -> None:
     assert json.dumps(fields_of({"id": 5, "index": 3})) == "{}"
 
 
-def test_what_a_check_has_found_goes_with_the_sample(tmp_path: Path) -> None:
+def test_flags_of_a_check_are_part_of_samples(tmp_path: Path) -> None:
     units = pictures(3)
     black = png_of(np.zeros((3, 8, 8), np.uint8))
     units.append(({"kind": "point", "number": 3, "eco_name": "zone 0"}, {"": ("png", black)}))

@@ -56,7 +56,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "run"))
 
 
-def test_splits_are_written_and_told(folder: Path) -> None:
+def test_splits_are_written_and_reported(folder: Path) -> None:
     done = ask("split", folder, "--block-size", "20km", "--near", "drop")
     assert done.exit_code == 0, done.output
     assert re.search(r"^train +1\d\d +(6[89]|7[01])\.\d% +70\.0% +\d+$", done.output, flags=re.M)
@@ -166,7 +166,7 @@ def test_splits_of_another_program_are_checked(tmp_path: Path) -> None:
     assert "has no columns id and split" in refused.output
 
 
-def test_repetitions_in_another_split_are_told(tmp_path: Path) -> None:
+def test_duplicates_in_another_split_are_reported(tmp_path: Path) -> None:
     """Far from each other, and the same picture."""
     draw = np.random.default_rng(0)
     units = [chip(9000.0 * n, 0.0, site="ab"[n % 2]) for n in range(6)]
@@ -183,7 +183,7 @@ def test_repetitions_in_another_split_are_told(tmp_path: Path) -> None:
     assert "Chips that duplicate one of another split: 1 " in done.output
 
 
-def test_time_goes_on_through_the_splits(folder: Path) -> None:
+def test_splits_by_time_are_in_order_of_time(folder: Path) -> None:
     done = ask("split", folder, "--by", "time", "--date-field", "date", "--ratios", "0.6,0.2,0.2")
     assert done.exit_code == 0, done.output
     assert "Not measured: the distance between splits" in done.output
@@ -203,7 +203,7 @@ def test_a_composite_over_a_cut_is_in_no_split(tmp_path: Path) -> None:
     assert split_table.read(tmp_path).tolist() == ["train", "test", "none"]
 
 
-def test_h3_cells_hold_together(folder: Path) -> None:
+def test_chips_of_an_h3_cell_share_a_split(folder: Path) -> None:
     h3 = pytest.importorskip("h3")
     eechips.split(folder, by="h3", resolution=4, near="drop")
     table = split_table.table(folder)
@@ -248,7 +248,7 @@ def test_pictures_without_a_place_are_split_but_not_by_place(tmp_path: Path) -> 
         (["--check"], "has no splits yet: eechips split"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(folder: Path, words: list[str], says: str) -> None:
+def test_invalid_options_are_refused(folder: Path, words: list[str], says: str) -> None:
     done = ask("split", folder, *words)
     assert done.exit_code == 2, done.output
     assert re.search(says, done.output)
@@ -265,7 +265,7 @@ def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
         eechips.training.quality_table.read(tmp_path)  # type: ignore[attr-defined]
 
 
-def test_the_options_stand_in_the_file(folder: Path) -> None:
+def test_the_file_records_its_options(folder: Path) -> None:
     eechips.split(folder, ratios="fit=0.5,look=0.5", seed=3, near="drop", buffer="2km", stratum="none")
     assert json.loads(json.dumps(split_table.options(folder))) == {
         "by": "blocks",

@@ -163,9 +163,7 @@ class Context:
 
 
 @pytest.mark.usefixtures("shell")
-def test_what_is_no_line_of_the_plan_keeps_nothing_else_from_being_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_messages_do_not_block_other_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = write_scene(tmp_path / "scene.tif", WIDTH, HEIGHT)
     words = ["eechips", "plan", "run", "recipes/cog_ndvi.py", "--max-memory", MEMORY, "-p", f"href={scene}"]
     lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()

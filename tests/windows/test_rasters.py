@@ -128,7 +128,7 @@ def elsewhere(function: Callable[..., T], *values: Any) -> T:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_pixels_are_those_of_the_whole_and_blocks_are_asked_for_once(
+def test_pixels_equal_the_whole_raster_and_blocks_are_requested_once(
     bucket: Bucket, shape: tuple[int, int, int], dtype: str, options: dict[str, Any]
 ) -> None:
     path = write(bucket.folder / "scene.tif", shape, dtype, **options)
@@ -165,7 +165,7 @@ def test_bands_that_are_not_read_are_not_asked_for(bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
-def test_what_is_transparent_is_masked(bucket: Bucket, interleave: str) -> None:
+def test_transparent_pixels_are_masked(bucket: Bucket, interleave: str) -> None:
     path = write(bucket.folder / "scene.tif", (4, 700, 900), "uint8", **tiles(interleave=interleave, alpha="yes"))
     with rasterio.open(path, "r+") as target:
         target.colorinterp = (*[ColorInterp.red, ColorInterp.green, ColorInterp.blue], ColorInterp.alpha)
@@ -242,7 +242,7 @@ def test_a_mask_that_cannot_be_read_is_not_taken_for_none(bucket: Bucket) -> Non
 
 
 @pytest.mark.parametrize("driver", ["GTiff", "ENVI", "PNG"])
-def test_what_lies_beside_a_raster_belongs_to_it(bucket: Bucket, driver: str) -> None:
+def test_sidecar_files_belong_to_a_raster(bucket: Bucket, driver: str) -> None:
     path = write(bucket.folder / "scene.tif", (1, 300, 400), "uint8", **tiles())
     if driver == "GTiff":
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="NO"), rasterio.open(path, "r+") as target:
@@ -263,7 +263,7 @@ def test_what_lies_beside_a_raster_belongs_to_it(bucket: Bucket, driver: str) ->
 
 @pytest.mark.parametrize("scheme", ["s3", "http"])
 @pytest.mark.parametrize("status", [503, 500])
-def test_a_header_that_does_not_come_may_come_later(bucket: Bucket, scheme: str, status: int) -> None:
+def test_a_missing_header_is_a_transient_error(bucket: Bucket, scheme: str, status: int) -> None:
     """Of a server of the web GDAL says no more than that it does not know what came."""
     write(bucket.folder / "scene.tif", **tiles())
     base = "s3://bucket" if scheme == "s3" else f"{bucket.environment['AWS_ENDPOINT_URL']}/bucket"
@@ -274,7 +274,7 @@ def test_a_header_that_does_not_come_may_come_later(bucket: Bucket, scheme: str,
     assert not bucket.headers
 
 
-def test_credentials_that_expire_are_told(bucket: Bucket) -> None:
+def test_expired_credentials_are_reported(bucket: Bucket) -> None:
     write(bucket.folder / "scene.tif", **tiles())
     unit = next(plan_windows("s3://bucket/scene.tif", max_memory=MEMORY))
     bucket.headers[:] = [400]
@@ -298,7 +298,7 @@ def test_a_halo_is_read_with_a_window(tmp_path: Path, halo: int, memory: str) ->
         assert np.array_equal(found.filled(0), expected.filled(0))
 
 
-def test_what_is_computed_of_neighbours_has_no_seams(tmp_path: Path) -> None:
+def test_neighbourhood_functions_have_no_seams(tmp_path: Path) -> None:
     """The maximum of 3 x 3 pixels, of those that have data, in windows and of the whole."""
     greatest = (
         "def greatest(pixels):\n"
@@ -323,7 +323,7 @@ def test_what_is_computed_of_neighbours_has_no_seams(tmp_path: Path) -> None:
         assert np.array_equal(found.read(), namespace["greatest"](source.read(masked=True)))
 
 
-def test_what_has_no_windows_is_refused(tmp_path: Path) -> None:
+def test_rasters_without_windows_are_refused(tmp_path: Path) -> None:
     def refused(path: Path | str, said: str, **options: Any) -> None:
         with pytest.raises(UsageError, match=said):
             next(plan_windows(str(path), **{"max_memory": MEMORY, **options}))

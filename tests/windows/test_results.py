@@ -99,13 +99,13 @@ def test_ndvi_is_that_of_the_whole_and_every_block_is_asked_for_once(bucket: Buc
 
 
 @pytest.mark.slow
-def test_processes_do_the_same(bucket: Bucket, tmp_path: Path) -> None:
+def test_processes_make_the_same_raster(bucket: Bucket, tmp_path: Path) -> None:
     made = compute(tmp_path / "out", "s3://bucket/scene.tif", executor="processes", processes=2)
     check(made, bucket.folder / "scene.tif")
     assert set(bucket.times_asked("scene.tif")) == {1}
 
 
-def test_a_file_will_do_and_strips_are_read_whole(tmp_path: Path) -> None:
+def test_local_files_work_and_strips_are_read_whole(tmp_path: Path) -> None:
     scene = tmp_path / "strips.tif"
     shutil.copy(write_scene(tmp_path / "cog.tif"), scene)
     with rasterio.open(tmp_path / "cog.tif") as source:
@@ -127,7 +127,7 @@ def test_settings_of_gdal_hold_for_one_opening(bucket: Bucket) -> None:
     assert {name for name, _, _ in bucket.ranges} == {"scene.tif"}  # no folder was listed, no sidecar looked for
 
 
-def test_what_a_crowded_store_refuses_is_asked_for_again(bucket: Bucket) -> None:
+def test_rejected_store_requests_are_retried(bucket: Bucket) -> None:
     unit = next(plan_windows("s3://bucket/scene.tif", max_memory=MEMORY))
     expected = read_window(unit)
     bucket.refusals[:] = [503, 500]
@@ -139,7 +139,7 @@ def test_what_a_crowded_store_refuses_is_asked_for_again(bucket: Bucket) -> None
     assert failed.value.status == 503
 
 
-def test_what_is_not_there_fails_for_good(bucket: Bucket) -> None:
+def test_missing_rasters_fail_permanently(bucket: Bucket) -> None:
     with pytest.raises(UsageError, match=r"cannot be read: s3://bucket/none\.tif"):
         next(plan_windows("s3://bucket/none.tif"))
     unit = next(plan_windows("s3://bucket/scene.tif", max_memory=MEMORY))
@@ -148,7 +148,7 @@ def test_what_is_not_there_fails_for_good(bucket: Bucket) -> None:
         read_window(unit)
 
 
-def test_plans_that_cannot_be_are_refused(bucket: Bucket) -> None:
+def test_impossible_plans_are_refused(bucket: Bucket) -> None:
     with pytest.raises(UsageError, match="has no band 5: it has 4"):
         next(plan_windows("s3://bucket/scene.tif", bands=(1, 5)))
     with pytest.raises(UsageError, match=r"too little for one block of s3://bucket/scene\.tif, 128x128 pixels"):
@@ -157,7 +157,7 @@ def test_plans_that_cannot_be_are_refused(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("kind", ["s3", "http"])
 @pytest.mark.parametrize("sends_parts", [True, False])
-def test_a_store_that_sends_no_parts_is_told_at_once(bucket: Bucket, kind: str, sends_parts: bool) -> None:
+def test_a_store_without_range_requests_is_reported_at_once(bucket: Bucket, kind: str, sends_parts: bool) -> None:
     """As ``rclone serve s3`` (a part, with HTTP 200), and as servers that do not know ``Range``."""
     bucket.part_status, bucket.sends_parts = 200, sends_parts
     endpoint = bucket.environment["AWS_ENDPOINT_URL"]
@@ -173,7 +173,7 @@ def test_a_store_that_sends_no_parts_is_told_at_once(bucket: Bucket, kind: str, 
     assert len(bucket.ranges) <= 3
 
 
-def test_a_store_that_cannot_be_reached_is_told_before_anything_is_planned() -> None:
+def test_an_unreachable_store_is_reported_before_planning() -> None:
     with pytest.raises(ConfigurationError, match="cannot be read now"):
         next(plan_windows("http://127.0.0.1:1/scene.tif", policy=AT_ONCE))
 
@@ -185,7 +185,7 @@ def test_three_windows_are_tried_without_an_account(bucket: Bucket, monkeypatch:
     assert (len(tried.tried), tried.failed) == (3, 0)
 
 
-def test_where_there_is_nothing_to_divide_by_there_is_no_index(tmp_path: Path) -> None:
+def test_pixels_with_a_zero_denominator_are_masked(tmp_path: Path) -> None:
     """Stored integers whose sum overflows, an offset, negative values, and no data."""
     red = np.array([[65_000, 1000, 0, 900, 1200, 7]], dtype="uint16")
     nir = np.array([[65_000, 1000, 0, 1100, 1300, 9]], dtype="uint16")
@@ -241,7 +241,7 @@ RESULTS = {
         ("int8", rasterio.Affine(8.0, 6.0, 5e5, 6.0, -8.0, 44e5)),  # rotated
     ],
 )
-def test_what_is_made_has_a_type_and_bands_of_its_own(tmp_path: Path, made: str, location: rasterio.Affine) -> None:
+def test_results_have_their_own_type_and_bands(tmp_path: Path, made: str, location: rasterio.Affine) -> None:
     scene, recipe = tmp_path / "scene.tif", tmp_path / "recipe.py"
     pixels = np.random.default_rng(9).integers(-30_000, 30_000, (2, 300, 401), dtype=np.int16)
     with warnings.catch_warnings():

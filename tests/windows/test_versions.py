@@ -126,7 +126,7 @@ def test_a_run_over_a_raster_that_is_replaced_joins_nothing(bucket: Bucket, tmp_
     check(eechips.open_run(tmp_path / "other"), bucket.folder / "scene.tif")
 
 
-def test_who_does_not_tell_the_version_is_named(
+def test_a_store_without_versions_is_named_in_a_warning(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     archive = bucket.folder / "scenes.zip"
@@ -163,7 +163,7 @@ def test_users_headers_are_sent_as_well(bucket: Bucket, monkeypatch: pytest.Monk
         assert sent["x-amz-request-payer"] == "requester"
 
 
-def test_gdals_own_name_of_an_endpoint_will_do(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_endpoint_variable_of_gdal_is_used(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     host = bucket.environment["AWS_ENDPOINT_URL"].partition("://")[2]
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     for name, value in (("AWS_S3_ENDPOINT", host), ("AWS_HTTPS", "NO"), ("AWS_VIRTUAL_HOSTING", "FALSE")):
@@ -225,7 +225,7 @@ class Surroundings:
         self.transport = Transport("", self.throttle.client(0), policy, timeouts)
 
 
-def test_a_window_is_as_patient_as_its_run(bucket: Bucket) -> None:
+def test_a_window_uses_the_retry_policy_of_its_run(bucket: Bucket) -> None:
     unit = next(plan_windows(SCENE, max_memory=MEMORY))
     run = Surroundings(RetryPolicy(retries=3, delay=0.01), Timeouts())
     bucket.refusals[:] = [503] * 50
@@ -255,7 +255,7 @@ def test_bytes_that_gdal_reads_count(bucket: Bucket, tmp_path: Path) -> None:
     check(eechips.run(RECIPE, words, out=tmp_path / "out", executor="threads", quiet=True), bucket.folder / "scene.tif")
 
 
-def test_silence_ends_when_the_run_s_time_out_says(bucket: Bucket) -> None:
+def test_a_silent_server_ends_at_the_timeout_of_the_run(bucket: Bucket) -> None:
     unit = next(plan_windows(SCENE, max_memory=MEMORY))
     run = Surroundings(RetryPolicy(retries=0), Timeouts(read=1.0))
     bucket.silence = 60.0
@@ -294,7 +294,7 @@ def await_that(holds: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_what_was_stopped_goes_on_where_it_was(bucket: Bucket, tmp_path: Path, number: int) -> None:
+def test_a_stopped_run_resumes(bucket: Bucket, tmp_path: Path, number: int) -> None:
     """Stopped while a window waits to be read again, and while others are there already."""
     out = tmp_path / "out"
     parameters = ["-p", f"href={SCENE}", "--max-memory", MEMORY]

@@ -74,7 +74,7 @@ def test_windows_and_what_lies_around_them_are_within_the_bound(
     assert (seen == 1).all()
 
 
-def test_less_than_the_least_window_is_refused() -> None:
+def test_memory_below_the_smallest_window_is_refused() -> None:
     blocks = BlockLayout(1000, 1000, 100, 100)
     assert min_window_pixels(blocks, 1) == 9 * 100 * 100
     with pytest.raises(ValueError, match="at least one block and its halo"):
@@ -102,7 +102,7 @@ def test_more_memory_is_more_pixels() -> None:
 @pytest.mark.parametrize(
     ("text", "size"), [("256MB", 256 * 10**6), ("1.5 GiB", 3 << 29), ("512kb", 512_000), (4096, 4096)]
 )
-def test_memory_is_read(text: str | int, size: int) -> None:
+def test_amounts_of_memory_are_parsed(text: str | int, size: int) -> None:
     assert parse_memory(text) == size
 
 
@@ -119,7 +119,7 @@ def test_a_recipe_says_whether_it_needs_the_service(tmp_path: Path) -> None:
     assert not FunctionRecipe(namespace["get_requests"], namespace["get_result"], {}).needs_service
 
 
-def test_what_is_no_memory_is_refused() -> None:
+def test_invalid_amounts_of_memory_are_refused() -> None:
     with pytest.raises(UsageError, match="'lots' is not an amount of memory"):
         parse_memory("lots")
 
@@ -176,7 +176,7 @@ def options_of(href: str, environment: dict[str, str], condition: str | None = N
     return gdal_options(RasterLocation.of(href), 0, Timeouts(3.4, 0.2, 90.0), condition, environment)
 
 
-def test_gdal_is_told_of_the_store_that_others_are_told_of() -> None:
+def test_store_settings_of_other_libraries_are_passed_to_gdal() -> None:
     options = options_of("s3://a/b.tif", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"})
     told = (options["AWS_S3_ENDPOINT"], options["AWS_HTTPS"], options["AWS_VIRTUAL_HOSTING"])
     assert told == ("127.0.0.1:9000", "NO", "FALSE")
@@ -188,7 +188,7 @@ def test_gdal_is_told_of_the_store_that_others_are_told_of() -> None:
     assert (azure["AZURE_STORAGE_ACCOUNT"], azure["AZURE_STORAGE_ACCESS_KEY"]) == ("account", "k")
 
 
-def test_others_are_told_of_the_store_that_gdal_is_told_of() -> None:
+def test_store_settings_of_gdal_are_passed_to_other_libraries() -> None:
     def told(href: str, **environment: str) -> dict[str, Any]:
         found = store_options(RasterLocation.of(href), environment)
         return {name: value for name, value in found.items() if name != "use_listings_cache"}
@@ -222,7 +222,7 @@ def test_a_condition_keeps_its_quotation_marks(own: str, sent: list[str]) -> Non
     assert told == "".join(f"{line}\r\n" for line in sent)
 
 
-def test_versions_differ_in_what_both_tell() -> None:
+def test_versions_differ_only_in_fields_that_both_have() -> None:
     tagged, dated = RasterVersion('"a"', 9, None), RasterVersion(None, 9, "yesterday")
     assert tagged.is_same(dated)
     assert not tagged.is_same(RasterVersion('"b"', 9))
@@ -261,7 +261,7 @@ def test_versions_differ_in_what_both_tell() -> None:
         ("something new", PermanentError, None),
     ],
 )
-def test_what_gdal_reports(message: str, kind: type, status: int | None) -> None:
+def test_gdal_errors_are_classified(message: str, kind: type, status: int | None) -> None:
     outer = RasterioIOError("Read failed. See previous exception for details.")
     outer.__cause__ = CPLE_BaseError(3, 1, message)
     for error in (outer, RasterioIOError(message)):
@@ -287,7 +287,7 @@ def test_a_window_lies_where_it_was() -> None:
     assert names == ("x",)
 
 
-def test_what_is_not_a_number_has_no_data() -> None:
+def test_nan_pixels_are_masked() -> None:
     pixels = np.array([[[1, np.nan, 3], [4, 5, 6]]] * 2, dtype="float32")
     pixels[1, 0, 1] = 7
     data, mask, _, names = opened(window_file(UNIT, pixels))
@@ -296,7 +296,7 @@ def test_what_is_not_a_number_has_no_data() -> None:
     assert names == ("B1", "B2")
 
 
-def test_no_data_is_a_value_of_the_type() -> None:
+def test_nodata_is_a_value_of_the_type() -> None:
     with pytest.raises(RecipeError, match="`nodata` -9999 is no uint8, which holds whole numbers 0 to 255"):
         window_file(UNIT, np.zeros((2, 3), "uint8"), nodata=-9999)
 
@@ -309,6 +309,6 @@ def test_no_data_is_a_value_of_the_type() -> None:
         (np.zeros((2, 3), "uint8"), ("a", "b"), "1 bands, but 2 names"),
     ],
 )
-def test_what_is_no_window_is_refused(pixels: Any, bands: tuple[str, ...], said: str) -> None:
+def test_invalid_windows_are_refused(pixels: Any, bands: tuple[str, ...], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         window_file(UNIT, pixels, bands=bands)

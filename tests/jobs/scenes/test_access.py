@@ -42,7 +42,7 @@ def search_for(folder: Path, secrets: list[str]) -> list[str]:
     return found
 
 
-def test_a_login_whose_cookie_is_of_the_domain(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_cookie_of_the_domain_is_sent(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As ASF's: the data's host, the login's, and a third one of the data's domain that the login comes back to."""
     seen: dict[str, set[str | None]] = {"data": set(), "login": set(), "auth": set()}
 
@@ -80,7 +80,9 @@ def test_a_login_whose_cookie_is_of_the_domain(folder: Path, tmp_path: Path, mon
     assert search_for(tmp_path / "out", [SECRET, f"me:{SECRET}", "code=7"]) == []
 
 
-def test_a_token_that_runs_out_while_files_come(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_token_is_renewed_during_downloads(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ten threads, one token: who is refused first gets another, and all others take that."""
     tokens, refused, opening = Counter[str](), Counter[str](), threading.Lock()
     begun = Counter[str]()
@@ -122,7 +124,7 @@ def test_a_token_that_runs_out_while_files_come(folder: Path, tmp_path: Path, mo
     assert search_for(tmp_path / "out", [SECRET]) == []
 
 
-def test_of_several_addresses_the_one_that_the_secret_opens(
+def test_the_url_that_the_credentials_open_is_chosen(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Copernicus has them: in its object store, and by HTTP with a token."""
@@ -144,7 +146,7 @@ def test_of_several_addresses_the_one_that_the_secret_opens(
 
 
 @pytest.mark.parametrize("expiry", ["2999-01-01T00:00:00.1234567Z", "2999-01-01T00:00:00+0000", "soon", None, 7])
-def test_tokens_of_the_planetary_computer(folder: Path, tmp_path: Path, expiry: Any) -> None:
+def test_planetary_computer_tokens_are_requested_and_renewed(folder: Path, tmp_path: Path, expiry: Any) -> None:
     asked = Counter[str]()
 
     def sign(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -167,7 +169,7 @@ def test_tokens_of_the_planetary_computer(folder: Path, tmp_path: Path, expiry: 
     assert search_for(tmp_path / "out", [SECRET]) == []
 
 
-def test_addresses_that_the_catalogue_has_signed(folder: Path, tmp_path: Path) -> None:
+def test_urls_signed_by_the_catalogue_are_used_and_not_stored(folder: Path, tmp_path: Path) -> None:
     """They are used while they open, and written down nowhere; later there are none."""
     with FileServer(folder, Faults(lifetime=30.0, damaged={"s1.tif": 3})) as server:
         found = items(server)
@@ -190,7 +192,9 @@ def test_addresses_that_the_catalogue_has_signed(folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("refusal", [(403, b""), (400, b"<Error><Code>ExpiredToken</Code></Error>")])
-def test_signatures_of_a_catalogue_that_run_out(folder: Path, tmp_path: Path, refusal: tuple[int, bytes]) -> None:
+def test_expired_signatures_of_a_catalogue_are_renewed(
+    folder: Path, tmp_path: Path, refusal: tuple[int, bytes]
+) -> None:
     """While files come, and between two commands: the catalogue is asked for others, once for all."""
     asked, served = Counter[str](), Counter[str]()
     answering_ = threading.Lock()
@@ -292,7 +296,7 @@ def test_a_large_file_outlives_any_number_of_links(tmp_path: Path) -> None:
     assert key[0] - 1 == -(-len(data) // part) > 3
 
 
-def test_a_query_that_is_stored_by_leave_is_asked_for_again_once_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_stored_query_is_renewed_after_a_refusal(folder: Path, tmp_path: Path) -> None:
     key = [1]
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -313,9 +317,7 @@ def test_a_query_that_is_stored_by_leave_is_asked_for_again_once_refused(folder:
         assert_same(fetch(f"{url}/items.json", tmp_path / "out", keep_query="*"), folder)
 
 
-def test_a_catalogue_that_is_away_when_it_has_to_be_asked_again_fails_nothing_for_good(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_an_unreachable_catalogue_fails_units_transiently(folder: Path, tmp_path: Path) -> None:
     is_away = [False]
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -362,9 +364,7 @@ def test_a_file_that_is_forbidden_does_not_keep_others_from_new_links(folder: Pa
     assert asked["/items.json"] <= 7
 
 
-def test_an_address_without_encryption_fails_alone(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unencrypted_url_fails_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No secret is sent there, and the other scenes come."""
     monkeypatch.setenv("EECHIPS_SCENES_TOKEN", SECRET)
 
@@ -384,7 +384,7 @@ def test_an_address_without_encryption_fails_alone(
     assert sorted(run.failures["error"]) == [told.format(0), told.format(1)]
 
 
-def test_signatures_that_nobody_accepts_are_not_asked_for_without_end(folder: Path, tmp_path: Path) -> None:
+def test_refused_signatures_are_renewed_a_bounded_number_of_times(folder: Path, tmp_path: Path) -> None:
     asked = Counter[str]()
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:

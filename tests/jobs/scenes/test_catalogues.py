@@ -108,7 +108,7 @@ def test_a_list_of_items_is_the_same_here_and_for_an_ingestion(tmp_path: Path, n
     assert [unit["href"] for unit in units] == [f"{url}/{each}.tif" for each in "abc"]
 
 
-def test_what_is_no_item_in_a_list_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_entries_of_a_list_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = [json.dumps(feature("a")), '{"id": 3', '"nowhere.json"', "7", json.dumps(feature("b"))]
     (tmp_path / "list.ndjson").write_text("\n".join(lines))
     with caplog.at_level(logging.WARNING):
@@ -183,7 +183,7 @@ MANY = [feature(f"i{number:02d}", **{"eo:cloud_cover": number}) for number in ra
 
 
 @pytest.mark.parametrize("methods", [("GET", "POST"), ("GET",), ("POST",)])
-def test_an_api_is_asked_by_what_it_knows(methods: tuple[str, ...]) -> None:
+def test_requests_use_the_capabilities_of_the_api(methods: tuple[str, ...]) -> None:
     api = Api(MANY, methods=methods, classes=(f"{CORE}/item-search#filter",))
     with answering(api) as url:
         conditions = (parse_condition("eo:cloud_cover < 30"), parse_condition("gsd in (10, x)"))
@@ -201,7 +201,7 @@ def test_an_api_is_asked_by_what_it_knows(methods: tuple[str, ...]) -> None:
         assert (api.asked[5]["filter"], api.asked[5]["filter-lang"]) == (text, "cql2-text")
 
 
-def test_an_api_that_tells_of_no_method_may_know_one_only() -> None:
+def test_both_http_methods_are_tried_if_an_api_declares_none() -> None:
     api = Api(MANY)
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -214,7 +214,7 @@ def test_an_api_that_tells_of_no_method_may_know_one_only() -> None:
         assert len(search(url).ids) == 45
 
 
-def test_conditions_that_an_api_does_not_know_are_looked_at_here_and_that_is_said(
+def test_unsupported_conditions_are_evaluated_locally_and_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = Api(MANY)
@@ -319,7 +319,7 @@ def test_an_api_that_refuses_large_pages() -> None:
         assert len(search(url).ids) == 45
 
 
-def test_an_api_that_always_tells_of_a_next_page() -> None:
+def test_endless_next_pages_end_the_search() -> None:
     """Some pages in between have no item, and those after the last one neither."""
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -354,7 +354,7 @@ def test_a_region_of_many_vertices_is_asked_for_by_its_box() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_question_that_is_sent_elsewhere_stays_the_same(status: int) -> None:
+def test_a_redirected_search_keeps_its_body(status: int) -> None:
     api = Api(MANY, classes=(f"{CORE}/item-search#filter",))
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -381,7 +381,7 @@ def test_pages_that_lead_in_a_circle_end() -> None:
         search(url)
 
 
-def test_an_api_that_stumbles_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_transient_api_errors_are_retried(caplog: pytest.LogCaptureFixture) -> None:
     """Busy, a body that is cut, and one that is compressed."""
 
     def change(number: int, answer: dict[str, Any]) -> Answer | None:
@@ -413,7 +413,7 @@ def test_an_api_that_stumbles_is_asked_again(caplog: pytest.LogCaptureFixture) -
         ((500, {}, b"x?token=very-secret"), "does not respond: HTTP 500"),
     ],
 )
-def test_answers_that_are_none(answer: Answer, message: str) -> None:
+def test_invalid_api_responses_are_reported(answer: Answer, message: str) -> None:
     with (
         answering(Api(MANY, methods=("POST",), change=lambda number, body: answer)) as url,
         pytest.raises(ConfigurationError, match=message) as caught,
@@ -422,7 +422,7 @@ def test_answers_that_are_none(answer: Answer, message: str) -> None:
     assert "very-secret" not in str(caught.value)
 
 
-def test_a_host_that_is_not_there_or_not_trusted(tmp_path: Path) -> None:
+def test_unreachable_and_untrusted_hosts_are_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:9.*connection failed"):
         search("http://127.0.0.1:9/stac")
     words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout key.pem -out cert.pem"
@@ -438,7 +438,7 @@ def test_a_host_that_is_not_there_or_not_trusted(tmp_path: Path) -> None:
     assert not api.seen
 
 
-def test_a_catalogue_that_wants_a_token(tmp_path: Path) -> None:
+def test_a_token_is_sent_to_a_protected_catalogue(tmp_path: Path) -> None:
     shown: list[str | None] = []
     api = Api(MANY)
 
@@ -470,7 +470,7 @@ def test_a_collection_that_an_api_serves() -> None:
         assert search(f"{url}/collections/demo", collections=("demo",)).ids == ["i0", "i1", "i2"]
 
 
-def test_the_first_page_of_an_answer_is_not_all_of_it(tmp_path: Path) -> None:
+def test_every_page_of_a_search_is_read(tmp_path: Path) -> None:
     """The address of a search, as browsers show it, or of the items of a collection."""
     api = Api(MANY)
     with answering(api) as url:
@@ -524,7 +524,7 @@ def write_static(top: Path) -> None:
     put("new/deep/two.json", {**feature("two"), "collection": "new"})
 
 
-def test_a_static_catalogue_with_everything_that_can_be_wrong(tmp_path: Path) -> None:
+def test_defects_of_a_static_catalogue_are_reported(tmp_path: Path) -> None:
     write_static(tmp_path)
     found = search(str(tmp_path / "catalog.json"))
     assert found.ids == ["spaced", "homeless", "dateless", "odd", "one", "two"]
@@ -548,7 +548,7 @@ def test_a_static_catalogue_with_everything_that_can_be_wrong(tmp_path: Path) ->
         assert "local files" in dict(all_of_it.unread)[f"file://{tmp_path}/old/abs.json"]
 
 
-def test_an_item_without_a_date_is_told_if_dates_are_asked_for(tmp_path: Path) -> None:
+def test_an_item_without_a_date_is_reported_when_dates_are_given(tmp_path: Path) -> None:
     write_static(tmp_path)
 
     start = dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc)
@@ -604,7 +604,7 @@ def test_a_static_catalogue_of_many_items_is_read_in_its_order() -> None:
         assert search(f"{url}/catalog.json", most=3).ids == names[:3]
 
 
-def test_what_could_not_be_read_is_told_and_kept(tmp_path: Path) -> None:
+def test_unreadable_items_are_reported_and_recorded(tmp_path: Path) -> None:
     write_static(tmp_path / "top")
     for name in ("old/spaced.tif", "old/homeless.tif"):
         (tmp_path / "top" / name).write_bytes(b"no tif")
@@ -620,7 +620,7 @@ def test_what_could_not_be_read_is_told_and_kept(tmp_path: Path) -> None:
     assert [row["address"] for row in kept if row["unread"]] == unread
 
 
-def test_an_answer_without_items_is_not_kept(tmp_path: Path) -> None:
+def test_empty_search_results_are_not_cached(tmp_path: Path) -> None:
     write_static(tmp_path / "top")
     words = ["scenes", "--stac", str(tmp_path / "top/catalog.json"), "--where", "eo:cloud_cover < 5"]
     for _ in range(2):
@@ -639,7 +639,7 @@ def write_parquet(path: Path, found: list[dict[str, Any]]) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_folders_of_geoparquet(tmp_path: Path) -> None:
+def test_folders_of_geoparquet_are_searched(tmp_path: Path) -> None:
     for number in range(3):
         one = [feature(f"i{number}{each}", box=(number, 0, number + 0.5, 1)) for each in range(3)]
         for each in one:
@@ -660,7 +660,7 @@ def test_folders_of_geoparquet(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("has_range", [True, False])
-def test_geoparquet_of_the_web(tmp_path: Path, has_range: bool) -> None:
+def test_remote_geoparquet_is_searched(tmp_path: Path, has_range: bool) -> None:
     data = write_parquet(tmp_path / "items.parquet", [*MANY, feature("far", box=(10, 0, 11, 1))]).read_bytes()
     sent = Counter[int]()
 
@@ -685,7 +685,7 @@ def test_geoparquet_of_the_web(tmp_path: Path, has_range: bool) -> None:
     assert sent[206] > 0 if has_range else sent == {200: 1}
 
 
-def test_a_catalogue_of_eechips(tmp_path: Path) -> None:
+def test_a_catalogue_made_by_eechips_is_searched(tmp_path: Path) -> None:
     """What ``eechips catalog`` writes is what ``--stac`` takes: the folder."""
     lines = [json.dumps({**each, "stac_extensions": []}) for each in (*MANY, feature("far", box=(10, 0, 11, 1)))]
     (tmp_path / "list.ndjson").write_text("\n".join(lines))
@@ -697,7 +697,7 @@ def test_a_catalogue_of_eechips(tmp_path: Path) -> None:
     assert "no matching items" in CliRunner().invoke(main, [*words, "--start", "2021-01-01"]).output
 
 
-def test_a_catalogue_is_asked_again(tmp_path: Path) -> None:
+def test_a_refresh_repeats_the_search(tmp_path: Path) -> None:
     """What is new comes, what has gone stays, what has changed is told; nothing is fetched twice."""
     files = tmp_path / "files"
     for number in range(5):
@@ -735,7 +735,7 @@ def test_a_catalogue_is_asked_again(tmp_path: Path) -> None:
         eechips.scenes(str(stac), out=out, quiet=True)
 
 
-def test_what_failed_is_planned_as_the_catalogue_has_it_now(tmp_path: Path) -> None:
+def test_failed_units_are_replanned_from_the_current_catalogue(tmp_path: Path) -> None:
     """A size that was wrong, and an address that led nowhere: the rest is not fetched again."""
     files = tmp_path / "files"
     for number in range(3):
@@ -761,7 +761,7 @@ def test_what_failed_is_planned_as_the_catalogue_has_it_now(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_catalogues_in_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_catalogues_in_s3_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.support.object_server import lacking, serving_objects
 
     if (reason := lacking("s3")) is not None:

@@ -41,7 +41,7 @@ def ingested(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_chips_of_scenes_in_jpeg2000(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_jpeg2000_scenes_become_chips(serve: Callable[..., Server], tmp_path: Path) -> None:
     """As Copernicus has Sentinel-2: bands of two resolutions, and a picture of three bands."""
     files = tmp_path / "files"
     bands = {"red": 10, "nir": 10, "swir": 20}
@@ -74,7 +74,7 @@ def test_chips_of_scenes_in_jpeg2000(serve: Callable[..., Server], tmp_path: Pat
         assert chips_are_windows(chips, {"T13TDE": files / f"{source}.jp2"}, bands=len(names)) == 3
 
 
-def test_what_is_no_image_stays_a_file(tmp_path: Path) -> None:
+def test_files_that_are_no_images_stay_files(tmp_path: Path) -> None:
     """A zipped product, netCDF and HDF4 come whole, and it is said that they become no assets."""
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w") as archive:
@@ -106,7 +106,7 @@ def test_metadata_beside_an_image_stays_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_scene_that_cannot_become_an_asset_does_not_keep_the_others(tmp_path: Path) -> None:
+def test_a_scene_that_cannot_become_an_asset_fails_alone(tmp_path: Path) -> None:
     """Its files are good: the run is whole. The same command tries again, as the fault may be the store's."""
     good, bad = write(tmp_path / "a.tif", 1).read_bytes(), write(tmp_path / "b.tif", 2, crs=None).read_bytes()
     bodies = {"/a.tif": good, "/b.tif": bad}

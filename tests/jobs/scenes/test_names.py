@@ -71,7 +71,7 @@ PATHS = [
 ]  # fmt: skip
 
 
-def test_addresses_are_asked_for_as_they_are(folder: Path, tmp_path: Path) -> None:
+def test_urls_are_requested_unchanged(folder: Path, tmp_path: Path) -> None:
     data, asked = (folder / "s0.tif").read_bytes(), []
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -88,7 +88,7 @@ def test_addresses_are_asked_for_as_they_are(folder: Path, tmp_path: Path) -> No
     assert list(run.units["file"])[:2] == ["scenes/i0/data.tif", "scenes/i1/data.tif"]  # by their type
 
 
-def test_bodies_that_are_not_files(folder: Path, tmp_path: Path) -> None:
+def test_bodies_that_are_not_the_file_are_refused(folder: Path, tmp_path: Path) -> None:
     """A page of HTML in the place of a raster and of metadata; what comes compressed; what nobody can check."""
     data, xml = (folder / "s0.tif").read_bytes(), b"<?xml version='1.0'?><metadata>" + b"x" * 5000 + b"</metadata>"
 

@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "files"
 
 
-def test_what_counts_as_sent_twice() -> None:
+def test_bytes_sent_twice_are_counted() -> None:
     assert sent_twice([Body(0, 0, 50, "cut"), Body(0, 50, 100, "whole")]) == {}
     assert sent_twice([Body(0, 0, 50, "left"), Body(0, 30, 100, "whole")]) == {"left": 20}
     assert sent_twice([Body(0, 0, 50, "cut"), Body(1, 0, 60, "cut"), Body(1, 55, 100, "whole")]) == {
@@ -53,7 +53,7 @@ def test_what_counts_as_sent_twice() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_that_came_is_asked_for_again(folder: Path, tmp_path: Path) -> None:
+def test_received_bytes_are_not_requested_again(folder: Path, tmp_path: Path) -> None:
     with FileServer(folder, Faults(cuts=0.6, lifetime=0.5, busy=0.1)) as server:
         options = {"auth": "sas", "token_url": f"{server.url}/sign", "retry_delay": 0.05}
         run = eechips.scenes(str(catalogue(tmp_path, items(server))), out=tmp_path / "out", quiet=True, **options)
@@ -63,7 +63,7 @@ def test_nothing_that_came_is_asked_for_again(folder: Path, tmp_path: Path) -> N
         assert sum(server.sent.values()) == sum(path.stat().st_size for path in folder.glob("*.tif"))
 
 
-def test_of_a_replaced_file_only_what_is_of_the_old_one_comes_in_vain(folder: Path, tmp_path: Path) -> None:
+def test_a_replaced_file_repeats_only_the_bytes_of_the_old_version(folder: Path, tmp_path: Path) -> None:
     new = write(folder / "s1.tif.new", 77, count=8)
     size = new.stat().st_size
     with FileServer(folder, Faults(replaced=("s1.tif",))) as server:

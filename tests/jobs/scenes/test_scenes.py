@@ -104,7 +104,7 @@ def assert_same(run: eechips.Run, folder: Path) -> None:
     assert not (run.path / "partial").exists()
 
 
-def test_a_search_of_a_stac_api(server: FileServer, tmp_path: Path) -> None:
+def test_a_stac_api_is_searched_and_fetched(server: FileServer, tmp_path: Path) -> None:
     with stac_api(items(server), tmp_path) as url:
         chosen = {"collection": "demo", "where": "eo:cloud_cover < 45", "start": "2020-06-02", "end": "2020-06-05"}
         run = fetch(url, tmp_path / "out", **chosen, roi="-105,40,-104.35,40.2")
@@ -119,7 +119,7 @@ def test_a_search_of_a_stac_api(server: FileServer, tmp_path: Path) -> None:
     assert Path(local.assets["B04"].get_absolute_href() or "").samefile(run.path / "scenes/s1/B04.tif")
 
 
-def test_the_answer_of_an_api_comes_in_pages(server: FileServer, tmp_path: Path) -> None:
+def test_api_results_are_read_page_by_page(server: FileServer, tmp_path: Path) -> None:
     many = [{**items(server)[0], "id": f"i{number:03d}"} for number in range(230)]
     with stac_api(many, tmp_path) as url:
         found = eechips.scenes(url, collection="demo", out=tmp_path / "out", dry_run=True)
@@ -129,7 +129,7 @@ def test_the_answer_of_an_api_comes_in_pages(server: FileServer, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_rerun_asks_nobody(server: FileServer, tmp_path: Path) -> None:
+def test_a_repeated_command_sends_no_request(server: FileServer, tmp_path: Path) -> None:
     with stac_api(items(server), tmp_path) as url:
         fetch(url, tmp_path / "out", collection="demo")
     before = server.stats()
@@ -140,7 +140,7 @@ def test_a_rerun_asks_nobody(server: FileServer, tmp_path: Path) -> None:
     assert server.stats() == before
 
 
-def test_one_file_that_is_gone_is_all_that_is_fetched_again(server: FileServer, tmp_path: Path) -> None:
+def test_only_a_missing_file_is_fetched_again(server: FileServer, tmp_path: Path) -> None:
     with stac_api(items(server), tmp_path) as url:
         run = fetch(url, tmp_path / "out", collection="demo")
     (run.path / "scenes/s2/B04.tif").unlink()
@@ -149,7 +149,7 @@ def test_one_file_that_is_gone_is_all_that_is_fetched_again(server: FileServer, 
     assert dict(server.requests) == {**before, "s2.tif": before["s2.tif"] + 1}
 
 
-def test_cuts_expiring_signatures_and_busy_servers(folder: Path, tmp_path: Path) -> None:
+def test_interruptions_expired_signatures_and_busy_servers_are_overcome(folder: Path, tmp_path: Path) -> None:
     with FileServer(folder, Faults(cuts=0.4, lifetime=0.5, busy=0.1)) as server:
         stac = catalogue(tmp_path, items(server))
         run = fetch(stac, tmp_path / "out", auth="sas", token_url=f"{server.url}/sign", retry_delay=0.05)
@@ -164,7 +164,7 @@ def test_cuts_expiring_signatures_and_busy_servers(folder: Path, tmp_path: Path)
         assert server.statuses[206] > 0
 
 
-def test_a_server_without_range_begins_anew(folder: Path, tmp_path: Path) -> None:
+def test_downloads_restart_on_a_server_without_range(folder: Path, tmp_path: Path) -> None:
     with FileServer(folder, Faults(cuts=0.5, has_ranges=False)) as server:
         run = fetch(catalogue(tmp_path, items(server)), tmp_path / "out", retry_delay=0.01, retries=30)
         assert_same(run, folder)
@@ -187,7 +187,7 @@ def test_a_file_that_is_replaced_is_of_one_version(folder: Path, tmp_path: Path)
     assert (tmp_path / "out/scenes/s1/B04.tif").read_bytes() == new
 
 
-def test_what_is_wrong_once_is_fetched_again(folder: Path, tmp_path: Path) -> None:
+def test_a_file_damaged_once_is_fetched_again(folder: Path, tmp_path: Path) -> None:
     with FileServer(folder, Faults(damaged={"s3.tif": 2})) as server:
         run = fetch(catalogue(tmp_path, items(server)), tmp_path / "out")
         assert_same(run, folder)
@@ -209,7 +209,7 @@ def test_what_is_wrong_once_is_fetched_again(folder: Path, tmp_path: Path) -> No
     ],
     ids=["checksum", "size", "shape", "crs", "format", "bands"],
 )
-def test_what_is_wrong_three_times_goes_into_quarantine(
+def test_a_file_damaged_three_times_is_quarantined(
     server: FileServer, tmp_path: Path, change: dict[str, Any], reason: str
 ) -> None:
     found = items(server)
@@ -256,7 +256,7 @@ def test_a_file_that_is_not_there_fails_alone(server: FileServer, tmp_path: Path
     assert "HTTP 404" in run.failures.iloc[0]["error"]
 
 
-def test_without_a_signature_nothing_opens(folder: Path, tmp_path: Path) -> None:
+def test_unsigned_requests_are_refused(folder: Path, tmp_path: Path) -> None:
     with FileServer(folder, Faults(lifetime=5.0)) as server:
         run = fetch(catalogue(tmp_path, items(server)), tmp_path / "out")
     assert run.counts == {"failed_permanent": 6}
@@ -264,7 +264,7 @@ def test_without_a_signature_nothing_opens(folder: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_its_downloads(tmp_path: Path) -> None:
     folder = tmp_path / "files"
     for number in range(4):
         write(folder / f"s{number}.tif", number, count=12)
@@ -308,7 +308,7 @@ def test_a_static_catalogue_whose_addresses_are_relative(folder: Path, tmp_path:
         assert_same(away, folder)
 
 
-def test_files_of_this_machine_are_not_what_a_catalogue_elsewhere_may_name(folder: Path, tmp_path: Path) -> None:
+def test_a_remote_catalogue_cannot_name_local_files(folder: Path, tmp_path: Path) -> None:
     secret = write(tmp_path / "mine.tif", 9)
     with FileServer(folder) as server:
         found = items(server)[:2]
@@ -319,7 +319,7 @@ def test_files_of_this_machine_are_not_what_a_catalogue_elsewhere_may_name(folde
     assert "a local file, which a remote catalogue" in run.failures.iloc[0]["error"]
 
 
-def test_a_stac_geoparquet_file(server: FileServer, tmp_path: Path) -> None:
+def test_a_stac_geoparquet_file_is_searched(server: FileServer, tmp_path: Path) -> None:
     from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
     to_parquet(parse_stac_items_to_arrow(items(server)), tmp_path / "items.parquet")
@@ -340,7 +340,7 @@ def test_each_asset_can_be_followed_through_the_log(server: FileServer, tmp_path
         assert mine == ["query", "transfer", "check", "ingest"]
 
 
-def test_secrets_are_nowhere(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_never_stored(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EECHIPS_SCENES_TOKEN", "very-secret-token")
     with FileServer(folder, Faults(damaged={"s0.tif": 9}, cuts=0.3)) as server:
         found = items(server)
@@ -373,20 +373,20 @@ def test_secrets_are_nowhere(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         ({"colection": "other"}, "did you mean 'collection'"),
     ],
 )
-def test_refusals(server: FileServer, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(server: FileServer, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     options = {"out": tmp_path / "out", "quiet": True, **options}
     with pytest.raises((UsageError, ConfigurationError), match=message):
         eechips.scenes(str(catalogue(tmp_path, items(server))), **options)
 
 
-def test_a_catalogue_that_is_none(server: FileServer, tmp_path: Path) -> None:
+def test_invalid_catalogues_are_refused(server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no catalogue"):
         fetch(tmp_path / "none.json", tmp_path / "out")
     with pytest.raises(ConfigurationError, match=r"not JSON|not respond with text"):
         fetch(f"{server.url}/s0.tif", tmp_path / "out")
 
 
-def test_scenes_of_s3(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenes_in_s3_are_fetched(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import boto3
 
     from tests.support.object_server import lacking, serving_objects
@@ -409,7 +409,7 @@ def test_scenes_of_s3(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert not path.is_file() or b"X-Amz-Signature" not in path.read_bytes()
 
 
-def test_the_rate_is_of_all_together(server: FileServer, tmp_path: Path) -> None:
+def test_the_rate_limit_is_shared_by_all_downloads(server: FileServer, tmp_path: Path) -> None:
     total = sum(path.stat().st_size for path in server.folder.glob("*.tif"))
     run = fetch(catalogue(tmp_path, items(server)), tmp_path / "out", max_rate=total)
     times = [datetime.fromisoformat(line["time"].replace("Z", "+00:00")) for line in steps(run.path)]
@@ -417,7 +417,9 @@ def test_the_rate_is_of_all_together(server: FileServer, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("options", "most"), [({"in_flight": 2}, 2), ({"per_host": 1}, 1), ({"per_host": 3}, 3)])
-def test_so_many_at_once(folder: Path, tmp_path: Path, options: dict[str, int], most: int) -> None:
+def test_concurrent_downloads_stay_within_the_limits(
+    folder: Path, tmp_path: Path, options: dict[str, int], most: int
+) -> None:
     with FileServer(folder, Faults(rate=4e6)) as server:
         assert_same(fetch(catalogue(tmp_path, items(server)), tmp_path / "out", **options), folder)
         assert 1 <= server.most_at_once <= most

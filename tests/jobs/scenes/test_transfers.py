@@ -232,7 +232,7 @@ CASES: dict[str, tuple[Callable[[bytes], RawAnswer], int]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_comes_as_it_is(data: bytes, tmp_path: Path, name: str) -> None:
+def test_files_are_stored_unchanged(data: bytes, tmp_path: Path, name: str) -> None:
     made, requests = CASES[name]
     with raw_server() as server:
         run = fetch(*served(server, tmp_path, {"/a.tif": made(data)}), retry_delay=0.05)
@@ -240,7 +240,7 @@ def test_a_file_comes_as_it_is(data: bytes, tmp_path: Path, name: str) -> None:
     assert (run.path / run.units["file"][0]).read_bytes() == data
 
 
-def test_a_rest_with_status_200_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+def test_a_partial_body_with_status_200_is_refused(tmp_path: Path) -> None:
     """Of a file of which nothing else could tell: neither the catalogue nor its first bytes."""
     text = b"a,b\n" + b"1,2\n" * 40_000
     with raw_server() as server:
@@ -271,7 +271,7 @@ def test_a_gzip_file_is_not_uncompressed(tmp_path: Path) -> None:
     assert (run.path / run.units["file"][0]).read_bytes() == body
 
 
-def test_what_nobody_can_undo_is_no_file(tmp_path: Path) -> None:
+def test_undecodable_content_is_refused(tmp_path: Path) -> None:
     answers: dict[str, RawAnswer] = {
         "/brotli": lambda number, headers: message(200, b"\x0b\x02\x80", Content_Encoding="br"),
         "/damaged": lambda number, headers: message(200, b"no gzip", Content_Encoding="gzip"),
@@ -325,7 +325,7 @@ def test_two_workers_that_fetch_the_same_scene_at_once_do_not_share_a_file(data:
     assert (results / told[0]["file"]).read_bytes() == data
 
 
-def test_a_redirection_whose_address_is_not_ascii(data: bytes, tmp_path: Path) -> None:
+def test_redirects_to_non_ascii_urls_are_followed(data: bytes, tmp_path: Path) -> None:
     answers: dict[str, RawAnswer] = {
         "/a.tif": lambda number, headers: "HTTP/1.1 302 X\r\nLocation: /ü.tif\r\n\r\n".encode(),
     }
