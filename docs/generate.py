@@ -41,9 +41,9 @@ def datasets() -> str:
     for each in list_datasets():
         names = ", ".join(f"`{name}`" for name in each.names)
         dates = f"{each.start} to {each.end}" if each.end else f"since {each.start}"
-        bands = ", ".join(each.bands)
-        scale = f"{each.scale:,.1f}".removesuffix(".0")
-        rows.append((names, f"[`{each.id}`]({each.source})", bands, scale, each.dtype, dates, each.licence))
+        bands = ", ".join(each.default_bands) if len(each.default_bands) <= 4 else f"all {len(each.default_bands)}"
+        scale = f"{each.pixel_size:,.1f}".removesuffix(".0")
+        rows.append((names, f"[`{each.id}`]({each.source})", bands, scale, each.dtype or "", dates, each.licence))
         citations.append(f"- **{each.alias}** ({each.title}): {each.citation}. Page read on {each.checked}.")
     head = ("name", "id", "default bands", "pixel, m", "dtype", "dates", "licence")
     return _table(head, rows) + "\n\n### Citations\n\n" + "\n".join(citations)

@@ -73,14 +73,23 @@ class Registry(Generic[T]):
             self._loaded[name] = self._load(name)
         return self._loaded[name]
 
+    def load(self, point: metadata.EntryPoint) -> Any:
+        """Return the object that an entry point declares: what it imports, unless a subclass reads something else.
+
+        Raises:
+            ImportError: if its module cannot be imported.
+            AttributeError: if its module has no such object.
+        """
+        return point.load()
+
     def _load(self, name: str) -> T:
         point = self._own.get(name) or self._points.get(name)
         if point is None:
             hint = did_you_mean(name, self.names)
             raise UsageError(f"there is no {self.kind} {name!r}{hint} (choose one of {', '.join(self.names)})")
         try:
-            loaded: Any = point.load()
-        except (ImportError, AttributeError) as error:
+            loaded: Any = self.load(point)
+        except (ImportError, AttributeError, UsageError) as error:
             if name in self._own:
                 raise
             raise ConfigurationError(

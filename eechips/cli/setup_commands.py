@@ -23,6 +23,7 @@ from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 
 _INDENT = 22  # columns before the detail
+_SHOWN_BANDS = 4  # of a dataset
 
 
 @click.command("doctor", cls=VerbCommand, context_settings=HELP)
@@ -114,11 +115,15 @@ def datasets_command(as_json: bool, is_local: bool) -> None:
         return
     rows = [("ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE")]
     for dataset in list_datasets():
-        scale = f"{dataset.scale:.0f} m"
+        scale = f"{dataset.pixel_size:.0f} m"
         dates = f"{dataset.start} - {dataset.end or ''}".rstrip()
         synonyms = ",".join(dataset.synonyms)
-        rows.append((dataset.alias, dataset.id, ",".join(dataset.bands), scale, dates, synonyms, dataset.licence))
+        rows.append((dataset.alias, dataset.id, _join_bands(dataset.default_bands), scale, dates, synonyms, dataset.licence))
     _print_table(rows)
+
+
+def _join_bands(bands: Sequence[str]) -> str:
+    return ",".join(bands) if len(bands) <= _SHOWN_BANDS else f"{len(bands)} bands"
 
 
 def _list_local(as_json: bool) -> None:

@@ -1,36 +1,62 @@
-"""Find datasets by short name or asset id."""
+"""Find datasets by short name, asset id or record file, and search them."""
 
 from __future__ import annotations
 
 import difflib
 from functools import cache
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eechips.datasets.dataset import Dataset
+from eechips.datasets.record_reader import MOST_BYTES, SUFFIX, RecordNames, parse_names, parse_record
+from eechips.errors import UsageError
 from eechips.registry import Registry
 
-_IMAGERY, _ENVIRONMENT, _LAND_COVER = (f"eechips.datasets.{name}" for name in ("imagery", "environment", "land_cover"))
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
-DATASETS: Registry[Dataset] = Registry(
-    "dataset",
-    "eechips.datasets",
-    {
-        "NAIP": f"{_IMAGERY}:NAIP",
-        "S2": f"{_IMAGERY}:S2",
-        "S1": f"{_IMAGERY}:S1",
-        "L8": f"{_IMAGERY}:L8",
-        "L9": f"{_IMAGERY}:L9",
-        "MODIS_LST": f"{_ENVIRONMENT}:MODIS_LST",
-        "MOD13A2": f"{_ENVIRONMENT}:MOD13A2",
-        "SRTM": f"{_ENVIRONMENT}:SRTM",
-        "WORLDCOVER": f"{_LAND_COVER}:WORLDCOVER",
-        "DYNAMICWORLD": f"{_LAND_COVER}:DYNAMICWORLD",
-        "CDL": f"{_LAND_COVER}:CDL",
-        "NLCD": f"{_LAND_COVER}:NLCD",
-        "ERA5_LAND_MONTHLY": f"{_ENVIRONMENT}:ERA5_LAND_MONTHLY",
-    },
-    Dataset,
-    "eechips.datasets.Dataset",
-)
+_RECORDS = "eechips.datasets.records"
+
+
+class DatasetRegistry(Registry[Dataset]):
+    """The datasets of eechips, and those of other packages: each a TOML file of a package.
+
+    A package declares its file as an entry point, ``SNOW = "my_package:snow.toml"``.
+    """
+
+    def __init__(self) -> None:
+        names = sorted(each.name for each in files(_RECORDS).iterdir() if each.name.endswith(SUFFIX))
+        super().__init__(
+            "dataset",
+            "eechips.datasets",
+            {name.removesuffix(SUFFIX).upper(): f"{_RECORDS}:{name}" for name in names},
+        )
+
+    def load(self, point: metadata.EntryPoint) -> Dataset:
+        """Return the dataset that an entry point declares.
+
+        Raises:
+            UsageError: if the file has an error, or there is none.
+            ImportError: if there is no such package.
+        """
+        return parse_record(*_read_resource(point))
+
+    def find_names(self, name: str) -> RecordNames:
+        """Return the names of the dataset that is declared under one.
+
+        Raises:
+            ConfigurationError: if the record of another package cannot be used.
+        """
+        own = self._own.get(name)
+        if own is not None:
+            return parse_names(*_read_resource(own))
+        found = self.get(name)
+        return RecordNames(found.alias, found.synonyms, found.id)
+
+
+DATASETS = DatasetRegistry()
 """Every dataset with a short name, in the order in which ``eechips datasets`` lists them."""
 
 
@@ -48,15 +74,35 @@ def find_dataset(name: str) -> Dataset | None:
     """Find a dataset.
 
     Args:
-        name: a short name or synonym in any case ("NAIP", "sentinel2"), or an asset id ("USDA/NAIP/DOQQ").
+        name: a short name or synonym in any case ("NAIP", "sentinel2"), an asset id ("USDA/NAIP/DOQQ"), or the path of
+            a record ("fields.toml").
 
     Returns:
         The record; None for an asset id without one. Datasets of eechips come before those of other packages.
+
+    Raises:
+        UsageError: if the file cannot be read, or is no record.
+        ConfigurationError: if the record of another package cannot be used.
     """
-    for dataset in list_datasets():
-        if name.upper() in dataset.names or name == dataset.id:
-            return dataset
-    return None
+    if is_record_file(name):
+        return read_dataset(Path(name).expanduser())
+    declared = _names_of_datasets()
+    key = declared.get(name) or declared.get(name.upper())
+    return DATASETS.get(key) if key else None
+
+
+def is_record_file(name: str) -> bool:
+    """Return whether a name is the path of a record, not a short name or an asset id."""
+    return name.lower().endswith(SUFFIX)
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Read the record of a dataset, a TOML file.
+
+    Raises:
+        UsageError: if the file cannot be read, or is no record; it names the key, and what is expected there.
+    """
+    return parse_record(_read_text(path, str(path)), str(path))
 
 
 def suggest_datasets(name: str) -> str:
@@ -65,8 +111,46 @@ def suggest_datasets(name: str) -> str:
     Returns:
         The end of a message: ``"; did you mean NAIP?"``, or an empty string if none is like it.
     """
-    known = {text.lower(): dataset.alias for dataset in list_datasets() for text in dataset.names}
-    known |= {dataset.id.lower(): dataset.id for dataset in list_datasets()}
+    known = {text.lower(): each.alias for each in _list_names().values() for text in (each.alias, *each.synonyms)}
+    known |= {each.id.lower(): each.id for each in _list_names().values()}
     matches = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
     alike = list(dict.fromkeys(known[match] for match in matches))
     return f"; did you mean {' or '.join(alike)}?" if alike else ""
+
+
+@cache
+def _list_names() -> dict[str, RecordNames]:
+    """Return the names of all datasets by the name that declares them."""
+    return {name: DATASETS.find_names(name) for name in DATASETS.names}
+
+
+@cache
+def _names_of_datasets() -> dict[str, str]:
+    """Return the name that declares a dataset by each of its names: short names in upper case, and its id."""
+    found: dict[str, str] = {}
+    for declared, names in _list_names().items():
+        for name in (names.alias, *names.synonyms, names.id):
+            found.setdefault(name, declared)
+    return found
+
+
+def _read_resource(point: metadata.EntryPoint) -> tuple[str, str]:
+    """Return the text and the name of the file of an entry point."""
+    if not point.attr.endswith(SUFFIX):
+        raise UsageError(f"{point.value} must name a TOML file of a package, such as my_package:snow{SUFFIX}")
+    return _read_text(files(point.module) / point.attr, point.attr), point.attr
+
+
+def _read_text(file: Traversable | Path, name: str) -> str:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UsageError(f"{name} has more than {MOST_BYTES >> 20} MiB: this is no record of a dataset")
+        return content.decode()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"there is no file {name}") from None
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} is not UTF-8 text") from None

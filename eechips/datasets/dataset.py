@@ -1,4 +1,4 @@
-"""The record of a dataset."""
+"""The record of a dataset and of its bands."""
 
 from __future__ import annotations
 
@@ -9,11 +9,37 @@ from typing import Any, Literal
 
 Kind = Literal["image", "collection"]
 
-_CATALOG = "https://developers.google.com/earth-engine/datasets/catalog/"
+CATALOG = "https://developers.google.com/earth-engine/datasets/catalog/"
+"""Start of the URL of every page of Earth Engine's data catalog."""
 
-LP_DAAC = "No restrictions (NASA LP DAAC)"
-USGS = "US public domain (USGS); credit is asked for"
-COPERNICUS = "Copernicus Sentinel terms: free and open, with credit"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """A band of a dataset.
+
+    Attributes:
+        name: as Earth Engine has it.
+        description: in a few words; empty if the catalog has none.
+        common_names: names of the field ("red", "nir"), lower case. They appear in error messages only.
+        units: of the values, as the catalog writes them; empty if they have none or it says none.
+        scale: factor of the stored values: value = stored * ``scale`` + ``offset``.
+        offset: see ``scale``.
+        dtype: numpy name of the type of the stored values; None if it is not known.
+        pixel_size: nominal edge of a pixel in metres, where it is not that of the dataset.
+        classes: names of the values, if the band is a map of classes.
+        colours: of the classes, hexadecimal, as far as they are known.
+    """
+
+    name: str
+    description: str = ""
+    common_names: tuple[str, ...] = ()
+    units: str = ""
+    scale: float = 1.0
+    offset: float = 0.0
+    dtype: str | None = None
+    pixel_size: float | None = None
+    classes: Mapping[int, str] = field(default_factory=dict)
+    colours: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,21 +52,22 @@ class Dataset:
         id: asset id.
         kind: one image, or a collection of images.
         title: title of the catalog page.
-        bands: default bands, in order.
-        band_names: common names of bands ("red"), lower case, and the bands that have them. They appear in error
-            messages only.
-        scale: nominal edge of a pixel in metres.
-        dtype: numpy name of the type that holds the values of ``bands``.
+        provider: who makes the dataset.
+        bands: all bands, in the order of the catalog.
+        default_bands: names of the bands that are taken if the caller names none, in order.
+        pixel_size: nominal edge of a pixel in metres.
         start: first day, YYYY-MM-DD.
         end: last day, inclusive; None if images are still added.
-        visualization: parameters that make 8-bit colours of ``bands`` (``min``, ``max``, ``gamma``, ``palette``); empty
-            if the values fit 8 bits unchanged (colours, or class codes, which a stretch would falsify).
-        classes: names of the values of a map of classes.
-        colours: colours of these classes, hexadecimal, where ``visualization`` has none.
+        is_static: whether the images show what hardly changes, such as heights, whatever their dates.
+        visualization: parameters that make 8-bit colours of ``default_bands`` (``min``, ``max``, ``gamma``,
+            ``palette``); empty if the values fit 8 bits unchanged (colours, or class codes, which a stretch would
+            falsify), or if the usual colours are not known.
         region: default region; None if the caller must name one.
+        mask: name of the usual cloud mask; None if there is none.
+        quality_bands: names of the bands that describe the quality of others.
         licence: terms of use in short; ``source`` has them in full.
         citation: citation that the producers ask for.
-        checked: day on which ``source`` was read, YYYY-MM-DD.
+        checked: day on which the description was read, YYYY-MM-DD.
         page: URL of the description, where it is not the page of Earth Engine's catalog.
     """
 
@@ -49,19 +76,20 @@ class Dataset:
     id: str
     kind: Kind
     title: str
-    bands: tuple[str, ...]
-    band_names: Mapping[str, str] = field(default_factory=dict)
-    scale: float
-    dtype: str
+    provider: str
+    bands: tuple[Band, ...]
+    default_bands: tuple[str, ...]
+    pixel_size: float
     start: str
     end: str | None = None
+    is_static: bool = False
     visualization: Mapping[str, Any] = field(default_factory=dict)
-    classes: Mapping[int, str] = field(default_factory=dict)
-    colours: Mapping[int, str] = field(default_factory=dict)
     region: str | None = None
+    mask: str | None = None
+    quality_bands: tuple[str, ...] = ()
     licence: str
     citation: str
-    checked: str = "2026-11-20"
+    checked: str
     page: str | None = None
 
     @property
@@ -70,27 +98,47 @@ class Dataset:
         return (self.alias, *self.synonyms)
 
     @property
+    def dtype(self) -> str | None:
+        """The numpy name of the type of the default bands; None if it is not known, or they differ."""
+        found = {band.dtype for band in self._defaults}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def band_names(self) -> dict[str, str]:
+        """Common names of bands, lower case, and the bands that have them."""
+        return {common: band.name for band in self.bands for common in band.common_names}
+
+    @property
+    def classes(self) -> Mapping[int, str]:
+        """The names of the values of the default band, if it is the only one and a map of classes."""
+        return self._defaults[0].classes if len(self.default_bands) == 1 else {}
+
+    @property
+    def class_colours(self) -> Mapping[int, str]:
+        """The colours of these classes, hexadecimal, as far as they are known."""
+        return self._defaults[0].colours if len(self.default_bands) == 1 else {}
+
+    @property
     def is_single_period(self) -> bool:
-        """Return whether the dataset shows one past period of at most a year, so that dates select nothing."""
+        """Return whether dates select nothing: the dataset is static, or shows one past period of at most a year."""
+        if self.is_static:
+            return True
         days = (dt.date.fromisoformat(self.end) - dt.date.fromisoformat(self.start)).days if self.end else None
         return days is not None and days <= 366
 
     @property
     def is_photographic(self) -> bool:
         """Return whether the default bands are red, green and blue, so that a picture of them looks natural."""
-        return len(self.bands) == 3 and not self.classes
-
-    @property
-    def class_colours(self) -> dict[int, str]:
-        """The colours of the classes, hexadecimal, as far as they are known."""
-        palette = self.visualization.get("palette")
-        if not self.classes or not palette:
-            return dict(self.colours)
-        low, high = self.visualization["min"], self.visualization["max"]
-        step = (high - low) / (len(palette) - 1)
-        return {value: palette[round((value - low) / step)] for value in self.classes if low <= value <= high}
+        named = [band.common_names for band in self._defaults]
+        colours = ("red", "green", "blue")
+        return len(named) == 3 and all(colour in names for colour, names in zip(colours, named, strict=True))
 
     @property
     def source(self) -> str:
         """The URL of the dataset's description."""
-        return self.page or _CATALOG + self.id.replace("/", "_")
+        return self.page or CATALOG + self.id.replace("/", "_")
+
+    @property
+    def _defaults(self) -> tuple[Band, ...]:
+        by_name = {band.name: band for band in self.bands}
+        return tuple(by_name[name] for name in self.default_bands)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from eechips.datasets.catalogue import find_dataset
 from eechips.registry import Registry
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ CLOUD_MASKS: Registry[MaskSource] = Registry(
     MaskSource,
     "eechips.datasets.quality_bands.MaskSource",
 )
-"""Every cloud mask. Of those of a dataset, the first is its default."""
+"""Every cloud mask. Of those of a dataset, the one that its record names is the default, or else the first."""
 
 
 @cache
@@ -137,7 +138,13 @@ def list_mask_sources() -> tuple[MaskSource, ...]:
 def find_mask_sources(dataset: str) -> tuple[MaskSource, ...]:
     """Return the records that match a dataset, the default first; none if none is known.
 
+    The default is the mask that the record of the dataset names, or else the first.
+
     Args:
         dataset: asset id.
     """
-    return tuple(source for source in list_mask_sources() if source.matches(dataset))
+    found = [source for source in list_mask_sources() if source.matches(dataset)]
+    record = find_dataset(dataset) if len(found) > 1 else None
+    if record is not None:
+        found.sort(key=lambda source: source.name != record.mask)
+    return tuple(found)

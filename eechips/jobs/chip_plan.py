@@ -194,7 +194,7 @@ def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | No
 def _thumb_reach(sample: ResolvedSample, band: asset_metadata.Band) -> float:
     """Return the radius in metres of the buffer whose bounds are a chip's grid."""
     known = sample.first.known
-    scale = sample.options.scale or (known.scale if known else asset_metadata.band_scale(band))
+    scale = sample.options.scale or (known.pixel_size if known else asset_metadata.band_scale(band))
     return (sample.dimensions[0] / 2 - 1) * scale
 
 

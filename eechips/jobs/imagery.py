@@ -214,7 +214,7 @@ class Imagery(DatasetRecipe):
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
         table = (self.region.asset,) if isinstance(self.region, AssetRegion) else ()
-        return (self.dataset_id, *(self.cloud_mask.collections if self.cloud_mask else ()), *table)
+        return (self.source_name, *(self.cloud_mask.collections if self.cloud_mask else ()), *table)
 
     @property
     def style(self) -> RenderStyle:

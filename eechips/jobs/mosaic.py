@@ -193,7 +193,7 @@ class MosaicRecipe(DatasetRecipe):
     @property
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
-        return (self.dataset_id, *(self.cloud_mask.collections if self.cloud_mask else ()))
+        return (self.source_name, *(self.cloud_mask.collections if self.cloud_mask else ()))
 
     @property
     def results(self) -> dict[str, Any]:

@@ -212,7 +212,7 @@ class PointValues(DatasetRecipe):
     @property
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
-        return (self.dataset_id, *(self.cloud_mask.collections if self.cloud_mask else ()))
+        return (self.source_name, *(self.cloud_mask.collections if self.cloud_mask else ()))
 
     @property
     def reach(self) -> float:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eechips.datasets import Dataset, Kind, find_dataset, list_datasets, suggest_datasets
+from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.engine import Estimate, RunConfig, estimate, run
 from eechips.engine.config import LedgerOptions
 from eechips.errors import UnknownDatasetError, UsageError
@@ -97,6 +97,11 @@ class DatasetRecipe:
         return self.known.id if self.known else self.dataset
 
     @property
+    def source_name(self) -> str:
+        """The name by which the record is found again: its file's, if the user gave one, else the asset id."""
+        return self.dataset if is_record_file(self.dataset) else self.dataset_id
+
+    @property
     def known_kind(self) -> Kind | None:
         """One image or a collection; None if the dataset has no record."""
         return self.known.kind if self.known else None
@@ -104,7 +109,7 @@ class DatasetRecipe:
     @property
     def known_bands(self) -> tuple[str, ...]:
         """The default bands, from the dataset's record; empty if it has none."""
-        return self.known.bands if self.known else ()
+        return self.known.default_bands if self.known else ()
 
 
 def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -133,8 +138,8 @@ def check_dataset(name: str) -> None:
     """
     if find_dataset(name) is None and not set("/-") & set(name) and (name.isupper() or suggest_datasets(name)):
         raise UnknownDatasetError(
-            f"there is no dataset called {name!r}{suggest_datasets(name)} (short names are"
-            f" {', '.join(known.alias for known in list_datasets())}; any Earth Engine asset id works as well)"
+            f"there is no dataset called {name!r}{suggest_datasets(name)} (any Earth Engine asset id works as well, and"
+            " the path of a TOML file that describes one)"
         )
 
 

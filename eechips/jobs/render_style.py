@@ -51,7 +51,7 @@ class RenderStyle:
         if not self.is_picture:
             return {}
         options = dict(known.visualization) if known else {}
-        if len(bands) != 1 or (known and tuple(bands) != known.bands):
+        if len(bands) != 1 or (known and tuple(bands) != known.default_bands):
             options.pop("palette", None)
         given = {"min": self.minimum, "max": self.maximum, "palette": list(self.palette) or None}
         options.update({name: value for name, value in given.items() if value is not None})

@@ -61,7 +61,7 @@ class ResolvedSample:
         scores = [score for layer in self.layers if layer.mask for score in layer.mask.collections]
         strata = [options.ecoregions] if options.per_ecoregion is not None else []
         maps = [parse_map("", text).id for text in (options.class_image, options.mask_image) if text is not None]
-        return tuple(dict.fromkeys([*(layer.dataset_id for layer in self.layers), *scores, *strata, *maps]))
+        return tuple(dict.fromkeys([*(layer.source_name for layer in self.layers), *scores, *strata, *maps]))
 
     @property
     def results(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
     if others:
         return "tif"
     has_colours = options.min is not None or options.max is not None or options.palette is not None
-    is_natural = record is not None and record.is_photographic and set(first.usual_bands) == set(record.bands)
+    is_natural = record is not None and record.is_photographic and set(first.usual_bands) == set(record.default_bands)
     return "png" if has_colours or is_natural else "tif"
 
 

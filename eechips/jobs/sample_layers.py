@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eechips.datasets import find_dataset
+from eechips.datasets import find_dataset, is_record_file
 from eechips.errors import UsageError
 from eechips.jobs.recipe_options import DatasetRecipe, check_dataset, split_names
 from eechips.planning.chip_grids import Moments
@@ -110,13 +110,20 @@ def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
 
 def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:
     """Return a unique name for each dataset's files: the alias, or the end of the id."""
-    last = [safe_component(name.upper() if "/" not in name else name.rpartition("/")[2]) for name in names]
+    last = [safe_component(_label(name)) for name in names]
     return [
         label
         if [each.lower() for each in last].count(label.lower()) == 1 and label not in RESERVED_LAYERS
         else safe_component(identifier.replace("/", "-"))
         for label, identifier in zip(last, ids, strict=True)
     ]
+
+
+def _label(name: str) -> str:
+    record = find_dataset(name) if is_record_file(name) else None
+    if record is not None:
+        return record.alias
+    return name.upper() if "/" not in name else name.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

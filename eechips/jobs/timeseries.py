@@ -249,7 +249,7 @@ class TimeSeries(DatasetRecipe):
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
         others = self.cloud_mask.collections if self.cloud_mask else ()
-        return (self.dataset_id, *others, *(() if self.is_file else (self.regions,)))
+        return (self.source_name, *others, *(() if self.is_file else (self.regions,)))
 
     @property
     def results(self) -> dict[str, Any]:

@@ -374,7 +374,7 @@ def _look(
     style: DisplayStyle | None,
 ) -> RenderedChip:
     """Return a look; without the style if its values cannot be the dataset's own."""
-    if style is not None and values.dtype == np.uint8 and style.dtype != "uint8":
+    if style is not None and values.dtype == np.uint8 and style.dtype not in ("uint8", None):
         style = None
     return RenderedChip(values, valid, is_data, tuple(names) if all(names) else (), style)
 

@@ -19,6 +19,9 @@ _COLOURS = (
 )
 """Names of bands, in lower case, that are red, green and blue: the first that a file has."""
 
+_COUNTS = (1, 3)  # bands of a picture
+_CODES = 256  # of classes that have a colour each; greater ones are painted by a palette
+
 
 @dataclass(frozen=True, slots=True)
 class DisplayStyle:
@@ -26,7 +29,7 @@ class DisplayStyle:
 
     Attributes:
         bands: one, or those that are red, green and blue.
-        dtype: numpy name of the type that holds their values.
+        dtype: numpy name of the type that holds their values; None if it is not known.
         low: value that is black; None for what the files have.
         high: value that is white.
         gamma: of what lies between.
@@ -36,7 +39,7 @@ class DisplayStyle:
     """
 
     bands: tuple[str, ...]
-    dtype: str
+    dtype: str | None
     low: float | None = None
     high: float | None = None
     gamma: float = 1.0
@@ -47,15 +50,17 @@ class DisplayStyle:
     @classmethod
     def of(cls, dataset: Dataset) -> DisplayStyle | None:
         """Return the style of a dataset; None if it says nothing of pictures."""
-        look = dataset.visualization
-        if dataset.classes:
-            return cls(dataset.bands, dataset.dtype, classes=dataset.classes, colours=dataset.class_colours)
-        if len(dataset.bands) == 1 and "palette" not in look:  # grey from sea to summit tells little of one place
-            return cls(dataset.bands, dataset.dtype)
+        look, bands = dataset.visualization, dataset.default_bands
+        if len(bands) not in _COUNTS:
+            return None
+        if dataset.classes and max(dataset.classes) < _CODES:
+            return cls(bands, dataset.dtype, classes=dataset.classes, colours=dataset.class_colours)
+        if len(bands) == 1 and "palette" not in look:  # grey from sea to summit tells little of one place
+            return cls(bands, dataset.dtype)
         if "min" not in look:
-            return cls(dataset.bands, dataset.dtype, 0.0, 255.0) if dataset.dtype == "uint8" else None
+            return cls(bands, dataset.dtype, 0.0, 255.0) if dataset.dtype == "uint8" else None
         palette = tuple(look.get("palette", ()))
-        return cls(dataset.bands, dataset.dtype, look["min"], look["max"], look.get("gamma", 1.0), palette)
+        return cls(bands, dataset.dtype, look["min"], look["max"], look.get("gamma", 1.0), palette)
 
 
 def display_styles(info: Mapping[str, Any]) -> tuple[DisplayStyle, ...]:

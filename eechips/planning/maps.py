@@ -55,7 +55,7 @@ def parse_map(option: str, text: str) -> MapName:
     if known is None and "/" not in name:
         raise UnknownDatasetError(f"{option}: there is no dataset called {name!r}{datasets.suggest_datasets(name)}")
     if known is not None:
-        return MapName(known.id, band or (known.bands[0] if len(known.bands) == 1 else None))
+        return MapName(known.id, band or (known.default_bands[0] if len(known.default_bands) == 1 else None))
     return MapName(name, band or None)
 
 

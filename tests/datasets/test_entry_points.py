@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,23 +22,27 @@ WEST, NORTH = 500_000, 4_400_000
 VALUES = np.arange(EDGE * EDGE, dtype=np.uint16).reshape(EDGE, EDGE) + 1
 
 DATASET = f"""
-from eechips.datasets import Dataset
+alias = "HARVEST"
+synonyms = ["YIELD"]
+id = "{COLLECTION}"
+kind = "collection"
+title = "Harvest of fields"
+provider = "A farm"
+default_bands = ["mass"]
+pixel_size = {PIXEL}
+start = 2020-01-01
+licence = "CC0-1.0"
+citation = "A farm"
+checked = 2026-11-20
+page = "https://example.org/harvest"
 
-HARVEST = Dataset(
-    alias="HARVEST",
-    synonyms=("YIELD",),
-    id="{COLLECTION}",
-    kind="collection",
-    title="Harvest of fields",
-    bands=("mass",),
-    scale={PIXEL}.0,
-    dtype="uint16",
-    start="2020-01-01",
-    licence="CC0-1.0",
-    citation="A farm",
-    checked="2026-11-20",
-    page="https://example.org/harvest",
-)
+[[bands]]
+name = "mass"
+units = "kg"
+dtype = "uint16"
+
+[[bands]]
+name = "flags"
 """
 
 MASK = f"""
@@ -55,7 +60,7 @@ FLAGS = MaskSource(
 
 ENTRY_POINTS = """
 [eechips.datasets]
-harvest = harvest_dataset:HARVEST
+harvest = harvest_records:harvest.toml
 
 [eechips.cloud_masks]
 harvest = harvest_mask:FLAGS
@@ -66,7 +71,10 @@ harvest = harvest_mask:FLAGS
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a package as it is found when it is installed."""
     folder = tmp_path_factory.mktemp("installed")
-    (folder / "harvest_dataset.py").write_text(DATASET)
+    records = folder / "harvest_records"
+    records.mkdir()
+    (records / "__init__.py").write_text("")
+    (records / "harvest.toml").write_text(DATASET)
     (folder / "harvest_mask.py").write_text(MASK)
     info = folder / "harvest-1.0.dist-info"
     info.mkdir()
@@ -122,8 +130,24 @@ def test_the_dataset_is_listed(installed: Path, tmp_path: Path) -> None:
     assert "YIELD" in lines[-1]
 
 
-def test_a_record_of_another_type_is_named(installed: Path, tmp_path: Path) -> None:
-    (tmp_path / "harvest_dataset.py").write_text("HARVEST = {'alias': 'HARVEST'}\n")
-    found = eechips(installed, tmp_path, "datasets")
+BROKEN = {
+    "harvest_records:harvest.toml": ("harvest.toml: 'citation' is missing: text in quotes", ("citation", "# citation")),
+    "harvest_records:crops.toml": ("there is no file crops.toml", ("", "")),
+    "harvest_records:HARVEST": ("must name a TOML file of a package, such as my_package:snow.toml", ("", "")),
+    "barley_records:harvest.toml": ("No module named 'barley_records'", ("", "")),
+}
+
+
+@pytest.mark.parametrize("declared", BROKEN)
+def test_the_package_of_a_broken_record_is_named_in_one_line(declared: str, installed: Path, tmp_path: Path) -> None:
+    problem, change = BROKEN[declared]
+    folder = shutil.copytree(installed, tmp_path / "installed")
+    points = ENTRY_POINTS.replace("harvest_records:harvest.toml", declared)
+    (folder / "harvest-1.0.dist-info" / "entry_points.txt").write_text(points)
+    (folder / "harvest_records" / "harvest.toml").write_text(DATASET.replace(*change) if change[0] else DATASET)
+    found = eechips(folder, tmp_path, "datasets")
     assert found.returncode == 2
-    assert "the dataset 'harvest' is declared as a dict, not an eechips.datasets.Dataset" in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert f"the dataset 'harvest' cannot be loaded from {declared}: " in found.stderr
+    assert problem in found.stderr
+    assert "Repair or remove the package that declares it" in found.stderr

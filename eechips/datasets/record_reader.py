@@ -1,0 +1,313 @@
+"""Read the record of a dataset from TOML, and check it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, NoReturn
+
+from eechips.datasets.dataset import Band, Dataset
+from eechips.errors import UsageError
+from eechips.suggestion import did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SUFFIX = ".toml"
+
+MOST_BYTES = 1 << 20
+"""Size of the largest record, far above that of any dataset of the catalog."""
+
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float32", "float64")
+
+_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
+_ALIAS = re.compile(r"[A-Z0-9][A-Z0-9_.+-]*")
+_ID = re.compile(r"[\w.-]+(/[\w.-]+)*")
+_COLOUR = re.compile(r"[0-9a-f]{6}")
+_PAGE = re.compile(r"https://\S+")
+_COMMON = re.compile(r"[a-z][a-z0-9]*")
+_MOST_COLOURS = 1024  # of a palette
+
+
+@dataclass(frozen=True, slots=True)
+class RecordNames:
+    """The names by which a dataset is found.
+
+    Attributes:
+        alias: short name.
+        synonyms: other short names.
+        id: asset id.
+    """
+
+    alias: str
+    synonyms: tuple[str, ...]
+    id: str
+
+
+def parse_record(text: str, origin: str) -> Dataset:
+    """Return the dataset that a TOML document describes.
+
+    Args:
+        text: the document.
+        origin: name of its file, for errors.
+
+    Raises:
+        UsageError: naming file, key, and what is expected there.
+    """
+    table = _Table(_parse(text, origin), origin)
+    bands = _read_bands(table)
+    names = tuple(band.name for band in bands)
+    default_bands = table.names_of("default_bands", names)
+    if not default_bands:
+        table.fail("default_bands", "must name at least one band")
+    start, end = table.date("start"), table.date("end", None)
+    if end is not None and end < start:
+        table.fail("end", f"must not be before the start, {start}")
+    found = Dataset(
+        alias=table.text("alias", pattern=(_ALIAS, "a word in upper case, such as S2")),
+        synonyms=table.texts("synonyms", (_ALIAS, "words in upper case")),
+        id=table.text("id", pattern=(_ID, "an asset id, such as USGS/SRTMGL1_003")),
+        kind=table.choice("kind", ("image", "collection")),
+        title=table.text("title"),
+        provider=table.text("provider"),
+        bands=bands,
+        default_bands=default_bands,
+        pixel_size=table.positive("pixel_size"),
+        start=start,
+        end=end,
+        is_static=table.boolean("static"),
+        visualization=_read_visualization(table, bands, default_bands),
+        region=table.text("region", None),
+        mask=table.text("mask", None),
+        quality_bands=table.names_of("quality_bands", names) if "quality_bands" in table.values else (),
+        licence=table.text("licence"),
+        citation=table.text("citation"),
+        checked=table.date("checked"),
+        page=table.text("page", None, (_PAGE, "a URL that starts with https://")),
+    )
+    table.finish(("bands", "visualization"))
+    return found
+
+
+def parse_names(text: str, origin: str) -> RecordNames:
+    """Return the names in a document: those of the keys before its first table, all that has to be parsed.
+
+    Args:
+        text: the document.
+        origin: name of its file, for errors.
+
+    Raises:
+        UsageError: naming file, key, and what is expected there.
+    """
+    first = _TABLE.search(text)
+    table = _Table(_parse(text[: first.start()] if first else text, origin), origin)
+    return RecordNames(table.text("alias"), table.texts("synonyms"), table.text("id"))
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{origin} is not TOML: {str(error).replace(chr(10), ' ')}") from None
+
+
+def _read_bands(table: _Table) -> tuple[Band, ...]:
+    given = table.values.get("bands")
+    if not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
+        table.fail("bands", "must be at least one table, each with the heading [[bands]]")
+    bands = tuple(_read_band(each, number, table.origin) for number, each in enumerate(given, 1))
+    _check_different(table, "bands", "name", [band.name for band in bands])
+    _check_different(table, "bands", "common name", [name for band in bands for name in band.common_names])
+    return bands
+
+
+def _read_band(values: Mapping[str, Any], number: int, origin: str) -> Band:
+    label = f"band {values['name']}" if isinstance(values.get("name"), str) else f"band {number}"
+    table = _Table(values, origin, f"{label}: ")
+    classes, colours = _read_classes(table)
+    band = Band(
+        name=table.text("name"),
+        description=table.text("description", ""),
+        common_names=table.texts("common_names", (_COMMON, "words in lower case")),
+        units=table.text("units", ""),
+        scale=table.number("scale", 1.0),
+        offset=table.number("offset", 0.0),
+        dtype=table.choice("dtype", DTYPES, None),
+        pixel_size=table.positive("pixel_size") if "pixel_size" in values else None,
+        classes=classes,
+        colours=colours,
+    )
+    table.finish(("classes",))
+    return band
+
+
+def _read_classes(table: _Table) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the names and the colours of the classes of a band, by value."""
+    classes: dict[int, str] = {}
+    colours: dict[int, str] = {}
+    given = table.values.get("classes", [])
+    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+        table.fail("classes", 'must be a list of { value = 1, name = "Water", colour = "0000ff" }')
+    for each in given:
+        one = _Table(each, table.origin, f"{table.place}class {each.get('value')}: ")
+        value = one.whole("value")
+        if value in classes:
+            table.fail("classes", f"has the value {value} twice")
+        classes[value] = one.text("name")
+        if "colour" in each:
+            colours[value] = one.text("colour", pattern=(_COLOUR, "six hexadecimal digits in lower case"))
+        one.finish()
+    return dict(sorted(classes.items())), dict(sorted(colours.items()))
+
+
+def _read_visualization(table: _Table, bands: Sequence[Band], default_bands: Sequence[str]) -> dict[str, Any]:
+    given = table.values.get("visualization", {})
+    if not isinstance(given, dict):
+        table.fail("visualization", "must be a table with the heading [visualization]")
+    if not given:
+        return {}
+    look = _Table(given, table.origin, "visualization: ")
+    colours = next(band.colours for band in bands if band.name == default_bands[0])
+    if given.get("palette") == "classes":
+        look.finish(("palette",))
+        return _class_visualization(look, colours if len(default_bands) == 1 else {})
+    found: dict[str, Any] = {"min": look.number("min"), "max": look.number("max")}
+    if found["min"] >= found["max"]:
+        look.fail("min", f"must be below max, {found['max']:g}")
+    if "gamma" in given:
+        found["gamma"] = look.positive("gamma")
+    if "palette" in given:
+        found["palette"] = list(look.texts("palette", (_COLOUR, 'colours of six hexadecimal digits, or "classes"')))
+        if len(default_bands) != 1 or len(found["palette"]) < 2:
+            look.fail("palette", "must have at least two colours, for one default band")
+    look.finish()
+    return found
+
+
+def _class_visualization(look: _Table, colours: Mapping[int, str]) -> dict[str, Any]:
+    """Return a palette in which every class falls on its own colour; values between two have that of the lower."""
+    if len(colours) < 2:
+        look.fail("palette", 'must not be "classes" where no class of the default band has a colour')
+    low, high = min(colours), max(colours)
+    step = reduce(math.gcd, (value - low for value in colours))
+    if (high - low) // step >= _MOST_COLOURS:
+        look.fail("palette", f'must not be "classes" for values from {low} to {high}')
+    palette = [colours[low]]
+    for value in range(low + step, high + step, step):
+        palette.append(colours.get(value, palette[-1]))
+    return {"min": low, "max": high, "palette": palette}
+
+
+def _check_different(table: _Table, key: str, noun: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            table.fail(key, f"has the {noun} {name} twice")
+
+
+_REQUIRED: Any = object()
+Pattern = tuple[re.Pattern[str], str]
+
+
+class _Table:
+    """A table of a record, whose values are checked as they are read.
+
+    Args:
+        values: of the table.
+        origin: name of the file, for errors.
+        place: of the table in the file, for errors.
+    """
+
+    def __init__(self, values: Mapping[str, Any], origin: str, place: str = "") -> None:
+        self.values, self.origin, self.place = values, origin, place
+        self._known: set[str] = set()
+
+    def fail(self, key: str, problem: str) -> NoReturn:
+        raise UsageError(f"{self.origin}: {self.place}'{key}' {problem}")
+
+    def text(self, key: str, default: Any = _REQUIRED, pattern: Pattern | None = None) -> Any:
+        expected = pattern[1] if pattern else "text in quotes"
+        value = self._get(key, default, expected)
+        if value is default and key not in self.values:
+            return value
+        if not isinstance(value, str) or not value.strip() or (pattern and not pattern[0].fullmatch(value)):
+            self.fail(key, f"must be {expected}, not {value!r}")
+        return value
+
+    def texts(self, key: str, pattern: Pattern | None = None) -> tuple[str, ...]:
+        value = self._get(key, [], "a list")
+        if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+            self.fail(key, f"must be a list of texts in quotes, not {value!r}")
+        wrong = [each for each in value if pattern and not pattern[0].fullmatch(each)]
+        if pattern and wrong:
+            self.fail(key, f"must be {pattern[1]}, not {wrong[0]!r}")
+        return tuple(value)
+
+    def names_of(self, key: str, known: Sequence[str]) -> tuple[str, ...]:
+        """Return a list of names of bands, which must all be there."""
+        self._get(key, _REQUIRED, "a list of names of bands")
+        names = self.texts(key)
+        for name in names:
+            if name not in known:
+                self.fail(key, f"names {name!r}, which is no band of [[bands]]{did_you_mean(name, known)}")
+        _check_different(self, key, "band", names)
+        return names
+
+    def number(self, key: str, default: Any = _REQUIRED) -> Any:
+        value = self._get(key, default, "a number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            self.fail(key, f"must be a number, not {value!r}")
+        return value
+
+    def positive(self, key: str) -> float:
+        value = self.number(key)
+        if value <= 0:
+            self.fail(key, f"must be above 0, not {value!r}")
+        return float(value)
+
+    def whole(self, key: str) -> int:
+        value = self._get(key, _REQUIRED, "a whole number")
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.fail(key, f"must be a whole number, not {value!r}")
+        return value
+
+    def boolean(self, key: str) -> bool:
+        value = self._get(key, False, "true or false")
+        if not isinstance(value, bool):
+            self.fail(key, f"must be true or false, not {value!r}")
+        return value
+
+    def choice(self, key: str, choices: Sequence[str], default: Any = _REQUIRED) -> Any:
+        expected = f"one of {', '.join(choices)}"
+        value = self._get(key, default, expected)
+        if value not in choices and not (value is default and key not in self.values):
+            self.fail(key, f"must be {expected}, not {value!r}")
+        return value
+
+    def date(self, key: str, default: Any = _REQUIRED) -> Any:
+        expected = "a date without quotes, such as 2017-03-28"
+        value = self._get(key, default, expected)
+        if key not in self.values:
+            return value
+        if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
+            self.fail(key, f"must be {expected}, not {value!r}")
+        return value.isoformat()
+
+    def finish(self, others: Sequence[str] = ()) -> None:
+        """Check that there are no keys beside those that were read, and some others."""
+        known = self._known | set(others)
+        for key in self.values:
+            if key not in known:
+                raise UsageError(f"{self.origin}: {self.place}there is no key '{key}'{did_you_mean(key, known)}")
+
+    def _get(self, key: str, default: Any, expected: str) -> Any:
+        self._known.add(key)
+        if key not in self.values and default is _REQUIRED:
+            raise UsageError(f"{self.origin}: {self.place}'{key}' is missing: {expected}")
+        return self.values.get(key, default)
