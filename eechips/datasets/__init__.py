@@ -15,6 +15,6 @@ from eechips.datasets.catalogue import is_record_file as is_record_file
 from eechips.datasets.catalogue import list_datasets as list_datasets
 from eechips.datasets.catalogue import read_dataset as read_dataset
 from eechips.datasets.catalogue import suggest_datasets as suggest_datasets
-from eechips.datasets.dataset import Band as Band
 from eechips.datasets.dataset import Dataset as Dataset
+from eechips.datasets.dataset import DatasetBand as DatasetBand
 from eechips.datasets.dataset import Kind as Kind

@@ -14,7 +14,7 @@ CATALOG = "https://developers.google.com/earth-engine/datasets/catalog/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Band:
+class DatasetBand:
     """A band of a dataset.
 
     Attributes:
@@ -77,7 +77,7 @@ class Dataset:
     kind: Kind
     title: str
     provider: str
-    bands: tuple[Band, ...]
+    bands: tuple[DatasetBand, ...]
     default_bands: tuple[str, ...]
     pixel_size: float
     start: str
@@ -139,6 +139,6 @@ class Dataset:
         return self.page or CATALOG + self.id.replace("/", "_")
 
     @property
-    def _defaults(self) -> tuple[Band, ...]:
+    def _defaults(self) -> tuple[DatasetBand, ...]:
         by_name = {band.name: band for band in self.bands}
         return tuple(by_name[name] for name in self.default_bands)

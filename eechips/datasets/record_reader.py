@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NoReturn
 
-from eechips.datasets.dataset import Band, Dataset
+from eechips.datasets.dataset import Dataset, DatasetBand
 from eechips.errors import UsageError
 from eechips.suggestion import did_you_mean
 
@@ -92,7 +92,7 @@ def parse_record(text: str, origin: str) -> Dataset:
         checked=table.date("checked"),
         page=table.text("page", None, (_PAGE, "a URL that starts with https://")),
     )
-    table.finish(("bands", "visualization"))
+    table.finish(("bands", "quality_bands", "visualization"))
     return found
 
 
@@ -118,7 +118,7 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
         raise UsageError(f"{origin} is not TOML: {str(error).replace(chr(10), ' ')}") from None
 
 
-def _read_bands(table: _Table) -> tuple[Band, ...]:
+def _read_bands(table: _Table) -> tuple[DatasetBand, ...]:
     given = table.values.get("bands")
     if not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
         table.fail("bands", "must be at least one table, each with the heading [[bands]]")
@@ -128,11 +128,11 @@ def _read_bands(table: _Table) -> tuple[Band, ...]:
     return bands
 
 
-def _read_band(values: Mapping[str, Any], number: int, origin: str) -> Band:
+def _read_band(values: Mapping[str, Any], number: int, origin: str) -> DatasetBand:
     label = f"band {values['name']}" if isinstance(values.get("name"), str) else f"band {number}"
     table = _Table(values, origin, f"{label}: ")
     classes, colours = _read_classes(table)
-    band = Band(
+    band = DatasetBand(
         name=table.text("name"),
         description=table.text("description", ""),
         common_names=table.texts("common_names", (_COMMON, "words in lower case")),
@@ -140,7 +140,7 @@ def _read_band(values: Mapping[str, Any], number: int, origin: str) -> Band:
         scale=table.number("scale", 1.0),
         offset=table.number("offset", 0.0),
         dtype=table.choice("dtype", DTYPES, None),
-        pixel_size=table.positive("pixel_size") if "pixel_size" in values else None,
+        pixel_size=table.positive("pixel_size", None),
         classes=classes,
         colours=colours,
     )
@@ -161,13 +161,14 @@ def _read_classes(table: _Table) -> tuple[dict[int, str], dict[int, str]]:
         if value in classes:
             table.fail("classes", f"has the value {value} twice")
         classes[value] = one.text("name")
-        if "colour" in each:
-            colours[value] = one.text("colour", pattern=(_COLOUR, "six hexadecimal digits in lower case"))
+        colour = one.text("colour", None, (_COLOUR, "six hexadecimal digits in lower case"))
+        if colour is not None:
+            colours[value] = colour
         one.finish()
     return dict(sorted(classes.items())), dict(sorted(colours.items()))
 
 
-def _read_visualization(table: _Table, bands: Sequence[Band], default_bands: Sequence[str]) -> dict[str, Any]:
+def _read_visualization(table: _Table, bands: Sequence[DatasetBand], default_bands: Sequence[str]) -> dict[str, Any]:
     given = table.values.get("visualization", {})
     if not isinstance(given, dict):
         table.fail("visualization", "must be a table with the heading [visualization]")
@@ -187,7 +188,7 @@ def _read_visualization(table: _Table, bands: Sequence[Band], default_bands: Seq
         found["palette"] = list(look.texts("palette", (_COLOUR, 'colours of six hexadecimal digits, or "classes"')))
         if len(default_bands) != 1 or len(found["palette"]) < 2:
             look.fail("palette", "must have at least two colours, for one default band")
-    look.finish()
+    look.finish(("gamma", "palette"))
     return found
 
 
@@ -265,7 +266,9 @@ class _Table:
             self.fail(key, f"must be a number, not {value!r}")
         return value
 
-    def positive(self, key: str) -> float:
+    def positive(self, key: str, default: Any = _REQUIRED) -> Any:
+        if key not in self.values and default is not _REQUIRED:
+            return self._get(key, default, "")
         value = self.number(key)
         if value <= 0:
             self.fail(key, f"must be above 0, not {value!r}")

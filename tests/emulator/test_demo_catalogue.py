@@ -51,8 +51,8 @@ def read(image: ImageAsset, names: tuple[str, ...], window: PixelWindow) -> tupl
 def test_datasets_with_a_short_name_are_served_with_their_bands_and_types() -> None:
     served = [dataset for dataset in datasets.list_datasets() if STORE.get(dataset.id) is not None]
     assert {dataset.alias for dataset in served} >= {
-        "NAIP", "S2", "S2_TOA", "L8", "L9", "MODIS_LST", "MOD13A2", "MOD13Q1", "SRTM", "WORLDCOVER", "DYNAMICWORLD", "CDL",
-        "NLCD", "ERA5_LAND_MONTHLY",
+        "NAIP", "S2", "S2_TOA", "L8", "L9", "MODIS_LST", "MOD13A2", "MOD13Q1", "SRTM", "WORLDCOVER", "DYNAMICWORLD",
+        "CDL", "NLCD", "ERA5_LAND_MONTHLY",
     }  # fmt: skip
     for dataset in served:
         asset = STORE.get(dataset.id)
