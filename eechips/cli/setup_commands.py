@@ -118,7 +118,9 @@ def datasets_command(as_json: bool, is_local: bool) -> None:
         scale = f"{dataset.pixel_size:.0f} m"
         dates = f"{dataset.start} - {dataset.end or ''}".rstrip()
         synonyms = ",".join(dataset.synonyms)
-        rows.append((dataset.alias, dataset.id, _join_bands(dataset.default_bands), scale, dates, synonyms, dataset.licence))
+        rows.append(
+            (dataset.alias, dataset.id, _join_bands(dataset.default_bands), scale, dates, synonyms, dataset.licence)
+        )
     _print_table(rows)
 
 
