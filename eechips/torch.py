@@ -41,7 +41,8 @@ from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.training.chip_pixels import ChipPixels, decode
 from eechips.training.formats import PACK_FORMATS
-from eechips.training.samples import Samples, fields_of, read_samples, values_of
+from eechips.training.sample import fields_of
+from eechips.training.samples import Samples, read_samples, values_of
 from eechips.training.shard_index import FileContent, PackEntry, Shard, read_index
 
 try:

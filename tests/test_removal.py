@@ -237,7 +237,7 @@ WRITTEN = {
     "jobs/scenes/assembly.py": "temporary name, of Results.make",
     "jobs/scenes/search.py": "scratch folder",
     "manifest/lock.py": "the note of the holder in the lock file",
-    "manifest/run_preview.py": "scratch folder",
+    "manifest/run.py": "scratch folder",
     "reports/thumbnails.py": "scratch folder",
     "scripts/sandbox.py": "links to inputs, or copies in their place, in the stage of a call",
     "formats/large_tables.py": "temporary name, of Results.make",

@@ -23,7 +23,8 @@ from eechips.geo.crs import parse_crs
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.storage import ID_LENGTH
-from eechips.training.samples import ONLY, Sample, SampleFile, Samples
+from eechips.training.sample import ONLY, Sample, SampleFile
+from eechips.training.samples import Samples
 
 STAC_VERSION = "1.1.0"
 EXTENSIONS = (

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import numpy.typing as npt
 
+from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import (
     DocumentReader,
     RangeFile,
@@ -24,8 +25,6 @@ from eechips.urls import display_url, local_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from eechips.downloads.search import Search
 
 _SUFFIXES = (".parquet", ".geoparquet")
 _ROWS = 1000  # rows read at a time

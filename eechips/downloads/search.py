@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,41 +15,17 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from eechips.downloads.cql2 import meets
+from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument
 from eechips.downloads.geoparquet import is_table, table_items
 from eechips.downloads.stac_api import api_items, is_api
 from eechips.downloads.static_catalog import joined, static_items
 from eechips.errors import ConfigurationError, PermanentError, TransientError, UsageError
-from eechips.planning.image_filters import PropertyCondition
 from eechips.timestamps import parse_timestamp
 from eechips.urls import display_url, local_path
 
 _TOPS = ("catalog.json", "collection.json")
 """Names of the root document in the folder of a static catalogue."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """Criteria of a search.
-
-    Attributes:
-        stac: URL of an API, or path or URL of a static catalogue or of STAC GeoParquet: a file, a pattern, or a
-            folder.
-        collections: ids; empty for all.
-        region: in longitude and latitude (EPSG:4326); None for everywhere.
-        start: first moment, aware; None for no bound.
-        end: moment after the last, aware; None for no bound.
-        conditions: on properties of the items.
-        most: maximum number of items; None for all.
-    """
-
-    stac: str
-    collections: tuple[str, ...] = ()
-    region: BaseGeometry | None = None
-    start: dt.datetime | None = None
-    end: dt.datetime | None = None
-    conditions: tuple[PropertyCondition, ...] = ()
-    most: int | None = None
 
 
 def items(search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urljoin
 
 import requests
@@ -15,14 +15,12 @@ from shapely.geometry import mapping
 
 from eechips.client.redaction import redact
 from eechips.downloads.cql2 import cql2, cql2_text
+from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.errors import ConfigurationError, PermanentError
 from eechips.recipe import canonical_json
 from eechips.urls import display_url
 from eechips.warning_filters import ignore_warning
-
-if TYPE_CHECKING:
-    from eechips.downloads.search import Search
 
 _log = logging.getLogger(__name__)
 

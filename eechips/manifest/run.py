@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import html
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,7 +25,9 @@ from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
 from eechips.parallel_map import parallel_map
+from eechips.removal import temporary_folder
 from eechips.storage import LocalStore, ObjectStore, Store
+from eechips.text import format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,9 +137,13 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Show the run in a notebook: its status, some chips, the head of a table."""
-        from eechips.manifest.run_preview import preview
+        from eechips.manifest.display_styles import display_styles
+        from eechips.manifest.run_preview import CHIP_COUNT, render_preview
 
-        return preview(self)
+        if not self.counts:
+            return f"<div>{html.escape(repr(self))}</div>"
+        with self._local_files(CHIP_COUNT) as files:
+            return render_preview(self._summary(), files, display_styles(self.info))
 
     @property
     def info(self) -> dict[str, Any]:
@@ -298,6 +306,36 @@ class Run:
                 if each is not None:
                     problems.append(each)
         return problems
+
+    @contextlib.contextmanager
+    def _local_files(self, count: int) -> Iterator[list[Path]]:
+        """Yield paths of the assembled files, or of some results; those of an object store are copies."""
+        made = self.assembled
+        if made or self.address is None:
+            yield [path for path in made or self.sample_files(count) if path.is_file()]
+            return
+        store = self.store
+        with temporary_folder() as folder:
+            copies = []
+            for number, path in enumerate(self.sample_files(count)):
+                copy = Path(folder) / f"{number}-{path.name}"
+                with contextlib.suppress(FileNotFoundError):
+                    copy.write_bytes(store.read(path.relative_to(self.path).as_posix()))
+                    copies.append(copy)
+            yield copies
+
+    def _summary(self) -> str:
+        """Return the status of the run as HTML."""
+        status = self.status(intervals=1)
+        counts = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in status.counts.items())
+        text = f"<b>{html.escape(self.info.get('recipe') or 'run')}</b>: {counts or 'not planned yet'}"
+        text += f"; {format_bytes(status.bytes)} in <code>{html.escape(self.address or str(self.path))}</code>"
+        if self.interrupted:
+            text += "; interrupted: run the cell again to resume"
+        elif status.failures:
+            text += "; what failed: <code>.failures</code>"
+        notes = [html.escape(note) for note in self.info.get("notes") or ()]
+        return "<br>".join([text, *notes])
 
     def _ledger(self) -> Ledger:
         ledger = Ledger(self.path / LEDGER_NAME, readonly=True)

@@ -14,7 +14,7 @@ from eechips.errors import ValidationError
 from eechips.formats.raster import check_crs, decoding
 from eechips.training.chip_pixels import ChipPixels, decode
 from eechips.training.clouds import cloud_share, is_quality
-from eechips.training.samples import SampleFile
+from eechips.training.sample import SampleFile
 
 HASH_EDGE = 8
 """Bits of a perceptual hash in each row and column: 64 for differences to the right, 64 for those downwards."""

@@ -14,7 +14,8 @@ from eechips.manifest.run import Run, open_run
 from eechips.received_files import read_frame, translate_read_errors
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.training import quality_table, split_table
-from eechips.training.samples import Sample, SampleFile, fields_of, read_samples
+from eechips.training.sample import Sample, SampleFile, fields_of
+from eechips.training.samples import read_samples
 
 if TYPE_CHECKING:
     import geopandas

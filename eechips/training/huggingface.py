@@ -21,7 +21,8 @@ from eechips.formats import picture_suffixes
 from eechips.received_files import has_metadata
 from eechips.storage import LocalStore
 from eechips.training import split_table
-from eechips.training.samples import Sample, SampleFile, Samples
+from eechips.training.sample import Sample, SampleFile
+from eechips.training.samples import Samples
 
 """Suffixes of files that every reader of pictures decodes."""
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
 from eechips.training.chip_pixels import decode
-from eechips.training.samples import SampleFile, Samples, values_of
+from eechips.training.sample import SampleFile
+from eechips.training.samples import Samples, values_of
 from eechips.training.shard_index import MOST_VALUES, PackLayer, PackLayout, metadata_of
 from eechips.training.shard_writer import progress
 

@@ -25,7 +25,8 @@ from eechips.training import quality_table
 from eechips.training.chip_statistics import ChipStatistics, compute_statistics
 from eechips.training.quality_flags import FLAGS, CheckedFile, set_flags
 from eechips.training.run_region import requested_region
-from eechips.training.samples import SampleFile, Samples, read_samples
+from eechips.training.sample import SampleFile
+from eechips.training.samples import Samples, read_samples
 from eechips.training.training_options import CheckOptions
 from eechips.warning_filters import ignore_warning
 

@@ -17,7 +17,7 @@ from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.training import duplicate_chips
 from eechips.training.chip_statistics import ChipStatistics, offset
-from eechips.training.samples import SampleFile
+from eechips.training.sample import SampleFile
 from eechips.training.training_options import CheckOptions
 
 FLAGS: Mapping[str, str] = {

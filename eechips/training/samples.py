@@ -9,32 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, islice
 from operator import itemgetter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import UsageError
-from eechips.formats import chip_suffixes
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, State
-from eechips.storage import Store, name_fields
-from eechips.training import split_table
-
-ONLY = ""
-"""The layer of a unit that has one file."""
-
-UNNAMED = ("image", "file")
-"""What the layer is called, where it needs a name, of a sample that has one file: with pixels, or without."""
-
-STRATA = ("class", "eco_name", "eco_id")
-"""Fields of a unit that say which stratum it was drawn in: the first that it has."""
+from eechips.storage import Store
+from eechips.training import quality_table, split_table
+from eechips.training.sample import ONLY, Sample, SampleFile, fields_of, label_of
 
 _BATCH = 1000  # samples that are made at a time
 _UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sources", "dates", "finished")
@@ -43,96 +33,6 @@ _OWN = ("file", "bytes", "sha256")
 _FACTS = LAYER_COLUMNS
 _FILE_NAMES = ("layer", *_OWN, "metadata")
 _WITHOUT: Mapping[str, Any] = {"bands": None, "transform": None, "sources": (), "dates": ()}
-_NOT_OF_THE_UNIT = frozenset({"id", "index", "kind"})
-
-
-@dataclass(frozen=True, slots=True)
-class SampleFile:
-    """A file of a sample.
-
-    Attributes:
-        layer: which of the sample's files it is; empty if it has one.
-        name: path below where the results are, with forward slashes.
-        bytes: size.
-        sha256: of the content, hexadecimal.
-        bands: names of bands (of columns, in a table); None if unknown.
-        dtype: numpy name of the pixels' type.
-        width: columns of pixels.
-        height: rows of pixels.
-        crs: code, or WKT.
-        transform: pixel corners to coordinates, (a, b, c, d, e, f).
-        valid_fraction: share of pixels that are not masked, 0 to 1.
-        rows: of a table.
-        sources: ids of assets.
-        dates: ISO 8601.
-    """
-
-    layer: str
-    name: str
-    bytes: int
-    sha256: str
-    bands: tuple[str, ...] | None = None
-    dtype: str | None = None
-    width: int | None = None
-    height: int | None = None
-    crs: str | None = None
-    transform: tuple[float, ...] | None = None
-    valid_fraction: float | None = None
-    rows: int | None = None
-    sources: tuple[str, ...] = ()
-    dates: tuple[str, ...] = ()
-
-    @property
-    def suffix(self) -> str:
-        """The suffix of the name, in lower case and without the dot; empty if there is none."""
-        return suffix_of(self.name)
-
-    @property
-    def label(self) -> str:
-        """The name of its layer: see ``UNNAMED``."""
-        return label_of(self.layer, self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A unit with its results.
-
-    Attributes:
-        id: of the unit, hexadecimal.
-        position: in the plan; never its identity.
-        unit: as the recipe planned it.
-        state: ``done``, or ``empty`` if it has masked pixels only.
-        valid_fraction: of its least valid file; None if unknown.
-        sources: ids of the assets of all its files.
-        dates: of all its files, ISO 8601.
-        split: its split; None if the run was not split, or had not this unit then.
-        flags: what ``eechips check`` has found wrong with it; None if it was not checked.
-        files: in the order in which the recipe made them.
-        finished: when it was settled, ISO 8601, UTC.
-    """
-
-    id: str
-    position: int
-    unit: dict[str, Any]
-    state: str
-    valid_fraction: float | None
-    sources: tuple[str, ...]
-    dates: tuple[str, ...]
-    split: str | None
-    flags: tuple[str, ...] | None
-    files: tuple[SampleFile, ...]
-    finished: str | None = None
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of the unit, flattened: texts and numbers of the unit and of its properties."""
-        return fields_of(self.unit)
-
-    @property
-    def stratum(self) -> str | int | float | None:
-        """The class, or else the ecoregion, that it was drawn in; None if in neither."""
-        fields = self.fields
-        return next((fields[name] for name in STRATA if name in fields), None)
 
 
 class Samples(Sequence[Sample]):
@@ -286,24 +186,9 @@ def read_samples(run: Run | str | Path) -> Samples:
     return Samples(run, _with_findings(run.path, units), files, starts)
 
 
-def label_of(layer: str, name: str) -> str:
-    """Return the name of the layer of a file: see ``UNNAMED``."""
-    return layer or UNNAMED[suffix_of(name) not in chip_suffixes()]
-
-
 def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
     """Return the values that a field has, each once, in their order: numbers before texts; None left out."""
     return tuple(sorted({v for v in values if v is not None}, key=lambda value: (isinstance(value, str), value)))
-
-
-def suffix_of(name: str) -> str:
-    """Return the suffix of a file's name, in lower case and without the dot; empty if it has none."""
-    return PurePosixPath(name).suffix.lstrip(".").lower()
-
-
-def fields_of(unit: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a unit, flattened: texts and numbers of the unit and of its properties."""
-    return {name: value for name, value in name_fields(unit, "", 0).items() if name not in _NOT_OF_THE_UNIT}
 
 
 def _rows(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
@@ -381,8 +266,6 @@ def _table(rows: list[tuple[Any, ...]], schema: Any) -> Any:
 def _with_findings(folder: Path, units: Any) -> Any:
     """Return the units with their splits and flags, if somebody has split or checked the run."""
     import pyarrow as pa
-
-    from eechips.training import quality_table  # which checks files, and so reads samples
 
     ids = units["id"].to_pylist()
     split = dict(split_table.read(folder)) if (folder / split_table.SPLITS_NAME).is_file() else {}

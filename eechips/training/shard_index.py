@@ -16,7 +16,7 @@ from eechips.errors import UsageError
 from eechips.recipe import canonical_json
 from eechips.storage import safe_component, write_file
 from eechips.training.chip_pixels import ChipPixels, decode
-from eechips.training.samples import Sample
+from eechips.training.sample import Sample
 
 INDEX_NAME = "shards.json"
 """The index of a pack: there when the pack is whole."""

@@ -19,7 +19,8 @@ from eechips.staging import SCRATCH_PREFIX
 from eechips.storage import hash_file, write_file
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats import PACK_FORMATS
-from eechips.training.samples import Sample, Samples
+from eechips.training.sample import Sample
+from eechips.training.samples import Samples
 from eechips.training.shard_index import (
     INDEX_NAME,
     FileContent,

@@ -17,7 +17,8 @@ from eechips.text import format_distance, parse_distance
 from eechips.training import quality_table, spatial_split, split_table
 from eechips.training.leakage import FootprintMap, Leakage
 from eechips.training.ratios import Ratios, assign
-from eechips.training.samples import Sample, Samples, read_samples
+from eechips.training.sample import Sample
+from eechips.training.samples import Samples, read_samples
 from eechips.training.split_table import NONE
 from eechips.training.temporal_split import cuts_of, dates_of, parse_cuts, split_of
 from eechips.training.training_options import WAYS, SplitOptions

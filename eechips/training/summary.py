@@ -18,7 +18,8 @@ from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run
 from eechips.training import quality_table, split_table
-from eechips.training.samples import ONLY, STRATA, Sample, SampleFile, Samples
+from eechips.training.sample import ONLY, STRATA, Sample, SampleFile
+from eechips.training.samples import Samples
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north in degrees; west is greater than east across the antimeridian."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.training.ratios import Ratios
-from eechips.training.samples import Sample
+from eechips.training.sample import Sample
 from eechips.training.split_table import NONE
 
 Span = tuple[dt.date, dt.date]

@@ -22,11 +22,12 @@ from rasterio.transform import from_origin
 
 from eechips.downloads.assets import make_unit, select_assets
 from eechips.downloads.authentication import Auth, Secrets, make_signer
+from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers, parse_multihash
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.integrity import create_digest
-from eechips.downloads.search import Search, items
+from eechips.downloads.search import items
 from eechips.downloads.search_cache import SearchCache
 from eechips.errors import ValidationError
 from eechips.planning.image_filters import parse_condition

@@ -14,7 +14,8 @@ import eechips
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.training import split_table
-from eechips.training.samples import fields_of, read_samples
+from eechips.training.sample import fields_of
+from eechips.training.samples import read_samples
 from eechips.training.shard_index import metadata_of
 from tests.support.finished_run import layered, pictures, png_of, write_run
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from eechips.downloads.authentication import AUTHS, Auth, AuthName, Signer, make_signer, matches_host, read_secrets
+from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import POLICY, DocumentReader
 from eechips.downloads.downloader import Downloader
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.presigned import PresignedUrls
-from eechips.downloads.search import Search
 from eechips.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget
 from eechips.engine import Estimate

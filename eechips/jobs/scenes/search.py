@@ -14,10 +14,11 @@ from typing import Any
 from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.list_readers import FORMATS, MAGIC, ItemList, ListEntry, chunks, find
 from eechips.downloads.assets import make_unit, select_assets
+from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, describe_unread, is_web
 from eechips.downloads.expected_file import ExpectedFile
 from eechips.downloads.presigned import AssetKey
-from eechips.downloads.search import Search, answered, chosen, items
+from eechips.downloads.search import answered, chosen, items
 from eechips.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache, append_missing, record_signed_urls
 from eechips.downloads.static_catalog import joined
 from eechips.engine.run_log import RunLog

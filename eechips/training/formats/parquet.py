@@ -13,7 +13,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.training.huggingface import schema_metadata
-from eechips.training.samples import suffix_of
+from eechips.training.sample import suffix_of
 from eechips.training.shard_index import FileContent, PackEntry, PackLayout, Shard
 
 SUFFIX = ".parquet"

@@ -25,9 +25,10 @@ from eechips.catalogs.ingest import ingest
 from eechips.cli import main
 from eechips.client.retry import RetryPolicy
 from eechips.downloads.authentication import Auth, Secrets, make_signer
+from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.host_sessions import HostSessions
-from eechips.downloads.search import Search, items
+from eechips.downloads.search import items
 from eechips.errors import ConfigurationError, StorageError, UsageError
 from eechips.planning.image_filters import parse_condition
 from tests.jobs.scenes.test_scenes import TIFF, catalogue, write
