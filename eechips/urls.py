@@ -1,7 +1,7 @@
-"""Parse, strip and redact URLs.
+"""Parse and strip URLs.
 
 A URL may grant access by itself: by a signature in its query, or by a user name and password. Functions here return the
-forms that may be stored, compared and shown.
+forms that may be stored, compared and shown; :mod:`eechips.redaction` redacts URLs in texts.
 """
 
 from __future__ import annotations
@@ -13,37 +13,24 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-REDACTED_PART = "***"
-"""Replaces a password, a signature or a token in a redacted URL."""
-
-_SIGNATURE_NAMES = (
+SIGNATURE_NAMES = (
     r"x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|x-oss-signature|signature|sig"
     r"|awsaccesskeyid|googleaccessid|token|(access|auth|id|session|sas|security)[-_]?token|(x[-_])?api[-_]?key"
     r"|subscription-key|ocp-apim-subscription-key|jwt|password|client_secret|md5|hmac|hdn(ts|ea|tl)|__gda__"
     r"|auth[-_]?key|ticket|access[-_]?key"
 )
 """Names of query parameters that grant access."""
-_EXPIRY_NAMES = r"exp|expir(e|es|y|ation)([-_]?(at|on|time|date))?|valid[-_]?(until|to)|until|[a-z0-9-]+-expires"
+EXPIRY_NAMES = r"exp|expir(e|es|y|ation)([-_]?(at|on|time|date))?|valid[-_]?(until|to)|until|[a-z0-9-]+-expires"
 """Names of query parameters that state an expiry: some other parameter of such a URL is its signature."""
-_SIGNED = re.compile(rf"(?i)[?&]({_SIGNATURE_NAMES}|{_EXPIRY_NAMES})=")
+_SIGNED = re.compile(rf"(?i)[?&]({SIGNATURE_NAMES}|{EXPIRY_NAMES})=")
 _SIGNATURE_PARAMETER = re.compile(
-    rf"(?i)^(x-amz-(?!request-payer).*|x-goog-.*|x-oss-.*|{_SIGNATURE_NAMES}|{_EXPIRY_NAMES}|key-pair-id|policy|hash|sign|st"
+    rf"(?i)^(x-amz-(?!request-payer).*|x-goog-.*|x-oss-.*|{SIGNATURE_NAMES}|{EXPIRY_NAMES}|key-pair-id|policy|hash|sign|st"
     r"|sv|se|sr|sp|spr|skoid|sktid|skt|ske|sks|skv|ss|srt|sip)$"
 )
 _FILE_SUFFIX = re.compile(r"[A-Za-z0-9]{1,8}")
 
 ALL_PARAMETERS = "*"
 """Stands for every query parameter in a collection of names to keep."""
-_SECRET_PATTERNS = (
-    # Parameters of signed URLs (S3, Google, Azure, Alibaba, CloudFront) and usual names of keys.
-    re.compile(
-        r"(?i)([?&;#][^?&;#=\s]*(?:token|secret|passw|pwd|signature|credential|api_?-?key|access_?-?key|subscription-key"
-        r"|jwt|session|auth(?!or)|policy)[^?&;#=\s]*=)[^&;#\s\"']+"
-    ),
-    re.compile(r"(?i)([?&;#](?:sig|key|sas|code|hmac|googleaccessid|key-pair-id)=)[^&;#\s\"']+"),
-    re.compile(r"(://[^\s/@?#:]*:)[^\s/@?#]+(?=@)"),  # a user's password
-    re.compile(r"(?i)(https?://)[^\s/@?#:]+(?=@)"),  # a token instead of a user name
-)
 _WEB_SCHEMES = frozenset({"http", "https"})
 _STORE_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
 
@@ -96,18 +83,6 @@ def display_url(address: str) -> str:
     """Return a URL for messages: without user, password and query."""
     parts = urlsplit(address)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def redact_urls(text: str) -> str:
-    """Replace passwords, signatures and tokens in the URLs of a text; the names of query parameters stay."""
-    for pattern in _SECRET_PATTERNS:
-        text = pattern.sub(rf"\g<1>{REDACTED_PART}", text)
-    return text
-
-
-def is_redacted(address: str) -> bool:
-    """Return whether a URL has lost its secrets to :func:`redact_urls`, so that it cannot be fetched."""
-    return REDACTED_PART in address and redact_urls(address) == address
 
 
 def is_signed(address: str) -> bool:

@@ -26,9 +26,10 @@ from eechips.catalogs.host_limiter import HostLimiter
 from eechips.catalogs.options import IN_FLIGHT, PER_HOST, RETRIES, TIMEOUT
 from eechips.errors import UsageError
 from eechips.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host, is_public_host
+from eechips.redaction import is_redacted, redact
 from eechips.storage.store_errors import is_permanent
 from eechips.timestamps import parse_retry_after
-from eechips.urls import host_of, is_http, is_redacted, is_remote, redact_urls
+from eechips.urls import host_of, is_http, is_remote
 
 
 class ItemMaker(Protocol):
@@ -221,7 +222,7 @@ class _Fetching:
                 self._bytes += len(body)
                 self._found.bodies[number] = body
             except _FailedError as error:
-                self._found.failures.append((number, error.kind, redact_urls(str(error))))
+                self._found.failures.append((number, error.kind, redact(str(error))))
             self._advance(1)
 
     async def _one(self, sessions: _Sessions, address: str, is_foreign: bool) -> bytes:

@@ -26,9 +26,9 @@ from eechips.catalogs.sorting import Chunk, sort
 from eechips.catalogs.update import changing, folder_of, progress, put, schema_of, stage
 from eechips.catalogs.worker_pool import PendingResult, WorkerPool, Workers, choose_worker_pool, workers
 from eechips.errors import UsageError
+from eechips.redaction import redact
 from eechips.removal import LockedFolder, remove, remove_tree
 from eechips.signature import filled, takes
-from eechips.urls import redact_urls
 
 REPORT_NAME = "_ingest.json"
 """Report of the latest ingest, in the catalogue's folder."""
@@ -104,7 +104,7 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
             work.settle()
         if not work.counts.entries:
             job.remove()
-            raise UsageError(f"there are no entries in {redact_urls(', '.join(patterns))}")
+            raise UsageError(f"there are no entries in {redact(', '.join(patterns))}")
         began = time.monotonic()
         _prepare(change, folder, f"{work.job.identity} {wanted.mixed}")
         _report(change, work, patterns, who)
@@ -172,8 +172,7 @@ class _Work:
                 self.seconds["fetch"] += time.monotonic() - began
                 taken = len(bodies)
                 places = tuple(
-                    (entry.place, entry.address and redact_urls(entry.address))
-                    for entry in entries[first : first + taken]
+                    (entry.place, entry.address and redact(entry.address)) for entry in entries[first : first + taken]
                 )
                 failed = tuple(map(tuple, failures))
                 chunk = Chunk(name, places, tuple(bodies), failed, requests, are_homes=self.make is None)
@@ -287,7 +286,7 @@ def _report(change: Change, work: _Work, lists: Sequence[str], who: WorkerPool) 
     """Write counts and failed entries for people, as parts of the change."""
     seconds = {name: round(value, 3) for name, value in work.seconds.items()}
     found = {"resumed": work.resumed, "seconds": seconds, "sorted_by": str(who)}
-    value = {"lists": [redact_urls(address) for address in lists], **work.counts.to_json(), **found}
+    value = {"lists": [redact(address) for address in lists], **work.counts.to_json(), **found}
     stage(change, "report.staged", REPORT_NAME, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
     if work.counts.failures:
         with (change.scratch / "failures.staged").open("w", encoding="utf-8", newline="") as file:

@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 from eechips.catalogs.json_stream import parts
 from eechips.errors import ConfigurationError, EechipsError, UsageError
 from eechips.received_files import parse_json
-from eechips.urls import is_http, is_redacted, redact_urls
+from eechips.redaction import is_redacted, redact
+from eechips.urls import is_http
 
 FORMATS = ("csv", "tsv", "txt", "json", "geojson", "ndjson", "jsonl", "geojsonl", "parquet")
 """Suffixes of lists; ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` may follow, except for Parquet."""
@@ -92,7 +93,7 @@ class ItemList:
     @property
     def name(self) -> str:
         """Name in messages, without secrets."""
-        return redact_urls(self.address) if self.label is None else self.label
+        return redact(self.address) if self.label is None else self.label
 
     @property
     def format(self) -> str:
@@ -122,14 +123,14 @@ def find(patterns: Sequence[str]) -> list[ItemList]:
         try:
             there = _matching(pattern)
         except ImportError as error:
-            raise ConfigurationError(f"{redact_urls(pattern)} needs a package that is not installed: {error}") from None
+            raise ConfigurationError(f"{redact(pattern)} needs a package that is not installed: {error}") from None
         except FileNotFoundError as error:
-            reason = f": {redact_urls(str(error.__cause__))}" if error.__cause__ is not None else ""
-            raise UsageError(f"there is no list {redact_urls(pattern)}{reason}") from None
+            reason = f": {redact(str(error.__cause__))}" if error.__cause__ is not None else ""
+            raise UsageError(f"there is no list {redact(pattern)}{reason}") from None
         except Exception as error:  # every store's package has exceptions of its own
-            raise ConfigurationError(f"{redact_urls(pattern)} cannot be listed: {redact_urls(str(error))}") from error
+            raise ConfigurationError(f"{redact(pattern)} cannot be listed: {redact(str(error))}") from error
         if not there:
-            raise UsageError(f"there is no list {redact_urls(pattern)}")
+            raise UsageError(f"there is no list {redact(pattern)}")
         found |= {known.address: known for known in there}
     for known in found.values():
         if known.format not in FORMATS:
@@ -197,13 +198,11 @@ def _entries(known: ItemList, column: str | None) -> Iterator[ListEntry]:
     except EechipsError:
         raise
     except _BROKEN as error:
-        raise ConfigurationError(f"{known.name} cannot be read: {redact_urls(str(error))}") from error
+        raise ConfigurationError(f"{known.name} cannot be read: {redact(str(error))}") from error
     except Exception as error:
         if not known.is_foreign:
             raise
-        raise ConfigurationError(
-            f"{known.name} cannot be read: {redact_urls(str(error))}"
-        ) from error  # a store's package
+        raise ConfigurationError(f"{known.name} cannot be read: {redact(str(error))}") from error  # a store's package
 
 
 @contextmanager
@@ -377,7 +376,7 @@ def _again(name: str, wanted: dict[str, str], column: str | None) -> Iterator[Li
         # Read as a remote list, a list of failures cannot lead to further lists.
         for entry in _entries(replace(known, is_foreign=True), column):
             address = wanted.get(entry.place)
-            if address is not None and entry.address and _bare_of(redact_urls(entry.address)) == _bare_of(address):
+            if address is not None and entry.address and _bare_of(redact(entry.address)) == _bare_of(address):
                 del wanted[entry.place]
                 yield replace(entry, is_foreign=known.is_foreign)
     for place, address in wanted.items():
@@ -482,7 +481,7 @@ def _column(known: ItemList, names: Sequence[str], wanted: str | None) -> str:
             if name in by_name:
                 return by_name[name]
     asked = f"'{wanted}'" if wanted is not None else f"of URLs ({', '.join(ADDRESS_COLUMNS)})"
-    raise UsageError(f"{known.name} has no column {asked}: it has {redact_urls(', '.join(names))}; set `column`")
+    raise UsageError(f"{known.name} has no column {asked}: it has {redact(', '.join(names))}; set `column`")
 
 
 def _is_local(files: Any) -> bool:

@@ -18,7 +18,7 @@ from eechips.catalogs.item_validation import parse_item, validate_items
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.update import shard
 from eechips.errors import UsageError
-from eechips.urls import REDACTED_PART
+from eechips.redaction import REDACTED
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NO_ROW = (pa.ArrowException, RecursionError, UsageError)  # raised for single extraordinary items
@@ -108,8 +108,8 @@ def _settled(item: dict[str, Any], address: str | None) -> bool:
         return False
     if any(link.get("rel") == "self" for link in item["links"]):
         return False
-    home = address.partition("?")[0] if REDACTED_PART in address else address
-    if REDACTED_PART in home:
+    home = address.partition("?")[0] if REDACTED in address else address
+    if REDACTED in home:
         return False
     item["links"] = [*item["links"], {"rel": "self", "href": home, "type": "application/geo+json"}]
     return True

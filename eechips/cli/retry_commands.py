@@ -17,7 +17,6 @@ from eechips.cli.command import VerbCommand
 from eechips.cli.finish import TYPED
 from eechips.cli.group import main
 from eechips.cli.parameters import HELP, debug_option
-from eechips.client.redaction import REDACTED
 from eechips.engine.info import encode_info
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import has_excluded_units
@@ -27,6 +26,7 @@ from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import INFO_NAME, Run, open_run
 from eechips.manifest.run_signature import SIGNATURE, is_own, sealing_key
 from eechips.manifest.unit_record import State
+from eechips.redaction import REDACTED
 from eechips.scripts.call_folder import seal_results
 from eechips.storage import write_file
 from eechips.text import format_count

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from eechips.client.redaction import redact
 from eechips.client.service_errors import (
     ErrorAction,
     ErrorBody,
@@ -36,6 +35,7 @@ from eechips.errors import (
     UnknownServiceError,
     ValidationError,
 )
+from eechips.redaction import redact
 from eechips.text import replace_control_characters
 from eechips.timestamps import parse_retry_after
 

@@ -18,12 +18,12 @@ from eechips.client.compatibility import check_client
 from eechips.client.credentials import is_google
 from eechips.client.discovery import ClientInit, Discovery, DiscoveryFile
 from eechips.client.http_messages import Timeouts
-from eechips.client.redaction import redact
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, EechipsError, TransientError
+from eechips.redaction import redact
 
 _CONNECT_POLICY = RetryPolicy(retries=3, delay=0.5, max_delay=4.0, total=20.0)
 _CATALOG_TIMEOUT = 10.0  # seconds for the client's list of deprecated assets, which it fetches without a bound

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from eechips.client.redaction import redact
 from eechips.errors import ConfigurationError, UsageError
 from eechips.received_files import parse_json
+from eechips.redaction import redact
 from eechips.urls import is_loopback
 from eechips.warning_filters import ignore_warning
 

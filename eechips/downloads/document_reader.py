@@ -15,7 +15,6 @@ import requests
 
 from eechips.client import retry
 from eechips.client.classification import classify_exception, is_transient_status, response_message
-from eechips.client.redaction import redact
 from eechips.client.retry import RetryPolicy
 from eechips.downloads.access_denial import parse_region_hint
 from eechips.downloads.authentication import Signer
@@ -23,6 +22,7 @@ from eechips.downloads.host_sessions import HostSessions, read_bounded
 from eechips.downloads.partial import parse_content_range
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
 from eechips.received_files import parse_json
+from eechips.redaction import redact
 from eechips.text import format_bytes
 from eechips.timestamps import parse_retry_after
 from eechips.urls import display_url, local_path

@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.client.redaction import REDACTED
 from eechips.downloads.assets import is_absolute, select_alternative
 from eechips.downloads.document_reader import UnreadDocument
 from eechips.downloads.presigned import AssetKey
 from eechips.errors import StorageError
+from eechips.redaction import REDACTED
 from eechips.removal import NamedPath, remove, replace
 from eechips.staging import new_writer, temporary_name
 from eechips.text import format_duration

@@ -13,12 +13,12 @@ import requests
 import shapely
 from shapely.geometry import mapping
 
-from eechips.client.redaction import redact
 from eechips.downloads.cql2 import cql2, cql2_text
 from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.errors import ConfigurationError, PermanentError
 from eechips.recipe import canonical_json
+from eechips.redaction import redact
 from eechips.urls import display_url
 from eechips.warning_filters import ignore_warning
 

@@ -25,7 +25,6 @@ from eechips.client.classification import classify_exception, classify_response,
 from eechips.client.connection import ServiceTarget
 from eechips.client.credentials import find_credentials
 from eechips.client.learned_limits import load_learned_limit
-from eechips.client.redaction import redact
 from eechips.client.retry import RetryPolicy
 from eechips.engine.config import RunConfig
 from eechips.engine.disk import existing_folder, free_bytes
@@ -33,6 +32,7 @@ from eechips.engine.local_server import serve
 from eechips.engine.session import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.received_files import parse_json
+from eechips.redaction import redact
 from eechips.signature import filled
 from eechips.staging import new_writer
 from eechips.storage import ObjectStore, is_address

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from eechips import datasets
-from eechips.client.redaction import collect_secrets, redact
 from eechips.engine.config import RunConfig
 from eechips.manifest.run_signature import SIGNATURE, sign
 from eechips.recipe import Recipe, traits_of
+from eechips.redaction import collect_secrets, redact
 from eechips.timestamps import utc_now
 
 

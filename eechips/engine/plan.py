@@ -10,13 +10,13 @@ from typing import Any
 
 from eechips.client.classification import classify_exception
 from eechips.client.permits import Stopped
-from eechips.client.redaction import redact_named
 from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.run import CHECKSUMS_ONLY
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInputs, Unit, canonical_json, to_unit, traits_of, unit_id
+from eechips.redaction import redact_named
 from eechips.storage import ID_LENGTH, NameTemplate, fold_case
 
 DEFAULT_TEMPLATE = "chips/{id}"

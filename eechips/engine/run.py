@@ -15,7 +15,6 @@ from typing import Any, cast
 
 from eechips.client import learned_limits, retry
 from eechips.client.discovery import ClientInit, DiscoveryFile
-from eechips.client.redaction import collect_secrets, redact
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.disk import left_bytes, refuse_small_disk
@@ -63,6 +62,7 @@ from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import State, WorkUnit
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, SupportsLifespan, SupportsSize, traits_of
+from eechips.redaction import collect_secrets, redact
 from eechips.removal import LockedFolder, remove, remove_empty, scratch_folder
 from eechips.staging import new_writer
 from eechips.storage import LocalStore, ObjectStore, make_folder, write_file

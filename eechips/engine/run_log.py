@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eechips.client.redaction import redact
 from eechips.errors import StorageError
+from eechips.redaction import redact
 from eechips.storage import resolve_inside
 from eechips.timestamps import utc_now
 

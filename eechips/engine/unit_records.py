@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.classification import internal_error
-from eechips.client.redaction import redact
 from eechips.client.usage import Usage
 from eechips.engine.breaker import service_failure_of
 from eechips.engine.outcome import Outcome
@@ -24,6 +23,7 @@ from eechips.errors import (
 from eechips.formats import FileMetadata
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.recipe import Chip
+from eechips.redaction import redact
 from eechips.storage import StagedFile
 from eechips.text import replace_control_characters
 from eechips.timestamps import utc_now

@@ -21,7 +21,6 @@ from eechips.client.discovery import DiscoveryFile
 from eechips.client.fetcher import Fetcher
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
-from eechips.client.redaction import collect_secrets
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.client.usage import Usage
@@ -36,6 +35,7 @@ from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import Chip, NoData, SupportsWorkerStart, Table, traits_of, unit_value
 from eechips.recipe.layer_names import check_layer_names
+from eechips.redaction import collect_secrets
 from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
 from eechips.warning_filters import ignore_warning
 

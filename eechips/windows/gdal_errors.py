@@ -16,8 +16,8 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from eechips.client.classification import is_transient_status
-from eechips.client.redaction import redact
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
+from eechips.redaction import redact
 from eechips.urls import display_url
 
 _STATUS = re.compile(

@@ -24,7 +24,7 @@ def test_no_file_of_a_run_has_the_secrets_that_its_recipe_was_given(tmp_path: Pa
         secrets = {"token": _TOKEN, "password": _PASSWORD}
         command = f"eechips run quotes.py -p token={_TOKEN} -p 'password={_PASSWORD}'"
         run = run_script(tmp_path, _QUOTES, service.url, parameters=secrets, command=command)
-    assert [error.count("[hidden]") for error in run.failures["error"]] == [2]
+    assert [error.count("***") for error in run.failures["error"]] == [2]
     kept = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".py"}
     assert "run.json" in kept
     assert "run.log" in kept

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from eechips.client.redaction import redact
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.beam_submission import LOST, WRONG, PipelineJob
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
@@ -32,6 +31,7 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.unit_record import WorkUnit
+from eechips.redaction import redact
 from eechips.storage import ObjectStore
 
 LOG_NAME = "beam.log"

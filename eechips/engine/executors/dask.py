@@ -32,7 +32,6 @@ import distributed
 from eechips import library_log
 from eechips.client.discovery import Discovery
 from eechips.client.permits import QuotaShare, UsageDelta
-from eechips.client.redaction import collect_secrets
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.dask_worker import LOG_NAME, DaskWorker
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
@@ -40,6 +39,7 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ClusterLostError, ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
+from eechips.redaction import collect_secrets
 from eechips.text import format_duration
 from eechips.urls import is_loopback
 

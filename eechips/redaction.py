@@ -1,0 +1,140 @@
+"""Remove secrets from texts, before they reach a log, the ledger, run.json or an error message.
+
+The name of a thumbnail or table opens it without credentials for hours, and so does a signed URL: both are as secret as
+a password.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from eechips.urls import EXPIRY_NAMES, SIGNATURE_NAMES
+
+REDACTED = "***"
+"""Replaces a secret."""
+
+_LEAST = 4
+"""Characters of a secret that is replaced by its value: a shorter one occurs in innocent words."""
+_NAME = (
+    r"(?:token|passw(?:or)?d|passphrase|pwd|secret|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key"
+    r"|account[_-]?key|shared[_-]?key)"
+)
+"""Last part of the names of secrets: ``token``, ``client_secret``, ``apiKey``, ``DB_PASSWORD``."""
+_SECRET_NAME = re.compile(rf"(?i).*{_NAME}")
+_FIELD_NAMES = (
+    r"(?:access_?token|refresh_?token|id_?token|client_?secret|private_?key(?:_id)?|assertion|api_?key|signature"
+    r"|x-goog-(?:signature|credential))"
+)
+"""Names of secrets in JSON, forms and signatures."""
+_QUERY_WORDS = (
+    r"token|secret|passw|pwd|signature|credential|api_?-?key|access_?-?key|subscription-key|jwt|session|auth(?!or)"
+    r"|policy"
+)
+"""Parts of names of query parameters that grant access."""
+_HEADER_NAMES = (
+    r"(?:(?:proxy-)?authorization|(?:set-)?cookie"
+    r"|(?:\w+-)+(?:token|secret|password|signature|credential|(?:api|access|subscription|account|secret|auth)-?key))"
+)
+"""Names of HTTP headers that grant access: ``Authorization``, ``X-Api-Key``, ``X-Amz-Security-Token``."""
+_QUOTE = r"\\*[\"']"
+"""A quotation mark, also in a text that is a JSON string itself."""
+_VALUE = r"(?:'[^']*'|\"[^\"]*\"|[^\s&\"',}]+)"
+
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # First, while the key is whole.
+    (
+        re.compile(
+            r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|$)",
+            re.DOTALL,
+        ),
+        REDACTED,
+    ),
+    (
+        re.compile(r"\b((?:thumbnails|videoThumbnails|filmstripThumbnails|tables|maps)/)[^\s:/'\"?)]+"),
+        rf"\1{REDACTED}",
+    ),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w\-./+=~]{6,}"), rf"\1 {REDACTED}"),
+    (re.compile(r"\bya29\.[\w\-.]+"), REDACTED),
+    (re.compile(r"\b1//[\w\-]{20,}"), REDACTED),
+    (re.compile(rf"(?i)(\b{_HEADER_NAMES}(?:{_QUOTE})?\s*:\s*(?:{_QUOTE})?)[^\r\n\"'\\]+"), rf"\1{REDACTED}"),
+    # The whole query of a URL that expires: one of its parameters grants access, whatever its name is.
+    (
+        re.compile(rf"(?i)(://[^\s?\"']+\?)(?=[^\s\"']*(?:{EXPIRY_NAMES})=)[^\s\"']+"),
+        rf"\1{REDACTED}",
+    ),
+    (re.compile(rf"(?i)([?&;#][^?&;#=\s]*(?:{_QUERY_WORDS})[^?&;#=\s]*=)[^&\s\"']+"), rf"\1{REDACTED}"),
+    (
+        re.compile(rf"(?i)([?&;#](?:key|sas|code|key-pair-id|{SIGNATURE_NAMES})=)[^&\s\"']+"),
+        rf"\1{REDACTED}",
+    ),
+    # User and password of a URL; a token may replace the user. In URLs of stores, a user without a password is a
+    # container.
+    (re.compile(r"(?i)((?:https?|ftp)://)[^\s/@\"]+@"), rf"\1{REDACTED}@"),
+    (re.compile(r"(://[^\s/@?#:\"]*:)[^\s/@?#\"]+(?=@)"), rf"\1{REDACTED}"),
+    (
+        re.compile(rf"(?i)({_FIELD_NAMES}(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?)(?:[^\s&\"',}}\\]|\\(?![\"']))+"),
+        rf"\1{REDACTED}",
+    ),
+    (re.compile(rf"(?i)(\b[\w.-]*{_NAME}=){_VALUE}"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)([\"'][\w.-]*{_NAME}[\"']\s*:\s*)(?![{{\[]){_VALUE}"), rf'\1"{REDACTED}"'),
+    (re.compile(rf"(?i)(\\+\"[\w.-]*{_NAME}\\+\"\s*:\s*\\+\")[^\"\\]+"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)(--[\w-]*{_NAME}\s+){_VALUE}"), rf"\1{REDACTED}"),
+)
+
+
+def is_redacted(text: str) -> bool:
+    """Return whether a text, such as a URL, has lost its secrets to :func:`redact`, so that it cannot be used."""
+    return REDACTED in text and redact(text) == text
+
+
+def redact(text: str, secrets: Collection[str] = ()) -> str:
+    """Replace the secrets of a text: names of thumbnails, tables and maps, signatures, tokens, keys and passwords.
+
+    Names of parameters stay, except in the query of a URL that expires.
+
+    Args:
+        text: to be stored or shown.
+        secrets: further values, replaced wherever they occur; see :func:`collect_secrets`.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def redact_named(value: Any) -> Any:
+    """Replace the values of JSON whose names are those of secrets."""
+    if isinstance(value, Mapping):
+        return {
+            name: REDACTED if _is_secret(name) and _is_value(each) else redact_named(each)
+            for name, each in value.items()
+        }
+    return [redact_named(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def collect_secrets(value: Any) -> frozenset[str]:
+    """Return the values of JSON whose names are those of secrets, for :func:`redact`."""
+    return frozenset(secret for secret in _secrets(value) if len(secret) >= _LEAST)
+
+
+def _secrets(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            if _is_secret(name) and _is_value(each):
+                yield str(each)
+            else:
+                yield from _secrets(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _secrets(each)
+
+
+def _is_secret(name: object) -> bool:
+    return isinstance(name, str) and _SECRET_NAME.fullmatch(name) is not None
+
+
+def _is_value(value: object) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)

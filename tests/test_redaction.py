@@ -1,0 +1,199 @@
+"""Test that no secret leaves eechips: each form of a secret, through each exit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from google.auth.exceptions import RefreshError, TransportError
+from rasterio.errors import RasterioIOError
+
+from eechips.client.classification import classify_exception, classify_response, parse_error, raising_recipe_errors
+from eechips.downloads.document_reader import describe_error
+from eechips.engine.info import redact_json
+from eechips.engine.run_log import LOG_NAME, RunLog
+from eechips.engine.unit_records import failed
+from eechips.errors import RecipeError, StorageError
+from eechips.manifest.unit_record import WorkUnit
+from eechips.redaction import REDACTED, collect_secrets, is_redacted, redact, redact_named
+from eechips.windows.gdal_errors import classify_gdal, describe_missing
+
+SECRET = "3f2a9c-7d41e0b2"
+KEY = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"
+UNIT = WorkUnit(0, "0" * 64, "{}", "unit")
+
+
+FORMS = [
+    f"https://earthengine-highvolume.googleapis.com/v1/projects/p/thumbnails/{SECRET}:getPixels",
+    f"Max retries exceeded with url: /v1/projects/p/thumbnails/{SECRET}:getPixels (Caused by x)",
+    f"GET '/v1/projects/p/tables/{SECRET}:getFeatures'",
+    f'{{"name": "projects/p/videoThumbnails/{SECRET}"}}',
+    f"projects/p/maps/{SECRET}/tiles/1/2/3",
+    f"Authorization: Bearer ya29.{SECRET}",
+    f"ya29.{SECRET}.x",
+    f"refresh_token={SECRET}&grant_type=refresh_token",
+    f'"client_secret": "{SECRET}"',
+    f"'private_key_id': '{SECRET}'",
+    f"https://x.googleapis.com/v1?key={SECRET}",
+    f"http://user:{SECRET}@proxy.example/",
+    f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n",
+    f"eechips run r.py -p token={SECRET}",
+    f"eechips run r.py -p password='{SECRET} x' -p DB_SECRET={SECRET}",
+    f"--client-secret {SECRET} --api-key '{SECRET}'",
+    f'{{"apiKey": "{SECRET} x", "db_password": "{SECRET}"}}',
+    f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}",
+    f"eechips scenes --stac 'https://example.com/items.json?zz={SECRET}&expires=1700000000'",
+    f"https://example.com/x.tif?exp=1700000000&zz={SECRET}",
+    f"https://example.com/x.tif?md5={SECRET}",
+    f"https://b.s3.amazonaws.com/k?X-Amz-Credential={SECRET}%2Fus&X-Amz-Signature={SECRET}",
+    f"https://b.s3.amazonaws.com/k?AWSAccessKeyId={SECRET}&Signature={SECRET}&Expires=1",
+    f"s3://b/k?X-Amz-Security-Token={SECRET}",
+    f"https://storage.googleapis.com/b/k?X-Goog-Signature={SECRET}&GoogleAccessId={SECRET}",
+    f"https://a.blob.core.windows.net/c/k?sv=2022&sp=r&sig={SECRET}",
+    f"https://d.cloudfront.net/k?Policy={SECRET}&Key-Pair-Id={SECRET}",
+    f"https://example.com/k?sas={SECRET};code={SECRET}#access_token={SECRET}",
+    f"https://example.com/x?my_session={SECRET}",
+    f"https://example.com/x?valid_to=9&zz={SECRET}",
+    f"https://{SECRET}@example.com/k",
+    f"s3://user:{SECRET}@bucket/k",
+    f"simplecache::https://x/a?sig={SECRET}",
+    f"Authorization: token {SECRET}",
+    f"Authorization: AWS4-HMAC-SHA256 Credential={SECRET}/s3, Signature={SECRET}",
+    f"X-Api-Key: {SECRET}",
+    f"Ocp-Apim-Subscription-Key: {SECRET}",
+    f"{{'X-Amz-Security-Token': '{SECRET}', 'Cookie': 'a={SECRET}; b={SECRET}'}}",
+    json.dumps({"private_key": KEY}),
+    json.dumps(
+        {"key": json.dumps({"private_key": f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----"})}
+    ),
+    json.dumps(json.dumps({"type": "service_account", "private_key_id": SECRET, "client_secret": SECRET})),
+]
+"""Names of thumbnails and tables, signed URLs, passwords and tokens in URLs, headers, keys in JSON."""
+
+
+def _write_log(text: str, folder: Path) -> str:
+    with RunLog(folder) as log:
+        log.write("retry", message=text)
+    return (folder / LOG_NAME).read_text()
+
+
+def _record_failure(text: str, _: Path) -> str:
+    try:
+        with raising_recipe_errors():
+            raise ValueError(text)
+    except RecipeError as error:
+        return str(failed(UNIT, error).record)
+
+
+def _stop_run(text: str, _: Path) -> str:
+    return str(failed(UNIT, StorageError(text)).fatal)
+
+
+def _receive_error(text: str, _: Path) -> str:
+    body = parse_error(json.dumps({"error": {"message": text}}).encode())
+    return "".join(str(classify_response(status, body)) for status in (400, 401, 403, 404, 429, 503))
+
+
+def _lose_connection(text: str, _: Path) -> str:
+    return str(classify_exception(requests.ConnectionError(text)))
+
+
+def _refuse_credentials(text: str, _: Path) -> str:
+    return "".join(str(classify_exception(kind(text))) for kind in (RefreshError, TransportError))
+
+
+def _describe_run(text: str, _: Path) -> str:
+    return json.dumps(redact_json({"parameters": {"note": [text]}}))
+
+
+def _fail_in_gdal(text: str, _: Path) -> str:
+    return str(classify_gdal(RasterioIOError(text), "https://example.com/a.tif")) + describe_missing([text])
+
+
+def _fail_in_store(text: str, _: Path) -> str:
+    return describe_error(OSError(text))
+
+
+EXITS = [
+    _write_log,
+    _record_failure,
+    _stop_run,
+    _receive_error,
+    _lose_connection,
+    _refuse_credentials,
+    _describe_run,
+    _fail_in_gdal,
+    _fail_in_store,
+]
+
+
+@pytest.mark.parametrize("leave", EXITS)
+@pytest.mark.parametrize("text", FORMS)
+def test_no_exit_shows_a_secret(leave: Callable[[str, Path], str], text: str, tmp_path: Path) -> None:
+    assert SECRET not in leave(text, tmp_path)
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_redaction_is_idempotent(text: str) -> None:
+    found = redact(text)
+    assert REDACTED in found
+    assert is_redacted(found)
+    assert not is_redacted(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://x/a.json?n=1&author=me&page_token_count=", "https://x/a.json?n=1&author=me&page_token_count="),
+        ("https://x/a.json?token=s3cret", "https://x/a.json?token=***"),
+        ("https://x/a?sv=2022&sp=r&sig=s%2F&se=2030", "https://x/a?sv=2022&sp=r&sig=***&se=2030"),
+        ("https://x/a?X-Amz-Signature=s&X-Amz-Expires=9", "https://x/a?***"),
+        ("https://x/a?X-Goog-Signature=s&GoogleAccessId=me", "https://x/a?X-Goog-Signature=***&GoogleAccessId=***"),
+        ("https://x/a?apikey=s&api_key=s&subscription-key=s", "https://x/a?apikey=***&api_key=***&subscription-key=***"),
+        ("https://me:s3cret@x/a", "https://***@x/a"),
+        ("s3://me:s3cret@x/a", "s3://me:***@x/a"),
+        ("abfs://container@account.dfs.core.windows.net/a", "abfs://container@account.dfs.core.windows.net/a"),
+        ("could not read https://x/a?sig=s, nor http://y:z@q", "could not read https://x/a?sig=*** nor http://***@q"),
+        ("/data/key=a/b.json", "/data/key=a/b.json"),
+    ],
+)  # fmt: skip
+def test_only_secrets_of_urls_are_redacted(address: str, expected: str) -> None:
+    assert redact(address) == expected
+    assert is_redacted(expected) == (expected != address)
+
+
+def test_redacted_json_can_be_parsed() -> None:
+    text = json.dumps({"request": json.dumps({"client_secret": SECRET, "scope": "a"}), "unit": 3})
+    assert json.loads(json.loads(redact(text))["request"])["scope"] == "a"
+    assert json.loads(redact(text))["unit"] == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Image.load: Image asset 'USDA/NAIP/DOQQ/m_1' not found.",
+        "User memory limit exceeded.",
+        "projects/my-project/assets/tables_of_mine",
+        "the key of the region",
+        "unexpected token: <",
+        "max_tokens=5",
+        '{"token": {"of": 1}}',
+    ],
+)
+def test_text_without_secrets_is_unchanged(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_values_with_secret_names_are_redacted_in_other_texts() -> None:
+    given = {"token": SECRET, "more": [{"dbPassword": "two words"}, {"tokens": ["kept"]}], "pwd": "x1", "secret": True}
+    assert redact_named(given) == {
+        "token": REDACTED, "more": [{"dbPassword": REDACTED}, {"tokens": ["kept"]}], "pwd": REDACTED, "secret": True,
+    }  # fmt: skip
+    assert collect_secrets(given) == {SECRET, "two words"}
+    assert (
+        redact(f"no luck with {SECRET} nor two words", collect_secrets(given))
+        == f"no luck with {REDACTED} nor {REDACTED}"
+    )
