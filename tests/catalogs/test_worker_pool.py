@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["processes", "dask", "configured"])
-def test_whoever_sorts_the_catalogue_is_the_same(tmp_path: Path, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_worker_pool_makes_the_same_catalogue(tmp_path: Path, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for part in range(3):
         write(tmp_path / f"{part}.ndjson", [scene(n, text="x" * 20_000) for n in range(900 * part, 900 * part + 1000)])
     pattern = str(tmp_path / "*.ndjson")
@@ -65,7 +65,7 @@ def die(lives: bytes, folder: Path) -> int:
 
 
 @pytest.mark.slow
-def test_what_dies_with_a_worker_of_a_cluster_is_done_again(tmp_path: Path) -> None:
+def test_work_lost_with_a_cluster_worker_is_repeated(tmp_path: Path) -> None:
     """What a worker was given dies with it, and Dask gives up what needs it."""
     from distributed import LocalCluster
 
@@ -87,7 +87,7 @@ def test_what_dies_with_a_worker_of_a_cluster_is_done_again(tmp_path: Path) -> N
         ("nanny", "the Dask cluster has no workers left"),
     ],
 )
-def test_a_cluster_that_goes_away_is_told(
+def test_a_lost_cluster_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], victims: str, told: str
 ) -> None:
     pytest.importorskip("distributed")
@@ -111,7 +111,7 @@ def test_a_cluster_that_goes_away_is_told(
 
 
 @pytest.mark.slow
-def test_a_cluster_without_workers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_without_workers_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
 
     monkeypatch.setattr("eechips.catalogs.worker_pool._PATIENCE", 1)
@@ -122,7 +122,7 @@ def test_a_cluster_without_workers_is_told(tmp_path: Path, monkeypatch: pytest.M
     assert "has no workers: start some" in result.output
 
 
-def test_who_sorts_is_chosen_by_size_and_by_option() -> None:
+def test_the_worker_pool_is_chosen_by_size_and_option() -> None:
     import dask.config
 
     with dask.config.set({"scheduler-address": "tcp://here:1"}):
@@ -175,7 +175,7 @@ def members(session: int) -> list[int]:
     return found
 
 
-def test_workers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+def test_invalid_worker_options_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "list.ndjson", [scene(1)])
     assert (
         "must be at least 1, not 0"

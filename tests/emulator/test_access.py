@@ -84,7 +84,7 @@ def ask(server: Server, headers: str, path: str = "/_stats", body: bytes = b"", 
         return response
 
 
-def test_a_connection_is_closed_after_its_answer(server: Server) -> None:
+def test_a_connection_is_closed_after_its_response(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(b"GET /_stats HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n")
         response = answer(connection)

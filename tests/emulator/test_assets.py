@@ -217,7 +217,7 @@ def test_classes_with_colours_are_not_averaged(tmp_path: Path) -> None:
     assert set(np.unique(coarse)) == {1, 250}
 
 
-def test_pyramids_by_band(tmp_path: Path) -> None:
+def test_pyramiding_policies_apply_by_band(tmp_path: Path) -> None:
     raster(tmp_path / "a.tif", noise(3, 300, 300), descriptions=["red", "qa", "nir"])
     ingest(tmp_path / "a.tif", tmp_path / "store", "x", resampling={"qa": "nearest"})
     found = image(FolderStore(tmp_path / "store"), "x")
@@ -276,7 +276,7 @@ def test_nodata_can_be_given(tmp_path: Path) -> None:
         ingest(tmp_path / "a.tif", tmp_path / "store", "x", nodata=300)
 
 
-def test_scale_and_offset_are_told_not_applied(tmp_path: Path) -> None:
+def test_scale_and_offset_are_described_and_not_applied(tmp_path: Path) -> None:
     raster(tmp_path / "a.tif", noise(2, 9, 9), scales=(0.02, 1.0), descriptions=["LST", "QC"])
     ingest(tmp_path / "a.tif", tmp_path / "store", "x", properties={"LST_offset": 5})
     found = image(FolderStore(tmp_path / "store"), "x")
@@ -363,7 +363,9 @@ def test_a_band_per_date_becomes_an_image_per_date(tmp_path: Path) -> None:
         (["2001-01-09", "2001-13-10"], {}, "not described by a date"),
     ],
 )
-def test_series_that_are_none(tmp_path: Path, descriptions: list[str], options: dict[str, Any], message: str) -> None:
+def test_invalid_series_are_refused(
+    tmp_path: Path, descriptions: list[str], options: dict[str, Any], message: str
+) -> None:
     raster(tmp_path / "a.tif", noise(2, 9, 9), descriptions=descriptions)
     with pytest.raises(IngestError, match=message):
         ingest(tmp_path / "a.tif", tmp_path / "store", "M/L", dates_from_bands=True, **options)
@@ -372,7 +374,7 @@ def test_series_that_are_none(tmp_path: Path, descriptions: list[str], options: 
 # --- what is refused ------------------------------------------------------------------------------------------
 
 
-def test_files_that_cannot_be_ingested(tmp_path: Path) -> None:
+def test_unusable_files_are_refused(tmp_path: Path) -> None:
     store, empty = tmp_path / "store", tmp_path / "empty"
     empty.mkdir()
     good = raster(tmp_path / "good.tif", noise(2, 9, 9))
@@ -409,7 +411,7 @@ def test_files_that_cannot_be_ingested(tmp_path: Path) -> None:
     assert image(FolderStore(store), "A/B/c").bands[0].grid.crs == "EPSG:32613"
 
 
-def test_ids_that_are_taken(tmp_path: Path) -> None:
+def test_existing_ids_are_refused(tmp_path: Path) -> None:
     source = raster(tmp_path / "a.tif", noise(1, 9, 9))
     store = tmp_path / "store"
     ingest(source, store, "A/B/c")
@@ -443,7 +445,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("asset_id", HOSTILE)
-def test_ids_that_are_none(tmp_path: Path, asset_id: str) -> None:
+def test_invalid_ids_are_refused(tmp_path: Path, asset_id: str) -> None:
     source = raster(tmp_path / "a.tif", noise(1, 9, 9))
     with pytest.raises(InvalidAssetIdError, match="cannot be an asset id"):
         ingest(source, tmp_path / "store", asset_id)
@@ -466,7 +468,7 @@ def test_folders_of_ids_stay_inside_and_apart(asset_id: str) -> None:
         assert bytes.fromhex(name.split("=", 1)[1][:2]) if "=" in name else name == segment
 
 
-def test_unusual_ids_work(tmp_path: Path) -> None:
+def test_unusual_ids_are_served(tmp_path: Path) -> None:
     source = raster(tmp_path / "a.tif", noise(1, 9, 9))
     ids = ["v1.0/catalog.json/item.json", "v1.0/.lock", "users/jo é/ü?x=1#y%2e", "CON", "a:b", "index.sqlite"]
     for asset_id in ids:
@@ -484,7 +486,7 @@ def test_unusual_ids_work(tmp_path: Path) -> None:
      "file:///etc/passwd", "/etc/passwd", "../../../etc/passwd", "..\\a", "~/a", "/vsicurl/http://x", "", "a\0b",
      "../../../outside.tif"],
 )  # fmt: skip
-def test_references_that_leave_the_store(tmp_path: Path, href: str) -> None:
+def test_references_out_of_the_store_are_refused(tmp_path: Path, href: str) -> None:
     ingest(raster(tmp_path / "outside.tif", noise(1, 9, 9)), tmp_path / "store", "A/b")
     path = tmp_path / "store" / "A" / "b" / "item.json"
     document = json.loads(path.read_text())
@@ -495,7 +497,7 @@ def test_references_that_leave_the_store(tmp_path: Path, href: str) -> None:
         FolderStore(tmp_path / "store").get("A/b")
 
 
-def test_symbolic_links_that_leave_the_store(tmp_path: Path) -> None:
+def test_symbolic_links_out_of_the_store_are_refused(tmp_path: Path) -> None:
     outside = raster(tmp_path / "outside.tif", noise(1, 9, 9))
     root = tmp_path / "store"
     ingest(outside, root, "A/b")
@@ -553,7 +555,7 @@ def planet(tmp_path: Path) -> Iterator[FolderStore]:
         yield store
 
 
-def test_is_an_asset_store(planet: FolderStore) -> None:
+def test_asset_stores_are_recognised(planet: FolderStore) -> None:
     store: AssetStore = planet
     assert list(store.children("")) == ["A", "top"]
     assert list(store.children("A")) == ["A/B", "A/image"]
@@ -629,7 +631,7 @@ def test_a_store_pickles_by_its_path(planet: FolderStore) -> None:
     np.testing.assert_array_equal(pixels(found)[0], noise(1, 9, 9)[0])
 
 
-def test_folders_that_are_no_stores(tmp_path: Path) -> None:
+def test_folders_that_are_no_stores_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidStoreError, match="no folder"):
         FolderStore(tmp_path / "missing")
     with pytest.raises(InvalidStoreError, match="holds no assets"):
@@ -639,7 +641,7 @@ def test_folders_that_are_no_stores(tmp_path: Path) -> None:
         FolderStore(tmp_path).get("a")
 
 
-def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path, planet: FolderStore) -> None:
+def test_a_full_disk_leaves_the_store_unchanged(tmp_path: Path, planet: FolderStore) -> None:
     big = raster(tmp_path / "big.tif", noise(1, 1200, 1200))
     before = snapshot(planet.path)
     code = (
@@ -658,7 +660,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path, planet: FolderSt
     assert not list(planet.path.rglob(".tmp-*"))
 
 
-def test_a_failure_on_the_way_leaves_the_store_as_it_was(tmp_path: Path, planet: FolderStore) -> None:
+def test_a_failed_ingestion_leaves_the_store_unchanged(tmp_path: Path, planet: FolderStore) -> None:
     sources = [raster(tmp_path / f"d{n}.tif", noise(1, 9, 9, seed=n)) for n in (1, 2, 3, 4)]
     before = snapshot(planet.path)
     obstacle = planet.path / "A" / "B" / "d3" / ".tmp-item.json"
@@ -673,7 +675,7 @@ def test_a_failure_on_the_way_leaves_the_store_as_it_was(tmp_path: Path, planet:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_a_folder_without_permission(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(tmp_path: Path) -> None:
     source = raster(tmp_path / "a.tif", noise(1, 9, 9))
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
@@ -681,7 +683,7 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
         ingest(source, closed / "store", "a")
 
 
-def test_many_ingest_and_read_at_once(tmp_path: Path) -> None:
+def test_concurrent_ingestion_and_reading_agree(tmp_path: Path) -> None:
     root = tmp_path / "store"
     sources = [raster(tmp_path / f"{n}.tif", noise(1, 9, 9, seed=n)) for n in range(8)]
     ingest(sources[0], root, "A/B/i0")
@@ -717,7 +719,7 @@ def touch(path: Path) -> None:
 # --- small things ---------------------------------------------------------------------------------------------
 
 
-def test_properties_from_the_command_line() -> None:
+def test_properties_are_parsed_from_the_command_line() -> None:
     assert parse_properties(["a=1", "b=-2.5e3", "c=x=y", "d=", "e=1_0", "f=007", "g=nan", "h=.5", "i=+3"]) == {
         "a": 1, "b": -2500.0, "c": "x=y", "d": "", "e": "1_0", "f": 7, "g": "nan", "h": 0.5, "i": 3,
     }  # fmt: skip
@@ -727,5 +729,5 @@ def test_properties_from_the_command_line() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 1, "href", {"rel": "item"}])
-def test_links_of_a_document_that_are_no_list_lead_nowhere(value: Any) -> None:
+def test_invalid_links_of_a_document_are_ignored(value: Any) -> None:
     assert stac.links({"links": value}, "item") == []

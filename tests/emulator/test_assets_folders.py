@@ -74,12 +74,12 @@ def test_one_file_of_a_folder_is_a_child_all_the_same(tree: Path, tmp_path: Path
         ("q_{folder}_{date}", ["q__20110815", "q_west_20120731", "q_west_north_20140720"]),
     ],
 )
-def test_names_by_a_template(tree: Path, template: str, expected: list[str]) -> None:
+def test_names_follow_a_template(tree: Path, template: str, expected: list[str]) -> None:
     files = find_files([tree], pattern="*.tif", recursive=True)
     assert list(name_files(files, "N", several=True, template=template)) == [f"N/{name}" for name in expected]
 
 
-def test_folders_that_cannot_be_ingested(tree: Path, tmp_path: Path) -> None:
+def test_unusable_folders_are_refused(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "twice" / "below").mkdir(parents=True)
     for name in ("a.tif", "below/a.tif"):
         raster(tmp_path / "twice" / name, noise(1, 9, 9))
@@ -106,7 +106,7 @@ def test_folders_that_cannot_be_ingested(tree: Path, tmp_path: Path) -> None:
     assert ingest(tmp_path / "mixed", tmp_path / "store", "T", pattern="*.gpkg") == ["T/b"]
 
 
-def test_tables_of_a_folder(tmp_path: Path) -> None:
+def test_tables_of_a_folder_are_ingested(tmp_path: Path) -> None:
     (tmp_path / "zones").mkdir()
     for year in (2019, 2020):
         frame = geopandas.GeoDataFrame({"n": [year]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:4326")
@@ -118,7 +118,7 @@ def test_tables_of_a_folder(tmp_path: Path) -> None:
     assert dict(table.properties) == {"system:time_start": 1590969600000}
 
 
-def test_more_files_than_are_kept_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_files_than_the_open_limit_are_ingested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eechips.emulator.assets.raster_files._OPEN_FILES", 2)
     paths = [str(raster(tmp_path / f"{n}.tif", noise(1, 9, 9, seed=n))) for n in range(5)]
     with RasterFiles() as rasters:
@@ -149,7 +149,7 @@ def test_more_files_than_are_kept_open(tmp_path: Path, monkeypatch: pytest.Monke
         ("", None),
     ],
 )
-def test_dates_in_names(name: str, date: str | None) -> None:
+def test_dates_are_read_from_names(name: str, date: str | None) -> None:
     if date is None:
         with pytest.raises(IngestError, match="no date in it"):
             date_within(name)
@@ -166,7 +166,7 @@ def test_any_name_has_a_date_or_none(name: str) -> None:
     assert 1900 <= 1970 + moment / 31_556_952_000 <= 2100
 
 
-def test_pyramiding_policies() -> None:
+def test_pyramiding_policies_are_parsed() -> None:
     assert parse_pyramiding([]) is None
     assert parse_pyramiding(["MEAN"]) == "average"
     assert parse_pyramiding(["qa=mode", "red=sample"]) == {"qa": "mode", "red": "nearest"}

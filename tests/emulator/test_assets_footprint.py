@@ -78,14 +78,14 @@ def test_outlines_hold_their_pixels(name: str) -> None:
         ("geographic", 1, (-113.2, 37.043, -112.735, 37.5)),
     ],
 )
-def test_shapes(name: str, parts: int, bounds: tuple[float, ...] | None) -> None:
+def test_outlines_have_the_expected_parts_and_bounds(name: str, parts: int, bounds: tuple[float, ...] | None) -> None:
     shape = outline(GRIDS[name])
     assert shapely.get_num_geometries(shape) == parts
     if bounds is not None:
         np.testing.assert_allclose(shape.bounds, bounds)
 
 
-def test_poles() -> None:
+def test_outlines_reach_the_poles_inside_the_grid() -> None:
     assert outline(GRIDS["north pole"]).bounds[3] == 90
     assert outline(GRIDS["south pole"]).bounds[1] == -90
     assert outline(GRIDS["beside the pole"]).bounds[3] < 90
@@ -106,7 +106,9 @@ def test_straight_sides_have_few_points() -> None:
     width=st.integers(1, 800),
     height=st.integers(1, 800),
 )
-def test_any_utm_grid(zone: int, south: bool, west: float, north: float, pixel: float, width: int, height: int) -> None:
+def test_outlines_of_any_utm_grid_hold_their_pixels(
+    zone: int, south: bool, west: float, north: float, pixel: float, width: int, height: int
+) -> None:
     area = grid(f"EPSG:{32700 + zone if south else 32600 + zone}", west, north, pixel, width, height)
     shape = outline(area)
     assert shape.is_valid

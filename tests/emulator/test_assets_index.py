@@ -194,7 +194,7 @@ def test_documents_changed_by_hand_are_noticed(
     assert store.get("C") is None
 
 
-def test_the_index_may_be_lost_or_broken(tmp_path: Path, planet: Callable[[list[ImageRecord]], FolderStore]) -> None:
+def test_a_lost_or_broken_index_is_rebuilt(tmp_path: Path, planet: Callable[[list[ImageRecord]], FolderStore]) -> None:
     store = planet([record(tmp_path, "C/i", (0, 0, 1, 1), 7, a="b")])
     before = store.get("C/i")
     index = tmp_path / ".index.sqlite"
@@ -213,7 +213,7 @@ def test_the_index_may_be_lost_or_broken(tmp_path: Path, planet: Callable[[list[
     assert (copy / ".index.sqlite").stat().st_mtime_ns == stamp  # a copy is fresh
 
 
-def test_a_crash_before_the_index_is_written_is_mended(
+def test_a_crash_before_the_index_is_written_is_repaired(
     tmp_path: Path, planet: Callable[[list[ImageRecord]], FolderStore]
 ) -> None:
     store = planet([record(tmp_path, "C/i", (0, 0, 1, 1), 7)])

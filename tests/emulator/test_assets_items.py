@@ -106,7 +106,7 @@ def test_an_item_becomes_an_image(scene: Path, tmp_path: Path, by_reference: boo
         assert not stored.is_symlink()
 
 
-def test_all_assets_that_are_data(scene: Path, tmp_path: Path) -> None:
+def test_all_data_assets_become_bands(scene: Path, tmp_path: Path) -> None:
     ingest(scene / "item.json", tmp_path / "store", "S2/x")
     found = image(FolderStore(tmp_path / "store"), "S2/x")
     assert [band.name for band in found.bands] == ["red", "nir"]
@@ -118,7 +118,7 @@ def test_all_assets_that_are_data(scene: Path, tmp_path: Path) -> None:
         ingest(scene / "item.json", tmp_path / "store", "S2/y", by_reference=True)
 
 
-def test_masks_and_overviews_in_other_files_stay_behind(tmp_path: Path) -> None:
+def test_external_masks_and_overviews_are_not_copied(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif", noise(1, 600, 600))
     write(tmp_path / "item.json", item("a", {"a": asset("a.tif")}))
     with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(path, "r+") as file:
@@ -143,7 +143,7 @@ def test_bands_are_chosen_by_asset_or_by_name(scene: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("by_reference", [False, True])
-def test_some_bands_of_a_file(tmp_path: Path, by_reference: bool) -> None:
+def test_some_bands_of_a_file_are_chosen(tmp_path: Path, by_reference: bool) -> None:
     cog(tmp_path / "quad.tif", QUAD)
     bands = [{"name": name} for name in ("R", "G", "B", "N")]
     write(tmp_path / "item.json", item("m_1", {"image": asset("quad.tif", **{"eo:bands": bands})}))
@@ -155,7 +155,7 @@ def test_some_bands_of_a_file(tmp_path: Path, by_reference: bool) -> None:
     np.testing.assert_array_equal(pixels(found, 1)[0], QUAD[1])
 
 
-def test_a_collection_as_pystac_saves_it(tmp_path: Path) -> None:
+def test_a_collection_saved_by_pystac_is_ingested(tmp_path: Path) -> None:
     extent = pystac.Extent(pystac.SpatialExtent([-180.0, -90.0, 180.0, 90.0]), pystac.TemporalExtent([None, None]))
     collection = pystac.Collection("quads", "", extent, license="other")
     for number in (2, 1):
@@ -176,7 +176,7 @@ def test_a_collection_as_pystac_saves_it(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels(image(store, "NAIP/m_1"), 3)[0], QUAD[3] + 1)
 
 
-def test_a_list_of_items(tmp_path: Path) -> None:
+def test_a_list_of_items_is_ingested(tmp_path: Path) -> None:
     features = [
         item(f"m_{number}", {"image": asset(str(cog(tmp_path / f"{number}.tif", QUAD[:1] + number)))})
         for number in (1, 2)
@@ -211,7 +211,7 @@ HREFS = [
 
 
 @pytest.mark.parametrize(("href", "error", "message"), HREFS)
-def test_files_that_are_not_read(tmp_path: Path, href: str, error: type[Exception], message: str) -> None:
+def test_other_files_are_not_read(tmp_path: Path, href: str, error: type[Exception], message: str) -> None:
     cog(tmp_path / "secret.tif", QUAD)
     rasterio.shutil.copy(str(tmp_path / "secret.tif"), str(tmp_path / "outside.vrt"), driver="VRT")
     write(tmp_path / "item.json", item("m_1", {"image": asset(href)}))
@@ -222,7 +222,7 @@ def test_files_that_are_not_read(tmp_path: Path, href: str, error: type[Exceptio
     assert not (tmp_path / "store").exists()
 
 
-def test_documents_that_do_not_suit(scene: Path, tmp_path: Path) -> None:
+def test_unsuitable_documents_are_refused(scene: Path, tmp_path: Path) -> None:
     document = json.loads((scene / "item.json").read_text())
     slash = write(scene / "slash.json", {**document, "id": "../../x"})
     bare = write(scene / "bare.json", {**document, "assets": {}})
@@ -250,7 +250,7 @@ def test_documents_that_do_not_suit(scene: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by_reference", [False, True])
-def test_jpeg_2000(scene: Path, tmp_path: Path, by_reference: bool) -> None:
+def test_jpeg_2000_items_are_ingested(scene: Path, tmp_path: Path, by_reference: bool) -> None:
     rasterio.shutil.copy(
         str(scene / "nir.tif"), str(scene / "a.jp2"), driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE=True
     )
@@ -338,7 +338,7 @@ def test_relative_references_are_meant_from_where_the_item_was(tmp_path: Path, w
     assert [band.name for band in image(found, "W/x").bands] == ["a_1", "a_2"]
 
 
-def test_a_remote_vrt_leads_nowhere(tmp_path: Path, web: Files) -> None:
+def test_a_remote_vrt_reads_no_other_files(tmp_path: Path, web: Files) -> None:
     rasterio.shutil.copy(str(web.folder / "big.tif"), str(web.folder / "trap.tif"), driver="VRT")
     document = remote_item(tmp_path, f"{web.url}/trap.tif")
     for by_reference in (False, True):
@@ -346,12 +346,12 @@ def test_a_remote_vrt_leads_nowhere(tmp_path: Path, web: Files) -> None:
             ingest(document, tmp_path / "store", "W/x", remote=True, by_reference=by_reference)
 
 
-def test_a_remote_file_that_is_missing(tmp_path: Path, web: Files) -> None:
+def test_a_missing_remote_file_is_reported(tmp_path: Path, web: Files) -> None:
     with pytest.raises(UnreadableFileError, match=r"gone\.tif cannot be read as a raster: .*404"):
         ingest(remote_item(tmp_path, f"{web.url}/gone.tif?sig=s"), tmp_path / "store", "W/x", remote=True)
 
 
-def test_replacing_what_is_remote(tmp_path: Path, web: Files) -> None:
+def test_remote_assets_are_replaced(tmp_path: Path, web: Files) -> None:
     document = remote_item(tmp_path, f"{web.url}/big.tif")
     for by_reference in (True, False, True, True):
         ingest(document, tmp_path / "store", "W/x", remote=True, by_reference=by_reference, bands=["two"])
@@ -359,7 +359,7 @@ def test_replacing_what_is_remote(tmp_path: Path, web: Files) -> None:
     assert [band.index for band in image(FolderStore(tmp_path / "store"), "W/x").bands] == [1]
 
 
-def test_items_on_the_command_line(tmp_path: Path, web: Files) -> None:
+def test_items_are_ingested_by_the_command(tmp_path: Path, web: Files) -> None:
     arguments = [
         "ingest",
         str(remote_item(tmp_path, f"{web.url}/big.tif")),

@@ -49,7 +49,7 @@ def assert_same_as_file(found: ImageAsset, path: Path) -> None:
             assert parse_crs(band.grid.crs).equals(original.crs.to_wkt(), ignore_axis_order=True)
 
 
-def test_ten_years_of_naip(real_data: Path, tmp_path: Path) -> None:
+def test_ten_years_of_naip_are_ingested(real_data: Path, tmp_path: Path) -> None:
     paths = sorted((real_data / "naip").glob("m_4709963_se_14_1_*.tif"))
     assert len(paths) == 10
     for path in paths:
@@ -80,7 +80,7 @@ def test_a_quad_whose_fourth_band_calls_itself_alpha(real_data: Path, tmp_path: 
             assert valid.all()
 
 
-def test_811_dates_of_temperature(real_data: Path, real_store: Path) -> None:
+def test_811_dates_of_temperature_are_ingested(real_data: Path, real_store: Path) -> None:
     images = list(collection(real_store, LST).images(Query()))
     assert len(images) == 811
     with rasterio.open(real_data / "lst" / "MOD11A2.006_LST_Day_1km_buffalo_811dates_u16.tif") as stack:
@@ -97,7 +97,7 @@ def test_811_dates_of_temperature(real_data: Path, real_store: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_netcdf_says_the_same(real_data: Path, real_store: Path, tmp_path: Path) -> None:
+def test_the_netcdf_has_the_same_values(real_data: Path, real_store: Path, tmp_path: Path) -> None:
     shutil.copy(real_data / "lst" / "MOD11A2.006_aid0001.nc", tmp_path / "lst.nc")  # GDAL may write beside it
     ingest(tmp_path / "lst.nc", tmp_path / "store", LST, dates_from_bands=True, bands=["LST_Day_1km"])
     ours = collection(real_store, LST).images(Query())
@@ -200,7 +200,7 @@ def test_ecoregions(real_data: Path, tmp_path: Path) -> None:
     assert one == rows[400]
 
 
-def test_a_park_in_another_crs(real_data: Path, tmp_path: Path) -> None:
+def test_a_vector_file_in_another_crs_is_ingested(real_data: Path, tmp_path: Path) -> None:
     shutil.copy(real_data / "vector" / "zion.gpkg", tmp_path / "zion.gpkg")  # SQLite may write beside it
     ingest(tmp_path / "zion.gpkg", tmp_path / "store", "NPS/zion")
     found = FolderStore(tmp_path / "store").get("NPS/zion")
@@ -213,7 +213,7 @@ def test_a_park_in_another_crs(real_data: Path, tmp_path: Path) -> None:
     assert row.properties["UNIT_CODE"] == "ZION"
 
 
-def test_every_vector_file(real_data: Path, tmp_path: Path) -> None:
+def test_every_vector_file_is_ingested(real_data: Path, tmp_path: Path) -> None:
     for path in sorted((real_data / "vector").glob("*.geojson")):
         ingest(path, tmp_path, f"tables/{path.stem}")
         found = FolderStore(tmp_path).get(f"tables/{path.stem}")

@@ -39,7 +39,7 @@ def times(store: Path, ids: list[str]) -> list[int]:
     return [image(FolderStore(store), asset_id).properties["system:time_start"] for asset_id in ids]
 
 
-def test_dates_that_are_given(tmp_path: Path) -> None:
+def test_given_dates_are_used(tmp_path: Path) -> None:
     values = noise(3, 9, 9)
     source = raster(tmp_path / "a.tif", values)
     ids = ingest(source, tmp_path / "store", "M", dates=["2001-01-09", 978220800000, "2001-01-01T12:00:00Z"])
@@ -52,7 +52,7 @@ def test_dates_that_are_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "dates", [["2018-02-15", "2018-05-16"], ["2018-02-15", "2018-02-15", "2018-05-16", "2018-05-16"]]
 )
-def test_several_bands_for_each_date(tmp_path: Path, dates: list[str]) -> None:
+def test_several_bands_for_each_date_are_grouped(tmp_path: Path, dates: list[str]) -> None:
     values = noise(4, 9, 9)
     source = raster(tmp_path / "a.tif", values, scales=[0.5, 1, 0.5, 1])
     ids = ingest(source, tmp_path / "store", "M", dates=dates, bands=["red", "nir"])
@@ -64,7 +64,7 @@ def test_several_bands_for_each_date(tmp_path: Path, dates: list[str]) -> None:
         np.testing.assert_array_equal(pixels(second, band)[0], values[2 + band])
 
 
-def test_bands_that_alternate(tmp_path: Path) -> None:
+def test_alternating_bands_are_grouped(tmp_path: Path) -> None:
     values = noise(4, 9, 9)
     described = ["red 2018-02-15", "red 2018-05-16", "nir 2018-02-15", "nir 2018-05-16"]
     source = raster(tmp_path / "a.tif", values, descriptions=described)
@@ -98,7 +98,7 @@ def test_the_time_axis_of_a_netcdf_whatever_its_name(tmp_path: Path, axis: str) 
         np.testing.assert_array_equal(pixels(image(FolderStore(tmp_path / "store"), asset_id))[0], layer)
 
 
-def test_a_netcdf_whose_times_have_units_that_are_none(tmp_path: Path) -> None:
+def test_a_netcdf_with_invalid_time_units_is_refused(tmp_path: Path) -> None:
     source = netcdf(tmp_path / "a.nc", noise(2, 9, 12, dtype="int16"), "time", "months since 2000-01-01")
     with pytest.raises(IngestError, match=r"units 'months since 2000-01-01' .* dates="):
         ingest(source, tmp_path / "store", "M", dates_from_bands=True)
@@ -114,7 +114,7 @@ def test_a_netcdf_without_times_is_an_image(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels(found)[0], values[0])
 
 
-def test_series_that_do_not_fit(tmp_path: Path) -> None:
+def test_inconsistent_series_are_refused(tmp_path: Path) -> None:
     source = raster(tmp_path / "a.tif", noise(4, 9, 9))
     other = raster(tmp_path / "b.tif", noise(1, 9, 9), descriptions=["2001-01-01"])
     again = raster(tmp_path / "c.tif", noise(1, 9, 9), descriptions=["2001-01-01"])
@@ -133,7 +133,7 @@ def test_series_that_do_not_fit(tmp_path: Path) -> None:
             ingest(files, tmp_path / "store", "M", **options)
 
 
-def test_dates_on_the_command_line(tmp_path: Path) -> None:
+def test_dates_are_parsed_from_the_command_line(tmp_path: Path) -> None:
     source = raster(tmp_path / "a.tif", noise(2, 9, 9))
     (tmp_path / "dates.txt").write_text("2001-01-01\n\n2001-01-09\n")
     for dates in ("2001-01-01, 2001-01-09", str(tmp_path / "dates.txt")):

@@ -193,7 +193,7 @@ def test_times_bound_rows_that_have_them(tmp_path: Path) -> None:
     assert [row.properties["system:time_start"] for row in rows(found, start=5, end=20)] == [5, 10]
 
 
-def test_unusual_geometries_and_names(tmp_path: Path) -> None:
+def test_unusual_geometries_and_names_are_kept(tmp_path: Path) -> None:
     bowtie = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
     data = geopandas.GeoDataFrame(
         {"bbox": [1, 2, 3, 4], "geometry_": [5, 6, 7, 8], "list": [[1, 2], None, [3], []]},
@@ -216,7 +216,7 @@ def test_unusual_geometries_and_names(tmp_path: Path) -> None:
     assert [row.index[-1] for row in rows(table(tmp_path / "store", "t"), bounds=(0, 0, 3, 3))] == ["0", "3"]
 
 
-def test_tables_of_points_without_columns(tmp_path: Path) -> None:
+def test_tables_of_points_without_columns_are_ingested(tmp_path: Path) -> None:
     data = geopandas.GeoDataFrame(geometry=shapely.points([[1, 2], [190, 4]]), crs=4326)
     data.to_file(tmp_path / "a.gpkg")
     ingest(tmp_path / "a.gpkg", tmp_path / "store", "t")
@@ -248,7 +248,7 @@ def test_several_files_make_several_tables(tmp_path: Path) -> None:
         ingest(tmp_path / "a.parquet", tmp_path / "store", "T/x")
 
 
-def test_files_that_cannot_be_ingested(tmp_path: Path) -> None:
+def test_unusable_files_are_refused(tmp_path: Path) -> None:
     nowhere = frame(3).set_crs(None, allow_override=True)
     with pytest.warns(UserWarning, match="crs"):
         nowhere.to_file(tmp_path / "nowhere.gpkg")

@@ -59,7 +59,7 @@ def test_the_encoding_can_be_given(ee: Any) -> None:
             ee.Blob("gs://docs/latin.txt").string(encoding).getInfo()
 
 
-def test_files_that_are_not_there_are_named(ee: Any) -> None:
+def test_missing_files_are_named(ee: Any) -> None:
     with pytest.raises(ee.EEException, match=r"Blob\.string: gs://docs/nothing\.txt was not found\."):
         ee.Blob("gs://docs/nothing.txt").string().getInfo()
     with pytest.raises(ee.EEException, match=r"Blob: Invalid Cloud Storage URL 'gs://docs'"):

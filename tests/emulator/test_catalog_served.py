@@ -63,7 +63,7 @@ def reads(server: Server) -> dict[str, int]:
     return found
 
 
-def test_filters_give_what_each_item_by_itself_says(server: Server, world: Scenes) -> None:
+def test_filters_agree_with_each_item(server: Server, world: Scenes) -> None:
     """Places, dates and properties, alone and together; the exact geometry counts, and not its box."""
     ee = initialize(server)
     chance = random.Random(3)
@@ -98,7 +98,7 @@ def test_filters_give_what_each_item_by_itself_says(server: Server, world: Scene
             assert reads(server)["rows"] - before["rows"] < COUNT / 5
 
 
-def test_dates_in_every_form_that_scripts_give_them(server: Server, world: Scenes) -> None:
+def test_dates_of_every_form_filter_items(server: Server, world: Scenes) -> None:
     """As in the examples of developers.google.com/earth-engine/apidocs/ee-imagecollection-filterdate."""
     ee = initialize(server)
     everything = ee.ImageCollection("sentinel-2-l2a")
@@ -115,7 +115,7 @@ def test_dates_in_every_form_that_scripts_give_them(server: Server, world: Scene
         assert everything.filterDate(*dates).aggregate_array("system:index").getInfo() == march
 
 
-def test_values_of_images(server: Server, world: Scenes) -> None:
+def test_properties_of_images_are_those_of_items(server: Server, world: Scenes) -> None:
     ee = initialize(server)
     scene = world.items[0]
     image = ee.ImageCollection("sentinel-2-l2a").filter(ee.Filter.eq("system:index", scene["id"])).first()
@@ -129,7 +129,7 @@ def test_values_of_images(server: Server, world: Scenes) -> None:
     assert orbits.getInfo() == [v["properties"]["orbit"] for v in sorted(within, key=lambda v: str(v["id"]))]
 
 
-def test_listings(server: Server, world: Scenes) -> None:
+def test_catalogue_assets_are_listed(server: Server, world: Scenes) -> None:
     ee = initialize(server)
     assert [asset["id"] for asset in ee.data.listAssets("projects/earthengine-public/assets")["assets"]] == [
         "sentinel-2-l2a"
@@ -157,7 +157,7 @@ def test_listings(server: Server, world: Scenes) -> None:
 
 
 @pytest.mark.slow
-def test_answers_are_of_one_moment_while_merges_go_on(tmp_path: Path, serve: Callable[..., Server]) -> None:
+def test_responses_during_merges_come_from_one_version(tmp_path: Path, serve: Callable[..., Server]) -> None:
     """Every item gets a new version in each merge: no answer has two, lacks one, or is to be asked for again."""
 
     def versions(version: int) -> list[dict[str, Any]]:
@@ -196,7 +196,7 @@ def test_answers_are_of_one_moment_while_merges_go_on(tmp_path: Path, serve: Cal
 
 
 @pytest.mark.slow
-def test_who_has_little_time_is_told_of_a_change_in_time(tmp_path: Path) -> None:
+def test_requests_with_a_short_deadline_fail_in_time_during_a_change(tmp_path: Path) -> None:
     put(tmp_path / "catalog", [item("a", (0.0, 0.0, 1.0, 1.0))])
     pending = tmp_path / "catalog" / PENDING
     pending.parent.mkdir()
@@ -334,7 +334,7 @@ def test_chips_are_the_files_pixels(locally: Server, files: Path, name: str) -> 
         np.testing.assert_array_equal(chip(ee, image, name, column, row), window(files / f"{name}.tif", column, row))
 
 
-def test_what_items_tell_is_known_without_their_files(locally: Server) -> None:
+def test_described_bands_are_known_without_reading_files(locally: Server) -> None:
     ee = initialize(locally)
     before = reads(locally)["headers"]
     found = ee.Image("scenes/told").getInfo()
@@ -351,7 +351,7 @@ def test_what_items_tell_is_known_without_their_files(locally: Server) -> None:
     ).getInfo() == {"swir": 0}  # fmt: skip
 
 
-def test_what_items_do_not_tell_is_in_their_files(locally: Server, files: Path) -> None:
+def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> None:
     ee = initialize(locally)
     before = reads(locally)["headers"]
     scenes_ = ee.ImageCollection("scenes")
@@ -391,14 +391,14 @@ def test_wide_views_are_read_from_overviews(locally: Server, files: Path) -> Non
         ("table", r"has no GeoTIFF or JPEG 2000 file with data among its assets: table"),
     ],
 )
-def test_what_is_wrong_is_said(locally: Server, name: str, message: str) -> None:
+def test_unusable_assets_are_reported(locally: Server, name: str, message: str) -> None:
     ee = initialize(locally)
     with pytest.raises(ee.EEException, match=message):
         chip(ee, ee.Image(f"scenes/{name}"), "red", 0, 0)
 
 
 @pytest.mark.slow
-def test_a_catalogue_elsewhere_needs_its_folder_of_files(
+def test_a_remote_catalogue_requires_a_folder_of_files(
     local: Path, files: Path, tmp_path: Path, serve: Callable[..., Server]
 ) -> None:
     put(tmp_path / "far" / "catalog", [scene("told", {"red": described("red", str(files / "red.tif"))})])
@@ -418,7 +418,7 @@ def web(files: Path) -> Iterator[Files]:
 
 
 @pytest.mark.slow
-def test_files_on_web_servers(web: Files, files: Path, tmp_path: Path, serve: Callable[..., Server]) -> None:
+def test_files_on_web_servers_are_read(web: Files, files: Path, tmp_path: Path, serve: Callable[..., Server]) -> None:
     link = {"rel": "self", "href": f"{web.url}/items/item.json"}
     relative = {**scene("relative", {"red": bare("../red.tif")}), "links": [link]}
     assets = {name: described(name, f"{web.url}/{name}.tif?sig=secret") for name in ("red", "swir")}
@@ -444,7 +444,7 @@ def test_files_on_web_servers(web: Files, files: Path, tmp_path: Path, serve: Ca
     assert "secret" not in str(caught.value)
 
 
-def test_jpeg_2000_here_and_on_a_web_server(
+def test_local_and_remote_jpeg_2000_is_read(
     web: Files, files: Path, tmp_path: Path, serve: Callable[..., Server]
 ) -> None:
     rasterio.shutil.copy(
@@ -476,7 +476,7 @@ def test_jpeg_2000_here_and_on_a_web_server(
 
 
 @pytest.mark.slow
-def test_addresses_that_gdal_signs(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_urls_signed_by_gdal_are_read(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with range_server(files) as web:
         web.signature = "sig=secret"
         put(tmp_path / "catalog", [scene("signed", {"red": described("red", f"{web.url}/red.tif")})])
@@ -503,7 +503,7 @@ def test_addresses_that_gdal_signs(files: Path, tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_files_in_an_object_store(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_in_an_object_store_are_read(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = lacking("s3")
     if reason is not None:
         pytest.skip(reason)
@@ -528,7 +528,9 @@ def test_files_in_an_object_store(files: Path, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_real_files_of_several_resolutions(real_data: Path, tmp_path: Path, serve: Callable[..., Server]) -> None:
+def test_real_files_of_several_resolutions_are_served(
+    real_data: Path, tmp_path: Path, serve: Callable[..., Server]
+) -> None:
     """An item of Sentinel-2 of 10, 20 and 60 m, which tells nothing of them."""
     paths = {size: real_data / f"optical/s2_l1c_va_eastern_shore_{size}m.tif" for size in (10, 20, 60)}
     with rasterio.open(paths[10]) as dataset:

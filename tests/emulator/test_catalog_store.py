@@ -162,12 +162,12 @@ QUERIES = st.builds(
 
 @given(QUERIES)
 @settings(max_examples=25, deadline=None)
-def test_queries_give_what_each_item_by_itself_says(world: Scenes, store: CatalogStore, query: Query) -> None:
+def test_queries_agree_with_each_item(world: Scenes, store: CatalogStore, query: Query) -> None:
     found = [image.properties["system:index"] for image in collection(store).images(query)]
     assert found == world.matching(query)
 
 
-def test_what_describes_files_is_no_property(store: CatalogStore) -> None:
+def test_file_columns_are_no_properties(store: CatalogStore) -> None:
     """Filters that pass what has no number there pass all, whatever the column of that name has."""
     own = collection(store)
     for name in ("proj:epsg", "datetime", "bbox", "assets"):
@@ -311,7 +311,7 @@ def test_collections_are_assets_of_their_ids(tmp_path: Path) -> None:
         CatalogStore(tmp_path / "sentinel-2-l2a").get("x")
 
 
-def test_catalogues_by_mission(tmp_path: Path) -> None:
+def test_catalogues_by_mission_are_read(tmp_path: Path) -> None:
     values = [item(f"i{n}", (n, 0.0, n + 1.0, 1.0), platform=f"p{n % 2}") for n in range(8)]
     put(tmp_path / "c", values, layout=Layout(choose_grid("h3", 1, None, None), by="mission"))
     own = collection(CatalogStore(tmp_path / "c"))
@@ -319,13 +319,13 @@ def test_catalogues_by_mission(tmp_path: Path) -> None:
     assert own.count() == 8
 
 
-def test_stores_travel_by_their_path(store: CatalogStore) -> None:
+def test_stores_are_serialised_by_path(store: CatalogStore) -> None:
     other = pickle.loads(pickle.dumps(store))
     assert other.path == store.path
     assert collection(other).count() == COUNT
 
 
-def test_a_folder_that_is_no_catalogue(tmp_path: Path) -> None:
+def test_a_folder_without_a_catalogue_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidStoreError, match=r"is not a catalogue, it has no _schema\.json"):
         CatalogStore(tmp_path)
     (tmp_path / SCHEMA_NAME).write_text('{"format": 99, "partitions": []}')
@@ -345,7 +345,7 @@ def changing(tmp_path: Path) -> Path:
     return tmp_path / "c"
 
 
-def test_answers_are_those_of_the_catalogue_as_it_is(changing: Path) -> None:
+def test_responses_follow_changes_of_the_catalogue(changing: Path) -> None:
     store = CatalogStore(changing)
     own = collection(store)
     assert own.count() == 20
@@ -429,7 +429,7 @@ def test_a_partition_that_is_a_link_out_of_the_catalogue_is_not_read(changing: P
         CatalogStore(changing).get("test/i7")
 
 
-def test_files_are_being_put_in_place(changing: Path) -> None:
+def test_queries_wait_for_a_commit(changing: Path) -> None:
     assert f"{commit.SCRATCH}/{commit._LIST}" == schemas.PENDING
     assert schemas.SCHEMA == SCHEMA_NAME
     hasty, patient = CatalogStore(changing, patience=0.0), CatalogStore(changing, patience=600.0)
@@ -473,7 +473,7 @@ def test_a_change_that_never_ends_is_waited_for_once(changing: Path, monkeypatch
     assert collection(store).count() == 20
 
 
-def test_a_request_s_answers_are_of_one_moment(changing: Path) -> None:
+def test_a_request_sees_one_version(changing: Path) -> None:
     store = CatalogStore(changing)
     store.begin()
     own = collection(store)
@@ -487,7 +487,7 @@ def test_a_request_s_answers_are_of_one_moment(changing: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [0, 3, 100])
-def test_an_answer_is_made_anew_while_the_catalogue_changes(
+def test_a_query_is_repeated_when_the_catalogue_changes(
     changing: Path, monkeypatch: pytest.MonkeyPatch, changes: int
 ) -> None:
     calls = 0
@@ -513,7 +513,7 @@ def test_an_answer_is_made_anew_while_the_catalogue_changes(
     assert own.take_reads()["remade"] == calls - 1
 
 
-def test_a_partition_is_missing_or_damaged(changing: Path) -> None:
+def test_a_missing_or_damaged_partition_is_reported(changing: Path) -> None:
     first, second = sorted(changing.glob("collection=test/**/*.parquet"))[:2]
     own = collection(CatalogStore(changing))
     first.rename(changing / "away")
@@ -535,7 +535,7 @@ def test_partitions_that_lead_out_of_the_catalogue_are_not_opened(changing: Path
         list(collection(CatalogStore(changing)).images(Query(bounds=(0.0, 0.0, 30.0, 1.0))))
 
 
-def test_a_catalogue_that_has_gone(changing: Path) -> None:
+def test_a_removed_catalogue_is_reported(changing: Path) -> None:
     store = CatalogStore(changing)
     changing.rename(changing.with_name("elsewhere"))
     with pytest.raises(DamagedError, match="is not a catalogue"):
@@ -573,7 +573,7 @@ def test_properties_that_are_called_as_parts_of_paths_are(tmp_path: Path) -> Non
         assert [image.properties["year"] for image in there.images(Query())] == list(range(2000, 2010))
 
 
-def test_names_of_bands() -> None:
+def test_names_of_bands_are_unique() -> None:
     assert band_names([("red", ["B04"]), ("nir", [None])]) == [["B04"], ["nir"]]
     assert band_names([("image", ["R", "G"]), ("qa", [None, None])]) == [["R", "G"], ["qa_1", "qa_2"]]
     # A composite beside its parts.
@@ -584,7 +584,7 @@ def test_names_of_bands() -> None:
         band_names([("a", ["b", "c"]), ("a_b", ["c"])])
 
 
-def test_which_assets_are_bands() -> None:
+def test_raster_assets_become_bands() -> None:
     tif, cog = "image/tiff", "image/tiff; application=geotiff; profile=cloud-optimized"
     assets = {
         "red": {"href": "a.tif", "type": cog, "roles": ["data", "reflectance"], "eo:bands": [{"name": "red"}]},
@@ -614,7 +614,7 @@ def test_which_assets_are_bands() -> None:
         ({"proj:shape": "x", "proj:transform": [10, 0, 5, 0, -10, 7]}, {"proj:epsg": 32613}, None),
     ],
 )  # fmt: skip
-def test_grids_that_are_told(asset: dict[str, Any], properties: dict[str, Any], expected: Any) -> None:
+def test_grids_are_read_from_item_properties(asset: dict[str, Any], properties: dict[str, Any], expected: Any) -> None:
     document = {"properties": properties, "assets": {"red": {"href": "a.tif", **asset}}}
     (found,) = rasters(document)
     assert (None if found.grid is None else (found.grid.width, found.grid.height)) == expected
@@ -634,7 +634,7 @@ def test_grids_that_are_told(asset: dict[str, Any], properties: dict[str, Any], 
         ({"image": {"href": "", "type": "image/tiff"}}, "which is no file"),
     ],
 )  # fmt: skip
-def test_bands_that_cannot_be_had_say_why(tmp_path: Path, assets: dict[str, Any], message: str) -> None:
+def test_unusable_bands_say_why(tmp_path: Path, assets: dict[str, Any], message: str) -> None:
     put(tmp_path / "c", [item("a", (0.0, 0.0, 1.0, 1.0), assets=assets)])
     image = next(collection(CatalogStore(tmp_path / "c")).images(Query()))
     assert image.properties["system:index"] == "a"

@@ -117,7 +117,7 @@ def test_geedim_opens_a_collection(ee: Any, geedim_offline: None, stack: Stack) 
         np.testing.assert_array_equal(dataset[band].transpose("time", "y", "x").values, stack.pixels[:, index])
 
 
-def test_geedim_composites(ee: Any, geedim_offline: None, stack: Stack) -> None:
+def test_geedim_composites_equal_numpy(ee: Any, geedim_offline: None, stack: Stack) -> None:
     composite = ee.ImageCollection(STACK).gd.composite("median", mask=False).select(["red", "nir"])
     grid = {"crs": stack_store.CRS, "crs_transform": tuple(TRANSFORM)[:6], "shape": SHAPE, "dtype": "float64"}
     found = composite.gd.prepareForExport(**grid).gd.toNumPy(masked=False)

@@ -64,7 +64,7 @@ def test_local_times_become_moments_as_in_python(local, zone):
 
 
 @given(moments)
-def test_iso_texts_are_read_back(moment):
+def test_iso_dates_round_trip(moment):
     text = python_datetime(moment).isoformat(timespec="milliseconds")
     assert parse_date(text).milliseconds == moment
     assert parse_date(text.removesuffix("+00:00")).milliseconds == moment
@@ -115,7 +115,7 @@ def test_time_zone_counts_where_the_text_names_none():
         ("2021-W53", 'Cannot parse "2021-W53": Value 53 for weekOfWeekyear must be in the range [1,52]'),
     ],
 )
-def test_texts_that_are_no_dates(text, message):
+def test_invalid_dates_are_refused(text, message):
     with pytest.raises(InvalidError) as error:
         parse_date(text)
     assert str(error.value) == message
@@ -174,7 +174,7 @@ def test_elapsed_counts_steps(count, unit, zone_name, moment):
         ("2020-01-01", 0.5, Unit.SECOND, "2020-01-01T00:00:00.5"),
     ],
 )
-def test_steps(start, delta, unit, expected):
+def test_dates_advance_by_units(start, delta, unit, expected):
     assert advance(int(parse_date(start).milliseconds), delta, unit) == parse_date(expected).milliseconds
 
 

@@ -85,7 +85,7 @@ def test_everything_is_reached_from_the_root() -> None:
 @pytest.mark.parametrize(
     "name", ["", "USDA/NAIP/DOQ", "nothing/at/all", "USDA/NAIP/DOQQ/", "../x", "FAO/GAUL/2015/level1/x"]
 )
-def test_unknown_ids_are_none(name: str) -> None:
+def test_unknown_ids_are_not_found(name: str) -> None:
     assert STORE.get(name) is None
 
 
@@ -168,7 +168,7 @@ def test_collections_start_at_once(name: str) -> None:
 
 
 @pytest.mark.parametrize("until", [date(2025, 1, 1), date(2026, 11, 21), date(2031, 3, 1)])
-def test_collections_that_go_on_end_shortly_before_the_day(until: date) -> None:
+def test_continuing_collections_end_shortly_before_the_day(until: date) -> None:
     store, end = DemoStore(until), millis(until.year, until.month, until.day)
     longest = {"USDA/NAIP/DOQQ": 820, "USDA/NASS/CDL": 800, "ECMWF/ERA5_LAND/MONTHLY_AGGR": 62}
     for name in COLLECTIONS:

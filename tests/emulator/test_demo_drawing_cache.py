@@ -53,7 +53,7 @@ def only_file(folder: Path) -> Path:
     return found
 
 
-def test_drawn_once(folder: Path) -> None:
+def test_drawings_are_cached(folder: Path) -> None:
     draw = Draughtsman()
     first, second = drawing_cache.kept("x", draw), drawing_cache.kept("x", draw)
     assert draw.times == 1
@@ -76,7 +76,7 @@ def test_shapes_keep_every_bit(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["nothing", "half", "another byte", "not ours"])
-def test_what_is_not_whole_is_drawn_again(folder: Path, harm: str) -> None:
+def test_damaged_cache_files_are_drawn_again(folder: Path, harm: str) -> None:
     draw = Draughtsman()
     drawing_cache.kept("x", draw)
     file = only_file(folder)
@@ -91,13 +91,13 @@ def test_what_is_not_whole_is_drawn_again(folder: Path, harm: str) -> None:
     assert draw.times == 1
 
 
-def test_without_a_folder_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "file" / "cache"))
     assert equal(drawing_cache.kept("x", Draughtsman()), Draughtsman()())
 
 
-def test_several_at_once(folder: Path) -> None:
+def test_concurrent_processes_share_the_cache(folder: Path) -> None:
     start = Barrier(4)
 
     def one(_: int) -> Mapping[str, np.ndarray[Any, Any]]:
@@ -109,7 +109,7 @@ def test_several_at_once(folder: Path) -> None:
     only_file(folder)  # and nothing half written beside it
 
 
-def test_older_versions_go(folder: Path) -> None:
+def test_older_versions_are_removed(folder: Path) -> None:
     folder.mkdir()
     for age in range(9):
         other = folder / f"demo-planet-{age:016x}-x.npz"

@@ -274,7 +274,7 @@ def test_the_last_level_is_one_pixel() -> None:
         assert values.shape == (1, 1)
 
 
-def test_stored_types() -> None:
+def test_pixels_have_the_documented_types() -> None:
     kinds = {
         "naip": "uint8",
         "lst": "uint16",

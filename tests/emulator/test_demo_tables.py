@@ -86,7 +86,7 @@ def test_the_conterminous_states_are_there() -> None:
         assert states[name].contains(shapely.Point(place)), name
 
 
-def test_units_nest() -> None:
+def test_administrative_units_are_nested() -> None:
     for level in (1, 2):
         key = "ADM0_CODE" if level == 1 else "ADM1_CODE"
         outer = {row.properties[key]: row.geometry.area for row in rows(LEVELS[level - 1])}

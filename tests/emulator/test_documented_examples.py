@@ -223,7 +223,7 @@ EXAMPLES: dict[str, list[tuple[Example, Any]]] = {
 
 
 @pytest.mark.parametrize("page", EXAMPLES)
-def test_examples(demo_ee: Any, page: str) -> None:
+def test_documented_examples_print_the_documented_output(demo_ee: Any, page: str) -> None:
     for number, (example, expected) in enumerate(EXAMPLES[page]):
         found = example(demo_ee).getInfo()
         if isinstance(expected, float):

@@ -154,7 +154,7 @@ class TestGeoTiff:
             expected = rasterio.crs.CRS.from_wkt(encode.parse_crs(crs).to_wkt())
             assert file.crs == expected
 
-    def test_upwards_and_turned(self) -> None:
+    def test_rotated_and_flipped_grids_are_written(self) -> None:
         for transform in (Affine(1, 0, 0, 0, 1, 0), Affine.rotation(30) * Affine.scale(2, -2)):
             made, pixels = bands(np.uint8)
             grid = PixelGrid("EPSG:32613", transform, 40, 30)

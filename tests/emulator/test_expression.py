@@ -285,7 +285,7 @@ def test_algorithms_that_functions_return_are_called_by_name():
     assert len(run({"result": "r", "values": graph.values}).bands) == 1
 
 
-def test_a_value_that_is_no_function():
+def test_calling_a_value_that_is_no_function_is_refused():
     call_it = {"functionInvocationValue": {"functionReference": "1"}}
     with pytest.raises(InvalidError, match="not a function"):
         run({"result": "0", "values": {"0": call_it, "1": {"constantValue": 5}}})
@@ -323,7 +323,7 @@ def test_defaults_are_those_of_the_signature():
     assert call("Number.format", number=5) == "5"
 
 
-def test_time_runs_out():
+def test_computations_end_at_their_deadline():
     ticks = iter(range(10**9))
     context = Context(EmptyStore(), ServiceLimits(seconds=50), clock=lambda: float(next(ticks)))
     graph = Graph()

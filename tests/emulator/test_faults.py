@@ -49,7 +49,7 @@ def test_rejection_says_when_to_come_again(server: Server) -> None:
     assert faults(server)["consumed"]
 
 
-def test_status(server: Server) -> None:
+def test_a_planned_status_is_returned_once(server: Server) -> None:
     plan(server, {"type": "status", "status": 503, "times": 1})
     response = compute(server)
     assert response.status_code == 503
@@ -64,7 +64,7 @@ def test_broken_connections(server: Server, fault: str) -> None:
     assert compute(server).json() == {"result": 7}
 
 
-def test_truncated_in_due_form(server: Server) -> None:
+def test_truncated_bodies_are_well_formed_http(server: Server) -> None:
     plan(server, {"type": "truncate-silently", "times": 1})
     response = compute(server)
     assert response.status_code == 200
@@ -99,7 +99,7 @@ def test_restricted_mode_is_announced(server: Server) -> None:
     assert compute(server).headers["x-earth-engine-quota-status"] == "parallelism_restricted=true"
 
 
-def test_expired_name(server: Server) -> None:
+def test_an_expired_name_is_not_found(server: Server) -> None:
     plan(server, {"type": "expired", "on": "thumbnails:getPixels", "times": 1})
     ee = initialize(server)
     region = ee.Geometry.Rectangle([0, 0, 1, 1], None, False)
@@ -107,7 +107,7 @@ def test_expired_name(server: Server) -> None:
     assert [requests.get(url).status_code for _ in range(2)] == [404, 200]
 
 
-def test_a_seed_strikes_the_same_requests(server: Server) -> None:
+def test_a_seed_fails_the_same_requests(server: Server) -> None:
     def outcomes() -> list[int]:
         plan(server, {"type": "status", "status": 500, "probability": 0.3}, seed=5)
         return [compute(server).status_code for _ in range(30)]
@@ -132,7 +132,7 @@ def test_statistics_count_requests_by_kind(server: Server) -> None:
     assert stats["in_flight"]["peak"] >= 1
 
 
-def test_in_flight_until_the_last_byte(server: Server) -> None:
+def test_requests_are_in_flight_until_the_last_byte(server: Server) -> None:
     plan(server, {"type": "stall-body", "times": 1, "seconds": 0.4})
     before = server.stats()
     assert compute(server).json() == {"result": 7}
@@ -143,7 +143,7 @@ def test_in_flight_until_the_last_byte(server: Server) -> None:
     assert answers[1] == answers[0] + 1
 
 
-def test_who_hangs_up_gives_the_place_back(server: Server) -> None:
+def test_a_disconnected_client_releases_its_slot(server: Server) -> None:
     plan(server, {"type": "stall", "times": 1}, {"type": "stall-body", "times": 1})
     for _ in range(2):
         with pytest.raises(requests.exceptions.RequestException, match="timed out"):
@@ -158,7 +158,7 @@ def control(server: Server, resource: str, **values: Any) -> requests.Response:
     return requests.post(f"{server.url}/{resource}", json=values, timeout=10)
 
 
-def test_the_quota_changes_under_way(serve: Callable[..., Server]) -> None:
+def test_the_quota_changes_at_run_time(serve: Callable[..., Server]) -> None:
     server = serve("--no-demo", "--workers", "1", "--minute", "none")
     assert requests.get(f"{server.url}/_quota", timeout=10).json()["concurrency"] == 40
     assert control(server, "_quota", concurrency=1, restricted=True).json()["restricted"] is True

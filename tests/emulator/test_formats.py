@@ -63,7 +63,7 @@ def test_numpy_arrays(ee: Any, stack: Stack) -> None:
         np.testing.assert_array_equal(found["nir"], stack.pixels[2, 1])
 
 
-def test_a_window_in_every_type(ee: Any, stack: Stack) -> None:
+def test_windows_are_returned_in_every_type(ee: Any, stack: Stack) -> None:
     image = ee.Image(f"{STACK}/image_0").select("red")
     for name, dtype in (
         ("toUint8", "u1"), ("toInt8", "i1"), ("toInt16", "<i2"), ("toInt32", "<i4"), ("toFloat", "<f4"),
@@ -126,7 +126,7 @@ def test_formats_for_other_methods_are_refused(ee: Any, form: str) -> None:
         ({"crsCode": "EPSG:0"}, "The CRS of a map projection could not be parsed: EPSG:0"),
     ],
 )
-def test_grids_that_cannot_be(ee: Any, change: dict[str, Any], message: str) -> None:
+def test_impossible_grids_are_refused(ee: Any, change: dict[str, Any], message: str) -> None:
     params = {"expression": ee.Image(f"{STACK}/image_0"), "fileFormat": "NPY", "grid": {**grid(), **change}}
     with pytest.raises(ee.EEException) as caught:
         ee.data.computePixels(params)
@@ -288,7 +288,7 @@ def test_frames_of_many_colours_come_close(ee: Any) -> None:
     assert (frames[0][..., 3] == 255).all()
 
 
-def test_animations_that_are_refused(ee: Any, server: Server) -> None:
+def test_impossible_animations_are_refused(ee: Any, server: Server) -> None:
     expression = json.loads(ee.ImageCollection(STACK).select("red").map(_byte).serialize())
     empty = json.loads(ee.ImageCollection(STACK).filterDate("1990-01-01", "1991-01-01").serialize())
     two = json.loads(ee.ImageCollection(STACK).serialize())

@@ -60,7 +60,7 @@ def test_constructor():
 
 
 @pytest.mark.parametrize("values", [[], [[]], [1, [2]], [[1], [2, 3]], ["a"], [[1], 2], [None], {"a": 1}])
-def test_what_is_no_array(values):
+def test_invalid_arrays_are_refused(values):
     with pytest.raises(InvalidError, match=r"^Array: "):
         evaluate(array(values))
 

@@ -45,7 +45,7 @@ def test_constructor(value, zone, expected):
 
 
 @pytest.mark.parametrize("value", [[1], {"a": 1}, True, "tomorrow"])
-def test_what_is_no_date(value):
+def test_invalid_dates_are_refused(value):
     with pytest.raises(InvalidError, match=r"^Date: "):
         call("Date", value=value)
 
@@ -153,7 +153,7 @@ def test_texts_that_do_not_fit(pattern, text):
 
 
 @given(st.integers(0, 150_000_000_000_000), st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata"]))
-def test_what_is_written_is_read(moment, zone_name):
+def test_formatted_dates_are_parsed_back(moment, zone_name):
     pattern = "yyyy-MM-dd HH:mm:ss.SSS ZZ"
     zone = parse_zone(zone_name)
     assert parse_with_pattern(format_date(moment, pattern, zone), pattern).milliseconds == moment

@@ -26,7 +26,7 @@ def test_constructors():
 
 
 @pytest.mark.parametrize("value", [["a"], [1, 2], 5, "a"])
-def test_what_is_no_dictionary(value):
+def test_invalid_dictionaries_are_refused(value):
     with pytest.raises(InvalidError):
         call("Dictionary", input=value)
 

@@ -99,7 +99,7 @@ def test_a_missing_property_fails(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["neq", "lte", "gte", "notEquals"])
-def test_what_passes_unless_passes_without_the_property(name: str) -> None:
+def test_negative_comparisons_pass_without_the_property(name: str) -> None:
     # "Creates a unary or binary filter that passes unless …"; the client sends these as Filter.not of the others.
     assert passes(name, feature(), leftField="p", rightValue=1)
 

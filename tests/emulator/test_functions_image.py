@@ -122,7 +122,7 @@ class TestRemap:
         assert image.properties["a"] == 1
         assert np.array_equal(values_of(image), np.array([0, 1, 2, 0])[BYTES % 4])
 
-    def test_what_is_not_listed_is_masked(self) -> None:
+    def test_unlisted_values_are_masked(self) -> None:
         found = values_of(evaluate(invoke("Image.remap", image=stored(), from_=[5], to=[7.5]), asset(BYTES)))
         assert np.array_equal(np.isfinite(found), BYTES == 5)
         assert set(found[np.isfinite(found)]) == {7.5}

@@ -142,7 +142,7 @@ def test_values(call: Ready, expected: Any) -> None:
         invoke("Image.arrayPad", image=SIX, lengths=[10**9]),
     ],
 )
-def test_what_makes_no_sense_is_refused(call: Ready) -> None:
+def test_invalid_arguments_are_refused(call: Ready) -> None:
     with pytest.raises(InvalidError):
         pixel(call)
 

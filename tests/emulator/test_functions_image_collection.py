@@ -272,7 +272,7 @@ class TestGetRegion:
                 values, valid = VALUES[index, :, row, column], VALID[index, :, row, column]
                 assert [a, b] == [int(v) if ok else None for v, ok in zip(values, valid, strict=True)]
 
-    def test_images_elsewhere_give_no_rows(self) -> None:
+    def test_images_beside_the_region_have_no_rows(self) -> None:
         assert len(self.region([(0, 0)])) == 1
 
     def test_the_documented_region_takes_two_pixels(self) -> None:

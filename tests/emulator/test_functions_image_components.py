@@ -179,7 +179,7 @@ class TestObjects:
             assert (least.values[where] == self.WEIGHT[where].min()).all()
             assert (most.values[where] == self.WEIGHT[where].max()).all()
 
-    def test_what_is_larger_than_the_neighbourhood_is_masked(self) -> None:
+    def test_components_larger_than_the_neighbourhood_are_masked(self) -> None:
         bars = np.zeros((48, 64), dtype=np.uint8)
         bars[10, :30], bars[20, :9] = 1, 2
         image = evaluate(

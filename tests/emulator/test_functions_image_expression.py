@@ -119,7 +119,7 @@ def test_a_choice_takes_the_mask_of_what_it_chooses() -> None:
      "f(,)", "b('a' 'b')", "&& 1", "(" * 100 + "1" + ")" * 100, "-" * 500 + "1", "2**" * 500 + "1",
      "1?" * 100 + "1" + ":1" * 100],
 )  # fmt: skip
-def test_what_is_no_expression_is_refused(text: str) -> None:
+def test_invalid_expressions_are_refused(text: str) -> None:
     with pytest.raises(InvalidError, match="Unable to parse"):
         parse(text)
 

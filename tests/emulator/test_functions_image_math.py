@@ -135,7 +135,7 @@ def test_functions_of_one_image(name: str, value: float, expected: float) -> Non
     assert pixel(invoke(f"Image.{name}", value=constant(value))) == pytest.approx([expected], rel=1e-7)
 
 
-def test_what_is_not_a_number_is_masked() -> None:
+def test_nan_results_are_masked() -> None:
     assert pixel(invoke("Image.sqrt", value=constant(-1))) == [None]
     assert pixel(invoke("Image.log", value=constant(-1.0))) == [None]
 

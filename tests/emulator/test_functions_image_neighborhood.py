@@ -60,7 +60,7 @@ class TestConvolve:
         assert np.array_equal(np.isnan(found), np.isnan(windows(BYTES, 1).sum(axis=-1)))
         assert np.allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], rtol=1e-6)
 
-    def test_where_a_weighted_neighbour_is_masked_so_is_the_result(self) -> None:
+    def test_a_masked_weighted_neighbour_masks_the_result(self) -> None:
         kernel = invoke("Kernel.fixed", weights=[[0, 1, 0], [0, 0, 0], [0, 1, 0]])
         found = values_of(evaluate(invoke("Image.convolve", image=stored(), kernel=kernel), asset(BYTES, valid=HOLES)))
         padded = np.pad(HOLES, 1)

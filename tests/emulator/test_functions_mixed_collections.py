@@ -58,7 +58,7 @@ def test_floats_above_bytes_are_kept() -> None:
     assert dtype_of(kind) == np.float64
 
 
-def test_what_is_mapped_has_the_type_of_its_results() -> None:
+def test_a_mapped_collection_has_the_type_of_its_results() -> None:
     graph = Graph()
     doubled = graph.function(lambda image: invoke("Image.multiply", image1=image, image2=300), "image")
     mapped = invoke("Collection.map", collection=images(BYTE, typed("toUint8", 2)), baseAlgorithm=doubled)

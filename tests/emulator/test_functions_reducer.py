@@ -532,7 +532,7 @@ def test_many_places_at_once_are_the_same_as_one_by_one(made: Reducer, data: st.
         assert plain(found) == plain(truth) or any(isinstance(v, list) and None in v for v in plain(truth))
 
 
-def test_what_cannot_be_summed_up_is_bounded() -> None:
+def test_memory_of_unbounded_reducers_is_limited() -> None:
     accumulator = r.MEDIAN.accumulator(budget=10_000)
     block = ReducerSample(np.ones((1, 300)), np.ones(300), np.ones(300, dtype=bool))
     accumulator.add(block)

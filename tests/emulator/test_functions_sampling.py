@@ -50,19 +50,19 @@ def places(found: list[Feature]) -> list[int]:
 
 
 class TestRandomNumbers:
-    def test_the_same_for_ever(self) -> None:
+    def test_points_are_stable_across_versions(self) -> None:
         """Samples of published runs depend on these numbers: they may never change. The first are SplitMix64's own."""
         assert random_words(7, np.arange(2)).tolist() == [7191089600892374487, 309689372594955804]
         assert random_words(-1, 3, 5).tolist() == [15690421696435646790]
 
-    def test_they_do_not_depend_on_their_company(self) -> None:
+    def test_random_columns_do_not_depend_on_other_features(self) -> None:
         rows, columns = np.arange(5)[:, None], np.arange(7)[None, :]
         table = random_words(3, rows, columns)
         assert table.shape == (5, 7)
         assert table[2, 4] == random_words(3, 2, 4)[0]
         assert len(np.unique(table)) == 35
 
-    def test_they_are_uniform_and_normal(self) -> None:
+    def test_random_columns_are_uniform_or_normal(self) -> None:
         numbers = uniform(random_words(1, np.arange(100_000)))
         assert ((numbers >= 0) & (numbers < 1)).all()
         counts = np.histogram(numbers, 50, (0, 1))[0]
@@ -186,7 +186,7 @@ class TestSample:
 
 
 class TestStratifiedSample:
-    def test_so_many_of_each_class(self) -> None:
+    def test_stratified_samples_have_the_requested_count_of_each_class(self) -> None:
         found = features("Image.stratifiedSample", numPoints=20, classBand="zone", region=ALL)
         assert Counter(f.properties["zone"] for f in found) == dict.fromkeys(range(4), 20)
         assert len(set(places(found))) == 80
@@ -331,7 +331,7 @@ class TestReduceToImage:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 40), st.floats(0, 30), st.floats(0.01, 12)), min_size=1, max_size=6))
-def test_what_a_pixel_holds_is_the_sum_of_the_discs_that_meet_it(discs: list[tuple[float, float, float]]) -> None:
+def test_a_pixel_holds_the_sum_of_the_discs_that_meet_it(discs: list[tuple[float, float, float]]) -> None:
     shapes = [shapely.Point(*(GRID.transform * (x, y))).buffer(100 * radius, 8) for x, y, radius in discs]
     rows = [
         invoke(

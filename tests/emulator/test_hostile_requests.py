@@ -71,13 +71,13 @@ def test_circles(patient: Server, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", hostile.ENORMOUS)
-def test_what_would_fill_the_memory(patient: Server, name: str) -> None:
+def test_requests_that_need_too_much_memory_are_refused(patient: Server, name: str) -> None:
     message = refused(patient, "value:compute", {"expression": hostile.ENORMOUS[name]})
     assert "timed out" not in message
 
 
 @pytest.mark.parametrize("name", hostile.ENDLESS)
-def test_what_would_take_for_ever(server: Server, name: str) -> None:
+def test_endless_requests_time_out(server: Server, name: str) -> None:
     message = refused(server, "value:compute", {"expression": hostile.ENDLESS[name]})
     assert message in ("Computation timed out.", "User memory limit exceeded.")
 
@@ -89,13 +89,13 @@ def test_pixels_that_cannot_be_had(server: Server, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", hostile.BODIES)
-def test_bodies_that_are_none(server: Server, name: str) -> None:
+def test_invalid_bodies_are_refused(server: Server, name: str) -> None:
     for method in ("value:compute", "thumbnails", "maps", "image:computePixels"):
         refused(server, method, hostile.BODIES[name])
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/x-www-form-urlencoded", "multipart/form-data", "x"])
-def test_content_types_do_not_make_json_of_what_is_none(server: Server, content_type: str) -> None:
+def test_other_content_types_are_refused(server: Server, content_type: str) -> None:
     refused(server, "value:compute", b"a=1&b=2", headers={"content-type": content_type})
 
 
@@ -154,7 +154,7 @@ def test_no_name_leads_out_of_the_store(server: Server, place: str) -> None:
 @pytest.mark.parametrize(
     "request_", [b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 200_000]
 )
-def test_what_is_no_http(server: Server, request_: bytes) -> None:
+def test_invalid_http_is_refused(server: Server, request_: bytes) -> None:
     assert raw(server, request_, ended=True)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 404", b"")
 
 

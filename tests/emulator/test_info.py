@@ -113,7 +113,7 @@ def test_documented_geometries() -> None:
     st.booleans(),
 )
 @settings(max_examples=50)
-def test_what_is_written_makes_the_same_geometry_again(points: list[tuple[float, float]], geodesic: bool) -> None:
+def test_encoded_geometries_are_decoded_to_the_same(points: list[tuple[float, float]], geodesic: bool) -> None:
     line = Geometry(shapely.LineString(points), geodesic=geodesic)
     shown = encode(line)
     given_ = {} if "geodesic" not in shown else {"geodesic": shown["geodesic"]}
@@ -172,7 +172,7 @@ def test_kernels_show_what_they_are() -> None:
     assert encode(kernel)["type"] == "Kernel.square"
 
 
-def test_what_is_shared_counts_each_time_and_takes_no_time() -> None:
+def test_shared_values_count_each_time_and_are_encoded_once() -> None:
     value: Any = [1]
     for _ in range(40):
         value = [value, value]
@@ -190,7 +190,7 @@ def test_sizes_are_about_those_of_the_text() -> None:
         encode(value, response=int(0.6 * size))
 
 
-def test_a_collection_has_so_many_elements_and_no_more() -> None:
+def test_collections_above_the_element_limit_are_refused() -> None:
     elements = [Feature(None, {"n": n}) for n in range(11)]
     assert len(encode(Collection.of("Feature", elements), elements=11)["features"]) == 11
     with pytest.raises(LimitError, match="Collection query aborted after accumulating over 10 elements"):

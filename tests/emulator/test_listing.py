@@ -77,7 +77,7 @@ def test_malformed_filters_are_refused(text: str) -> None:
         list_filter.parse(text)
 
 
-def test_stores_are_told_what_they_may_leave_out() -> None:
+def test_stores_receive_the_date_range_of_a_filter() -> None:
     query = list_filter.parse(
         'startTime >= "2020-01-01T00:00:00Z" AND startTime < "2021-01-01T00:00:00Z" AND endTime < '
         '"2020-06-01T00:00:00Z" AND intersects("POINT (1 2)") AND properties.a = 1'

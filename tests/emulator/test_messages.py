@@ -67,7 +67,7 @@ def test_a_message_is_an_object(body: Any) -> None:
 @pytest.mark.parametrize(
     "content", [b"{", b"\xff", b"[" * 100_000, b'{"a": ' * 100_000, b'{"a": 1' + b"0" * 5000 + b"}", b"NaNa", b"\x00"]
 )
-def test_what_is_no_json_is_refused(content: bytes) -> None:
+def test_invalid_json_is_refused(content: bytes) -> None:
     with pytest.raises(InvalidError, match="Invalid JSON payload received"):
         messages.decode(content)
 

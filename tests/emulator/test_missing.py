@@ -28,7 +28,7 @@ def test_a_missing_asset_names_what_is_like_it(demo_ee: Any, load: str, id: str)
     assert "`eechips assets ingest`" in message
 
 
-def test_a_missing_image_of_a_known_collection_is_told_apart(demo_ee: Any) -> None:
+def test_a_missing_image_of_a_known_collection_has_its_own_message(demo_ee: Any) -> None:
     """Names of real images are much copied; those of the demo planet are other ones."""
     with pytest.raises(
         demo_ee.EEException, match=r"The demo planet's LANDSAT/LC08/C02/T1_L2 has no 'LC08_044034_20140318x'"

@@ -150,7 +150,7 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutated(), st.sampled_from(["value:compute", "image:computePixels", "table:computeFeatures"]))
-def test_whatever_is_wrong_is_said(
+def test_every_mutated_request_gets_a_clear_error(
     answer: Callable[..., ServiceResponse], expression: dict[str, Any], operation: str
 ) -> None:
     body = {"expression": expression}
@@ -232,7 +232,7 @@ FOUND: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_what_fuzzing_found_is_refused_in_words(answer: Callable[..., ServiceResponse], name: str) -> None:
+def test_requests_found_by_fuzzing_get_clear_errors(answer: Callable[..., ServiceResponse], name: str) -> None:
     operation, value, part = FOUND[name]
     found = answer(operation, {"expression": Graph().expression(value)})
     message = json.loads(found.content)["error"]["message"]

@@ -11,7 +11,7 @@ from eechips.emulator.server import ServerConfig
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
 
 
-def test_what_is_not_given_is_earth_engine_s_own() -> None:
+def test_defaults_are_those_of_earth_engine() -> None:
     config = configured(ServerConfig(), {option.name: None for option in OPTIONS})
     assert config == ServerConfig(faults=config.faults)
     assert (config.quota.concurrency, config.quota.rate, config.quota.most_a_minute) == (40, 100.0, 6000)
@@ -45,7 +45,7 @@ def test_all_of_them(tmp_path: Path) -> None:
      ("latency", "-1"), ("latency", "lognormal:1"), ("seconds", "0"), ("seconds", "inf"), ("payload", "1e6"),
      ("faults", "no/such/file.json"), ("workers", "")],
 )  # fmt: skip
-def test_what_cannot_be_used_is_named(name: str, text: str) -> None:
+def test_invalid_options_are_named(name: str, text: str) -> None:
     with pytest.raises(OptionError, match=f"^--{name}: "):
         configured(ServerConfig(), {name: text})
 

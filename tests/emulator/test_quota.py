@@ -23,7 +23,7 @@ class Clock:
         return self.now
 
 
-def test_so_many_in_flight_and_no_more() -> None:
+def test_requests_in_flight_are_limited() -> None:
     quota = Quota(QuotaConfig(concurrency=2, rate=None), Clock())
     with (
         quota.admitted("a"),
@@ -115,7 +115,7 @@ def test_a_minute_has_its_own_limit() -> None:
     assert QuotaConfig(rate=None).most_a_minute == math.inf
 
 
-def test_who_finds_the_rate_used_up_uses_nothing_of_it() -> None:
+def test_rejected_requests_do_not_use_the_rate() -> None:
     clock = Clock()
     quota = Quota(QuotaConfig(concurrency=1, rate=2), clock)
     quota.enter("a")
@@ -211,7 +211,7 @@ def test_names_live_three_hours() -> None:
         names.find(name)
 
 
-def test_names_take_no_more_memory_than_allowed() -> None:
+def test_memory_of_result_names_is_limited() -> None:
     clock = Clock()
     names = ResultNames(clock, most=20_000)
     made = [names.create("projects/p", "tables", bytes(str(n), "ascii") * 100) for n in range(500)]

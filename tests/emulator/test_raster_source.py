@@ -310,7 +310,7 @@ def test_a_pool_lends_each_handle_to_one_at_a_time_and_closes_the_oldest() -> No
     assert all(handle.closed for handle in opened)
 
 
-def test_a_pool_serves_threads_that_wait_for_nobody() -> None:
+def test_a_full_pool_does_not_block_threads() -> None:
     pool: HandlePool[int, Handle] = HandlePool(lambda key: Handle(str(key)), Handle.close, limit=3)
     barrier = threading.Barrier(6, timeout=10)
 

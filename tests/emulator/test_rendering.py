@@ -63,7 +63,7 @@ def test_masks_of_blocks() -> None:
     np.testing.assert_allclose(found[:, :1500], np.broadcast_to(np.arange(1500) + 0.5, (HEIGHT, 1500)), atol=1e-6)
 
 
-def test_what_is_computed_on_the_way_is_let_go() -> None:
+def test_intermediate_pixels_are_released() -> None:
     image = invoke("Image.select", input=coordinates(), bandSelectors=["x"])
     for _ in range(12):
         image = invoke("Image.add", image1=image, image2=invoke("Image.constant", value=1))

@@ -250,7 +250,7 @@ def refusals(ee: Any) -> dict[str, Callable[[], Any]]:
     }
 
 
-def test_what_the_local_earth_engine_does_not_do(ee: Any) -> None:
+def test_unsupported_requests_are_refused_with_the_reason(ee: Any) -> None:
     for reason, attempt in refusals(ee).items():
         with pytest.raises(ee.EEException, match=reason):
             attempt()

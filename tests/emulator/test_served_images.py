@@ -242,7 +242,7 @@ def test_painted_features(images: Any) -> None:
     assert (found != expected).sum() <= 2 * 80  # the edges run through the centres of pixels
 
 
-def test_what_a_client_is_told(images: Any) -> None:
+def test_image_information_matches_the_protocol(images: Any) -> None:
     info = images.Image("test/scene").divide(10000).getInfo()
     assert info["bands"][0]["data_type"]["precision"] == "float"
     assert info["bands"][0]["data_type"]["max"] == pytest.approx(6.5535)

@@ -143,14 +143,14 @@ def test_other_formats_are_refused(ee: Any) -> None:
         ee.FeatureCollection(TABLE).getDownloadURL("xlsx")
 
 
-def test_images_of_which_there_are_none_map_to_an_empty_table(ee: Any) -> None:
+def test_an_empty_image_collection_maps_to_an_empty_table(ee: Any) -> None:
     none = ee.ImageCollection([]).map(lambda image: ee.Feature(None, {"date": image.date().format()}))
     assert ee.data.computeFeatures({"expression": ee.FeatureCollection(none)})["features"] == []
     response = requests.get(ee.FeatureCollection(none).getDownloadURL("csv", selectors=["date"]), timeout=30)
     assert (response.status_code, response.text) == (200, "date\n")
 
 
-def test_features_of_which_there_are_none_map_to_no_images(ee: Any) -> None:
+def test_an_empty_feature_collection_maps_to_no_images(ee: Any) -> None:
     none = ee.FeatureCollection([]).map(lambda feature: ee.Image(1))
     assert ee.data.computeImages({"expression": ee.ImageCollection(none)})["images"] == []
 
