@@ -1,4 +1,4 @@
-"""Small files that claim to be, or unpack into, more than fits into memory: refused before they do."""
+"""Small files that claim or unpack to more than memory holds are refused before decoding."""
 
 from __future__ import annotations
 

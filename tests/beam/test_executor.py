@@ -1,4 +1,4 @@
-"""Runs on Beam, whose workers die, hang, work twice, and outlive nobody."""
+"""Runs on Beam, whose workers die, hang or repeat work, and end with their parent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BUCKET = "beams"
 
 
 def is_tidy(run: Run) -> bool:
-    """Whether nothing is left of what a pipeline needs."""
+    """Return whether a pipeline left no temporary files."""
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         file_queues = ledger.meta().get(FILE_QUEUES)
     return not file_queues and not (run.path / "beam").exists() and list(run.path.rglob("*.part")) == []
@@ -369,7 +369,7 @@ def get_result(index, number, marks=""):
 
 @pytest.mark.slow
 def test_a_failed_bundle_repeats_only_unfinished_units(service: Service, tmp_path: Path) -> None:
-    """What no unit can be blamed for: an error that is no Exception. The runner does not try the bundle again."""
+    """Raise a BaseException in a bundle, which no unit caused. The runner does not retry the bundle."""
     run = run_script(tmp_path, BREAKS, service.url, parameters={"marks": str(tmp_path)}, **TWO)
     assert run.counts == {"done": 60}
     assert run.units["attempts"].tolist() == [1] * 60

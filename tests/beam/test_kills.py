@@ -1,4 +1,4 @@
-"""Every process of a run with Beam is killed in turn: the run goes on, or is resumed, and nothing outlives it."""
+"""Every process of a run with Beam is killed in turn: the run continues or is resumed, and no process is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FetchUnits in pipelines of one's own, of a list and of a stream; and a stream through Pub/Sub."""
+"""FetchUnits in pipelines of users, of a list and of a stream, and a stream through Pub/Sub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Footprints that go the wrong way round the Earth, beside pyproj's geodesics."""
+"""Footprints that cross the antimeridian, against pyproj's geodesics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of items, beside those that stac-geoparquet makes."""
+"""Rows of items, against those of stac-geoparquet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of several files: killed anywhere, they have happened or they have not."""
+"""Commits of several files are atomic, wherever they are killed."""
 
 from __future__ import annotations
 

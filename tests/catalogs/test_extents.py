@@ -1,4 +1,4 @@
-"""Boxes on the sphere: what meets what, and what holds all."""
+"""Boxes on the sphere: intersection and union."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching from servers that misbehave, and addresses that nobody should fetch."""
+"""Fetching from faulty servers, and URLs that must not be fetched."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
 
 
 def test_urls_are_requested_as_spelt(server: Server) -> None:
-    """What is signed is signed as it stands; what is no address as it stands is made one."""
+    """Signed URLs are sent unchanged; characters that URLs may not contain are escaped."""
     kept = ["/a%7Eb/c%2Fd.json?x=%2B+%20&y=a%3Ab~", "/a:b@c,d;e?f='(*)'&g", "/%e4%F6?q=a/b?c"]
     made = {"/ä b?z=ü": "/%C3%A4%20b?z=%C3%BC", "/a|b?c^": "/a%7Cb?c%5E"}
     server.paths = defaultdict(lambda: lambda handler: send(handler, ITEM))
@@ -239,7 +239,7 @@ def test_compressed_items_are_read(server: Server, tmp_path: Path) -> None:
     assert kind_of(f"{server.url}/bomb") == "too large"
 
 
-def test_malformed_http_fails_the_item_alone(server: Server) -> None:
+def test_unusual_http_is_read(server: Server) -> None:
     def old(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + ITEM)
         handler.close_connection = True

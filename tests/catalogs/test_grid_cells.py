@@ -1,4 +1,4 @@
-"""Cells: what meets which, beside cells taken as polygons."""
+"""Intersection of geometries and cells, against cells as polygons."""
 
 from __future__ import annotations
 

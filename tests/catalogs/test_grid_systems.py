@@ -1,4 +1,4 @@
-"""Grids other than H3, beside libraries of them."""
+"""Grids other than H3, against their libraries."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_known_mgrs_squares_and_zones() -> None:
 @given(st.floats(-180, 180), st.floats(-89, 89), st.floats(0, 360), st.floats(3, 6))
 @settings(max_examples=60, deadline=None)
 def test_small_items_meet_few_cells(grid: CellGrid, lon: float, lat: float, azimuth: float, power: float) -> None:
-    """Whatever is so large across lies in such a disc."""
+    """A geometry of this diameter fits into such a disc."""
     diameter = 10**power
     angles, steps = azimuth + np.arange(0, 360, 10), np.linspace(0, diameter / 3**0.5, 15)
     lons, lats, _ = Geod(ellps="WGS84").fwd(*np.broadcast_arrays(lon, lat, angles[:, None], steps[None]))

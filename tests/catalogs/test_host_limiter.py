@@ -1,4 +1,4 @@
-"""How many requests a host of items gets at once, and for how long it is waited for."""
+"""Concurrent requests to a host of items, and their timeouts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_requests_to_a_host_stay_within_its_limit(tmp_path: Path) -> None:
 
 
 def test_connections_are_opened_as_fast_as_the_host_answers() -> None:
-    """What comes at once at a server that keeps five connections waiting may be lost for half a minute."""
+    """A server with a backlog of five may drop concurrent connections for half a minute."""
     host = HostLimiter(delay=0.1)
     at_once: list[int] = []
     asked = host.answer

@@ -174,7 +174,7 @@ def test_lists_and_items_in_an_object_store(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_relative_references_are_resolved_against_the_item(tmp_path: Path, host: HostLimiter) -> None:
-    """What is relative counts from the address that they were fetched from, which nothing else tells."""
+    """Relative references are resolved against the URL that the item was fetched from."""
     own = {
         "0": {"data": {"href": "./x.tif"}},
         "1": {"data": {"href": "https://a/x.tif"}, "other": {"href": "/x.tif"}},

@@ -1,4 +1,4 @@
-"""Hooks: what users' code may do, and what addresses may not do to it."""
+"""Hooks: code of users, and URLs that must not harm it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def together(address): barrier.wait(); return {"id": address}
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What hooks make of addresses."""
+    """Return the results of a hook for URLs."""
     (tmp_path / "hooks_of_a_test.py").write_text(HOOKS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -1,4 +1,4 @@
-"""What comes as an item: taken, mended, or refused."""
+"""Validation of items: accepted, repaired or refused."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from(sorted(item("a", BOX))), JSON, max_size=3), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_any_value_is_accepted_or_refused_without_an_error(fields: dict[str, Any], is_shape: bool) -> None:
-    """Nothing raises, and what is taken can be stored and read."""
+    """No value raises an error, and accepted items can be stored and read."""
     if is_shape and "geometry" in fields:
         fields["geometry"] = {"type": "Polygon", "coordinates": fields["geometry"]}
     verdict = validate_items([changed(**fields)], collection="given")

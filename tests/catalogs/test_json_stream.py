@@ -1,4 +1,4 @@
-"""JSON documents in parts: the same that a reader of whole documents finds."""
+"""JSON documents in parts, against a reader of whole documents."""
 
 from __future__ import annotations
 

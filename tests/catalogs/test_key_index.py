@@ -1,4 +1,4 @@
-"""Keys in the place of ids."""
+"""Keys that replace ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How catalogues are laid out: by collection or by mission, and what a caller wants of it."""
+"""Layout of catalogues, by collection or by mission, and its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merging, beside a dictionary that does the same; queries, beside looking at every item."""
+"""Merging, against a dictionary; queries, against a scan of every item."""
 
 from __future__ import annotations
 

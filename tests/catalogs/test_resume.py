@@ -1,4 +1,4 @@
-"""Lists into a catalogue, killed or failing at any moment, and gone on with."""
+"""Ingestion of lists that is killed or fails at any moment, and resumes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ main(["catalog", "ingest", *sys.argv[3:]])
     ],
 )
 def test_an_ingestion_killed_in_any_phase_resumes(tmp_path: Path, host: HostLimiter, phase: str, count: int) -> None:
-    """Nothing is lost or doubled, nothing is fetched twice but the chunk that was being fetched."""
+    """No item is lost or repeated, and only the chunk in progress is fetched twice."""
     urls = [f"{host.url}/{n}.json" for n in range(2100)]
     (tmp_path / "list.txt").write_text("\n".join(urls))
     out = tmp_path / "catalog"

@@ -1,4 +1,4 @@
-"""Items through a catalogue and back: what goes in comes out, as far as tables know it."""
+"""Items round-trip through a catalogue, as far as tables can represent them."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def bare(value: Any) -> Any:
 
 
 def is_nothing(found: Any) -> bool:
-    """Whether a value is an empty object in a text: beside what is no object."""
+    """Return whether a value is an empty object as text, beside values that are no objects."""
     return isinstance(found, str) and found.startswith("{") and bare(json.loads(found)) is None
 
 
 def is_same(found: Any, given: Any) -> bool:
-    """Whether a value came back: as it was, as a number of another type, or as JSON in a text."""
+    """Return whether a value came back unchanged, as a number of another type, or as JSON text."""
     found = bare(found)
     if found == given and isinstance(found, bool) == isinstance(given, bool):
         return True

@@ -1,4 +1,4 @@
-"""Streams in order, side by side."""
+"""Merging of sorted streams."""
 
 from __future__ import annotations
 

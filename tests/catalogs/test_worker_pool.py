@@ -1,4 +1,4 @@
-"""Who sorts the items of lists: this process, others, or a cluster."""
+"""Workers that sort items: this process, a pool of processes, or a Dask cluster."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def die(lives: bytes, folder: Path) -> int:
 
 @pytest.mark.slow
 def test_work_lost_with_a_cluster_worker_is_repeated(tmp_path: Path) -> None:
-    """What a worker was given dies with it, and Dask gives up what needs it."""
+    """Data of a worker are lost with it, and Dask gives up tasks that need them."""
     from distributed import LocalCluster
 
     with (

@@ -1,4 +1,4 @@
-"""The command line as it is typed, in processes of its own, over a local Earth Engine."""
+"""Commands as users type them, in their own processes, over a local Earth Engine."""
 
 from __future__ import annotations
 

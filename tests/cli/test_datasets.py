@@ -1,4 +1,4 @@
-"""``eechips datasets``: what has a short name, and what the demo planet has."""
+"""``eechips datasets``: datasets with a short name, and those of the demo planet."""
 
 from __future__ import annotations
 

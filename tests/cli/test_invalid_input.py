@@ -1,4 +1,4 @@
-"""Bad input that can be told without a server: one clear sentence on stderr, exit status 2, nothing written."""
+"""Invalid input that needs no server to be found: one sentence on stderr, exit status 2, no file written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the verbs that fetch: declared once, shown in the short or the full help, and named as they are typed."""
+"""Options of commands that fetch: declared once, shown in the short or full help, named as they are typed."""
 
 from __future__ import annotations
 

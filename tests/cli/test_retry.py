@@ -251,7 +251,7 @@ def test_python_retries_a_run(shared_service: Service, tmp_path: Path) -> None:
         assert count == 0
 
 
-def test_retry_uses_the_folder_of_the_moved_run(shared_service: Service, project: Path) -> None:
+def test_retry_reads_the_recipe_below_the_recorded_folder(shared_service: Service, project: Path) -> None:
     (project / "recipes" / "bad").unlink()
     elsewhere = project.parent / "elsewhere"
     shutil.move(project / "outputs" / "half", elsewhere)

@@ -58,7 +58,7 @@ def check(server: Server, *words: str) -> Result:
 
 
 def left(folder: Path) -> list[str]:
-    """What there is besides the recipe, and what the processes themselves keep."""
+    """Return files beside the recipe, without those that the processes themselves keep."""
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix != ".py")
 
 
@@ -181,7 +181,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_check_leaves_no_results_in_an_object_store(demo_server: Server, folder: Path) -> None:
+def test_a_check_stores_nothing_in_an_object_store(demo_server: Server, folder: Path) -> None:
     """A check keeps nothing there; a run shows what is there."""
     options: dict[str, Any] = {"out": f"file://{folder}/bucket", "ledger": folder / "ledger"}
     options |= {"endpoint": demo_server.url, "rate": None, "processes": 2, "quiet": True}

@@ -1,4 +1,4 @@
-"""`eechips status` while a run goes on and afterwards, on a terminal and elsewhere."""
+"""`eechips status` during and after a run, with and without a terminal."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def slow(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def on_a_terminal(*arguments: str, cwd: Path, columns: int, **environment: str) -> str:
-    """What a command shows on a terminal of so many columns."""
+    """Return the output of a command on a terminal of a given width."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "eechips", *arguments],

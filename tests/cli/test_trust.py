@@ -1,4 +1,4 @@
-"""`eechips trust`: a run of somebody else is used as one's own once the user says so."""
+"""`eechips trust`: the run of another user is used like an own run after permission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How chips are cut, and what is remembered of sizes."""
+"""Splitting of chips into parts, and learned sizes."""
 
 from __future__ import annotations
 

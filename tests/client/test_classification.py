@@ -1,4 +1,4 @@
-"""Every message of Earth Engine that we know, and what it means."""
+"""Classification of every known message of Earth Engine."""
 
 from __future__ import annotations
 

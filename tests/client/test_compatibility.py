@@ -1,4 +1,4 @@
-"""What eechips relies upon in Google's client beyond its documented interface, and what is said if that has changed."""
+"""Internals of Google's client that eechips requires, and the error if they have changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials go to Google, over https, and nowhere else."""
+"""Credentials are sent to Google alone, over https."""
 
 from __future__ import annotations
 

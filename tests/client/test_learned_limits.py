@@ -1,4 +1,4 @@
-"""The memory of learned quotas: whole, shared by processes, and never in the way."""
+"""The file of learned quotas: complete, shared by processes, and optional."""
 
 from __future__ import annotations
 

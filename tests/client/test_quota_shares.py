@@ -1,4 +1,4 @@
-"""Shares of a quota: what processes on other machines use, and how their limit is learned from what they tell."""
+"""Shares of a quota for processes on other machines, and limits learned from their reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retries: counted, bounded, only where they can help."""
+"""Retries: counted, bounded, only for transient errors."""
 
 from __future__ import annotations
 

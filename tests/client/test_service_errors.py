@@ -59,7 +59,7 @@ def body_of(example: Example) -> bytes:
 
 
 def asked(answer: Answer) -> EechipsError:
-    """What the transport raises for an answer that a real server sends."""
+    """Return the error that the transport raises for a response of a real server."""
     with answering(lambda *_: answer) as url:
         quota = Throttle(multiprocessing.get_context(), QuotaLimits(in_flight=1, start=1), clients=1).client(0)
         transport = Transport(url, quota, RetryPolicy(retries=0, total=0.001), Timeouts())

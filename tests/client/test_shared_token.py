@@ -1,4 +1,4 @@
-"""The shared state of a token: who may refresh it, and what becomes of it when a process dies, hangs or is too late."""
+"""The shared state of a token: the lease for refreshing it, and processes that die, hang or are late."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Workers:
             self.pipes[each].send(self._server.clock())
 
     def receive(self, *workers: int) -> list[str]:
-        """What came of what was sent."""
+        """Return the results of sent requests."""
         for each in workers:
             assert self.pipes[each].poll(60)
         return [self.pipes[each].recv() for each in workers]

@@ -1,4 +1,4 @@
-"""What is too large for one request comes in parts, and is what one request would have given."""
+"""Requests that are too large are split, and their results equal those of one request."""
 
 from __future__ import annotations
 

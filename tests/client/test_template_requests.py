@@ -1,4 +1,4 @@
-"""Requests of templates: what is written into the text is what the real client would have sent."""
+"""Requests filled into templates equal those of the real client."""
 
 from __future__ import annotations
 

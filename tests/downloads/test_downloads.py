@@ -1,4 +1,4 @@
-"""Parts of whole scenes: addresses, conditions, checks, parts of files, rates, signatures."""
+"""Downloads: URLs, conditions, validation, partial files, bandwidth, signatures."""
 
 from __future__ import annotations
 
@@ -716,7 +716,7 @@ def test_redirects_to_cloud_metadata_services_are_refused(target: str, hosts: Ho
 def test_redirects_to_the_region_of_a_bucket_are_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str
 ) -> None:
-    """What S3 answers to a signature for another region (API reference, error responses)."""
+    """Return the response of S3 to a signature for another region (API reference, error responses)."""
     pytest.importorskip("botocore")
     asked: list[str] = []
 

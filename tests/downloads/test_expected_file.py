@@ -1,4 +1,4 @@
-"""Whether a file is what a catalogue promises, as catalogues promise it."""
+"""Validation of downloaded files against the fields of their STAC assets."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_bands_and_alpha(tmp_path: Path) -> None:
             inspect(rgba, promise({"type": TIFF, "bands": wrong}))
 
 
-def test_equivalent_crs_are_equal(tmp_path: Path) -> None:
+def test_crs_of_files_are_compared_by_meaning(tmp_path: Path) -> None:
     named = CRS.from_wkt(CRS.from_epsg(26913).to_wkt().replace("NAD83 / UTM zone 13N", "UTM Zone 13, NAD 83"))
     custom = write(tmp_path / "x.tif", crs=named)
     inspect(custom, promise({"type": TIFF, "proj:epsg": 26913}))
@@ -257,7 +257,7 @@ def zipped() -> bytes:
     ],
 )
 def test_an_html_page_is_refused(tmp_path: Path, media_type: str | None, suffix: str, good: bytes | None) -> None:
-    """Which hosts send with status 200, for whatever was asked."""
+    """Some hosts send such pages with status 200 for any request."""
     path, made = tmp_path / "x", promise({"type": media_type}, {}, suffix)
     if good is not None:
         path.write_bytes(good)
@@ -365,7 +365,7 @@ def test_any_asset_fields_are_accepted(asset: dict[str, Any], properties: dict[s
 def test_any_list_entry_is_an_item_or_is_reported(
     tmp_path_factory: pytest.TempPathFactory, features: list[Any]
 ) -> None:
-    """Nothing of it raises, and what is taken can be kept."""
+    """No entry raises an error, and accepted entries can be stored."""
     folder = tmp_path_factory.mktemp("list")
     (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     with HostSessions(1, 1.0, 1.0) as hosts:

@@ -1,4 +1,4 @@
-"""Files that are cut, which nobody has told the size of: what they tell themselves of their end."""
+"""Truncated files of unknown size are recognised by their own format."""
 
 from __future__ import annotations
 

@@ -429,7 +429,7 @@ def test_a_partition_that_is_a_link_out_of_the_catalogue_is_not_read(changing: P
         CatalogStore(changing).get("test/i7")
 
 
-def test_queries_wait_for_a_commit(changing: Path) -> None:
+def test_requests_wait_for_a_commit(changing: Path) -> None:
     assert f"{commit.SCRATCH}/{commit._LIST}" == schemas.PENDING
     assert schemas.SCHEMA == SCHEMA_NAME
     hasty, patient = CatalogStore(changing, patience=0.0), CatalogStore(changing, patience=600.0)

@@ -97,7 +97,7 @@ def test_an_unwritable_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.Mon
     assert equal(drawing_cache.kept("x", Draughtsman()), Draughtsman()())
 
 
-def test_concurrent_processes_share_the_cache(folder: Path) -> None:
+def test_concurrent_threads_share_the_cache(folder: Path) -> None:
     start = Barrier(4)
 
     def one(_: int) -> Mapping[str, np.ndarray[Any, Any]]:

@@ -1,4 +1,4 @@
-"""The benchmarks that judge whole runs: that they see what they should, and a small chaos of benchmarks/chaos.py."""
+"""Checks of the benchmarks of whole runs, and a small run of benchmarks/chaos.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that unpack into gigabytes, or are longer than what they are of: they are refused within bounds of memory."""
+"""Responses that unpack to gigabytes, or exceed their expected size, are refused within bounds of memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the public internet names leads into no private network; what a private network names may.
+"""URLs from the public internet do not lead into private networks; URLs from a private network may.
 
 The public internet is behind a proxy on loopback: its names are known to nobody else.
 """

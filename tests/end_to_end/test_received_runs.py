@@ -1,4 +1,4 @@
-"""Run folders that somebody else has made: whatever they say, no command reads, changes or removes a file elsewhere."""
+"""Run folders of other users: no command reads, changes or removes files outside them."""
 
 from __future__ import annotations
 

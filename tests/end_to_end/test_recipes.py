@@ -1,4 +1,4 @@
-"""The recipes in ``recipes/`` run as they are, and make what the verbs of the same purpose make."""
+"""The recipes in ``recipes/`` run unchanged, and their results equal those of the corresponding commands."""
 
 from __future__ import annotations
 

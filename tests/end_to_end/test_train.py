@@ -1,4 +1,4 @@
-"""From ``eechips sample`` to a trained model: the tutorial, and the recipe on data that tell and do not."""
+"""From ``eechips sample`` to a trained model: the tutorial, and the recipe on data with and without a signal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TUTORIAL = ROOT / "docs" / "tutorials" / "training-set.md"
 
 
 def in_folder(line: str, folder: Path) -> str:
-    """What a command prints."""
+    """Return the output of a command."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euc", line],

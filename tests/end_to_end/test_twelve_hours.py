@@ -1,4 +1,4 @@
-"""The simulated run of twelve hours, in half a minute: it stops at the daily quota and is resumed whole."""
+"""A simulated run of twelve hours, in half a minute: it stops at the daily quota and resumes completely."""
 
 from __future__ import annotations
 

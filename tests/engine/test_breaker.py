@@ -1,4 +1,4 @@
-"""What stops a run whose units all fail alike."""
+"""The circuit breaker stops a run whose units all fail alike."""
 
 from __future__ import annotations
 

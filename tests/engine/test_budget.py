@@ -1,4 +1,4 @@
-"""What a run may use, and what it foresees: over real HTTP, counted at the server."""
+"""Budgets and estimates of a run, over real HTTP, counted at the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def answered(answer: str, *arguments: str, cwd: Path) -> str:
-    """What a command shows on a terminal on which its question is answered."""
+    """Return the output of a command on a terminal where its question is answered."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "eechips", *arguments]
     with subprocess.Popen(command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs) as process:
@@ -56,7 +56,7 @@ def all_there(run: Run) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 2, 17])
 def test_the_request_budget_is_kept_and_a_later_run_resumes(service: Service, home: Path, most: int) -> None:
-    """Whatever is repeated counts as well; the last run needs no limit."""
+    """Retries count as well; the last run needs no limit."""
     service.plan(3, "503", "503")
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url]
     result = eechips(*command, "--max-requests", str(most), cwd=home)

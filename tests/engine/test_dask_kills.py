@@ -1,4 +1,4 @@
-"""Every process of a Dask cluster is killed in turn: the run goes on, or ends with one sentence and can be resumed."""
+"""Every process of a Dask cluster is killed in turn: the run continues, or ends with one sentence and resumes."""
 
 from __future__ import annotations
 

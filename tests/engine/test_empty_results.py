@@ -1,4 +1,4 @@
-"""Results without data: kept, left out, or replaced."""
+"""Results without data: kept, skipped or replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rest of a run takes, from figures of its first units."""
+"""Estimates of the rest of a run, from figures of its first units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same run, whatever carries it out: the same files and records, failures alike, nothing dropped."""
+"""The same run by every executor: the same files, records and failures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def alike(run: Run) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """What processes make of it, with failures of every class."""
+    """Return the run by processes, with failures of every class."""
     with serving() as service:
         plan_faults(service)
         return alike(run_chips(tmp_path_factory.mktemp("expected"), service.url, **OPTIONS))

@@ -1,4 +1,4 @@
-"""What goes wrong, and that nothing else does."""
+"""Faults of the service, of recipes, workers, disks and networks, and their effect on a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes through a queue comes out as it was, once, and in order."""
+"""Messages of a file queue arrive unchanged, once, and in order."""
 
 from __future__ import annotations
 

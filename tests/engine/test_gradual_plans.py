@@ -1,4 +1,4 @@
-"""Plans that are made while their first units are fetched, and that go on after an interruption."""
+"""Plans that are made while their first units are fetched, and that resume after an interruption."""
 
 from __future__ import annotations
 

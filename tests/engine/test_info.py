@@ -1,4 +1,4 @@
-"""run.json, whatever its texts are."""
+"""run.json with any texts."""
 
 from __future__ import annotations
 

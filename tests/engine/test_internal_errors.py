@@ -1,4 +1,4 @@
-"""Errors of eechips itself: no recipe is to blame for them, and no unit is lost to them."""
+"""Internal errors of eechips are not attributed to recipes and lose no unit."""
 
 from __future__ import annotations
 

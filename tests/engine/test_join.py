@@ -1,4 +1,4 @@
-"""``eechips join``: what workers of a queue have made is found, checked and joined, or what is missing is named."""
+"""``eechips join``: results of queue workers are found, checked and joined, or missing ones are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every process of a run is killed (SIGKILL) in turn: the run goes on, or ends with one sentence and can be resumed."""
+"""Every process of a run is killed (SIGKILL) in turn: the run continues, or ends with one sentence and resumes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 
 
 def done(folder: Path) -> int:
-    """How many results there are."""
+    """Return the number of results."""
     return len(list((folder / "out").rglob("*.png")))
 
 

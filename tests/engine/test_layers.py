@@ -1,4 +1,4 @@
-"""Units with several results: files that come together or not at all."""
+"""Units with several results: all of their files are stored or none."""
 
 from __future__ import annotations
 

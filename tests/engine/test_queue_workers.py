@@ -1,4 +1,4 @@
-"""Workers of a queue that share a place, some of them killed: a small run of benchmarks/queue_workers.py."""
+"""Queue workers with a shared folder, some of them killed: a small run of benchmarks/queue_workers.py."""
 
 from __future__ import annotations
 

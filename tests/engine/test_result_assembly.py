@@ -1,4 +1,4 @@
-"""What a recipe makes of all results of a run together."""
+"""Files that a recipe assembles from all results of a run."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_a_template_names_the_files(service: Service, tmp_path: Path) -> None:
         run_chips(tmp_path / "other", service.url, name="{eco_name}/{id}")
 
 
-def test_tables_bytes_and_values_are_results(service: Service, tmp_path: Path) -> None:
+def test_files_of_every_kind_are_stored(service: Service, tmp_path: Path) -> None:
     finished = run_script(tmp_path, ODD, service.url)
     frame = finished.units
     assert frame["state"].tolist() == ["done"] * 5 + ["failed_permanent"]

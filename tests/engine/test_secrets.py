@@ -1,4 +1,4 @@
-"""What is given to a recipe under the name of a secret is in no file of its run."""
+"""Secret parameters of a recipe are in no file of its run."""
 
 from __future__ import annotations
 

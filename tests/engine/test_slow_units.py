@@ -1,4 +1,4 @@
-"""What is said of runs in which no unit finishes."""
+"""Messages of runs in which no unit finishes."""
 
 from __future__ import annotations
 

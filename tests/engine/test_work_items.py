@@ -1,4 +1,4 @@
-"""Units that go through a queue: planned here, fetched there, delivered twice, and never lost."""
+"""Units in a queue: planned, fetched elsewhere, delivered twice, and never lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts that are put together are the file that the whole would have been. Oracles: rasterio and numpy."""
+"""Files assembled of parts equal the file of the whole. Oracles: rasterio and numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that are written piece by piece, and rows that are put in order on the disk."""
+"""Tables that are written in parts, and rows that are sorted on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image writers: a whole file passes, anything less does not. Oracles: rasterio and numpy."""
+"""Validation and writing of images: complete files pass, all others are refused. Oracles: rasterio and numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table writers: what is written reads back the same, nothing stays nothing. Oracle: pandas."""
+"""Tables round-trip, missing values included. Oracle: pandas."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ LEAST = 20  # seeds, however slow the machine is
 
 @dataclass
 class Budget:
-    """How long a test may look for an input that fails.
+    """The time in which a test may look for an input that fails.
 
     Attributes:
         seconds: of the test.

@@ -1,4 +1,4 @@
-"""Whatever an error says, it becomes one error of eechips: bounded, printable, storable, without secrets."""
+"""Any error body becomes one error of eechips: bounded, printable, storable, without secrets."""
 
 from __future__ import annotations
 

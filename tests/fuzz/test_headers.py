@@ -1,4 +1,4 @@
-"""Whatever the head of an answer says, there is its content or one error; no cookie is kept, nothing is waited for."""
+"""Any response head gives the content or one error; no cookie is kept, and no wait is unbounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever results are called: each has a file of its own inside the folder, under the name that the manifest has."""
+"""Results of any name have a file of their own inside the folder, under the name in the manifest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def text(draw: random.Random) -> str:
 
 
 def inside(root: Path, name: str) -> bool:
-    """Whether a name stays below a folder."""
+    """Return whether a name stays below a folder."""
     joined = os.path.normpath(os.path.join(root, name))  # noqa: PTH118 - no link is followed
     return joined.startswith(f"{root}/")
 

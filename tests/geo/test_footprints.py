@@ -1,4 +1,4 @@
-"""Outlines of grids on the Earth: held against every pixel's own place by pyproj."""
+"""Footprints of grids, against the location of every pixel by pyproj."""
 
 from __future__ import annotations
 

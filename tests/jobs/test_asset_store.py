@@ -1,4 +1,4 @@
-"""What puts scenes into stores of assets: a process of its own, told of one after the other."""
+"""The process that puts scenes into asset stores, one after the other."""
 
 from __future__ import annotations
 

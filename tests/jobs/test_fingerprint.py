@@ -1,4 +1,4 @@
-"""What belongs to the identity of functions, and what does not."""
+"""Identity of functions: the code and parameters that are part of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipes of ``images`` and ``composites``: what identifies a result, what travels to workers."""
+"""The recipes of ``images`` and ``composites``: identity, parameters, serialisation."""
 
 from __future__ import annotations
 

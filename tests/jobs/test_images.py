@@ -38,7 +38,7 @@ def fetch(server: Server, out: Path, dataset: str = "S2", **options: Any) -> eec
 
 
 def pixels(ee: Any, image: Any, grid: Grid) -> npt.NDArray[Any]:
-    """What the service has at a grid: (rows, columns), with fields."""
+    """Return the pixels of the service at a grid: (rows, columns), with fields."""
     found: npt.NDArray[Any] = ee.data.computePixels(
         {"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": grid.to_pixel_grid()}
     )
@@ -189,7 +189,7 @@ def test_an_image_without_an_id_is_found_in_its_collection(demo_server: Server, 
     [(Images, {"mask": "cs"}), (Images, {"clip": True}), (Composites, {"mask": "scl", "every": "week"})],
 )
 def test_the_expression_is_turned_to_json_once(demo_ee: Any, recipe: type[Images], options: dict[str, Any]) -> None:
-    """What units differ in is written into the text: their requests are built only to be compared."""
+    """Differences between units are written into the template; requests are built only for comparison."""
     asked: list[Chip] = []
 
     def capture(chip: Chip) -> HttpRequest:

@@ -55,7 +55,7 @@ def read(run: eechips.Run) -> tuple[np.ndarray, np.ndarray, Affine]:
 
 
 def placed(stack: np.ndarray, transform: Affine, shape: tuple[int, int], filler: Any = 0) -> np.ndarray:
-    """What an array of the stack's grid has in another window of it; the filler outside."""
+    """Return an array of the stack's grid in another window, with the filler outside."""
     column, row = (round(value) for value in ~TRANSFORM * (transform.c, transform.f))
     found = np.full((*stack.shape[:-2], *shape), filler, stack.dtype)
     rows = slice(max(0, -row), min(shape[0], SHAPE[0] - row))

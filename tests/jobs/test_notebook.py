@@ -31,7 +31,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "example.ipy
 
 @dataclass
 class Cell:
-    """What a cell has put out."""
+    """The output of a cell."""
 
     printed: str = ""
     errors: str = ""
@@ -329,7 +329,7 @@ def test_a_program_without_a_main_guard_runs(demo_server: Server, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_recipe_runs_at_the_python_prompt(demo_server: Server, tmp_path: Path) -> None:
-    """Where functions have no source: they are known by their bytecode."""
+    """Functions without source are identified by their bytecode."""
     lines = PROGRAM.replace("\n\ndef ", "\n\n\ndef ").replace("\nprint", "\n\nprint").replace("sys.argv[1]", "URL")
     lines = re.sub(r"\n\n    def", "\n    def", f"URL = {demo_server.url!r}\n{lines}")
     for _ in range(2):
@@ -379,7 +379,7 @@ def test_invalid_calls_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_parameters_with_names_of_options_are_refused_or_passed(demo_server: Server, tmp_path: Path) -> None:
+def test_parameters_may_have_names_of_options(demo_server: Server, tmp_path: Path) -> None:
     """They go by ``parameters``; others by name; and values that are no JSON by their content."""
 
     def get_requests(name: str, places: set[int]) -> list[Any]:

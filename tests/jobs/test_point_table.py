@@ -1,4 +1,4 @@
-"""The table of all cells: every row of the caller's in order, whatever the cells and however little memory."""
+"""The table of all cells: every input row in order, for any cells and little memory."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ QUAD = "-99.175,47.010,-99.135,47.031"
 
 
 def truth(source: Path, transform: list[float], width: int, height: int) -> tuple[np.ndarray, np.ndarray, Affine]:
-    """What rasterio reads where a chip says it is: values, masks, and the transform of that window of the file."""
+    """Read the window of a chip by rasterio: values, masks, and the transform of that window of the file."""
     with rasterio.open(source) as file:
         column, row = ~file.transform * (transform[2], transform[5])
         assert column == pytest.approx(round(column), abs=1e-6)

@@ -1,4 +1,4 @@
-"""The recipes of the verbs: what identifies a result, what a run is compared by, what travels to workers."""
+"""The recipes of commands: identity, compared parameters, serialisation."""
 
 from __future__ import annotations
 

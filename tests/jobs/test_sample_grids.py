@@ -81,7 +81,7 @@ def point_in(raster: Raster, column: float, row: float) -> tuple[float, float]:
 
 
 def chips(raster: Raster, folder: Path, points: list[tuple[float, float]], **options: Any) -> list[tuple[Grid, Any]]:
-    """What comes back for points: grids and arrays with a mask, asked for as a run asks for them."""
+    """Return grids and masked arrays of points, requested as a run requests them."""
     import ee
 
     path = folder / "points.csv"

@@ -67,7 +67,7 @@ def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
 
 
 def window(grid: Grid, array: Array) -> Array:
-    """What a chip has of an array on the images' pixels; zero beyond them."""
+    """Return the part of an array on the images' pixels that a chip covers; zero beyond them."""
     column, row = (round(float(v)) for v in Grid(CRS, tuple(TRANSFORM)[:6], 1, 1).pixel(*grid.xy(0, 0)))
     padded = np.pad(array, 64)
     return padded[row + 64 : row + 64 + grid.height, column + 64 : column + 64 + grid.width]

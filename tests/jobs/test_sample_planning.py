@@ -1,4 +1,4 @@
-"""How many requests the plan of a sample takes, and when they are sent."""
+"""Requests of the plan of a sample: their number and time."""
 
 from __future__ import annotations
 

@@ -248,7 +248,7 @@ def test_tables_above_memory_are_sorted_on_disk(one: eechips.Run, tmp_path: Path
 
 
 def rows_together(recipe: TimeSeries, units: list[Any]) -> pd.DataFrame:
-    """What one request says of the regions of several units."""
+    """Return the results of one request for the regions of several units."""
     bounds = np.array([unit["bounds"] for unit in units])
     box = [*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()]
     merged = {"kind": "region", "regions": [region for unit in units for region in unit["regions"]], "bounds": box}

@@ -1,4 +1,4 @@
-"""Statistics of real polygons over real rasters, by two programs that no one here wrote, and what each of them counts.
+"""Statistics of real polygons over real rasters, against rasterstats and exactextract, and the pixels that each counts.
 
 - rasterstats takes the pixels whose centre lies in a polygon, each once: what Earth Engine calls unweighted. Reducers
   that are unweighted by nature (count, min, max) are compared as they are, the others as ``reducer.unweighted()``.

@@ -1,4 +1,4 @@
-"""Failures of a run by kind: what their messages share is shown, figures included."""
+"""Failures of a run by kind: the common part of their messages is shown, figures included."""
 
 from __future__ import annotations
 

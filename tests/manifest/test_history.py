@@ -1,4 +1,4 @@
-"""How fast a run went: sums that must come out, whatever the times."""
+"""Throughput of a run over time: sums that hold for any times."""
 
 from __future__ import annotations
 

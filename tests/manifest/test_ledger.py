@@ -1,4 +1,4 @@
-"""The ledger: a whole plan or none, outcomes that stay, a million units."""
+"""The ledger: complete plans, durable outcomes, a million units."""
 
 from __future__ import annotations
 

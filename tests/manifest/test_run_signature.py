@@ -1,4 +1,4 @@
-"""Whether run.json is of this user."""
+"""Signatures of run.json: whether this user wrote it."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
 
 
 def bit(values: Array, *numbers: int) -> Array:
-    """Where any of some bits is set, by the binary digits of each number."""
+    """Return where any of some bits is set, by the binary digits of each number."""
     digits = np.unpackbits(values.astype("<u2")[..., None].view(np.uint8), axis=-1, bitorder="little")
     return digits[..., list(numbers)].any(axis=-1)
 
@@ -81,7 +81,7 @@ def two(values: Array, first: int) -> Array:
 
 
 def read(ee: Any, image: str, mask: str, *bands: str) -> npt.NDArray[np.bool_]:
-    """Where the bands of an image are valid under a mask: (bands, rows, columns)."""
+    """Return where the bands of an image are valid under a mask: (bands, rows, columns)."""
     dataset = image.rpartition("/")[0]
     chosen = parse_mask(mask, dataset)
     assert chosen is not None

@@ -1,4 +1,4 @@
-"""Where pixels are placed, against pyproj and rasterio."""
+"""Alignment of grids, against pyproj and rasterio."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CODES = ("EPSG:4326", "EPSG:3857", "EPSG:32613", "EPSG:32733", "EPSG:5070", "EPS
 
 
 def placed(base_grid: Grid, grid: Grid) -> tuple[float, float]:
-    """How far a grid's corner is from a corner of the base_grid, in pixels."""
+    """Return the distance of a grid's corner from a corner of the base_grid, in pixels."""
     column, row = base_grid.pixel(grid.transform[2], grid.transform[5])
     return abs(float(column) - round(column)), abs(float(row) - round(row))
 

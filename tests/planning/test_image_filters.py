@@ -1,4 +1,4 @@
-"""Conditions as people type them."""
+"""Conditions as users type them."""
 
 from __future__ import annotations
 

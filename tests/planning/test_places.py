@@ -1,4 +1,4 @@
-"""Files of places: what is read, what is kept, what is refused and how that is said."""
+"""Files of places: columns, rows, and errors."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_dates_far_apart_are_not_asked_for_together() -> None:
 
 
 @pytest.mark.parametrize(("sizes", "areas"), [(np.full(8, 900_000), None), (None, np.full(8, 1e10))])
-def test_large_polygons_have_cells_of_few(sizes: np.ndarray | None, areas: np.ndarray | None) -> None:
+def test_cells_have_at_most_two_large_polygons(sizes: np.ndarray | None, areas: np.ndarray | None) -> None:
     lonlat = np.column_stack([np.linspace(0, 7, 8), np.zeros(8)])
     found = list(divide_places(lonlat, Cost(values=1, images=20, tile=2_560), sizes=sizes, areas=areas))
     assert sum(map(len, found)) == 8

@@ -1,4 +1,4 @@
-"""Regions as the command line takes them: boxes, files, selections; and what is refused, in one clear sentence."""
+"""Regions of the command line: boxes, files, selections, and their errors."""
 
 from __future__ import annotations
 

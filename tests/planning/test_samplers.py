@@ -59,7 +59,7 @@ def test_seed_and_stratum_change_the_points_and_nothing_else_does() -> None:
 
 
 def test_points_are_stable_across_versions() -> None:
-    """What a seed draws is a promise: a run is resumed, and a paper repeated, years later."""
+    """The points of a seed never change, so that runs can be resumed and papers repeated years later."""
     assert draw_points(COLORADO, 2, 0, 398).tolist() == [[-109.035756, 38.4743927], [-108.8242912, 38.8431237]]
 
 

@@ -1,4 +1,4 @@
-"""Which columns reducers fill, and what Earth Engine calls their values."""
+"""Columns that reducers fill, and Earth Engine's names of their values."""
 
 from __future__ import annotations
 

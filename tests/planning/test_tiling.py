@@ -1,4 +1,4 @@
-"""How a raster is cut into windows: every pixel once, on blocks, within the limits of a request."""
+"""Windows of a raster: every pixel once, on blocks, within the limits of a request."""
 
 from __future__ import annotations
 

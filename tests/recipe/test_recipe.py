@@ -79,7 +79,7 @@ def test_contradictory_chips_are_refused(arguments: dict[str, Any], message: str
         Chip("image", **arguments)  # type: ignore[arg-type]
 
 
-def test_sizes_and_formats_of_chips_are_checked() -> None:
+def test_sizes_of_chips_are_known_and_formats_are_checked() -> None:
     assert Chip("image", grid=GRID, format="tif").size == (8, 8)  # type: ignore[arg-type]
     assert Chip("image", region="r", dimensions=(3, 4)).size == (3, 4)  # type: ignore[arg-type]
     assert Chip("image", region="r", scale=10.0, name="a/b").size is None  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Recipes whose templates decide by their values in a way that no guard notices: no wrong result stays."""
+"""Recipes whose templates branch on values unnoticed by guards: no wrong result is kept."""
 
 from __future__ import annotations
 

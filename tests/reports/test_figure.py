@@ -1,4 +1,4 @@
-"""``eechips plot``: what is drawn is what the tables hold."""
+"""``eechips plot``: figures show the values of tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text stays text, whatever it is."""
+"""Any text stays text in markup."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read(markup: str) -> Reader:
 
 
 def shown(text: str) -> str:
-    """What of a text a page can hold."""
+    """Return the part of a text that a page can hold."""
     return "".join("\ufffd" if not c.isprintable() and ord(c) < 160 and c not in "\t\n\r" else c for c in text)
 
 

@@ -32,7 +32,7 @@ ZONES = ["Alps & co", HOSTILE]
 
 
 class Page(HTMLParser):
-    """What a report holds."""
+    """The elements and texts of a report."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(convert_charrefs=True)
@@ -61,7 +61,7 @@ class Page(HTMLParser):
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the scripts work with."""
+        """Return the data of the page's scripts."""
         found: dict[str, Any] = json.loads(self.texts["script"][0])
         return found
 
@@ -400,7 +400,7 @@ class TestPreview:
         with pytest.raises(UsageError, match=re.escape(message)):
             eechips.preview(run, **options)
 
-    def test_a_run_without_chips_has_no_contact_sheet(self, tmp_path: Path) -> None:
+    def test_a_run_without_chips_has_no_preview(self, tmp_path: Path) -> None:
         with Ledger(tmp_path / LEDGER_NAME) as ledger:
             ledger.store_plan({}, [WorkUnit(0, "0" * 64, '{"kind":"call","value":1}', "a")])
         with pytest.raises(UsageError, match="has no chips to show"):

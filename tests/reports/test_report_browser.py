@@ -89,7 +89,7 @@ def page(browser: Any, run: eechips.Run) -> Callable[..., Any]:
 
 
 def wait(browser: Any, script: str) -> Any:
-    """What a script gives, as soon as it gives something."""
+    """Return the result of a script as soon as there is one."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     return WebDriverWait(browser, 20, 0.02).until(lambda driver: driver.execute_script(script))

@@ -17,13 +17,13 @@ from eechips.storage import hash_file
 
 
 def info(folder: Path, name: str, **changed: Any) -> dict[str, Any]:
-    """What run.json has of a run with a file as region."""
+    """Return the run.json of a run with a file as region."""
     given = {"roi": name, "roi_sha256": hash_file(folder / name), **changed}
     return {"parameters": given, "directory": str(folder)}
 
 
 def drawn(found: dict[str, Any]) -> Any:
-    """What rings show: odd ones in each other are holes."""
+    """Return the shape of rings, in which every second nested ring is a hole."""
     whole: Any = shapely.Polygon()
     for ring in region_rings(found):
         assert ring[0] == ring[-1]
@@ -58,7 +58,7 @@ def test_a_box_across_the_antimeridian_continues_beyond_180() -> None:
         {"roi": "nowhere.geojson", "roi_sha256": "0" * 64},
     ],
 )
-def test_regions_on_the_server_have_no_ring(parameters: Any, tmp_path: Path) -> None:
+def test_regions_that_are_not_local_have_no_ring(parameters: Any, tmp_path: Path) -> None:
     assert region_rings({"parameters": parameters, "directory": str(tmp_path)}) == []
 
 

@@ -1,4 +1,4 @@
-"""Charts show what they are given."""
+"""Charts show their values."""
 
 from __future__ import annotations
 

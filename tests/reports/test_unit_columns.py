@@ -1,4 +1,4 @@
-"""What a report tells of each unit: columns, strata, places."""
+"""Columns, strata and locations of units in a report."""
 
 from __future__ import annotations
 

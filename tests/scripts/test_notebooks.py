@@ -1,4 +1,4 @@
-"""Notebooks, and scripts that nbconvert has made of them."""
+"""Notebooks, and scripts that nbconvert made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts as people have them, run unmodified: the same files as by plain Python, and a ledger."""
+"""Scripts of users, run unmodified: the same files as by plain Python, and a ledger."""
 
 from __future__ import annotations
 

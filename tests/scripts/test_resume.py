@@ -1,4 +1,4 @@
-"""Scripts that were killed and list only what is not there yet; calls that write nothing where others write files."""
+"""Killed scripts that list only missing files, and calls that write no file."""
 
 from __future__ import annotations
 

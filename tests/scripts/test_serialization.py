@@ -1,4 +1,4 @@
-"""Objects of Earth Engine's client on their way between a script and the workers."""
+"""Serialisation of client objects between a script and its workers."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def arrived(value: Any) -> Any:
 
 
 def are_alike(one: Any, other: Any, ee: Any) -> bool:
-    """Whether two objects of the client have the same class and attributes, and what they refer to has."""
+    """Return whether two objects of the client, and the objects they refer to, have the same class and attributes."""
     if type(one) is not type(other):
         return False
     if isinstance(one, (ee.ComputedObject, ee.Function)):
@@ -93,7 +93,7 @@ def are_alike(one: Any, other: Any, ee: Any) -> bool:
 
 
 def outcome(function: Callable[[], Any]) -> Any:
-    """What a function returns, or the message of what it raises: the client refuses some geometries."""
+    """Return the result of a function or the message of its error; the client refuses some geometries."""
     try:
         return function()
     except Exception as error:  # noqa: BLE001 - whatever the client raises

@@ -1,4 +1,4 @@
-"""What is made of all results together, where these are in a store: a folder behind fsspec, no server."""
+"""Assembly of results in a store that is a folder behind fsspec, without a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What errors of the stores' packages mean."""
+"""Classification of errors of the stores' packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every object store does alike: those that have a server on loopback, and a file system of fsspec."""
+"""The behaviour that all object stores share: those with a server on loopback, and a file system of fsspec."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def store(server: ObjectServer) -> ObjectStore:
 
 
 def held(server: ObjectServer, store: ObjectStore, name: str) -> bytes | None:
-    """What the server itself says that an object holds."""
+    """Return the content of an object from the server itself."""
     return server.content(f"{store.url.removeprefix(server.bucket + '/')}/{name}")
 
 

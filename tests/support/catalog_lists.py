@@ -1,4 +1,4 @@
-"""Lists of items: a web server of what they name, and the command that makes a catalogue of them."""
+"""Lists of items: a web server of their items, and the command that ingests them."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ TOO_MANY = "Too Many Requests: Request was rejected because the request rate or 
 
 
 class Service:
-    """What is asked, answered and planned; ``url`` is its address."""
+    """The requests, responses and planned faults of the service; ``url`` is its address."""
 
     def __init__(self) -> None:
         self.url = ""

@@ -1,4 +1,4 @@
-"""Run folders as finished runs leave them, without a service: files that the writers made, and a ledger."""
+"""Finished run folders, made without a service: files of the writers, and a ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server on loopback that answers as a function says, for tests."""
+"""A server on loopback that responds by a function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe whose plan asks the service for each hundred units, and can be held up."""
+"""A recipe whose plan sends a request for each hundred units, and can be paused."""
 
 from __future__ import annotations
 

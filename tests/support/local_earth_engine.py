@@ -23,19 +23,19 @@ class Server:
     process: subprocess.Popen[str]
 
     def stats(self) -> dict[str, Any]:
-        """What it was asked so far: requests by kind, responses by status, requests in flight."""
+        """Return its statistics: requests by kind, responses by status, requests in flight."""
         with urlopen(f"{self.url}/_stats") as response:
             found: dict[str, Any] = json.load(response)
         return found
 
     def requests(self) -> dict[str, int]:
-        """Requests so far, by kind."""
+        """Return the number of requests by kind."""
         counted: dict[str, int] = self.stats()["requests"]
         return counted
 
 
 def start_server(*arguments: str) -> Server:
-    """Starts a local Earth Engine; it ends when its standard input does."""
+    """Start a local Earth Engine, which ends when its standard input does."""
     process = subprocess.Popen(
         [sys.executable, "-m", "eechips.emulator", "--port", "0", "--exit-with-parent", *arguments],
         stdin=subprocess.PIPE,
@@ -50,7 +50,7 @@ def start_server(*arguments: str) -> Server:
 
 
 def stop_server(server: Server) -> None:
-    """Closes its standard input and waits for it."""
+    """Close its standard input and wait for its end."""
     with server.process as process:
         assert process.stdin is not None
         process.stdin.close()
@@ -59,7 +59,7 @@ def stop_server(server: Server) -> None:
 
 @contextmanager
 def held(server: Server, count: int) -> Iterator[None]:
-    """So many computations are in flight inside the block, for certain: they get no answer, and then hang up."""
+    """Keep a number of computations in flight inside the block; they receive no response and then disconnect."""
     faults = json.dumps({"seed": 0, "faults": [{"type": "stall", "times": count}]}).encode()
     with urlopen(Request(f"{server.url}/_faults", faults, {"Content-Type": "application/json"})):
         pass
@@ -86,7 +86,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def initialize(server: Server) -> Any:
-    """Points the real client at a server."""
+    """Initialize the real client for a server."""
     import ee
     from google.auth.credentials import AnonymousCredentials
 

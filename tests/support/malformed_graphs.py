@@ -1,4 +1,4 @@
-"""Requests that mean no good: graphs that are malformed, endless or enormous."""
+"""Malformed, endless and enormous expression graphs and requests."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ ENORMOUS: dict[str, Expression] = {
         invoke("ImageCollection.toBands", collection=invoke("ImageCollection.load", id="USDA/NAIP/DOQQ"))
     ),
 }  # fmt: skip
-"""What would fill the memory: refused before it does."""
+"""Graphs that need too much memory."""
 
 ENDLESS: dict[str, Expression] = {
     "maps in maps": nested_maps(),
@@ -135,7 +135,7 @@ ENDLESS: dict[str, Expression] = {
         )
     ),
 }  # fmt: skip
-"""What would take for ever: ends with the time of a request."""
+"""Graphs that do not end before the deadline of a request."""
 
 PIXELS: dict[str, Expression] = {
     "a chain of a thousand": image_chain(1000),

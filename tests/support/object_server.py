@@ -1,4 +1,4 @@
-"""Servers of object stores on loopback that count what they are asked for.
+"""Servers of object stores on loopback that count their requests.
 
 S3 is moto's server behind a counter that compares checksums as S3 does, Google Cloud Storage is gcp-storage-emulator,
 and Azure Blob Storage is Azurite (``npm install -g azurite``).
@@ -37,7 +37,7 @@ _AZURE_LINE = re.compile(r'"(?P<method>[A-Z]+) /devstoreaccount1/(?P<path>\S*) H
 
 
 def lacking(store: str) -> str | None:
-    """What must be installed for a store's server and client, or None if everything is there."""
+    """Return the packages that a store's server and client lack, or None."""
     needed = {"s3": ("s3fs", "moto"), "gs": ("gcsfs", "gcp_storage_emulator"), "az": ("adlfs",)}[store]
     for package in needed:
         if find_spec(package) is None:

@@ -20,7 +20,7 @@ def children(pid: int) -> list[int]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process has not ended."""
+    """Return whether a process has not ended."""
     about = _fields(pid)
     return bool(about) and about[0] != "Z"
 

@@ -1,4 +1,4 @@
-"""A real TCP proxy whose wire can be cut: connections break and none can be made, until it is mended."""
+"""A TCP proxy that can be cut: connections break, and new ones fail until it is restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A web server on loopback that gives files by ranges of bytes, and counts what it gave."""
+"""A web server on loopback that serves byte ranges of files and counts them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 @dataclass
 class Files:
-    """What is served, and what was asked for.
+    """Served files and received requests.
 
     Attributes:
         folder: whose files are served.

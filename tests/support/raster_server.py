@@ -1,4 +1,4 @@
-"""S3's GET and HEAD on loopback, over files of a folder: it streams, notes every range of bytes, and can go wrong."""
+"""S3's GET and HEAD on loopback, over files of a folder: it streams, records byte ranges, and injects faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 @dataclass
 class Bucket:
-    """What is served as ``s3://bucket/<name of a file>``, and what was asked for.
+    """Files served as ``s3://bucket/<name of a file>``, and received requests.
 
     Attributes:
         folder: whose files are served.
@@ -66,7 +66,7 @@ class Bucket:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def times_asked(self, name: str, bands: Sequence[int] = (1,)) -> list[int]:
-        """How often each block of some bands of a GeoTIFF was asked for, by requests that do not read its header.
+        """Count the requests of each block of some bands of a GeoTIFF, without those of its header.
 
         A block is asked for with its middle: GDAL rounds a range to 16 KiB at both ends, and so has some of the blocks
         beside it, and reads what it has of the first blocks with the header from there: those whose middle it has are

@@ -1,4 +1,4 @@
-"""A server on loopback that answers bytes, whatever HTTP says of them, for tests."""
+"""A server on loopback that responds with raw bytes, valid HTTP or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ headers, with lower-case names."""
 
 @dataclass(slots=True)
 class RawServer:
-    """What is served, and what was asked.
+    """Served responses and received requests.
 
     Attributes:
         answers: by path.

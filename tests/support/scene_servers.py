@@ -43,7 +43,7 @@ _SEND_BUFFER = 1 << 18  # bytes on their way: what a client that is killed has n
 
 @dataclass(kw_only=True)
 class Faults:
-    """What is wrong with a server.
+    """The faults of a server.
 
     Attributes:
         seed: of what is drawn.

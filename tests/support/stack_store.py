@@ -25,7 +25,7 @@ DATES = ("2020-01-15", "2020-02-15", "2020-03-15", "2020-04-15")
 
 @dataclass(frozen=True)
 class Stack:
-    """Where the store is, and its pixels: shape (image, band, row, column), bands red and nir, 0 is masked."""
+    """The path of the store and its pixels: shape (image, band, row, column), bands red and nir, 0 is masked."""
 
     path: Path
     pixels: npt.NDArray[Any]

@@ -46,7 +46,7 @@ _HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "host"
 
 
 class TokenServer:
-    """What is issued, planned and asked.
+    """Issued tokens, planned faults and received requests.
 
     Attributes:
         url: of the service, and of the parties below it.
@@ -110,7 +110,7 @@ class TokenServer:
             time.sleep(0.01)
 
     def is_valid(self, token: str) -> bool:
-        """Whether the service takes a token now."""
+        """Return whether the service accepts a token now."""
         with self.lock:
             return self._expiries.get(token, float("-inf")) > self.clock() + self.skew
 
@@ -327,4 +327,4 @@ _UNAUTHENTICATED = json.dumps(
         }
     }
 ).encode()
-"""What Google's front end answers to a token that is unknown or has expired."""
+"""The response of Google's front end to an unknown or expired token."""

@@ -1,4 +1,4 @@
-"""A file outside a run or a catalogue that nobody may touch, watched by the kernel."""
+"""A file outside a run or catalogue that no process may touch, watched by the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of a file, against numpy, and hashes that know a picture again."""
+"""Statistics of files, against numpy, and perceptual hashes of pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``eechips card``: what it tells is so, Croissant's own library reads it, and the same run gives the same bytes."""
+"""``eechips card``: correct, readable by Croissant's own library, and reproducible."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def split_up(run: Run) -> None:
 
 
 def records(run: Run, name: str) -> list[dict[str, Any]]:
-    """What Croissant's own library makes of a record set; names without that of the set."""
+    """Read a record set by Croissant's own library; names are without that of the set."""
     dataset = mlcroissant.Dataset(str(run.path / "croissant.json"))
     assert not dataset.metadata.ctx.issues.errors
     return [{key.rpartition("/")[2]: value for key, value in record.items()} for record in dataset.records(name)]

@@ -1,4 +1,4 @@
-"""Repetitions: found by an index, and by comparing each with each."""
+"""Duplicates: found by an index, against comparison of all pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which chips are near each other: against geodesics between thousands of points of their edges, all over the Earth."""
+"""Distances between chips, against geodesics between thousands of points of their edges, all over the Earth."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_overlaps_are_those_of_polygons_in_one_plane(seed: int) -> None:
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32613", "EPSG:3857", "SR-ORG:6974"])
 def test_neighbours_on_one_lattice_do_not_overlap(crs: str) -> None:
-    """Whatever the last digits of their transforms: a third of an arc second is no number that floats can hold."""
+    """Last digits of their transforms may differ: floats cannot represent a third of an arc second."""
     pixel = 1 / 10800 if crs == "EPSG:4326" else 926.625433055833
     origin = (-105.0, 40.0) if crs == "EPSG:4326" else (400_000.0, 4_400_000.0)
     base = Grid(crs, (pixel, 0.0, origin[0], 0.0, -pixel, origin[1]), 1, 1)

@@ -1,4 +1,4 @@
-"""Leakage: found where it was planted, nowhere else, and gone after chips were left out."""
+"""Leakage: found exactly where it was planted, and removed by dropping chips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``eechips.load`` and ``eechips.stack``: tables and cubes that hold what the files do."""
+"""``eechips.load`` and ``eechips.stack``: tables and cubes equal the files."""
 
 from __future__ import annotations
 

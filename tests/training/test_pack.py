@@ -1,4 +1,4 @@
-"""Packs: every sample once, bit for bit, in shards that are whole or not there."""
+"""Packs: every sample once, bit for bit, in complete shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""eechips check: every flag planted, found, and nothing else; what is dropped is drawn again."""
+"""eechips check: exactly the planted flags are found, and dropped units are replaced."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ INFO: Mapping[str, Any] = {
 
 
 def damage(folder: Path) -> None:
-    """What happens to the last four files after the run."""
+    """Damage the last four files after the run."""
     files = [folder / sample.files[0].name for sample in read_samples(folder)]
     files[17].unlink()
     files[18].write_bytes(files[18].read_bytes()[:-500])

@@ -1,4 +1,4 @@
-"""Whole blocks into splits: shares as wanted, the same every time, and never moved by what comes later."""
+"""Whole blocks in splits: requested shares, reproducible, and unchanged by later chips."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHIPS = st.lists(st.tuples(st.integers(0, 30).map(str), st.sampled_from("abc")),
 
 
 def spread(chips: list[tuple[str, str]], placed: dict[str, str], ratios: Ratios) -> float:
-    """What is to be least, by its definition."""
+    """Return the value that the split minimises, by its definition."""
     total = 0.0
     for stratum in (*{stratum for _, stratum in chips}, None):
         own = [placed[block] for block, each in chips if stratum in (None, each)]

@@ -91,7 +91,7 @@ def test_splits_are_joined_by_id(tmp_path: Path) -> None:
         samples.of_split("none")
 
 
-def test_a_run_without_samples_is_refused(tmp_path: Path) -> None:
+def test_a_run_without_files_has_no_samples(tmp_path: Path) -> None:
     samples = read_samples(write_run(tmp_path, [({"kind": "point"}, None)]))
     assert len(samples) == 0
     assert samples.layers == ()

@@ -1,4 +1,4 @@
-"""eechips split: as a user asks for it."""
+"""``eechips split`` from end to end."""
 
 from __future__ import annotations
 

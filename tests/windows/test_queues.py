@@ -1,4 +1,4 @@
-"""docs/how-to/serverless.md as it stands: an object arrives, its windows go through a queue, and come out once."""
+"""The programs of docs/how-to/serverless.md: the windows of a new object pass through a queue once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MOST = 3  # deliveries of a message
 
 
 def documented(first: str) -> dict[str, Any]:
-    """What a program of docs/how-to/serverless.md defines, as it stands but for its memory."""
+    """Return the names that a program of docs/how-to/serverless.md defines, unchanged except for its memory."""
     blocks = read_blocks((ROOT / "docs" / "how-to" / "serverless.md").read_text())
     (program,) = [block.text for block in blocks if block.text.startswith(f'"""{first}')]
     namespace: dict[str, Any] = {}
@@ -63,7 +63,7 @@ def served(store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer
 
 
 def check_results(files: dict[str, bytes], scene: Path) -> None:
-    """Whether windows are those of a direct computation, each there once."""
+    """Check that windows equal a direct computation, each present once."""
     expected, seen = index_of(scene), np.zeros((HEIGHT, WIDTH), dtype=int)
     for data in files.values():
         with rasterio.io.MemoryFile(data) as memory, memory.open() as window:
@@ -75,7 +75,7 @@ def check_results(files: dict[str, bytes], scene: Path) -> None:
 
 
 class Lambda:
-    """What stands between a queue of SQS and a function: its event source mapping, with partial failures.
+    """Emulate the event source mapping between an SQS queue and a function, with partial failures.
 
     Attributes:
         deliveries: of each message, by its body.

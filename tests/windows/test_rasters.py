@@ -1,4 +1,4 @@
-"""Windows of rasters as they are found: however they are stored, the pixels are those of rasterio, each block once."""
+"""Windows of rasters in every layout: pixels equal those of rasterio, and each block is read once."""
 
 from __future__ import annotations
 

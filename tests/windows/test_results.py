@@ -1,4 +1,4 @@
-"""Windows of a raster in object storage: planned, read, computed and put together."""
+"""Windows of a raster in object storage: planned, read, computed and assembled."""
 
 from __future__ import annotations
 

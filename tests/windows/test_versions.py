@@ -1,4 +1,4 @@
-"""Windows of a raster that is replaced while a run goes on, and of stores that are crowded, slow or far."""
+"""Windows of a raster that is replaced during a run, and of busy, slow or distant stores."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_store_without_versions_is_named_in_a_warning(
 
 @pytest.fixture
 def forgetful() -> Iterator[None]:
-    """What rasterio finds in the environment, it makes a setting of the process, also when the variable is gone."""
+    """Rasterio turns environment variables into settings of the process, which outlive the variable."""
     yield
     del_gdal_config("GDAL_HTTP_HEADERS")
     del_gdal_config("AWS_REQUEST_PAYER")

@@ -1,4 +1,4 @@
-"""Windows of rasters: what is planned, how GDAL is told to read, and what its reports mean."""
+"""Windows of rasters: plans, options of GDAL, and classification of its errors."""
 
 from __future__ import annotations
 

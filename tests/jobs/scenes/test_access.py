@@ -1,4 +1,4 @@
-"""What opens whole scenes: whom it is shown to, how often it is fetched, and that it is written down nowhere."""
+"""Credentials of scenes: the hosts that receive them, their renewal, and that they are never stored."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_the_url_that_the_credentials_open_is_chosen(
 
 
 @pytest.mark.parametrize("expiry", ["2999-01-01T00:00:00.1234567Z", "2999-01-01T00:00:00+0000", "soon", None, 7])
-def test_planetary_computer_tokens_are_requested_and_renewed(folder: Path, tmp_path: Path, expiry: Any) -> None:
+def test_planetary_computer_tokens_are_requested(folder: Path, tmp_path: Path, expiry: Any) -> None:
     asked = Counter[str]()
 
     def sign(path: str, headers: Mapping[str, str], body: bytes) -> Answer:

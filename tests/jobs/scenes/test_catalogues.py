@@ -1,4 +1,4 @@
-"""Catalogues of whole scenes as they are out there: what is wrong with them is told, and what is right is found."""
+"""Defects of real catalogues of scenes are reported, and their valid items are found."""
 
 from __future__ import annotations
 
@@ -687,7 +687,7 @@ def test_remote_geoparquet_is_searched(tmp_path: Path, has_range: bool) -> None:
 
 
 def test_a_catalogue_made_by_eechips_is_searched(tmp_path: Path) -> None:
-    """What ``eechips catalog`` writes is what ``--stac`` takes: the folder."""
+    """``--stac`` takes the folder that ``eechips catalog`` writes."""
     lines = [json.dumps({**each, "stac_extensions": []}) for each in (*MANY, feature("far", box=(10, 0, 11, 1)))]
     (tmp_path / "list.ndjson").write_text("\n".join(lines))
     ingest(str(tmp_path / "list.ndjson"), tmp_path / "catalog")
@@ -698,8 +698,8 @@ def test_a_catalogue_made_by_eechips_is_searched(tmp_path: Path) -> None:
     assert "no matching items" in CliRunner().invoke(main, [*words, "--start", "2021-01-01"]).output
 
 
-def test_a_refresh_repeats_the_search(tmp_path: Path) -> None:
-    """What is new comes, what has gone stays, what has changed is told; nothing is fetched twice."""
+def test_a_refresh_adds_changes_of_the_catalogue(tmp_path: Path) -> None:
+    """New items are fetched, removed items are kept, changed items are reported, and no file is fetched twice."""
     files = tmp_path / "files"
     for number in range(5):
         write(files / f"s{number}.tif", number)

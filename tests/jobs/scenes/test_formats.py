@@ -1,4 +1,4 @@
-"""Whole scenes that are no GeoTIFFs: what comes, and what becomes an asset."""
+"""Scenes in formats other than GeoTIFF: files and assets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def command(stac: Path, folder: Path, *more: str) -> tuple[int, str]:
 
 
 def ingested(out: Path) -> list[dict[str, Any]]:
-    """What the log says of scenes that were to become assets."""
+    """Return the lines of the log about scenes that become assets."""
     lines = map(json.loads, (out / "run.log").read_text().splitlines())
     return [line for line in lines if line["event"] == "scene" and line["step"] == "ingest"]
 

@@ -1,4 +1,4 @@
-"""Whole scenes whose items, assets and addresses have every name that there is; and bodies that are not files."""
+"""Scenes whose items, assets and URLs have unusual names, and bodies that are not files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole scenes: what is fetched twice, counted by the server."""
+"""Bytes of scenes that are fetched twice, counted by the server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ eechips.scenes(sys.argv[1], out=sys.argv[2], quiet=True)
 
 
 def twice(server: FileServer) -> Counter[str]:
-    """What a server has sent again, by why."""
+    """Return the bytes that a server sent again, by reason."""
     found: Counter[str] = Counter()
     for bodies in server.bodies.values():
         found.update(sent_twice(bodies))

@@ -1,4 +1,4 @@
-"""Whole scenes: from a search to files, through every fault, and on to chips."""
+"""Scenes: from a search to files, through every fault, and on to chips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole scenes of servers that are unusual: each file comes as it is, or not at all."""
+"""Scenes from unusual servers: each file arrives unchanged or not at all."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def less_than_all(data: bytes) -> RawAnswer:
 
 
 def several_parts(data: bytes) -> RawAnswer:
-    """What was asked for, as the one part of a message of several (RFC 9110, 14.6)."""
+    """Return the requested range as the only part of a multipart message (RFC 9110, 14.6)."""
 
     def answer(number: int, headers: Mapping[str, str]) -> bytes:
         begin = offset(headers)
@@ -227,7 +227,7 @@ CASES: dict[str, tuple[Callable[[bytes], RawAnswer], int]] = {
     "a clock that is ahead": (busy_with_another_clock, 2),
     "not there yet": (brought_from_tape, 3),
 }
-"""What answers, and how many requests a file takes."""
+"""Responses, and the number of requests that a file takes."""
 
 
 @pytest.mark.slow
