@@ -17,9 +17,9 @@ from eechips.client import retry
 from eechips.client.classification import classify_exception, is_transient_status, response_message
 from eechips.client.retry import RetryPolicy
 from eechips.downloads.access_denial import parse_region_hint
-from eechips.downloads.authentication import Signer
 from eechips.downloads.host_sessions import HostSessions, read_bounded
 from eechips.downloads.partial import parse_content_range
+from eechips.downloads.signers import Signer
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
 from eechips.received_files import parse_json
 from eechips.redaction import redact

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from eechips.downloads.authentication import SignedUrl, Signer
+from eechips.downloads.signers import SignedUrl, Signer
 from eechips.errors import TransientError
 from eechips.urls import display_url, is_signed
 

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 import eechips
 from eechips.client.http_messages import Timeouts
-from eechips.downloads.authentication import Auth, Secrets, Signer, make_signer, matches_host, read_secrets
+from eechips.downloads.access_secrets import Secrets, read_secrets
+from eechips.downloads.authentication import Auth, make_signer
 from eechips.downloads.cql2 import cql2, cql2_text, meets
 from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import DocumentReader
@@ -33,6 +34,7 @@ from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.integrity import QUARANTINE, quarantine, release
 from eechips.downloads.partial import FileVersion, PartialFile, claim_partial, forget, parse_content_range
 from eechips.downloads.search import items
+from eechips.downloads.signers import Signer, matches_host
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
 from eechips.jobs.scenes.download import remove_if_empty

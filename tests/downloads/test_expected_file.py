@@ -20,8 +20,9 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
+from eechips.downloads.access_secrets import Secrets
 from eechips.downloads.assets import make_unit, select_assets
-from eechips.downloads.authentication import Auth, Secrets, make_signer
+from eechips.downloads.authentication import Auth, make_signer
 from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers, parse_multihash

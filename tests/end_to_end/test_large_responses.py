@@ -26,7 +26,8 @@ from eechips.catalogs.fetch import FetchConfig, fetch
 from eechips.client.retry import RetryPolicy
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.document_reader import DocumentReader
-from eechips.downloads.authentication import Auth, Secrets, make_signer
+from eechips.downloads.access_secrets import Secrets
+from eechips.downloads.authentication import Auth, make_signer
 from eechips.errors import EechipsError
 import aiohttp
 

@@ -12,13 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eechips.downloads.authentication import AUTHS, Auth, AuthName, Signer, make_signer, matches_host, read_secrets
+from eechips.downloads.access_secrets import read_secrets
+from eechips.downloads.authentication import AUTHS, Auth, AuthName, make_signer
 from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import POLICY, DocumentReader
 from eechips.downloads.downloader import Downloader
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.presigned import PresignedUrls
 from eechips.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache
+from eechips.downloads.signers import Signer, matches_host
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget
 from eechips.engine import Estimate
 from eechips.engine.result_assembly import Results

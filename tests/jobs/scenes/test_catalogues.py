@@ -24,7 +24,8 @@ import eechips
 from eechips.catalogs.ingest import ingest
 from eechips.cli import main
 from eechips.client.retry import RetryPolicy
-from eechips.downloads.authentication import Auth, Secrets, make_signer
+from eechips.downloads.access_secrets import Secrets
+from eechips.downloads.authentication import Auth, make_signer
 from eechips.downloads.criteria import Search
 from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.host_sessions import HostSessions

@@ -1,0 +1,248 @@
+"""Sign requests of downloads with secrets that are at hand: headers, ``.netrc``, and AWS credentials for S3."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import netrc
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from eechips.errors import ConfigurationError, PermanentError
+from eechips.urls import display_url, host_of, is_loopback
+
+_GOOGLE = "https://storage.googleapis.com"
+"""HTTP endpoint for objects of gs:// (https://cloud.google.com/storage/docs/request-endpoints)."""
+_PAYER = "x-amz-request-payer"
+_PIPE = 4096  # bytes that every pipe can hold
+_S3_SECONDS = 3600  # validity of a signed URL of S3
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUrl:
+    """A URL that is valid at present.
+
+    Attributes:
+        url: absolute; may be a secret.
+    """
+
+    url: str = field(repr=False)
+
+
+class Signer(Protocol):
+    """Sign URLs. Threads share it."""
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """Return the headers of a request to a URL, if its host may receive them.
+
+        Raises:
+            PermanentError: if the host may, but the URL is not https.
+        """
+
+    def sign(self, href: str, collection: str) -> SignedUrl:
+        """Return the signed URL of an asset.
+
+        Raises:
+            TransientError, PermanentError: if the signing endpoint fails.
+        """
+
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
+        """Discard a rejected signature; return whether signing again can help.
+
+        Args:
+            href: of the asset.
+            collection: of its item.
+            region: of its S3 bucket, if the host stated it.
+        """
+
+
+class LastToken(threading.local):
+    """The last token of a thread, to tell whether another thread has renewed it meanwhile."""
+
+    value: str | None = None
+
+
+def matches_host(url: str, hosts: Sequence[str]) -> bool:
+    """Return whether a URL's host matches one of ``host``, ``host:port`` and ``*.domain``."""
+    whole, name = host_of(url), (urlsplit(url).hostname or "").lower()
+    for pattern in (each.lower() for each in hosts):
+        if pattern.startswith("*.") and name.endswith(pattern[1:]):
+            return True
+        if pattern in (whole, name):
+            return True
+    return False
+
+
+def is_encrypted(url: str) -> bool:
+    """Return whether a secret may be sent to a URL: over https, or to this machine."""
+    return urlsplit(url).scheme == "https" or is_loopback(url)
+
+
+def refuse_unencrypted(url: str) -> None:
+    """Refuse to send a secret to a URL.
+
+    Raises:
+        PermanentError: if the connection would not be encrypted.
+    """
+    if not is_encrypted(url):
+        raise PermanentError(f"{display_url(url)} is not https: no secrets are sent to it")
+
+
+def basic_header(user: str, password: str) -> str:
+    """Return the value of the header ``Authorization`` for a user and a password (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+class HeaderSigner:
+    """Send the same header to all hosts that may receive it."""
+
+    def __init__(self, hosts: Sequence[str], secret: str) -> None:
+        self._hosts, self._secret = hosts, secret
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """Return the header for hosts that may receive it; see :class:`Signer`."""
+        if not matches_host(url, self._hosts):
+            return {}
+        refuse_unencrypted(url)
+        return {"Authorization": self._secret}
+
+    def sign(self, href: str, collection: str) -> SignedUrl:
+        """Return the URL unchanged."""
+        return SignedUrl(href)
+
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
+        """Return False: the secret is fixed."""
+        return False
+
+
+class NetrcSigner:
+    """Send each host its entry of ``.netrc``."""
+
+    def __init__(self) -> None:
+        path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+        try:
+            known = _read_netrc(path).hosts
+        except FileNotFoundError:
+            raise ConfigurationError(f"auth='netrc' needs the file {path} (machine …, login …, password …)") from None
+        except (netrc.NetrcParseError, OSError) as error:
+            reason = getattr(error, "strerror", None) or "the file is malformed"
+            raise ConfigurationError(f"{path} cannot be read: {reason}") from None
+        # The entry `default` would match every host.
+        self._known = {host.lower(): entry for host, entry in known.items() if host != "default"}
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """Return the entry of the URL's host; none over an unencrypted connection."""
+        found = self._known.get(urlsplit(url).hostname or "")
+        if found is None or not is_encrypted(url):
+            return {}
+        return {"Authorization": basic_header(found[0], found[2] or "")}
+
+    def sign(self, href: str, collection: str) -> SignedUrl:
+        """Return the URL unchanged."""
+        return SignedUrl(href)
+
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
+        """Return False: the entries are fixed."""
+        return False
+
+
+class S3Signer:
+    """Presign URLs of S3 with the credentials of the AWS client; leave all others to another signer."""
+
+    def __init__(self, inner: Signer, requester_pays: bool) -> None:
+        self._inner, self._requester_pays = inner, requester_pays
+        self._clients: dict[str | None, Any] = {}
+        self._regions: dict[str, str] = {}
+        self._making = threading.Lock()
+        self._last = LastToken()
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """Return the header of requester pays if the URL was signed with it, or those of the other signer."""
+        signed = parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0].split(";")
+        if self._requester_pays and _PAYER in signed:
+            return {_PAYER: "requester"}  # part of the signature, so S3 requires it
+        return self._inner.headers(url)
+
+    def sign(self, href: str, collection: str) -> SignedUrl:
+        """Presign a URL of S3; translate URLs of gs://."""
+        parts = urlsplit(href)
+        if parts.scheme == "gs":
+            return self._inner.sign(f"{_GOOGLE}/{parts.netloc}{parts.path}", collection)
+        if parts.scheme != "s3":
+            return self._inner.sign(href, collection)
+        wanted = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+        if self._requester_pays:
+            wanted["RequestPayer"] = "requester"
+        client = self._s3(parts.netloc)
+        self._last.value = client.meta.region_name
+        return SignedUrl(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
+
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
+        """Return whether the bucket is in another region than the one that was signed for."""
+        parts = urlsplit(href)
+        if parts.scheme != "s3":
+            return self._inner.renew(href, collection, region)
+        if region is None or region == self._last.value:
+            return False
+        with self._making:
+            self._regions[parts.netloc] = region
+        return True
+
+    def _s3(self, bucket: str) -> Any:
+        with self._making:
+            region = self._regions.get(bucket)
+            if region not in self._clients:
+                self._clients[region] = _s3_client(self._requester_pays, region)
+            return self._clients[region]
+
+
+def _s3_client(requester_pays: bool, region: str | None) -> Any:
+    try:
+        import botocore.session
+        from botocore import UNSIGNED
+        from botocore.config import Config
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"s3:// needs botocore: pip install 'eechips[s3]' ({error})") from None
+    session = botocore.session.get_session()
+    is_anonymous = session.get_credentials() is None
+    if is_anonymous and requester_pays:
+        raise ConfigurationError("requester_pays needs AWS credentials: S3 bills their account")
+    version: Any = UNSIGNED if is_anonymous else "s3v4"
+    client = session.create_client("s3", region_name=region, config=Config(signature_version=version))
+    if not client.meta.endpoint_url.endswith(".amazonaws.com"):
+        return client  # a store other than AWS
+    # Without a regional endpoint S3 redirects to another host, for which the signature is not valid.
+    regional = Config(signature_version=version, s3={"addressing_style": "virtual"})
+    return session.create_client("s3", region_name=region, config=regional)
+
+
+def _read_netrc(path: Path) -> netrc.netrc:
+    """Read a ``.netrc``, also in Windows-1252 or in UTF-8 with a byte order mark.
+
+    Raises:
+        OSError: if the file cannot be read.
+        netrc.NetrcParseError: if the file is malformed.
+    """
+    written = path.read_bytes()
+    try:
+        text = written.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = written.decode("cp1252", "replace")
+    content = text.encode()
+    if content == written:
+        return netrc.netrc(str(path))
+    if len(content) > _PIPE:
+        raise OSError(errno.EFBIG, f"it has more than {_PIPE:,} bytes, and is not in UTF-8")
+    # The parser accepts file names only; a temporary file would write the secrets to the disk again.
+    source, sink = os.pipe()
+    try:
+        with os.fdopen(sink, "wb") as file:
+            file.write(content)
+        return netrc.netrc(f"/dev/fd/{source}")
+    finally:
+        os.close(source)
