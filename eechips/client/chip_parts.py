@@ -1,7 +1,7 @@
 """Split chips that are too large for one request, and remember which sizes the service accepts.
 
-Nothing here talks to the service. A chip is cut into windows of its grid, a table into pages, a series into ranges of
-days; :mod:`eechips.client.fetcher` asks for them.
+No request is sent here. A chip is split into windows of its grid, a table into pages, a series into ranges of days;
+:mod:`eechips.client.fetcher` requests them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from eechips.recipe import Chip
 
 MIN_SIDE = 16
-"""Pixels: no side of a part is shorter, unless that of the chip is. What fails at this size fails at any."""
+"""Shortest side of a part in pixels. A request that fails at this size fails at any."""
 
 MAX_SPLITS = 6
-"""How often a rejected part is cut into quarters. A rejection may take minutes, if the computation timed out."""
+"""Maximum number of times that a part is split. A rejection takes minutes if the computation timed out."""
 
-_MOST_BYTES = 1 << 31  # of a chip, uncompressed: it is put together in memory, by every worker at once
+_MOST_BYTES = 1 << 31  # of a chip, uncompressed: every worker joins one in memory at the same time
 
 _PATIENCE = 16  # requests of a size that worked before a greater one is tried
 _RGB = 3  # bands of what ``ee.Image.visualize`` makes
@@ -33,7 +33,7 @@ _RGB = 3  # bands of what ``ee.Image.visualize`` makes
 
 @dataclass(frozen=True, slots=True)
 class PixelLimits:
-    """The most that one request for pixels may ask for.
+    """Limits of one request for pixels.
 
     Attributes:
         bytes: uncompressed; see :meth:`eechips.geo.grid.Window.estimate_bytes`.
@@ -93,7 +93,7 @@ def unsplittable_error(error: TooLargeError, what: str) -> TooLargeError:
 
 
 def fits(chip: Chip, window: Window, limits: PixelLimits, most_pixels: int | None) -> bool:
-    """Return whether a window of a chip may be asked for in one request, as far as that is known beforehand.
+    """Return whether a window of a chip fits into one request, as far as that is known before sending it.
 
     Args:
         chip: of which it is a part.
@@ -166,8 +166,8 @@ class _Known:
 class RequestSizes:
     """Sizes of requests that the service accepted where larger ones were rejected, for later units.
 
-    Units differ, so a size is not for ever: after some successes twice as much is allowed, and if that is rejected,
-    twice as many successes are awaited before the next time. Rejections thus grow with the logarithm of the requests.
+    Units differ, so a size is not final: after some successes it doubles, and if that is rejected, twice as many
+    successes are necessary before the next attempt. The number of rejections grows with the logarithm of the requests.
     Threads may share it.
     """
 

@@ -1,13 +1,15 @@
 """Learn how many requests may be in flight at once from the requests that the service rejects.
 
-Additive increase, multiplicative decrease (Chiu and Jain 1989), as in TCP, with three differences that the
-service's quota makes sensible. It rejects at once instead of queueing, so that a rejection says precisely how
-many requests were too many; a request may also be rejected for no fault of the limit, so that only rejections
-which pile up at one limit, or follow at once upon raising it, lower it; and the quota may change at any time, so
-that the limit is raised again and again, after a wait that doubles as long as that proves too much.
+The algorithm is additive increase, multiplicative decrease (Chiu and Jain 1989), as in TCP, with three differences:
 
-A service without a quota rejects nothing, however slow it has become. Beyond what a project usually has, the
-limit therefore doubles only after the last doubling has brought more answers a second.
+- The service rejects at once instead of queueing, so a rejection shows the exact number of requests in excess.
+- A request may be rejected for other reasons than the limit. Only rejections that accumulate at one limit, or follow
+  immediately after raising it, lower it.
+- The quota may change at any time. The limit is raised again after a wait, which doubles each time the raise is
+  rejected.
+
+A service without a quota rejects nothing, however slow it becomes. Above the usual quota of a project, the limit
+therefore doubles only if the last doubling has increased the responses a second.
 """
 
 from __future__ import annotations
@@ -15,43 +17,43 @@ from __future__ import annotations
 from enum import IntEnum
 
 _TOLERATED = 0.3
-"""Share of rejections at one limit up to which they are taken for accidents, or for the doing of others who use the
-same quota: fewer requests of ours would not help."""
+"""Share of rejections at one limit up to which the limit stays. They are taken for accidents, or are caused by other
+users of the same quota: fewer requests would not help."""
 _DOUBTFUL = 0.29
-"""What is supposed of a limit that has just been raised, so that its first rejection tells."""
+"""Share that is assumed of a limit that has just been raised, so that its first rejection lowers it."""
 _HEAVY_SHARE = 0.5
-"""From this share on, the limit is far off: it falls by a factor, not by one."""
+"""Share of rejections above which the limit is far too high: it falls by a factor, not by one."""
 _DECREASE = 0.75
 _MEMORY = 30.0
-"""The share of rejections is averaged over about this many requests."""
+"""Requests over which the share of rejections is averaged."""
 _EPOCH = 0.5
-"""Seconds between two falls by a factor: what was sent before the first must not bring the next."""
+"""Seconds between two reductions by a factor: requests sent before the first must not cause the second."""
 _SHORT_WAIT, _LONG_WAIT = 1.0, 8.0
-"""Seconds until the limit is raised again after it was too high: twice as long every time, and at most so long, since
+"""Seconds until the limit is raised again after it was too high: the first wait, which doubles, and the longest, since
 the quota may have changed."""
 _PROBE = 0.5
-"""Permits a second by which the limit grows at least."""
+"""Least growth of the limit, in permits a second."""
 _GROWTH = 1.35
-"""Factor a second by which it grows as long as nothing speaks against it."""
+"""Growth of the limit without rejections, as a factor a second."""
 _RESTRICTED = 0.5
-"""What remains of the limit when the service announces its restricted mode."""
+"""Share of the limit that remains when the service announces its restricted mode."""
 _CERTAIN = 3.0
-"""Announcements in a row that are believed; as many answers without one end the mode."""
+"""Announcements in a row that begin the restricted mode; as many responses without one end it."""
 _LONGEST_STEP = 0.25
-"""Seconds of growth that one answer can account for: a pause is no evidence."""
+"""Longest growth in seconds that one response causes: a pause is no evidence."""
 START = 10.0
 """Permits at the beginning of a run that does not know the quota."""
 USUAL = 40.0
 """Permits that every project has (https://developers.google.com/earth-engine/guides/usage, 2025-11)."""
 _WORTHWHILE = 1.3
-"""Answers a second, as a multiple of those before, that a doubling must bring."""
+"""Factor by which a doubling must increase the responses a second."""
 _WINDOW = 1.0
-"""Seconds, at least, for which answers are counted to judge that."""
+"""Least seconds for which responses are counted to measure that."""
 _PROMPT = 10.0
-"""Responses a second and permit from which on the permits do not limit the run; this machine, or the service's,
+"""Responses a second and permit above which the permits do not limit the run; this machine, or that of the service,
 does."""
 _WARM = 1.2
-"""A first pace that has grown by this factor since it was last counted has not settled."""
+"""Factor of growth since the last count above which the first throughput has not settled."""
 _HOLD = 30.0
 """Seconds until a doubling that brought nothing is tried again."""
 
@@ -87,14 +89,14 @@ class CongestionController:
         self._cells = cells
 
     def begin(self, limit: float, ceiling: float, now: float, *, ramps: bool, free: float | None = None) -> None:
-        """Set everything to the beginning of a run.
+        """Set all cells for the beginning of a run.
 
         Args:
             limit: permits to begin with.
             ceiling: permits at most.
             now: seconds, monotonic.
             ramps: whether every response adds a permit until the first rejection, which doubles them in the time
-                that an answer takes.
+                that a response takes.
             free: permits up to which the limit grows without a check that this raises the throughput; None for the
                 ceiling.
         """
@@ -109,7 +111,7 @@ class CongestionController:
         cells[Cell.WINDOW_AT] = cells[Cell.WINDOW_COUNT] = cells[Cell.PACE] = 0.0
 
     def resize(self, ceiling: float) -> None:
-        """Set the most permits; scale the limit and the free permits with it."""
+        """Set the maximum number of permits; scale the limit and the free permits with it."""
         cells, before = self._cells, self._cells[Cell.CEILING]
         for cell in (Cell.LIMIT, Cell.FREE):
             cells[cell] = max(1.0, cells[cell] * ceiling / before)
@@ -203,13 +205,13 @@ class CongestionController:
         return float(max(limit * _GROWTH**step, limit + _PROBE * step))
 
     def announced(self, restricted: bool) -> bool:
-        """Record whether an answer announces the restricted mode, which is believed after some in a row.
+        """Record whether a response announces the restricted mode, which begins after several in a row.
 
         Args:
             restricted: whether it does.
 
         Returns:
-            Whether the mode has begun with this answer.
+            Whether the mode has begun with this response.
         """
         cells = self._cells
         signs = min(max(cells[Cell.SIGNS] + (1.0 if restricted else -1.0), 0.0), _CERTAIN)

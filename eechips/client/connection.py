@@ -31,7 +31,7 @@ _CATALOG_TIMEOUT = 10.0  # seconds for the client's list of deprecated assets, w
 
 @dataclass(frozen=True, slots=True)
 class ServiceTarget:
-    """Which service, as whom. Picklable: it travels to the workers, through pipes and never over a disk.
+    """Service, project and credentials. Picklable: workers receive it through pipes, never through a file.
 
     Attributes:
         endpoint: base URL.
@@ -51,7 +51,7 @@ class Connection:
     """An initialised client.
 
     Attributes:
-        target: what it is connected to.
+        target: to which it is connected.
         transport: through which every request goes.
     """
 
@@ -109,7 +109,7 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
 
 
 NO_SERVICE = ServiceTarget("", "", None)
-"""Whom recipes ask that need no service."""
+"""Target of recipes that need no service."""
 
 
 def connect_to_nothing(quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts) -> Connection:
@@ -152,11 +152,11 @@ def connect_worker(
 
 
 class LazyTransport:
-    """Between the client and the transport of its process, which may come later: after a fork.
+    """Transport of the client that passes requests to the one of its process, which may be set later: after a fork.
 
     Attributes:
-        documents: what it answers the client's initialisation with.
-        transport: that sends all other requests.
+        discovery: responses to the client's initialisation.
+        transport: that sends all other requests; None until it is set.
     """
 
     def __init__(self, discovery: Discovery) -> None:

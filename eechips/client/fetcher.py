@@ -41,15 +41,15 @@ T = TypeVar("T")
 
 _GONE = 404  # the status of a name that has expired
 _MOST_NAMES = 5
-"""Names that are asked for one after the other. Of names that expire once in a hundred, two in a row would do in one
-unit of ten thousand; a server that says 404 to all of them means it."""
+"""Names that are created one after the other. If one name in a hundred expires, two in a row do in one unit of ten
+thousand; a server that responds to all of them with 404 is not a case of expiry."""
 
 
 class Fetcher:
     """Fetcher of results through a connection. Threads may share it if they may share the connection.
 
-    What the service finds too large is asked for in parts: a chip by quarters, a table by shorter pages, a series
-    by ranges of dates. The sizes that worked are remembered for later results.
+    Requests that are too large for the service are split: a chip into quarters, a table into shorter pages, a series
+    into ranges of dates. The sizes that worked are used for later results.
 
     Args:
         connection: an initialised client.
@@ -80,18 +80,18 @@ class Fetcher:
     def chip(self, chip: Chip, accept: Callable[[Chip, bytes], T], assemble: Callable[[Sequence[Part[T]]], T]) -> T:
         """Fetch a chip, in parts if it is too large for one request.
 
-        A part is a chip with a grid of its own. A chip by region has the grid that the service says it would use;
-        finding that out takes one more request.
+        A part is a chip with a grid of its own. A chip by region has the grid that the service reports, which takes one
+        more request.
 
         Args:
             chip: what to fetch.
-            accept: receives the chip or part that was asked for and each body that comes back; a ValidationError
-                sends the request again.
-            assemble: makes one of what ``accept`` returned for parts, which are in row-major order and tile the chip.
-                Parts of a JPEG are PNGs.
+            accept: receives the requested chip or part and the body of each response; a ValidationError sends the
+                request again.
+            assemble: joins the values that ``accept`` returned for parts, which are in row-major order and tile the
+                chip. Parts of a JPEG are PNGs.
 
         Returns:
-            What ``accept`` or ``assemble`` returned.
+            The value that ``accept`` or ``assemble`` returned.
 
         Raises:
             TooLargeError: if even the smallest parts are too large.

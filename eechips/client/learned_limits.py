@@ -51,10 +51,10 @@ def load_learned_limit(endpoint: str, project: str, folder: Path | None = None) 
     Args:
         endpoint: base URL of the service.
         project: whose quota it is.
-        folder: where the memory is; None for the user's cache folder.
+        folder: of the file; None for the user's cache folder.
 
     Returns:
-        None if nothing is known, or the memory cannot be read.
+        None if no limit is stored, or the file cannot be read.
     """
     where = folder or cache_folder()
     if where is None:
@@ -64,19 +64,19 @@ def load_learned_limit(endpoint: str, project: str, folder: Path | None = None) 
 
 
 def save_learned_limit(endpoint: str, project: str, learned: LearnedLimit, folder: Path | None = None) -> bool:
-    """Keep what a run learned, in place of what was known before.
+    """Store the limit that a run learned, in place of the stored one.
 
-    A server on loopback is another one tomorrow, at another port: it is remembered only where the folder is
-    named, by the argument or by ``EECHIPS_CACHE``.
+    The limit of a server on loopback, whose port changes, is stored only if the folder is named by the argument or by
+    ``EECHIPS_CACHE``.
 
     Args:
         endpoint: base URL of the service.
         project: whose quota it is.
-        learned: what to keep.
-        folder: where the memory is; None for the user's cache folder.
+        learned: limit to store.
+        folder: of the file; None for the user's cache folder.
 
     Returns:
-        Whether it was kept: False also where the folder cannot be written, which is no reason to fail.
+        Whether it was stored; False also if the folder cannot be written.
     """
     if is_loopback(endpoint) and folder is None and not os.environ.get(CACHE_VARIABLE):
         return False
@@ -99,7 +99,7 @@ _Known = dict[str, dict[str, dict[str, Any]]]
 
 
 def _read(path: Path) -> _Known:
-    """Return every entry that is sound; nothing of a file that is missing or damaged."""
+    """Return the valid entries of a file; none if it is missing or damaged."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

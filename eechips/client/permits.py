@@ -22,12 +22,12 @@ class QuotaLimits:
     Attributes:
         in_flight: permits at most; the learned limit stays below.
         start: permits at the beginning; None to begin with few.
-        is_known: whether ``in_flight`` is what the service is known to bear, and not only a bound.
+        is_known: whether the service is known to accept ``in_flight`` requests; otherwise it is only a bound.
         rate: requests a second, and sixty times as many a minute; None for no limit.
         requests: requests in all; None for no limit.
-        received: bytes of answers in all, after which nothing more is asked; None for no limit.
-        learns: whether rejections change the number of permits; not where another throttle, with many such shares of
-            a quota to look after, does that.
+        received: bytes of responses in all, after which no request is sent; None for no limit.
+        learns: whether rejections change the number of permits; False where another throttle, which manages the
+            shares of a quota, does that.
     """
 
     in_flight: int
@@ -60,8 +60,8 @@ class UsageDelta:
 
     Attributes:
         sent: requests, repeats included.
-        rejected: those that were answered with 429.
-        received: bytes of answers.
+        rejected: requests with the response 429.
+        received: bytes of responses.
         in_flight: requests that are with the service now.
         slots: permits that it may use now.
         is_restricted: whether the service announces its restricted mode.
@@ -80,12 +80,12 @@ class Permit:
     """Outcome of a request, from which the throttle learns. The holder of the permit fills it in.
 
     Attributes:
-        status: HTTP status; None if no answer came.
-        retry_after: seconds that the answer asks to wait.
-        is_restricted: whether the answer announces the restricted mode.
+        status: HTTP status; None if there was no response.
+        retry_after: seconds to wait, according to the response.
+        is_restricted: whether the response announces the restricted mode.
         received: bytes.
         is_unreachable: whether the service could not be reached at all.
-        is_unused: whether no request was sent after all: it does not count as one.
+        is_unused: whether no request was sent; the permit does not count as one.
     """
 
     status: int | None = None
@@ -96,7 +96,7 @@ class Permit:
     is_unused: bool = False
 
     def record_response(self, status: int, headers: Mapping[str, str]) -> None:
-        """Record an answer of the service.
+        """Record a response of the service.
 
         Args:
             status: of HTTP.

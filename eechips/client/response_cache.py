@@ -16,7 +16,7 @@ class ResponseCache:
     """Cache of the responses to computations, in a SQLite file. Threads may share it.
 
     Args:
-        path: of the file, which is made if it is not there.
+        path: of the file, which is created if it does not exist.
 
     Raises:
         StorageError: if it cannot be opened.
@@ -34,7 +34,7 @@ class ResponseCache:
         self._is_closed = False
 
     def find(self, request: str) -> bytes | None:
-        """Return the answer to a request, by its address and body; None if it is not known."""
+        """Return the response to a request, by its URL and body; None if it is unknown."""
         with self._lock:
             if self._is_closed:
                 return None
@@ -45,7 +45,7 @@ class ResponseCache:
                 raise StorageError(f"{self._path} is damaged ({error}): remove it") from error
 
     def keep(self, request: str, body: bytes) -> None:
-        """Keep the answer to a request."""
+        """Store the response to a request."""
         with self._lock:
             if self._is_closed:
                 return
@@ -63,7 +63,7 @@ class ResponseCache:
                 self._db.close()
 
 
-RESPONSE_CACHE: ContextVar[ResponseCache | None] = ContextVar("answers", default=None)
+RESPONSE_CACHE: ContextVar[ResponseCache | None] = ContextVar("response_cache", default=None)
 """Of the plan that is being made in this context."""
 
 

@@ -1,8 +1,8 @@
 """Repeat a request while a repeat can help.
 
-The ``retry`` package repeats. What it lacks is added around it: a bound on the total time, ``Retry-After``, jitter on
-the first wait too, and waits that end when the run stops: its own would not. Two things are not the request's fault and
-do not use up its attempts: a full quota, and a network that is away.
+The ``retry`` package repeats. This module adds a bound on the total time, ``Retry-After``, jitter on the first wait,
+and waits that end when the run stops. Two failures do not use up attempts, as the request does not cause them: a full
+quota, and a network that is away.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RetryPolicy:
         retries: repeats at most, after the first attempt.
         delay: first wait in seconds; drawn from half of it to all of it.
         backoff: factor from one wait to the next.
-        max_delay: longest wait in seconds; a longer Retry-After is obeyed nevertheless.
+        max_delay: longest wait in seconds; a longer Retry-After is obeyed.
         total: seconds after the first attempt began when no further one is started; the time that the network
             was away does not count.
         offline: seconds to wait for a network that is away.
@@ -55,9 +55,9 @@ class _RetriesExhaustedError(Exception):
 
 
 _MOST_ASKED = 366 * 86400.0
-"""Seconds: a date beyond that says nothing."""
+"""Longest Retry-After in seconds that is shown as a date."""
 _CROWDED_DELAY = 0.5
-"""First wait in seconds after a 429. The throttle has already made room: a longer one would only idle."""
+"""First wait in seconds after a 429. The throttle has already lowered its limit, so a longer one would only idle."""
 
 
 def call(
@@ -84,10 +84,10 @@ def call(
     """
     from retry.api import retry_call
 
-    patience = _RetryWaits(policy, pause, await_service, clock)
+    waits = _RetryWaits(policy, pause, await_service, clock)
     try:
         found: T = retry_call(
-            lambda: patience.attempt(attempt),
+            lambda: waits.attempt(attempt),
             exceptions=TransientError,
             tries=policy.retries + 1,
             logger=None,  # its messages would name addresses; attempts are recorded in the ledger
@@ -106,7 +106,7 @@ def _delays(policy: RetryPolicy) -> Iterator[float]:
 
 
 class _RetryWaits:
-    """Wait between attempts: as the service asks, and while it cannot be reached."""
+    """Wait between attempts: as long as the service requests, and while it cannot be reached."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _RetryWaits:
                 self._pause(max(self._asked, self._crowded_delay()))
 
     def _granted(self, error: TransientError) -> float:
-        """Return seconds that the service asks to wait, if that is not too long."""
+        """Return the seconds that the service requests to wait, if the policy allows them."""
         asked = error.retry_after or 0.0
         self._waited += asked if asked > self._policy.max_delay else 0.0  # shorter ones count towards the total
         if self._waited > self._policy.longest_wait:

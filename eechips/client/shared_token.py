@@ -1,8 +1,9 @@
 """Share one access token between the processes of a run: one process refreshes it for all.
 
-The state is kept in memory that has no name (memfd_create(2)): it is never in a file on a disk, and only processes that
-were handed its descriptor reach it. POSIX record locks guard it. The kernel drops those of a process that dies: another
-process begins its refresh anew. A refresh that hangs is taken over when its lease expires.
+The state is kept in anonymous memory (memfd_create(2)): it is never in a file on a disk, and only processes that
+inherit its descriptor can read it. POSIX record locks guard it. The kernel drops the locks of a process that dies, so
+that another process starts the refresh again. When the lease of a refresh that hangs expires, another process takes
+over.
 
 Where the system has no such memory (macOS), each process refreshes its own token.
 """

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import ee
 
 PAGE_SIZE = 1000
-"""Features a page: the default, and the most, of ``table:computeFeatures``."""
+"""Features a page: the default and the maximum of ``table:computeFeatures``."""
 
-_FEWER = 4  # what was too large is asked for by a quarter: rows a page, days a range
+_FEWER = 4  # divides the size of a request that was too large: rows a page, days a range
 _ROWS, _DAYS, _PLACES = "rows", "days", "places"  # kinds of requests whose sizes are remembered
 
 
@@ -24,7 +24,7 @@ class RowFetcher:
     """Fetcher of rows, by the Earth Engine client of this process.
 
     Args:
-        sizes: what is remembered of pages and ranges that were too large.
+        sizes: that worked after larger pages and ranges were rejected.
     """
 
     def __init__(self, sizes: RequestSizes) -> None:
@@ -33,8 +33,8 @@ class RowFetcher:
     def table(self, source: ee.FeatureCollection) -> list[dict[str, Any]]:
         """Return the rows of a collection, with shorter pages if those are too large.
 
-        The first page of a new size is the first of all: a token leads to what follows the page it came with, and
-        that it may be used with another size is not documented.
+        With a new size, fetching begins with the first page: it is not documented that a page token may be used with
+        another size.
 
         Raises:
             TooLargeError: if a page of one row is too large.
@@ -63,7 +63,8 @@ class RowFetcher:
 
         Args:
             series: what to fetch.
-            by_pages: ask for a single day that is too large by shorter pages. Not so where its places can be halved.
+            by_pages: whether a single day that is too large is fetched in shorter pages; False where its places can be
+                halved.
 
         Raises:
             TooLargeError: if a page of one row, or a day, is too large.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TemplateMismatch:
-    """Units whose requests may be wrong, as a template turned out to decide by its values.
+    """Units whose requests may be wrong, because their template computes with its values.
 
     Attributes:
         template: name of its function.
@@ -55,7 +55,8 @@ class TemplateRequests:
 
         Args:
             position: of the unit.
-            is_repeated: whether it was tried before: nothing is filled in then, in case that was what was wrong.
+            is_repeated: whether it was tried before. Its request is then not filled in, in case that caused the
+                failure.
         """
         self._unit.position, self._unit.is_repeated = position, is_repeated
         try:
@@ -72,10 +73,11 @@ class TemplateRequests:
         return tuple(found)
 
     def fill(self, chip: Chip) -> HttpRequest | None:
-        """Return the request for a chip; None if it is no template, or one that cannot be filled in.
+        """Return the request for a chip; None if it has no template, or one that cannot be filled in.
 
-        If a comparison shows that the template decides by a value, which was not noticed before, nothing is filled in
-        any more, and the units of which that was done since the last comparison are in doubt: :meth:`take_mismatches`.
+        If a comparison shows that the template computes with a value, which was not detected before, its requests are
+        not filled in any longer. The units filled in since the last comparison are reported by
+        :meth:`take_mismatches`.
         """
         if not isinstance(chip.image, Template) or chip.grid is None or getattr(self._unit, "is_repeated", False):
             return None
@@ -85,7 +87,7 @@ class TemplateRequests:
         if traced is None:
             with self._tracing:
                 if len(self._templates) >= _MOST_TEMPLATES:
-                    self._templates.clear()  # of functions that are made anew for every chip
+                    self._templates.clear()  # functions that are made for each chip
                 traced = self._templates.get(key) or _Traced(self._trace(chip, chip.image, chip.grid, values))
                 self._templates[key] = traced
         with self._filling:
@@ -154,9 +156,9 @@ class _Traced:
         self.unchecked: list[tuple[int, int]] = []
 
     def is_due(self) -> bool:
-        """Count a request; whether it is to be compared with the chip's own: the first ones, and some of the rest.
+        """Count a request; return whether to compare it with the chip's own: the first ones, and some of the rest.
 
-        The very first has been compared when the template was traced.
+        The first was compared when the template was traced.
         """
         self.filled += 1
         return 1 < self.filled <= _ALWAYS_CHECKED or self.filled % _CHECKED_EACH == 0
@@ -165,9 +167,9 @@ class _Traced:
 _ALWAYS_CHECKED = 16
 """Requests of a template that are compared with the client's before some are not."""
 _CHECKED_EACH = 64
-"""One request of so many is compared after that: it costs as much as four of them."""
+"""Interval of comparisons after that. A comparison costs as much as four requests."""
 _MOST_TEMPLATES = 1000
-"""Templates that are remembered."""
+"""Maximum number of templates that are kept."""
 _TRANSFORM = " transform"  # no name of an argument
 _MARK = re.compile(r'"\\u0001hole (\d+)\\u0001"|\b1\.(\d{5})735194628\b')
 
@@ -203,9 +205,9 @@ class _Holes:
 
     Attributes:
         marks: their numbers.
-        is_used: whether the recipe has done something else with one than to pass it on, even if it has caught the
-            error that this raises.
-        is_guarding: whether using one is an error: as long as the recipe's function is at work.
+        is_used: whether the recipe has computed with a mark instead of passing it on, even if it has caught the error
+            that this raises.
+        is_guarding: whether computing with a mark is an error: while the recipe's function runs.
     """
 
     def __init__(self) -> None:
@@ -214,7 +216,7 @@ class _Holes:
         self.is_guarding = True
 
     def mark(self, value: Any, *, is_guarded: bool) -> Any:
-        """Return a value of the same shape made of marks. What may be asked for by ``is`` stays what it is."""
+        """Return a value of the same shape made of marks; None and booleans, which ``is`` may compare, stay."""
         if isinstance(value, (list, tuple)):
             return [self.mark(each, is_guarded=is_guarded) for each in value]
         if _is_constant(value):
@@ -243,7 +245,7 @@ _OF_NUMBERS = (
 )
 _OF_TEXTS = ("len", "iter", "getitem", "contains")
 _LOOKED_UP = frozenset({"__eq__", "__ne__", "__hash__", "__len__"})
-"""What the client does with texts: it looks ids up among those of deprecated datasets."""
+"""Operations of the client on texts: it looks ids up among those of deprecated datasets."""
 
 
 def _is_client(frame: FrameType) -> bool:
@@ -252,7 +254,7 @@ def _is_client(frame: FrameType) -> bool:
 
 
 def _refuse_use(mark: Any) -> None:
-    """Raise _ComputedWithError if a function of a template is at work."""
+    """Raise _ComputedWithError while the function of a template runs."""
     holes: _Holes = object.__getattribute__(mark, "_holes")
     if holes.is_guarding:
         holes.is_used = True
@@ -262,8 +264,8 @@ def _refuse_use(mark: Any) -> None:
 def _guard(base: Any, names: tuple[str, ...]) -> Any:
     """Return a kind of value that refuses to be computed with, compared, looked up, formatted, or taken apart.
 
-    Only what reads the memory of a value cannot be noticed, such as ``math.sin``, ``re.match`` and ``"".join``: for
-    that reason requests are compared as well, see :meth:`TemplateRequests.fill`.
+    Functions that read the memory of a value, such as ``math.sin``, ``re.match`` and ``"".join``, cannot be detected.
+    Requests are therefore compared as well, see :meth:`TemplateRequests.fill`.
 
     Args:
         base: float or str.
@@ -320,7 +322,7 @@ def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) 
 
 
 def _typed(value: Any) -> Hashable:
-    """Return a value that is equal to those of the same type only: 1 is True, as far as a dictionary goes."""
+    """Return a value that equals only values of the same type; in a dictionary, 1 equals True."""
     if isinstance(value, tuple):
         return tuple(_typed(each) for each in value)
     return type(value), value
@@ -333,7 +335,7 @@ def _shape(value: Any) -> Hashable:
 
 
 def _meaning(body: str) -> Any:
-    """Return a request without the way in which its expression is divided into numbered values."""
+    """Return a request in a form that does not depend on how its expression is divided into numbered values."""
     content = json.loads(body)
     expression = content["expression"]
     digests: dict[str, str] = {}
@@ -362,5 +364,5 @@ def _meaning(body: str) -> Any:
 
 
 def _is_node(value: Any) -> bool:
-    """Return whether this is a value of an expression, which may stand here or under a number of its own."""
+    """Return whether a value is a node of an expression, which may stand here or under a number of its own."""
     return isinstance(value, dict) and len(value) == 1 and next(iter(value)).endswith(("Value", "Reference"))

@@ -55,13 +55,13 @@ _BURST_SECONDS = 0.1
 """The bucket holds this many seconds of the rate: enough to start, too little to break a limit per second."""
 _MINUTE = 60.0
 _MAX_NAP = 0.25
-"""Longest sleep, in seconds: a wake-up that died with its process costs no more than this."""
+"""Longest sleep, in seconds: the cost of a wake-up that is lost when its process dies."""
 _STALE = 4 * _MAX_NAP
-"""Seconds after which a process that waits, and has not looked again, does not count: it is paused."""
+"""Seconds after which a waiting process that has not tried again counts as paused."""
 _MAX_CLOSED = 7200.0
-"""Longest time, in seconds, that one answer's Retry-After can close the throttle for all."""
+"""Longest time, in seconds, for which the Retry-After of one response closes the throttle."""
 LONG_WAIT = 30.0
-"""A Retry-After of more seconds is a pause of the run: it does not count towards the time of a unit."""
+"""Retry-After in seconds above which the run pauses: the time does not count for the unit."""
 _NO_PERMIT = -1.0
 _SPENT = -2.0
 _PROBE_SECONDS = 2.0
@@ -208,7 +208,7 @@ class Throttle:
 
     @property
     def is_restricted(self) -> bool:
-        """Return whether the service's last answer announced its restricted mode."""
+        """Return whether the last response of the service announced its restricted mode."""
         return self._cells[Cell.RESTRICTED] != 0.0
 
     @property
@@ -223,12 +223,12 @@ class Throttle:
 
     @property
     def rejected(self) -> int:
-        """Requests that the server answered with 429."""
+        """Requests that the service rejected with 429."""
         return self._sum(_REJECTED)
 
     @property
     def received(self) -> int:
-        """Bytes of answers since the beginning."""
+        """Bytes of responses since the beginning."""
         return self._sum(_RECEIVED)
 
     @property
@@ -243,17 +243,17 @@ class Throttle:
 
     @property
     def offline_since(self) -> float | None:
-        """Since when the service cannot be reached, on the monotonic clock; None if it can."""
+        """Time at which the service became unreachable, on the monotonic clock; None if it is reachable."""
         return self._cells[_OFFLINE] or None
 
     @property
     def asked_left(self) -> float:
-        """Seconds for which the service has asked not to be asked, from now on; 0 if it has not, or not for long."""
+        """Seconds left of a long pause that the service has requested by Retry-After; 0 if there is none."""
         return max(0.0, self._cells[_ASKED_UNTIL] - self._clock())
 
     @property
     def asked_so_far(self) -> float:
-        """Seconds that have passed in such pauses since the beginning."""
+        """Seconds of such pauses since the beginning."""
         return self._cells[_ASKED] - self.asked_left
 
     def stop(self) -> None:
@@ -294,7 +294,7 @@ class Throttle:
             self._wake_some()
 
     def rejected_of(self, number: int) -> int:
-        """Return the requests of one client that the service answered with 429."""
+        """Return the requests of one client that the service rejected with 429."""
         return int(self._cells[_END + number * _SEAT_SIZE + _REJECTED])
 
     def absorb(self, number: int, delta: UsageDelta, wanted: int) -> None:
@@ -303,8 +303,8 @@ class Throttle:
         Args:
             number: of the client that represents it.
             delta: requests since its last message.
-            wanted: permits that all such processes together can use. What each of them has in flight at the
-                moment at which it tells is always a little less than what it could have.
+            wanted: permits that all such processes together can use. The requests in flight when a process reports
+                are slightly fewer than it could have.
         """
         base = _END + number * _SEAT_SIZE
         with self._locked() as cells:
@@ -360,7 +360,7 @@ class Throttle:
                 return False, _SPENT
             if cells[_CLOSED_UNTIL] > now:
                 return False, cells[_CLOSED_UNTIL] - now
-            # A unit that is under way goes first: what it has begun expires, and it makes room.
+            # A unit under way has priority: its names expire, and finishing it frees a slot.
             queued = 0 if is_next else self._count_waiting(_WAITING_NEXT, now)
             if self._sum(_HELD) + queued >= int(cells[Cell.LIMIT]):
                 cells[base + (_WAITING_NEXT if is_next else _WAITING)] += 1.0
@@ -413,7 +413,7 @@ class Throttle:
             self._wake_some()
 
     def _close(self, now: float, seconds: float) -> None:
-        """Send nothing for so many seconds, because the service asks for that."""
+        """Send nothing for so many seconds, as the service requests."""
         cells = self._cells
         until = now + seconds
         cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], until)
@@ -456,10 +456,10 @@ class QuotaClient:
         A run that is stopping still issues permits, so that units under way finish, but not after a long wait.
 
         Args:
-            is_next: whether the request continues a unit: it goes before those that begin one.
+            is_next: whether the request continues a unit: it has priority over those that begin one.
 
         Yields:
-            What to fill in when the answer is there.
+            The permit, in which the caller records the response.
 
         Raises:
             Stopped: if the run is stopping and no permit is available soon, or if its budget is spent.

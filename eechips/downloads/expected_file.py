@@ -180,7 +180,7 @@ class ExpectedFile:
 
     @property
     def is_checksum_unknown(self) -> bool:
-        """Whether there is a checksum of an unsupported algorithm."""
+        """Return whether there is a checksum of an unsupported algorithm."""
         return self.checksum is not None and self.known_checksum is None
 
     @property
@@ -197,19 +197,19 @@ class ExpectedFile:
 
     @property
     def is_image(self) -> bool:
-        """Whether the file can become an asset of the local Earth Engine: GeoTIFF, JPEG 2000 or an unknown format."""
+        """Return whether the local Earth Engine can serve the file: GeoTIFF, JPEG 2000 or an unknown format."""
         if self.driver is not None:
             return self.driver in _IMAGES
         return _media_type(self.media_type) in _VAGUE and self.suffix not in _MAGIC and self.suffix not in _SYNONYMS
 
     @property
     def is_gzip(self) -> bool:
-        """Whether the file itself is a gzip file."""
+        """Return whether the file itself is a gzip file."""
         return _kind_of(_media_type(self.media_type), self.suffix) == "gz"
 
     @property
     def is_raster(self) -> bool:
-        """Whether GDAL must be able to open the file."""
+        """Return whether GDAL must be able to open the file."""
         return self.driver is not None
 
     def to_json(self) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class PartialFile:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the file has as many bytes as the server stated."""
+        """Return whether the file has as many bytes as the server stated."""
         return self.version is not None and self.version.total == self._size
 
     def digest(self, algorithm: str = SHA256) -> str:

@@ -194,5 +194,5 @@ def _seconds(value: Any) -> float:
 
 
 def _use(seconds: float) -> float:
-    """Return how long to use a signature of so many seconds."""
+    """Return the seconds for which to use a signature that is valid for so many seconds."""
     return max(0.0, seconds - min(_MARGIN, _SHARE * seconds))

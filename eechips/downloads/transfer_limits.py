@@ -38,7 +38,7 @@ class BandwidthLimiter:
         self._counting = threading.Lock()
 
     def read_size(self, largest: int) -> int:
-        """Return how many bytes to read at a time, so that the rate stays even."""
+        """Return the number of bytes to read at a time, which keeps the rate even."""
         return largest if self._rate is None else max(4096, min(largest, int(self._full)))
 
     def consume(self, count: int) -> None:

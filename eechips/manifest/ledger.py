@@ -60,7 +60,7 @@ _FURTHER = (
     "CREATE INDEX IF NOT EXISTS further_files_position ON further_files (position)"
 )
 
-# Only in such ledgers: what every file holds, the units' first included. Files of scripts have the layer ''.
+# Only in such ledgers: metadata of every file, also the first of a unit. Files of scripts have the layer ''.
 _LAYERS = (
     "CREATE TABLE IF NOT EXISTS layers"
     " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, layer TEXT NOT NULL, metadata TEXT NOT NULL);"
@@ -74,10 +74,10 @@ class Totals:
     """Sums over all attempted units.
 
     Attributes:
-        units: how many.
+        units: number of units.
         requests: sent for them, repeats included.
         bytes: of their files.
-        seconds: spent on each, added up.
+        seconds: sum of the time spent on each.
         dropped: those without data whose file was not kept.
     """
 
@@ -124,7 +124,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Close the file, and leaves one file if it can: the write-ahead log is for the time of writing."""
+        """Close the file; merge the write-ahead log into it if possible."""
         if not self._readonly:
             with contextlib.suppress(StorageError):  # another process is reading: the log stays
                 self._db.execute("PRAGMA busy_timeout = 200")
@@ -132,7 +132,7 @@ class Ledger:
         self._db.close()
 
     def _check_schema(self, *, has_plan: bool) -> None:
-        """Refuse a database with anything but plain tables: a view may never end, and a trigger undoes what is written.
+        """Refuse a database with anything but plain tables: a view may never end, and a trigger may undo writes.
 
         Raises:
             StorageError: naming what there is.
@@ -149,7 +149,7 @@ class Ledger:
 
     @property
     def run_identity(self) -> str:
-        """A text that identifies the run of this ledger, also after it was planned anew; a copy is another run."""
+        """Identifier of the run of this ledger, which stays when the run is planned again; a copy is another run."""
         with self._transaction():
             self._db.execute("CREATE TABLE IF NOT EXISTS identity (value TEXT NOT NULL)")
             if self._db.execute("SELECT 1 FROM identity").fetchone() is None:
@@ -175,7 +175,7 @@ class Ledger:
         return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
     def store_plan(self, meta: Mapping[str, Any], units: Iterable[WorkUnit]) -> None:
-        """Store the plan and what it was made from, or nothing at all; replaces an earlier plan.
+        """Store the plan and its origin in one transaction; replace an earlier plan.
 
         Args:
             meta: JSON values, read back by :meth:`meta`.
@@ -192,7 +192,7 @@ class Ledger:
         self._has_schema = True
 
     def begin_plan(self, meta: Mapping[str, Any]) -> None:
-        """Store what a plan is made from whose units are added as they are planned; replaces an earlier plan.
+        """Store the origin of a plan whose units are added as they are planned; replace an earlier plan.
 
         It is not whole before :meth:`complete_plan` is called.
 
@@ -206,13 +206,13 @@ class Ledger:
         self._has_schema = True
 
     def complete_plan(self) -> None:
-        """Note that the plan has all its units."""
+        """Record that the plan has all its units."""
         with self._transaction():
             self._db.execute("DELETE FROM meta WHERE key = ?", (_IS_PARTIAL,))
 
     @property
     def is_partial(self) -> bool:
-        """Return whether units are still missing from the plan: it was interrupted, or is being made."""
+        """Return whether the plan lacks units: planning was interrupted, or is under way."""
         return bool(self.meta().get(_IS_PARTIAL))
 
     def _make_tables(self, meta: Mapping[str, Any]) -> None:
@@ -228,7 +228,7 @@ class Ledger:
         return [identifier for (identifier,) in self._db.execute(query, (first, end))]
 
     def add(self, units: Iterable[WorkUnit]) -> None:
-        """Add units to the end of the plan, all or none; they may replace others. A unit is replaced once.
+        """Add units to the end of the plan, all or none; they may replace others. A unit is replaced only once.
 
         Raises:
             StorageError: if one of those that are replaced is replaced already.
@@ -238,7 +238,7 @@ class Ledger:
             self._db.executemany("INSERT INTO units (position, id, unit, name, replaces) VALUES (?, ?, ?, ?, ?)", rows)
 
     def amend(self, units: Iterable[WorkUnit]) -> None:
-        """Put other units into the places of some that have no result, all or none; they are planned again."""
+        """Replace units without a result by others at the same positions, all or none; they are planned again."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
         with self._transaction():
             self._db.executemany(
@@ -248,7 +248,7 @@ class Ledger:
             )
 
     def note(self, key: str, value: Any) -> None:
-        """Keep a JSON value beside what the plan was made from."""
+        """Store a JSON value beside the origin of the plan."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
@@ -296,11 +296,11 @@ class Ledger:
         return int(self._db.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0])
 
     def count_open(self) -> int:
-        """Count the units that are to be fetched."""
+        """Count the open units."""
         return sum(count for state, count in self.counts().items() if state.is_open)
 
     def sample_units(self, most: int) -> list[str]:
-        """Return units that are to be fetched, as JSON: up to so many, spread evenly over the plan."""
+        """Return open units as JSON: up to so many, spread evenly over the plan."""
         states = [state.value for state in State if state.is_open]
         marks = ", ".join("?" * len(states))
         step = max(1, -(-self.end // most))
@@ -313,7 +313,7 @@ class Ledger:
         return [unit for (unit,) in found]
 
     def open_units(self, first: int = 0, end: int | None = None) -> Iterator[WorkUnit]:
-        """Yield units that are to be fetched, in the order of the plan, but for those that are added from now on.
+        """Yield the open units in the order of the plan, without those that are added later.
 
         The ledger may be changed meanwhile.
 
@@ -339,7 +339,7 @@ class Ledger:
             yield from map(_planned, rows)
 
     def dropped(self, *, empty: bool = True) -> Iterator[int]:
-        """Yield positions of units that have neither a file nor another in their place, in order.
+        """Yield positions of units that have neither a file nor a replacement, in order.
 
         Args:
             empty: include units that were empty, not only excluded ones.
@@ -371,7 +371,7 @@ class Ledger:
         return _planned(self._db.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone())
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Return the ids that units have, of a selection. The first call creates an index."""
+        """Return those ids of a selection that units have. The first call creates an index."""
         wanted = {bytes.fromhex(identifier) for identifier in ids}
         marks = ", ".join("?" * len(wanted))
         with self._transaction():
@@ -387,14 +387,14 @@ class Ledger:
         return Totals(*self._db.execute(query).fetchone())
 
     def files(self) -> Iterator[tuple[int, str, int]]:
-        """Yield position, path and size in bytes of every file that is recorded."""
+        """Yield position, path and size in bytes of every recorded file."""
         query = "SELECT position, file, bytes FROM units WHERE file IS NOT NULL"
         if self._has_further:
             query += " UNION ALL SELECT position, file, bytes FROM further_files"
         yield from self._db.execute(f"{query} ORDER BY position")
 
     def sample_files(self, count: int) -> list[str]:
-        """Return paths of so many files of units with data, spread over the plan, at most."""
+        """Return paths of at most so many files of units with data, spread over the plan."""
         having = "state = 'done' AND file IS NOT NULL"
         first, last = self._db.execute(f"SELECT min(position), max(position) FROM units WHERE {having}").fetchone()
         if first is None:
@@ -404,7 +404,7 @@ class Ledger:
         return list(dict.fromkeys(self._db.execute(query, (position,)).fetchone()[0] for position in wanted))
 
     def invalid_paths(self) -> Iterator[tuple[str, Any]]:
-        """Yield id and path of the files whose paths may lead out of where results go; most ledgers have none."""
+        """Yield id and path of files whose paths may lead out of the folder of results; most ledgers have none."""
         odd = (
             "(typeof(file) != 'text' OR file = '' OR file GLOB '/*' OR file GLOB '*..*' OR file GLOB '*\\*'"
             " OR file GLOB '*:*' OR instr(CAST(file AS BLOB), x'00'))"
@@ -427,12 +427,12 @@ class Ledger:
                 yield from (f"no. {position}" for (position,) in rows)
 
     def deeply_nested_units(self, count: int) -> Iterator[tuple[str, str]]:
-        """Yield id and JSON of the units that have more brackets than that."""
+        """Yield id and JSON of units that have more brackets than so many."""
         brackets = "2 * length(unit) - length(replace(unit, '[', '')) - length(replace(unit, '{', ''))"
         yield from self._db.execute(f"SELECT lower(hex(id)), unit FROM units WHERE {brackets} > ?", (count,))
 
     def further_files(self) -> Iterator[tuple[str, str, str]]:
-        """Yield id of the unit, path and sha256 of every file that is not its unit's first."""
+        """Yield id of the unit, path and sha256 of every file after the first of a unit."""
         if self._has_further:
             yield from self._db.execute(
                 "SELECT lower(hex(id)), f.file, f.sha256 FROM further_files AS f JOIN units USING (position)"
@@ -474,7 +474,7 @@ class Ledger:
         return None if row is None else int(row[0])
 
     def set_errors(self, remarks: Mapping[int, str]) -> None:
-        """Keep a text as the error of settled units that have none, by position; their states stay."""
+        """Store a text as the error of settled units that have none, by position; their states stay."""
         rows = [(text, position) for position, text in remarks.items()]
         with self._transaction():
             self._db.executemany("UPDATE units SET error = ? WHERE position = ? AND error IS NULL", rows)
@@ -513,13 +513,13 @@ class Ledger:
                 )
 
     def with_results(self, positions: Iterable[int], *, or_empty: bool) -> list[int]:
-        """Return the units that have results, of a selection; with ``or_empty``, also empty ones without a file."""
+        """Return those units of a selection that have results; with ``or_empty``, also empty ones without a file."""
         states = "'done', 'empty'" if or_empty else "'done'"
         query = f"SELECT 1 FROM units WHERE position = ? AND (state IN ({states}) OR file IS NOT NULL)"
         return [each for each in positions if self._db.execute(query, (each,)).fetchone() is not None]
 
     def reopen(self, positions: Iterable[int]) -> int:
-        """Make units planned again, forgetting their results; return how many."""
+        """Set units back to planned and remove their results; return their number."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
         wanted = set(positions)
         with self._transaction():
@@ -530,7 +530,7 @@ class Ledger:
         return cursor.rowcount
 
     def _forget_files(self, positions: Iterable[int]) -> None:
-        """Remove the rows of files of earlier results, of which the next result may have fewer."""
+        """Remove the rows of files of earlier results, as the next result may have fewer files."""
         rows = [(position,) for position in positions]
         for table in _OF_SEVERAL:
             if self._has_table(table):

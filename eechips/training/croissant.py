@@ -243,7 +243,7 @@ def _splits() -> dict[str, Any]:
 
 
 def _images(suffix: str) -> dict[str, Any]:
-    """Pictures with their paths, which are those of the records of chips."""
+    """Return the record set of pictures, whose paths are those of the records of chips."""
     name, files = f"images-{suffix}", {"fileSet": {"@id": f"files-{suffix}"}}
     path = _field(name, "file", "sc:Text", "Path of the file.", {**files, "extract": {"fileProperty": "fullpath"}})
     image = _field(name, "image", "sc:ImageObject", "Its picture.", {**files, "extract": {"fileProperty": "content"}})

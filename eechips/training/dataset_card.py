@@ -250,7 +250,7 @@ def _layers(summary: Summary) -> str:
 
 
 def _strata(summary: Summary) -> Iterator[str]:
-    """Samples by stratum and split."""
+    """Yield the table of samples by stratum and split."""
     if summary.stratum is None:
         return
     names = list(summary.splits) or [""]
@@ -403,7 +403,7 @@ def _readable(run: Run) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _at_hand(samples: Samples, names: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Files where they are, or copies of those in an object store."""
+    """Yield the paths of files, or of copies if they are in an object store."""
     store = samples.store
     if isinstance(store, LocalStore):
         yield {name: store.file(name) for name in names}

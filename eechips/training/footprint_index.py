@@ -113,10 +113,10 @@ class FootprintIndex:
                 yield self._measured(one, other, metres)
 
     def distances(self, some: Indices, others: Indices) -> Floats:
-        """Metres between pairs of outlines, along the geodesic; 0 where they overlap.
+        """Compute metres between pairs of outlines, along the geodesic; 0 where they overlap.
 
-        Right to a centimetre or a hundredth of a pixel, whichever is more; for chips of hundreds of kilometres to some
-        thousandths of the distance.
+        The error is at most a centimetre or a hundredth of a pixel, whichever is more; for chips of hundreds of
+        kilometres, some thousandths of the distance.
         """
         best = np.full(len(some), np.inf)
         middles = _unit(self._middles[some] + self._middles[others])
@@ -190,7 +190,7 @@ class _Plane:
         self._metres = np.stack([_A / root, _A * (1 - _E2) / root**3], axis=-1)  # prime vertical, meridian
 
     def shown(self, normals: Floats, owners: Indices) -> Floats:
-        """Normals (k, 3) in the planes with the given numbers (k,): x, y (k, 2)."""
+        """Project normals (k, 3) to the planes with the given numbers (k,): x, y (k, 2)."""
         up, east, north = self._up[owners], self._east[owners], self._north[owners]
         factor = 2 / (1 + (normals * up).sum(axis=-1))
         xy = np.stack([(normals * east).sum(axis=-1), (normals * north).sum(axis=-1)], axis=-1)
@@ -198,7 +198,7 @@ class _Plane:
         return found
 
     def back(self, xy: Floats) -> Floats:
-        """Points (n, k, 2) of each plane as unit normals (n, k, 3)."""
+        """Convert points (n, k, 2) of each plane to unit normals (n, k, 3)."""
         x, y = np.moveaxis(xy / self._metres[:, None], -1, 0)
         square = (x**2 + y**2) / 4
         sideways = x[..., None] * self._east[:, None] + y[..., None] * self._north[:, None]
@@ -216,7 +216,7 @@ def _corners(grids: Sequence[Grid]) -> Floats:
 
 
 def _rings(crs: str, corners: Floats, sizes: npt.NDArray[np.int_]) -> Iterator[Floats]:
-    """Rings of normals (k, 3), as many as it takes to be right, in the order of the corners (n, 4, 2)."""
+    """Yield rings of normals (k, 3), in the order of the corners (n, 4, 2), with as many normals as accuracy needs."""
     coarse = _normals(crs, _pieces(corners, 4)).reshape(-1, 4, 4, 3)  # of each edge, its beginning and three quarters
     ends = coarse[:, :, 0]
     following = np.roll(ends, -1, axis=1)
@@ -235,7 +235,7 @@ def _rings(crs: str, corners: Floats, sizes: npt.NDArray[np.int_]) -> Iterator[F
 
 
 def _pieces(corners: Floats, count: int) -> Floats:
-    """Corners (n, 4, 2) as rings (n, 4 * count, 2), not closed, each edge in so many pieces."""
+    """Divide the edges between corners (n, 4, 2) into so many pieces: open rings (n, 4 * count, 2)."""
     shares = (np.arange(count) / count)[:, None]
     starts, ends = corners[:, :, None], np.roll(corners, -1, axis=1)[:, :, None]
     found: Floats = (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
@@ -265,7 +265,7 @@ def _unit(vectors: Floats) -> Floats:
 
 
 def _boxes(middles: Floats, radii: Floats) -> tuple[Any, Indices]:
-    """Boxes of longitude and latitude in radians around caps, two where one crosses the antimeridian.
+    """Return boxes of longitude and latitude in radians around caps, two for a cap that crosses the antimeridian.
 
     A cap of radius r around latitude p that holds no pole reaches asin(sin r / cos p) to the east and west.
 

@@ -134,7 +134,7 @@ class FootprintMap:
         return found
 
     def _of(self, units: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        """Numbers of the outlines of some units."""
+        """Return the numbers of the outlines of some units."""
         return np.unique(self._numbers[units[self._units]])
 
     def _having(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

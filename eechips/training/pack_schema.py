@@ -64,10 +64,10 @@ class PackSchema:
         self._sizes = sizes
 
     def weigh(self, weight: Callable[[Sequence[int], int], int]) -> npt.NDArray[np.int64]:
-        """Bytes of every sample in a shard.
+        """Return the bytes of each sample in a shard.
 
         Args:
-            weight: gives them for the sizes of files or arrays, and of metadata.
+            weight: computes them from the sizes of files or arrays, and of metadata.
         """
         return np.array([weight(sizes, metadata) for metadata, *sizes in self._sizes], dtype=np.int64)
 
@@ -105,7 +105,7 @@ def _add(values: dict[str, set[Any] | None], fields: Mapping[str, Any]) -> None:
 
 
 def _array_bytes(layout: PackLayout) -> tuple[int, ...]:
-    """Bytes of the pixels of a sample, and of where they are valid, for each layer."""
+    """Return the bytes of the pixels and of the mask of a sample, for each layer."""
     found = []
     for layer in layout.values():
         assert layer.shape is not None

@@ -253,7 +253,7 @@ def _frame(files: Sequence[CheckedFile]) -> pd.DataFrame:
 def _unchecked(
     files: Sequence[CheckedFile], has_region: bool, info: Mapping[str, Any], bits: int | None
 ) -> dict[str, str]:
-    """Flags that no file could have, and why."""
+    """Return the flags that were not checked for any file, with the reason."""
     found = {}
     measures = [checked.measures for checked in files if checked.measures is not None]
     if all(each.cloud_fraction is None for each in measures):

@@ -103,9 +103,10 @@ def set_flags(
 
 
 def class_maps(files: Sequence[CheckedFile]) -> frozenset[str]:
-    """Layers that are maps of classes beside an image: one band of integers, at most 40 different ones in any chip.
+    """Return the layers that are maps of classes beside an image.
 
-    A chip of one class is right there, and so is one of class 0, or 255.
+    They have one band of integers, and at most 40 values in any chip. A chip of one class is correct in them, also if
+    the class is 0 or 255.
     """
     kinds: dict[str, list[int | None]] = defaultdict(list)
     for checked in files:

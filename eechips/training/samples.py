@@ -1,6 +1,6 @@
 """Read the samples of a run: the files, split and metadata of each unit.
 
-All that is made of a run uses this reader. It holds a run's rows as Arrow tables, some 100 MB for 100,000 chips,
+Checks, splits, packs and cards use this reader. It holds a run's rows as Arrow tables, some 100 MB for 100,000 chips,
 so that processes that are forked share them and those that are spawned get them quickly.
 """
 
@@ -73,7 +73,7 @@ class Samples(Sequence[Sample]):
         return Samples(self.run, self._units.take(chosen), self._files.take(files), starts)
 
     def of_split(self, *names: str) -> Samples:
-        """Those of some splits.
+        """Select the samples of some splits.
 
         Raises:
             UsageError: if the run was not split, or has no such split.
@@ -168,14 +168,14 @@ class Samples(Sequence[Sample]):
 
 
 def read_samples(run: Run | str | Path) -> Samples:
-    """Return the samples of a run, finished or going on.
+    """Return the samples of a run, finished or not.
 
     Args:
         run: the run, or its folder.
 
     Returns:
-        Every unit that has files, in the order of the plan; those that failed, are still to come, or whose empty file
-        was not kept have none.
+        Every unit that has files, in the order of the plan. Units that failed, are not fetched yet, or whose empty
+        file was dropped have none.
 
     Raises:
         UsageError: if the folder holds no run.
@@ -187,7 +187,7 @@ def read_samples(run: Run | str | Path) -> Samples:
 
 
 def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Return the values that a field has, each once, in their order: numbers before texts; None left out."""
+    """Return the distinct values of a field in their order, numbers before texts, without None."""
     return tuple(sorted({v for v in values if v is not None}, key=lambda value: (isinstance(value, str), value)))
 
 
@@ -264,7 +264,7 @@ def _table(rows: list[tuple[Any, ...]], schema: Any) -> Any:
 
 
 def _with_findings(folder: Path, units: Any) -> Any:
-    """Return the units with their splits and flags, if somebody has split or checked the run."""
+    """Return the units with their splits and flags, if the run was split or checked."""
     import pyarrow as pa
 
     ids = units["id"].to_pylist()

@@ -137,7 +137,7 @@ class StoredShard:
     files: tuple[StoredFile, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON value."""
+        """Convert to a JSON value."""
         return {**asdict(self.shard), "files": [asdict(file) for file in self.files]}
 
     @staticmethod
@@ -304,7 +304,7 @@ def shard_sizes(weights: npt.NDArray[np.int64], most_count: int, most_bytes: int
 
 
 def _filled(weights: npt.NDArray[np.int64], most_count: int, most_bytes: int) -> list[int]:
-    """Shards that are as full as can be."""
+    """Return the numbers of samples of shards that are as full as the limits allow."""
     counts: list[int] = []
     size = most_bytes
     for weight in weights.tolist():

@@ -244,7 +244,7 @@ def progress(what: str, total: int, *, quiet: bool) -> Any:
 
 
 def _read_ahead(samples: Samples) -> Iterator[tuple[Sample, dict[str, FileContent]]]:
-    """Samples and their files, some of which are being read while the first ones are used."""
+    """Yield samples and their files; read the next ones while the caller uses the first."""
     with ThreadPoolExecutor(_READERS, thread_name_prefix="pack") as pool:
         waiting: deque[tuple[Sample, Future[dict[str, FileContent]]]] = deque()
         try:

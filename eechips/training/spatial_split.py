@@ -18,10 +18,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def squares(lonlat: Floats, size: float) -> list[str]:
-    """Blocks that are squares of one area.
+    """Assign places to blocks that are squares of equal area.
 
-    They are squares on the ground at 30 degrees of latitude; towards the poles they get narrow from west to east and
-    long from south to north, and keep their area.
+    They are squares on the ground at 30 degrees of latitude. Towards the poles they become narrower from west to east
+    and longer from south to north, and keep their area.
 
     Args:
         lonlat: longitudes and latitudes in degrees, (n, 2).
@@ -40,7 +40,7 @@ def squares(lonlat: Floats, size: float) -> list[str]:
 
 
 def hexagons(lonlat: Floats, resolution: int) -> list[str]:
-    """Blocks that are H3 cells (https://h3geo.org), nearly of one size all over the Earth.
+    """Assign places to blocks that are H3 cells (https://h3geo.org), of nearly one size all over the Earth.
 
     Args:
         lonlat: longitudes and latitudes in degrees, (n, 2).
@@ -63,7 +63,7 @@ def hexagons(lonlat: Floats, resolution: int) -> list[str]:
 
 
 def places(lonlat: Floats) -> list[str]:
-    """Blocks that are single places: chips of several dates in one place stay together, and nothing else does.
+    """Assign each place to a block of its own, so that only chips of the same place stay together.
 
     Args:
         lonlat: longitudes and latitudes in degrees, (n, 2).

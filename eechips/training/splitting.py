@@ -246,7 +246,7 @@ def _by_time(
 
 
 def _earlier(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
-    """Blocks and their splits of an earlier division with the same options."""
+    """Return the splits of the blocks of an earlier division with the same options."""
     if not (folder / split_table.SPLITS_NAME).is_file():
         return {}
     before = split_table.options(folder)
@@ -268,7 +268,7 @@ def _doubled(folder: Path, frame: pd.DataFrame) -> int:
 
 @contextmanager
 def _steps(count: int, *, quiet: bool) -> Iterator[Callable[[], object]]:
-    """A bar for the steps of a division, where there is a terminal and it takes long."""
+    """Show a progress bar for the steps of a division, on a terminal, if it takes long."""
     from tqdm import tqdm
 
     with tqdm(total=count, unit=" steps", delay=_PATIENCE, disable=True if quiet else None) as bar:

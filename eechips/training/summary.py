@@ -137,7 +137,7 @@ class Summary:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether all its data are synthetic, as those of the demo planet."""
+        """Return whether all data are synthetic, such as those of the demo planet."""
         return self.info.get("source") == "local:demo"
 
 
@@ -240,7 +240,7 @@ def _order_of_splits(run: Run, samples: Samples) -> list[str]:
 
 
 def _key(value: Any) -> tuple[bool, Any]:
-    """Numbers before texts."""
+    """Return a key that sorts numbers before texts."""
     return (True, value) if isinstance(value, str) else (False, value)
 
 

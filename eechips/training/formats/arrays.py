@@ -55,7 +55,7 @@ def entries_of(arrays: Mapping[str, Any], layers: Sequence[str]) -> Iterator[Pac
 
 
 def weight(sizes: Sequence[int], metadata: int) -> int:
-    """Bytes of a sample at most, before compression."""
+    """Return the maximum bytes of a sample, before compression."""
     return sum(sizes) + metadata + _OF_SAMPLE
 
 

@@ -27,7 +27,7 @@ _OF_SAMPLE = 3_000
 
 
 def weight(sizes: Sequence[int], metadata: int) -> int:
-    """Bytes of a sample at most."""
+    """Return the maximum bytes of a sample."""
     return _OF_SAMPLE + metadata + sum(_OF_FILE + size for size in sizes)
 
 

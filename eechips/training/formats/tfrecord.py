@@ -34,7 +34,7 @@ _OF_SAMPLE = 800  # likewise, of id, split and metadata
 
 
 def weight(sizes: Sequence[int], metadata: int) -> int:
-    """Bytes of a sample at most."""
+    """Return the maximum bytes of a sample."""
     return _AROUND + _OF_SAMPLE + metadata + sum(_OF_FEATURE + size for size in sizes)
 
 

@@ -32,7 +32,7 @@ _RIGHTS = 0o644
 
 
 def weight(sizes: Sequence[int], metadata: int) -> int:
-    """Bytes of a sample at most."""
+    """Return the maximum bytes of a sample."""
     return sum(_HEADERS + -(-size // _BLOCK) * _BLOCK for size in (*sizes, metadata, _MOST_LABEL))
 
 
