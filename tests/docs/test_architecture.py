@@ -24,7 +24,6 @@ SAME_CLASSES = {
 """Public classes that stand more than once, with the reason."""
 
 SAME_MODULES = {
-    "imagery": "records of image datasets; the recipes that fetch images",
     "parquet": "a format of tables; a format of packs",
     "raster": "of a format; of a window",
     "results": "of a recipe; of windows",
