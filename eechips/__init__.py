@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eechips.catalogs.catalog import open_catalog as open_catalog
     from eechips.catalogs.ingest import ingest as ingest
     from eechips.cli.retry_commands import retry as retry
-    from eechips.engine import RunConfig as RunConfig
+    from eechips.engine.config import RunConfig as RunConfig
     from eechips.engine.doctor import doctor as doctor
     from eechips.errors import ConfigurationError as ConfigurationError
     from eechips.errors import EechipsError as EechipsError
@@ -61,7 +61,7 @@ _MODULES = {
     "Grid": "eechips.geo.grid",
     "Pool": "eechips.scripts.pools",
     "Run": "eechips.manifest.run",
-    "RunConfig": "eechips.engine",
+    "RunConfig": "eechips.engine.config",
     "Series": "eechips.recipe.row_sources",
     "Table": "eechips.recipe",
     "Template": "eechips.recipe.template",

@@ -15,7 +15,7 @@ from eechips.cli.group import FAILURES
 from eechips.cli.parameters import HELP, Assignment, declared_options, meta_flag, typed_options
 
 if TYPE_CHECKING:
-    from eechips.engine import RunConfig
+    from eechips.engine.config import RunConfig
     from eechips.recipe import Recipe
 
 Changes = Mapping[str, Mapping[str, Any]]

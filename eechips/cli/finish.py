@@ -14,8 +14,11 @@ import click
 
 from eechips.cli.command import FetchCommand, option_names
 from eechips.cli.group import FAILURES, INTERRUPTED
-from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
+from eechips.engine.config import RunConfig
+from eechips.engine.costs import Estimate, Forecast
 from eechips.engine.disk import free_bytes
+from eechips.engine.estimate import estimate
+from eechips.engine.run import run
 from eechips.errors import RecipeError, UsageError
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.failures import Failure, group_failures, list_failures

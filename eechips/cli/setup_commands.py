@@ -10,17 +10,20 @@ import textwrap
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+import eechips
 from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.group import FAILURES, OneSentence
 from eechips.cli.parameters import HELP, debug_option, typed_options
 from eechips.datasets import list_datasets
-from eechips.engine.doctor import Finding, doctor
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
+
+if TYPE_CHECKING:
+    from eechips.engine.doctor import Finding
 
 _INDENT = 22  # columns before the detail
 _SHOWN_BANDS = 4  # of a dataset
@@ -60,7 +63,7 @@ def doctor_command(as_json: bool, out: str, **options: Any) -> None:
       eechips doctor --out s3://bucket/naip
       eechips doctor --json | jq '.findings[] | select(.state != "ok")'
     """
-    findings = doctor(out=out, **typed_options(options))
+    findings = eechips.doctor(out=out, **typed_options(options))
     would_fail = any(finding.state == "failed" for finding in findings)
     if as_json:
         document = {"ok": not would_fail, "findings": [dataclasses.asdict(finding) for finding in findings]}

@@ -1,28 +1,26 @@
-"""Make a training set of a run: ``eechips check``, ``split``, ``pack`` and ``card``."""
+"""Make a training set of a run: ``eechips check``, ``split``, ``pack`` and ``card``.
+
+What reads pixels and tables is imported when a command runs, so that help texts are fast."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+import eechips
 from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.parameters import HELP, Names, config_options, debug_option, typed_options
 from eechips.errors import LeakageError, UsageError
-from eechips.manifest.exclusions import exclude_units
-from eechips.manifest.run import open_run
 from eechips.text import format_bytes, format_count, format_distance
-from eechips.training.dataset_card import card
-from eechips.training.quality_check import QualityReport, check
-from eechips.training.quality_flags import DAMAGED, FLAGS
-from eechips.training.quality_table import QUALITY_NAME
-from eechips.training.shard_index import PackIndex
-from eechips.training.sharding import pack, pack_folder
-from eechips.training.split_table import NONE, SPLITS_NAME
-from eechips.training.splitting import SplitResult, check_splits, split
 from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions
+
+if TYPE_CHECKING:
+    from eechips.training.quality_check import QualityReport
+    from eechips.training.shard_index import PackIndex
+    from eechips.training.splitting import SplitResult
 
 _ALL = "all"
 
@@ -66,7 +64,7 @@ def check_command(
       eechips check outputs/sample-naip --drop black,duplicate && eechips retry outputs/sample-naip
     """
     chosen = _dropped_flags(dropped)
-    found = check(folder, **typed_options(options))
+    found = eechips.check(folder, **typed_options(options))
     for line in _quality_lines(found):
         click.echo(line)
     if chosen:
@@ -80,6 +78,8 @@ def _dropped_flags(words: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the flags that ``--drop`` names."""
     if not words:
         return ()
+    from eechips.training.quality_flags import FLAGS
+
     if words == (_ALL,):
         return tuple(FLAGS)
     for word in words:
@@ -90,6 +90,9 @@ def _dropped_flags(words: tuple[str, ...] | None) -> tuple[str, ...]:
 
 def _drop(found: QualityReport, flags: tuple[str, ...]) -> list[str]:
     """Drop units with some flags; units with damaged files are planned again instead."""
+    from eechips.manifest.exclusions import exclude_units
+    from eechips.training.quality_flags import DAMAGED
+
     units, every = found.units(flags), found.units()
     again = [identifier for identifier in units if DAMAGED & set(every[identifier])]
     reasons = {identifier: f"dropped: {', '.join(own)}" for identifier, own in units.items() if identifier not in again}
@@ -106,6 +109,9 @@ def _drop(found: QualityReport, flags: tuple[str, ...]) -> list[str]:
 
 def _quality_lines(found: QualityReport) -> list[str]:
     """Return a line for each flag, and one for each check that was not possible."""
+    from eechips.training.quality_flags import FLAGS
+    from eechips.training.quality_table import QUALITY_NAME
+
     counts, files = found.counts, len(found.files)
     units, flagged = found.files["id"].nunique(), found.flagged["id"].nunique()
     lines = []
@@ -151,8 +157,11 @@ def split_command(ctx: click.Context, /, folder: Path, check: bool, **options: A
       eechips split outputs/sample-naip --by time --cuts 2019-01-01,2020-01-01
       eechips split outputs/sample-naip --check --buffer 5km
     """
+    from eechips.training.split_table import SPLITS_NAME
+    from eechips.training.splitting import check_splits, split
+
+    chosen = typed_options(options)
     try:
-        chosen = typed_options(options)
         done = check_splits(folder, buffer=chosen.get("buffer")) if check else split(folder, **chosen)
     except LeakageError as error:
         click.echo(f"Leakage: {error}; {'the splits are too close' if check else 'nothing was written'}", err=True)
@@ -182,6 +191,8 @@ def _share_lines(done: SplitResult) -> list[str]:
 
 def _stratum_lines(done: SplitResult) -> list[str]:
     """Return the shares in each stratum, those farthest from the ratios first."""
+    from eechips.training.split_table import NONE
+
     counts = done.counts
     if len(counts) < 2:
         return []
@@ -199,6 +210,8 @@ def _stratum_lines(done: SplitResult) -> list[str]:
 
 
 def _split_notes(done: SplitResult) -> list[str]:
+    from eechips.training.split_table import NONE
+
     lines = []
     if done.kept:
         lines.append(f"Blocks that kept their earlier split: {done.kept:,}")
@@ -240,6 +253,9 @@ def pack_command(folder: Path, **options: Any) -> None:
       eechips pack outputs/naip --to parquet --split train --split validation --out shards
       eechips pack outputs/landcover --to zarr --shard-count 256
     """
+    from eechips.manifest.run import open_run
+    from eechips.training.sharding import pack, pack_folder
+
     chosen = typed_options(options)
     try:
         index = pack(folder, **chosen)
@@ -283,7 +299,7 @@ def card_command(
       eechips card outputs/sample-naip
       eechips card outputs/landcover --title "Land cover of the Front Range" --creator "A. Person"
     """
-    made = card(folder, title=title, creator=creator, url=url, version=version, overwrite=overwrite)
+    made = eechips.card(folder, title=title, creator=creator, url=url, version=version, overwrite=overwrite)
     for path in (made.readme, made.croissant, made.sheet):
         if path is not None:
             click.echo(path)

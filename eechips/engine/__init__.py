@@ -1,9 +1,4 @@
-"""Run recipes: plan the units, have workers fetch them, and record the results. ``run`` is the entry point."""
+"""Run recipes: plan the units, have workers fetch them, and record the results.
 
-from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate, Forecast
-from eechips.engine.estimate import estimate
-from eechips.engine.run import run
-from eechips.engine.session import connect
-
-__all__ = ["Estimate", "Forecast", "RunConfig", "connect", "estimate", "run"]
+The entry point is :func:`eechips.engine.run.run`. Nothing is imported here: a help text needs the options of
+``RunConfig`` alone."""

@@ -6,16 +6,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from eechips.client.chip_parameters import Method
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
-from eechips.engine.costs import Forecast
-from eechips.engine.executors.executor import EXECUTORS, find_executor
+from eechips.engine.executors import EXECUTORS, find_executor
 from eechips.errors import UsageError
 from eechips.signature import documented, option
+
+if TYPE_CHECKING:
+    from eechips.client.chip_parameters import Method
+    from eechips.engine.costs import Forecast
 
 OnEmpty = Literal["keep", "skip", "redraw"]
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")

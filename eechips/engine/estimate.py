@@ -45,7 +45,7 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
     """Plan a run and estimate its cost. Send the planner's requests only; write nothing.
 
     Raises:
-        UsageError, ConfigurationError, RecipeError: as :func:`eechips.engine.run` does.
+        UsageError, ConfigurationError, RecipeError: as :func:`eechips.engine.run.run` does.
     """
     read_inputs(recipe)
     with connect(config, recipe=recipe):

@@ -77,7 +77,7 @@ def join_results(
         outcomes: that workers have reported, if they were kept; of several of a unit, the last with a result counts.
 
     Returns:
-        The missing results. If there are none, :func:`eechips.engine.run` can finish the run.
+        The missing results. If there are none, :func:`eechips.engine.run.run` can finish the run.
 
     Raises:
         UsageError: if lines of the plan are missing.

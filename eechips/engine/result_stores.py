@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eechips.engine.config import RunConfig
-from eechips.engine.executors.executor import find_executor
+from eechips.engine.executors import find_executor
 from eechips.staging import new_writer
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store, is_address
 

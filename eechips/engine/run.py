@@ -18,8 +18,9 @@ from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.disk import left_bytes, refuse_small_disk
+from eechips.engine.executors import find_executor
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
-from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, find_executor
+from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.info import encode_info, info_of, redact_json
 from eechips.engine.interrupt import Interrupt

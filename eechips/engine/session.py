@@ -19,7 +19,7 @@ from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
-from eechips.engine.executors.executor import find_executor
+from eechips.engine.executors import find_executor
 from eechips.engine.local_server import LocalServer, serve
 from eechips.engine.plan import SPENT
 from eechips.errors import ConfigurationError, UsageError

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from eechips.errors import ValidationError
-from eechips.geo.grid import Part
+
+if TYPE_CHECKING:
+    from eechips.geo.grid import Part
 
 MASK_BAND = "eechips_mask"
 """Name of the band that is requested with data: 1 where a pixel is valid, 0 where it is masked."""

@@ -13,8 +13,8 @@ from typing import Any, Literal, overload
 import ee
 import numpy as np
 
-from eechips.engine import Estimate, RunConfig
-from eechips.engine.config import LedgerOptions
+from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.imagery import Imagery, ImageSelection, ImageTreatment, check_on_empty

@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.engine import RunConfig
+from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.geo.grid import Transform

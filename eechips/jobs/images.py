@@ -10,8 +10,8 @@ from typing import Any, Literal, overload
 
 import ee
 
-from eechips.engine import Estimate, RunConfig
-from eechips.engine.config import LedgerOptions
+from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.imagery import Imagery, ImageTreatment, check_on_empty

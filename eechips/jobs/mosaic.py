@@ -14,8 +14,8 @@ from typing import Any, Literal, overload
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.engine import Estimate, RunConfig
-from eechips.engine.config import LedgerOptions
+from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.costs import Estimate
 from eechips.engine.disk import refuse_small_disk
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.engine import Estimate, RunConfig
-from eechips.engine.config import LedgerOptions
+from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.costs import Estimate
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.jobs.point_queries import PointQuery, value_columns

@@ -14,9 +14,11 @@ from typing import Any
 
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
-from eechips.engine import Forecast, RunConfig, run
+from eechips.engine.config import RunConfig
+from eechips.engine.costs import Forecast
 from eechips.engine.estimate import USUAL_IN_FLIGHT, Meter, forecast_rest
 from eechips.engine.plan import name_template, units_of
+from eechips.engine.run import run
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import UsageError
 from eechips.manifest.unit_record import Record, State

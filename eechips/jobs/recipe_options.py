@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
-from eechips.engine import Estimate, RunConfig, estimate, run
-from eechips.engine.config import LedgerOptions
+from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.costs import Estimate
+from eechips.engine.estimate import estimate
+from eechips.engine.run import run
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
 from eechips.recipe import Recipe

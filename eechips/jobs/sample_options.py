@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from eechips.formats import CHIP_FORMATS
-from eechips.jobs.sample_layers import Bands
 from eechips.jobs.shared_options import (
     ALIGN,
     CRS,
     DATA,
     DATE_FORMAT,
+    ECOREGIONS,
     END,
     GREATEST_VALUE,
     LAT_FIELD,
@@ -28,8 +28,10 @@ from eechips.jobs.shared_options import (
     START,
     TRANSFORM,
 )
-from eechips.planning import samplers
 from eechips.signature import documented, option
+
+if TYPE_CHECKING:
+    from eechips.jobs.sample_layers import Bands
 
 GridMode = Literal["native", "thumb"]
 
@@ -103,7 +105,7 @@ class SampleOptions:
         ),
     )
     ecoregions: str = field(
-        default=samplers.ECOREGIONS,
+        default=ECOREGIONS,
         metadata=option(
             "Table whose features are the strata of `per_ecoregion`.", PLACES, metavar="ASSET", is_advanced=True
         ),

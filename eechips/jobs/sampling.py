@@ -14,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.geo.grid import Grid
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_options import SampleOptions
+from eechips.jobs.shared_options import ECOREGIONS
 from eechips.planning import chip_grids, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
 from eechips.planning.grid_alignment import GridAlignment
@@ -83,7 +84,7 @@ class _StrategyBuilder:
     def _per_ecoregion(self, count: int) -> RandomStrategy:
         options, min_distance = self.sample.options, self._min_distance()
         assert self.region is not None
-        name_field = "ECO_NAME" if options.ecoregions == samplers.ECOREGIONS else options.ecoregion_field
+        name_field = "ECO_NAME" if options.ecoregions == ECOREGIONS else options.ecoregion_field
         strata = samplers.fetch_strata(self.region, options.ecoregions, options.ecoregion_field, name_field)
         fields = {stratum.id: {"eco_id": stratum.id, "eco_name": stratum.name} for stratum in strata}
         pool = StrataPool(strata, options.seed, self._point_filter(), is_thinned=min_distance is not None)

@@ -12,8 +12,8 @@ import ee
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.engine import Estimate, RunConfig
-from eechips.engine.config import LedgerOptions
+from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.costs import Estimate
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat

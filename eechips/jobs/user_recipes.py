@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from eechips.engine import Estimate, RunConfig
-from eechips.engine.config import LedgerOptions
+from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.jobs.function_recipe import FunctionRecipe, parameter_names
 from eechips.jobs.recipe_check import RecipeCheck, check_recipe

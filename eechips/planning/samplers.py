@@ -20,9 +20,6 @@ from eechips.geo.polygons import EARTH_RADIUS, list_polygons, mean_width, spheri
 from eechips.planning import planning_requests
 from eechips.planning.regions import describe_choices, fetch_fields
 
-ECOREGIONS = "RESOLVE/ECOREGIONS/2017"
-"""RESOLVE Ecoregions 2017, CC-BY-4.0, Dinerstein et al., https://doi.org/10.1093/biosci/bix014."""
-
 DIGITS = 7
 """Decimals of a point's longitude and latitude: 1e-7 degrees is about a centimetre."""
 

@@ -95,6 +95,22 @@ def test_help_takes_less_than_a_third_of_a_second_of_processor() -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
 
 
+@pytest.mark.parametrize(
+    "words", ["sample", "run", "check", "split", "pack", "card", "catalog ingest", "serve", "doctor"]
+)
+def test_help_imports_no_library_that_takes_long(words: str) -> None:
+    code = (
+        f"import sys; sys.argv = ['eechips', *{words.split()}, '--help']\n"
+        "from eechips.cli import main\n"
+        "main(standalone_mode=False)\n"
+        "heavy = {'ee', 'numpy', 'pandas', 'rasterio', 'requests', 'shapely', 'pyarrow', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"Usage: eechips {words}" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
 def test_datasets_are_listed() -> None:
     output = CliRunner().invoke(main, ["datasets"]).output
     lines = output.splitlines()

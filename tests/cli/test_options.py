@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import eechips
 from eechips.cli import main
 from eechips.cli.command import FetchCommand, as_typed
-from eechips.engine import RunConfig
+from eechips.engine.config import RunConfig
 from eechips.signature import options_of
 
 VERBS = ["sample", "images", "composites", "mosaic", "timeseries", "points", "scenes"]

@@ -18,8 +18,9 @@ import shapely
 import eechips
 from eechips.client.chip_parameters import Method
 from eechips.client.fetcher import Fetcher
-from eechips.engine import RunConfig, run
+from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_chip
+from eechips.engine.run import run
 from eechips.engine.session import connect
 from eechips.errors import TooLargeError
 from eechips.formats import EncodedFile

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from eechips import Run, open_run
-from eechips.engine import Forecast
+from eechips.engine.costs import Forecast
 from tests.cli.test_commands import eechips, one_sentence
 from tests.support.engine_recipes import CHIPS, run_chips
 from tests.support.engine_service import ALGORITHMS, DISCOVERY, Service

@@ -11,7 +11,8 @@ import pytest
 import eechips
 from eechips.cli import finish
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
-from eechips.engine import Estimate, RunConfig
+from eechips.engine.config import RunConfig
+from eechips.engine.costs import Estimate
 from eechips.errors import StorageError
 from eechips.geo.grid import Grid
 from eechips.jobs.images import Images

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import credentials as user_credentials
 
 from eechips.client.learned_limits import LearnedLimit, save_learned_limit
-from eechips.engine import RunConfig
+from eechips.engine.config import RunConfig
 from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, describe, examine
 from eechips.urls import is_loopback
 from eechips.user_cache import CACHE_VARIABLE

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from eechips.engine import RunConfig, run
+from eechips.engine.config import RunConfig
+from eechips.engine.run import run
 from eechips.errors import ConfigurationError, RecipeError, UsageError
 from eechips.manifest import Run, open_run
 from tests.cli.test_commands import eechips, one_sentence

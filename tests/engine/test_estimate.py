@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.client.usage import RequestLog
-from eechips.engine import RunConfig
+from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.manifest.ledger import Totals
 

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import rasterio
 
-from eechips.engine import RunConfig, connect, run
+from eechips.engine.config import RunConfig
 from eechips.engine.local_server import serve
+from eechips.engine.run import run
+from eechips.engine.session import connect
 from eechips.errors import ConfigurationError
 from eechips.manifest import Run
 from tests.support.engine_recipes import script

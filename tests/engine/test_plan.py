@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.engine import RunConfig
+from eechips.engine.config import RunConfig
 from eechips.engine.plan import check_same, describe, plan_units
 from eechips.engine.progress import Progress
 from eechips.errors import RunMismatchError, UsageError

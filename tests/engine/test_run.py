@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eechips.engine import RunConfig, estimate, run
+from eechips.engine.config import RunConfig
+from eechips.engine.estimate import estimate
 from eechips.engine.plan import describe, name_template, plan_units
+from eechips.engine.run import run
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
 from eechips.formats.raster import decoding
 from eechips.manifest import Record, Run, State, open_run

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from eechips.engine import RunConfig, run
+from eechips.engine.config import RunConfig
+from eechips.engine.run import run
 from eechips.errors import RunLockedError, UsageError
 from eechips.manifest import open_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from eechips.engine import RunConfig, run
+from eechips.engine.config import RunConfig
+from eechips.engine.run import run
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest import open_run
 from eechips.manifest.reserved_names import RESERVED, result_name

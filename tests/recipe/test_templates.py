@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from eechips.engine import RunConfig, run
+from eechips.engine.config import RunConfig
+from eechips.engine.run import run
 from tests.support.engine_recipes import script
 from tests.support.local_earth_engine import Server
 

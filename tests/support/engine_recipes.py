@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eechips.engine import RunConfig, run
+from eechips.engine.config import RunConfig
+from eechips.engine.run import run
 from eechips.manifest import Run
 from eechips.recipe import ScriptRecipe, load_recipe
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import ee
 
-from eechips.engine import RunConfig, run
+from eechips.engine.config import RunConfig
+from eechips.engine.run import run
 from eechips.manifest import Run
 from eechips.planning.planning_requests import request_each
 

@@ -28,10 +28,8 @@ from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
-from eechips.registry import Registry
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -250,31 +248,3 @@ def lost(handle: WorkerHandle, reason: str, late: set[int]) -> list[Finished | L
     tasks = [task for task, _ in handle.tasks.values()]
     handle.tasks.clear()
     return [Lost(task, reason, task.position in late if late else unknown) for task in tasks]
-
-
-EXECUTORS: Registry[type[Executor[Any]]] = Registry(
-    "executor",
-    "eechips.executors",
-    {
-        "processes": "eechips.engine.executors.processes:ProcessExecutor",
-        "threads": "eechips.engine.executors.threads:ThreadExecutor",
-        "dask": "eechips.engine.executors.dask:DaskExecutor",
-        "beam": "eechips.engine.executors.beam:BeamExecutor",
-    },
-)
-"""All executors by name, those of other packages included."""
-
-
-def find_executor(name: str) -> type[Executor[Any]]:
-    """Return the class of an executor.
-
-    Raises:
-        UsageError: if there is none of that name.
-        ConfigurationError: if a package that it needs is not installed.
-    """
-    try:
-        return EXECUTORS.get(name)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"executor {name!r} needs the package {error.name}: pip install 'eechips[{name}]'"
-        ) from None

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from eechips.engine import Estimate, RunConfig
+from eechips.engine.config import RunConfig
+from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.jobs.scenes.recipe import READ_TIMEOUT, Scenes

@@ -22,7 +22,7 @@ from eechips.downloads.presigned import PresignedUrls
 from eechips.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache
 from eechips.downloads.signers import Signer, matches_host
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget
-from eechips.engine import Estimate
+from eechips.engine.costs import Estimate
 from eechips.engine.result_assembly import Results
 from eechips.engine.run_context import RunContext
 from eechips.engine.run_log import RunLog

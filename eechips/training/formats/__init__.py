@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from eechips.registry import Registry
-from eechips.training.shard_index import PackEntry, PackLayout, Shard
+
+if TYPE_CHECKING:
+    from eechips.training.shard_index import PackEntry, PackLayout, Shard
 
 
 class PackFormat(Protocol):
