@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from eechips.catalogs.build import catalog as catalog
     from eechips.catalogs.catalog import open_catalog as open_catalog
     from eechips.catalogs.ingest import ingest as ingest
+    from eechips.cli.queue_commands import join as join
+    from eechips.cli.queue_commands import plan as plan
+    from eechips.cli.queue_commands import work as work
     from eechips.cli.retry_commands import retry as retry
     from eechips.engine.config import RunConfig as RunConfig
     from eechips.engine.doctor import doctor as doctor
+    from eechips.engine.local_server import local_earth_engine as local_earth_engine
     from eechips.errors import ConfigurationError as ConfigurationError
     from eechips.errors import EechipsError as EechipsError
     from eechips.errors import UsageError as UsageError
@@ -74,11 +78,14 @@ _MODULES = {
     "failures": "eechips.reports.inspection",
     "images": "eechips.jobs.images",
     "ingest": "eechips.catalogs.ingest",
+    "join": "eechips.cli.queue_commands",
     "load": "eechips.training.geodataframe",
+    "local_earth_engine": "eechips.engine.local_server",
     "mosaic": "eechips.jobs.mosaic",
     "open_catalog": "eechips.catalogs.catalog",
     "open_run": "eechips.manifest.run",
     "pack": "eechips.training.sharding",
+    "plan": "eechips.cli.queue_commands",
     "plot": "eechips.reports.figure",
     "points": "eechips.jobs.points",
     "preview": "eechips.reports.contact_sheet",
@@ -92,6 +99,7 @@ _MODULES = {
     "status": "eechips.reports.inspection",
     "timeseries": "eechips.jobs.timeseries",
     "verify": "eechips.reports.inspection",
+    "work": "eechips.cli.queue_commands",
 }
 
 __all__ = [
@@ -115,11 +123,14 @@ __all__ = [
     "failures",
     "images",
     "ingest",
+    "join",
     "load",
+    "local_earth_engine",
     "mosaic",
     "open_catalog",
     "open_run",
     "pack",
+    "plan",
     "plot",
     "points",
     "preview",
@@ -133,6 +144,7 @@ __all__ = [
     "status",
     "timeseries",
     "verify",
+    "work",
 ]
 
 

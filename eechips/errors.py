@@ -169,6 +169,18 @@ class LeakageError(EechipsError):
         self.pairs = pairs
 
 
+class MissingResultsError(EechipsError):
+    """Results that the workers of a queue were to make are missing or damaged: nothing was joined.
+
+    Attributes:
+        lines: of the plan, whose results are missing: queue them again.
+    """
+
+    def __init__(self, message: str, *, lines: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.lines = lines
+
+
 class WorkerLostError(EechipsError):
     """The worker process of a unit died or hung again and again: the unit is given up."""
 

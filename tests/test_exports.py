@@ -33,11 +33,14 @@ def test_the_public_names_are_these() -> None:
         "failures",
         "images",
         "ingest",
+        "join",
         "load",
+        "local_earth_engine",
         "mosaic",
         "open_catalog",
         "open_run",
         "pack",
+        "plan",
         "plot",
         "points",
         "preview",
@@ -51,6 +54,7 @@ def test_the_public_names_are_these() -> None:
         "status",
         "timeseries",
         "verify",
+        "work",
     ]
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eechips.errors import EechipsError
+
+if TYPE_CHECKING:
+    from eechips.engine.config import RunConfig
+    from eechips.recipe import Recipe
+
+    MakeRecipe = Callable[[dict[str, Any]], tuple[Recipe, RunConfig]]
 
 HELP_ALL = "help all"
 """Key of click's ``meta``: whether the help lists the advanced options as well."""
@@ -92,7 +98,16 @@ class VerbCommand(click.Command):
 
 
 class FetchCommand(VerbCommand):
-    """A command that fetches: it has the options of a run, and ends with ``finish``."""
+    """A command that fetches: it has the options of a run, and ends with ``finish``.
+
+    Args:
+        make: makes the recipe, and the config of its run, from options by name.
+        attrs: of :class:`click.Command`.
+    """
+
+    def __init__(self, *args: Any, make: MakeRecipe, **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self.make = make
 
 
 def option_names(text: str) -> str:

@@ -4,7 +4,7 @@ Each command is made when it is called: the modules of the recipes import numpy,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from eechips.cli.group import FAILURES
 from eechips.cli.parameters import HELP, Assignment, declared_options, meta_flag, typed_options
 
 if TYPE_CHECKING:
+    from eechips.cli.command import MakeRecipe
     from eechips.engine.config import RunConfig
     from eechips.recipe import Recipe
 
@@ -189,7 +190,8 @@ def sample_command() -> click.Command:
         from eechips.jobs.chips import sample_recipe
 
         names = options["dataset"]  # a dataset that is named once is the only one
-        return sample_recipe({**options, "dataset": names[0] if len(names) == 1 else names})
+        is_single = not isinstance(names, str) and len(names) == 1
+        return sample_recipe({**options, "dataset": names[0] if is_single else names})
 
     return fetch_command("sample", SampleOptions, make, _SAMPLE)
 
@@ -231,6 +233,7 @@ def points_command() -> click.Command:
 
 def scenes_command() -> click.Command:
     """Make ``eechips scenes``."""
+    from eechips.jobs.scenes.api import scenes_recipe
     from eechips.jobs.scenes.recipe import SEARCH, Scenes
 
     refresh = VerbOption(
@@ -244,7 +247,9 @@ def scenes_command() -> click.Command:
         refresh,
         *run_parameters(without=_NOT_FOR_SCENES, changes=_SCENE_CHANGES),
     ]
-    return FetchCommand("scenes", params=parameters, callback=_fetch_scenes, help=_SCENES, context_settings=HELP)
+    return FetchCommand(
+        "scenes", make=scenes_recipe, params=parameters, callback=_fetch_scenes, help=_SCENES, context_settings=HELP
+    )
 
 
 @click.pass_context
@@ -268,6 +273,8 @@ def _fetch_scenes(context: click.Context, /, **options: Any) -> None:
 
 def run_command() -> click.Command:
     """Make ``eechips run``."""
+    from eechips.jobs.user_recipes import script_recipe
+
     own: list[click.Parameter] = [
         click.Argument(["recipe"], type=click.Path(path_type=Path)),
         VerbOption(["-p", "parameters"], type=Assignment(), multiple=True, help="Value of a parameter of the recipe."),
@@ -284,7 +291,14 @@ def run_command() -> click.Command:
             " --out is given: then they are in DIR/check.",
         ),
     ]
-    return FetchCommand("run", params=[*own, *run_parameters()], callback=_run_recipe, help=_RUN, context_settings=HELP)
+    return FetchCommand(
+        "run",
+        make=script_recipe,
+        params=[*own, *run_parameters()],
+        callback=_run_recipe,
+        help=_RUN,
+        context_settings=HELP,
+    )
 
 
 def _run_recipe(
@@ -335,7 +349,7 @@ def run_parameters(*, without: Collection[str] = (), changes: Changes | None = N
 def fetch_command(
     name: str,
     config: type,
-    make: Callable[[dict[str, Any]], tuple[Recipe, RunConfig]],
+    make: MakeRecipe,
     help: str,
     *,
     without: Collection[str] = (),
@@ -358,4 +372,4 @@ def fetch_command(
         finish(*make(typed_options(options)))
 
     own, shared = declared_options(config), run_parameters(without=without, changes=changes)
-    return FetchCommand(name, params=[*own, *shared], callback=call, help=help, context_settings=HELP)
+    return FetchCommand(name, make=make, params=[*own, *shared], callback=call, help=help, context_settings=HELP)

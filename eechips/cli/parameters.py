@@ -7,15 +7,17 @@ import dataclasses
 import math
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar, TypeVar
 
 import click
 
 from eechips.cli.command import VerbOption, option_names
+from eechips.errors import UsageError
 from eechips.signature import Option, options_of
 from eechips.storage import open_atomic
+from eechips.suggestion import did_you_mean
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -304,3 +306,50 @@ def _default(field: dataclasses.Field[Any]) -> str:
     if value is dataclasses.MISSING or value is None or value is False or value in ("", ()):
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def command_words(command: click.Command, options: Mapping[str, Any]) -> list[str]:
+    """Return the words that a user types for options that a Python caller gives.
+
+    Args:
+        command: whose parameters they are.
+        options: values by name of the parameter.
+
+    Raises:
+        UsageError: if the command has no such option.
+    """
+    parameters = {p.name: p for p in command.params if isinstance(p, click.Option) and p.name}
+    words: list[str] = []
+    for name, value in options.items():
+        parameter = parameters.get(name)
+        if parameter is None:
+            raise UsageError(f"there is no option {name!r}{did_you_mean(name, list(parameters))}")
+        flag = max(parameter.opts, key=len)
+        if parameter.is_flag:
+            words += [flag] if value else parameter.secondary_opts[:1]
+            continue
+        is_several = parameter.multiple and isinstance(value, (tuple, list, Mapping))
+        for each in _pairs(value, parameter.type) if is_several else [value]:
+            text = _typed_text(each, parameter.type)
+            if text is not None:
+                words += [f"{flag}={text}"] if flag.startswith("--") else [flag, text]
+    return words
+
+
+def _typed_text(value: Any, kind: Any) -> str | None:
+    """Return a value as it is typed; None if it stands for an option that is not given."""
+    if isinstance(kind, Rate) and value in (None, math.inf):
+        return "none"
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)):
+        return ("x" if isinstance(kind, Size) else ",").join(map(str, value))
+    return str(value)
+
+
+def _pairs(values: Sequence[Any] | Mapping[str, Any], kind: Any) -> Sequence[Any]:
+    """Return the values of a repeated option; those of a mapping with their names: ``S2:B4,B3``, or ``count=3``."""
+    if not isinstance(values, Mapping):
+        return values
+    mark = "=" if isinstance(kind, Assignment) else ":"
+    return [f"{name}{mark}{_typed_text(value, kind)}" for name, value in values.items()]

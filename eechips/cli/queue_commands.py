@@ -1,28 +1,35 @@
-"""Distribute a run over a queue: ``eechips plan``, ``work`` and ``join``."""
+"""Distribute a run over a queue: ``eechips plan``, ``work`` and ``join``, and the functions of the same names.
+
+The functions are here because each unit travels with the command that planned it, as it is typed."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.command import VerbCommand
-from eechips.cli.finish import finish, recipe_of, show_log
-from eechips.cli.group import FAILURES
-from eechips.cli.parameters import HELP, OUTPUT, debug_option, open_output
-from eechips.engine import work_items
-from eechips.engine.join import JoinResult, join_results
-from eechips.engine.work_items import fetch_items, read_work_items
-from eechips.errors import UsageError
-from eechips.manifest.run_signature import is_own_job
-from eechips.manifest.unit_record import State
+import eechips
+from eechips.cli.command import FetchCommand, VerbCommand
+from eechips.cli.group import FAILURES, main
+from eechips.cli.parameters import HELP, OUTPUT, command_words, debug_option, open_output
+from eechips.engine.config import RunConfig
+from eechips.errors import MissingResultsError, UsageError
 from eechips.received_files import parse_json
+from eechips.signature import options_of, takes
+from eechips.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    from eechips.engine.join import JoinResult
+    from eechips.engine.work_items import WorkItem
+    from eechips.manifest.run import Run
+    from eechips.recipe import Recipe
 
 _EXECUTE_CODE = frozenset({"run"})
 _OPTIONS = frozenset({"--endpoint", "--send-credentials", "--credentials", "--scheduler", "--"})
@@ -43,13 +50,15 @@ def _check_job(words: Sequence[str], signature: str | None) -> None:
     Raises:
         UsageError: if the command is refused.
     """
+    from eechips.manifest.run_signature import is_own_job
+
     named = sorted({word.partition("=")[0] for word in words} & _OPTIONS)
     if (words[0] not in _EXECUTE_CODE and not named) or is_own_job(words, signature):
         return
     what = f"names {named[0]}" if named else "executes code"
     raise UsageError(
         f"somebody else, or another machine, planned these units with a command that {what}: eechips"
-        f" {shlex.join(words)}. Give --trust to execute it"
+        f" {shlex.join(words)}. Give `trust` to execute it"
     )
 
 
@@ -69,6 +78,9 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
       eechips plan sample --dataset NAIP --per-ecoregion 1000 --project my-project > units.jsonl
       eechips plan run recipe.py -p year=2020 --to units.jsonl
     """
+    from eechips.cli.finish import finish, recipe_of, show_log
+    from eechips.engine.work_items import plan_items
+
     job = (verb, *words)
     recipe, config = recipe_of(context, job)
     if config.dry_run:
@@ -76,7 +88,7 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
         return
     show_log(config)
     with open_output(file) as lines:
-        for item in work_items.plan_items(recipe, config, job):
+        for item in plan_items(recipe, config, job):
             lines.write(item.to_json() + "\n")
 
 
@@ -106,6 +118,10 @@ def work_command(
       split -n r/8 units.jsonl part- && eechips work --units part-aa --out s3://bucket/naip --in-flight 5
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """
+    from eechips.cli.finish import recipe_of
+    from eechips.engine.work_items import fetch_items, read_work_items
+    from eechips.manifest.unit_record import State
+
     failed = False
     with open_output(outcomes, keeps=True) as lines:
         for (job, signature), items in itertools.groupby(read_work_items(units), key=lambda t: (t.job, t.signature)):
@@ -164,15 +180,10 @@ def join_command(
       eechips join --units units.jsonl --outcomes outcomes.jsonl --out outputs/ndvi
       eechips plan run recipe.py -p href=s3://bucket/scene.tif | eechips join --units - --out s3://bucket/ndvi
     """
-    items = list(read_work_items(units))
-    jobs = {item.job for item in items}
-    if len(jobs) != 1:
-        raise UsageError(
-            f"the lines come from {len(jobs)} commands: give all lines of one `eechips plan`, and no others"
-        )
-    (job,) = jobs
-    if not trust:
-        _check_job(job, items[0].signature)
+    from eechips.cli.finish import finish, recipe_of, show_log
+    from eechips.engine.join import join_results
+
+    items, job = _items_of_one_job(units, trust=trust)
     made = (*job, "--out", out, *words)
     recipe, config = recipe_of(context, made)
     command = shlex.join(["eechips", *made])
@@ -187,6 +198,22 @@ def join_command(
             click.echo(line, err=True)
         context.exit(FAILURES)
     finish(recipe, config)
+
+
+def _items_of_one_job(lines: Iterable[str], *, trust: bool) -> tuple[list[WorkItem], tuple[str, ...]]:
+    """Return the items of lines, and the words of the command that planned them all."""
+    from eechips.engine.work_items import read_work_items
+
+    items = list(read_work_items(lines))
+    jobs = {item.job for item in items}
+    if len(jobs) != 1:
+        raise UsageError(
+            f"the lines come from {len(jobs)} commands: give all lines of one `eechips plan`, and no others"
+        )
+    (job,) = jobs
+    if not trust:
+        _check_job(job, items[0].signature)
+    return items, job
 
 
 def _outcome_lines(file: IO[str]) -> Iterator[Mapping[str, Any]]:
@@ -206,3 +233,171 @@ def _missing_lines(found: JoinResult, command: str) -> Iterator[str]:
     for identifier, error in [*found.failed.items()][:_SHOWN]:
         yield f"  {identifier[:16]}: {error}"
     yield f"Queue their lines (--missing FILE) again, or fetch them here: {command}"
+
+
+def plan(command: str, *arguments: Any, **options: Any) -> Iterator[str]:
+    """Plan what a function fetches, and yield its units, one JSON line each, for a queue of workers.
+
+    Put each line, or a batch of lines, into a message of the queue; :func:`eechips.work` fetches it.
+
+    Args:
+        command: name of the function: ``"sample"``.
+        arguments: those of the function.
+        options: those of the function. A recipe of ``"run"`` is a file, which the workers can read as well.
+
+    Yields:
+        Lines, while they are planned.
+
+    Raises:
+        UsageError: if there is no such function, or an option is wrong.
+        ConfigurationError: if credentials, project or endpoint are.
+        RequestError: if Earth Engine rejects a planning request.
+
+    Example:
+        >>> lines = list(eechips.plan("sample", "NAIP", per_ecoregion=1000, project="my-project"))
+    """
+    from eechips.engine.work_items import plan_items
+
+    fetching = main.get_command(click.Context(main), command)
+    if not isinstance(fetching, FetchCommand):
+        raise UsageError(f"{command!r} has no units: it is no function that fetches")
+    names = list(inspect.signature(getattr(eechips, command)).parameters)
+    chosen = {**dict(zip(names, arguments, strict=False)), **options}
+    positional: list[str] = []
+    if command == "run":
+        chosen = _options_of_file(chosen)
+        positional = [str(chosen["path"]), *(["--", *chosen["arguments"]] if chosen["arguments"] else [])]
+    recipe, config = fetching.make(chosen)
+    if config.dry_run:
+        raise UsageError(f"`dry_run` plans no units: call eechips.{command} with it")
+    typed = {name: value for name, value in chosen.items() if name not in ("path", "arguments")}
+    job = (command, *command_words(fetching, typed), *positional)
+    if _recipe_of_job(job)[0].identity != recipe.identity:
+        raise UsageError(f"these options cannot be sent to workers, as they cannot be typed: eechips {shlex.join(job)}")
+    return (item.to_json() for item in plan_items(recipe, config, job))
+
+
+@takes(RunConfig)
+def work(lines: Iterable[str], out: str | Path, *, trust: bool = False, **options: Any) -> list[dict[str, Any]]:
+    """Fetch units of :func:`eechips.plan`, on any machine.
+
+    No state is kept between calls: a unit that is delivered twice gives the same file. Options of the run that are
+    given here replace those of the plan.
+
+    Args:
+        lines: of the plan, any of them.
+        out: results: a folder, or ``s3://bucket/folder``.
+        trust: execute commands of others that execute code, or name an endpoint or credentials. For queues to which
+            only you can write.
+        options: those of ``RunConfig``.
+
+    Returns:
+        The outcome of each unit: columns of the manifest, as JSON values, such as ``state`` and ``file``.
+
+    Raises:
+        UsageError: if a line is none of a plan, or is refused.
+        EechipsError: as a run does. Then no outcome is known: deliver the lines again.
+
+    Example:
+        >>> outcomes = eechips.work(lines[:100], "s3://bucket/naip", in_flight=5)
+    """
+    from eechips.engine.work_items import fetch_items, read_work_items
+
+    outcomes: list[dict[str, Any]] = []
+    for (job, signature), items in itertools.groupby(read_work_items(lines), key=lambda t: (t.job, t.signature)):
+        if not trust:
+            _check_job(job, signature)
+        recipe, config = _recipe_of_job(job)
+        outcomes += fetch_items(recipe, _with_options(config, options), list(items), str(out))
+    return outcomes
+
+
+@takes(RunConfig)
+def join(
+    lines: Iterable[str],
+    out: str | Path,
+    *,
+    outcomes: Iterable[Mapping[str, Any]] = (),
+    trust: bool = False,
+    **options: Any,
+) -> Run:
+    """Check the results of :func:`eechips.work`, and join them into one run.
+
+    Every result is read once and must decode; with ``outcomes``, it must have the checksum that its worker reported.
+
+    Args:
+        lines: of the plan, all of them.
+        out: of the results, as for :func:`eechips.work`.
+        outcomes: that the calls of :func:`eechips.work` returned, of as many units as there are.
+        trust: see :func:`eechips.work`.
+        options: those of ``RunConfig``.
+
+    Returns:
+        The run, with what the command makes of all results, such as a mosaic.
+
+    Raises:
+        MissingResultsError: if results are missing or damaged; ``lines`` has the lines to be queued again.
+        UsageError: if lines of the plan are missing, or are refused.
+
+    Example:
+        >>> run = eechips.join(lines, "s3://bucket/naip", outcomes=outcomes)
+    """
+    from eechips.engine.join import join_results
+    from eechips.engine.run import run
+
+    items, job = _items_of_one_job(lines, trust=trust)
+    made = (*job, f"--out={out}") if "--" not in job else (job[0], f"--out={out}", *job[1:])
+    recipe, config = _recipe_of_job(made)
+    config = dataclasses.replace(_with_options(config, options), command=shlex.join(["eechips", *made]))
+    found = join_results(recipe, config, items, outcomes)
+    if found.missing:
+        reasons = [*(reason for _, reason in found.damaged), *found.failed.values()]
+        raise MissingResultsError(
+            f"{len(found.missing):,} of {found.total:,} results are missing; nothing was joined"
+            + (f": {'; '.join(reasons[:_SHOWN])}" if reasons else ""),
+            lines=tuple(item.to_json() for item in found.missing),
+        )
+    return run(recipe, config)
+
+
+def _options_of_file(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of :func:`eechips.run` with the parameters of the recipe, as they are typed, by themselves."""
+    from eechips.jobs.recipe_options import RUN_OPTIONS
+
+    chosen = dict(options)
+    path = chosen.pop("recipe", None)
+    if not isinstance(path, (str, Path)):
+        raise UsageError("functions cannot be sent through a queue: write them into a file that the workers can read")
+    arguments, parameters = chosen.pop("arguments", ()), dict(chosen.pop("parameters", None) or {})
+    parameters |= {name: chosen.pop(name) for name in list(chosen) if name not in RUN_OPTIONS}
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()}
+    return {**chosen, "path": path, "arguments": tuple(arguments), "parameters": texts}
+
+
+def _recipe_of_job(job: Sequence[str]) -> tuple[Recipe, RunConfig]:
+    """Return recipe and config of a command that was planned.
+
+    Raises:
+        UsageError: if this version has no such command, or it does not fetch.
+    """
+    from eechips.cli.finish import recipe_of
+
+    try:
+        return recipe_of(click.Context(main, info_name="eechips"), job)
+    except click.exceptions.Exit:  # by --help, with status 0
+        raise UsageError(f"eechips {shlex.join(job)} has no units: it fetches nothing") from None
+    except click.ClickException as error:
+        raise UsageError(f"eechips {shlex.join(job)}: {error.format_message()}") from error
+
+
+def _with_options(config: RunConfig, options: Mapping[str, Any]) -> RunConfig:
+    """Return a config with other values for some options of a run."""
+    known = options_of(RunConfig)
+    for name in options:
+        if name not in known:
+            raise UsageError(f"there is no option {name!r}{did_you_mean(name, list(known))}")
+    paths = {name for name, (_, option) in known.items() if option.kind in ("file", "folder")}
+    values: dict[str, Any] = dict(options)
+    for name in paths & values.keys():
+        values[name] = None if values[name] is None else Path(values[name])
+    return dataclasses.replace(config, **values)

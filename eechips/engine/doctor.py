@@ -28,7 +28,7 @@ from eechips.client.learned_limits import load_learned_limit
 from eechips.client.retry import RetryPolicy
 from eechips.engine.config import RunConfig
 from eechips.engine.disk import existing_folder, free_bytes
-from eechips.engine.local_server import serve
+from eechips.engine.local_server import local_earth_engine
 from eechips.engine.session import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.received_files import parse_json
@@ -144,7 +144,7 @@ def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[F
         endpoint = config.service
         if config.local:
             try:
-                endpoint = stack.enter_context(serve(config.local_assets, in_flight=_REQUESTS)).url
+                endpoint = stack.enter_context(local_earth_engine(config.local_assets, in_flight=_REQUESTS)).url
             except ConfigurationError as error:
                 return [*findings, Finding("endpoint", "failed", str(error), "run `eechips serve` to see more")]
         return findings + _examine_service(config, endpoint, now)

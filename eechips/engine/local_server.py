@@ -46,27 +46,32 @@ class LocalServer:
 
 
 @contextlib.contextmanager
-def serve(
-    assets: Path | None, *, in_flight: int, remote: bool = False, log: Path | None = None
+def local_earth_engine(
+    assets: str | Path | None = None, *, in_flight: int = 40, allow_remote: bool = False, log: Path | None = None
 ) -> Iterator[LocalServer]:
-    """Run ``python -m eechips.emulator`` for the duration of the block.
+    """Run a local Earth Engine, a process of its own, for the duration of the block.
 
     Args:
         assets: folder of assets, or catalogue, to serve; None for the demo planet.
-        in_flight: concurrent requests that it must accept.
-        remote: read files elsewhere that the assets refer to.
+        in_flight: maximum number of requests that it answers at a time.
+        allow_remote: read files elsewhere that the assets refer to.
         log: file for its standard error; removed if empty. None to discard it.
 
     Yields:
-        The server, ready.
+        The server, ready. Its ``url`` is an ``endpoint`` of eechips, and of ``ee.Initialize``.
 
     Raises:
         ConfigurationError: if it does not start.
+
+    Example:
+        >>> with eechips.local_earth_engine() as server:
+        ...     ee.Initialize(google.auth.credentials.AnonymousCredentials(), url=server.url, project="local")
+        ...     run = eechips.sample("NAIP", per_ecoregion=1, endpoint=server.url, project="local")
     """
     command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--port", "0", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
-    command += ["--demo"] if assets is None else [_option(assets), str(assets), "--no-demo"]
-    command += ["--allow-remote"] if remote else []
+    command += ["--demo"] if assets is None else [_option(Path(assets)), str(assets), "--no-demo"]
+    command += ["--allow-remote"] if allow_remote else []
     with log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors:
         # A separate session: Ctrl-C in the terminal does not reach the server, which requests in flight need.
         process = subprocess.Popen(

@@ -20,7 +20,7 @@ from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.executors import find_executor
-from eechips.engine.local_server import LocalServer, serve
+from eechips.engine.local_server import LocalServer, local_earth_engine
 from eechips.engine.plan import SPENT
 from eechips.errors import ConfigurationError, UsageError
 from eechips.recipe import Recipe, traits_of
@@ -82,7 +82,9 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             bearable = config.most_in_flight + config.processes
             _log.info("Starting the local Earth Engine…")
             server = stack.enter_context(
-                serve(config.local_assets, remote=config.local_remote, in_flight=bearable, log=server_log)
+                local_earth_engine(
+                    config.local_assets, allow_remote=config.local_remote, in_flight=bearable, log=server_log
+                )
             )
         target = find_target(config, server.url if server is not None else config.service)
         if target.credentials is not None and executor.sharing_context() is not None:

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 
 from eechips.engine.config import RunConfig
-from eechips.engine.local_server import serve
+from eechips.engine.local_server import local_earth_engine
 from eechips.engine.run import run
 from eechips.engine.session import connect
 from eechips.errors import ConfigurationError
@@ -108,7 +108,7 @@ def test_the_server_ends_with_the_run() -> None:
 
 
 def test_a_server_that_ends_is_noticed() -> None:
-    with serve(None, in_flight=8) as server:
+    with local_earth_engine(None, in_flight=8) as server:
         server.check()
         os.kill(server._process.pid, 9)
         server._process.wait()
@@ -118,5 +118,5 @@ def test_a_server_that_ends_is_noticed() -> None:
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
-    with pytest.raises(ConfigurationError, match=r"did not start: \S"), serve(None, in_flight=8):
+    with pytest.raises(ConfigurationError, match=r"did not start: \S"), local_earth_engine(None, in_flight=8):
         pass
