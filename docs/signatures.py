@@ -1,7 +1,7 @@
 """Extension of Griffe: show the options of functions that are decorated with ``takes``.
 
-Griffe reads the source, where such a function has ``**options``. The decorator gives it a signature and a docstring with
-every option, which are read from the imported function.
+Griffe reads the source, where such a function has ``**options``. The decorator gives it a signature and a docstring
+with every option, which are read from the imported function.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ The command `eechips sample --dataset NAIP` does the same, with more choice. Thi
 import ee
 
 from eechips import Chip
-from eechips.planning.samplers import ECOREGIONS, fetch_strata, interleave
+from eechips.datasets import ECOREGIONS
+from eechips.planning.samplers import fetch_strata, interleave
 
 DATASETS = ["USDA/NAIP/DOQQ", "RESOLVE/ECOREGIONS/2017"]  # for licence and citation in run.json
 

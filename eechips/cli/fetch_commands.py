@@ -273,8 +273,6 @@ def _fetch_scenes(context: click.Context, /, **options: Any) -> None:
 
 def run_command() -> click.Command:
     """Make ``eechips run``."""
-    from eechips.jobs.user_recipes import script_recipe
-
     own: list[click.Parameter] = [
         click.Argument(["recipe"], type=click.Path(path_type=Path)),
         VerbOption(["-p", "parameters"], type=Assignment(), multiple=True, help="Value of a parameter of the recipe."),
@@ -293,12 +291,18 @@ def run_command() -> click.Command:
     ]
     return FetchCommand(
         "run",
-        make=script_recipe,
+        make=_make_run,
         params=[*own, *run_parameters()],
         callback=_run_recipe,
         help=_RUN,
         context_settings=HELP,
     )
+
+
+def _make_run(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
+    from eechips.jobs.user_recipes import script_recipe
+
+    return script_recipe(options)
 
 
 def _run_recipe(

@@ -5,7 +5,6 @@ The functions are here because each unit travels with the command that planned i
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import itertools
 import json
 import shlex
@@ -15,7 +14,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-import eechips
 from eechips.cli.command import FetchCommand, VerbCommand
 from eechips.cli.group import FAILURES, main
 from eechips.cli.parameters import HELP, OUTPUT, command_words, debug_option, open_output
@@ -34,6 +32,9 @@ if TYPE_CHECKING:
 _EXECUTE_CODE = frozenset({"run"})
 _OPTIONS = frozenset({"--endpoint", "--send-credentials", "--credentials", "--scheduler", "--"})
 """``--`` starts options of Beam, which name files to execute."""
+
+_SOURCES = {"run": "recipe", "scenes": "stac"}
+"""The first argument of functions that fetch, where it is no dataset."""
 
 _trust_option = click.option(
     "--trust", is_flag=True, help="Execute the commands of the lines even if somebody else planned them."
@@ -235,15 +236,16 @@ def _missing_lines(found: JoinResult, command: str) -> Iterator[str]:
     yield f"Queue their lines (--missing FILE) again, or fetch them here: {command}"
 
 
-def plan(command: str, *arguments: Any, **options: Any) -> Iterator[str]:
+def plan(command: str, source: Any = None, **options: Any) -> Iterator[str]:
     """Plan what a function fetches, and yield its units, one JSON line each, for a queue of workers.
 
     Put each line, or a batch of lines, into a message of the queue; :func:`eechips.work` fetches it.
 
     Args:
         command: name of the function: ``"sample"``.
-        arguments: those of the function.
-        options: those of the function. A recipe of ``"run"`` is a file, which the workers can read as well.
+        source: first argument of the function: a dataset, a STAC catalogue, or the file of a recipe, which the workers
+            can read as well.
+        options: those of the function.
 
     Yields:
         Lines, while they are planned.
@@ -261,8 +263,7 @@ def plan(command: str, *arguments: Any, **options: Any) -> Iterator[str]:
     fetching = main.get_command(click.Context(main), command)
     if not isinstance(fetching, FetchCommand):
         raise UsageError(f"{command!r} has no units: it is no function that fetches")
-    names = list(inspect.signature(getattr(eechips, command)).parameters)
-    chosen = {**dict(zip(names, arguments, strict=False)), **options}
+    chosen = options if source is None else {_SOURCES.get(command, "dataset"): source, **options}
     positional: list[str] = []
     if command == "run":
         chosen = _options_of_file(chosen)

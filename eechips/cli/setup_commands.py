@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import eechips
 from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.group import FAILURES, OneSentence
 from eechips.cli.parameters import HELP, debug_option, typed_options
@@ -63,7 +62,9 @@ def doctor_command(as_json: bool, out: str, **options: Any) -> None:
       eechips doctor --out s3://bucket/naip
       eechips doctor --json | jq '.findings[] | select(.state != "ok")'
     """
-    findings = eechips.doctor(out=out, **typed_options(options))
+    from eechips.engine.doctor import doctor
+
+    findings = doctor(out=out, **typed_options(options))
     would_fail = any(finding.state == "failed" for finding in findings)
     if as_json:
         document = {"ok": not would_fail, "findings": [dataclasses.asdict(finding) for finding in findings]}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import eechips
 from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.parameters import HELP, Names, config_options, debug_option, typed_options
 from eechips.errors import LeakageError, UsageError
@@ -63,8 +62,10 @@ def check_command(
       eechips check outputs/sample-naip --most-black 0.2 --ignore near_duplicate --strict
       eechips check outputs/sample-naip --drop black,duplicate && eechips retry outputs/sample-naip
     """
+    from eechips.training.quality_check import check
+
     chosen = _dropped_flags(dropped)
-    found = eechips.check(folder, **typed_options(options))
+    found = check(folder, **typed_options(options))
     for line in _quality_lines(found):
         click.echo(line)
     if chosen:
@@ -299,7 +300,9 @@ def card_command(
       eechips card outputs/sample-naip
       eechips card outputs/landcover --title "Land cover of the Front Range" --creator "A. Person"
     """
-    made = eechips.card(folder, title=title, creator=creator, url=url, version=version, overwrite=overwrite)
+    from eechips.training.dataset_card import card
+
+    made = card(folder, title=title, creator=creator, url=url, version=version, overwrite=overwrite)
     for path in (made.readme, made.croissant, made.sheet):
         if path is not None:
             click.echo(path)

@@ -10,6 +10,7 @@ packages add records through the entry points ``eechips.datasets`` and ``eechips
 from __future__ import annotations
 
 from eechips.datasets.catalogue import DATASETS as DATASETS
+from eechips.datasets.catalogue import ECOREGIONS as ECOREGIONS
 from eechips.datasets.catalogue import find_dataset as find_dataset
 from eechips.datasets.catalogue import is_record_file as is_record_file
 from eechips.datasets.catalogue import list_datasets as list_datasets

@@ -60,6 +60,10 @@ DATASETS = DatasetRegistry()
 """Every dataset with a short name, in the order in which ``eechips datasets`` lists them."""
 
 
+ECOREGIONS = "RESOLVE/ECOREGIONS/2017"
+"""RESOLVE Ecoregions 2017, CC-BY-4.0, Dinerstein et al., https://doi.org/10.1093/biosci/bix014."""
+
+
 @cache
 def list_datasets() -> tuple[Dataset, ...]:
     """Return the records of all datasets: those of eechips, then those of other packages.

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from eechips.datasets import ECOREGIONS
 from eechips.formats import CHIP_FORMATS
 from eechips.jobs.shared_options import (
     ALIGN,
     CRS,
     DATA,
     DATE_FORMAT,
-    ECOREGIONS,
     END,
     GREATEST_VALUE,
     LAT_FIELD,

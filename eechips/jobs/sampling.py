@@ -11,10 +11,10 @@ import ee
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.datasets import ECOREGIONS
 from eechips.geo.grid import Grid
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_options import SampleOptions
-from eechips.jobs.shared_options import ECOREGIONS
 from eechips.planning import chip_grids, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
 from eechips.planning.grid_alignment import GridAlignment

@@ -7,9 +7,6 @@ from eechips.signature import option
 DATA, PLACES, PIXELS, TABLE = "Data", "Places", "Pixels", "Table"
 """Headings of the options in the help."""
 
-ECOREGIONS = "RESOLVE/ECOREGIONS/2017"
-"""RESOLVE Ecoregions 2017, CC-BY-4.0, Dinerstein et al., https://doi.org/10.1093/biosci/bix014."""
-
 DATASET = option("Short name (`eechips datasets`) or Earth Engine id of the dataset.", DATA, metavar="NAME")
 BANDS = option("Bands, in order.", DATA, kind="names", default="the dataset's")
 START = option("First day, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's first")

@@ -89,7 +89,7 @@ def test_a_recipe_is_planned_with_its_parameters(
     assert len(lines) == 2
     assert {each["width"] for each in eechips.work(lines, "out", quiet=True)} == {8}
     with pytest.raises(UsageError, match="write them into a file"):
-        eechips.plan("run", list, lambda index, unit: None)
+        eechips.plan("run", list, get_result=list)
 
 
 def test_the_command_line_fetches_lines_that_python_planned(lines: list[str], tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_command_line_fetches_lines_that_python_planned(lines: list[str], tm
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("check", "run"), {}, "'check' has no units"),
+        (("check", "outputs"), {}, "'check' has no units"),
         (("sampel",), {}, "'sampel' has no units"),
         (("sample", "NAIP"), {"totl": 5}, "there is no option 'totl'"),
         (("sample", "NAIP"), {"total": 5, "dry_run": True}, "call eechips.sample with it"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,10 @@ def test_llms_txt_lists_every_page(site: Path) -> None:
     pages = {path.relative_to(site).as_posix() for path in site.rglob("*.html")} - {"404.html"}
     assert {page for page in pages if f"({page})" not in text} == set()
     assert "- [Changelog](changelog.html)" in text
+
+
+def test_signatures_of_python_functions_show_their_options(site: Path) -> None:
+    page = re.sub(r"<[^>]+>", "", (site / "reference" / "python.html").read_text(encoding="utf-8"))
+    for text in ("per_ecoregion: int | None = None", "least_valid: float = 0.5", "shard_count: int = 1000"):
+        assert text in page
+    assert page.count("**options: Any") == 1  # plan takes those of any function

@@ -287,8 +287,9 @@ def test_unknown_datasets_and_bands_are_reported(
 
 
 def test_six_thousand_points_in_one_ecoregion_are_planned(real_server: Server) -> None:
+    from eechips.datasets import ECOREGIONS
     from eechips.planning.regions import parse_region
-    from eechips.planning.samplers import ECOREGIONS, fetch_strata, interleave
+    from eechips.planning.samplers import fetch_strata, interleave
 
     initialize(real_server)
     strata = fetch_strata(parse_region("-106,37,-103,41").geometry(), ECOREGIONS, "ECO_ID", "ECO_NAME")
