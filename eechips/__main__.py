@@ -1,4 +1,4 @@
-"""``python -m eechips`` is the command ``eechips``."""
+"""Run the command ``eechips``: ``python -m eechips``."""
 
 from eechips.cli import main
 

@@ -12,17 +12,17 @@
     │   ├── ProjectUnavailableError the project cannot compute now: the same command resumes the run later
     │   └── ClusterLostError        the Dask cluster is gone: the same command resumes the run on another
     ├── RequestError            one request of one unit failed
-    │   ├── TransientError          wait and send again
-    │   │   ├── UnreachableError        no connection could be made: the network may be away
+    │   ├── TransientError          the same request may succeed later
+    │   │   ├── UnreachableError        no connection could be made: the network may be down
     │   │   └── ValidationError         the response is truncated, damaged, or not as requested
-    │   ├── TooLargeError           split the unit; never resend it as it is
-    │   └── PermanentError          record it and continue
-    │       ├── UnknownServiceError     an answer that is in no table: many alike stop the run
-    │       └── QuarantinedError        a file came whole again and again, and was wrong each time
+    │   ├── TooLargeError           the request exceeds a limit: split the unit
+    │   └── PermanentError          the request never succeeds: the run continues
+    │       ├── UnknownServiceError     an unknown error of the service: many of one kind stop the run
+    │       └── QuarantinedError        a complete file failed its checks three times
     ├── RecipeError             an exception from the recipe's own code
-    ├── InternalError           an exception from eechips' own code, or a lack of memory: the unit is tried again later
-    ├── LeakageError            chips of different splits lie too near to each other: exit status 1
-    ├── WorkerLostError         the unit took its worker process down, or hung, too often
+    ├── InternalError           an exception from eechips' own code, or a lack of memory: the unit is retried later
+    ├── LeakageError            chips of different splits are too near to each other: exit status 1
+    ├── WorkerLostError         the unit's worker process died or hung too often
     └── StorageError            a result could not be written (disk full, no permission)
 
 Messages say what happened, to which unit, and what to do. They never carry credentials or thumbnail URLs.
@@ -65,7 +65,7 @@ class ProjectUnavailableError(ConfigurationError):
     The run stops. Its results are kept, its open units stay open, and the same command resumes it.
 
     Attributes:
-        until: when it can compute again, ISO 8601, UTC; None if unknown.
+        until: time at which it can compute again, ISO 8601, UTC; None if unknown.
     """
 
     def __init__(self, message: str, *, until: str | None = None) -> None:
@@ -74,7 +74,7 @@ class ProjectUnavailableError(ConfigurationError):
 
 
 class ClusterLostError(ConfigurationError):
-    """The scheduler of a Dask cluster, or all of its workers, are gone.
+    """The scheduler of a Dask cluster, or all of its workers, have ended or cannot be reached.
 
     The run stops. Its results are kept, its open units stay open, and the same command resumes it.
     """
@@ -84,7 +84,7 @@ class RequestError(EechipsError):
     """One request of one unit failed.
 
     Attributes:
-        status: HTTP status, or None where no response arrived.
+        status: HTTP status; None without a response.
     """
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
@@ -96,7 +96,7 @@ class TransientError(RequestError):
     """The same request may succeed later.
 
     Attributes:
-        retry_after: seconds that the server asked us to wait, or None.
+        retry_after: seconds to wait, from the response; None if it has none.
     """
 
     def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
@@ -105,15 +105,15 @@ class TransientError(RequestError):
 
 
 class UnreachableError(TransientError):
-    """No connection to the service could be made: the network, or the service, may be away."""
+    """No connection to the service could be made: the network or the service may be down."""
 
 
 class ValidationError(TransientError):
-    """The response is not what was asked for: truncated, undecodable, wrong size, bands, dtype or grid."""
+    """The response is truncated, cannot be decoded, or has another size, bands, dtype or grid than requested."""
 
 
 class TooLargeError(RequestError):
-    """The request exceeds a limit of the service: split the unit, never resend it as it is."""
+    """The request exceeds a limit of the service. The unit is split; the same request is not repeated."""
 
 
 class PermanentError(RequestError):
@@ -121,18 +121,18 @@ class PermanentError(RequestError):
 
 
 class UnknownServiceError(PermanentError):
-    """The service refuses the request with an error that eechips does not know.
+    """The service rejects the request with an error that eechips does not know.
 
-    A few of them are recorded like other permanent errors. Many alike in a row stop the run.
+    Single ones are recorded like other permanent errors. Many of one kind in a row stop the run.
     """
 
 
 class QuarantinedError(PermanentError):
-    """A file came whole, again and again, and was not what was promised: it is kept apart."""
+    """A complete file failed its checks three times, and was moved to ``quarantine``."""
 
 
 class RecipeError(EechipsError):
-    """The recipe's own code raised.
+    """The recipe's own code raised an exception.
 
     Attributes:
         traceback: the recipe's traceback as text.
@@ -144,12 +144,12 @@ class RecipeError(EechipsError):
 
 
 class InternalError(EechipsError):
-    """The code of eechips raised what it does not expect, or the machine lacked memory; no recipe is at fault.
+    """The code of eechips raised an unexpected exception, or the machine lacks memory.
 
-    A unit is repeated a few times at once, and by the next run. Many such units in a row stop the run.
+    A unit is repeated a few times, and again by the next run. Many such units in a row stop the run.
 
     Attributes:
-        traceback: of what was raised, as text.
+        traceback: of the exception, as text.
     """
 
     def __init__(self, message: str, *, traceback: str = "") -> None:
@@ -158,10 +158,10 @@ class InternalError(EechipsError):
 
 
 class LeakageError(EechipsError):
-    """Chips of different splits show the same ground, or ground too near to it.
+    """Chips of different splits overlap, or are too near to each other.
 
     Attributes:
-        pairs: the nearest of them: split and id of one, split and id of the other, metres between them.
+        pairs: the nearest pairs: split and id of one chip, split and id of the other, metres between them.
     """
 
     def __init__(self, message: str, *, pairs: tuple[tuple[str, str, str, str, float], ...] = ()) -> None:
@@ -182,7 +182,7 @@ class MissingResultsError(EechipsError):
 
 
 class WorkerLostError(EechipsError):
-    """The worker process of a unit died or hung again and again: the unit is given up."""
+    """The worker process of a unit died or hung too often; the unit is not repeated."""
 
 
 class StorageError(EechipsError):

@@ -7,15 +7,15 @@ import logging
 from collections.abc import Iterator, Sequence
 
 DASK = ("distributed", "tornado", "asyncio", "bokeh")
-"""Loggers of Dask and of what it is made of."""
+"""Loggers of Dask and of packages that it uses."""
 
 
 @contextlib.contextmanager
 def redirect_loggers(names: Sequence[str], handler: logging.Handler) -> Iterator[None]:
-    """Give loggers a handler in the place of those that they have, for the duration of the block.
+    """Replace the handlers of loggers by one handler, for the duration of the block.
 
     Args:
-        names: of the loggers; those below them are included.
+        names: of the loggers; their child loggers are included.
         handler: closed at the end.
     """
     below = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in names]

@@ -1,7 +1,7 @@
 """Recognise addresses to which no download may connect: metadata services of clouds, and private networks.
 
-And those of private networks, if a host of the public internet has named them: servers there trust this machine, but
-the host that named them is not trusted.
+Private networks are only rejected if a host of the public internet names an address there: servers of a private network
+trust this machine, but the public host is not trusted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PRIVATE_NAMES = frozenset({"localhost", "local", "localdomain", "internal", "in
 
 
 def is_metadata_address(address: str) -> bool:
-    """Tell whether an IP address is link-local or one of a cloud's metadata service, in any notation.
+    """Return whether an IP address, in any notation, is link-local or belongs to a cloud's metadata service.
 
     Args:
         address: of a socket; IPv6 may have a zone.
@@ -49,7 +49,7 @@ def is_metadata_address(address: str) -> bool:
 
 
 def is_metadata_host(host: str) -> bool:
-    """Tell whether the host of a URL is written as an address that is off limits; no name is looked up."""
+    """Return whether the host of a URL is the address of a metadata service; names are not resolved."""
     host = host.strip("[]")
     try:
         return is_metadata_address(host)
@@ -64,7 +64,7 @@ def is_metadata_host(host: str) -> bool:
 
 
 def is_private_address(address: str) -> bool:
-    """Tell whether an IP address, in any notation, is none of the public internet: loopback and private networks.
+    """Return whether an IP address, in any notation, is not public: loopback and private networks.
 
     Args:
         address: of a socket; IPv6 may have a zone.
@@ -78,9 +78,9 @@ def is_private_address(address: str) -> bool:
 
 
 def is_private_host(host: str) -> bool:
-    """Tell whether the host of a URL is written as a private address, or is a name of private networks alone.
+    """Return whether the host of a URL is a private address, or a name that only private networks use.
 
-    No name is looked up.
+    Names are not resolved.
     """
     host = host.strip("[]").rstrip(".").lower()
     try:
@@ -94,9 +94,9 @@ def is_private_host(host: str) -> bool:
 
 
 def is_public_host(host: str) -> bool:
-    """Tell whether the host of a URL is on the public internet: all of its addresses are.
+    """Return whether the host of a URL is on the public internet, with all of its addresses.
 
-    A name that cannot be resolved here, as behind a proxy, counts as public unless it looks private.
+    A name that cannot be resolved, as behind a proxy, counts as public unless only private networks use it.
     """
     if is_private_host(host):
         return False

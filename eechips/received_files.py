@@ -1,4 +1,4 @@
-"""Read JSON and tables that others may have written, within bounds, with errors of eechips."""
+"""Read JSON and tables from other users, with bounded memory, and with errors of eechips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow.parquet as pq
 
-_MOST_NESTED = 64  # lists and objects within each other
+_MOST_NESTED = 64  # levels of nested lists and objects
 _MOST_BYTES = 64 << 20  # of a JSON document
 _MOST_VALUES = 1 << 27  # of a Parquet file: 1 GiB of numbers, which a file of some bytes can claim to have
 
@@ -46,9 +46,9 @@ def read_json(path: Path, folder: Path) -> Any:
     """Read a JSON document in a folder.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if it does not exist.
         StorageError: if it is malformed, too large, or nested too deep.
-        UsageError: if it is a link out of the folder, or no regular file.
+        UsageError: if it is a link out of the folder, or not a regular file.
     """
     resolve_inside(path, folder)
     if not path.exists():
@@ -62,7 +62,7 @@ def read_json(path: Path, folder: Path) -> Any:
 
 
 def has_metadata(path: Path, key: bytes) -> bool:
-    """Return whether a Parquet file has an entry of a name in its metadata, by which eechips knows its own tables."""
+    """Return whether a Parquet file has a metadata entry, by which eechips recognises its own tables."""
     try:
         with open_parquet(path) as file:
             return key in (file.schema_arrow.metadata or {})
@@ -72,10 +72,10 @@ def has_metadata(path: Path, key: bytes) -> bool:
 
 @contextlib.contextmanager
 def translate_read_errors(path: Path | str) -> Iterator[None]:
-    """Raise what pandas, pyarrow and Python say of a damaged file as one error.
+    """Convert errors of pandas, pyarrow and Python for a damaged file to one error.
 
     Raises:
-        StorageError: naming the file.
+        StorageError: with the path of the file.
     """
     try:
         yield
@@ -89,7 +89,7 @@ def translate_read_errors(path: Path | str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_parquet(path: Path, folder: Path | None = None) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file, whose errors are raised as one within the block too.
+    """Open a Parquet file, and convert errors inside the block.
 
     Args:
         path: of the file.
@@ -112,10 +112,11 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
 
     Args:
         path: of the file.
-        columns: that are wanted; None for all.
+        columns: names; None for all.
 
     Raises:
-        StorageError, UsageError: see :func:`open_parquet`; or if it lacks a column.
+        StorageError: see :func:`open_parquet`; or if a column is missing.
+        UsageError: see :func:`open_parquet`.
     """
     with open_parquet(path) as file:
         lacking = [name for name in columns or () if name not in file.schema_arrow.names]
@@ -132,9 +133,9 @@ def read_frame(
     Args:
         source: the file, or its content.
         suffix: ``csv`` or ``parquet``.
-        columns: that are wanted; None for all.
-        rows: the first ones; None for all.
-        name: of content, for messages.
+        columns: names; None for all.
+        rows: number of first rows; None for all.
+        name: of the content, for messages.
 
     Raises:
         StorageError, UsageError: see :func:`open_parquet`.

@@ -21,7 +21,7 @@ class Registry(Generic[T]):
         [project.entry-points."eechips.formats"]
         webp = "my_package.webp"
 
-    Nothing is imported before it is asked for. A name of eechips cannot be replaced.
+    An object is imported on first use. A name of eechips cannot be replaced.
 
     Args:
         kind: of the objects, for errors: ``"chip format"``.
@@ -66,7 +66,7 @@ class Registry(Generic[T]):
             name: one of :attr:`names`.
 
         Raises:
-            UsageError: if there is none of that name.
+            UsageError: if the name is unknown.
             ConfigurationError: if the package that declares it cannot be imported, or declares another kind of object.
         """
         if name not in self._loaded:

@@ -1,19 +1,19 @@
-"""Remove and replace files. No other module removes files: each removal states the right to it.
+"""Remove and replace files. No other module removes files.
 
-The caller names its right to the file, and the right is checked against the file itself:
+Each removal needs a right to the file, which is checked against the file:
 
-- :class:`NamedPath`: a temporary file or scratch folder, whose name carries its writer (:mod:`eechips.staging`). It
-  must be of this process, of the given writer, or of a process that has ended.
-- :class:`LockedFolder`: a file of a fixed name below a folder whose lock this process holds, and not below the folder
-  of another run, nor behind a symbolic link that leads out of the folder.
-- :class:`RecordedFile`: a result. Its content must be what was recorded of it: a file that another program has put in
-  its place stays.
-- :class:`ReservedName`: a file named by a unit, in a folder kept for such files; :class:`ListedFile`: a folder named by
-  the token of a writer, which a ledger names.
-- :class:`TemporaryName`: a file that was handed over by its writer. It must have a temporary name.
+- :class:`NamedPath`: a temporary file or scratch folder, whose name has its writer (:mod:`eechips.staging`). The writer
+  must be this process, a given writer, or a process that has ended.
+- :class:`LockedFolder`: a file with a fixed name below a folder whose lock this process holds; not below the folder of
+  another run, and not behind a symbolic link out of the folder.
+- :class:`RecordedFile`: a result whose content equals the record, so that files of other programs with the same name
+  are kept.
+- :class:`ReservedName`: a file named by a unit, in a folder reserved for such files; :class:`ListedFile`: a folder
+  named by the token of a writer, which is in a ledger.
+- :class:`TemporaryName`: a file that its writer has handed over. It must have a temporary name.
 
-A file gets its final name by :func:`replace`, when it is complete. :func:`set_aside` keeps a file of another program
-that is in the way.
+:func:`replace` gives a complete file its final name. :func:`set_aside` renames a file of another program that has the
+name of a file to write.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _turn = Lock()
 
 
 class RemovalRight(Protocol):
-    """By which right a file is removed."""
+    """The right to remove a file."""
 
     def covers(self, path: Path) -> bool:
-        """Return whether a file or folder, which is there, may be removed by this right."""
+        """Return whether this right permits the removal of an existing file or folder."""
 
 
 class NotOwnedError(Exception):
-    """A fault of eechips: a file was to be removed that is not known to be its own."""
+    """A removal without a right to the file, which is a fault of eechips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ class NamedPath:
     """The right to temporary files of this process, and of processes that have ended.
 
     Attributes:
-        writer: whose files the right covers as well: the run that this process works for.
+        writer: a writer whose files the right covers, too: the run of this process. None for no other.
     """
 
     writer: Writer | None = None
 
     def covers(self, path: Path) -> bool:
-        """Return whether the name of a file or folder, or of a folder above, carries such a writer."""
+        """Return whether the name of a file or folder, or of a folder above, has such a writer."""
         found = next(filter(None, map(writer_of, (path.name, *(parent.name for parent in path.parents)))), None)
         if found is None:
             return False
@@ -85,13 +85,13 @@ class LockedFolder:
     """The right to the files of a folder whose lock this process holds.
 
     Attributes:
-        folder: that is locked.
+        folder: the locked folder.
     """
 
     folder: Path
 
     def covers(self, path: Path) -> bool:
-        """Return whether a path is below the folder, in no folder of another run."""
+        """Return whether a path is below the folder, but not in the folder of another run."""
         home = Path(os.path.realpath(self.folder))
         if not _held[str(home)]:
             return False
@@ -115,7 +115,7 @@ class RecordedFile:
     sha256: str | None
 
     def covers(self, path: Path) -> bool:
-        """Return whether the content of a file is what was recorded; never through a link."""
+        """Return whether the content of a file equals the record; links are not followed."""
         if path.is_symlink() or not path.is_file() or (self.size is None and self.sha256 is None):
             return False
         if self.size is not None and path.stat().st_size != self.size:
@@ -125,7 +125,7 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True)
 class TemporaryName:
-    """The right to a file that its writer has handed over before it had its name."""
+    """The right to a temporary file that its writer has handed over."""
 
     def covers(self, path: Path) -> bool:
         """Return whether the file has a temporary name."""
@@ -134,7 +134,7 @@ class TemporaryName:
 
 @dataclass(frozen=True, slots=True)
 class ReservedName:
-    """The right to files named by units, in a folder of the run that is kept for such files.
+    """The right to files named by units, in a folder of the run that is reserved for them.
 
     Attributes:
         folder: name of the folder, such as ``quarantine`` or ``.calls``.
@@ -149,16 +149,16 @@ class ReservedName:
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """The right to a folder whose name is the token of a writer, with a number, and which a ledger names."""
+    """The right to a folder that is in a ledger, and whose name is the token of a writer with a number."""
 
     def covers(self, path: Path) -> bool:
-        """Return whether the name of the folder is of that form."""
+        """Return whether the name of the folder has this form."""
         return is_numbered_token(path.name)
 
 
 @contextlib.contextmanager
 def register_lock(folder: Path) -> Iterator[None]:
-    """Note that this process holds the lock of a folder, inside the block."""
+    """Record that this process holds the lock of a folder, inside the block."""
     key = os.path.realpath(folder)
     with _turn:
         _held[key] += 1
@@ -177,7 +177,7 @@ def remove(path: Path, right: RemovalRight) -> bool:
         right: to the file.
 
     Returns:
-        Whether it was removed: False if it is not there, or its content is not what was recorded.
+        Whether it was removed: False if it does not exist, or its content differs from the record.
 
     Raises:
         NotOwnedError: if the right does not cover the file.
@@ -190,10 +190,10 @@ def remove(path: Path, right: RemovalRight) -> bool:
 
 
 def remove_tree(path: Path, right: RemovalRight) -> bool:
-    """Remove a folder and all that is in it. What cannot be removed stays.
+    """Remove a folder with its content. Files that cannot be removed are kept.
 
     Returns:
-        Whether it was there.
+        Whether it existed.
 
     Raises:
         NotOwnedError: if the right does not cover the folder.
@@ -208,10 +208,10 @@ def remove_tree(path: Path, right: RemovalRight) -> bool:
 
 
 def remove_link(path: Path) -> None:
-    """Remove a symbolic link, and never what it leads to.
+    """Remove a symbolic link, not its target.
 
     Raises:
-        NotOwnedError: if it is something else.
+        NotOwnedError: if the path is not a link.
         OSError: if the file system refuses.
     """
     if not path.is_symlink():
@@ -220,7 +220,7 @@ def remove_link(path: Path) -> None:
 
 
 def remove_empty(path: Path) -> bool:
-    """Remove a folder if nothing is in it. Returns whether it was removed."""
+    """Remove a folder if it is empty; return whether it was removed."""
     try:
         path.rmdir()
     except OSError:
@@ -229,7 +229,7 @@ def remove_empty(path: Path) -> bool:
 
 
 def replace(source: Path | str, target: Path | str) -> None:
-    """Give a complete file its final name, in the place of a file that is there; atomic.
+    """Give a complete file its final name atomically, and replace an existing file.
 
     Args:
         source: the file, under a temporary name or in a scratch folder.
@@ -242,10 +242,10 @@ def replace(source: Path | str, target: Path | str) -> None:
 
 
 def place_new(source: Path, target: Path) -> bool:
-    """Give a complete file its final name, unless there is a file of that name; atomic.
+    """Give a complete file its final name atomically, unless a file with this name exists.
 
     Returns:
-        Whether it has the name now. If not, ``source`` is still there.
+        Whether it has the name. If not, ``source`` is unchanged.
 
     Raises:
         OSError: if the file system refuses.
@@ -264,7 +264,7 @@ def place_new(source: Path, target: Path) -> bool:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file of another program that is in the way of one of eechips; nothing is overwritten.
+    """Rename a file of another program that has the name of a file to write; no file is overwritten.
 
     Args:
         path: of the file, such as ``run.json``.
@@ -285,11 +285,11 @@ def set_aside(path: Path) -> Path:
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path, writer: Writer | None = None) -> Iterator[Path]:
-    """A folder for the duration of the block.
+    """Make a scratch folder for the duration of the block.
 
     Args:
-        parent: where it is made.
-        writer: whose it is; None for a new one of this process.
+        parent: folder in which it is made.
+        writer: its writer; None for a new writer of this process.
 
     Raises:
         OSError: if it cannot be made.
@@ -310,7 +310,7 @@ def make_scratch(parent: Path, writer: Writer | None = None) -> Path:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A scratch folder in the system's folder of temporary files. Those of processes that were killed are removed.
+    """Make a scratch folder in the system's folder of temporary files; remove scratch folders of killed processes.
 
     Raises:
         OSError: if it cannot be made.
@@ -322,7 +322,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def temporary_folder_of(owner: object) -> Path:
-    """Return a folder as of :func:`temporary_folder`, for as long as an object lives, or the process.
+    """Make a folder as :func:`temporary_folder` does, for the lifetime of an object, or of the process.
 
     Raises:
         OSError: if it cannot be made.
@@ -343,7 +343,7 @@ def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
         own: as of :func:`eechips.staging.is_abandoned`.
 
     Returns:
-        How many were removed.
+        Number of removed files and folders.
     """
     count = 0
     for directory, folders, files in os.walk(root):

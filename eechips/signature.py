@@ -1,4 +1,4 @@
-"""Declare options once, as fields of frozen dataclasses: for signatures, documentation and the command line."""
+"""Declare options once, as fields of frozen dataclasses, for signatures, documentation and the command line."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ OptionKind = Literal[
     "folder",
 ]
 
-_KEY = "option"  # of a field's metadata
-_WIDTH = 112  # of documentation
+_KEY = "option"  # key of a field's metadata
+_WIDTH = 112  # characters of a line of documentation
 _ARGUMENTS = re.compile(r"^( *)options: .*\n", re.MULTILINE)  # the line of a docstring that the fields replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """How a field of a config is documented, and how the command line reads it.
+    """Documentation of a field of a config, and its form on the command line.
 
     Attributes:
-        help: one or more sentences. Names of options stand in backquotes; the command line shows them as ``--names``.
+        help: one or more sentences. Names of options are in backquotes; the command line shows them as ``--names``.
         heading: of the section of the help that lists the option.
         metavar: placeholder of the value, such as ``DATE``.
-        kind: how text becomes a value. A field whose default is a boolean is a flag in any case.
-        choices: the values that are allowed; any if empty.
-        default: the default in words, where it is not the field's own value: "the dataset's".
+        kind: conversion of text to a value. A field whose default is a boolean is always a flag.
+        choices: allowed values; any if empty.
+        default: description of the default if it is not the field's own value: "the dataset's".
         least: lower bound of an integer.
         most: upper bound of an integer.
         is_multiple: whether the option may be repeated.
         has_negation: whether a flag has a second form, ``--no-name``.
-        bare_value: value of the option without a value; None if it needs one.
+        bare_value: value if the option is given without one; None if it requires a value.
         is_advanced: whether only ``--help-all`` lists it.
         is_listed: whether the command line has it.
         flags: further names on the command line, such as ``-q``.
@@ -109,7 +109,7 @@ def documented(config: type[ConfigT]) -> type[ConfigT]:
 def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], FunctionT]:
     """Give a function of ``**options`` the signature and the documentation of its configs.
 
-    So ``help``, a notebook's completion and the documentation show every option. In the docstring the line
+    ``help``, completion and the documentation then show every option. In the docstring the line
     ``options: …`` is replaced by an entry for each option that the docstring does not describe itself.
 
     Args:
@@ -143,14 +143,14 @@ def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], F
 
 
 def filled(config: Callable[..., ConfigT], options: Mapping[str, Any]) -> ConfigT:
-    """Make a config of options.
+    """Make a config from options.
 
     Args:
         config: a dataclass.
-        options: values by name, as the caller gave them.
+        options: values by name.
 
     Raises:
-        UsageError: if there is no such option; the message suggests a similar name.
+        UsageError: if an option is unknown; the message suggests a similar name.
     """
     names = [field.name for field in dataclasses.fields(config) if field.init]  # type: ignore[arg-type]
     for name in options:

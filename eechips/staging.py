@@ -1,15 +1,15 @@
-"""Name temporary files after the process that writes them, and tell which are abandoned.
+"""Name temporary files after the process that writes them, and detect abandoned ones.
 
-The name of every temporary file and scratch folder carries its writer: the run, the machine and boot, the process, and
-a random number. :func:`is_abandoned` is the only place that decides whether such a file may be removed:
+The name of every temporary file and scratch folder has its writer: the run, the machine and boot, the process, and a
+random number. Only :func:`is_abandoned` decides whether such a file may be removed:
 
-- Names of any other form belong to other programs and are never removed.
-- The files of a process of this machine are removed when the process has ended.
-- The files of earlier processes of the same run are removed: who asks holds the lock of that run.
-- The files of processes that cannot be seen from here (another host, another container) are removed after a week.
+- Names of any other form belong to other programs; their files are never removed.
+- Files of a process of this machine are removed when the process has ended.
+- Files of earlier processes of the same run are removed, since the asking process holds the lock of the run.
+- Files of processes that are not visible from here (another host, another container) are removed after a week.
 
-A process differs from a later one of the same number by its start time, and a machine from another by its boot id, its
-host name and its namespace of processes: containers that share a folder have equal process numbers.
+The start time distinguishes a process from a later one with the same number. Boot id, host name and process namespace
+distinguish machines, and containers that share a folder and have equal process numbers.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from pathlib import Path
 from eechips.errors import StorageError
 
 ABANDONED_AFTER = 7 * 86_400.0
-"""Seconds after which a temporary file is abandoned whose writer cannot be seen from here."""
+"""Seconds after which a temporary file counts as abandoned if its writer is not visible from here."""
 
 NO_RUN = "0" * 8
-"""Stands for the run of a writer that works for none."""
+"""Replaces the run of a writer without a run."""
 
 RUN_FILES = (".eechips.lock", "manifest.sqlite")
 """Files that mark the folder of a run, a catalogue or a pack: a sweep of a folder above does not enter it."""
 
 SCRATCH_PREFIX = ".scratch-"
-"""How the names of scratch folders begin. Those with a fixed name are of who holds the lock of the folder above."""
+"""Prefix of scratch folders. Scratch folders with a fixed name belong to the holder of the parent folder's lock."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = "/proc/self/ns/pid"
@@ -54,13 +54,13 @@ _TAIL = re.compile(_TOKEN.pattern + r"(?:-[0-9A-Za-z]+)?-(?P<written>[0-9a-f]{1,
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A writer of temporary files. The text of it is the token in their names.
+    """A writer of temporary files. Its text is the token in their names.
 
     Attributes:
         run: 8 hexadecimal digits that identify the run, or :data:`NO_RUN`.
         place: digest of the machine, its boot and its namespace of processes.
         pid: number of the process that commits or removes the files.
-        started: when that process started, in the kernel's own unit; 0 if the system does not tell.
+        started: start time of that process, in the kernel's unit; 0 if unknown.
         number: 8 random hexadecimal digits: a process may execute several runs.
     """
 
@@ -75,10 +75,10 @@ class Writer:
 
     @classmethod
     def parse(cls, token: str) -> Writer:
-        """Return the writer of which a token is the text.
+        """Parse a token.
 
         Raises:
-            ValueError: if it is none.
+            ValueError: if it is not the token of a writer.
         """
         found = _TOKEN.fullmatch(token)
         if found is None:
@@ -87,10 +87,10 @@ class Writer:
 
 
 def new_writer(run: str | None = None) -> Writer:
-    """Return a writer in this process.
+    """Make a writer of this process.
 
     Args:
-        run: any text that identifies a run whose lock is held; None for a writer that works for no run.
+        run: text that identifies the run, whose lock is held; None for a writer without a run.
     """
     digest = NO_RUN if run is None else hashlib.sha256(run.encode(errors="surrogateescape")).hexdigest()[: len(NO_RUN)]
     place = _place() or secrets.token_hex(6)
@@ -98,7 +98,7 @@ def new_writer(run: str | None = None) -> Writer:
 
 
 def is_running(writer: Writer) -> bool | None:
-    """Return whether the process of a writer is running; None if that cannot be found out from here."""
+    """Return whether the process of a writer is running; None if it is not visible from here."""
     if writer.place != _place():
         return None
     try:
@@ -114,11 +114,11 @@ def is_running(writer: Writer) -> bool | None:
 
 
 def temporary_name(name: str, token: str) -> str:
-    """Return the name that a file has until it is complete, in the same folder.
+    """Return the temporary name of an incomplete file, in the same folder.
 
     Args:
         name: the final name; it may have folders.
-        token: the text of a :class:`Writer`, perhaps with ``-`` and a mark of letters and digits.
+        token: text of a :class:`Writer`, optionally with ``-`` and a suffix of letters and digits.
     """
     folder, slash, last = name.rpartition("/")
     tail = f".{token}-{int(time.time()):x}.part"
@@ -130,13 +130,13 @@ def temporary_name(name: str, token: str) -> str:
 
 
 def scratch_name(writer: Writer | None = None) -> str:
-    """Return the name of a scratch folder of a writer, or of this process; each call gives another one."""
+    """Return a new name of a scratch folder of a writer, or of this process."""
     token = replace(new_writer() if writer is None else writer, number=secrets.token_hex(4))
     return f"{SCRATCH_PREFIX}{token}-{int(time.time()):x}"
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether a name, without folders, is one of a temporary file or of a scratch folder."""
+    """Return whether a name, without folders, is that of a temporary file or a scratch folder."""
     return name.startswith(SCRATCH_PREFIX) or _writer_of(name) is not None
 
 
@@ -147,7 +147,7 @@ def writer_of(name: str) -> Writer | None:
 
 
 def is_numbered_token(name: str) -> bool:
-    """Return whether a name is the token of a writer with a number, as of the folders of a queue in files."""
+    """Return whether a name is the token of a writer with a number, as of folders of a file queue."""
     token, _, number = name.rpartition("-")
     return number.isdecimal() and _TOKEN.fullmatch(token) is not None
 
@@ -158,7 +158,7 @@ def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
     Args:
         name: of the file or folder, without folders.
         asking: the writer that asks. If it works for a run, it holds the lock of that run.
-        own: whether its own files are abandoned too, because it has ceased to write.
+        own: whether its own files are abandoned, too, since it does not write any longer.
     """
     found = _writer_of(name)
     if found is None:
@@ -173,11 +173,11 @@ def has_ended(writer: Writer, asking: Writer, written: float) -> bool:
     Args:
         writer: of a file.
         asking: the writer that asks. If it works for a run, it holds the lock of that run.
-        written: when the file was written, in seconds since the epoch.
+        written: time of the file, in seconds since 1970.
     """
     running = is_running(writer)
     if running is None and writer.run == asking.run != NO_RUN:
-        return True  # the run has one process at a time, which is the asking one
+        return True  # a run has one process at a time, now the asking one
     if running is None:
         return time.time() - written > ABANDONED_AFTER
     return not running
@@ -206,8 +206,8 @@ def no_locks(folder: Path, error: OSError) -> StorageError:
     """Return the error of a folder whose file system has no locks.
 
     Args:
-        folder: that was to be locked.
-        error: what the system said.
+        folder: that cannot be locked.
+        error: of the system.
     """
     return StorageError(
         f"{folder} cannot be locked ({error.strerror or error}): its file system has no working flock, so two commands "
@@ -243,7 +243,7 @@ def boot_id() -> str | None:
 
 
 def _sysctl(name: str) -> str | None:
-    """Return a text that the kernel of macOS or a BSD tells; None if it does not."""
+    """Return a text from ``sysctl`` of macOS or a BSD; None without one."""
     library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
     if not hasattr(library, "sysctlbyname"):
         return None
@@ -256,7 +256,7 @@ def _sysctl(name: str) -> str | None:
 
 @functools.cache
 def _place() -> str | None:
-    """Return a digest of the machine, its boot and its namespace of processes; None if the boot is not known."""
+    """Return a digest of the machine, its boot and its namespace of processes; None if the boot is unknown."""
     boot = boot_id()
     if boot is None:
         return None

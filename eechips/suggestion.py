@@ -1,4 +1,4 @@
-"""Suggest the name that was meant."""
+"""Suggest similar names for an unknown name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def did_you_mean(name: str, names: Collection[str]) -> str:
         names: the known ones.
 
     Returns:
-        The end of a message: ``"; did you mean 'scale'?"``, or an empty string if none is like it.
+        The end of a message: ``"; did you mean 'scale'?"``; empty if no name is similar.
     """
     alike = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {alike[0]!r}?" if alike else ""

@@ -1,4 +1,4 @@
-"""Parse and format quantities, and clean texts from elsewhere, for people who read a terminal."""
+"""Parse and format quantities, and clean texts from other sources for display."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_count(count: int, noun: str) -> str:
-    """Format a number of things, with the noun in the singular or plural: 1 unit, 2,000 units."""
+    """Format a number with a noun in the singular or plural: 1 unit, 2,000 units."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -72,9 +72,9 @@ def parse_distance(option: str, text: str, *, may_be_zero: bool = False) -> floa
 
 
 def replace_control_characters(text: str) -> str:
-    """Replace what a terminal or an encoder would stumble over in a text by U+FFFD.
+    """Replace unsafe characters of a text by U+FFFD.
 
-    That is control characters, which move a terminal's cursor or set its title, characters that change the direction
-    of writing, and lone surrogates. Line feeds and tabulators are kept.
+    These are control characters, which move a terminal's cursor or set its title, characters that change the direction
+    of writing, and lone surrogates, which cannot be encoded. Line feeds and tabs are kept.
     """
     return _CONTROL_CHARACTERS.sub("\ufffd", text)

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
-_LONGEST_WAIT = 1e9  # seconds that a Retry-After can mean: some decades
+_LONGEST_WAIT = 1e9  # maximum seconds of a Retry-After: some decades
 _TIMESTAMP = re.compile(r"(?P<head>[^.]+?)(?:[.,](?P<fraction>\d+))?(?P<zone>[Zz]|[+-]\d\d(?::?\d\d)?)?")
 
 
 def format_utc(milliseconds: float) -> str:
-    """Return milliseconds since 1970 as date and time, ISO 8601, UTC."""
+    """Format milliseconds since 1970 as ISO 8601 date and time, UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc).isoformat().replace("+00:00", "Z")
 
 
@@ -22,7 +22,7 @@ def utc_now() -> str:
 
 
 def parse_http_date(text: str) -> datetime | None:
-    """Return the moment that a header names (RFC 9110, 5.6.7), aware; None if it names none, whatever it says."""
+    """Parse the date of a header (RFC 9110, 5.6.7); None for any other text. The result is aware."""
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):
@@ -31,12 +31,12 @@ def parse_http_date(text: str) -> datetime | None:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: Callable[[], datetime] | None = None) -> float | None:
-    """Return seconds that a ``Retry-After`` header asks to wait (RFC 9110, 10.2.3), or None.
+    """Return the seconds of a ``Retry-After`` header (RFC 9110, 10.2.3); None without one.
 
     Args:
         headers: with lower-case names.
-        now: the present time, for headers that name a date; the server's ``Date`` by default, as its clock and ours
-            need not agree, and else our own.
+        now: returns the present time, for headers with a date; None for the server's ``Date``, since its clock may
+            differ, or else the time of this machine.
     """
     value = headers.get("retry-after", "").strip()
     if not value:

@@ -11,16 +11,16 @@
     shards = ShardDataset("outputs/landcover/packs/webdataset", split="train", label="class", shuffle=True)
     loader = DataLoader(shards, batch_size=32, num_workers=4, persistent_workers=True)
 
-An item is a dict that PyTorch's own collation puts together to batches:
+An item is a dict, which PyTorch's default collation joins to batches:
 
 ``<layer>``
-    pixels, (bands, rows, columns); ``image`` where samples have one file.
+    pixels, (bands, rows, columns); ``image`` for samples with one file.
 ``<layer>_valid``
-    bool, (rows, columns): false where a pixel is masked, and its values mean nothing.
+    bool, (rows, columns): false for masked pixels, whose values have no meaning.
 ``label``
-    class number (int64), or the value of a field that has fractions (float32); if asked for.
+    class index (int64), or the value of a field with fractions (float32); if requested.
 ``id``
-    of the unit: what the tables of :func:`eechips.load` are joined by.
+    of the unit, as in the tables of :func:`eechips.load`.
 ``crs``, ``transform``, ``bounds``
     of the first layer that has them: code or WKT; (a, b, c, d, e, f), pixel corners to coordinates; left, bottom,
     right, top in units of the crs; float64.
@@ -59,36 +59,36 @@ T = TypeVar("T")
 
 _LABEL = "label"
 _OTHERS = ("id", "crs", "transform", "bounds")
-"""What items have besides."""
+"""Further keys of items."""
 
-# What PyTorch calculates with: it knows the larger unsigned types by name only.
+# Types that PyTorch computes with; it has no arithmetic for larger unsigned types.
 _HELD_BY = {"uint16": torch.int32, "uint32": torch.int64}
 
 
 class ChipDataset(Dataset[Any]):
-    """The samples of a run, by number: for PyTorch's samplers.
+    """The samples of a run by index, as PyTorch's samplers need.
 
-    Reads the files of the run, in a local folder or an object store. Workers share the list of samples.
+    The files are read from the run's folder or object store. Workers share the list of samples.
 
     Args:
         run: the run, or its folder.
-        split: of ``eechips split``; None for all samples, those that were left out included.
-        layers: those that are wanted; None for all.
-        label: a field of the units, such as ``class`` or ``eco_name``. Texts and whole numbers become numbers of
-            classes, numbers with fractions stay what they are.
-        classes: values of the label in the order of their numbers; None for all that the run has, sorted, so that all
-            splits have the same.
-        dtype: type of all pixels, or of those of a layer; None for that of the file, or the next that holds it where
-            PyTorch does not calculate with it: uint16 becomes int32, uint32 int64.
-        fill: what masked pixels become; None for what the file has, which is 0 where Earth Engine made it.
-        transform: is given every item, and makes of it what comes out.
+        split: of ``eechips split``; None for all samples, including those without a split.
+        layers: names; None for all.
+        label: field of the units, such as ``class`` or ``eco_name``. Texts and integers become class indices, numbers
+            with fractions stay unchanged.
+        classes: values of the label in the order of their indices; None for all values of the run, sorted, which are
+            the same for all splits.
+        dtype: of all pixels, or by layer; None for that of the file, or the next larger one that PyTorch computes with:
+            uint16 becomes int32, uint32 int64.
+        fill: value of masked pixels; None to keep the values of the file, which are 0 in files of Earth Engine.
+        transform: called with each item; its result replaces the item.
 
     Attributes:
-        samples: what is known of each, in the order of the items.
-        classes: values of the label by number; empty if there is no label, or it has fractions.
+        samples: metadata of the samples, in the order of the items.
+        classes: values of the label by index; empty without a label, or if it has fractions.
 
     Raises:
-        UsageError: if there is no such run, split, layer or field, or a sample has no label.
+        UsageError: if the run, split, layer or field does not exist, or a sample has no label.
     """
 
     def __init__(
@@ -117,10 +117,10 @@ class ChipDataset(Dataset[Any]):
 
     @property
     def labels(self) -> torch.Tensor:
-        """The label of every sample, as items have it: for samplers that weigh classes.
+        """Labels of all samples, as in items, for samplers that weight classes.
 
         Raises:
-            UsageError: if no label was asked for.
+            UsageError: if no label was requested.
         """
         if self._targets is None:
             raise UsageError("the dataset has no labels: give it label=")
@@ -144,14 +144,14 @@ class ChipDataset(Dataset[Any]):
 
 
 class ShardDataset(IterableDataset[Any]):
-    """The samples of a pack, shard by shard: for storage where many small files are slow.
+    """The samples of a pack, shard by shard, for storage where many small files are slow.
 
-    Every sample comes once in an epoch, however many workers there are: each has shards of its own. So there should be
-    at least as many shards as workers, and of about the same size. Of several processes that train together, each has
-    shards of its own too, and may have more or fewer samples than the others.
+    Every sample is read once in an epoch with any number of workers, since each worker has its own shards. There should
+    be at least as many shards as workers, of about the same size. Processes that train together have different shards,
+    too, and may have different numbers of samples.
 
     Args:
-        pack: folder that ``eechips pack`` has made.
+        pack: folder of ``eechips pack``.
         split: of the shards; None for all.
         layers: as for :class:`ChipDataset`.
         label: as for :class:`ChipDataset`.
@@ -159,17 +159,17 @@ class ShardDataset(IterableDataset[Any]):
         dtype: as for :class:`ChipDataset`.
         fill: as for :class:`ChipDataset`.
         transform: as for :class:`ChipDataset`.
-        shuffle: whether shards come in another order in every epoch, and samples are mixed among ``buffer`` others.
-        buffer: samples that each worker holds for that.
-        seed: of that order; the same seed, epoch and number of workers make the same order.
-        rank: number of this process among those that train together; None to ask torch.distributed.
-        world_size: how many those are.
+        shuffle: whether to shuffle shards in every epoch, and samples within a buffer.
+        buffer: samples in the buffer of each worker.
+        seed: of the order; the same seed, epoch and number of workers give the same order.
+        rank: number of this process among the processes that train together; None to ask torch.distributed.
+        world_size: number of these processes; None to ask torch.distributed.
 
     Attributes:
-        classes: values of the label by number; empty if there is no label, or it has fractions.
+        classes: values of the label by index; empty without a label, or if it has fractions.
 
     Raises:
-        UsageError: if the pack is not whole, or has no such split, layer or label.
+        UsageError: if the pack is incomplete, or has no such split, layer or label.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class ShardDataset(IterableDataset[Any]):
         shards = [stored.shard for stored in index.shards if split in (None, stored.shard.split)]
         self._shards: list[Shard] = shards[rank::world_size]
         self._is_shuffled, self._buffer, self._seed, self._rank = shuffle, buffer, seed, rank
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that keep running see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with persistent workers
 
     @property
     def classes(self) -> tuple[Any, ...]:
@@ -211,14 +211,15 @@ class ShardDataset(IterableDataset[Any]):
 
     @property
     def count(self) -> int:
-        """Samples of an epoch, in this process and its workers.
+        """Number of samples of an epoch, in this process and its workers.
 
-        There is no ``len()``: PyTorch would count batches by it, and each worker's last batch may be a small one.
+        There is no ``len()``, from which PyTorch would compute the number of batches: each worker's last batch may be
+        incomplete.
         """
         return sum(shard.count for shard in self._shards)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration, for all workers: each epoch has an order of its own."""
+        """Set the epoch of the next iteration for all workers; each epoch has a different order."""
         self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[Any]:
@@ -253,7 +254,7 @@ class ShardDataset(IterableDataset[Any]):
 
 @dataclass(frozen=True)
 class _Items:
-    """Conversion of samples to items."""
+    """Convert samples to items."""
 
     layers: tuple[str, ...]
     label: str | None
@@ -287,10 +288,10 @@ class _Items:
         return item if self.transform is None else self.transform(item)
 
     def targets(self, values: Sequence[Any]) -> torch.Tensor:
-        """Return labels as items have them.
+        """Convert labels to a tensor.
 
         Raises:
-            UsageError: if a sample has none, or one that is no class.
+            UsageError: if a sample has no label, or a label that is not a class.
         """
         missing = sum(value is None for value in values)
         if missing:
@@ -321,7 +322,7 @@ class _Items:
 
 
 def _owned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the array in this machine's byte order, row after row, and writable: what PyTorch shares memory with."""
+    """Return a contiguous, writable array in native byte order, whose memory PyTorch can share."""
     return np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "W"])
 
 
@@ -333,7 +334,7 @@ def _bounds(transform: Sequence[float], width: int, height: int) -> tuple[float,
 
 
 def _names(layers: Sequence[str] | None, there: tuple[str, ...], label: str | None) -> tuple[str, ...]:
-    """Return the layers that are wanted, of those that are there."""
+    """Check the names of layers, and return them; all layers for None."""
     wanted = there if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
     for name in wanted:
         if name not in there:
@@ -355,7 +356,7 @@ def _classes(values: Sequence[Any] | None) -> tuple[Any, ...]:
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Return the number of this process among those that train together, and how many those are."""
+    """Return the rank of this process, and the number of processes that train together."""
     from torch import distributed
 
     if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
@@ -367,7 +368,7 @@ def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
 
 
 def _mixed(items: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[T]:
-    """Yield items in another order: each waits among so many others until it is drawn."""
+    """Shuffle items with a buffer of ``size`` items."""
     waiting: list[T] = []
     for item in items:
         if len(waiting) < size:

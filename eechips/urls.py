@@ -38,7 +38,7 @@ _STORE_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "ad
 def strip_signature(address: str, kept: Collection[str] = ()) -> str:
     """Return a URL in the form that is stored: without user, password, fragment and query.
 
-    The whole query goes because a signature may have any name.
+    The whole query is removed, since a signature may have any name.
 
     Args:
         address: absolute URL.

@@ -1,4 +1,4 @@
-"""Ignore warnings in code that several threads run at the same time."""
+"""Ignore warnings in code of several threads."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import warnings
 
 
 def ignore_warning(category: type[Warning], message: str = "") -> None:
-    """Ignore a warning in this process from now on. A filter that is in force already is not added again.
+    """Ignore a warning in this process from now on. An existing filter is not added again.
 
-    ``warnings.catch_warnings`` replaces the filters of the whole process and puts them back, so that a thread can lose
-    its filter to another that leaves such a block; with ``-W error`` what it reads then fails. Python's documentation:
+    ``warnings.catch_warnings`` replaces the filters of the whole process and restores them, so that a thread can lose
+    its filter when another thread leaves such a block; with ``-W error`` its code then fails. Python's documentation:
     "The catch_warnings manager works by replacing and then later restoring the module's showwarning() function and
     internal list of filter specifications. This means the context manager is modifying global state and therefore is
     not thread-safe." (https://docs.python.org/3.13/library/warnings.html#warnings.catch_warnings)

@@ -21,7 +21,7 @@ DATASETS = ["COPERNICUS/S2_SR_HARMONIZED", "USGS/SRTMGL1_003", "ESA/WorldCover/v
 
 
 def get_requests(per_class=10, west=-105.3, south=39.9, east=-105.2, north=40.0, size=64, seed=0):
-    """Once, in the parent: places in every class, each with the pixels of its samples."""
+    """Plan places in every class, each with the grid of its samples. Called once, in the parent."""
     labels = fetch_map(
         "labels", MapName("ESA/WorldCover/v200", "Map"), ee.Geometry.Rectangle([west, south, east, north])
     )
@@ -34,11 +34,11 @@ def get_requests(per_class=10, west=-105.3, south=39.9, east=-105.2, north=40.0,
 
 
 def get_result(index, unit, start="2021-06-01", end="2021-09-01"):
-    """Once for each place, in a worker: what to fetch, by name."""
+    """Return the chips of a place by name. Called once for each place, in a worker."""
     grid = Grid.from_json(unit["grid"])
     place = ee.Geometry.Point(unit["coordinates"]).buffer(1000)
     images = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").filterBounds(place).filterDate(start, end)
-    images = images.select("B4", "B3", "B2", "B8")  # before they are composited: not all images have all other bands
+    images = images.select("B4", "B3", "B2", "B8")  # before compositing, since bands differ between images
     clearest_on_top = images.sort("CLOUDY_PIXEL_PERCENTAGE", False).mosaic()
     labels = ee.ImageCollection("ESA/WorldCover/v200").mosaic()
     return {

@@ -1,4 +1,4 @@
-"""How green a raster in object storage is: windows of its own blocks, each read once, put together to one raster.
+"""NDVI of a big raster in an object store: read windows of whole blocks, and join the results to one raster.
 
     eechips run recipes/cog_ndvi.py -p href=s3://bucket/scene.tif -p red=1 -p nir=4 --max-memory 256MB --processes 4
 
@@ -11,21 +11,21 @@ import numpy as np
 
 from eechips.windows import join_windows, plan_windows, read_window, window_file
 
-NEEDS_SERVICE = False  # nobody is asked but the store
+NEEDS_SERVICE = False  # the run does not use Earth Engine
 
 
 def get_requests(href, red=1, nir=4, max_memory="256MB"):
-    """Once, in the parent: windows of whole blocks, so large that a worker keeps within its memory."""
+    """Plan windows of whole blocks that fit into a worker's memory. Called once, in the parent."""
     return plan_windows(href, bands=(red, nir), dtype="float32", max_memory=max_memory)
 
 
 def get_result(index, window, offset=0.0):
-    """Once for each window, in a worker: masked where the raster has no data, and where nothing is to divide by."""
-    red, nir = read_window(window, scaled=True) + offset  # real numbers, which do not overflow
+    """Compute NDVI, masked without data and where the divisor is 0. Called once for each window, in a worker."""
+    red, nir = read_window(window, scaled=True) + offset  # floats, which do not overflow
     total = np.ma.masked_less_equal(red + nir, 0)
     return window_file(window, ((nir - red) / total).astype("float32"), bands=["ndvi"])
 
 
 def assemble(results):
-    """Once, in the parent, when all windows are there: one cloud-optimised GeoTIFF."""
+    """Join the windows to one cloud-optimised GeoTIFF. Called once, in the parent, at the end."""
     join_windows(results, "ndvi.tif")

@@ -1,4 +1,4 @@
-"""How hot did it get? The highest land surface temperature of each district, every eight days, in degrees Celsius.
+"""Maximum land surface temperature of each district, every eight days, in degrees Celsius.
 
     eechips run recipes/modis_lst.py -p west=-80 -p south=42 -p east=-78 -p north=44 --local
 
@@ -15,13 +15,13 @@ DISTRICTS = "FAO/GAUL_SIMPLIFIED_500m/2015/level2"
 
 
 def get_requests(west=-80.0, south=42.0, east=-78.0, north=44.0):
-    """Once, in the parent: the codes of the districts that meet a box."""
+    """Return the codes of the districts that meet a box. Called once, in the parent."""
     box = ee.Geometry.Rectangle([west, south, east, north], None, False)
     return ee.FeatureCollection(DISTRICTS).filterBounds(box).aggregate_array("ADM2_CODE").distinct().getInfo()
 
 
 def get_result(index, code, start="2000-02-18", end="2100-01-01"):
-    """Once for each district, in a worker: a table with a row for each image."""
+    """Return a table with a row for each image. Called once for each district, in a worker."""
     district = ee.FeatureCollection(DISTRICTS).filter(ee.Filter.eq("ADM2_CODE", code)).geometry()
     images = ee.ImageCollection("MODIS/061/MOD11A2").filterBounds(district).filterDate(start, end)
     maximum = ee.Reducer.max().combine(ee.Reducer.count(), sharedInputs=True)
@@ -34,7 +34,7 @@ def get_result(index, code, start="2000-02-18", end="2100-01-01"):
             {
                 "ADM2_CODE": code,
                 "date": image.date().format("YYYY-MM-dd"),
-                "LST_Day_1km": found.get("LST_Day_1km_max"),  # missing where clouds hid every pixel
+                "LST_Day_1km": found.get("LST_Day_1km_max"),  # missing if clouds cover every pixel
                 "count": found.get("LST_Day_1km_count"),
             },
         )

@@ -1,4 +1,4 @@
-"""Aerial photographs for every ecoregion of a state: 256 by 256 pixels at random points, about a metre each.
+"""Aerial photographs at random points in every ecoregion of a state: 256 by 256 pixels of about a metre.
 
     eechips run recipes/naip_chips.py -p per_ecoregion=25 --local
 
@@ -15,7 +15,7 @@ DATASETS = ["USDA/NAIP/DOQQ", "RESOLVE/ECOREGIONS/2017"]  # for licence and cita
 
 
 def get_requests(state="Colorado", per_ecoregion=1000, seed=0):
-    """Once, in the parent: the points. Small JSON values, and nothing that Earth Engine must compute again."""
+    """Return the points as numbers, so that no request computes them again. Called once, in the parent."""
     states = ee.FeatureCollection("FAO/GAUL/2015/level1")
     region = states.filter(ee.Filter.eq("ADM1_NAME", state)).geometry()
     ecoregions = fetch_strata(region, ECOREGIONS, "ECO_ID", "ECO_NAME")
@@ -26,7 +26,7 @@ def get_requests(state="Colorado", per_ecoregion=1000, seed=0):
 
 
 def get_result(index, point):
-    """Once for each point, in a worker: what to fetch. Requests, retries, checks and files are eechips' business."""
+    """Return the chip to fetch; eechips sends requests, retries, checks and writes files. Called in a worker."""
     region = ee.Geometry.Point(point["coordinates"]).buffer(127).bounds()
     images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).select("R", "G", "B")
     latest_on_top = images.sort("system:time_start").mosaic()

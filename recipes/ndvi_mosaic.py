@@ -1,4 +1,4 @@
-"""How green a region is, in one raster of any size: windows of an index that Earth Engine computes, put together.
+"""NDVI of a region of any size as one raster: fetch windows that Earth Engine computes, and join them.
 
     eechips run recipes/ndvi_mosaic.py -p west=-105.1 -p south=39.95 -p east=-105.0 -p north=40.0 --local
 
@@ -18,7 +18,7 @@ DATASETS = ["USDA/NAIP/DOQQ"]  # for licence and citation in run.json
 
 
 def get_requests(west=-105.1, south=39.95, east=-105.0, north=40.0, scale=10.0):
-    """Once, in the parent: windows that fit a request, of a grid that holds the region."""
+    """Plan windows of the region's grid that fit into a request. Called once, in the parent."""
     base_grid = aligned_grid(find_utm_crs((west + east) / 2, (south + north) / 2), scale)
     grid = cover_region(base_grid, shapely.box(west, south, east, north))
     return [
@@ -28,7 +28,7 @@ def get_requests(west=-105.1, south=39.95, east=-105.0, north=40.0, scale=10.0):
 
 
 def get_result(index, unit):
-    """Once for each window, in a worker."""
+    """Return the chip of a window. Called once for each window, in a worker."""
     grid = Grid.from_json(unit["whole"]).window(*unit["window"])
     box = ee.Geometry.Rectangle(list(grid.bounds), grid.crs, False)
     images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(box).filterDate("2019-01-01", "2022-01-01")
@@ -37,13 +37,13 @@ def get_result(index, unit):
 
 
 def assemble(results):
-    """Once, in the parent, when all windows are there: one cloud-optimised GeoTIFF."""
+    """Join the windows to one cloud-optimised GeoTIFF. Called once, in the parent, at the end."""
     if results.failed:
-        return  # eechips retry, and then this is called again
+        return  # `eechips retry` calls this function again
     settled = list(results)
     grid = Grid.from_json(settled[0].unit["whole"])
     tiles = [Tile(Window(*each.unit["window"]), each.path) for each in settled]
     mosaic = Mosaic(grid=grid, bands=("ndvi",), dtype="float32", tiles=tiles)
     with results.make("ndvi.tif") as path:
         mosaic.write(path)
-        list(mosaic.check(path))  # raises if a pixel is not what came
+        list(mosaic.check(path))  # raises if a pixel differs from its window

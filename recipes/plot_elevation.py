@@ -1,4 +1,4 @@
-"""Elevation and slope at places of a table, many places in one request.
+"""Elevation and slope at the places of a table, many places in one request.
 
     eechips run recipes/plot_elevation.py -p plots=recipes/plots.csv --local
 
@@ -18,14 +18,14 @@ COLUMNS = ("row", "elevation", "slope")
 
 
 def get_requests(plots="recipes/plots.csv"):
-    """Once, in the parent: places near each other, as many as fit one request."""
+    """Divide the places into cells of near places, each for one request. Called once, in the parent."""
     at = pd.read_csv(plots)[["lon", "lat"]].to_numpy()
     cost = Cost(values=len(COLUMNS), images=1, tile=TILE * 30)
     return [{"kind": "cell", "rows": rows.tolist(), "at": at[rows].tolist()} for rows in divide_places(at, cost)]
 
 
 def get_result(index, cell):
-    """Once for each cell, in a worker."""
+    """Return the table of a cell. Called once for each cell, in a worker."""
     places = ee.List([[lon, lat, row] for (lon, lat), row in zip(cell["at"], cell["rows"], strict=True)])
     features = places.map(
         lambda place: ee.Feature(ee.Geometry.Point(ee.List(place).slice(0, 2)), {"row": ee.List(place).get(2)})
@@ -38,7 +38,7 @@ def get_result(index, cell):
 
 
 def assemble(results, plots="recipes/plots.csv"):
-    """Once, when all cells are there: the caller's table with the values beside it."""
+    """Add the values to the user's table. Called once, in the parent, at the end."""
     table = pd.read_csv(plots)
     found = pd.concat([pd.read_parquet(settled.path) for settled in results if settled.path])
     values = found.set_index("row").reindex(np.arange(len(table)))

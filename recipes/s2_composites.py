@@ -19,7 +19,7 @@ BANDS = ("B4", "B3", "B2", "B8")
 
 
 def get_requests(box="-105.3,39.9,-105.28,39.92", start="2020-06-01", end="2020-09-01", every="1 month"):
-    """Once, in the parent: the months, and the pixels that all of them have."""
+    """Plan the months, all on one pixel grid. Called once, in the parent."""
     region = parse_box(box)
     grid = cover_region(aligned_grid(find_utm_crs(region.west, region.south), 10.0), region.polygon())
     return [
@@ -29,14 +29,14 @@ def get_requests(box="-105.3,39.9,-105.28,39.92", start="2020-06-01", end="2020-
 
 
 def get_result(index, month):
-    """Once for each month, in a worker."""
+    """Return the composite of a month. Called once for each month, in a worker."""
     grid = Grid.from_json(month["grid"])
     image = Template(composite, (grid,), {"start": month["start"], "end": month["end"]})
     return Chip(image, grid=grid, bands=BANDS, dtype="float32", format="tif", name=f"months/{month['start']}")
 
 
 def composite(grid, start, end):
-    """Builds the expression. What differs from month to month is only passed on, so that it is turned to JSON once."""
+    """Build the expression. Values that differ between months are only passed on, so it is converted to JSON once."""
     west, south, east, north = grid.bounds
     window = ee.Geometry.Rectangle([west, south, east, north], grid.crs, False)
     mask = parse_mask("scl:shadow,cloud,cirrus", DATASETS[0])

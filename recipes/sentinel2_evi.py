@@ -24,12 +24,12 @@ from eechips.planning.regions import parse_box
 
 DATASETS = ["COPERNICUS/S2_SR_HARMONIZED"]  # for licence and citation in run.json
 NIR, RED, BLUE = "B8", "B4", "B2"
-# Sensed, made, tile: the zone and the latitude band of its UTM coordinates come first.
+# Times of sensing and processing, and the tile, which begins with its UTM zone and latitude band.
 INDEX = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)_\w+_T(\d\d)([C-X])\w\w")
 
 
 def get_requests(ids="", box="-105.3,39.9,-105.28,39.92", start="2020-06-01", end="2020-07-01", dataset=DATASETS[0]):
-    """Once, in the parent: ids of images, and nothing else, as a queue would bring them."""
+    """Return ids of images only, as a queue delivers them. Called once, in the parent."""
     if ids:
         return [line.strip() for line in Path(ids).read_text().splitlines() if line.strip()]
     if not box:
@@ -41,12 +41,12 @@ def get_requests(ids="", box="-105.3,39.9,-105.28,39.92", start="2020-06-01", en
 
 
 def get_result(index, image, box="-105.3,39.9,-105.28,39.92", scale=10.0, mask="auto"):
-    """Once for each image, in a worker. With an empty box: all of the image, for which its size has to be asked."""
+    """Return the chip of an image. Called in a worker. Without a box, the whole image: its size is requested first."""
     source = image if "/" in image else f"{DATASETS[0]}/{image}"
     dataset, _, name = source.rpartition("/")
     year, month, day, hour, minute, second, zone, band = INDEX.fullmatch(name).groups()
     if box:
-        # Corners of Sentinel-2's pixels are at multiples of their size.
+        # Pixel corners of Sentinel-2 are at multiples of the pixel size.
         utm = f"EPSG:{326 if band >= 'N' else 327}{zone}"
         grid = cover_region(aligned_grid(utm, scale), parse_box(box).polygon())
     else:
@@ -67,7 +67,7 @@ def get_result(index, image, box="-105.3,39.9,-105.28,39.92", scale=10.0, mask="
 
 
 def evi(dataset, mask, source):
-    """Builds the expression. What differs from image to image is only passed on, so that it is turned to JSON once."""
+    """Build the expression. Values that differ between images are only passed on, so it is converted to JSON once."""
     image = ee.Image(source)
     found = parse_mask(mask, dataset)
     bands = image.select([NIR, RED, BLUE]) if found is None else found.apply(image, [NIR, RED, BLUE])
@@ -78,7 +78,7 @@ def evi(dataset, mask, source):
 
 
 def reflectance(band, image, dataset):
-    """Reflectance of a band's numbers, which are 10,000 times as large.
+    """Convert a band's integers to reflectance, which they have times 10,000.
 
     From processing baseline 04.00 on (25 January 2022) they are 1,000 larger than that, so that there are none below
     zero. The harmonized collections have that taken off

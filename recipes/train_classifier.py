@@ -1,4 +1,4 @@
-"""Trains a small convolutional network to tell what class chips were drawn in. It takes a CPU a minute at most.
+"""Train a small convolutional network to classify chips, in at most a minute on a CPU.
 
     python recipes/train_classifier.py outputs/training/packs/webdataset
     python recipes/train_classifier.py outputs/landcover --layer S2
@@ -24,7 +24,7 @@ BATCH = 32
 
 
 def read(folder: Path, split: str, layer: str, label: str) -> tuple[Tensor, Tensor, tuple[object, ...]]:
-    """Pixels (n, bands, rows, columns), NaN where masked; class numbers; and the classes."""
+    """Return pixels (n, bands, rows, columns), NaN where masked; class indices; and the classes."""
     source = ShardDataset if (folder / "shards.json").exists() else ChipDataset
     dataset = source(folder, split=split, layers=[layer], label=label, dtype=torch.float32)
     items = list(dataset)
@@ -33,12 +33,12 @@ def read(folder: Path, split: str, layer: str, label: str) -> tuple[Tensor, Tens
 
 
 def views(pixels: Tensor) -> Tensor:
-    """The values, and how they differ from the mean of their chip: a slope is one at every height."""
+    """Return the values, and their differences from the mean of the chip, which show slopes at any elevation."""
     return torch.cat([pixels, pixels - pixels.nanmean((2, 3), keepdim=True)], dim=1)
 
 
 def network(bands: int, classes: int, width: int = 16) -> nn.Sequential:
-    """Three convolutions, each at half the resolution of the one before; then the mean over the chip."""
+    """Three convolutions, each with half the resolution of the previous one, and the mean over the chip."""
     layers: list[nn.Module] = []
     for inputs, outputs in ((bands, width), (width, 2 * width), (2 * width, 4 * width)):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
@@ -46,12 +46,12 @@ def network(bands: int, classes: int, width: int = 16) -> nn.Sequential:
 
 
 def train(model: nn.Module, inputs: Tensor, targets: Tensor, epochs: int) -> None:
-    """Fits the network; chips are turned over at random, as nothing on the ground minds."""
+    """Fit the network; chips are flipped at random."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=5e-2)
     steps = epochs * len(range(0, len(inputs), BATCH))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
     counts = torch.bincount(targets).float()
-    loss_of = nn.CrossEntropyLoss(weight=counts.mean() / counts)  # blocks leave some classes fewer chips
+    loss_of = nn.CrossEntropyLoss(weight=counts.mean() / counts)  # some classes have fewer chips after the split
     model.train()
     for _ in range(epochs):
         for batch in torch.randperm(len(inputs)).split(BATCH):
@@ -64,7 +64,7 @@ def train(model: nn.Module, inputs: Tensor, targets: Tensor, epochs: int) -> Non
 
 
 def confusion(model: nn.Module, inputs: Tensor, targets: Tensor, classes: int) -> Tensor:
-    """How many chips of each class (rows) were taken for each (columns)."""
+    """Return the number of chips by true class (rows) and predicted class (columns)."""
     model.eval()
     with torch.no_grad():
         found = torch.cat([model(part).argmax(1) for part in inputs.split(256)])
@@ -72,7 +72,7 @@ def confusion(model: nn.Module, inputs: Tensor, targets: Tensor, classes: int) -
 
 
 def tell(split: str, counts: Tensor) -> None:
-    """Prints the accuracy, and the mean of the classes' own accuracies, beside what no skill at all would get."""
+    """Print accuracy and balanced accuracy, with those of predicting always one class."""
     there = counts.sum(1) > 0
     balanced = (counts.diagonal()[there] / counts.sum(1)[there]).mean()
     print(f"{split}: {int(counts.sum())} chips")
@@ -91,7 +91,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(1)  # sums in one order: the same figures every time
+    torch.set_num_threads(1)  # fixed order of sums: reproducible figures
     began = time.process_time()
     data = {name: read(given.folder, name, given.layer, given.label) for name in ("train", "validation", "test")}
     pixels, targets, classes = data["train"]

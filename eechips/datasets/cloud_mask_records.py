@@ -67,7 +67,7 @@ S2_CS = MaskSource(
     score=ClearScore("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", "cs", 0.6),  # threshold of the catalog's example
 )
 
-# Masked out between February 2022 and February 2024, says the catalog: nothing is left of images of that time.
+# According to the catalog, the band is masked from February 2022 to February 2024: such images are masked completely.
 S2_QA60 = MaskSource(
     name="qa60",
     datasets=_S2,
@@ -77,7 +77,7 @@ S2_QA60 = MaskSource(
     usual=("cloud", "cirrus"),
 )
 
-# The usual ones are those of the example in the catalog: bits 0 to 4.
+# Default classes as in the catalog's example: bits 0 to 4.
 LANDSAT_QA_PIXEL = MaskSource(
     name="qa_pixel",
     datasets=r"LANDSAT/L[MTEOC]0\d/C02/T[12](_RT)?(_TOA|_L2)?",

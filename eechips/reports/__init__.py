@@ -1,4 +1,5 @@
 """Show a run: HTML report, contact sheet, plots.
 
-Here belongs what reads the manifest and files of a run and sends no requests. Training sets are made in
-:mod:`eechips.training`."""
+This package reads the manifest and the files of a run, and sends no requests. Training sets belong to
+:mod:`eechips.training`.
+"""

@@ -21,7 +21,7 @@ def load_basemap() -> dict[str, Any]:
 
     Returns:
         ``source``; ``step``, the resolution of the coordinates in degrees; ``shapes``, each with a ``name`` and
-        ``rings`` of whole numbers: the first vertex, then the difference of each vertex from the one before.
+        ``rings`` of integers: the first vertex, then the difference of each vertex from the previous one.
     """
     found: dict[str, Any] = json.loads(text())
     return found
@@ -47,7 +47,7 @@ def names_of(places: npt.NDArray[np.float64]) -> list[str | None]:
     lonlat[:, 0] = (lonlat[:, 0] + 180.0) % 360.0 - 180.0
     found: list[str | None] = [None] * len(places)
     for number, shape in sorted(tree.query(shapely.points(lonlat), predicate="intersects").T.tolist()):
-        found[known[number]] = names[shape]  # the smallest: Lesotho, and not South Africa around it
+        found[known[number]] = names[shape]  # the smallest shape: Lesotho, not South Africa around it
     return found
 
 

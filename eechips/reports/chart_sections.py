@@ -17,7 +17,7 @@ from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines,
 from eechips.text import format_duration
 
 _BINS = 40
-_COLUMNS = 6  # of a table of series that are drawn
+_COLUMNS = 6  # regions of a table whose series are drawn
 _PERCENTILES = (1.0, 99.0)
 _SECONDS_PER_DAY = 86400.0
 _EIGHT_BITS = ChartAxis(0.0, 255.0, [(value, f"{value}") for value in (0, 50, 100, 150, 200, 255)])

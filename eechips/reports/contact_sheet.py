@@ -19,7 +19,7 @@ from eechips.storage import write_file
 
 PREVIEW_NAME = "preview.png"
 MOST_CHIPS = 5000
-"""Of one sheet."""
+"""Maximum chips of a sheet."""
 
 _COLUMNS = 8
 _ROWS = 12
@@ -107,13 +107,13 @@ def layout(
 
 
 def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) -> tuple[Path, list[BandColours]]:
-    """Draw a sheet and writes it under its name, whole or not at all.
+    """Draw a sheet and write it atomically.
 
     Returns:
-        The file, and how its chips are painted.
+        The file, and the rendering of its chips.
 
     Raises:
-        UsageError: if the name's suffix is neither of PNG nor of JPEG, or the file is a result of the run.
+        UsageError: if the suffix is neither that of PNG nor of JPEG, or the file is a result of the run.
     """
     path = output_path(run, out, PREVIEW_NAME)
     suffix = path.suffix.lower()

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 PLOT_NAME = "plot.png"
 MOST_PANELS = 60
-"""Regions of one figure at most."""
+"""Maximum regions of a figure."""
 
 _USUAL_PANELS = 12  # if no region is named
 _ACROSS = 3  # panels side by side
 _DOTS_PER_INCH = 150
-_GAP = 3.0  # times the usual step between dates: what is longer is a gap, and no line crosses it
+_GAP = 3.0  # times the median step between dates: lines are interrupted in longer gaps
 _LONE = 4.0  # size of the dot of a value without neighbours, in points
 _INK, _FAINT = "#333333", "#8a8a8a"
 _COLOURS = ("#1b6ca8", "#d1495b", "#3a8f5c", "#e0a030", "#7b5ea7", "#5f6b76", "#2aa9a1", "#a8572b")
@@ -75,10 +75,10 @@ def plot(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Save a figure under its name whole or not at all.
+    """Save a figure atomically.
 
     Raises:
-        UsageError: if the name's suffix is none that matplotlib knows.
+        UsageError: if matplotlib does not know the suffix.
     """
     suffix = path.suffix.lstrip(".").lower() or "png"
     there = figure.canvas.get_supported_filetypes()
@@ -92,7 +92,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def _matplotlib() -> type[Figure]:
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: F401 - what a Figure by itself draws with
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: F401 - draws figures without pyplot
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("plots need matplotlib: pip install 'eechips[report]'") from error
@@ -137,7 +137,7 @@ def _style(panel: Axes) -> None:
 
 
 def _line(panel: Axes, values: pd.Series[Any], colour: str, label: str) -> None:
-    """Return a line that stops where there is no value, or no date for long; values without neighbours are dots."""
+    """Draw a line, interrupted at missing values and long gaps; values without neighbours are dots."""
     broken = with_gaps(values)
     dates, numbers = broken.index.to_numpy(), broken.to_numpy(float)
     there = np.isfinite(numbers)
@@ -149,7 +149,7 @@ def _line(panel: Axes, values: pd.Series[Any], colour: str, label: str) -> None:
 
 
 def with_gaps(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Insert a missing value into every gap that is much longer than the usual step between dates."""
+    """Insert a missing value into every gap that is much longer than the median step between dates."""
     steps = np.diff(values.index.to_numpy())
     if len(steps) < 2:
         return values
@@ -166,7 +166,7 @@ def _finish(figure: Figure, panels: Any, curves: Curves, columns: Sequence[str],
         panel.set_visible(False)
     across = panels[0].get_gridspec().ncols
     for index, panel in enumerate(panels[: len(curves.curves)]):
-        if index + across >= len(curves.curves):  # nothing below it: the dates belong here
+        if index + across >= len(curves.curves):  # no panel below: show the dates here
             panel.tick_params(labelbottom=True)
     figure.suptitle(_title(curves, info), fontsize=10.5, color=_INK, x=0.01, ha="left")
     figure.supylabel(_quantity(columns, info), fontsize=8.5, color=_INK)
@@ -192,7 +192,7 @@ def _title(curves: Curves, info: dict[str, Any]) -> str:
 
 
 def _quantity(columns: Sequence[str], info: dict[str, Any]) -> str:
-    """Return the label of the values: band, reducer and scaling, as far as the legend does not name them."""
+    """Return the label of the values: band, reducer and scaling, unless the legend names them."""
     given = info.get("parameters", {})
     reducers = str(given.get("reducer") or "").split(",")
     if len(reducers) > 1:

@@ -36,7 +36,7 @@ def failures(run: str | Path | Run, *, classes: Sequence[str] = ()) -> pd.DataFr
 
     Args:
         run: the run, or its folder. The run may be in progress.
-        classes: only errors of these classes: names such as ``PermanentError``, or ``permanent``. All if empty.
+        classes: names of error classes to select, such as ``PermanentError`` or ``permanent``; all if empty.
 
     Returns:
         A row for each unit: ``id``, ``name``, ``state``, ``error_class``, ``error``, ``attempts``, ``position``,
@@ -68,7 +68,7 @@ def verify(run: str | Path | Run) -> list[Problem]:
 
     Raises:
         UsageError: if the folder holds no run.
-        TransientError, StorageError: if the object store of the results does not respond as it should.
+        TransientError, StorageError: if the object store of the results cannot be read.
 
     Example:
         >>> eechips.verify("outputs/sample-naip")

@@ -8,7 +8,7 @@ from typing import Any
 
 _VOID = frozenset({"br", "img", "input", "link", "meta"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
-# What no text holds: HTML has no place for it, and browsers put something else there.
+# Characters that HTML does not allow, and that browsers replace.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -30,9 +30,9 @@ def element(name: str, /, *children: Any, **attributes: Any) -> Markup:
 
     Args:
         name: of the element.
-        *children: markup, or values that are shown as text; None for nothing.
-        **attributes: ``class_`` and ``for_`` lose their underscore, others have dashes in its place. True is an
-            attribute without a value; None and False are none.
+        *children: markup, or values that are shown as text; None is omitted.
+        **attributes: the underscore of ``class_`` and ``for_`` is removed, others become dashes. True makes an
+            attribute without a value; None and False are omitted.
     """
     parts = [name]
     for key, value in attributes.items():
@@ -50,5 +50,5 @@ def element(name: str, /, *children: Any, **attributes: Any) -> Markup:
 
 
 def join(*parts: Any) -> Markup:
-    """Markup one after the other; None is left out."""
+    """Concatenate markup; None is omitted."""
     return Markup("".join(escape(part) for part in parts if part is not None))

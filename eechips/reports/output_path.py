@@ -10,7 +10,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
 
 MARK = '<meta name="generator" content="eechips">'
-"""In the head of every page, by which eechips knows its own."""
+"""Element in the head of every page by which eechips recognises its own pages."""
 _HEAD = 4096  # bytes
 
 
@@ -18,16 +18,16 @@ _MARKS = {".html": MARK.encode(), ".png": PNG_MARK}
 
 
 def output_path(run: Run, out: str | Path | None, name: str) -> Path:
-    """Return the file that is to be written.
+    """Return the path of the file to write.
 
     Args:
-        run: of which it is.
-        out: what the caller wants; None for a file in the run's folder.
-        name: of that.
+        run: shown by the file.
+        out: requested path; None for the default in the run's folder.
+        name: of the default file.
 
     Raises:
-        UsageError: if it is a result of the run, since scripts call theirs what they like; or if it is a page or
-            a picture that eechips has not made.
+        UsageError: if the path is a result of the run, since scripts may choose any names for results, or a file that
+            eechips has not written.
     """
     path = run.path / name if out is None else Path(out)
     folder = run.path.resolve()

@@ -22,7 +22,7 @@ from eechips.storage import write_file
 MOST_BYTES = 15_000_000
 """Default for the maximum size of a page."""
 
-_LEAST_UNITS = 500  # are included in any case
+_LEAST_UNITS = 500  # included in any case
 _SCRIPTS = ("page.js", "colours.js", "map.js", "sheets.js")
 _STYLE = "page.css"
 

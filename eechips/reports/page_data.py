@@ -15,8 +15,8 @@ from eechips.reports.region_rings import Ring
 from eechips.reports.thumbnails import Thumbnails
 from eechips.reports.unit_columns import UnitColumn, UnitColumns
 
-_MICRO = 1e6  # coordinates are whole millionths of a degree: 0.1 m
-_PRECISION = 1e-3  # of a usual outline's size: how exact its corners are
+_MICRO = 1e6  # coordinates are integers in millionths of a degree: 0.1 m
+_PRECISION = 1e-3  # precision of corners as a share of a typical outline's size
 _TYPES = {"u1": "Uint8", "u2": "Uint16", "u4": "Uint32", "i2": "Int16", "i4": "Int32", "f4": "Float32"}
 _ID = "\0"
 _PLACE = "state or country"
@@ -98,9 +98,9 @@ def _joined(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Corners of outlines, from the centre of each, as whole numbers of ``scale`` degrees.
+    """Return the corners of outlines relative to their centres, as integers in units of ``scale`` degrees.
 
-    ``ends`` says where those of each outline end; ``gap`` stands between two rings of one.
+    ``ends`` has the end of each outline in the list; ``gap`` separates the rings of an outline.
     """
     import shapely
 
@@ -113,7 +113,7 @@ def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -
     offsets = corners - centres[owner_of]
     offsets[:, 0] = (offsets[:, 0] + 180.0) % 360.0 - 180.0
     is_last = np.append(np.diff(ring_of) != 0, True)
-    kept = ~is_last  # a ring's last corner is its first
+    kept = ~is_last  # the last corner of a ring equals its first
     furthest = np.abs(offsets).max(axis=1)
     scale = max(float(furthest.max()), 1e-6) / np.iinfo(np.int16).max
     kind = "i2"
@@ -121,7 +121,7 @@ def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -
         scale, kind = 1e-7, "i4"
     gap = int(np.iinfo(f"<{kind}").min)
     numbers = np.round(offsets / scale).astype(f"<{kind}")
-    # Between two rings of one outline stands a break, in the place of the corner that is left out.
+    # A gap separates two rings of an outline, in place of the omitted corner.
     breaks = is_last & np.append(owner_of[1:] == owner_of[:-1], False)
     numbers[breaks] = gap
     kept |= breaks
@@ -131,7 +131,7 @@ def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -
 
 
 def _files(units: UnitColumns) -> dict[str, Any]:
-    """Paths, with a character that no path has in place of the unit's id: those of a folder are mostly one pattern."""
+    """Encode paths; the unit's id is replaced by a character that no path has, so that most paths are equal."""
     patterns = [
         None if file is None else file.replace(identifier, _ID) if identifier else file
         for file, identifier in zip(units.files, units.ids, strict=True)
@@ -146,7 +146,7 @@ def _column(column: UnitColumn) -> dict[str, Any]:
 
 
 def _coded(values: Sequence[Any], known: Sequence[Any] | None = None) -> dict[str, Any]:
-    """Values as numbers of a list; 0 is none."""
+    """Encode values as indices in a list of values; 0 for none."""
     names = list(dict.fromkeys(value for value in values if value is not None)) if known is None else list(known)
     codes: Mapping[Any, int] = {name: number for number, name in enumerate(names, start=1)}
     kind = "u1" if len(names) < 256 else "u2" if len(names) < 65536 else "u4"
@@ -154,6 +154,6 @@ def _coded(values: Sequence[Any], known: Sequence[Any] | None = None) -> dict[st
 
 
 def _packed(values: npt.ArrayLike, kind: str) -> dict[str, str]:
-    """Numbers as base64 of their bytes, the least significant first."""
+    """Encode numbers as base64 of their little-endian bytes."""
     data = np.asarray(values).astype(f"<{kind}").tobytes()
     return {"type": _TYPES[kind], "data": base64.b64encode(data).decode()}

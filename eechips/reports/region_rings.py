@@ -9,17 +9,16 @@ from typing import Any
 from eechips.storage import hash_file
 
 Ring = list[tuple[float, float]]
-"""Longitudes and latitudes in degrees, the first place again at the end."""
+"""Longitudes and latitudes in degrees; the last place equals the first."""
 
-_PRECISION = 1e-3  # of a region's extent: how exact its corners are
+_PRECISION = 1e-3  # precision of corners as a share of the region's extent
 _DIGITS = 6  # of degrees: 0.1 m
 
 
 def region_rings(info: Mapping[str, Any]) -> list[Ring]:
     """Return the rings of a run's region: outlines, and holes in them.
 
-    A region that is a table's on the server has none, and neither has one of a file that is gone or not what it was
-    when the run was planned.
+    The result is empty for a table on the server, and for a file that was removed or changed after the run was planned.
 
     Args:
         info: run.json.
@@ -57,7 +56,7 @@ def _rings(path: Path) -> list[Ring]:
     """Return the rings of the union of a file's polygons."""
     import shapely
 
-    from eechips.geo.vectors import read_vectors  # imports pandas and GDAL, which other reports do without
+    from eechips.geo.vectors import read_vectors  # imports pandas and GDAL, which most reports do not need
 
     whole = shapely.union_all(read_vectors(path, repairs=True).geometries)
     west, south, east, north = shapely.bounds(whole).tolist()

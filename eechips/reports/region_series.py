@@ -25,7 +25,7 @@ class Curve:
 
     Attributes:
         region: its id, as text.
-        values: a column for each thing that was measured; the index is its dates, in order, each once.
+        values: a column for each quantity; the index has unique, sorted dates.
     """
 
     region: str
@@ -37,9 +37,9 @@ class Curves:
     """The time series of regions of a run.
 
     Attributes:
-        id_column: what regions are called in the tables.
-        curves: in the order asked for, else in that of the run.
-        total: how many regions the run has.
+        id_column: name of the column with the region's id.
+        curves: in the requested order, or in the order of the run.
+        total: number of regions of the run.
     """
 
     id_column: str
@@ -51,13 +51,13 @@ def read_curves(run: Run, regions: Sequence[Any] = (), bands: Sequence[str] = ()
     """Read the time series of a run from tables with a column ``date``.
 
     Args:
-        run: finished, or as far as it is.
-        regions: ids, as values or as text; none for the first ones.
-        bands: names of columns, or of bands, for all columns that begin with them; none for all but the counts.
-        most: regions at most, if none are named.
+        run: the run, finished or in progress.
+        regions: ids, as values or as text; empty for the first ones.
+        bands: names of columns, or of bands for all of their columns; empty for all except the counts.
+        most: maximum regions if none are named.
 
     Raises:
-        UsageError: if the run has no such tables, or no such region or column; says which there are.
+        UsageError: if the run has no time series, or no such region or column; the message lists regions or columns.
         StorageError: if a table is damaged.
     """
     with translate_read_errors(run.path):
@@ -106,7 +106,7 @@ class _Tables:
     """A table for each region.
 
     Args:
-        paths: of the files, Parquet or CSV, in the order of the plan, with the region if the plan says it.
+        paths: of the files, Parquet or CSV, in the order of the plan, with the region if the plan has it.
     """
 
     def __init__(self, paths: Sequence[tuple[Path, Any]]) -> None:
@@ -173,7 +173,7 @@ def _rows(path: Path, column: str, region: Any) -> pd.DataFrame:
 
 
 def _curve(rows: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
-    """Numbers by date. Of several images of a day the mean: a line has one point for each date."""
+    """Return the values by date; several images of a day are averaged, since a line has one point for each date."""
     numbers = [str(c) for c in rows.columns[1:] if c != _DATE and not _is_text(rows[c])]
     if bands:
         chosen = [column for band in bands for column in _columns_of(band, numbers)]

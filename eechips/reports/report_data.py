@@ -41,7 +41,7 @@ class ReportData:
         head: first rows of a table, if the run has one.
         failures: all failed units.
         roi: rings of the requested region, if it is known locally.
-        is_beside: the page is in the folder of the results, so that it can link to their files.
+        is_beside: whether the page is in the folder of the results, and links to their files.
     """
 
     run: Run
@@ -62,12 +62,12 @@ def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_besi
     """Read a run.
 
     Args:
-        run: finished, or as far as it is.
-        thumbnails: chips that are shown at most.
+        run: the run, finished or in progress.
+        thumbnails: maximum number of displayed chips.
         most: maximum number of units.
-        seed: of all draws.
-        is_beside: whether the page is to lie in the run's folder.
-        quiet: no progress.
+        seed: of all random selections.
+        is_beside: whether the page is in the run's folder.
+        quiet: show no progress.
     """
     address = run.address
     units = read_units(run.path, seed=seed, most=most, quiet=quiet)
@@ -106,11 +106,11 @@ def _made(run: Run) -> Iterator[tuple[str, Thumbnail]]:
 
 
 def _curves(run: Run) -> Curves | None:
-    from eechips.reports.region_series import read_curves  # imports pandas, which runs of chips do without
+    from eechips.reports.region_series import read_curves  # imports pandas, which runs of chips do not need
 
     try:
         return read_curves(run, most=_CURVES)
-    except UsageError:  # its results are something else
+    except UsageError:  # it has no time series
         return None
 
 

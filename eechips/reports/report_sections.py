@@ -172,7 +172,7 @@ def chips(data: ReportData) -> Markup | None:
 
 
 def _painted(pictures: Thumbnails) -> Iterator[Markup]:
-    """Describe how the chips of each layer are rendered: bands and values, or the classes with their colours."""
+    """Describe the rendering of each layer's chips: bands and values, or classes with their colours."""
     for layer, some in pictures.painted.items():
         name = f"{layer}: " if layer else ""
         for painting in some:
@@ -385,7 +385,7 @@ def _cut(text: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Format a parameter; of nested values only those that were given."""
+    """Format a parameter; nested values without a setting are omitted."""
     if isinstance(value, dict):
         given = [(name, each) for name, each in value.items() if each not in (None, {}, [])]
         return _cut("; ".join(f"{name} {_plain(each)}" for name, each in given))

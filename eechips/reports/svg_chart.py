@@ -14,8 +14,8 @@ from eechips.reports.markup import Markup, element, join
 _WIDTH, _HEIGHT = 420.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 10.0, 26.0
 _TICKS = 4
-_NARROWEST = 1e-300  # range of an axis
-_LETTER = 6.2  # width of one in numbers along an axis
+_NARROWEST = 1e-300  # default number of ticks of an axis
+_LETTER = 6.2  # width of a character in axis labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class ChartLine:
     """A line of a chart.
 
     Attributes:
-        label: what it shows.
-        x: of each place.
-        y: of each place; NaN breaks the line.
-        steps: whether a value holds up to the next place.
+        label: shown in the legend.
+        x: of each point.
+        y: of each point; NaN interrupts the line.
+        steps: whether a value is constant up to the next point.
     """
 
     label: str
@@ -40,9 +40,9 @@ class ChartAxis:
     """An axis of a chart.
 
     Attributes:
-        low: at its beginning.
-        high: at its end; greater than ``low``.
-        ticks: where numbers stand, and how they are written.
+        low: value at its beginning.
+        high: value at its end; greater than ``low``.
+        ticks: values and labels.
     """
 
     low: float
@@ -58,7 +58,7 @@ def round_axis(low: float, high: float, ticks: int = _TICKS) -> ChartAxis:
     """Return an axis from a round number to a round number, with round numbers between."""
     if not (math.isfinite(low) and math.isfinite(high)):
         low, high = (low - 0.5, low + 0.5) if math.isfinite(low) else (0.0, 1.0)
-    if high - low <= max(_NARROWEST, 1e-12 * abs(low)):  # floating point has no round numbers between
+    if high - low <= max(_NARROWEST, 1e-12 * abs(low)):  # no round floats in between
         half = max(0.5, 1e-9 * abs(low))
         low, high = low - half, low + half
     step = _round_step((high - low) / ticks)
@@ -84,11 +84,11 @@ def bars(
     """Draw a histogram; several counts are stacked.
 
     Args:
-        label: says what it shows, for those who do not see it.
+        label: description for screen readers.
         edges: of the bins, one more than bins.
         counts: of each series.
         names: of each series.
-        x: where the edges lie.
+        x: horizontal axis.
     """
     totals = np.sum(np.asarray(counts, dtype=np.float64), axis=0)
     y = round_axis(0.0, max(float(totals.max(initial=0.0)), 1.0))
@@ -118,13 +118,13 @@ def bars(
 def lines(
     label: str, drawn: Sequence[ChartLine], x: ChartAxis, y: ChartAxis | None = None, *, fills: bool = False
 ) -> Markup:
-    """Lines, broken where values are missing; a value without neighbours is a dot.
+    """Draw lines, interrupted where values are missing; a value without neighbours is a dot.
 
     Args:
-        label: says what it shows, for those who do not see it.
+        label: description for screen readers.
         drawn: the lines.
-        x: along the bottom.
-        y: at the left; None for one from 0 that has room for all.
+        x: horizontal axis.
+        y: vertical axis; None for an axis from 0 to the maximum.
         fills: whether the area below the first line is filled.
     """
     if y is None:
@@ -179,7 +179,7 @@ def _svg(label: str, x: ChartAxis, y: ChartAxis, content: Markup) -> Markup:
         wide = _LETTER * len(text)
         left = min(max(_x(x, value) - wide / 2, _LEFT), _WIDTH - _RIGHT - wide)
         if left < free:
-            continue  # it would stand on the one before
+            continue  # it would overlap the previous label
         free = left + wide + _LETTER
         parts.append(
             element("text", text, class_="tick", x=f"{left + wide / 2:.1f}", y=_HEIGHT - 8, text_anchor="middle")
@@ -210,5 +210,5 @@ def _number(value: float, step: float) -> str:
     if step >= 1:
         return f"{value:g}"
     digits = -math.floor(math.log10(step) + 1e-9)
-    is_half = abs(step * 10**digits - round(step * 10**digits)) > 1e-6  # 0.25 has a digit more
+    is_half = abs(step * 10**digits - round(step * 10**digits)) > 1e-6  # 0.25 has one more digit
     return f"{value:.{digits + is_half}f}"

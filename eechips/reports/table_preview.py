@@ -12,9 +12,9 @@ import numpy as np
 from eechips.received_files import open_parquet, read_frame
 from eechips.reports.unit_columns import MOST_UNITS, UnitColumn, UnitColumns
 
-_ROWS = 8  # of the head of a table
+_ROWS = 8  # rows of the preview of a table
 _COLUMNS = 16
-_COLOURING = 6  # columns of a table that colour its places
+_COLOURING = 6  # maximum columns of a table for colouring its places
 _LONGITUDES, _LATITUDES = ("longitude", "lon", "long", "lng", "x"), ("latitude", "lat", "y")
 
 
@@ -24,10 +24,10 @@ class TableHead:
 
     Attributes:
         name: of the file.
-        columns: names, some of them if there are many.
+        columns: names; of many columns, the first ones.
         rows: values as text.
-        total: how many rows there are.
-        left_out: how many columns are not shown.
+        total: number of rows of the table.
+        left_out: number of columns that are not shown.
     """
 
     name: str
@@ -38,10 +38,10 @@ class TableHead:
 
 
 def read_head(path: Path) -> TableHead:
-    """First rows of a table.
+    """Read the first rows of a table.
 
     Args:
-        path: of a CSV file or Parquet.
+        path: of a CSV or Parquet file.
     """
     frame = read_frame(path, path.suffix[1:], rows=_ROWS)
     if path.suffix == ".csv":
@@ -60,9 +60,9 @@ def read_locations(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
     """Return the rows of a table as places on a map, if it has columns of longitude and latitude.
 
     Args:
-        path: of a CSV file or Parquet.
-        seed: of the draw, if it has more rows than ``most``.
-        most: rows at most.
+        path: of a CSV or Parquet file.
+        seed: of the random selection, if it has more rows than ``most``.
+        most: maximum number of rows.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Make thumbnails of chips of a run, and measure their brightness."""
+"""Make thumbnails of a run's chips, and measure their brightness."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from eechips.reports.unit_columns import UnitColumns, with_progress
 from eechips.storage import LocalStore, Store
 
 THUMBNAILS = 400
-"""Chips that are shown unless the caller says how many."""
+"""Default number of displayed chips."""
 MOST_THUMBNAILS = 2000
-"""Chips that a page can show: it is to open at once."""
+"""Maximum number of displayed chips, so that the page opens quickly."""
 MOST_BYTES = 7_000_000
-"""Of all pictures of a page."""
+"""Maximum bytes of all pictures of a page."""
 MOST_READ = 400_000_000
-"""Bytes of files that are read for them: of whole scenes, a few are shown."""
+"""Maximum bytes of files read for thumbnails; of whole scenes, only a few are shown."""
 
 _EDGE = 144  # pixels of a chip's picture
-_LARGE_EDGE = 900  # of what was made of all results
-_TINY = 32  # pixels: smaller chips are kept to the pixel
+_LARGE_EDGE = 900  # of pictures of assembled files
+_TINY = 32  # pixels: smaller chips are not resampled
 _QUALITY = 80  # of JPEG
-_TYPICAL = 64  # chips that say how all are stretched
-_AT_ONCE = 8  # objects that are fetched from a store
+_TYPICAL = 64  # chips that determine the common stretch
+_AT_ONCE = 8  # objects downloaded from a store at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +47,7 @@ class Thumbnail:
     """A picture of a file.
 
     Attributes:
-        layer: name of the file among those of its unit; empty if there is one only.
+        layer: of the file among those of its unit; empty if the unit has one file.
         data: PNG or JPEG.
         means: of each band shown, over the pixels that are not masked; NaN if all are. None of codes of classes.
     """
@@ -58,7 +58,7 @@ class Thumbnail:
 
     @property
     def address(self) -> str:
-        """A URL that holds the picture itself."""
+        """Data URL of the picture."""
         kind = "png" if self.data.startswith(b"\x89PNG") else "jpeg"
         return f"data:image/{kind};base64,{base64.b64encode(self.data).decode()}"
 
@@ -68,10 +68,10 @@ class Thumbnails:
     """Thumbnails of some units.
 
     Attributes:
-        of: pictures by number of the unit, one for each layer.
-        candidates: units that have a file which can be shown.
-        unreadable: files that should be there and cannot be read, with the reason.
-        painted: how the files of each layer are painted.
+        of: pictures by index of the unit, one for each layer.
+        candidates: number of units with a file that can be shown.
+        unreadable: missing and unreadable files, with the reason.
+        painted: rendering of the files of each layer.
     """
 
     of: Mapping[int, Sequence[Thumbnail]]
@@ -88,14 +88,14 @@ def make_thumbnails(
     seed: int = 0,
     quiet: bool = False,
 ) -> Thumbnails:
-    """Read some chips of a run, as many of each stratum as there are, and makes small pictures of them.
+    """Make small pictures of some chips of a run, selected equally from each stratum.
 
     Args:
         run: the run.
         units: of the run.
-        count: chips at most.
-        seed: of the draw.
-        quiet: no progress, however long it takes.
+        count: maximum number of chips.
+        seed: of the random selection.
+        quiet: show no progress.
     """
     layers = _layers(run.path)
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
@@ -123,13 +123,13 @@ def make_thumbnails(
             try:
                 seen = render_chip(path, _EDGE, enlarges=False, styles=styles)
                 data, means = _encoded(seen, stretches.get(layer))
-            except (OSError, ValueError) as error:  # somebody has changed it: the page says so, and shows the rest
+            except (OSError, ValueError) as error:  # a changed file: the page lists it, and shows the others
                 unreadable.append((name, str(error)))
                 continue
             if size + len(data) <= MOST_BYTES:
                 size += len(data)
                 found[number].append(Thumbnail(layer, data, means))
-                # The others are alike: they would only take memory.
+                # The others are similar, and would take memory.
                 if seen.has_classes or all(seen.names != other.names for other in looks[layer]):
                     looks[layer].append(seen)
         painted = {layer: describe_colours(some, stretches.get(layer)) for layer, some in looks.items()}
@@ -141,16 +141,16 @@ def make_thumbnail(path: Path, styles: Sequence[DisplayStyle] = ()) -> Thumbnail
 
     Args:
         path: of the file.
-        styles: of the datasets that it may be of.
+        styles: of the datasets that it may show.
 
     Raises:
-        OSError, ValueError: if it is none.
+        OSError, ValueError: if it is not a readable picture.
     """
     return Thumbnail("", *_encoded(render_chip(path, _LARGE_EDGE, styles=styles)))
 
 
 def swatch(colour: str) -> str:
-    """Return a URL that holds a picture of one pixel, for a legend.
+    """Return the data URL of a picture of one pixel, for a legend.
 
     Args:
         colour: hexadecimal.
@@ -165,8 +165,8 @@ def draw_units(numbers: Sequence[int], strata: Sequence[Any], count: int, seed: 
     Args:
         numbers: to draw from.
         strata: stratum of each number; empty for one stratum.
-        count: how many, at most.
-        seed: of the draw.
+        count: maximum number of units.
+        seed: of the random selection.
     """
     groups: dict[Any, list[int]] = defaultdict(list)
     for index in np.random.default_rng(seed).permutation(len(numbers)):
@@ -182,7 +182,7 @@ def is_picture(file: str) -> bool:
 
 
 def _layers(folder: Path) -> dict[str, list[tuple[str, str]]]:
-    """Layer and path of every file of units that have several, by their first file."""
+    """Return layer and path of every file of units with several files, by their first file."""
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         rows = [(position, layer, file) for position, _, layer, file, *_ in ledger.layers()]
     units: dict[int, list[tuple[str, str]]] = defaultdict(list)
@@ -205,7 +205,7 @@ def _stretches(
     for layer, some in names.items():
         looks = []
         for path in fetched(some):
-            with contextlib.suppress(OSError, ValueError):  # reported when it is shown
+            with contextlib.suppress(OSError, ValueError):  # reported by the thumbnail
                 looks.append(render_chip(path, _EDGE, enlarges=False, styles=styles))
         found[layer] = StretchRanges.of(looks)
     return found
@@ -228,10 +228,10 @@ def opened(store: Store) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
     """Yield local paths of files of a run; files of an object store are downloaded ahead.
 
     Args:
-        store: that has the results.
+        store: with the results.
 
     Yields:
-        What gives the paths of files by their names. Files that are missing have paths, too.
+        A function that yields the paths of files by their names. Missing files have paths, too.
     """
     if isinstance(store, LocalStore):
         local = store
@@ -242,7 +242,7 @@ def opened(store: Store) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
         def fetch(numbered: tuple[int, str]) -> Path:
             number, name = numbered
             copy = Path(scratch) / f"{number}{Path(name).suffix}"
-            with contextlib.suppress(OSError):  # reading the copy tells
+            with contextlib.suppress(OSError):  # reported when the copy is read
                 copy.write_bytes(store.read(name))
             return copy
 

@@ -25,17 +25,17 @@ from eechips.storage import ID_LENGTH, name_fields
 MOST_UNITS = 100_000
 """Maximum number of units on a page; of more, a random sample is used."""
 MOST_CATEGORIES = 1000
-"""Different values of a column that sorts units."""
+"""Maximum different values of a category."""
 
-_FEW = 30  # different whole numbers that are classes rather than amounts
-_MOST_TEXT = 500_000  # characters of a column of labels: the page is to stay small
+_FEW = 30  # maximum different integers that are taken as classes, not as quantities
+_MOST_TEXT = 500_000  # maximum characters of a column of labels
 _READ = (
     "lower(hex(id)), unit, state, file, bytes, valid_fraction, width, height, crs, transform, dates, error_class, error"
 )
-# What says where a unit lies, or what it is called, and not what it is.
+# Fields with the location or the name of a unit, which are not shown as columns.
 _PLACES = frozenset({"lon", "lat", "longitude", "latitude", "x", "y", "column", "row", "width", "height", "scale"})
 _NAMES = frozenset({"id", "index", "kind", "name", "crs", "dtype", "mode", "date", "system:index"})
-_PATIENCE = 2.0  # seconds before a bar is shown
+_PATIENCE = 2.0  # seconds before a progress bar is shown
 _LENGTH = 200  # characters of a message
 
 T = TypeVar("T")
@@ -47,9 +47,9 @@ class UnitColumn:
     """A column with a value for each unit.
 
     Attributes:
-        name: what it is called.
-        kind: ``category`` sorts units, ``number`` measures them, ``text`` names them.
-        values: of each unit; None or NaN where it has none.
+        name: of the column.
+        kind: ``category`` for classes, ``number`` for quantities, ``text`` for labels.
+        values: of each unit; None or NaN for units without a value.
     """
 
     name: str
@@ -57,7 +57,7 @@ class UnitColumn:
     values: Sequence[Any]
 
     def categories(self) -> list[Any]:
-        """Its different values, the most frequent first."""
+        """Different values, the most frequent first."""
         counted = Counter(value for value in self.values if value is not None)
         return sorted(counted, key=lambda value: (-counted[value], str(value)))
 
@@ -67,17 +67,17 @@ class UnitColumns:
     """The units of a run as columns, in the order of the plan.
 
     Attributes:
-        total: units in the plan; of a long plan more than in these columns.
-        ids: beginning of each unit's id.
-        states: of each.
-        files: path of each below the run's folder, or None.
-        bytes: of each one's file; 0 where there is none.
+        total: units in the plan; of a long plan, more than in these columns.
+        ids: first digits of the units' ids.
+        states: of the units.
+        files: paths below the run's folder; None without a file.
+        bytes: sizes of the files; 0 without a file.
         valid: share of pixels that are not masked; NaN if unknown.
-        errors: class and message of each one's error, or None.
-        centres: longitude and latitude of each, (n, 2); NaN where it has no place.
-        outlines: polygon of each in longitude and latitude, or None where it has a place only.
-        columns: what else is known of each.
-        tallies: units by value and state for each column that sorts units, all units of the plan counted.
+        errors: class and message of the units' errors; None without an error.
+        centres: longitude and latitude, (n, 2); NaN if unknown.
+        outlines: polygons in longitude and latitude; None for units with a point only.
+        columns: further columns.
+        tallies: number of units by value and state for each category, of all units of the plan.
     """
 
     total: int
@@ -97,14 +97,14 @@ class UnitColumns:
 
     @property
     def has_places(self) -> bool:
-        """Whether any unit has a location."""
+        """Return whether any unit has a location."""
         return bool(np.isfinite(self.centres).all(axis=1).any())
 
     def column(self, name: str) -> UnitColumn:
         """Return the column of a name.
 
         Raises:
-            UsageError: if there is none; says which there are.
+            UsageError: if it does not exist; the message lists the columns.
         """
         for column in self.columns:
             if column.name == name:
@@ -114,7 +114,7 @@ class UnitColumns:
 
     @property
     def stratum(self) -> UnitColumn | None:
-        """The column that sorts units best: names rather than numbers, in the order of the units' own fields."""
+        """The best category to group units by: names before numbers, in the order of the units' own fields."""
         sorting = [
             column
             for column in self.columns
@@ -152,7 +152,7 @@ class _UnitLedger(Ledger):
 
 
 def with_progress(things: Iterable[T], total: int, unit: str, *, quiet: bool) -> Iterator[T]:
-    """Things one by one, with a bar on a terminal if it takes longer than two seconds."""
+    """Yield items, and show a progress bar on terminals after two seconds."""
     from tqdm import tqdm
 
     # None: not without a terminal.
@@ -165,9 +165,9 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
 
     Args:
         folder: of the run.
-        seed: of the draw, if the run has more than ``most`` units.
-        most: units to tell one by one.
-        quiet: no progress, however long it takes.
+        seed: of the random selection, if the run has more than ``most`` units.
+        most: maximum number of units.
+        quiet: show no progress.
     """
     with _UnitLedger(folder / LEDGER_NAME, readonly=True) as ledger:
         total = sum(ledger.counts().values())
@@ -199,7 +199,7 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
 
 
 class _Tally:
-    """Count units by the values of their fields, as long as these are few."""
+    """Count units by the values of fields with few different values."""
 
     def __init__(self) -> None:
         self.counts: dict[str, Counter[tuple[Any, str]]] = {}
@@ -249,7 +249,7 @@ def _grid(crs: str | None, transform: str | None, width: int | None, height: int
 
 
 def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.float64]]:
-    """Outlines and centres."""
+    """Return outlines and centres of units."""
     import shapely
 
     outlines = footprints([row.grid if row.grid is not None and _is_known(row.grid.crs) else None for row in rows])
@@ -262,7 +262,7 @@ def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[
             centres[number] = place
     missing = ~np.isfinite(centres).all(axis=1) & (outlines != None)  # noqa: E711 - element by element
     if missing.any():
-        # A point of the largest part: the centroid of what is cut at the antimeridian lies on the other side.
+        # A point in the largest part, since the centroid of parts on both sides of the antimeridian is far away.
         largest = [max(shapely.get_parts(outline), key=shapely.area) for outline in outlines[missing]]
         centres[missing] = shapely.get_coordinates(shapely.centroid(largest))
     return outlines, centres
@@ -296,7 +296,7 @@ def _column(name: str, values: list[Any], tally: _Tally) -> UnitColumn | None:
     known = [value for value in values if value is not None]
     different = set(known)
     if len(different) < 2:
-        return None  # it tells no unit from another
+        return None  # the same for all units
     if any(isinstance(value, str) for value in known):
         values = [None if value is None else str(value) for value in values]
         if name in tally.counts and (len(different) <= max(_FEW, len(known) // 2)):

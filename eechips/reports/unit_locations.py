@@ -9,18 +9,18 @@ from eechips.geo.grid import Grid
 
 
 def grid_of(unit: Mapping[str, Any]) -> Grid | None:
-    """Return the planned grid of a unit, if it has one, so that failed units are on the map as well."""
+    """Return the planned grid of a unit, which also failed units have; None without one."""
     for layer in (unit, unit.get("value")):
         if isinstance(layer, Mapping) and isinstance(layer.get("grid"), Mapping):
             try:
                 return Grid.from_json(layer["grid"])
-            except (KeyError, TypeError, ValueError):  # a recipe's own idea of a grid
+            except (KeyError, TypeError, ValueError):  # another format of a recipe
                 return None
     return None
 
 
 def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the mappings of a unit that may say where it is."""
+    """Yield the mappings of a unit that may contain its location."""
     value = unit.get("value")
     for layer in (unit, value, unit.get("properties"), unit.get("geometry")):
         if isinstance(layer, Mapping):
@@ -32,7 +32,7 @@ def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def location_of(unit: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Longitude and latitude that a unit gives, if it does."""
+    """Return the longitude and latitude in a unit; None if it has none."""
     if (place := _lonlat(unit.get("value"))) is not None:
         return place
     for layer in _layers(unit):
@@ -47,7 +47,7 @@ def location_of(unit: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def bounds_of(unit: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
-    """West, south, east and north that a unit gives, if it does."""
+    """Return west, south, east and north in a unit; None if it has none."""
     for layer in _layers(unit):
         bounds = layer.get("bounds")
         if isinstance(bounds, list) and len(bounds) == 4 and _lonlat(bounds[:2]) and _lonlat(bounds[2:]):

@@ -1,6 +1,6 @@
 """Plan, read and join windows of big rasters, in object stores or anywhere else that GDAL reads.
 
-This package holds what a recipe needs to process rasters without Earth Engine: :func:`plan_windows`,
+This package contains functions for recipes that process rasters without Earth Engine: :func:`plan_windows`,
 :func:`read_window`, :func:`window_file` and :func:`join_windows`; ``recipes/cog_ndvi.py`` is the example. Downloads of
 whole files belong to :mod:`eechips.downloads`, chips of Earth Engine images to :mod:`eechips.jobs`.
 """

@@ -58,10 +58,10 @@ def gdal_options(
 ) -> dict[str, Any]:
     """Return the options of GDAL for one opening (https://gdal.org/en/stable/user/virtual_file_systems.html).
 
-    Folders are not listed. Files beside a raster (masks, headers, world files) are looked for on disks and in archives;
-    elsewhere, where each look is a request, only with ``beside``. Neighbouring blocks are read by one request, nothing
-    is cached for the next opening, which may be of another version, and GDAL does not retry. Stores that fsspec finds
-    by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` are set for GDAL, too.
+    Folders are not listed. Files beside a raster (masks, headers, world files) are searched on disks and in archives;
+    elsewhere, where each of them takes a request, only with ``beside``. Neighbouring blocks are read by one request.
+    Nothing is cached for the next opening, which may be of another version, and GDAL does not retry. Stores that fsspec
+    finds by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` are set for GDAL, too.
 
     Args:
         location: of the raster.
@@ -69,7 +69,7 @@ def gdal_options(
         timeouts: of a request.
         condition: header of all requests, such as ``If-Match: "…"``.
         environment: variables of the process.
-        beside: whether to look for files beside the raster wherever it is.
+        beside: whether to search files beside the raster in any location.
     """
     own = location.suffix if beside else ""
     options: dict[str, Any] = {

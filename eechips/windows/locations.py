@@ -45,7 +45,7 @@ class RasterLocation:
 
     @property
     def is_near(self) -> bool:
-        """Whether looking for a file beside the raster costs no request: on a disk, or in an archive."""
+        """Return whether a search for files beside the raster needs no request: on a disk, or in an archive."""
         return self.scheme == "file" or self.path.startswith(_ARCHIVES)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError  # raised where rasterio has no class of its own
+from rasterio._err import CPLE_BaseError  # errors that rasterio does not wrap
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
@@ -54,7 +54,7 @@ class Raster:
         is_interleaved: whether a block holds all bands.
         alpha: number of the alpha band; None if there is none.
         version: of the file; None if unknown.
-        others: names of files beside the raster that belong to it, such as a mask, if looking for them costs requests.
+        others: names of files beside the raster that belong to it, such as a mask, if a search needs requests.
     """
 
     href: str
@@ -122,7 +122,7 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
         ``float64``.
 
     Raises:
-        PermanentError: if the raster is gone or was replaced.
+        PermanentError: if the raster was removed or replaced.
         TransientError: if the retries fail.
         ConfigurationError: if the store denies access.
     """
@@ -235,7 +235,7 @@ class _Opening:
 
     @property
     def is_enforced(self) -> bool:
-        """Whether another version cannot have been read."""
+        """Return whether the store rejects requests for another version."""
         return self.version is None or (self.version.is_enforced(self.location) and not self._asks_others)
 
     @property
@@ -294,7 +294,7 @@ def _changed(href: str) -> PermanentError:
 
 
 def _persist(attempt: Callable[[], T], policy: RetryPolicy | None) -> T:
-    """Retry an attempt like the run that the call belongs to."""
+    """Retry an attempt with the policy of the run that the call belongs to, or of the caller."""
     transport = current_transport()
     if transport is None:
         return retry.call(attempt, policy or POLICY)

@@ -56,7 +56,7 @@ class RasterVersion:
         return cls(value.get("tag"), value.get("size"), value.get("modified"))
 
     def is_same(self, other: RasterVersion) -> bool:
-        """Return whether no property that both versions have differs."""
+        """Return whether all properties that both versions have are equal."""
         pairs = ((self.tag, other.tag), (self.size, other.size), (self.modified, other.modified))
         return all(a is None or b is None or a == b for a, b in pairs)
 
@@ -238,7 +238,7 @@ def _of_store(location: RasterLocation) -> RasterVersion | None:
 
 
 def _info(location: RasterLocation) -> Mapping[str, Any]:
-    """Return the metadata of an object; permanent errors are raised as the package has them.
+    """Return the metadata of an object; permanent errors of the store's package are raised unchanged.
 
     Raises:
         PermanentError: if the object does not exist.
