@@ -8,7 +8,7 @@ import shapely
 import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
-from eechips.geo.polygons import wrap_at_antimeridian
+from eechips.geo.polygons import split_at_antimeridian, wrap_at_antimeridian, wrap_longitudes
 
 _HALF = 180.0
 _TALL = 60.0  # degrees of latitude; footprints of scenes are less tall
@@ -127,13 +127,5 @@ def _cut(part: BaseGeometry) -> BaseGeometry:
     if west >= -_HALF and east <= _HALF:
         return part
     if part.geom_type == "Point":
-        return shapely.transform(part, lambda c: np.column_stack([(c[:, 0] + _HALF) % 360.0 - _HALF, c[:, 1]]))
-    pieces = []
-    for turn in range(int(np.floor((west + _HALF) / 360.0)), int(np.ceil((east + _HALF) / 360.0))):
-        inside = part.intersection(shapely.box(360.0 * turn - _HALF, -90.0, 360.0 * turn + _HALF, 90.0))
-        pieces += [
-            shapely.affinity.translate(piece, xoff=-360.0 * turn)
-            for piece in _simple(inside)
-            if piece.geom_type == "LineString"
-        ]
-    return shapely.MultiLineString(pieces)
+        return shapely.transform(part, lambda c: np.column_stack([wrap_longitudes(c[:, 0]), c[:, 1]]))
+    return shapely.MultiLineString(split_at_antimeridian(part, "LineString"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from eechips.catalogs.update import collection_path, folder_of, progress, update
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.signature import filled, takes
+from eechips.timestamps import parse_timestamp
 from eechips.training.samples import read_samples
 
 FOLDER = "catalog"
@@ -133,11 +134,10 @@ def _dates(text: str) -> tuple[str, str]:
         UsageError: if a part is not a date.
     """
     first, _, last = text.partition("/")
-    try:
-        found = [datetime.fromisoformat(part.replace("Z", "+00:00")) for part in (first, last or first)]
-    except ValueError:
-        raise UsageError(f"'{text}' is not a date such as 2021-01-01, or two such as 2021-01-01/2021-12-31") from None
-    start, end = (moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc) for moment in found)
+    found = [parse_timestamp(part) for part in (first, last or first)]
+    if None in found:
+        raise UsageError(f"'{text}' is not a date such as 2021-01-01, or two such as 2021-01-01/2021-12-31")
+    start, end = (moment.astimezone(timezone.utc) for moment in found if moment is not None)
     if last and len(last) == _DAY:
         end += timedelta(days=1) - timedelta(seconds=1)
     if end < start:

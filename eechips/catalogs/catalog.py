@@ -18,6 +18,7 @@ from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.manifest.lock import is_held
 from eechips.storage import LocalStore, ObjectStore, is_address
 from eechips.text import format_bytes
+from eechips.timestamps import parse_timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +193,7 @@ def _extent(bbox: Extent | Sequence[float] | str | None) -> Extent | None:
 def _moment(text: str | None) -> datetime | None:
     if text is None:
         return None
-    try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise UsageError(f"'{text}' is not a date such as 2020-06-01 or 2020-06-01T12:00:00Z") from None
-    return found.replace(tzinfo=timezone.utc) if found.tzinfo is None else found.astimezone(timezone.utc)
+    found = parse_timestamp(text)
+    if found is None:
+        raise UsageError(f"'{text}' is not a date such as 2020-06-01 or 2020-06-01T12:00:00Z")
+    return found.astimezone(timezone.utc)

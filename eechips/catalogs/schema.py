@@ -17,6 +17,7 @@ from eechips.catalogs.layout import Layout, fields
 from eechips.errors import StorageError, UsageError
 from eechips.received_files import parse_json
 from eechips.storage import LocalStore
+from eechips.timestamps import parse_timestamp
 
 FORMAT = 1
 
@@ -58,8 +59,8 @@ class Partition:
         """
         fields(self.path)
         for moment in (self.start, self.end, self.updated):
-            if moment is not None:
-                datetime.fromisoformat(moment.replace("Z", "+00:00"))
+            if moment is not None and parse_timestamp(moment) is None:
+                raise ValueError(f"{moment!r} is not a timestamp")
         for text in (self.cell, self.sha256, self.collection or ""):
             if not isinstance(text, str):
                 raise TypeError(f"{text!r} is not a string")

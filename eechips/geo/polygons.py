@@ -5,11 +5,15 @@ Edges are straight in the plate carrée, as in GeoJSON, and as Earth Engine's pl
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 import shapely
 import shapely.affinity
 from shapely.geometry.base import BaseGeometry
+
+LongitudesT = TypeVar("LongitudesT", float, npt.NDArray[np.float64])
 
 EARTH_RADIUS = 6_371_007.2
 """Metres: the radius of the sphere with the surface area of the WGS84 ellipsoid."""
@@ -30,12 +34,29 @@ def wrap_at_antimeridian(geometry: BaseGeometry) -> BaseGeometry:
     west, _, east, _ = geometry.bounds
     if west >= -180.0 and east <= 180.0:
         return geometry
+    return shapely.union_all(split_at_antimeridian(geometry, "Polygon"))
+
+
+def split_at_antimeridian(geometry: BaseGeometry, kind: str) -> list[BaseGeometry]:
+    """Cut a geometry at the antimeridian, and move its parts to longitudes from -180 to 180.
+
+    Args:
+        geometry: polygons or lines with continuous longitudes, which may exceed 180 degrees in both directions.
+        kind: geometry type of the returned parts, ``Polygon`` or ``LineString``; others are dropped.
+    """
+    west, _, east, _ = geometry.bounds
     parts = []
     for turn in range(int(np.floor((west + 180.0) / 360.0)), int(np.ceil((east + 180.0) / 360.0))):
         offset = 360.0 * turn
-        part = geometry.intersection(shapely.box(offset - 180.0, -90.0, offset + 180.0, 90.0))
-        parts += [shapely.affinity.translate(polygon, xoff=-offset) for polygon in list_polygons(part)]
-    return shapely.union_all(parts)
+        inside = geometry.intersection(shapely.box(offset - 180.0, -90.0, offset + 180.0, 90.0))
+        found = shapely.get_parts(shapely.get_parts(inside))
+        parts += [shapely.affinity.translate(part, xoff=-offset) for part in found if part.geom_type == kind]
+    return parts
+
+
+def wrap_longitudes(longitudes: LongitudesT) -> LongitudesT:
+    """Return longitudes in degrees, moved by whole turns to -180 (included) to 180 (excluded)."""
+    return (longitudes + 180.0) % 360.0 - 180.0
 
 
 def spherical_area(geometry: BaseGeometry) -> float:

@@ -21,6 +21,7 @@ from eechips.recipe import Recipe
 from eechips.signature import takes as takes
 from eechips.storage import NameTemplate, is_address
 from eechips.suggestion import did_you_mean
+from eechips.timestamps import parse_timestamp
 
 _PATHS = frozenset({"credentials", "local_assets"})
 """Options that are paths, and may be text in Python."""
@@ -188,8 +189,7 @@ def check_positive(name: str, value: float | None) -> None:
 
 
 def _moment(name: str, text: str) -> dt.datetime:
-    try:
-        moment = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise UsageError(f"the {name} {text!r} is not a date (YYYY-MM-DD)") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
+    moment = parse_timestamp(text) if text == text.strip() else None
+    if moment is None:
+        raise UsageError(f"the {name} {text!r} is not a date (YYYY-MM-DD)")
+    return moment

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from eechips.errors import UsageError
-from eechips.timestamps import format_utc
+from eechips.timestamps import format_utc, parse_timestamp
 
 _WINDOW = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(h|d|w)\s*", re.IGNORECASE)
 _UNITS = {"h": dt.timedelta(hours=1), "d": dt.timedelta(days=1), "w": dt.timedelta(weeks=1)}
@@ -54,6 +54,7 @@ def format_moment(milliseconds: float) -> str:
 
 def parse_moment(text: str) -> int:
     """Parse the text of :func:`format_moment` into milliseconds since 1970."""
-    moment = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
+    moment = parse_timestamp(text)
+    if moment is None:
+        raise ValueError(f"{text!r} is not a timestamp")
     return round(moment.timestamp() * 1000)

@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, Transform
+from eechips.geo.polygons import wrap_longitudes
 from eechips.planning.asset_metadata import fetch_metadata
 from eechips.planning.projection import metres_per_unit, nominal_scale, parse_crs, project, utm_crs
 
@@ -215,7 +216,7 @@ def _refuse_far_from_zone(crs: CRS, west: float, east: float) -> None:
     if crs.utm_zone is None:
         return
     meridian = 6.0 * int(crs.utm_zone[:-1]) - 183.0
-    reach = max(abs((longitude - meridian + 180.0) % 360.0 - 180.0) for longitude in (west, east))
+    reach = max(abs(wrap_longitudes(longitude - meridian)) for longitude in (west, east))
     if reach > _UTM_REACH:
         raise RegionError(
             f"the region reaches {reach:.1f} degrees from the middle of UTM zone {crs.utm_zone}, where a pixel is no "

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from eechips import datasets
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
+from eechips.geo.polygons import wrap_longitudes
 from eechips.planning import asset_metadata, planning_requests
 from eechips.planning.projection import project, unproject
 
@@ -98,7 +99,7 @@ class MapBand:
         a, b, c, d, e, f = self.grid.transform
         xy = (pixels + 0.5) @ np.array([[a, b], [d, e]]).T + (c, f)
         lonlat = unproject(self.grid.crs, xy)
-        lonlat[:, 0] = (lonlat[:, 0] + 180.0) % 360.0 - 180.0
+        lonlat[:, 0] = wrap_longitudes(lonlat[:, 0])
         return lonlat
 
     def values(self, points: Sequence[tuple[float, float]]) -> list[float | None]:

@@ -12,7 +12,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.geo.polygons import EARTH_RADIUS
+from eechips.geo.polygons import EARTH_RADIUS, wrap_longitudes
 from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.text import parse_distance as parse_distance
 
@@ -119,7 +119,7 @@ def regular_points(region: BaseGeometry, spacing: float) -> tuple[Array, npt.NDA
     inside = shapely.intersects_xy(joined, lon, lat)
     if not inside.any():
         raise RegionError(f"no place of a grid of {spacing:g} m lies in the region: take a smaller `spacing`")
-    points = np.column_stack([(lon[inside] + 180.0) % 360.0 - 180.0, lat[inside]])
+    points = np.column_stack([wrap_longitudes(lon[inside]), lat[inside]])
     return points, np.column_stack([rows[index], columns])[inside]
 
 

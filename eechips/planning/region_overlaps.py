@@ -9,7 +9,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.geo.grid import Grid
-from eechips.geo.polygons import list_polygons, wrap_at_antimeridian
+from eechips.geo.polygons import list_polygons, wrap_at_antimeridian, wrap_longitudes
 from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian, pixel_span
 from eechips.planning.projection import unproject
 from eechips.planning.regions import BoxRegion, FileRegion, Region
@@ -130,4 +130,4 @@ def grid_outline(grid: Grid) -> BaseGeometry | None:
 def region_centre(region: BaseGeometry) -> tuple[float, float]:
     """Return longitude (-180 to 180) and latitude of the middle of a region's bounds."""
     west, south, east, north = shapely.bounds(join_at_antimeridian(region)).tolist()
-    return ((west + east) / 2 + 180.0) % 360.0 - 180.0, (south + north) / 2
+    return wrap_longitudes((west + east) / 2), (south + north) / 2

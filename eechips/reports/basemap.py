@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.geo.polygons import wrap_longitudes
+
 
 @cache
 def load_basemap() -> dict[str, Any]:
@@ -44,7 +46,7 @@ def names_of(places: npt.NDArray[np.float64]) -> list[str | None]:
     names, tree = _tree()
     known = np.flatnonzero(np.isfinite(places).all(axis=1))
     lonlat = places[known].copy()
-    lonlat[:, 0] = (lonlat[:, 0] + 180.0) % 360.0 - 180.0
+    lonlat[:, 0] = wrap_longitudes(lonlat[:, 0])
     found: list[str | None] = [None] * len(places)
     for number, shape in sorted(tree.query(shapely.points(lonlat), predicate="intersects").T.tolist()):
         found[known[number]] = names[shape]  # the smallest shape: Lesotho, not South Africa around it

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.geo.polygons import wrap_longitudes
 from eechips.reports.basemap import load_basemap, names_of
 from eechips.reports.region_rings import Ring
 from eechips.reports.thumbnails import Thumbnails
@@ -111,7 +112,7 @@ def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -
         return {"scale": 1.0, "gap": 0, "corners": _packed(np.empty(0), "i2"), "ends": nothing}
     owner_of = owners[ring_of]
     offsets = corners - centres[owner_of]
-    offsets[:, 0] = (offsets[:, 0] + 180.0) % 360.0 - 180.0
+    offsets[:, 0] = wrap_longitudes(offsets[:, 0])
     is_last = np.append(np.diff(ring_of) != 0, True)
     kept = ~is_last  # the last corner of a ring equals its first
     furthest = np.abs(offsets).max(axis=1)

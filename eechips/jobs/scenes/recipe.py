@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_r
 from eechips.recipe import Unit, canonical_json, unit_id
 from eechips.signature import documented, option
 from eechips.storage import ID_LENGTH, LocalStore
+from eechips.timestamps import parse_timestamp
 from eechips.urls import display_url, identity_url, local_path
 from eechips.warning_filters import ignore_warning
 
@@ -244,8 +244,8 @@ class Scenes:
             stac=self.stac,
             collections=self.collections,
             region=None if region is None else region.polygon() if isinstance(region, BoxRegion) else region.polygon,
-            start=_moment(self.start),
-            end=_moment(self.end),
+            start=None if self.start is None else parse_timestamp(self.start),
+            end=None if self.end is None else parse_timestamp(self.end),
             conditions=self.conditions,
             most=self.max_items,
         )
@@ -430,10 +430,3 @@ class Scenes:
     def _signer(self, hosts: HostSessions) -> Signer:
         file = None if self.secrets is None else Path(self.secrets)
         return make_signer(self.access, read_secrets(file), hosts)
-
-
-def _moment(text: str | None) -> dt.datetime | None:
-    if text is None:
-        return None
-    moment = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
