@@ -12,7 +12,7 @@ from typing import Any
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.extents import union_of
 from eechips.catalogs.items import ItemSource, SkippedUnits, collection_of, items
-from eechips.catalogs.merge import MergeResult
+from eechips.catalogs.merge_plan import MergeResult
 from eechips.catalogs.options import BuildOptions
 from eechips.catalogs.schema import Schema
 from eechips.catalogs.update import collection_path, folder_of, progress, update

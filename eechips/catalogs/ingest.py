@@ -19,7 +19,7 @@ from eechips.catalogs.fetch import FetchConfig, ItemMaker, fetch
 from eechips.catalogs.item_hooks import parse_hook
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.list_readers import FAILURE_COLUMNS, ListEntry, chunks, find
-from eechips.catalogs.merge import MergeResult
+from eechips.catalogs.merge_plan import MergeResult
 from eechips.catalogs.options import IngestOptions
 from eechips.catalogs.sorted_runs import SortedRun
 from eechips.catalogs.sorting import Chunk, sort

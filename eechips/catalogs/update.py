@@ -18,7 +18,8 @@ from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.columns import boxes_of, starts_of, table_of
 from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.layout import MISSION, Layout, assign_cells, collection_folder
-from eechips.catalogs.merge import MergeResult, merge
+from eechips.catalogs.merge import merge
+from eechips.catalogs.merge_plan import MergeResult
 from eechips.catalogs.options import Mixed
 from eechips.catalogs.schema import Schema
 from eechips.catalogs.sorted_runs import SortedRun, write_sorted_run

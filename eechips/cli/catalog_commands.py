@@ -15,7 +15,7 @@ from eechips.text import format_count
 
 if TYPE_CHECKING:
     from eechips.catalogs.catalog import Catalog
-    from eechips.catalogs.merge import MergeResult
+    from eechips.catalogs.merge_plan import MergeResult
 
 
 _BUILD = "build"
@@ -237,7 +237,7 @@ def _print_changes(outcome: MergeResult) -> None:
     changed = len(outcome.written) + len(outcome.removed)
     click.echo(f"items: {summary}; partitions changed: {changed:,}")
     if outcome.mixed:
-        from eechips.catalogs.merge import describe_mixed
+        from eechips.catalogs.merge_plan import describe_mixed
 
         click.echo(f"mixed types: {describe_mixed(outcome.mixed)}; see --mixed", err=True)
     for path, reason in sorted(outcome.stopped.items()):

@@ -61,7 +61,7 @@ def test_a_catalogue_has_the_newest_of_every_item_whatever_came_when(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if streams:
-            patch.setattr("eechips.catalogs.merge._AT_ONCE", 0)
+            patch.setattr("eechips.catalogs.merge_plan._AT_ONCE", 0)
         assert_newest_win(merges)
 
 
@@ -71,7 +71,7 @@ def test_a_catalogue_has_the_newest_of_every_item_whatever_came_when(
 def test_the_newest_of_every_item_wins_in_many_random_merges(merges: list[list[dict[str, Any]]], streams: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if streams:
-            patch.setattr("eechips.catalogs.merge._AT_ONCE", 0)
+            patch.setattr("eechips.catalogs.merge_plan._AT_ONCE", 0)
         assert_newest_win(merges)
 
 
@@ -94,8 +94,8 @@ def test_large_partitions_are_merged_as_streams_to_the_same_bytes(tmp_path: Path
     news = [item(f"{n}", (8.0 + n / 1000, 50.0, 8.02 + n / 1000, 50.01), updated=STAMPS[2]) for n in range(100, 400)]
     for name, most in (("small", 32_000_000), ("large", 0)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("eechips.catalogs.merge._AT_ONCE", most)
-            patch.setattr("eechips.catalogs.merge._BATCH", 50)
+            patch.setattr("eechips.catalogs.merge_plan._AT_ONCE", most)
+            patch.setattr("eechips.catalogs.partition_writer._BATCH", 50)
             put(tmp_path / name, many[:200], many[200:])
             put(tmp_path / name, news[::2], news[1::2])
     assert (tmp_path / "small/_schema.json").read_bytes() == (tmp_path / "large/_schema.json").read_bytes()
@@ -106,9 +106,9 @@ def test_wide_rows_are_in_small_groups_and_are_read_a_few_at_a_time(tmp_path: Pa
     """Items of megabytes: memory goes by their bytes, not by their number."""
     made = [item(f"{n}", (8.0 + n / 1000, 50.0, 8.01 + n / 1000, 50.01), text=f"{n}" * 1000) for n in range(300)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eechips.catalogs.merge._AT_ONCE", 0)
-        patch.setattr("eechips.catalogs.merge._GROUP_BYTES", 100_000)
-        patch.setattr("eechips.catalogs.merge._BATCH_BYTES", 20_000)
+        patch.setattr("eechips.catalogs.merge_plan._AT_ONCE", 0)
+        patch.setattr("eechips.catalogs.partition_writer._GROUP_BYTES", 100_000)
+        patch.setattr("eechips.catalogs.partition_writer._BATCH_BYTES", 20_000)
         patch.setattr("eechips.catalogs.sorted_runs._BATCH_BYTES", 20_000)
         put(tmp_path, made[::2])
         put(tmp_path, made[1::2])

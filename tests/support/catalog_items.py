@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.grid_systems import H3
 from eechips.catalogs.layout import Layout
-from eechips.catalogs.merge import MergeResult
+from eechips.catalogs.merge_plan import MergeResult
 from eechips.catalogs.update import update
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME, Run
