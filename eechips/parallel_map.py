@@ -1,4 +1,4 @@
-"""Call a function for many items at once, where most time is spent waiting for a store."""
+"""Call a function for many items in threads, for calls that mostly wait for a store or a service."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def owner(path: str) -> str:
 
 
 def fields(path: str) -> dict[str, str | int]:
-    """Parse a partition's path into mission, collection, cell, year, month and day, as far as it has them.
+    """Parse a partition's path into mission, collection, cell, year, month and day, if it has them.
 
     Raises:
         UsageError: if it is not the path of a partition.

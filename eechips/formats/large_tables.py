@@ -71,7 +71,7 @@ class TableSpill:
     The files are uncompressed. They are removed when the block ends.
 
     Args:
-        folder: for the files, in a scratch folder of their own; not /tmp, which may be small.
+        folder: in which a scratch folder for the files is made; not /tmp, which may be small.
         schema: of the rows.
         count: of the parts, at least 1.
 

@@ -1,4 +1,4 @@
-"""Execute a call of a script in a worker, in a folder of its own, and collect the files that it writes."""
+"""Execute a call of a script in a worker, in a separate folder, and collect the files that it writes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Store results: names, local folders and object stores, atomically.
+"""Store results atomically, in local folders and object stores, and name them.
 
-This package holds the stores and the names of results, and no knowledge of runs. The addresses ``s3://…``, ``gs://…``,
-``az://…`` and any other of fsspec name an object store. Its endpoint and the like come from fsspec's configuration
+This package knows nothing of runs. URLs ``s3://…``, ``gs://…``, ``az://…``, and others of fsspec, name an object store.
+Endpoints and further settings come from fsspec's configuration
 (https://filesystem-spec.readthedocs.io/en/latest/features.html#configuration) and from the stores' usual variables.
 """
 

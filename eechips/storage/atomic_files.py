@@ -1,4 +1,4 @@
-"""Write single files as a whole or not at all."""
+"""Write single files atomically."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from eechips.storage.local_store import LocalStore
 
 @contextlib.contextmanager
 def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
-    """A text file that gets its name when the block ends. What is no regular file, such as a pipe, is written as it is.
+    """Open a text file that receives its name when the block ends; pipes and devices are written directly.
 
     Args:
-        path: of the file; one that is there is replaced, also behind a link.
-        keeps: whether it gets its name as well if the block raises; otherwise nothing is left then.
+        path: of the file; an existing file, or the target of a link, is replaced.
+        keeps: whether the file is kept if the block raises an exception; otherwise it is removed.
 
     Raises:
         StorageError: if it cannot be written.
@@ -56,7 +56,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: temporary name, rename.
+    """Write a file under a temporary name, and rename it.
 
     Raises:
         StorageError: if it cannot be written.

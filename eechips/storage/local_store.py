@@ -19,7 +19,7 @@ from eechips.storage.result_names import check_name
 from eechips.storage.store import StagedFile
 
 _MISNAMED = (errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ)
-"""What is wrong with the name of a file, and not with its folder or the disk: a folder has it, or it is too long."""
+"""Errors of a file's name, not of its folder or the disk: a folder has the name, or it is too long."""
 
 
 class LocalStore:
@@ -33,8 +33,8 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._prefix = f"{root}/"  # texts, not paths: they are put together several times for every result
-        self._inner: set[str] = set()  # folders that were seen to lie inside the root
+        self._prefix = f"{root}/"  # text instead of Path, which is slower to join several times for every result
+        self._inner: set[str] = set()  # folders that are known to be inside the root
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root,)
@@ -48,10 +48,10 @@ class LocalStore:
         return Path(self._inside(name))
 
     def file(self, name: str) -> Path:
-        """Return the path of a file that is to be read, which need not exist.
+        """Return the path of a file for reading, which need not exist.
 
         Raises:
-            UsageError: if it lies outside the root, or is no regular file (a pipe would never end).
+            UsageError: if it is outside the root, or not a regular file (reading a pipe would not end).
         """
         return resolve_inside(self._inside(name), self.root)
 
@@ -59,28 +59,28 @@ class LocalStore:
         """Return the content of a file.
 
         Raises:
-            FileNotFoundError: if there is none.
+            FileNotFoundError: if it does not exist.
             UsageError: as :meth:`file`.
         """
         return self.file(name).read_bytes()
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file in bytes; None if there is none."""
+        """Return the size of a file in bytes; None if it does not exist."""
         path = self.path(name)
         return path.stat().st_size if path.is_file() else None
 
     def sha256(self, name: str) -> str:
-        """Return sha256 of a file, hexadecimal, read piece by piece.
+        """Return the SHA-256 of a file, hexadecimal, read in blocks.
 
         Raises:
-            FileNotFoundError: if there is none.
+            FileNotFoundError: if it does not exist.
             UsageError: as :meth:`file`.
         """
         return hash_file(self.file(name))
 
     def _inside(self, name: str) -> str:
         folder = check_name(name).rpartition("/")[0]
-        if folder and folder not in self._inner:  # once a folder, not once a file
+        if folder and folder not in self._inner:  # once for each folder, not for each file
             if not is_inside(self._prefix + folder, self.root):
                 raise UsageError(
                     f"'{name}' lies outside {self.root}: {folder} is a link that leads out of it. Link the whole output"
@@ -92,7 +92,7 @@ class LocalStore:
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
         """Write a file under a temporary name in its final folder.
 
-        It is in the system's hands then, whatever becomes of this process; :meth:`flush` puts it on the disk.
+        The file then survives the end of this process; :meth:`flush` writes it to the disk.
 
         Args:
             name: final path below the root.
@@ -100,8 +100,9 @@ class LocalStore:
             token: of the writer; see :func:`eechips.staging.temporary_name`.
 
         Raises:
-            StorageError: if it cannot be written; nothing is left behind.
-            UsageError: if the file system has no such names, a folder has the name, or a file that of the folder.
+            StorageError: if it cannot be written; no temporary file is left.
+            UsageError: if the file system does not support the name, a folder has the name, or a file has the name of
+                the folder.
         """
         temporary = temporary_name(name, token)
         path = self._inside(temporary)
@@ -112,7 +113,7 @@ class LocalStore:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 _write(path, data)
         except OSError as error:
-            with contextlib.suppress(OSError):  # the folder may be what is wrong
+            with contextlib.suppress(OSError):  # the folder may be the cause
                 remove(Path(path), TemporaryName())
             raise self._failed(self.root / name, error) from error
         return StagedFile(
@@ -123,10 +124,10 @@ class LocalStore:
         )
 
     def commit(self, staged: StagedFile) -> None:
-        """Give a staged file its name, replacing what is there; atomic.
+        """Give a staged file its name atomically, and replace an existing file.
 
         Raises:
-            StorageError: if the file system refuses.
+            StorageError: if the file system reports an error.
             UsageError: as :meth:`stage`.
         """
         if staged.data is not None:
@@ -134,7 +135,7 @@ class LocalStore:
         try:
             try:
                 replace(self._inside(staged.temporary), self._inside(staged.name))
-            except FileNotFoundError:  # not staged where it is to be
+            except FileNotFoundError:  # staged on another machine
                 self.path(staged.name).parent.mkdir(parents=True, exist_ok=True)
                 replace(self._inside(staged.temporary), self._inside(staged.name))
         except OSError as error:
@@ -150,9 +151,9 @@ class LocalStore:
             remove(self.path(staged.temporary), TemporaryName())
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Name and sizes in bytes of the files directly in the given folders; one listing per folder.
+        """Yield names and sizes in bytes of the files directly in folders, with one listing per folder.
 
-        Files that other processes rename or remove meanwhile are left out.
+        Files that other processes rename or remove meanwhile are omitted.
         """
         for folder in folders:
             directory = self.root if folder in ("", ".") else self.path(f"{folder}/_").parent
@@ -173,7 +174,7 @@ class LocalStore:
         return sweep_folder(self.root, asking, own=own)
 
     def _file_above(self, path: Path) -> Path | None:
-        """Return the file below the root that a path takes for a folder."""
+        """Return the file below the root that a path uses as a folder; None if there is none."""
         above = (folder for folder in path.parents if folder != self.root and folder.is_relative_to(self.root))
         return next((folder for folder in above if folder.is_file()), None)
 
@@ -193,5 +194,5 @@ class LocalStore:
 def _write(path: str, data: bytes) -> None:
     with FileIO(path, "wb") as file:
         left = memoryview(data)
-        while left:  # without a buffer a write may be a part
+        while left:  # an unbuffered write may be partial
             left = left[file.write(left) or 0 :]

@@ -19,7 +19,7 @@ class Backend(Protocol):
     """Operations on a kind of store. Keys begin with the bucket."""
 
     is_atomic: bool
-    """Whether an upload appears only when it is complete. Otherwise it is renamed after the upload."""
+    """True if objects appear only when their upload is complete; otherwise they are renamed after the upload."""
 
     def put(self, files: Any, key: str, data: bytes, sha256: bytes) -> None:
         """Upload data and verify it.

@@ -34,7 +34,7 @@ def is_address(out: str) -> bool:
 
 
 class ObjectStore:
-    """A prefix of an object store. Picklable; every process opens connections of its own. Threads may share it.
+    """A prefix of an object store. It is picklable and thread-safe; every process opens its own connections.
 
     Attributes:
         url: ``protocol://bucket/prefix``.
@@ -50,7 +50,7 @@ class ObjectStore:
 
     @property
     def is_overwritten(self) -> bool:
-        """Whether staging a result replaces an object with its name."""
+        """Return whether staging a result replaces an object with its name."""
         return self._backend.is_atomic
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Check, make and hash files and folders that users name or that others have made."""
+"""Check, make and hash files and folders that users name, or that other users have made."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from eechips.errors import StorageError, UsageError
 
-_BLOCK = 1 << 20  # bytes that are hashed at a time
+_BLOCK = 1 << 20  # bytes hashed at a time
 
 
 def is_inside(path: str | Path, root: Path) -> bool:
-    """Return whether a path lies in a folder once all links are followed; it need not exist."""
+    """Return whether a path, which need not exist, is inside a folder after links are resolved."""
     real = os.path.realpath(root)
     found = os.path.realpath(path)
     return found == real or found.startswith(real.rstrip("/") + "/")
@@ -24,11 +24,11 @@ def resolve_inside(path: str | Path, root: Path) -> Path:
     """Resolve the path of a file in a folder that another user may have made.
 
     Args:
-        path: of the file, which need not exist; the folder that it is in lies inside ``root``.
-        root: that no link may lead out of.
+        path: of the file, which need not exist; its folder is inside ``root``.
+        root: folder that contains the file after links are resolved.
 
     Raises:
-        UsageError: if a link leads out of the root, or it is no regular file, such as a pipe or a device.
+        UsageError: if a link leads out of the root, or the path is not a regular file, but a pipe or a device.
     """
     path = Path(path)
     with contextlib.suppress(OSError):
@@ -46,16 +46,16 @@ def make_folder(path: Path) -> bool:
     """Make the output folder.
 
     Returns:
-        Whether it was made by this call: of several processes that begin at once, one has made it.
+        Whether this call made it: of several processes that start at once, only one makes it.
 
     Raises:
-        StorageError: if that is impossible.
+        StorageError: if it cannot be made.
     """
     try:
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            path.mkdir(exist_ok=True)  # refuses a file
+            path.mkdir(exist_ok=True)  # raises for a file
             return False
         return True
     except OSError as error:
@@ -63,7 +63,7 @@ def make_folder(path: Path) -> bool:
 
 
 def hash_file(path: Path) -> str:
-    """Return sha256 of a file, hexadecimal, read piece by piece."""
+    """Return the SHA-256 of a file, hexadecimal, read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

@@ -27,10 +27,10 @@ _WINDOWS_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)$", re.IGNORECASE
 
 
 def check_name(name: str) -> str:
-    """Return the name itself.
+    """Check the name of a result, and return it.
 
     Raises:
-        UsageError: if it is absolute or leads out of where results go, on this system.
+        UsageError: if it is absolute, or leads out of the output folder, on this system.
     """
     parts = name.replace(os.sep, "/").split("/")
     has_drive = os.sep == "\\" and ("\\" in name or ":" in name)
@@ -40,9 +40,9 @@ def check_name(name: str) -> str:
 
 
 def safe_component(value: Any) -> str:
-    """Return one component of a path, made of any value.
+    """Convert a value to one component of a path.
 
-    Letters and digits of any script, and ``. _ - + = @ ( ) ,``, stay; the rest becomes ``_``. The result is
+    Letters and digits of any script, and ``. _ - + = @ ( ) ,``, are kept; other characters become ``_``. The result is
     never empty, hidden, reserved by an operating system, or longer than 120 bytes.
     """
     text = unicodedata.normalize("NFC", str(value)).strip()
@@ -57,20 +57,20 @@ def safe_component(value: Any) -> str:
 
 
 class NameTemplate:
-    """Names of results, made from units: ``{eco_name}/{id}``.
+    """Make names of results from units: ``{eco_name}/{id}``.
 
-    The fields are the unit's own keys and those of its ``properties``, and ``id`` (the first 16 digits of
-    the unit's id), ``index`` (its place in the plan) and ``kind``. Format specifications work
-    (``{index:06d}``). Slashes of the template make folders; slashes of values do not.
+    The fields are the keys of the unit and of its ``properties``, and ``id`` (the first 16 digits of the unit's id),
+    ``index`` (its position in the plan) and ``kind``. Format specifications are supported (``{index:06d}``). Slashes of
+    the template make folders; slashes of values do not.
 
     Args:
         text: the template.
-        prefers_values: whether a unit's own value called ``id``, ``index`` or ``kind``, such as a column of the user's
-            file, stands for that field. In a template that a user has written it does.
+        prefers_values: whether a key ``id``, ``index`` or ``kind`` of the unit, such as a column of the user's file,
+            takes precedence over the field of that name; true for templates of users.
 
     Attributes:
         text: the template.
-        is_unique: whether the template alone keeps names apart.
+        is_unique: whether the template gives different names to all units.
 
     Raises:
         UsageError: if the template is malformed or leads out of the output folder.
@@ -92,11 +92,11 @@ class NameTemplate:
 
     @property
     def fields(self) -> frozenset[str]:
-        """Name of the fields that it asks for."""
+        """Names of its fields."""
         return self._fields
 
     def is_unique_for(self, unit: Mapping[str, Any]) -> bool:
-        """Return whether the name of this unit cannot be another's, whatever other units hold."""
+        """Return whether the name of this unit differs from the name of any other unit."""
         if not self.prefers_values:
             return self.is_unique
         own = self._fields & {"id", "index"} & unit_fields(unit).keys()
@@ -107,11 +107,11 @@ class NameTemplate:
 
         Args:
             unit: the unit.
-            identifier: its id.
-            index: its place in the plan.
+            identifier: id of the unit.
+            index: position in the plan.
 
         Raises:
-            UsageError: if the unit has no such field; the message lists what there is.
+            UsageError: if the unit lacks a field; the message lists its fields.
         """
         values = name_fields(unit, identifier, index)
         if self.prefers_values:
@@ -137,7 +137,7 @@ class NameTemplate:
 
 
 def fold_case(name: str) -> str:
-    """Return a form of a name that is the same for all names which some file system takes for one.
+    """Return the form of a name that is equal for all names which some file systems treat as equal.
 
     Such file systems do not distinguish upper from lower case, or composed from decomposed letters (APFS, HFS+, NTFS,
     exFAT). This is the canonical caseless matching of the Unicode standard (3.13, D145).
@@ -147,10 +147,10 @@ def fold_case(name: str) -> str:
 
 
 def _keeps_apart(part: Sequence[tuple[str, str | None, str | None, str | None]]) -> bool:
-    """Return whether a component of a name template is another one for every unit.
+    """Return whether a component of a name template is different for every unit.
 
-    The whole ``id`` keeps names apart wherever it stands, as all ids have the same length. ``index`` does where it can
-    be read back: at the beginning or the end of the component, apart from other fields by a delimiter.
+    A complete ``id`` makes it different in any position, since all ids have the same length. ``index`` does if it can
+    be parsed: at the beginning or the end of the component, separated from other fields by a delimiter.
     """
     for number, (literal, name, specification, _) in enumerate(part):
         if name == "id" and not specification:
@@ -171,7 +171,7 @@ def name_fields(unit: Mapping[str, Any], identifier: str, index: int) -> dict[st
 
 
 def unit_fields(unit: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the texts, numbers and truth values of a unit and of its properties."""
+    """Return the texts, numbers and booleans of a unit and of its properties."""
     value = unit.get("value")
     layers: list[Mapping[str, Any]] = [unit]
     for layer in (

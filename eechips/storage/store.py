@@ -1,7 +1,7 @@
-"""Define what a place of results does: stage, commit, sweep, read.
+"""Define the interface of stores of results: stage, commit, sweep, read.
 
-A worker stages a file (writes it under a temporary name), and the parent commits it (gives it its name), so that one
-process alone decides what a name means.
+A worker stages a file (writes it under a temporary name), and the parent commits it (renames it), so that a single
+process assigns names.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from eechips.staging import Writer, temporary_name
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A file that is complete on the disk but not yet under its name.
+    """A complete file that does not have its final name yet.
 
     Attributes:
         name: final path below the root, with forward slashes.
         temporary: present path below the root.
         size: bytes.
         sha256: of the content, hexadecimal.
-        data: the content itself, if who staged it cannot write to the folder.
+        data: the content, if the worker cannot write to the folder; None otherwise.
     """
 
     name: str
@@ -33,7 +33,7 @@ class StagedFile:
     data: bytes | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.
+        # Faster than the pickling of a dataclass with slots, which looks up its fields for every unit.
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
 
@@ -41,10 +41,10 @@ class StagingArea(Protocol):
     """Place in which a worker stages results until the parent commits them. Picklable."""
 
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
-        """Take a result; see :meth:`LocalStore.stage`."""
+        """Stage a result; see :meth:`LocalStore.stage`."""
 
     def discard(self, staged: StagedFile) -> None:
-        """Remove what will not be committed."""
+        """Remove a staged result that will not be committed."""
 
 
 class Store(StagingArea, Protocol):
@@ -52,36 +52,36 @@ class Store(StagingArea, Protocol):
 
     @property
     def is_overwritten(self) -> bool:
-        """Return whether staging a result replaces what has its name."""
+        """Return whether staging a result replaces an existing one with its name."""
 
     def commit(self, staged: StagedFile) -> None:
         """Give a staged result its name."""
 
     def flush(self) -> None:
-        """Write everything that is pending."""
+        """Write pending data to the disk."""
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
-        """Remove abandoned temporary files; see :func:`eechips.staging.is_abandoned`. Returns how many."""
+        """Remove abandoned temporary files, and return their number; see :func:`eechips.staging.is_abandoned`."""
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Name and sizes in bytes of what is in the given folders, and perhaps elsewhere."""
+        """Yield names and sizes in bytes of the results in folders, and perhaps of others."""
 
     def size(self, name: str) -> int | None:
-        """Return the size of a result in bytes; None if there is none."""
+        """Return the size of a result in bytes; None if it does not exist."""
 
     def read(self, name: str) -> bytes:
-        """Return the content of a result; FileNotFoundError if there is none."""
+        """Return the content of a result; raise FileNotFoundError if it does not exist."""
 
     def sha256(self, name: str) -> str:
-        """Return sha256 of a result, hexadecimal, read piece by piece; FileNotFoundError if there is none."""
+        """Return the SHA-256 of a result, hexadecimal; raise FileNotFoundError if it does not exist."""
 
 
 class RemoteStore:
-    """Proxy of a store on another machine: staged data are sent there and written there."""
+    """Proxy of a store on another machine, which receives and writes staged data."""
 
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
         """Stage a result in memory, as :meth:`LocalStore.stage` does on disk."""
         return StagedFile(name, temporary_name(name, token), len(data), hashlib.sha256(data).hexdigest(), data)
 
     def discard(self, staged: StagedFile) -> None:
-        """There is nothing to remove."""
+        """Do nothing: no file was written."""

@@ -215,7 +215,7 @@ class _Opening:
         href: as the user wrote it.
         cache: bytes for decoded blocks.
         version: to read; None if unknown.
-        beside: whether to look for files beside the raster wherever it is. Those have versions of their own, so no
+        beside: whether to search files beside the raster in any location. They have different versions, so no
             condition can be sent.
         is_known: whether the raster was readable when its windows were planned.
     """
