@@ -54,7 +54,7 @@ VERBS = {
     },
     "Set-up": {
         "doctor": "Check credentials, project, quota and disk before a run.",
-        "datasets": "List the datasets that have a short name.",
+        "datasets": "List, search and show datasets that have a short name.",
     },
 }
 """Every verb with one line of help, by the heading under which ``eechips --help`` lists it."""
@@ -70,7 +70,8 @@ _MODULES = {
     "catalog_commands": ("catalog",),
     "local_commands": ("serve", "assets"),
     "queue_commands": ("plan", "work", "join"),
-    "setup_commands": ("doctor", "datasets", "init"),
+    "dataset_commands": ("datasets",),
+    "setup_commands": ("doctor", "init"),
 }
 """The modules of the commands. ``retry_commands.retry_command`` is the command, or a function that makes it."""
 

@@ -1,4 +1,4 @@
-"""Prepare a run: ``eechips doctor``, ``datasets`` and ``init``."""
+"""Prepare a run: ``eechips doctor`` and ``init``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eechips.cli.command import VerbCommand, option_names
-from eechips.cli.group import FAILURES, OneSentence
+from eechips.cli.group import FAILURES
 from eechips.cli.parameters import HELP, debug_option, typed_options
-from eechips.datasets import list_datasets
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from eechips.engine.doctor import Finding
 
 _INDENT = 22  # columns before the detail
-_SHOWN_BANDS = 4  # of a dataset
 
 
 @click.command("doctor", cls=VerbCommand, context_settings=HELP)
@@ -93,63 +91,6 @@ def _finding_lines(finding: Finding) -> list[str]:
     ]
     heads = [f"{finding.state:<9}{finding.name:<{_INDENT - 9}}", *[" " * _INDENT] * (len(lines) - 1)]
     return [head + line for head, line in zip(heads, lines, strict=True)]
-
-
-@click.command("datasets", cls=VerbCommand, context_settings=HELP)
-@click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
-@click.option("--local", "is_local", is_flag=True, help="Those that the demo planet of --local has, by any name.")
-@debug_option
-def datasets_command(as_json: bool, is_local: bool) -> None:
-    """List the datasets that have a short name: id, bands, scale, dates, licence.
-
-    Any other Earth Engine id works as well: eechips asks the server for its bands and scale.
-
-    \b
-    Examples:
-      eechips datasets
-      eechips datasets --json | jq '.[].id'
-      eechips datasets --local
-    """
-    if is_local:
-        _list_local(as_json)
-        return
-    if as_json:
-        records = [{**dataclasses.asdict(dataset), "source": dataset.source} for dataset in list_datasets()]
-        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
-        return
-    rows = [("ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE")]
-    for dataset in list_datasets():
-        scale = f"{dataset.pixel_size:.0f} m"
-        dates = f"{dataset.start} - {dataset.end or ''}".rstrip()
-        synonyms = ",".join(dataset.synonyms)
-        rows.append(
-            (dataset.alias, dataset.id, _join_bands(dataset.default_bands), scale, dates, synonyms, dataset.licence)
-        )
-    _print_table(rows)
-
-
-def _join_bands(bands: Sequence[str]) -> str:
-    return ",".join(bands) if len(bands) <= _SHOWN_BANDS else f"{len(bands)} bands"
-
-
-def _list_local(as_json: bool) -> None:
-    try:
-        from eechips.emulator.demo import dataset_list
-    except ModuleNotFoundError as error:
-        raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
-    entries = dataset_list.entries()
-    if as_json:
-        click.echo(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
-        return
-    rows = [("ID", "KIND", "DATES", "BANDS OR COLUMNS")]
-    rows += [(entry.id, entry.kind, entry.dates, ",".join(entry.names)) for entry in entries]
-    _print_table(rows)
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 KINDS = {

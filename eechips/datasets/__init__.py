@@ -15,6 +15,7 @@ from eechips.datasets.catalogue import find_dataset as find_dataset
 from eechips.datasets.catalogue import is_record_file as is_record_file
 from eechips.datasets.catalogue import list_datasets as list_datasets
 from eechips.datasets.catalogue import read_dataset as read_dataset
+from eechips.datasets.catalogue import search_datasets as search_datasets
 from eechips.datasets.catalogue import suggest_datasets as suggest_datasets
 from eechips.datasets.dataset import Dataset as Dataset
 from eechips.datasets.dataset import DatasetBand as DatasetBand

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from importlib.resources import files
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 _RECORDS = "eechips.datasets.records"
+_NOT_FOUND = 3  # rank, after those of the three texts that are searched
 
 
 class DatasetRegistry(Registry[Dataset]):
@@ -93,6 +95,29 @@ def find_dataset(name: str) -> Dataset | None:
     declared = _names_of_datasets()
     key = declared.get(name) or declared.get(name.upper())
     return DATASETS.get(key) if key else None
+
+
+def search_datasets(words: str) -> tuple[Dataset, ...]:
+    """Return the datasets that have all of some words, as parts of words and in any case.
+
+    Args:
+        words: to look for in short names, id, title, provider, and names and descriptions of bands.
+
+    Returns:
+        Those that have them in their names first, then those that have them in title or provider.
+    """
+    wanted = words.lower().split()
+    ranked = [(_rank(dataset, wanted), dataset) for dataset in list_datasets()]
+    return tuple(dataset for rank, dataset in sorted(ranked, key=lambda pair: pair[0]) if rank < _NOT_FOUND)
+
+
+def _rank(dataset: Dataset, words: Sequence[str]) -> int:
+    """Return which of the texts of a dataset, each longer than the one before, is the first to have all words."""
+    names = " ".join((*dataset.names, dataset.id))
+    titles = f"{names} {dataset.title} {dataset.provider}"
+    bands = [text for band in dataset.bands for text in (band.name, band.description, *band.common_names)]
+    texts = [text.lower() for text in (names, titles, " ".join((titles, *bands)))]
+    return next((rank for rank, text in enumerate(texts) if all(word in text for word in words)), _NOT_FOUND)
 
 
 def is_record_file(name: str) -> bool:

@@ -1,10 +1,16 @@
-"""``eechips datasets``: datasets with a short name, and those of the demo planet."""
+"""``eechips datasets``: datasets with a short name, what is known of them, and those of the demo planet."""
 
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
@@ -30,3 +36,131 @@ def test_the_list_is_available_as_json() -> None:
     found = json.loads(CliRunner().invoke(main, ["datasets", "--local", "--json"]).output)
     assert {entry["kind"] for entry in found} == {"image", "collection", "table"}
     assert all(entry["names"] and entry["title"] for entry in found if entry["id"] != "RESOLVE/ECOREGIONS/2017")
+
+
+def eechips(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "eechips", "datasets", *arguments]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+
+
+def show_on_terminal(columns: int, *arguments: str, **environment: str) -> str:
+    """Return what a command prints on a terminal of some columns."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eechips", "datasets", *arguments],
+        env={**os.environ, "COLUMNS": str(columns), **environment},
+        stdout=child,
+        stdin=child,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(child)
+    parts = []
+    try:
+        while part := os.read(parent, 65536):
+            parts.append(part)
+    except OSError:  # the terminal is closed by its last writer
+        pass
+    os.close(parent)
+    assert process.wait() == 0
+    return b"".join(parts).decode().replace("\r\n", "\n")
+
+
+def aliases(output: str) -> list[str]:
+    return [line.split()[0] for line in output.splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ("ndvi", ["MOD13A2", "MOD13Q1", "VNP13A1"]),  # by their names
+        ("Sentinel-2 cloud", ["S2_CLOUD_PROBABILITY"]),
+        ("worldcover", ["WORLDCOVER", "WORLDCOVER_2020"]),
+        ("LANDSAT/LC09", ["L9", "L9_TOA"]),
+        ("SR_B4", ["L4", "L5", "L7", "L8", "L9"]),
+        ("JAXA", ["AW3D30", "PALSAR", "PALSAR_FNF"]),
+    ],
+)
+def test_words_are_found_in_names_titles_providers_and_bands(words: str, first: list[str]) -> None:
+    found = CliRunner().invoke(main, ["datasets", "--search", words])
+    assert found.exit_code == 0
+    assert aliases(found.output)[: len(first)] == first
+
+
+def test_all_words_must_be_there() -> None:
+    both = CliRunner().invoke(main, ["datasets", "--search", "landsat toa"])
+    assert aliases(both.output) == ["L8_TOA", "L9_TOA", "HLSL30"]
+
+
+def test_words_that_are_nowhere_end_with_a_suggestion() -> None:
+    found = eechips("--search", "worldcovr")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "no dataset with a short name matches 'worldcovr'; did you mean WORLDCOVER" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_found_datasets_are_there_as_json() -> None:
+    found = json.loads(CliRunner().invoke(main, ["datasets", "--search", "corine", "--json"]).output)
+    assert [each["alias"] for each in found] == ["CORINE"]
+    assert found[0]["bands"][0]["classes"]["111"] == "Continuous urban fabric"
+
+
+def test_everything_that_is_known_of_a_dataset_is_shown_without_colours_in_a_pipe() -> None:
+    found = eechips("show", "landsat8")
+    assert found.returncode == 0
+    assert "\x1b" not in found.stdout
+    lines = found.stdout.splitlines()
+    assert lines[0] == "L8: USGS Landsat 8 Level 2, Collection 2, Tier 1"
+    facts = dict(re.split(r"  +", line, maxsplit=1) for line in lines[2 : lines.index("", 2)])
+    assert facts["id"] == "LANDSAT/LC08/C02/T1_L2"
+    assert facts["dates"] == "since 2013-03-18"
+    assert facts["default bands"] == "SR_B4, SR_B3, SR_B2"
+    assert facts["cloud masks"] == "qa_pixel (fill, dilated, cirrus, cloud, shadow)"
+    assert facts["licence"] == "US public domain (USGS); credit is asked for"
+    assert facts["citation"] == "Landsat-8 image courtesy of the U.S. Geological Survey"
+    assert facts["source"].startswith(
+        "https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1_L2"
+    )
+    (thermal,) = [line for line in lines if line.startswith("  ST_B10 ")]
+    assert thermal.split()[1:6] == ["thermal", "K", "0.00341802", "149", "uint16"]
+
+
+def test_classes_have_their_colours_on_a_terminal_unless_these_are_not_wanted() -> None:
+    shown = show_on_terminal(100, "show", "WORLDCOVER")
+    assert "\x1b[48;2;0;100;0m006400\x1b[0m  Tree cover" in shown
+    plain = show_on_terminal(100, "show", "WORLDCOVER", NO_COLOR="1")
+    assert "\x1b" not in plain
+    assert re.search(r"^   10  006400  Tree cover$", plain, re.MULTILINE)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 160])
+@pytest.mark.parametrize("name", ["S2", "MCD12Q1", "SRTM"])
+def test_what_is_shown_fits_the_terminal(name: str, columns: int) -> None:
+    shown = show_on_terminal(columns, "show", name, NO_COLOR="1")
+    long = [line for line in shown.splitlines() if len(line) > columns]
+    assert all(" " not in line.strip() for line in long), "only a URL or a name without spaces is longer"
+    assert "".join(eechips("show", name).stdout.split()) == "".join(shown.split())
+
+
+def test_the_list_leaves_columns_out_that_do_not_fit_a_terminal() -> None:
+    narrow, wide = show_on_terminal(80, "--search", "sentinel"), show_on_terminal(400, "--search", "sentinel")
+    assert narrow.split("\n")[0].split() == ["ALIAS", "ID"]
+    assert wide.split("\n")[0].split() == ["ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE"]
+    assert aliases(narrow) == aliases(wide)
+
+
+def test_a_name_of_which_nothing_is_known_is_said_to_work_elsewhere() -> None:
+    found = eechips("show", "users/me/forests")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "nothing is known of 'users/me/forests' in advance" in found.stderr
+    assert "did you mean S2" in eechips("show", "SENTINEL_3").stderr
+
+
+def test_a_file_is_shown_and_its_mistakes_are_named(tmp_path: Path) -> None:
+    record = (Path(__file__).parents[2] / "eechips" / "datasets" / "records" / "gsw.toml").read_text()
+    (tmp_path / "water.toml").write_text(record.replace('"GSW"', '"WATER"'))
+    (tmp_path / "wrong.toml").write_text(record.replace("pixel_size = 30.0", 'pixel_size = "30 m"'))
+    shown = json.loads(eechips("show", str(tmp_path / "water.toml"), "--json").stdout)
+    assert (shown["alias"], shown["id"]) == ("WATER", "JRC/GSW1_4/GlobalSurfaceWater")
+    wrong = eechips("show", str(tmp_path / "wrong.toml"))
+    assert wrong.returncode == 2
+    assert wrong.stderr == f"Error: {tmp_path}/wrong.toml: 'pixel_size' must be a number, not '30 m'\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -151,3 +152,37 @@ def test_the_package_of_a_broken_record_is_named_in_one_line(declared: str, inst
     assert f"the dataset 'harvest' cannot be loaded from {declared}: " in found.stderr
     assert problem in found.stderr
     assert "Repair or remove the package that declares it" in found.stderr
+
+
+@pytest.mark.slow
+def test_sample_takes_chips_of_a_dataset_whose_record_is_a_file(store: Path, tmp_path: Path) -> None:
+    x, y = WEST + PIXEL * EDGE / 2, NORTH - PIXEL * EDGE / 2
+    longitude, latitude = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(x, y)
+    (tmp_path / "points.csv").write_text(f"longitude,latitude\n{longitude:.9f},{latitude:.9f}\n")
+    (tmp_path / "harvest.toml").write_text(DATASET)
+    found = eechips(
+        tmp_path, tmp_path, "sample", "--dataset", "harvest.toml", "--points", "points.csv", "--size", "16", "--format",
+        "tif", "--name", "chip", "--local", "--local-assets", str(store), "--processes", "1", "--out", "out",
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    with rasterio.open(tmp_path / "out" / "chip.tif") as file:
+        assert file.descriptions == ("mass",)
+        middle = slice(EDGE // 2 - 8, EDGE // 2 + 8)
+        assert np.array_equal(file.read(1), VALUES[middle, middle])
+    info = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert info["datasets"] == [
+        {
+            "id": COLLECTION,
+            "title": "Harvest of fields",
+            "licence": "CC0-1.0",
+            "citation": "A farm",
+            "source": "https://example.org/harvest",
+        }
+    ]
+
+
+def test_a_mistake_in_the_file_of_a_dataset_is_named_before_anything_is_requested(tmp_path: Path) -> None:
+    (tmp_path / "harvest.toml").write_text(DATASET.replace('["mass"]', '["weight"]'))
+    found = eechips(tmp_path, tmp_path, "sample", "--dataset", "harvest.toml", "--total", "1", "--roi", "0,0,1,1")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr == ("Error: harvest.toml: 'default_bands' names 'weight', which is no band of [[bands]]\n")

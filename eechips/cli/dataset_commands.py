@@ -1,0 +1,240 @@
+"""List, search and show datasets: ``eechips datasets`` and its command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from eechips.cli.command import VerbCommand
+from eechips.cli.group import OneSentence
+from eechips.cli.parameters import HELP, debug_option
+from eechips.datasets import Dataset, DatasetBand, find_dataset, list_datasets, search_datasets, suggest_datasets
+from eechips.datasets.quality_bands import find_mask_sources
+from eechips.errors import UnknownDatasetError
+from eechips.text import format_count, replace_control_characters
+
+_SHOWN_BANDS = 4  # of a dataset, in the list
+_LEAST_TEXT = 24  # columns for the last column of a table; below that it gets lines of its own
+_GAP = "  "
+
+
+@click.group("datasets", invoke_without_command=True, context_settings=HELP, subcommand_metavar="[COMMAND] [OPTIONS]")
+@click.option("--search", metavar="WORDS", help="Those with all words in their names, title, provider or bands.")
+@click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
+@click.option("--local", "is_local", is_flag=True, help="Those that the demo planet of --local has, by any name.")
+@debug_option
+@click.pass_context
+def datasets_command(ctx: click.Context, search: str | None, as_json: bool, is_local: bool) -> None:
+    """List the datasets that have a short name: id, bands, scale, dates, licence.
+
+    Any other Earth Engine id works as well: eechips asks the server for its bands and scale. So does the path of a TOML
+    file that describes a dataset.
+
+    \b
+    Examples:
+      eechips datasets
+      eechips datasets --search "land cover"
+      eechips datasets show S2
+      eechips datasets --json | jq '.[].id'
+      eechips datasets --local
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if is_local:
+        if search is not None:
+            raise click.UsageError("--search and --local exclude each other", ctx)
+        _list_local(as_json)
+        return
+    found = list_datasets() if search is None else search_datasets(search)
+    if not found:
+        raise UnknownDatasetError(
+            f"no dataset with a short name matches {search!r}{suggest_datasets(search or '')} (any Earth Engine asset"
+            " id works as well)"
+        )
+    if as_json:
+        click.echo(json.dumps([_details(dataset) for dataset in found], indent=2, ensure_ascii=False))
+        return
+    rows = [("ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE")]
+    for dataset in found:
+        bands, scale = _join_bands(dataset.default_bands), f"{dataset.pixel_size:.0f} m"
+        dates = f"{dataset.start} - {dataset.end or ''}".rstrip()
+        rows.append((dataset.alias, dataset.id, bands, scale, dates, ",".join(dataset.synonyms), dataset.licence))
+    _print_table(rows)
+
+
+@datasets_command.command("show", cls=VerbCommand, context_settings=HELP)
+@click.argument("name", metavar="NAME|ID|FILE")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@debug_option
+def show_command(name: str, as_json: bool) -> None:
+    """Show all that is known of a dataset: names, dates, bands, classes, masks, licence, citation.
+
+    NAME is a short name, an asset id, or the path of a TOML file.
+
+    \b
+    Examples:
+      eechips datasets show S2
+      eechips datasets show ESA/WorldCover/v200
+      eechips datasets show fields.toml --json
+    """
+    dataset = find_dataset(name)
+    if dataset is None:
+        raise UnknownDatasetError(
+            f"nothing is known of {name!r} in advance{suggest_datasets(name)} (if it is an Earth Engine asset id, the"
+            " other commands take it, and ask the server for its bands)"
+        )
+    if as_json:
+        click.echo(json.dumps(_details(dataset), indent=2, ensure_ascii=False))
+        return
+    is_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else None
+    has_colours = is_terminal and "NO_COLOR" not in os.environ
+    for line in _sheet(dataset, width, has_colours):
+        click.echo(line)
+
+
+def _details(dataset: Dataset) -> dict[str, Any]:
+    return {**dataclasses.asdict(dataset), "dtype": dataset.dtype, "source": dataset.source}
+
+
+def _sheet(dataset: Dataset, width: int | None, has_colours: bool) -> Iterator[str]:
+    """Yield the lines that describe a dataset, wrapped to a width; None for lines of any length."""
+    yield from _wrapped(f"{dataset.alias}: {dataset.title}", "", width)
+    yield ""
+    facts = _facts(dataset)
+    indent = max(map(len, facts)) + len(_GAP)
+    for name, text in facts.items():
+        yield from _wrapped(f"{name:<{indent}}{text}", " " * indent, width)
+    yield ""
+    yield f"{format_count(len(dataset.bands), 'band')}:"
+    yield from _table([_COLUMNS, *map(_row, dataset.bands)], width)
+    for band in dataset.bands:
+        if band.classes:
+            yield ""
+            yield f"Classes of {band.name}:"
+            yield from _class_lines(band, width, has_colours)
+
+
+def _facts(dataset: Dataset) -> dict[str, str]:
+    """Return the texts of what is known, by their names, without those that do not apply."""
+    masks = [
+        f"{source.name} ({f'score below {source.score.threshold:g}' if source.score else ', '.join(source.usual)})"
+        for source in find_mask_sources(dataset.id)
+    ]
+    pixel_size = f"{dataset.pixel_size:,.1f}".removesuffix(".0")
+    colours = [f"{name} {value}" for name, value in dataset.visualization.items() if name != "palette"]
+    palette = dataset.visualization.get("palette", ())
+    if palette:
+        is_long = len(palette) > _SHOWN_BANDS * 3
+        colours.append(f"palette of {len(palette)} colours" if is_long else f"palette {','.join(palette)}")
+    facts = {
+        "id": dataset.id,
+        "synonyms": ", ".join(dataset.synonyms),
+        "kind": "one image" if dataset.kind == "image" else "collection of images",
+        "provider": dataset.provider,
+        "dates": f"{dataset.start} to {dataset.end}" if dataset.end else f"since {dataset.start}",
+        "pixel size": f"{pixel_size} m",
+        "default bands": ", ".join(dataset.default_bands),
+        "default region": dataset.region or "",
+        "picture": ", ".join(colours),
+        "cloud masks": "; ".join(masks),
+        "quality bands": ", ".join(dataset.quality_bands),
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+        "source": f"{dataset.source}, read on {dataset.checked}",
+    }
+    return {name: replace_control_characters(text) for name, text in facts.items() if text}
+
+
+_COLUMNS = ("NAME", "COMMON NAME", "UNITS", "SCALE", "OFFSET", "DTYPE", "PIXEL", "DESCRIPTION")
+
+
+def _row(band: DatasetBand) -> tuple[str, ...]:
+    return (
+        band.name,
+        ",".join(band.common_names),
+        band.units,
+        f"{band.scale:g}" if band.scale != 1 else "",
+        f"{band.offset:g}" if band.offset else "",
+        band.dtype or "",
+        f"{band.pixel_size:.0f} m" if band.pixel_size else "",
+        band.description,
+    )
+
+
+def _class_lines(band: DatasetBand, width: int | None, has_colours: bool) -> Iterator[str]:
+    digits = max(len(str(value)) for value in band.classes)
+    for value, name in band.classes.items():
+        colour = band.colours.get(value, "")
+        head = f"{_GAP}{value:>{digits}}{_GAP}"
+        if band.colours:
+            head += f"{colour:<6}{_GAP}"
+        lines = _wrapped(head + replace_control_characters(name), " " * len(head), width)
+        if has_colours and colour:
+            red, green, blue = bytes.fromhex(colour)
+            patch = click.style(colour, bg=(red, green, blue), fg="black" if red + green + blue > 380 else "white")
+            lines[0] = lines[0].replace(colour, patch, 1)
+        yield from lines
+
+
+def _table(rows: Sequence[tuple[str, ...]], width: int | None) -> Iterator[str]:
+    """Yield the lines of a table without its empty columns; the last one wraps, or has lines of its own."""
+    used = [any(texts[1:]) for texts in zip(*rows, strict=True)]
+    rows = [tuple(text for text, is_used in zip(row, used, strict=True) if is_used) for row in rows]
+    rows = [tuple(map(replace_control_characters, row)) for row in rows]
+    widths = [max(map(len, texts)) for texts in zip(*rows, strict=True)]
+    indent = len(_GAP) + sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
+    is_narrow = width is not None and width - indent < _LEAST_TEXT and len(widths) > 1
+    for row in rows:
+        *cells, last = [text.ljust(size) for text, size in zip(row, widths, strict=True)]
+        if not is_narrow:
+            yield from _wrapped(_GAP + _GAP.join([*cells, last.rstrip()]).rstrip(), " " * indent, width)
+            continue
+        yield from _wrapped(_GAP + _GAP.join(cells).rstrip(), _GAP * 3, width)
+        if last.strip():
+            yield from _wrapped(_GAP * 3 + last.rstrip(), _GAP * 3, width)
+
+
+def _wrapped(text: str, indent: str, width: int | None) -> list[str]:
+    """Return the lines of a text, the first of which keeps its spaces."""
+    if width is None or len(text) <= width:
+        return [text]
+    room = max(width, len(indent) + _LEAST_TEXT)
+    return textwrap.wrap(text, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _join_bands(bands: Sequence[str]) -> str:
+    return ",".join(bands) if len(bands) <= _SHOWN_BANDS else f"{len(bands)} bands"
+
+
+def _list_local(as_json: bool) -> None:
+    try:
+        from eechips.emulator.demo import dataset_list
+    except ModuleNotFoundError as error:
+        raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
+    entries = dataset_list.entries()
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
+        return
+    rows = [("ID", "KIND", "DATES", "BANDS OR COLUMNS")]
+    rows += [(entry.id, entry.kind, entry.dates, ",".join(entry.names)) for entry in entries]
+    _print_table(rows)
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table; on a terminal without the last columns, as far as they do not fit."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if sys.stdout.isatty():
+        columns = shutil.get_terminal_size().columns
+        while len(widths) > 2 and sum(widths) + len(_GAP) * (len(widths) - 1) > columns:
+            widths.pop()
+    for row in rows:
+        click.echo(_GAP.join(text.ljust(width) for text, width in zip(row, widths, strict=False)).rstrip())
