@@ -65,7 +65,11 @@ def doctor_command(as_json: bool, out: str, **options: Any) -> None:
     findings = doctor(out=out, **typed_options(options))
     would_fail = any(finding.state == "failed" for finding in findings)
     if as_json:
-        document = {"ok": not would_fail, "findings": [dataclasses.asdict(finding) for finding in findings]}
+        texts = [
+            dataclasses.replace(found, detail=option_names(found.detail), advice=option_names(found.advice))
+            for found in findings
+        ]
+        document = {"ok": not would_fail, "findings": [dataclasses.asdict(finding) for finding in texts]}
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         for finding in findings:

@@ -33,7 +33,7 @@ from eechips.engine.session import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.received_files import parse_json
 from eechips.redaction import redact
-from eechips.signature import filled
+from eechips.signature import filled, takes
 from eechips.staging import new_writer
 from eechips.storage import ObjectStore, is_address
 from eechips.text import format_duration
@@ -56,13 +56,13 @@ _SKEW, _GREAT_SKEW = 10.0, 300.0  # seconds; tokens are good from 5 minutes befo
 _REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[.*\])?\s*(?:>=\s*([\d.]+))?[^;]*(?:;\s*(.+))?$")
 _EXPRESSION = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}
 
-_NO_ACCOUNT = "or run without an account: --local"
-_AUTHENTICATE = f"run `earthengine authenticate`, give a service account's key with --credentials, {_NO_ACCOUNT}"
+_NO_ACCOUNT = "or run without an account, with `local`"
+_AUTHENTICATE = f"run `earthengine authenticate`, give a service account's key with `credentials`, {_NO_ACCOUNT}"
 _NAME_A_PROJECT = (
-    "register a project at https://code.earthengine.google.com/register and name it with --project or"
+    "register a project at https://code.earthengine.google.com/register and name it with `project` or"
     f" EECHIPS_PROJECT, {_NO_ACCOUNT}"
 )
-_CHECK_NETWORK = "check the network, the proxy (HTTPS_PROXY) and the address given with --endpoint"
+_CHECK_NETWORK = "check the network, the proxy (HTTPS_PROXY) and the address given with `endpoint`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,7 @@ def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+@takes(RunConfig)
 def doctor(*, out: str | Path = "outputs", **options: Any) -> list[Finding]:
     """Find what would keep a run from working: versions, credentials, project, endpoint, quota, disk, clock.
 
@@ -111,7 +112,7 @@ def doctor(*, out: str | Path = "outputs", **options: Any) -> list[Finding]:
 
     Args:
         out: folder, or address of an object store, of the results.
-        options: further options of :class:`eechips.RunConfig`, such as ``project``, ``credentials`` or ``local``.
+        options: those of ``RunConfig``.
 
     Returns:
         The findings, in the order in which a run would fail.
@@ -211,7 +212,7 @@ def check_disk(out: Path) -> Finding:
         out: output folder; need not exist.
     """
     folder = out.absolute()
-    elsewhere = "choose another folder with --out"
+    elsewhere = "choose another folder with `out`"
     try:
         folder = existing_folder(folder)
         free = free_bytes(folder)
@@ -231,7 +232,7 @@ def check_store(store: ObjectStore) -> Finding:
     Args:
         store: may be empty.
     """
-    advice = "name a bucket that exists with --out, and give the store's own tools the right to write there"
+    advice = "name a bucket that exists with `out`, and give the store's own tools the right to write there"
     try:
         store.check()
         store.discard(store.stage(_TRIAL, b"eechips doctor", str(new_writer())))

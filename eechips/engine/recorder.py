@@ -180,7 +180,7 @@ class Recorder:
         if name in self._foreign and self._store.size(name) is not None:
             raise UsageError(
                 f"{name} was in the output folder before the run and is not replaced: move it away and run eechips"
-                " retry, or choose another --out"
+                " retry, or choose another `out`"
             )
         if name in self._foreign:  # its owner has moved it away: from now on it is the run's
             self._foreign -= {name}

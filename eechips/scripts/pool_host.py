@@ -22,7 +22,7 @@ from eechips.scripts.serialization import describe, function_name
 from eechips.storage import NameTemplate, write_file
 
 _MOST_NAMED = 3
-_ADVICE = "If it is random, set a seed; otherwise choose another folder with --out, or remove this one"
+_ADVICE = "If it is random, set a seed; otherwise choose another folder with `out`, or remove this one"
 _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
 
 

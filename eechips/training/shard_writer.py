@@ -276,10 +276,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _words(name: str, value: Any) -> str:
-    """Format an option that identifies a pack, as on the command line."""
+    """Format an option that identifies a pack."""
     if name == "selected":
-        return " ".join(f"--split {split}" for split in value) or "all splits"
-    return f"--{'to' if name == 'format' else name.replace('_', '-')} {value}"
+        return f"the splits {', '.join(value)}" if value else "all splits"
+    return f"{'to' if name == 'format' else name}='{value}'"
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli.setup_commands import doctor_command
+from eechips.engine.doctor import doctor
 from tests.cli.test_commands import eechips, one_sentence
 from tests.support.engine_service import serving
 from tests.support.local_earth_engine import Server
@@ -76,3 +77,15 @@ def test_doctor_reports_a_project_that_cannot_compute(tmp_path: Path, fault: str
     assert last.startswith("A run would not work now: ")
     assert what in last
     assert "The run stops" not in result.output
+
+
+def test_advice_names_parameters_in_python_and_options_on_the_command_line(tmp_path: Path) -> None:
+    where = {"out": str(tmp_path), "endpoint": "http://127.0.0.1:9", "project": "mine"}
+    advice = " ".join(finding.advice for finding in doctor(**where))
+    assert "`endpoint`" in advice
+    assert "--" not in advice
+    words = [word for name, value in where.items() for word in (f"--{name}", value)]
+    for format_words in ([], ["--json"]):
+        output = CliRunner().invoke(doctor_command, [*words, *format_words]).output
+        assert "--endpoint" in output
+        assert "`" not in output

@@ -261,4 +261,4 @@ def test_disk_problems_are_reported(tmp_path: Path) -> None:
     assert found.detail.endswith(f"GB free in {tmp_path}")
     (tmp_path / "file").write_text("")
     found = check_disk(tmp_path / "file" / "below")
-    assert (found.state, found.advice) == ("failed", "choose another folder with --out")
+    assert (found.state, found.advice) == ("failed", "choose another folder with `out`")

@@ -472,9 +472,9 @@ def test_a_file_of_the_user_is_not_replaced_by_a_shard_also_when_a_pack_is_resum
 def test_another_pack_is_not_written_over(run: Run, tmp_path: Path) -> None:
     eechips.pack(run, "webdataset", out=tmp_path, shard_count=4)
     before = contents(tmp_path)
-    with pytest.raises(UsageError, match="was made with --seed 0; remove it, or choose another `out`"):
+    with pytest.raises(UsageError, match="was made with seed='0'; remove it, or choose another `out`"):
         eechips.pack(run, "webdataset", out=tmp_path, shard_count=4, seed=1)
-    with pytest.raises(UsageError, match="was made with --to webdataset; remove"):
+    with pytest.raises(UsageError, match="was made with to='webdataset'; remove"):
         eechips.pack(run, "hdf5", out=tmp_path, shard_count=4)
     other = write_run(tmp_path / "other", layered(23, seed=1))
     split_run(other, ["train", "train", "test", "none"])
