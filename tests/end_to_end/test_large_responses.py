@@ -16,9 +16,9 @@ import pytest
 from eechips.downloads.document_reader import LARGEST_DOCUMENT
 from eechips.downloads.transfer_limits import DiskBudget
 from eechips.errors import EechipsError, StorageError
-from tests.jobs.scenes.test_scenes import fetch, write
 from tests.jobs.scenes.test_transfers import served
 from tests.support.raw_server import RawAnswer, chunked, message, raw_server
+from tests.support.scene_runs import fetch, write
 
 WITHIN = """
 import json, resource, sys

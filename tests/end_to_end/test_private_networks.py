@@ -21,8 +21,8 @@ from eechips.errors import PermanentError
 from eechips.network import is_private_address, is_private_host, is_public_host
 from eechips.windows.locations import RasterLocation
 from eechips.windows.versions import read_version
-from tests.jobs.scenes.test_scenes import fetch as fetch_scenes
 from tests.support.raw_server import RawServer, message, raw_server
+from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_servers import item
 
 PUBLIC = "http://catalog.example.org"

@@ -17,11 +17,9 @@ import pytest
 
 from eechips.downloads.assets import make_unit
 from eechips.errors import UsageError
-from tests.jobs.scenes.test_scenes import TIFF, assert_same, catalogue, fetch, folder, items, write
 from tests.support.function_server import Answer, answering
+from tests.support.scene_runs import TIFF, assert_same, catalogue, fetch, items, write
 from tests.support.scene_servers import Faults, FileServer, item
-
-__all__ = ["folder"]
 
 pytest.importorskip("pystac_client")
 

@@ -17,9 +17,9 @@ from rasterio.warp import transform_bounds
 
 import eechips
 from eechips.cli import main
-from tests.jobs.scenes.test_scenes import TIFF, catalogue, chips_are_windows, write
 from tests.support.function_server import answering
 from tests.support.local_earth_engine import Server
+from tests.support.scene_runs import TIFF, catalogue, chips_are_windows, write
 from tests.support.scene_servers import FileServer, item, multihash
 
 pytest.importorskip("pystac_client")

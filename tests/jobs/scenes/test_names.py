@@ -11,11 +11,9 @@ from urllib.parse import unquote
 import pystac
 import pytest
 
-from tests.jobs.scenes.test_scenes import TIFF, catalogue, fetch, folder, steps
 from tests.support.function_server import Answer, answering
+from tests.support.scene_runs import TIFF, catalogue, fetch, steps
 from tests.support.scene_servers import item, multihash
-
-__all__ = ["folder"]
 
 pytest.importorskip("pystac_client")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import eechips
-from tests.jobs.scenes.test_scenes import assert_same, catalogue, items, write
+from tests.support.scene_runs import assert_same, catalogue, items, write
 from tests.support.scene_servers import Body, Faults, FileServer, sent_twice
 
 pytest.importorskip("pystac_client")

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from tests.jobs.scenes.test_scenes import TIFF, catalogue, fetch, write
 from tests.support.raw_server import RawAnswer, RawServer, chunked, message, raw_server
+from tests.support.scene_runs import TIFF, catalogue, fetch, write
 from tests.support.scene_servers import item
 
 CUT = 100_000
