@@ -18,13 +18,13 @@ from eechips.removal import RecordedFile, remove
 from eechips.storage import LocalStore, ObjectStore, Store, write_file
 
 EXCLUSIONS = "dropped"
-"""In the ledger: whether units that were dropped are still to be replaced."""
+"""In the ledger: whether dropped units await replacement."""
 
 OPEN, REPLACED = "open", "settled"
 COMMITTING = "committing"
-"""In the ledger of a script: path, bytes and sha256 of the files that are being given their names."""
+"""In the ledger of a script: path, bytes and sha256 of the files that are being renamed."""
 REMOVALS = "removals"
-"""In the ledger: path, bytes and sha256 of files of dropped units that are to be removed."""
+"""In the ledger: path, bytes and sha256 of files of dropped units that await removal."""
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 500  # units whose files are asked for at a time
@@ -33,13 +33,13 @@ _KEPT = ("state", "error", "attempts", "requests", "seconds", "finished")
 
 
 class _ExclusionLedger(Ledger):
-    """The ledger, as far as dropping goes."""
+    """The ledger methods that exclusions need."""
 
     def __enter__(self) -> _ExclusionLedger:
         return self
 
     def drop(self, reasons: Mapping[int, str]) -> None:
-        """Make units skipped, for a reason each, all or none, and notes that their files are to be removed."""
+        """Set units to skipped with a reason each, all or none, and record that their files await removal."""
         files = [row for positions in _slices(sorted(reasons)) for row in self._recorded(positions)]
         files = self.meta().get(REMOVALS, []) + files
         cleared = ", ".join(f"{column} = NULL" for column in RECORD_COLUMNS if column not in _KEPT)
@@ -65,7 +65,7 @@ class _ExclusionLedger(Ledger):
 
 
 def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] = ()) -> tuple[int, int]:
-    """Drop units: they are ``skipped`` in the manifest, for a reason that stands there as their error.
+    """Drop units: they are ``skipped`` in the manifest, with the reason as their error.
 
     Their files are removed once the ledger says so. The next run in the folder draws others in their place, of the
     same strata, if its recipe can: ``eechips retry`` is enough.
@@ -119,13 +119,13 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
 
 
 def has_excluded_units(folder: str | Path) -> bool:
-    """Return whether units were dropped, in whose place the next run is to draw others."""
+    """Return whether dropped units await replacement by the next run."""
     with Ledger(Path(folder) / LEDGER_NAME, readonly=True) as ledger:
         return bool(ledger.meta().get(EXCLUSIONS) == OPEN)
 
 
 def remove_excluded_files(ledger: Ledger, store: Store) -> None:
-    """Remove the files of dropped units, also those that a command which was killed has left.
+    """Remove the files of dropped units, also those left by a killed command.
 
     A file that has become the result of another unit, or is not as it was recorded, stays.
 
@@ -138,7 +138,7 @@ def remove_excluded_files(ledger: Ledger, store: Store) -> None:
 
 
 def remove_uncommitted_files(ledger: Ledger, store: Store) -> None:
-    """Remove files that got their names just before the run was killed, and did not come into the ledger.
+    """Remove files that were renamed just before the run was killed, and are not in the ledger.
 
     A script that is run again would take their units for done. Files that are not as they were written stay.
 
@@ -150,7 +150,7 @@ def remove_uncommitted_files(ledger: Ledger, store: Store) -> None:
 
 
 def _remove_noted(ledger: Ledger, store: Store, name: str) -> list[str]:
-    """Remove the files that the ledger has a note of, except results of units.
+    """Remove the files that the ledger lists for removal, except results of units.
 
     Args:
         ledger: of the run, whose lock is held.
@@ -171,7 +171,7 @@ def _remove_noted(ledger: Ledger, store: Store, name: str) -> list[str]:
 
 
 def _remove(store: Store, file: str, size: int | None, sha256: str | None) -> bool:
-    """Return whether a file is gone: it is removed if it is as it was recorded."""
+    """Remove a file if it is as recorded; return whether it is gone."""
     if isinstance(store, LocalStore):
         path = store.file(file)
         return remove(path, RecordedFile(size, sha256)) or not path.exists()
@@ -191,7 +191,7 @@ def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def _tell(ledger: Ledger, folder: Path) -> None:
-    """Count in run.json what there is now."""
+    """Update the counts in run.json."""
     path = folder / INFO_NAME
     if not path.exists():
         return

@@ -68,7 +68,7 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
 
 
 def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]]) -> None:
-    """Give manifest.parquet a column of what was found out after the run, in the place of one of that name.
+    """Add a column of later findings to manifest.parquet, or replace the column of that name.
 
     A run that is not finished has no manifest yet: nothing happens. When units change, the manifest is written anew,
     and what was known of those before is not in it.

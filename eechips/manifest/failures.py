@@ -18,7 +18,7 @@ _LEAST_ID = 4  # hexadecimal digits that a unit may be called by
 _VARIABLE = re.compile(
     r"(?P<kept>HTTP \d{3}\b)|'[^']*'|\"[^\"]*\"|\b[0-9a-f]{16,}\b|(?<![A-Za-z_])-?\d[\d.,:]*\d|(?<![A-Za-z_])-?\d"
 )
-"""In messages of one kind: what is quoted, ids and numbers."""
+"""Quoted texts, ids and numbers, in which messages of one kind differ."""
 _COLUMNS = "position, lower(hex(id)), unit, name, state, error_class, error, traceback, attempts, seconds, finished"
 
 
@@ -60,7 +60,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failures that are alike.
+    """Failures with the same error.
 
     Attributes:
         error_class: name of the class in :mod:`eechips.errors`.
@@ -74,13 +74,13 @@ class FailureGroup:
 
 
 class _FailureLedger(Ledger):
-    """The ledger, as far as failures go."""
+    """The ledger methods that failures need."""
 
     def __enter__(self) -> _FailureLedger:
         return self
 
     def failed(self) -> Iterator[Failure]:
-        """Yield failed units in the order of the plan, as a stream."""
+        """Yield failed units in the order of the plan."""
         query = f"SELECT {_COLUMNS} FROM units WHERE state LIKE 'failed%' ORDER BY position"
         known: dict[str | None, str | None] = {}  # many failures share their texts: each is kept once
         for *identity, state, error_class, error, traceback, attempts, seconds, finished in self._db.execute(query):
@@ -104,7 +104,7 @@ def list_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequence
 
 
 def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
-    """Return failures by what they have in common, most frequent first."""
+    """Group failures by error, most frequent first."""
     groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for failure in failures:
         groups[failure.kind][failure.error] += 1
@@ -114,7 +114,7 @@ def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
 
 @contextlib.contextmanager
 def reopen_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> Iterator[int]:
-    """Make failed units planned again, for the call that made the run, which is to be made again inside the block.
+    """Set failed units back to planned for the block, which calls the function of the run again.
 
     If the run is refused or stops with an error, units that it did not try are failures as before.
 
@@ -162,7 +162,7 @@ def _selected(ledger: _FailureLedger, classes: Sequence[str], ids: Sequence[str]
 
 
 def _class_named(name: str, known: Collection[str]) -> str:
-    """Return the class that is meant: case does not matter, nor does the word Error at the end."""
+    """Return the class with a name, regardless of case and of ``Error`` at its end."""
     for found in known:
         if name.casefold() in (found.casefold(), found.casefold().removesuffix("error")):
             return found

@@ -56,7 +56,7 @@ class History:
 
     @property
     def rate(self) -> float | None:
-        """Units settled a second, all in all."""
+        """Units settled a second, over the whole run."""
         settled = sum(rate * length for rate, length in zip(self.rates, self._lengths, strict=True))
         return settled / self.duration if self.duration > 0 and settled > 1 else None
 
@@ -67,7 +67,7 @@ class History:
 
 
 class _HistoryLedger(Ledger):
-    """The ledger, as far as time goes."""
+    """The ledger methods that the history needs."""
 
     def __enter__(self) -> _HistoryLedger:
         return self
@@ -83,7 +83,7 @@ class _HistoryLedger(Ledger):
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """The time in which commands ran, without the pauses.
+    """The time in which commands ran, without pauses.
 
     Attributes:
         begins: of every stretch, seconds since 1970.
@@ -98,11 +98,11 @@ class _Axis:
         return sum(end - begin for begin, end in zip(self.begins, self.ends, strict=True))
 
     def stretch(self, moment: float) -> int:
-        """Return number of the stretch that a moment belongs to; -1 before the first."""
+        """Return the number of the period that a moment belongs to; -1 before the first."""
         return bisect_right(self.begins, moment) - 1
 
     def place(self, moment: float) -> float:
-        """Return seconds of running time before a moment."""
+        """Return the seconds of running time before a moment."""
         number = self.stretch(moment)
         if number < 0:
             return 0.0
@@ -179,7 +179,7 @@ def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) ->
 
 
 def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float, int]]:
-    """Return the log's lines on the pace.
+    """Return the lines of the log on the throughput.
 
     Returns:
         Seconds of running time, requests in flight, how many could be, and how many were rejected since the last look.
@@ -213,7 +213,7 @@ def _means(values: Sequence[tuple[float, float]], length: int, count: int) -> tu
 
 
 def _sums(values: Sequence[tuple[float, int]], length: int, count: int) -> tuple[int, ...]:
-    """Sum of values at moments for each interval; empty if there are none."""
+    """Sum values at moments for each interval; return an empty list if there are none."""
     found = [0] * count if values else []
     for moment, value in values if count else ():
         found[min(int(moment / length), count - 1)] += value
@@ -250,7 +250,7 @@ def _moment(text: object) -> float | None:
 
 
 def _number(value: object) -> float:
-    """Return a number of a line of the log; 0 if it is none."""
+    """Return a number of a line of the log; 0 if the value is not a number."""
     return float(value) if isinstance(value, (int, float)) and abs(value) < _GREATEST else 0.0
 
 

@@ -19,7 +19,7 @@ _LONGEST = 128  # bytes of the note of the holder
 
 @contextlib.contextmanager
 def lock_run(folder: Path) -> Iterator[None]:
-    """Hold the folder for the duration of the block; the kernel lets go if the process dies.
+    """Lock the folder for the duration of the block; the kernel releases it if the process dies.
 
     Raises:
         RunLockedError: if another process holds it.
@@ -36,7 +36,7 @@ def lock_run(folder: Path) -> Iterator[None]:
 
 
 def remove_lock(folder: Path) -> None:
-    """Remove the lock file of a folder that this process holds, and that is to be removed."""
+    """Remove the lock file of a folder that this process has locked, before the folder is removed."""
     remove(folder / LOCK_NAME, LockedFolder(folder))
 
 
@@ -83,7 +83,7 @@ def _acquire(folder: Path) -> int:
 
 
 def _is_same(descriptor: int, path: Path) -> bool:
-    """Return whether a path is still that of an open file."""
+    """Return whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def _is_same(descriptor: int, path: Path) -> bool:
 
 
 def _has_ended(note: str) -> bool:
-    """Return whether the holder that has left a note has ended for sure.
+    """Return whether the process that left a note has certainly ended.
 
     Raises:
         ValueError: if it is no such note.

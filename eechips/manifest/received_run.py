@@ -74,7 +74,7 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def check_new(folder: Path, names: Iterable[str]) -> None:
-    """See whether a folder that is to become that of a run has files that the run would overwrite.
+    """Check that a folder has no files that a new run would overwrite.
 
     Those of a run of this user whose ledger has been removed are not in the way.
 
@@ -94,7 +94,7 @@ def check_new(folder: Path, names: Iterable[str]) -> None:
 
 
 def check_paths(ledger: Ledger) -> None:
-    """See whether every path that a ledger has recorded stays below the place of the results.
+    """Check that every path recorded in a ledger stays below the folder of the results.
 
     Raises:
         UsageError: naming the unit and the path.
@@ -116,7 +116,7 @@ def _check_path(ledger: Ledger, subject: str, file: object) -> None:
 
 
 def check_values(ledger: Ledger) -> None:
-    """See whether the values of a ledger have the types that eechips gives them.
+    """Check that the values of a ledger have the types that eechips writes.
 
     Raises:
         StorageError: naming the unit.
@@ -167,7 +167,7 @@ def _wrong_columns() -> Iterator[str]:
 
 
 def _wrong_list(name: str, value: str) -> str:
-    """Return the condition for a value that is no JSON list of texts, or of six numbers for a transform."""
+    """Return the condition for a value that is not a JSON list of texts, or of six numbers for a transform."""
     kinds = "('integer', 'real')" if name == "transform" else "('text')"
     count = f" OR json_array_length({value}) != 6" if name == "transform" else ""
     odd = f"EXISTS (SELECT 1 FROM json_each({value}) WHERE type NOT IN {kinds})"

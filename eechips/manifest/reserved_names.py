@@ -28,7 +28,7 @@ _OF_COMMANDS = (
 )
 
 GENERATED_FILES = (INFO_NAME, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, REPORT_NAME)
-"""Files that every run writes, in the place of those of the run before."""
+"""Files that every run writes; they replace those of the run before."""
 
 RESERVED = frozenset(
     {*_SQLITE, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME, LOG_NAME, REPORT_NAME, LOCK_NAME, *_OF_COMMANDS}
@@ -40,7 +40,7 @@ FOREIGN_FILES = "foreign"
 
 _FOLDERS = RESERVED - {"beam"}
 CALLS_FOLDER = ".calls"
-"""In the folder of a script's run: what its calls are given and return, pickled."""
+"""In the folder of a script's run: pickled arguments and return values of its calls."""
 
 _MOST_BYTES = 255
 _PREFIXES = (CALLS_FOLDER, ".parts", ".eechips", SCRATCH_PREFIX)
@@ -65,7 +65,7 @@ def list_foreign_files(root: Path) -> list[str]:
 
 
 def result_name(name: str) -> str:
-    """Return normalise the name of a result's file, and refuse those of the run's own files.
+    """Normalise the name of a result's file; refuse the names of the run's own files.
 
     Upper and lower case count as equal: on some file systems they are. A part of a path has 255 bytes at most, as on
     most file systems, and the manifest keeps names as UTF-8.

@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
 REPORT_NAME = "report.html"
 PLANS_GRADUALLY = "plans_gradually"
-"""In the ledger: its recipe is a script, which plans as it goes and writes its files itself."""
+"""In the ledger: the recipe is a script, which plans while it runs and writes its files itself."""
 
 CHECKSUMS_ONLY = "checksums_only"
-"""In the ledger: its files are as others made them, of any format and size; checksums tell whether they are whole."""
+"""In the ledger: the files are those of others, of any format and size; checksums show whether they are complete."""
 
 ASSEMBLED = "assembled"
-"""In the ledger: what was made of all results together, ``file``, ``bytes`` and ``sha256`` of each."""
+"""In the ledger: ``file``, ``bytes`` and ``sha256`` of each file that was assembled from all results."""
 
 ASSEMBLY = "assembly"
-"""In the ledger: how that was made."""
+"""In the ledger: parameters of the assembly."""
 
 OUTSIDE_FILES = "outside"
-"""In the ledger: ``files``, how many a script has written outside the run's folder, and the ``folders`` they lie in."""
+"""In the ledger: ``files``, the number that a script has written outside the run's folder, and their ``folders``."""
 
 _READERS = 16  # files of an object store that are checked at once
 
@@ -102,12 +102,12 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A unit whose file is not what the ledger says.
+    """A unit whose file differs from the ledger.
 
     Attributes:
-        id: of the unit; ``assembled`` for what was made of all of them.
+        id: of the unit; ``assembled`` for an assembled file.
         file: path below the output folder.
-        reason: what is wrong.
+        reason: the difference.
     """
 
     id: str
@@ -121,9 +121,9 @@ class Run:
 
     Attributes:
         path: the folder.
-        interrupted: whether the command that returned this run was stopped before its end.
+        interrupted: whether the command that returned this run was stopped early.
         paused: whether it ended after its first units, because it was not confirmed.
-        results: address of the results that the caller has named; else only that of a run.json of this user is used.
+        results: address of the results, as named by the caller; None for the one in run.json, if this user wrote it.
     """
 
     path: Path
@@ -152,14 +152,14 @@ class Run:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Units by state; states without units are left out. Empty if the run was stopped while it was planned."""
+        """Units by state; states without units are left out. Empty if planning was interrupted."""
         with Ledger(self.path / LEDGER_NAME, readonly=True) as ledger:
             counts = ledger.counts() if ledger.has_plan else {}
         return {state.value: counts[state] for state in State if state in counts}
 
     @property
     def is_complete(self) -> bool:
-        """Return whether every unit has its result; False if the run was stopped while it was planned."""
+        """Return whether every unit has its result; False if planning was interrupted."""
         with Ledger(self.path / LEDGER_NAME, readonly=True) as ledger:
             if not ledger.has_plan or ledger.is_partial:
                 return False
@@ -202,7 +202,7 @@ class Run:
 
     @property
     def store(self) -> Store:
-        """Store of the results: this folder, or the object store that was named when the run was made.
+        """Store of the results: this folder, or the object store that was named when the run was started.
 
         Raises:
             UsageError: if they are in an object store that another user has named.
@@ -226,7 +226,7 @@ class Run:
 
     @property
     def assembled(self) -> list[Path]:
-        """The files that were made of all results together, such as a mosaic or a table; most runs have none.
+        """The files that were assembled from all results, such as a mosaic or a table; most runs have none.
 
         If the results are in an object store, these are in the run's folder as well.
         """
@@ -234,7 +234,7 @@ class Run:
             return [LocalStore(self.path).file(made["file"]) for made in ledger.meta().get(ASSEMBLED) or ()]
 
     def sample_files(self, count: int) -> list[Path]:
-        """Return so many files with data at most, spread over the plan: for a look."""
+        """Return paths of at most so many files with data, spread over the plan."""
         with self._ledger() as ledger:
             return [LocalStore(self.path).file(file) for file in ledger.sample_files(count)]
 
@@ -279,16 +279,16 @@ class Run:
             tell: called after every file.
 
         Returns:
-            What is wrong, in the order of the plan; empty if nothing is.
+            The problems in the order of the plan.
 
         Raises:
-            TransientError, StorageError: if the object store that the files are in does not answer as it should.
+            TransientError, StorageError: if the object store of the files fails.
         """
         problems = []
         with self._ledger() as ledger:
             meta = ledger.meta()
             store = self.store
-            check = inspect if meta.get(PLANS_GRADUALLY) else validate  # scripts call their files what they like
+            check = inspect if meta.get(PLANS_GRADUALLY) else validate  # files of scripts may have any name
 
             def problem(file: tuple[str, str, str]) -> Problem | None:
                 identifier, name, digest = file
@@ -299,7 +299,7 @@ class Run:
             units = chain.from_iterable(ledger.batches(("lower(hex(id))", "file", "sha256")))
             made = ((ASSEMBLED, found["file"], found["sha256"]) for found in meta.get(ASSEMBLED) or ())
             files = chain((unit for unit in units if unit[1] is not None), made, ledger.further_files())
-            # A store answers many at once; a disk and a processor do not.
+            # Parallel reading pays for a store, not for a disk.
             found = parallel_map(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
             for each in found:
                 tell()
@@ -346,7 +346,7 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open the folder of a run that was made earlier, or is going on.
+    """Open the folder of a run, finished or not.
 
     Raises:
         UsageError: if the folder holds no run, or its ledger has paths that lead out of it.
@@ -364,7 +364,7 @@ def open_run(path: str | Path) -> Run:
 
 
 def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """Return rows of the ledger, by position, with the values that they hold as JSON."""
+    """Return rows of the ledger by position, with JSON values parsed."""
     import pandas as pd
 
     values = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())

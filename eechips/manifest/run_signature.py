@@ -75,7 +75,7 @@ def is_own_job(words: Sequence[str], signature: str | None) -> bool:
 
 
 def sealing_key(identity: str) -> bytes:
-    """Return derive the key that seals what a script keeps; it may be given to the workers, unlike the user's own.
+    """Derive the key that seals the data of a script; workers may receive it, unlike the user's own key.
 
     Args:
         identity: of the script.
@@ -88,7 +88,7 @@ def sealing_key(identity: str) -> bytes:
 
 
 def seal(data: bytes, key: bytes, name: str) -> bytes:
-    """Put an HMAC before data that :func:`unseal` returns.
+    """Prepend an HMAC to data, for :func:`unseal`.
 
     Args:
         data: such as a pickle.
@@ -133,7 +133,7 @@ def _digest(key: bytes, info: Mapping[str, Any]) -> str:
 
 
 def _key(*, create: bool) -> bytes | None:
-    """Return the user's key; None if there is none, or it can be neither read nor made."""
+    """Return the user's key, and create a missing one if asked to; None if there is none."""
     folder = cache_folder()
     if folder is None:
         return None
@@ -148,7 +148,7 @@ def _key(*, create: bool) -> bytes | None:
 
 
 def _make(path: Path) -> None:
-    """Write a new key, readable by the user alone; one that another process has just written stays."""
+    """Write a new key, readable by the user alone; keep one that another process has just written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_folder(path.parent, new_writer())
     temporary = path.with_name(temporary_name(path.name, str(new_writer())))

@@ -1,4 +1,4 @@
-"""Make a training set of a run: splits, quality checks, shards, a data card, loading.
+"""Turn a run into a training set: splits, quality checks, shards, a data card, loading.
 
 Here belongs what reads the manifest and files of a run, in progress or finished, and sends no requests. Results are
 tables beside the manifest, joined by the unit's id:

@@ -27,7 +27,7 @@ class ChipPixels:
 
 
 def decode(data: bytes, suffix: str) -> ChipPixels:
-    """Return the pixels of a file, value for value.
+    """Decode the pixels of a file without changing their values.
 
     PNG: colours without alpha, which is what says where they are valid. GeoTIFF: all bands, and the file's mask. JPEG
     has no mask: all is valid. NPY: a band for each field; the last field is the mask if it is one. Fields of different

@@ -66,12 +66,12 @@ class ChipStatistics:
 
 
 def compute_statistics(data: bytes, file: SampleFile, datasets: Sequence[str]) -> ChipStatistics:
-    """ChipStatistics a file.
+    """Compute the statistics of a file.
 
     Args:
         data: its content.
-        file: what the manifest says of it.
-        datasets: ids of the run's datasets, which say what quality bands mean where the file names no source.
+        file: its entry in the manifest.
+        datasets: ids of the run's datasets, which define quality bands if the file names no source.
 
     Raises:
         ValidationError: if it does not decode.
@@ -122,7 +122,7 @@ def _statistics(known: npt.NDArray[Any]) -> dict[str, Any]:
 
 
 def _moments(known: npt.NDArray[Any]) -> tuple[float, float]:
-    """Mean and standard deviation; of small integers by counting them, which is several times as fast."""
+    """Compute mean and standard deviation; of small integers by counting, which is several times as fast."""
     if known.dtype not in (np.uint8, np.uint16):
         return float(known.mean(dtype=np.float64)), float(known.std(dtype=np.float64))
     counts = np.bincount(known.ravel())

@@ -26,7 +26,7 @@ _QUALITY = frozenset({bits.band for _, bits in _BITS} | set(_SCORES))
 
 
 def is_quality(band: str) -> bool:
-    """Return whether a band says something of others, and shows nothing itself."""
+    """Return whether a band describes the quality of others."""
     return band in _QUALITY
 
 

@@ -424,7 +424,7 @@ def _datasets(summary: Summary) -> list[Mapping[str, Any]]:
 
 
 def _shown(summary: Summary) -> list[Mapping[str, Any]]:
-    """Return the datasets that files show, and not those that places were chosen by."""
+    """Return the datasets of the files, without those used only for sampling."""
     shown = [layer.dataset for layer in summary.layers if layer.dataset is not None]
     datasets = _datasets(summary)
     return [each for each in datasets if each["id"] in shown] or datasets[:1]
@@ -458,7 +458,7 @@ def _label(stratum: str | None) -> str:
 
 
 def _system(crs: str) -> str:
-    """Return a code; of WKT only its name."""
+    """Return the code of a crs, or the name in its WKT."""
     return crs if len(crs) < 40 else crs.partition('"')[2].partition('"')[0]
 
 
@@ -488,7 +488,7 @@ def _list(parts: Sequence[str]) -> str:
 
 
 def _plain(markdown: str) -> str:
-    """Markdown of our own as plain text."""
+    """Convert Markdown of this module to plain text."""
     return html.unescape(markdown.replace("\\", ""))
 
 
@@ -498,7 +498,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a value as text that Markdown takes for nothing else: names are other people's."""
+    """Return a value as text with the syntax of Markdown escaped: names come from others."""
     flat = " ".join(str(value).split())
     escaped = html.escape(flat, quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|#~" else c for c in escaped)

@@ -17,7 +17,7 @@ _AT_ONCE = 20_000_000  # bytes that are compared at a time
 
 
 def equals(keys: Sequence[str | None]) -> dict[int, int]:
-    """Return the first place of the same key, for every place that is not the first; None equals nothing."""
+    """Return the index of the first equal key for each later one; None equals no key."""
     first: dict[str, int] = {}
     found = {}
     for index, key in enumerate(keys):
@@ -96,7 +96,7 @@ def _groups(part: Hashes) -> Iterator[npt.NDArray[np.intp]]:
 def _compared(
     hashes: Hashes, group: npt.NDArray[np.intp], distance: int, earlier: Sequence[Hashes]
 ) -> Iterator[tuple[int, int]]:
-    """Near pairs of a group, but those that share an earlier part: these were found there."""
+    """Yield the near pairs of a group, without those that share an earlier part, which were found there."""
     rows = max(1, _AT_ONCE // (len(group) * hashes.shape[1]))
     for start in range(0, len(group), rows):
         ones = group[start : start + rows]

@@ -166,7 +166,7 @@ class FootprintIndex:
         return found
 
     def _shown(self, numbers: Indices, plane: _Plane) -> Any:
-        """FootprintIndex as polygons, each in its own plane."""
+        """Return the footprints as polygons, each in its own plane."""
         counts = np.diff(self._starts)[numbers]
         owners = np.repeat(np.arange(len(numbers)), counts)
         offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -243,7 +243,7 @@ def _pieces(corners: Floats, count: int) -> Floats:
 
 
 def _normals(crs: str, xy: Floats) -> Floats:
-    """Unit normals of the ellipsoid at places (…, 2) of a CRS."""
+    """Return the unit normals of the ellipsoid at places (…, 2) of a CRS."""
     lonlat = unproject(crs, xy.reshape(-1, 2))
     if not np.isfinite(lonlat).all():
         raise UsageError(f"a chip reaches beyond the area of {crs}: its location is undefined")
@@ -253,7 +253,7 @@ def _normals(crs: str, xy: Floats) -> Floats:
 
 
 def _lonlat(normals: Floats) -> Floats:
-    """Longitude and latitude in degrees of unit normals (…, 3)."""
+    """Return longitude and latitude in degrees of unit normals (…, 3)."""
     x, y, z = np.moveaxis(normals, -1, 0)
     found: Floats = np.degrees(np.stack([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))], axis=-1))
     return found

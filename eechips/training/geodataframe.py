@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Rows = Literal["units", "files", "table"]
 
 DATE = "date"
-"""The column of a table that says when."""
+"""Column of times in a table."""
 
 _TABLES = frozenset({"csv", "parquet"})
 _LOOKED_AT = 20  # files, to see whether results are tables
@@ -74,7 +74,7 @@ def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | g
 
 
 def has_tables(run: Run) -> bool:
-    """Return whether the results of a run are tables and no chips."""
+    """Return whether the results of a run are tables, not chips."""
     looked = run.assembled or run.sample_files(_LOOKED_AT)
     return bool(looked) and all(_suffix(path.name) in _TABLES for path in looked)
 

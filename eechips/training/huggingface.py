@@ -1,4 +1,4 @@
-"""Write what Hugging Face's ``datasets`` reads: column types in a Parquet schema, and metadata of a folder of images.
+"""Write metadata for Hugging Face's ``datasets``: column types in a Parquet schema, and a table of a folder of images.
 
 A run's folder becomes a data set by the ``configs`` of its README.md
 (https://huggingface.co/docs/hub/datasets-manual-configuration) and a table for each split, which names the pictures of
@@ -28,7 +28,7 @@ from eechips.training.samples import Samples
 
 _TEXT: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}
 _WHOLE = "train"
-"""What ``datasets`` calls the only split."""
+"""Name of the only split in ``datasets``."""
 _STEM = "metadata"
 _MARK = b"eechips"
 _OURS = ("id", "state", "stratum", "valid_fraction", "sources", "dates", "image", "images")

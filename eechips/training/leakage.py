@@ -77,12 +77,12 @@ class FootprintMap:
 
     @property
     def has_place(self) -> npt.NDArray[np.bool_]:
-        """Return for every unit whether its location is known."""
+        """Return a mask of the units whose location is known."""
         return self._first >= 0
 
     @property
     def centres(self) -> npt.NDArray[np.float64]:
-        """Longitude and latitude in degrees of the middle of every unit's first file, (n, 2); NaN if unknown."""
+        """Return longitude and latitude in degrees of the centre of every unit's first file, (n, 2); NaN if unknown."""
         found = np.full((len(self._ids), 2), np.nan)
         found[self.has_place] = self._outlines.centres[self._first[self.has_place]]
         return found
@@ -110,7 +110,7 @@ class FootprintMap:
         return Leakage(int(is_near.sum()), pairs, tuple(nearest), int((used & ~self.has_place).sum()))
 
     def thinned(self, splits: Sequence[str], ratios: Ratios, metres: float) -> list[str]:
-        """Leave out chips until no two of different splits are too near to each other.
+        """Leave out chips until no two of different splits are too close to each other.
 
         Of two that are, the one goes whose split has the larger share; with equal shares, the split that was named
         first. A chip that goes takes no other with it.
@@ -152,7 +152,7 @@ class FootprintMap:
         theirs: npt.NDArray[np.bool_],
         names: tuple[str, str],
     ) -> list[Leak]:
-        """Return the nearest pairs of footprints, each named by the first unit in either place."""
+        """Return the nearest pairs of footprints, each named by the first unit of either footprint."""
         found = []
         for index in np.lexsort((others, some, apart))[:MOST_SHOWN]:
             first, second = self._first_of(some[index], mine), self._first_of(others[index], theirs)

@@ -87,7 +87,7 @@ class PackSchema:
                 raise UsageError(f"{label} is {others[0]}, which has no pixels: an array cannot hold it; {_ELSE}")
 
     def _shaped(self, label: str, layer: PackLayer) -> PackLayer:
-        """Return a layer with the shape of its first file: the manifest does not always know the number of bands."""
+        """Return a layer with the shape of its first file, as the manifest may lack the number of bands."""
         [file] = (file for file in self.samples[0].files if file.label == label)
         pixels = decode(self.samples.read(file), file.suffix)
         bands, height, width = pixels.values.shape
@@ -95,7 +95,7 @@ class PackSchema:
 
 
 def _add(values: dict[str, set[Any] | None], fields: Mapping[str, Any]) -> None:
-    """Add the fields of a unit to the values that are known of each; None of those that are too many."""
+    """Add the fields of a unit to the known values of each field; None for fields with too many values."""
     for name, value in fields.items():
         known = values.setdefault(name, set())
         if known is not None:

@@ -142,7 +142,7 @@ def _ignored(ignore: str | Sequence[str], samples: Samples) -> frozenset[tuple[s
 
 
 def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: bool) -> tuple[list[CheckedFile], int]:
-    """Return every file with pixels and its statistics, and the number of files that were read."""
+    """Return the files with pixels and their statistics, and the number of files that were read."""
     earlier = {} if again else quality_table.measured(samples.run.path)
     reader = _Reader(samples.store, [each["id"] for each in info.get("datasets") or ()])
     work = [(sample, file) for sample in samples for file in sample.files if file.suffix in chip_suffixes()]
@@ -183,7 +183,7 @@ class _Reader:
         self._used, self._freed = 0, threading.Condition()
 
     def read(self, file: SampleFile) -> tuple[str | None, ChipStatistics | None]:
-        """Sha256 and measures of a file; None where it is missing, or does not decode."""
+        """Return SHA-256 and statistics of a file; None if it is missing or does not decode."""
         with self._room(file):
             try:
                 data = self._store.read(file.name)
@@ -199,7 +199,7 @@ class _Reader:
 
     @contextmanager
     def _room(self, file: SampleFile) -> Iterator[None]:
-        """Wait until there is memory for a file, or no other is being measured."""
+        """Wait until there is memory for a file, or no other file is in memory."""
         size = _WORKING * (file.width or 0) * (file.height or 0) * len(file.bands or "RGB") * _bytes_of(file.dtype)
         with self._freed:
             self._freed.wait_for(lambda: not self._used or self._used + size <= _AT_ONCE)
@@ -257,7 +257,7 @@ def _unchecked(
     found = {}
     measures = [checked.measures for checked in files if checked.measures is not None]
     if all(each.cloud_fraction is None for each in measures):
-        found["cloudy"] = "no file has a quality band that tells of clouds, such as SCL or QA_PIXEL"
+        found["cloudy"] = "no file has a quality band that shows clouds, such as SCL or QA_PIXEL"
     if not has_region:
         roi = (info.get("parameters") or {}).get("roi")
         what = f"only Earth Engine knows {roi}" if roi else "the run has no region"

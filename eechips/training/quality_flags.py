@@ -119,7 +119,7 @@ def class_maps(files: Sequence[CheckedFile]) -> frozenset[str]:
 
 
 def lattice_of(info: Mapping[str, Any]) -> Callable[[Grid], bool] | None:
-    """Return whether a grid has its pixels where the options of a run put them; None if they leave that to the source.
+    """Return whether the pixels of a grid lie where the options of a run place them; None if the source decides.
 
     Args:
         info: run.json.
@@ -141,7 +141,7 @@ def lattice_of(info: Mapping[str, Any]) -> Callable[[Grid], bool] | None:
 
 
 def grid_of(file: SampleFile) -> Grid | None:
-    """Return the grid of a file by the manifest, if that says."""
+    """Return the grid of a file in the manifest, if it is recorded."""
     if file.crs is None or file.transform is None or not file.width or not file.height:
         return None
     a, b, c, d, e, f = file.transform
@@ -154,7 +154,7 @@ def _of_one(
     info: Mapping[str, Any],
     is_on_lattice: Callable[[Grid], bool] | None,
 ) -> set[str]:
-    """Return the flags of one file by itself."""
+    """Return the flags of a file that do not depend on others."""
     file, measures = checked.file, checked.measures
     if measures is None:
         return {"unreadable"}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 QUALITY_NAME = "quality.parquet"
 
 _VERSION = 1
-"""Of what is measured, and how: files that another version has measured are read again."""
+"""Version of the statistics: files measured by another version are read again."""
 
 _METADATA = b"eechips.check"
 _JOURNAL_NAME = f"{QUALITY_NAME}.journal"
@@ -34,14 +34,14 @@ _COLUMNS = ("id", "layer", "file", "bytes", "sha256", "flags", "duplicate_of")
 
 
 def read(folder: str | Path) -> pd.DataFrame:
-    """quality.parquet: a row for every file with pixels, in the order of the plan.
+    """Read quality.parquet: a row for each file with pixels, in the order of the plan.
 
     Args:
         folder: of the run.
 
     Returns:
         Columns id (of the unit), layer (None where a unit has one file), file, bytes, sha256 (of the content that was
-        read), flags (list of names, empty if nothing is wrong), duplicate_of (id of the unit that shows the same), and
+        read), flags (list of names), duplicate_of (id of the unit with the same pixels), and
         those of :class:`~eechips.training.chip_statistics.ChipStatistics`.
 
     Raises:
@@ -97,7 +97,7 @@ def measured(folder: str | Path) -> dict[tuple[str, str], ChipStatistics]:
 
 
 def _journals(folder: Path) -> list[Path]:
-    """Return the journals of checks that are running, or were interrupted."""
+    """Return the journals of running and interrupted checks."""
     found = []
     for path in sorted(folder.glob(f".{_JOURNAL_NAME}.*")):
         if is_temporary(path.name) and path.is_file():
@@ -106,7 +106,7 @@ def _journals(folder: Path) -> list[Path]:
 
 
 def _noted(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Yield the lines of all journals, and where they are; another check may be removing one."""
+    """Yield the lines of all journals with their paths; another check may be removing one."""
     for path in _journals(folder):
         with contextlib.suppress(FileNotFoundError):
             for line in resolve_inside(path, folder).read_bytes().splitlines():
@@ -116,8 +116,8 @@ def _noted(folder: Path) -> Iterator[tuple[Path, bytes]]:
 class Journal:
     """The statistics of files, appended while a check runs, so that an interrupted check resumes.
 
-    Use it in a ``with`` block; it is gone once the block has come to its end, with those of checks that were
-    interrupted. Several checks may run at once: each has a journal of its own.
+    Use it in a ``with`` block; it is removed when the block ends, with those of interrupted checks. Several checks may
+    run at once: each has a journal of its own.
 
     Args:
         folder: of the run.
@@ -154,12 +154,12 @@ class Journal:
 
 
 def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:
-    """Write quality.parquet, whole or not at all.
+    """Write quality.parquet atomically.
 
     Args:
         folder: of the run.
-        frame: as :func:`read` gives it.
-        options: how the files were checked: JSON values.
+        frame: as :func:`read` returns it.
+        options: of the check, JSON values.
 
     Raises:
         StorageError: if it cannot be written.

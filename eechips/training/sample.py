@@ -14,10 +14,10 @@ ONLY = ""
 """The layer of a unit that has one file."""
 
 UNNAMED = ("image", "file")
-"""What the layer is called, where it needs a name, of a sample that has one file: with pixels, or without."""
+"""Names of the layer of a sample that has one file: with pixels, and without."""
 
 STRATA = ("class", "eco_name", "eco_id")
-"""Fields of a unit that say which stratum it was drawn in: the first that it has."""
+"""Fields of a unit with its stratum; the first that exists counts."""
 
 _NOT_OF_THE_UNIT = frozenset({"id", "index", "kind"})
 
@@ -27,8 +27,8 @@ class SampleFile:
     """A file of a sample.
 
     Attributes:
-        layer: which of the sample's files it is; empty if it has one.
-        name: path below where the results are, with forward slashes.
+        layer: of the file in the sample; empty if the sample has one file.
+        name: path below the folder of results, with forward slashes.
         bytes: size.
         sha256: of the content, hexadecimal.
         bands: names of bands (of columns, in a table); None if unknown.
@@ -81,10 +81,10 @@ class Sample:
         valid_fraction: of its least valid file; None if unknown.
         sources: ids of the assets of all its files.
         dates: of all its files, ISO 8601.
-        split: its split; None if the run was not split, or had not this unit then.
-        flags: what ``eechips check`` has found wrong with it; None if it was not checked.
-        files: in the order in which the recipe made them.
-        finished: when it was settled, ISO 8601, UTC.
+        split: its split; None if the run was not split, or without this unit.
+        flags: set by ``eechips check``; None if it was not checked.
+        files: in the order of the recipe.
+        finished: time at which it was settled, ISO 8601, UTC.
     """
 
     id: str

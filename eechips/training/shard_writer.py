@@ -34,10 +34,10 @@ from eechips.training.shard_index import (
 )
 
 JOURNAL_NAME = "shards.jsonl"
-"""What is complete of a pack that is not: what it is, and a line for each shard."""
+"""Journal of an incomplete pack: a line that identifies it, and a line for each complete shard."""
 
 _TELL_APART = ("format", "seed", "shard_count", "shard_bytes", "selected", "identity")
-"""What makes a pack this pack and no other."""
+"""Entries of the index that identify a pack."""
 
 _READERS = 8  # threads that read files: object stores answer slowly
 _AHEAD = 32  # samples that are read before they are needed
@@ -98,7 +98,7 @@ class ShardWriter:
         return {name: getattr(self._index, name) for name in _TELL_APART}
 
     def _known(self) -> tuple[Sequence[StoredShard], PackIndex | None]:
-        """Return the shards of this pack that were complete once, and its index if it has one.
+        """Return the shards that were recorded as complete, and the index of the pack if it has one.
 
         Raises:
             UsageError: if the folder holds another pack, or files that are none of ours.
@@ -129,7 +129,7 @@ class ShardWriter:
         raise UsageError(f"{self._folder} holds a pack that was {what}; remove it, or choose another `out`")
 
     def _kept(self, known: Sequence[StoredShard]) -> dict[Shard, StoredShard]:
-        """Return the shards that are as they were when they were complete."""
+        """Return the shards that are unchanged since they were complete."""
         kept = {}
         with progress("comparing", sum(stored.shard.count for stored in known), quiet=self._quiet) as bar:
             for stored in known:
@@ -139,7 +139,7 @@ class ShardWriter:
         return kept
 
     def _is_there(self, files: Iterable[StoredFile]) -> bool:
-        """Return whether files are as they were when they were complete."""
+        """Return whether files are unchanged since they were complete."""
         for file in files:
             path = self._folder / file.name
             if not path.is_file() or path.stat().st_size != file.bytes or hash_file(path) != file.sha256:
@@ -196,7 +196,7 @@ class ShardWriter:
         return tuple(stored)
 
     def _check_free(self, files: Iterable[StoredFile]) -> None:
-        """Refuse to replace a file that was never one of the pack.
+        """Refuse to replace a file that does not belong to the pack.
 
         Raises:
             UsageError: if there is one.
@@ -211,7 +211,7 @@ class ShardWriter:
                 )
 
     def _place(self, files: Iterable[StoredFile]) -> None:
-        """Give files of the scratch folder their names."""
+        """Move files of the scratch folder to their names."""
         for file in files:
             target = self._folder / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +265,7 @@ def _contents(samples: Samples, sample: Sample) -> dict[str, FileContent]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the values of a file of JSON lines, up to one that was cut off."""
+    """Return the values of a file of JSON lines, up to a truncated line."""
     values = []
     for line in path.read_text().splitlines():
         try:
@@ -283,7 +283,7 @@ def _words(name: str, value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it."""
+    """Return a value as it is after a round trip through JSON."""
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -146,7 +146,7 @@ def _check_names(splits: Iterable[str]) -> None:
 
 
 def _alike(total: int, shards: int) -> list[int]:
-    """Count that are the same but for the last, which may be smaller."""
+    """Return equal counts of samples for all shards but the last, which may be smaller."""
     each = -(-total // shards)
     return [min(each, total - first) for first in range(0, total, each)]
 

@@ -12,7 +12,7 @@ EQUAL_AREA = "EPSG:6933"
 """The plane of square blocks: WGS 84 / NSIDC EASE-Grid 2.0 Global, cylindrical and equal-area."""
 
 LEAST_SIZE = 10.0
-"""Metres: smaller blocks hold nothing together."""
+"""Least size of a block in metres: smaller blocks contain single chips."""
 
 Floats = npt.NDArray[np.float64]
 

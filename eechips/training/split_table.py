@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SPLITS_NAME = "splits.parquet"
 NONE = "none"
-"""The split of units that were left out, as they lie too near to another split."""
+"""The split of units that were left out, as they are too close to another split."""
 
 _METADATA = b"eechips.split"
 
@@ -66,7 +66,7 @@ def options(folder: str | Path) -> dict[str, Any]:
 
 
 def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:
-    """Write splits.parquet, whole or not at all.
+    """Write splits.parquet atomically.
 
     Args:
         folder: of the run.

@@ -192,7 +192,7 @@ def grid_of(file: SampleFile) -> Grid | None:
 
 
 def bounds_of(grids: Sequence[Grid]) -> Bounds | None:
-    """Return the least box of longitude and latitude around grids; it may reach over the antimeridian."""
+    """Return the smallest box of longitude and latitude around grids; it may cross the antimeridian."""
     outlines = footprints(grids)
     found = shapely.bounds(shapely.get_parts(outlines[[outline is not None for outline in outlines]])).reshape(-1, 4)
     if not len(found):
@@ -211,7 +211,7 @@ def _around(wests: Any, easts: Any) -> tuple[float, float]:
 
 
 def _sources(run: Run) -> dict[str, str]:
-    """Return the dataset that each layer shows, as far as run.json says it."""
+    """Return the dataset of each layer, as far as run.json states it."""
     given = run.info.get("parameters") or {}
     layers = given.get("layers")
     if isinstance(layers, list):

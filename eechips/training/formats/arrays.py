@@ -14,7 +14,7 @@ from eechips.training.shard_index import PackEntry, PackLayer, PackLayout
 ID, METADATA = "id", "metadata"
 
 READ_AT_ONCE = 16
-"""Samples: each time costs something, and their pixels are held meanwhile."""
+"""Samples that are written at a time: each write has a cost, and their pixels stay in memory."""
 
 _OF_SAMPLE = 4_000  # id, and what is kept around chunks
 
@@ -31,7 +31,7 @@ def check_layout(layout: PackLayout) -> None:
 
 
 def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels:
-    """Return the pixels of a layer, which must be as those of the other samples.
+    """Return the pixels of a layer, which must have the shape and dtype of the other samples.
 
     Raises:
         UsageError: if they are not.

@@ -123,7 +123,7 @@ def _check(path: Path, file: BinaryIO, content: bytes, checksum: Callable[[bytes
 
 
 def features_of(message: memoryview) -> dict[str, bytes]:
-    """Return the features of an Example that each have one value of bytes; others are left out."""
+    """Return the features of an Example that each have one value of bytes; other features are omitted."""
     features = {}
     for _, body in _fields(message):
         for _, entry in _fields(body):

@@ -98,7 +98,7 @@ def _extensions(suffixes: Mapping[str, str]) -> dict[str, str]:
 
 
 def _label(entry: PackEntry) -> tuple[str, bytes] | None:
-    """Extension and content of a sample's label; None if it was drawn in no stratum."""
+    """Return extension and content of a sample's label; None if it has no stratum."""
     stratum = json.loads(entry.metadata).get("stratum")
     if stratum is None:
         return None

@@ -86,7 +86,7 @@ def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
 
 
 def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:
-    """Return the group of a shard's split, with all of its arrays and nothing in them."""
+    """Return the group of a shard's split, with all of its arrays, which are empty."""
     group = zarr.create_group(folder / f"{shard.group}{SUFFIX}", zarr_format=3)
     for name, layer in layout.items():
         assert layer.shape is not None
