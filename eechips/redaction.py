@@ -105,14 +105,16 @@ def redact(text: str, secrets: Collection[str] = ()) -> str:
     return text
 
 
-def redact_named(value: Any) -> Any:
-    """Replace the values of JSON whose names are those of secrets."""
+def redact_json(value: Any) -> Any:
+    """Replace the secrets of JSON: values whose names are those of secrets, and secrets in texts."""
     if isinstance(value, Mapping):
         return {
-            name: REDACTED if _is_secret(name) and _is_value(each) else redact_named(each)
+            name: REDACTED if _is_secret(name) and _is_value(each) else redact_json(each)
             for name, each in value.items()
         }
-    return [redact_named(each) for each in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return [redact_json(each) for each in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def collect_secrets(value: Any) -> frozenset[str]:

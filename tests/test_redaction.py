@@ -13,12 +13,11 @@ from rasterio.errors import RasterioIOError
 
 from eechips.client.classification import classify_exception, classify_response, parse_error, raising_recipe_errors
 from eechips.downloads.document_reader import describe_error
-from eechips.engine.info import redact_json
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.unit_records import failed
 from eechips.errors import RecipeError, StorageError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.redaction import REDACTED, collect_secrets, is_redacted, redact, redact_named
+from eechips.redaction import REDACTED, collect_secrets, is_redacted, redact, redact_json
 from eechips.windows.gdal_errors import classify_gdal, describe_missing
 
 SECRET = "3f2a9c-7d41e0b2"
@@ -189,7 +188,7 @@ def test_text_without_secrets_is_unchanged(text: str) -> None:
 
 def test_values_with_secret_names_are_redacted_in_other_texts() -> None:
     given = {"token": SECRET, "more": [{"dbPassword": "two words"}, {"tokens": ["kept"]}], "pwd": "x1", "secret": True}
-    assert redact_named(given) == {
+    assert redact_json(given) == {
         "token": REDACTED, "more": [{"dbPassword": REDACTED}, {"tokens": ["kept"]}], "pwd": REDACTED, "secret": True,
     }  # fmt: skip
     assert collect_secrets(given) == {SECRET, "two words"}

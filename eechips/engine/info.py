@@ -36,7 +36,7 @@ def info_of(
         "directory": str(Path.cwd()),
         "recipe": recipe.name,
         "identity": recipe.identity,
-        "parameters": redact_json(parameters),
+        "parameters": parameters,
         "seed": parameters.get("seed"),
         "source": config.source if traits_of(recipe).needs_service else "",
         "results": config.results,
@@ -54,15 +54,6 @@ def encode_info(info: Mapping[str, Any]) -> bytes:
     """Return the signed file. Bytes of a path that are not UTF-8 become JSON escapes, and are read as they were."""
     signed = {**info, SIGNATURE: sign(info)}
     return (json.dumps(signed, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
-
-
-def redact_json(value: Any) -> Any:
-    """Return JSON without the secrets in its texts."""
-    if isinstance(value, dict):
-        return {name: redact_json(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [redact_json(each) for each in value]
-    return redact(value) if isinstance(value, str) else value
 
 
 def _dataset(identifier: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.run import CHECKSUMS_ONLY
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInputs, Unit, canonical_json, to_unit, traits_of, unit_id
-from eechips.redaction import redact_named
+from eechips.redaction import REDACTED, redact_json
 from eechips.storage import ID_LENGTH, NameTemplate, fold_case
 
 DEFAULT_TEMPLATE = "chips/{id}"
@@ -46,11 +46,11 @@ def read_inputs(recipe: Recipe) -> None:
 
 
 def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
-    """Return what identifies a run, as JSON, stored with the plan."""
+    """Return what identifies a run, as JSON without secrets, stored with the plan."""
     return {
         "recipe": recipe.name,
         "identity": recipe.identity,
-        "parameters": redact_named(json.loads(canonical_json(dict(recipe.parameters)))),  # the ledger keeps it
+        "parameters": redact_json(json.loads(canonical_json(dict(recipe.parameters)))),
         "name": name_template(recipe, config).text,
         "source": config.source if traits_of(recipe).needs_service else "",
         **({"results": config.results} if config.results else {}),
@@ -212,7 +212,8 @@ def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterat
                     yield f"{name}: {_short(old.get(name))} there, {_short(value.get(name))} here"
         elif key == "identity":
             if old != value and stored.get("parameters") == wanted["parameters"]:
-                yield "the recipe's code has changed"
+                has_secrets = REDACTED in json.dumps(wanted["parameters"])
+                yield f"the recipe's code{', or a secret among its parameters,' if has_secrets else ''} has changed"
         elif old != value:
             yield f"{key}: {_short(old)} there, {_short(value)} here"
 

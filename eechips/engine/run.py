@@ -22,7 +22,7 @@ from eechips.engine.executors import find_executor
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
-from eechips.engine.info import encode_info, info_of, redact_json
+from eechips.engine.info import encode_info, info_of
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.open_units import OpenUnits, RunParts, stop_message
 from eechips.engine.plan import (
@@ -236,8 +236,7 @@ class _Run:
             raise StorageError(f"{error}. The same command tries it again") from error
         except ValueError:
             stored = {}
-        described = {**self._described, "parameters": redact_json(self._described["parameters"])}
-        check_same_place(stored if isinstance(stored, dict) else {}, described, store.url)
+        check_same_place(stored if isinstance(stored, dict) else {}, self._described, store.url)
 
     def _assemble(self) -> None:
         """Assemble the results."""

@@ -103,6 +103,25 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
             check_same(ledger, describe(_Recipe(), named), tmp_path)
 
 
+def test_a_stored_plan_and_its_comparison_show_no_secret(tmp_path: Path) -> None:
+    def recipe(secret: str, path: str = "stac", identity: str = "1") -> _Recipe:
+        parameters = {"stac": f"https://me:{secret}@example.com/{path}?sig={secret}", "token": secret}
+        return _Recipe(identity=identity, parameters=parameters)
+
+    config = RunConfig(out=tmp_path, local=True)
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.store_plan(describe(recipe("5ecre7"), config), plan_units([1, 2], "1", TEMPLATE))
+        ledger.record([Record(position=0, state=State.DONE, file="x.png", bytes=1, sha256="")])
+        assert check_same(ledger, describe(recipe("renewed"), config), tmp_path)
+        with pytest.raises(RunMismatchError) as caught:
+            check_same(ledger, describe(recipe("5ecre7", path="other"), config), tmp_path)
+        assert "example.com/stac" in str(caught.value)
+        assert "5ecre7" not in str(caught.value)
+        with pytest.raises(RunMismatchError, match="code, or a secret among its parameters, has changed"):
+            check_same(ledger, describe(recipe("renewed", identity="2"), config), tmp_path)
+    assert b"5ecre7" not in (tmp_path / LEDGER_NAME).read_bytes()
+
+
 @pytest.mark.parametrize(
     "options",
     [
