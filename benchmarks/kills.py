@@ -51,7 +51,7 @@ from tests.support.dask_cluster import DaskCluster, dask_cluster
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, serving
 from tests.support.process_tree import kinds
-from tests.support.proxy import wired
+from tests.support.proxy import tcp_proxy
 from tests.support.token_server import TokenServer, token_server
 
 KINDS = ("processes", "local", "dask", "beam")
@@ -153,7 +153,7 @@ def set_up(kind: str, way: str, folder: Path, stack: ExitStack) -> Site:
     service.latency = _LATENCY
     tokens = stack.enter_context(token_server(lifetime=_LIFETIME, upstream=service.url))
     tokens.clock = time.monotonic
-    wire = stack.enter_context(wired(tokens.url, "127.0.0.2"))
+    wire = stack.enter_context(tcp_proxy(tokens.url, "127.0.0.2"))
     words += ["--endpoint", wire.url, "--send-credentials", "--project", "my-project", "--in-flight", "8"]
     site = Site(kind, folder, words, environment, service, tokens)
     if way == "metadata":

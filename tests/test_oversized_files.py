@@ -14,9 +14,9 @@ from eechips.formats import inspect, validate
 from eechips.manifest.chip_pictures import render_chip
 from eechips.received_files import parse_json, read_frame, read_parquet
 from eechips.training.chip_pixels import decode
-from tests.support import oversized_files as bombs
+from tests.support import oversized_files
 
-CONTENTS = {"png": bombs.png, "tif": bombs.tiff, "npy": bombs.npy}
+CONTENTS = {"png": oversized_files.png, "tif": oversized_files.tiff, "npy": oversized_files.npy}
 
 
 @pytest.mark.parametrize("suffix", CONTENTS)
@@ -36,11 +36,11 @@ def test_a_picture_that_would_fill_the_memory_is_refused(suffix: str, tmp_path: 
 
 def test_an_archive_that_claims_gigabytes_is_refused() -> None:
     with pytest.raises(ValidationError, match="claims to hold"):
-        inspect(bombs.zipped(), "zip")
+        inspect(oversized_files.zipped(), "zip")
 
 
 def test_a_table_of_a_billion_rows_is_refused(tmp_path: Path) -> None:
-    data = bombs.parquet(9 << 24)
+    data = oversized_files.parquet(9 << 24)
     assert len(data) < 2_000_000
     (tmp_path / "x.parquet").write_bytes(data)
     with pytest.raises(StorageError, match="claims to have"):
@@ -61,7 +61,7 @@ def test_json_that_is_nested_too_deep_is_refused() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is that of Linux")
 def test_refusing_takes_no_memory(tmp_path: Path) -> None:
     """In a process that may have 1.5 GiB of addresses, most of which are libraries."""
-    (tmp_path / "x.png").write_bytes(bombs.png())
+    (tmp_path / "x.png").write_bytes(oversized_files.png())
     program = (
         "import resource, sys; from pathlib import Path; from eechips.formats import validate\n"
         "from eechips.errors import ValidationError\n"

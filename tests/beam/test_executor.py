@@ -34,7 +34,7 @@ from eechips.staging import new_writer
 from eechips.storage import NameTemplate
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service
-from tests.support.object_server import lacking, serving_objects
+from tests.support.object_server import missing_packages, serving_objects
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = {"executor": "beam", "pipeline_options": ("--direct_running_mode=in_memory",)}
@@ -316,7 +316,7 @@ def test_ctrl_c_finishes_what_is_in_flight(service: Service, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_results_and_queue_may_be_in_an_object_store(service: Service, tmp_path: Path) -> None:
-    if reason := lacking("s3"):
+    if reason := missing_packages("s3"):
         pytest.skip(reason)
     place = ("--out", f"s3://{BUCKET}/run", "--ledger", str(tmp_path / "ledger"))
     words = [*command(tmp_path, service), *place, "--executor", "beam", "--", *TWO["pipeline_options"]]

@@ -26,7 +26,7 @@ from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.storage import hash_file
 from tests.support.catalog_items import write_run
-from tests.support.object_server import lacking, serving_objects
+from tests.support.object_server import missing_packages, serving_objects
 
 UTM = {"crs": "EPSG:32613", "width": 64, "height": 32, "dtype": "uint16", "bands": ["B4", "B3"]}
 NAIP = {
@@ -312,7 +312,7 @@ def test_an_unreadable_partition_is_reported_with_exit_status_1(tmp_path: Path) 
     assert len(eechips.open_catalog(tmp_path / "run/catalog")) == 4
 
 
-@pytest.mark.skipif(lacking("s3") is not None, reason=str(lacking("s3")))
+@pytest.mark.skipif(missing_packages("s3") is not None, reason=str(missing_packages("s3")))
 def test_a_copy_in_an_object_store_is_read_there(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fsspec
 

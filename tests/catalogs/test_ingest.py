@@ -15,7 +15,7 @@ import eechips
 from eechips.catalogs.ingest import ingest
 from tests.support.catalog_items import DAYS, contents, digests
 from tests.support.catalog_lists import HostLimiter, cli, failures, scene, write
-from tests.support.object_server import lacking, serving_objects
+from tests.support.object_server import missing_packages, serving_objects
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_invalid_input_is_refused_before_ingestion(tmp_path: Path) -> None:
     assert "has another layout" in result.output
 
 
-@pytest.mark.skipif(lacking("s3") is not None, reason=str(lacking("s3")))
+@pytest.mark.skipif(missing_packages("s3") is not None, reason=str(missing_packages("s3")))
 def test_lists_and_items_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fsspec
 

@@ -27,7 +27,7 @@ from eechips.errors import (
     UnknownServiceError,
     ValidationError,
 )
-from tests.support.function_server import Answer, answering
+from tests.support.function_server import Answer, serve_function
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 CLASSES: Mapping[ErrorAction, type[EechipsError]] = {
@@ -60,7 +60,7 @@ def body_of(example: Example) -> bytes:
 
 def asked(answer: Answer) -> EechipsError:
     """Return the error that the transport raises for a response of a real server."""
-    with answering(lambda *_: answer) as url:
+    with serve_function(lambda *_: answer) as url:
         quota = Throttle(multiprocessing.get_context(), QuotaLimits(in_flight=1, start=1), clients=1).client(0)
         transport = Transport(url, quota, RetryPolicy(retries=0, total=0.001), Timeouts())
         try:

@@ -34,7 +34,7 @@ from eechips.manifest import open_run
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
 from tests.support.process_tree import kinds
-from tests.support.proxy import wired
+from tests.support.proxy import tcp_proxy
 from tests.support.token_server import TokenServer, token_server
 
 COUNT = 8
@@ -325,7 +325,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(folder: Path, server: TokenServer, count: int) -> Iterator[Running]:
-    with wired(server.url, "127.0.0.2") as wire:  # no address of this machine's own: credentials are sent there
+    with tcp_proxy(server.url, "127.0.0.2") as wire:  # no address of this machine's own: credentials are sent there
         found = Running(folder, server, wire.url, count)
         try:
             yield found

@@ -22,7 +22,7 @@ from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
 from tests.support.engine_service import Service, encode, serving
-from tests.support.function_server import answering
+from tests.support.function_server import serve_function
 
 PIXELS = encode("PNG", 1, 64, 64, None)
 
@@ -228,7 +228,7 @@ def test_a_slow_response_ends_at_its_deadline(service: Service) -> None:
 def test_a_small_answer_that_unpacks_into_a_huge_one_is_refused_before_it_does(service: Service) -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(400)) + packer.flush()
-    with answering(lambda *_: (200, {}, bomb)) as url:
+    with serve_function(lambda *_: (200, {}, bomb)) as url:
         transport, _ = make(service)
         tracemalloc.start()
         try:
@@ -240,6 +240,6 @@ def test_a_small_answer_that_unpacks_into_a_huge_one_is_refused_before_it_does(s
 
 
 def test_an_answer_in_several_gzip_members_is_whole(service: Service) -> None:
-    with answering(lambda *_: (200, {}, gzip.compress(b"one, ") + gzip.compress(b"two") + bytes(5))) as url:
+    with serve_function(lambda *_: (200, {}, gzip.compress(b"one, ") + gzip.compress(b"two") + bytes(5))) as url:
         transport, _ = make(service)
         assert transport.get(url, bytes) == b"one, two"

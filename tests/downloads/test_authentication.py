@@ -22,7 +22,7 @@ from eechips.downloads.signers import Signer, matches_host
 from eechips.errors import ConfigurationError, PermanentError, TransientError, UsageError
 from eechips.windows.locations import RasterLocation
 from eechips.windows.versions import read_version
-from tests.support.function_server import Answer, answering
+from tests.support.function_server import Answer, serve_function
 from tests.support.scene_servers import item
 
 
@@ -95,7 +95,7 @@ def test_a_login_by_redirections_shows_each_host_its_own(
             return 200, {}, b"pixels"
         return 302, {"Location": f"{login_url}/authorize?to={data_url}"}, b""
 
-    with answering(login) as login_url, answering(data) as address:
+    with serve_function(login) as login_url, serve_function(data) as address:
         data_url = address.replace("127.0.0.1", "localhost")
         (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login me password {written}\n")
         (tmp_path / "netrc").chmod(0o600)
@@ -149,7 +149,7 @@ def test_a_secret_does_not_follow_a_redirection(hosts: HostSessions, kind: Any) 
         seen["first"] = headers.get("Authorization")
         return 307, {"Location": f"{other}/x"}, b""
 
-    with answering(elsewhere) as address, answering(first) as url:
+    with serve_function(elsewhere) as address, serve_function(first) as url:
         other = address.replace("127.0.0.1", "localhost")
         secrets = Secrets({"token": "t", "username": "u", "password": "p"})
         signer = make_signer(Auth(kind=kind, hosts=("127.0.0.1",)), secrets, hosts)
@@ -167,13 +167,13 @@ def test_secrets_are_not_sent_in_the_clear(hosts: HostSessions) -> None:
 
 def test_endless_redirects_are_refused(hosts: HostSessions) -> None:
     with (
-        answering(lambda path, headers, body: (302, {"Location": "/again"}, b"")) as url,
+        serve_function(lambda path, headers, body: (302, {"Location": "/again"}, b"")) as url,
         pytest.raises(PermanentError, match="redirects"),
         hosts.get(url, {}, lambda _: {}),
     ):
         pass
     with (
-        answering(lambda path, headers, body: (302, {"Location": "file:///etc/passwd"}, b"")) as url,
+        serve_function(lambda path, headers, body: (302, {"Location": "file:///etc/passwd"}, b"")) as url,
         pytest.raises(PermanentError, match="not an http"),
         hosts.get(url, {}, lambda _: {}),
     ):
@@ -199,7 +199,7 @@ def test_oauth_tokens_are_refreshed(hosts: HostSessions) -> None:
         token = {"access_token": f"token{len(asked)}", "expires_in": 100, "refresh_token": "again"}
         return 200, {"Content-Type": "application/json"}, json.dumps(token).encode()
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         auth = Auth(kind="oauth", hosts=("data.example.com",), token_url=f"{url}/token")
         signer = make_signer(auth, Secrets({"client_id": "i", "client_secret": "s"}), hosts, clock=lambda: now[0])
         target = "https://data.example.com/x"
@@ -217,7 +217,7 @@ def test_oauth_tokens_are_refreshed(hosts: HostSessions) -> None:
 
 
 def test_refused_oauth_credentials_stop_the_run(hosts: HostSessions) -> None:
-    with answering(lambda path, headers, body: (401, {}, b"{}")) as url:
+    with serve_function(lambda path, headers, body: (401, {}, b"{}")) as url:
         auth = Auth(kind="oauth", hosts=("127.0.0.1",), token_url=f"{url}/token")
         given = Secrets({"client_id": "cdse-public", "username": "u", "password": "very secret"})
         with pytest.raises(ConfigurationError, match="no token was issued") as caught:
@@ -238,7 +238,7 @@ def test_sas_tokens_are_cached_and_renewed(hosts: HostSessions, way: str) -> Non
             found = {"href": parse_qs(urlsplit(path).query)["href"][0] + "?" + query, "msft:expiry": until}
         return 200, {}, json.dumps(found).encode()
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         auth = Auth(kind="sas", token_url=f"{url}/{way}", hosts=("*.blob.example.com",))
         signer = make_signer(auth, Secrets({}), hosts, clock=lambda: now[0])
         href = "https://a.blob.example.com/x.tif"
@@ -292,7 +292,7 @@ def test_impossible_authentication_options_are_refused(options: dict[str, Any]) 
      "http://[::ffff:169.254.169.254]/x", "https://[2002:a9fe:a9fe::1]/x", "http://2852039166/x", "http://0xa9fea9fe/x"],
 )  # fmt: skip
 def test_redirects_to_cloud_metadata_services_are_refused(target: str, hosts: HostSessions) -> None:
-    with answering(lambda path, headers, body: (302, {"Location": target}, b"")) as url:
+    with serve_function(lambda path, headers, body: (302, {"Location": target}, b"")) as url:
         for start in (url, target):
             with pytest.raises(PermanentError, match="hand out its credentials"), hosts.get(start, {}, lambda _: {}):
                 pass
@@ -316,7 +316,7 @@ def test_redirects_to_the_region_of_a_bucket_are_followed(
         told = f"<Error><Code>AuthorizationQueryParametersError</Code><Region>{region}</Region></Error>"
         return 400, {}, told.encode()
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         for name, value in {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "very-secret"}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")

@@ -21,7 +21,7 @@ from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.search import items
 from eechips.planning.image_filters import parse_condition
-from tests.support.function_server import Answer, answering
+from tests.support.function_server import Answer, serve_function
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_conditions_are_sent_to_an_api_with_cql2(tmp_path: Path) -> None:
         found = {"type": "FeatureCollection", "features": features, "links": [more] if page == 1 else []}
         return 200, {"Content-Type": "application/geo+json"}, json.dumps(found).encode()
 
-    with answering(answer) as url, HostSessions(1, 5.0, 5.0) as hosts:
+    with serve_function(answer) as url, HostSessions(1, 5.0, 5.0) as hosts:
         conditions = (parse_condition("eo:cloud_cover < 20"), parse_condition("eo:cloud_cover >= 0"))
         search = Search(
             stac=url,

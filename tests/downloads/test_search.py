@@ -17,7 +17,7 @@ from eechips.downloads.document_reader import DocumentReader
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.search import items
 from eechips.errors import ConfigurationError
-from tests.support.function_server import answering
+from tests.support.function_server import serve_function
 from tests.support.scene_servers import item
 
 
@@ -31,7 +31,7 @@ def hosts() -> Iterator[HostSessions]:
 def test_invalid_api_responses_are_reported(status: int, page: Any, hosts: HostSessions) -> None:
     signer = make_signer(Auth(), Secrets({}), hosts)
     with (
-        answering(lambda path, headers, body: (status, {}, json.dumps(page).encode())) as url,
+        serve_function(lambda path, headers, body: (status, {}, json.dumps(page).encode())) as url,
         pytest.raises(ConfigurationError, match="not a STAC catalogue"),
     ):
         list(items(Search(stac=url), DocumentReader(hosts, signer)))

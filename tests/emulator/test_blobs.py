@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
-from tests.support.object_server import ObjectServer, lacking, serving_objects
+from tests.support.object_server import ObjectServer, missing_packages, serving_objects
 
 FILES = {
     "point.json": b'{"type": "Feature", "a_field": "a demo field"}',
@@ -17,7 +17,7 @@ FILES = {
     "latin.txt": "Zürich".encode("latin-1"),
 }
 
-pytestmark = pytest.mark.skipif(lacking("gs") is not None, reason=str(lacking("gs")))
+pytestmark = pytest.mark.skipif(missing_packages("gs") is not None, reason=str(missing_packages("gs")))
 
 
 @pytest.fixture(scope="module")

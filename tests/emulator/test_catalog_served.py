@@ -29,7 +29,7 @@ from tests.emulator.test_assets import UTM, noise, raster
 from tests.emulator.test_catalog_store import COUNT, Scenes, scenes, start
 from tests.support.catalog_items import item, put
 from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
-from tests.support.object_server import lacking, serving_objects
+from tests.support.object_server import missing_packages, serving_objects
 from tests.support.range_server import Files, range_server
 
 QUIET = ("--no-demo", "--rate", "none", "--concurrency", "none")
@@ -504,7 +504,7 @@ def test_urls_signed_by_gdal_are_read(files: Path, tmp_path: Path, monkeypatch: 
 
 @pytest.mark.slow
 def test_files_in_an_object_store_are_read(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = lacking("s3")
+    reason = missing_packages("s3")
     if reason is not None:
         pytest.skip(reason)
     import fsspec

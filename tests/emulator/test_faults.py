@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 import requests
 
-from tests.support.local_earth_engine import Server, held, initialize
+from tests.support.local_earth_engine import Server, computations_in_flight, initialize
 
 PLAN = {"result": "0", "values": {"0": {"constantValue": 7}}}
 
@@ -163,7 +163,7 @@ def test_the_quota_changes_at_run_time(serve: Callable[..., Server]) -> None:
     assert requests.get(f"{server.url}/_quota", timeout=10).json()["concurrency"] == 40
     assert control(server, "_quota", concurrency=1, restricted=True).json()["restricted"] is True
     assert control(server, "_latency", latency="value:compute=0.4;thumbnails:*=lognormal:9,0.5").status_code == 200
-    with held(server, 1):
+    with computations_in_flight(server, 1):
         answers = [compute(server) for _ in range(2)]
     answers.append(compute(server))
     assert [a.status_code for a in answers] == [429, 429, 200]

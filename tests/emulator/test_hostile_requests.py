@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.support import malformed_graphs as hostile
+from tests.support import malformed_graphs
 from tests.support.local_earth_engine import Server
 
 pytestmark = pytest.mark.slow
@@ -64,34 +64,34 @@ def refused(server: Server, method: str, body: Any, **options: Any) -> str:
     return str(error["message"])
 
 
-@pytest.mark.parametrize("name", hostile.CIRCLES)
+@pytest.mark.parametrize("name", malformed_graphs.CIRCLES)
 def test_circles(patient: Server, name: str) -> None:
-    message = refused(patient, "value:compute", {"expression": hostile.CIRCLES[name]})
+    message = refused(patient, "value:compute", {"expression": malformed_graphs.CIRCLES[name]})
     assert message in ("Invalid expression: circular reference.", "Computation is too deeply nested.")
 
 
-@pytest.mark.parametrize("name", hostile.ENORMOUS)
+@pytest.mark.parametrize("name", malformed_graphs.ENORMOUS)
 def test_requests_that_need_too_much_memory_are_refused(patient: Server, name: str) -> None:
-    message = refused(patient, "value:compute", {"expression": hostile.ENORMOUS[name]})
+    message = refused(patient, "value:compute", {"expression": malformed_graphs.ENORMOUS[name]})
     assert "timed out" not in message
 
 
-@pytest.mark.parametrize("name", hostile.ENDLESS)
+@pytest.mark.parametrize("name", malformed_graphs.ENDLESS)
 def test_endless_requests_time_out(server: Server, name: str) -> None:
-    message = refused(server, "value:compute", {"expression": hostile.ENDLESS[name]})
+    message = refused(server, "value:compute", {"expression": malformed_graphs.ENDLESS[name]})
     assert message in ("Computation timed out.", "User memory limit exceeded.")
 
 
-@pytest.mark.parametrize("name", hostile.PIXELS)
+@pytest.mark.parametrize("name", malformed_graphs.PIXELS)
 def test_pixels_that_cannot_be_had(server: Server, name: str) -> None:
-    body = {"expression": hostile.PIXELS[name], "fileFormat": "NPY", "grid": GRID}
+    body = {"expression": malformed_graphs.PIXELS[name], "fileFormat": "NPY", "grid": GRID}
     refused(server, "image:computePixels", body)
 
 
-@pytest.mark.parametrize("name", hostile.BODIES)
+@pytest.mark.parametrize("name", malformed_graphs.BODIES)
 def test_invalid_bodies_are_refused(server: Server, name: str) -> None:
     for method in ("value:compute", "thumbnails", "maps", "image:computePixels"):
-        refused(server, method, hostile.BODIES[name])
+        refused(server, method, malformed_graphs.BODIES[name])
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/x-www-form-urlencoded", "multipart/form-data", "x"])
@@ -147,7 +147,7 @@ def test_no_name_leads_out_of_the_store(server: Server, place: str) -> None:
         assert b'"error"' in answer
         assert b"root:" not in answer
     name = place.removeprefix("projects/earthengine-public/assets/")
-    load = hostile.call("Image.load", id={"constantValue": name})
+    load = malformed_graphs.call("Image.load", id={"constantValue": name})
     refused(server, "value:compute", {"expression": {"result": "0", "values": {"0": load}}})
 
 
@@ -162,8 +162,8 @@ WRONG: list[Any] = [None, True, -1, 1e308, 2**70, "", "x", "\x00", "\ud800", [],
 
 
 def wrong_requests() -> list[tuple[str, dict[str, Any]]]:
-    image = {"result": "0", "values": {"0": hostile.ONE}}
-    table = {"result": "0", "values": {"0": hostile.call("Collection", features={"constantValue": []})}}
+    image = {"result": "0", "values": {"0": malformed_graphs.ONE}}
+    table = {"result": "0", "values": {"0": malformed_graphs.call("Collection", features={"constantValue": []})}}
     fields = {
         "image:computePixels": ({"expression": image, "fileFormat": "NPY", "grid": GRID}, ["bandIds", "grid",
             "visualizationOptions", "fileFormat", "workloadTag", "expression"]),
@@ -219,7 +219,7 @@ def test_workers_that_are_killed_are_replaced(server: Server) -> None:
         response = requests.post(f"{server.url}/v1/projects/local/value:compute", json=good)
         assert response.json() == {"result": 7}
     # A killed process is replaced when its turn comes; both turns have come once two requests overlap.
-    slow = {"expression": hostile.ENDLESS["maps in maps"]}
+    slow = {"expression": malformed_graphs.ENDLESS["maps in maps"]}
     with ThreadPoolExecutor(2) as pool:
         messages = list(pool.map(lambda _: refused(server, "value:compute", slow), range(2)))
     assert messages == ["Computation timed out."] * 2
@@ -228,7 +228,7 @@ def test_workers_that_are_killed_are_replaced(server: Server) -> None:
 
 
 def test_the_server_neither_dies_nor_grows(server: Server) -> None:
-    quick = [graph for name, graph in hostile.ENORMOUS.items() if not name.startswith("a million")]
+    quick = [graph for name, graph in malformed_graphs.ENORMOUS.items() if not name.startswith("a million")]
     bodies = [{"expression": graph} for graph in quick]
 
     def round_() -> int:

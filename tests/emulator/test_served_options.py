@@ -18,7 +18,7 @@ import requests
 
 from eechips.emulator.faults import FaultPlan, FaultType
 from eechips.emulator.server_options import OPTIONS
-from tests.support.local_earth_engine import Server, held, initialize, start_server, stop_server
+from tests.support.local_earth_engine import Server, computations_in_flight, initialize, start_server, stop_server
 
 SEVEN = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
 
@@ -58,9 +58,9 @@ def _endless(x: Any, found: Any) -> Any:
 
 def test_the_quota_turns_away_what_is_too_much(serve: Callable[..., Server]) -> None:
     server = serve("--no-demo", "--workers", "1", "--concurrency", "2", "--rate", "none", "--latency", "0.5")
-    with held(server, 1):
+    with computations_in_flight(server, 1):
         assert compute(server).status_code == 200
-    with held(server, 2):
+    with computations_in_flight(server, 2):
         answers = [compute(server) for _ in range(3)]
     assert [a.status_code for a in answers] == [429] * 3
     assert answers[0].json()["error"]["message"].startswith("Too Many Requests")

@@ -22,7 +22,7 @@ from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.run import INFO_NAME
 from eechips.storage import LocalStore
 from tests.support.finished_run import pictures, png_of, write_run
-from tests.support.watched_file import Outside, watched
+from tests.support.watched_folder import WatchedFolder, watch_folder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")
 
@@ -46,7 +46,7 @@ VERBS: dict[str, list[str]] = {
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Outside]:
+def outside(tmp_path: Path) -> Iterator[WatchedFolder]:
     import numpy as np
 
     folder = tmp_path / "outside"
@@ -54,7 +54,7 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     (folder / "canary.png").write_bytes(png_of(np.full((3, 8, 8), 77, dtype=np.uint8)))
     (folder / "canary.csv").write_text("date,region,value\n2020-01-01,canary,1\n")
     (folder / "canary.json").write_text('{"command": "canary"}')
-    with watched(folder) as found:
+    with watch_folder(folder) as found:
         yield found
 
 
@@ -96,7 +96,7 @@ OUT = {
 
 
 @pytest.mark.parametrize("path", OUT)
-def test_a_path_out_of_the_folder_is_refused_by_every_command(path: str, run: Path, outside: Outside) -> None:
+def test_a_path_out_of_the_folder_is_refused_by_every_command(path: str, run: Path, outside: WatchedFolder) -> None:
     named = OUT[path]
     value = named.format(outside=outside.folder) if isinstance(named, str) else named
     change(run, "UPDATE units SET file = ? WHERE position = 2", value)
@@ -174,7 +174,7 @@ LINKS: dict[str, Callable[[Path, Path], None]] = {
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", LINKS)
-def test_no_command_follows_a_link_out_of_the_folder(kind: str, run: Path, outside: Outside) -> None:
+def test_no_command_follows_a_link_out_of_the_folder(kind: str, run: Path, outside: WatchedFolder) -> None:
     LINKS[kind](run, outside.folder)
     before = {path.name: path.read_bytes() for path in outside.folder.iterdir()}
     outside.touched()
@@ -190,7 +190,7 @@ def test_no_command_follows_a_link_out_of_the_folder(kind: str, run: Path, outsi
 
 
 @pytest.mark.parametrize("scheme", ["file://{outside}", "s3://somebody-s/bucket", "memory://theirs"])
-def test_results_at_a_url_require_trust(scheme: str, run: Path, outside: Outside) -> None:
+def test_results_at_a_url_require_trust(scheme: str, run: Path, outside: WatchedFolder) -> None:
     address = scheme.format(outside=outside.folder)
     change(run, "INSERT INTO meta VALUES ('results', json_quote(?))", address)
     change(run, "UPDATE units SET file = 'canary.png' WHERE position = 0")

@@ -16,7 +16,7 @@ from tests.engine.test_kills import COUNT, assert_whole, done, ended, kill, star
 from tests.support.dask_cluster import DaskCluster, dask_cluster
 from tests.support.engine_service import Service
 from tests.support.process_tree import named
-from tests.support.proxy import wired
+from tests.support.proxy import tcp_proxy
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -123,12 +123,12 @@ def test_a_run_without_its_cluster_ends_with_a_sentence_and_is_resumed_on_anothe
 def test_a_run_survives_a_broken_connection_to_the_scheduler(
     service: Service, tmp_path: Path, cluster: DaskCluster
 ) -> None:
-    with wired(cluster.address) as wire:
+    with tcp_proxy(cluster.address) as wire:
         process = begin(tmp_path, service, scheduler=wire.url.replace("http", "tcp"))
         wire.cut()
         log = tmp_path / "out" / "run.log"
         wait_until(lambda: '"notice"' in log.read_text(), process)
-        wire.mend()
+        wire.restore()
         status, output = output_of(process)
     assert status == 0, output
     assert "The connection to the Dask scheduler" in output

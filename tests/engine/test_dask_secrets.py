@@ -15,7 +15,7 @@ from eechips.manifest import open_run
 from tests.support.dask_cluster import dask_cluster
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
-from tests.support.proxy import wired
+from tests.support.proxy import tcp_proxy
 from tests.support.token_server import TokenServer, token_server
 
 pytest.importorskip("distributed")
@@ -40,7 +40,7 @@ def tokens(service: Service) -> Iterator[TokenServer]:
 @pytest.fixture
 def endpoint(tokens: TokenServer) -> Iterator[str]:
     """The service at an address that is not this machine's own, to which credentials are sent."""
-    with wired(tokens.url, "127.0.0.2") as wire:
+    with tcp_proxy(tokens.url, "127.0.0.2") as wire:
         yield wire.url
 
 
@@ -70,7 +70,7 @@ def test_workers_find_their_own_credentials(tokens: TokenServer, endpoint: str, 
     variables = {"GOOGLE_APPLICATION_CREDENTIALS": str(key)} if way == "default credentials" else {}
     options = ["--credentials", "key.json"] if way == "a key file" else []
     there = {**environment(tmp_path), **variables}
-    with dask_cluster(tmp_path / "cluster", 0, environment=there) as cluster, wired(cluster.address) as wire:
+    with dask_cluster(tmp_path / "cluster", 0, environment=there) as cluster, tcp_proxy(cluster.address) as wire:
         scheduler = wire.url.replace("http", "tcp")
         cluster.add_worker(scheduler)
         found = run(

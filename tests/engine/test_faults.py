@@ -17,7 +17,7 @@ from eechips.errors import ConfigurationError, RecipeError, StorageError
 from eechips.manifest import Run, open_run
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service, serving
-from tests.support.proxy import wired
+from tests.support.proxy import tcp_proxy
 
 
 def hashes_of(finished: Run) -> dict[str, str]:
@@ -209,7 +209,7 @@ def test_no_thumbnail_name_is_left_anywhere(
 @pytest.mark.slow
 def test_a_run_waits_for_a_lost_network(service: Service, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     service.latency = 0.05
-    with wired(service.url) as wire:
+    with tcp_proxy(service.url) as wire:
 
         def interrupt() -> None:
             wait_for(service, 10)
@@ -218,7 +218,7 @@ def test_a_run_waits_for_a_lost_network(service: Service, tmp_path: Path, capfd:
             while '"offline"' not in (tmp_path / "out" / "run.log").read_text():
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-            wire.mend()
+            wire.restore()
 
         cutter = threading.Thread(target=interrupt)
         cutter.start()

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 import eechips
 from eechips.cli import main
 from tests.support.engine_service import Service
-from tests.support.object_server import lacking, serving_objects
+from tests.support.object_server import missing_packages, serving_objects
 from tests.windows.test_results import RECIPE, check, write_scene
 
 WIDTH, HEIGHT = 300, 600
@@ -165,7 +165,7 @@ def test_incomplete_plans_are_refused(tmp_path: Path, scene: Path) -> None:
 def test_results_in_an_object_store_are_joined_in_place(
     tmp_path: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if reason := lacking("s3"):
+    if reason := missing_packages("s3"):
         pytest.skip(reason)
     import boto3
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.object_server import lacking
+from tests.support.object_server import missing_packages
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "queue_workers.py"
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.skipif(not BENCHMARK.is_file(), reason="the benchmarks 
 @pytest.mark.slow
 @pytest.mark.parametrize(("store", "server"), [("folder", ""), ("file", ""), ("s3", "bucket"), ("s3", "moto")])
 def test_killed_workers_lose_nothing_and_touch_no_file_of_others(store: str, server: str) -> None:
-    if store == "s3" and lacking("s3"):
-        pytest.skip(str(lacking("s3")))
+    if store == "s3" and missing_packages("s3"):
+        pytest.skip(str(missing_packages("s3")))
     words = ["--units", "60", "--workers", "3", "--kills", "1", "--store", store]
     words += ["--server", server] if server else []
     ended = subprocess.run([sys.executable, BENCHMARK, *words], capture_output=True, text=True, check=False)

@@ -36,7 +36,7 @@ from tests.fuzz.budget import Budget
 from tests.fuzz.damage import change_some_bytes
 from tests.support.catalog_items import item, put
 from tests.support.scene_servers import item as scene_item
-from tests.support.watched_file import Outside, watched
+from tests.support.watched_folder import WatchedFolder, watch_folder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")
 
@@ -86,10 +86,10 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedFolder]:
     folder = tmp_path_factory.mktemp("outside")
     (folder / "canary.json").write_text(json.dumps(ITEMS[0]))
-    with watched(folder) as found:
+    with watch_folder(folder) as found:
         yield found
 
 
@@ -213,7 +213,7 @@ def at(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 
 
 def test_a_damaged_catalogue_raises_errors_of_eechips_alone(
-    budget: Budget, at: Callable[[str], Path], outside: Outside, originals: Path
+    budget: Budget, at: Callable[[str], Path], outside: WatchedFolder, originals: Path
 ) -> None:
     for draw in budget.draws(least=3):
         folder = at("catalog")
@@ -226,7 +226,7 @@ def test_a_damaged_catalogue_raises_errors_of_eechips_alone(
 
 
 def test_a_damaged_list_of_items_raises_errors_of_eechips_alone(
-    budget: Budget, at: Callable[[str], Path], outside: Outside, tmp_path: Path
+    budget: Budget, at: Callable[[str], Path], outside: WatchedFolder, tmp_path: Path
 ) -> None:
     for draw in budget.draws(least=3):
         folder = at("lists")
@@ -255,7 +255,7 @@ def test_a_damaged_table_of_points_raises_errors_of_eechips_alone(budget: Budget
 
 
 def test_a_damaged_folder_of_assets_raises_errors_of_eechips_alone(
-    budget: Budget, at: Callable[[str], Path], outside: Outside
+    budget: Budget, at: Callable[[str], Path], outside: WatchedFolder
 ) -> None:
     def read(folder: Path) -> None:
         with FolderStore(folder) as store:
@@ -277,7 +277,7 @@ def test_a_damaged_folder_of_assets_raises_errors_of_eechips_alone(
 @pytest.mark.parametrize("name", [".index.sqlite", ".lock", "catalog.json"])
 @pytest.mark.parametrize("kind", ["link", "pipe"])
 def test_a_store_whose_own_files_are_links_or_pipes_opens_nothing_else(
-    at: Callable[[str], Path], outside: Outside, name: str, kind: str
+    at: Callable[[str], Path], outside: WatchedFolder, name: str, kind: str
 ) -> None:
     folder = at("store")
     (folder / name).unlink(missing_ok=True)

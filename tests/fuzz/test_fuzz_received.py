@@ -30,9 +30,9 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME
 from tests.fuzz.budget import Budget
 from tests.fuzz.damage import change_some_bytes
-from tests.support import oversized_files as bombs
+from tests.support import oversized_files
 from tests.support.finished_run import layered, pictures, write_run
-from tests.support.watched_file import Outside, watched
+from tests.support.watched_folder import WatchedFolder, watch_folder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")
 
@@ -91,11 +91,11 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedFolder]:
     folder = tmp_path_factory.mktemp("outside")
     shutil.copy(Path(__file__).parent / "budget.py", folder / "canary.png")
     (folder / "canary.json").write_text("{}")
-    with watched(folder) as found:
+    with watch_folder(folder) as found:
         yield found
 
 
@@ -314,18 +314,18 @@ def replace(draw: random.Random, run: Path, outside: Path) -> None:
 
 @functools.cache
 def big_table() -> bytes:
-    return bombs.parquet(9 << 24)
+    return oversized_files.parquet(9 << 24)
 
 
 def contents(draw: random.Random, outside: Path) -> tuple[str, bytes]:
     """Suffix and content of a result that no run makes."""
     kind = draw.randrange(8)
     if kind == 0:
-        return "png", bombs.png(draw.choice((1, 30_000, 65_535)), 30_000, 1 << 20)
+        return "png", oversized_files.png(draw.choice((1, 30_000, 65_535)), 30_000, 1 << 20)
     if kind == 1:
-        return "tif", bombs.tiff(60_000)
+        return "tif", oversized_files.tiff(60_000)
     if kind == 2:
-        return "npy", bombs.npy(draw.choice(((1 << 20, 1 << 20), (0, 3), (5,), (1, 2, 3, 4), (1 << 62,))))
+        return "npy", oversized_files.npy(draw.choice(((1 << 20, 1 << 20), (0, 3), (5,), (1, 2, 3, 4), (1 << 62,))))
     if kind == 3:
         buffer = io.BytesIO()
         fields: Any = draw.choice(
@@ -386,7 +386,7 @@ CHANGES = (
 
 @pytest.mark.slow
 def test_a_changed_folder_raises_errors_of_eechips_alone(
-    budget: Budget, originals: list[Path], outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    budget: Budget, originals: list[Path], outside: WatchedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
     for draw in budget.draws(least=2):

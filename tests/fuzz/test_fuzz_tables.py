@@ -15,7 +15,7 @@ import shapely
 from eechips.errors import EechipsError, RegionError
 from eechips.geo.vectors import read_features
 from tests.fuzz.budget import Budget
-from tests.support.watched_file import watched
+from tests.support.watched_folder import watch_folder
 
 SUFFIXES = {".geojson": "GeoJSON", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".parquet": ""}
 
@@ -70,7 +70,7 @@ def test_a_virtual_source_does_not_read_other_files(name: str, tmp_path: Path) -
     source = f"<SrcDataSource>{canary}</SrcDataSource>"
     text = f'<OGRVRTDataSource><OGRVRTLayer name="canary">{source}</OGRVRTLayer></OGRVRTDataSource>'
     (tmp_path / name).write_text(text)
-    with watched(canary.parent) as outside:
+    with watch_folder(canary.parent) as outside:
         with pytest.raises(RegionError, match="virtual data source"):
             read_features(tmp_path / name)
         assert outside.touched() == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.object_server import lacking
+from tests.support.object_server import missing_packages
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmark looks at /proc")
 def test_nothing_is_lost_or_uploaded_again_without_a_cause() -> None:
-    reason = lacking("s3")
+    reason = missing_packages("s3")
     if reason is not None:
         pytest.skip(reason)
     arguments = [sys.executable, str(ROOT / "benchmarks" / "objects.py"), "--units", "1200", "--kills", "2", "--verify"]

@@ -18,7 +18,7 @@ import pytest
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import open_run
 from tests.support.engine_service import Service, serving
-from tests.support.object_server import ObjectServer, lacking, serving_objects
+from tests.support.object_server import ObjectServer, missing_packages, serving_objects
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = f"bucket-{uuid.uuid4().hex[:8]}"
@@ -53,7 +53,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def objects(request: pytest.FixtureRequest) -> Iterator[ObjectServer]:
     store = getattr(request, "param", "s3")
-    reason = lacking(store)
+    reason = missing_packages(store)
     if reason is not None:
         pytest.skip(reason)
     with serving_objects(BUCKET, store) as found:

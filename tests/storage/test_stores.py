@@ -18,7 +18,7 @@ from eechips.errors import ConfigurationError, StorageError, UsageError
 from eechips.parallel_map import parallel_map
 from eechips.staging import new_writer
 from eechips.storage import ObjectStore, is_address
-from tests.support.object_server import STORES, ObjectServer, lacking, serving_objects
+from tests.support.object_server import STORES, ObjectServer, missing_packages, serving_objects
 
 MEGABYTES = b"".join(hashlib.sha256(bytes([n % 256])).digest() for n in range(200_000))  # 6.4 MB, hard to guess
 
@@ -31,7 +31,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         found.content = lambda key: _content(folder / key)
         yield found
         return
-    reason = lacking(request.param)
+    reason = missing_packages(request.param)
     if reason is not None:
         pytest.skip(reason)
     with (
@@ -184,7 +184,7 @@ def test_unknown_schemes_are_refused() -> None:
 
 @pytest.mark.slow
 def test_s3_lists_a_thousand_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = lacking("s3")
+    reason = missing_packages("s3")
     if reason is not None:
         pytest.skip(reason)
     with serving_objects("bucket-pages") as served:
@@ -200,7 +200,7 @@ def test_s3_lists_a_thousand_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX path")
 def test_messages_carry_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    if lacking("s3"):
+    if missing_packages("s3"):
         pytest.skip("s3fs is not installed")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")

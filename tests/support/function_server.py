@@ -15,7 +15,7 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 
 @contextmanager
-def answering(
+def serve_function(
     answer: Callable[[str, Mapping[str, str], bytes], Answer], encryption: ssl.SSLContext | None = None
 ) -> Iterator[str]:
     """Serves until the block ends; gives its address.

@@ -58,7 +58,7 @@ def stop_server(server: Server) -> None:
 
 
 @contextmanager
-def held(server: Server, count: int) -> Iterator[None]:
+def computations_in_flight(server: Server, count: int) -> Iterator[None]:
     """Keep a number of computations in flight inside the block; they receive no response and then disconnect."""
     faults = json.dumps({"seed": 0, "faults": [{"type": "stall", "times": count}]}).encode()
     with urlopen(Request(f"{server.url}/_faults", faults, {"Content-Type": "application/json"})):

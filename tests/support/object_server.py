@@ -36,7 +36,7 @@ _AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1S
 _AZURE_LINE = re.compile(r'"(?P<method>[A-Z]+) /devstoreaccount1/(?P<path>\S*) HTTP/[\d.]+" (?P<status>\d+)')
 
 
-def lacking(store: str) -> str | None:
+def missing_packages(store: str) -> str | None:
     """Return the packages that a store's server and client lack, or None."""
     needed = {"s3": ("s3fs", "moto"), "gs": ("gcsfs", "gcp_storage_emulator"), "az": ("adlfs",)}[store]
     for package in needed:

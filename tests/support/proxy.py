@@ -8,12 +8,12 @@ import threading
 from collections.abc import Iterator
 
 
-class Wire:
-    """Listens on loopback and passes bytes to a server.
+class TcpProxy:
+    """A proxy on loopback that passes bytes to a server.
 
     Attributes:
-        url: where it listens, while it is whole.
-        passed: every byte that has passed, in either direction.
+        url: address of the proxy.
+        passed: all bytes that were passed, in either direction.
 
     Args:
         port: of the server.
@@ -31,17 +31,17 @@ class Wire:
         self._listen()
 
     def cut(self) -> None:
-        """Breaks every connection; new ones are refused."""
+        """Break every connection and refuse new ones."""
         with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits for a connection
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
         with self._lock:
             for each in self._open:
                 with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
 
-    def mend(self) -> None:
-        """Lets connections through again, at the same address."""
+    def restore(self) -> None:
+        """Accept connections again, at the same address."""
         self._listener = socket.create_server(self._address)
         self._listen()
 
@@ -74,9 +74,9 @@ class Wire:
 
 
 @contextlib.contextmanager
-def wired(url: str, host: str = "127.0.0.1") -> Iterator[Wire]:
+def tcp_proxy(url: str, host: str = "127.0.0.1") -> Iterator[TcpProxy]:
     """A wire to a server on loopback for the duration of the block."""
-    wire = Wire(int(url.rpartition(":")[2]), host)
+    wire = TcpProxy(int(url.rpartition(":")[2]), host)
     try:
         yield wire
     finally:

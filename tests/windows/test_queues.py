@@ -24,7 +24,7 @@ import pytest
 import rasterio
 
 from tests.docs.blocks import read_blocks
-from tests.support.object_server import ObjectServer, lacking, serving_objects
+from tests.support.object_server import ObjectServer, missing_packages, serving_objects
 from tests.windows.test_results import RECIPE, ROOT, index_of, write_scene
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.contextmanager
 def served(store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
-    if reason := lacking(store):
+    if reason := missing_packages(store):
         pytest.skip(reason)
     with serving_objects("bucket", store) as server:
         for name, value in server.environment.items():

@@ -33,7 +33,7 @@ from eechips.client.transport import Transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import PermanentError, TransientError
 from eechips.windows import plan_windows, read_window
-from tests.support.object_server import lacking, serving_objects
+from tests.support.object_server import missing_packages, serving_objects
 from tests.support.raster_server import Bucket, serving_bucket
 from tests.windows.test_results import MEMORY, RECIPE, ROOT, check, compute, write_scene
 
@@ -193,7 +193,7 @@ def test_secrets_in_addresses_are_refused_and_kept_nowhere(tmp_path: Path, secre
 def test_other_stores_are_read_and_their_versions_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
 ) -> None:
-    if reason := lacking(store):
+    if reason := missing_packages(store):
         pytest.skip(reason)
     scene = write_scene(tmp_path / "scene.tif", 300, 200)
     with serving_objects("bucket", store) as server:

@@ -17,7 +17,7 @@ import pytest
 
 from eechips.downloads.assets import make_unit
 from eechips.errors import UsageError
-from tests.support.function_server import Answer, answering
+from tests.support.function_server import Answer, serve_function
 from tests.support.scene_runs import TIFF, assert_same, catalogue, fetch, items, write
 from tests.support.scene_servers import Faults, FileServer, item
 
@@ -62,7 +62,7 @@ def test_a_login_cookie_of_the_domain_is_sent(folder: Path, tmp_path: Path, monk
         state = parse_qs(urlsplit(path).query)["state"][0]
         return 302, {"Location": state, "Set-Cookie": "asf-urs=open; Path=/"}, b""
 
-    with answering(data) as data_url, answering(login) as address, answering(auth) as auth_url:
+    with serve_function(data) as data_url, serve_function(login) as address, serve_function(auth) as auth_url:
         login_url = address.replace("127.0.0.1", "localhost")
         (tmp_path / "netrc").write_text(f"machine localhost login me password {SECRET}\n")
         (tmp_path / "netrc").chmod(0o600)
@@ -112,7 +112,7 @@ def test_an_expired_token_is_renewed_during_downloads(
 
     monkeypatch.setenv("EECHIPS_SCENES_CLIENT_ID", "cdse-public")
     monkeypatch.setenv("EECHIPS_SCENES_CLIENT_SECRET", SECRET)
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif", "type": TIFF}}) for n in range(6)]
         options = {"auth": "oauth", "token_url": f"{url}/token", "auth_host": "127.0.0.1", "retry_delay": 0.01}
         run = fetch(catalogue(tmp_path, found), tmp_path / "out", **options)
@@ -132,7 +132,7 @@ def test_the_url_that_the_credentials_open_is_chosen(
         is_open = headers.get("Authorization") == f"Bearer {SECRET}"
         return (200, {}, (folder / path.rpartition("/")[2]).read_bytes()) if is_open else (401, {}, b"")
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         found = []
         for number in range(2):
             others = {"odd": None, "bad": {"href": "http://[::1"}, "https": {"href": f"{url}/odata/s{number}.tif"}}
@@ -158,7 +158,7 @@ def test_planetary_computer_tokens_are_requested(folder: Path, tmp_path: Path, e
             return 403, {}, b""
         return 200, {}, (folder / parts.path[1:]).read_bytes()
 
-    with answering(sign) as token_url, answering(blobs) as url:
+    with serve_function(sign) as token_url, serve_function(blobs) as url:
         found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif", "type": TIFF}}, collection="a b") for n in range(3)]
         options = {"auth": "sas", "token_url": f"{token_url}/token/{{collection}}", "auth_host": "127.0.0.1"}
         assert_same(fetch(catalogue(tmp_path, found), tmp_path / "out", **options), folder)
@@ -212,7 +212,7 @@ def test_expired_signatures_of_a_catalogue_are_renewed(
                 key[0] = 2
             return 200, {}, (folder / parts.path[1:]).read_bytes()
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         run = fetch(f"{url}/items.json", tmp_path / "out", in_flight=2)
         assert_same(run, folder)
         assert asked["/items.json"] == 2
@@ -254,7 +254,7 @@ def test_links_with_parameters_of_any_name_are_renewed_and_kept_nowhere(
         href = f"{url}/download?id={number}&zz={SECRET}{key[0]}&at=17"
         return {"href": href, "type": TIFF, "roles": ["data"], "title": f"from {url}", "source": href}
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         run = fetch(f"{url}/items.json?page={SECRET}", tmp_path / "out", in_flight=3)
         assert_same(run, folder)
         assert asked["/items.json"] in (2, 3)
@@ -288,7 +288,7 @@ def test_a_large_file_outlives_any_number_of_links(tmp_path: Path) -> None:
         told |= {"Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"} if first else {}
         return (206 if first else 200), told, data[first : first + part]
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         run = fetch(f"{url}/items.json", tmp_path / "out", retry_delay=0.01)
     assert_same(run, tmp_path / "files")
     assert key[0] - 1 == -(-len(data) // part) > 3
@@ -306,7 +306,7 @@ def test_a_stored_query_is_renewed_after_a_refusal(folder: Path, tmp_path: Path)
             return 403, {}, b""
         return 200, {}, (folder / parts.path[1:]).read_bytes()
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         run = fetch(f"{url}/items.json", tmp_path / "out", keep_query="*")
         assert run.units["unit"][0]["href"].endswith("s0.tif?v=1")
         for file in run.units["file"][:2]:
@@ -328,7 +328,7 @@ def test_an_unreachable_catalogue_fails_units_transiently(folder: Path, tmp_path
             return 403, {}, b""
         return 200, {}, (folder / parts.path[1:]).read_bytes()
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         run = fetch(f"{url}/items.json", tmp_path / "out")
         (run.path / run.units["file"][4]).unlink()
         is_away[0] = True
@@ -356,7 +356,7 @@ def test_a_file_that_is_forbidden_does_not_keep_others_from_new_links(folder: Pa
             key[0] += opened[key[0]] == 2
             return 200, {}, (folder / parts.path[1:]).read_bytes()
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         run = fetch(f"{url}/items.json", tmp_path / "out", in_flight=1)
     assert run.counts == {"done": 4, "failed_permanent": 2}
     assert asked["/items.json"] <= 7
@@ -372,7 +372,7 @@ def test_an_unencrypted_url_fails_alone(folder: Path, tmp_path: Path, monkeypatc
         is_open = headers.get("Authorization") == f"Bearer {SECRET}"
         return (200, {}, (folder / path[1:]).read_bytes()) if is_open else (401, {}, b"")
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         hrefs = ["http://data.example.com/s0.tif", *(f"{url}/s{n}.tif" for n in range(1, 6))]
         found = [item(f"s{n}", {"B04": {"href": href, "type": TIFF}}) for n, href in enumerate(hrefs)]
         options = {"auth": "bearer", "auth_host": "127.0.0.1,data.example.com"}
@@ -392,7 +392,7 @@ def test_refused_signatures_are_renewed_a_bounded_number_of_times(folder: Path, 
         found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif?sig={asked.total()}"}}) for n in range(6)]
         return 200, {}, json.dumps({"type": "FeatureCollection", "features": found}).encode()
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         run = fetch(f"{url}/items.json", tmp_path / "out", in_flight=1)
     assert run.counts == {"failed_permanent": 6}
     assert asked["/items.json"] <= 1 + 6
@@ -443,7 +443,7 @@ def test_no_secret_is_shown_or_kept(folder: Path, tmp_path: Path, words: list[st
     secrets.write_text(
         "".join(f"{name}={SECRET}\n" for name in ("token", "username", "password", "client_id", "client_secret"))
     )
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         command = [sys.executable, "-m", "eechips", "scenes", "--stac", f"{url}/items.json?token={SECRET}"]
         own = [word.format(url=url) for word in words]
         if "--auth" in words:

@@ -21,7 +21,7 @@ from eechips.catalogs.ingest import ingest
 from eechips.cli import main
 from eechips.downloads.authentication import Auth
 from eechips.errors import ConfigurationError, StorageError, UsageError
-from tests.support.function_server import Answer, answering
+from tests.support.function_server import Answer, serve_function
 from tests.support.scene_runs import TIFF, catalogue, write
 from tests.support.scene_servers import FileServer, item
 from tests.support.stac_search import MANY, as_json, feature, planned, search
@@ -75,7 +75,7 @@ def test_a_list_of_items_is_the_same_here_and_for_an_ingestion(tmp_path: Path, n
         return
     (tmp_path / "secrets").write_text("token=t\n")
     options = {"auth": "bearer", "auth_host": "127.0.0.1", "secrets": tmp_path / "secrets"}
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         units = planned(f"{url}/{name}", **options)
     assert [unit["href"] for unit in units] == [f"{url}/{each}.tif" for each in "abc"]
 
@@ -87,7 +87,7 @@ def test_invalid_entries_of_a_list_are_reported(tmp_path: Path, caplog: pytest.L
         assert [unit["item"] for unit in planned(tmp_path / "list.ndjson")] == ["a", "b"]
     assert "3 documents of the catalogue could not be read" in caplog.text
     array = [feature("a"), "/etc/passwd", feature("b")]
-    with answering(lambda path, headers, body: (200, {}, json.dumps(array).encode())) as url:
+    with serve_function(lambda path, headers, body: (200, {}, json.dumps(array).encode())) as url:
         found = search(f"{url}/list.json")
     assert found.ids == ["a", "b"]
     assert len(found.unread) == 1
@@ -211,7 +211,7 @@ def test_a_static_catalogue_of_many_items_is_read_in_its_order() -> None:
             )
         return as_json(feature(path[1:-5]))
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         assert search(f"{url}/catalog.json").ids == names
         assert search(f"{url}/catalog.json", most=3).ids == names[:3]
 
@@ -288,7 +288,7 @@ def test_remote_geoparquet_is_searched(tmp_path: Path, has_range: bool) -> None:
         part = data[first : last + 1]
         return 206, {"Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(data)}"}, part
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         auth, secrets = Auth(kind="bearer", hosts=("127.0.0.1",)), {"token": "very-secret"}
         found = search(f"{url}/items.parquet", auth=auth, secrets=secrets, region=shapely.box(9, 0, 12, 1))
         assert found.ids == ["far"]
@@ -374,9 +374,9 @@ def test_failed_units_are_replanned_from_the_current_catalogue(tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_catalogues_in_s3_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.support.object_server import lacking, serving_objects
+    from tests.support.object_server import missing_packages, serving_objects
 
-    if (reason := lacking("s3")) is not None:
+    if (reason := missing_packages("s3")) is not None:
         pytest.skip(reason)
     import boto3
 

@@ -17,7 +17,7 @@ from rasterio.warp import transform_bounds
 
 import eechips
 from eechips.cli import main
-from tests.support.function_server import answering
+from tests.support.function_server import serve_function
 from tests.support.local_earth_engine import Server
 from tests.support.scene_runs import TIFF, catalogue, chips_are_windows, write
 from tests.support.scene_servers import FileServer, item, multihash
@@ -81,7 +81,7 @@ def test_files_that_are_no_images_stay_files(tmp_path: Path) -> None:
         archive.writestr("S2A.SAFE/manifest.safe", "<xml/>")
     bodies = {"S2A.SAFE.zip": written.getvalue(), "grid.nc": b"CDF\x01" + bytes(100), "x.hdf": b"\x0e\x03\x13\x01"}
     types = {"S2A.SAFE.zip": "application/zip", "grid.nc": "application/netcdf", "x.hdf": "application/octet-stream"}
-    with answering(lambda path, headers, body: (200, {}, bodies[path[1:]])) as url:
+    with serve_function(lambda path, headers, body: (200, {}, bodies[path[1:]])) as url:
         found = [
             item(name, {"product": {"href": f"{url}/{name}", "type": types[name], "roles": ["data"]}})
             for name in bodies
@@ -97,7 +97,7 @@ def test_files_that_are_no_images_stay_files(tmp_path: Path) -> None:
 def test_metadata_beside_an_image_stays_a_file(tmp_path: Path) -> None:
     data = write(tmp_path / "a.tif", 1).read_bytes()
     bodies = {"/a.tif": data, "/a.xml": b"<xml/>"}
-    with answering(lambda path, headers, body: (200, {}, bodies[path])) as url:
+    with serve_function(lambda path, headers, body: (200, {}, bodies[path])) as url:
         assets = {"red": {"href": f"{url}/a.tif", "type": TIFF}, "about": {"href": f"{url}/a.xml", "type": "text/xml"}}
         status, output = command(catalogue(tmp_path, [item("a", assets)]), tmp_path, "--assets", "red,about")
     assert status == 0, output
@@ -110,7 +110,7 @@ def test_a_scene_that_cannot_become_an_asset_fails_alone(tmp_path: Path) -> None
     """Its files are good: the run is whole. The same command tries again, as the fault may be the store's."""
     good, bad = write(tmp_path / "a.tif", 1).read_bytes(), write(tmp_path / "b.tif", 2, crs=None).read_bytes()
     bodies = {"/a.tif": good, "/b.tif": bad}
-    with answering(lambda path, headers, body: (200, {}, bodies[path])) as url:
+    with serve_function(lambda path, headers, body: (200, {}, bodies[path])) as url:
         found = [item(name, {"red": {"href": f"{url}/{name}.tif", "type": TIFF}}) for name in ("b", "a")]
         stac = catalogue(tmp_path, found)
         status, output = command(stac, tmp_path)

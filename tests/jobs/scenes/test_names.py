@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pystac
 import pytest
 
-from tests.support.function_server import Answer, answering
+from tests.support.function_server import Answer, serve_function
 from tests.support.scene_runs import TIFF, catalogue, fetch, steps
 from tests.support.scene_servers import item, multihash
 
@@ -31,7 +31,7 @@ def test_every_name_of_an_item_is_a_file_of_its_own(folder: Path, tmp_path: Path
         return 200, {}, data
 
     out = tmp_path / "deep/out"
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         assets = {key: {"href": f"{url}/s0.tif", "type": TIFF} for key in ("B04", "b04", "a/b", "a_b", "../x")}
         found = [item(name, assets, collection=f"c{n % 2}/..") for n, name in enumerate(ITEMS)]
         run = fetch(catalogue(tmp_path, found), out, ingest=tmp_path / "a", ingester=note(ids := []))
@@ -76,7 +76,7 @@ def test_urls_are_requested_unchanged(folder: Path, tmp_path: Path) -> None:
         asked.append(path)
         return 200, {}, data
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         found = [item(f"i{n}", {"data": {"href": url + path, "type": TIFF}}) for n, path in enumerate(PATHS)]
         found += [item("spaces", {"data": {"href": f" {url}/a b.tif\n", "type": TIFF}})]
         found += [item("none", {"data": {"href": "", "type": TIFF}, "null": None, "text": "x.tif"})]
@@ -97,7 +97,7 @@ def test_bodies_that_are_not_the_file_are_refused(folder: Path, tmp_path: Path) 
             return 200, {"Content-Encoding": "gzip", "ETag": '"1"'}, gzip.compress(xml)
         return 200, {}, data if path.endswith("tif") else xml
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         types = {"tif": TIFF, "xml": "application/xml"}
 
         def of(name: str, **more: Any) -> dict[str, Any]:

@@ -316,9 +316,9 @@ def test_invalid_catalogues_are_refused(server: FileServer, tmp_path: Path) -> N
 def test_scenes_in_s3_are_fetched(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import boto3
 
-    from tests.support.object_server import lacking, serving_objects
+    from tests.support.object_server import missing_packages, serving_objects
 
-    if (reason := lacking("s3")) is not None:
+    if (reason := missing_packages("s3")) is not None:
         pytest.skip(reason)
     with serving_objects("scenes") as store:
         for name, value in store.environment.items():

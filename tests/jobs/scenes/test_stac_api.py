@@ -20,7 +20,7 @@ import shapely
 from eechips.downloads.authentication import Auth
 from eechips.errors import ConfigurationError
 from eechips.planning.image_filters import parse_condition
-from tests.support.function_server import Answer, answering
+from tests.support.function_server import Answer, serve_function
 from tests.support.stac_search import MANY, as_json, feature, search
 
 pytest.importorskip("pystac_client")
@@ -79,7 +79,7 @@ class Api:
 @pytest.mark.parametrize("methods", [("GET", "POST"), ("GET",), ("POST",)])
 def test_requests_use_the_capabilities_of_the_api(methods: tuple[str, ...]) -> None:
     api = Api(MANY, methods=methods, classes=(f"{CORE}/item-search#filter",))
-    with answering(api) as url:
+    with serve_function(api) as url:
         conditions = (parse_condition("eo:cloud_cover < 30"), parse_condition("gsd in (10, x)"))
         found = search(url, region=shapely.box(-180, -90, 180, 90), conditions=conditions[:1])
         search(url, conditions=conditions)
@@ -104,7 +104,7 @@ def test_both_http_methods_are_tried_if_an_api_declares_none() -> None:
             return (405, {}, b"") if body else (status, told, content)
         return as_json({**json.loads(content), "links": [{"rel": "search", "href": "/search"}]})
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         assert len(search(url).ids) == 45
 
 
@@ -112,7 +112,7 @@ def test_unsupported_conditions_are_evaluated_locally_and_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = Api(MANY)
-    with answering(api) as url, caplog.at_level(logging.INFO, logger="eechips"):
+    with serve_function(api) as url, caplog.at_level(logging.INFO, logger="eechips"):
         found = search(url, conditions=(parse_condition("eo:cloud_cover >= 20"),), most=3)
     assert found.ids == ["i20", "i21", "i22"]
     assert "filter" not in api.asked[0]
@@ -136,7 +136,7 @@ def test_conditions_are_sent_in_a_language_that_the_api_knows(
     methods: tuple[str, ...], classes: tuple[str, ...], language: str | None
 ) -> None:
     api = Api(MANY, methods=methods, page=50, classes=classes)
-    with answering(api) as url:
+    with serve_function(api) as url:
         found = search(url, conditions=(parse_condition("eo:cloud_cover < 30"),))
     assert found.ids == [f"i{number:02d}" for number in range(30)]
     (asked,) = api.asked
@@ -182,7 +182,7 @@ def test_an_api_that_takes_json_by_post_and_text_by_get_alone(
             page["features"] = [each for each in page["features"] if condition.matches(each)]
         return as_json(page)
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         found = search(url, conditions=(parse_condition("eo:cloud_cover < 30"),))
     assert found.ids == [f"i{number:02d}" for number in range(30)]
     assert asked == questions
@@ -194,7 +194,7 @@ def test_an_api_that_refuses_conditions_although_it_says_that_it_knows_them(capl
         return (400, {}, json.dumps(told).encode()) if "filter" in api.asked[-1] else None
 
     api = Api(MANY, page=50, classes=(f"{CORE}/item-search#filter",), change=change)
-    with answering(api) as url, caplog.at_level(logging.INFO, logger="eechips"):
+    with serve_function(api) as url, caplog.at_level(logging.INFO, logger="eechips"):
         found = search(url, conditions=(parse_condition("eo:cloud_cover < 30"),))
     assert (len(found.ids), found.unread) == (30, [])
     assert "no queryable of that name" in caplog.text
@@ -206,7 +206,7 @@ def test_an_api_that_refuses_large_pages() -> None:
         return (422, {}, b"{}") if int(api.asked[-1].get("limit", 10)) > 50 else None
 
     api = Api(MANY, methods=("GET",), change=change)
-    with answering(api) as url:
+    with serve_function(api) as url:
         assert len(search(url).ids) == 45
 
 
@@ -221,7 +221,7 @@ def test_endless_next_pages_end_the_search() -> None:
         features = [MANY[page]] if page in (0, 1, 15, 20) else []
         return as_json({"features": features, "links": [{"rel": "next", "href": f"/search?page={page + 1}"}]})
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         found = search(url)
     assert found.ids == ["i00", "i01", "i15", "i20"]
     assert ["20 pages in a row" in reason for _, reason in found.unread] == [True]
@@ -238,7 +238,7 @@ def test_a_region_of_many_vertices_is_asked_for_by_its_box() -> None:
     )
     api.found[1]["geometry"] = {"type": "Point", "coordinates": [-105.99, 40.99]}
     ball = shapely.Point(-105, 40).buffer(1.0, quad_segs=2000)
-    with answering(api) as url:
+    with serve_function(api) as url:
         assert search(url, region=ball).ids == ["in"]
     assert "intersects" not in api.asked[0]
     assert api.asked[0]["bbox"] == pytest.approx([-106, 39, -104, 41])
@@ -251,13 +251,13 @@ def test_a_redirected_search_keeps_its_body(status: int) -> None:
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         return (status, {"Location": f"{url}{path}"}, b"") if path.startswith("/search") else api(path, headers, body)
 
-    with answering(api) as url, answering(answer) as old:
+    with serve_function(api) as url, serve_function(answer) as old:
         assert len(search(old, conditions=(parse_condition("eo:cloud_cover < 7"),)).ids) == 7
     assert api.asked[0]["filter"]["op"] == "<"
 
 
 def test_items_that_come_on_two_pages_count_once() -> None:
-    with answering(Api([*MANY[:10], *MANY[5:20]])) as url:
+    with serve_function(Api([*MANY[:10], *MANY[5:20]])) as url:
         assert search(url).ids == [each["id"] for each in MANY[:20]]
 
 
@@ -266,7 +266,7 @@ def test_pages_that_lead_in_a_circle_end() -> None:
         return as_json({**answer, "links": [{"rel": "next", "href": "/search?from=10"}]})
 
     with (
-        answering(Api(MANY, change=back)) as url,
+        serve_function(Api(MANY, change=back)) as url,
         pytest.raises(ConfigurationError, match="links back to a page"),
     ):
         search(url)
@@ -285,7 +285,7 @@ def test_transient_api_errors_are_retried(caplog: pytest.LogCaptureFixture) -> N
         }.get(number)
 
     api = Api(MANY, change=change)
-    with answering(api) as url, caplog.at_level(logging.INFO, logger="eechips"):
+    with serve_function(api) as url, caplog.at_level(logging.INFO, logger="eechips"):
         assert search(url).ids == [each["id"] for each in MANY]
     assert len(api.asked) == 5 + 3
     assert caplog.text.count("retrying") == 3
@@ -306,7 +306,7 @@ def test_transient_api_errors_are_retried(caplog: pytest.LogCaptureFixture) -> N
 )
 def test_invalid_api_responses_are_reported(answer: Answer, message: str) -> None:
     with (
-        answering(Api(MANY, methods=("POST",), change=lambda number, body: answer)) as url,
+        serve_function(Api(MANY, methods=("POST",), change=lambda number, body: answer)) as url,
         pytest.raises(ConfigurationError, match=message) as caught,
     ):
         search(url)
@@ -324,7 +324,7 @@ def test_unreachable_and_untrusted_hosts_are_reported(tmp_path: Path) -> None:
     encryption = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     encryption.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     api = Api(MANY)
-    with answering(api, encryption) as url, pytest.raises(ConfigurationError, match="certificate is not trusted"):
+    with serve_function(api, encryption) as url, pytest.raises(ConfigurationError, match="certificate is not trusted"):
         search(url)
     assert not api.seen
 
@@ -337,7 +337,7 @@ def test_a_token_is_sent_to_a_protected_catalogue(tmp_path: Path) -> None:
         shown.append(headers.get("Authorization"))
         return api(path, headers, body) if shown[-1] == "Bearer very-secret" else (401, {}, b"")
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         auth = Auth(kind="bearer", hosts=("127.0.0.1",))
         assert len(search(url, auth=auth, secrets={"token": "very-secret"}).ids) == 45
         with pytest.raises(ConfigurationError, match="denies access with HTTP 401: set `auth`") as caught:
@@ -357,14 +357,14 @@ def test_a_collection_that_an_api_serves() -> None:
         links = [] if second else [{"rel": "next", "href": "?page=2"}]
         return as_json({"type": "FeatureCollection", "features": found[2:] if second else found[:2], "links": links})
 
-    with answering(answer) as url:
+    with serve_function(answer) as url:
         assert search(f"{url}/collections/demo", collections=("demo",)).ids == ["i0", "i1", "i2"]
 
 
 def test_every_page_of_a_search_is_read(tmp_path: Path) -> None:
     """The address of a search, as browsers show it, or of the items of a collection."""
     api = Api(MANY)
-    with answering(api) as url:
+    with serve_function(api) as url:
         assert len(search(f"{url}/search?limit=10").ids) == 45
         page = requests.get(f"{url}/search", timeout=10).json()
     (tmp_path / "page.json").write_text(json.dumps(page))

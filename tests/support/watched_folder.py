@@ -1,4 +1,4 @@
-"""A file outside a run or catalogue that no process may touch, watched by the kernel."""
+"""A folder outside a run or catalogue that no command may access, watched by the kernel."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CREATE = 0x100
 
 
 @dataclass(frozen=True)
-class Outside:
-    """A folder outside, with files.
+class WatchedFolder:
+    """A folder with files, watched by inotify.
 
     Attributes:
-        folder: that is watched.
+        folder: the watched folder.
         descriptor: of inotify.
     """
 
@@ -28,7 +28,7 @@ class Outside:
     descriptor: int
 
     def touched(self) -> list[str]:
-        """Names of the files that anybody has opened, changed, made or removed since the last call."""
+        """Return the names of files that were opened, changed, made or removed since the last call."""
         found = []
         while True:
             try:
@@ -38,20 +38,20 @@ class Outside:
             while data:
                 _, mask, _, length = _EVENT.unpack_from(data)
                 name = data[_EVENT.size : _EVENT.size + length].rstrip(b"\0").decode()
-                if name:  # and not the folder itself, which may be looked at
+                if name:  # accesses of the folder itself are permitted
                     found.append(f"{name} ({mask:#x})")
                 data = data[_EVENT.size + length :]
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Outside]:
-    """Watch a folder whose files are all there; Linux tells of every access, also of those of C libraries."""
+def watch_folder(folder: Path) -> Iterator[WatchedFolder]:
+    """Watch a folder of existing files; Linux reports every access, also by C libraries."""
     library = ctypes.CDLL(None, use_errno=True)
     descriptor = library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     assert descriptor >= 0, os.strerror(ctypes.get_errno())
     wanted = _ACCESS | _MODIFY | _OPEN | _MOVED | _DELETE | _CREATE
     assert library.inotify_add_watch(descriptor, os.fsencode(folder), wanted) >= 0, os.strerror(ctypes.get_errno())
     try:
-        yield Outside(folder, descriptor)
+        yield WatchedFolder(folder, descriptor)
     finally:
         os.close(descriptor)
