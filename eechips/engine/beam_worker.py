@@ -134,7 +134,7 @@ class BeamWorker:
                     is_dry = task is None
                     if task is not None:
                         under_way.begin(task)
-                        threads.pool.submit(task)
+                        threads.tasks.put(task)
                 if not under_way.units or mode == "now":
                     return
                 for outcome in threads.outcomes(_TICK):
@@ -150,7 +150,7 @@ class BeamWorker:
                     threads = _Threads(self._replace(session, threads.worker), stack)
                     for task, _ in list(under_way.units.values()):
                         under_way.begin(task)
-                        threads.pool.submit(task)
+                        threads.tasks.put(task)
 
     def next_position(self) -> int:
         """Return a position that is unique in this process, for units without a plan."""
@@ -216,12 +216,19 @@ class _UnderWay:
 
 
 class _Threads:
-    """The threads of a worker, with their outcomes."""
+    """The threads of a worker, with their outcomes.
+
+    Attributes:
+        worker: executes the tasks.
+        tasks: received by the threads.
+    """
 
     def __init__(self, worker: Worker, stack: contextlib.ExitStack) -> None:
         self.worker = worker
         self._results: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-        self.pool = stack.enter_context(UnitThreadPool(worker.execute, self._results.put, self._results.put))
+        self.tasks: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
+        UnitThreadPool(self.tasks.get, worker.execute, self._results.put, self._results.put).start()
+        stack.callback(self.tasks.put, None)
 
     def outcomes(self, timeout: float) -> list[Outcome]:
         """Return the outcomes since the previous call; wait up to ``timeout`` seconds for the first.

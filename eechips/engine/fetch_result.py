@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from eechips.client.classification import raising_recipe_errors
@@ -27,9 +28,11 @@ def fetch_result(fetcher: Fetcher, result: Any) -> EncodedFile:
     Raises:
         RecipeError: if it is something else.
         RequestError: classified, if the service does not answer, or its response is not as requested.
+        ee.EEException: if the service refuses the expression.
     """
     if isinstance(result, Chip):
-        return fetch_chip(fetcher, result)
+        fetched: EncodedFile = fetcher.chip(result, _receive, partial(_assemble, result))
+        return fetched
     if isinstance(result, Table):
         return _fetch_table(fetcher, result)
     if isinstance(result, bytes):
@@ -68,21 +71,12 @@ def _encoding() -> contextlib.AbstractContextManager[None]:
     return raising_recipe_errors(of_eechips=(MemoryError, OSError, Warning))
 
 
-def fetch_chip(fetcher: Fetcher, chip: Chip) -> EncodedFile:
-    """Fetch a chip and validate the response.
+def _receive(part: Chip, body: bytes) -> EncodedFile:
+    return CHIP_FORMATS.get(part.format).receive(body, expectation_of(part))
 
-    Raises:
-        RequestError: classified.
-        ee.EEException: if the service refuses the expression.
-    """
 
-    def receive(part: Chip, body: bytes) -> EncodedFile:
-        return CHIP_FORMATS.get(part.format).receive(body, expectation_of(part))
-
-    def assemble(parts: Sequence[Part[EncodedFile]]) -> EncodedFile:
-        return CHIP_FORMATS.get(chip.format).assemble(parts, expectation_of(chip))
-
-    return fetcher.chip(chip, receive, assemble)
+def _assemble(chip: Chip, parts: Sequence[Part[EncodedFile]]) -> EncodedFile:
+    return CHIP_FORMATS.get(chip.format).assemble(parts, expectation_of(chip))
 
 
 def expectation_of(chip: Chip) -> Expectation:

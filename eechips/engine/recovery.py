@@ -128,8 +128,9 @@ class _Replay(Executor[WorkerHandle]):
         """Forget what was submitted."""
         self._handles[0].tasks.clear()
 
-    def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
-        """Do nothing: the outcome is known."""
+    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
+        """Note the task, whose outcome is known."""
+        self._assign(task, alone=alone)
 
     def _capacity(self, handle: WorkerHandle) -> int:
         return len(self._outcomes)

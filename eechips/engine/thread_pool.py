@@ -16,9 +16,13 @@ T = TypeVar("T")
 
 
 class UnitThreadPool:
-    """Daemon threads, as many as units were ever executed at once. Leaving a ``with`` block ends idle threads.
+    """Daemon threads that receive units, execute them, and deliver their outcomes.
+
+    A thread that has received a unit starts another one to receive the next, unless one waits already. If there is no
+    memory for it, units wait until a running thread has finished its own.
 
     Args:
+        receive: waits for the next unit and returns it; None if no other follows. Called by one thread at a time.
         execute: executes a unit; called by several threads.
         deliver: receives each outcome; called by one thread at a time.
         fail: receives an exception that ended a thread. The unit of that thread has no outcome.
@@ -26,63 +30,60 @@ class UnitThreadPool:
 
     def __init__(
         self,
+        receive: Callable[[], WorkUnit | None],
         execute: Callable[[WorkUnit], Outcome],
         deliver: Callable[[Outcome], None],
         fail: Callable[[BaseException], None],
     ) -> None:
-        self._execute, self._deliver, self._fail = execute, deliver, fail
-        self._tasks: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
-        self._delivering = threading.Lock()
-        self._counting = threading.Lock()
-        self._starts = 0  # of threads, by submit()
-        self._threads = 0  # that run
-        self._idle = 0
+        self._receive, self._execute, self._deliver, self._fail = receive, execute, deliver, fail
+        self._receiving, self._delivering, self._counting = threading.Lock(), threading.Lock(), threading.Lock()
+        self._waiting = 0  # threads that wait for a unit
+        self._ended = threading.Event()
 
-    def __enter__(self) -> UnitThreadPool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for _start in range(self._starts):
-            self._tasks.put(None)
-
-    def submit(self, task: WorkUnit) -> None:
-        """Have a thread execute a unit.
+    def start(self) -> None:
+        """Start the first thread.
 
         Raises:
-            RuntimeError: if no thread runs, and none can be started.
+            RuntimeError: if it cannot be started.
         """
-        with self._counting:
-            needs_thread = self._idle <= 0
-            self._idle -= not needs_thread
-        self._tasks.put(task)
-        if needs_thread:
-            self._start_thread()
+        self._waiting += 1
+        # threading.Thread.start() waits forever for a thread that lacks the memory to begin.
+        _thread.start_new_thread(self._work, ())
 
-    def _start_thread(self) -> None:
-        """Start a thread. If there is no memory for it, the running threads execute its task after their own."""
-        try:
-            # threading.Thread.start() waits forever for a thread that lacks the memory to begin.
-            _thread.start_new_thread(self._run, ())
-            self._starts += 1
-        except (RuntimeError, MemoryError):
-            with self._counting:
-                if not self._threads:
-                    raise
-                self._idle -= 1  # the next thread that finishes has a task already
+    def wait(self) -> None:
+        """Wait until no other unit follows. Those that were received may still be executed."""
+        self._ended.wait()
 
-    def _run(self) -> None:
+    def _work(self) -> None:
         try:
-            with self._counting:
-                self._threads += 1
             threading.current_thread().name = "eechips-unit"
-            while (task := self._tasks.get()) is not None:
+            while (task := self._receive_next()) is not None:
                 outcome = self._execute(task)
-                with self._counting:  # before the receiver of the outcome can submit the next unit
-                    self._idle += 1
-                with self._delivering:
+                with self._delivering:  # may block until the other side has sent a unit, which another thread receives
                     self._deliver(outcome)
+                with self._counting:
+                    self._waiting += 1
         except BaseException as error:  # noqa: BLE001 - a thread that ended silently would leave its unit unfinished
             self._fail(error)
+
+    def _receive_next(self) -> WorkUnit | None:
+        """Receive a unit, and see that another thread waits for the next one."""
+        with self._receiving:
+            task = None if self._ended.is_set() else self._receive()
+            if task is None:
+                self._ended.set()
+                return None
+            with self._counting:
+                self._waiting -= 1
+                is_last = not self._waiting
+                self._waiting += is_last
+            if is_last:
+                try:
+                    _thread.start_new_thread(self._work, ())
+                except (RuntimeError, MemoryError):
+                    with self._counting:
+                        self._waiting -= 1
+        return task
 
 
 def drain(items: queue.SimpleQueue[T], timeout: float) -> list[T]:

@@ -23,7 +23,6 @@ from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
-from eechips.client.usage import Usage
 from eechips.engine.fetch_result import fetch_result
 from eechips.engine.outcome import Outcome
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
@@ -98,34 +97,30 @@ class Worker:
         self._fetcher = Fetcher(connection, spec.method, self._recipe_code)
 
     def execute(self, task: WorkUnit) -> Outcome:
-        """Fetch a unit. Errors become part of the outcome."""
+        """Fetch a unit. Errors become part of the outcome.
+
+        After an internal error, which may be due to lack of memory, the unit is repeated a few times.
+        """
         began = time.monotonic()
-        with self._transport.metered(logs=self._spec.logs) as usage:
-            try:
-                with self._fetcher.requests.unit_context(task.position, is_repeated=task.attempts > 0):
-                    outcome = self._attempt(task, usage)
-            except Stopped:
-                outcome = Outcome(task.position, None)
+        outcome = Outcome(task.position, None)  # of a unit that the end of the run stops
+        requests = self._fetcher.requests.unit_context(task.position, is_repeated=task.attempts > 0)
+        with self._transport.metered(logs=self._spec.logs) as usage, contextlib.suppress(Stopped), requests:
+            for left in range(min(_INTERNAL_REPEATS, self._spec.policy.retries), -1, -1):
+                try:
+                    found = self._fetch(task)
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: a unit fails for itself
+                    found = failed(task, error, self._secrets)
+                if not left or found.record is None or found.record.error_class != InternalError.__name__:
+                    outcome = found
+                    break
+                usage.repeats += 1
+                self._transport.pause(self._spec.policy.delay)
         outcome = completed(outcome, usage, time.monotonic() - began)
         mismatches = self._fetcher.requests.take_mismatches()
         return replace(outcome, mismatches=mismatches) if mismatches else outcome
 
-    def _attempt(self, task: WorkUnit, usage: Usage) -> Outcome:
-        """Fetch a unit; repeat it a few times after internal errors, which may be due to lack of memory."""
-        left = min(_INTERNAL_REPEATS, self._spec.policy.retries)
-        while True:
-            try:
-                return self._fetch(task)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: a unit fails for itself
-                outcome = failed(task, error, self._secrets)
-            is_internal = outcome.record is not None and outcome.record.error_class == InternalError.__name__
-            if not is_internal or not left:
-                return outcome
-            left -= 1
-            usage.repeats += 1
-            self._transport.pause(self._spec.policy.delay)
-
     def _fetch(self, task: WorkUnit) -> Outcome:
+        """Call the recipe, fetch its result, and stage the file."""
         unit = unit_value(json.loads(task.unit))
         with self._recipe_lock, use_transport(self._transport), self._recipe_code():
             self.in_recipe.add(task.position)
@@ -138,7 +133,7 @@ class Worker:
             record = Record(position=task.position, state=State.DONE if result is None else State.EMPTY)
             return Outcome(task.position, record, is_exclusive=is_exclusive)
         if isinstance(result, RecipeFiles):
-            return self._stage(task, result.files)
+            return self._stage_recipe_files(task, result.files)
         if isinstance(result, ExistingFile):
             name = result_name(f"{task.name}.{result.suffix}" if result.suffix else task.name)
             placed = StagedFile(name, result.temporary, result.size, result.sha256)
@@ -149,7 +144,7 @@ class Worker:
         if self._is_unwanted(written.metadata):
             return Outcome(task.position, record_of(task, written.metadata, None, result), is_exclusive=is_exclusive)
         name = self._own_name(task, result) or task.name
-        (staged,) = self._put(task, ((f"{name}.{written.suffix}", written.data),))
+        (staged,) = self._stage(task, ((f"{name}.{written.suffix}", written.data),))
         record = record_of(task, written.metadata, staged, result)
         return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
 
@@ -168,7 +163,7 @@ class Worker:
         if self._is_unwanted(*(written.metadata for _, written in made.values())):
             records = [record_of(task, written.metadata, None, result) for result, written in made.values()]
             return Outcome(task.position, together(records))
-        staged = self._put(task, [(names[layer], written.data) for layer, (_, written) in made.items()])
+        staged = self._stage(task, [(names[layer], written.data) for layer, (_, written) in made.items()])
         records = [
             record_of(task, written.metadata, file, result)
             for (result, written), file in zip(made.values(), staged, strict=True)
@@ -178,12 +173,12 @@ class Worker:
         )
         return Outcome(task.position, together(records), staged[0], further=tuple(staged[1:]), layers=layers)
 
-    def _stage(self, task: WorkUnit, files: tuple[RecipeFile, ...]) -> Outcome:
+    def _stage_recipe_files(self, task: WorkUnit, files: tuple[RecipeFile, ...]) -> Outcome:
         if not files:
             return Outcome(task.position, Record(position=task.position, state=State.DONE), is_exclusive=True)
         if self._is_unwanted(files[0].metadata):
             return Outcome(task.position, record_of(task, files[0].metadata, None, files[0]), is_exclusive=True)
-        staged = self._put(task, [(file.name, file.data) for file in files])
+        staged = self._stage(task, [(file.name, file.data) for file in files])
         records = [record_of(task, file.metadata, each, file) for file, each in zip(files, staged, strict=True)]
         layers = tuple((each.name, "", layer_facts(record)) for each, record in zip(staged, records, strict=True))
         further = tuple(staged[1:])
@@ -200,7 +195,7 @@ class Worker:
         """Return whether to write no files, as a result has no valid pixel."""
         return not self._spec.keeps_empty and any(is_empty(each) for each in metadata)
 
-    def _put(self, task: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[StagedFile]:
+    def _stage(self, task: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[StagedFile]:
         """Stage all files of a unit, or none.
 
         Raises:

@@ -17,6 +17,7 @@ from eechips.client.throttle import Throttle
 from eechips.engine.thread_pool import UnitThreadPool
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
+from eechips.manifest.unit_record import WorkUnit
 from eechips.redaction import redact
 
 _SWITCH_INTERVAL = 0.0002
@@ -51,7 +52,7 @@ def main(
     pipe: Pipe,
     environment: Mapping[str, str],
 ) -> None:
-    """Receive units and send outcomes, until the parent sends None or ends.
+    """Have threads receive units and send outcomes, until the parent sends None or ends.
 
     Args:
         spec: of the run.
@@ -67,21 +68,23 @@ def main(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()
     sys.setswitchinterval(_SWITCH_INTERVAL)
+
+    def receive() -> WorkUnit | None:
+        try:
+            task: WorkUnit | None = pipe.recv()
+        except (EOFError, ConnectionResetError):  # the latter if the parent was killed
+            return None
+        return task
+
     try:
         worker = start_worker(spec, target, discovery, throttle.client(client))
+        threads = UnitThreadPool(receive, worker.execute, pipe.send, _exit)
+        threads.start()
     except Exception as error:  # noqa: BLE001 - the parent stops the run if no worker starts
         pipe.send(Broken(redact(f"{type(error).__name__}: {error}")))
         return
     pipe.send(Ready())
-    pool = UnitThreadPool(worker.execute, pipe.send, _exit)
-    while True:
-        try:
-            task = pipe.recv()
-        except (EOFError, ConnectionResetError):  # the latter if the parent was killed
-            return
-        if task is None:
-            return
-        pool.submit(task)
+    threads.wait()
 
 
 def _exit(error: BaseException) -> None:

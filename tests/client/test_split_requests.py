@@ -19,7 +19,7 @@ import eechips
 from eechips.client.chip_parameters import Method
 from eechips.client.fetcher import Fetcher
 from eechips.engine.config import RunConfig
-from eechips.engine.fetch_result import fetch_chip
+from eechips.engine.fetch_result import fetch_result
 from eechips.engine.run import run
 from eechips.engine.session import connect
 from eechips.errors import TooLargeError
@@ -102,13 +102,13 @@ def test_split_chips_equal_whole_chips(
 ) -> None:
     places = tuple(PLACES) if (file_format, method) in REQUESTS[:2] else ("native", "scale")
     with fetching(stack_server, method) as fetcher, counting(stack_server) as requests:
-        whole = {place: fetch_chip(fetcher, make_chip(file_format, **PLACES[place])) for place in places}
+        whole = {place: fetch_result(fetcher, make_chip(file_format, **PLACES[place])) for place in places}
     kind = "image:computePixels" if method == "pixels" else "thumbnails:getPixels"
     assert requests[kind] == len(places)
     with fetching(small_server, method) as fetcher:
         for place in places:
             with counting(small_server) as requests:
-                found = fetch_chip(fetcher, make_chip(file_format, **PLACES[place]))
+                found = fetch_result(fetcher, make_chip(file_format, **PLACES[place]))
             assert requests[kind] >= 4, place
             assert requests["value:compute"] == (0 if "grid" in PLACES[place] else 1)
             assert found.suffix == whole[place].suffix
@@ -124,7 +124,7 @@ def test_split_chips_equal_whole_chips(
 
 def test_pixels_of_parts_equal_the_source(stack: Stack, small_server: Server) -> None:
     with fetching(small_server) as fetcher:
-        found = fetch_chip(fetcher, make_chip("tif", grid=NATIVE))
+        found = fetch_result(fetcher, make_chip("tif", grid=NATIVE))
     with decoding(found.data, "GTiff") as source:
         pixels, mask = source.read(), source.dataset_mask() != 0
         assert (source.descriptions, source.crs.to_string()) == (BANDS, CRS)
@@ -159,7 +159,7 @@ def test_parts_have_no_seams(stack_server: Server, small_server: Server, name: s
     written = []
     for server in (stack_server, small_server):
         with fetching(server) as fetcher:
-            written.append(fetch_chip(fetcher, Chip(computed()[name], grid=NATIVE, format="npy", bands=BANDS)))
+            written.append(fetch_result(fetcher, Chip(computed()[name], grid=NATIVE, format="npy", bands=BANDS)))
     ours, theirs = (arrays(found) for found in written)
     # Distances to the neighbours, which bicubic weights are made of, are rounded in each window's own numbers.
     np.testing.assert_allclose(ours, theirs, rtol=1e-6 if name == "bicubic" else 0.0, atol=0.0)
@@ -177,7 +177,7 @@ def test_chips_above_the_memory_limit_are_split(
     for server in (stack_server, short):
         with fetching(server) as fetcher, counting(server) as requests:
             doubles = ee.Image(f"{STACK}/image_0").toDouble().divide(3)
-            written.append(fetch_chip(fetcher, Chip(doubles, grid=NATIVE.window(0, 0, 900, 900), format="npy")))
+            written.append(fetch_result(fetcher, Chip(doubles, grid=NATIVE.window(0, 0, 900, 900), format="npy")))
     assert requests["image:computePixels"] >= 5  # 13 MB of values alone do not fit
     assert written[0] == written[1]
 
@@ -188,7 +188,7 @@ def test_the_size_that_worked_is_remembered(small_server: Server) -> None:
             requests = []
             for row in range(3):
                 with counting(small_server) as counted:
-                    fetch_chip(fetcher, make_chip(file_format, grid=NATIVE.window(3, row, 150, 110)))
+                    fetch_result(fetcher, make_chip(file_format, grid=NATIVE.window(3, row, 150, 110)))
                 requests.append(counted["image:computePixels"])
             assert requests[0] > parts
             assert requests[1:] == [parts, parts]
@@ -197,7 +197,7 @@ def test_the_size_that_worked_is_remembered(small_server: Server) -> None:
 def test_chips_known_to_be_too_large_are_not_requested(stack_server: Server) -> None:
     wide = NATIVE.window(0, 0, 10_001, 20)
     with fetching(stack_server, "url") as fetcher, counting(stack_server) as requests:
-        found = fetch_chip(fetcher, make_chip("png", grid=wide))
+        found = fetch_result(fetcher, make_chip("png", grid=wide))
     assert requests["thumbnails:create"] == requests["thumbnails:getPixels"] == 2
     assert arrays(found)[:3, :, 700:].max() == 0
     assert (found.metadata.width, found.metadata.height) == (10_001, 20)
@@ -205,7 +205,7 @@ def test_chips_known_to_be_too_large_are_not_requested(stack_server: Server) -> 
     with fetching(stack_server) as fetcher, counting(stack_server) as requests:
         chip = Chip(ee.Image.constant(list(range(1024))).rename(list(many)), grid=NATIVE, bands=many, format="tif")
         with pytest.raises(TooLargeError, match="1025 bands"):
-            fetch_chip(fetcher, chip)
+            fetch_result(fetcher, chip)
     assert requests == {}
 
 
@@ -213,15 +213,15 @@ def test_a_chip_too_large_at_any_size_reports_the_smallest_size(small_server: Se
     with fetching(small_server) as fetcher:
         bands = ee.Image.constant([1.5] * 60)
         with counting(small_server) as requests, pytest.raises(TooLargeError) as refused:
-            fetch_chip(fetcher, Chip(bands, grid=NATIVE.window(0, 0, 256, 256), format="npy"))
+            fetch_result(fetcher, Chip(bands, grid=NATIVE.window(0, 0, 256, 256), format="npy"))
         assert "must be less than or equal to 30000 bytes" in str(refused.value)
         assert "Even 16x16 pixels are too much" in str(refused.value)
         assert requests["image:computePixels"] == 5
         with pytest.raises(TooLargeError, match="Even 20x20 pixels"):
-            fetch_chip(fetcher, Chip(bands, grid=NATIVE.window(0, 0, 20, 20), format="npy"))
+            fetch_result(fetcher, Chip(bands, grid=NATIVE.window(0, 0, 20, 20), format="npy"))
         # What failed altogether taught nothing about other sizes.
         with counting(small_server) as requests:
-            fetch_chip(fetcher, Chip(bands.select([0]), grid=NATIVE.window(0, 0, 32, 32), format="npy"))
+            fetch_result(fetcher, Chip(bands.select([0]), grid=NATIVE.window(0, 0, 32, 32), format="npy"))
         assert requests["image:computePixels"] == 1
 
 
@@ -232,7 +232,7 @@ def test_errors_that_splitting_cannot_help_are_raised(small_server: Server) -> N
         most = image.reduceRegion("max", corner, scale=10, maxPixels=5)
         chip = Chip(image.divide(ee.Image.constant(most.getNumber("red"))), grid=NATIVE, format="tif")
         with pytest.raises(TooLargeError, match="Too many pixels in the region"):
-            fetch_chip(fetcher, chip)
+            fetch_result(fetcher, chip)
     assert requests["image:computePixels"] == 1
 
 

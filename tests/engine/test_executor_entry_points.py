@@ -45,7 +45,8 @@ class PoolExecutor(Executor[WorkerHandle]):
         self.throttle.stop()
         self._pool.shutdown(cancel_futures=True)
 
-    def _dispatch(self, handle, task):
+    def submit(self, task, *, alone=False):
+        self._assign(task, alone=alone)
         self._futures.add(self._pool.submit(self._worker.execute, task))
 
     def _capacity(self, handle):

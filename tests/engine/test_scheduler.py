@@ -75,7 +75,8 @@ class Unreliable(Executor[WorkerHandle]):
         for handle in self._handles:
             handle.tasks.clear()
 
-    def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
+    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
+        self._assign(task, alone=alone)
         self._sent.append(task)
 
     def _capacity(self, handle: WorkerHandle) -> int:

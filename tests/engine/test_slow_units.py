@@ -129,7 +129,8 @@ class Slow(Executor[WorkerHandle]):
     def kill(self) -> None:
         self._handles.clear()
 
-    def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None: ...
+    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
+        self._assign(task, alone=alone)
 
     def _capacity(self, handle: WorkerHandle) -> int:
         return 1

@@ -30,22 +30,68 @@ def no_more_threads() -> Iterator[Any]:
     threading.stack_size(before)
 
 
-def test_running_threads_do_the_tasks_of_those_that_cannot_start(no_more_threads: Any) -> None:
-    worker, outcomes = Worker(), queue.SimpleQueue[Any]()
-    pool = UnitThreadPool(worker.execute, outcomes.put, outcomes.put)  # type: ignore[arg-type]
-    pool.submit(1)  # type: ignore[arg-type]
+def start_pool(worker: Worker) -> "tuple[queue.SimpleQueue[Any], queue.SimpleQueue[Any], UnitThreadPool]":
+    """The tasks and the outcomes of a pool that has started."""
+    tasks, outcomes = queue.SimpleQueue[Any](), queue.SimpleQueue[Any]()
+    pool = UnitThreadPool(tasks.get, worker.execute, outcomes.put, outcomes.put)  # type: ignore[arg-type]
+    pool.start()
+    return tasks, outcomes, pool
+
+
+def test_tasks_are_executed_at_once() -> None:
+    worker = Worker()
+    tasks, outcomes, _ = start_pool(worker)
+    for task in range(5):
+        tasks.put(task)
+    assert len({worker.begun.get(timeout=60) for _ in range(5)}) == 5
+    worker.go.set()
+    assert {outcomes.get(timeout=60) for _ in range(5)} == set(range(5))
+
+
+def test_a_task_is_received_while_an_outcome_cannot_be_delivered() -> None:
+    worker, tasks = Worker(), queue.SimpleQueue[Any]()
+    worker.go.set()
+    delivering, delivered = threading.Event(), threading.Event()
+
+    def deliver(outcome: Any) -> None:
+        delivering.set()
+        assert delivered.wait(60)
+
+    UnitThreadPool(tasks.get, worker.execute, deliver, print).start()  # type: ignore[arg-type]
+    tasks.put(1)
+    assert delivering.wait(60)
     first = worker.begun.get(timeout=60)
+    tasks.put(2)
+    assert worker.begun.get(timeout=60) != first
+    delivered.set()
+
+
+def test_threads_end_after_the_last_task() -> None:
+    worker = Worker()
+    worker.go.set()
+    tasks, outcomes, pool = start_pool(worker)
+    tasks.put(1)
+    assert outcomes.get(timeout=60) == 1
+    tasks.put(None)
+    pool.wait()
+    tasks.put(2)
+    assert tasks.get(timeout=60) == 2  # no thread received it
+
+
+def test_running_threads_do_the_tasks_of_those_that_cannot_start(no_more_threads: Any) -> None:
+    worker = Worker()
+    tasks, outcomes, _ = start_pool(worker)
     no_more_threads()
-    for task in (2, 3):
-        pool.submit(task)  # type: ignore[arg-type]
+    for task in (1, 2, 3):
+        tasks.put(task)
     worker.go.set()
     assert [outcomes.get(timeout=60) for _ in range(3)] == [1, 2, 3]
-    pool.submit(4)  # type: ignore[arg-type]
+    tasks.put(4)
     assert outcomes.get(timeout=60) == 4
-    assert {worker.begun.get(timeout=60) for _ in range(3)} == {first}
+    assert len({worker.begun.get(timeout=60) for _ in range(4)}) == 1
 
 
 def test_without_any_thread_it_fails(no_more_threads: Any) -> None:
     no_more_threads()
     with pytest.raises(RuntimeError):
-        UnitThreadPool(Worker().execute, print, print).submit(1)  # type: ignore[arg-type]
+        start_pool(Worker())

@@ -155,8 +155,9 @@ class BeamExecutor(Executor[WorkerHandle]):
             self._running = None
         self._handles[0].tasks.clear()
 
-    def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
-        """Do nothing: the pipeline starts when no further task comes."""
+    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
+        """Add a task to the next pipeline, which starts when no further task comes."""
+        self._assign(task, alone=alone)
 
     def _capacity(self, handle: WorkerHandle) -> int:
         return 0 if self._running is not None else _MOST_TASKS

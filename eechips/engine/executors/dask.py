@@ -185,7 +185,9 @@ class DaskExecutor(Executor[_DaskHandle]):
             handle.tasks.clear()
             handle.futures.clear()
 
-    def _dispatch(self, handle: _DaskHandle, task: WorkUnit) -> None:
+    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
+        """Send a task to a worker of the cluster, with the worker's share of the quota."""
+        handle = self._assign(task, alone=alone)
         try:
             future = self._client.submit(
                 execute,

@@ -6,11 +6,11 @@ entry point in the group ``eechips.executors``::
     [project.entry-points."eechips.executors"]
     pool = "my_package.pool:PoolExecutor"
 
-and ``executor="pool"`` selects it. A subclass implements five methods: :meth:`Executor.create` takes what it needs from
-the :class:`ExecutorContext`; :meth:`Executor.scale` starts workers, as a :class:`WorkerHandle` each; the scheduler then
-sends tasks to workers (``_dispatch``), up to their ``_capacity``; :meth:`Executor.wait` returns what was finished or
-lost; :meth:`Executor.kill` ends everything. A worker executes a task with
-:meth:`eechips.engine.worker.Worker.execute`.
+and ``executor="pool"`` selects it. A subclass implements these methods: :meth:`Executor.create` takes what it needs
+from the :class:`ExecutorContext`; :meth:`Executor.scale` starts workers, as a :class:`WorkerHandle` each; ``_capacity``
+bounds the tasks of each; :meth:`Executor.submit` sends a task to the worker that ``_assign`` chooses;
+:meth:`Executor.wait` returns what was finished or lost; :meth:`Executor.kill` ends everything. A worker executes a task
+with :meth:`eechips.engine.worker.Worker.execute`.
 """
 
 from __future__ import annotations
@@ -158,6 +158,18 @@ class Executor(abc.ABC, Generic[HandleT]):
         """
 
     @abc.abstractmethod
+    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
+        """Send a task to the worker that :meth:`_assign` chooses. Errors of sending become events of :meth:`wait`.
+
+        Args:
+            task: the task.
+            alone: the worker gets no other task until this one is finished.
+
+        Raises:
+            ValueError: if no worker can take it; see ``has_room`` and ``has_idle``.
+        """
+
+    @abc.abstractmethod
     def wait(self, timeout: float) -> list[Finished | Lost]:
         """Wait for events, for ``timeout`` seconds at most.
 
@@ -168,10 +180,6 @@ class Executor(abc.ABC, Generic[HandleT]):
     @abc.abstractmethod
     def kill(self) -> None:
         """End everything that is under way, at once."""
-
-    @abc.abstractmethod
-    def _dispatch(self, handle: HandleT, task: WorkUnit) -> None:
-        """Send a task to a worker. Errors become events of :meth:`wait`."""
 
     @abc.abstractmethod
     def _capacity(self, handle: HandleT) -> int:
@@ -192,25 +200,21 @@ class Executor(abc.ABC, Generic[HandleT]):
         """Whether a worker has nothing to do."""
         return self._idle() is not None
 
-    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        """Give a task to the worker with the fewest tasks.
-
-        Args:
-            task: the task.
-            alone: the worker gets no other task until this one is finished.
+    def _assign(self, task: WorkUnit, *, alone: bool) -> HandleT:
+        """Note a task in the handle of the worker with the fewest tasks, or of an idle one, and return the handle.
 
         Raises:
-            ValueError: if no worker can take it; see ``has_room`` and ``has_idle``.
+            ValueError: if no worker can take it.
         """
         chosen = self._idle() if alone else self._roomy()
         if chosen is None:
             raise ValueError("no worker has room")
         chosen.tasks[task.position] = task, self._working_time
         chosen.is_alone = alone
-        self._dispatch(chosen, task)
+        return chosen
 
     def _finish(self, handle: HandleT, outcome: Outcome) -> Finished | None:
-        """Return the event of a finished task; None if the worker does not have it any more."""
+        """Remove a finished task from the handle of its worker, and return its event; None if it was removed before."""
         found = handle.tasks.pop(outcome.position, None)
         if found is None:
             return None

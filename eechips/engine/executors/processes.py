@@ -147,17 +147,34 @@ class ProcessExecutor(Executor[_ProcessHandle]):
                 return False
         return True
 
+    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
+        """Send a task through the pipe of a worker; :meth:`wait` reports the tasks of a dead worker as lost."""
+        handle = self._assign(task, alone=alone)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            handle.pipe.send(task)
+
     def wait(self, timeout: float) -> list[Finished | Lost]:
         """Wait for events, for ``timeout`` seconds at most.
 
         Raises:
             ConfigurationError: if workers cannot start.
         """
-        happened = {key.data.number for key, _ in self._selector.select(timeout)}
+        ready = {key.data.number for key, _ in self._selector.select(timeout)}
         events: list[Finished | Lost] = []
-        for each in list(self._handles):
-            if each.number in happened:
-                events += self._receive(each)
+        for each in [handle for handle in self._handles if handle.number in ready]:
+            has_ended = False
+            try:
+                while each.pipe.poll():
+                    message = each.pipe.recv()
+                    if isinstance(message, (Ready, Broken)):
+                        self._note_start(each, message)
+                    elif (finished := self._finish(each, message)) is not None:
+                        events.append(finished)
+            except (EOFError, OSError):
+                has_ended = True
+                each.process.join(_STOP_TIMEOUT)
+            if has_ended or self._has_died(each):
+                events += self._lose(each, f"its worker {_describe_exit(each.process.exitcode)}", set())
         return events + self._replace_overdue()
 
     def kill(self) -> None:
@@ -167,36 +184,22 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         for each in list(self._handles):
             self._remove(each)
 
-    def _dispatch(self, handle: _ProcessHandle, task: WorkUnit) -> None:
-        # wait() reports the task of a dead worker as lost.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            handle.pipe.send(task)
-
     def _capacity(self, handle: _ProcessHandle) -> int:
         return self._tasks_each
 
-    def _receive(self, each: _ProcessHandle) -> list[Finished | Lost]:
-        events: list[Finished | Lost] = []
-        has_ended = False
-        try:
-            while each.pipe.poll():
-                message = each.pipe.recv()
-                if isinstance(message, Ready):
-                    each.is_ready, self._broken_starts = True, 0
-                elif isinstance(message, Broken):
-                    self._note_broken_start(message.reason)
-                elif (finished := self._finish(each, message)) is not None:
-                    events.append(finished)
-        except (EOFError, OSError):
-            has_ended = True
-            each.process.join(_STOP_TIMEOUT)
-        if not has_ended and not each.is_orphan and each.process.exitcode == _UNKNOWN_STATUS:
+    def _note_start(self, each: _ProcessHandle, message: Ready | Broken) -> None:
+        if isinstance(message, Broken):
+            self._note_broken_start(message.reason)
+        else:
+            each.is_ready, self._broken_starts = True, 0
+
+    def _has_died(self, each: _ProcessHandle) -> bool:
+        """Return whether a worker has ended, as far as its process shows."""
+        if not each.is_orphan and each.process.exitcode == _UNKNOWN_STATUS:
             # The fork server has died; the worker continues.
             each.is_orphan = True
             self._selector.unregister(each.process.sentinel)
-        if has_ended or not (each.is_orphan or each.process.is_alive()):
-            events += self._lose(each, f"its worker {_describe_exit(each.process.exitcode)}", set())
-        return events
+        return not (each.is_orphan or each.process.is_alive())
 
     def _replace_overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []

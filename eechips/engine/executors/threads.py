@@ -44,7 +44,7 @@ class ThreadExecutor(Executor[WorkerHandle]):
         super().__init__(throttle, task_timeout, clock)
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         self._worker, self._connection = Worker(spec, connection, discovery), connection
-        self._pool = self._start_pool()
+        self._tasks = self._start_threads()
         self._handles.append(WorkerHandle(is_ready=True))
         self._tasks_at_once = 1
         self._restore: Callable[[], None] | None = None
@@ -60,6 +60,7 @@ class ThreadExecutor(Executor[WorkerHandle]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.kill()
+        self._tasks.put(None)
         if self._restore is not None:
             self._restore()
 
@@ -68,6 +69,11 @@ class ThreadExecutor(Executor[WorkerHandle]):
         self._tasks_at_once = 1 if exclusive else min(slots, tasks)
         return False
 
+    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
+        """Queue a task for a thread."""
+        self._assign(task, alone=alone)
+        self._tasks.put(task)
+
     def wait(self, timeout: float) -> list[Finished | Lost]:
         """Wait until a task is finished, for ``timeout`` seconds at most."""
         (handle,) = self._handles
@@ -75,7 +81,7 @@ class ThreadExecutor(Executor[WorkerHandle]):
         for outcome in drain(self._outcomes, timeout):
             if outcome is None:  # a thread failed, and it is unknown with which task
                 events += lost(handle, "its thread broke", set())
-                self._pool = self._start_pool()
+                self._tasks = self._start_threads()
             elif (finished := self._finish(handle, outcome)) is not None:
                 events.append(finished)
         for position in self._late(handle):
@@ -88,14 +94,14 @@ class ThreadExecutor(Executor[WorkerHandle]):
         self.throttle.stop()
         self._handles[0].tasks.clear()
 
-    def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
-        self._pool.submit(task)
-
     def _capacity(self, handle: WorkerHandle) -> int:
         return self._tasks_at_once
 
-    def _start_pool(self) -> UnitThreadPool:
-        return UnitThreadPool(self._worker.execute, self._outcomes.put, self._fail)
+    def _start_threads(self) -> queue.SimpleQueue[WorkUnit | None]:
+        """Start threads; return the queue from which they receive tasks."""
+        tasks: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
+        UnitThreadPool(tasks.get, self._worker.execute, self._outcomes.put, self._fail).start()
+        return tasks
 
     def _fail(self, error: BaseException) -> None:
         traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
