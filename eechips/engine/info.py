@@ -25,7 +25,7 @@ def info_of(
     Args:
         recipe: of the run.
         config: of the run.
-        described: identifies the run; see :func:`eechips.engine.plan.describe`.
+        described: identifies the run; see :func:`eechips.engine.run_identity.describe`.
         endpoint: base URL of the service; empty if there is none.
         project: whose quota is used; empty if there is none.
         notes: for users of the results, such as that they are synthetic.

@@ -23,10 +23,10 @@ from typing import Any
 from eechips.client import retry
 from eechips.engine.config import RunConfig
 from eechips.engine.info import encode_info, info_of
-from eechips.engine.plan import check_same, describe
 from eechips.engine.progress import Progress
 from eechips.engine.result_assembly import assembler, keep_part
 from eechips.engine.result_stores import store_of
+from eechips.engine.run_identity import check_same, describe
 from eechips.engine.unit_records import record_of, unit_failure
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError, ValidationError

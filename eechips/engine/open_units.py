@@ -12,8 +12,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.plan import name_template
-from eechips.engine.planner import Planner
+from eechips.engine.plan import Planner, name_template
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.run_context import SchedulerContext

@@ -1,27 +1,34 @@
-"""Turn a recipe into a plan, and compare a stored plan with a recipe."""
+"""Turn a recipe into a plan: at once, or in the background while its first units are fetched."""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import contextvars
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from eechips.client.classification import classify_exception
 from eechips.client.permits import Stopped
+from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.run import CHECKSUMS_ONLY
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInputs, Unit, canonical_json, to_unit, traits_of, unit_id
-from eechips.redaction import REDACTED, redact_json
+from eechips.removal import LockedFolder, remove
 from eechips.storage import ID_LENGTH, NameTemplate, fold_case
 
 DEFAULT_TEMPLATE = "chips/{id}"
-_log = logging.getLogger(__name__)
+ANSWERS_NAME = "planning.sqlite"
+"""Cached responses to the planner, in the folder of a run with an incomplete plan."""
 SPENT = "the budget of requests or bytes is spent before the first unit is asked for: allow more"
+_BATCH = 500  # units per transaction
+_log = logging.getLogger(__name__)
 
 
 def name_template(recipe: Recipe, config: RunConfig) -> NameTemplate:
@@ -43,19 +50,6 @@ def read_inputs(recipe: Recipe) -> None:
     """
     if isinstance(recipe, SupportsInputs):
         recipe.read_inputs()
-
-
-def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
-    """Return what identifies a run, as JSON without secrets, stored with the plan."""
-    return {
-        "recipe": recipe.name,
-        "identity": recipe.identity,
-        "parameters": redact_json(json.loads(canonical_json(dict(recipe.parameters)))),
-        "name": name_template(recipe, config).text,
-        "source": config.source if traits_of(recipe).needs_service else "",
-        **({"results": config.results} if config.results else {}),
-        **({CHECKSUMS_ONLY: True} if traits_of(recipe).is_foreign else {}),
-    }
 
 
 def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[WorkUnit]:
@@ -165,59 +159,152 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
     return WorkUnit(position, identifier, canonical_json(unit), name, replaces=replaces)
 
 
-def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> bool:
-    """Compare the plan of a ledger with the one described.
+class Planner:
+    """Have a recipe plan in a separate thread, and add its units to the ledger in their order.
 
-    Returns:
-        True if it is the same; False if it is another without results, which may be replaced.
+    After an interruption the recipe plans from the beginning. Responses to requests that it sent before come from a
+    file, so that the plan is the same, and its first units are those of the ledger.
 
-    Raises:
-        RunMismatchError: if it is another that has results; the message shows the difference.
-    """
-    stored = ledger.meta()
-    differences = list(_differences({k: stored.get(k) for k in described}, described))
-    if not differences:
-        return True
-    if not any(state.has_result for state in ledger.counts()):
-        return False
-    shown = "; ".join(differences[:8])
-    raise RunMismatchError(f"{folder} holds another run ({shown}): choose another output folder, or remove this one")
-
-
-def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:
-    """Raise an error if the place of the results holds those of another run.
+    Attributes:
+        is_done: whether the thread has ended and all that it has planned is in the ledger.
+        is_whole: whether the plan is complete.
+        failure: error of the recipe or the service; the ledger has the units so far.
 
     Args:
-        stored: the existing run.json.
-        described: the run, as of :func:`describe`; its parameters as run.json has them.
-        place: address of the results.
-
-    Raises:
-        RunMismatchError: if it is another one; the message shows the difference.
+        recipe: of the run.
+        ledger: of the run; used by the thread that calls, alone.
+        template: of the names.
+        folder: of the run.
+        meta: description of the plan, if the ledger has none.
+        accept: called when the plan is complete; an exception stops the run.
     """
-    wanted = {name: described[name] for name in ("recipe", "identity", "parameters", "source")}
-    differences = list(_differences(stored, wanted))
-    if differences:
-        shown = "; ".join(differences[:8])
-        raise RunMismatchError(f"{place} holds another run ({shown}): choose another place, or remove what is there")
 
+    def __init__(
+        self,
+        recipe: Recipe,
+        ledger: Ledger,
+        template: NameTemplate,
+        folder: Path,
+        meta: Mapping[str, Any] | None,
+        accept: Callable[[], None],
+    ) -> None:
+        self._recipe, self._ledger, self._template, self._meta = recipe, ledger, template, meta
+        self._accept = accept
+        self._path = folder / ANSWERS_NAME
+        self._known = 0 if meta is not None else ledger.end
+        self._stored = self._known
+        self._answers = ResponseCache(self._path)
+        self._batches: SimpleQueue[Sequence[WorkUnit] | BaseException | None] = SimpleQueue()
+        self.failure: Exception | None = None
+        self._is_closed = False
+        self.is_done = self.is_whole = False
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(self._plan,), daemon=True, name="eechips-plan").start()
 
-def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in wanted.items():
-        old = stored.get(key)
-        if key == "parameters":
-            old = old if isinstance(old, dict) else {}
-            for name in sorted({*old, *value}):
-                if old.get(name) != value.get(name):
-                    yield f"{name}: {_short(old.get(name))} there, {_short(value.get(name))} here"
-        elif key == "identity":
-            if old != value and stored.get("parameters") == wanted["parameters"]:
-                has_secrets = REDACTED in json.dumps(wanted["parameters"])
-                yield f"the recipe's code{', or a secret among its parameters,' if has_secrets else ''} has changed"
-        elif old != value:
-            yield f"{key}: {_short(old)} there, {_short(value)} here"
+    def begin(self) -> None:
+        """Wait for the first units, so that a plan that fails leaves nothing behind.
 
+        Raises:
+            ConfigurationError, RequestError, RecipeError, UsageError: see :func:`units_of`.
+        """
+        while not self._stored and not self.is_done:
+            self.advance(waits=True)
+        if self.failure is not None:
+            raise self.failure
+        if not self._stored:
+            raise UsageError("the plan is empty: get_requests gave no units" if self.is_whole else SPENT)
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+    def finish(self) -> None:
+        """Wait for the whole plan.
+
+        Raises:
+            ConfigurationError, RequestError, RecipeError, UsageError: see :meth:`begin`.
+        """
+        while not self.is_done:
+            self.advance(waits=True)
+        self.begin()
+
+    def advance(self, *, waits: bool = False) -> int:
+        """Store the units that were planned meanwhile.
+
+        Args:
+            waits: wait until there are some, or the plan ends.
+
+        Returns:
+            Their number, without those that the ledger had.
+        """
+        before = self._stored
+        while not self.is_done and (waits or not self._batches.empty()):
+            planned, waits = self._batches.get(), False
+            if planned is None:
+                self._complete()
+            elif isinstance(planned, BaseException):
+                self._note_failure(planned)
+            elif new := self._unknown(planned):
+                if self._meta is not None:
+                    self._ledger.begin_plan(self._meta)
+                    self._meta = None
+                self._ledger.add(new)
+                self._stored = new[-1].position + 1
+        return self._stored - before
+
+    def open_units(self) -> Iterator[WorkUnit | None]:
+        """Yield the units to fetch, in the order of the plan; None whenever more are planned but not ready."""
+        position = 0
+        while True:
+            end = self._stored
+            yield from self._ledger.open_units(position, end)
+            position = end
+            if position == self._stored:  # else more units were stored meanwhile
+                if self.is_done:
+                    return
+                yield None
+
+    def close(self) -> None:
+        """Stop planning, and remove the cached responses if the plan is complete."""
+        self._is_closed = True
+        self._answers.close()
+        if self.is_whole:
+            for suffix in ("", "-journal"):
+                remove(self._path.with_name(self._path.name + suffix), LockedFolder(self._path.parent))
+
+    def _plan(self) -> None:
+        RESPONSE_CACHE.set(self._answers)
+        try:
+            units = plan_units(self._recipe.get_requests(), self._recipe.identity, self._template)
+            while batch := list(islice(units, _BATCH)):
+                if self._is_closed:
+                    return
+                self._batches.put(batch)
+            self._batches.put(None)
+        except BaseException as error:  # noqa: BLE001 - the main thread receives it
+            self._batches.put(error)
+
+    def _complete(self) -> None:
+        self.is_done = self.is_whole = True
+        if not self._stored:
+            return
+        self._ledger.complete_plan()
+        try:
+            self._accept()
+        except EechipsError as error:
+            self.failure = error
+
+    def _note_failure(self, error: BaseException) -> None:
+        self.is_done = True
+        if isinstance(error, Exception):
+            self.failure = service_error_of(error)
+        elif not isinstance(error, Stopped):
+            raise error
+
+    def _unknown(self, units: Sequence[WorkUnit]) -> Sequence[WorkUnit]:
+        """Return the units that the ledger lacks; note a failure if its others differ from these."""
+        known = [unit for unit in units if unit.position < self._known]
+        if known and self._ledger.ids(known[0].position, known[-1].position + 1) != [unit.id for unit in known]:
+            self.is_done = True
+            self.failure = RunMismatchError(
+                f"the plan of {self._path.parent} was interrupted, and its first units have changed since:"
+                " choose another output folder, or remove this one"
+            )
+            return ()
+        return units[len(known) :]

@@ -25,21 +25,14 @@ from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.info import encode_info, info_of
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.open_units import OpenUnits, RunParts, stop_message
-from eechips.engine.plan import (
-    check_same,
-    check_same_place,
-    describe,
-    name_template,
-    read_inputs,
-    units_of,
-)
-from eechips.engine.planner import ANSWERS_NAME, Planner
+from eechips.engine.plan import ANSWERS_NAME, Planner, name_template, read_inputs, units_of
 from eechips.engine.progress import Progress
 from eechips.engine.recovery import FILE_QUEUES, note_queue, recover
 from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, assembly_of, is_assembled
 from eechips.engine.result_stores import store_of
 from eechips.engine.run_context import RecipeContext, RunContext
+from eechips.engine.run_identity import check_same, check_same_place, describe
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.session import Session, connect
 from eechips.engine.worker_spec import WorkerSpec

@@ -14,7 +14,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.planner import Planner
+from eechips.engine.plan import Planner
 from eechips.engine.progress import Progress
 from eechips.engine.replacement import Replacements
 from eechips.engine.run_log import RunLog

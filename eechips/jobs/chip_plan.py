@@ -56,13 +56,26 @@ class ChipPlan:
     alignment: GridAlignment
     strategy: Strategy
 
-    def units(self) -> Iterator[Unit]:
-        """Make the units of the sample.
+    def sites(self) -> Sequence[SampleSite]:
+        """Choose the places, and log them.
 
         Raises:
             RegionError: if no place is left.
         """
-        yield from self._units(self._sites())
+        sites = self.strategy.sites()
+        if not sites:
+            raise RegionError("no place is left: `mask_image`, `min_distance` or `roi` exclude all")
+        log_sites(self.sample, self.strategy, sites)
+        return sites[: self.sample.options.limit]
+
+    def units(self, sites: Sequence[SampleSite]) -> Iterator[Unit]:
+        """Make the units of places. The service is asked for the grids below them, 500 places a request."""
+        extra = self._sources()
+        units = (
+            {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
+            for site, place in zip(sites, self._places(sites), strict=True)
+        )
+        yield from self._with_provenance(units) if self.sample.options.provenance else units
 
     def preview(self, count: int) -> tuple[int, list[Unit]]:
         """Return the number of units, and the first ``count`` of them; requests are sent for these only.
@@ -70,30 +83,14 @@ class ChipPlan:
         Raises:
             RegionError: if no place is left.
         """
-        sites = self._sites()
-        return len(sites), list(self._units(sites[:count]))
-
-    def _sites(self) -> Sequence[SampleSite]:
-        """Choose the places, and log them."""
-        sites = self.strategy.sites()
-        if not sites:
-            raise RegionError("no place is left: `mask_image`, `min_distance` or `roi` exclude all")
-        log_sites(self.sample, self.strategy, sites)
-        return sites[: self.sample.options.limit]
+        sites = self.sites()
+        return len(sites), list(self.units(sites[:count]))
 
     def replacements(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Make units that replace others; see :meth:`eechips.jobs.chips.ChipSample.redraw`."""
         sites = [self.strategy.replacement(unit, number) for unit, number in wanted]
-        units = self._units([site for site in sites if site is not None])
+        units = self.units([site for site in sites if site is not None])
         return [None if site is None else next(units) for site in sites]
-
-    def _units(self, sites: Sequence[SampleSite]) -> Iterator[Unit]:
-        extra = self._sources()
-        units = (
-            {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
-            for site, place in zip(sites, self._places(sites), strict=True)
-        )
-        yield from self._with_provenance(units) if self.sample.options.provenance else units
 
     def _sources(self) -> dict[str, Any]:
         """Return kind and bands of datasets without a record, for workers."""

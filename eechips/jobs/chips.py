@@ -68,18 +68,19 @@ class ChipSample:
 
         Points that have to be tested against a mask or a class image cost one more request per 2,000.
 
-        Yields:
-            ``{"kind": "point", "coordinates": [lon, lat], "grid": …}``; ``"image"`` (for native grids) or ``"latest"``,
-            the ``system:index`` of the latest image at the point, and its ``"date"``; for a dataset without a record,
-            ``"source"`` with its kind and bands; and by the strategy ``eco_id`` and ``eco_name``, ``class``, ``row``
-            and ``column``, or ``properties`` (the columns of the file) and ``label_date``.
+        Returns:
+            Units ``{"kind": "point", "coordinates": [lon, lat], "grid": …}``; ``"image"`` (for native grids) or
+            ``"latest"``, the ``system:index`` of the latest image at the point, and its ``"date"``; for a dataset
+            without a record, ``"source"`` with its kind and bands; and by the strategy ``eco_id`` and ``eco_name``,
+            ``class``, ``row`` and ``column``, or ``properties`` (the columns of the file) and ``label_date``.
 
         Raises:
             UnknownDatasetError: if a dataset or a band does not exist.
             RegionError: if the region or the ecoregions do not exist, or no place is left.
             UsageError: if a dataset has no image for the region and the dates.
         """
-        yield from self._make_plan().units()
+        plan = self._make_plan()
+        return plan.units(plan.sites())
 
     def preview_units(self, count: int) -> tuple[int, list[Unit]]:
         """Return the number of units, and the first ``count`` of them; see :class:`eechips.recipe.SupportsPreview`.

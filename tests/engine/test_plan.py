@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.engine.config import RunConfig
-from eechips.engine.plan import check_same, describe, plan_units
+from eechips.engine.plan import plan_units
 from eechips.engine.progress import Progress
+from eechips.engine.run_identity import check_same, describe
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest import Record, State
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

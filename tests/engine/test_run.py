@@ -18,8 +18,9 @@ import pytest
 
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import estimate
-from eechips.engine.plan import describe, name_template, plan_units
+from eechips.engine.plan import name_template, plan_units
 from eechips.engine.run import run
+from eechips.engine.run_identity import describe
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
 from eechips.formats.raster import decoding
 from eechips.manifest import Record, Run, State, open_run

@@ -11,7 +11,8 @@ from eechips.downloads.integrity import release
 from eechips.downloads.partial import forget
 from eechips.downloads.transfer_limits import DiskBudget
 from eechips.engine.config import RunConfig
-from eechips.engine.plan import check_same, describe, name_template
+from eechips.engine.plan import name_template
+from eechips.engine.run_identity import check_same, describe
 from eechips.engine.run_log import RunLog
 from eechips.jobs.scenes.download import describe_unit, partial_folder
 from eechips.jobs.scenes.recipe import Scenes

@@ -1,0 +1,86 @@
+"""Describe what identifies a run, and compare a stored run with the one of a command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from eechips.engine.config import RunConfig
+from eechips.engine.plan import name_template
+from eechips.errors import RunMismatchError
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.run import CHECKSUMS_ONLY
+from eechips.recipe import Recipe, canonical_json, traits_of
+from eechips.redaction import REDACTED, redact_json
+
+
+def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
+    """Return what identifies a run, as JSON without secrets, stored with the plan."""
+    return {
+        "recipe": recipe.name,
+        "identity": recipe.identity,
+        "parameters": redact_json(json.loads(canonical_json(dict(recipe.parameters)))),
+        "name": name_template(recipe, config).text,
+        "source": config.source if traits_of(recipe).needs_service else "",
+        **({"results": config.results} if config.results else {}),
+        **({CHECKSUMS_ONLY: True} if traits_of(recipe).is_foreign else {}),
+    }
+
+
+def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> bool:
+    """Compare the plan of a ledger with the one described.
+
+    Returns:
+        True if it is the same; False if it is another without results, which may be replaced.
+
+    Raises:
+        RunMismatchError: if it is another that has results; the message shows the difference.
+    """
+    stored = ledger.meta()
+    differences = list(_differences({k: stored.get(k) for k in described}, described))
+    if not differences:
+        return True
+    if not any(state.has_result for state in ledger.counts()):
+        return False
+    shown = "; ".join(differences[:8])
+    raise RunMismatchError(f"{folder} holds another run ({shown}): choose another output folder, or remove this one")
+
+
+def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:
+    """Raise an error if the place of the results holds those of another run.
+
+    Args:
+        stored: the existing run.json.
+        described: the run, as of :func:`describe`; its parameters as run.json has them.
+        place: address of the results.
+
+    Raises:
+        RunMismatchError: if it is another one; the message shows the difference.
+    """
+    wanted = {name: described[name] for name in ("recipe", "identity", "parameters", "source")}
+    differences = list(_differences(stored, wanted))
+    if differences:
+        shown = "; ".join(differences[:8])
+        raise RunMismatchError(f"{place} holds another run ({shown}): choose another place, or remove what is there")
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in wanted.items():
+        old = stored.get(key)
+        if key == "parameters":
+            old = old if isinstance(old, dict) else {}
+            for name in sorted({*old, *value}):
+                if old.get(name) != value.get(name):
+                    yield f"{name}: {_short(old.get(name))} there, {_short(value.get(name))} here"
+        elif key == "identity":
+            if old != value and stored.get("parameters") == wanted["parameters"]:
+                has_secrets = REDACTED in json.dumps(wanted["parameters"])
+                yield f"the recipe's code{', or a secret among its parameters,' if has_secrets else ''} has changed"
+        elif old != value:
+            yield f"{key}: {_short(old)} there, {_short(value)} here"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
