@@ -11,7 +11,8 @@ from typing import Any
 from eechips.engine.estimate import chip_bytes, resized, size_of
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
-from eechips.recipe import Chip, SupportsSize, Unit, unit_value
+from eechips.recipe import Chip, Recipe, SupportsSize, Unit, unit_value
+from eechips.storage import LocalStore, Store
 from eechips.text import format_bytes
 
 _LOOKED_AT = 1000
@@ -37,6 +38,20 @@ def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
         raise StorageError(
             f"the disk of {folder} has {format_bytes(free)} free, and this takes about {format_bytes(need)}: {advice}"
         )
+
+
+def check_disk(recipe: Recipe, ledger: Ledger, store: Store) -> None:
+    """Raise an error if the results of a run are known not to fit on the disk.
+
+    Raises:
+        StorageError: if less space is free.
+    """
+    if isinstance(store, LocalStore) and isinstance(recipe, SupportsSize):
+        advice = (
+            "choose another output folder, fewer results, or a coarser scale. To measure the real size of some results"
+            " first: estimate=20"
+        )
+        refuse_small_disk(store.root, left_bytes(recipe, ledger), advice)
 
 
 def existing_folder(folder: Path) -> Path:

@@ -11,19 +11,17 @@ from typing import Any
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
-from eechips.engine.interrupt import Interrupt
 from eechips.engine.plan import Planner, name_template
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import RunLog
+from eechips.engine.run_setup import RunSetup
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.session import Session
 from eechips.engine.slow_units import SlowUnits, advice_for
-from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import Recipe, traits_of
-from eechips.storage import Store
+from eechips.recipe import traits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +29,17 @@ class RunParts:
     """The parts of a connected run.
 
     Attributes:
-        recipe: of the run.
-        config: of the run.
-        ledger: holds the plan.
-        store: of the results.
+        setup: with a plan in the ledger.
         session: connected.
         executor: executes units.
         log: of the run.
-        interrupt: requests a stop.
         deadline: no unit starts after this time, on the monotonic clock.
     """
 
-    recipe: Recipe
-    config: RunConfig
-    ledger: Ledger
-    store: Store
+    setup: RunSetup
     session: Session
     executor: Executor[Any]
     log: RunLog
-    interrupt: Interrupt
     deadline: float
 
 
@@ -68,8 +58,8 @@ class OpenUnits:
 
     def __init__(self, parts: RunParts, first: int = 0, end: int | None = None, planner: Planner | None = None) -> None:
         self._parts, self._first, self._end, self._planner = parts, first, end, planner
-        self._config, self._ledger, self._recipe = parts.config, parts.ledger, parts.recipe
-        config, ledger, recipe = parts.config, parts.ledger, parts.recipe
+        config, ledger, recipe = parts.setup.config, parts.setup.ledger, parts.setup.recipe
+        self._config, self._ledger, self._recipe = config, ledger, recipe
         self._units: Iterator[WorkUnit | None] = (
             ledger.open_units(first, end) if planner is None else planner.open_units()
         )
@@ -117,11 +107,11 @@ class OpenUnits:
                 progress.say(note)
             context = SchedulerContext(
                 ledger=self._ledger,
-                store=self._parts.store,
+                store=self._parts.setup.store,
                 executor=self._parts.executor,
                 progress=progress,
                 log=self._parts.log,
-                interrupt=self._parts.interrupt,
+                interrupt=self._parts.setup.interrupt,
                 check=self._parts.session.check,
                 deadline=self._parts.deadline,
                 replacements=replacements,

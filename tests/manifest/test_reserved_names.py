@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from eechips.engine.connected_run import SERVER_LOG_NAME
 from eechips.engine.executors.beam import LOG_NAME as BEAM_LOG_NAME
 from eechips.engine.file_queue import FOLDER
-from eechips.engine.run import _SERVER_LOG_NAME
 from eechips.errors import UsageError
 from eechips.manifest.reserved_names import RESERVED, result_name
 from eechips.staging import new_writer, temporary_name
@@ -58,4 +58,4 @@ def test_other_names_are_normalised(name: str, normal: str) -> None:
 
 
 def test_the_files_of_every_part_of_eechips_are_reserved() -> None:
-    assert {BEAM_LOG_NAME, FOLDER, _SERVER_LOG_NAME, CROISSANT_NAME, QUALITY_NAME, SPLITS_NAME} <= RESERVED
+    assert {BEAM_LOG_NAME, FOLDER, SERVER_LOG_NAME, CROISSANT_NAME, QUALITY_NAME, SPLITS_NAME} <= RESERVED

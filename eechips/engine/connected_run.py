@@ -1,0 +1,231 @@
+"""Connect a run, plan its units, and have them fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from eechips.client import learned_limits
+from eechips.client.discovery import ClientInit, DiscoveryFile
+from eechips.client.throttle import Throttle
+from eechips.engine.disk import check_disk
+from eechips.engine.executors import find_executor
+from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
+from eechips.engine.executors.processes import release_semaphores
+from eechips.engine.open_units import OpenUnits, RunParts
+from eechips.engine.plan import Planner, name_template, read_inputs, units_of
+from eechips.engine.recovery import note_queue, recover
+from eechips.engine.run_context import RecipeContext, RunContext
+from eechips.engine.run_exports import RunExports
+from eechips.engine.run_log import RunLog
+from eechips.engine.run_setup import RunSetup
+from eechips.engine.session import Session, connect
+from eechips.engine.worker_spec import WorkerSpec
+from eechips.errors import EechipsError, UsageError
+from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
+from eechips.manifest.run import PLANS_GRADUALLY
+from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, traits_of
+from eechips.removal import scratch_folder
+from eechips.storage import LocalStore
+from eechips.timestamps import utc_now
+
+SERVER_LOG_NAME = "local.log"
+_TELLING_REQUESTS = 200
+"""Requests after which the limit of a run indicates the project's quota."""
+
+
+class ConnectedRun:
+    """The part of a run that needs a connection and workers.
+
+    Attributes:
+        is_paused: the run ended after its first units, without a confirmation.
+
+    Args:
+        setup: of the run.
+        exports: of the run.
+        log: of the run.
+    """
+
+    def __init__(self, setup: RunSetup, exports: RunExports, log: RunLog) -> None:
+        self._setup, self._exports, self._log = setup, exports, log
+        self._config, self._recipe, self._ledger = setup.config, setup.recipe, setup.ledger
+        self._traits = traits_of(setup.recipe)
+        self.is_paused = False
+
+    def fetch(self, *, is_planned: bool) -> bool:
+        """Connect, start the executor, plan if necessary, and settle the open units.
+
+        Args:
+            is_planned: the ledger has the plan of this run, or its beginning.
+
+        Returns:
+            Whether all are settled; False if the run was stopped before.
+
+        Raises:
+            EechipsError: see :func:`eechips.engine.run`.
+        """
+        setup, config, recipe = self._setup, self._config, self._recipe
+        if not is_planned:
+            read_inputs(recipe)
+        with contextlib.ExitStack() as stack:
+            # In the output folder, where the next run finds it if this one is killed.
+            # Absolute: scripts change the working directory, and workers start later.
+            scratch = stack.enter_context(scratch_folder(config.out.absolute(), setup.writer))
+            find_executor(config.executor).prepare(recipe, scratch)  # takes as long as connecting and planning
+            session = stack.enter_context(connect(config, config.out / SERVER_LOG_NAME, recipe=recipe))
+            stack.callback(release_semaphores, session.throttle)
+            target = session.connection.target
+            discovery = session.connection.discovery.save(scratch / "discovery.json")
+            ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
+            self._exports.describe(session)
+            stack.callback(setup.sweep, own=True)  # after the workers have ended: killed workers leave files behind
+            if isinstance(recipe, SupportsLifespan):
+                stack.enter_context(recipe.lifespan(self._make_context(session)))
+            executor = stack.enter_context(self._make_executor(session, discovery, scratch))
+            planner = self._start_planner(stack, session.throttle, is_planned=is_planned)
+            if is_planned:
+                recover(self._ledger, setup.store, session.throttle, self._log, setup.interrupt)
+            elif planner is not None:
+                planner.begin()
+            else:
+                self._plan()
+            if planner is None or planner.is_whole:
+                self._check_disk()
+            setup.sweep()
+            return self._settle_all(session, executor, planner)
+
+    def _settle_all(self, session: Session, executor: Executor[Any], planner: Planner | None) -> bool:
+        """Settle the open units, or those that the recipe adds while it runs."""
+        setup, config, recipe = self._setup, self._config, self._recipe
+        deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
+        parts = RunParts(setup, session, executor, self._log, deadline)
+
+        def settle(first: int, end: int | None) -> bool:
+            open_units = OpenUnits(parts, first, end, planner)
+            is_settled = open_units.settle()
+            self.is_paused = open_units.is_paused
+            self._save_limit(session)
+            return is_settled
+
+        if not setup.is_interactive or not isinstance(recipe, SupportsInteractiveRun):
+            return settle(0, None)
+        try:
+            return recipe.run_interactively(RecipeContext(config, self._ledger, self._log, settle))
+        except EechipsError:
+            self._exports.export(finished=False)
+            raise
+
+    def _make_context(self, session: Session) -> RunContext:
+        return RunContext(
+            session.connection.transport,
+            self._config.timeouts,
+            self._config.unit_timeout,
+            self._setup.store,
+            self._log,
+            self._config.quiet,
+            str(self._setup.writer),
+        )
+
+    def _make_executor(self, session: Session, discovery: DiscoveryFile, scratch: Path) -> Executor[Any]:
+        config = self._config
+        enforces_timeout = isinstance(self._recipe, SupportsLifespan)
+        return find_executor(config.executor).create(
+            ExecutorContext(
+                spec=self._make_spec(session),
+                connection=session.connection,
+                discovery=discovery,
+                throttle=session.throttle,
+                task_timeout=math.inf if enforces_timeout else config.unit_timeout,
+                processes=config.processes,
+                scheduler=config.scheduler,
+                pipeline_options=tuple(config.pipeline_options),
+                folder=config.out.absolute(),
+                scratch=scratch,
+                note_queue=partial(note_queue, self._ledger),
+            )
+        )
+
+    def _make_spec(self, session: Session) -> WorkerSpec:
+        config, target = self._config, session.connection.target
+        return WorkerSpec(
+            recipe=self._recipe,
+            store=self._setup.store,
+            token=str(self._setup.writer),
+            policy=config.policy,
+            timeouts=config.timeouts,
+            method=config.pixel_method,
+            endpoint=target.endpoint,
+            project=target.project,
+            key_file=None if config.credentials is None else config.credentials.absolute(),
+            send_credentials=config.send_credentials,
+            unit_timeout=config.unit_timeout,
+            rate=config.requests_per_second,
+            logs=config.verbose or config.estimate is not None,
+            keeps_empty=config.on_empty == "keep",
+        )
+
+    def _start_planner(self, stack: contextlib.ExitStack, throttle: Throttle, *, is_planned: bool) -> Planner | None:
+        """Return the planner that works while units are fetched; None if the plan is complete, or is made first."""
+        is_gradual = self._traits.plans_gradually and not self._setup.is_part
+        if not is_gradual or (is_planned and not self._ledger.is_partial):
+            return None
+        template = name_template(self._recipe, self._config)
+        meta = None if is_planned else self._meta
+
+        def accept() -> None:
+            self._log.write("planned", units=self._ledger.end)
+            self._check_disk()
+
+        def end() -> None:
+            if not planner.is_done:
+                throttle.stop()
+            planner.close()
+
+        planner = Planner(self._recipe, self._ledger, template, self._config.out, meta, accept)
+        stack.callback(end)
+        if self._config.estimate is not None:  # the forecast needs the whole plan
+            planner.finish()
+        return planner
+
+    @property
+    def _meta(self) -> dict[str, Any]:
+        return {**self._setup.described, "eechips": version("eechips"), "planned": utc_now()}
+
+    def _plan(self) -> None:
+        """Make and store the whole plan."""
+        setup, ledger, meta = self._setup, self._ledger, self._meta
+        if setup.is_interactive:
+            ledger.store_plan({**meta, PLANS_GRADUALLY: True}, ())
+            return
+        if setup.part is not None:
+            ledger.store_plan(meta, setup.part)
+        else:
+            ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
+        if isinstance(setup.store, LocalStore) and not setup.store.is_overwritten and not setup.is_part:
+            ledger.note(FOREIGN_FILES, list_foreign_files(setup.store.root))
+        total = sum(ledger.counts().values())
+        self._log.write("planned", units=total)
+        if total == 0:
+            raise UsageError("the plan is empty: get_requests gave no units")
+
+    def _check_disk(self) -> None:
+        # An estimate measures real sizes, and asks the user.
+        if not self._setup.is_part and self._config.estimate is None:
+            check_disk(self._recipe, self._ledger, self._setup.store)
+
+    def _save_limit(self, session: Session) -> None:
+        """Save the learned limit for the project's next run, if this one was long enough to learn it."""
+        throttle, target = session.throttle, session.connection.target
+        is_learned = (
+            self._traits.needs_service
+            and self._config.in_flight == "auto"
+            and not find_executor(self._config.executor).is_detached
+        )
+        if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
+            learned = learned_limits.LearnedLimit(throttle.limit, throttle.is_restricted, utc_now())
+            learned_limits.save_learned_limit(target.endpoint, target.project, learned)

@@ -1,0 +1,133 @@
+"""Write run.json and the manifest of a run, and copy them to results that are elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from eechips.client import retry
+from eechips.engine.info import encode_info, info_of
+from eechips.engine.result_assembly import assembly_of
+from eechips.engine.run_identity import check_same_place
+from eechips.engine.run_setup import RunSetup
+from eechips.engine.session import Session
+from eechips.errors import StorageError, TransientError
+from eechips.manifest.export import (
+    COPIED,
+    FAILURES_NAME,
+    LAYERS_NAME,
+    PARQUET_NAME,
+    export_failures,
+    export_layers,
+    export_parquet,
+)
+from eechips.manifest.run import INFO_NAME
+from eechips.manifest.unit_record import State
+from eechips.received_files import parse_json
+from eechips.redaction import collect_secrets, redact
+from eechips.storage import ObjectStore, write_file
+from eechips.timestamps import utc_now
+
+
+class RunExports:
+    """The files that describe a run and its results.
+
+    Args:
+        setup: of the run.
+    """
+
+    def __init__(self, setup: RunSetup) -> None:
+        self._setup, self._config, self._ledger = setup, setup.config, setup.ledger
+        # The manifest of complete results is copied to them.
+        self._remote = None if setup.is_part else setup.remote_store
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all manifests have been written, and copied to the results if necessary."""
+        is_written = (self._config.out / PARQUET_NAME).exists()
+        return is_written and (self._remote is None or bool(self._ledger.meta().get(COPIED)))
+
+    def describe(self, session: Session) -> None:
+        """Write run.json of a run that starts."""
+        setup, target = self._setup, session.connection.target
+        self._write_info(
+            info_of(setup.recipe, setup.config, setup.described, target.endpoint, target.project, session.notes)
+        )
+
+    def export(self, *, finished: bool) -> None:
+        """Write the failures, and the manifest of a finished run.
+
+        Raises:
+            RunMismatchError: if another run has its manifest in the place of this one's.
+            StorageError: if something cannot be written or copied.
+        """
+        setup, folder = self._setup, self._config.out
+        export_failures(self._ledger, folder)
+        if not finished:
+            return
+        setup.store.flush()
+        if setup.is_part:  # a part needs no manifest, and may have little memory
+            return
+        if self._remote is not None:
+            self._ledger.note(COPIED, False)
+        export_parquet(self._ledger, folder)
+        export_layers(self._ledger, folder)
+        self._finish_info()
+        if self._remote is not None:
+            self._copy_all(self._remote)
+
+    def check_place(self) -> None:
+        """Raise an error if another run has its manifest in the place of this one's.
+
+        Raises:
+            RunMismatchError: if one has.
+            StorageError: if that cannot be found out.
+        """
+        remote = self._remote
+        if remote is None:
+            return
+        try:
+            stored = parse_json(retry.call(partial(remote.read, INFO_NAME), self._config.policy))
+        except FileNotFoundError:
+            return
+        except TransientError as error:
+            raise StorageError(f"{error}. The same command tries it again") from error
+        except ValueError:
+            stored = {}
+        check_same_place(stored if isinstance(stored, dict) else {}, self._setup.described, remote.url)
+
+    def _copy_all(self, remote: ObjectStore) -> None:
+        self.check_place()  # another run may have written there meanwhile
+        for name in (PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME):
+            try:
+                retry.call(partial(self._copy, remote, name), self._config.policy)
+            except TransientError as error:
+                message = f"the manifest is not beside the results yet: {error}"
+                raise StorageError(f"{message.rstrip('.')}. The same command tries it again") from error
+        self._ledger.note(COPIED, True)
+
+    def _copy(self, remote: ObjectStore, name: str) -> None:
+        path = self._config.out / name
+        if path.exists():
+            remote.upload(name, path)
+        else:
+            remote.remove(name)  # such as failures of units that have succeeded since
+
+    def _finish_info(self) -> None:
+        path = self._config.out / INFO_NAME
+        info = json.loads(path.read_text()) if path.exists() else {}
+        counts = self._ledger.counts()
+        assembly = assembly_of(self._setup.recipe)
+        if assembly is not None:  # the assembly may be of another command than the results
+            info |= {"command": command_of(self._setup), "assembly": assembly}
+        self._write_info({**info, "finished": utc_now(), "units": {s.value: counts[s] for s in State if s in counts}})
+
+    def _write_info(self, info: Mapping[str, Any]) -> None:
+        write_file(self._config.out / INFO_NAME, encode_info(info))
+
+
+def command_of(setup: RunSetup) -> str:
+    """Return the command of a run, without secrets."""
+    return redact(setup.config.command, collect_secrets(dict(setup.recipe.parameters)))
