@@ -157,7 +157,7 @@ class BeamWorker:
         return next(self._numbers)
 
     def usage(self) -> UsageDelta | None:
-        """Return what was sent since the previous call; None if the worker is not connected."""
+        """Return the use of the quota since the previous call; None if the worker is not connected."""
         with self._lock:
             return None if self._session is None else self._session.meter.report()
 

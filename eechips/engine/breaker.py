@@ -25,18 +25,18 @@ REFUSED_LIMIT = 100
 """The same for requests with status 400 once a unit has succeeded: units next to each other in the plan may lie where
 there are no data, for example."""
 PATIENCE = 1800.0
-"""Seconds without a success before failures that each were repeated for minutes stop the run: outages end."""
+"""Seconds without a success after which transient failures stop the run. Each was retried for minutes already."""
 _MOST_REOPENED = 1000
-"""Units at most that are tried again for the error that has stopped the run: those that failed last."""
+"""Most units that are reopened after the error that stopped the run: the last ones that failed."""
 _BAD_REQUEST = 400
 
 
 class Breaker:
     """Count consecutive failures.
 
-    Four kinds of failures stop a run: the first units all fail at the same place of the recipe; the service refuses
-    units with the same unknown error; the service fails for half an hour; units fail with internal errors. Units
-    that the service refused are recorded so that the next run tries them again: see :attr:`reopened`.
+    A run is stopped if the first units all fail at the same place of the recipe, if the service refuses consecutive
+    units with the same unknown error, if the service fails for half an hour, or if consecutive units fail with
+    internal errors. Units that the service refused are reopened, so that the next run tries them again.
 
     Attributes:
         reopened: new records of units that failed with the error that stopped the run.
@@ -135,8 +135,7 @@ class Breaker:
 
 
 def service_failure_of(error: EechipsError) -> tuple[int, str] | None:
-    """Return the status of an unknown or lasting failure of the service, and a key that is equal for failures of its
-    kind.
+    """Return the status of an unknown or lasting failure of the service, and a key that failures of its kind share.
 
     Args:
         error: that a unit failed with.

@@ -40,7 +40,7 @@ _OFFLINE = 7 * 86400.0
 @documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerOptions:
-    """Where the ledger of a run is, if ``out`` is an object store: then it becomes the folder of the run."""
+    """Options of a run whose ``out`` is an object store: the folder of its ledger becomes that of the run."""
 
     ledger: Path | None = field(
         default=None,

@@ -80,7 +80,7 @@ def _assemble(chip: Chip, parts: Sequence[Part[EncodedFile]]) -> EncodedFile:
 
 
 def expectation_of(chip: Chip) -> Expectation:
-    """Return what the response for a chip must be."""
+    """Return the properties that the response for a chip must have."""
     width, height = chip.size or (None, None)
     if chip.is_picture:
         return Expectation(width=width, height=height, bands=chip.bands)

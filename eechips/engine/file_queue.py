@@ -55,7 +55,7 @@ class OutcomeBatch:
 
 @dataclass(frozen=True)
 class FileQueue:
-    """A folder of partitions and batches. Picklable; every process reads and writes for itself.
+    """A folder of partitions and batches. Picklable; every process reads and writes it directly.
 
     Attributes:
         store: of the results.
@@ -64,16 +64,16 @@ class FileQueue:
 
     store: Store
     token: str
-    _box: Store = field(init=False, repr=False, compare=False)
+    _folder: Store = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         place = f"{FOLDER}/{self.token}"
         if isinstance(self.store, ObjectStore):
-            box: Store = ObjectStore(f"{self.store.url}/{place}")
+            folder: Store = ObjectStore(f"{self.store.url}/{place}")
         else:
             assert isinstance(self.store, LocalStore)
-            box = LocalStore(self.store.root / place)
-        object.__setattr__(self, "_box", box)
+            folder = LocalStore(self.store.root / place)
+        object.__setattr__(self, "_folder", folder)
 
     def write_partitions(self, tasks: Sequence[WorkUnit], partitions: int) -> list[int]:
         """Distribute units over partitions of equal length, in turns, so that the first units come first.
@@ -107,7 +107,7 @@ class FileQueue:
 
     def batch_names(self, partitions: Iterable[int] | None = None) -> list[str]:
         """Return the names of all batches, or of those of some partitions and perhaps a few others."""
-        names = (name for name, _ in self._box.sizes(["."]) if name.startswith(f"{_OUTCOMES}-"))
+        names = (name for name, _ in self._folder.sizes(["."]) if name.startswith(f"{_OUTCOMES}-"))
         wanted = None if partitions is None else _marks(partitions)
         return sorted(name for name in names if wanted is None or int(name.split("-")[1], 16) & wanted)
 
@@ -128,7 +128,7 @@ class FileQueue:
 
     @property
     def stop_mode(self) -> StopMode | None:
-        """How workers are to stop; None if they are not."""
+        """Return the way in which workers must stop; None if they continue."""
         try:
             (found,) = self._lines(_STOP)
         except FileNotFoundError:
@@ -137,20 +137,20 @@ class FileQueue:
 
     def clear(self) -> None:
         """Remove the folder and its content."""
-        if isinstance(self._box, LocalStore):
-            remove_tree(self._box.root, ListedFile())  # with what writers that were killed have left
-            remove_empty(self._box.root.parent)
+        if isinstance(self._folder, LocalStore):
+            remove_tree(self._folder.root, ListedFile())  # with what writers that were killed have left
+            remove_empty(self._folder.root.parent)
             return
-        for name, size in self._box.sizes(["."]):
-            self._box.discard(StagedFile(name, name, size, ""))
+        for name, size in self._folder.sizes(["."]):
+            self._folder.discard(StagedFile(name, name, size, ""))
 
     def _put(self, name: str, lines: Iterable[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        self._box.commit(self._box.stage(name, text.encode(), str(new_writer())))
+        self._folder.commit(self._folder.stage(name, text.encode(), str(new_writer())))
 
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
         # Not splitlines(): it knows more ends of lines than JSON does.
-        return map(json.loads, self._box.read(name).decode().rstrip("\n").split("\n"))
+        return map(json.loads, self._folder.read(name).decode().rstrip("\n").split("\n"))
 
 
 def _marks(partitions: Iterable[int]) -> int:

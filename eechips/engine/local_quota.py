@@ -33,7 +33,7 @@ class LocalQuota:
             self._resize(-slots)
 
     def limit_of(self, slots: int) -> float:
-        """Return how much of the throttle's current limit belongs to some of the slots."""
+        """Return the part of the throttle's current limit that belongs to some of the slots."""
         return self._throttle.limit * slots / max(1, self._reserved)
 
     def _resize(self, slots: int) -> None:
@@ -56,7 +56,7 @@ class UsageMeter:
         self._reported = (0, 0, 0)
 
     def report(self) -> UsageDelta:
-        """Return what was sent since the previous call, and the present state of the throttle."""
+        """Return the requests since the previous call, and the present state of the throttle."""
         throttle = self._throttle
         with self._lock:
             now = (throttle.sent, throttle.rejected, throttle.received)

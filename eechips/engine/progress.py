@@ -70,7 +70,7 @@ class Progress:
 
     @property
     def _is_worth_a_line(self) -> bool:
-        """Whether to show a last line: always for units, else only if it took long or has been shown before."""
+        """Return whether to show a last line: always for units, else only if it took long or has been shown before."""
         if self._cell is not None and self._cell.is_shown:
             return True
         if self._settled == self._first:
@@ -186,12 +186,12 @@ def is_notebook() -> bool:
 
 
 def how_to_resume() -> str:
-    """Return how users resume a run, if they typed no command."""
+    """Return the instruction for resuming a run, for users who typed no command."""
     return "run the cell again" if is_notebook() else "the same command"
 
 
 def how_to_stop() -> str:
-    """Return how users stop a run."""
+    """Return the action that stops a run, for messages."""
     return "Interrupting the kernel" if is_notebook() else "Ctrl-C"
 
 
@@ -207,7 +207,7 @@ class _CellBar:
 
     @property
     def is_shown(self) -> bool:
-        """Whether it has been shown."""
+        """Return whether it has been shown."""
         return self._handle is not None
 
     def show(self, done: int, total: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Record what workers of a pipeline completed after its parent was killed, before the run resumes."""
+"""Record the outcomes of a pipeline whose parent was killed, before the run resumes."""
 
 from __future__ import annotations
 

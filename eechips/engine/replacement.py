@@ -1,4 +1,4 @@
-"""Replace empty units by others that the recipe draws."""
+"""Replace empty units by units that the recipe draws."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from eechips.recipe import Recipe, Redraw, SupportsReplacement, Unit, to_unit, t
 from eechips.storage import NameTemplate
 
 MOST_REPLACEMENTS = 10
-"""Units that are drawn, one after the other, in the place of one: a region may have no data at all."""
+"""Most units that are drawn, one after the other, to replace one: a region may have no data at all."""
 _BATCH = 500  # units per draw
 
 
 def is_refilling(recipe: Recipe, ledger: Ledger) -> bool:
-    """Return whether units that the user dropped are to be replaced, and the recipe can do that."""
+    """Return whether units that the user dropped must be replaced, and the recipe can replace them."""
     return ledger.meta().get(EXCLUSIONS) == OPEN and _redraw_of(recipe) is not None
 
 
@@ -93,12 +93,12 @@ class Replacements:
 
     @property
     def is_asking(self) -> bool:
-        """Whether units are being drawn."""
+        """Return whether units are being drawn."""
         return bool(self._asked)
 
     @property
     def is_busy(self) -> bool:
-        """Whether units are being drawn, or are going to be."""
+        """Return whether units are being drawn, or will be."""
         return self.is_asking or (bool(self._wanted) and self._failure is None)
 
     @property
@@ -108,7 +108,7 @@ class Replacements:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no unit is to be replaced any more."""
+        """Return whether no unit is left to replace."""
         return self.waiting == 0
 
     def want(self, position: int) -> None:

@@ -190,7 +190,7 @@ class _Run:
 
     @property
     def _is_redrawn(self) -> bool:
-        """Whether every unit without a file has been replaced as far as possible, or need not be."""
+        """Return whether every unit without a file has been replaced as far as possible, or is kept empty."""
         if is_refilling(self._recipe, self._ledger):
             return False
         if self._config.on_empty != "redraw" or self._ledger.meta().get(_REDRAWN):

@@ -45,7 +45,7 @@ class RunExports:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all manifests have been written, and copied to the results if necessary."""
+        """Return whether all manifests have been written, and copied to the results if necessary."""
         is_written = (self._config.out / PARQUET_NAME).exists()
         return is_written and (self._remote is None or bool(self._ledger.meta().get(COPIED)))
 

@@ -1,4 +1,4 @@
-"""Describe what identifies a run, and compare a stored run with the one of a command."""
+"""Describe the identity of a run, and compare a stored run with that of a command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eechips.redaction import REDACTED, redact_json
 
 
 def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
-    """Return what identifies a run, as JSON without secrets, stored with the plan."""
+    """Return the identity of a run as JSON without secrets; it is stored with the plan."""
     return {
         "recipe": recipe.name,
         "identity": recipe.identity,

@@ -41,12 +41,12 @@ class RunSetup:
 
     @property
     def is_part(self) -> bool:
-        """Whether this run executes a part of a plan that was made elsewhere."""
+        """Return whether this run executes a part of a plan that was made elsewhere."""
         return self.part is not None
 
     @property
     def is_interactive(self) -> bool:
-        """Whether the recipe adds units to the plan while it runs."""
+        """Return whether the recipe adds units to the plan while it runs."""
         return self.part is None and isinstance(self.recipe, SupportsInteractiveRun)
 
     @property

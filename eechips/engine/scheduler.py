@@ -150,7 +150,7 @@ class Scheduler:
 
     @property
     def _is_settled(self) -> bool:
-        """Whether nothing is left to do, once nothing is under way."""
+        """Return whether nothing is left to do, once nothing is under way."""
         if self._replacements is not None:
             self._replacements.check()
         is_whole = self._planner is None or self._planner.is_whole

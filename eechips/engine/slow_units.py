@@ -1,4 +1,4 @@
-"""Tell the user which units are under way when none finishes for a while, and what usually helps."""
+"""Report units under way when none finishes for a while, with advice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SlowUnits:
     """Track which units are under way, and for how long.
 
     Args:
-        advice: returns what usually helps; called with the first message.
+        advice: returns advice for the user; called with the first message.
         clock: seconds, monotonic.
     """
 
@@ -64,7 +64,7 @@ class SlowUnits:
 
 
 def advice_for(recipe: Recipe) -> str:
-    """Return what usually makes the units of a recipe faster, judging by its file."""
+    """Return advice that usually makes the units of a recipe faster, judging by its file."""
     traits = traits_of(recipe)
     path = traits.path
     try:

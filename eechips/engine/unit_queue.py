@@ -39,7 +39,7 @@ class UnitQueue:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no unit is left to submit, as far as they are planned."""
+        """Return whether no unit is left to submit, as far as they are planned."""
         return (self.is_exhausted or self.settled == self.count) and not self.again and not self.suspects
 
     def take(self, executor: Executor[Any]) -> tuple[WorkUnit, bool] | None:

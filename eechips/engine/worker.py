@@ -108,7 +108,7 @@ class Worker:
             for left in range(min(_INTERNAL_REPEATS, self._spec.policy.retries), -1, -1):
                 try:
                     found = self._fetch(task)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: a unit fails for itself
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: the other units continue
                     found = failed(task, error, self._secrets)
                 if not left or found.record is None or found.record.error_class != InternalError.__name__:
                     outcome = found

@@ -69,9 +69,14 @@ def _functions(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("heading", WALKS)
 def test_every_function_of_a_walk_exists_in_its_file(heading: str) -> None:
-    hops = read_table(read_section(PAGE, heading), "hop", "function", "file")
+    section = read_section(PAGE, heading)
+    steps = read_table(section, "step", "function", "file") if "| step |" in section else []
+    hops = read_table(section, "hop", "function", "file")
+    assert [int(step["step"]) for step in steps] == list(range(1, len(steps) + 1))
     assert [int(hop["hop"]) for hop in hops] == list(range(1, len(hops) + 1))
-    missing = [hop for hop in hops if unquote(hop["function"]) not in _functions(SOURCE / unquote(hop["file"]))]
+    assert re.findall(r"^(\d+) steps ", section, re.MULTILINE) == [str(len(steps))] * bool(steps)
+    every = [*steps, *hops]
+    missing = [each for each in every if unquote(each["function"]) not in _functions(SOURCE / unquote(each["file"]))]
     assert missing == []
 
 

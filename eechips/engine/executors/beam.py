@@ -253,12 +253,12 @@ class _Pipeline:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the pipeline did not start, because of its options."""
+        """Return whether the pipeline did not start, because of its options."""
         return self._process.returncode == WRONG
 
     @property
     def failure(self) -> str | None:
-        """Why it failed; None if it did not."""
+        """Return the reason of a failure; None if it has not failed."""
         if self._process.returncode == 0:
             return None
         try:
@@ -269,7 +269,7 @@ class _Pipeline:
 
     @property
     def has_lost_worker(self) -> bool:
-        """Whether a worker process of this machine has ended. Beam's own runner would wait for it.
+        """Return whether a worker process of this machine has ended. Beam's own runner would wait for it.
 
         The submitting process detects those that end with an error; others are known once they have written a batch.
         """

@@ -45,7 +45,7 @@ class PipelineJob:
 
     @property
     def is_local(self) -> bool:
-        """Whether Beam's own runner executes it, with workers on this machine."""
+        """Return whether Beam's own runner executes it, with workers on this machine."""
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--runner", default=LOCAL_RUNNERS[0])
         return parser.parse_known_args(self.options)[0].runner in LOCAL_RUNNERS

@@ -270,7 +270,7 @@ class DaskExecutor(Executor[_DaskHandle]):
                 self._client.cancel(futures, force=True)
 
     def _identity(self) -> dict[str, Any] | None:
-        """Return what the scheduler reports of itself and its workers; None while the connection is broken.
+        """Return the scheduler's description of itself and its workers; None while the connection is broken.
 
         Raises:
             ClusterLostError: if it is gone, or another has taken its place.

@@ -131,7 +131,7 @@ class Executor(abc.ABC, Generic[HandleT]):
 
     @classmethod
     def prepare(cls, recipe: Recipe, scratch: Path) -> None:
-        """Start whatever takes long, before the run connects.
+        """Start what takes long before the run connects.
 
         Args:
             recipe: of the run.
@@ -183,21 +183,21 @@ class Executor(abc.ABC, Generic[HandleT]):
 
     @abc.abstractmethod
     def _capacity(self, handle: HandleT) -> int:
-        """Return how many tasks a worker may have at once."""
+        """Return the number of tasks that a worker may have at once."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether a task is under way."""
+        """Return whether a task is under way."""
         return any(handle.tasks for handle in self._handles)
 
     @property
     def has_room(self) -> bool:
-        """Whether a worker can take a further task."""
+        """Return whether a worker can take a further task."""
         return self._roomy() is not None
 
     @property
     def has_idle(self) -> bool:
-        """Whether a worker has nothing to do."""
+        """Return whether a worker has nothing to do."""
         return self._idle() is not None
 
     def _assign(self, task: WorkUnit, *, alone: bool) -> HandleT:

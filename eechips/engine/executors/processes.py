@@ -57,7 +57,7 @@ class _ProcessHandle(WorkerHandle):
     attempt: int
     """Consecutive failed starts before this one."""
     is_orphan: bool = False
-    """Whether the fork server, its parent, has died: only the end of its pipe shows when it ends."""
+    """The fork server, its parent, has died: only the end of its pipe shows when it ends."""
 
 
 def worker_context() -> BaseContext:
