@@ -12,7 +12,7 @@ from eechips.timestamps import parse_retry_after
 
 _QUOTA_STATUS = "x-earth-engine-quota-status"
 _RESTRICTED = "parallelism_restricted=true"
-"""How the service announces that a project's compute of the month is used up."""
+"""Value of the header when the compute of a project for the month is used up."""
 
 
 @dataclass(frozen=True, slots=True)

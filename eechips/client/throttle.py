@@ -65,7 +65,7 @@ LONG_WAIT = 30.0
 _NO_PERMIT = -1.0
 _SPENT = -2.0
 _PROBE_SECONDS = 2.0
-"""How often one request tries whether the service can be reached again."""
+"""Seconds between two requests that test whether the service can be reached again."""
 
 
 def _shared_file(size: int) -> int:

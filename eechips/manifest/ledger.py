@@ -371,7 +371,7 @@ class Ledger:
         return _planned(self._db.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone())
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Return those ids of a selection that units have. The first call creates an index."""
+        """Return the ids of a selection that belong to units. The first call creates an index."""
         wanted = {bytes.fromhex(identifier) for identifier in ids}
         marks = ", ".join("?" * len(wanted))
         with self._transaction():
@@ -513,7 +513,7 @@ class Ledger:
                 )
 
     def with_results(self, positions: Iterable[int], *, or_empty: bool) -> list[int]:
-        """Return those units of a selection that have results; with ``or_empty``, also empty ones without a file."""
+        """Return the units of a selection that have results; with ``or_empty``, also empty ones without a file."""
         states = "'done', 'empty'" if or_empty else "'done'"
         query = f"SELECT 1 FROM units WHERE position = ? AND (state IN ({states}) OR file IS NOT NULL)"
         return [each for each in positions if self._db.execute(query, (each,)).fetchone() is not None]

@@ -121,7 +121,7 @@ RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name != "
 
 
 LAYER_COLUMNS = ("bands", "dtype", "width", "height", "crs", "transform", "valid_fraction", "rows", "sources", "dates")
-"""What is known of each file of a unit that has several."""
+"""Columns of each file of a unit that has several."""
 
 LISTS = frozenset({"bands", "transform", "sources", "dates"})
 """Columns that hold JSON lists."""

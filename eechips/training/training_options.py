@@ -14,7 +14,7 @@ WAYS = ("blocks", "h3", "time", "random")
 """Ways to split, beside ``column:NAME``."""
 
 NEAR = ("refuse", "drop")
-"""What to do with chips of different splits that are too close to each other."""
+"""Treatment of chips of different splits that are too close to each other."""
 
 _QUIET = option("Show no progress.", flags=("-q",))
 
