@@ -231,7 +231,7 @@ class Imagery(DatasetRecipe):
         """The parameters that determine the pixels of a unit's file."""
         return {
             "dataset": self.dataset_id,
-            "bands": list(self.bands) if self.bands else None,
+            "bands": self.compared_bands(self.bands),
             "mask": self.cloud_mask.text if self.cloud_mask else "none",
             "format": self.format,
             "clip": self.region.parameters if self.clip else None,

@@ -222,7 +222,7 @@ class MosaicRecipe(DatasetRecipe):
     def parameters(self) -> Mapping[str, Any]:
         """The parameters of the windows as JSON."""
         whole = {
-            "bands": list(self.bands) if self.bands else None,
+            "bands": self.compared_bands(self.bands),
             "clip": self.clip,
             "dtype": self.dtype,
             "window": self.window,

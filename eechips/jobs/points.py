@@ -231,7 +231,7 @@ class PointValues(DatasetRecipe):
             "points_sha256": self.sha256,
             "lon_field": self.lon_field,
             "lat_field": self.lat_field,
-            "bands": list(self.bands) if self.bands else None,
+            "bands": self.compared_bands(self.bands),
             "start": self.start,
             "end": self.end,
             "each_image": self.each_image,

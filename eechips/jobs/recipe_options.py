@@ -114,6 +114,19 @@ class DatasetRecipe:
         """The default bands, from the dataset's record; empty if it has none."""
         return self.known.default_bands if self.known else ()
 
+    def compared_bands(self, chosen: Sequence[str] | None) -> list[str] | None:
+        """Return the bands that are compared when a run is resumed.
+
+        Args:
+            chosen: by the caller; None or empty for the default bands.
+
+        Returns:
+            The chosen bands, or else the default bands of the user's own file, which may change; None for those of a
+            record of eechips.
+        """
+        own = self.known_bands if is_record_file(self.dataset) else ()
+        return list(chosen or own) or None
+
 
 def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """Split names: ``"R, G, B"``, or a sequence of names."""

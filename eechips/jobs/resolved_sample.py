@@ -117,7 +117,7 @@ class ResolvedSample:
         return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), bands, layer.mask)
 
     def _layer_results(self, layer: SampleLayer) -> dict[str, Any]:
-        bands = list(layer.chosen) if layer.chosen else None
+        bands = layer.compared_bands(layer.chosen)
         colours = self.style.visualization(layer.usual_bands, layer.known)
         found = {"dataset": layer.dataset_id, "bands": bands, "visualization": colours}
         if layer.mask is not None:

@@ -256,7 +256,7 @@ class TimeSeries(DatasetRecipe):
         """The parameters that determine the values of a region's table."""
         return {
             "dataset": self.dataset_id,
-            "bands": list(self.bands) if self.bands else None,
+            "bands": self.compared_bands(self.bands),
             "reducer": ",".join(self.statistics.names),
             "every": str(self.step) if self.step else None,
             "composite": self.composite if self.step else None,

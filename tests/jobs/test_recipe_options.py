@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,13 @@ import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.jobs.chips import ChipSample, sample_recipe
+from eechips.jobs.images import Images
+from eechips.jobs.mosaic import MosaicRecipe
+from eechips.jobs.points import PointValues
 from eechips.jobs.recipe_options import slug
 from eechips.jobs.timeseries import TimeSeries, timeseries_recipe
 from eechips.jobs.user_recipes import script_recipe
+from eechips.recipe import Recipe
 
 
 def chips(**options: Any) -> ChipSample:
@@ -42,6 +48,29 @@ def series(**options: Any) -> TimeSeries:
 )
 def test_options_that_change_chips_change_the_identity(options: dict[str, Any]) -> None:
     assert chips(**options).identity != chips().identity
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: chips(dataset=path, roi="0,0,1,1", format="tif"),
+        lambda path: series(dataset=path),
+        lambda path: MosaicRecipe(dataset=path, roi="0,0,1,1"),
+        lambda path: PointValues(dataset=path, points=path.replace("s2.toml", "points.csv")),
+        lambda path: Images(dataset=path, roi="0,0,1,1"),
+    ],
+)
+def test_a_file_of_a_dataset_whose_default_bands_changed_is_another_run(
+    make: Callable[[str], Recipe], tmp_path: Path
+) -> None:
+    record = (files("eechips.datasets.records") / "s2.toml").read_text(encoding="utf-8")
+    path = tmp_path / "s2.toml"
+    path.write_text(record)
+    (tmp_path / "points.csv").write_text("longitude,latitude\n5,45\n")
+    before = make(str(path)).parameters
+    assert make(str(path)).parameters == before
+    path.write_text(record.replace('default_bands = ["B4", "B3", "B2"]', 'default_bands = ["B8", "B4", "B3"]'))
+    assert make(str(path)).parameters != before
 
 
 @pytest.mark.parametrize(
