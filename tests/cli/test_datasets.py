@@ -72,7 +72,7 @@ def aliases(output: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "first"),
     [
-        ("ndvi", ["MOD13A2", "MOD13Q1", "VNP13A1"]),  # by their names
+        ("ndvi", ["MOD13A1", "MOD13A2", "MOD13Q1", "VNP13A1"]),  # by their names
         ("Sentinel-2 cloud", ["S2_CLOUD_PROBABILITY"]),
         ("worldcover", ["WORLDCOVER", "WORLDCOVER_2020"]),
         ("LANDSAT/LC09", ["L9", "L9_TOA"]),
