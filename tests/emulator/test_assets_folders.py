@@ -17,7 +17,7 @@ from eechips.emulator.assets.asset_ingestion import parse_pyramiding
 from eechips.emulator.assets.date_parsing import date_within, names_of_dates
 from eechips.emulator.assets.folders import SourceFile, find_files, name_files
 from eechips.emulator.assets.raster_files import RasterFiles
-from tests.emulator.test_assets import image, noise, pixels, raster
+from tests.support.ingested_rasters import image, noise, pixels, raster
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from eechips.cli.local_commands import assets_command
 from eechips.emulator.assets import FolderStore, IngestError, UnreadableFileError, UnsafeHrefError, ingest
 from eechips.emulator.model import PixelWindow, Query
 from eechips.emulator.request_errors import InvalidError
-from tests.emulator.test_assets import image, noise, pixels, raster
+from tests.support.ingested_rasters import image, noise, pixels, raster
 from tests.support.range_server import Files, range_server
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"

@@ -14,7 +14,7 @@ from rasterio.io import MemoryFile
 
 from eechips.cli.local_commands import assets_command
 from eechips.emulator.assets import FolderStore, IngestError, ingest
-from tests.emulator.test_assets import UTM, image, noise, pixels, raster
+from tests.support.ingested_rasters import UTM, image, noise, pixels, raster
 
 
 def netcdf(path: Path, values: np.ndarray, axis: str | None, units: str = "days since 2000-01-01") -> Path:

@@ -25,9 +25,9 @@ import eechips
 from eechips.catalogs.layout import Layout, choose_grid
 from eechips.cli import main
 from eechips.emulator.catalogs.catalog_schema import PENDING
-from tests.emulator.test_assets import UTM, noise, raster
 from tests.emulator.test_catalog_store import COUNT, Scenes, scenes, start
 from tests.support.catalog_items import item, put
+from tests.support.ingested_rasters import UTM, noise, raster
 from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
 from tests.support.object_server import missing_packages, serving_objects
 from tests.support.range_server import Files, range_server

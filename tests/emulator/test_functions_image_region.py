@@ -24,7 +24,8 @@ from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.rasterization import fractions
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.reducers import Reducer
-from eechips.emulator.region_reduction import Lattice, PixelRegion, gather, reduce_region, reduce_regions
+from eechips.emulator.region_pixels import Lattice, PixelRegion, gather
+from eechips.emulator.region_reduction import reduce_region, reduce_regions
 from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Array, Feature, Geometry
 from tests.support.graphs import Ready, invoke

@@ -16,7 +16,7 @@ import rasterio
 import rasterio.shutil
 
 from eechips.emulator.assets import ingest
-from tests.emulator.test_assets import UTM, noise, raster
+from tests.support.ingested_rasters import UTM, noise, raster
 from tests.support.local_earth_engine import Server, initialize, stop_server
 from tests.support.range_server import Files, range_server
 

@@ -21,12 +21,12 @@ import numpy.typing as npt
 import shapely
 
 from eechips.emulator.demo import (
-    atlas,
     demo_tables,
     drawing_cache,
     land_character,
     mercator,
     noise,
+    political_atlas,
     state_outlines,
     tessellation,
 )
@@ -150,7 +150,7 @@ def _districts() -> tuple[_Seats, list[tuple[str, str]]]:
     """Return seats of the districts of the world, and what they would belong to if there were no United States."""
     named = [
         (name, place)
-        for name, where in land_character.records(atlas.COUNTRIES)
+        for name, where in land_character.records(political_atlas.COUNTRIES)
         for place in land_character.places(where)
     ]
     country_x = mercator.x_of([place[0] for _, place in named])

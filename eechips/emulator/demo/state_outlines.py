@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import shapely
 
-from eechips.emulator.demo import atlas
+from eechips.emulator.demo import political_atlas
 from eechips.emulator.demo.land_character import places, records
 from eechips.emulator.demo.mercator import Floats
 
@@ -15,13 +15,16 @@ from eechips.emulator.demo.mercator import Floats
 @cache
 def corners() -> Floats:
     """Return longitude and latitude of the corners, shape (n, 2)."""
-    return places(atlas.STATE_NODES)
+    return places(political_atlas.STATE_NODES)
 
 
 @cache
 def rings() -> dict[str, list[list[int]]]:
     """Return corners of the rings of each state, alphabetically."""
-    return {name: [[int(n) for n in ring.split()] for ring in text.split("/")] for name, text in records(atlas.STATES)}
+    return {
+        name: [[int(n) for n in ring.split()] for ring in text.split("/")]
+        for name, text in records(political_atlas.STATES)
+    }
 
 
 @cache

@@ -11,8 +11,8 @@ import shapely
 
 from eechips.emulator.context import Context
 from eechips.emulator.element_properties import property_of
-from eechips.emulator.functions.geometries import bounds as geometry_bounds
-from eechips.emulator.functions.geometries import dissolve
+from eechips.emulator.functions.geometry_operations import bounds as geometry_bounds
+from eechips.emulator.functions.geometry_operations import dissolve
 from eechips.emulator.functions.registration import function
 from eechips.emulator.geometry import collection_geometry
 from eechips.emulator.map_projection import WGS84, Projection

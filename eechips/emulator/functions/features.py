@@ -11,6 +11,7 @@ import shapely
 
 from eechips.emulator.element_properties import Element, geometry_of
 from eechips.emulator.functions import geometries as geometric
+from eechips.emulator.functions import geometry_operations as operations
 from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.pixels.lazy_image import Image
 from eechips.emulator.request_errors import InvalidError
@@ -122,15 +123,15 @@ FUNCTIONS: Mapping[str, Implementation] = {
     "Feature.area": _measuring(geometric.area),
     "Feature.length": _measuring(geometric.length),
     "Feature.perimeter": _measuring(geometric.perimeter),
-    "Feature.bounds": _changing(geometric.bounds),
-    "Feature.buffer": _changing(geometric.buffer),
-    "Feature.centroid": _changing(geometric.centroid),
-    "Feature.convexHull": _changing(geometric.convex_hull),
-    "Feature.cutLines": _changing(geometric.cut_lines),
-    "Feature.dissolve": _changing(geometric.dissolve),
-    "Feature.simplify": _changing(geometric.simplify),
-    "Feature.transform": _changing(geometric.transform),
-    "ProjectionTransform": _changing(geometric.transform),
+    "Feature.bounds": _changing(operations.bounds),
+    "Feature.buffer": _changing(operations.buffer),
+    "Feature.centroid": _changing(operations.centroid),
+    "Feature.convexHull": _changing(operations.convex_hull),
+    "Feature.cutLines": _changing(operations.cut_lines),
+    "Feature.dissolve": _changing(operations.dissolve),
+    "Feature.simplify": _changing(operations.simplify),
+    "Feature.transform": _changing(operations.transform),
+    "ProjectionTransform": _changing(operations.transform),
     "Feature.closestPoint": _relating(geometric.closest_point),
     "Feature.closestPoints": _relating(geometric.closest_points),
     "Feature.containedIn": _relating(geometric.contained_in),
@@ -139,9 +140,9 @@ FUNCTIONS: Mapping[str, Implementation] = {
     "Feature.distance": _relating(geometric.distance),
     "Feature.intersects": _relating(geometric.intersects),
     "Feature.withinDistance": _relating(geometric.within_distance),
-    "Feature.difference": _combining(geometric.difference),
-    "Feature.intersection": _combining(geometric.intersection),
-    "Feature.symmetricDifference": _combining(geometric.symmetric_difference),
-    "Feature.union": _combining(geometric.union),
+    "Feature.difference": _combining(operations.difference),
+    "Feature.intersection": _combining(operations.intersection),
+    "Feature.symmetricDifference": _combining(operations.symmetric_difference),
+    "Feature.union": _combining(operations.union),
 }
 """Geometry functions on features."""

@@ -1,4 +1,4 @@
-"""``Filter.*``.
+"""``Filter.*``: comparisons, logic and calendar.
 
 A comparison fails where an operand is null; what "passes unless" (neq, gte, lte, disjoint) is the opposite of one that
 does not, and so passes there. The client itself sends neq, gte and lte as ``Filter.not`` of eq, lt and gt.
@@ -10,35 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import shapely
-
 from eechips.emulator.calendar import Fields, checked
 from eechips.emulator.element_properties import GEOMETRY_FIELDS, Element, geometry_of, is_system, property_of
 from eechips.emulator.filter_conditions import (
     FilterCondition,
     Operand,
-    Spatial,
-    apart,
-    as_geometry,
     comparison,
     equal,
-    extent,
-    grown,
     lookup_equal,
     lookup_near,
-    lookup_spatial,
     ordered,
 )
-from eechips.emulator.functions import geometries as geometric
 from eechips.emulator.functions.registration import Implementation, function
-from eechips.emulator.geometry import collection_geometry
-from eechips.emulator.map_projection import WGS84
-from eechips.emulator.model import Bounds, Query, Range
+from eechips.emulator.model import Query, Range
 from eechips.emulator.ordering import plain
-from eechips.emulator.planar_frame import tolerance_of
-from eechips.emulator.request_errors import InvalidError, TypeMismatchError
+from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.type_conversion import promote, type_name
-from eechips.emulator.values import Collection, DateRange, ErrorMargin, Feature, Filter, Geometry, Value
+from eechips.emulator.values import DateRange, Filter, Geometry, Value
 
 INDEX = "system:index"
 TIME_START = "system:time_start"
@@ -327,7 +315,7 @@ def not_(filter: Filter) -> FilterCondition:
     return opposite(filter)
 
 
-def _of_one(matches: Callable[[Element], bool], narrow: Narrow | None = None) -> FilterCondition:
+def of_one(matches: Callable[[Element], bool], narrow: Narrow | None = None) -> FilterCondition:
     """Return a condition on one element; in a join, on the primary one."""
     return FilterCondition(
         matches=matches,
@@ -339,25 +327,25 @@ def _of_one(matches: Callable[[Element], bool], narrow: Narrow | None = None) ->
 @function("Filter.always")
 def always() -> FilterCondition:
     """Return a filter that every element passes."""
-    return _of_one(lambda element: True)
+    return of_one(lambda element: True)
 
 
 @function("Filter.never")
 def never() -> FilterCondition:
     """Return a filter that no element passes."""
-    return _of_one(lambda element: False)
+    return of_one(lambda element: False)
 
 
 @function("Filter.notNull")
 def not_null(properties: list[str]) -> FilterCondition:
     """Return a filter for elements whose properties of these names all have a value."""
-    return _of_one(lambda element: all(property_of(element, name) is not None for name in properties))
+    return of_one(lambda element: all(property_of(element, name) is not None for name in properties))
 
 
 @function("Filter.hasGeometry")
 def has_geometry() -> FilterCondition:
     """Return a filter for elements that have a geometry."""
-    return _of_one(lambda element: geometry_of(element) is not None)
+    return of_one(lambda element: geometry_of(element) is not None)
 
 
 @function("Filter.rangeContains")
@@ -370,7 +358,7 @@ def range_contains(field: str, minValue: Value, maxValue: Value) -> FilterCondit
         return low is not None and high is not None and bool(low[0] <= low[1] and high[0] <= high[1])
 
     limits = plain(minValue), plain(maxValue)
-    return _of_one(matches, _ranged(field, Range(*limits)) if all(map(_is_number, limits)) else None)
+    return of_one(matches, _ranged(field, Range(*limits)) if all(map(_is_number, limits)) else None)
 
 
 # Calendar
@@ -403,168 +391,10 @@ def calendar_range(start: int, end: int | None, field: str) -> FilterCondition:
         value = shown(Fields.at(checked(moment)))
         return start <= value <= last if start <= last else value >= start or value <= last
 
-    return _of_one(matches)
+    return of_one(matches)
 
 
 @function("Filter.dayOfYear")
 def day_of_year(start: int, end: int) -> FilterCondition:
     """Return a filter for ``system:time_start`` in a range of days of the year, inclusive."""
     return calendar_range(start, end, "day_of_year")
-
-
-# Geometry
-
-
-def _spatial_operands(
-    leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value
-) -> tuple[Operand, Operand]:
-    """Return both sides as geometries: values become geometries once."""
-    return operands(leftField, _as_geometry(rightValue, "right"), rightField, _as_geometry(leftValue, "left"))
-
-
-def _as_geometry(value: Value, side: str) -> Geometry | None:
-    if value is None:
-        return None
-    if isinstance(value, Collection):
-        return collection_geometry(value)
-    found = as_geometry(value)
-    if isinstance(value, Feature) and found is None:
-        return Geometry(shapely.GeometryCollection())
-    if found is None:
-        raise TypeMismatchError(
-            f"Argument '{side}Value': Invalid type.\nExpected type: Geometry.\nActual type: {type_name(value)}."
-        )
-    return found
-
-
-def query_bounds(geometry: Geometry, metres: float = 0.0) -> Bounds | None:
-    """Return the rectangle around a geometry that a store is queried for; west exceeds east across the antimeridian.
-
-    Args:
-        geometry: any.
-        metres: how much farther to look.
-
-    Returns:
-        None where that would be the whole Earth, or nothing.
-    """
-    if geometry.unbounded or geometry.shape.is_empty:
-        return None
-    exact = geometric.bounds(geometry, None, None).shape.bounds
-    if exact[2] > 180.0:
-        if metres:
-            return None
-        return exact[0], exact[1], exact[2] - 360.0, exact[3]
-    return grown(exact, metres) if metres else exact
-
-
-def _narrow_bounds(left: Operand, right: Operand, metres: float) -> Narrow:
-    """Ask the store for what meets the value's rectangle, if the other side is the elements' own geometry."""
-    name, value = (left.field, right.value) if right.field is None else (right.field, left.value)
-    bounds = query_bounds(value, metres) if name in GEOMETRY_FIELDS and isinstance(value, Geometry) else None
-    if bounds is None:
-        return lambda query: query
-
-    def narrow(query: Query) -> Query:
-        old = query.bounds
-        if old is None:
-            return replace(query, bounds=bounds)
-        if old[0] > old[2] or bounds[0] > bounds[2] or apart(old, bounds):
-            return query  # not one rectangle; the exact filters are applied anyway
-        west, south = max(old[0], bounds[0]), max(old[1], bounds[1])
-        return replace(query, bounds=(west, south, min(old[2], bounds[2]), min(old[3], bounds[3])))
-
-    return narrow
-
-
-def _related(
-    left: Operand, right: Operand, margin: ErrorMargin | None, relate: Callable[[Any, Any], Any]
-) -> FilterCondition:
-    tolerance = tolerance_of(margin, WGS84)
-    return Spatial(left, right, relate, tolerance).condition(narrow=_narrow_bounds(left, right, 0.0))
-
-
-@function("Filter.intersects")
-def intersects(
-    leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
-) -> FilterCondition:
-    """Return a filter for geometries that have a point in common."""
-    left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
-    return _related(left, right, maxError, shapely.intersects)
-
-
-@function("Filter.disjoint")
-def disjoint(
-    leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
-) -> FilterCondition:
-    """Return a filter for geometries without a common point."""
-    return opposite(intersects(leftField, rightValue, rightField, leftValue, maxError))
-
-
-@function("Filter.contains")
-def contains(
-    leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
-) -> FilterCondition:
-    """Return a filter for left geometries that contain the right one."""
-    left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
-    return _related(left, right, maxError, shapely.contains)
-
-
-@function("Filter.isContained")
-def is_contained(
-    leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
-) -> FilterCondition:
-    """Return a filter for left geometries that the right one contains."""
-    left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
-    return _related(left, right, maxError, shapely.within)
-
-
-@function("Filter.withinDistance")
-def within_distance(
-    distance: float,
-    leftField: str | None,
-    rightValue: Value,
-    rightField: str | None,
-    leftValue: Value,
-    maxError: ErrorMargin | None,
-) -> FilterCondition:
-    """Return a filter for geometries at most so many metres apart; the distance is the join's measure."""
-    left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
-
-    def measure(primary: Element, secondary: Element) -> float:
-        a, b = left.geometry(primary), right.geometry(secondary)
-        assert a is not None
-        assert b is not None
-        return geometric.distance(a, b, maxError, None, False)
-
-    def pairs(primary: Element, secondary: Element) -> bool:
-        a, b = left.geometry(primary), right.geometry(secondary)
-        if a is None or b is None or a.shape.is_empty or b.shape.is_empty:
-            return False
-        if apart(grown(extent(a), distance), extent(b)):
-            return False
-        return measure(primary, secondary) <= distance
-
-    return FilterCondition(
-        matches=lambda element: pairs(element, element),
-        narrow=_narrow_bounds(left, right, max(distance, 0.0) + tolerance_of(maxError, WGS84)),
-        pairs=pairs,
-        measure=measure,
-        lookup=lookup_spatial(left, right, max(distance, 0.0)),
-    )
-
-
-@function("Filter.area")
-def area(
-    min: float,
-    max: float,
-    maxError: ErrorMargin | None,
-    geometrySelector: str | None,
-) -> FilterCondition:
-    """Return a filter for geometries whose area lies between two numbers of square metres, inclusive."""
-    operand = Operand(geometrySelector or ".geo")
-
-    def matches(element: Element) -> bool:
-        geometry = operand.geometry(element)
-        return geometry is not None and min <= geometric.area(geometry, maxError, None) <= max
-
-    return _of_one(matches)

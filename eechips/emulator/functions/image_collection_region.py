@@ -13,7 +13,7 @@ from eechips.emulator.functions.registration import function
 from eechips.emulator.map_projection import WGS84, Projection, transform_points
 from eechips.emulator.ordering import plain
 from eechips.emulator.pixels.lazy_image import Image
-from eechips.emulator.region_reduction import covers, gather, region_on
+from eechips.emulator.region_pixels import covers, gather, region_on
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Collection, Geometry, Value
 

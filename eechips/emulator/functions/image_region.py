@@ -17,7 +17,8 @@ from eechips.emulator.pixels.compute import PerPixel
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.types import union_type
 from eechips.emulator.reducers import Reducer, ReducerSample
-from eechips.emulator.region_reduction import Lattice, reduce_region, reduce_regions
+from eechips.emulator.region_pixels import Lattice
+from eechips.emulator.region_reduction import reduce_region, reduce_regions
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 

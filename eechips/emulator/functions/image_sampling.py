@@ -19,7 +19,7 @@ from eechips.emulator.map_projection import WGS84, Projection, transform_points
 from eechips.emulator.pixels.lazy_image import Image, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.randomness import Words, random_words, uniform
-from eechips.emulator.region_reduction import (
+from eechips.emulator.region_pixels import (
     Indices,
     PixelRegion,
     RegionPixels,

@@ -21,7 +21,7 @@ from eechips.emulator.map_projection import WGS84, Projection
 from eechips.emulator.pixels.lazy_image import Image, Render
 from eechips.emulator.planar_frame import recast
 from eechips.emulator.reducers import COUNT_EVERY, Reducer, ReducerSample
-from eechips.emulator.region_reduction import covers, region_within
+from eechips.emulator.region_pixels import covers, region_within
 from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 

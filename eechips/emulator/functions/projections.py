@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from affine import Affine
 
-from eechips.emulator.functions.geometries import scaled_to
+from eechips.emulator.functions.geometry_operations import scaled_to
 from eechips.emulator.functions.registration import function
 from eechips.emulator.map_projection import Projection
 from eechips.emulator.pixels.pixel_grid import parse_crs
