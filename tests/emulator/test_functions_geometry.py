@@ -504,12 +504,13 @@ def test_distance_is_zero_inside_and_planar_in_a_projection() -> None:
 def test_unbounded_geometries() -> None:
     box = Geometry(shapely.box(0, 0, 1, 1))
     from eechips.emulator.functions import geometries as geometric
+    from eechips.emulator.functions import geometry_operations as operations
 
-    assert geometric.intersection(WHOLE_EARTH, box, None, None) is box
-    assert geometric.union(box, WHOLE_EARTH, None, None).unbounded
+    assert operations.intersection(WHOLE_EARTH, box, None, None) is box
+    assert operations.union(box, WHOLE_EARTH, None, None).unbounded
     assert geometric.contains(WHOLE_EARTH, box, None, None)
-    assert geometric.difference(box, WHOLE_EARTH, None, None).shape.is_empty
-    assert geometric.is_unbounded(geometric.bounds(WHOLE_EARTH, None, None))
+    assert operations.difference(box, WHOLE_EARTH, None, None).shape.is_empty
+    assert geometric.is_unbounded(operations.bounds(WHOLE_EARTH, None, None))
 
 
 # Forms
