@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -22,23 +20,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
+from eechips.catalogs.column_types import (
+    ITEM_FIELDS,
+    MEMBERS,
+    MOMENT,
+    NULL_TYPE,
+    PATH_COLUMNS,
+    PATH_PROPERTIES,
+    REST,
+    convert_array,
+    fill_assets,
+    is_mixed,
+    most_frequent,
+    storable_type,
+    value_kind,
+)
 from eechips.catalogs.extents import Extent
+from eechips.catalogs.item_json import json_reader, json_writer, plain
 from eechips.errors import UsageError
 
 TIMES = ("datetime", "start_datetime", "end_datetime", "created", "updated", "expires", "published", "unpublished")
 """Properties that are timestamps."""
-
-MOMENT = pa.timestamp("us", tz="UTC")
 UNKNOWN = np.iinfo(np.int64).min
 """Replaces the update time of an item without one."""
-
-_TOP = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
-MEMBERS = frozenset((*_TOP, "properties"))
-"""Members of an item. Its properties cannot have these names, since they are columns beside these."""
-
-# Query engines read these names from partition paths; they reject columns of the same name, or ignore them.
-_OF_PATHS = {name: f"property:{name}" for name in ("cell", "year", "month", "day")}
-_PROPERTIES = {column: name for name, column in _OF_PATHS.items()}
 _DEEPEST = 30  # levels of nested objects or arrays; Arrow's files allow 64
 _MOST_NAMES = 1000  # of properties, of assets, or within one: each name is a column that all rows have
 _SOME_NAMES, _SPARSE = 100, 0.05  # more properties are too many if the average item has less than this share of them
@@ -51,14 +55,7 @@ _STRUCTURES = frozenset((
 _BOX = pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])
 # The type that pyarrow gives to values from a partition's path; the column must have the same.
 _COLLECTION = pa.dictionary(pa.int32(), pa.string())
-# The type of lists and objects with nulls only; no JSON number becomes int8. pyarrow 25 writes lists of Arrow's null
-# type, but cannot read them.
-_NOTHING = pa.int8()
 _PROJECTED = "proj:geometry"
-_ASSETS = "assets"
-REST = "properties"
-"""Column of properties without a column, or whose values do not fit into it, as JSON."""
-_SCALARS: Mapping[str | None, pa.DataType] = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
 _UNREADABLE: Mapping[str, Any] = {"type": "WKB that cannot be read"}  # not a geometry type
 _WKB = {b"ARROW:extension:name": b"geoarrow.wkb", b"ARROW:extension:metadata": b'{"crs":"OGC:CRS84"}'}
 
@@ -89,10 +86,10 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
         "collection": pa.array([item.get("collection") for item in items], pa.string()).cast(_COLLECTION),
     }
     for name, column in _properties([item["properties"] for item in items]).items():
-        columns.setdefault(_OF_PATHS.get(name, name), column)
+        columns.setdefault(PATH_COLUMNS.get(name, name), column)
     columns.setdefault("datetime", pa.nulls(len(items), MOMENT))
     columns = {
-        name: _conformed(column, pa.string()) if _is_deep(column.type) else column
+        name: convert_array(column, pa.string()) if _is_deep(column.type) else column
         for name, column in columns.items()
         if not pa.types.is_null(column.type)
     }
@@ -168,9 +165,9 @@ def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     with times without a zone, which are taken as UTC.
     """
     for row, geometry in zip(table.drop_columns(["geometry"]).to_pylist(), _geojson(table["geometry"]), strict=True):
-        found = {name: _structure(row.pop(name, None)) for name in _TOP}
+        found = {name: _structure(row.pop(name, None)) for name in ITEM_FIELDS}
         properties = {
-            _PROPERTIES.get(name, name): plain(_structure(value) if name in _STRUCTURES else value)
+            PATH_PROPERTIES.get(name, name): plain(_structure(value) if name in _STRUCTURES else value)
             for name, value in row.items()
             if value is not None
         }
@@ -243,194 +240,6 @@ def stamps_of(table: pa.Table) -> npt.NDArray[np.int64]:
     return found
 
 
-def kind_of(type: pa.DataType) -> str | None:
-    """Return the kind of values of a type; None for nulls only."""
-    if pa.types.is_null(type) or type == _NOTHING:
-        return None
-    if _is_number(type):
-        return "number"
-    if pa.types.is_boolean(type):
-        return "boolean"
-    if pa.types.is_struct(type):
-        return "object"
-    if pa.types.is_list(type):
-        return "array"
-    return "text" if pa.types.is_string(type) or pa.types.is_dictionary(type) else str(type)
-
-
-def kind_named(type: str) -> str | None:
-    """Return the kind of values of a type by its name."""
-    known = {"string": "text", "bool": "boolean", "double": "number", "int64": "number", "null": None, "int8": None}
-    starts = {"struct": "object", "list": "array", "dictionary": "text"}
-    return known.get(type, next((kind for start, kind in starts.items() if type.startswith(start)), type))
-
-
-def count_kinds(table: pa.Table, names: Iterable[str]) -> dict[str, Counter[str]]:
-    """Count the values of properties by column and kind.
-
-    Args:
-        table: rows of items.
-        names: columns to count, beside those with values in ``properties``.
-    """
-    found: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in _rest(table):
-        for name, value in row.items():
-            found[_OF_PATHS.get(name, name)][_kind(value)] += 1
-    for name in ({*names, *found} & set(table.column_names)) - {*_TOP, REST}:
-        if (kind := kind_of(table[name].type)) is not None:
-            found[name][kind] += len(table) - table[name].null_count
-    return found
-
-
-def fractions_apart(table: pa.Table) -> set[str]:
-    """Return the columns with fractions in ``properties`` that an integer column cannot hold."""
-    return {
-        _OF_PATHS.get(name, name)
-        for row in _rest(table)
-        for name, value in row.items()
-        if _kind(value) == "number" and (isinstance(value, float) or abs(value) >= 2**63)
-    }
-
-
-def most_frequent(counts: Mapping[str, int]) -> str:
-    """Return the most frequent kind; of several, a number if possible."""
-    return max(sorted(counts), key=lambda kind: (counts[kind], kind == "number", kind == "boolean"))
-
-
-def is_mixed(kinds: Iterable[str]) -> bool:
-    """Return whether a column of all kinds would turn numbers or booleans into text."""
-    found = set(kinds)
-    return len(found) > 1 and not found.isdisjoint(("number", "boolean"))
-
-
-def unified(schemas: Iterable[pa.Schema], chosen: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
-    """Return a schema for rows of all schemas, after :func:`conformed`.
-
-    Args:
-        schemas: of the rows.
-        chosen: types of columns that are already decided; other mixed columns become numbers or booleans.
-    """
-    found: dict[str, list[pa.Field]] = defaultdict(list)
-    for schema in schemas:
-        for field in schema:
-            found[field.name].append(field)
-    fields: dict[str, pa.Field] = {}
-    for name, own in found.items():
-        known = [field.type for field in own]
-        if name not in _TOP:
-            kinds = {kind for each in known if (kind := kind_of(each)) is not None}
-            if chosen is not None and name in chosen:
-                known = [chosen[name]]
-                kinds.add(str(kind_of(chosen[name])))
-            elif is_mixed(kinds):
-                known = [each for each in known if kind_of(each) == most_frequent(dict.fromkeys(kinds, 1))]
-            if is_mixed(kinds):
-                fields.setdefault(REST, pa.field(REST, pa.string()))
-        fields[name] = own[0].with_type(functools.reduce(_common, known))
-    return pa.schema(
-        [fields[name] for name in (*(n for n in _TOP if n in fields), *(n for n in fields if n not in _TOP))]
-    )
-
-
-def conformed(table: pa.Table, schema: pa.Schema, *, cast: bool = False) -> pa.Table:
-    """Return rows in the columns of a schema that includes theirs; null where they have no value.
-
-    Args:
-        table: the rows.
-        schema: the columns.
-        cast: convert values of another kind where possible; other ones are kept unchanged in ``properties``, from where
-            fitting values return.
-    """
-    if table.schema.equals(schema) and not (cast and REST in table.column_names):
-        return table.cast(schema) if table.schema.metadata != schema.metadata else table
-    replaced = _redistributed(table, schema, cast)
-    columns = []
-    for field in schema:
-        index = table.schema.get_field_index(field.name)
-        if field.name in replaced:
-            columns.append(replaced[field.name])
-        elif index < 0:
-            column = pa.nulls(len(table), field.type)
-            columns.append(_there(column) if field.name == _ASSETS else column)
-        else:
-            column = table.column(index)
-            columns.append(column if column.type == field.type else _conformed(_whole(column), field.type))
-    return pa.table(columns, schema=schema)
-
-
-def _redistributed(table: pa.Table, schema: pa.Schema, cast: bool) -> dict[str, pa.Array]:
-    """Return columns with values of another kind than in the schema, or with values in ``properties``."""
-    if REST not in schema.names:
-        return {}
-    moved = [
-        field.name
-        for field in schema
-        if field.name in table.column_names
-        and field.name not in (*_TOP, REST)
-        and (kind := kind_of(table[field.name].type)) is not None
-        and is_mixed({kind, str(kind_of(field.type))})
-    ]
-    if not moved and REST not in table.column_names:
-        return {}
-    rows = _rest(table)
-    for name in moved:
-        for row, value in zip(rows, table[name].to_pylist(), strict=True):
-            if value is not None:
-                row[_PROPERTIES.get(name, name)] = plain(value)
-    found: dict[str, pa.Array] = {}
-    for name in {_OF_PATHS.get(name, name) for row in rows for name in row} & set(schema.names) | set(moved):
-        wanted, own = schema.field(name).type, _PROPERTIES.get(name, name)
-        kind = kind_of(wanted)
-        if name in MEMBERS or (kind not in _SCALARS and name not in moved):
-            continue
-        values = [_fitting(row.get(own), kind, cast) if kind in _SCALARS else None for row in rows]
-        if kind == "number" and pa.types.is_integer(wanted):
-            values = [value if isinstance(value, int) and abs(value) < 2**63 else None for value in values]
-        for row, value in zip(rows, values, strict=True):
-            if value is not None:
-                del row[own]
-        lifted = _conformed(pa.array(values, _SCALARS[kind] if kind != "number" else None), wanted) if any(
-            value is not None for value in values
-        ) else pa.nulls(len(table), wanted)  # fmt: skip
-        if name in table.column_names and name not in moved:
-            lifted = pc.coalesce(_conformed(_whole(table[name]), wanted), lifted)
-        found[name] = lifted
-    found[REST] = pa.array([json.dumps(row) if row else None for row in rows], pa.string())
-    return found
-
-
-def _rest(table: pa.Table) -> list[dict[str, Any]]:
-    """Return the properties of each row that share one column."""
-    if REST not in table.column_names:
-        return [{} for _ in range(len(table))]
-    return [{} if text is None else dict(json.loads(text)) for text in table[REST].to_pylist()]
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, (int, float)):
-        return "number" if isinstance(value, float) or abs(value) < 2**1023 else "number without bounds"
-    if isinstance(value, str):
-        return "text"
-    return "object" if isinstance(value, Mapping) else "array" if isinstance(value, (list, tuple)) else "other"
-
-
-def _fitting(value: Any, kind: str | None, cast: bool) -> Any:
-    """Convert a value to a kind; None if it does not fit."""
-    if value is None or _kind(value) == kind:
-        return value
-    if cast and kind == "text" and isinstance(value, (bool, int, float)):
-        return json.dumps(value)
-    if cast and kind in ("number", "boolean") and isinstance(value, str):
-        try:
-            found = json_reader()(value.strip().encode())
-        except ValueError:
-            return None
-        return found if _kind(found) == kind else None
-    return None
-
-
 def _asset_column(values: Sequence[Mapping[str, Any] | None]) -> pa.Array:
     """Return the column of the items' assets; None where there are none."""
     if _are_many(values):
@@ -441,14 +250,7 @@ def _asset_column(values: Sequence[Mapping[str, Any] | None]) -> pa.Array:
         else value
         for value in values
     ])  # fmt: skip
-    return _there(found)
-
-
-def _there(column: pa.Array) -> pa.Array:
-    """Replace null by empty objects: every item has assets, and rustac does not read null."""
-    if not pa.types.is_struct(column.type) or not column.null_count:
-        return column
-    return pa.StructArray.from_arrays(column.flatten(), fields=list(column.type))
+    return fill_assets(found)
 
 
 def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
@@ -485,18 +287,18 @@ def _scalars_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
     """
     try:
         whole = pa.array(rows)
-        whole = _conformed(whole, _storable(whole.type))
+        whole = convert_array(whole, storable_type(whole.type))
         found = {whole.type.field(i).name: column for i, column in enumerate(whole.flatten())}
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         own = [dict(row) for row in rows]
         apart: list[dict[str, Any]] = [{} for _ in rows]
         found = {}
         for name in dict.fromkeys(name for row in rows for name in row):
-            counts = Counter(_kind(row[name]) for row in own if row.get(name) is not None)
+            counts = Counter(value_kind(row[name]) for row in own if row.get(name) is not None)
             if name not in MEMBERS and name not in TIMES and is_mixed(counts):
                 kept = most_frequent(counts)
                 for row, rest in zip(own, apart, strict=True):
-                    if row.get(name) is not None and _kind(row[name]) != kept:
+                    if row.get(name) is not None and value_kind(row[name]) != kept:
                         rest[name] = row.pop(name)
             found[name] = _nested([row.get(name) for row in own])
         if any(apart):
@@ -505,7 +307,7 @@ def _scalars_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
                 {**({} if text is None else json.loads(text)), **rest} for text, rest in zip(there, apart, strict=True)
             ]
             found[REST] = pa.array([json.dumps(row) if row else None for row in both], pa.string())
-    return {name: column for name, column in found.items() if column.type != _NOTHING}
+    return {name: column for name, column in found.items() if column.type != NULL_TYPE}
 
 
 def _gathered(values: Sequence[Mapping[str, Any]], counts: Counter[str]) -> list[Mapping[str, Any]]:
@@ -536,16 +338,16 @@ def _array(values: Sequence[Any]) -> pa.Array:
     """Let Arrow infer the type; mixed values become text, and empty objects null."""
     try:
         found = pa.array(values)
-        return _conformed(found, _storable(found.type))
+        return convert_array(found, storable_type(found.type))
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        if {_kind(value) for value in values if value is not None} == {"number"}:
+        if {value_kind(value) for value in values if value is not None} == {"number"}:
             return pa.array([None if value is None else float(value) for value in values], pa.float64())
         return _mixed(values)
 
 
 def _nested(values: Sequence[Any]) -> pa.Array:
     found = _array(values)
-    return pa.nulls(len(found), _NOTHING) if pa.types.is_null(found.type) else found
+    return pa.nulls(len(found), NULL_TYPE) if pa.types.is_null(found.type) else found
 
 
 def _mixed(values: Sequence[Any]) -> pa.Array:
@@ -578,105 +380,6 @@ def _is_deep(type: pa.DataType) -> bool:
         if not level:
             return False
     return True
-
-
-def _storable(type: pa.DataType) -> pa.DataType:
-    """Return a type without empty structs, which Parquet lacks, and without lists of nulls."""
-    if pa.types.is_struct(type):
-        fields = [field.with_type(_something(_storable(field.type))) for field in type]
-        return pa.struct(fields) if fields else pa.null()
-    return pa.list_(_something(_storable(type.value_type))) if pa.types.is_list(type) else type
-
-
-def _something(type: pa.DataType) -> pa.DataType:
-    return _NOTHING if pa.types.is_null(type) else type
-
-
-def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """Return a type for the values of both types."""
-    if one == other or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one) or one == _NOTHING:
-        return other
-    if other == _NOTHING:
-        return one
-    if pa.types.is_struct(one) and pa.types.is_struct(other):
-        fields = {field.name: field for field in one}
-        for field in other:
-            known = fields.get(field.name)
-            fields[field.name] = field if known is None else known.with_type(_common(known.type, field.type))
-        return pa.struct(list(fields.values()))
-    if pa.types.is_list(one) and pa.types.is_list(other):
-        return pa.list_(_common(one.value_type, other.value_type))
-    if _is_number(one) and _is_number(other):
-        return pa.int64() if pa.types.is_integer(one) and pa.types.is_integer(other) else pa.float64()
-    if pa.types.is_timestamp(one) and pa.types.is_timestamp(other):
-        return MOMENT
-    return pa.string()
-
-
-def _conformed(array: pa.Array, wanted: pa.DataType) -> pa.Array:
-    if array.type == wanted:
-        return array
-    if pa.types.is_null(array.type) or pa.types.is_null(wanted) or array.type == _NOTHING:
-        return pa.nulls(len(array), wanted)
-    if pa.types.is_struct(wanted):
-        there = {array.type.field(i).name: column for i, column in enumerate(array.flatten())}
-        children = [
-            _conformed(there[field.name], field.type) if field.name in there else pa.nulls(len(array), field.type)
-            for field in wanted
-        ]
-        return pa.StructArray.from_arrays(children, fields=list(wanted), mask=array.is_null())
-    if pa.types.is_list(wanted):
-        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-        return pa.ListArray.from_arrays(
-            offsets, _conformed(array.flatten(), wanted.value_type), type=wanted, mask=array.is_null()
-        )
-    if pa.types.is_string(wanted) and (pa.types.is_nested(array.type) or pa.types.is_boolean(array.type)):
-        return pa.array([None if value is None else json.dumps(plain(value)) for value in array.to_pylist()], wanted)
-    # Integers beside fractions become fractions, although integers beyond 2**53 lose digits.
-    return array.cast(wanted, safe=not (pa.types.is_integer(array.type) and pa.types.is_floating(wanted)))
-
-
-def _is_number(type: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(type) or pa.types.is_floating(type))
-
-
-def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Return a column as one chunk."""
-    if isinstance(column, pa.Array):
-        return column
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON: without nulls in objects, times as text, and WKB as GeoJSON."""
-    if isinstance(value, dict):
-        parts = ((name, plain(part)) for name, part in value.items() if part is not None)
-        return {name: part for name, part in parts if part is not None}
-    if isinstance(value, list):
-        if value and all(isinstance(part, tuple) for part in value):  # a map
-            return plain(dict(value))
-        return [plain(part) for part in value]
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    if value is None or isinstance(value, (str, int)):
-        return value
-    return _to_json_scalar(value)
-
-
-def _to_json_scalar(value: Any) -> Any:
-    """Convert a value of a type that JSON lacks."""
-    if isinstance(value, datetime):
-        moment = value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
-        return moment.isoformat().replace("+00:00", "Z")
-    if isinstance(value, bytes):
-        shape = shapely.from_wkb(value, on_invalid="ignore")
-        return None if shape is None else shapely.geometry.mapping(shape)
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return str(value)  # days, times of the day, durations
 
 
 def _structure(value: Any) -> Any:
@@ -732,23 +435,3 @@ def _with_wkb(value: Mapping[str, Any]) -> Mapping[str, Any]:
         return value
     shape = shapely.from_geojson(json.dumps(geometry), on_invalid="ignore")
     return {**value, _PROJECTED: None if shape is None else shapely.to_wkb(shape, flavor="iso")}
-
-
-def json_writer() -> Callable[[Any], bytes]:
-    """Return a fast function that writes JSON."""
-    dumps: Callable[[Any], bytes] = _orjson().dumps
-    return dumps
-
-
-def json_reader() -> Callable[[bytes], Any]:
-    """Return a fast function that reads JSON and raises ValueError."""
-    loads: Callable[[bytes], Any] = _orjson().loads
-    return loads
-
-
-def _orjson() -> Any:
-    try:
-        import orjson
-    except ImportError as error:
-        raise UsageError("catalogues need stac-geoparquet and orjson: pip install 'eechips[stac]'") from error
-    return orjson

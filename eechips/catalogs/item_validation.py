@@ -17,8 +17,10 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.catalogs.antimeridian import is_across, within
-from eechips.catalogs.columns import MEMBERS, TIMES, json_reader, json_writer
+from eechips.catalogs.column_types import MEMBERS
+from eechips.catalogs.columns import TIMES
 from eechips.catalogs.extents import union
+from eechips.catalogs.item_json import json_reader, json_writer
 from eechips.urls import is_signed, strip_signature_parameters
 
 _NEAR = 1e-6  # degrees of rounding between a bbox and its geometry, or beyond 180 and 90

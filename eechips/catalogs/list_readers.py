@@ -392,7 +392,8 @@ def _of_parquet(known: ItemList, source: IO[bytes], column: str | None) -> Itera
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from eechips.catalogs.columns import items_of, plain
+    from eechips.catalogs.columns import items_of
+    from eechips.catalogs.item_json import plain
 
     try:
         with pq.ParquetFile(source) as file:

@@ -12,17 +12,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.catalogs.columns import (
+from eechips.catalogs.column_types import (
     MEMBERS,
     REST,
-    check_columns,
-    check_values,
     count_kinds,
     fractions_apart,
     is_mixed,
     kind_named,
     most_frequent,
 )
+from eechips.catalogs.columns import check_columns, check_values
 from eechips.catalogs.layout import owner
 from eechips.catalogs.options import Mixed
 from eechips.catalogs.partition_versions import NO_ROWS, UNREADABLE, describe_error, find_duplicates, find_versions

@@ -17,17 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.catalogs.columns import (
-    UNKNOWN,
-    boxes_of,
-    check_columns,
-    check_values,
-    conformed,
-    ends_of,
-    stamps_of,
-    starts_of,
-    unified,
-)
+from eechips.catalogs.column_types import conformed, unified
+from eechips.catalogs.columns import UNKNOWN, boxes_of, check_columns, check_values, ends_of, stamps_of, starts_of
 from eechips.catalogs.extents import union
 from eechips.catalogs.layout import fields
 from eechips.catalogs.merge_plan import MergePlan

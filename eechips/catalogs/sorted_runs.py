@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
-from eechips.catalogs.columns import boxes_of, conformed, stamps_of, starts_of
+from eechips.catalogs.column_types import conformed
+from eechips.catalogs.columns import boxes_of, stamps_of, starts_of
 from eechips.catalogs.extents import centres
 from eechips.catalogs.key_index import KEY, KeyIndex, keys_of
 from eechips.catalogs.layout import owner
@@ -206,7 +207,7 @@ class SortedRunReader:
     Args:
         shard: the run.
         keep: which of its rows count, shape (n,).
-        cast: see :func:`~eechips.catalogs.columns.conformed`.
+        cast: see :func:`~eechips.catalogs.column_types.conformed`.
     """
 
     def __init__(self, shard: SortedRun, keep: npt.NDArray[np.bool_], *, cast: bool) -> None:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from stac_geoparquet.arrow import stac_table_to_items
 
 import eechips
-from eechips.catalogs.columns import MEMBERS, items_of, table_of
+from eechips.catalogs.column_types import MEMBERS
+from eechips.catalogs.columns import items_of, table_of
 from eechips.catalogs.ingest import ingest
 from tests.support.catalog_items import contents, item, put
 
