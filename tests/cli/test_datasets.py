@@ -134,7 +134,7 @@ def test_classes_have_their_colours_on_a_terminal_unless_these_are_not_wanted() 
 
 @pytest.mark.parametrize("columns", [60, 80, 160])
 @pytest.mark.parametrize("name", ["S2", "MCD12Q1", "SRTM"])
-def test_what_is_shown_fits_the_terminal(name: str, columns: int) -> None:
+def test_output_fits_the_terminal(name: str, columns: int) -> None:
     shown = show_on_terminal(columns, "show", name, NO_COLOR="1")
     long = [line for line in shown.splitlines() if len(line) > columns]
     assert all(" " not in line.strip() for line in long), "only a URL or a name without spaces is longer"
