@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     MakeRecipe = Callable[[dict[str, Any]], tuple[Recipe, RunConfig]]
 
+IN_PYTHON = "in Python"
+"""``obj`` of a context whose command a Python function calls: errors keep the names of parameters."""
+
+TYPED = "eechips.typed"
+"""Key of click's ``meta`` for the words of the command, if they are not those of the process."""
+
 HELP_ALL = "help all"
 """Key of click's ``meta``: whether the help lists the advanced options as well."""
 
@@ -93,6 +99,8 @@ class VerbCommand(click.Command):
         try:
             return super().invoke(ctx)
         except EechipsError as error:
+            if ctx.obj == IN_PYTHON:
+                raise
             error.args = tuple(as_typed(text, self.params) if isinstance(text, str) else text for text in error.args)
             raise
 

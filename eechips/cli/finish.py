@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.command import FetchCommand, option_names
+from eechips.cli.command import TYPED, FetchCommand, option_names
 from eechips.cli.group import FAILURES, INTERRUPTED
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast
@@ -26,9 +26,6 @@ from eechips.manifest.run import REPORT_NAME, Run
 from eechips.recipe import Recipe
 from eechips.storage import is_address
 from eechips.text import format_bytes, format_count, format_duration
-
-TYPED = "eechips.typed"
-"""Key of click's ``meta`` for the words of the command, if they are not those of the process."""
 
 _RECEIVER = "eechips.receiver"  # key of click's ``meta`` for a function that receives recipe and config instead
 

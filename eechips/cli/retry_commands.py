@@ -13,8 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from eechips.cli.command import VerbCommand
-from eechips.cli.finish import TYPED
+from eechips.cli.command import IN_PYTHON, TYPED, VerbCommand
 from eechips.cli.group import main
 from eechips.cli.parameters import HELP, debug_option
 from eechips.engine.info import encode_info
@@ -100,7 +99,7 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
     words += [word for name in classes for word in ("--class", name)]
     words += [word for name in units for word in ("--unit", name)]
     try:
-        main.main(["retry", *words], prog_name="eechips", standalone_mode=False)
+        main.main(["retry", *words], prog_name="eechips", standalone_mode=False, obj=IN_PYTHON)
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     return open_run(folder)
@@ -130,7 +129,7 @@ def _ask(run: Run, words: Sequence[str], *, trust: bool) -> None:
         return
     if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm("Execute it?", default=False, err=True):
         return
-    raise UsageError(f"the command of {run.path} was not executed: read it and its recipe, then give --trust")
+    raise UsageError(f"the command of {run.path} was not executed: read it and its recipe, then give `trust`")
 
 
 def _words(run: Run) -> list[str]:

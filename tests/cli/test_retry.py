@@ -345,6 +345,8 @@ def test_python_inspects_and_retries_a_run(project: Path, monkeypatch: pytest.Mo
     assert sum(package.status(run).counts.values()) == 6
     assert len(package.failures(run)) == 3
     assert package.failures(run, classes=["recipe"])["error_class"].tolist() == ["RecipeError"] * 2
+    with pytest.raises(UsageError, match="read it and its recipe, then give `trust`"):
+        package.retry(run)
     with pytest.raises(UsageError, match="no unit failed with 'big'"):
         package.retry(run, classes=["big"], trust=True)
     (project / "recipes" / "bad").unlink()
