@@ -28,7 +28,7 @@ class Registry(Generic[T]):
         group: of entry points, which starts with ``eechips.``.
         own: the import path of each object of eechips by name: ``"package.module"`` or ``"package.module:attribute"``.
         instance_of: the class of all objects; None if they are modules or classes, which are not checked.
-        class_path: from where packages import that class, for errors: ``"eechips.datasets.Dataset"``.
+        class_path: from where packages import that class, for errors: ``"eechips.formats.ChipFormat"``.
     """
 
     def __init__(
