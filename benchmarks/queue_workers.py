@@ -45,8 +45,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import s3fs
 
 import eechips
-from eechips.staging import new_writer, temporary_name
 from eechips.storage import LocalStore, ObjectStore, Store
+from eechips.temporary_names import new_writer, temporary_name
 from tests.support.object_server import ACCOUNT, serving_objects
 
 STORES = ("folder", "file", "s3")

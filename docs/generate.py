@@ -70,9 +70,9 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _coverage() -> str:
-    from eechips.emulator import coverage
+    from eechips.emulator import function_coverage
 
-    return coverage.document(coverage.coverage())
+    return function_coverage.document(function_coverage.coverage())
 
 
 def _local_datasets() -> str:

@@ -2,8 +2,8 @@
 
 Each removal needs a right to the file, which is checked against the file:
 
-- :class:`NamedPath`: a temporary file or scratch folder, whose name has its writer (:mod:`eechips.staging`). The writer
-  must be this process, a given writer, or a process that has ended.
+- :class:`NamedPath`: a temporary file or scratch folder, whose name has its writer (:mod:`eechips.temporary_names`).
+  The writer must be this process, a given writer, or a process that has ended.
 - :class:`LockedFolder`: a file with a fixed name below a folder whose lock this process holds; not below the folder of
   another run, and not behind a symbolic link out of the folder.
 - :class:`RecordedFile`: a result whose content equals the record, so that files of other programs with the same name
@@ -31,7 +31,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from eechips.staging import (
+from eechips.temporary_names import (
     RUN_FILES,
     SCRATCH_PREFIX,
     Writer,
@@ -339,8 +339,8 @@ def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
 
     Args:
         root: the folder.
-        asking: as of :func:`eechips.staging.is_abandoned`.
-        own: as of :func:`eechips.staging.is_abandoned`.
+        asking: as of :func:`eechips.temporary_names.is_abandoned`.
+        own: as of :func:`eechips.temporary_names.is_abandoned`.
 
     Returns:
         Number of removed files and folders.

@@ -11,10 +11,15 @@ import requests
 from google.auth.exceptions import RefreshError, TransportError
 from rasterio.errors import RasterioIOError
 
-from eechips.client.classification import classify_exception, classify_response, parse_error, raising_recipe_errors
+from eechips.client.error_classification import (
+    classify_exception,
+    classify_response,
+    parse_error,
+    raising_recipe_errors,
+)
 from eechips.downloads.document_reader import describe_error
+from eechips.engine.outcome_records import failed
 from eechips.engine.run_log import LOG_NAME, RunLog
-from eechips.engine.unit_records import failed
 from eechips.errors import RecipeError, StorageError
 from eechips.manifest.unit_record import WorkUnit
 from eechips.redaction import REDACTED, collect_secrets, is_redacted, redact, redact_json

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import eechips
-from eechips.engine.recovery import FILE_QUEUES, recover
+from eechips.engine.queue_recovery import FILE_QUEUES, recover
 from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import LOCK_NAME, lock_run
@@ -35,8 +35,8 @@ from eechips.removal import (
     sweep_folder,
     temporary_folder,
 )
-from eechips.staging import SCRATCH_PREFIX, Writer, new_writer, temporary_name
 from eechips.storage import LocalStore
+from eechips.temporary_names import SCRATCH_PREFIX, Writer, new_writer, temporary_name
 
 PACKAGE = Path(eechips.__file__).parent
 ELSEWHERE = "0123456789ab"
@@ -44,7 +44,7 @@ ELSEWHERE = "0123456789ab"
 
 def ended_writer() -> Writer:
     """The writer of a process that has ended."""
-    code = "from eechips.staging import new_writer; print(new_writer())"
+    code = "from eechips.temporary_names import new_writer; print(new_writer())"
     return Writer.parse(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip())
 
 
@@ -245,7 +245,7 @@ WRITTEN = {
     "emulator/assets/cogs.py": "scratch folder",
     "emulator/assets/linked_files.py": "scratch folder",
     "emulator/demo/drawing_cache.py": "temporary name",
-    "emulator/coverage.py": "documentation of the developers",
+    "emulator/function_coverage.py": "documentation of the developers",
     "cli/command.py": "text of the help, no file",
 }
 REMOVING = {

@@ -30,8 +30,8 @@ from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, RecipeError, UsageError
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, unit_id
-from eechips.staging import new_writer
 from eechips.storage import ID_LENGTH, NameTemplate, ObjectStore, is_address
+from eechips.temporary_names import new_writer
 from eechips.urls import is_loopback
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"

@@ -18,7 +18,7 @@ from eechips.catalogs.schema import Schema
 from eechips.catalogs.update import collection_path, folder_of, progress, update
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
-from eechips.signature import filled, takes
+from eechips.option_fields import filled, takes
 from eechips.timestamps import parse_timestamp
 from eechips.training.samples import read_samples
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from eechips.catalogs.sorted_runs import SortedRun
 from eechips.removal import LockedFolder, remove, remove_tree
-from eechips.staging import SCRATCH_PREFIX
 from eechips.storage import write_file
+from eechips.temporary_names import SCRATCH_PREFIX
 
 FOLDER = f"{SCRATCH_PREFIX}ingest"
 """Folder of the checkpoint, below the catalogue."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from eechips.errors import StorageError
 from eechips.removal import LockedFolder, remove, remove_empty, remove_tree, replace
-from eechips.staging import SCRATCH_PREFIX
+from eechips.temporary_names import SCRATCH_PREFIX
 
 SCRATCH = f"{SCRATCH_PREFIX}merge"
 """Folder of uncommitted files, below the catalogue."""

@@ -26,9 +26,9 @@ from eechips.catalogs.sorting import Chunk, sort
 from eechips.catalogs.update import changing, folder_of, progress, put, schema_of, stage
 from eechips.catalogs.worker_pool import PendingResult, WorkerPool, Workers, choose_worker_pool, workers
 from eechips.errors import UsageError
+from eechips.option_fields import filled, takes
 from eechips.redaction import redact
 from eechips.removal import LockedFolder, remove, remove_tree
-from eechips.signature import filled, takes
 
 REPORT_NAME = "_ingest.json"
 """Report of the latest ingest, in the catalogue's folder."""

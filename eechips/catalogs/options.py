@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from eechips.signature import documented, option
+from eechips.option_fields import documented, option
 
 if TYPE_CHECKING:
     from eechips.catalogs.layout import By, Layout, Period

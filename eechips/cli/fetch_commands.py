@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eechips.recipe import Recipe
 
 Changes = Mapping[str, Mapping[str, Any]]
-"""Attributes of :class:`eechips.signature.Option` that differ for a command, by name of the field."""
+"""Attributes of :class:`eechips.option_fields.Option` that differ for a command, by name of the field."""
 
 _NO_REDRAW: Changes = {
     "on_empty": {

@@ -87,8 +87,8 @@ def serve_command(
 
     try:
         if coverage:
-            from eechips.emulator.coverage import coverage as counted
-            from eechips.emulator.coverage import summary
+            from eechips.emulator.function_coverage import coverage as counted
+            from eechips.emulator.function_coverage import summary
 
             click.echo(summary(counted()), nl=False)
         else:

@@ -15,7 +15,7 @@ import click
 
 from eechips.cli.command import VerbOption, option_names
 from eechips.errors import UsageError
-from eechips.signature import Option, options_of
+from eechips.option_fields import Option, options_of
 from eechips.storage import open_atomic
 from eechips.suggestion import did_you_mean
 
@@ -226,9 +226,9 @@ def declared_options(
     An option that is not typed has no value here: the config's own default counts.
 
     Args:
-        config: a dataclass whose fields are declared by :func:`eechips.signature.option`.
+        config: a dataclass whose fields are declared by :func:`eechips.option_fields.option`.
         without: names of fields that the command does not have.
-        changes: attributes of :class:`eechips.signature.Option` that differ for this command, by name of the field.
+        changes: attributes of :class:`eechips.option_fields.Option` that differ for this command, by name of the field.
     """
     made = []
     for name, (field, option) in options_of(config).items():

@@ -19,8 +19,8 @@ from eechips.cli.group import FAILURES, main
 from eechips.cli.parameters import HELP, OUTPUT, command_words, debug_option, open_output
 from eechips.engine.config import RunConfig
 from eechips.errors import MissingResultsError, UsageError
+from eechips.option_fields import options_of, takes
 from eechips.received_files import parse_json
-from eechips.signature import options_of, takes
 from eechips.suggestion import did_you_mean
 
 if TYPE_CHECKING:

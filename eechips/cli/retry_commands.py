@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from eechips.cli.command import IN_PYTHON, TYPED, VerbCommand
 from eechips.cli.group import main
 from eechips.cli.parameters import HELP, debug_option
-from eechips.engine.info import encode_info
+from eechips.engine.run_json import encode_info
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import has_excluded_units
 from eechips.manifest.failures import reopen_failures

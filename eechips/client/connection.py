@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from eechips.client.classification import classify_exception
 from eechips.client.compatibility import check_client
 from eechips.client.credentials import is_google
 from eechips.client.discovery import ClientInit, Discovery, DiscoveryFile
+from eechips.client.error_classification import classify_exception
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken

@@ -10,7 +10,7 @@ import requests
 import requests.adapters
 import urllib3
 
-from eechips.client.classification import classify_exception
+from eechips.client.error_classification import classify_exception
 from eechips.client.http_messages import MAX_BYTES, HttpRequest, HttpResponse, Timeouts, too_large_error
 from eechips.client.http_sessions import open_session
 from eechips.client.permits import Permit

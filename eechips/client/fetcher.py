@@ -23,8 +23,8 @@ from eechips.client.chip_parts import (
     split_window,
     unsplittable_error,
 )
-from eechips.client.classification import can_split, raising_too_large
 from eechips.client.connection import Connection
+from eechips.client.error_classification import can_split, raising_too_large
 from eechips.client.http_messages import HttpRequest
 from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
@@ -97,7 +97,7 @@ class Fetcher:
             TooLargeError: if even the smallest parts are too large.
             RequestError: classified.
             ee.EEException: if the service refuses the expression; see
-                :func:`eechips.client.classification.classify_exception`.
+                :func:`eechips.client.error_classification.classify_exception`.
         """
         limits, kind = PIXEL_LIMITS[self._method], size_class(chip)
         check_bands(chip, limits)

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from eechips.client.classification import classify_response, parse_error
+from eechips.client.error_classification import classify_response, parse_error
 from eechips.errors import EechipsError, TooLargeError, ValidationError
 from eechips.timestamps import parse_retry_after
 

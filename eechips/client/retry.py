@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
 
-from eechips.client.classification import unavailable_until
+from eechips.client.error_classification import unavailable_until
 from eechips.errors import TransientError, UnreachableError
 from eechips.text import format_duration
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.chip_parts import RequestSizes, unsplittable_error
-from eechips.client.classification import can_split, raising_too_large
+from eechips.client.error_classification import can_split, raising_too_large
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.row_sources import Series, SplittableTable
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from eechips.client import retry
-from eechips.client.authorization import Authorizer
-from eechips.client.classification import internal_error
+from eechips.client.access_token import Authorizer
 from eechips.client.discovery import Discovery
+from eechips.client.error_classification import internal_error
 from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts
 from eechips.client.permits import Permit
 from eechips.client.response_cache import RESPONSE_CACHE

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from eechips.client import retry
-from eechips.client.classification import classify_exception, is_transient_status, response_message
+from eechips.client.error_classification import classify_exception, is_transient_status, response_message
 from eechips.client.retry import RetryPolicy
 from eechips.downloads.access_denial import parse_region_hint
 from eechips.downloads.host_sessions import HostSessions, read_bounded

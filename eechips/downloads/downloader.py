@@ -14,7 +14,7 @@ import requests
 import urllib3
 
 from eechips.client import retry
-from eechips.client.classification import classify_exception, is_transient_status
+from eechips.client.error_classification import classify_exception, is_transient_status
 from eechips.client.permits import Permit
 from eechips.client.transport import Transport
 from eechips.downloads.access_denial import AccessDenial, parse_access_denial

@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from eechips.client.classification import classify_exception, is_transient_status
+from eechips.client.error_classification import classify_exception, is_transient_status
 from eechips.client.http_sessions import open_session
 from eechips.errors import PermanentError, TransientError
 from eechips.network import is_public_host

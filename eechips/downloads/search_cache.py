@@ -19,7 +19,7 @@ from eechips.downloads.presigned import AssetKey
 from eechips.errors import StorageError
 from eechips.redaction import REDACTED
 from eechips.removal import NamedPath, remove, replace
-from eechips.staging import new_writer, temporary_name
+from eechips.temporary_names import new_writer, temporary_name
 from eechips.text import format_duration
 from eechips.urls import ALL_PARAMETERS, strip_signature
 

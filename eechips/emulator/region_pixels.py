@@ -16,9 +16,9 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.context import Context
 from eechips.emulator.map_projection import Projection, transform_points
+from eechips.emulator.pixels.area_fractions import centres_inside, fractions
 from eechips.emulator.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
-from eechips.emulator.pixels.rasterization import centres_inside, fractions
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Geometry
 

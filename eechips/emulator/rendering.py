@@ -23,10 +23,10 @@ from eechips.emulator.functions.image_visualization import visualize
 from eechips.emulator.map_projection import Projection
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.pixels import encode as formats
+from eechips.emulator.pixels.area_fractions import pixels_touched
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render
 from eechips.emulator.pixels.pictures import write_gif
 from eechips.emulator.pixels.pixel_grid import PixelGrid, UnknownCrsError, parse_crs
-from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.request_errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.resources import find_image

@@ -36,7 +36,7 @@ from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
 from eechips.removal import temporary_folder
-from eechips.staging import new_writer
+from eechips.temporary_names import new_writer
 from eechips.warning_filters import ignore_warning
 
 _SPARE = 1.3

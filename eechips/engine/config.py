@@ -13,7 +13,7 @@ from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.engine.executors import EXECUTORS, find_executor
 from eechips.errors import UsageError
-from eechips.signature import documented, option
+from eechips.option_fields import documented, option
 
 if TYPE_CHECKING:
     from eechips.client.chip_parameters import Method

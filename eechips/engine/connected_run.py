@@ -19,7 +19,7 @@ from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, Execut
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.open_units import OpenUnits, RunParts
 from eechips.engine.plan import Planner, name_template, read_inputs, units_of
-from eechips.engine.recovery import note_queue, recover
+from eechips.engine.queue_recovery import note_queue, recover
 from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_exports import RunExports
 from eechips.engine.run_log import RunLog

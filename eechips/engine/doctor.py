@@ -20,10 +20,10 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Any, Literal
 
-from eechips.client.authorization import Authorizer
-from eechips.client.classification import classify_exception, classify_response, parse_error
+from eechips.client.access_token import Authorizer
 from eechips.client.connection import ServiceTarget
 from eechips.client.credentials import find_credentials
+from eechips.client.error_classification import classify_exception, classify_response, parse_error
 from eechips.client.learned_limits import load_learned_limit
 from eechips.client.retry import RetryPolicy
 from eechips.engine.config import RunConfig
@@ -31,11 +31,11 @@ from eechips.engine.disk import existing_folder, free_bytes
 from eechips.engine.local_server import local_earth_engine
 from eechips.engine.session import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
+from eechips.option_fields import filled, takes
 from eechips.received_files import parse_json
 from eechips.redaction import redact
-from eechips.signature import filled, takes
-from eechips.staging import new_writer
 from eechips.storage import ObjectStore, is_address
+from eechips.temporary_names import new_writer
 from eechips.text import format_duration
 from eechips.timestamps import parse_http_date, parse_retry_after
 from eechips.urls import is_loopback

@@ -6,7 +6,7 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from eechips.client.classification import raising_recipe_errors
+from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.fetcher import Fetcher
 from eechips.errors import RecipeError
 from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table_format, validate

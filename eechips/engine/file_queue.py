@@ -24,8 +24,8 @@ from eechips.errors import EechipsError, ProjectUnavailableError
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.removal import ListedFile, remove_empty, remove_tree
-from eechips.staging import new_writer
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store
+from eechips.temporary_names import new_writer
 
 FOLDER = "beam"
 """Folder of all file queues, below the output folder."""

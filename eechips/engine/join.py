@@ -22,12 +22,12 @@ from typing import Any
 
 from eechips.client import retry
 from eechips.engine.config import RunConfig
-from eechips.engine.info import encode_info, info_of
+from eechips.engine.outcome_records import record_of, unit_failure
 from eechips.engine.progress import Progress
 from eechips.engine.result_assembly import assembler, keep_part
 from eechips.engine.result_stores import store_of
 from eechips.engine.run_identity import check_same, describe
-from eechips.engine.unit_records import record_of, unit_failure
+from eechips.engine.run_json import encode_info, info_of
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError, ValidationError
 from eechips.formats import validate
@@ -40,8 +40,8 @@ from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.parallel_map import parallel_map
 from eechips.recipe import Recipe, traits_of
-from eechips.staging import new_writer
 from eechips.storage import ObjectStore, StagedFile, Store, make_folder, write_file
+from eechips.temporary_names import new_writer
 from eechips.timestamps import utc_now
 
 _CONCURRENCY = 8  # concurrent reads
@@ -107,7 +107,7 @@ def join_results(
         if not (is_planned and (config.out / INFO_NAME).exists()):
             write_file(config.out / INFO_NAME, encode_info(info_of(recipe, config, described, "", "", ())))
         missing, damaged = _record_all(recipe, config, ledger, store, reported)
-        store.sweep(new_writer(ledger.run_identity))  # files of workers that were killed; workers do not sweep
+        store.sweep(new_writer(ledger.writer_name))  # files of workers that were killed; workers do not sweep
     by_position = {item.unit.position: item for item in plan}
     absent = {planned.id for planned in missing}
     return JoinResult(

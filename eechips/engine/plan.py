@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from eechips.client.classification import classify_exception
+from eechips.client.error_classification import classify_exception
 from eechips.client.permits import Stopped
 from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.engine.config import RunConfig

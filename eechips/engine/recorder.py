@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from eechips.engine.breaker import Breaker
 from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.outcome_records import unit_failure
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.unit_queue import UnitQueue
-from eechips.engine.unit_records import unit_failure
 from eechips.errors import EechipsError, UsageError, WorkerLostError
 from eechips.manifest.exclusions import COMMITTING
 from eechips.manifest.reserved_names import FOREIGN_FILES

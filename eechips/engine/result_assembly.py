@@ -26,8 +26,8 @@ from eechips.manifest.unit_record import Record, State
 from eechips.parallel_map import parallel_map
 from eechips.recipe import Recipe, SupportsAssembly, SupportsAssemblySettings, unit_value
 from eechips.removal import LockedFolder, NamedPath, remove, remove_tree, replace
-from eechips.staging import Writer, new_writer, temporary_name
 from eechips.storage import LocalStore, ObjectStore, Store, hash_file
+from eechips.temporary_names import Writer, new_writer, temporary_name
 
 _PARTS = ".parts"
 """Folder of the results that were fetched back from an object store, until all is made of them."""
@@ -76,7 +76,7 @@ class Results:
     @property
     def writer(self) -> Writer:
         """A writer of this process for the run, whose lock is held."""
-        return new_writer(self._ledger.run_identity)
+        return new_writer(self._ledger.writer_name)
 
     @property
     def counts(self) -> dict[State, int]:
@@ -172,7 +172,7 @@ class Results:
                 f"{name} was in the output folder before the run and is not replaced: move it away, and run the same"
                 " command again"
             )
-        temporary = final.with_name(temporary_name(final.name, str(new_writer(self._ledger.run_identity))))
+        temporary = final.with_name(temporary_name(final.name, str(new_writer(self._ledger.writer_name))))
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             yield temporary

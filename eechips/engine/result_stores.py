@@ -7,8 +7,8 @@ from pathlib import Path
 
 from eechips.engine.config import RunConfig
 from eechips.engine.executors import find_executor
-from eechips.staging import new_writer
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store, is_address
+from eechips.temporary_names import new_writer
 
 
 class ImmediateStore(LocalStore):

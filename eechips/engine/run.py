@@ -13,7 +13,7 @@ from eechips.engine.interrupt import Interrupt
 from eechips.engine.open_units import stop_message
 from eechips.engine.plan import ANSWERS_NAME
 from eechips.engine.progress import Progress
-from eechips.engine.recovery import FILE_QUEUES
+from eechips.engine.queue_recovery import FILE_QUEUES
 from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, is_assembled
 from eechips.engine.result_stores import store_of
@@ -32,8 +32,8 @@ from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
 from eechips.removal import LockedFolder, remove, remove_empty
-from eechips.staging import new_writer
 from eechips.storage import LocalStore, make_folder
+from eechips.temporary_names import new_writer
 
 _REDRAWN = "redrawn"  # key in the ledger: all empty units were replaced as far as possible
 
@@ -76,7 +76,7 @@ def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None =
                         ledger=ledger,
                         interrupt=interrupt,
                         store=store_of(config),
-                        writer=new_writer(ledger.run_identity),
+                        writer=new_writer(ledger.writer_name),
                         described=describe(recipe, config),
                     )
                     return _Run(setup).execute()

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from eechips.client import retry
-from eechips.engine.info import encode_info, info_of
 from eechips.engine.result_assembly import assembly_of
 from eechips.engine.run_identity import check_same_place
+from eechips.engine.run_json import encode_info, info_of
 from eechips.engine.run_setup import RunSetup
 from eechips.engine.session import Session
 from eechips.errors import StorageError, TransientError

@@ -11,8 +11,8 @@ from eechips.engine.interrupt import Interrupt
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun
-from eechips.staging import Writer
 from eechips.storage import LocalStore, ObjectStore, Store
+from eechips.temporary_names import Writer
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from typing import Any
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.client import retry
-from eechips.client.classification import raising_recipe_errors
 from eechips.client.connection import Connection, ServiceTarget, connect_worker
 from eechips.client.current_transport import use_transport
 from eechips.client.discovery import DiscoveryFile
+from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.fetcher import Fetcher
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
@@ -25,8 +25,8 @@ from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.engine.fetch_result import fetch_result
 from eechips.engine.outcome import Outcome
+from eechips.engine.outcome_records import completed, failed, is_empty, layer_facts, record_of, together
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
-from eechips.engine.unit_records import completed, failed, is_empty, layer_facts, record_of, together
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError
 from eechips.formats import FileMetadata

@@ -21,6 +21,7 @@ from eechips.jobs.imagery import Imagery, ImageSelection, ImageTreatment, check_
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.jobs.shared_options import DATA
 from eechips.manifest.run import Run
+from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.image_filters import PropertyFilter
@@ -30,7 +31,6 @@ from eechips.planning.region_overlaps import region_centre
 from eechips.planning.regions import describe_choices
 from eechips.recipe import Chip, NoData, Unit
 from eechips.recipe.template import Template
-from eechips.signature import documented, option
 
 REDUCERS = ("mean", "median", "min", "max", "mode", "stdDev", "count", "mosaic")
 """Reducers of a pixel's values in a period, besides pNN and qualityMosaic:BAND."""

@@ -45,6 +45,7 @@ from eechips.jobs.shared_options import (
     TRANSFORM,
     WHERE,
 )
+from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.grid_alignment import GridAlignment
@@ -52,7 +53,6 @@ from eechips.planning.image_filters import PropertyCondition, PropertyFilter, pa
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion, Region, parse_region, planar_geometry
 from eechips.recipe import Chip, NoData, Unit, recipe_identity
-from eechips.signature import documented, option
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # other methods are named after the type: toUint16
 

@@ -18,11 +18,11 @@ from eechips.jobs.imagery import Imagery, ImageTreatment, check_on_empty
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.jobs.shared_options import DATA
 from eechips.manifest.run import Run
+from eechips.option_fields import documented, option
 from eechips.planning import inventory
 from eechips.planning.region_overlaps import Overlap
 from eechips.recipe import Chip, Unit
 from eechips.recipe.template import Template
-from eechips.signature import documented, option
 
 _log = logging.getLogger(__name__)
 

@@ -62,6 +62,7 @@ from eechips.jobs.shared_options import (
     WHERE,
 )
 from eechips.manifest.run import Run
+from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata, chip_grids
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian
@@ -71,7 +72,6 @@ from eechips.planning.regions import Region, describe_choices, parse_region
 from eechips.planning.tiling import Tiling, divide_grid, project_region, wrap_longitude
 from eechips.recipe import Chip, Unit, canonical_json, recipe_identity
 from eechips.recipe.template import Template
-from eechips.signature import documented, option
 from eechips.text import format_bytes
 
 _LEAST_WINDOW = 16

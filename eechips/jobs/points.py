@@ -51,6 +51,7 @@ from eechips.jobs.shared_options import (
 )
 from eechips.jobs.source_summary import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.manifest.run import Run
+from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata, point_cells
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.date_matching import parse_window
@@ -60,7 +61,6 @@ from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.recipe import Table, Unit, recipe_identity
 from eechips.removal import temporary_folder
-from eechips.signature import documented, option
 from eechips.storage import hash_file, write_file
 
 if TYPE_CHECKING:

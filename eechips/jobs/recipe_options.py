@@ -17,8 +17,8 @@ from eechips.engine.estimate import estimate
 from eechips.engine.run import run
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
+from eechips.option_fields import takes as takes
 from eechips.recipe import Recipe
-from eechips.signature import takes as takes
 from eechips.storage import NameTemplate, is_address
 from eechips.suggestion import did_you_mean
 from eechips.timestamps import parse_timestamp

@@ -28,7 +28,7 @@ from eechips.jobs.shared_options import (
     START,
     TRANSFORM,
 )
-from eechips.signature import documented, option
+from eechips.option_fields import documented, option
 
 if TYPE_CHECKING:
     from eechips.jobs.sample_layers import Bands

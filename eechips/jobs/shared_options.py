@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eechips.signature import option
+from eechips.option_fields import option
 
 DATA, PLACES, PIXELS, TABLE = "Data", "Places", "Pixels", "Table"
 """Headings of the options in the help."""

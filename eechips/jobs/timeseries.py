@@ -49,6 +49,7 @@ from eechips.jobs.shared_options import (
 )
 from eechips.jobs.zonal_statistics import Elements, Reduction, composite_elements, reduce_region, reduce_regions
 from eechips.manifest.run import Run
+from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata, chip_grids
 from eechips.planning.asset_metadata import AssetMetadata
 from eechips.planning.cloud_masks import CloudMask, parse_mask
@@ -61,7 +62,6 @@ from eechips.planning.regions import BoxRegion, parse_box, planar_geometry
 from eechips.planning.statistics import REDUCERS, Statistics, parse_statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones
 from eechips.recipe import Table, Unit, recipe_identity
-from eechips.signature import documented, option
 from eechips.storage import hash_file
 
 # Degrees around a batch of regions in which images are searched, since bounds from the server are not exact.

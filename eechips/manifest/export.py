@@ -16,8 +16,8 @@ from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS
 from eechips.manifest.unit_values import GEO_METADATA, GEOMETRY, ValueColumns, unit_geometries, unit_values
 from eechips.received_files import open_parquet
 from eechips.removal import LockedFolder, NamedPath, remove, replace
-from eechips.staging import new_writer, temporary_name
 from eechips.storage import write_file
+from eechips.temporary_names import new_writer, temporary_name
 
 PARQUET_NAME = "manifest.parquet"
 LAYERS_NAME = "layers.parquet"

@@ -148,8 +148,8 @@ class Ledger:
                 raise StorageError(f"{self.path} is damaged: it lacks {', '.join(lacking) or 'the table meta'}")
 
     @property
-    def run_identity(self) -> str:
-        """Identifier of the run of this ledger, which stays when the run is planned again; a copy is another run."""
+    def writer_name(self) -> str:
+        """The name of the run of this ledger as a writer of temporary files; a copy of the folder is another writer."""
         with self._transaction():
             self._db.execute("CREATE TABLE IF NOT EXISTS identity (value TEXT NOT NULL)")
             if self._db.execute("SELECT 1 FROM identity").fetchone() is None:

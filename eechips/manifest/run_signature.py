@@ -19,7 +19,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.removal import NamedPath, place_new, remove, sweep_folder
-from eechips.staging import new_writer, temporary_name
+from eechips.temporary_names import new_writer, temporary_name
 from eechips.user_cache import cache_folder
 
 SIGNATURE = "signature"

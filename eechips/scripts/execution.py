@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eechips.client.classification import internal_error
+from eechips.client.error_classification import internal_error
 from eechips.client.permits import Stopped
 from eechips.engine.recipe_files import RecipeFile, RecipeFiles
 from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
@@ -20,7 +20,7 @@ from eechips.scripts.network_patches import RequestObserver
 from eechips.scripts.patches import keep_client
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
 from eechips.scripts.sandbox import Sandbox
-from eechips.staging import scratch_name
+from eechips.temporary_names import scratch_name
 
 STAGING = "staging"
 """Folder, below the folder of all calls, with a working folder for each process of each machine."""

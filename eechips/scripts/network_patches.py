@@ -14,9 +14,9 @@ import urllib.response
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.classification import classify_response, parse_error
 from eechips.client.connection import Connection, initialize_client
 from eechips.client.discovery import ClientInit, DiscoveryFile
+from eechips.client.error_classification import classify_response, parse_error
 from eechips.client.permits import Stopped
 from eechips.errors import EechipsError
 from eechips.formats import inspect, sniff

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from eechips.client.classification import classify_exception, classify_response
+from eechips.client.error_classification import classify_exception, classify_response
 from eechips.errors import EechipsError, TransientError
 
 

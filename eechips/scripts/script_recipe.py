@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from eechips.client.classification import classify_exception
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
+from eechips.client.error_classification import classify_exception
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.manifest.reserved_names import CALLS_FOLDER

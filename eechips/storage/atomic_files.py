@@ -11,8 +11,8 @@ from typing import IO
 
 from eechips.errors import StorageError
 from eechips.removal import NamedPath, remove, replace
-from eechips.staging import is_abandoned, new_writer, temporary_name
 from eechips.storage.local_store import LocalStore
+from eechips.temporary_names import is_abandoned, new_writer, temporary_name
 
 
 @contextlib.contextmanager

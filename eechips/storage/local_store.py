@@ -13,10 +13,10 @@ from typing import Any
 
 from eechips.errors import StorageError, UsageError
 from eechips.removal import TemporaryName, remove, replace, sweep_folder
-from eechips.staging import Writer, new_writer, temporary_name
 from eechips.storage.paths import hash_file, is_inside, resolve_inside
 from eechips.storage.result_names import check_name
 from eechips.storage.store import StagedFile
+from eechips.temporary_names import Writer, new_writer, temporary_name
 
 _MISNAMED = (errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ)
 """Errors of a file's name, not of its folder or the disk: a folder has the name, or it is too long."""
@@ -97,7 +97,7 @@ class LocalStore:
         Args:
             name: final path below the root.
             data: the content.
-            token: of the writer; see :func:`eechips.staging.temporary_name`.
+            token: of the writer; see :func:`eechips.temporary_names.temporary_name`.
 
         Raises:
             StorageError: if it cannot be written; no temporary file is left.

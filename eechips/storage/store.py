@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from eechips.staging import Writer, temporary_name
+from eechips.temporary_names import Writer, temporary_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Store(StagingArea, Protocol):
         """Write pending data to the disk."""
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
-        """Remove abandoned temporary files, and return their number; see :func:`eechips.staging.is_abandoned`."""
+        """Remove abandoned temporary files (:func:`eechips.temporary_names.is_abandoned`); return their number."""
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Yield names and sizes in bytes of the results in folders, and perhaps of others."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from eechips.geo.grid import Grid
 from eechips.training.footprint_index import FootprintIndex
-from eechips.training.ratios import Ratios
+from eechips.training.split_assignment import Ratios
 from eechips.training.split_table import NONE
 
 MOST_SHOWN = 20
@@ -94,19 +94,19 @@ class FootprintMap:
             splits: of every unit; ``none`` is no split.
             metres: the distance; 0 for chips that overlap.
         """
-        unit_context = np.asarray(splits, dtype=object)
+        split_of = np.asarray(splits, dtype=object)
         names = sorted(set(splits) - {NONE})
         is_near, pairs, nearest = np.zeros(len(self._ids), dtype=bool), 0, list[Leak]()
         for index, name in enumerate(names):
-            mine = unit_context == name
+            mine = split_of == name
             for other in names[index + 1 :]:
-                theirs = unit_context == other
+                theirs = split_of == other
                 for some, others, apart in self._outlines.near(self._of(mine), self._of(theirs), metres):
                     pairs += len(some)
                     is_near |= (mine & self._having(some)) | (theirs & self._having(others))
                     nearest += self._leaks(some, others, apart, mine, theirs, (name, other))
                     nearest = sorted(nearest, key=lambda leak: (leak.metres, leak.first, leak.second))[:MOST_SHOWN]
-        used = unit_context != NONE
+        used = split_of != NONE
         return Leakage(int(is_near.sum()), pairs, tuple(nearest), int((used & ~self.has_place).sum()))
 
     def thinned(self, splits: Sequence[str], ratios: Ratios, metres: float) -> list[str]:
@@ -123,14 +123,14 @@ class FootprintMap:
         Returns:
             The splits, ``none`` for what was left out.
         """
-        unit_context = np.asarray(splits, dtype=object)
+        split_of = np.asarray(splits, dtype=object)
         kept = np.zeros(len(self._ids), dtype=bool)
         for name in ratios.smallest_first:
-            mine = unit_context == name
+            mine = split_of == name
             for some, _, _ in self._outlines.near(self._of(mine), self._of(kept), metres):
-                unit_context[mine & self._having(some)] = NONE
-            kept |= unit_context == name
-        found: list[str] = unit_context.tolist()
+                split_of[mine & self._having(some)] = NONE
+            kept |= split_of == name
+        found: list[str] = split_of.tolist()
         return found
 
     def _of(self, units: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -18,8 +18,8 @@ from eechips.errors import UsageError, ValidationError
 from eechips.formats import chip_suffixes, validate
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
+from eechips.option_fields import filled, takes
 from eechips.parallel_map import parallel_map
-from eechips.signature import filled, takes
 from eechips.storage import LocalStore, Store
 from eechips.training import quality_table
 from eechips.training.chip_statistics import ChipStatistics, compute_statistics

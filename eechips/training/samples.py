@@ -241,9 +241,9 @@ def _tables(rows: Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]) -> tu
     import pyarrow as pa
 
     texts, number = pa.large_string(), pa.int64()  # large: of all samples together
-    unit_context = (number, texts, texts, texts, pa.float64(), texts, texts, texts)
+    types = (number, texts, texts, texts, pa.float64(), texts, texts, texts)
     of_file = (pa.dictionary(pa.int32(), pa.string()), texts, number, texts, texts)
-    unit_schema = pa.schema(list(zip(_UNIT_NAMES, unit_context, strict=True)))
+    unit_schema = pa.schema(list(zip(_UNIT_NAMES, types, strict=True)))
     file_schema = pa.schema(list(zip(_FILE_NAMES, of_file, strict=True)))
     units, files, counts = [unit_schema.empty_table()], [file_schema.empty_table()], [0]
     while block := list(islice(rows, _BATCH * 10)):

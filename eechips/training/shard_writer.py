@@ -15,8 +15,8 @@ from typing import Any
 
 from eechips.errors import StorageError, UsageError
 from eechips.removal import LockedFolder, remove, remove_tree, replace
-from eechips.staging import SCRATCH_PREFIX
 from eechips.storage import hash_file, write_file
+from eechips.temporary_names import SCRATCH_PREFIX
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.sample import Sample

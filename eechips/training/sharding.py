@@ -14,7 +14,7 @@ import numpy as np
 from eechips.errors import UsageError
 from eechips.manifest.lock import lock_run
 from eechips.manifest.run import Run
-from eechips.signature import filled, takes
+from eechips.option_fields import filled, takes
 from eechips.storage import make_folder, safe_component
 from eechips.training import split_table as splits_of_runs
 from eechips.training.formats import PACK_FORMATS

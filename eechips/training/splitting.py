@@ -12,13 +12,13 @@ from eechips.errors import LeakageError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
-from eechips.signature import filled, takes
+from eechips.option_fields import filled, takes
 from eechips.text import format_distance, parse_distance
-from eechips.training import quality_table, spatial_split, split_table
+from eechips.training import quality_table, spatial_blocks, split_table
 from eechips.training.leakage import FootprintMap, Leakage
-from eechips.training.ratios import Ratios, assign
 from eechips.training.sample import Sample
 from eechips.training.samples import Samples, read_samples
+from eechips.training.split_assignment import Ratios, assign
 from eechips.training.split_table import NONE
 from eechips.training.temporal_split import cuts_of, dates_of, parse_cuts, split_of
 from eechips.training.training_options import WAYS, SplitOptions
@@ -213,7 +213,7 @@ def _blocks(samples: Samples, where: FootprintMap, options: SplitOptions) -> lis
         raise UsageError(f"by must be {', '.join(WAYS)} or {_COLUMN}NAME, not {by!r}")
     has_place = where.has_place
     if by == "random":
-        names = spatial_split.places(where.centres)
+        names = spatial_blocks.places(where.centres)
         return [name if known else own for name, known, own in zip(names, has_place, samples.ids, strict=True)]
     if not has_place.all():
         raise UsageError(
@@ -221,8 +221,8 @@ def _blocks(samples: Samples, where: FootprintMap, options: SplitOptions) -> lis
             f" location is unknown: use by='random', by='time' or by='{_COLUMN}NAME'"
         )
     if by == "h3":
-        return spatial_split.hexagons(where.centres, options.resolution)
-    return spatial_split.squares(where.centres, parse_distance("block_size", options.block_size))
+        return spatial_blocks.hexagons(where.centres, options.resolution)
+    return spatial_blocks.squares(where.centres, parse_distance("block_size", options.block_size))
 
 
 def _by_time(

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.training.ratios import Ratios
 from eechips.training.sample import Sample
+from eechips.training.split_assignment import Ratios
 from eechips.training.split_table import NONE
 
 Span = tuple[dt.date, dt.date]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eechips.errors import UsageError
-from eechips.signature import documented, option
+from eechips.option_fields import documented, option
 from eechips.training.formats import PACK_FORMATS
 
 WAYS = ("blocks", "h3", "time", "random")

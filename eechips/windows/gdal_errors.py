@@ -15,7 +15,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 
-from eechips.client.classification import is_transient_status
+from eechips.client.error_classification import is_transient_status
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
 from eechips.redaction import redact
 from eechips.urls import display_url

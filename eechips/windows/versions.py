@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.client.classification import is_transient_status
+from eechips.client.error_classification import is_transient_status
 from eechips.client.http_messages import Timeouts
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import EechipsError, PermanentError, TransientError

@@ -24,14 +24,14 @@ from eechips.engine.beam_worker import BeamWorker, process_partitions
 from eechips.engine.file_queue import FileQueue
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import plan_units
-from eechips.engine.recovery import FILE_QUEUES
+from eechips.engine.queue_recovery import FILE_QUEUES
 from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
-from eechips.staging import new_writer
 from eechips.storage import NameTemplate
+from eechips.temporary_names import new_writer
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service
 from tests.support.object_server import missing_packages, serving_objects

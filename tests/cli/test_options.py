@@ -13,7 +13,7 @@ import eechips
 from eechips.cli import main
 from eechips.cli.command import FetchCommand, as_typed
 from eechips.engine.config import RunConfig
-from eechips.signature import options_of
+from eechips.option_fields import options_of
 
 VERBS = ["sample", "images", "composites", "mosaic", "timeseries", "points", "scenes"]
 

@@ -23,7 +23,7 @@ from eechips.client.chip_parts import (
     size_class,
     split_window,
 )
-from eechips.client.classification import can_split, classify_response
+from eechips.client.error_classification import can_split, classify_response
 from eechips.errors import TooLargeError
 from eechips.geo.grid import Grid, Window
 from eechips.recipe import Chip

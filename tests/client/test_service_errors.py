@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.client.classification import classify_response, next_renewal, parse_error
+from eechips.client.error_classification import classify_response, next_renewal, parse_error
 from eechips.client.http_messages import HttpRequest, Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from eechips.client.authorization import Authorizer
+from eechips.client.access_token import Authorizer
 from eechips.client.shared_token import SharedToken, TokenState
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import ConfigurationError, UnreachableError

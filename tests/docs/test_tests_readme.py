@@ -13,7 +13,7 @@ TESTS = Path(__file__).resolve().parents[1]
 def test_folders_of_the_page_are_those_with_tests() -> None:
     rows = read_table((TESTS / "README.md").read_text(encoding="utf-8"), "folder", "tests")
     present = {path.relative_to(TESTS).parts[0] for path in TESTS.glob("*/**/*.py")}
-    assert sorted(unquote(row["folder"]) for row in rows) == sorted(present - {"unit"})
+    assert sorted(unquote(row["folder"]) for row in rows) == sorted(present)
 
 
 def test_markers_of_the_page_are_those_of_the_configuration() -> None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.emulator import coverage
+from eechips.emulator import function_coverage
 from eechips.emulator.protocol.discovery_document import described
 from eechips.emulator.signatures import client_file, load_signatures
 
@@ -58,11 +58,11 @@ def test_the_discovery_document_is_brought_up_to_date() -> None:
 
 
 def test_no_function_is_made_up() -> None:
-    assert coverage.unknown() == {}
+    assert function_coverage.unknown() == {}
 
 
 def test_every_function_is_counted_once() -> None:
-    classes = coverage.coverage()
+    classes = function_coverage.coverage()
     assert sum(c.total for c in classes) == len(load_signatures())
     assert [c.name for c in classes] == sorted(c.name for c in classes)
     numbers = next(c for c in classes if c.name == "Number")
@@ -75,19 +75,19 @@ def test_the_document_is_up_to_date() -> None:
         pytest.skip(
             "docs/reference/coverage.md is of another version of earthengine-api, whose list of functions may differ"
         )
-    assert DOCUMENT.read_text(encoding="utf-8") == coverage.document(coverage.coverage()), (
-        "docs/reference/coverage.md is out of date: python -m eechips.emulator.coverage --write"
+    assert DOCUMENT.read_text(encoding="utf-8") == function_coverage.document(function_coverage.coverage()), (
+        "docs/reference/coverage.md is out of date: python -m eechips.emulator.function_coverage --write"
     )
 
 
 def test_the_command_line_prints_the_counts() -> None:
     result = CliRunner().invoke(main, ["serve", "--coverage"])
     assert result.exit_code == 0
-    assert result.output == coverage.summary(coverage.coverage())
+    assert result.output == function_coverage.summary(function_coverage.coverage())
     assert result.output.splitlines()[-1].split()[-1] == str(len(load_signatures()))
 
 
 def test_the_module_writes_the_document(tmp_path: Path) -> None:
     target = tmp_path / "coverage.md"
-    subprocess.run([sys.executable, "-m", "eechips.emulator.coverage", "--write", str(target)], check=True)
+    subprocess.run([sys.executable, "-m", "eechips.emulator.function_coverage", "--write", str(target)], check=True)
     assert target.read_text(encoding="utf-8").startswith("# Functions of the local Earth Engine")

@@ -19,9 +19,9 @@ from eechips.emulator import reducers as r
 from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.functions.image_vectors import segments
 from eechips.emulator.map_projection import Projection
+from eechips.emulator.pixels.area_fractions import fractions
 from eechips.emulator.pixels.lazy_image import Image
 from eechips.emulator.pixels.pixel_grid import PixelGrid
-from eechips.emulator.pixels.rasterization import fractions
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.reducers import Reducer
 from eechips.emulator.region_pixels import Lattice, PixelRegion, gather

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.client.classification import raising_recipe_errors
+from eechips.client.error_classification import raising_recipe_errors
 from eechips.engine.breaker import ALIKE_LIMIT, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
-from eechips.engine.unit_records import failed
+from eechips.engine.outcome_records import failed
 from eechips.errors import (
     EechipsError,
     InternalError,

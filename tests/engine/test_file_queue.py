@@ -17,8 +17,8 @@ from eechips.engine.result_stores import ImmediateStore
 from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json
-from eechips.staging import new_writer
 from eechips.storage import StagedFile
+from eechips.temporary_names import new_writer
 
 TOKEN = f"{new_writer()}-0"
 TEXT = st.text(max_size=20)

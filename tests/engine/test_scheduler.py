@@ -22,8 +22,8 @@ from eechips.engine.run_log import RunLog
 from eechips.engine.scheduler import Scheduler
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
-from eechips.staging import new_writer
 from eechips.storage import LocalStore
+from eechips.temporary_names import new_writer
 
 _DESKS, _DEPTH = 3, 2
 _TOKEN = str(new_writer())

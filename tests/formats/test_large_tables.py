@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eechips.formats.large_tables import TIMESTAMP, TableAppender, TableSpill
-from eechips.staging import SCRATCH_PREFIX
+from eechips.temporary_names import SCRATCH_PREFIX
 
 SCHEMA = pa.schema([("id", pa.string()), ("count", pa.int64()), ("value", pa.float64()), ("at", TIMESTAMP)])
 TABLE = pa.table(

@@ -8,7 +8,7 @@ import time
 import zlib
 from typing import Any
 
-from eechips.client.classification import classify_response, parse_error
+from eechips.client.error_classification import classify_response, parse_error
 from eechips.client.service_errors import SERVICE_ERRORS
 from eechips.errors import EechipsError
 from eechips.timestamps import parse_retry_after

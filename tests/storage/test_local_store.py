@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.lock import lock_run
-from eechips.staging import new_writer, temporary_name
 from eechips.storage import LocalStore, NameTemplate, fold_case, make_folder, name_fields, safe_component, write_file
+from eechips.temporary_names import new_writer, temporary_name
 
 ID = "0123456789abcdef" * 4
 

@@ -16,8 +16,8 @@ import pytest
 
 from eechips.errors import ConfigurationError, StorageError, UsageError
 from eechips.parallel_map import parallel_map
-from eechips.staging import new_writer
 from eechips.storage import ObjectStore, is_address
+from eechips.temporary_names import new_writer
 from tests.support.object_server import STORES, ObjectServer, missing_packages, serving_objects
 
 MEGABYTES = b"".join(hashlib.sha256(bytes([n % 256])).digest() for n in range(200_000))  # 6.4 MB, hard to guess

@@ -11,9 +11,9 @@ from affine import Affine
 from eechips.emulator.functions.registration import function
 from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelWindow
+from eechips.emulator.pixels.area_fractions import pixels_touched
 from eechips.emulator.pixels.compute import Clipped
 from eechips.emulator.pixels.lazy_image import Image, ImageBand
-from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 

@@ -14,8 +14,8 @@ from eechips.emulator.functions.registration import function
 from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelWindow
 from eechips.emulator.pixels.aggregation import Aggregated, Aggregation
+from eechips.emulator.pixels.area_fractions import pixels_touched
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
-from eechips.emulator.pixels.rasterization import pixels_touched
 from eechips.emulator.pixels.reprojection import Reprojected, Resampled
 from eechips.emulator.pixels.resampling import Method
 from eechips.emulator.pixels.stored import Stored

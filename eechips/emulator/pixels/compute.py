@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from eechips.emulator.map_projection import WGS84
 from eechips.emulator.model import PixelType
+from eechips.emulator.pixels.area_fractions import centres_inside
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
-from eechips.emulator.pixels.rasterization import centres_inside
 from eechips.emulator.pixels.types import ranged
 from eechips.emulator.values import WHOLE_EARTH, Array, Geometry
 

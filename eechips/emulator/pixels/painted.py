@@ -15,10 +15,10 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import Bounds
+from eechips.emulator.pixels.area_fractions import centres_inside
 from eechips.emulator.pixels.composite import lonlat_bounds
 from eechips.emulator.pixels.lazy_image import ImageBand, Mask, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
-from eechips.emulator.pixels.rasterization import centres_inside
 from eechips.emulator.values import Feature, Geometry
 
 Features = Callable[[Bounds | None], Iterator[Feature]]

@@ -18,7 +18,7 @@ from eechips.engine.run_context import RunContext
 from eechips.errors import PermanentError, QuarantinedError
 from eechips.recipe import Unit
 from eechips.removal import remove_empty
-from eechips.staging import Writer
+from eechips.temporary_names import Writer
 from eechips.urls import display_url
 
 

@@ -32,10 +32,10 @@ from eechips.jobs.scenes.assembly import assemble_scenes
 from eechips.jobs.scenes.download import SceneContext, remove_if_empty
 from eechips.jobs.scenes.search import SceneSearch
 from eechips.jobs.shared_options import REPAIR
+from eechips.option_fields import documented, option
 from eechips.planning.image_filters import PropertyCondition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
 from eechips.recipe import Unit, canonical_json, unit_id
-from eechips.signature import documented, option
 from eechips.storage import ID_LENGTH, LocalStore
 from eechips.timestamps import parse_timestamp
 from eechips.urls import display_url, identity_url, local_path

@@ -20,8 +20,8 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
-from eechips.staging import new_writer
 from eechips.storage import ID_LENGTH, NameTemplate, fold_case
+from eechips.temporary_names import new_writer
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
         DiskBudget(config.out).check_free(sum(json.loads(each.unit)["expected"].get("size") or 0 for each in every))
         ledger.add(added)
         ledger.amend(further.amended.values())
-        writer = new_writer(ledger.run_identity)
+        writer = new_writer(ledger.writer_name)
         for identifier in further.amended:  # their partial and quarantined files are useless now
             release(config.out, identifier[:ID_LENGTH])
             forget(partial_folder(config.out, identifier[:ID_LENGTH]), writer)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from eechips.client.authorization import Authorizer
+from eechips.client.access_token import Authorizer
 from eechips.client.credentials import find_credentials
 from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits

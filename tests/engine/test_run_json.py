@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from eechips.engine.info import encode_info
+from eechips.engine.run_json import encode_info
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.classification import classify_exception, is_transient_status
+from eechips.client.error_classification import classify_exception, is_transient_status
 from eechips.client.shared_token import SharedToken, TokenState
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UnreachableError
 from eechips.redaction import redact

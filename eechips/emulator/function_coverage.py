@@ -1,4 +1,4 @@
-"""Count the functions of Earth Engine that the local one has: ``python -m eechips.emulator.coverage``.
+"""Count the functions of Earth Engine that the local one has: ``python -m eechips.emulator.function_coverage``.
 
 The list of functions is that of the installed client (``ee/tests/algorithms.json``).
 """
@@ -86,7 +86,7 @@ def unknown() -> Mapping[str, str]:
 
 def main() -> None:
     """Print the counts, or writes the document."""
-    parser = argparse.ArgumentParser(prog="python -m eechips.emulator.coverage", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m eechips.emulator.function_coverage", description=__doc__)
     parser.add_argument("--write", type=Path, metavar="FILE", nargs="?", const=Path("docs/reference/coverage.md"))
     target = parser.parse_args().write
     classes = coverage()

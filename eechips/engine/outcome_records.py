@@ -7,7 +7,7 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.classification import internal_error
+from eechips.client.error_classification import internal_error
 from eechips.client.usage import Usage
 from eechips.engine.breaker import service_failure_of
 from eechips.engine.outcome import Outcome
@@ -104,7 +104,7 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
     Args:
         task: the unit.
         error: the exception: an error of eechips, or an unexpected one, which is an internal error. Exceptions of the
-            recipe are marked by :func:`eechips.client.classification.raising_recipe_errors`.
+            recipe are marked by :func:`eechips.client.error_classification.raising_recipe_errors`.
         secrets: values that are redacted in the record.
     """
     found = internal_error(error)

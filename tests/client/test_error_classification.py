@@ -11,7 +11,7 @@ import pytest
 import requests
 import urllib3.exceptions
 
-from eechips.client.classification import (
+from eechips.client.error_classification import (
     classify_exception,
     classify_response,
     parse_error,
