@@ -18,12 +18,12 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from pictures import MASK, Asked, picture
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -88,10 +88,10 @@ def asked(body: bytes) -> Asked:
 class ReadyService(Service):
     """Has a picture ready where a worker would evaluate."""
 
-    async def run(
-        self, operation: str, content: bytes = b"", *, name: str = "", query: Mapping[str, str] | None = None
-    ) -> Response:
-        """Answers at once."""
+    async def evaluate(self, request: Request, operation: str, content: bytes | None = None) -> Response:
+        """Answer at once."""
+        if content is None:
+            content = await self.body(request)
         return http_response(_answer(operation, content))
 
 
