@@ -29,6 +29,8 @@ _PATHS = frozenset({"credentials", "local_assets"})
 RecipeT = TypeVar("RecipeT")
 
 _FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "jpeg": "jpg"}
+_MISSPELT = 0.75
+"""Likeness from which on a word in lower case is a misspelt dataset: "sentinal2" is, "data" is not."""
 
 
 RUN_OPTIONS = frozenset(
@@ -152,7 +154,10 @@ def check_dataset(name: str) -> None:
     Raises:
         UnknownDatasetError: if the alias does not exist; the message suggests similar ones.
     """
-    if find_dataset(name) is None and not set("/-") & set(name) and (name.isupper() or suggest_datasets(name)):
+    if find_dataset(name) is not None or set("/-") & set(name):
+        return
+    # A collection of the user's own may be called "data", which is somewhat like DAYMET.
+    if name.isupper() or suggest_datasets(name, _MISSPELT):
         raise UnknownDatasetError(
             f"there is no dataset called {name!r}{suggest_datasets(name)} (any Earth Engine asset id works as well, and"
             " the path of a TOML file that describes one)"

@@ -13,12 +13,12 @@ import geopandas as gpd
 import pytest
 import shapely
 
-from eechips.errors import RegionError, UsageError
+from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.jobs.chips import ChipSample, sample_recipe
 from eechips.jobs.images import Images
 from eechips.jobs.mosaic import MosaicRecipe
 from eechips.jobs.points import PointValues
-from eechips.jobs.recipe_options import slug
+from eechips.jobs.recipe_options import check_dataset, slug
 from eechips.jobs.timeseries import TimeSeries, timeseries_recipe
 from eechips.jobs.user_recipes import script_recipe
 from eechips.recipe import Recipe
@@ -220,3 +220,14 @@ def test_a_missing_file_of_regions_is_refused() -> None:
 
 def test_slugs_are_lower_case_with_hyphens() -> None:
     assert slug("MODIS/061/MOD11A2") == "modis-061-mod11a2"
+
+
+@pytest.mark.parametrize("name", ["naipp", "sentinal2", "landsat", "FOO"])
+def test_misspelt_datasets_are_refused(name: str) -> None:
+    with pytest.raises(UnknownDatasetError, match=f"there is no dataset called '{name}'"):
+        check_dataset(name)
+
+
+@pytest.mark.parametrize("name", ["data", "images", "my-scenes", "projects/mine/assets/naipp", "s2"])
+def test_collections_of_ones_own_and_asset_ids_are_accepted(name: str) -> None:
+    check_dataset(name)

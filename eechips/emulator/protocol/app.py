@@ -62,14 +62,22 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 def _evaluate(operation: str) -> Handler:
     """Return the handler of an operation on the request's body, or on the asset in its path."""
-    return partial(Service.evaluate, operation=operation)
+
+    async def evaluate(service: Service, request: Request) -> Response:
+        return await service.evaluate(request, operation)
+
+    return evaluate
 
 
 # Names for results. A name works without credentials.
 
 
 def _create(kind: str) -> Handler:
-    return partial(Service.create_name, kind=kind)
+
+    async def create(service: Service, request: Request) -> Response:
+        return await service.create_name(request, kind)
+
+    return create
 
 
 def _fetch(kind: str, operation: str) -> Handler:
