@@ -11,7 +11,7 @@ nox.options.default_venv_backend = "none"
 nox.options.error_on_external_run = False
 nox.options.sessions = ["lint", "types", "imports", "docs", "tests"]
 
-PARALLEL = ("-n", "2", "--dist", "loadfile")
+PARALLEL = ("-n", "3", "--dist", "loadfile")
 
 
 @nox.session

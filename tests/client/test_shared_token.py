@@ -17,7 +17,7 @@ from eechips.client.access_token import Authorizer
 from eechips.client.shared_token import SharedToken, TokenState
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import ConfigurationError, UnreachableError
-from tests.client.test_authorization import Clocked
+from tests.client.test_access_token import Clocked
 from tests.support.token_server import TokenServer, token_server
 
 SECRET = "ya29.secret"

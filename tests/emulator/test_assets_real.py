@@ -17,6 +17,8 @@ from eechips.emulator.assets.stored_tables import StoredTable
 from eechips.emulator.model import CollectionAsset, ImageAsset, PixelWindow, Query
 from eechips.emulator.pixels.pixel_grid import parse_crs
 
+pytestmark = pytest.mark.slow
+
 LST = "MODIS/061/MOD11A2"
 
 

@@ -32,6 +32,8 @@ from tests.support.local_earth_engine import Server, initialize, start_server, s
 from tests.support.object_server import missing_packages, serving_objects
 from tests.support.range_server import Files, range_server
 
+pytestmark = pytest.mark.slow
+
 QUIET = ("--no-demo", "--rate", "none", "--concurrency", "none")
 SIZE = 64
 

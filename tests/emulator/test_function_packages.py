@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.local_earth_engine import initialize, start_server, stop_server
 
+pytestmark = pytest.mark.slow
+
 MODULE = """
 import numpy as np
 

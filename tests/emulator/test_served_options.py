@@ -20,6 +20,8 @@ from eechips.emulator.faults import FaultPlan, FaultType
 from eechips.emulator.server_options import OPTIONS
 from tests.support.local_earth_engine import Server, computations_in_flight, initialize, start_server, stop_server
 
+pytestmark = pytest.mark.slow
+
 SEVEN = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
 
 

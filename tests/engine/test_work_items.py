@@ -22,6 +22,8 @@ from tests.docs.blocks import read_blocks
 from tests.support.engine_recipes import run_chips
 from tests.support.engine_service import Service
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = """
 import ee

@@ -26,6 +26,8 @@ import eechips
 from eechips.errors import RunMismatchError, UsageError
 from tests.support.local_earth_engine import Server
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "example.ipynb"
 
 

@@ -22,6 +22,8 @@ from eechips.errors import RegionError
 from tests.support.local_earth_engine import Server
 from tests.support.real_store import LST, NAIP
 
+pytestmark = pytest.mark.slow
+
 QUAD = "-99.175,47.010,-99.135,47.031"  # inside the North Dakota quad
 YEARS = (2009, 2010, 2012, 2014, 2015, 2016, 2017, 2018, 2019, 2020)
 PUCALLPA = "users/someone/pucallpa"

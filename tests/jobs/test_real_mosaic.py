@@ -19,6 +19,8 @@ from eechips.emulator.assets import ingest
 from tests.support.local_earth_engine import Server
 from tests.support.real_store import NAIP
 
+pytestmark = pytest.mark.slow
+
 BANDS = ["B2", "B3", "B4", "B8"]
 SCENE = "users/someone/scenes"
 DATES = ("2023-06-01", "2023-07-01", "2023-08-01")

@@ -16,6 +16,8 @@ from eechips.geo.grid import Grid
 from tests.support.coded_store import write
 from tests.support.local_earth_engine import Server
 
+pytestmark = pytest.mark.slow
+
 ROOT = "users/someone/scenes"
 CRS, TRANSFORM = "EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000)
 SHAPE = (120, 120)

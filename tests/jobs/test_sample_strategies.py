@@ -40,6 +40,8 @@ from tests.support.coded_store import (
 )
 from tests.support.local_earth_engine import Server, initialize
 
+pytestmark = pytest.mark.slow
+
 UTM = f"{ROOT}/utm"
 CRS, TRANSFORM = PLACES["utm"]
 

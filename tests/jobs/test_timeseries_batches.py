@@ -26,6 +26,8 @@ from eechips.jobs.timeseries import TimeSeries
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from tests.support.local_earth_engine import Server, initialize
 
+pytestmark = pytest.mark.slow
+
 STACK = Path("lst") / "MOD11A2.006_LST_Day_1km_buffalo_811dates_u16.tif"
 BAND = "LST_Day_1km"
 COUNT = 23

@@ -18,6 +18,8 @@ from eechips.errors import UnknownDatasetError, UsageError
 from eechips.planning.cloud_masks import parse_mask
 from tests.support.local_earth_engine import Server, initialize
 
+pytestmark = pytest.mark.slow
+
 EDGE = 256  # pixels: 65,536 of them hold every number of 16 bits
 CRS, CORNER = "EPSG:32613", (500_000, 4_400_000)
 S2, CS = "COPERNICUS/S2_SR_HARMONIZED", "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"

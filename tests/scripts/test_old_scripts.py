@@ -19,6 +19,8 @@ from eechips import open_run
 from eechips.manifest.run import Run
 from tests.support.local_earth_engine import Server, start_server, stop_server
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "tests" / "data" / "scripts"
 OF_THE_RUN = {

@@ -26,6 +26,8 @@ from eechips.errors import ConfigurationError, PermanentError, RecipeError, Tran
 from eechips.windows import plan_windows, read_window
 from tests.support.raster_server import Bucket, serving_bucket
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "cog_ndvi.py"
 AT_ONCE = RetryPolicy(retries=2, delay=0.01)
