@@ -11,6 +11,7 @@ Each removal needs a right to the file, which is checked against the file:
 - :class:`ReservedName`: a file named by a unit, in a folder reserved for such files; :class:`ListedFile`: a folder
   named by the token of a writer, which is in a ledger.
 - :class:`TemporaryName`: a file that its writer has handed over. It must have a temporary name.
+- :class:`AbandonedFile`: a temporary file or scratch folder whose writer has ended.
 
 :func:`replace` gives a complete file its final name. :func:`set_aside` renames a file of another program that has the
 name of a file to write.
@@ -22,8 +23,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
-import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,14 +32,12 @@ from typing import Protocol
 
 from eechips.temporary_names import (
     RUN_FILES,
-    SCRATCH_PREFIX,
     Writer,
     is_abandoned,
     is_numbered_token,
     is_running,
     is_temporary,
     new_writer,
-    scratch_name,
     writer_of,
 )
 
@@ -130,6 +127,23 @@ class TemporaryName:
     def covers(self, path: Path) -> bool:
         """Return whether the file has a temporary name."""
         return is_temporary(path.name)
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonedFile:
+    """The right to a temporary file or scratch folder that is abandoned.
+
+    Attributes:
+        asking: as of :func:`eechips.temporary_names.is_abandoned`.
+        own: as of :func:`eechips.temporary_names.is_abandoned`.
+    """
+
+    asking: Writer
+    own: bool = False
+
+    def covers(self, path: Path) -> bool:
+        """Return whether the name of the file or folder is that of an abandoned one."""
+        return is_abandoned(path.name, self.asking, own=self.own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,96 +295,6 @@ def set_aside(path: Path) -> Path:
         if not os.path.lexists(kept) and place_new(path, kept):
             return kept
         number += 1
-
-
-@contextlib.contextmanager
-def scratch_folder(parent: Path, writer: Writer | None = None) -> Iterator[Path]:
-    """Make a scratch folder for the duration of the block.
-
-    Args:
-        parent: folder in which it is made.
-        writer: its writer; None for a new writer of this process.
-
-    Raises:
-        OSError: if it cannot be made.
-    """
-    folder = make_scratch(parent, writer)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def make_scratch(parent: Path, writer: Writer | None = None) -> Path:
-    """Make a scratch folder that the caller removes; see :func:`scratch_folder`."""
-    folder = parent / scratch_name(writer)
-    folder.mkdir(mode=0o700)
-    return folder
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Make a scratch folder in the system's folder of temporary files; remove scratch folders of killed processes.
-
-    Raises:
-        OSError: if it cannot be made.
-    """
-    parent = Path(tempfile.gettempdir())
-    _sweep_flat(parent)
-    with scratch_folder(parent) as folder:
-        yield folder
-
-
-def temporary_folder_of(owner: object) -> Path:
-    """Make a folder as :func:`temporary_folder` does, for the lifetime of an object, or of the process.
-
-    Raises:
-        OSError: if it cannot be made.
-    """
-    parent = Path(tempfile.gettempdir())
-    _sweep_flat(parent)
-    folder = make_scratch(parent)
-    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
-    """Remove abandoned files and scratch folders; the folders of other runs below are not entered.
-
-    Args:
-        root: the folder.
-        asking: as of :func:`eechips.temporary_names.is_abandoned`.
-        own: as of :func:`eechips.temporary_names.is_abandoned`.
-
-    Returns:
-        Number of removed files and folders.
-    """
-    count = 0
-    for directory, folders, files in os.walk(root):
-        if Path(directory) != root and not set(RUN_FILES).isdisjoint(files):
-            folders.clear()
-            continue
-        for name in [each for each in folders if each.startswith(SCRATCH_PREFIX)]:
-            folders.remove(name)
-            if is_abandoned(name, asking, own=own):
-                shutil.rmtree(Path(directory, name), ignore_errors=True)
-                count += 1
-        for name in files:
-            if is_abandoned(name, asking, own=own):
-                with contextlib.suppress(FileNotFoundError, PermissionError):  # removed, or another user's
-                    Path(directory, name).unlink()
-                    count += 1
-    return count
-
-
-def _sweep_flat(root: Path) -> None:
-    """Remove the abandoned scratch folders directly in a folder."""
-    asking = new_writer()
-    with contextlib.suppress(OSError), os.scandir(root) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(SCRATCH_PREFIX)]
-        for name in names:
-            if is_abandoned(name, asking):
-                shutil.rmtree(root / name, ignore_errors=True)
 
 
 def _is_covered(path: Path, right: RemovalRight) -> bool:

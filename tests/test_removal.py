@@ -27,15 +27,13 @@ from eechips.removal import (
     RecordedFile,
     ReservedName,
     TemporaryName,
-    make_scratch,
     place_new,
     remove,
     remove_tree,
     set_aside,
-    sweep_folder,
-    temporary_folder,
 )
 from eechips.storage import LocalStore
+from eechips.temporary_files import make_scratch, sweep_folder, temporary_folder
 from eechips.temporary_names import SCRATCH_PREFIX, Writer, new_writer, temporary_name
 
 PACKAGE = Path(eechips.__file__).parent
@@ -353,5 +351,5 @@ def test_the_check_of_the_package_finds_writes(code: str, is_found: bool) -> Non
 
 
 def test_names_of_scratch_folders_are_reserved() -> None:
-    assert make_scratch.__module__ == "eechips.removal"
+    assert make_scratch.__module__ == "eechips.temporary_files"
     assert SCRATCH_PREFIX.startswith(".")

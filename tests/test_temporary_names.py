@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from eechips.removal import scratch_folder
 from eechips.storage import LocalStore, ObjectStore, Store
+from eechips.temporary_files import scratch_folder
 from eechips.temporary_names import (
     ABANDONED_AFTER,
     SCRATCH_PREFIX,

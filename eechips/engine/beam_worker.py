@@ -35,7 +35,7 @@ from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.removal import temporary_folder
+from eechips.temporary_files import temporary_folder
 from eechips.temporary_names import new_writer
 from eechips.warning_filters import ignore_warning
 

@@ -30,8 +30,8 @@ from eechips.errors import EechipsError, UsageError
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
 from eechips.manifest.run import PLANS_GRADUALLY
 from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, traits_of
-from eechips.removal import scratch_folder
 from eechips.storage import LocalStore
+from eechips.temporary_files import scratch_folder
 from eechips.timestamps import utc_now
 
 SERVER_LOG_NAME = "local.log"

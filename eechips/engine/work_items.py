@@ -24,7 +24,7 @@ from eechips.manifest.run_signature import sign_job
 from eechips.manifest.unit_record import LISTS, RECORD_COLUMNS, WorkUnit
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
-from eechips.removal import temporary_folder
+from eechips.temporary_files import temporary_folder
 
 _REQUIRED = ("job", "identity", "position", "id", "unit", "name")
 _COLUMNS = ("id", "name", *RECORD_COLUMNS)

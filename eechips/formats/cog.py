@@ -31,7 +31,7 @@ from rasterio.windows import Window as RasterWindow
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.formats.raster import check_crs, check_transform
 from eechips.geo.grid import Grid, Window
-from eechips.removal import scratch_folder
+from eechips.temporary_files import scratch_folder
 
 COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
 """Lossless compressions."""

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eechips.formats.lookup import TableFormat
-from eechips.removal import NamedPath, remove, scratch_folder
+from eechips.removal import NamedPath, remove
+from eechips.temporary_files import scratch_folder
 
 if TYPE_CHECKING:
     import pandas as pd

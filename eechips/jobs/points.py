@@ -60,8 +60,8 @@ from eechips.planning.point_cells import merge_duplicates
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.recipe import Table, Unit, recipe_identity
-from eechips.removal import temporary_folder
 from eechips.storage import hash_file, write_file
+from eechips.temporary_files import temporary_folder
 
 if TYPE_CHECKING:
     import pandas as pd

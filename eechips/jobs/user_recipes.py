@@ -17,9 +17,9 @@ from eechips.jobs.recipe_check import RecipeCheck, check_recipe
 from eechips.jobs.recipe_options import RUN_OPTIONS, run_recipe, slug, split_options, takes
 from eechips.manifest.run import Run
 from eechips.recipe import Recipe, load_recipe
-from eechips.removal import temporary_folder
 from eechips.scripts.script_source import is_notebook, read_source
 from eechips.storage import is_address
+from eechips.temporary_files import temporary_folder
 
 _OPTIONS = frozenset({"path", "parameters"})
 _OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters", "redraw", "assemble"})

@@ -25,8 +25,8 @@ from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
 from eechips.parallel_map import parallel_map
-from eechips.removal import temporary_folder
 from eechips.storage import LocalStore, ObjectStore, Store
+from eechips.temporary_files import temporary_folder
 from eechips.text import format_bytes
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.removal import NamedPath, place_new, remove, sweep_folder
+from eechips.removal import NamedPath, place_new, remove
+from eechips.temporary_files import sweep_folder
 from eechips.temporary_names import new_writer, temporary_name
 from eechips.user_cache import cache_folder
 

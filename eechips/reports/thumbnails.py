@@ -21,9 +21,9 @@ from eechips.manifest.chip_pictures import BandColours, RenderedChip, StretchRan
 from eechips.manifest.display_styles import DisplayStyle, display_styles
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
-from eechips.removal import temporary_folder
 from eechips.reports.unit_columns import UnitColumns, with_progress
 from eechips.storage import LocalStore, Store
+from eechips.temporary_files import temporary_folder
 
 THUMBNAILS = 400
 """Default number of displayed chips."""

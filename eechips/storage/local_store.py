@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.removal import TemporaryName, remove, replace, sweep_folder
+from eechips.removal import TemporaryName, remove, replace
 from eechips.storage.paths import hash_file, is_inside, resolve_inside
 from eechips.storage.result_names import check_name
 from eechips.storage.store import StagedFile
+from eechips.temporary_files import sweep_folder
 from eechips.temporary_names import Writer, new_writer, temporary_name
 
 _MISNAMED = (errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ)
@@ -170,7 +171,7 @@ class LocalStore:
                         yield prefix + entry.name, size
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
-        """Remove abandoned temporary files and scratch folders; see :func:`eechips.removal.sweep_folder`."""
+        """Remove abandoned temporary files and scratch folders; see :func:`eechips.temporary_files.sweep_folder`."""
         return sweep_folder(self.root, asking, own=own)
 
     def _file_above(self, path: Path) -> Path | None:

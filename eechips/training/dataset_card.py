@@ -19,8 +19,8 @@ from eechips.manifest.display_styles import display_styles
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
-from eechips.removal import temporary_folder
 from eechips.storage import LocalStore, write_file
+from eechips.temporary_files import temporary_folder
 from eechips.text import format_bytes
 from eechips.training import split_table
 from eechips.training.croissant import CROISSANT_NAME, Publication, croissant, to_bytes

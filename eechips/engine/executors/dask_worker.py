@@ -15,8 +15,9 @@ from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.removal import NamedPath, remove_tree, temporary_folder_of
+from eechips.removal import NamedPath, remove_tree
 from eechips.storage import LocalStore, RemoteStore
+from eechips.temporary_files import temporary_folder_of
 
 LOG_NAME = "dask.log"
 """Log file of Dask, in the folder of the ledger."""

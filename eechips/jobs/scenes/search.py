@@ -26,7 +26,7 @@ from eechips.errors import ConfigurationError, PermanentError, UsageError
 from eechips.parallel_map import parallel_map
 from eechips.received_files import parse_json
 from eechips.recipe import Unit
-from eechips.removal import temporary_folder
+from eechips.temporary_files import temporary_folder
 from eechips.text import format_bytes
 from eechips.urls import display_url, local_path
 

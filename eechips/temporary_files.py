@@ -1,0 +1,103 @@
+"""Make scratch folders, and sweep the temporary files of writers that have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from eechips.removal import AbandonedFile, NamedPath, remove, remove_tree
+from eechips.temporary_names import RUN_FILES, SCRATCH_PREFIX, Writer, is_abandoned, new_writer, scratch_name
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path, writer: Writer | None = None) -> Iterator[Path]:
+    """Make a scratch folder for the duration of the block.
+
+    Args:
+        parent: folder in which it is made.
+        writer: its writer; None for a new writer of this process.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    folder = make_scratch(parent, writer)
+    try:
+        yield folder
+    finally:
+        remove_tree(folder, NamedPath(writer))
+
+
+def make_scratch(parent: Path, writer: Writer | None = None) -> Path:
+    """Make a scratch folder that the caller removes; see :func:`scratch_folder`."""
+    folder = parent / scratch_name(writer)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a scratch folder in the system's folder of temporary files; remove scratch folders of killed processes.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    parent = Path(tempfile.gettempdir())
+    _sweep_flat(parent)
+    with scratch_folder(parent) as folder:
+        yield folder
+
+
+def temporary_folder_of(owner: object) -> Path:
+    """Make a folder as :func:`temporary_folder` does, for the lifetime of an object, or of the process.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    parent = Path(tempfile.gettempdir())
+    _sweep_flat(parent)
+    folder = make_scratch(parent)
+    weakref.finalize(owner, remove_tree, folder, NamedPath())
+    return folder
+
+
+def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
+    """Remove abandoned files and scratch folders; the folders of other runs below are not entered.
+
+    Args:
+        root: the folder.
+        asking: as of :func:`eechips.temporary_names.is_abandoned`.
+        own: as of :func:`eechips.temporary_names.is_abandoned`.
+
+    Returns:
+        Number of removed files and folders.
+    """
+    count, right = 0, AbandonedFile(asking, own)
+    for directory, folders, files in os.walk(root):
+        if Path(directory) != root and not set(RUN_FILES).isdisjoint(files):
+            folders.clear()
+            continue
+        for name in [each for each in folders if each.startswith(SCRATCH_PREFIX)]:
+            folders.remove(name)
+            if is_abandoned(name, asking, own=own):
+                with contextlib.suppress(PermissionError):  # another user's link
+                    count += remove_tree(Path(directory, name), right)
+        for name in files:
+            if is_abandoned(name, asking, own=own):
+                with contextlib.suppress(PermissionError):  # another user's
+                    count += remove(Path(directory, name), right)
+    return count
+
+
+def _sweep_flat(root: Path) -> None:
+    """Remove the abandoned scratch folders directly in a folder."""
+    asking = new_writer()
+    with contextlib.suppress(OSError), os.scandir(root) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(SCRATCH_PREFIX)]
+        for name in names:
+            if is_abandoned(name, asking):
+                with contextlib.suppress(OSError):
+                    remove_tree(root / name, AbandonedFile(asking))
