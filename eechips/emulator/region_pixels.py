@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.context import Context
 from eechips.emulator.map_projection import Projection, transform_points
-from eechips.emulator.pixels.area_fractions import centres_inside, fractions
+from eechips.emulator.pixels.area_fractions import cell_areas, centres_inside, fractions
 from eechips.emulator.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.request_errors import InvalidError
@@ -170,11 +170,7 @@ def _few_cells(shape: BaseGeometry, column: int, row: int, grid: PixelGrid) -> R
         shape = shapely.make_valid(shape)
     shapely.prepare(shape)
     rows, columns = (part.ravel() for part in np.indices(grid.shape))
-    cells = shapely.box(columns, rows, columns + 1, rows + 1)
-    inside = shapely.contains_properly(shape, cells)
-    fraction = inside.astype(np.float64)
-    cut = ~inside & shapely.intersects(shape, cells)
-    fraction[cut] = shapely.area(shapely.intersection(cells[cut], shape))
+    fraction = cell_areas(shape, columns, rows)
     # Of centres on an edge those count that GDAL burns: as if they lay a little to the left, and even less below.
     centre = shapely.contains_xy(shape, columns + (0.5 - 1e-9), rows + (0.5 + 1e-12))
     kept = (fraction > 0) | centre

@@ -107,13 +107,26 @@ def _areas(shape: BaseGeometry, grid: PixelGrid) -> Coverage:
     boundary = _dilated(boundary)
     result = _burn(shape, grid, all_touched=False).astype(np.float64)
     rows, columns = np.nonzero(boundary)
+    result[rows, columns] = cell_areas(shape, columns, rows)
+    return result
+
+
+def cell_areas(
+    shape: BaseGeometry, columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the areas of the intersections of unit cells with a polygon, which is in pixels, valid and prepared.
+
+    Args:
+        shape: the polygon.
+        columns: of the cells.
+        rows: of the cells.
+    """
     cells = shapely.box(columns, rows, columns + 1, rows + 1)
     inside = shapely.contains_properly(shape, cells)
     cut = ~inside & shapely.intersects(shape, cells)
-    areas = inside.astype(np.float64)
+    areas: npt.NDArray[np.float64] = inside.astype(np.float64)
     areas[cut] = shapely.area(shapely.intersection(cells[cut], shape))
-    result[rows, columns] = areas
-    return result
+    return areas
 
 
 def _dilated(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
