@@ -83,7 +83,7 @@ def test_pages_use_the_terms(page: str) -> None:
 def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
     yield name, command
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, **command.context_settings)
         for child in command.list_commands(context):
             found = command.get_command(context, child)
             assert found is not None

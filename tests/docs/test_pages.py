@@ -142,7 +142,7 @@ def find_calls(line: str) -> Iterator[list[str]]:
 def parse(words: list[str], line: str) -> None:
     """Require that a command and its options exist, and that choices are among those that there are."""
     command: click.Command = main
-    context = click.Context(command, info_name="eechips")
+    context = click.Context(command, info_name="eechips", **command.context_settings)
     while isinstance(command, click.Group) and words and words != ["--version"]:
         name, rest = words[0], words[1:]
         found = command.get_command(context, name)
@@ -150,7 +150,8 @@ def parse(words: list[str], line: str) -> None:
             found, rest = command.get_command(context, "build"), words
         assert found is not None, f"No such command: {line}"
         command, words = found, rest
-        context = click.Context(command, info_name=name, parent=context)
+        # click keeps the help option of the first context, so a context has the settings of its command.
+        context = click.Context(command, info_name=name, parent=context, **command.context_settings)
     if command.name in ("plan", "work", "join"):
         parse_with_the_rest(command, context, words, line)
     else:
@@ -187,7 +188,7 @@ def list_options(command: click.Command | None) -> Iterator[str]:
         yield from (*parameter.opts, *parameter.secondary_opts)
     yield from ("--help", "--version")
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, **command.context_settings)
         for name in command.list_commands(context):
             yield from list_options(command.get_command(context, name))
 
