@@ -134,19 +134,18 @@ def read_dataset(path: Path) -> Dataset:
     return parse_record(_read_text(path, str(path)), str(path))
 
 
-def suggest_datasets(name: str, likeness: float = 0.6) -> str:
+def suggest_datasets(name: str) -> str:
     """Suggest the datasets most like an unknown name.
 
     Args:
         name: which no dataset has.
-        likeness: ratio of :func:`difflib.get_close_matches` from which on a name is suggested, 0 to 1.
 
     Returns:
         The end of a message: ``"; did you mean NAIP?"``, or an empty string if none is like it.
     """
     known = {text.lower(): each.alias for each in _list_names().values() for text in (each.alias, *each.synonyms)}
     known |= {each.id.lower(): each.id for each in _list_names().values()}
-    matches = difflib.get_close_matches(name.lower(), known, n=3, cutoff=likeness)
+    matches = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
     alike = list(dict.fromkeys(known[match] for match in matches))
     return f"; did you mean {' or '.join(alike)}?" if alike else ""
 

@@ -29,8 +29,6 @@ _PATHS = frozenset({"credentials", "local_assets"})
 RecipeT = TypeVar("RecipeT")
 
 _FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "jpeg": "jpg"}
-_MISSPELT = 0.75
-"""Likeness from which on a word in lower case is a misspelt dataset: "sentinal2" is, "data" is not."""
 
 
 RUN_OPTIONS = frozenset(
@@ -154,10 +152,9 @@ def check_dataset(name: str) -> None:
     Raises:
         UnknownDatasetError: if the alias does not exist; the message suggests similar ones.
     """
-    if find_dataset(name) is not None or set("/-") & set(name):
-        return
-    # A collection of the user's own may be called "data", which is somewhat like DAYMET.
-    if name.isupper() or suggest_datasets(name, _MISSPELT):
+    # A collection of the user's own may be called "chips", which is like CHIRPS: of words in lower case the server says
+    # whether they exist, and the message suggests similar datasets.
+    if find_dataset(name) is None and not set("/-") & set(name) and name.isupper():
         raise UnknownDatasetError(
             f"there is no dataset called {name!r}{suggest_datasets(name)} (any Earth Engine asset id works as well, and"
             " the path of a TOML file that describes one)"

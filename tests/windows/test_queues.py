@@ -124,7 +124,7 @@ def test_from_an_object_of_s3_through_sqs_to_its_windows(tmp_path: Path, monkeyp
 
             scene = write_scene(tmp_path / "scene.tif", WIDTH, HEIGHT)
             store.upload_file(str(scene), "bucket", "in/new scene+é.tif")
-            start = documented("Put the windows")["start"]
+            start = documented("Send the windows")["start"]
             start({"Service": "Amazon S3", "Event": "s3:TestEvent"}, None)
             told = {"s3": {"bucket": {"name": "bucket"}, "object": {"key": "in/new+scene%2B%C3%A9.tif"}}}
             start({"Records": [told]}, None)
