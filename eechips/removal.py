@@ -20,7 +20,6 @@ name of a file to write.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections import Counter
@@ -30,6 +29,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
+from eechips.hashes import hash_file
 from eechips.temporary_names import (
     RUN_FILES,
     Writer,
@@ -41,7 +41,6 @@ from eechips.temporary_names import (
     writer_of,
 )
 
-_BLOCK = 1 << 20
 _held: Counter[str] = Counter()
 _turn = Lock()
 
@@ -117,7 +116,7 @@ class RecordedFile:
             return False
         if self.size is not None and path.stat().st_size != self.size:
             return False
-        return self.sha256 is None or _sha256(path) == self.sha256
+        return self.sha256 is None or hash_file(path) == self.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,11 +302,3 @@ def _is_covered(path: Path, right: RemovalRight) -> bool:
     if isinstance(right, RecordedFile):
         return False
     raise NotOwnedError(f"{path} is not known to be a file of this process: {right}")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -25,7 +25,8 @@ from eechips.catalogs.merge_plan import MergePlan
 from eechips.catalogs.partition_versions import UNREADABLE, describe_error
 from eechips.catalogs.schema import Partition, iso
 from eechips.catalogs.sorted_runs import at_once, in_order, merged
-from eechips.storage import LocalStore, hash_file, write_file
+from eechips.hashes import hash_file
+from eechips.storage import LocalStore, write_file
 
 ROW_GROUP = 16_384
 """Rows of a row group: the least that engines read of a file."""

@@ -19,6 +19,7 @@ from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError, UsageError
+from eechips.hashes import hash_file
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.reserved_names import FOREIGN_FILES, result_name
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
@@ -26,7 +27,7 @@ from eechips.manifest.unit_record import Record, State
 from eechips.parallel_map import parallel_map
 from eechips.recipe import Recipe, SupportsAssembly, SupportsAssemblySettings, unit_value
 from eechips.removal import LockedFolder, NamedPath, remove, remove_tree, replace
-from eechips.storage import LocalStore, ObjectStore, Store, hash_file
+from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.temporary_names import Writer, new_writer, temporary_name
 
 _PARTS = ".parts"

@@ -17,9 +17,9 @@ from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.errors import StorageError
 from eechips.formats import cog
 from eechips.geo.grid import Window
+from eechips.hashes import hash_file
 from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.recipe import canonical_json
-from eechips.storage import hash_file
 from eechips.text import format_bytes
 
 MOSAIC_NAME = "mosaic.tif"

@@ -17,6 +17,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
+from eechips.hashes import hash_file
 from eechips.jobs.point_queries import PointQuery, value_columns
 from eechips.jobs.point_results import IMAGE, IMAGE_DATE, Pairs
 from eechips.jobs.point_table import PointTable
@@ -60,7 +61,7 @@ from eechips.planning.point_cells import merge_duplicates
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.recipe import Table, Unit, recipe_identity
-from eechips.storage import hash_file, write_file
+from eechips.storage import write_file
 from eechips.temporary_files import temporary_folder
 
 if TYPE_CHECKING:

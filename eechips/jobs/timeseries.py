@@ -18,6 +18,7 @@ from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid, Transform
+from eechips.hashes import hash_file
 from eechips.jobs.recipe_options import (
     DatasetRecipe,
     check_bands,
@@ -62,7 +63,6 @@ from eechips.planning.regions import BoxRegion, parse_box, planar_geometry
 from eechips.planning.statistics import REDUCERS, Statistics, parse_statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones
 from eechips.recipe import Table, Unit, recipe_identity
-from eechips.storage import hash_file
 
 # Degrees around a batch of regions in which images are searched, since bounds from the server are not exact.
 _MARGIN = 0.01

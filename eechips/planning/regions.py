@@ -14,8 +14,8 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.geo.vectors import read_vectors
+from eechips.hashes import hash_file
 from eechips.planning import planning_requests
-from eechips.storage import hash_file
 
 if TYPE_CHECKING:
     import ee

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eechips.storage import hash_file
+from eechips.hashes import hash_file
 
 Ring = list[tuple[float, float]]
 """Longitudes and latitudes in degrees; the last place equals the first."""

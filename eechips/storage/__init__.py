@@ -8,7 +8,7 @@ Endpoints and further settings come from fsspec's configuration
 from eechips.storage.atomic_files import open_atomic, write_file
 from eechips.storage.local_store import LocalStore
 from eechips.storage.object_store import ObjectStore, is_address
-from eechips.storage.paths import hash_file, is_inside, make_folder, resolve_inside
+from eechips.storage.paths import is_inside, make_folder, resolve_inside
 from eechips.storage.result_names import (
     ID_LENGTH,
     NameTemplate,
@@ -31,7 +31,6 @@ __all__ = [
     "Store",
     "check_name",
     "fold_case",
-    "hash_file",
     "is_address",
     "is_inside",
     "make_folder",

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.hashes import hash_file
 from eechips.removal import TemporaryName, remove, replace
-from eechips.storage.paths import hash_file, is_inside, resolve_inside
+from eechips.storage.paths import is_inside, resolve_inside
 from eechips.storage.result_names import check_name
 from eechips.storage.store import StagedFile
 from eechips.temporary_files import sweep_folder

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 from pathlib import Path
 
 from eechips.errors import StorageError, UsageError
-
-_BLOCK = 1 << 20  # bytes hashed at a time
 
 
 def is_inside(path: str | Path, root: Path) -> bool:
@@ -60,12 +57,3 @@ def make_folder(path: Path) -> bool:
         return True
     except OSError as error:
         raise StorageError(f"cannot use {path} as output folder: {error.strerror or error}") from error
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

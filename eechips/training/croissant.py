@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from eechips.formats import media_type_of, picture_suffixes
+from eechips.hashes import hash_file
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.received_files import read_frame
-from eechips.storage import hash_file, resolve_inside
+from eechips.storage import resolve_inside
 from eechips.training import quality_table, split_table
 from eechips.training.summary import Summary
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.hashes import hash_file
 from eechips.removal import LockedFolder, remove, remove_tree, replace
-from eechips.storage import hash_file, write_file
+from eechips.storage import write_file
 from eechips.temporary_names import SCRATCH_PREFIX
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats import PACK_FORMATS

@@ -38,7 +38,7 @@ from eechips.emulator.model import FolderAsset, ImageAsset, Query, Range
 from eechips.emulator.request_errors import ChangingError, InvalidError, UnavailableError
 from eechips.emulator.stores import StoreConfig
 from eechips.errors import UsageError
-from eechips.storage import hash_file
+from eechips.hashes import hash_file
 from tests.support.catalog_items import DAYS, item, put
 
 COUNT = 2000

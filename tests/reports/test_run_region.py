@@ -12,8 +12,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eechips.hashes import hash_file
 from eechips.reports.region_rings import region_rings
-from eechips.storage import hash_file
 
 
 def info(folder: Path, name: str, **changed: Any) -> dict[str, Any]:
