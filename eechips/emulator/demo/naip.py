@@ -22,6 +22,7 @@ import shapely
 from affine import Affine
 
 from eechips.emulator.demo import ground_cover, noise, state_outlines, synthetic_label
+from eechips.emulator.demo.demo_tables import meets
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import PaintedSource
 from eechips.emulator.model import BandInfo, Bounds, ImageAsset, PixelType, Query
@@ -278,7 +279,7 @@ class Naip:
             for year in years:
                 if year not in flown_in:
                     continue
-                if query.bounds is None or _meets(_grid(quarter, year >= 2018)[2], query.bounds):
+                if query.bounds is None or meets(_grid(quarter, year >= 2018)[2], query.bounds):
                     image = _image(quarter, year, self.until)
                     if _matches(image, query):
                         yield image
@@ -312,16 +313,7 @@ def _matches(image: ImageAsset, query: Query) -> bool:
         return False
     if any(name in image.properties and image.properties[name] != value for name, value in query.equals.items()):
         return False
-    return query.bounds is None or _meets(image.footprint.bounds, query.bounds)
-
-
-def _meets(box: Bounds, bounds: Bounds) -> bool:
-    west, south, east, north = bounds
-    if box[3] < south or box[1] > north:
-        return False
-    if west > east:
-        return box[2] >= west or box[0] <= east
-    return box[2] >= west and box[0] <= east
+    return query.bounds is None or meets(image.footprint.bounds, query.bounds)
 
 
 @cache
@@ -338,7 +330,7 @@ def _near(bounds: Bounds | None) -> Iterable[tuple[int, int]]:
     west, south, east, north = bounds
     if west > east:
         boxes = {(j, i): (-i - 1.0, float(j), float(-i), j + 1.0) for j, i in known}
-        return [square for square, box in boxes.items() if _meets(box, bounds)]
+        return [square for square, box in boxes.items() if meets(box, bounds)]
     latitudes = range(max(0, math.ceil(south) - 1), min(90, math.floor(north)) + 1)
     longitudes = range(max(0, math.ceil(-east) - 1), min(180, math.floor(-west)) + 1)
     return [(j, i) for j in latitudes for i in longitudes if (j, i) in known]

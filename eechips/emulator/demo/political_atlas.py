@@ -200,8 +200,6 @@ Yemen|49,17
 Zambia|25,-14 31,-14 29,-9
 Zimbabwe|29,-21
 """
-
-
 """Name | places."""
 
 
@@ -275,8 +273,6 @@ STATE_NODES = """\
   -124.73,48.17 -124.57,48.37 -124.05,48.18 -122.87,48.12 -122.47,47.76 -122.57,47.26 -122.33,47.39
   -122.41,47.78 -122.21,47.99 -122.65,48.4 -122.44,48.58 -122.75,48.99
 """
-
-
 """Corners of the conterminous United States, numbered from 0."""
 
 
@@ -346,6 +342,4 @@ Wisconsin|161 160 193 192 352 351 350 349 348 347 346 345 344 343 330 329 328 32
   320 319
 Wyoming|145 144 366 365 367 72 71 504
 """
-
-
 """Name | rings of corner numbers, separated by slashes. Neighbours share corners, so that they tile."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.elementwise import BINARY, CASTS, SPELLINGS, UNARY, apply, rounded, to_integers
+from eechips.emulator.elementwise import apply, rounded, to_integers
+from eechips.emulator.functions.elementwise_functions import elementwise_functions
 from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.model import PixelType
 from eechips.emulator.request_errors import InvalidError, LimitError, TypeMismatchError
@@ -130,15 +131,7 @@ def _cast(dtype: type[np.number[Any]]) -> Implementation:
     return Implementation(call, with_context=False, lazy=frozenset())
 
 
-def _table() -> Mapping[str, Implementation]:
-    found = {name: _binary(name, compute) for name, compute in BINARY.items()}
-    found |= {name: _unary(name, compute) for name, compute in UNARY.items()}
-    found |= {name: _cast(dtype) for name, dtype in CASTS.items()}
-    found |= {other: found[name] for name, others in SPELLINGS.items() for other in others}
-    return {f"Array.{name}": implementation for name, implementation in found.items()}
-
-
-FUNCTIONS: Mapping[str, Implementation] = _table()
+FUNCTIONS: Mapping[str, Implementation] = elementwise_functions("Array", _binary, _unary, _cast)
 
 
 @function("Array.identity")

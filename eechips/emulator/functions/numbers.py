@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.elementwise import BINARY, CASTS, ROUNDING, SPELLINGS, UNARY, apply, to_integers
+from eechips.emulator.elementwise import ROUNDING, apply, to_integers
 from eechips.emulator.formula import Bands, FormulaCall, Term, Variable
 from eechips.emulator.formula import Number as Literal
 from eechips.emulator.formula import parse as parse_formula
+from eechips.emulator.functions.elementwise_functions import elementwise_functions
 from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.number_format import format_number
 from eechips.emulator.request_errors import InvalidError, TypeMismatchError
@@ -84,15 +85,7 @@ def _cast(dtype: type[np.number[Any]]) -> Implementation:
     return Implementation(call, with_context=False, lazy=frozenset())
 
 
-def _table() -> Mapping[str, Implementation]:
-    found = {name: _binary(name, compute) for name, compute in BINARY.items()}
-    found |= {name: _unary(name, compute) for name, compute in UNARY.items()}
-    found |= {name: _cast(dtype) for name, dtype in CASTS.items()}
-    found |= {other: found[name] for name, others in SPELLINGS.items() for other in others}
-    return {f"Number.{name}": implementation for name, implementation in found.items()}
-
-
-FUNCTIONS: Mapping[str, Implementation] = _table()
+FUNCTIONS: Mapping[str, Implementation] = elementwise_functions("Number", _binary, _unary, _cast)
 
 
 @function("Number.clamp")
