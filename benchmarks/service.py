@@ -85,6 +85,14 @@ def asked(body: bytes) -> Asked:
     return Asked(**given)
 
 
+class NoWorkers:
+    """The worker processes of a server that has none."""
+
+    def reads(self) -> dict[str, int]:
+        """Return no reads of catalogues."""
+        return {}
+
+
 class ReadyService(Service):
     """Has a picture ready where a worker would evaluate."""
 
@@ -241,7 +249,7 @@ def main() -> None:
     except OptionError as error:
         parser.error(str(error))
     # Nothing reaches a worker: there are none.
-    service = ReadyService(None, Quota(config.quota), config.limits.payload, config.latency, NotedFaults())
+    service = ReadyService(NoWorkers(), Quota(config.quota), config.limits.payload, config.latency, NotedFaults())
     with listening(given["port"]) as listener:
         run(Witness(create_app(service)), listener, exit_with_parent=given["exit_with_parent"])
 
