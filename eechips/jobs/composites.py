@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,19 +24,12 @@ from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.image_filters import PropertyFilter
+from eechips.planning.image_reducers import QUALITY_PREFIX, REDUCERS, check_reducer, is_fractional, make_reducer
 from eechips.planning.inventory import Scene
 from eechips.planning.periods import Step, parse_day, parse_step
 from eechips.planning.region_overlaps import region_centre
-from eechips.planning.regions import describe_choices
 from eechips.recipe import Chip, NoData, Unit
 from eechips.recipe.template import Template
-
-REDUCERS = ("mean", "median", "min", "max", "mode", "stdDev", "count", "mosaic")
-"""Reducers of a pixel's values in a period, besides pNN and qualityMosaic:BAND."""
-
-_FRACTIONAL = ("mean", "median", "stdDev")  # and percentiles: their values are fractions even for integer bands
-_PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d+)?)")
-_QUALITY = "qualityMosaic:"
 
 MOST_SOURCES = 100
 """Maximum images of a period that the manifest names; units have their total number."""
@@ -80,7 +72,7 @@ class Composites(Imagery):
     name_template = "composites/{start}"
 
     def __post_init__(self) -> None:
-        _check_reducer(self.reducer)
+        check_reducer(self.reducer)
         object.__setattr__(self, "step", parse_step(self.every))
         for day in (self.start, self.end):
             if day is not None:
@@ -99,7 +91,7 @@ class Composites(Imagery):
 
     def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
         """Return the bands that the images need besides those that are fetched."""
-        deciding = (self.reducer.removeprefix(_QUALITY),) if self.reducer.startswith(_QUALITY) else ()
+        deciding = (self.reducer.removeprefix(QUALITY_PREFIX),) if self.reducer.startswith(QUALITY_PREFIX) else ()
         return (*super().further_bands(bands), *deciding)
 
     def get_requests(self) -> Iterator[Unit]:
@@ -178,7 +170,7 @@ class Composites(Imagery):
         """Return the type of the composites if it differs from the bands'."""
         if self.reducer == "count":
             return {"dtype": "uint16"}
-        if self.reducer in _FRACTIONAL or _PERCENTILE.fullmatch(self.reducer):
+        if is_fractional(self.reducer):
             is_narrow = all(np.can_cast(band.dtype, np.float32) for band in selection.bands)
             return {"dtype": "float32" if is_narrow else "float64"}
         return {}
@@ -197,8 +189,8 @@ class _Composite:
     def reduce(self, images: ee.ImageCollection) -> ee.Image:
         """Reduce images to one, and keep the names of the bands."""
         bands = list(self.treatment.bands)
-        if self.reducer.startswith(_QUALITY):
-            best = self.reducer.removeprefix(_QUALITY)
+        if self.reducer.startswith(QUALITY_PREFIX):
+            best = self.reducer.removeprefix(QUALITY_PREFIX)
             found: ee.Image = images.map(self._select(best)).qualityMosaic(best).select(bands)
             return found
         images = images.map(self._select())
@@ -207,7 +199,7 @@ class _Composite:
         elif self.reducer == "count":
             found = images.reduce(ee.Reducer.count()).rename(bands).unmask(0)
         else:
-            found = images.reduce(_reducer(self.reducer)).rename(bands)
+            found = images.reduce(make_reducer(self.reducer)).rename(bands)
         return found
 
     def _select(self, *more: str) -> Callable[[Any], Any]:
@@ -231,12 +223,6 @@ def _rectangle(grid: Grid) -> ee.Geometry:
     return rectangle
 
 
-def _reducer(name: str) -> ee.Reducer:
-    percentile = _PERCENTILE.fullmatch(name)
-    reducer: ee.Reducer = ee.Reducer.percentile([float(percentile[1])]) if percentile else getattr(ee.Reducer, name)()
-    return reducer
-
-
 def _sources(scenes: list[Scene]) -> dict[str, Any]:
     shown = scenes[:MOST_SOURCES]
     return {
@@ -244,15 +230,6 @@ def _sources(scenes: list[Scene]) -> dict[str, Any]:
         "sources": [scene.index for scene in shown],
         "times": [scene.moment for scene in shown],
     }
-
-
-def _check_reducer(name: str) -> None:
-    percentile = _PERCENTILE.fullmatch(name)
-    if percentile and float(percentile[1]) > 100:
-        raise UsageError(f"reducer={name!r}: a percentile is at most 100")
-    if not (percentile or name in REDUCERS or (name.startswith(_QUALITY) and name != _QUALITY)):
-        known = describe_choices(name, [*REDUCERS, f"{_QUALITY}BAND"])
-        raise UsageError(f"unknown reducer {name!r}, nor is it a percentile such as p10; {known}")
 
 
 _OPTIONS = option_names(Composites)
