@@ -20,6 +20,8 @@ from eechips.emulator.stores import StoreError, demo_end
 
 STORE = DemoStore(date(2025, 1, 1))
 COLLECTIONS = (
+    "COPERNICUS/S1_GRD",
+    "COPERNICUS/S1_GRD_FLOAT",
     "COPERNICUS/S2",
     "COPERNICUS/S2_HARMONIZED",
     "COPERNICUS/S2_SR",

@@ -49,6 +49,7 @@ def samples() -> dict[str, tuple[BandInfo, int, int]]:
     landsat = next(images("LANDSAT/LC09/C02/T1_L2", FRONT_RANGE, "2022-07-01", "2022-08-01"))
     cover = next(images("ESA/WorldCover/v200", FRONT_RANGE, "2021-01-01", "2022-01-01"))
     climate = next(images("ECMWF/ERA5_LAND/MONTHLY_AGGR", FRONT_RANGE, "2020-01-01", "2020-02-01"))
+    radar = next(images("COPERNICUS/S1_GRD", FRONT_RANGE, "2020-07-01", "2020-08-01"))
     dem = STORE.get("USGS/SRTMGL1_003")
     assert isinstance(dem, ImageAsset)
     bands = {
@@ -66,6 +67,7 @@ def samples() -> dict[str, tuple[BandInfo, int, int]]:
         "worldcover": cover.bands[0],
         "era5": climate.bands[1],
         "srtm": dem.bands[0],
+        "s1 vh": radar.bands[1],
     }
     return {name: (band, *pixel(band, *FRONT_RANGE)) for name, band in bands.items()}
 
@@ -112,7 +114,9 @@ def test_any_window_is_the_crop_of_a_larger_one(name: str, data: st.DataObject) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["naip", "naip fine", "s2 red", "s2 scl", "label", "landsat nir", "landsat qa"])
+@pytest.mark.parametrize(
+    "name", ["naip", "naip fine", "s2 red", "s2 scl", "label", "landsat nir", "landsat qa", "s1 vh"]
+)
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
 def test_picked_pixels_are_those_of_the_window(name: str, data: st.DataObject) -> None:
@@ -185,6 +189,7 @@ GOLDEN: dict[str, str] = {
     "worldcover": "218b709829809da2",
     "era5": "da28be3127aa8875",
     "srtm": "d67dd2b184c7182a",
+    "s1 vh": "95e80e28041292ab",
 }
 
 

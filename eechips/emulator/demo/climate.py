@@ -121,6 +121,23 @@ def cloudiness(rect: Rect, when: date, share: float, seed: int, finest: int = 0)
 _CLOUDS = {20: 0.60, 18: 0.60, 16: 0.50, 14: 0.42, 13: 0.30, 12: 0.22, 11: 0.15, 10: 0.10}
 
 
+def rain(land: Terrain, when: date) -> Floats:
+    """Return the rain of a day, millimetres: it falls from the thickest clouds, more often where the land is green."""
+    cloud = cloudiness(land.rect, when, 0.5, 3, finest=14)
+    # The month is as wet as the monthly climate says.
+    month = weather(land.rect, when.replace(day=1), (20, 18))
+    wet = cloud - 0.12 - 0.40 * dryness(land)
+    return np.maximum(0.0, wet) * np.clip(60.0 + 40.0 * month, 6.0, 140.0)
+
+
+def soil_moisture(land: Terrain, when: date) -> Floats:
+    """Return how wet the soil is after the rain of the last days, 0 to 1."""
+    water = np.zeros(land.height.shape)
+    for days_ago, left in enumerate((1.0, 0.65, 0.4, 0.25)):
+        water = water + rain(land, when - timedelta(days=days_ago)) * left
+    return water / (water + 12.0)
+
+
 def dryness(land: Terrain) -> Floats:
     """Return 0 on wet, green land, 1 in deserts."""
     green = land.character("green") * 0.9 + 0.5 * ground_cover.tree_density(land)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import farmland, ground_cover, landcover, mercator, noise, state_outlines
+from eechips.emulator.demo import crops, farmland, ground_cover, landcover, mercator, state_outlines
 from eechips.emulator.demo.landcover import CLASSES
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.series import GlobalSeries
@@ -76,8 +76,6 @@ _TREE, _CROP, _BUILT = CLASSES.index("tree"), CLASSES.index("crop"), CLASSES.ind
 # Codes in the order of landcover.CLASSES: tree, shrub, grass, crop, built, bare, snow, water.
 _CDL_CODES = (142, 152, 176, 61, 121, 131, 112, 111)
 _NLCD_CODES = (42, 52, 71, 82, 21, 31, 12, 11)
-# Greenness of a field's crop (see farmland.blocks) from which on it is: grass, a crop of winter, a crop of summer.
-_HAY, _WINTER, _SUMMER = 0.10, 0.22, 0.66
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -164,19 +162,9 @@ class CroplandScene:
     def _grown(self, rect: Rect, parts: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """Return codes of what fields bear; where the cells are too coarse for fields, of the commonest crop."""
         if rect.pitch > farmland.COARSEST:
-            return np.full(parts.shape[1:], 1)
+            return np.full(parts.shape[1:], crops.CORN)
         blocks = farmland.blocks(rect, self.start.year)
-        # What grows in a region follows its latitude; which of two, the field.
-        north = mercator.latitude_of((blocks.rows + 0.5) * 128.0)[:, None]
-        second = np.where(north < 35.0, 2, np.where(north < 38.0, 4, 5))
-        summer = np.where(noise.random(blocks.field, self.start.year, 512) < 0.55, 1, second)
-        watered = np.where(noise.random(blocks.field, self.start.year, 513) < 0.35, 36, 1)
-        crop = np.select(
-            [blocks.circle > 0.0, blocks.green >= _SUMMER, blocks.green >= _WINTER, blocks.green >= _HAY],
-            [watered, summer, np.full_like(summer, 24), np.full_like(summer, 37)],
-            default=61,
-        )
-        return blocks.spread(crop.astype(np.float64))
+        return blocks.spread(crops.codes(blocks, self.start.year))
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> Bytes:
         """See ``painted_source.PaintedScene``."""
