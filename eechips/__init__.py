@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from eechips.reports.page import report as report
     from eechips.scripts.pools import Pool as Pool
     from eechips.training.dataset_card import card as card
+    from eechips.training.dataset_statistics import stats as stats
     from eechips.training.geodataframe import load as load
     from eechips.training.quality_check import check as check
     from eechips.training.sharding import pack as pack
@@ -96,6 +97,7 @@ _MODULES = {
     "scenes": "eechips.jobs.scenes.api",
     "split": "eechips.training.splitting",
     "stack": "eechips.training.stack",
+    "stats": "eechips.training.dataset_statistics",
     "status": "eechips.reports.inspection",
     "timeseries": "eechips.jobs.timeseries",
     "verify": "eechips.reports.inspection",
@@ -141,6 +143,7 @@ __all__ = [
     "scenes",
     "split",
     "stack",
+    "stats",
     "status",
     "timeseries",
     "verify",

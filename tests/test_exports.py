@@ -51,6 +51,7 @@ def test_the_public_names_are_these() -> None:
         "scenes",
         "split",
         "stack",
+        "stats",
         "status",
         "timeseries",
         "verify",

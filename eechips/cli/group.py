@@ -37,6 +37,7 @@ VERBS = {
     "Training sets": {
         "check": "Find black, masked, cloudy, duplicate or shifted chips.",
         "split": "Split chips into training, validation and test sets.",
+        "stats": "Compute means, percentiles and class weights.",
         "pack": "Write shards: WebDataset, TFRecord, Parquet, Zarr or HDF5.",
         "card": "Write a data card: README.md and croissant.json.",
     },
@@ -66,7 +67,7 @@ _MODULES = {
     "inspect_commands": ("status", "failures", "verify"),
     "report_commands": ("report", "preview", "plot"),
     "retry_commands": ("retry", "trust"),
-    "training_commands": ("check", "split", "pack", "card"),
+    "training_commands": ("check", "split", "stats", "pack", "card"),
     "catalog_commands": ("catalog",),
     "local_commands": ("serve", "assets"),
     "queue_commands": ("plan", "work", "join"),

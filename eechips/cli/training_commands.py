@@ -1,4 +1,4 @@
-"""Make a training set of a run: ``eechips check``, ``split``, ``pack`` and ``card``.
+"""Make a training set of a run: ``eechips check``, ``split``, ``stats``, ``pack`` and ``card``.
 
 What reads pixels and tables is imported when a command runs, so that help texts are fast."""
 
@@ -14,9 +14,10 @@ from eechips.cli.command import VerbCommand, option_names
 from eechips.cli.parameters import HELP, Names, config_options, debug_option, typed_options
 from eechips.errors import LeakageError, UsageError
 from eechips.text import format_bytes, format_count, format_distance
-from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions
+from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions, StatsOptions
 
 if TYPE_CHECKING:
+    from eechips.training.dataset_statistics import DatasetStatistics, LayerStatistics
     from eechips.training.quality_check import QualityReport
     from eechips.training.shard_index import PackIndex
     from eechips.training.splitting import SplitResult
@@ -232,6 +233,64 @@ def _split_notes(done: SplitResult) -> list[str]:
         lines.append(f"No two chips of different splits {how}")
         if done.leakage.unmeasured:
             lines.append(f"Not measured: {format_count(done.leakage.unmeasured, 'result')} without crs and transform")
+    return lines
+
+
+@click.command("stats", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@config_options(StatsOptions)
+@debug_option
+def stats_command(folder: Path, **options: Any) -> None:
+    """Compute statistics of the pixels of a run or a pack, by layer, band and split.
+
+    Mean, standard deviation, extremes, percentiles and the share of valid pixels; of maps of classes, the pixels of
+    each class and weights for training. Masked pixels, nodata, NaN and infinite values are left out. DIR/stats.json has
+    `means` and `stds` in the order of the bands, of the split train if there is one, and everything by split.
+
+    \b
+    Examples:
+      eechips stats outputs/sample-naip
+      eechips stats outputs/landcover/packs/webdataset --out stats.json
+    """
+    from eechips.training.dataset_statistics import STATS_NAME, stats
+
+    chosen = typed_options(options)
+    found = stats(folder, **chosen)
+    for line in _statistics_lines(found):
+        click.echo(line)
+    click.echo(f"Written: {chosen.get('out') or folder / STATS_NAME}")
+
+
+_SHOWN = ("mean", "std", "min", "p2", "p50", "p98", "max")  # statistics that are printed
+
+
+def _statistics_lines(found: DatasetStatistics) -> list[str]:
+    """Return a line for each band of the split of reference, and one for each class."""
+    lines = [f"{name}: {format_count(count, 'sample')}" for name, count in found.samples.items()]
+    lines += [f"left out: {format_count(found.left_out, 'sample')}"] if found.left_out else []
+    frame = found.frame
+    for name, layer in found.layers.items():
+        split = found.reference if found.reference in layer.splits else "all"
+        lines += ["", f"{f'{name} ({split})':<24}{'valid':>8}" + "".join(f"{head:>11}" for head in _SHOWN)]
+        rows = frame[(frame["layer"] == name) & (frame["split"] == split)]
+        for row in rows.to_dict("records"):
+            values = "".join(f"{'-' if row[head] is None else format(row[head], '.5g'):>11}" for head in _SHOWN)
+            share = f"{row['valid'] / row['pixels']:.1%}" if row["pixels"] else "-"
+            lines.append(f"  {row['band'][:21]:<22}{share:>8}{values}")
+        lines += _class_lines(layer, split)
+    return [*lines, ""]
+
+
+def _class_lines(layer: LayerStatistics, split: str) -> list[str]:
+    lines = []
+    for band, counts in layer.split_classes.get(split, layer.classes).items():
+        total = sum(counts.counts) or 1
+        lines += [f"  classes of {band:<32}{'pixels':>14}{'share':>8}{'inverse':>9}{'median':>9}"]
+        columns = (counts.values, counts.names, counts.counts, counts.inverse_frequency, counts.median_frequency)
+        for value, name, count, inverse, median in zip(*columns, strict=True):
+            if count:
+                label = f"{value} {name or 'not in the record'}"[:41]
+                lines.append(f"    {label:<41}{count:>14,}{count / total:>8.2%}{inverse:>9.3g}{median:>9.3g}")
     return lines
 
 

@@ -25,6 +25,7 @@ _OF_COMMANDS = (
     "splits.parquet",
     "quality.parquet",
     "croissant.json",
+    "stats.json",
 )
 
 GENERATED_FILES = (INFO_NAME, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, REPORT_NAME)

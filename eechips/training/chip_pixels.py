@@ -26,6 +26,19 @@ class ChipPixels:
     valid: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BandPixels:
+    """The pixels of one band of a file.
+
+    Attributes:
+        values: (rows, columns), in the band's own type.
+        valid: (rows, columns): false where the band is masked or has its nodata value.
+    """
+
+    values: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+
+
 def decode(data: bytes, suffix: str) -> ChipPixels:
     """Decode the pixels of a file without changing their values.
 
@@ -55,6 +68,35 @@ def decode(data: bytes, suffix: str) -> ChipPixels:
         valid = source.dataset_mask() != 0 if known.has_mask else _all_valid(values)
         has_alpha = known.is_picture and len(values) in (2, 4)
         return ChipPixels(values[:-1] if has_alpha else values, valid)
+
+
+def decode_bands(data: bytes, suffix: str) -> tuple[BandPixels, ...]:
+    """Decode the pixels of a file band by band, each with its own type and mask.
+
+    A GeoTIFF may have a nodata value or a mask for each band, and an array may have fields of different types;
+    :func:`decode` joins both. NaN is not masked here.
+
+    Args:
+        data: content of the file.
+        suffix: of its name, without the dot.
+
+    Raises:
+        ValidationError: if it does not decode.
+        UsageError: if files of this kind have no pixels.
+    """
+    known = chip_format_of(suffix)
+    if suffix == "npy":
+        array = npy.load(data)
+        pixels = _of_array(array)
+        names = (array.dtype.names or ())[: len(pixels.values)]
+        bands = [array[name] for name in names] if names else list(pixels.values)
+        return tuple(BandPixels(band, pixels.valid) for band in bands)
+    if known is not None and known.gdal_driver and known.has_mask and not known.is_picture:
+        with decoding(data, known.gdal_driver) as source:
+            values, masks = source.read(), source.read_masks()
+        return tuple(BandPixels(band, mask != 0) for band, mask in zip(values, masks, strict=True))
+    pixels = decode(data, suffix)
+    return tuple(BandPixels(band, pixels.valid) for band in pixels.values)
 
 
 def _of_array(array: npt.NDArray[Any]) -> ChipPixels:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.errors import UsageError, ValidationError
@@ -23,6 +20,7 @@ from eechips.parallel_map import parallel_map
 from eechips.storage import LocalStore, Store
 from eechips.training import quality_table
 from eechips.training.chip_statistics import ChipStatistics, compute_statistics
+from eechips.training.pixel_memory import PixelMemory
 from eechips.training.quality_flags import FLAGS, CheckedFile, set_flags
 from eechips.training.run_region import requested_region
 from eechips.training.sample import SampleFile
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
 
 _MOST_THREADS = 8
 _REMOTE_THREADS = 16  # which wait most of the time
-_AT_ONCE = 500_000_000  # bytes of decoded pixels that are in memory, but for one file that has more
-_WORKING = 4  # times the size of a file's pixels that measuring takes
 _PATIENCE = 2.0  # seconds before there is a bar
 
 
@@ -180,11 +176,11 @@ class _Reader:
 
     def __init__(self, store: Store, datasets: Sequence[str]) -> None:
         self._store, self._datasets = store, datasets
-        self._used, self._freed = 0, threading.Condition()
+        self._memory = PixelMemory()
 
     def read(self, file: SampleFile) -> tuple[str | None, ChipStatistics | None]:
         """Return SHA-256 and statistics of a file; None if it is missing or does not decode."""
-        with self._room(file):
+        with self._memory.room(file):
             try:
                 data = self._store.read(file.name)
             except OSError:
@@ -196,27 +192,6 @@ class _Reader:
                 return digest, compute_statistics(data, file, self._datasets)
             except (ValidationError, UsageError, ValueError):  # an array of objects, or of other dimensions
                 return digest, None
-
-    @contextmanager
-    def _room(self, file: SampleFile) -> Iterator[None]:
-        """Wait until there is memory for a file, or no other file is in memory."""
-        size = _WORKING * (file.width or 0) * (file.height or 0) * len(file.bands or "RGB") * _bytes_of(file.dtype)
-        with self._freed:
-            self._freed.wait_for(lambda: not self._used or self._used + size <= _AT_ONCE)
-            self._used += size
-        try:
-            yield
-        finally:
-            with self._freed:
-                self._used -= size
-                self._freed.notify_all()
-
-
-def _bytes_of(dtype: str | None) -> int:
-    try:
-        return int(np.dtype(dtype or "uint8").itemsize)
-    except TypeError:  # of several types
-        return 8
 
 
 def _sizes(store: Store, folders: Collection[str]) -> dict[str, int]:

@@ -99,6 +99,23 @@ class Samples(Sequence[Sample]):
         found: list[str | None] = self._units["split"].to_pylist()
         return found
 
+    def assigned_splits(self) -> list[str]:
+        """Return the split of every sample; ``all`` for each if the run was not split.
+
+        Raises:
+            UsageError: if some samples have no split, as they came after the run was split.
+        """
+        found = self.splits
+        missing = found.count(None)
+        if missing == len(found):
+            return [split_table.WHOLE] * len(found)
+        if missing:
+            path = self.run.path
+            raise UsageError(
+                f"{missing:,} of {len(found):,} samples came after the run was split: eechips split {path}"
+            )
+        return [name for name in found if name is not None]
+
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers of the samples in order of appearance; one empty name if each sample has one file."""

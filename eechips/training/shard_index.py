@@ -21,9 +21,6 @@ from eechips.training.sample import Sample
 INDEX_NAME = "shards.json"
 """The index of a pack: there when the pack is whole."""
 
-WHOLE = "all"
-"""The split of samples of a run that was not split."""
-
 
 @dataclass(frozen=True, slots=True)
 class FileContent:

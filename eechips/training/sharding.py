@@ -20,7 +20,7 @@ from eechips.training import split_table as splits_of_runs
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.pack_schema import PackSchema
 from eechips.training.samples import Samples, read_samples
-from eechips.training.shard_index import WHOLE, PackIndex, Shard, shard_sizes, shuffled_order
+from eechips.training.shard_index import PackIndex, Shard, shard_sizes, shuffled_order
 from eechips.training.shard_writer import ShardWriter
 from eechips.training.training_options import PackOptions
 
@@ -127,14 +127,7 @@ def _splits(samples: Samples, wanted: tuple[str, ...]) -> list[str]:
     """Return the split of every sample."""
     if wanted:
         samples.of_split(*wanted)
-    found = samples.splits
-    missing = found.count(None)
-    if missing == len(found):
-        return [WHOLE] * len(found)
-    if missing:
-        path = samples.run.path
-        raise UsageError(f"{missing:,} of {len(found):,} samples came after the run was split: eechips split {path}")
-    return [name for name in found if name is not None]
+    return samples.assigned_splits()
 
 
 def _check_names(splits: Iterable[str]) -> None:

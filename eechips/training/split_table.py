@@ -18,6 +18,9 @@ SPLITS_NAME = "splits.parquet"
 NONE = "none"
 """The split of units that were left out, as they are too close to another split."""
 
+WHOLE = "all"
+"""The split of all units of a run that was not split."""
+
 _METADATA = b"eechips.split"
 
 

@@ -154,6 +154,18 @@ class SplitOptions:
 
 @documented
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatsOptions:
+    """Options of ``eechips stats``."""
+
+    out: str | Path | None = field(
+        default=None,
+        metadata=option("File of the statistics.", metavar="FILE", kind="file", default="stats.json in the folder"),
+    )
+    quiet: bool = field(default=False, metadata=_QUIET)
+
+
+@documented
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PackOptions:
     """Options of ``eechips pack``.
 

@@ -96,7 +96,7 @@ def test_help_takes_less_than_a_third_of_a_second_of_processor() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["sample", "run", "check", "split", "pack", "card", "catalog ingest", "serve", "doctor"]
+    "words", ["sample", "run", "check", "split", "stats", "pack", "card", "catalog ingest", "serve", "doctor"]
 )
 def test_help_imports_no_library_that_takes_long(words: str) -> None:
     code = (
