@@ -10,6 +10,7 @@ import ee
 import numpy as np
 
 from eechips import datasets
+from eechips.datasets.spectral_indices import find_index
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
@@ -20,8 +21,6 @@ from eechips.planning.regions import describe_choices
 FIRST_DAY = "1800-01-01"
 LAST_DAY = "2200-01-01"
 
-_INDICES = frozenset({"NDVI", "EVI", "SAVI", "NDWI", "MNDWI", "NDMI", "NDBI", "NDSI", "NDRE", "NBR"})
-"""Spectral indices that are often taken for bands."""
 _SHOWN_BANDS = 12  # bands that a message names
 
 _WHOLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
@@ -75,9 +74,10 @@ def _hint(asset_id: str, name: str, bands: list[str]) -> str:
     meant = record.band_names.get(name.lower()) if record else None
     if meant in bands:
         return f"; did you mean {meant} ({name.lower()})?"
-    if name.upper() in _INDICES:
+    index = find_index(name)
+    if index is not None:
         there = ", ".join(bands[:_SHOWN_BANDS]) + (", …" if len(bands) > _SHOWN_BANDS else "")
-        return f": {name.upper()} is an index, which a recipe computes from bands; there are {there}"
+        return f": {index.name} is a spectral index, which `index` computes from bands; there are {there}"
     return f"; {describe_choices(name, bands)}"
 
 

@@ -36,7 +36,10 @@ def test_the_smallest_type_that_holds_a_band(described: dict[str, Any], dtype: s
     [
         ("red", r"has no band 'red'; did you mean B4 \(red\)\?$"),
         ("b4", r"has no band 'b4'; did you mean 'B4'\?$"),
-        ("ndvi", r"has no band 'ndvi': NDVI is an index, which a recipe computes from bands; there are B2, B3, B4$"),
+        (
+            "ndvi",
+            r"has no band 'ndvi': NDVI is a spectral index, which `index` computes from bands; there are B2, B3, B4$",
+        ),
         ("swir1", r"has no band 'swir1'; there are B2, B3, B4$"),
     ],
 )

@@ -1,0 +1,295 @@
+"""Choose the bands of a dataset, stored and computed, and make them of its images.
+
+This is the only place where the bands of a result are made: stored bands by name, common names, scaled values, spectral
+indices, and formulas.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+
+from eechips.datasets import Dataset, DatasetBand
+from eechips.datasets.spectral_indices import SpectralIndex, get_index, match_bands
+from eechips.errors import UsageError
+from eechips.planning.asset_metadata import AssetMetadata, Band
+from eechips.planning.band_formula import Formula, Value, parse_formula
+from eechips.planning.cloud_masks import CloudMask
+from eechips.planning.regions import describe_choices
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FormulaInput:
+    """A stored band as a variable of a formula.
+
+    Attributes:
+        variable: its name in the formula.
+        band: its name in the dataset.
+        scale: value = stored * ``scale`` + ``offset``.
+        offset: see ``scale``.
+        is_decibel: whether the stored values are decibels, and the formula takes power.
+    """
+
+    variable: str
+    band: str
+    scale: float = 1.0
+    offset: float = 0.0
+    is_decibel: bool = False
+
+    @property
+    def text(self) -> str:
+        """The conversion of the stored values as a formula."""
+        scaled = self.band if self.scale == 1 else f"{self.band} * {self.scale!r}"
+        scaled = scaled if self.offset == 0 else f"{scaled} + {self.offset!r}"
+        return f"10 ** (({scaled}) / 10)" if self.is_decibel else scaled
+
+    def image(self, stored: ee.Image) -> ee.Image:
+        """Return the values of the band in double precision."""
+        found: Any = stored.select([self.band]).toDouble()
+        if self.scale != 1:
+            found = found.multiply(self.scale)
+        if self.offset != 0:
+            found = found.add(self.offset)
+        if self.is_decibel:
+            found = ee.Image.constant(10.0).pow(found.divide(10.0))
+        converted: ee.Image = found
+        return converted
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedBand:
+    """A band that is not stored under its name; hashable and picklable.
+
+    Attributes:
+        name: of the result.
+        formula: over the variables; None for a copy of ``reference`` under another name.
+        inputs: the bands in the formula.
+        constants: the numbers in the formula, by name.
+        reference: the stored band whose pixel grid the result has.
+    """
+
+    name: str
+    formula: Formula | None
+    inputs: tuple[FormulaInput, ...]
+    constants: tuple[tuple[str, float], ...]
+    reference: str
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The names of the stored bands that it needs."""
+        return tuple(dict.fromkeys((self.reference, *(each.band for each in self.inputs))))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All that determines its values, as JSON."""
+        if self.formula is None:
+            return {"name": self.name, "formula": self.reference}
+        values: dict[str, Any] = {each.variable: each.text for each in self.inputs}
+        return {"name": self.name, "formula": self.formula.text, "values": values | dict(self.constants)}
+
+    def image(self, stored: ee.Image) -> ee.Image:
+        """Return the band, computed in double precision and stored as float32.
+
+        Args:
+            stored: image with :attr:`bands`.
+        """
+        if self.formula is None:
+            copy: ee.Image = stored.select([self.reference], [self.name])
+            return copy
+        values: dict[str, Value] = {each.variable: each.image(stored) for each in self.inputs}
+        found = self.formula.compose(values | dict(self.constants)).toFloat().rename([self.name])
+        # A result that begins with a constant would have the projection of a constant: degrees.
+        placed: ee.Image = found.setDefaultProjection(stored.select([self.reference]).projection())
+        return placed
+
+
+@dataclass(frozen=True, slots=True)
+class BandSelection:
+    """The bands of a result, in order; hashable and picklable.
+
+    Attributes:
+        names: of all bands; empty for all of a dataset without a record.
+        computed: those that are not stored under their names.
+    """
+
+    names: tuple[str, ...]
+    computed: tuple[ComputedBand, ...] = ()
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The names of the stored bands that are needed, in order."""
+        made = {each.name: each.bands for each in self.computed}
+        return tuple(dict.fromkeys(band for name in self.names for band in made.get(name, (name,))))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What determines the values besides the names, as JSON; empty if all bands are stored."""
+        return {"computed": [each.parameters for each in self.computed]} if self.computed else {}
+
+    def named(self, names: Sequence[str]) -> BandSelection:
+        """Return the selection with other names, of a plan, if it has none itself."""
+        return self if self.names else BandSelection(tuple(names))
+
+    def find_bands(self, about: AssetMetadata) -> tuple[Band, ...]:
+        """Return type and pixel grid of each band.
+
+        Raises:
+            UnknownDatasetError: if a band does not exist; the message lists the bands.
+        """
+        if not self.names:
+            return about.bands
+        stored = {band.name: band for band in about.select(self.stored)}
+        made = {each.name: each for each in self.computed}
+        found = []
+        for name in self.names:
+            if name not in made:
+                found.append(stored[name])
+                continue
+            source = stored[made[name].reference]
+            found.append(Band(name, source.dtype if made[name].formula is None else "float32", source.grid))
+        return tuple(found)
+
+    def select(self, image: ee.Image, mask: CloudMask | None = None, *more: str) -> ee.Image:
+        """Return the bands of an image of the dataset, followed by further stored ones.
+
+        Args:
+            image: with all its bands and its properties, which the result keeps.
+            mask: of clouds, applied to the stored bands; None for none.
+            *more: names of stored bands; those that are bands of the result already are ignored.
+        """
+        names = tuple(dict.fromkeys((*self.names, *more)))
+        further = [name for name in more if name not in self.names]
+        needed = list(dict.fromkeys((*self.stored, *further)))
+        stored: ee.Image = image.select(needed) if mask is None else mask.apply(image, needed)
+        if not self.computed:
+            return stored
+        made = ee.Image.cat([each.image(stored) for each in self.computed])
+        found: ee.Image = stored.addBands(made, None, True).select(list(names))
+        return found
+
+
+def select_bands(
+    name: str,
+    record: Dataset | None,
+    bands: Sequence[str] | None = None,
+    indices: Sequence[str] = (),
+    expressions: Sequence[str] = (),
+    *,
+    is_scaled: bool = False,
+) -> BandSelection:
+    """Choose the bands of a dataset: stored ones, then indices, then expressions.
+
+    Args:
+        name: of the dataset, as the user wrote it.
+        record: of the dataset, if it has one.
+        bands: names or common names; None for the default bands, or for none if there are indices or expressions.
+        indices: short names of spectral indices.
+        expressions: ``name=formula`` each.
+        is_scaled: whether scale and offset of the record are applied to ``bands`` and to the bands in expressions. They
+            always are in indices.
+
+    Raises:
+        UsageError: if a band or an index does not exist or is repeated, or the dataset lacks a band of an index.
+    """
+    if (is_scaled or indices) and record is None:
+        option = "index" if indices else "scaled"
+        raise UsageError(
+            f"`{option}` needs the record of a dataset, and {name} has none: its common names and scales are not known;"
+            " use `expression`, or write a record (a TOML file)"
+        )
+    if bands is None:
+        bands = () if indices or expressions or record is None else record.default_bands
+    made = [_plain_band(each, record, is_scaled=is_scaled) for each in bands]
+    if record is not None:
+        made += [_index_band(get_index(each), record) for each in indices]
+    made += [_expression_band(each, name, record, is_scaled=is_scaled) for each in expressions]
+    names = tuple(each if isinstance(each, str) else each.name for each in made)
+    if made[len(bands) :]:  # of stored bands, verbs check this themselves
+        twice = next((each for each in names if names.count(each) > 1), None)
+        if twice is not None:
+            raise UsageError(f"the band {twice} is asked for twice")
+    return BandSelection(names, tuple(each for each in made if isinstance(each, ComputedBand)))
+
+
+def _plain_band(name: str, record: Dataset | None, *, is_scaled: bool) -> str | ComputedBand:
+    """Return a band by its name or common name: the name itself if it is stored under it unchanged."""
+    band = None if record is None else _find_band(name, record)
+    if band is None:  # the server says whether it exists
+        return name
+    if not is_scaled:
+        return name if band.name == name else ComputedBand(name, None, (), (), band.name)
+    return ComputedBand(name, parse_formula("x"), (_scaled_input("x", band),), (), band.name)
+
+
+def _index_band(index: SpectralIndex, record: Dataset) -> ComputedBand:
+    found = match_bands(index, record)
+    _warn_of_counts(index, record, tuple(found.bands.values()))
+    is_radar = index.domain == "radar"
+    inputs = tuple(
+        FormulaInput(variable, band.name, band.scale, band.offset, is_radar and band.units == "dB")
+        for variable, band in found.bands.items()
+    )
+    reference = _finest(tuple(found.bands.values()), record)
+    return ComputedBand(index.name, parse_formula(index.expression), inputs, tuple(found.numbers.items()), reference)
+
+
+def _expression_band(text: str, name: str, record: Dataset | None, *, is_scaled: bool) -> ComputedBand:
+    label, equals, formula_text = (part.strip() for part in text.partition("="))
+    if not equals or not formula_text or formula_text.startswith("=") or not _is_band_name(label):
+        raise UsageError(f"expression={text!r} is not NAME=FORMULA, such as ndvi=(B8-B4)/(B8+B4)")
+    formula = parse_formula(formula_text)
+    if record is None:
+        inputs = tuple(FormulaInput(each, each) for each in formula.names)
+        return ComputedBand(label, formula, inputs, (), formula.names[0])
+    bands = [_required_band(each, text, name, record) for each in formula.names]
+    inputs = tuple(
+        _scaled_input(variable, band) if is_scaled else FormulaInput(variable, band.name)
+        for variable, band in zip(formula.names, bands, strict=True)
+    )
+    return ComputedBand(label, formula, inputs, (), _finest(bands, record))
+
+
+def _is_band_name(text: str) -> bool:
+    """Return whether a text can be the name of a band and of a column."""
+    return text.isidentifier() and text.isascii()
+
+
+def _required_band(variable: str, text: str, name: str, record: Dataset) -> DatasetBand:
+    band = _find_band(variable, record)
+    if band is None:
+        known = [*(each.name for each in record.bands), *record.band_names]
+        raise UsageError(f"expression={text!r}: {name} has no band {variable!r}; {describe_choices(variable, known)}")
+    return band
+
+
+def _find_band(name: str, record: Dataset) -> DatasetBand | None:
+    """Return the band with a name, or else with a common name."""
+    bands: Mapping[str, DatasetBand] = {band.name: band for band in record.bands}
+    return bands.get(name) or bands.get(record.band_names.get(name.lower(), ""))
+
+
+def _scaled_input(variable: str, band: DatasetBand) -> FormulaInput:
+    return FormulaInput(variable, band.name, band.scale, band.offset)
+
+
+def _finest(bands: Sequence[DatasetBand], record: Dataset) -> str:
+    """Return the name of the band with the smallest pixels, the first of several."""
+    return min(bands, key=lambda band: band.pixel_size or record.pixel_size).name
+
+
+def _warn_of_counts(index: SpectralIndex, record: Dataset, bands: Sequence[DatasetBand]) -> None:
+    """Log a warning if the values are neither reflectance nor decibels, but counts without a scale."""
+    counts = [
+        band.name for band in bands if band.scale == 1 and not band.units and (band.dtype or "float").find("int") >= 0
+    ]
+    if counts:
+        _log.warning(
+            "%s is computed from the stored values of %s: the record of %s has no scale that makes reflectance of them",
+            index.name, ", ".join(counts), record.alias,
+        )  # fmt: skip
