@@ -50,6 +50,7 @@ def samples() -> dict[str, tuple[BandInfo, int, int]]:
     cover = next(images("ESA/WorldCover/v200", FRONT_RANGE, "2021-01-01", "2022-01-01"))
     climate = next(images("ECMWF/ERA5_LAND/MONTHLY_AGGR", FRONT_RANGE, "2020-01-01", "2020-02-01"))
     radar = next(images("COPERNICUS/S1_GRD", FRONT_RANGE, "2020-07-01", "2020-08-01"))
+    embedding = next(images("GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL", FRONT_RANGE, "2020-01-01", "2021-01-01"))
     dem = STORE.get("USGS/SRTMGL1_003")
     assert isinstance(dem, ImageAsset)
     bands = {
@@ -68,6 +69,7 @@ def samples() -> dict[str, tuple[BandInfo, int, int]]:
         "era5": climate.bands[1],
         "srtm": dem.bands[0],
         "s1 vh": radar.bands[1],
+        "embedding": embedding.bands[16],
     }
     return {name: (band, *pixel(band, *FRONT_RANGE)) for name, band in bands.items()}
 
@@ -115,7 +117,7 @@ def test_any_window_is_the_crop_of_a_larger_one(name: str, data: st.DataObject) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["naip", "naip fine", "s2 red", "s2 scl", "label", "landsat nir", "landsat qa", "s1 vh"]
+    "name", ["naip", "naip fine", "s2 red", "s2 scl", "label", "landsat nir", "landsat qa", "s1 vh", "embedding"]
 )
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
@@ -190,6 +192,7 @@ GOLDEN: dict[str, str] = {
     "era5": "da28be3127aa8875",
     "srtm": "d67dd2b184c7182a",
     "s1 vh": "95e80e28041292ab",
+    "embedding": "5d19dc282fe87cf7",
 }
 
 

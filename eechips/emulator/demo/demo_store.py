@@ -24,6 +24,7 @@ from eechips.emulator.demo import (
     worldcover,
 )
 from eechips.emulator.demo.demo_tables import DemoTable
+from eechips.emulator.demo.embedding import Embeddings
 from eechips.emulator.demo.naip import Naip
 from eechips.emulator.model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query
 
@@ -56,6 +57,7 @@ def catalogue(until: date) -> Mapping[str, DemoAsset]:
         *us_landcover.collections(until),
         *elevation.images(),
         *worldcover.collections(),
+        Embeddings(until),
         era5.collection(until),
         ecoregions.table(),
         *boundaries.gaul_tables(),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eechips.emulator.demo.painted_source import Integers, PaintedSource
 from eechips.emulator.model import PixelWindow
 
-_ROWS = 512
+_ROWS = 128
 """Rows of a window that are derived at a time."""
 
 
