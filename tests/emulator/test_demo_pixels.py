@@ -51,6 +51,7 @@ def samples() -> dict[str, tuple[BandInfo, int, int]]:
     climate = next(images("ECMWF/ERA5_LAND/MONTHLY_AGGR", FRONT_RANGE, "2020-01-01", "2020-02-01"))
     radar = next(images("COPERNICUS/S1_GRD", FRONT_RANGE, "2020-07-01", "2020-08-01"))
     embedding = next(images("GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL", FRONT_RANGE, "2020-01-01", "2021-01-01"))
+    harmonized = next(images("NASA/HLS/HLSL30/v002", FRONT_RANGE, "2020-06-01", "2020-08-01"))
     dem = STORE.get("USGS/SRTMGL1_003")
     assert isinstance(dem, ImageAsset)
     bands = {
@@ -70,6 +71,8 @@ def samples() -> dict[str, tuple[BandInfo, int, int]]:
         "srtm": dem.bands[0],
         "s1 vh": radar.bands[1],
         "embedding": embedding.bands[16],
+        "hls red": harmonized.bands[3],
+        "hls fmask": harmonized.bands[10],
     }
     return {name: (band, *pixel(band, *FRONT_RANGE)) for name, band in bands.items()}
 
@@ -117,7 +120,8 @@ def test_any_window_is_the_crop_of_a_larger_one(name: str, data: st.DataObject) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["naip", "naip fine", "s2 red", "s2 scl", "label", "landsat nir", "landsat qa", "s1 vh", "embedding"]
+    "name",
+    ["naip", "naip fine", "s2 red", "s2 scl", "label", "landsat nir", "landsat qa", "s1 vh", "embedding", "hls red"],
 )
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
@@ -193,6 +197,8 @@ GOLDEN: dict[str, str] = {
     "srtm": "d67dd2b184c7182a",
     "s1 vh": "95e80e28041292ab",
     "embedding": "5d19dc282fe87cf7",
+    "hls red": "68f0e6d56cb5a429",
+    "hls fmask": "1199b0582efb89af",
 }
 
 

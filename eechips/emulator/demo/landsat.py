@@ -173,8 +173,8 @@ class Landsat:
         for scene in wrs.scenes(query.bounds):
             if (path is not None and scene.path != path) or (row is not None and scene.row != row):
                 continue
-            for when in self._days(scene, query):
-                seen = _milliseconds(_moment(scene, when))
+            for when in self.days(scene, query):
+                seen = _milliseconds(moment_of(scene, when))
                 if (query.start is None or seen >= query.start) and (query.end is None or seen < query.end):
                     yield self._image(scene, when)
 
@@ -195,7 +195,8 @@ class Landsat:
     def _phase(self, scene: WrsScene) -> date:
         return _KNOWN_DAY + timedelta(days=(7 * (scene.path - _KNOWN_PATH)) % _CYCLE + self.shift)
 
-    def _days(self, scene: WrsScene, query: Query) -> Iterator[date]:
+    def days(self, scene: WrsScene, query: Query) -> Iterator[date]:
+        """Yield the days of passes that may lie in the time of a query."""
         first, last = self.first, self.until
         # A pass may be up to a day off the day that it is named after.
         if query.start is not None:
@@ -210,17 +211,18 @@ class Landsat:
 
     def _image(self, scene: WrsScene, when: date) -> ImageAsset:
         longitude, latitude, _ = wrs.middle(scene)
-        share = cloud_cover.overcast(scene.path * 256 + scene.row, when, latitude)
         grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
-        overpass = LandsatOverpass(when, round(latitude, 3), share)
+        overpass = overpass_of(scene, when)
         sources = {
             (dtype, smooth): PaintedSource(grid, overpass, dtype, smooth, points)
             for dtype, smooth in (("uint16", True), ("uint16", False), ("uint8", False), ("int16", False))
         }
-        moment = _moment(scene, when)
+        moment = moment_of(scene, when)
         index = f"LC{self.number:02d}_{scene.name}_{when:%Y%m%d}"
         azimuth, zenith = cloud_cover.sun(latitude, when)
-        cloudy = round(cloud_cover.cover_percent(*cloud_cover.square(longitude, latitude, 180_000.0), when, share), 2)
+        cloudy = round(
+            cloud_cover.cover_percent(*cloud_cover.square(longitude, latitude, 180_000.0), when, overpass.share), 2
+        )
         product = f"LC{self.number:02d}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
         properties: dict[str, Any] = {
             "system:index": index,
@@ -269,7 +271,14 @@ def _stored(name: str) -> tuple[str, bool]:
     return ("uint16" if name.startswith("QA") else "int16"), False
 
 
-def _moment(scene: WrsScene, when: date) -> datetime:
+def overpass_of(scene: WrsScene, when: date) -> LandsatOverpass:
+    """Return what is seen of a scene on a day."""
+    latitude = wrs.middle(scene)[1]
+    share = cloud_cover.overcast(scene.path * 256 + scene.row, when, latitude)
+    return LandsatOverpass(when, round(latitude, 3), share)
+
+
+def moment_of(scene: WrsScene, when: date) -> datetime:
     """Return when a scene is seen: ten past ten by the sun, as the day is reckoned in Greenwich."""
     longitude = wrs.middle(scene)[0]
     seconds = int(36_600 - longitude * 240.0) % 86_400

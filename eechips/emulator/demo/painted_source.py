@@ -130,6 +130,12 @@ class PaintedSource:
                 self._paint(bands, grid, _part(columns, place), _part(rows, place), values[part], valid[part])
         return values, valid
 
+    def shows(self, columns: Integers, rows: Integers, level: int) -> npt.NDArray[np.bool_]:
+        """Return whether pixels lie in the outline; columns and rows broadcast to two dimensions."""
+        if self.outline is None:
+            return np.ones(np.broadcast_shapes(columns.shape, rows.shape), dtype=bool)
+        return _within(self.outline, _level(self.grid, self.levels[level]), columns, rows)
+
     def _paint(
         self,
         bands: Sequence[int],

@@ -285,7 +285,7 @@ def _orbit(tile: MgrsTile) -> int:
     return int((mgrs.middle(tile)[0] + 180.0) * (143.0 / 360.0)) % 143 + 1
 
 
-def _pass(tile: MgrsTile, when: date) -> Granule | None:
+def pass_over(tile: MgrsTile, when: date) -> Granule | None:
     """Return the pass over a tile on a day, if there is one: every fifth day."""
     if (when.toordinal() - 3 * _orbit(tile)) % _REPEAT:
         return None
@@ -339,10 +339,10 @@ class Product:
             tiles = [only] if only is not None else []
         else:
             tiles = list(mgrs.tiles(query.bounds))
-        first, last = _days(query, self.first, self.until)
+        first, last = days_of(query, self.first, self.until)
         for ordinal in range(first.toordinal(), last.toordinal()):
             when = date.fromordinal(ordinal)
-            passes = [granule for tile in tiles if (granule := _pass(tile, when)) is not None]
+            passes = [granule for tile in tiles if (granule := pass_over(tile, when)) is not None]
             for granule in sorted(passes, key=lambda g: g.index):
                 start = _milliseconds(granule.seen)
                 if (query.start is None or start >= query.start) and (query.end is None or start < query.end):
@@ -362,7 +362,7 @@ class Product:
             return None
         for days in (-1, 0, 1):
             when = seen.date() + timedelta(days=days)
-            granule = _pass(tile, when) if self.first <= when < self.until else None
+            granule = pass_over(tile, when) if self.first <= when < self.until else None
             if granule is not None and granule.index == index:
                 return self._image(granule)
         return None
@@ -398,7 +398,7 @@ class Product:
         return _reflectance(granule, self.at_top, offset)
 
 
-def _days(query: Query, first: date, last: date) -> tuple[date, date]:
+def days_of(query: Query, first: date, last: date) -> tuple[date, date]:
     """Return days whose passes may fall in a query's time; local days begin up to half a day off."""
     if query.start is not None:
         first = max(first, _day(query.start) - timedelta(days=1))
