@@ -157,6 +157,7 @@ def split_command(ctx: click.Context, /, folder: Path, check: bool, **options: A
       eechips split outputs/sample-naip --block-size 20km --buffer 1km --near drop
       eechips split outputs/sample-naip --by column:eco_name --ratios 0.8,0.2
       eechips split outputs/sample-naip --by time --cuts 2019-01-01,2020-01-01
+      eechips split outputs/sample-naip --away-from pretraining.parquet --distance 1km
       eechips split outputs/sample-naip --check --buffer 5km
     """
     from eechips.training.split_table import SPLITS_NAME
@@ -164,7 +165,11 @@ def split_command(ctx: click.Context, /, folder: Path, check: bool, **options: A
 
     chosen = typed_options(options)
     try:
-        done = check_splits(folder, buffer=chosen.get("buffer")) if check else split(folder, **chosen)
+        if check:
+            names = ("buffer", "away_from", "distance")
+            done = check_splits(folder, **{name: chosen[name] for name in names if name in chosen})
+        else:
+            done = split(folder, **chosen)
     except LeakageError as error:
         click.echo(f"Leakage: {error}; {'the splits are too close' if check else 'nothing was written'}", err=True)
         for first_split, second_split, first, second, metres in error.pairs:
@@ -218,6 +223,10 @@ def _split_notes(done: SplitResult) -> list[str]:
     if done.kept:
         lines.append(f"Blocks that kept their earlier split: {done.kept:,}")
     left_out = int((done.splits["split"] == NONE).sum())
+    if done.near_footprints:
+        what = format_count(done.near_footprints, "chip")
+        where = f"left out, or in {done.ratios.training}" if done.options["away"] == "train" else "left out"
+        lines.append(f"Near the footprints of other data: {what}, {where}")
     if left_out:
         lines.append(f"Left out, in no split: {left_out:,}")
     if done.doubled:

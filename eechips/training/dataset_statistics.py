@@ -28,6 +28,7 @@ from eechips.training.pixel_memory import PixelMemory
 from eechips.training.sample import SampleFile
 from eechips.training.samples import Samples, read_samples
 from eechips.training.shard_index import INDEX_NAME, FileContent, PackIndex, read_index
+from eechips.training.split_assignment import TRAIN
 from eechips.training.split_table import WHOLE
 from eechips.training.training_options import StatsOptions
 
@@ -40,7 +41,6 @@ STATS_NAME = "stats.json"
 SCHEMA = "eechips-stats-1"
 """Name and version of the file's schema, in its field ``schema``."""
 
-_TRAIN = "train"
 _MOST_THREADS = 8
 _REMOTE_THREADS = 16  # which wait most of the time
 _PATIENCE = 2.0  # seconds before there is a bar
@@ -86,7 +86,7 @@ class DatasetStatistics:
     @property
     def reference(self) -> str:
         """The split whose statistics normalise pixels: ``train``, or ``all`` if there is no such split."""
-        return _TRAIN if _TRAIN in self.samples else WHOLE
+        return TRAIN if TRAIN in self.samples else WHOLE
 
     @property
     def means(self) -> Any:

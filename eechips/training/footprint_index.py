@@ -2,7 +2,7 @@
 
 Footprints are rings of normal vectors of the WGS84 ellipsoid, which have no antimeridian and no pole. Near
 pairs are found in two steps. A search that can only find too many: a geodesic of s metres turns the normal by
-s / ``_LEAST_CURVE`` radians at most, for no normal section of the ellipsoid is bent more than the meridian at the
+s / ``LEAST_CURVE`` radians at most, for no normal section of the ellipsoid is bent more than the meridian at the
 equator, whose radius of curvature is a(1 - e²); so chips that are nearer than that have caps, around their normals,
 that meet, and boxes of longitude and latitude around these caps that meet as well. Then a measurement: the nearest two
 points of both outlines in a conformal plane around them, and the geodesic between these two.
@@ -17,19 +17,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
-from pyproj import Geod
 
 from eechips.errors import UsageError
 from eechips.geo.crs import unproject
+from eechips.geo.ellipsoid import (
+    GEOD,
+    LEAST_CURVE,
+    SEMI_MAJOR,
+    TangentPlanes,
+    lonlat_of,
+    normals_of,
+    unit_vectors,
+)
 from eechips.geo.grid import Grid
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
-
-_A, _F = 6_378_137.0, 1 / 298.257223563  # of WGS84
-_E2 = _F * (2 - _F)
-_LEAST_CURVE = _A * (1 - _E2)
-_GEOD = Geod(ellps="WGS84")
 
 _INSET = 1e-6  # pixels: chips that share an edge do not overlap, whatever the last digits of their transforms
 _BEND = 0.01  # metres that an edge may bend between two corners of its ring, …
@@ -77,9 +80,9 @@ class FootprintIndex:
                 rings[index] = ring
         self._starts = np.concatenate([[0], np.cumsum([len(ring) for ring in rings], dtype=np.int64)])
         self._vertices = np.concatenate(rings) if rings else np.empty((0, 3))
-        self._middles = np.array([_unit(ring.sum(axis=0)) for ring in rings]).reshape(-1, 3)
+        self._middles = np.array([unit_vectors(ring.sum(axis=0)) for ring in rings]).reshape(-1, 3)
         self._radii = self._reach()
-        self.centres: Floats = _lonlat(self._middles)
+        self.centres: Floats = lonlat_of(self._middles)
 
     def __len__(self) -> int:
         return len(self._grids)
@@ -97,7 +100,7 @@ class FootprintIndex:
         """
         if not len(some) or not len(others):
             return
-        turn = metres / _LEAST_CURVE / 2 + _SLACK
+        turn = metres / LEAST_CURVE / 2 + _SLACK
         boxes, owners = _boxes(self._middles[others], self._radii[others] + turn)
         tree = shapely.STRtree(boxes)
         for start in range(0, len(some), _AT_ONCE):
@@ -119,17 +122,17 @@ class FootprintIndex:
         kilometres, some thousandths of the distance.
         """
         best = np.full(len(some), np.inf)
-        middles = _unit(self._middles[some] + self._middles[others])
+        middles = unit_vectors(self._middles[some] + self._middles[others])
         for _ in range(_PASSES):
-            plane = _Plane(middles)
+            plane = TangentPlanes(middles)
             one, other = self._shown(some, plane), self._shown(others, plane)
             ends = shapely.get_coordinates(shapely.shortest_line(one, other)).reshape(-1, 2, 2)
-            points = plane.back(ends)
-            lonlat = _lonlat(points)
-            metres = np.asarray(_GEOD.inv(*lonlat[:, 0].T, *lonlat[:, 1].T)[2], dtype=np.float64)
+            points = plane.unproject(ends)
+            lonlat = lonlat_of(points)
+            metres = np.asarray(GEOD.inv(*lonlat[:, 0].T, *lonlat[:, 1].T)[2], dtype=np.float64)
             metres[shapely.intersects(one, other)] = 0.0
             best = np.minimum(best, metres)
-            middles = _unit(points.sum(axis=1))
+            middles = unit_vectors(points.sum(axis=1))
         return best
 
     def _measured(self, some: Indices, others: Indices, limit: float) -> tuple[Indices, Indices, Floats]:
@@ -162,48 +165,16 @@ class FootprintIndex:
         angles = np.zeros(len(self))
         np.maximum.at(angles, owners, 2 * np.arcsin(np.minimum(chords / 2, 1.0)))
         # Edges bend between the corners of a ring by ``_BEND``, or by a share of an edge, which is two radii at most.
-        found: Floats = angles * (1 + 2 * _BEND_PIXELS) + 2 * _BEND / _A + _SLACK
+        found: Floats = angles * (1 + 2 * _BEND_PIXELS) + 2 * _BEND / SEMI_MAJOR + _SLACK
         return found
 
-    def _shown(self, numbers: Indices, plane: _Plane) -> Any:
+    def _shown(self, numbers: Indices, plane: TangentPlanes) -> Any:
         """Return the footprints as polygons, each in its own plane."""
         counts = np.diff(self._starts)[numbers]
         owners = np.repeat(np.arange(len(numbers)), counts)
         offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         vertices = self._vertices[self._starts[numbers][owners] + offsets]
-        return shapely.polygons(shapely.linearrings(plane.shown(vertices, owners), indices=owners))
-
-
-class _Plane:
-    """Stereographic planes around many places, each in metres of the ellipsoid's two radii of curvature there.
-
-    Args:
-        middles: unit normals, (n, 3).
-    """
-
-    def __init__(self, middles: Floats) -> None:
-        lon, lat = np.radians(_lonlat(middles)).T
-        self._up = middles
-        self._east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)], axis=-1)
-        self._north = np.cross(middles, self._east)
-        root = np.sqrt(1 - _E2 * np.sin(lat) ** 2)
-        self._metres = np.stack([_A / root, _A * (1 - _E2) / root**3], axis=-1)  # prime vertical, meridian
-
-    def shown(self, normals: Floats, owners: Indices) -> Floats:
-        """Project normals (k, 3) to the planes with the given numbers (k,): x, y (k, 2)."""
-        up, east, north = self._up[owners], self._east[owners], self._north[owners]
-        factor = 2 / (1 + (normals * up).sum(axis=-1))
-        xy = np.stack([(normals * east).sum(axis=-1), (normals * north).sum(axis=-1)], axis=-1)
-        found: Floats = xy * factor[:, None] * self._metres[owners]
-        return found
-
-    def back(self, xy: Floats) -> Floats:
-        """Convert points (n, k, 2) of each plane to unit normals (n, k, 3)."""
-        x, y = np.moveaxis(xy / self._metres[:, None], -1, 0)
-        square = (x**2 + y**2) / 4
-        sideways = x[..., None] * self._east[:, None] + y[..., None] * self._north[:, None]
-        found: Floats = (sideways + (1 - square)[..., None] * self._up[:, None]) / (1 + square)[..., None]
-        return found
+        return shapely.polygons(shapely.linearrings(plane.project(vertices, owners), indices=owners))
 
 
 def _corners(grids: Sequence[Grid]) -> Floats:
@@ -220,10 +191,10 @@ def _rings(crs: str, corners: Floats, sizes: npt.NDArray[np.int_]) -> Iterator[F
     coarse = _normals(crs, _pieces(corners, 4)).reshape(-1, 4, 4, 3)  # of each edge, its beginning and three quarters
     ends = coarse[:, :, 0]
     following = np.roll(ends, -1, axis=1)
-    planes = _unit(np.cross(ends, following))  # of the great circles between corners
+    planes = unit_vectors(np.cross(ends, following))  # of the great circles between corners
     bends = np.abs((coarse * planes[:, :, None]).sum(axis=-1)).max(axis=(1, 2))
     lengths = np.linalg.norm(following - ends, axis=-1).max(axis=1)
-    allowed = np.maximum(_BEND / _A, _BEND_PIXELS * lengths / sizes)
+    allowed = np.maximum(_BEND / SEMI_MAJOR, _BEND_PIXELS * lengths / sizes)
     powers = np.ceil(np.log2(np.clip(np.sqrt(bends / allowed), 1, _MOST_PIECES)))
     counts = np.where(lengths > _LONG, _MOST_PIECES, 2 ** powers.astype(np.int64))
     found: dict[int, Floats] = {}
@@ -247,21 +218,7 @@ def _normals(crs: str, xy: Floats) -> Floats:
     lonlat = unproject(crs, xy.reshape(-1, 2))
     if not np.isfinite(lonlat).all():
         raise UsageError(f"a chip reaches beyond the area of {crs}: its location is undefined")
-    lon, lat = np.radians(lonlat).T
-    found: Floats = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
-    return found
-
-
-def _lonlat(normals: Floats) -> Floats:
-    """Return longitude and latitude in degrees of unit normals (…, 3)."""
-    x, y, z = np.moveaxis(normals, -1, 0)
-    found: Floats = np.degrees(np.stack([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))], axis=-1))
-    return found
-
-
-def _unit(vectors: Floats) -> Floats:
-    found: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return found
+    return normals_of(lonlat)
 
 
 def _boxes(middles: Floats, radii: Floats) -> tuple[Any, Indices]:
@@ -272,7 +229,7 @@ def _boxes(middles: Floats, radii: Floats) -> tuple[Any, Indices]:
     Returns:
         The boxes, and the number of the cap of each.
     """
-    lon, lat = np.radians(_lonlat(middles)).T
+    lon, lat = np.radians(lonlat_of(middles)).T
     has_pole = np.abs(lat) + radii >= np.pi / 2
     ratio = np.sin(np.minimum(radii, np.pi / 2)) / np.maximum(np.cos(lat), 1e-12)
     across = np.where(has_pole, np.pi, np.arcsin(np.minimum(ratio, 1.0)) + _SLACK)

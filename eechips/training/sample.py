@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from eechips.formats import chip_suffixes
+from eechips.geo.grid import Grid
 from eechips.storage import name_fields
 
 ONLY = ""
@@ -103,6 +104,16 @@ class Sample:
     def fields(self) -> dict[str, Any]:
         """The fields of the unit, flattened: texts and numbers of the unit and of its properties."""
         return fields_of(self.unit)
+
+    @property
+    def grids(self) -> list[Grid]:
+        """The grids of its files, without files that have no crs and transform."""
+        found = []
+        for file in self.files:
+            if file.crs and file.transform and file.width and file.height:
+                a, b, c, d, e, f = file.transform
+                found.append(Grid(file.crs, (a, b, c, d, e, f), file.width, file.height))
+        return found
 
     @property
     def stratum(self) -> str | int | float | None:

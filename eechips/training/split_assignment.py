@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from eechips.errors import UsageError
 from eechips.training.split_table import NONE
 
-_NAMES = {2: ("train", "test"), 3: ("train", "validation", "test")}
+TRAIN = "train"
+"""The usual name of the training split."""
+
+_NAMES = {2: (TRAIN, "test"), 3: (TRAIN, "validation", "test")}
 _MOST_PASSES = 20
 _LEAST_GAIN = 1e-9
 _ALL = "\0all"  # the stratum of everything
@@ -61,6 +64,11 @@ class Ratios:
                 f"ratios {text!r}: names must differ, and '{NONE}' is reserved for chips that are left out"
             )
         return cls(tuple(usual), tuple(weight / sum(weights) for weight in weights))
+
+    @property
+    def training(self) -> str:
+        """The name of the training split: ``train``, or else the first name."""
+        return TRAIN if TRAIN in self.names else self.names[0]
 
     @property
     def smallest_first(self) -> tuple[str, ...]:

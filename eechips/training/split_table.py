@@ -21,6 +21,9 @@ NONE = "none"
 WHOLE = "all"
 """The split of all units of a run that was not split."""
 
+NEAR_FOOTPRINTS = "near_footprints"
+"""Column: whether a unit is near the footprints of another data set; there if they were given."""
+
 _METADATA = b"eechips.split"
 
 
@@ -73,7 +76,8 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
 
     Args:
         folder: of the run.
-        frame: columns id, split and block, and home where that is not the split, in the order of the plan.
+        frame: columns id, split and block, home where that is not the split, and ``near_footprints`` if chips near
+            other footprints were looked for; in the order of the plan.
         options: how the splits were made: JSON values.
 
     Raises:
@@ -85,7 +89,10 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
 
     if "home" not in frame:
         frame = frame.assign(home=frame["split"])
-    schema = pyarrow.schema([(name, pyarrow.string()) for name in ("id", "split", "block", "home")])
+    fields = [(name, pyarrow.string()) for name in ("id", "split", "block", "home")]
+    if NEAR_FOOTPRINTS in frame:
+        fields.append((NEAR_FOOTPRINTS, pyarrow.bool_()))
+    schema = pyarrow.schema(fields)
     made = pyarrow.Table.from_pandas(frame, schema=schema, preserve_index=False)
     made = made.replace_schema_metadata({_METADATA: json.dumps(dict(options)).encode()})
     buffer = pyarrow.BufferOutputStream()

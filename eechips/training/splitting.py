@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from eechips.errors import LeakageError, UsageError
-from eechips.geo.grid import Grid
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.text import format_distance, parse_distance
 from eechips.training import quality_table, spatial_blocks, split_table
+from eechips.training.away_from import Paths, find_near, list_paths
 from eechips.training.leakage import FootprintMap, Leakage
 from eechips.training.sample import Sample
 from eechips.training.samples import Samples, read_samples
@@ -25,6 +28,8 @@ from eechips.training.training_options import WAYS, SplitOptions
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from eechips.geo.grid import Grid
 
 _COLUMN = "column:"
 _PATIENCE = 2.0  # seconds before there is a bar
@@ -44,6 +49,7 @@ class SplitResult:
         leakage: the leakage between splits; None if it was not checked.
         doubled: number of chips that duplicate one of another split, by an earlier check.
         kept: number of blocks that kept an earlier split.
+        near_footprints: number of chips near the footprints of ``away_from``.
     """
 
     splits: pd.DataFrame
@@ -52,6 +58,7 @@ class SplitResult:
     leakage: Leakage | None
     doubled: int = 0
     kept: int = 0
+    near_footprints: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,7 +108,9 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
         every = list(samples)
         strata = _strata(samples, every, chosen.stratum)
         step()
-        where = FootprintMap(samples.ids, [grids_of(sample) for sample in every])
+        grids = [sample.grids for sample in every]
+        where = FootprintMap(samples.ids, grids)
+        near = _near_footprints(grids, chosen)
         step()
         kept: dict[str, str] = {}
         if chosen.by == "time":
@@ -109,39 +118,47 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
         else:
             names = _blocks(samples, where, chosen)
             known = {} if chosen.fresh else _earlier(samples.run.path, recorded)
-            home_of = assign(names, strata, wanted, chosen.seed, known)
-            homes = [home_of[name] for name in names]
+            home_of = _assign(names, strata, wanted, chosen, known, near)
+            homes = [home_of.get(name, NONE) for name in names]
             kept = {block: home for block, home in known.items() if block in home_of}
         step()
-        placed, leakage = homes, None
+        placed, leakage = _without_near(homes, near, wanted, chosen), None
         if metres is not None:
-            placed = where.thinned(homes, wanted, metres) if chosen.near == "drop" else homes
+            placed = where.thinned(placed, wanted, metres) if chosen.near == "drop" else placed
             leakage = where.check(placed, metres)
         step()
     if leakage is not None and metres is not None:
         _refuse(leakage, metres, chosen.buffer)
     recorded |= {"buffer": metres, "near": chosen.near}
     frame = _frame(samples.ids, placed, names, homes, strata)
-    found = SplitResult(frame, wanted, recorded, leakage, _doubled(samples.run.path, frame), len(kept))
+    if near is not None:
+        recorded |= _recorded_footprints(chosen, int(near.sum()))
+        frame = frame.assign(near_footprints=near)
+    count = 0 if near is None else int(near.sum())
+    found = SplitResult(frame, wanted, recorded, leakage, _doubled(samples.run.path, frame), len(kept), count)
     _refuse_empty(found)
     split_table.write(samples.run.path, frame.drop(columns="stratum"), recorded)
     annotate(samples.run.path, "split", dict(zip(frame["id"], frame["split"], strict=True)))
     return found
 
 
-def check_splits(run: Run | str | Path, *, buffer: str | None = None) -> SplitResult:
+def check_splits(
+    run: Run | str | Path, *, buffer: str | None = None, away_from: Paths = (), distance: str = "0m"
+) -> SplitResult:
     """Check the distance between the splits of a run in ``splits.parquet``, which any program may have written.
 
     Args:
         run: the run, or its folder.
         buffer: minimum distance, "1km", between chips of different splits; None for that of the split.
+        away_from: footprints of another data set, which only chips of the training split may be near.
+        distance: minimum distance to these footprints.
 
     Returns:
         The splits.
 
     Raises:
         UsageError: if the run was not split.
-        LeakageError: if chips of different splits are too close to each other.
+        LeakageError: if chips of different splits are too close to each other, or to the footprints.
     """
     samples = read_samples(run)
     options = split_table.options(samples.run.path)
@@ -151,26 +168,70 @@ def check_splits(run: Run | str | Path, *, buffer: str | None = None) -> SplitRe
     every = [sample for sample in samples if sample.id in known]
     placed = [known[sample.id] for sample in every]
     ids = [sample.id for sample in every]
-    where = FootprintMap(ids, [grids_of(sample) for sample in every])
-    leakage = where.check(placed, metres or 0.0)
+    grids = [sample.grids for sample in every]
+    leakage = FootprintMap(ids, grids).check(placed, metres or 0.0)
     strata = [sample.stratum for sample in every]
     found = table["split"][table["split"] != NONE].value_counts(normalize=True, sort=False)
     shares: dict[str, float] = options.get("ratios") or dict(zip(map(str, found.index), found, strict=True))
     ratios = Ratios(tuple(shares), tuple(shares.values()))
     _refuse(leakage, metres or 0.0, "")
+    if paths := list_paths(away_from):
+        limit = parse_distance("distance", distance, may_be_zero=True)
+        _refuse_near(find_near(grids, paths, limit), placed, ratios, limit)
     table = table.reindex(ids)
     frame = _frame(ids, placed, list(table["block"]), list(table["home"]), strata)
     return SplitResult(frame, ratios, options, leakage, _doubled(samples.run.path, frame))
 
 
-def grids_of(sample: Sample) -> list[Grid]:
-    """Return the grids of a sample's files; none of a file that has no crs and transform."""
-    found = []
-    for file in sample.files:
-        if file.crs and file.transform and file.width and file.height:
-            a, b, c, d, e, f = file.transform
-            found.append(Grid(file.crs, (a, b, c, d, e, f), file.width, file.height))
-    return found
+def _near_footprints(grids: Sequence[Sequence[Grid]], options: SplitOptions) -> npt.NDArray[np.bool_] | None:
+    """Return the chips near the footprints of another data set; None if none was given."""
+    paths = list_paths(options.away_from)
+    if not paths:
+        return None
+    return find_near(grids, paths, parse_distance("distance", options.distance, may_be_zero=True))
+
+
+def _assign(
+    names: Sequence[str],
+    strata: Sequence[Hashable],
+    ratios: Ratios,
+    options: SplitOptions,
+    known: Mapping[str, str],
+    near: npt.NDArray[np.bool_] | None,
+) -> dict[str, str]:
+    """Return the split of each block; blocks of which all chips are left out have none.
+
+    With ``away`` train, blocks with a chip near the footprints are in the training split as a whole: their other chips
+    are its neighbours.
+    """
+    if near is None:
+        return assign(names, strata, ratios, options.seed, known)
+    if options.away == "train":
+        pinned = {name: ratios.training for name, is_near in zip(names, near, strict=True) if is_near}
+        return assign(names, strata, ratios, options.seed, {**known, **pinned})
+    used = np.flatnonzero(~near).tolist()
+    if not used:
+        raise UsageError("`away_from`: all chips are near the footprints: use a smaller `distance`")
+    return assign([names[i] for i in used], [strata[i] for i in used], ratios, options.seed, known)
+
+
+def _without_near(
+    homes: Sequence[str], near: npt.NDArray[np.bool_] | None, ratios: Ratios, options: SplitOptions
+) -> list[str]:
+    """Leave out chips near the footprints, but for those of the training split if they may be there."""
+    if near is None:
+        return list(homes)
+    allowed = ratios.training if options.away == "train" else None
+    return [NONE if far and home != allowed else home for home, far in zip(homes, near, strict=True)]
+
+
+def _recorded_footprints(options: SplitOptions, count: int) -> dict[str, Any]:
+    return {
+        "away_from": [str(path) for path in list_paths(options.away_from)],
+        "distance": parse_distance("distance", options.distance, may_be_zero=True),
+        "away": options.away,
+        "near_footprints": count,
+    }
 
 
 def _recorded(options: SplitOptions, ratios: Ratios) -> dict[str, Any]:
@@ -253,6 +314,7 @@ def _earlier(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
     if any(before.get(name) != options.get(name) for name in _KEPT):
         return {}
     table = split_table.table(folder)
+    table = table[table["home"] != NONE]
     return dict(zip(table["block"], table["home"], strict=True))
 
 
@@ -286,11 +348,24 @@ def _refuse(leakage: Leakage, metres: float, buffer: str | None) -> None:
         raise LeakageError(f"{leakage.chips:,} chips {how} chips of another split", pairs=pairs)
 
 
+def _refuse_near(near: npt.NDArray[np.bool_], placed: Sequence[str], ratios: Ratios, metres: float) -> None:
+    """Raise LeakageError if chips near other footprints are in a split that is not for training."""
+    found = [split for split, is_near in zip(placed, near, strict=True) if is_near]
+    wrong = [split for split in found if split not in (NONE, ratios.training)]
+    if wrong:
+        how = f"lie nearer than {format_distance(metres)} to" if metres else "overlap"
+        raise LeakageError(
+            f"{len(wrong):,} chips of {', '.join(sorted(set(wrong)))} {how} footprints of the other data set"
+        )
+
+
 def _refuse_empty(division: SplitResult) -> None:
     there = set(division.splits["split"])
     for name in division.ratios.names:
         if name not in there:
-            raise UsageError(f"no chips are left in {name}: use smaller blocks, other cuts or a smaller `buffer`")
+            raise UsageError(
+                f"no chips are left in {name}: use smaller blocks, other cuts, a smaller `buffer` or `distance`"
+            )
 
 
 def _frame(

@@ -16,6 +16,9 @@ WAYS = ("blocks", "h3", "time", "random")
 NEAR = ("refuse", "drop")
 """Treatment of chips of different splits that are too close to each other."""
 
+AWAY = ("drop", "train")
+"""Treatment of chips near the footprints of another data set."""
+
 _QUIET = option("Show no progress.", flags=("-q",))
 
 
@@ -141,12 +144,36 @@ class SplitOptions:
             choices=NEAR,
         ),
     )
+    away_from: str | Path | Sequence[str | Path] = field(
+        default=(),
+        metadata=option(
+            "Footprints of another data set, such as one for pretraining: a vector file, or the folder of a run. Chips"
+            " that overlap them, or are nearer than `distance`, get no split; may be repeated.",
+            metavar="FILE|DIR",
+            default="none",
+            is_multiple=True,
+        ),
+    )
+    distance: str = field(
+        default="0m", metadata=option("With `away_from`: minimum distance to the footprints.", metavar="DISTANCE")
+    )
+    away: str = field(
+        default="drop",
+        metadata=option(
+            "With `away_from`: leave such chips out, or have their blocks in the training split.", choices=AWAY
+        ),
+    )
     fresh: bool = field(default=False, metadata=option("Ignore an earlier split; otherwise blocks keep their split."))
     quiet: bool = field(default=False, metadata=_QUIET)
 
     def __post_init__(self) -> None:
         if self.near not in NEAR:
             raise UsageError(f"near must be {' or '.join(NEAR)}, not {self.near!r}")
+        if self.away not in AWAY:
+            raise UsageError(f"away must be {' or '.join(AWAY)}, not {self.away!r}")
+        for name, default in (("distance", "0m"), ("away", "drop")):
+            if not self.away_from and getattr(self, name) != default:
+                raise UsageError(f"{name} needs away_from")
         for name in ("cuts", "date_field"):
             if getattr(self, name) is not None and self.by != "time":
                 raise UsageError(f"{name} needs by='time'")

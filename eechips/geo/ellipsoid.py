@@ -1,0 +1,80 @@
+"""Compute on the WGS84 ellipsoid with unit normal vectors, which have no antimeridian and no pole."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pyproj import Geod
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+SEMI_MAJOR = 6_378_137.0
+"""Metres."""
+
+_F = 1 / 298.257223563
+_E2 = _F * (2 - _F)
+
+LEAST_CURVE = SEMI_MAJOR * (1 - _E2)
+"""Least radius of curvature in metres: a geodesic of s metres turns the normal by s / ``LEAST_CURVE`` radians at most.
+
+No normal section of the ellipsoid is bent more than the meridian at the equator, whose radius of curvature is
+a(1 - e²).
+"""
+
+GEOD = Geod(ellps="WGS84")
+"""Geodesics between places, by PROJ."""
+
+
+class TangentPlanes:
+    """Stereographic planes around many places, each in metres of the ellipsoid's two radii of curvature there.
+
+    Args:
+        middles: unit normals, (n, 3).
+    """
+
+    def __init__(self, middles: Floats) -> None:
+        lon, lat = np.radians(lonlat_of(middles)).T
+        self._up = middles
+        self._east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)], axis=-1)
+        self._north = np.cross(middles, self._east)
+        root = np.sqrt(1 - _E2 * np.sin(lat) ** 2)
+        self._metres = np.stack(
+            [SEMI_MAJOR / root, SEMI_MAJOR * (1 - _E2) / root**3], axis=-1
+        )  # prime vertical, meridian
+
+    def project(self, normals: Floats, owners: Indices) -> Floats:
+        """Project normals (k, 3) to the planes with the given numbers (k,): x, y (k, 2)."""
+        up, east, north = self._up[owners], self._east[owners], self._north[owners]
+        factor = 2 / (1 + (normals * up).sum(axis=-1))
+        xy = np.stack([(normals * east).sum(axis=-1), (normals * north).sum(axis=-1)], axis=-1)
+        found: Floats = xy * factor[:, None] * self._metres[owners]
+        return found
+
+    def unproject(self, xy: Floats) -> Floats:
+        """Convert points (n, k, 2) of each plane to unit normals (n, k, 3)."""
+        x, y = np.moveaxis(xy / self._metres[:, None], -1, 0)
+        square = (x**2 + y**2) / 4
+        sideways = x[..., None] * self._east[:, None] + y[..., None] * self._north[:, None]
+        found: Floats = (sideways + (1 - square)[..., None] * self._up[:, None]) / (1 + square)[..., None]
+        return found
+
+
+def normals_of(lonlat: npt.ArrayLike) -> Floats:
+    """Return the unit normals (…, 3) of places (…, 2), longitude and latitude in degrees."""
+    lon, lat = np.moveaxis(np.radians(np.asarray(lonlat, dtype=np.float64)), -1, 0)
+    found: Floats = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    return found
+
+
+def lonlat_of(normals: Floats) -> Floats:
+    """Return longitude and latitude in degrees of unit normals (…, 3)."""
+    x, y, z = np.moveaxis(normals, -1, 0)
+    found: Floats = np.degrees(np.stack([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))], axis=-1))
+    return found
+
+
+def unit_vectors(vectors: Floats) -> Floats:
+    """Return vectors (…, 3) divided by their lengths."""
+    found: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return found

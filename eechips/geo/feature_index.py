@@ -1,0 +1,218 @@
+"""Find the distance from places and footprints to the features of another table, on the ellipsoid.
+
+Features are points, lines and polygons in longitude and latitude, with edges that are straight in this plane, as in
+GeoJSON. Near features are found in two steps. A search tree that can only find too many: a place within s metres of
+another one has a normal that differs by s / ``LEAST_CURVE`` radians at most, so that it lies in the box of longitude
+and latitude around the cap of that radius; boxes that cross the antimeridian are two. Then a measurement: the nearest
+two points in a conformal plane around both, and the geodesic between them. A footprint inside a polygon has the
+distance 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from eechips.geo.ellipsoid import GEOD, LEAST_CURVE, Floats, Indices, TangentPlanes, lonlat_of, normals_of, unit_vectors
+from eechips.geo.polygons import split_at_antimeridian, wrap_at_antimeridian, wrap_longitudes
+
+Geometries = npt.NDArray[np.object_]
+
+_SLACK = 1e-9  # radians: of rounding
+_STEP = 0.005  # degrees: longer edges get further vertices, as they bend in the plane
+_MOST_STEPS = 2_000  # of an edge
+_WIDE = 1.0  # degrees: wider lines are cut to the box of what is near
+_MOST_VERTICES = 64  # of a line in the search tree
+_INSET = 0.01  # metres: footprints that share an edge do not overlap
+_PASSES = 2
+_AT_ONCE = 2_000  # shapes whose neighbours are looked for at a time
+_PAIRS_AT_ONCE = 10_000
+
+
+class FeatureIndex:
+    """Features with a spatial index.
+
+    Args:
+        geometries: in EPSG:4326; None and empty ones are ignored. Longitudes may exceed 180 degrees.
+    """
+
+    def __init__(self, geometries: npt.ArrayLike) -> None:
+        parts = _flat_parts(np.asarray(geometries, dtype=object))
+        kinds = shapely.get_dimensions(parts)
+        self._areas = parts[kinds == 2]
+        shapely.prepare(self._areas)
+        outlines = shapely.get_parts(shapely.boundary(self._areas))
+        self._pieces = np.concatenate([parts[kinds == 0], _short_lines(np.concatenate([parts[kinds == 1], outlines]))])
+        self._area_tree, self._tree = shapely.STRtree(self._areas), shapely.STRtree(self._pieces)
+
+    def __len__(self) -> int:
+        """Return the number of points, lines and polygons; a collection has several."""
+        return len(self._pieces)
+
+    def distances(self, shapes: npt.ArrayLike, most: float) -> Floats:
+        """Compute the distance from each shape to the nearest feature, along the geodesic.
+
+        The error is some centimetres, or a ten-thousandth of a distance of more than 100 km.
+
+        Args:
+            shapes: points or polygons in EPSG:4326, cut at the antimeridian.
+            most: metres; 0 for features that overlap a shape by more than a centimetre.
+
+        Returns:
+            Metres, shape (n,): 0 where they overlap; infinite where the distance is not less than ``most``, and for
+            missing shapes.
+        """
+        given = np.asarray(shapes, dtype=object)
+        found = np.full(len(given), np.inf)
+        known = np.flatnonzero(~shapely.is_missing(given) & ~shapely.is_empty(given))
+        for start in range(0, len(known), _AT_ONCE):
+            chosen = known[start : start + _AT_ONCE]
+            found[chosen] = self._nearest(given[chosen], most)
+        return found
+
+    def _nearest(self, shapes: Geometries, most: float) -> Floats:
+        found = np.full(len(shapes), np.inf)
+        found[self._is_inside(shapes)] = 0.0
+        outside = np.flatnonzero(found > 0)
+        boxes, owners = _search_boxes(shapes[outside], most)
+        owners = outside[owners]
+        number, piece = self._tree.query(boxes)
+        dense = _dense(shapes)
+        for first in range(0, len(number), _PAIRS_AT_ONCE):
+            own, other = number[first : first + _PAIRS_AT_ONCE], piece[first : first + _PAIRS_AT_ONCE]
+            lines = _clipped(self._pieces[other], boxes[own])
+            is_there = ~shapely.is_empty(lines)
+            asked = owners[own[is_there]]
+            metres = _measure(dense[asked], _dense(lines[is_there]), overlaps=most == 0.0)
+            np.minimum.at(found, asked, metres)
+        found[(found >= most) & (found > 0)] = np.inf
+        return found
+
+    def _is_inside(self, shapes: Geometries) -> npt.NDArray[np.bool_]:
+        """Return whether a point of each shape lies in a polygon."""
+        points = shapely.point_on_surface(shapes)
+        found = np.zeros(len(shapes), dtype=bool)
+        own, area = self._area_tree.query(points)
+        lon, lat = shapely.get_coordinates(points).T
+        found[own[shapely.contains_xy(self._areas[area], lon[own], lat[own])]] = True
+        return found
+
+
+def _flat_parts(geometries: Geometries) -> Geometries:
+    """Return points, lines and polygons with longitudes of -180 to 180."""
+    there = geometries[~shapely.is_missing(geometries)]
+    parts = shapely.get_parts(shapely.get_parts(shapely.force_2d(there)))
+    parts = parts[~shapely.is_empty(parts)]
+    bounds = shapely.bounds(parts).reshape(-1, 4)
+    beyond = (bounds[:, 0] < -180.0) | (bounds[:, 2] > 180.0)
+    moved = [part for each in parts[beyond] for part in _wrapped(each)]
+    found: Geometries = np.concatenate([parts[~beyond], np.array(moved, dtype=object)])
+    return found
+
+
+def _wrapped(part: Any) -> Iterator[Any]:
+    if part.geom_type == "Point":
+        yield shapely.Point(wrap_longitudes(part.x), part.y)
+    elif part.geom_type == "Polygon":
+        yield from shapely.get_parts(wrap_at_antimeridian(part))
+    else:
+        yield from split_at_antimeridian(part, "LineString")
+
+
+def _short_lines(lines: Geometries) -> Geometries:
+    """Divide lines of many vertices, so that the search tree finds only what is near."""
+    if not len(lines):
+        return lines
+    is_long = shapely.get_num_coordinates(lines) > _MOST_VERTICES
+    pieces = []
+    for line in lines[is_long]:
+        vertices = shapely.get_coordinates(line)
+        for start in range(0, len(vertices) - 1, _MOST_VERTICES - 1):
+            pieces.append(shapely.LineString(vertices[start : start + _MOST_VERTICES]))
+    found: Geometries = np.concatenate([lines[~is_long], np.array(pieces, dtype=object)])
+    return found
+
+
+def _search_boxes(shapes: Geometries, metres: float) -> tuple[Geometries, Indices]:
+    """Return boxes in degrees that contain all places within a distance, and the number of the shape of each.
+
+    A cap of radius r around latitude p that holds no pole reaches asin(sin r / cos p) to the east and west.
+    """
+    parts, owners = shapely.get_parts(shapes, return_index=True)
+    west, south, east, north = np.radians(shapely.bounds(parts)).reshape(-1, 4).T
+    turn = metres / LEAST_CURVE + _SLACK
+    south, north = south - turn, north + turn
+    has_pole = (south <= -np.pi / 2) | (north >= np.pi / 2)
+    highest = np.maximum(np.abs(south), np.abs(north)) - turn
+    ratio = np.sin(min(turn, np.pi / 2)) / np.maximum(np.cos(highest), 1e-12)
+    across = np.arcsin(np.minimum(ratio, 1.0)) + _SLACK
+    west, east = np.where(has_pole, -np.pi, west - across), np.where(has_pole, np.pi, east + across)
+    boxes, numbers = [_box(west, south, east, north)], [owners]
+    for offset, beyond in ((2 * np.pi, west < -np.pi), (-2 * np.pi, east > np.pi)):
+        boxes.append(_box(west[beyond] + offset, south[beyond], east[beyond] + offset, north[beyond]))
+        numbers.append(owners[beyond])
+    return np.concatenate(boxes), np.concatenate(numbers).astype(np.int64)
+
+
+def _box(west: Floats, south: Floats, east: Floats, north: Floats) -> Geometries:
+    found: Geometries = shapely.box(*np.degrees([west, south, east, north]))
+    return found
+
+
+def _clipped(lines: Geometries, boxes: Geometries) -> Geometries:
+    """Cut wide lines to their boxes: a plane shows what is near, and what is far is not needed."""
+    bounds = shapely.bounds(lines).reshape(-1, 4)
+    is_wide = (bounds[:, 2] - bounds[:, 0] > _WIDE) | (bounds[:, 3] - bounds[:, 1] > _WIDE)
+    found = lines.copy()
+    found[is_wide] = shapely.intersection(lines[is_wide], boxes[is_wide])
+    return found
+
+
+def _dense(geometries: Geometries) -> Geometries:
+    """Give long edges further vertices."""
+    bounds = shapely.bounds(geometries).reshape(-1, 4)
+    sizes = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
+    found: Geometries = shapely.segmentize(geometries, np.maximum(_STEP, sizes / _MOST_STEPS))
+    return found
+
+
+def _measure(shapes: Geometries, lines: Geometries, *, overlaps: bool) -> Floats:
+    """Compute metres between pairs, 0 where they meet, or where they overlap by more than ``_INSET``."""
+    best = np.full(len(shapes), np.inf)
+    if not len(shapes):
+        return best
+    middles = _middles(shapes)
+    for _ in range(_PASSES):
+        planes = TangentPlanes(middles)
+        one, other = _in_planes(shapes, planes), _in_planes(lines, planes)
+        meets = shapely.intersects(one, other)
+        if overlaps:
+            is_area = meets & (shapely.get_dimensions(one) == 2)
+            inner = shapely.buffer(one[is_area], -_INSET)
+            meets[is_area] = shapely.intersects(inner, other[is_area])
+        ends = shapely.get_coordinates(shapely.shortest_line(one, other)).reshape(-1, 2, 2)
+        points = planes.unproject(ends)
+        lonlat = lonlat_of(points)
+        metres = np.asarray(GEOD.inv(*lonlat[:, 0].T, *lonlat[:, 1].T)[2], dtype=np.float64)
+        metres = np.where(meets, 0.0, np.maximum(metres, _SLACK))
+        best = np.minimum(best, metres)
+        middles = unit_vectors(points.sum(axis=1))
+    return best
+
+
+def _middles(shapes: Geometries) -> Floats:
+    """Return the unit normal in the middle of each shape's vertices."""
+    vertices, owners = shapely.get_coordinates(shapes, return_index=True)
+    sums = np.zeros((len(shapes), 3))
+    np.add.at(sums, owners, normals_of(vertices))
+    return unit_vectors(sums)
+
+
+def _in_planes(geometries: Geometries, planes: TangentPlanes) -> Geometries:
+    vertices, owners = shapely.get_coordinates(geometries, return_index=True)
+    found: Geometries = shapely.set_coordinates(geometries.copy(), planes.project(normals_of(vertices), owners))
+    return found
