@@ -18,10 +18,13 @@ from eechips.cli.group import OneSentence
 from eechips.cli.parameters import HELP, debug_option
 from eechips.datasets import Dataset, DatasetBand, find_dataset, list_datasets, search_datasets, suggest_datasets
 from eechips.datasets.quality_bands import find_mask_sources
+from eechips.datasets.spectral_indices import list_supported
 from eechips.errors import UnknownDatasetError
 from eechips.text import format_count, replace_control_characters
 
 _SHOWN_BANDS = 4  # of a dataset, in the list
+_SHOWN_INDICES = 8  # of a dataset
+_USUAL_INDICES = ("NDVI", "EVI", "SAVI", "NDWI", "MNDWI", "NDMI", "NBR", "NDSI")
 _LEAST_TEXT = 24  # columns for the last column of a table; below that it gets lines of its own
 _GAP = "  "
 
@@ -102,7 +105,8 @@ def show_command(name: str, as_json: bool) -> None:
 
 
 def _details(dataset: Dataset) -> dict[str, Any]:
-    return {**dataclasses.asdict(dataset), "dtype": dataset.dtype, "source": dataset.source}
+    computed = {"dtype": dataset.dtype, "source": dataset.source}
+    return {**dataclasses.asdict(dataset), **computed, "indices": [index.name for index in list_supported(dataset)]}
 
 
 def _sheet(dataset: Dataset, width: int | None, has_colours: bool) -> Iterator[str]:
@@ -147,11 +151,20 @@ def _facts(dataset: Dataset) -> dict[str, str]:
         "picture": ", ".join(colours),
         "cloud masks": "; ".join(masks),
         "quality bands": ", ".join(dataset.quality_bands),
+        "indices": _describe_indices(dataset),
         "licence": dataset.licence,
         "citation": dataset.citation,
         "source": f"{dataset.source}, read on {dataset.checked}",
     }
     return {name: replace_control_characters(text) for name, text in facts.items() if text}
+
+
+def _describe_indices(dataset: Dataset) -> str:
+    """Return the number of spectral indices that the bands allow, and the most used; empty if there are none."""
+    names = [index.name for index in list_supported(dataset)]
+    shown = sorted(names, key=lambda name: name not in _USUAL_INDICES)[:_SHOWN_INDICES]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more (--json lists all)" if more else "")
 
 
 _COLUMNS = ("NAME", "COMMON NAME", "UNITS", "SCALE", "OFFSET", "DTYPE", "PIXEL", "DESCRIPTION")

@@ -20,7 +20,7 @@ class DatasetBand:
     Attributes:
         name: as Earth Engine has it.
         description: in a few words; empty if the catalog has none.
-        common_names: names of the field ("red", "nir"), lower case. They appear in error messages only.
+        common_names: names of the field ("red", "nir"), lower case. They choose bands as well, and indices need them.
         units: of the values, as the catalog writes them; empty if they have none or it says none.
         scale: factor of the stored values: value = stored * ``scale`` + ``offset``.
         offset: see ``scale``.

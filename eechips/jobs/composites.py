@@ -92,7 +92,7 @@ class Composites(Imagery):
     def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
         """Return the bands that the images need besides those that are fetched."""
         deciding = (self.reducer.removeprefix(QUALITY_PREFIX),) if self.reducer.startswith(QUALITY_PREFIX) else ()
-        return (*super().further_bands(bands), *deciding)
+        return (*super().further_bands(bands), *(name for name in deciding if name not in self.selection.names))
 
     def get_requests(self) -> Iterator[Unit]:
         """Plan the periods: a few requests, and one for each thousand images.
@@ -109,7 +109,7 @@ class Composites(Imagery):
         """
         selection = self.select_images()
         grid = self._grid(selection)
-        band = selection.bands[0].name
+        band = selection.grid_band
         found = inventory.list_scenes(selection.collection.filterBounds(_rectangle(grid)), self.dataset_id, band)
         dated = [scene for scene in found if scene.day is not None]
         if not dated:
@@ -144,7 +144,7 @@ class Composites(Imagery):
 
     def _grid(self, selection: ImageSelection) -> Grid:
         """Return the pixel grid of all composites."""
-        band = selection.bands[0].name
+        band = selection.grid_band
         earliest = inventory.fetch_first_scene(
             selection.collection.filterBounds(selection.region), self.dataset_id, band
         )

@@ -33,7 +33,9 @@ from eechips.jobs.shared_options import (
     DATA,
     DATASET,
     END,
+    EXPRESSION,
     GREATEST_VALUE,
+    INDEX,
     LEAST_VALUE,
     MASK,
     PALETTE,
@@ -41,12 +43,14 @@ from eechips.jobs.shared_options import (
     REGION,
     REPAIR,
     SCALE,
+    SCALED,
     START,
     TRANSFORM,
     WHERE,
 )
 from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata
+from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
@@ -63,6 +67,7 @@ class ImageSelection:
 
     Attributes:
         bands: to fetch, in order.
+        grid_band: the stored band whose pixel grid the first one has.
         region: geometry on the server.
         polygon: the same region in longitude and latitude.
         tests: the user's conditions, resolved.
@@ -70,6 +75,7 @@ class ImageSelection:
     """
 
     bands: tuple[asset_metadata.Band, ...]
+    grid_band: str
     region: ee.Geometry
     polygon: BaseGeometry
     tests: tuple[PropertyFilter, ...]
@@ -118,22 +124,25 @@ class ImageTreatment:
     """Processing of all images of a run on the server: the fixed part of their templates.
 
     Attributes:
-        bands: to fetch, in order.
+        selection: the bands to fetch.
         mask: cloud mask; None for none.
         dtype: common type of all bands; None to keep their types.
         area: pixels outside it are masked; None to keep all.
     """
 
-    bands: tuple[str, ...]
+    selection: BandSelection
     mask: CloudMask | None = None
     dtype: str | None = None
     area: ClipArea | None = None
 
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The names of the bands, in order."""
+        return self.selection.names
+
     def select(self, image: ee.Image, *more: str) -> ee.Image:
-        """Return the bands of an image with the cloud mask applied, followed by further bands."""
-        names = list(dict.fromkeys((*self.bands, *more)))
-        found: ee.Image = self.mask.apply(image, names) if self.mask else image.select(names)
-        return found
+        """Return the bands of an image with the cloud mask applied, followed by further stored bands."""
+        return self.selection.select(image, self.mask, *more)
 
     def finish(self, image: ee.Image) -> ee.Image:
         """Apply the type and the area to an image."""
@@ -160,6 +169,9 @@ class Imagery(DatasetRecipe):
     where: Sequence[str] | str = field(default=(), metadata=WHERE)
     mask: str = field(default="none", metadata=MASK)
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=INDEX)
+    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
+    scaled: bool = field(default=False, metadata=SCALED)
     format: str = field(
         default="tif",
         metadata=option(
@@ -232,10 +244,11 @@ class Imagery(DatasetRecipe):
         return {
             "dataset": self.dataset_id,
             "bands": self.compared_bands(self.bands),
+            **self.selection.parameters,
             "mask": self.cloud_mask.text if self.cloud_mask else "none",
             "format": self.format,
             "clip": self.region.parameters if self.clip else None,
-            "visualization": self.visualization(self.bands or self.known_bands),
+            "visualization": self.visualization(self.selection.names),
         }
 
     @property
@@ -257,7 +270,7 @@ class Imagery(DatasetRecipe):
 
     def visualization(self, bands: Sequence[str]) -> dict[str, Any]:
         """Return the parameters of ``ee.Image.visualize``; empty for values."""
-        return self.style.visualization(bands, self.known)
+        return self.style.visualization(bands, self.stretched)
 
     def select_images(self) -> ImageSelection:
         """Select the images: a few requests.
@@ -271,10 +284,9 @@ class Imagery(DatasetRecipe):
         about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, region, self.start, self.end)
         if about.kind != "collection":
             raise self.single_image()
-        named = self.bands or self.known_bands
-        bands = about.select(named) if named else about.bands
-        self.style.check_found(bands, self.known)
-        about.select(self.further_bands([band.name for band in bands]))
+        bands = self.selection.find_bands(about)
+        self.style.check_found(bands, self.stretched)
+        about.select(self.further_bands(self.selection.stored or [band.name for band in bands]))
         collection = asset_metadata.filter_images(self.dataset_id, about.kind, self.start, self.end)
         tests = resolve_conditions(self.conditions, collection.filterBounds(region))
         for test in tests:
@@ -282,7 +294,8 @@ class Imagery(DatasetRecipe):
         if tests and not collection.filterBounds(region).limit(1).size().getInfo():
             raise self.none_found()
         object.__setattr__(self, "_stored_dtype", str(np.result_type(*(band.dtype for band in bands))))
-        return ImageSelection(bands, region, region_polygon(self.region), tests, collection)
+        grid_band = self.selection.grid_band(bands[0].name)
+        return ImageSelection(bands, grid_band, region, region_polygon(self.region), tests, collection)
 
     @abstractmethod
     def get_result(self, index: int, unit: Unit) -> Chip | NoData:
@@ -297,17 +310,16 @@ class Imagery(DatasetRecipe):
 
     def treatment(self, unit: Unit) -> ImageTreatment:
         """Return the processing of the images of a unit."""
-        bands = tuple(unit.get("bands") or self.bands or self.known_bands)
         area = ClipArea.of(self.region) if self.clip else None
-        return ImageTreatment(bands, self.cloud_mask, unit.get("dtype"), area)
+        return ImageTreatment(self.selection.named(unit.get("bands", ())), self.cloud_mask, unit.get("dtype"), area)
 
     def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
-        """Return the bands that the images need besides those that are fetched."""
+        """Return the stored bands that the images need besides those of the selection."""
         return self.cloud_mask.quality_bands(bands) if self.cloud_mask else ()
 
     def unit_fields(self, selection: ImageSelection) -> dict[str, Any]:
         """Return the part of each unit that describes the dataset, for workers."""
-        names = {} if self.bands or self.known else {"bands": [band.name for band in selection.bands]}
+        names = {} if self.selection.names else {"bands": [band.name for band in selection.bands]}
         dtype = {"dtype": selection.dtype} if selection.dtype and self.format == "tif" else {}
         return {**names, **dtype}
 
@@ -340,5 +352,5 @@ def _check(recipe: Imagery) -> None:
         raise recipe.single_image()
     check_dates(recipe.start, recipe.end)
     check_bands(recipe.bands)
-    recipe.style.check_chosen(recipe.bands)
+    recipe.style.check_chosen(recipe.chosen_names)
     recipe.style.check()

@@ -70,7 +70,7 @@ class Images(Imagery):
         """
         selection = self.select_images()
         there = selection.collection.filterBounds(selection.region)
-        found = inventory.list_scenes(there, self.dataset_id, selection.bands[0].name)
+        found = inventory.list_scenes(there, self.dataset_id, selection.grid_band)
         overlap = Overlap(selection.polygon, self.placement.resolved())
         extra = self.unit_fields(selection)
         count = 0

@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -52,11 +52,14 @@ from eechips.jobs.shared_options import (
     DATA,
     DATASET,
     END,
+    EXPRESSION,
+    INDEX,
     MASK,
     PIXELS,
     PLACES,
     REPAIR,
     SCALE,
+    SCALED,
     START,
     TRANSFORM,
     WHERE,
@@ -120,6 +123,9 @@ class MosaicRecipe(DatasetRecipe):
         ),
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=INDEX)
+    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
+    scaled: bool = field(default=False, metadata=SCALED)
     crs: str = field(default="native", metadata=CRS)
     scale: float | None = field(default=None, metadata=SCALE)
     align: str | None = field(default=None, metadata=ALIGN)
@@ -205,6 +211,7 @@ class MosaicRecipe(DatasetRecipe):
             "where": [str(condition) for condition in self.conditions],
             "mask": self.cloud_mask.text if self.cloud_mask else None,
             "reducer": self.reducer,
+            **self.selection.parameters,
         }
 
     @property
@@ -245,11 +252,11 @@ class MosaicRecipe(DatasetRecipe):
             StorageError: if the disk is too small.
         """
         about = self._describe()
-        names = self.bands or self.known_bands
-        bands = about.select(names) if names else about.bands
+        bands = self.selection.find_bands(about)
+        grid_band = self.selection.grid_band(bands[0].name)
         polygon = None if self.region is None else join_at_antimeridian(region_polygon(self.region))
         tests = self._settled()
-        native = self._native(about, bands[0], polygon, tests)
+        native = self._native(about, replace(bands[0], name=grid_band), polygon, tests)
         base_grid, grid = self._place(about, native, polygon)
         dtype = self.dtype or reduced_dtype(self.reducer, about.kind, [band.dtype for band in bands])
         cog.check_nodata(self.nodata, dtype)
@@ -400,11 +407,12 @@ class MosaicRecipe(DatasetRecipe):
                 yield {**unit, "clip": _coordinates(shapely.intersection(clip, box), east)}
 
     def _image(self, layout: MosaicLayout, place: Grid) -> Template:
+        selection = self.selection.named(layout.bands)
         if layout.kind == "image":
-            return stored_image(self.dataset_id, layout, self.cloud_mask)
+            return stored_image(self.dataset_id, selection, layout.dtype, self.cloud_mask)
         dates = (self.start, self.end)
         composite = TileComposite(
-            self.dataset_id, *dates, layout.tests, self.cloud_mask, self.reducer, layout.bands, layout.dtype
+            self.dataset_id, *dates, layout.tests, self.cloud_mask, self.reducer, selection, layout.dtype
         )
         return composed_image(composite, place)
 
@@ -501,6 +509,7 @@ def _check(recipe: MosaicRecipe) -> None:
     check_bands(recipe.bands)
     if recipe.bands is not None and len(set(recipe.bands)) != len(recipe.bands):
         raise UsageError("`bands` names a band twice")
+    recipe.selection  # noqa: B018 - parsed to be checked
     if recipe.window is not None and recipe.window < _LEAST_WINDOW:
         raise UsageError(f"`window` must be at least {_LEAST_WINDOW} pixels, not {recipe.window}")
     if recipe.clip and recipe.roi is None:

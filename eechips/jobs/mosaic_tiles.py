@@ -13,6 +13,7 @@ from eechips.datasets import Kind
 from eechips.formats import cog
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, tiling
+from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.image_filters import PropertyFilter
 from eechips.recipe.template import Template
@@ -65,7 +66,7 @@ class TileComposite:
         tests: conditions on their properties, as JSON.
         mask: of clouds, applied to every image.
         reducer: one of :data:`REDUCERS`.
-        bands: names, in the order of the output.
+        selection: the bands.
         dtype: of all bands.
     """
 
@@ -75,7 +76,7 @@ class TileComposite:
     tests: tuple[str, ...]
     mask: CloudMask | None
     reducer: str
-    bands: tuple[str, ...]
+    selection: BandSelection
     dtype: str
 
     def image(self, box: ee.Geometry) -> ee.Image:
@@ -84,15 +85,16 @@ class TileComposite:
         found = found.sort("system:time_start", self.reducer != "first").map(self._selected)
         # A composite of no images has no bands, and selecting them would be an error. An image with the bands and no
         # valid pixel below the others makes such a window empty instead.
-        nothing = ee.Image.constant([0] * len(self.bands)).rename(list(self.bands)).updateMask(0)
+        bands = self.selection.names
+        nothing = ee.Image.constant([0] * len(bands)).rename(list(bands)).updateMask(0)
         whole = ee.ImageCollection([nothing]).merge(found)
         if self.reducer in ("mosaic", "first"):
-            return _cast(whole.mosaic(), self.bands, self.dtype)
+            return _cast(whole.mosaic(), bands, self.dtype)
         reducer = getattr(ee.Reducer, self.reducer)()
-        return _cast(whole.reduce(reducer).rename(list(self.bands)), self.bands, self.dtype)
+        return _cast(whole.reduce(reducer).rename(list(bands)), bands, self.dtype)
 
     def _selected(self, image: Any) -> Any:
-        return _masked(ee.Image(image), self.bands, self.mask)
+        return self.selection.select(ee.Image(image), self.mask)
 
 
 def select_collection(dataset: str, start: str | None, end: str | None, tests: tuple[str, ...]) -> ee.ImageCollection:
@@ -107,15 +109,16 @@ def filter_collection(images: ee.ImageCollection, tests: tuple[str, ...]) -> ee.
     return images
 
 
-def stored_image(dataset: str, layout: MosaicLayout, mask: CloudMask | None) -> Template:
+def stored_image(dataset: str, selection: BandSelection, dtype: str, mask: CloudMask | None) -> Template:
     """Return the template of a single image, the same for all windows.
 
     Args:
         dataset: id of the image.
-        layout: of the mosaic.
+        selection: the bands.
+        dtype: of all bands.
         mask: cloud mask; None for none.
     """
-    return Template(_stored, (dataset, layout.bands, layout.dtype, mask))
+    return Template(_stored, (dataset, selection, dtype, mask))
 
 
 def composed_image(composite: TileComposite, place: Grid) -> Template:
@@ -128,17 +131,12 @@ def composed_image(composite: TileComposite, place: Grid) -> Template:
     return Template(_composed, (composite,), {"box": list(tiling.bounding_box(place))})
 
 
-def _stored(dataset: str, bands: tuple[str, ...], dtype: str, mask: CloudMask | None) -> ee.Image:
-    return _cast(_masked(ee.Image(dataset), bands, mask), bands, dtype)
+def _stored(dataset: str, selection: BandSelection, dtype: str, mask: CloudMask | None) -> ee.Image:
+    return _cast(selection.select(ee.Image(dataset), mask), selection.names, dtype)
 
 
 def _composed(composite: TileComposite, box: Sequence[float]) -> ee.Image:
     return composite.image(ee.Geometry.Rectangle(list(box), None, False))
-
-
-def _masked(image: ee.Image, bands: tuple[str, ...], mask: CloudMask | None) -> ee.Image:
-    found: ee.Image = image.select(list(bands)) if mask is None else mask.apply(image, bands)
-    return found
 
 
 def _cast(image: ee.Image, bands: tuple[str, ...], dtype: str) -> ee.Image:

@@ -10,6 +10,7 @@ import ee
 
 from eechips.jobs.source_summary import day_of
 from eechips.planning import asset_metadata
+from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics
@@ -34,6 +35,7 @@ class PointQuery:
     Attributes:
         unit: the cell.
         dataset: id of the dataset.
+        selection: the bands of the values.
         start: first day of the images, inclusive.
         end: last day, exclusive.
         composite: reducer of the values of all images; None for separate values.
@@ -45,6 +47,7 @@ class PointQuery:
 
     unit: Unit
     dataset: str
+    selection: BandSelection
     start: str | None
     end: str | None
     composite: str
@@ -171,7 +174,10 @@ class PointQuery:
         found = places
         for group in self.unit["groups"]:
             found = values.select(group).reduceRegions(
-                found, self._reducer(group), scale=self.scale, crs=image.select(group[0]).projection()
+                found,
+                self._reducer(group),
+                scale=self.scale,
+                crs=image.select(self.selection.grid_band(group[0])).projection(),
             )
         return found
 
@@ -207,8 +213,7 @@ class PointQuery:
 
     def _values(self, image: Any) -> Any:
         """Return the bands with the cloud mask applied."""
-        bands = self.unit["bands"]
-        return self.mask.apply(image, bands) if self.mask else image.select(bands)
+        return self.selection.select(image, self.mask)
 
     def _places(self, first: int, last: int) -> ee.FeatureCollection:
         """Return the places from ``first`` to before ``last``, with their number ``i`` and their moment ``t``."""

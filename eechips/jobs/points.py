@@ -41,12 +41,15 @@ from eechips.jobs.shared_options import (
     DATASET,
     DATE_FORMAT,
     END,
+    EXPRESSION,
+    INDEX,
     LAT_FIELD,
     LON_FIELD,
     MASK,
     PLACES,
     REPAIR,
     SCALE,
+    SCALED,
     START,
     TABLE,
 )
@@ -116,6 +119,9 @@ class PointValues(DatasetRecipe):
         ),
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=INDEX)
+    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
+    scaled: bool = field(default=False, metadata=SCALED)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
     each_image: bool = field(
@@ -233,6 +239,7 @@ class PointValues(DatasetRecipe):
             "lon_field": self.lon_field,
             "lat_field": self.lat_field,
             "bands": self.compared_bands(self.bands),
+            **self.selection.parameters,
             "start": self.start,
             "end": self.end,
             "each_image": self.each_image,
@@ -328,6 +335,7 @@ class PointValues(DatasetRecipe):
         question = PointQuery(
             unit=unit,
             dataset=self.dataset_id,
+            selection=self.selection.named(unit["bands"]),
             start=self.start,
             end=self.end,
             composite=self.composite or COMPOSITES[0],
@@ -393,13 +401,13 @@ class PointValues(DatasetRecipe):
             for option, value in given.items():
                 if value:
                     raise UsageError(f"{self.dataset_id} is a single image: leave {option} out")
-        names = self.bands or self.known_bands or [band.name for band in about.bands]
-        found = summarize_source(about, tuple(names), mode)
+        found = summarize_source(self.selection.find_bands(about), mode)
         self._check_columns(found)
         if mode == "image":
             return found
         reach = self.reach if self.date_field is not None else 0.0
-        return count_images(found, self.dataset_id, self.places.geometries[rows], days, reach)
+        grid_bands = [self.selection.grid_band(group[0]) for group in found.groups]
+        return count_images(found, self.dataset_id, grid_bands, self.places.geometries[rows], days, reach)
 
     def _cells(
         self, shapes: npt.NDArray[np.object_], times: npt.NDArray[np.float64] | None, found: SourceSummary
@@ -530,6 +538,7 @@ def _check(recipe: PointValues) -> None:
     check_bands(recipe.bands)
     if recipe.bands is not None and len(set(recipe.bands)) < len(recipe.bands):
         raise UsageError(f"a band is asked for twice: {','.join(recipe.bands)}")
+    recipe.selection  # noqa: B018 - parsed to be checked
     parse_mask(recipe.mask, recipe.dataset_id)
     parse_statistics(recipe.reducer or "mean")
     if not Path(recipe.points).is_file():

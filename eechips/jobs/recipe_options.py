@@ -18,6 +18,7 @@ from eechips.engine.run import run
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
 from eechips.option_fields import takes as takes
+from eechips.planning.band_selection import BandSelection, select_bands
 from eechips.recipe import Recipe
 from eechips.storage import NameTemplate, is_address
 from eechips.suggestion import did_you_mean
@@ -85,9 +86,21 @@ def slug(text: str) -> str:
 
 
 class DatasetRecipe:
-    """Base of recipes that read one dataset."""
+    """Base of recipes that read one dataset.
+
+    Attributes:
+        dataset: alias or id, as the user wrote it.
+        bands: names or common names; None for the default bands.
+        index: short names of spectral indices.
+        expression: ``name=formula``, one or several.
+        scaled: whether scale and offset are applied.
+    """
 
     dataset: str
+    bands: Sequence[str] | str | None
+    index: Sequence[str] | str
+    expression: Sequence[str] | str
+    scaled: bool
 
     @cached_property
     def known(self) -> Dataset | None:
@@ -113,6 +126,29 @@ class DatasetRecipe:
     def known_bands(self) -> tuple[str, ...]:
         """The default bands, from the dataset's record; empty if it has none."""
         return self.known.default_bands if self.known else ()
+
+    @cached_property
+    def selection(self) -> BandSelection:
+        """The bands of the results: those that the user chooses, or else the default bands."""
+        return select_bands(
+            self.dataset,
+            self.known,
+            None if self.bands is None else split_names(self.bands),
+            split_names(self.index),
+            (self.expression,) if isinstance(self.expression, str) else tuple(self.expression),
+            is_scaled=self.scaled,
+        )
+
+    @property
+    def chosen_names(self) -> tuple[str, ...] | None:
+        """The names of the bands of the results; None for the default bands."""
+        is_default = self.bands is None and not self.selection.computed
+        return None if is_default else self.selection.names
+
+    @property
+    def stretched(self) -> Dataset | None:
+        """The record whose usual colours suit the bands of the results; None if values are computed."""
+        return self.known if self.selection.has_stored_values else None
 
     def compared_bands(self, chosen: Sequence[str] | None) -> list[str] | None:
         """Return the bands that are compared when a run is resumed.

@@ -8,7 +8,28 @@ DATA, PLACES, PIXELS, TABLE = "Data", "Places", "Pixels", "Table"
 """Headings of the options in the help."""
 
 DATASET = option("Short name (`eechips datasets`) or Earth Engine id of the dataset.", DATA, metavar="NAME")
-BANDS = option("Bands, in order.", DATA, kind="names", default="the dataset's")
+BANDS = option(
+    "Bands, in order, by name or common name (red, nir, swir1).",
+    DATA,
+    kind="names",
+    default="the dataset's; none with `index` or `expression`",
+)
+INDEX = option(
+    "Spectral indices, after the bands, from reflectance: NDVI,EVI (short names of the Awesome Spectral Indices).",
+    DATA,
+    kind="names",
+)
+EXPRESSION = option(
+    "Band computed of others, by name or common name: 'ndvi=(B8-B4)/(B8+B4)'. May be repeated.",
+    DATA,
+    metavar="NAME=FORMULA",
+    is_multiple=True,
+)
+SCALED = option(
+    "Apply the dataset's scale and offset to bands and expressions (reflectance, kelvin, …), as float32. Indices"
+    " always have them applied.",
+    DATA,
+)
 START = option("First day, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's first")
 END = option("Day after the last, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's last")
 WHERE = option(

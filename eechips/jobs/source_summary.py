@@ -76,18 +76,13 @@ class SourceSummary:
         return self.grid if self.is_aligned and len(self.groups) == 1 else None
 
 
-def summarize_source(about: asset_metadata.AssetMetadata, names: Sequence[str], mode: Mode) -> SourceSummary:
+def summarize_source(bands: Sequence[asset_metadata.Band], mode: Mode) -> SourceSummary:
     """Summarise a dataset without a request.
 
     Args:
-        about: metadata of its first image.
-        names: of bands.
+        bands: of the values.
         mode: source of a row's values.
-
-    Raises:
-        UnknownDatasetError: if a band does not exist.
     """
-    bands = about.select(names)
     return SourceSummary(
         mode=mode,
         bands=tuple(band.name for band in bands),
@@ -102,6 +97,7 @@ def summarize_source(about: asset_metadata.AssetMetadata, names: Sequence[str], 
 def count_images(
     found: SourceSummary,
     dataset: str,
+    grid_bands: Sequence[str],
     places: npt.NDArray[np.object_],
     days: tuple[str | None, str | None],
     reach: float,
@@ -111,6 +107,7 @@ def count_images(
     Args:
         found: the summary so far.
         dataset: id of the collection.
+        grid_bands: for each group of bands the stored band whose pixel grid it has.
         places: geometries in longitude and latitude, shape (n,).
         days: first and last day (exclusive) of the images; None for no bound.
         reach: maximum time between an image and a place's date, in milliseconds; None if places have no dates.
@@ -136,7 +133,7 @@ def count_images(
     if union > _MOST_SCENES:
         return found
     there = _around(images, places).limit(_MOST_SCENES + 1)
-    scenes = [inventory.list_scenes(there, dataset, group[0]) for group in found.groups]
+    scenes = [inventory.list_scenes(there, dataset, band) for band in grid_bands]
     is_aligned = all(len(each) <= _MOST_SCENES and share_pixels(scene.grid for scene in each) for each in scenes)
     return replace(found, is_aligned=is_aligned and all(scenes))
 

@@ -40,10 +40,13 @@ from eechips.jobs.shared_options import (
     DATA,
     DATASET,
     END,
+    EXPRESSION,
+    INDEX,
     MASK,
     PLACES,
     REPAIR,
     SCALE,
+    SCALED,
     START,
     TABLE,
     TRANSFORM,
@@ -102,6 +105,9 @@ class TimeSeries(DatasetRecipe):
         ),
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=INDEX)
+    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
+    scaled: bool = field(default=False, metadata=SCALED)
     reducer: Sequence[str] | str = field(
         default="mean",
         metadata=option(
@@ -257,6 +263,7 @@ class TimeSeries(DatasetRecipe):
         return {
             "dataset": self.dataset_id,
             "bands": self.compared_bands(self.bands),
+            **self.selection.parameters,
             "reducer": ",".join(self.statistics.names),
             "every": str(self.step) if self.step else None,
             "composite": self.composite if self.step else None,
@@ -299,12 +306,8 @@ class TimeSeries(DatasetRecipe):
         about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, start=self.start, end=self.end)
         if about.kind != "collection":
             raise _single_image(self)
-        if self.bands or self.known:
-            bands = about.select(self.bands or self.known_bands)
-            extra: dict[str, Any] = {}
-        else:
-            bands = about.bands
-            extra = {"bands": [band.name for band in bands]}
+        bands = self.selection.find_bands(about)
+        extra: dict[str, Any] = {} if self.selection.names else {"bands": [band.name for band in bands]}
         about = AssetMetadata(about.id, about.kind, bands)
         zones = self._zones if self.is_file else fetch_zones(self.regions, self.id_field, self.box)
         shapes = self._shapes(zones) if self.output != "region" or self._has_base_grid else None
@@ -364,7 +367,7 @@ class TimeSeries(DatasetRecipe):
         )
 
     def _bands(self, unit: Unit) -> tuple[str, ...]:
-        return tuple(self.bands or unit.get("bands") or self.known_bands)
+        return self.selection.named(unit.get("bands", ())).names
 
     @property
     def _has_base_grid(self) -> bool:
@@ -375,7 +378,7 @@ class TimeSeries(DatasetRecipe):
         """Return the elements that have a row each: the images, or the composites of periods."""
 
         def values(image: ee.Image) -> Any:
-            chosen: Any = self.cloud_mask.apply(image, bands) if self.cloud_mask else image.select(list(bands))
+            chosen: Any = self.selection.named(bands).select(image, self.cloud_mask)
             if self.multiply is not None:
                 chosen = chosen.multiply(self.multiply)
             return chosen if self.add is None else chosen.add(self.add)
@@ -403,7 +406,7 @@ class TimeSeries(DatasetRecipe):
         if not placement.is_native:
             return [placement.base_grid(own, place) for place in places]
         images = asset_metadata.filter_images(self.dataset_id, "collection", self.start, self.end)
-        found = chip_grids.find_images(images, about.bands[0].name, places)
+        found = chip_grids.find_images(images, self.selection.grid_band(about.bands[0].name), places)
         return [
             placement.base_grid(own if source is None else source.grid, place)
             for source, place in zip(found, places, strict=True)
@@ -496,7 +499,7 @@ def _check(recipe: TimeSeries) -> None:
     check_dates(recipe.start, recipe.end)
     _check_periods(recipe)
     check_bands(recipe.bands)
-    columns = recipe.statistics.columns(tuple(recipe.bands or ()))
+    columns = recipe.statistics.columns(recipe.chosen_names or ())
     if recipe.id_field in ("date", "count", *columns):
         raise UsageError(f"id_field={recipe.id_field!r} is also the name of another column of the table")
     if Path(recipe.regions).suffix and not recipe.is_file and "/" not in recipe.regions:

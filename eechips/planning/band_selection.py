@@ -132,6 +132,15 @@ class BandSelection:
         """What determines the values besides the names, as JSON; empty if all bands are stored."""
         return {"computed": [each.parameters for each in self.computed]} if self.computed else {}
 
+    @property
+    def has_stored_values(self) -> bool:
+        """Return whether all values are as they are stored, perhaps under other names."""
+        return all(each.formula is None for each in self.computed)
+
+    def grid_band(self, name: str) -> str:
+        """Return the stored band whose pixel grid a band of the result has."""
+        return next((each.reference for each in self.computed if each.name == name), name)
+
     def named(self, names: Sequence[str]) -> BandSelection:
         """Return the selection with other names, of a plan, if it has none itself."""
         return self if self.names else BandSelection(tuple(names))
