@@ -18,3 +18,13 @@ def did_you_mean(name: str, names: Collection[str]) -> str:
     """
     alike = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {alike[0]!r}?" if alike else ""
+
+
+def describe_choices(wanted: str, there: list[str]) -> str:
+    """Return a phrase with the similar names, or else with the first few names."""
+    alike = difflib.get_close_matches(wanted.lower(), {name.lower(): name for name in there}, n=3, cutoff=0.6)
+    if alike:
+        by_lower = {name.lower(): name for name in there}
+        return "did you mean " + " or ".join(repr(by_lower[name]) for name in alike) + "?"
+    listed = ", ".join(there[:12])
+    return f"there are {listed}" + (f" and {len(there) - 12:,} more" if len(there) > 12 else "")

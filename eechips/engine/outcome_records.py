@@ -21,7 +21,7 @@ from eechips.errors import (
     UsageError,
 )
 from eechips.formats import FileMetadata
-from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
+from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.recipe import Chip
 from eechips.redaction import redact
 from eechips.storage import StagedFile
@@ -72,13 +72,25 @@ def record_of(task: WorkUnit, metadata: FileMetadata, staged: StagedFile | None,
     )
 
 
-def together(records: Sequence[Record]) -> Record:
-    """Combine the records of a unit's layers: the first one, except for what concerns all of them.
+def lacks_layer(results: Sequence[Any], fractions: Sequence[float | None]) -> bool:
+    """Return whether a layer of a unit has no valid pixel: a file, or all frames of a time series.
 
-    The valid fraction is the least: a sample that lacks a layer is empty.
+    Args:
+        results: that the recipe returned for the unit.
+        fractions: of valid pixels in the file of each.
     """
-    fractions = [record.valid_fraction for record in records if record.valid_fraction is not None]
-    lacks_one = any(record.state is State.EMPTY for record in records)
+    return any(fraction == 0.0 for fraction in _layer_fractions(results, fractions))
+
+
+def together(records: Sequence[Record], results: Sequence[Any]) -> Record:
+    """Combine the records of a unit's files: the first one, except for what concerns all of them.
+
+    The valid fraction is the least of its layers: a sample that lacks a layer is empty. That of a time series is the
+    mean of its frames.
+    """
+    found = _layer_fractions(results, [record.valid_fraction for record in records])
+    fractions = [fraction for fraction in found if fraction is not None]
+    lacks_one = any(fraction == 0.0 for fraction in fractions)
     return replace(
         records[0],
         state=State.EMPTY if lacks_one else State.DONE,
@@ -88,14 +100,30 @@ def together(records: Sequence[Record]) -> Record:
     )
 
 
+def _layer_fractions(results: Sequence[Any], fractions: Sequence[float | None]) -> list[float | None]:
+    """Return the fraction of valid pixels of each layer; frames of a time series are one layer."""
+    layers: dict[Any, list[float]] = {}
+    for number, (result, fraction) in enumerate(zip(results, fractions, strict=True)):
+        frame = result.frame if isinstance(result, Chip) else None
+        each = layers.setdefault(number if frame is None else frame.series, [])
+        if fraction is not None:
+            each.append(fraction)
+    return [sum(each) / len(each) if each else None for each in layers.values()]
+
+
 def _union(lists: Iterable[str | None]) -> str | None:
     return _json(dict.fromkeys(value for text in lists if text for value in json.loads(text)))
 
 
-def layer_facts(record: Record) -> str:
-    """Return the metadata of a layer's file, as JSON."""
-    values = {name: getattr(record, name) for name in LAYER_COLUMNS}
-    return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in values.items()})
+def layer_facts(record: Record, result: Any) -> str:
+    """Return the metadata of a layer's file, as JSON: that of its record, and its place in a time series."""
+    values = {name: getattr(record, name) for name in FILE_COLUMNS}
+    found = {name: json.loads(v) if name in LISTS and v else v for name, v in values.items()}
+    frame = result.frame if isinstance(result, Chip) else None
+    if frame is not None:
+        found |= {"series": frame.series, "frame": frame.number, "start": frame.start, "end": frame.end}
+        found["clear_fraction"] = frame.clear
+    return json.dumps(found)
 
 
 def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) -> Outcome:

@@ -25,7 +25,7 @@ from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.engine.fetch_result import fetch_result
 from eechips.engine.outcome import Outcome
-from eechips.engine.outcome_records import completed, failed, is_empty, layer_facts, record_of, together
+from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError
@@ -160,18 +160,21 @@ class Worker:
         }
         if len({fold_case(name) for name in names.values()}) < len(names):  # some file systems ignore case
             raise RecipeError(f"two results of a unit have the same name: {', '.join(names.values())}")
-        if self._is_unwanted(*(written.metadata for _, written in made.values())):
+        each = [result for result, _ in made.values()]
+        fractions = [written.metadata.valid_fraction for _, written in made.values()]
+        if not self._spec.keeps_empty and lacks_layer(each, fractions):
             records = [record_of(task, written.metadata, None, result) for result, written in made.values()]
-            return Outcome(task.position, together(records))
+            return Outcome(task.position, together(records, each))
         staged = self._stage(task, [(names[layer], written.data) for layer, (_, written) in made.items()])
         records = [
             record_of(task, written.metadata, file, result)
             for (result, written), file in zip(made.values(), staged, strict=True)
         ]
         layers = tuple(
-            (record.file or "", layer, layer_facts(record)) for layer, record in zip(made, records, strict=True)
+            (record.file or "", layer, layer_facts(record, result))
+            for layer, record, result in zip(made, records, each, strict=True)
         )
-        return Outcome(task.position, together(records), staged[0], further=tuple(staged[1:]), layers=layers)
+        return Outcome(task.position, together(records, each), staged[0], further=tuple(staged[1:]), layers=layers)
 
     def _stage_recipe_files(self, task: WorkUnit, files: tuple[RecipeFile, ...]) -> Outcome:
         if not files:
@@ -180,7 +183,7 @@ class Worker:
             return Outcome(task.position, record_of(task, files[0].metadata, None, files[0]), is_exclusive=True)
         staged = self._stage(task, [(file.name, file.data) for file in files])
         records = [record_of(task, file.metadata, each, file) for file, each in zip(files, staged, strict=True)]
-        layers = tuple((each.name, "", layer_facts(record)) for each, record in zip(staged, records, strict=True))
+        layers = tuple((each.name, "", layer_facts(record, None)) for each, record in zip(staged, records, strict=True))
         further = tuple(staged[1:])
         return Outcome(
             task.position,
@@ -191,9 +194,9 @@ class Worker:
             is_exclusive=True,
         )
 
-    def _is_unwanted(self, *metadata: FileMetadata) -> bool:
+    def _is_unwanted(self, metadata: FileMetadata) -> bool:
         """Return whether to write no files, as a result has no valid pixel."""
-        return not self._spec.keeps_empty and any(is_empty(each) for each in metadata)
+        return not self._spec.keeps_empty and is_empty(metadata)
 
     def _stage(self, task: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[StagedFile]:
         """Stage all files of a unit, or none.

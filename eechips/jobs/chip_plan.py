@@ -13,16 +13,22 @@ import ee
 from eechips.errors import RegionError
 from eechips.geo.grid import Grid
 from eechips.jobs.resolved_sample import ResolvedSample
+from eechips.jobs.sample_frames import FrameSettings, frame_window, window_fields
 from eechips.jobs.sample_layers import SampleLayer
 from eechips.jobs.sampling import build_strategy, log_sites
 from eechips.planning import asset_metadata, chip_grids
+from eechips.planning.clear_shares import ClearSource, fetch_candidates
+from eechips.planning.date_matching import parse_moment
+from eechips.planning.frame_choice import Candidate
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.provenance import ChipFootprint, find_contributors
 from eechips.planning.strategies import SampleSite, Strategy
 from eechips.recipe import Unit
 from eechips.timestamps import format_utc
 
-_BATCH = 500  # units whose provenance is requested at a time
+_BATCH = 500  # units whose provenance or frames are requested at a time
+_DAY = 86_400_000  # milliseconds
+_REVISIT = 5  # days between images of a place, for the size of requests: those of Sentinel-2
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +81,10 @@ class ChipPlan:
             {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
             for site, place in zip(sites, self._places(sites), strict=True)
         )
-        yield from self._with_provenance(units) if self.sample.options.provenance else units
+        if self.sample.frames is not None:
+            yield from self._with_frames(units, self.sample.frames)
+        else:
+            yield from self._with_provenance(units) if self.sample.options.provenance else units
 
     def preview(self, count: int) -> tuple[int, list[Unit]]:
         """Return the number of units, and the first ``count`` of them; requests are sent for these only.
@@ -142,6 +151,56 @@ class ChipPlan:
                 by_layer = {layer.name: one for layer, one in zip(layers, each, strict=True)}
                 yield {**unit, "provenance": by_layer if len(layers) > 1 else each[0]}
 
+    def _with_frames(self, units: Iterator[Unit], settings: FrameSettings) -> Iterator[Unit]:
+        """Add ``frames`` to units: of each frame its period, or its image with time and clear share."""
+        if settings.reducer is not None:
+            frames = [window_fields(window) for window in settings.periods]
+            yield from ({**unit, "frames": frames} for unit in units)
+            return
+        while batch := list(islice(units, _BATCH)):
+            _log.info("Choosing the frames of %s chips", f"{len(batch):,}")
+            chosen = self._choose(batch, settings)
+            nearby = {name: self._nearby(name, reach, batch, chosen) for name, reach in settings.near.items()}
+            for number, (unit, frames) in enumerate(zip(batch, chosen, strict=True)):
+                found = [
+                    {**frame, "near": {name: images[number][k] for name, images in nearby.items()}} if nearby else frame
+                    for k, frame in enumerate(frames)
+                ]
+                yield {**unit, "frames": found}
+
+    def _choose(self, units: Sequence[Unit], settings: FrameSettings) -> list[list[dict[str, Any]]]:
+        """Return the frames of units: ``image``, ``time`` and ``clear``, and ``start`` and ``end`` of its period."""
+        options, layer = self.sample.options, self.layers[0]
+        windows = [frame_window(options, unit.get("label_date")) for unit in units]
+        source = ClearSource(layer.metadata.id, layer.bands[0].name, settings.mask)
+        grids = [Grid.from_json(unit["grid"]) for unit in units]
+        days = max((window.end - window.start for window in windows), default=0) // _DAY
+        found = []
+        candidates = fetch_candidates(source, grids, windows, 1 + days // _REVISIT)
+        for unit, window, each in zip(units, windows, candidates, strict=True):
+            moment = parse_moment(unit["label_date"]) if "label_date" in unit else None
+            frames = settings.choose(each, window, moment)
+            spans = [window_fields(period) for period in settings.periods] or [{}] * settings.count
+            found.append([{**span, **_frame(frame)} for span, frame in zip(spans, frames, strict=True)])
+        return found
+
+    def _nearby(
+        self, name: str, reach: int, units: Sequence[Unit], frames: Sequence[Sequence[dict[str, Any]]]
+    ) -> list[list[dict[str, Any] | None]]:
+        """Return the image of a further layer that is nearest in time to each frame; None if there is none."""
+        (surveyed,) = [each for layer, each in zip(self.sample.layers, self.layers, strict=True) if layer.name == name]
+        collection = asset_metadata.filter_images(surveyed.metadata.id, surveyed.metadata.kind)
+        places = [(i, k) for i, each in enumerate(frames) for k, frame in enumerate(each) if "time" in frame]
+        points = [tuple(units[i]["coordinates"]) for i, _ in places]
+        times = [parse_moment(frames[i][k]["time"]) for i, k in places]
+        moments = [(time, time - reach, time + reach + 1) for time in times]
+        found: list[list[dict[str, Any] | None]] = [[None] * len(each) for each in frames]
+        images = chip_grids.find_images(collection, surveyed.bands[0].name, points, moments)
+        for (i, k), image in zip(places, images, strict=True):
+            if image is not None and image.time is not None:
+                found[i][k] = {"image": image.index, "time": format_utc(image.time)}
+        return found
+
     def _provenance(self, layer: SampleLayer, units: Sequence[Unit]) -> list[dict[str, list[Any]]]:
         """Return the ids and dates of the images of a layer, for each unit."""
         sample = self.sample
@@ -198,3 +257,10 @@ def _thumb_reach(sample: ResolvedSample, band: asset_metadata.Band) -> float:
 def _date(time: int | None) -> dict[str, str]:
     """Return the date of an image as a part of its unit."""
     return {} if time is None else {"date": format_utc(time)}
+
+
+def _frame(candidate: Candidate | None) -> dict[str, Any]:
+    """Return the image of a frame as a part of its unit; nothing for a missing frame."""
+    if candidate is None:
+        return {}
+    return {"image": candidate.index, "time": format_utc(candidate.time), "clear": round(candidate.clear, 6)}

@@ -11,17 +11,20 @@ import numpy as np
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
-from eechips.errors import UsageError
+from eechips.errors import PermanentError, UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chip_plan import ChipPlan, plan_chips
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.jobs.resolved_sample import ResolvedSample, resolve_sample
+from eechips.jobs.sample_frames import FrameSettings
 from eechips.jobs.sample_layers import SampleLayer
 from eechips.jobs.sample_options import SampleOptions
 from eechips.jobs.sample_validation import check_name_fields
 from eechips.manifest.run import Run
 from eechips.planning.expressions import chip_image
-from eechips.recipe import Chip, Unit
+from eechips.planning.frame_images import missing_image, period_image, single_image
+from eechips.planning.image_reducers import reduced_dtype
+from eechips.recipe import Chip, Frame, NoData, Unit
 from eechips.storage import NameTemplate
 
 
@@ -105,16 +108,24 @@ class ChipSample:
         plan = self._plan if self._plan is not None else self._make_plan()
         return plan.replacements(wanted)
 
-    def get_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
-        """Describe the chip of a point, or one for each dataset: one request each by computePixels, two by URL."""
+    def get_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip] | NoData:
+        """Describe the chip of a point, or one for each dataset and frame.
+
+        Each costs one request by computePixels, two by URL.
+
+        Raises:
+            PermanentError: if frames are missing, with ``on_missing`` fail.
+        """
+        if self.sample.frames is not None:
+            return self._frames(unit, self.sample.frames)
         grid = Grid.from_json(unit["grid"])
         chips = {layer.name: self._chip(layer, unit, grid) for layer in self.sample.layers}
         return chips if len(chips) > 1 else next(iter(chips.values()))
 
-    def sized_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
+    def sized_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip] | NoData:
         """Describe the chip with the types of its bands; see :class:`eechips.recipe.SupportsSize`."""
         found = self.get_result(index, unit)
-        if self._plan is None or self.is_picture:
+        if self._plan is None or self.is_picture or isinstance(found, NoData):
             return found
         types = {
             layer.name: str(np.result_type(*(band.dtype for band in surveyed.bands)))
@@ -122,7 +133,10 @@ class ChipSample:
         }
         if isinstance(found, Chip):
             return replace(found, dtype=found.dtype or next(iter(types.values())))
-        return {name: replace(chip, dtype=chip.dtype or types[name]) for name, chip in found.items()}
+        return {
+            name: replace(chip, dtype=chip.dtype or types[name if chip.frame is None else chip.frame.series])
+            for name, chip in found.items()
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers draw no points, and units contain their rows of a file of points.
@@ -131,6 +145,66 @@ class ChipSample:
     def _make_plan(self) -> ChipPlan:
         self._plan = plan_chips(self.sample)
         return self._plan
+
+    def _frames(self, unit: Unit, settings: FrameSettings) -> dict[str, Chip] | NoData:
+        """Describe the frames of all datasets, and the chip of a dataset of one moment."""
+        frames: list[dict[str, Any]] = unit["frames"]
+        if settings.is_short(frames):
+            if settings.on_missing != "fail":
+                return NoData()
+            found = sum("image" in frame for frame in frames)
+            raise PermanentError(
+                f"{found} of {settings.count} frames have an image that is clear enough: give a longer time or a lower"
+                " `min_clear`, or on_missing='fill' or 'skip'"
+            )
+        grid = Grid.from_json(unit["grid"])
+        chips: dict[str, Chip] = {}
+        for layer in self.sample.layers:
+            if self.sample.images(layer, unit).kind == "image" or not layer.is_dated:
+                chips[layer.name] = self._chip(layer, unit, grid)
+                continue
+            for number, frame in enumerate(frames):
+                chips[settings.key(layer.name, number)] = self._frame(layer, unit, grid, settings, number, frame)
+        return chips
+
+    def _frame(
+        self, layer: SampleLayer, unit: Unit, grid: Grid, settings: FrameSettings, number: int, frame: dict[str, Any]
+    ) -> Chip:
+        """Describe one frame of a dataset."""
+        images = self.sample.images(layer, unit)
+        shown: dict[str, Any] | None = (
+            frame if layer == self.sample.first else (frame.get("near") or {}).get(layer.name)
+        )
+        sources: tuple[str, ...] = ()
+        dates: tuple[str, ...] = ()
+        dtype = None
+        if settings.reducer is not None:
+            image = period_image(images, grid, unit["coordinates"], settings.reducer, frame["start"], frame["end"])
+            dtype = None if self.is_picture else reduced_dtype(settings.reducer)
+        elif shown is not None and "image" in shown:
+            sources, dates = (f"{layer.dataset_id}/{shown['image']}",), (shown["time"],)
+            image = single_image(images, sources[0])
+        else:
+            image = missing_image(images, self._any_image(layer, unit))
+        clear = frame.get("clear") if layer == self.sample.first else None
+        return Chip(
+            image=image,
+            grid=grid,
+            bands=images.bands,
+            format=self.sample.style.format,
+            visualization=self.sample.style.visualization(images.bands, layer.known),
+            dtype=dtype,
+            sources=sources,
+            dates=dates,
+            frame=Frame(number, layer.name, frame.get("start"), frame.get("end"), clear),
+        )
+
+    def _any_image(self, layer: SampleLayer, unit: Unit) -> str | None:
+        """Return the id of any image of a layer at a place, whose types of bands missing frames have."""
+        if layer == self.sample.first:
+            return f"{layer.dataset_id}/{unit['image']}" if "image" in unit else None
+        near = (frame.get("near", {}).get(layer.name) for frame in unit["frames"])
+        return next((f"{layer.dataset_id}/{each['image']}" for each in near if each is not None), None)
 
     def _chip(self, layer: SampleLayer, unit: Unit, grid: Grid) -> Chip:
         sample = self.sample
@@ -173,6 +247,8 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     """
     recipe, config = split_options(ChipSample, _OPTIONS, options, _folder)
     chosen = recipe.sample.options
+    if chosen.on_missing == "redraw":
+        config = replace(config, on_empty="redraw")
     if config.on_empty == "redraw" and (chosen.spacing is not None or chosen.points is not None):
         strategy = "`spacing`" if chosen.spacing is not None else "`points`"
         raise UsageError(f"on_empty='redraw' draws further random points; {strategy} has none: use keep or skip")

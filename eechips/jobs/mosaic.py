@@ -71,10 +71,11 @@ from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian
 from eechips.planning.image_filters import PropertyCondition, parse_condition, resolve_conditions
 from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre, region_polygon
-from eechips.planning.regions import Region, describe_choices, parse_region
+from eechips.planning.regions import Region, parse_region
 from eechips.planning.tiling import Tiling, divide_grid, project_region, wrap_longitude
 from eechips.recipe import Chip, Unit, canonical_json, recipe_identity
 from eechips.recipe.template import Template
+from eechips.suggestion import describe_choices
 from eechips.text import format_bytes
 
 _LEAST_WINDOW = 16

@@ -10,6 +10,7 @@ from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.jobs.recipe_options import parse_format, split_names
 from eechips.jobs.render_style import RenderStyle
+from eechips.jobs.sample_frames import FrameSettings, parse_frames
 from eechips.jobs.sample_layers import SampleDates, SampleLayer, parse_layers
 from eechips.jobs.sample_options import GridMode, SampleOptions
 from eechips.jobs.sample_validation import check_grid, check_layers, check_options, check_places, parse_classes
@@ -36,6 +37,7 @@ class ResolvedSample:
         dimensions: width and height of a chip in pixels.
         region: the region; None for the whole world.
         places: the file of points; None for other strategies.
+        frames: the frames of each place; None if a chip shows one moment.
     """
 
     options: SampleOptions
@@ -48,6 +50,7 @@ class ResolvedSample:
     dimensions: tuple[int, int]
     region: Region | None
     places: Places | None
+    frames: FrameSettings | None = None
 
     @property
     def first(self) -> SampleLayer:
@@ -58,7 +61,8 @@ class ResolvedSample:
     def datasets(self) -> tuple[str, ...]:
         """The ids of all assets that are read."""
         options = self.options
-        scores = [score for layer in self.layers if layer.mask for score in layer.mask.collections]
+        masks = [layer.mask for layer in self.layers] + [self.frames.mask if self.frames else None]
+        scores = [score for mask in masks if mask for score in mask.collections]
         strata = [options.ecoregions] if options.per_ecoregion is not None else []
         maps = [parse_map("", text).id for text in (options.class_image, options.mask_image) if text is not None]
         return tuple(dict.fromkeys([*(layer.source_name for layer in self.layers), *scores, *strata, *maps]))
@@ -80,6 +84,7 @@ class ResolvedSample:
         rest: dict[str, Any] = {"align": options.align, "window": options.window}
         rest["crs"] = None if options.crs == "native" else options.crs
         rest["transform"] = None if options.transform is None else list(options.transform)
+        rest["frames"] = None if self.frames is None else self.frames.results
         return found | {name: value for name, value in rest.items() if value is not None}
 
     @property
@@ -139,9 +144,12 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
     style = RenderStyle(_format(options, layers), options.min, options.max, palette)
     alignment = GridAlignment(crs=options.crs, scale=options.scale, align=options.align, transform=options.transform)
     width, height = (options.size, options.size) if isinstance(options.size, int) else options.size
-    is_thumb = style.is_picture and alignment.is_native
+    frames = parse_frames(options, layers)
+    is_thumb = style.is_picture and alignment.is_native and frames is None
     grid_mode = options.grid or ("thumb" if is_thumb else "native")
     check_grid(options, alignment, grid_mode, (width, height))
+    if frames is not None and grid_mode == "thumb":
+        raise UsageError("`frames` and `every` have one pixel grid for all frames: use grid='native'")
     check_layers(layers, style)
     places = None
     if options.points is not None:
@@ -158,6 +166,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         dimensions=(width, height),
         region=_region(options, layers[0]),
         places=places,
+        frames=frames,
     )
 
 
@@ -166,7 +175,7 @@ def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
     if options.format is not None:
         return parse_format(options.format, CHIP_FORMATS.names)
     (first, *others), record = layers, layers[0].known
-    if others:
+    if others or options.frames is not None or options.every is not None:
         return "tif"
     has_colours = options.min is not None or options.max is not None or options.palette is not None
     is_natural = record is not None and record.is_photographic and set(first.usual_bands) == set(record.default_bands)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from eechips.datasets import ECOREGIONS
 from eechips.formats import CHIP_FORMATS
@@ -26,9 +26,12 @@ from eechips.jobs.shared_options import (
     REPAIR,
     SCALE,
     START,
+    TIME,
     TRANSFORM,
 )
 from eechips.option_fields import documented, option
+from eechips.planning.frame_choice import CHOICES, Choice, OnMissing
+from eechips.planning.image_reducers import REDUCERS
 
 if TYPE_CHECKING:
     from eechips.jobs.sample_layers import Bands
@@ -169,6 +172,86 @@ class SampleOptions:
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
     mask: str = field(default="none", metadata=MASK)
+    frames: int | None = field(
+        default=None,
+        metadata=option(
+            "Number of images of each place, a file each: the clearest between `start` and `end`, by time.",
+            TIME,
+            metavar="N",
+            kind="integer",
+        ),
+    )
+    every: str | None = field(
+        default=None,
+        metadata=option(
+            "A frame for each period from `start` to `end`, such as month, season or '16 days': its clearest image, or"
+            " all its images reduced by `reducer`.",
+            TIME,
+            metavar="STEP",
+        ),
+    )
+    reducer: str | None = field(
+        default=None,
+        metadata=option(
+            f"With `every`: reducer of the values of a pixel in a period: {', '.join(REDUCERS)}, or a percentile (p10)."
+            " Give `mask` as well, since clouds count otherwise.",
+            TIME,
+            metavar="NAME",
+            default="none: the clearest image of each period",
+            is_advanced=True,
+        ),
+    )
+    min_clear: float | None = field(
+        default=None,
+        metadata=option(
+            "Least share of clear pixels in the chip, 0 to 1, of an image that becomes a frame.",
+            TIME,
+            metavar="SHARE",
+            kind="number",
+        ),
+    )
+    clear_by: str = field(
+        default="auto",
+        metadata=option(
+            "What tells clear pixels when frames are chosen: a name as for `mask`. auto is `mask`, or the usual mask of"
+            " the dataset, or the pixels that are valid in the first band.",
+            TIME,
+            metavar="NAME[:CLASSES]",
+            is_advanced=True,
+        ),
+    )
+    choose: Choice | None = field(
+        default=None,
+        metadata=option(
+            "How `frames` are chosen. clearest; spread: the clearest of each of as many intervals of equal length;"
+            " nearest to `date_field`; before-after: the clearest half before `date_field`, and half from it on.",
+            TIME,
+            metavar="|".join(CHOICES),
+            default="clearest",
+            is_advanced=True,
+        ),
+    )
+    on_missing: OnMissing = field(
+        default="fill",
+        metadata=option(
+            "A place with too few suitable images: fill the missing frames with masked pixels; skip the place (it is"
+            " empty in the manifest); fail; redraw another place.",
+            TIME,
+            metavar="|".join(get_args(OnMissing)),
+            is_advanced=True,
+        ),
+    )
+    near: Sequence[str] | None = field(
+        default=None,
+        metadata=option(
+            "With several datasets: the frame of another one is its image nearest in time to the first one's, at most"
+            " this far, as S1:6d. May be repeated.",
+            TIME,
+            metavar="NAME:TIME",
+            is_multiple=True,
+            is_advanced=True,
+        ),
+    )
     format: str | None = field(
         default=None,
         metadata=option(

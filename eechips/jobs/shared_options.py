@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eechips.option_fields import option
 
-DATA, PLACES, PIXELS, TABLE = "Data", "Places", "Pixels", "Table"
+DATA, TIME, PLACES, PIXELS, TABLE = "Data", "Time", "Places", "Pixels", "Table"
 """Headings of the options in the help."""
 
 DATASET = option("Short name (`eechips datasets`) or Earth Engine id of the dataset.", DATA, metavar="NAME")

@@ -54,7 +54,8 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
     """Write layers.parquet, a row per file, if units have several files; remove an old one if they have one each.
 
     Columns: position and id of the unit, layer (null for files of a script), file, bytes, sha256, bands, dtype,
-    width, height, crs, transform, valid_fraction, rows, sources, dates.
+    width, height, crs, transform, valid_fraction, rows, sources, dates; of frames also series, frame, start, end and
+    clear_fraction.
 
     Raises:
         StorageError: if it cannot be written.
@@ -157,10 +158,10 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
 def _schema(names: Sequence[str]) -> Any:
     import pyarrow as pa
 
-    text = {c: pa.string() for c in ("id", "unit", "name", "layer", *RECORD_COLUMNS)}
-    counted = ("position", "replaces", "attempts", "requests", "bytes", "width", "height", "rows")
+    text = {c: pa.string() for c in ("id", "unit", "name", "layer", "series", "start", "end", *RECORD_COLUMNS)}
+    counted = ("position", "replaces", "attempts", "requests", "bytes", "width", "height", "rows", "frame")
     integers = {c: pa.int64() for c in counted}
-    floats = {c: pa.float64() for c in ("valid_fraction", "seconds")}
+    floats = {c: pa.float64() for c in ("valid_fraction", "clear_fraction", "seconds")}
     lists = {c: pa.list_(pa.string()) for c in LISTS} | {"transform": pa.list_(pa.float64())}
     types = {**text, **integers, **floats, **lists}
     return pa.schema([(name, types[name]) for name in names])

@@ -120,7 +120,13 @@ class Record:
 RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name != "position")
 
 
-LAYER_COLUMNS = ("bands", "dtype", "width", "height", "crs", "transform", "valid_fraction", "rows", "sources", "dates")
+FRAME_COLUMNS = ("series", "frame", "start", "end", "clear_fraction")
+"""Columns of a file that is one frame of a time series: see :class:`eechips.recipe.Frame`."""
+
+FILE_COLUMNS = ("bands", "dtype", "width", "height", "crs", "transform", "valid_fraction", "rows", "sources", "dates")
+"""Columns of a file, in the manifest and in ``layers.parquet``."""
+
+LAYER_COLUMNS = (*FILE_COLUMNS, *FRAME_COLUMNS)
 """Columns of each file of a unit that has several."""
 
 LISTS = frozenset({"bands", "transform", "sources", "dates"})

@@ -15,7 +15,7 @@ from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.planning.projection import nominal_scale
-from eechips.planning.regions import describe_choices
+from eechips.suggestion import describe_choices
 
 # Defaults of filterDate's bounds where the caller gives only one: no image is older or newer.
 FIRST_DAY = "1800-01-01"

@@ -20,6 +20,7 @@ from eechips.planning.date_matching import DateMatch
 from eechips.planning.projection import nominal_scale
 from eechips.recipe.template import Template
 
+_INSET = 0.25  # of a pixel: margin of the interior of a grid, which excludes neighbouring pixels
 _GAP = "eechips_gap"  # a property that images have while they are sorted
 
 
@@ -170,3 +171,20 @@ def box_around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
     """Return a box around a place."""
     box: ee.Geometry = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
     return box
+
+
+def grid_interior(grid: Grid) -> ee.Geometry:
+    """Return the rectangle of :func:`corners_inside` for the server."""
+    rectangle: ee.Geometry = ee.Geometry.Polygon(corners_inside(grid), ee.Projection(grid.crs), False)
+    return rectangle
+
+
+def corners_inside(grid: Grid) -> list[list[list[float]]]:
+    """Return a ring that contains the centre of every pixel of a grid, and touches no pixel outside it.
+
+    Returns:
+        A polygon of one ring, in the coordinates of the grid's CRS.
+    """
+    right, bottom = grid.width - _INSET, grid.height - _INSET
+    corners = [grid.xy(_INSET, _INSET), grid.xy(right, _INSET), grid.xy(right, bottom), grid.xy(_INSET, bottom)]
+    return [[list(corner) for corner in corners]]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-
-import ee
+from typing import TYPE_CHECKING
 
 from eechips.errors import UsageError
-from eechips.planning.regions import describe_choices
+from eechips.suggestion import describe_choices
+
+if TYPE_CHECKING:
+    import ee
 
 REDUCERS = ("mean", "median", "min", "max", "mode", "stdDev", "count", "mosaic")
 """Reducers of a pixel's values in a period, besides pNN and qualityMosaic:BAND."""
@@ -38,8 +40,17 @@ def is_fractional(name: str) -> bool:
     return name in _FRACTIONAL or _PERCENTILE.fullmatch(name) is not None
 
 
+def reduced_dtype(name: str) -> str | None:
+    """Return the numpy name of the type of a frame that a reducer makes; None for that of the bands."""
+    if name == "count":
+        return "uint16"
+    return "float32" if is_fractional(name) else None
+
+
 def make_reducer(name: str) -> ee.Reducer:
     """Return the reducer of a name; not of ``mosaic`` and ``qualityMosaic``, which are no reducers of Earth Engine."""
+    import ee
+
     percentile = _PERCENTILE.fullmatch(name)
     reducer: ee.Reducer = ee.Reducer.percentile([float(percentile[1])]) if percentile else getattr(ee.Reducer, name)()
     return reducer

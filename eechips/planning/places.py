@@ -24,7 +24,7 @@ import shapely
 from eechips.errors import RegionError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.vectors import read_features, repair
-from eechips.planning.regions import describe_choices
+from eechips.suggestion import describe_choices
 
 Kind = Literal["points", "polygons"]
 

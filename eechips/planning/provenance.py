@@ -12,11 +12,10 @@ import ee
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.planning.date_matching import DateMatch
-from eechips.planning.expressions import LayerImages, box_around, chip_reach
+from eechips.planning.expressions import LayerImages, box_around, chip_reach, grid_interior
 
 _PIXELS = 1 << 22  # of the chips in one request
 _MOST_CHIPS = 500
-_INSET = 0.25  # of a pixel: margin of the counted rectangle, which excludes neighbouring pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +95,10 @@ def _contributing(images: LayerImages, chip: ChipFootprint) -> Any:
         top = there.filter(ee.Filter.eq("system:index", chip.source)).map(numbered)
         numbers = ee.ImageCollection([numbers, top.mosaic()]).mosaic()
     grid = chip.grid
-    inner = [grid.xy(_INSET, _INSET), grid.xy(grid.width - _INSET, grid.height - _INSET)]
-    corners = [inner[0], (grid.xy(grid.width - _INSET, _INSET)), inner[1], grid.xy(_INSET, grid.height - _INSET)]
     projection = ee.Projection(grid.crs, list(grid.transform))
     counted = ee.Image(numbers).reduceRegion(
         reducer=ee.Reducer.frequencyHistogram(),
-        geometry=ee.Geometry.Polygon([list(map(list, corners))], ee.Projection(grid.crs), False),
+        geometry=grid_interior(grid),
         crs=projection,
         maxPixels=1e9,
     )

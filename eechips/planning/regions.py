@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from eechips.errors import RegionError
 from eechips.geo.vectors import read_vectors
 from eechips.hashes import hash_file
 from eechips.planning import planning_requests
+from eechips.suggestion import describe_choices
 
 if TYPE_CHECKING:
     import ee
@@ -222,16 +222,6 @@ def fetch_fields(asset: str) -> list[str]:
             raise RegionError(f"there is no table {asset!r} to take regions from: {reason}") from error
         raise
     return sorted(name for name in names if not name.startswith("system:"))
-
-
-def describe_choices(wanted: str, there: list[str]) -> str:
-    """Return a phrase with the similar names, or else with the first few names."""
-    alike = difflib.get_close_matches(wanted.lower(), {name.lower(): name for name in there}, n=3, cutoff=0.6)
-    if alike:
-        by_lower = {name.lower(): name for name in there}
-        return "did you mean " + " or ".join(repr(by_lower[name]) for name in alike) + "?"
-    listed = ", ".join(there[:12])
-    return f"there are {listed}" + (f" and {len(there) - 12:,} more" if len(there) > 12 else "")
 
 
 def _text(value: object) -> str:

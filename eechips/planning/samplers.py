@@ -18,7 +18,8 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.geo.polygons import EARTH_RADIUS, list_polygons, mean_width, spherical_area, wrap_at_antimeridian
 from eechips.planning import planning_requests
-from eechips.planning.regions import describe_choices, fetch_fields
+from eechips.planning.regions import fetch_fields
+from eechips.suggestion import describe_choices
 
 DIGITS = 7
 """Decimals of a point's longitude and latitude: 1e-7 degrees is about a centimetre."""

@@ -18,7 +18,8 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
-from eechips.planning.regions import BoxRegion, describe_choices, fetch_fields
+from eechips.planning.regions import BoxRegion, fetch_fields
+from eechips.suggestion import describe_choices
 
 Floats = npt.NDArray[np.float64]
 

@@ -34,6 +34,25 @@ class _ResultInfo:
     dates: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The place of a file in a time series.
+
+    Attributes:
+        number: of the frame, from 0.
+        series: name of the dataset's files; empty if there is one dataset.
+        start: start of its period, inclusive, ISO 8601; None without periods.
+        end: end of its period, exclusive, ISO 8601.
+        clear: share of the chip's pixels that its image shows clear, 0 to 1; None if unknown.
+    """
+
+    number: int
+    series: str = ""
+    start: str | None = None
+    end: str | None = None
+    clear: float | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Chip(_ResultInfo):
     """An image to fetch.
@@ -51,6 +70,7 @@ class Chip(_ResultInfo):
         bands: names of the bands, in order; None for all.
         visualization: min, max, gain, bias, gamma, palette, opacity, as for ``ee.Image.visualize``. For pictures only.
         dtype: numpy name of the pixels' type, which the response must have; None if unknown. For data only.
+        frame: its place in a time series; None for a chip of one moment. A unit is empty if all frames of a series are.
 
     Raises:
         UsageError: if the arguments contradict each other.
@@ -66,6 +86,7 @@ class Chip(_ResultInfo):
     bands: tuple[str, ...] | None = None
     visualization: Mapping[str, Any] = field(default_factory=dict)
     dtype: str | None = None
+    frame: Frame | None = None
 
     def __post_init__(self) -> None:
         if self.format not in CHIP_FORMATS:

@@ -42,6 +42,11 @@ class SampleFile:
         rows: of a table.
         sources: ids of assets.
         dates: ISO 8601.
+        series: name of the dataset whose frame it is, empty if there is one dataset; None for no frame.
+        frame: number of the frame, from 0.
+        start: start of the frame's period, ISO 8601.
+        end: end of the frame's period, exclusive.
+        clear_fraction: share of pixels that the frame's image shows clear, 0 to 1.
     """
 
     layer: str
@@ -58,6 +63,11 @@ class SampleFile:
     rows: int | None = None
     sources: tuple[str, ...] = ()
     dates: tuple[str, ...] = ()
+    series: str | None = None
+    frame: int | None = None
+    start: str | None = None
+    end: str | None = None
+    clear_fraction: float | None = None
 
     @property
     def suffix(self) -> str:

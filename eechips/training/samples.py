@@ -21,7 +21,7 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, State
+from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.storage import Store
 from eechips.training import quality_table, split_table
 from eechips.training.sample import ONLY, Sample, SampleFile, fields_of, label_of
@@ -30,7 +30,7 @@ _BATCH = 1000  # samples that are made at a time
 _UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sources", "dates", "finished")
 _UNIT_NAMES = ("position", "id", *_UNITS[2:])
 _OWN = ("file", "bytes", "sha256")
-_FACTS = LAYER_COLUMNS
+_FACTS = FILE_COLUMNS
 _FILE_NAMES = ("layer", *_OWN, "metadata")
 _WITHOUT: Mapping[str, Any] = {"bands": None, "transform": None, "sources": (), "dates": ()}
 

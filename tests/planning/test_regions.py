@@ -11,7 +11,8 @@ import shapely
 
 from eechips.errors import RegionError
 from eechips.geo.vectors import read_vectors
-from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, describe_choices, parse_box, parse_region
+from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_box, parse_region
+from eechips.suggestion import describe_choices
 
 SQUARE = shapely.box(-105.5, 39.5, -105.0, 40.0)
 BOWTIE = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])

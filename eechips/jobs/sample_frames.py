@@ -1,0 +1,214 @@
+"""Parse the options of ``eechips sample`` that make time series: several frames of a place instead of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+
+from eechips.errors import UsageError
+from eechips.planning.cloud_masks import CloudMask, parse_mask
+from eechips.planning.date_matching import format_moment, parse_moment, parse_window
+from eechips.planning.frame_choice import (
+    CHOICES,
+    Candidate,
+    Choice,
+    OnMissing,
+    TimeWindow,
+    choose_frames,
+    choose_of_windows,
+)
+from eechips.planning.image_reducers import QUALITY_PREFIX, check_reducer
+from eechips.planning.periods import parse_day, parse_step
+from eechips.suggestion import describe_choices
+
+if TYPE_CHECKING:
+    from eechips.jobs.sample_layers import SampleLayer
+    from eechips.jobs.sample_options import SampleOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSettings:
+    """The frames of each place.
+
+    Attributes:
+        count: number of frames.
+        periods: the interval of each frame; empty if frames are chosen from the whole time.
+        choice: how images are chosen.
+        reducer: reduces the images of a period to one; None to choose one image.
+        min_clear: least clear share of a chosen image.
+        mask: tells clear pixels; None if the dataset has no quality band: then valid pixels are clear.
+        on_missing: what becomes of a place with fewer suitable images.
+        near: maximum time in milliseconds between a frame and the image of a further dataset, by layer.
+    """
+
+    count: int
+    periods: tuple[TimeWindow, ...] = ()
+    choice: Choice = "clearest"
+    reducer: str | None = None
+    min_clear: float = 0.0
+    mask: CloudMask | None = None
+    on_missing: OnMissing = "fill"
+    near: dict[str, int] = field(default_factory=dict, hash=False)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The parameters that determine the pixels of the frames, as JSON."""
+        found: dict[str, Any] = {"count": self.count, "on_missing": self.on_missing}
+        if self.periods:
+            found["periods"] = [[window.start, window.end] for window in self.periods]
+        if self.reducer is not None:
+            return {**found, "reducer": self.reducer}
+        found |= {"choose": self.choice, "min_clear": self.min_clear}
+        found["clear_by"] = None if self.mask is None else self.mask.text
+        return {**found, "near": dict(sorted(self.near.items()))} if self.near else found
+
+    def choose(self, candidates: Sequence[Candidate], window: TimeWindow, moment: int | None) -> list[Candidate | None]:
+        """Choose the frames of a place from its images; None for missing frames."""
+        if self.periods:
+            suitable = [each for each in candidates if each.clear > 0.0 and each.clear >= self.min_clear]
+            return choose_of_windows(suitable, self.periods)
+        return choose_frames(candidates, self.count, window, self.choice, moment=moment, min_clear=self.min_clear)
+
+    def is_short(self, frames: Sequence[dict[str, Any]]) -> bool:
+        """Return whether frames are missing that the options do not allow to be filled."""
+        return self.reducer is None and self.on_missing != "fill" and any("image" not in each for each in frames)
+
+    def key(self, layer: str, number: int) -> str:
+        """Return the name of a frame's file: ``t00``, or ``S2-t00`` if there are several datasets."""
+        width = max(2, len(str(self.count - 1)))
+        return f"{layer}-t{number:0{width}d}" if layer else f"t{number:0{width}d}"
+
+
+def parse_frames(options: SampleOptions, layers: Sequence[SampleLayer]) -> FrameSettings | None:
+    """Parse the options of frames; None if a chip shows one moment.
+
+    Raises:
+        UsageError: if one is out of range, or contradicts another.
+    """
+    if options.frames is None and options.every is None:
+        _check_unused(options)
+        return None
+    if options.frames is not None and options.every is not None:
+        raise UsageError("`frames` and `every` exclude each other: a number of frames, or one for each period")
+    if options.provenance:
+        raise UsageError("`provenance` is for chips of one moment: the manifest has the image of every frame anyway")
+    if not layers[0].is_dated or layers[0].known_kind == "image":
+        raise UsageError(f"{layers[0].dataset} has one moment: `frames` and `every` need a collection of images")
+    min_clear = 0.0 if options.min_clear is None else options.min_clear
+    if not 0.0 <= min_clear <= 1.0:
+        raise UsageError(f"`min_clear` is a share from 0 to 1, not {min_clear:g}")
+    if options.on_missing not in get_args(OnMissing):
+        raise UsageError(f"unknown on_missing {options.on_missing!r}; one of {', '.join(get_args(OnMissing))}")
+    periods, count = _times(options)
+    choice = _choice(options)
+    shared: dict[str, Any] = {"count": count, "periods": periods, "choice": choice, "on_missing": options.on_missing}
+    if options.reducer is not None:
+        return FrameSettings(**shared, reducer=_reducer(options))
+    near = _near(options.near, layers)
+    return FrameSettings(**shared, min_clear=min_clear, mask=_mask(options, layers[0]), near=near)
+
+
+def frame_window(options: SampleOptions, label_date: str | None) -> TimeWindow:
+    """Return the interval of a place's frames: between the dates, or around the place's own date."""
+    if label_date is not None:
+        assert options.window is not None
+        moment, reach = parse_moment(label_date), round(parse_window(options.window).total_seconds() * 1000)
+        return TimeWindow(moment - reach, moment + reach + 1)
+    assert options.start is not None
+    assert options.end is not None
+    return TimeWindow(parse_moment(options.start), parse_moment(options.end))
+
+
+def window_fields(window: TimeWindow) -> dict[str, str]:
+    """Return the start and the end of a period as a part of a unit."""
+    return {"start": format_moment(window.start), "end": format_moment(window.end)}
+
+
+def _check_unused(options: SampleOptions) -> None:
+    """Check that no option of frames is given without frames."""
+    defaults = {"min_clear": None, "reducer": None, "near": None, "choose": None, "on_missing": "fill"}
+    for name, default in (*defaults.items(), ("clear_by", "auto")):
+        if getattr(options, name) != default:
+            raise UsageError(f"`{name}` is for several frames: give `frames` or `every`")
+
+
+def _times(options: SampleOptions) -> tuple[tuple[TimeWindow, ...], int]:
+    """Return the intervals of the frames, if each has its own, and the number of frames."""
+    if options.date_field is None and (options.start is None or options.end is None):
+        raise UsageError("`frames` and `every` need `start` and `end`, or `date_field` with `window`")
+    if options.every is not None:
+        if options.date_field is not None:
+            raise UsageError("`every` divides the time between `start` and `end`: with `date_field`, give `frames`")
+        assert options.start is not None
+        assert options.end is not None
+        found = parse_step(options.every).periods(parse_day(options.start), parse_day(options.end))
+        periods = tuple(TimeWindow(_millis(each.start), _millis(each.end)) for each in found)
+        return periods, len(periods)
+    assert options.frames is not None
+    if options.frames < 1:
+        raise UsageError(f"`frames` must be at least 1, not {options.frames}")
+    if options.reducer is not None:
+        raise UsageError("`reducer` reduces the images of a period: give `every`, not `frames`")
+    return (), options.frames
+
+
+def _millis(day: Any) -> int:
+    return parse_moment(day.isoformat())
+
+
+def _choice(options: SampleOptions) -> Choice:
+    choice = options.choose
+    if choice is None:
+        return "clearest"
+    if choice not in CHOICES:
+        raise UsageError(f"unknown choose {choice!r}; one of {', '.join(CHOICES)}")
+    if options.every is not None:
+        raise UsageError("`choose` is for `frames`: with `every`, a frame is the clearest image of its period")
+    if choice in ("nearest", "before-after") and options.date_field is None:
+        raise UsageError(f"choose='{choice}' needs the date of each place: `date_field`")
+    if choice == "before-after" and options.frames is not None and options.frames % 2:
+        raise UsageError(f"choose='before-after' needs an even number of frames, not {options.frames}")
+    return choice
+
+
+def _reducer(options: SampleOptions) -> str:
+    assert options.reducer is not None
+    check_reducer(options.reducer)
+    if options.reducer.startswith(QUALITY_PREFIX):
+        raise UsageError(f"reducer={options.reducer!r} is for `eechips composites`; a frame without it is the clearest")
+    for name in ("min_clear", "near"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"`{name}` chooses single images: it excludes `reducer`")
+    return options.reducer
+
+
+def _mask(options: SampleOptions, first: SampleLayer) -> CloudMask | None:
+    """Return the mask that tells clear pixels: the dataset's default, or the one that is named."""
+    if options.clear_by != "auto":
+        return parse_mask(options.clear_by, first.dataset_id)
+    try:
+        return first.mask or parse_mask("auto", first.dataset_id)
+    except UsageError:  # no mask is known for the dataset: valid pixels are clear
+        return None
+
+
+def _near(given: Sequence[str] | None, layers: Sequence[SampleLayer]) -> dict[str, int]:
+    """Return the maximum time to the first dataset's image, by layer, in milliseconds."""
+    names = {layer.name.lower(): layer.name for layer in layers[1:] if layer.is_dated and layer.known_kind != "image"}
+    found: dict[str, int] = {}
+    for text in given or ():
+        name, _, time = text.rpartition(":")
+        layer = names.get(name.strip().lower())
+        if layer is None:
+            raise UsageError(
+                f"near='{text}': write NAME:TIME, as in S1:6d; {describe_choices(name, [*names.values()])}"
+            )
+        found[layer] = round(parse_window(time).total_seconds() * 1000)
+    lacking = [name for name in names.values() if name not in found]
+    if lacking:
+        raise UsageError(
+            f"`near` must say how far in time images of {' and '.join(lacking)} may be from the frame,"
+            f" as in near='{lacking[0]}:6d'"
+        )
+    return found

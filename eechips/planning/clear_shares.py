@@ -1,0 +1,93 @@
+"""Measure which share of a chip's pixels each image of a collection shows clear: many chips in one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ee
+
+from eechips.geo.grid import Grid
+from eechips.planning import planning_requests
+from eechips.planning.cloud_masks import CloudMask
+from eechips.planning.expressions import corners_inside
+from eechips.planning.frame_choice import Candidate, TimeWindow
+
+# Pixels of all chips of a request, times the images of each, whose quality band the server reads. With chips of 64 x 64
+# pixels and 73 images, a request has 56 chips. A request that is too large for the service is halved.
+_PIXELS = 1 << 24
+_MOST_CHIPS = 100
+_MOST_IMAGES = 1_000_000
+_MOST_PIXELS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ClearSource:
+    """What tells clear pixels.
+
+    Attributes:
+        collection: asset id.
+        band: whose mask says which pixels are clear if there is no quality band.
+        mask: quality band or score, with its settings; None if the dataset has none.
+    """
+
+    collection: str
+    band: str
+    mask: CloudMask | None
+
+    def clear(self, image: ee.Image) -> ee.Image:
+        """Return an image of 1 where a pixel is clear, else 0, also outside the footprint."""
+        found = image.select([self.band]).mask().gt(0) if self.mask is None else self.mask.clear(image, self.band)
+        clear: ee.Image = found.rename(["clear"]).unmask(0, False)
+        return clear
+
+
+def fetch_candidates(
+    source: ClearSource, grids: Sequence[Grid], windows: Sequence[TimeWindow], images_per_chip: int
+) -> Iterator[tuple[Candidate, ...]]:
+    """Yield the images of each chip within its interval of time, with their clear shares, by time.
+
+    The server counts clear pixels on the chip's own grid, so the share is that of the pixels that the chip would have.
+
+    Args:
+        source: the collection, and what tells clear pixels.
+        grids: of the chips.
+        windows: interval of the images of each chip.
+        images_per_chip: expected number, which determines how many chips share a request.
+    """
+    pixels = max((grid.width * grid.height for grid in grids), default=1)
+    step = max(1, min(_MOST_CHIPS, _PIXELS // (pixels * max(1, images_per_chip))))
+    chips = list(zip(grids, windows, strict=True))
+    return planning_requests.request_each(chips, partial(_ask, source), size=step, noun="chips")
+
+
+def _ask(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> list[tuple[Candidate, ...]]:
+    """Send one request."""
+    rows = [[corners_inside(grid), grid.crs, list(grid.transform), window.start, window.end] for grid, window in chips]
+    answers: Any = ee.List(rows).map(partial(_measured, source)).getInfo()
+    found = []
+    for (grid, _), rows in zip(chips, answers, strict=True):
+        pixels = grid.width * grid.height
+        each = [Candidate(index, int(time), float(count or 0) / pixels) for index, time, count in rows]
+        found.append(tuple(sorted(each, key=lambda candidate: (candidate.time, candidate.index))))
+    return found
+
+
+def _measured(source: ClearSource, row: Any) -> Any:
+    """Return a server-side list of ``[system:index, system:time_start, clear pixels]`` for each image of a chip."""
+    values: Any = ee.List(row)
+    crs = values.getString(1)
+    interior = ee.Geometry.Polygon(values.get(0), ee.Projection(crs), False)
+    projection = ee.Projection(crs, values.get(2))
+    there = ee.ImageCollection(source.collection).filterDate(ee.Date(values.get(3)), ee.Date(values.get(4)))
+
+    def measure(element: Any) -> Any:
+        image = ee.Image(element)
+        counted = source.clear(image).reduceRegion(
+            reducer=ee.Reducer.sum().unweighted(), geometry=interior, crs=projection, maxPixels=_MOST_PIXELS
+        )
+        return ee.List([image.get("system:index"), image.get("system:time_start"), counted.get("clear")])
+
+    return there.filterBounds(interior).toList(_MOST_IMAGES).map(measure)

@@ -1,0 +1,131 @@
+"""Choose the frames of a time series from the images of a place: the clearest, evenly spread, or around a date."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Choice = Literal["clearest", "spread", "nearest", "before-after"]
+"""How frames are chosen: see :func:`choose_frames`."""
+
+CHOICES: tuple[Choice, ...] = ("clearest", "spread", "nearest", "before-after")
+
+OnMissing = Literal["fill", "skip", "fail", "redraw"]
+"""What becomes of a place with fewer suitable images than frames."""
+
+SAME_PASS = 120_000
+"""Milliseconds between two images below which they are one acquisition: neighbouring tiles or scenes of one pass.
+
+Tiles of a Sentinel-2 datatake that overlap are sensed some 15 s apart, scenes of a Landsat path some 24 s.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """An interval of time.
+
+    Attributes:
+        start: milliseconds since 1970, inclusive.
+        end: milliseconds since 1970, exclusive.
+    """
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An image that a frame may show.
+
+    Attributes:
+        index: its ``system:index``.
+        time: its ``system:time_start`` in milliseconds since 1970.
+        clear: share of the chip's pixels that it shows clear, 0 to 1.
+    """
+
+    index: str
+    time: int
+    clear: float
+
+
+def choose_frames(
+    candidates: Iterable[Candidate],
+    count: int,
+    window: TimeWindow,
+    choice: Choice,
+    *,
+    moment: int | None = None,
+    min_clear: float = 0.0,
+) -> list[Candidate | None]:
+    """Choose frames from the images of a place.
+
+    - ``clearest``: those with the greatest clear share; of equally clear ones the earliest.
+    - ``spread``: the clearest of each of ``count`` intervals of equal length.
+    - ``nearest``: those nearest to the moment; of equally near ones the earlier.
+    - ``before-after``: the clearest half of the frames before the moment, and the clearest half from it on.
+
+    Images less than :data:`SAME_PASS` apart are one acquisition, of which at most one is chosen. An image that shows
+    no clear pixel is never chosen.
+
+    Args:
+        candidates: images of the place within the window.
+        count: number of frames; even for ``before-after``.
+        window: interval of the images.
+        choice: how frames are chosen.
+        moment: date of the place, milliseconds since 1970; for ``nearest`` and ``before-after``.
+        min_clear: least clear share of a frame.
+
+    Returns:
+        ``count`` frames by time. Missing ones are None: in their interval or half, otherwise at the end.
+    """
+    suitable = [each for each in candidates if each.clear > 0.0 and each.clear >= min_clear]
+    if choice == "spread":
+        return choose_of_windows(suitable, split_window(window, count))
+    if choice == "clearest":
+        return _padded(_best(suitable, count), count)
+    if moment is None:
+        raise ValueError(f"{choice} needs a moment")
+    if choice == "nearest":
+        ordered = sorted(suitable, key=lambda each: (abs(each.time - moment), each.time, -each.clear, each.index))
+        return _padded(_distinct(ordered, count), count)
+    half = count // 2
+    before = _best([each for each in suitable if each.time < moment], half)
+    after = _best([each for each in suitable if each.time >= moment], count - half)
+    return [*_padded(before, half), *_padded(after, count - half)]
+
+
+def choose_of_windows(candidates: Sequence[Candidate], windows: Sequence[TimeWindow]) -> list[Candidate | None]:
+    """Choose the clearest image of each interval; None for an interval without images."""
+    return [
+        next(iter(_best([each for each in candidates if window.start <= each.time < window.end], 1)), None)
+        for window in windows
+    ]
+
+
+def split_window(window: TimeWindow, count: int) -> list[TimeWindow]:
+    """Divide an interval into parts of equal length, to the millisecond."""
+    edges = [window.start + (window.end - window.start) * i // count for i in range(count + 1)]
+    return [TimeWindow(first, last) for first, last in itertools.pairwise(edges)]
+
+
+def _best(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Return the clearest images, one of each acquisition, by time."""
+    ordered = sorted(candidates, key=lambda each: (-each.clear, each.time, each.index))
+    return _distinct(ordered, count)
+
+
+def _distinct(ordered: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Return the first images of different acquisitions, by time."""
+    chosen: list[Candidate] = []
+    for each in ordered:
+        if len(chosen) == count:
+            break
+        if all(abs(each.time - other.time) >= SAME_PASS for other in chosen):
+            chosen.append(each)
+    return sorted(chosen, key=lambda each: (each.time, each.index))
+
+
+def _padded(chosen: Sequence[Candidate], count: int) -> list[Candidate | None]:
+    return [*chosen, *[None] * (count - len(chosen))]
