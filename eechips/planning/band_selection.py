@@ -19,7 +19,7 @@ from eechips.errors import UsageError
 from eechips.planning.asset_metadata import AssetMetadata, Band
 from eechips.planning.band_formula import Formula, Value, parse_formula
 from eechips.planning.cloud_masks import CloudMask
-from eechips.planning.regions import describe_choices
+from eechips.suggestion import describe_choices
 
 _log = logging.getLogger(__name__)
 
