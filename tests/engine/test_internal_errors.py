@@ -106,14 +106,14 @@ import shutil
 from pathlib import Path
 
 
-def get_requests(count=30, folder=""):
+def get_requests(count=30, place=""):
     return list(range(count))
 
 
-def get_result(index, number, folder=""):
-    if number == 5 and not (Path(folder) / "back").exists():
-        shutil.rmtree(Path(folder) / "disk" / "results")
-        (Path(folder) / "disk").chmod(0o500)
+def get_result(index, number, place=""):
+    if number == 5 and not (Path(place) / "back").exists():
+        shutil.rmtree(Path(place) / "disk" / "results")
+        (Path(place) / "disk").chmod(0o500)
     return b"text %d" % number
 """
 
@@ -122,7 +122,7 @@ def get_result(index, number, folder=""):
 def test_a_lost_disk_stops_the_run_and_the_next_run_resumes(service: Service, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     options: dict[str, Any] = {
-        "parameters": {"folder": tmp_path},
+        "parameters": {"place": str(tmp_path)},
         "results": str(tmp_path / "disk" / "results"),
         "processes": 1,
     }
