@@ -17,6 +17,14 @@ An item is a dict, which PyTorch's default collation joins to batches:
     pixels, (bands, rows, columns); ``image`` for samples with one file.
 ``<layer>_valid``
     bool, (rows, columns): false for masked pixels, whose values have no meaning.
+
+Of a time series (``eechips sample --frames``, ``--every``) the frames are one layer, called like the dataset, or
+``image``: pixels (frames, bands, rows, columns), ``<layer>_valid`` (frames, rows, columns), and
+
+``<layer>_times``
+    float64, (frames,): seconds since 1970; NaN for a missing frame without a period.
+
+Then
 ``label``
     class index (int64), or the value of a field with fractions (float32); if requested.
 ``id``
@@ -41,7 +49,8 @@ from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.training.chip_pixels import ChipPixels, decode
 from eechips.training.formats import PACK_FORMATS
-from eechips.training.sample import fields_of
+from eechips.training.frame_stack import FramePixels, frame_time, stack_frames
+from eechips.training.sample import UNNAMED, fields_of
 from eechips.training.samples import Samples, read_samples, values_of
 from eechips.training.shard_index import FileContent, PackEntry, Shard, read_index
 
@@ -106,7 +115,7 @@ class ChipDataset(Dataset[Any]):
         every = read_samples(run)
         self.samples: Samples = every if split is None else every.of_split(split)
         known = classes if classes is not None or label is None else values_of(every.field(label))
-        self._items = _Items(_names(layers, every.labels, label), label, _classes(known), dtype, fill, transform)
+        self._items = _Items(_names(layers, every.arrays, label), label, _classes(known), dtype, fill, transform)
         self._targets = None if label is None else self._items.targets(self.samples.field(label))
         self._store = self.samples.store
 
@@ -131,16 +140,21 @@ class ChipDataset(Dataset[Any]):
 
     def __getitem__(self, number: int) -> Any:
         sample = self.samples[number]
-        wanted = [file for file in sample.files if file.label in self._items.layers]
+        wanted = [file for file in sample.files if file.array in self._items.layers]
         try:
             pixels = {file.label: decode(self._store.read(file.name), file.suffix) for file in wanted}
         except FileNotFoundError as error:
             raise UsageError(
                 f"a file of sample {sample.id} is missing: eechips verify lists what is wrong with the run"
             ) from error
-        grids = {file.label: (file.crs, file.transform) for file in wanted}
+        grids = {file.array: (file.crs, file.transform) for file in wanted}
+        frames = {
+            file.label: (file.array, file.frame, frame_time({"dates": file.dates, "start": file.start}))
+            for file in wanted
+            if file.frame is not None
+        }
         target = None if self._targets is None else self._targets[number]
-        return self._items.make(sample.id, pixels, grids, target)
+        return self._items.make(sample.id, _joined(pixels, frames), grids, target)
 
 
 class ShardDataset(IterableDataset[Any]):
@@ -245,11 +259,19 @@ class ShardDataset(IterableDataset[Any]):
         wanted = {layer: entry.layers[layer] for layer in self._items.layers if layer in entry.layers}
         pixels = {name: each.pixels() if isinstance(each, FileContent) else each for name, each in wanted.items()}
         facts = metadata["layers"]
-        grids = {layer: (facts[layer].get("crs"), facts[layer].get("transform")) for layer in pixels}
+        frames = {
+            layer: (facts[layer].get("series") or UNNAMED[0], facts[layer]["frame"], frame_time(facts[layer]))
+            for layer in pixels
+            if "frame" in facts[layer]
+        }
+        grids = {
+            frames[layer][0] if layer in frames else layer: (facts[layer].get("crs"), facts[layer].get("transform"))
+            for layer in pixels
+        }
         target = None
         if self._items.label is not None:
             [target] = self._items.targets([fields_of(metadata["unit"]).get(self._items.label)])
-        return self._items.make(entry.id, pixels, grids, target)
+        return self._items.make(entry.id, _joined(pixels, frames), grids, target)
 
 
 @dataclass(frozen=True)
@@ -266,7 +288,7 @@ class _Items:
     def make(
         self,
         identifier: str,
-        pixels: Mapping[str, ChipPixels],
+        pixels: Mapping[str, ChipPixels | FramePixels],
         grids: Mapping[str, tuple[str | None, Sequence[float] | None]],
         target: torch.Tensor | None,
     ) -> Any:
@@ -275,12 +297,14 @@ class _Items:
         for layer, each in pixels.items():
             item[layer] = self._tensor(layer, each)
             item[f"{layer}_valid"] = torch.from_numpy(np.ascontiguousarray(each.valid))
+            if isinstance(each, FramePixels):
+                item[f"{layer}_times"] = torch.from_numpy(each.times)
         if target is not None:
             item[_LABEL] = target
         item["id"] = identifier
         for layer, (crs, transform) in grids.items():
             if crs is not None and transform is not None:
-                _, height, width = pixels[layer].values.shape
+                *_, height, width = pixels[layer].values.shape
                 item["crs"] = crs
                 item["transform"] = torch.tensor(transform, dtype=torch.float64)
                 item["bounds"] = torch.tensor(_bounds(transform, width, height), dtype=torch.float64)
@@ -307,10 +331,10 @@ class _Items:
             raise UsageError(f"'{self.label}' is {others[0]!r} in a sample, which is none of the classes")
         return torch.tensor([numbers[value] for value in values], dtype=torch.int64)
 
-    def _tensor(self, layer: str, pixels: ChipPixels) -> torch.Tensor:
+    def _tensor(self, layer: str, pixels: ChipPixels | FramePixels) -> torch.Tensor:
         values = pixels.values
         if self.fill is not None:
-            values = np.where(pixels.valid, values, np.asarray(self.fill, dtype=values.dtype))
+            values = np.where(np.expand_dims(pixels.valid, -3), values, np.asarray(self.fill, dtype=values.dtype))
         if values.dtype.name == "uint64":
             raise UsageError(f"PyTorch has no type that holds uint64, which {layer} is")
         wanted = self.dtype.get(layer) if isinstance(self.dtype, Mapping) else self.dtype
@@ -319,6 +343,25 @@ class _Items:
             values = values.astype(np.int64 if held is torch.int64 else np.int32)
         found = torch.from_numpy(_owned(values))
         return found if wanted is None else found.to(wanted)
+
+
+def _joined(
+    pixels: Mapping[str, ChipPixels], frames: Mapping[str, tuple[str, int, float]]
+) -> dict[str, ChipPixels | FramePixels]:
+    """Join frames to one layer each.
+
+    Args:
+        pixels: of the files by layer.
+        frames: of files that are frames: name of the joined layer, number of the frame, and its time.
+    """
+    found: dict[str, ChipPixels | FramePixels] = {layer: each for layer, each in pixels.items() if layer not in frames}
+    series: dict[str, list[tuple[int, str, float]]] = {}
+    for layer, (name, number, time) in frames.items():
+        series.setdefault(name, []).append((number, layer, time))
+    for name, each in series.items():
+        each.sort()
+        found[name] = stack_frames([pixels[layer] for _, layer, _ in each], [time for *_, time in each])
+    return found
 
 
 def _owned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run, open_run
+from eechips.manifest.unit_record import FRAME_COLUMNS
 from eechips.received_files import read_frame, translate_read_errors
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.training import quality_table, split_table
@@ -104,7 +105,9 @@ def _files(run: Run) -> geopandas.GeoDataFrame:
 
     samples = read_samples(run)
     owned = [(sample, file) for sample in samples for file in sample.files]
-    frame = pd.DataFrame([_file_row(sample, file) for sample, file in owned], columns=[*_FILE_COLUMNS])
+    has_frames = any(file.frame is not None for _, file in owned)
+    columns = (*_FILE_COLUMNS, *FRAME_COLUMNS) if has_frames else _FILE_COLUMNS
+    frame = pd.DataFrame([_file_row(sample, file, columns) for sample, file in owned], columns=[*columns])
     _join(frame, [sample.unit for sample, _ in owned])
     frame.insert(3, "path", _paths(run, frame["file"]))
     if (run.path / quality_table.QUALITY_NAME).is_file():
@@ -122,8 +125,8 @@ _FILE_COLUMNS = (
 )
 
 
-def _file_row(sample: Sample, file: SampleFile) -> tuple[Any, ...]:
-    facts = [getattr(file, name) for name in _FILE_COLUMNS[6:]]
+def _file_row(sample: Sample, file: SampleFile, columns: Sequence[str]) -> tuple[Any, ...]:
+    facts = [getattr(file, name) for name in columns[6:]]
     lists = [list(value) if isinstance(value, tuple) else value for value in facts]
     return sample.position, file.layer, sample.id, sample.unit, sample.state, file.name, *lists
 

@@ -79,6 +79,11 @@ class SampleFile:
         """The name of its layer: see ``UNNAMED``."""
         return label_of(self.layer, self.name)
 
+    @property
+    def array(self) -> str:
+        """The name of the array that it is a part of: that of its series, or else its label."""
+        return self.label if self.series is None else self.series or UNNAMED[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -24,7 +24,7 @@ from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.storage import Store
 from eechips.training import quality_table, split_table
-from eechips.training.sample import ONLY, Sample, SampleFile, fields_of, label_of
+from eechips.training.sample import ONLY, UNNAMED, Sample, SampleFile, fields_of, label_of
 
 _BATCH = 1000  # samples that are made at a time
 _UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sources", "dates", "finished")
@@ -126,6 +126,19 @@ class Samples(Sequence[Sample]):
         """The names of the layers: see :attr:`SampleFile.label`."""
         names = zip(self._files["layer"].to_pylist(), self._files["file"].to_pylist(), strict=True)
         return tuple(dict.fromkeys(label_of(layer, name) for layer, name in names))
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The names of the arrays of the samples, in order of appearance: see :attr:`SampleFile.array`."""
+        names = ("layer", "file", "metadata")
+        columns = (self._files[name].to_pylist() for name in names)
+        found: dict[str, str] = {}
+        for layer, file, metadata in zip(*columns, strict=True):
+            label = label_of(layer, file)
+            if label not in found:
+                series = json.loads(metadata).get("series")
+                found[label] = label if series is None else series or UNNAMED[0]
+        return tuple(dict.fromkeys(found.values()))
 
     def field(self, name: str) -> list[Any]:
         """Return a field of every sample's unit, see :attr:`Sample.fields`; None where a unit has no such field.

@@ -44,6 +44,7 @@ _ABOUT_FILES = frozenset(
         ),
         *("traceback", "file", "bytes", "sha256", "width", "height", "bands", "dtype", "crs", "transform", "rows"),
         *("sources", "dates", "seconds", "finished", "flags", "geometry"),
+        *("series", "frame", "start", "end", "clear_fraction"),
     }
 )
 
@@ -55,7 +56,7 @@ def stack(
     masked: bool = False,
     lazy: bool | None = None,
 ) -> xarray.Dataset:
-    """Load the chips of a run as (sample, band, y, x), or its time series as (region, time).
+    """Load the chips of a run as (sample, band, y, x), with frames (sample, time, band, y, x), or its tables.
 
     Args:
         source: the run, its folder, or rows of :func:`eechips.load`.
@@ -70,7 +71,12 @@ def stack(
         as ``split``, ``class``, ``lon`` and ``lat``, stands beside. Chips are of many places: y and x have no
         coordinates.
 
-        Time series: a variable for each numeric column, NaN for missing values. Values at the same time are averaged.
+        Chips of several frames: the same with the dimension ``time``, whose coordinate is the start of the period if
+        all samples have the same periods; ``acquired`` (sample, time) is the time of each image, NaT for missing ones,
+        and ``clear_fraction`` (sample, time) its clear share.
+
+        Tables of time series, (region, time): a variable for each numeric column, NaN for missing values. Values at
+        the same time are averaged.
 
     Raises:
         UsageError: if there are neither chips nor time series, chips differ in size, bands or type, or xarray is
@@ -110,6 +116,8 @@ def _by_layer(frame: pd.DataFrame, layer: str | None) -> dict[str, pd.DataFrame]
     rows = frame.reset_index()
     rows = rows[rows["path"].notna() & rows["width"].notna()]
     names = rows["layer"] if "layer" in rows.columns else pd.Series("", index=rows.index)
+    if _has_frames(rows):
+        names = names.where(rows["frame"].isna(), rows["series"])
     found = {str(name): part for name, part in rows.groupby(names, sort=False)}
     if layer is not None:
         if layer not in found:
@@ -117,9 +125,9 @@ def _by_layer(frame: pd.DataFrame, layer: str | None) -> dict[str, pd.DataFrame]
         found = {layer: found[layer]}
     if not found:
         raise UsageError("there are no chips: no file has pixels")
-    first = next(iter(found.values()))["id"].tolist()
+    first = list(dict.fromkeys(next(iter(found.values()))["id"]))
     for name, part in found.items():
-        if part["id"].tolist() != first:
+        if list(dict.fromkeys(part["id"])) != first:
             raise UsageError(f"layer '{name}' has other samples than '{next(iter(found))}': choose one with layer=")
     return found
 
@@ -127,21 +135,55 @@ def _by_layer(frame: pd.DataFrame, layer: str | None) -> dict[str, pd.DataFrame]
 def _chips(layers: Mapping[str, pd.DataFrame], *, masked: bool, lazy: bool) -> xarray.Dataset:
     first = next(iter(layers.values()))
     is_one = len(layers) == 1
-    variables, coordinates = {}, _about(first)
+    variables: dict[str, Any] = {}
+    coordinates = _about(first.drop_duplicates("id"))
     sizes = {_same(rows, ("height", "width"), name) for name, rows in layers.items()}
     if len(sizes) > 1:
         raise UsageError(f"layers have chips of different sizes: choose one with layer={' or '.join(layers)}")
     ((height, width),) = sizes
     for name, rows in layers.items():
         shape = (len(rows), len(_same(rows, ("bands",), name)[0]), int(height), int(width))
-        (dtype,) = _same(rows, ("dtype",), name)
+        # A missing frame may have the type of a constant.
+        (dtype,) = _same(rows[rows["valid_fraction"] != 0.0] if _has_frames(rows) else rows, ("dtype",), name)
         band = "band" if is_one else f"{name}_band"
         values = _values(rows["path"].tolist(), shape, np.dtype(dtype), masked=masked, lazy=lazy)
-        variables[name or ONLY] = (("sample", band, "y", "x"), values)
+        if _has_frames(rows):
+            frames = _frames_of(rows, name)
+            variables[name or ONLY] = (("sample", "time", band, "y", "x"), values.reshape(-1, frames, *shape[1:]))
+            coordinates |= _times(rows, frames, "" if is_one else f"{name}_")
+        else:
+            variables[name or ONLY] = (("sample", band, "y", "x"), values)
         coordinates[band] = ((band,), list(_same(rows, ("bands",), name)[0]))
     for name in variables.keys() & coordinates.keys():  # a field of the units is called like a layer
         coordinates[f"unit_{name}"] = coordinates.pop(name)
     found: xarray.Dataset = _xarray().Dataset(variables, coordinates)
+    return found
+
+
+def _has_frames(rows: pd.DataFrame) -> bool:
+    return "frame" in rows.columns and bool(rows["frame"].notna().any())
+
+
+def _frames_of(rows: pd.DataFrame, layer: str) -> int:
+    """Return the number of frames of every sample; the rows are those of each sample, by frame."""
+    counts = sorted(set(rows.groupby("id", sort=False).size()))
+    if len(counts) > 1:
+        raise UsageError(f"samples{f' of {layer}' if layer else ''} have {counts[0]} to {counts[-1]} frames")
+    return int(counts[0])
+
+
+def _times(rows: pd.DataFrame, frames: int, prefix: str) -> dict[str, Any]:
+    """Return the coordinates of the dimension ``time``."""
+    dates = [next(iter(dates), None) if dates is not None else None for dates in rows["dates"]]
+    moments = pd.to_datetime(pd.Series(dates, dtype=object), utc=True, format="ISO8601").dt.tz_localize(None)
+    shape = (-1, frames)
+    found: dict[str, Any] = {
+        f"{prefix}acquired": (("sample", "time"), moments.to_numpy("datetime64[ns]").reshape(shape)),
+        f"{prefix}clear_fraction": (("sample", "time"), rows["clear_fraction"].to_numpy(np.float64).reshape(shape)),
+    }
+    starts = rows["start"].to_numpy(dtype=object).reshape(shape)
+    if rows["start"].notna().all() and (starts == starts[0]).all():
+        found["time"] = (("time",), pd.to_datetime(pd.Series(starts[0])).to_numpy("datetime64[ns]"))
     return found
 
 

@@ -1,0 +1,80 @@
+"""Time series of chips as arrays: an xarray stack and PyTorch items, against rasterio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+
+import eechips
+from tests.support.local_earth_engine import Server
+
+OPTIONS: dict[str, Any] = {
+    "dataset": ("S2", "L8"), "bands": ("S2:B4,B8", "L8:SR_B4,SR_B5"), "near": ("L8:8d",), "total": 3,
+    "roi": "-105.3,39.9,-105.0,40.1", "start": "2020-05-01", "end": "2020-08-01", "every": "month", "size": 16,
+    "seed": 3, "processes": 2, "quiet": True, "rate": None,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> eechips.Run:
+    """Three places, three months, two sensors."""
+    return eechips.sample(**OPTIONS, endpoint=demo_server.url, out=tmp_path_factory.mktemp("frames") / "run")
+
+
+def files(run: eechips.Run, series: str) -> pd.DataFrame:
+    rows = pd.read_parquet(run.path / "layers.parquet")
+    return rows[rows["series"] == series].sort_values(["position", "frame"])
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_stack_has_the_frames_in_the_dimension_time(run: eechips.Run, lazy: bool) -> None:
+    stack = eechips.stack(run, lazy=lazy)
+    assert dict(stack.sizes) | {"sample": 3, "time": 3, "S2_band": 2, "L8_band": 2, "y": 16, "x": 16} == stack.sizes
+    assert list(stack.time.dt.strftime("%Y-%m-%d").values) == ["2020-05-01", "2020-06-01", "2020-07-01"]
+    for series in ("S2", "L8"):
+        rows = files(run, series)
+        values = stack[series].values
+        for number, row in enumerate(rows.itertuples()):
+            with rasterio.open(run.path / row.file) as file:
+                np.testing.assert_array_equal(values[number // 3, number % 3], file.read())
+            moment = stack[f"{series}_acquired"].values[number // 3, number % 3]
+            assert np.isnat(moment) if row.dates is None else pd.Timestamp(moment) == pd.Timestamp(row.dates[0][:-1])
+
+
+def test_a_stack_of_one_sensor_has_plain_bands(run: eechips.Run) -> None:
+    rows = eechips.load(run, rows="files")
+    one = eechips.stack(rows[rows["series"] == "S2"], masked=True)
+    assert one.S2.dims == ("sample", "time", "band", "y", "x")
+    assert float(one.clear_fraction.max()) <= 1.0
+
+
+@pytest.mark.slow
+def test_items_of_pytorch_have_the_frames_first(run: eechips.Run, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from torch.utils.data import DataLoader
+
+    from eechips.torch import ChipDataset, ShardDataset
+
+    chips = ChipDataset(run, fill=0)
+    batch = next(iter(DataLoader(chips, batch_size=3)))
+    assert batch["S2"].shape == (3, 3, 2, 16, 16)
+    assert batch["S2_valid"].shape == (3, 3, 16, 16)
+    rows = files(run, "S2")
+    for number, row in enumerate(rows.itertuples()):
+        with rasterio.open(run.path / row.file) as file:
+            values = file.read() * (file.dataset_mask() != 0)
+        np.testing.assert_array_equal(batch["S2"][number // 3, number % 3].numpy(), values)
+        seconds = float(batch["S2_times"][number // 3, number % 3])
+        assert seconds == pd.Timestamp(row.dates[0] if row.dates is not None else row.start).timestamp()
+    assert set(ChipDataset(run, layers=["L8"])[0]) & {"S2", "L8"} == {"L8"}
+
+    eechips.pack(run, "webdataset", out=tmp_path / "pack")
+    packed = {item["id"]: item for item in ShardDataset(tmp_path / "pack", fill=0)}
+    for item in chips:
+        for name in ("S2", "S2_valid", "S2_times", "L8", "L8_valid"):
+            torch.testing.assert_close(packed[item["id"]][name], item[name], rtol=0, atol=0, equal_nan=True)
