@@ -20,6 +20,8 @@ from eechips.emulator.stores import StoreError, demo_end
 
 STORE = DemoStore(date(2025, 1, 1))
 COLLECTIONS = (
+    "COPERNICUS/DEM/GLO30",
+    "COPERNICUS/DEM/GLO30_2024_1",
     "COPERNICUS/S1_GRD",
     "COPERNICUS/S1_GRD_FLOAT",
     "COPERNICUS/S2",
@@ -38,18 +40,21 @@ COLLECTIONS = (
     "MODIS/006/MOD11A2",
     "MODIS/006/MOD13A2",
     "MODIS/006/MOD13Q1",
+    "MODIS/061/MCD12Q1",
     "MODIS/061/MOD11A1",
     "MODIS/061/MOD11A2",
     "MODIS/061/MOD13A2",
     "MODIS/061/MOD13Q1",
     "NASA/HLS/HLSL30/v002",
     "NASA/HLS/HLSS30/v002",
+    "NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG",
+    "UCSB-CHG/CHIRPS/DAILY",
     "USDA/NAIP/DOQQ",
     "USDA/NASS/CDL",
     "USGS/NLCD_RELEASES/2019_REL/NLCD",
     "USGS/NLCD_RELEASES/2021_REL/NLCD",
 )
-IMAGES = ("CGIAR/SRTM90_V4", "NASA/NASADEM_HGT/001", "USGS/SRTMGL1_003")
+IMAGES = ("CGIAR/SRTM90_V4", "JRC/GSW1_4/GlobalSurfaceWater", "NASA/NASADEM_HGT/001", "USGS/SRTMGL1_003")
 TABLES = (
     "FAO/GAUL/2015/level0",
     "FAO/GAUL/2015/level1",
@@ -114,7 +119,12 @@ def test_images_say_what_they_are(name: str) -> None:
     assert STORE.get(f"{name}/nothing_of_the_kind") is None
 
 
-YEARS = {"ESA/WorldCover/v100": 2020, "USGS/NLCD_RELEASES/2019_REL/NLCD": 2019}
+YEARS = {
+    "COPERNICUS/DEM/GLO30": 2010,
+    "COPERNICUS/DEM/GLO30_2024_1": 2010,
+    "ESA/WorldCover/v100": 2020,
+    "USGS/NLCD_RELEASES/2019_REL/NLCD": 2019,
+}
 SPAN = {
     "USGS": 1500,
     "LANDSAT": 120,
@@ -122,6 +132,8 @@ SPAN = {
     "GOOGLE": 40,
     "MODIS": 40,
     "NASA": 40,
+    "NOAA": 100,
+    "UCSB-CHG": 40,
     "ECMWF": 400,
     "ESA": 800,
     "USDA": 1500,
@@ -176,8 +188,15 @@ def test_collections_start_at_once(name: str) -> None:
 @pytest.mark.parametrize("until", [date(2025, 1, 1), date(2026, 11, 21), date(2031, 3, 1)])
 def test_continuing_collections_end_shortly_before_the_day(until: date) -> None:
     store, end = DemoStore(until), millis(until.year, until.month, until.day)
-    longest = {"USDA/NAIP/DOQQ": 820, "USDA/NASS/CDL": 800, "ECMWF/ERA5_LAND/MONTHLY_AGGR": 62}
-    ended = ("ESA/", "GOOGLE/SATELLITE_EMBEDDING/", "MODIS/006/", "USGS/")
+    longest = {
+        "USDA/NAIP/DOQQ": 820,
+        "USDA/NASS/CDL": 800,
+        "ECMWF/ERA5_LAND/MONTHLY_AGGR": 62,
+        "GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL": 800,
+        "MODIS/061/MCD12Q1": 800,
+        "NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG": 62,
+    }
+    ended = ("COPERNICUS/DEM/", "ESA/", "MODIS/006/", "USGS/")
     for name in COLLECTIONS:
         if name.startswith(ended):
             continue

@@ -47,7 +47,7 @@ def test_bands_properties_and_dates_are_those_of_the_catalogue() -> None:
     assert known["system:time_start"] == datetime(2021, 1, 1, tzinfo=timezone.utc).timestamp() * 1000
     assert known["system:time_end"] == datetime(2022, 1, 1, tzinfo=timezone.utc).timestamp() * 1000
     years = {i.id.rpartition("/")[2][:4] for i in STORE.get(embedding.ID).images(Query(bounds=(*FARMS, *FARMS)))}  # type: ignore[union-attr]
-    assert years == {str(year) for year in range(2017, 2025)}
+    assert years == {str(year) for year in range(2017, 2026)}
 
 
 @pytest.mark.parametrize("level", [0, 1, 3])

@@ -53,7 +53,9 @@ def samples() -> dict[str, tuple[BandInfo, int, int]]:
     embedding = next(images("GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL", FRONT_RANGE, "2020-01-01", "2021-01-01"))
     harmonized = next(images("NASA/HLS/HLSL30/v002", FRONT_RANGE, "2020-06-01", "2020-08-01"))
     dem = STORE.get("USGS/SRTMGL1_003")
+    water = STORE.get("JRC/GSW1_4/GlobalSurfaceWater")
     assert isinstance(dem, ImageAsset)
+    assert isinstance(water, ImageAsset)
     bands = {
         "naip": naip.bands[0],
         "naip fine": fine.bands[3],
@@ -73,6 +75,11 @@ def samples() -> dict[str, tuple[BandInfo, int, int]]:
         "embedding": embedding.bands[16],
         "hls red": harmonized.bands[3],
         "hls fmask": harmonized.bands[10],
+        "rain": next(images("UCSB-CHG/CHIRPS/DAILY", FRONT_RANGE, "2020-06-10", "2020-06-11")).bands[0],
+        "lights": next(images("NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG", FRONT_RANGE, "2020-06-01", "2020-07-01")).bands[0],
+        "modis cover": next(images("MODIS/061/MCD12Q1", FRONT_RANGE, "2020-01-01", "2021-01-01")).bands[0],
+        "surface": next(images("COPERNICUS/DEM/GLO30", FRONT_RANGE, "2010-01-01", "2011-01-01")).bands[0],
+        "water": water.bands[0],
     }
     return {name: (band, *pixel(band, *FRONT_RANGE)) for name, band in bands.items()}
 
@@ -195,10 +202,15 @@ GOLDEN: dict[str, str] = {
     "worldcover": "218b709829809da2",
     "era5": "da28be3127aa8875",
     "srtm": "d67dd2b184c7182a",
-    "s1 vh": "95e80e28041292ab",
+    "s1 vh": "3374be0cd98e0a0a",
     "embedding": "5d19dc282fe87cf7",
     "hls red": "68f0e6d56cb5a429",
     "hls fmask": "1199b0582efb89af",
+    "rain": "283c926d6e8c67a7",
+    "lights": "e34c2a0856513954",
+    "modis cover": "44e09a0845ee61de",
+    "surface": "fb8b595a10a7bfbf",
+    "water": "e626ae0467aa6f22",
 }
 
 

@@ -123,10 +123,11 @@ _CLOUDS = {20: 0.60, 18: 0.60, 16: 0.50, 14: 0.42, 13: 0.30, 12: 0.22, 11: 0.15,
 
 def rain(land: Terrain, when: date) -> Floats:
     """Return the rain of a day, millimetres: it falls from the thickest clouds, more often where the land is green."""
-    cloud = cloudiness(land.rect, when, 0.5, 3, finest=14)
+    cloud = cloudiness(land.rect, when, 0.5, 3, finest=16)
     # The month is as wet as the monthly climate says.
     month = weather(land.rect, when.replace(day=1), (20, 18))
-    wet = cloud - 0.12 - 0.40 * dryness(land)
+    lush = 0.9 * land.character("green") + 0.5 * land.character("forest")
+    wet = cloud - 0.10 - 0.36 * np.clip(1.05 - 1.35 * lush, 0.0, 1.0)
     return np.maximum(0.0, wet) * np.clip(60.0 + 40.0 * month, 6.0, 140.0)
 
 

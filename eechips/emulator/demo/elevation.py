@@ -60,7 +60,7 @@ class Heights:
 
 
 @cache
-def _tiles() -> npt.NDArray[np.bool_]:
+def tiles() -> npt.NDArray[np.bool_]:
     """Return whether each tile of a degree has land, shape (180, 360), from 90 S and 180 W."""
     longitude, latitude = np.arange(-180.0, 180.0, 0.25) + 0.125, np.arange(-84.0, 84.0, 0.25) + 0.125
     coast = land_character.coast(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[:, None], finest=99)
@@ -73,7 +73,7 @@ def _in_tiles(rect: Rect) -> npt.NDArray[np.bool_]:
     """Return whether each cell lies in a tile that has land."""
     column = np.floor(mercator.longitude_of(rect.x) + 180.0).astype(np.int64) % 360
     row = np.clip(np.floor(mercator.latitude_of(rect.y) + 90.0).astype(np.int64), 0, 179)
-    result: npt.NDArray[np.bool_] = _tiles()[row[:, None], column[None, :]]
+    result: npt.NDArray[np.bool_] = tiles()[row[:, None], column[None, :]]
     return result
 
 

@@ -39,7 +39,7 @@ from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 ID = "GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL"
 SIZE = 64
 BANDS = tuple(f"A{n:02d}" for n in range(SIZE))
-FIRST_YEAR, LAST_YEAR = 2017, 2024
+FIRST_YEAR = 2017
 _KINDS = (
     crops.CORN,
     crops.COTTON,
@@ -221,7 +221,7 @@ class Embeddings:
     @property
     def years(self) -> range:
         """Years that are over."""
-        return range(FIRST_YEAR, max(FIRST_YEAR + 1, min(LAST_YEAR + 1, self.until.year)))
+        return range(FIRST_YEAR, max(FIRST_YEAR + 1, self.until.year))
 
     @property
     def properties(self) -> Mapping[str, Any]:

@@ -135,18 +135,59 @@ def _towns(columns: Integers, rows: Integers, density: Floats) -> Floats:
     squares_j = np.arange(int(rows[0]) // per - 1, int(rows[-1]) // per + 2)
     # Whether there is a town, where in its square it lies, how large it is.
     draws = noise.random(squares_i[:, None, None] + np.arange(4), squares_j[:, None], 521)
-    ragged = noise.random(columns[None, :], rows[:, None], 525) if (draws[..., 0] <= 0.34).any() else 0.0
+    if not (draws[..., 0] <= 0.34).any():
+        return houses
+    ragged = noise.random(columns[None, :], rows[:, None], 525)
     for ti, of_column in zip(squares_i.tolist(), draws, strict=True):
         for tj, draw in zip(squares_j.tolist(), of_column.tolist(), strict=True):
             if draw[0] > 0.34:
                 continue
             x, y = (ti + 0.2 + 0.6 * draw[1]) * per, (tj + 0.2 + 0.6 * draw[2]) * per
             radius = 3.0 + 22.0 * draw[3] * draw[3] * draw[3]
-            dx, dy = columns[None, :] + 0.5 - x, rows[:, None] + 0.5 - y
-            inside = radius - np.sqrt(dx * dx + dy * dy) - 0.45 * radius * ragged
-            exists = draw[0] < 0.34 * density
-            houses = np.maximum(houses, np.where(exists, np.clip(inside * 0.25 + 0.25, 0.0, 1.0) * (inside > 0.0), 0.0))
+            # No block beyond the radius is part of the town.
+            near = (_around(rows, y, radius), _around(columns, x, radius))
+            dx, dy = columns[None, near[1]] + 0.5 - x, rows[near[0], None] + 0.5 - y
+            if not dx.size or not dy.size:
+                continue
+            inside = radius - np.sqrt(dx * dx + dy * dy) - 0.45 * radius * ragged[near]
+            exists = draw[0] < 0.34 * density[near]
+            town = np.where(exists, np.clip(inside * 0.25 + 0.25, 0.0, 1.0) * (inside > 0.0), 0.0)
+            houses[near] = np.maximum(houses[near], town)
     return houses
+
+
+_MOST = 2048
+"""Units above which single towns are no longer drawn."""
+_EXPECTED = 0.016
+"""Density of houses over many blocks where the land is fully settled."""
+
+
+def _around(numbers: Integers, middle: float, radius: float) -> slice:
+    """Return which of consecutive numbers of blocks lie within a radius of a place, or one block beyond."""
+    first = int(np.floor(middle - radius)) - 1 - int(numbers[0])
+    last = int(np.ceil(middle + radius)) + 1 - int(numbers[0])
+    return slice(max(0, first), max(0, min(len(numbers), last + 1)))
+
+
+def settlement(rect: Rect) -> Floats:
+    """Return the mean density of houses in towns, 0 to 1, by cell at any pitch; single farms are left out."""
+    town = land_character.CHARACTERS.index("town")
+    if rect.pitch > _MOST:
+        density = land_character.characters_at(rect.x, rect.y, rect.pitch)[town]
+        expected: Floats = np.clip(density, 0.0, 1.0) * _EXPECTED
+        return expected
+    columns, across = _cells(rect.column, rect.width, rect.pitch, max(_BLOCK, rect.pitch))
+    rows, down = _cells(rect.row, rect.height, rect.pitch, max(_BLOCK, rect.pitch))
+    per = max(1, rect.pitch // _BLOCK)
+    columns = np.arange(columns[0] * per, (columns[-1] + 1) * per)
+    rows = np.arange(rows[0] * per, (rows[-1] + 1) * per)
+    # As in ``blocks``: the land is as settled as at the middle of the quarter.
+    quarters_i, to_i = np.unique(columns >> 3, return_inverse=True)
+    quarters_j, to_j = np.unique(rows >> 3, return_inverse=True)
+    land = land_character.characters_at((quarters_i + 0.5) * _QUARTER, (quarters_j + 0.5) * _QUARTER, _QUARTER)[town]
+    houses = _towns(columns, rows, land[to_j][:, to_i])
+    means: Floats = houses.reshape(len(rows) // per, per, len(columns) // per, per).mean(axis=(1, 3))
+    return np.repeat(np.repeat(means, across, axis=1), down, axis=0) if per == 1 else means
 
 
 def circles(rect: Rect) -> tuple[npt.NDArray[np.bool_], Field32]:
