@@ -39,11 +39,13 @@ class SurveyedLayer:
 
     Attributes:
         metadata: the dataset.
-        bands: the bands to fetch.
+        bands: the stored bands that are needed; the first one gives the pixel grid.
+        results: the bands of the chips: stored or computed.
     """
 
     metadata: asset_metadata.AssetMetadata
     bands: tuple[asset_metadata.Band, ...]
+    results: tuple[asset_metadata.Band, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +242,13 @@ def plan_chips(sample: ResolvedSample) -> ChipPlan:
 def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | None) -> SurveyedLayer:
     """Describe a layer by its first image, and check that it has the bands that are needed."""
     metadata = asset_metadata.fetch_metadata(layer.dataset_id, layer.known_kind, region, *sample.dates.of(layer))
-    bands = metadata.select(layer.usual_bands) if layer.usual_bands else metadata.bands
-    sample.style.check_found(bands, layer.known)
+    results = layer.selection.find_bands(metadata)
+    sample.style.check_found(results, layer.stretched)
+    grid_band = layer.selection.grid_band(results[0].name)
+    bands = metadata.select(dict.fromkeys((grid_band, *layer.selection.stored))) if layer.selection.names else results
     if layer.mask is not None:
         metadata.select(layer.mask.quality_bands([band.name for band in bands]))
-    return SurveyedLayer(metadata, bands)
+    return SurveyedLayer(metadata, bands, results)
 
 
 def _thumb_reach(sample: ResolvedSample, band: asset_metadata.Band) -> float:

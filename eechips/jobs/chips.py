@@ -128,7 +128,7 @@ class ChipSample:
         if self._plan is None or self.is_picture or isinstance(found, NoData):
             return found
         types = {
-            layer.name: str(np.result_type(*(band.dtype for band in surveyed.bands)))
+            layer.name: str(np.result_type(*(band.dtype for band in surveyed.results)))
             for layer, surveyed in zip(self.sample.layers, self._plan.layers, strict=True)
         }
         if isinstance(found, Chip):
@@ -230,7 +230,8 @@ class ChipSample:
             grid=grid,
             bands=images.bands,
             format=sample.style.format,
-            visualization=sample.style.visualization(images.bands, layer.known),
+            visualization=sample.style.visualization(images.bands, layer.stretched),
+            dtype=images.dtype,
             sources=tuple(sources),
             dates=tuple(dates),
         )

@@ -115,16 +115,17 @@ class ResolvedSample:
     def images(self, layer: SampleLayer, unit: Unit) -> LayerImages:
         """Return the images of a layer that the chip of a unit shows."""
         if layer.known:
-            kind, bands = layer.known.kind, layer.usual_bands
+            kind, selection = layer.known.kind, layer.selection
         else:
             source = unit["source"][layer.name] if layer.name else unit["source"]
-            kind, bands = source["kind"], tuple(source["bands"])
-        return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), bands, layer.mask)
+            kind, selection = source["kind"], layer.selection.named(source["bands"])
+        dtype = layer.common_dtype if self.style.format == "tif" else None
+        return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), selection, layer.mask, dtype)
 
     def _layer_results(self, layer: SampleLayer) -> dict[str, Any]:
-        bands = layer.compared_bands(layer.chosen)
-        colours = self.style.visualization(layer.usual_bands, layer.known)
-        found = {"dataset": layer.dataset_id, "bands": bands, "visualization": colours}
+        bands = layer.compared_bands(layer.bands)
+        colours = self.style.visualization(layer.selection.names, layer.stretched)
+        found = {"dataset": layer.dataset_id, "bands": bands, "visualization": colours, **layer.selection.parameters}
         if layer.mask is not None:
             found["mask"] = layer.mask.text
         return {**found, "layer": layer.name} if layer.name else found
@@ -139,7 +140,9 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         RegionError: if the region, or the file of points, cannot be used.
     """
     check_options(options)
-    layers = parse_layers(options.dataset, options.bands, options.mask)
+    layers = parse_layers(
+        options.dataset, options.bands, options.mask, options.index, options.expression, scaled=options.scaled
+    )
     palette = () if options.palette is None else split_names(options.palette)
     style = RenderStyle(_format(options, layers), options.min, options.max, palette)
     alignment = GridAlignment(crs=options.crs, scale=options.scale, align=options.align, transform=options.transform)
@@ -178,8 +181,13 @@ def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
     if others or options.frames is not None or options.every is not None:
         return "tif"
     has_colours = options.min is not None or options.max is not None or options.palette is not None
-    is_natural = record is not None and record.is_photographic and set(first.usual_bands) == set(record.default_bands)
+    is_natural = record is not None and record.is_photographic and _has_default_bands(first)
     return "png" if has_colours or is_natural else "tif"
+
+
+def _has_default_bands(layer: SampleLayer) -> bool:
+    """Return whether the bands are the default ones as they are stored, by any name and in any order."""
+    return layer.stretched is not None and set(layer.selection.stored) == set(layer.known_bands)
 
 
 def _region(options: SampleOptions, first: SampleLayer) -> Region | None:

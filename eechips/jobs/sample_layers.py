@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from eechips.datasets import find_dataset, is_record_file
 from eechips.errors import UsageError
 from eechips.jobs.recipe_options import DatasetRecipe, check_dataset, split_names
@@ -23,14 +25,20 @@ class SampleLayer(DatasetRecipe):
     Attributes:
         dataset: alias or id, as the user wrote it.
         name: of its files; empty for a single dataset.
-        chosen: bands that the user names; None for the default.
+        bands: that the user names; None for the default.
+        index: spectral indices.
+        expression: ``name=formula`` each.
+        scaled: whether scale and offset are applied.
         is_further: whether it is on the pixel grid of another dataset before it.
         mask: cloud mask; None for none.
     """
 
     dataset: str
     name: str = ""
-    chosen: tuple[str, ...] | None = None
+    bands: tuple[str, ...] | None = None
+    index: tuple[str, ...] = ()
+    expression: tuple[str, ...] = ()
+    scaled: bool = False
     is_further: bool = False
     mask: CloudMask | None = None
 
@@ -40,22 +48,36 @@ class SampleLayer(DatasetRecipe):
         return not (self.is_further and self.known is not None and self.known.is_single_period)
 
     @property
-    def usual_bands(self) -> tuple[str, ...]:
-        """The bands that are known without a request."""
-        return self.chosen or self.known_bands
+    def common_dtype(self) -> str | None:
+        """The numpy name of the type that holds stored and computed bands in a file; None if all are stored."""
+        if self.selection.has_stored_values:
+            return None
+        stored = {band.name: band.dtype for band in (self.known.bands if self.known else ())}
+        return str(np.result_type("float32", *filter(None, map(stored.get, self.selection.copied))))
 
 
 Bands = Sequence[str] | str | Mapping[str, Sequence[str] | str] | None
 """``"R,G,B"``, ``("R", "G", "B")``, and with several datasets ``("S2:B4,B3", "SRTM:elevation")`` or a mapping."""
 
 
-def parse_layers(datasets: str | Sequence[str], bands: Bands, mask: str) -> tuple[SampleLayer, ...]:
+def parse_layers(
+    datasets: str | Sequence[str],
+    bands: Bands,
+    mask: str,
+    index: Bands = None,
+    expression: str | Sequence[str] = (),
+    *,
+    scaled: bool = False,
+) -> tuple[SampleLayer, ...]:
     """Parse the layers of a sample.
 
     Args:
         datasets: one or several names.
         bands: to fetch, by dataset if there are several.
         mask: cloud mask, for the datasets that have it.
+        index: spectral indices, by dataset if there are several.
+        expression: ``name=formula`` each; ``dataset:name=formula`` if there are several.
+        scaled: whether scale and offset of all datasets are applied.
 
     Raises:
         UsageError: if a dataset is repeated, bands are ambiguous, or no dataset has the mask.
@@ -70,16 +92,26 @@ def parse_layers(datasets: str | Sequence[str], bands: Bands, mask: str) -> tupl
     twice = [name for name, identifier in zip(names, ids, strict=True) if ids.count(identifier) > 1]
     if twice:
         raise UsageError(f"`dataset` names {twice[0]} twice")
-    chosen = _bands_of(names, bands)
+    chosen, indices = _names_of(names, bands, "bands"), _names_of(names, index, "index")
+    formulas = _expressions_of(names, (expression,) if isinstance(expression, str) else expression)
     labels = _labels(names, ids) if len(names) > 1 else [""]
     return tuple(
-        SampleLayer(name, label, chosen.get(name), name != names[0], cloud_mask)
+        SampleLayer(
+            name,
+            label,
+            chosen.get(name),
+            indices.get(name, ()),
+            formulas.get(name, ()),
+            scaled,
+            name != names[0],
+            cloud_mask,
+        )
         for name, label, cloud_mask in zip(names, labels, parse_masks(mask, ids), strict=True)
     )
 
 
-def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
-    """Parse the bands of each dataset."""
+def _names_of(names: Sequence[str], bands: Bands, option: str) -> dict[str, tuple[str, ...]]:
+    """Parse the bands, or the indices, of each dataset."""
     if bands is None:
         return {}
     if isinstance(bands, Mapping):
@@ -93,19 +125,35 @@ def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
             )
             if len(names) > 1:
                 raise UsageError(
-                    f"bands='{','.join(flat)}': name the dataset, as in bands='{names[0]}:{','.join(flat)}'"
+                    f"{option}='{','.join(flat)}': name the dataset, as in {option}='{names[0]}:{','.join(flat)}'"
                 )
             return {names[0]: flat}
         if not all(prefixed):
-            raise UsageError("`bands` names a dataset in one place and none in another: say of which all are")
+            raise UsageError(f"`{option}` names a dataset in one place and none in another: say of which all are")
         given = [(part.rpartition(":")[0].strip(), split_names(part.rpartition(":")[2])) for part in parts]
     by_lower = {name.lower(): name for name in names}
     for name, _ in given:
         if name.lower() not in by_lower:
-            raise UsageError(f"bands='{name}:…' names none of the datasets; they are {', '.join(names)}")
+            raise UsageError(f"{option}='{name}:…' names none of the datasets; they are {', '.join(names)}")
     if len({name.lower() for name, _ in given}) < len(given):
-        raise UsageError("`bands` names the bands of a dataset twice")
+        raise UsageError(f"`{option}` names the bands of a dataset twice")
     return {by_lower[name.lower()]: chosen for name, chosen in given}
+
+
+def _expressions_of(names: Sequence[str], expressions: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the expressions of each dataset, without its name."""
+    by_lower = {name.lower(): name for name in names}
+    found: dict[str, tuple[str, ...]] = {}
+    for text in expressions:
+        label, equals, formula = text.partition("=")
+        prefix, colon, band = label.rpartition(":")
+        if not colon and len(names) > 1:
+            raise UsageError(f"expression={text!r}: name the dataset, as in expression='{names[0]}:{text}'")
+        name = by_lower.get(prefix.strip().lower()) if colon else names[0]
+        if name is None:
+            raise UsageError(f"expression={text!r} names none of the datasets; they are {', '.join(names)}")
+        found[name] = (*found.get(name, ()), f"{band}{equals}{formula}")
+    return found
 
 
 def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:

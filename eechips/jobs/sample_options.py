@@ -15,6 +15,7 @@ from eechips.jobs.shared_options import (
     DATA,
     DATE_FORMAT,
     END,
+    EXPRESSION,
     GREATEST_VALUE,
     LAT_FIELD,
     LEAST_VALUE,
@@ -25,6 +26,7 @@ from eechips.jobs.shared_options import (
     PLACES,
     REPAIR,
     SCALE,
+    SCALED,
     START,
     TIME,
     TRANSFORM,
@@ -162,13 +164,25 @@ class SampleOptions:
     bands: Bands = field(
         default=None,
         metadata=option(
-            "Bands, in order; of several datasets, S2:B4,B3 and SRTM:elevation.",
+            "Bands, in order; of several datasets, S2:B4,B3 and SRTM:elevation. Common names (red, nir) work as well.",
             DATA,
             metavar="[NAME:]A,B,…",
             is_multiple=True,
             default="the dataset's",
         ),
     )
+    index: Bands = field(
+        default=None,
+        metadata=option(
+            "Spectral indices, after the bands: NDVI,EVI. Of several datasets, S2:NDVI. Scale and offset are applied,"
+            " since formulas need reflectance.",
+            DATA,
+            metavar="[NAME:]A,B,…",
+            is_multiple=True,
+        ),
+    )
+    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
+    scaled: bool = field(default=False, metadata=SCALED)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
     mask: str = field(default="none", metadata=MASK)

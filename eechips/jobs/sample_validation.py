@@ -144,8 +144,8 @@ def check_layers(layers: Sequence[SampleLayer], style: RenderStyle) -> None:
         UsageError: if the format cannot hold the bands, or colours contradict each other.
     """
     for layer in layers:
-        check_bands(layer.chosen)
-        style.check_chosen(layer.chosen)
+        check_bands(layer.bands)
+        style.check_chosen(layer.chosen_names)
     style.check()
     if len(layers) > 1 and style.is_set:
         raise UsageError("`min`, `max` and `palette` are for one dataset: with several, each has its usual colours")

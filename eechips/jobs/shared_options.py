@@ -15,19 +15,20 @@ BANDS = option(
     default="the dataset's; none with `index` or `expression`",
 )
 INDEX = option(
-    "Spectral indices, after the bands, from reflectance: NDVI,EVI (short names of the Awesome Spectral Indices).",
+    "Spectral indices, after the bands: NDVI,EVI. Short names of the Awesome Spectral Indices; scale and offset are"
+    " applied, since formulas need reflectance.",
     DATA,
     kind="names",
 )
 EXPRESSION = option(
-    "Band computed of others, by name or common name: 'ndvi=(B8-B4)/(B8+B4)'. May be repeated.",
+    "Computed band: 'ndvi=(B8-B4)/(B8+B4)'. Formulas have names or common names of bands. May be repeated.",
     DATA,
     metavar="NAME=FORMULA",
     is_multiple=True,
 )
 SCALED = option(
-    "Apply the dataset's scale and offset to bands and expressions (reflectance, kelvin, …), as float32. Indices"
-    " always have them applied.",
+    "Apply the dataset's scale and offset. Bands, and those in expressions, become reflectance, kelvin, … as float32;"
+    " indices always have them applied.",
     DATA,
 )
 START = option("First day, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's first")

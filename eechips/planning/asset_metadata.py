@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class AssetMetadata:
     kind: datasets.Kind
     bands: tuple[Band, ...]
 
-    def select(self, names: Sequence[str]) -> tuple[Band, ...]:
+    def select(self, names: Collection[str]) -> tuple[Band, ...]:
         """Return bands by name, in the order of the names.
 
         Raises:

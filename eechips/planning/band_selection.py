@@ -137,6 +137,12 @@ class BandSelection:
         """Return whether all values are as they are stored, perhaps under other names."""
         return all(each.formula is None for each in self.computed)
 
+    @property
+    def copied(self) -> tuple[str, ...]:
+        """The stored bands whose values are in the result unchanged."""
+        made = {each.name: each for each in self.computed}
+        return tuple(self.grid_band(name) for name in self.names if name not in made or made[name].formula is None)
+
     def grid_band(self, name: str) -> str:
         """Return the stored band whose pixel grid a band of the result has."""
         return next((each.reference for each in self.computed if each.name == name), name)
@@ -201,7 +207,7 @@ def select_bands(
         indices: short names of spectral indices.
         expressions: ``name=formula`` each.
         is_scaled: whether scale and offset of the record are applied to ``bands`` and to the bands in expressions. They
-            always are in indices.
+            always are in indices. Bands without a scale keep their values and their type.
 
     Raises:
         UsageError: if a band or an index does not exist or is repeated, or the dataset lacks a band of an index.
@@ -231,7 +237,7 @@ def _plain_band(name: str, record: Dataset | None, *, is_scaled: bool) -> str | 
     band = None if record is None else _find_band(name, record)
     if band is None:  # the server says whether it exists
         return name
-    if not is_scaled:
+    if not is_scaled or (band.scale == 1 and band.offset == 0):
         return name if band.name == name else ComputedBand(name, None, (), (), band.name)
     return ComputedBand(name, parse_formula("x"), (_scaled_input("x", band),), (), band.name)
 

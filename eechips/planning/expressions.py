@@ -15,6 +15,7 @@ import ee
 from eechips.datasets import Kind
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata
+from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.date_matching import DateMatch
 from eechips.planning.projection import nominal_scale
@@ -33,16 +34,28 @@ class LayerImages:
         kind: one image, or a collection.
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
-        bands: names, in the order of the output.
+        selection: the bands of the chips.
         mask: of clouds, applied to every image; None for none.
+        dtype: numpy name of the type of all bands, float32 or float64; None to keep their types.
     """
 
     dataset: str
     kind: Kind
     start: str | None
     end: str | None
-    bands: tuple[str, ...]
+    selection: BandSelection
     mask: CloudMask | None = None
+    dtype: str | None = None
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The names of the bands, in the order of the output."""
+        return self.selection.names
+
+    @property
+    def has_stored_pixels(self) -> bool:
+        """Return whether the bands are those of the dataset, neither computed nor masked."""
+        return self.mask is None and not self.selection.computed
 
     def mosaic(self, images: ee.ImageCollection, *others: ee.Image) -> ee.Image:
         """Return a mosaic of images, the last on top.
@@ -54,7 +67,7 @@ class LayerImages:
             *others: images with the same bands, placed above all of ``images``.
         """
         # Select bands first: the service rejects mosaics of images whose bands differ, as between some years.
-        images = images.select(list(self.bands)) if self.mask is None else images.map(self.select)
+        images = images.select(list(self.bands)) if self.has_stored_pixels else images.map(self.select)
         if others:
             images = images.merge(ee.ImageCollection(list(others)))
         shown: ee.Image = images.mosaic()
@@ -74,9 +87,7 @@ class LayerImages:
 
     def select(self, image: ee.Image) -> ee.Image:
         """Return the bands of an image of the dataset, in order, with the cloud mask applied."""
-        names = list(self.bands)
-        selected: ee.Image = image.select(names) if self.mask is None else self.mask.apply(image, names)
-        return selected
+        return self._cast(self.selection.select(image, self.mask))
 
     def nothing(self) -> ee.Image:
         """Return an image with the bands and no valid pixel.
@@ -85,7 +96,14 @@ class LayerImages:
         It comes last in a mosaic, since the first image determines the types of the bands.
         """
         none: ee.Image = ee.Image.constant([0] * len(self.bands)).rename(list(self.bands)).updateMask(0)
-        return none
+        return self._cast(none)
+
+    def _cast(self, image: ee.Image) -> ee.Image:
+        """Convert all bands to :attr:`dtype`."""
+        if self.dtype is None:
+            return image
+        cast: ee.Image = image.toFloat() if self.dtype == "float32" else image.toDouble()
+        return cast
 
 
 def sort_nearest_first(images: ee.ImageCollection, moment: Any, *, ascending: bool = True) -> ee.ImageCollection:
@@ -133,7 +151,7 @@ def chip_image(
 def _stored(images: LayerImages) -> ee.Image:
     """Return the dataset itself."""
     image: ee.Image = ee.Image(images.dataset)
-    return image if images.mask is None else images.select(image)
+    return image if images.has_stored_pixels else images.select(image)
 
 
 def _shown(images: LayerImages, corners: Sequence[float]) -> ee.Image:

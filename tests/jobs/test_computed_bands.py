@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import eechips
 from eechips.cli import main
 from eechips.errors import UnknownDatasetError, UsageError
+from eechips.jobs.chips import ChipSample
 from eechips.jobs.composites import Composites
 from eechips.jobs.images import Images
 from eechips.jobs.mosaic import MosaicRecipe
@@ -287,3 +288,138 @@ def test_the_command_line_takes_several_expressions(demo_server: Server, tmp_pat
     assert [each["name"] for each in run.info["parameters"]["computed"]] == ["NDVI", "NBR", "a", "b"]
     wrong = CliRunner().invoke(main, [*arguments[:7], "--index", "NDMI", "--dataset", "NAIP"])
     assert wrong.exit_code == 2
+
+
+CHIPS: dict[str, Any] = {
+    "total": 4,
+    "roi": "-105.3,39.9,-105.2,40.0",
+    "size": 32,
+    "start": "2020-06-01",
+    "end": "2020-07-01",
+}
+
+
+@pytest.mark.parametrize("grid", ["native", "thumb"])
+@pytest.mark.parametrize("mask", ["none", "scl"])
+def test_chips_have_computed_bands(demo_server: Server, tmp_path: Path, grid: str, mask: str) -> None:
+    options = {**QUIET, "endpoint": demo_server.url, **CHIPS, "grid": grid, "mask": mask, "format": "tif"}
+    found = eechips.sample("S2", out=tmp_path / "computed", **options, **COMPUTED)
+    stored = eechips.sample("S2", out=tmp_path / "stored", **options, bands=STORED)
+    assert found.units["crs"].tolist() == stored.units["crs"].tolist()
+    assert found.units["transform"].tolist() == stored.units["transform"].tolist()
+    assert set(found.units["dtype"]) == {"float32"}
+    shown = [
+        compare(found.path / one, stored.path / other)
+        for one, other in zip(found.units["file"], stored.units["file"], strict=True)
+    ]
+    assert sum(shown)
+
+
+def test_chips_of_several_datasets_have_their_own_computed_bands(demo_server: Server, tmp_path: Path) -> None:
+    run = eechips.sample(
+        ["S2", "L8", "SRTM"], out=tmp_path, **QUIET, **CHIPS, endpoint=demo_server.url,
+        bands={"S2": "red,nir", "L8": "red,nir", "SRTM": "elevation"}, index={"S2": "NDVI", "L8": ["NDVI", "NBR"]},
+        expression=["SRTM:km = elevation / 1000"], scaled=True,
+    )  # fmt: skip
+    bands = {}
+    for name in sorted((tmp_path / "chips").rglob("*.tif")):
+        with rasterio.open(name) as file:
+            bands.setdefault(file.descriptions, []).append(file.read())
+    assert set(bands) == {("red", "nir", "NDVI"), ("red", "nir", "NDVI", "NBR"), ("elevation", "km")}
+    for names, chips in bands.items():
+        values = np.stack(chips)
+        assert values.dtype == np.float32
+        if "red" in names:
+            assert values[:, 0].max() < 1.7  # reflectance
+            red, nir, ndvi = values[:, 0], values[:, 1], values[:, 2]
+            inside = (red != 0) & (nir != 0)
+            assert np.allclose(ndvi[inside], ((nir - red) / (nir + red))[inside], atol=2e-6)
+    layers = run.info["parameters"]["layers"]
+    assert [each["name"] for each in layers[1]["computed"]] == ["red", "nir", "NDVI", "NBR"]
+
+
+def test_chips_of_a_single_image_and_of_a_dataset_without_a_record(demo_server: Server, tmp_path: Path) -> None:
+    shared = {**QUIET, "endpoint": demo_server.url, "roi": "-105.3,39.9,-105.2,40.0", "total": 2, "size": 16}
+    run = eechips.sample("SRTM", out=tmp_path / "a", **shared, expression="km=elevation/1000", format="npy")
+    for name in run.units["file"]:
+        chip = np.load(run.path / name)
+        assert chip.dtype["km"] == np.float32
+        assert 1 < chip["km"].mean() < 4.5
+    run = eechips.sample(
+        "MODIS/061/MOD11A2", out=tmp_path / "b", **shared, start="2020-06-01", end="2020-07-01",
+        expression="celsius = LST_Day_1km*0.02 - 273.15", format="npy",
+    )  # fmt: skip
+    assert run.units["file"].notna().any()
+    for name in run.units["file"].dropna():
+        chip = np.load(run.path / name)
+        assert chip.dtype.names is not None
+        assert "celsius" in chip.dtype.names
+
+
+def test_files_have_one_type_that_holds_all_bands(demo_server: Server, tmp_path: Path) -> None:
+    shared = {**QUIET, "endpoint": demo_server.url, **CHIPS, "total": 2, "size": 16}
+    wide = eechips.sample("S1", out=tmp_path / "s1", **shared, bands="VV", index="VHVVR")
+    assert set(wide.units["dtype"]) == {"float64"}  # the decibels of the service have 64 bits
+    single = eechips.sample("S2", out=tmp_path / "s2", **shared, bands="B4,SCL", index="NDVI")
+    assert set(single.units["dtype"]) == {"float32"}
+    own = eechips.sample("S2", out=tmp_path / "npy", **shared, bands="B4", index="NDVI", format="npy")
+    chip = np.load(own.path / own.units["file"][0])
+    assert (chip.dtype["B4"], chip.dtype["NDVI"]) == (np.uint16, np.float32)
+    with rasterio.open(single.path / single.units["file"][0]) as file:
+        assert np.array_equal(file.read(1), chip["B4"])
+
+
+def test_an_empty_place_has_the_computed_bands(demo_server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("lon,lat,day\n-105.25,39.95,2010-06-10\n-105.25,39.95,2020-06-10\n")
+    run = eechips.sample(
+        "S2", points=path, out=tmp_path / "out", **QUIET, endpoint=demo_server.url, size=16, bands="B4", index="NDVI",
+        date_field="day", window="15d",
+    )  # fmt: skip
+    assert run.units["state"].tolist() == ["empty", "done"]
+    assert run.units["dtype"].tolist() == ["float32", "float32"]
+
+
+def test_provenance_and_dates_work_with_computed_bands(demo_server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("lon,lat,day\n-105.25,39.95,2020-06-10\n-105.22,39.97,2020-06-20\n")
+    run = eechips.sample(
+        "S2", points=path, out=tmp_path / "out", **QUIET, endpoint=demo_server.url, size=16, index="NDMI,NDVI",
+        date_field="day", window="15d", provenance=True, mask="scl",
+    )  # fmt: skip
+    assert all(run.units["sources"].map(len) > 0)
+    assert run.units["bands"].map(list).tolist() == [["NDMI", "NDVI"]] * 2
+
+
+def test_chips_in_the_usual_colours_take_common_names(demo_server: Server, tmp_path: Path) -> None:
+    options = {**QUIET, "endpoint": demo_server.url, **CHIPS}
+    named = eechips.sample("S2", out=tmp_path / "named", **options, bands="red,green,blue")
+    default = eechips.sample("S2", out=tmp_path / "default", **options)
+    assert all(name.endswith(".png") for name in default.units["file"])
+    assert named.units["sha256"].tolist() == default.units["sha256"].tolist()
+    with pytest.raises(UsageError, match="give `min` and `max`"):
+        eechips.sample("S2", out=tmp_path / "wrong", **options, index="NDVI", format="png")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"index": "NDVI"}, "index='NDVI': name the dataset, as in index='S2:NDVI'"),
+        ({"index": "S3:NDVI"}, "index='S3:…' names none of the datasets; they are S2, SRTM"),
+        ({"index": "SRTM:NDVI"}, "SRTM has no band nir and no band red, which NDVI needs"),
+        ({"expression": "x=B4"}, "expression='x=B4': name the dataset, as in expression='S2:x=B4'"),
+        ({"expression": "L8:x=B4"}, "expression='L8:x=B4' names none of the datasets"),
+        ({"expression": "S2:x=elevation"}, "S2 has no band 'elevation'"),
+    ],
+)
+def test_computed_bands_of_several_datasets_name_their_dataset(tmp_path: Path, options: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        eechips.sample(["S2", "SRTM"], out=tmp_path / "out", **CHIPS, **options)
+
+
+def test_only_computed_bands_change_the_identity_of_a_sample() -> None:
+    shared: dict[str, Any] = {"dataset": "S2", "total": 1, "roi": ROI, "bands": "B4"}
+    plain = ChipSample(**shared)
+    assert "computed" not in plain.parameters
+    others = [ChipSample(**shared, **each) for each in ({"index": "NDVI"}, {"expression": "x=B4"}, {"scaled": True})]
+    assert len({each.identity for each in (plain, *others)}) == 4

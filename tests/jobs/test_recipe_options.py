@@ -160,7 +160,7 @@ def test_defaults_follow_the_format() -> None:
 
 
 def test_bands_may_be_written_as_on_the_command_line() -> None:
-    assert chips(bands="N, R,G").sample.first.chosen == ("N", "R", "G")
+    assert chips(bands="N, R,G").sample.first.bands == ("N", "R", "G")
     assert series(bands="LST_Day_1km").bands == ("LST_Day_1km",)
 
 
