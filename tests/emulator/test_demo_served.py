@@ -1,0 +1,92 @@
+"""Sensors of the demo planet by Earth Engine's own client, over HTTP."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+
+FARM = (-104.6, 40.4)
+SIZE = 64
+
+
+def pixels(ee: Any, image: Any, bands: list[str], scale: float, crs: str = "EPSG:32613") -> np.ndarray:
+    """Return pixels of an image around the farm."""
+    x, y = {"EPSG:32613": (533_900.0, 4_472_600.0), "EPSG:4326": FARM}[crs]
+    grid = {
+        "dimensions": {"width": SIZE, "height": SIZE},
+        "affineTransform": {"scaleX": scale, "scaleY": -scale, "translateX": x, "translateY": y},
+        "crsCode": crs,
+    }
+    found = ee.data.computePixels({"expression": image.select(bands), "fileFormat": "NPY", "grid": grid})
+    return np.load(io.BytesIO(found))
+
+
+def at_farm(ee: Any, collection: str, start: str, end: str) -> Any:
+    return ee.ImageCollection(collection).filterBounds(ee.Geometry.Point(FARM)).filterDate(start, end)
+
+
+def test_radar_is_filtered_as_in_its_documentation(demo_ee: Any) -> None:
+    """See https://developers.google.com/earth-engine/guides/sentinel1."""
+    ee = demo_ee
+    passes = (
+        at_farm(ee, "COPERNICUS/S1_GRD", "2021-07-01", "2021-08-01")
+        .filter(ee.Filter.listContains("transmitterReceiverPolarisation", "VV"))
+        .filter(ee.Filter.listContains("transmitterReceiverPolarisation", "VH"))
+        .filter(ee.Filter.eq("instrumentMode", "IW"))
+        .filter(ee.Filter.eq("resolution_meters", 10))
+    )
+    directions = passes.aggregate_histogram("orbitProperties_pass").getInfo()
+    assert set(directions) == {"ASCENDING", "DESCENDING"}
+    one = passes.filter(ee.Filter.eq("orbitProperties_pass", "ASCENDING"))
+    found = pixels(ee, one.mean(), ["VV", "VH", "angle"], 10)
+    assert found["VV"].dtype == np.float64
+    assert -30.0 < np.median(found["VH"]) < np.median(found["VV"]) < -5.0
+    assert 29.0 < found["angle"].min() <= found["angle"].max() < 47.0
+
+
+def test_embeddings_compare_by_their_dot_product(demo_ee: Any) -> None:
+    ee = demo_ee
+    first, second = (
+        at_farm(ee, "GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL", f"{year}-01-01", f"{year + 1}-01-01").mosaic()
+        for year in (2020, 2021)
+    )
+    length = first.multiply(first).reduce(ee.Reducer.sum()).rename("length")
+    likeness = first.multiply(second).reduce(ee.Reducer.sum()).rename("likeness")
+    found = pixels(ee, length.addBands(likeness), ["length", "likeness"], 10)
+    np.testing.assert_allclose(found["length"], 1.0, atol=1e-6)
+    assert 0.0 < found["likeness"].min() < found["likeness"].max() <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("collection", "band", "scale", "crs"),
+    [
+        ("COPERNICUS/S1_GRD_FLOAT", "VV", 10, "EPSG:32613"),
+        ("NASA/HLS/HLSL30/v002", "B4", 30, "EPSG:32613"),
+        ("NASA/HLS/HLSS30/v002", "Fmask", 30, "EPSG:32613"),
+        ("UCSB-CHG/CHIRPS/DAILY", "precipitation", 0.05, "EPSG:4326"),
+        ("COPERNICUS/DEM/GLO30_2024_1", "DEM", 30, "EPSG:32613"),
+        ("NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG", "avg_rad", 1 / 240, "EPSG:4326"),
+        ("MODIS/061/MCD12Q1", "LC_Type1", 500, "EPSG:32613"),
+    ],
+)
+def test_pixels_are_those_of_the_store(demo_ee: Any, collection: str, band: str, scale: float, crs: str) -> None:
+    ee = demo_ee
+    start, end = ("2010-01-01", "2012-01-01") if "DEM" in collection else ("2020-01-01", "2021-01-01")
+    image = at_farm(ee, collection, start, end).first()
+    assert image.get("eechips:synthetic").getInfo() == 1
+    found = pixels(ee, image, [band], scale, crs)[band]
+    assert np.isfinite(found).all()
+    assert found.shape == (SIZE, SIZE)
+
+
+def test_water_is_masked_beside_lakes(demo_ee: Any) -> None:
+    ee = demo_ee
+    image = ee.Image("JRC/GSW1_4/GlobalSurfaceWater")
+    area = ee.Geometry.Point((-104.54, 40.42)).buffer(3000)
+    stats = image.select("occurrence").reduceRegion(ee.Reducer.count().combine(ee.Reducer.max(), "", True), area, 30)
+    known = stats.getInfo()
+    assert known["occurrence_max"] == 100
+    assert 0 < known["occurrence_count"] < 3.2e7 / 900.0
