@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import UsageError
 from eechips.geo.crs import project
-from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area
+from eechips.geo.h3_cells import list_cells, load_h3
+from eechips.geo.polygons import EARTH_RADIUS, spherical_area
 from eechips.storage import safe_component
 
 GLOBAL_CELL = "global"
@@ -70,7 +70,6 @@ def exceeds_cells(geometry: BaseGeometry, cells: int, locate: LocateCells, *, la
 
 _H3_SPREAD = 2.0  # the largest cells have less than twice the mean area (https://h3geo.org/docs/core-library/restable)
 _H3_SHRINK = 0.65  # and no edge is as short as this times the mean edge
-_WIDEST = 60.0  # degrees of longitude
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class H3:
         A shape of diameter d fits into a disc of radius d / √3. Of any four hexagons two are not neighbours, and are an
         edge apart; a disc smaller than the incircle of a hexagon meets 7 at most, one of 1.3 edges 10.
         """
-        edge = _H3_SHRINK * float(_h3().average_hexagon_edge_length(self.resolution, unit="m"))
+        edge = _H3_SHRINK * float(load_h3().average_hexagon_edge_length(self.resolution, unit="m"))
         return look_up_steps(metres, (edge, 3), (1.5 * edge, 7), (2.25 * edge, 10))
 
     def to_json(self) -> dict[str, Any]:
@@ -104,12 +103,12 @@ class H3:
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
         """Return the hexagons, or pentagons, of points."""
-        cell, resolution = _h3().latlng_to_cell, self.resolution
+        cell, resolution = load_h3().latlng_to_cell, self.resolution
         return [cell(y, x, resolution) for x, y in zip(longitudes.tolist(), latitudes.tolist(), strict=True)]
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
         """Return whether a geometry meets more hexagons; edges are straight in longitude and latitude."""
-        h3 = _h3()
+        h3 = load_h3()
         largest = _H3_SPREAD * h3.average_hexagon_area(self.resolution, unit="m^2")
         if spherical_area(geometry) / 2 > cells * largest:  # without listing cells: there may be billions
             return True
@@ -122,38 +121,7 @@ class H3:
 
     def cells(self, part: BaseGeometry) -> set[str]:
         """Return the hexagons that a point, a line or a polygon meets."""
-        h3 = _h3()
-        points = shapely.get_coordinates(part)
-        found = set(self.locate(points[:, 0], points[:, 1]))
-        if part.geom_type == "LineString":
-            part = part.buffer(1e-9)
-        for piece in _pieces(part):
-            rings = (shapely.get_coordinates(ring)[:-1, ::-1] for ring in (piece.exterior, *piece.interiors))
-            shape = h3.LatLngPoly(*(list(map(tuple, ring.tolist())) for ring in rings))
-            found.update(h3.h3shape_to_cells_experimental(shape, self.resolution, contain="overlap"))
-        return found
-
-
-def _pieces(part: BaseGeometry) -> list[Any]:
-    """Return a polygon in pieces narrow enough that H3 does not take them the other way round the Earth."""
-    west, south, east, north = part.bounds
-    if east - west <= _WIDEST:
-        return list_polygons(part)
-    edges = np.linspace(west, east, int((east - west) // _WIDEST) + 2)
-    return [
-        piece
-        for left, right in pairwise(edges.tolist())
-        for piece in list_polygons(shapely.intersection(part, shapely.box(left, south, right, north)))
-    ]
-
-
-@functools.cache
-def _h3() -> Any:
-    try:
-        import h3
-    except ImportError as error:
-        raise UsageError("catalogues by H3 cells need h3: pip install 'eechips[stac]'") from error
-    return h3
+        return list_cells(part, self.resolution)
 
 
 _LEVELS = 30
