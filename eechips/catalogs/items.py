@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -31,6 +32,8 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
 )
+GRID_EXTENSION = "https://stac-extensions.github.io/grid/v1.1.0/schema.json"
+_GRID_CODE = re.compile(r"[A-Z0-9]+-[-_.A-Za-z0-9]+")  # by the schema of the extension
 IMAGE = "image"
 """Key of the asset of a unit with one file."""
 
@@ -177,14 +180,15 @@ def _item(
     links: list[dict[str, str]],
 ) -> dict[str, Any]:
     common = next((grid for grid in grids if grid is not None), None)
+    code = _grid_code(sample)
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
-        "stac_extensions": list(EXTENSIONS),
+        "stac_extensions": [*EXTENSIONS, GRID_EXTENSION] if code else list(EXTENSIONS),
         "id": sample.id[:ID_LENGTH],
         "collection": source.collection,
         **geometry,
-        "properties": properties | _own(sample) | _projection(common),
+        "properties": properties | _own(sample) | _projection(common) | code,
         "links": links,
         "assets": {
             file.layer if file.layer != ONLY else IMAGE: _asset(file, source.base)
@@ -192,6 +196,12 @@ def _item(
             for file, grid in zip(sample.files, grids, strict=True)
         },
     }
+
+
+def _grid_code(sample: Sample) -> dict[str, str]:
+    """Return the property of the extension ``grid``: the cell at whose centre a sample was taken."""
+    code = sample.fields.get("grid_code")
+    return {"grid:code": code} if isinstance(code, str) and _GRID_CODE.fullmatch(code) else {}
 
 
 def _own(sample: Sample) -> dict[str, Any]:

@@ -55,9 +55,9 @@ _SCENE_CHANGES: Changes = {
 
 _SAMPLE = """Fetch image chips at random points, on a regular grid, or at the points of a file.
 
-    Exactly one of --per-ecoregion, --per-class, --total, --spacing and --points selects the points. A chip shows the
-    images between the two dates, the latest on top; with --mask, the latest clear pixels. To resume an interrupted
-    run, repeat its command; a complete run is not repeated.
+    Exactly one of --per-ecoregion, --per-class, --total, --spacing, --cells and --points selects the points. A chip
+    shows the images between the two dates, the latest on top; with --mask, the latest clear pixels. To resume an
+    interrupted run, repeat its command; a complete run is not repeated.
 
     \b
     Examples:
@@ -66,6 +66,7 @@ _SAMPLE = """Fetch image chips at random points, on a regular grid, or at the po
           --start 2023-06-01 --end 2023-09-01 --mask --bands B4,B3,B2,B8 --format tif --min-distance chip
       eechips sample --dataset S2 --dataset SRTM --dataset WORLDCOVER --total 1000 --roi study_area.gpkg
       eechips sample --dataset S2 --points plots.csv --date-field surveyed --window 30d --name '{plot}'
+      eechips sample --dataset S2 --cells majortom:10km --roi study_area.gpkg --size 1056 --crs utm
       eechips sample --dataset NAIP --spacing 10km --roi=-105.5,39.5,-104.5,40.5 --crs utm
 """
 

@@ -140,7 +140,7 @@ class ChipSample:
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers draw no points, and units contain their rows of a file of points.
-        return {**self.__dict__, "_plan": None, "sample": replace(self.sample, places=None)}
+        return {**self.__dict__, "_plan": None, "sample": replace(self.sample, places=None, cells=None)}
 
     def _make_plan(self) -> ChipPlan:
         self._plan = plan_chips(self.sample)
@@ -250,9 +250,9 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     chosen = recipe.sample.options
     if chosen.on_missing == "redraw":
         config = replace(config, on_empty="redraw")
-    if config.on_empty == "redraw" and (chosen.spacing is not None or chosen.points is not None):
-        strategy = "`spacing`" if chosen.spacing is not None else "`points`"
-        raise UsageError(f"on_empty='redraw' draws further random points; {strategy} has none: use keep or skip")
+    strategy = next((name for name in ("spacing", "cells", "points") if getattr(chosen, name) is not None), None)
+    if config.on_empty == "redraw" and strategy is not None:
+        raise UsageError(f"on_empty='redraw' draws further random points; `{strategy}` has none: use keep or skip")
     recipe.sample.style.check_empty(config.on_empty)
     if config.name and recipe.sample.places is not None:
         check_name_fields(NameTemplate(config.name), recipe.sample.places)

@@ -14,6 +14,7 @@ from eechips.jobs.sample_frames import FrameSettings, parse_frames
 from eechips.jobs.sample_layers import SampleDates, SampleLayer, parse_layers
 from eechips.jobs.sample_options import GridMode, SampleOptions
 from eechips.jobs.sample_validation import check_grid, check_layers, check_options, check_places, parse_classes
+from eechips.planning.cell_grids import PlaceCells, parse_cells
 from eechips.planning.expressions import LayerImages
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import parse_map
@@ -38,6 +39,7 @@ class ResolvedSample:
         region: the region; None for the whole world.
         places: the file of points; None for other strategies.
         frames: the frames of each place; None if a chip shows one moment.
+        cells: the grid of cells; None for other strategies.
     """
 
     options: SampleOptions
@@ -51,6 +53,7 @@ class ResolvedSample:
     region: Region | None
     places: Places | None
     frames: FrameSettings | None = None
+    cells: PlaceCells | None = None
 
     @property
     def first(self) -> SampleLayer:
@@ -106,6 +109,8 @@ class ResolvedSample:
         plan |= {name: value for name in (*names, "date_format") if (value := getattr(options, name)) is not None}
         if self.classes is not None:
             plan["classes"] = list(self.classes)
+        if self.cells is not None:
+            plan |= self.cells.parameters
         if self.places is not None:
             plan |= {"points": str(options.points), "points_sha256": self.places.sha256}
             columns = {"lon_field": options.lon_field, "lat_field": options.lat_field}
@@ -158,6 +163,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
     if options.points is not None:
         places = read_places(Path(options.points), options.lon_field, options.lat_field)
         check_places(places, options.date_field, options.date_format)
+    cells = None if options.cells is None else parse_cells(options.cells, options.cell_field)
     return ResolvedSample(
         options=options,
         layers=layers,
@@ -167,9 +173,10 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         alignment=alignment,
         grid_mode=grid_mode,
         dimensions=(width, height),
-        region=_region(options, layers[0]),
+        region=_region(options, layers[0], cells),
         places=places,
         frames=frames,
+        cells=cells,
     )
 
 
@@ -190,10 +197,11 @@ def _has_default_bands(layer: SampleLayer) -> bool:
     return layer.stretched is not None and set(layer.selection.stored) == set(layer.known_bands)
 
 
-def _region(options: SampleOptions, first: SampleLayer) -> Region | None:
+def _region(options: SampleOptions, first: SampleLayer, cells: PlaceCells | None) -> Region | None:
     """Return the region: the user's, or the dataset's default unless places are listed in a file."""
     roi = options.roi
-    if roi is None and options.points is None:
+    is_listed = options.points is not None or (cells is not None and not cells.needs_region)
+    if roi is None and not is_listed:
         roi = first.known.region if first.known else None
         if roi is None and options.total is None:
             raise UsageError(f"{first.dataset} has no default region: give `roi`")

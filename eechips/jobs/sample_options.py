@@ -47,7 +47,7 @@ class SampleOptions:
     """The options of ``eechips sample``, unchecked.
 
     A chip shows the images of a dataset between two dates, the latest on top. Exactly one of ``per_ecoregion``,
-    ``per_class``, ``total``, ``spacing`` and ``points`` selects the places. The options are checked by
+    ``per_class``, ``total``, ``spacing``, ``cells`` and ``points`` selects the places. The options are checked by
     :func:`eechips.jobs.resolved_sample.resolve_sample`.
     """
 
@@ -79,6 +79,24 @@ class SampleOptions:
     spacing: str | None = field(
         default=None,
         metadata=option("Points on a regular grid with this distance, such as 10km.", PLACES, metavar="DISTANCE"),
+    )
+    cells: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Centres of grid cells in the region: majortom:10km, h3:6, or the polygons of a vector file.",
+            PLACES,
+            metavar="majortom:KM|h3:N|FILE",
+        ),
+    )
+    cell_field: str | None = field(
+        default=None,
+        metadata=option(
+            "Column of a file of `cells` that identifies its polygons.",
+            PLACES,
+            metavar="FIELD",
+            default="grid_code, grid_cell, cell, id or name",
+            is_advanced=True,
+        ),
     )
     points: str | Path | None = field(
         default=None,

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from eechips.planning.grid_alignment import GridAlignment
     from eechips.planning.places import Places
 
-STRATEGIES = ("per_ecoregion", "per_class", "total", "spacing", "points")
+STRATEGIES = ("per_ecoregion", "per_class", "total", "spacing", "cells", "points")
 """Options that select the places; exactly one must be given."""
+
+REGULAR = ("spacing", "cells")
+"""Those whose places have a distance of their own."""
 
 # Options that belong to one strategy.
 _BELONGS = {
     "class_image": "per_class",
     "classes": "per_class",
+    "cell_field": "cells",
     "lon_field": "points",
     "lat_field": "points",
     "date_field": "points",
@@ -177,10 +181,10 @@ def _check_strategy(options: SampleOptions) -> None:
         parse_window(options.window)
     if options.spacing is not None:
         parse_distance("`spacing`", options.spacing)
-        if options.min_distance is not None:
-            raise UsageError(
-                "`min_distance` is for points at random or of a file: `spacing` says how far apart they are"
-            )
+    if strategy in REGULAR and options.min_distance is not None:
+        raise UsageError(
+            f"`min_distance` is for points at random or of a file: {_option(strategy)} says how far apart they are"
+        )
     if options.min_distance not in (None, "chip"):
         parse_distance("`min_distance`", options.min_distance)
     for parameter, text in (("`class_image`", options.class_image), ("`mask_image`", options.mask_image)):

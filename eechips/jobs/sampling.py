@@ -75,6 +75,8 @@ class _StrategyBuilder:
             return FixedStrategy(
                 regular_sites(self._outline(), parse_distance("`spacing`", options.spacing)), self._point_filter()
             )
+        if sample.cells is not None:
+            return FixedStrategy(sample.cells.sites(self._outline()), self._point_filter())
         assert sample.places is not None
         sites = listed_sites(sample.places, options.date_field, options.date_format)
         if sample.region is not None:

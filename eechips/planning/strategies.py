@@ -124,9 +124,7 @@ def sites_within(sites: Sequence[SampleSite], region: BaseGeometry) -> list[Samp
 def listed_sites(places: Places, date_field: str | None, date_format: str | None = None) -> list[SampleSite]:
     """Return the places of a file; columns become the units' ``properties``, and dates their ``label_date``."""
     points = shapely.get_coordinates(places.geometries).tolist()
-    columns = {
-        name: [_json(value) for value in places.table.column(name).to_pylist()] for name in places.table.column_names
-    }
+    columns = json_columns(places.table)
     moments = places.moments(date_field, date_format).tolist() if date_field is not None else None
     found = []
     for number, (lon, lat) in enumerate(points):
@@ -135,6 +133,11 @@ def listed_sites(places: Places, date_field: str | None, date_format: str | None
             fields["label_date"] = format_moment(moments[number])
         found.append(SampleSite((lon, lat), fields))
     return found
+
+
+def json_columns(table: Any) -> dict[str, list[Any]]:
+    """Return the columns of an Arrow table as JSON values."""
+    return {name: [_json(value) for value in table.column(name).to_pylist()] for name in table.column_names}
 
 
 def _json(value: Any) -> Any:

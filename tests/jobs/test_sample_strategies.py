@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pystac
 import pytest
 import rasterio
 import shapely
 from affine import Affine
 from PIL import Image
+from pystac.extensions.grid import GridExtension
 
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
+from eechips.planning.cell_grids import MajorTomGrid
 from eechips.planning.class_pool import ClassPool
 from eechips.planning.maps import MapName, fetch_map
 from eechips.planning.min_distance import great_circle
 from eechips.planning.projection import project, unproject
+from eechips.planning.regions import parse_box
 from eechips.planning.stratified_draw import StratifiedDraw
 from tests.support import coded_store
 from tests.support.coded_store import (
@@ -355,7 +361,7 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, UsageError, "give exactly one of `per_ecoregion`, `per_class`, `total`, `spacing` or `points`$"),
+        ({}, UsageError, "give exactly one of `per_ecoregion`, `per_class`, `total`, `spacing`, `cells` or `points`$"),
         ({"total": 1, "spacing": "1km"}, UsageError, "exactly one of .*, not `total` and `spacing`"),
         ({"total": 0}, UsageError, "`total` must be at least 1"),
         ({"per_class": 3}, UsageError, "`class_image`, as in ESA"),
@@ -369,6 +375,9 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 3, "grid": "10km"}, UsageError, "for a place every 10km, use spacing='10km'"),
         ({"spacing": "1 mile"}, UsageError, "`spacing` '1 mile' is not a distance"),
         ({"spacing": "1km", "min_distance": "2km"}, UsageError, "`spacing` says how far apart they are"),
+        ({"cells": "majortom:1km", "min_distance": "2km"}, UsageError, "`cells` says how far apart they are"),
+        ({"cells": "h3:99"}, UsageError, "the resolution must be 0 to 15"),
+        ({"total": 3, "cell_field": "id"}, UsageError, "`cell_field` belongs to `cells`, not to `total`"),
         ({"spacing": "1km", "on_empty": "redraw"}, UsageError, "`spacing` has none: use keep or skip"),
         ({"total": 3, "min_distance": "near"}, UsageError, "`min_distance` 'near' is not a distance"),
         ({"total": 3, "mask_image": f"{MASK}:vlaue"}, UnknownDatasetError, "did you mean 'value'"),
@@ -403,3 +412,38 @@ def test_files_of_points_that_cannot_be_used(server: Server, tmp_path: Path) -> 
         plan(server, points=path, roi=None, date_field="date")
     with pytest.raises(RegionError, match="no place is left"):
         plan(server, points=path, roi="0,0,1,1")
+
+
+def test_places_are_the_centres_of_cells_whose_codes_are_in_the_manifest(server: Server, tmp_path: Path) -> None:
+    run = sample(server, tmp_path / "run", cells="majortom:500m", name="{grid_cell}")
+    expected = MajorTomGrid(500.0).sites(parse_box(roi()).polygon())
+    assert len(expected) > 4
+    units = pd.read_parquet(run.path / "manifest.parquet")
+    assert units["grid_code"].tolist() == [site.fields["grid_code"] for site in expected]
+    assert all(code.startswith("MAJORTOM-0.5-") for code in units["grid_code"])
+    assert [json.loads(unit)["coordinates"] for unit in units["unit"]] == [list(site.point) for site in expected]
+    assert {Path(file).stem for file in units["file"]} == set(units["grid_cell"])
+    assert run.info["parameters"]["cells"] == "majortom:0.5km"
+    assert run.verify() == []
+
+
+def test_items_of_a_catalogue_have_the_codes_of_their_cells(server: Server, tmp_path: Path) -> None:
+    run = sample(server, tmp_path / "run", cells="majortom:500m", limit=2)
+    eechips.catalog(run.path, date="2020-06-01")
+    items = [pystac.Item.from_dict(item) for item in eechips.open_catalog(run.path / "catalog").items()]
+    codes = pd.read_parquet(run.path / "manifest.parquet")["grid_code"]
+    assert sorted(GridExtension.ext(item).code for item in items) == sorted(codes)
+    assert len(items) == 2
+
+
+def test_cells_of_a_file_need_no_region_and_give_their_columns_to_units(server: Server, tmp_path: Path) -> None:
+    west, south, east, north = map(float, roi().split(","))
+    edges = np.linspace(west, east, 4)
+    squares = [shapely.box(a, south, b, north) for a, b in pairwise(edges.tolist())]
+    frame = gpd.GeoDataFrame({"cell": ["a", "b", "c"], "crop": [1, 2, 3]}, geometry=squares, crs=4326)
+    frame.to_parquet(tmp_path / "grid.parquet")
+    units = plan(server, cells=tmp_path / "grid.parquet", roi=None)
+    assert [unit["grid_code"] for unit in units] == ["a", "b", "c"]
+    assert [unit["properties"]["crop"] for unit in units] == [1, 2, 3]
+    for unit, square in zip(units, squares, strict=True):
+        assert unit["coordinates"] == pytest.approx([square.centroid.x, square.centroid.y], abs=1e-8)

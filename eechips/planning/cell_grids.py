@@ -1,0 +1,248 @@
+"""Choose places at the centres of the cells of a grid: Major TOM, H3, or the polygons of a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import RegionError, UsageError
+from eechips.geo.h3_cells import list_cells, load_h3
+from eechips.geo.polygons import list_polygons, spherical_area, wrap_longitudes
+from eechips.planning.grid_alignment import join_at_antimeridian
+from eechips.planning.places import Places, read_places
+from eechips.planning.strategies import SampleSite, json_columns
+from eechips.text import parse_distance
+
+MAJOR_TOM = "majortom"
+H3 = "h3"
+
+CELL_FIELDS = ("grid_code", "grid_cell", "cell", "cell_id", "id", "fid", "name", "code")
+"""Default names of the column that identifies the polygons of a file, in order of precedence."""
+
+_EQUATOR_RADIUS = 6_378_137.0  # metres, of Major TOM's sphere
+_LEAST_EDGE = 100.0  # metres
+_MOST_CELLS = 10_000_000
+_H3_SPREAD = 2.0  # the smallest cells have more than the mean area divided by this
+_DIGITS = 9  # decimals of coordinates
+_ROUNDING = 1e-9  # of a column
+
+Floats = npt.NDArray[np.float64]
+
+
+class PlaceCells(Protocol):
+    """A grid whose cells have a centre and an id."""
+
+    @property
+    def needs_region(self) -> bool:
+        """Whether the cells are only those in a region; otherwise there is a list of them."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return the JSON value that identifies the cells."""
+
+    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+        """Return the centres that lie in a region, in longitude and latitude.
+
+        Units have ``grid_code``, the code of the cell with that of its grid, and ``grid_cell``, its code alone.
+
+        Raises:
+            RegionError: if there are none, or too many.
+        """
+
+
+@dataclass(frozen=True)
+class MajorTomGrid:
+    """The grid of Major TOM (Francis and Czerkawski 2024, https://arxiv.org/abs/2402.12095, section 3).
+
+    Rows are π R / D, rounded up, from pole to pole, on a sphere of the Earth's radius at the equator. Each row has
+    2 π R cos(latitude of its lower edge) / D columns, rounded up. The equator is the lower edge of row 0U, the meridian
+    of Greenwich the left edge of columns 0R; rows are counted up and down, columns to the right and to the left. In a
+    row with an odd number of columns, one cell crosses the antimeridian; with an even number, the cell that begins
+    there is the leftmost one. (The authors' program, https://github.com/ESA-PhiLab/Major-TOM, majortom/grid.py, lets
+    the last digit of a float decide, and names it as the rightmost one in some rows.)
+
+    Attributes:
+        metres: D, the distance between grid points.
+    """
+
+    metres: float
+
+    needs_region = True
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``{"cells": "majortom:10km"}``."""
+        return {"cells": f"{MAJOR_TOM}:{self.metres / 1000:g}km"}
+
+    @property
+    def row_count(self) -> int:
+        """The number of rows from pole to pole."""
+        return math.ceil(math.pi * _EQUATOR_RADIUS / self.metres)
+
+    def column_counts(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the number of columns of rows, which are counted from the equator northwards."""
+        latitudes = np.radians(rows * (180.0 / self.row_count))
+        counts = np.ceil(2.0 * math.pi * _EQUATOR_RADIUS * np.cos(latitudes) / self.metres)
+        found: npt.NDArray[np.int64] = np.maximum(counts, 1).astype(np.int64)
+        return found
+
+    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+        """Return the centres of cells in a region, from north to south and from west to east."""
+        joined = join_at_antimeridian(region)
+        west, south, east, north = shapely.bounds(joined).tolist()
+        height = 180.0 / self.row_count
+        rows = np.arange(math.floor(north / height), math.ceil(south / height) - 2, -1)
+        rows = rows[np.abs((rows + 0.5) * height) < 90.0]
+        counts = self.column_counts(rows)
+        widths = 360.0 / counts
+        first = np.ceil(west / widths - 0.5 - _ROUNDING).astype(np.int64)
+        last = np.minimum(np.floor(east / widths - 0.5 + _ROUNDING).astype(np.int64), first + counts - 1)
+        _check_count(float(np.maximum(last - first + 1, 0).sum()))
+        shapely.prepare(joined)
+        return [site for row in zip(rows, counts, first, last, strict=True) for site in self._of_row(joined, *row)]
+
+    def _of_row(self, region: BaseGeometry, row: int, count: int, first: int, last: int) -> Iterator[SampleSite]:
+        columns = np.arange(first, last + 1)
+        longitudes = ((columns + 0.5) * (360.0 / count)).round(_DIGITS)  # a centre may lie on the antimeridian
+        latitude = (row + 0.5) * (180.0 / self.row_count)
+        inside = shapely.intersects_xy(region, longitudes, np.full(len(columns), latitude))
+        numbers = (columns[inside] + count // 2) % count - count // 2
+        lon = wrap_longitudes(longitudes[inside]).round(_DIGITS).tolist()
+        for longitude, column in zip(lon, numbers.tolist(), strict=True):
+            cell = f"{_name(int(row), 'UD')}_{_name(column, 'RL')}"
+            # The code of the STAC extension Grid, 1.2.0: https://github.com/stac-extensions/grid#major-tom-grid
+            code = f"MAJORTOM-{self.metres / 1000:g}-{cell}"
+            yield SampleSite((longitude, round(latitude, _DIGITS)), {"grid_code": code, "grid_cell": cell})
+
+
+@dataclass(frozen=True)
+class H3Grid:
+    """Hexagons of H3 (https://h3geo.org).
+
+    Attributes:
+        resolution: 0 to 15; 6 has cells of 36 km² on average.
+    """
+
+    resolution: int
+
+    needs_region = True
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``{"cells": "h3:6"}``."""
+        return {"cells": f"{H3}:{self.resolution}"}
+
+    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+        """Return the centres of hexagons in a region, in the order of their indexes."""
+        h3 = load_h3()
+        least = float(h3.average_hexagon_area(self.resolution, unit="m^2")) / _H3_SPREAD
+        _check_count(spherical_area(region) / least)
+        cells = sorted(set().union(*(list_cells(part, self.resolution) for part in list_polygons(region))))
+        centres = np.array([h3.cell_to_latlng(cell) for cell in cells]).reshape(-1, 2)[:, ::-1]
+        shapely.prepare(region)
+        inside = shapely.intersects_xy(region, *centres.T)
+        return [
+            SampleSite((lon, lat), {"grid_code": f"H3-{cell}", "grid_cell": cell})
+            for cell, (lon, lat), is_in in zip(cells, centres.round(_DIGITS).tolist(), inside.tolist(), strict=True)
+            if is_in
+        ]
+
+
+@dataclass(frozen=True)
+class FileGrid:
+    """The polygons of a file.
+
+    Attributes:
+        places: the file.
+        cell_field: column with their ids; None if there is none: rows are numbered from 1.
+    """
+
+    places: Places = field(repr=False)
+    cell_field: str | None
+
+    needs_region = False
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``{"cells": path, "cells_sha256": …}``."""
+        column = {} if self.cell_field is None else {"cell_field": self.cell_field}
+        return {"cells": str(self.places.path), "cells_sha256": self.places.sha256, **column}
+
+    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+        """Return the centroids of polygons that lie in a region, in the order of the file."""
+        table = self.places.table
+        column = None if self.cell_field is None else table.column(self.cell_field).to_pylist()
+        columns = json_columns(table)
+        shapely.prepare(region)
+        found = []
+        for row, polygon in enumerate(self.places.geometries):
+            if polygon is None:
+                continue
+            centre = join_at_antimeridian(polygon).centroid
+            point = (round(wrap_longitudes(centre.x), _DIGITS), round(centre.y, _DIGITS))
+            if shapely.intersects_xy(region, *point):
+                code = str(row + 1) if column is None else str(column[row])
+                properties = {name: values[row] for name, values in columns.items()}
+                found.append(SampleSite(point, {"grid_code": code, "grid_cell": code, "properties": properties}))
+        return found
+
+
+def parse_cells(text: str | Path, cell_field: str | None = None) -> PlaceCells:
+    """Parse the cells of a sample.
+
+    Args:
+        text: ``majortom:10km``, ``h3:6``, or the path of a file of polygons.
+        cell_field: column of the file that identifies its polygons; None for the first of ``CELL_FIELDS``.
+
+    Raises:
+        UsageError: if the text is none of these, or a distance or resolution is out of range.
+        RegionError: if the file cannot be read, holds no polygons, or ids are missing or repeated.
+    """
+    kind, colon, size = str(text).partition(":")
+    if kind.lower() in (MAJOR_TOM, H3) and colon and not Path(text).exists():
+        if cell_field is not None:
+            raise UsageError("`cell_field` is for a file of `cells`")
+        return _parse_major_tom(size) if kind.lower() == MAJOR_TOM else _parse_h3(size)
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"`cells` {str(text)!r} is none of majortom:10km, h3:6, or a file of polygons")
+    places = read_places(path)
+    if places.kind != "polygons":
+        raise RegionError(f"{path} holds points: `cells` needs polygons; for points, use `points`")
+    if cell_field is None:
+        there = {name.lower(): name for name in reversed(places.table.column_names)}
+        cell_field = next((there[name] for name in CELL_FIELDS if name in there), None)
+    if cell_field is not None:
+        places.check_unique(cell_field)
+    return FileGrid(places, cell_field)
+
+
+def _parse_major_tom(size: str) -> MajorTomGrid:
+    metres = parse_distance("`cells` majortom:", size)
+    if not _LEAST_EDGE <= metres <= math.pi * _EQUATOR_RADIUS:
+        raise UsageError(f"`cells` majortom:{size}: the distance must be 100m to 20000km")
+    return MajorTomGrid(metres)
+
+
+def _parse_h3(size: str) -> H3Grid:
+    if not size.isdecimal() or not 0 <= int(size) <= 15:
+        raise UsageError(f"`cells` h3:{size}: the resolution must be 0 to 15, as in h3:6")
+    return H3Grid(int(size))
+
+
+def _name(number: int, letters: str) -> str:
+    """Return the name of a row or a column: ``451U`` or ``946L``."""
+    return f"{abs(number)}{letters[number < 0]}"
+
+
+def _check_count(count: float) -> None:
+    if count > _MOST_CELLS:
+        raise RegionError(f"the region has more than {_MOST_CELLS:,} cells: use larger `cells` or a smaller `roi`")

@@ -1,0 +1,172 @@
+"""Cells of grids, against facts that others have published and against brute force."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import geopandas as gpd
+import h3
+import numpy as np
+import pytest
+import shapely
+
+from eechips.errors import RegionError, UsageError
+from eechips.planning.cell_grids import FileGrid, H3Grid, MajorTomGrid, parse_cells
+from eechips.planning.regions import parse_box
+
+WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
+
+
+def points_of_grid(kilometres: float) -> dict[str, tuple[float, float, float, float]]:
+    """All grid points by name, as section 3 of the paper lists them: west, south, and the steps to the next ones.
+
+    A list of numbers for rows and columns that is sorted and searched, not counted as in the code. It is rounded: the
+    last digit of a float decides in some rows of the authors' program whether the cell at the antimeridian is the
+    leftmost or the rightmost one.
+    """
+    radius = 6378.137
+    count = math.ceil(math.pi * radius / kilometres)
+    latitudes = np.sort(np.mod(np.linspace(-90, 90, count + 1)[:-1].round(10), 180) - 90)
+    equator = int(np.argmin(np.abs(latitudes)))
+    found = {}
+    for row, latitude in enumerate(latitudes):
+        number = math.ceil(2 * math.pi * radius * math.cos(math.radians(latitude)) / kilometres)
+        longitudes = np.sort(np.mod(np.linspace(-180, 180, number + 1)[:-1].round(10), 360) - 180)
+        greenwich = int(np.argmin(np.abs(longitudes)))
+        up = f"{row - equator}U" if row >= equator else f"{equator - row}D"
+        for column, longitude in enumerate(longitudes):
+            right = f"{column - greenwich}R" if column >= greenwich else f"{greenwich - column}L"
+            found[f"{up}_{right}"] = (longitude, latitude, 360 / number, 180 / count)
+    return found
+
+
+@pytest.mark.parametrize("kilometres", [100, 333, 1000, 5000])
+def test_cells_of_major_tom_are_those_of_all_grid_points(kilometres: int) -> None:
+    sites = MajorTomGrid(1000.0 * kilometres).sites(WORLD)
+    found = {site.fields["grid_cell"]: site.point for site in sites}
+    assert len(found) == len(sites)
+    expected = points_of_grid(kilometres)
+    centres = {name: (w + dx / 2, s + dy / 2) for name, (w, s, dx, dy) in expected.items() if s + dy / 2 < 90 - 1e-9}
+    assert found.keys() == centres.keys()
+    for name, (longitude, latitude) in centres.items():
+        assert found[name][1] == pytest.approx(latitude, abs=1e-8)
+        apart = (found[name][0] - longitude + 180) % 360 - 180
+        assert apart == pytest.approx(0, abs=1e-8)
+        assert -180 <= found[name][0] < 180
+
+
+@pytest.mark.parametrize(
+    ("kilometres", "place", "cell"),
+    [
+        # https://github.com/ESA-PhiLab/Major-TOM, tests/test_spec.py at c7e77bd
+        (10, (-111.6556, 40.5829), "451U_946L"),
+        (10, (0.001, 0.001), "0U_0R"),
+        (10, (-0.001, -0.001), "1D_1L"),
+        (1000, (-178.892, -63.121), "8D_7R"),  # which crosses the antimeridian
+    ],
+)
+def test_published_cells_contain_their_places(kilometres: int, place: tuple[float, float], cell: str) -> None:
+    width = 0.15 * kilometres / 10
+    lon, lat = place
+    west, east = ((lon - 3 * width + 180) % 360 - 180, (lon + 3 * width + 180) % 360 - 180)
+    region = parse_box(f"{west},{lat - width},{east},{lat + width}").polygon()
+    sites = MajorTomGrid(1000.0 * kilometres).sites(region)
+    [(x, y)] = [site.point for site in sites if site.fields["grid_cell"] == cell]
+    height = 180 / math.ceil(math.pi * 6378.137 / kilometres)
+    assert abs(y - lat) <= height / 2
+    bottom = y - height / 2
+    count = math.ceil(2 * math.pi * 6378.137 * math.cos(math.radians(bottom)) / kilometres)
+    assert abs((x - lon + 180) % 360 - 180) <= 180 / count
+
+
+def test_the_code_is_that_of_the_stac_extension() -> None:
+    """The example of its README: MAJORTOM-10-922D_249L."""
+    region = shapely.box(-90.0, -83.0, -40.0, -82.0)
+    codes = {site.fields["grid_code"] for site in MajorTomGrid(10_000.0).sites(region)}
+    assert "MAJORTOM-10-922D_100L" in codes
+    assert all(re.fullmatch(r"MAJORTOM-10-\d+D_\d+L", code) for code in codes)
+    small = MajorTomGrid(320.0).sites(shapely.box(0.0, 0.0, 0.01, 0.01))
+    assert {site.fields["grid_code"] for site in small} >= {"MAJORTOM-0.32-0U_0R"}
+
+
+def test_a_region_has_the_cells_whose_centres_lie_in_it() -> None:
+    region = shapely.Point(10.0, 50.0).buffer(1.0)
+    sites = MajorTomGrid(10_000.0).sites(region)
+    everywhere = MajorTomGrid(10_000.0).sites(shapely.box(8.0, 48.0, 12.0, 52.0))
+    wanted = [site for site in everywhere if region.contains(shapely.Point(site.point))]
+    assert sites == wanted
+    latitudes = [site.point[1] for site in sites]
+    assert latitudes == sorted(latitudes, reverse=True)
+
+
+def test_a_region_across_the_antimeridian_has_every_cell_once() -> None:
+    region = parse_box("179,-20,-179,-18").polygon()
+    sites = MajorTomGrid(50_000.0).sites(region)
+    everywhere = MajorTomGrid(50_000.0).sites(WORLD)
+    wanted = {s.fields["grid_cell"] for s in everywhere if abs(s.point[0]) >= 179 and -20 <= s.point[1] <= -18}
+    assert {site.fields["grid_cell"] for site in sites} == wanted
+    assert len(sites) == len(wanted)
+
+
+def test_hexagons_are_those_of_h3_whose_centres_lie_in_the_region() -> None:
+    region = shapely.box(10.0, 50.0, 11.0, 50.5)
+    sites = H3Grid(6).sites(region)
+    lon, lat = np.meshgrid(np.linspace(9.8, 11.2, 300), np.linspace(49.8, 50.7, 300))
+    every = {h3.latlng_to_cell(y, x, 6) for x, y in zip(lon.ravel().tolist(), lat.ravel().tolist(), strict=True)}
+    wanted = {cell for cell in every if region.contains(shapely.Point(h3.cell_to_latlng(cell)[::-1]))}
+    assert {site.fields["grid_cell"] for site in sites} == wanted
+    assert {site.fields["grid_code"] for site in sites} == {f"H3-{cell}" for cell in wanted}
+    for site in sites:
+        assert h3.latlng_to_cell(*site.point[::-1], 6) == site.fields["grid_cell"]
+
+
+def test_polygons_of_a_file_have_their_centroids_and_ids(tmp_path: Path) -> None:
+    squares = [shapely.box(10.0 + n, 50.0, 11.0 + n, 51.0) for n in range(4)]
+    across = shapely.MultiPolygon([shapely.box(179.0, 0.0, 180.0, 1.0), shapely.box(-180.0, 0.0, -177.0, 1.0)])
+    frame = gpd.GeoDataFrame(
+        {"id": ["a", "b", "c", "d", "e"], "crop": [1, 2, 3, 4, 5]}, geometry=[*squares, across], crs=4326
+    )
+    frame.to_file(tmp_path / "grid.gpkg")
+    grid = parse_cells(tmp_path / "grid.gpkg")
+    assert isinstance(grid, FileGrid)
+    assert not grid.needs_region
+    sites = grid.sites(WORLD)
+    assert [site.fields["grid_code"] for site in sites] == ["a", "b", "c", "d", "e"]
+    assert [site.point for site in sites[:2]] == [(10.5, 50.5), (11.5, 50.5)]
+    assert sites[4].point == (-179.0, 0.5)
+    assert sites[1].fields["properties"] == {"id": "b", "crop": 2}
+    assert [site.fields["grid_cell"] for site in grid.sites(shapely.box(11.2, 50.0, 12.8, 51.0))] == ["b", "c"]
+    named = parse_cells(tmp_path / "grid.gpkg", "crop")
+    assert [site.fields["grid_code"] for site in named.sites(WORLD)] == ["1", "2", "3", "4", "5"]
+
+
+def test_polygons_without_an_id_are_numbered_and_repeated_ids_are_refused(tmp_path: Path) -> None:
+    squares = [shapely.box(10.0 + n, 50.0, 11.0 + n, 51.0) for n in range(2)]
+    gpd.GeoDataFrame({"crop": [1, 1]}, geometry=squares, crs=4326).to_parquet(tmp_path / "grid.parquet")
+    sites = parse_cells(tmp_path / "grid.parquet").sites(WORLD)
+    assert [site.fields["grid_code"] for site in sites] == ["1", "2"]
+    with pytest.raises(RegionError, match="have the same crop"):
+        parse_cells(tmp_path / "grid.parquet", "crop")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("majortom:ten", "is not a distance"),
+        ("majortom:1m", "the distance must be 100m to 20000km"),
+        ("h3:16", "the resolution must be 0 to 15"),
+        ("s2:10", "is none of majortom:10km, h3:6, or a file of polygons"),
+    ],
+)
+def test_cells_that_are_no_grid_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_cells(text)
+
+
+def test_too_many_cells_are_refused_before_they_are_listed() -> None:
+    with pytest.raises(RegionError, match="more than 10,000,000 cells"):
+        MajorTomGrid(1_000.0).sites(WORLD)
+    with pytest.raises(RegionError, match="more than 10,000,000 cells"):
+        H3Grid(10).sites(WORLD)
