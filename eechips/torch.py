@@ -50,7 +50,7 @@ from eechips.manifest.run import Run
 from eechips.training.chip_pixels import ChipPixels, decode
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.frame_stack import FramePixels, frame_time, stack_frames
-from eechips.training.sample import UNNAMED, fields_of
+from eechips.training.sample import array_of, fields_of
 from eechips.training.samples import Samples, read_samples, values_of
 from eechips.training.shard_index import FileContent, PackEntry, Shard, read_index
 
@@ -260,7 +260,7 @@ class ShardDataset(IterableDataset[Any]):
         pixels = {name: each.pixels() if isinstance(each, FileContent) else each for name, each in wanted.items()}
         facts = metadata["layers"]
         frames = {
-            layer: (facts[layer].get("series") or UNNAMED[0], facts[layer]["frame"], frame_time(facts[layer]))
+            layer: (array_of(layer, facts[layer].get("series")), facts[layer]["frame"], frame_time(facts[layer]))
             for layer in pixels
             if "frame" in facts[layer]
         }

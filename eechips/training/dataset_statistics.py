@@ -25,7 +25,7 @@ from eechips.training.chip_pixels import BandPixels, decode_bands
 from eechips.training.class_counts import ClassStatistics, ClassTotals
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.pixel_memory import PixelMemory
-from eechips.training.sample import SampleFile
+from eechips.training.sample import SampleFile, array_of
 from eechips.training.samples import Samples, read_samples
 from eechips.training.shard_index import INDEX_NAME, FileContent, PackIndex, read_index
 from eechips.training.split_assignment import TRAIN
@@ -76,7 +76,8 @@ class DatasetStatistics:
     Attributes:
         samples: number of samples by split; ``all`` if there are no splits.
         left_out: number of samples that are in no split and no statistics.
-        layers: statistics by layer; ``image`` is the layer of samples with one file.
+        layers: statistics by layer; ``image`` is the layer of samples with one file. All frames of a dataset are one
+            layer; missing ones are left out.
     """
 
     samples: Mapping[str, int]
@@ -211,8 +212,9 @@ class _RunReader:
         """Yield the files with pixels, in the order of the plan."""
         for sample, split in zip(self._samples, self._splits, strict=True):
             for file in sample.files:
-                if split != split_table.NONE and file.suffix in chip_suffixes():
-                    yield _File(split, file.label, file.bands, file.sources, self._read_later(file))
+                is_missing = file.frame is not None and file.valid_fraction == 0.0
+                if split != split_table.NONE and file.suffix in chip_suffixes() and not is_missing:
+                    yield _File(split, file.array, file.bands, file.sources, self._read_later(file))
 
     def _read_later(self, file: SampleFile) -> Callable[[], tuple[BandPixels, ...]]:
         def read() -> tuple[BandPixels, ...]:
@@ -245,10 +247,13 @@ class _PackReader:
                 for layer, content in entry.layers.items():
                     if isinstance(content, FileContent) and content.suffix.lower() not in chip_suffixes():
                         continue
+                    if "frame" in known[layer] and known[layer].get("valid_fraction") == 0.0:
+                        continue
+                    array = array_of(layer, known[layer].get("series"))
                     bands = known[layer].get("bands")
                     sources = tuple(known[layer].get("sources") or ())
                     yield _File(
-                        stored.shard.split, layer, None if bands is None else tuple(bands), sources, _pixels(content)
+                        stored.shard.split, array, None if bands is None else tuple(bands), sources, _pixels(content)
                     )
 
 

@@ -82,7 +82,7 @@ class SampleFile:
     @property
     def array(self) -> str:
         """The name of the array that it is a part of: that of its series, or else its label."""
-        return self.label if self.series is None else self.series or UNNAMED[0]
+        return array_of(self.label, self.series)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,16 @@ class Sample:
 def label_of(layer: str, name: str) -> str:
     """Return the name of the layer of a file: see ``UNNAMED``."""
     return layer or UNNAMED[suffix_of(name) not in chip_suffixes()]
+
+
+def array_of(label: str, series: str | None) -> str:
+    """Return the name of the array that a file is a part of: that of its series, or else its label.
+
+    Args:
+        label: of the file.
+        series: of a frame, empty if there is one dataset; None for a file that is no frame.
+    """
+    return label if series is None else series or UNNAMED[0]
 
 
 def suffix_of(name: str) -> str:

@@ -24,7 +24,7 @@ from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.storage import Store
 from eechips.training import quality_table, split_table
-from eechips.training.sample import ONLY, UNNAMED, Sample, SampleFile, fields_of, label_of
+from eechips.training.sample import ONLY, Sample, SampleFile, array_of, fields_of, label_of
 
 _BATCH = 1000  # samples that are made at a time
 _UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sources", "dates", "finished")
@@ -136,8 +136,7 @@ class Samples(Sequence[Sample]):
         for layer, file, metadata in zip(*columns, strict=True):
             label = label_of(layer, file)
             if label not in found:
-                series = json.loads(metadata).get("series")
-                found[label] = label if series is None else series or UNNAMED[0]
+                found[label] = array_of(label, json.loads(metadata).get("series"))
         return tuple(dict.fromkeys(found.values()))
 
     def field(self, name: str) -> list[Any]:

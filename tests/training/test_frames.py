@@ -53,6 +53,17 @@ def test_a_stack_of_one_sensor_has_plain_bands(run: eechips.Run) -> None:
     assert float(one.clear_fraction.max()) <= 1.0
 
 
+def test_statistics_join_the_frames_of_a_sensor(run: eechips.Run) -> None:
+    found = eechips.stats(run)
+    assert set(found.layers) == {"S2", "L8"}
+    pixels = []
+    for row in files(run, "S2").itertuples():
+        with rasterio.open(run.path / row.file) as file:
+            pixels.append(file.read()[:, file.dataset_mask() != 0])
+    expected = np.concatenate(pixels, axis=1).mean(axis=1)
+    np.testing.assert_allclose([band.mean for band in found.layers["S2"].overall], expected, rtol=1e-12)
+
+
 @pytest.mark.slow
 def test_items_of_pytorch_have_the_frames_first(run: eechips.Run, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
