@@ -177,10 +177,10 @@ class ChipSample:
         )
         sources: tuple[str, ...] = ()
         dates: tuple[str, ...] = ()
-        dtype = None
+        dtype = images.dtype
         if settings.reducer is not None:
             image = period_image(images, grid, unit["coordinates"], settings.reducer, frame["start"], frame["end"])
-            dtype = None if self.is_picture else reduced_dtype(settings.reducer)
+            dtype = None if self.is_picture else reduced_dtype(settings.reducer) or images.dtype
         elif shown is not None and "image" in shown:
             sources, dates = (f"{layer.dataset_id}/{shown['image']}",), (shown["time"],)
             image = single_image(images, sources[0])
@@ -192,7 +192,7 @@ class ChipSample:
             grid=grid,
             bands=images.bands,
             format=self.sample.style.format,
-            visualization=self.sample.style.visualization(images.bands, layer.known),
+            visualization=self.sample.style.visualization(images.bands, layer.stretched),
             dtype=dtype,
             sources=sources,
             dates=dates,

@@ -68,7 +68,20 @@ def display_styles(info: Mapping[str, Any]) -> tuple[DisplayStyle, ...]:
     listed = info.get("datasets")
     ids = [each.get("id") for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
     known = [find_dataset(each) for each in ids if isinstance(each, str)]
-    return tuple(style for each in known if each is not None and (style := DisplayStyle.of(each)) is not None)
+    computed = _computed_names(info.get("parameters"))
+    styles = [style for each in known if each is not None and (style := DisplayStyle.of(each)) is not None]
+    return tuple(style for style in styles if not computed & {*style.bands})
+
+
+def _computed_names(parameters: object) -> set[str]:
+    """Return the names of bands whose values are not those that are stored, as for reflectances."""
+    if not isinstance(parameters, Mapping):
+        return set()
+    layers = parameters.get("layers")
+    found = [parameters, *(layers if isinstance(layers, list) else ())]
+    bands = [each.get("computed") for each in found if isinstance(each, Mapping)]
+    flat = [band for each in bands if isinstance(each, list) for band in each if isinstance(band, Mapping)]
+    return {str(band.get("name")) for band in flat if "values" in band}
 
 
 def choose_style(names: Sequence[str], styles: Sequence[DisplayStyle]) -> tuple[list[int], DisplayStyle | None]:

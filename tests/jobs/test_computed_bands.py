@@ -21,6 +21,7 @@ from eechips.jobs.images import Images
 from eechips.jobs.mosaic import MosaicRecipe
 from eechips.jobs.points import PointValues
 from eechips.jobs.timeseries import TimeSeries
+from eechips.manifest.display_styles import display_styles
 from tests.support.local_earth_engine import Server
 
 Array = npt.NDArray[Any]
@@ -367,6 +368,37 @@ def test_files_have_one_type_that_holds_all_bands(demo_server: Server, tmp_path:
     assert (chip.dtype["B4"], chip.dtype["NDVI"]) == (np.uint16, np.float32)
     with rasterio.open(single.path / single.units["file"][0]) as file:
         assert np.array_equal(file.read(1), chip["B4"])
+
+
+@pytest.mark.parametrize("time", [{"frames": 2}, {"every": "15 days", "reducer": "max"}])
+def test_frames_have_computed_bands(demo_server: Server, tmp_path: Path, time: dict[str, Any]) -> None:
+    run = eechips.sample(
+        "S2", out=tmp_path, **QUIET, endpoint=demo_server.url, **{**CHIPS, "total": 2, "end": "2020-07-01"}, **time,
+        bands="B4,B8", index="NDVI", expression="difference=B8-B4", mask="scl",
+    )  # fmt: skip
+    files = sorted((run.path / "chips").rglob("*.tif"))
+    assert len(files) == 4
+    shown = 0
+    for path in files:
+        bands, valid = read(path)
+        assert list(bands) == ["B4", "B8", "NDVI", "difference"]
+        assert {values.dtype for values in bands.values()} == {np.dtype("float32")}
+        red, nir = bands["B4"][valid].astype(float), bands["B8"][valid].astype(float)
+        if "frames" in time:
+            assert np.allclose(bands["NDVI"][valid], (nir - red) / (nir + red), rtol=2e-6)
+            assert np.array_equal(bands["difference"][valid], nir - red)
+        shown += valid.sum()
+    assert shown
+
+
+def test_reports_stretch_scaled_bands_by_their_own_values(demo_server: Server, tmp_path: Path) -> None:
+    shared = {**QUIET, "endpoint": demo_server.url, **CHIPS, "total": 1, "size": 16, "format": "tif"}
+    stored = eechips.sample("S2", out=tmp_path / "stored", **shared)
+    scaled = eechips.sample("S2", out=tmp_path / "scaled", **shared, scaled=True)
+    layers = eechips.sample(["S2", "SRTM"], out=tmp_path / "layers", **shared, scaled=True)
+    assert [style.bands for style in display_styles(stored.info)] == [("B4", "B3", "B2")]
+    assert display_styles(scaled.info) == ()
+    assert [style.bands for style in display_styles(layers.info)] == [("elevation",)]
 
 
 def test_an_empty_place_has_the_computed_bands(demo_server: Server, tmp_path: Path) -> None:
