@@ -207,7 +207,7 @@ class SampleOptions:
     frames: int | None = field(
         default=None,
         metadata=option(
-            "Number of images of each place, a file each: the clearest between `start` and `end`, by time.",
+            "Number of images of each place, a file each: the clearest between `start` and `end`.",
             TIME,
             metavar="N",
             kind="integer",

@@ -61,10 +61,11 @@ def choose_frames(
 ) -> list[Candidate | None]:
     """Choose frames from the images of a place.
 
-    - ``clearest``: those with the greatest clear share; of equally clear ones the earliest.
+    - ``clearest``: those with the greatest clear share; of equally clear ones, those farthest apart in time.
     - ``spread``: the clearest of each of ``count`` intervals of equal length.
     - ``nearest``: those nearest to the moment; of equally near ones the earlier.
-    - ``before-after``: the clearest half of the frames before the moment, and the clearest half from it on.
+    - ``before-after``: the clearest half of the frames before the moment, and the clearest half from it on; of equally
+      clear ones, those nearest to it.
 
     Images less than :data:`SAME_PASS` apart are one acquisition, of which at most one is chosen. An image that shows
     no clear pixel is never chosen.
@@ -91,8 +92,8 @@ def choose_frames(
         ordered = sorted(suitable, key=lambda each: (abs(each.time - moment), each.time, -each.clear, each.index))
         return _padded(_distinct(ordered, count), count)
     half = count // 2
-    before = _best([each for each in suitable if each.time < moment], half)
-    after = _best([each for each in suitable if each.time >= moment], count - half)
+    before = _best([each for each in suitable if each.time < moment], half, moment)
+    after = _best([each for each in suitable if each.time >= moment], count - half, moment)
     return [*_padded(before, half), *_padded(after, count - half)]
 
 
@@ -110,10 +111,25 @@ def split_window(window: TimeWindow, count: int) -> list[TimeWindow]:
     return [TimeWindow(first, last) for first, last in itertools.pairwise(edges)]
 
 
-def _best(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    """Return the clearest images, one of each acquisition, by time."""
-    ordered = sorted(candidates, key=lambda each: (-each.clear, each.time, each.index))
-    return _distinct(ordered, count)
+def _best(candidates: Sequence[Candidate], count: int, moment: int | None = None) -> list[Candidate]:
+    """Return the clearest images, one of each acquisition, by time.
+
+    Of equally clear images, the one nearest to the moment is chosen first; without a moment, the one farthest in time
+    from those that are chosen already, and at first the earliest.
+    """
+    left = sorted(candidates, key=lambda each: (-each.clear, each.time, each.index))
+    chosen: list[Candidate] = []
+    while left and len(chosen) < count:
+        clearest = [each for each in left if each.clear == left[0].clear]
+        if moment is not None:
+            best = min(clearest, key=lambda each: abs(each.time - moment))
+        elif chosen:
+            best = max(clearest, key=lambda each: min(abs(each.time - other.time) for other in chosen))
+        else:
+            best = clearest[0]
+        chosen.append(best)
+        left = [each for each in left if abs(each.time - best.time) >= SAME_PASS]
+    return sorted(chosen, key=lambda each: (each.time, each.index))
 
 
 def _distinct(ordered: Sequence[Candidate], count: int) -> list[Candidate]:

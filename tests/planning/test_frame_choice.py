@@ -78,6 +78,17 @@ def test_neighbouring_tiles_of_one_pass_are_one_frame() -> None:
     assert choose_frames([east, west], 2, WINDOW, "clearest") == [west, None]
 
 
+def test_equally_clear_frames_are_far_apart_in_time() -> None:
+    days = [Candidate(f"d{hour}", hour * HOUR, 1.0) for hour in range(0, 100, 2)]
+    assert [each and each.time // HOUR for each in choose_frames(days, 3, WINDOW, "clearest")] == [0, 48, 98]
+
+
+def test_equally_clear_frames_around_a_date_are_near_it() -> None:
+    days = [Candidate(f"d{hour}", hour * HOUR, 1.0) for hour in range(0, 100, 2)]
+    chosen = choose_frames(days, 4, WINDOW, "before-after", moment=51 * HOUR)
+    assert [each and each.time // HOUR for each in chosen] == [48, 50, 52, 54]
+
+
 def test_an_image_without_a_clear_pixel_is_no_frame() -> None:
     dark = Candidate("dark", 5 * HOUR, 0.0)
     assert choose_frames([dark], 1, WINDOW, "clearest") == [None]
