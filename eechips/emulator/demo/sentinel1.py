@@ -55,7 +55,7 @@ class RadarPass:
         ground = ground_cover.ground(rect, self.when.year, climate.snow_line(self.when, north))
         east, south = _look(heading)
         look = backscatter.Look(east, south, incidence(self.scene, rect))
-        power = backscatter.backscatter(ground, self.when, climate.season_of_growth(north, self.when), look)
+        power = backscatter.backscatter(ground, self.when, north, look)
         return power[list(bands)], None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
