@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import xarray
 
 import eechips
 from tests.support.local_earth_engine import Server
@@ -51,6 +52,15 @@ def test_a_stack_of_one_sensor_has_plain_bands(run: eechips.Run) -> None:
     one = eechips.stack(rows[rows["series"] == "S2"], masked=True)
     assert one.S2.dims == ("sample", "time", "band", "y", "x")
     assert float(one.clear_fraction.max()) <= 1.0
+
+
+def test_xarray_opens_a_run_by_its_own_reader(run: eechips.Run) -> None:
+    with xarray.open_dataset(str(run.path), engine="eechips", drop_variables="L8") as found:
+        assert "L8" not in found
+        assert found.S2.dims == ("sample", "time", "S2_band", "y", "x")
+        np.testing.assert_array_equal(found.S2.values, eechips.stack(run, lazy=False).S2.values)
+    with xarray.open_dataset(run.path, drop_variables=["S2"]) as guessed:
+        assert "L8" in guessed
 
 
 def test_statistics_join_the_frames_of_a_sensor(run: eechips.Run) -> None:
