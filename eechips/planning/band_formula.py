@@ -103,6 +103,18 @@ class Formula:
         found: ee.Image = _Composer(values, self.text).visit(_parse(self.text))
         return found
 
+    def calculate(self, values: Mapping[str, float]) -> float:
+        """Return the number of the formula.
+
+        Args:
+            values: numbers by name.
+
+        Raises:
+            UsageError: if the formula has no value there.
+        """
+        found: float = _Composer(values, self.text).visit(_parse(self.text))
+        return found
+
 
 def parse_formula(text: str) -> Formula:
     """Parse a formula.

@@ -7,6 +7,7 @@ indices, and formulas.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -244,14 +245,16 @@ def _plain_band(name: str, record: Dataset | None, *, is_scaled: bool) -> str | 
 
 def _index_band(index: SpectralIndex, record: Dataset) -> ComputedBand:
     found = match_bands(index, record)
-    _warn_of_counts(index, record, tuple(found.bands.values()))
+    formula = parse_formula(index.expression)
+    if not _is_scale_free(formula, tuple(found.bands), found.numbers):
+        _warn_of_counts(index, record, tuple(found.bands.values()))
     is_radar = index.domain == "radar"
     inputs = tuple(
         FormulaInput(variable, band.name, band.scale, band.offset, is_radar and band.units == "dB")
         for variable, band in found.bands.items()
     )
     reference = _finest(tuple(found.bands.values()), record)
-    return ComputedBand(index.name, parse_formula(index.expression), inputs, tuple(found.numbers.items()), reference)
+    return ComputedBand(index.name, formula, inputs, tuple(found.numbers.items()), reference)
 
 
 def _expression_band(text: str, name: str, record: Dataset | None, *, is_scaled: bool) -> ComputedBand:
@@ -296,6 +299,22 @@ def _scaled_input(variable: str, band: DatasetBand) -> FormulaInput:
 def _finest(bands: Sequence[DatasetBand], record: Dataset) -> str:
     """Return the name of the band with the smallest pixels, the first of several."""
     return min(bands, key=lambda band: band.pixel_size or record.pixel_size).name
+
+
+def _is_scale_free(formula: Formula, variables: Sequence[str], numbers: Mapping[str, float]) -> bool:
+    """Return whether a common factor of all bands leaves a formula unchanged, as in ratios."""
+    places = [{name: 0.1 + 0.07 * (start + 3 * k) for k, name in enumerate(variables)} for start in (1.0, 2.3)]
+    try:
+        return all(
+            math.isclose(
+                formula.calculate({**numbers, **place}),
+                formula.calculate({**numbers, **{name: 40.0 * value for name, value in place.items()}}),
+                rel_tol=1e-9,
+            )
+            for place in places
+        )
+    except UsageError:  # no value there
+        return False
 
 
 def _warn_of_counts(index: SpectralIndex, record: Dataset, bands: Sequence[DatasetBand]) -> None:

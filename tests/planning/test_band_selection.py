@@ -290,7 +290,10 @@ def test_parameters_hold_the_formula_and_the_scale_of_each_input(record: Dataset
 
 def test_an_index_of_counts_without_a_scale_is_computed_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     naip = find_dataset("NAIP")
-    select_bands("NAIP", naip, indices=["EVI"])
+    select_bands("NAIP", naip, indices=["NDVI", "GNDVI", "VARI", "SR", "GCC"])
+    assert caplog.text == ""  # ratios need no scale
+    select_bands("NAIP", naip, indices=["EVI", "SAVI", "ExG"])
+    assert "SAVI is computed from the stored values" in caplog.text
     assert "EVI is computed from the stored values of N, R, B: the record of NAIP has no scale" in caplog.text
     caplog.clear()
     select_bands("S2", find_dataset("S2"), indices=["EVI"])
