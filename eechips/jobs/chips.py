@@ -140,7 +140,7 @@ class ChipSample:
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers draw no points, and units contain their rows of a file of points.
-        return {**self.__dict__, "_plan": None, "sample": replace(self.sample, places=None, cells=None)}
+        return {**self.__dict__, "_plan": None, "sample": replace(self.sample, places=None, cells=None, away_from=None)}
 
     def _make_plan(self) -> ChipPlan:
         self._plan = plan_chips(self.sample)

@@ -40,6 +40,7 @@ class ResolvedSample:
         places: the file of points; None for other strategies.
         frames: the frames of each place; None if a chip shows one moment.
         cells: the grid of cells; None for other strategies.
+        away_from: the places to which points keep a distance; None for none.
     """
 
     options: SampleOptions
@@ -54,6 +55,7 @@ class ResolvedSample:
     places: Places | None
     frames: FrameSettings | None = None
     cells: PlaceCells | None = None
+    away_from: Places | None = None
 
     @property
     def first(self) -> SampleLayer:
@@ -111,6 +113,8 @@ class ResolvedSample:
             plan["classes"] = list(self.classes)
         if self.cells is not None:
             plan |= self.cells.parameters
+        if self.away_from is not None:
+            plan |= {"away_from": str(options.away_from), "away_from_sha256": self.away_from.sha256}
         if self.places is not None:
             plan |= {"points": str(options.points), "points_sha256": self.places.sha256}
             columns = {"lon_field": options.lon_field, "lat_field": options.lat_field}
@@ -177,6 +181,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         places=places,
         frames=frames,
         cells=cells,
+        away_from=None if options.away_from is None else read_places(Path(options.away_from)),
     )
 
 

@@ -145,6 +145,16 @@ class SampleOptions:
             metavar="DISTANCE|chip",
         ),
     )
+    away_from: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Table of points or polygons, such as another sample's manifest.parquet: points keep `min_distance` to them"
+            " as well.",
+            PLACES,
+            metavar="FILE",
+            is_advanced=True,
+        ),
+    )
     mask_image: str | None = field(
         default=None,
         metadata=option(

@@ -181,7 +181,9 @@ def _check_strategy(options: SampleOptions) -> None:
         parse_window(options.window)
     if options.spacing is not None:
         parse_distance("`spacing`", options.spacing)
-    if strategy in REGULAR and options.min_distance is not None:
+    if options.away_from is not None and options.min_distance in (None, "chip"):
+        raise UsageError("`away_from` needs the distance to its places: `min_distance`, as in 500m")
+    if strategy in REGULAR and options.min_distance is not None and options.away_from is None:
         raise UsageError(
             f"`min_distance` is for points at random or of a file: {_option(strategy)} says how far apart they are"
         )

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import ee
+import numpy as np
+import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.datasets import ECOREGIONS
+from eechips.geo.feature_index import FeatureIndex
 from eechips.geo.grid import Grid
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_options import SampleOptions
@@ -19,7 +22,7 @@ from eechips.planning import chip_grids, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import MapBand, fetch_map, parse_map
-from eechips.planning.min_distance import MinDistance, parse_distance
+from eechips.planning.min_distance import MinDistance, PlaceTest, parse_distance
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.strategies import (
     FixedStrategy,
@@ -72,11 +75,10 @@ class _StrategyBuilder:
         if options.total is not None:
             return self._total(options.total)
         if options.spacing is not None:
-            return FixedStrategy(
-                regular_sites(self._outline(), parse_distance("`spacing`", options.spacing)), self._point_filter()
-            )
+            sites = regular_sites(self._outline(), parse_distance("`spacing`", options.spacing))
+            return FixedStrategy(sites, self._point_filter(), self._min_distance())
         if sample.cells is not None:
-            return FixedStrategy(sample.cells.sites(self._outline()), self._point_filter())
+            return FixedStrategy(sample.cells.sites(self._outline()), self._point_filter(), self._min_distance())
         assert sample.places is not None
         sites = listed_sites(sample.places, options.date_field, options.date_format)
         if sample.region is not None:
@@ -131,12 +133,26 @@ class _StrategyBuilder:
         if options.min_distance is None:
             return None
         if options.min_distance != "chip":
-            return MinDistance.of_distance(parse_distance("`min_distance`", options.min_distance))
+            metres = parse_distance("`min_distance`", options.min_distance)
+            is_regular = options.spacing is not None or options.cells is not None
+            return MinDistance.of_distance(0.0 if is_regular else metres, self._near_others(metres))
         if sample.grid_mode == "thumb":
             return MinDistance.of_distance(2.0 * math.sqrt(2.0) * self.thumb_reach * _THUMB_MARGIN)
         return MinDistance(
             lambda points: chip_grids.chip_reaches(self.alignment, self.native, points, sample.dimensions)
         )
+
+    def _near_others(self, metres: float) -> PlaceTest | None:
+        """Return the function that finds places near those of ``away_from``; None without such a table."""
+        others = self.sample.away_from
+        if others is None:
+            return None
+        features = FeatureIndex(others.geometries)
+
+        def is_near(points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+            return np.isfinite(features.distances(shapely.points(points), metres))
+
+        return is_near
 
 
 def build_strategy(

@@ -20,6 +20,9 @@ Array = npt.NDArray[np.float64]
 Radii = Callable[[Array], Array]
 """Function of places (n, 2), longitude and latitude in degrees, that returns the radius in metres around each."""
 
+PlaceTest = Callable[[Array], npt.NDArray[np.bool_]]
+"""Function of places (n, 2), longitude and latitude in degrees, that returns a mask of them."""
+
 _NEIGHBOURS = tuple(product((-1, 0, 1), repeat=3))
 _MOST_PLACES = 10_000_000  # of regular rows
 
@@ -39,25 +42,35 @@ class MinDistance:
 
     Args:
         radii: returns the radii of places; half the minimum distance, if it is the same for all.
+        is_excluded: returns which places are not accepted, whatever the others are; None if all may be.
     """
 
-    def __init__(self, radii: Radii) -> None:
-        self.radii = radii
+    def __init__(self, radii: Radii, is_excluded: PlaceTest | None = None) -> None:
+        self._radii, self._is_excluded = radii, is_excluded
         self._edge = 0.0  # of a cell, in metres: no circle is larger
         self._cells: dict[tuple[int, int, int], list[tuple[float, float, float, float]]] = {}
 
     @classmethod
-    def of_distance(cls, metres: float) -> MinDistance:
+    def of_distance(cls, metres: float, is_excluded: PlaceTest | None = None) -> MinDistance:
         """Return an empty instance for places at least ``metres`` from each other."""
-        return cls(lambda points: np.full(len(points), metres / 2.0))
+        return cls(lambda points: np.full(len(points), metres / 2.0), is_excluded)
+
+    def radii(self, points: Array) -> Array:
+        """Return the radii of places (n, 2) in metres; infinite for those that are not accepted."""
+        found = self._radii(points)
+        return found if self._is_excluded is None else np.where(self._is_excluded(points), np.inf, found)
 
     def add(self, point: tuple[float, float], radius: float) -> bool:
         """Add a place if it is far enough from all places so far; return whether it was added.
 
         Args:
             point: longitude and latitude in degrees.
-            radius: of its circle, in metres, from ``radii``.
+            radius: of its circle, in metres, from :meth:`radii`.
         """
+        if not math.isfinite(radius):
+            return False
+        if radius == 0.0:
+            return True
         x, y, z = (EARTH_RADIUS * _vectors(point)).tolist()
         if 2.0 * radius > self._edge:
             self._resize(2.0 * radius)

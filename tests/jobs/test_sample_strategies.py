@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -376,6 +377,8 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"spacing": "1 mile"}, UsageError, "`spacing` '1 mile' is not a distance"),
         ({"spacing": "1km", "min_distance": "2km"}, UsageError, "`spacing` says how far apart they are"),
         ({"cells": "majortom:1km", "min_distance": "2km"}, UsageError, "`cells` says how far apart they are"),
+        ({"total": 3, "away_from": "a.csv"}, UsageError, "`away_from` needs the distance to its places"),
+        ({"total": 3, "away_from": "a.csv", "min_distance": "9m"}, RegionError, r"there is no file a\.csv"),
         ({"cells": "h3:99"}, UsageError, "the resolution must be 0 to 15"),
         ({"total": 3, "cell_field": "id"}, UsageError, "`cell_field` belongs to `cells`, not to `total`"),
         ({"spacing": "1km", "on_empty": "redraw"}, UsageError, "`spacing` has none: use keep or skip"),
@@ -447,3 +450,59 @@ def test_cells_of_a_file_need_no_region_and_give_their_columns_to_units(server: 
     assert [unit["properties"]["crop"] for unit in units] == [1, 2, 3]
     for unit, square in zip(units, squares, strict=True):
         assert unit["coordinates"] == pytest.approx([square.centroid.x, square.centroid.y], abs=1e-8)
+
+
+def write_others(folder: Path) -> Path:
+    """Squares to keep away from, by GeoPandas."""
+    west, south, east, north = map(float, roi().split(","))
+    draw = np.random.default_rng(5)
+    lon, lat = draw.uniform(west, east, 12), draw.uniform(south, north, 12)
+    squares = shapely.box(lon, lat, lon + 0.0005, lat + 0.0005)
+    gpd.GeoDataFrame(geometry=squares, crs=4326).to_file(folder / "others.gpkg")
+    return folder / "others.gpkg"
+
+
+def in_metres(units: list[dict[str, Any]]) -> gpd.GeoSeries:
+    """The places of units in UTM, whose lengths are 0.04% too small at most."""
+    lon, lat = np.array([unit["coordinates"] for unit in units]).T
+    return gpd.GeoSeries.from_xy(lon, lat, crs=4326).to_crs(CRS)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"total": 40},
+        {"per_class": 5, "class_image": f"{MAP}:value"},
+        {"spacing": "150m"},
+        {"cells": "majortom:200m"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_points_keep_the_distance_to_those_of_another_table(
+    server: Server, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    path = write_others(tmp_path)
+    others = gpd.read_file(path).to_crs(CRS).union_all()
+    free = plan(server, **options)
+    kept = plan(server, **options, away_from=path, min_distance="120m")
+    assert in_metres(free).distance(others).min() < 120.0
+    assert in_metres(kept).distance(others).min() >= 120.0 * 0.9996
+    if "spacing" in options or "cells" in options:  # those that are far enough, and no others
+        is_far = (in_metres(free).distance(others) >= 120.0).tolist()
+        expected = [unit["coordinates"] for unit, far in zip(free, is_far, strict=True) if far]
+        assert [unit["coordinates"] for unit in kept] == expected
+    elif "total" in options:
+        assert len(kept) == 40
+        points = np.array([unit["coordinates"] for unit in kept])
+        pairs = great_circle(points[:, None], points[None])
+        assert pairs[~np.eye(len(points), dtype=bool)].min() >= 120.0
+
+
+def test_the_table_to_keep_away_from_may_be_a_manifest_and_is_part_of_the_plan(server: Server, tmp_path: Path) -> None:
+    first = sample(server, tmp_path / "first", total=10, seed=1)
+    manifest = first.path / "manifest.parquet"
+    second = sample(server, tmp_path / "second", total=10, seed=2, away_from=manifest, min_distance="100m")
+    others = gpd.read_parquet(manifest).to_crs(CRS).union_all()
+    units = pd.read_parquet(second.path / "manifest.parquet")["unit"].map(json.loads).tolist()
+    assert in_metres(units).distance(others).min() >= 99.9
+    assert second.info["parameters"]["away_from_sha256"] == hashlib.sha256(manifest.read_bytes()).hexdigest()
