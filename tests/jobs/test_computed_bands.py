@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -152,7 +153,7 @@ def points_file(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("mode", [{"each_image": True}, {"composite": "latest"}])
+@pytest.mark.parametrize("mode", [pytest.param({"each_image": True}, marks=pytest.mark.slow), {"composite": "latest"}])
 def test_points_have_computed_columns(demo_server: Server, tmp_path: Path, mode: dict[str, Any]) -> None:
     path = points_file(tmp_path)
     dates = {"start": "2020-06-01", "end": "2020-06-09", "mask": "scl", **mode}
@@ -185,26 +186,45 @@ def polygons_file(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_series_of_an_index_is_the_mean_of_its_pixels(demo_server: Server, tmp_path: Path) -> None:
-    """The values equal a series of an expression that writes the index out, and lie between the pixels' values."""
-    options = {
-        **QUIET, "endpoint": demo_server.url, "regions": str(polygons_file(tmp_path)), "id_field": "name",
-        "start": "2020-06-16", "end": "2020-07-16", "mask": "scl", "output": "one", "format": "csv",
-    }  # fmt: skip
-    formula = "ndvi=(nir-red)/(nir+red)"
-    found = eechips.timeseries("S2", out=tmp_path / "a", **options, index="NDVI", expression=formula)
-    table = pd.read_csv(found.assembled[0])
-    assert list(table.columns) == ["name", "date", "NDVI", "ndvi", "NDVI_count", "ndvi_count"]
-    valid = table["NDVI"].notna()
-    assert valid.sum() > 2
-    assert np.allclose(table["NDVI"][valid], table["ndvi"][valid], rtol=1e-6)
-    assert table["NDVI"][valid].between(-1, 1).all()
-    monthly = eechips.timeseries("S2", out=tmp_path / "b", **options, index="NDVI", every="15 days")
-    months = pd.read_csv(monthly.assembled[0])
-    assert months["date"].tolist() == ["2020-06-16", "2020-07-01"] * 2
-    span = table[valid].groupby("name")["NDVI"].agg(["min", "max"])
-    for name, value in months[["name", "NDVI"]].itertuples(index=False):
-        assert span.loc[name, "min"] - 0.05 <= value <= span.loc[name, "max"] + 0.05
+    """The means equal those of exactextract over the images' pixels, whose parts inside a region weight them."""
+    from exactextract import exact_extract
+
+    fields = polygons_file(tmp_path)
+    dates = {"start": "2020-06-16", "end": "2020-06-28", "mask": "scl"}
+    options: dict[str, Any] = {**QUIET, "endpoint": demo_server.url, "index": "NDVI", **dates}
+    series = {"regions": str(fields), "id_field": "name", "output": "one", "format": "csv"}
+    found = eechips.timeseries("S2", out=tmp_path / "a", **options, **series)
+    table = pd.read_csv(found.assembled[0], dtype={"name": str})
+    assert list(table.columns) == ["name", "date", "NDVI", "count"]
+    images = eechips.images("S2", out=tmp_path / "images", **options, roi=ROI)
+    expected = []
+    for unit in images.units.dropna(subset=["file"]).to_dict("records"):
+        regions = gpd.read_file(fields).to_crs(unit["crs"])
+        path = tmp_path / "nan.tif"
+        with rasterio.open(images.path / unit["file"]) as file:
+            profile, values = file.profile, np.where(file.read_masks(1) != 0, file.read(1), np.nan)
+        with rasterio.open(path, "w", **{**profile, "count": 1, "nodata": np.nan}) as file:
+            file.write(values, 1)
+        means = exact_extract(str(path), regions, "mean", include_cols="name", output="pandas")
+        expected.append(means.assign(date=unit["dates"][0][:10]))
+    both = table.dropna().merge(pd.concat(expected), on=["name", "date"])
+    assert len(both) == table["NDVI"].notna().sum() > 1
+    assert np.allclose(both["NDVI"], both["mean"], atol=1e-4)
+
+
+def test_a_series_of_periods_has_computed_columns(demo_server: Server, tmp_path: Path) -> None:
+    run = eechips.timeseries(
+        "S2", out=tmp_path / "b", **QUIET, endpoint=demo_server.url, index="NDVI", expression="d=nir-red",
+        regions=str(polygons_file(tmp_path)), id_field="name", output="one", format="csv",
+        start="2020-06-16", end="2020-07-16", mask="scl", every="15 days",
+    )  # fmt: skip
+    table = pd.read_csv(run.assembled[0])
+    assert table["date"].tolist() == ["2020-06-16", "2020-07-01"] * 2
+    assert table["NDVI"].dropna().between(-1, 1).all()
+    assert table["d"].dropna().abs().max() > 100
+    assert len(table.dropna()) > 1
 
 
 def test_scaled_series_are_in_the_units_of_the_record(demo_server: Server, tmp_path: Path) -> None:
