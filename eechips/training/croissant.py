@@ -21,6 +21,7 @@ from eechips.manifest.run import INFO_NAME, Run
 from eechips.received_files import read_frame
 from eechips.storage import resolve_inside
 from eechips.training import quality_table, split_table
+from eechips.training.dataset_statistics import STATS_NAME
 from eechips.training.summary import Summary
 
 CROISSANT_NAME = "croissant.json"
@@ -157,7 +158,7 @@ def to_bytes(description: Mapping[str, Any]) -> bytes:
 
 def _distribution(run: Run, summary: Summary) -> list[dict[str, Any]]:
     """Describe the tables, each with its checksum, and the files, by patterns of their names."""
-    names = (PARQUET_NAME, LAYERS_NAME, split_table.SPLITS_NAME, quality_table.QUALITY_NAME, INFO_NAME)
+    names = (PARQUET_NAME, LAYERS_NAME, split_table.SPLITS_NAME, quality_table.QUALITY_NAME, STATS_NAME, INFO_NAME)
     found = [_file_object(run.path / name, name) for name in names if (run.path / name).is_file()]
     made = [path.relative_to(run.path).as_posix() for path in run.assembled]
     found += [_file_object(run.path / name, name) for name in made]

@@ -24,6 +24,7 @@ from eechips.temporary_files import temporary_folder
 from eechips.text import format_bytes
 from eechips.training import split_table
 from eechips.training.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
+from eechips.training.dataset_statistics import STATS_NAME
 from eechips.training.huggingface import configs, is_table, tables
 from eechips.training.samples import Samples, read_samples
 from eechips.training.summary import Summary, summarize
@@ -155,6 +156,7 @@ def _markdown(run: Run, summary: Summary, publication: Publication, loading: Seq
         *_strata(summary),
         *_splits(summary),
         *_quality(summary),
+        *_statistics(run),
         "## Sources and licence",
         *_sources(summary),
         "## Using it",
@@ -288,15 +290,22 @@ def _splits(summary: Summary) -> Iterator[str]:
     ]
     yield _table(("split", "samples", "share"), rows)
     left = (
-        f" Samples of `{split_table.NONE}` are too close to another split."
+        f" Samples of `{split_table.NONE}` are too close to another split{_or_other_data(summary)}."
         if split_table.NONE in summary.splits
         else ""
     )
-    options = ", ".join(f"{name} {_value(value)}" for name, value in summary.split_options.items() if value is not None)
+    shown = {name: value for name, value in summary.split_options.items() if value is not None}
+    if "away_from" in shown:  # without the folders of one machine
+        shown["away_from"] = [Path(path).name for path in shown["away_from"]]
+    options = ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
     yield (
         f"Made by `eechips split` with: {_text(options)}."
         f" The split of every sample is in `{split_table.SPLITS_NAME}`.{left}"
     )
+
+
+def _or_other_data(summary: Summary) -> str:
+    return ", or to the footprints of other data" if (summary.split_options or {}).get("away_from") else ""
 
 
 def _quality(summary: Summary) -> Iterator[str]:
@@ -309,6 +318,12 @@ def _quality(summary: Summary) -> Iterator[str]:
         return
     yield f"{checked}; the statistics are in `quality.parquet`. A sample may have several flags:"
     yield _table(("flag", "samples"), [(f"`{name}`", f"{count:,}") for name, count in summary.flags.items()])
+
+
+def _statistics(run: Run) -> Iterator[str]:
+    if (run.path / STATS_NAME).is_file():
+        yield "### Statistics"
+        yield f"`{STATS_NAME}` has means, standard deviations and percentiles of the bands, and weights of classes."
 
 
 def _sources(summary: Summary) -> Iterator[str]:

@@ -385,3 +385,20 @@ def test_classes_of_known_maps_have_names(tmp_path: Path, image: str) -> None:
     classes = rows_of(card(run).readme.read_text(), "### By class")
     assert list(classes) == ["class", "10 Tree cover", "77", "80 Permanent water bodies"]
     assert [record["class"] for record in records(run, "units")] == [10, 80, 77]
+
+
+def test_statistics_and_footprints_of_other_data_are_described(tmp_path: Path) -> None:
+    units = [(unit, {"": files["S2"]}) for unit, files in layered(12)]
+    run = finished(tmp_path / "run", units)
+    other = write_run(tmp_path / "pretraining", units[:2])
+    eechips.split(run, by="random", away_from=other.path, ratios="1,1")
+    eechips.stats(run, quiet=True)
+    text = card(run).readme.read_text()
+    plain = text.replace("\\", "")
+    assert "away_from pretraining, distance 0, away drop, near_footprints 2" in plain
+    assert str(tmp_path) not in text.partition("### Splits")[2].partition("## ")[0]
+    assert "Samples of `none` are too close to another split, or to the footprints of other data." in text
+    assert "`stats.json` has means" in text
+    listed = {each["@id"]: each for each in json.loads((run.path / "croissant.json").read_text())["distribution"]}
+    assert listed["stats.json"]["sha256"] == hashlib.sha256((run.path / "stats.json").read_bytes()).hexdigest()
+    assert listed["stats.json"]["encodingFormat"] == "application/json"
