@@ -53,7 +53,7 @@ def catalog(run: Run | str | Path, **options: Any) -> CatalogBuild:
 
     Args:
         run: the run, finished or not, or its folder.
-        options: those of ``BuildOptions``.
+        options: fields of ``BuildOptions``.
 
     Returns:
         The catalogue, and counts of the merged items.

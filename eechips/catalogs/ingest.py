@@ -71,7 +71,7 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
 
     Args:
         lists: paths, URLs of fsspec, or patterns of either: Parquet, CSV, TSV, NDJSON, JSON, text.
-        options: those of ``IngestOptions``.
+        options: fields of ``IngestOptions``.
 
     Raises:
         UsageError: if there is no list, or none with entries, no such hook, an option is wrong, or the catalogue has

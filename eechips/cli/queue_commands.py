@@ -245,7 +245,7 @@ def plan(command: str, source: Any = None, **options: Any) -> Iterator[str]:
         command: name of the function: ``"sample"``.
         source: first argument of the function: a dataset, a STAC catalogue, or the file of a recipe, which the workers
             can read as well.
-        options: those of the function.
+        options: of the function.
 
     Yields:
         Lines, while they are planned.
@@ -290,7 +290,7 @@ def work(lines: Iterable[str], out: str | Path, *, trust: bool = False, **option
         out: results: a folder, or ``s3://bucket/folder``.
         trust: execute commands of others that execute code, or name an endpoint or credentials. For queues to which
             only you can write.
-        options: those of ``RunConfig``.
+        options: fields of ``RunConfig``.
 
     Returns:
         The outcome of each unit: columns of the manifest, as JSON values, such as ``state`` and ``file``.
@@ -331,7 +331,7 @@ def join(
         out: of the results, as for :func:`eechips.work`.
         outcomes: that the calls of :func:`eechips.work` returned, of as many units as there are.
         trust: see :func:`eechips.work`.
-        options: those of ``RunConfig``.
+        options: fields of ``RunConfig``.
 
     Returns:
         The run, with what the command makes of all results, such as a mosaic.

@@ -112,7 +112,7 @@ def doctor(*, out: str | Path = "outputs", **options: Any) -> list[Finding]:
 
     Args:
         out: folder, or address of an object store, of the results.
-        options: those of ``RunConfig``.
+        options: fields of ``RunConfig``.
 
     Returns:
         The findings, in the order in which a run would fail.

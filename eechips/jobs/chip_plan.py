@@ -28,7 +28,7 @@ from eechips.timestamps import format_utc
 
 _BATCH = 500  # units whose provenance or frames are requested at a time
 _DAY = 86_400_000  # milliseconds
-_REVISIT = 5  # days between images of a place, for the size of requests: those of Sentinel-2
+_REVISIT = 5  # days between images of a place, as of Sentinel-2: sets the size of requests
 
 _log = logging.getLogger(__name__)
 

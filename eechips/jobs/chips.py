@@ -281,7 +281,7 @@ def sample(
         dataset: alias ("NAIP") or Earth Engine id; with several, each place has a file of each, on the same pixels.
         out: folder of the results; None for ``outputs/sample-<dataset>``.
         dry_run: plan and estimate only; send no request for pixels.
-        options: those of ``SampleOptions`` and ``RunConfig``.
+        options: fields of ``SampleOptions`` and ``RunConfig``.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be

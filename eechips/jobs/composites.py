@@ -44,7 +44,7 @@ class Composites(Imagery):
 
     Each period becomes one file, made of all images taken in it. All files have the same pixel grid: by default that of
     the collection's earliest image over the region, since a composite has no grid of its own. Images on other grids,
-    such as those of the next UTM zone, are resampled (nearest neighbour). A period without images has no file, and is
+    such as images of the next UTM zone, are resampled (nearest neighbour). A period without images has no file, and is
     ``empty`` in the manifest. The options are those of :class:`eechips.jobs.imagery.Imagery`, and
     """
 
@@ -260,7 +260,7 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         dataset: alias ("S2") or Earth Engine id of a collection.
         out: folder of the results; None for ``outputs/composites-<dataset>``.
         dry_run: plan and estimate only; send no request for pixels.
-        options: those of ``Composites`` and ``RunConfig``.
+        options: fields of ``Composites`` and ``RunConfig``.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be

@@ -155,7 +155,7 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         dataset: alias ("S2") or Earth Engine id of a collection.
         out: folder of the results; None for ``outputs/images-<dataset>``.
         dry_run: plan and estimate only; send no request for pixels.
-        options: those of ``Images`` and ``RunConfig``.
+        options: fields of ``Images`` and ``RunConfig``.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be

@@ -475,7 +475,7 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         dataset: alias ("NAIP") or Earth Engine id of an image or a collection.
         out: folder of the results; None for ``outputs/mosaic-<dataset>``.
         dry_run: plan and estimate only; send no request for pixels.
-        options: those of ``MosaicRecipe`` and ``RunConfig``.
+        options: fields of ``MosaicRecipe`` and ``RunConfig``.
 
     Returns:
         The finished run: ``assembled`` has the paths of ``mosaic.tif`` and of ``mosaic.windows.parquet``, the list of

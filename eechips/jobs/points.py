@@ -473,7 +473,7 @@ def points(
             as ``input.parquet`` without its index.
         out: folder of the results; None for ``outputs/points-<dataset>``.
         dry_run: plan and estimate only; send no request for values.
-        options: those of ``PointValues`` and ``RunConfig``.
+        options: fields of ``PointValues`` and ``RunConfig``.
 
     Returns:
         The finished run; the table is in ``assembled``. With ``dry_run``, the estimate.

@@ -471,7 +471,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         dataset: alias ("MODIS_LST") or Earth Engine id of a collection.
         out: folder of the results; None for ``outputs/timeseries-<dataset>``.
         dry_run: plan and estimate only; send no request for pixels.
-        options: those of ``TimeSeries`` and ``RunConfig``.
+        options: fields of ``TimeSeries`` and ``RunConfig``.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be

@@ -150,7 +150,7 @@ def stats(source: Run | str | Path, **options: Any) -> DatasetStatistics:
 
     Args:
         source: a run or its folder, or the folder of a pack.
-        options: those of ``StatsOptions``.
+        options: fields of ``StatsOptions``.
 
     Returns:
         The statistics, as written.

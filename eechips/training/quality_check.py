@@ -86,7 +86,7 @@ def check(run: Run | str | Path, **options: Any) -> QualityReport:
 
     Args:
         run: the run, finished or in progress, or its folder.
-        options: those of ``CheckOptions``.
+        options: fields of ``CheckOptions``.
 
     Returns:
         The statistics and flags, as written.

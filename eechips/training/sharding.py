@@ -38,7 +38,7 @@ def pack(run: Run | str | Path, to: str, **options: Any) -> PackIndex:
 
     Args:
         run: the run, or its folder.
-        options: those of ``PackOptions``.
+        options: fields of ``PackOptions``.
 
     Returns:
         The index of the pack: shards, counts, layers.

@@ -85,7 +85,7 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
 
     Args:
         run: the run, finished or in progress, or its folder.
-        options: those of ``SplitOptions``.
+        options: fields of ``SplitOptions``.
 
     Returns:
         The splits, as written.
