@@ -65,27 +65,34 @@ class SampleOptions:
     per_ecoregion: int | None = field(
         default=None,
         metadata=option(
-            "N random points in each ecoregion that meets the region.", PLACES, metavar="N", kind="integer"
+            "N random points in each ecoregion. All ecoregions that meet the region count.",
+            PLACES,
+            metavar="N",
+            kind="integer",
         ),
     )
     per_class: int | None = field(
         default=None,
-        metadata=option("N random points in each class of `class_image`.", PLACES, metavar="N", kind="integer"),
+        metadata=option(
+            "N random points in each class of a map. The map is `class_image`.", PLACES, metavar="N", kind="integer"
+        ),
     )
     total: int | None = field(
         default=None,
-        metadata=option("N random points in the region, uniform on the sphere.", PLACES, metavar="N", kind="integer"),
+        metadata=option(
+            "N random points in the region. They are uniform on the sphere.", PLACES, metavar="N", kind="integer"
+        ),
     )
     spacing: str | None = field(
         default=None,
-        metadata=option("Points on a regular grid with this distance, such as 10km.", PLACES, metavar="DISTANCE"),
+        metadata=option("Points on a regular grid, such as 10km apart.", PLACES, metavar="DISTANCE"),
     )
     cells: str | Path | None = field(
         default=None,
         metadata=option(
             "Centres of grid cells in the region: majortom:10km, h3:6, or the polygons of a vector file.",
             PLACES,
-            metavar="majortom:KM|h3:N|FILE",
+            metavar="GRID|FILE",
         ),
     )
     cell_field: str | None = field(
@@ -115,7 +122,7 @@ class SampleOptions:
     )
     repair: bool = field(default=False, metadata=REPAIR)
     class_image: str | None = field(
-        default=None, metadata=option("Map of the classes, as ESA/WorldCover/v200:Map.", PLACES, metavar="ID:BAND")
+        default=None, metadata=option("Map of the classes: ESA/WorldCover/v200:Map.", PLACES, metavar="ID:BAND")
     )
     classes: Sequence[int] | str | None = field(
         default=None,
@@ -140,7 +147,7 @@ class SampleOptions:
     min_distance: str | None = field(
         default=None,
         metadata=option(
-            "Minimum distance between points, such as 500m; nearer ones are left out. chip: chips never overlap.",
+            "Minimum distance between points, such as 500m. Nearer ones are left out. chip: chips never overlap.",
             PLACES,
             metavar="DISTANCE|chip",
         ),
@@ -217,7 +224,7 @@ class SampleOptions:
     frames: int | None = field(
         default=None,
         metadata=option(
-            "Number of images of each place, a file each: the clearest between `start` and `end`.",
+            "Number of images of each place: the clearest. Each is a file; all are between `start` and `end`.",
             TIME,
             metavar="N",
             kind="integer",
@@ -226,8 +233,8 @@ class SampleOptions:
     every: str | None = field(
         default=None,
         metadata=option(
-            "A frame for each period from `start` to `end`, such as month, season or '16 days': its clearest image, or"
-            " all its images reduced by `reducer`.",
+            "A frame for each month, season, '16 days' … from `start` to `end`. It is the clearest image of the period,"
+            " or all its images reduced by `reducer`.",
             TIME,
             metavar="STEP",
         ),
@@ -246,7 +253,7 @@ class SampleOptions:
     min_clear: float | None = field(
         default=None,
         metadata=option(
-            "Least share of clear pixels in the chip, 0 to 1, of an image that becomes a frame.",
+            "Least share of clear pixels in a frame, 0 to 1. They are counted in the chip, not in the scene.",
             TIME,
             metavar="SHARE",
             kind="number",
@@ -334,7 +341,9 @@ class SampleOptions:
     )
     limit: int | None = field(
         default=None,
-        metadata=option("Stop after N points in all, spread over the strata.", PLACES, metavar="N", kind="integer"),
+        metadata=option(
+            "Stop after N points in all. They are spread over the strata.", PLACES, metavar="N", kind="integer"
+        ),
     )
     min: float | None = field(default=None, metadata=LEAST_VALUE)
     max: float | None = field(default=None, metadata=GREATEST_VALUE)
