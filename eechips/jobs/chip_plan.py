@@ -10,7 +10,7 @@ from typing import Any
 
 import ee
 
-from eechips.errors import RegionError
+from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings, frame_window, window_fields
@@ -27,8 +27,6 @@ from eechips.recipe import Unit
 from eechips.timestamps import format_utc
 
 _BATCH = 500  # units whose provenance or frames are requested at a time
-_DAY = 86_400_000  # milliseconds
-_REVISIT = 5  # days between images of a place, as of Sentinel-2: sets the size of requests
 
 _log = logging.getLogger(__name__)
 
@@ -176,9 +174,8 @@ class ChipPlan:
         windows = [frame_window(options, unit.get("label_date")) for unit in units]
         source = ClearSource(layer.metadata.id, layer.bands[0].name, settings.mask)
         grids = [Grid.from_json(unit["grid"]) for unit in units]
-        days = max((window.end - window.start for window in windows), default=0) // _DAY
         found = []
-        candidates = fetch_candidates(source, grids, windows, 1 + days // _REVISIT)
+        candidates = fetch_candidates(source, grids, windows)
         for unit, window, each in zip(units, windows, candidates, strict=True):
             moment = parse_moment(unit["label_date"]) if "label_date" in unit else None
             frames = settings.choose(each, window, moment)
@@ -234,6 +231,8 @@ def plan_chips(sample: ResolvedSample) -> ChipPlan:
     """
     region = sample.region.geometry() if sample.region is not None else None
     layers = tuple(_survey(sample, layer, region) for layer in sample.layers)
+    if sample.frames is not None and layers[0].metadata.kind == "image":
+        raise UsageError(f"{layers[0].metadata.id} is one image: `frames` and `every` need a collection of images")
     alignment, band = sample.alignment.resolved(), layers[0].bands[0]
     strategy = build_strategy(sample, region, _thumb_reach(sample, band), band.grid, alignment)
     return ChipPlan(sample, layers, alignment, strategy)

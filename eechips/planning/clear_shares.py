@@ -19,6 +19,7 @@ from eechips.planning.frame_choice import Candidate, TimeWindow
 # pixels and 73 images, a request has 56 chips. A request that is too large for the service is halved.
 _PIXELS = 1 << 24
 _MOST_CHIPS = 100
+_COUNTED = 20  # chips whose images are counted, to know how many chips share a request
 _MOST_IMAGES = 1_000_000
 _MOST_PIXELS = 1_000_000_000
 
@@ -45,28 +46,34 @@ class ClearSource:
 
 
 def fetch_candidates(
-    source: ClearSource, grids: Sequence[Grid], windows: Sequence[TimeWindow], images_per_chip: int
+    source: ClearSource, grids: Sequence[Grid], windows: Sequence[TimeWindow]
 ) -> Iterator[tuple[Candidate, ...]]:
     """Yield the images of each chip within its interval of time, with their clear shares, by time.
 
     The server counts clear pixels on the chip's own grid, so the share is that of the pixels that the chip would have.
+    One more request counts the images of some chips, which determines how many chips share a request.
 
     Args:
         source: the collection, and what tells clear pixels.
         grids: of the chips.
         windows: interval of the images of each chip.
-        images_per_chip: expected number, which determines how many chips share a request.
     """
-    pixels = max((grid.width * grid.height for grid in grids), default=1)
-    step = max(1, min(_MOST_CHIPS, _PIXELS // (pixels * max(1, images_per_chip))))
     chips = list(zip(grids, windows, strict=True))
+    images = _count_images(source, chips[:: max(1, len(chips) // _COUNTED)]) if len(chips) > 1 else 1
+    pixels = max((grid.width * grid.height for grid in grids), default=1)
+    step = max(1, min(_MOST_CHIPS, _PIXELS // (pixels * max(1, images))))
     return planning_requests.request_each(chips, partial(_ask, source), size=step, noun="chips")
+
+
+def _count_images(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> int:
+    """Return the greatest number of images of a chip; one request."""
+    counts: Any = ee.List(_rows(chips)).map(lambda row: _images(source, row).size()).getInfo()
+    return max(counts, default=0)
 
 
 def _ask(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> list[tuple[Candidate, ...]]:
     """Send one request."""
-    rows = [[corners_inside(grid), grid.crs, list(grid.transform), window.start, window.end] for grid, window in chips]
-    answers: Any = ee.List(rows).map(partial(_measured, source)).getInfo()
+    answers: Any = ee.List(_rows(chips)).map(partial(_measured, source)).getInfo()
     found = []
     for (grid, _), rows in zip(chips, answers, strict=True):
         pixels = grid.width * grid.height
@@ -75,13 +82,28 @@ def _ask(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> list[
     return found
 
 
+def _rows(chips: Sequence[tuple[Grid, TimeWindow]]) -> list[list[Any]]:
+    """Return what the server needs to know of chips: ring, crs, transform, start and end."""
+    return [[corners_inside(grid), grid.crs, list(grid.transform), window.start, window.end] for grid, window in chips]
+
+
+def _interior(values: Any) -> ee.Geometry:
+    interior: ee.Geometry = ee.Geometry.Polygon(values.get(0), ee.Projection(values.getString(1)), False)
+    return interior
+
+
+def _images(source: ClearSource, row: Any) -> ee.ImageCollection:
+    """Return the images of a chip within its interval of time, for the server."""
+    values: Any = ee.List(row)
+    there = ee.ImageCollection(source.collection).filterDate(ee.Date(values.get(3)), ee.Date(values.get(4)))
+    found: ee.ImageCollection = there.filterBounds(_interior(values))
+    return found
+
+
 def _measured(source: ClearSource, row: Any) -> Any:
     """Return a server-side list of ``[system:index, system:time_start, clear pixels]`` for each image of a chip."""
     values: Any = ee.List(row)
-    crs = values.getString(1)
-    interior = ee.Geometry.Polygon(values.get(0), ee.Projection(crs), False)
-    projection = ee.Projection(crs, values.get(2))
-    there = ee.ImageCollection(source.collection).filterDate(ee.Date(values.get(3)), ee.Date(values.get(4)))
+    interior, projection = _interior(values), ee.Projection(values.getString(1), values.get(2))
 
     def measure(element: Any) -> Any:
         image = ee.Image(element)
@@ -90,4 +112,4 @@ def _measured(source: ClearSource, row: Any) -> Any:
         )
         return ee.List([image.get("system:index"), image.get("system:time_start"), counted.get("clear")])
 
-    return there.filterBounds(interior).toList(_MOST_IMAGES).map(measure)
+    return _images(source, row).toList(_MOST_IMAGES).map(measure)

@@ -200,13 +200,13 @@ def test_frames_before_and_after_a_date_of_the_table(server: Server, tmp_path: P
     assert first < "2020-02-01" <= second
 
 
-def test_the_choice_of_frames_costs_one_request_for_many_chips(server: Server, tmp_path: Path) -> None:
+def test_the_choice_of_frames_costs_two_requests_for_many_chips(server: Server, tmp_path: Path) -> None:
     def planned(out: str, **options: Any) -> int:
         before = sum(server.requests().values())
         sample(server, tmp_path / out, dry_run=True, **options)
         return int(sum(server.requests().values()) - before)
 
-    assert planned("frames", frames=3) == planned("plain") + 1
+    assert planned("frames", frames=3) == planned("plain") + 2
 
 
 @pytest.mark.parametrize(
@@ -226,6 +226,7 @@ def test_the_choice_of_frames_costs_one_request_for_many_chips(server: Server, t
         ({"frames": 2, "on_missing": "ignore"}, "unknown on_missing"),
         ({"frames": 2, "grid": "thumb"}, "grid='native'"),
         ({"frames": 2, "provenance": True}, "of every frame anyway"),
+        ({"frames": 2, "dataset": f"{RADAR}/pass_0", "bands": None}, "is one image"),
         ({"frames": 2, "near": ("S1:6d",)}, "near='S1:6d'"),
         ({"frames": 2, "dataset": (L8, RADAR), "bands": None}, "as in near='radar:6d'"),
     ],
