@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eechips.timestamps import parse_retry_after
+from eechips.retry_after import parse_retry_after
 
 _QUOTA_STATUS = "x-earth-engine-quota-status"
 _RESTRICTED = "parallelism_restricted=true"

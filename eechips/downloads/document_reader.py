@@ -23,8 +23,8 @@ from eechips.downloads.signers import Signer
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
 from eechips.received_files import parse_json
 from eechips.redaction import redact
+from eechips.retry_after import parse_retry_after
 from eechips.text import format_bytes
-from eechips.timestamps import parse_retry_after
 from eechips.urls import display_url, local_path
 
 T = TypeVar("T")

@@ -26,8 +26,8 @@ from eechips.downloads.presigned import AssetKey, AssetReference, PresignedUrls
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.formats import FileMetadata
+from eechips.retry_after import parse_retry_after
 from eechips.text import parse_count
-from eechips.timestamps import parse_retry_after
 from eechips.urls import display_url, local_path
 
 if TYPE_CHECKING:

@@ -34,10 +34,11 @@ from eechips.errors import ConfigurationError, EechipsError, PermanentError, Tra
 from eechips.option_fields import filled, takes
 from eechips.received_files import parse_json
 from eechips.redaction import redact
+from eechips.retry_after import parse_retry_after
 from eechips.storage import ObjectStore, is_address
 from eechips.temporary_names import new_writer
 from eechips.text import format_duration
-from eechips.timestamps import parse_http_date, parse_retry_after
+from eechips.timestamps import parse_http_date
 from eechips.urls import is_loopback
 
 State = Literal["ok", "warning", "failed", "skipped"]
