@@ -94,8 +94,7 @@ class ConnectedRun:
                 planner.begin()
             else:
                 self._plan()
-            if planner is None or planner.is_whole:
-                self._check_disk()
+            self._check_disk()  # of a plan that goes on, its first units; of the whole plan when it is complete
             setup.sweep()
             return self._settle_all(session, executor, planner)
 

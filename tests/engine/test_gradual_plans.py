@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import ee
 import pytest
 
-from eechips.errors import RunMismatchError, UsageError
+from eechips.errors import RunMismatchError, StorageError, UsageError
+from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
 from eechips.planning.planning_requests import PARALLEL_REQUESTS
+from eechips.recipe import Chip
+from eechips.recipe.template import Template
 from tests.support.engine_service import Service, serving
 from tests.support.gradual_recipe import SIZE, Gradual, run_gradual, wait_for
 
@@ -54,6 +60,32 @@ def test_the_first_results_arrive_before_the_plan_is_complete(
 
     finished = run_gradual(Gradual(COUNT, before), out, service.url)
     assert rows(finished) == expected
+
+
+class Sized(Gradual):
+    """A recipe whose results have a known size."""
+
+    def sized_result(self, index: int, unit: dict[str, int]) -> Chip:
+        grid = Grid("EPSG:32613", (10.0, 0.0, 0.0, 0.0, -10.0, 0.0), 64, 64)
+        return Chip(Template(ee.Image), grid=grid, bands=("a",), format="tif")
+
+
+def test_first_units_that_do_not_fit_on_the_disk_are_refused_while_planning_goes_on(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage, released = shutil.disk_usage(tmp_path), threading.Event()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
+
+    def before(number: int) -> None:
+        if number == 600:  # the first 500 units are stored, and the plan is not complete
+            released.wait(60)
+
+    try:
+        with pytest.raises(StorageError, match="has 10 bytes free"):
+            run_gradual(Sized(COUNT, before), tmp_path / "out", service.url, executor="threads")
+    finally:
+        released.set()
+    assert set(open_run(tmp_path / "out").counts) == {"planned"}
 
 
 @pytest.mark.slow
