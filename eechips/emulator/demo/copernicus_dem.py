@@ -19,6 +19,7 @@ import shapely
 from affine import Affine
 
 from eechips.emulator.demo import elevation, ground_cover, landcover, synthetic_label
+from eechips.emulator.demo.image_search import ImageSearch, is_in_time
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
@@ -97,7 +98,7 @@ def _degrees() -> Mapping[str, Degree]:
 
 
 @dataclass(frozen=True, slots=True)
-class CopernicusDem:
+class CopernicusDem(ImageSearch):
     """A ``CollectionAsset`` of tiles of a degree.
 
     Attributes:
@@ -119,15 +120,11 @@ class CopernicusDem:
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
-        start = self.span[0]
-        if (query.start is not None and start < query.start) or (query.end is not None and start >= query.end):
-            return
-        wanted = query.equals.get("system:index")
-        if wanted is not None:
-            image = self.image(wanted) if isinstance(wanted, str) else None
-            if image is not None:
-                yield image
-            return
+        if is_in_time(self.span[0], query):
+            yield from ImageSearch.images(self, query)
+
+    def search(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``ImageSearch.search``."""
         for degree in _degrees().values() if query.bounds is None else _near(query.bounds):
             yield self._image(degree)
 

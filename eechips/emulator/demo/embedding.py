@@ -32,6 +32,7 @@ from eechips.emulator.demo.derived_source import DerivedSource
 from eechips.emulator.demo.embedding_tiles import EmbeddingTile
 from eechips.emulator.demo.farmland import Field32
 from eechips.emulator.demo.ground_cover import Ground, Upsampler
+from eechips.emulator.demo.image_search import ImageSearch, is_in_time
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import Integers, PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
@@ -204,7 +205,7 @@ def rotation() -> npt.NDArray[np.float64]:
 
 
 @dataclass(frozen=True, slots=True)
-class Embeddings:
+class Embeddings(ImageSearch):
     """The ``CollectionAsset``.
 
     Attributes:
@@ -229,16 +230,10 @@ class Embeddings:
         span = [synthetic_label.millis(year, 1, 1) for year in (self.years[0], self.years[-1] + 1)]
         return synthetic_label.marked({"title": "Satellite Embedding V1", "date_range": span})
 
-    def images(self, query: Query) -> Iterator[ImageAsset]:
-        """See ``CollectionAsset.images``."""
-        wanted = query.equals.get("system:index")
-        if wanted is not None:
-            image = self.image(wanted) if isinstance(wanted, str) else None
-            if image is not None:
-                yield image
-            return
+    def search(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``ImageSearch.search``."""
         zone = query.equals.get("UTM_ZONE")
-        years = [year for year in self.years if _within(year, query)]
+        years = [year for year in self.years if is_in_time(synthetic_label.millis(year, 1, 1), query)]
         tiles = sorted(embedding_tiles.tiles(query.bounds), key=lambda tile: tile.name) if years else []
         for year in years:
             for tile in tiles:
@@ -273,8 +268,3 @@ class Embeddings:
             footprint=embedding_tiles.outline(tile),
             version=synthetic_label.VERSION,
         )
-
-
-def _within(year: int, query: Query) -> bool:
-    start = synthetic_label.millis(year, 1, 1)
-    return (query.start is None or start >= query.start) and (query.end is None or start < query.end)

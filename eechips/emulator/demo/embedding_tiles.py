@@ -16,7 +16,8 @@ import shapely
 from affine import Affine
 
 from eechips.emulator.demo import mercator, tessellation
-from eechips.emulator.demo.painted_source import to_degrees
+from eechips.emulator.demo.image_search import query_boxes
+from eechips.emulator.demo.painted_source import outline_around, to_degrees
 from eechips.emulator.model import Bounds
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 
@@ -73,10 +74,8 @@ class EmbeddingTile:
 def outline(tile: EmbeddingTile) -> shapely.Polygon:
     """Return a tile's outline in degrees; longitudes continue across the antimeridian."""
     west, south, east, north = tile.grid.bounds
-    longitude, latitude = to_degrees(tile.crs)([west, east, east, west], [north, north, south, south])
-    meridian = tile.zone * 6.0 - 183.0
-    longitude = [v - round((v - meridian) / 360.0) * 360.0 for v in longitude]
-    return shapely.Polygon(zip(longitude, latitude, strict=True))
+    corners = [(west, north), (east, north), (east, south), (west, south)]
+    return outline_around(tile.crs, corners, tile.zone * 6.0 - 183.0)
 
 
 @cache
@@ -135,15 +134,7 @@ def tiles(bounds: Bounds | None) -> Iterator[EmbeddingTile]:
     if bounds is None:
         yield from kept
         return
-    west, south, east, north = bounds
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    # Boxes without an area meet nothing in older versions of GEOS.
-    margin = 1e-9
-    boxes = [
-        shapely.box(a + turn - margin, south - margin, b + turn + margin, north + margin)
-        for a, b in spans
-        for turn in (-360.0, 0.0, 360.0)
-    ]
+    boxes = query_boxes(bounds)
     for index in np.unique(tree.query(boxes)[1]):
         if any(outline(kept[index]).intersects(box) for box in boxes):
             yield kept[index]

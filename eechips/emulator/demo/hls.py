@@ -31,6 +31,7 @@ from eechips.emulator.demo import (
     synthetic_label,
     wrs,
 )
+from eechips.emulator.demo.image_search import ImageSearch, is_in_time, query_boxes
 from eechips.emulator.demo.landsat import Landsat, LandsatOverpass
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.merged_source import MergedSource
@@ -161,7 +162,7 @@ def _common(tile: MgrsTile, seen: datetime, cloudy: float, covered: float) -> di
 
 
 @dataclass(frozen=True, slots=True)
-class HlsSentinel:
+class HlsSentinel(ImageSearch):
     """A ``CollectionAsset``: HLSS30.
 
     Attributes:
@@ -184,19 +185,13 @@ class HlsSentinel:
             self.until,
         )
 
-    def images(self, query: Query) -> Iterator[ImageAsset]:
-        """See ``CollectionAsset.images``."""
-        wanted = query.equals.get("system:index")
-        if wanted is not None:
-            image = self.image(wanted) if isinstance(wanted, str) else None
-            if image is not None:
-                yield image
-            return
+    def search(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``ImageSearch.search``."""
         first, last = sentinel2.days_of(query, FIRST_SENTINEL, self.until)
         for tile in _tiles(query, "MGRS_TILE_ID"):
             for ordinal in range(first.toordinal(), last.toordinal()):
                 granule = sentinel2.pass_over(tile, date.fromordinal(ordinal))
-                if granule is not None and _wanted(granule.seen, query):
+                if granule is not None and is_in_time(_milliseconds(granule.seen), query):
                     yield self._image(granule)
 
     def image(self, index: str) -> ImageAsset | None:
@@ -289,7 +284,7 @@ def _square(tile: MgrsTile) -> shapely.Geometry:
 
 
 @dataclass(frozen=True, slots=True)
-class HlsLandsat:
+class HlsLandsat(ImageSearch):
     """A ``CollectionAsset``: HLSL30.
 
     Attributes:
@@ -312,19 +307,13 @@ class HlsLandsat:
             self.until,
         )
 
-    def images(self, query: Query) -> Iterator[ImageAsset]:
-        """See ``CollectionAsset.images``."""
-        wanted = query.equals.get("system:index")
-        if wanted is not None:
-            image = self.image(wanted) if isinstance(wanted, str) else None
-            if image is not None:
-                yield image
-            return
+    def search(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``ImageSearch.search``."""
         for tile in _tiles(query, None):
-            passes = [found for found in self._passes(tile, query) if _wanted(found.seen, query)]
+            passes = [found for found in self._passes(tile, query) if is_in_time(_milliseconds(found.seen), query)]
             for found in sorted(passes, key=lambda found: found.seen):
                 image = self._image(found)
-                if query.bounds is None or _meets(image.footprint, query.bounds):
+                if query.bounds is None or any(map(image.footprint.intersects, query_boxes(query.bounds))):
                     yield image
 
     def image(self, index: str) -> ImageAsset | None:
@@ -421,22 +410,6 @@ def _tiles(query: Query, name: str | None) -> Sequence[MgrsTile]:
     return sorted(mgrs.tiles(query.bounds), key=lambda tile: tile.name)
 
 
-def _wanted(seen: datetime, query: Query) -> bool:
-    start = int(seen.timestamp()) * 1000
-    return (query.start is None or start >= query.start) and (query.end is None or start < query.end)
-
-
-def _meets(footprint: shapely.Geometry, bounds: tuple[float, float, float, float]) -> bool:
-    west, south, east, north = bounds
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    margin = 1e-9
-    return any(
-        footprint.intersects(shapely.box(a + turn - margin, south - margin, b + turn + margin, north + margin))
-        for a, b in spans
-        for turn in (-360.0, 0.0, 360.0)
-    )
-
-
 def _named(index: str) -> tuple[MgrsTile, datetime] | None:
     """Return tile and time of an index, or None."""
     match = _NAME.fullmatch(index)
@@ -457,3 +430,7 @@ def _collection(title: str, first: date, until: date) -> Mapping[str, Any]:
 def collections(until: date) -> tuple[HlsLandsat, HlsSentinel]:
     """Return both collections up to a day."""
     return HlsLandsat(until), HlsSentinel(until)
+
+
+def _milliseconds(seen: datetime) -> int:
+    return int(seen.timestamp()) * 1000

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.demo import climate, cloud_cover, ground_cover, landcover, synthetic_label, wrs
+from eechips.emulator.demo.image_search import ImageSearch, is_in_time
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import PaintedSource
 from eechips.emulator.demo.wrs import WrsScene
@@ -134,7 +135,7 @@ def _quality(ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArra
 
 
 @dataclass(frozen=True, slots=True)
-class Landsat:
+class Landsat(ImageSearch):
     """A ``CollectionAsset``: one of the two satellites.
 
     Attributes:
@@ -161,21 +162,15 @@ class Landsat:
         title = f"USGS Landsat {self.number} Level 2, Collection 2, Tier 1"
         return synthetic_label.marked({"title": title, "date_range": [start, end]})
 
-    def images(self, query: Query) -> Iterator[ImageAsset]:
-        """See ``CollectionAsset.images``."""
-        wanted = query.equals.get("system:index")
-        if wanted is not None:
-            image = self.image(wanted) if isinstance(wanted, str) else None
-            if image is not None:
-                yield image
-            return
+    def search(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``ImageSearch.search``."""
         path, row = query.equals.get("WRS_PATH"), query.equals.get("WRS_ROW")
         for scene in wrs.scenes(query.bounds):
             if (path is not None and scene.path != path) or (row is not None and scene.row != row):
                 continue
             for when in self.days(scene, query):
                 seen = _milliseconds(moment_of(scene, when))
-                if (query.start is None or seen >= query.start) and (query.end is None or seen < query.end):
+                if is_in_time(seen, query):
                     yield self._image(scene, when)
 
     def image(self, index: str) -> ImageAsset | None:

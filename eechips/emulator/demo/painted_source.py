@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 from pyproj import CRS
 
 from eechips.emulator.demo import mercator
@@ -229,6 +230,21 @@ def to_degrees(crs: str) -> Any:
     if geodetic is None:
         raise ValueError(f"No longitudes and latitudes belong to {crs}")
     return transformer(crs, geodetic.to_wkt()).transform
+
+
+def outline_around(crs: str, points: Sequence[tuple[float, float]], longitude: float) -> shapely.Polygon:
+    """Return a polygon in degrees whose longitudes continue across the antimeridian.
+
+    Args:
+        crs: of the points.
+        points: corners, x and y.
+        longitude: of a place inside; no corner is more than 180 degrees from it.
+    """
+    xs, ys = zip(*points, strict=True)
+    longitudes, latitudes = to_degrees(crs)(xs, ys)
+    return shapely.Polygon(
+        [(v - round((v - longitude) / 360.0) * 360.0, w) for v, w in zip(longitudes, latitudes, strict=True)]
+    )
 
 
 def positions(grid: PixelGrid, columns: Integers, rows: Integers) -> tuple[Floats, Floats]:

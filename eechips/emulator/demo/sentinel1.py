@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from eechips.emulator.demo import backscatter, climate, ground_cover, mercator, noise, sentinel1_orbit, synthetic_label
 from eechips.emulator.demo.derived_source import DerivedSource
+from eechips.emulator.demo.image_search import ImageSearch
 from eechips.emulator.demo.land_character import wrapped
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import Integers, PaintedSource
@@ -142,7 +143,7 @@ def speckle(columns: Integers, rows: Integers, seed: int, looks: float) -> npt.N
 
 
 @dataclass(frozen=True, slots=True)
-class Sentinel1:
+class Sentinel1(ImageSearch):
     """A ``CollectionAsset`` made of passes.
 
     Attributes:
@@ -170,14 +171,8 @@ class Sentinel1:
     def _end(self) -> int:
         return synthetic_label.millis(self.until.year, self.until.month, self.until.day)
 
-    def images(self, query: Query) -> Iterator[ImageAsset]:
-        """See ``CollectionAsset.images``."""
-        wanted = query.equals.get("system:index")
-        if wanted is not None:
-            image = self.image(wanted) if isinstance(wanted, str) else None
-            if image is not None:
-                yield image
-            return
+    def search(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``ImageSearch.search``."""
         start = max(self._first, query.start if query.start is not None else self._first)
         end = min(self._end, query.end if query.end is not None else self._end)
         direction = query.equals.get("orbitProperties_pass")

@@ -18,8 +18,9 @@ import shapely
 from affine import Affine
 
 from eechips.emulator.demo import mercator, tessellation
+from eechips.emulator.demo.image_search import query_boxes
 from eechips.emulator.demo.mercator import Floats
-from eechips.emulator.demo.painted_source import to_degrees
+from eechips.emulator.demo.painted_source import outline_around
 from eechips.emulator.model import Bounds
 from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
 
@@ -167,13 +168,7 @@ def angle_grid(scene: Slice) -> PixelGrid:
 @lru_cache(maxsize=8192)
 def outline(scene: Slice) -> shapely.Polygon:
     """Return the outline of a slice in degrees; longitudes continue across the antimeridian."""
-    crs, points = corners(scene)
-    xs, ys = zip(*points, strict=True)
-    around = middle(scene)[0]
-    longitude, latitude = to_degrees(crs)(xs, ys)
-    return shapely.Polygon(
-        [(v - round((v - around) / 360.0) * 360.0, w) for v, w in zip(longitude, latitude, strict=True)]
-    )
+    return outline_around(*corners(scene), middle(scene)[0])
 
 
 @cache
@@ -207,15 +202,7 @@ def slices(bounds: Bounds | None) -> Mapping[int, Sequence[Slice]]:
     if bounds is None:
         return _everything()
     kept, tree = _lands()
-    west, south, east, north = bounds
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    # Boxes without an area meet nothing in older versions of GEOS.
-    margin = 1e-9
-    boxes = [
-        shapely.box(a + turn - margin, south - margin, b + turn + margin, north + margin)
-        for a, b in spans
-        for turn in (-360.0, 0.0, 360.0)
-    ]
+    boxes = query_boxes(bounds)
     return _by_orbit(
         [
             kept[index]

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.demo import climate, cloud_cover, ground_cover, landcover, mgrs, noise, synthetic_label
+from eechips.emulator.demo.image_search import ImageSearch, is_in_time
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.mgrs import MgrsTile
 from eechips.emulator.demo.painted_source import PaintedSource
@@ -298,7 +299,7 @@ def pass_over(tile: MgrsTile, when: date) -> Granule | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class Product(ImageSearch):
     """A ``CollectionAsset`` made of passes.
 
     Attributes:
@@ -325,14 +326,8 @@ class Product:
         start, end = (synthetic_label.millis(d.year, d.month, d.day) for d in (self.first, self.until))
         return synthetic_label.marked({"title": self.title, "date_range": [start, end]})
 
-    def images(self, query: Query) -> Iterator[ImageAsset]:
-        """See ``CollectionAsset.images``."""
-        wanted = query.equals.get("system:index")
-        if wanted is not None:
-            image = self.image(wanted) if isinstance(wanted, str) else None
-            if image is not None:
-                yield image
-            return
+    def search(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``ImageSearch.search``."""
         name = query.equals.get("MGRS_TILE")
         if isinstance(name, str):
             only = mgrs.named(name)
@@ -345,7 +340,7 @@ class Product:
             passes = [granule for tile in tiles if (granule := pass_over(tile, when)) is not None]
             for granule in sorted(passes, key=lambda g: g.index):
                 start = _milliseconds(granule.seen)
-                if (query.start is None or start >= query.start) and (query.end is None or start < query.end):
+                if is_in_time(start, query):
                     image = self._image(granule)
                     if image is not None:
                         yield image

@@ -17,7 +17,7 @@ import shapely
 from affine import Affine
 
 from eechips.emulator.demo import mercator, tessellation
-from eechips.emulator.demo.painted_source import to_degrees
+from eechips.emulator.demo.painted_source import outline_around
 from eechips.emulator.model import Bounds
 from eechips.emulator.pixels.pixel_grid import PixelGrid, transformer
 
@@ -87,13 +87,7 @@ def grid(scene: WrsScene) -> PixelGrid:
 @lru_cache(maxsize=8192)
 def outline(scene: WrsScene) -> shapely.Polygon:
     """Return the outline of the scene in degrees; longitudes continue across the antimeridian."""
-    crs, points = corners(scene)
-    xs, ys = zip(*points, strict=True)
-    around = middle(scene)[0]
-    longitude, latitude = to_degrees(crs)(xs, ys)
-    return shapely.Polygon(
-        [(v - round((v - around) / 360.0) * 360.0, w) for v, w in zip(longitude, latitude, strict=True)]
-    )
+    return outline_around(*corners(scene), middle(scene)[0])
 
 
 @cache
