@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from eechips import datasets
-from eechips.emulator.demo import DemoStore, copernicus_dem
+from eechips.emulator.demo import copernicus_dem
 from eechips.emulator.model import ImageAsset, PixelWindow, Query
 from eechips.emulator.pixels.pixel_grid import transformer
+from tests.support.demo_images import FARMS, STORE, images
 
-STORE = DemoStore(date(2025, 1, 1))
-FARMS = (-104.6, 40.4)
 LAKE = (-104.54, 40.42)
 FOREST = (-105.5, 39.75)
 RAIN, LIGHTS = "UCSB-CHG/CHIRPS/DAILY", "NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG"
 COVER, WATER, HEIGHTS = "MODIS/061/MCD12Q1", "JRC/GSW1_4/GlobalSurfaceWater", "COPERNICUS/DEM/GLO30_2024_1"
-
-
-def millis(*when: int) -> float:
-    return datetime(*when, tzinfo=timezone.utc).timestamp() * 1000.0  # type: ignore[arg-type, misc]
-
-
-def images(
-    collection: str, place: tuple[float, float], start: tuple[int, ...], end: tuple[int, ...]
-) -> list[ImageAsset]:
-    query = Query(bounds=(*place, *place), start=millis(*start), end=millis(*end))
-    return list(STORE.get(collection).images(query))  # type: ignore[union-attr]
 
 
 def single(name: str) -> ImageAsset:

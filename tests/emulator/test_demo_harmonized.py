@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from eechips import datasets
-from eechips.emulator.demo import DemoStore
 from eechips.emulator.model import ImageAsset, PixelWindow, Query
 from eechips.emulator.pixels.pixel_grid import transformer
+from tests.support.demo_images import FARMS, STORE, images, millis
 
-STORE = DemoStore(date(2025, 1, 1))
-FARMS = (-104.6, 40.4)
 LANDSAT, SENTINEL = "NASA/HLS/HLSL30/v002", "NASA/HLS/HLSS30/v002"
 SIZE = 240
-
-
-def millis(*when: int) -> float:
-    return datetime(*when, tzinfo=timezone.utc).timestamp() * 1000.0  # type: ignore[arg-type, misc]
-
-
-def images(
-    collection: str, place: tuple[float, float], start: tuple[int, ...], end: tuple[int, ...]
-) -> list[ImageAsset]:
-    query = Query(bounds=(*place, *place), start=millis(*start), end=millis(*end))
-    return list(STORE.get(collection).images(query))  # type: ignore[union-attr]
 
 
 def read(image: ImageAsset, name: str, place: tuple[float, float], metres: float) -> tuple[npt.NDArray, npt.NDArray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from datetime import date, datetime, timezone
 
 import numpy as np
 import numpy.typing as npt
@@ -12,24 +11,12 @@ import pytest
 import shapely
 
 from eechips import datasets
-from eechips.emulator.demo import DemoStore, sentinel1, sentinel1_orbit
+from eechips.emulator.demo import sentinel1, sentinel1_orbit
 from eechips.emulator.model import ImageAsset, PixelWindow, Query
 from eechips.emulator.pixels.pixel_grid import transformer
+from tests.support.demo_images import FARMS, STORE, images, millis
 
-STORE = DemoStore(date(2025, 1, 1))
-FARMS = (-104.6, 40.4)
 FOREST = (-105.5, 39.75)
-
-
-def millis(*when: int) -> float:
-    return datetime(*when, tzinfo=timezone.utc).timestamp() * 1000.0  # type: ignore[arg-type, misc]
-
-
-def images(
-    collection: str, place: tuple[float, float], start: tuple[int, ...], end: tuple[int, ...]
-) -> list[ImageAsset]:
-    query = Query(bounds=(*place, *place), start=millis(*start), end=millis(*end))
-    return list(STORE.get(collection).images(query))  # type: ignore[union-attr]
 
 
 def read(image: ImageAsset, names: tuple[str, ...], place: tuple[float, float], size: int) -> npt.NDArray:
