@@ -66,8 +66,7 @@ class FrameSettings:
     def choose(self, candidates: Sequence[Candidate], window: TimeWindow, moment: int | None) -> list[Candidate | None]:
         """Choose the frames of a place from its images; None for missing frames."""
         if self.periods:
-            suitable = [each for each in candidates if each.clear > 0.0 and each.clear >= self.min_clear]
-            return choose_of_windows(suitable, self.periods)
+            return choose_of_windows(candidates, self.periods, self.min_clear)
         return choose_frames(candidates, self.count, window, self.choice, moment=moment, min_clear=self.min_clear)
 
     def is_short(self, frames: Sequence[dict[str, Any]]) -> bool:

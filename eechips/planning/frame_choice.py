@@ -81,9 +81,9 @@ def choose_frames(
     Returns:
         ``count`` frames by time. Missing ones are None: in their interval or half, otherwise at the end.
     """
-    suitable = [each for each in candidates if each.clear > 0.0 and each.clear >= min_clear]
     if choice == "spread":
-        return choose_of_windows(suitable, split_window(window, count))
+        return choose_of_windows(candidates, split_window(window, count), min_clear)
+    suitable = _suitable(candidates, min_clear)
     if choice == "clearest":
         return _padded(_best(suitable, count), count)
     if moment is None:
@@ -97,10 +97,13 @@ def choose_frames(
     return [*_padded(before, half), *_padded(after, count - half)]
 
 
-def choose_of_windows(candidates: Sequence[Candidate], windows: Sequence[TimeWindow]) -> list[Candidate | None]:
-    """Choose the clearest image of each interval; None for an interval without images."""
+def choose_of_windows(
+    candidates: Iterable[Candidate], windows: Sequence[TimeWindow], min_clear: float = 0.0
+) -> list[Candidate | None]:
+    """Choose the clearest image of each interval; None for an interval without an image that is clear enough."""
+    suitable = _suitable(candidates, min_clear)
     return [
-        next(iter(_best([each for each in candidates if window.start <= each.time < window.end], 1)), None)
+        next(iter(_best([each for each in suitable if window.start <= each.time < window.end], 1)), None)
         for window in windows
     ]
 
@@ -109,6 +112,11 @@ def split_window(window: TimeWindow, count: int) -> list[TimeWindow]:
     """Divide an interval into parts of equal length, to the millisecond."""
     edges = [window.start + (window.end - window.start) * i // count for i in range(count + 1)]
     return [TimeWindow(first, last) for first, last in itertools.pairwise(edges)]
+
+
+def _suitable(candidates: Iterable[Candidate], min_clear: float) -> list[Candidate]:
+    """Return the images that show enough clear pixels, at least one."""
+    return [each for each in candidates if each.clear > 0.0 and each.clear >= min_clear]
 
 
 def _best(candidates: Sequence[Candidate], count: int, moment: int | None = None) -> list[Candidate]:
