@@ -172,7 +172,7 @@ def match_bands(index: SpectralIndex, dataset: Dataset) -> IndexInputs:
 
 
 def _variables(index: SpectralIndex) -> tuple[str, ...]:
-    """Return the variables of an index, those of kernels instead of the kernels."""
+    """Return the variables of an index; a kernel counts as the variables of its formula."""
     found: list[str] = []
     for name in index.variables:
         kernel = _KERNEL.fullmatch(name)

@@ -94,7 +94,7 @@ class ConnectedRun:
                 planner.begin()
             else:
                 self._plan()
-            self._check_disk()  # of a plan that goes on, its first units; of the whole plan when it is complete
+            self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
             setup.sweep()
             return self._settle_all(session, executor, planner)
 

@@ -314,7 +314,7 @@ class Imagery(DatasetRecipe):
         return ImageTreatment(self.selection.named(unit.get("bands", ())), self.cloud_mask, unit.get("dtype"), area)
 
     def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
-        """Return the stored bands that the images need besides those of the selection."""
+        """Return the stored bands that the images need besides the selected bands."""
         return self.cloud_mask.quality_bands(bands) if self.cloud_mask else ()
 
     def unit_fields(self, selection: ImageSelection) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class _StrategyBuilder:
         )
 
     def _near_others(self, metres: float) -> PlaceTest | None:
-        """Return the function that finds places near those of ``away_from``; None without such a table."""
+        """Return the function that finds places near the points of ``away_from``; None without such a table."""
         others = self.sample.away_from
         if others is None:
             return None

@@ -178,7 +178,7 @@ class Run:
         """Every file of units that have several, such as a sample of several datasets; empty for other runs.
 
         Columns: position and id of the unit, layer (None for files of a script), file, bytes, sha256, bands,
-        dtype, width, height, crs, transform, valid_fraction, rows, sources, dates, and those of frames; as in
+        dtype, width, height, crs, transform, valid_fraction, rows, sources, dates, and the columns of frames; as in
         layers.parquet.
         """
         import pandas as pd

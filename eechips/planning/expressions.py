@@ -54,7 +54,7 @@ class LayerImages:
 
     @property
     def has_stored_pixels(self) -> bool:
-        """Return whether the bands are those of the dataset, neither computed nor masked."""
+        """Return whether the bands are stored bands of the dataset, neither computed nor masked."""
         return self.mask is None and not self.selection.computed
 
     def mosaic(self, images: ee.ImageCollection, *others: ee.Image) -> ee.Image:

@@ -27,7 +27,7 @@ PERCENTILES = (1, 2, 5, 25, 50, 75, 95, 98, 99)
 Counts = npt.NDArray[np.int64]
 
 _KEY_BITS = 28  # of a value's key: sign, 8 bits of exponent, 19 of mantissa
-_FINE_BITS = 12  # of these, those of the second pass
+_FINE_BITS = 12  # of these, counted in the second pass
 _SIGN = np.uint32(1 << 31)
 _DROPPED = np.uint32((1 << (32 - _KEY_BITS)) - 1)  # bits of the mantissa
 _LARGEST = float(np.finfo(np.float32).max)
@@ -183,7 +183,7 @@ class BandTotals:
             self.fine[upper] = counts.copy()
 
     def statistics(self) -> BandStatistics:
-        """Compute the statistics; those of a second pass must have been added before."""
+        """Compute the statistics. The counts of a second pass must have been added before."""
         if not self.valid:
             return BandStatistics(self.pixels, 0, None, None, None, None, dict.fromkeys(PERCENTILES))
         if self.is_counted:

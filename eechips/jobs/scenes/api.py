@@ -68,7 +68,7 @@ def scenes(
         out: folder of the results; None for ``outputs/scenes-<collection>``.
         refresh: search again, and add new assets to the existing run.
         dry_run: only search.
-        options: fields of ``Scenes`` and ``RunConfig``, except those of Earth Engine.
+        options: fields of ``Scenes`` and ``RunConfig``; the options of Earth Engine are left out.
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate.
