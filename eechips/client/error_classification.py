@@ -55,14 +55,14 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
 
     Returns:
         A TransientError, TooLargeError, PermanentError or ConfigurationError, not raised. It is an UnknownServiceError
-        if no row of :mod:`eechips.client.service_errors` matches; a ValidationError if the body was cut off as well.
+        if no row of :mod:`eechips.client.service_errors` matches; a ValidationError if the body was damaged as well.
     """
     if isinstance(body, str):
         body = ErrorBody(replace_control_characters(body))
     text = redact(body.message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
     row = find_error(status, body)
     if row is None and not body.is_whole:
-        return ValidationError(f"the error was cut off on its way: {text}", status=status, retry_after=retry_after)
+        return ValidationError(f"the error was damaged on its way: {text}", status=status, retry_after=retry_after)
     if row is None:
         return UnknownServiceError(text, status=status)
     if row.kind is ErrorAction.TRANSIENT:
@@ -227,19 +227,20 @@ def response_message(body: bytes) -> str:
     return parse_error(body).message
 
 
-def parse_error(body: bytes) -> ErrorBody:
+def parse_error(body: bytes, media_type: str = "") -> ErrorBody:
     """Parse the error body of a response; of a body without an error, take the beginning.
 
     The structure is documented at https://cloud.google.com/apis/design/errors#error_model.
 
     Args:
         body: decoded; it may be anything.
+        media_type: of the response, its ``Content-Type``. What is announced as JSON and is not was damaged on its way.
     """
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         text = re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode("utf-8", "replace"))
-        is_whole = not body.lstrip().startswith(b"{")
+        is_whole = not body.lstrip().startswith(b"{") and not media_type.startswith("application/json")
         return ErrorBody(replace_control_characters(re.sub(r" +", " ", text).strip()[:200]), is_whole=is_whole)
     if isinstance(document, list) and document:
         document = document[0]
@@ -278,7 +279,8 @@ def _classify_client(error: BaseException) -> EechipsError | None:
     if not isinstance(cause, googleapiclient.errors.HttpError):
         return None
     headers = {str(k).lower(): str(v) for k, v in cause.resp.items()}
-    return classify_response(int(cause.resp.status), parse_error(cause.content), parse_retry_after(headers))
+    body = parse_error(cause.content, headers.get("content-type", ""))
+    return classify_response(int(cause.resp.status), body, parse_retry_after(headers))
 
 
 def _classify_auth(error: BaseException) -> EechipsError | None:

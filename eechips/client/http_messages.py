@@ -74,7 +74,8 @@ class HttpResponse:
         """The classified error that the response reports; None if it reports success."""
         if 200 <= self.status < 300:
             return None
-        return classify_response(self.status, parse_error(self.body), parse_retry_after(self.headers))
+        body = parse_error(self.body, self.headers.get("content-type", ""))
+        return classify_response(self.status, body, parse_retry_after(self.headers))
 
     def decoded(self) -> HttpResponse:
         """Return the response with its body decompressed, whether or not a header announces gzip.

@@ -92,7 +92,7 @@ class ErrorBody:
         message: the service's message.
         reasons: of ``google.rpc.ErrorInfo`` and of ``errors[]``.
         window: of the quota that the error's details name.
-        is_whole: False for a JSON object that was cut off on its way.
+        is_whole: False for a JSON object that was cut off or damaged on its way.
     """
 
     message: str

@@ -442,7 +442,7 @@ def _unchanged(request: Any) -> Any:
 
 def _error_of(status: int, body: bytes, headers: Mapping[str, str], *, describes: bool) -> EechipsError | None:
     if not 200 <= status < 300:
-        return classify_response(status, parse_error(body), parse_retry_after(headers))
+        return classify_response(status, parse_error(body, headers.get("content-type", "")), parse_retry_after(headers))
     try:
         content = parse_json(body)
     except ValueError:

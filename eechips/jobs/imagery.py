@@ -17,14 +17,8 @@ from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.geo.grid import Transform
-from eechips.jobs.recipe_options import (
-    DatasetRecipe,
-    check_bands,
-    check_dataset,
-    check_dates,
-    parse_format,
-    split_names,
-)
+from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
+from eechips.jobs.recipe_options import check_bands, check_dates, parse_format, split_names
 from eechips.jobs.render_style import RenderStyle
 from eechips.jobs.shared_options import (
     ALIGN,

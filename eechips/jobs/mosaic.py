@@ -21,6 +21,7 @@ from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import cog
 from eechips.geo.grid import Grid
+from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
 from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, estimate_disk
 from eechips.jobs.mosaic_tiles import (
     REDUCERS,
@@ -34,9 +35,7 @@ from eechips.jobs.mosaic_tiles import (
     stored_image,
 )
 from eechips.jobs.recipe_options import (
-    DatasetRecipe,
     check_bands,
-    check_dataset,
     check_dates,
     option_names,
     run_recipe,

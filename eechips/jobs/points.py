@@ -18,13 +18,12 @@ from eechips.engine.costs import Estimate
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.hashes import hash_file
+from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
 from eechips.jobs.point_queries import PointQuery, value_columns
 from eechips.jobs.point_results import IMAGE, IMAGE_DATE, Pairs
 from eechips.jobs.point_table import PointTable
 from eechips.jobs.recipe_options import (
-    DatasetRecipe,
     check_bands,
-    check_dataset,
     check_dates,
     check_positive,
     option_names,

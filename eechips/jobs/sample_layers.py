@@ -9,7 +9,8 @@ import numpy as np
 
 from eechips.datasets import find_dataset, is_record_file
 from eechips.errors import UsageError
-from eechips.jobs.recipe_options import DatasetRecipe, check_dataset, split_names
+from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
+from eechips.jobs.recipe_options import split_names
 from eechips.planning.chip_grids import Moments
 from eechips.planning.cloud_masks import CloudMask, parse_masks
 from eechips.planning.date_matching import DateMatch, format_moment, parse_moment, parse_window

@@ -19,10 +19,9 @@ from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid, Transform
 from eechips.hashes import hash_file
+from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
 from eechips.jobs.recipe_options import (
-    DatasetRecipe,
     check_bands,
-    check_dataset,
     check_dates,
     option_names,
     parse_format,

@@ -70,7 +70,7 @@ class RequestObserver:
             raise
         status = int(response.status)
         if status >= 400:
-            self.failure = classify_response(status, parse_error(body))
+            self.failure = classify_response(status, parse_error(body, str(response.get("content-type", ""))))
             self.failures.append(self.failure)
         else:
             self.has_answer = True

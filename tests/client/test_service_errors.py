@@ -141,6 +141,13 @@ def test_a_truncated_error_is_transient(length: int) -> None:
     assert isinstance(classify_response(400, parse_error(body[:length])), ValidationError)
 
 
+@pytest.mark.parametrize("body", [b"", b"\0" * 90, b"%PDF", b"502 Bad Gateway"])
+def test_an_error_that_is_announced_as_json_and_is_not_is_transient(body: bytes) -> None:
+    error = parse_error(body, "application/json; charset=UTF-8")
+    assert isinstance(classify_response(400, error), ValidationError)
+    assert isinstance(classify_response(400, parse_error(body, "text/plain")), UnknownServiceError)
+
+
 @pytest.mark.parametrize(
     ("now", "day", "month"),
     [

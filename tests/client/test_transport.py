@@ -104,6 +104,19 @@ def test_permanent_errors_are_not_retried(service: Service, fault: str, kind: ty
     assert service.count("pixels") == 1
 
 
+@pytest.mark.parametrize("content", [b"", b"\0" * 90, b'{"error": {"code": 400, "mess'])
+def test_an_error_that_was_damaged_on_its_way_is_requested_again(service: Service, content: bytes) -> None:
+    """The unit's own error, in the second response, is the one that is raised."""
+    whole = b'{"error": {"code": 400, "message": "Image.load: Image asset a/b not found.", "status": "NOT_FOUND"}}'
+    bodies = iter((content, whole))
+    json_type = {"Content-Type": "application/json; charset=UTF-8"}
+    with serve_function(lambda *_: (400, json_type, next(bodies))) as url:
+        transport, _ = make(service)
+        with transport.metered() as usage, pytest.raises(PermanentError, match="not found"):
+            transport.get(url, bytes)
+    assert (usage.requests, usage.repeats) == (2, 1)
+
+
 def test_the_last_error_is_raised_after_the_last_retry(service: Service) -> None:
     service.plan(1, *["503"] * 9)
     transport, _ = make(service)

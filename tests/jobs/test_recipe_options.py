@@ -15,10 +15,11 @@ import shapely
 
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.jobs.chips import ChipSample, sample_recipe
+from eechips.jobs.dataset_recipe import check_dataset
 from eechips.jobs.images import Images
 from eechips.jobs.mosaic import MosaicRecipe
 from eechips.jobs.points import PointValues
-from eechips.jobs.recipe_options import check_dataset, slug
+from eechips.jobs.recipe_options import slug
 from eechips.jobs.timeseries import TimeSeries, timeseries_recipe
 from eechips.jobs.user_recipes import script_recipe
 from eechips.recipe import Recipe
