@@ -45,6 +45,11 @@ class SurveyedLayer:
     bands: tuple[asset_metadata.Band, ...]
     results: tuple[asset_metadata.Band, ...]
 
+    @property
+    def dtypes(self) -> list[str]:
+        """The numpy names of the types of the bands of the chips."""
+        return [band.dtype for band in self.results]
+
 
 @dataclass(frozen=True, slots=True)
 class ChipPlan:
@@ -61,6 +66,10 @@ class ChipPlan:
     layers: tuple[SurveyedLayer, ...]
     alignment: GridAlignment
     strategy: Strategy
+
+    @property
+    def _surveyed(self) -> Iterator[tuple[SampleLayer, SurveyedLayer]]:
+        return zip(self.sample.layers, self.layers, strict=True)
 
     def sites(self) -> Sequence[SampleSite]:
         """Choose the places, and log them.
@@ -105,7 +114,7 @@ class ChipPlan:
         """Return kind and bands of datasets without a record, for workers."""
         unknown = {
             layer.name: {"kind": surveyed.metadata.kind, "bands": [band.name for band in surveyed.bands]}
-            for layer, surveyed in zip(self.sample.layers, self.layers, strict=True)
+            for layer, surveyed in self._surveyed
             if not layer.known
         }
         if not unknown:
@@ -152,10 +161,15 @@ class ChipPlan:
                 yield {**unit, "provenance": by_layer if len(layers) > 1 else each[0]}
 
     def _with_frames(self, units: Iterator[Unit], settings: FrameSettings) -> Iterator[Unit]:
-        """Add ``frames`` to units: of each frame its period, or its image with time and clear share."""
+        """Add frames to units.
+
+        ``frames`` has of each its period, or its image with time and clear share; ``types`` has the types of the bands
+        by layer, for frames without an image.
+        """
+        types = {"types": {layer.name: surveyed.dtypes for layer, surveyed in self._surveyed}}
         if settings.reducer is not None:
             frames = [window_fields(window) for window in settings.periods]
-            yield from ({**unit, "frames": frames} for unit in units)
+            yield from ({**unit, "frames": frames, **types} for unit in units)
             return
         while batch := list(islice(units, _BATCH)):
             _log.info("Choosing the frames of %s chips", f"{len(batch):,}")
@@ -166,7 +180,7 @@ class ChipPlan:
                     {**frame, "near": {name: images[number][k] for name, images in nearby.items()}} if nearby else frame
                     for k, frame in enumerate(frames)
                 ]
-                yield {**unit, "frames": found}
+                yield {**unit, "frames": found, **types}
 
     def _choose(self, units: Sequence[Unit], settings: FrameSettings) -> list[list[dict[str, Any]]]:
         """Return the frames of units: ``image``, ``time`` and ``clear``, and ``start`` and ``end`` of its period."""
@@ -187,7 +201,7 @@ class ChipPlan:
         self, name: str, reach: int, units: Sequence[Unit], frames: Sequence[Sequence[dict[str, Any]]]
     ) -> list[list[dict[str, Any] | None]]:
         """Return the image of a further layer that is nearest in time to each frame; None if there is none."""
-        (surveyed,) = [each for layer, each in zip(self.sample.layers, self.layers, strict=True) if layer.name == name]
+        (surveyed,) = [each for layer, each in self._surveyed if layer.name == name]
         collection = asset_metadata.filter_images(surveyed.metadata.id, surveyed.metadata.kind)
         places = [(i, k) for i, each in enumerate(frames) for k, frame in enumerate(each) if "time" in frame]
         points = [tuple(units[i]["coordinates"]) for i, _ in places]

@@ -185,7 +185,7 @@ class ChipSample:
             sources, dates = (f"{layer.dataset_id}/{shown['image']}",), (shown["time"],)
             image = single_image(images, sources[0])
         else:
-            image = missing_image(images, self._any_image(layer, unit))
+            image = missing_image(images)
         clear = frame.get("clear") if layer == self.sample.first else None
         return Chip(
             image=image,
@@ -198,13 +198,6 @@ class ChipSample:
             dates=dates,
             frame=Frame(number, layer.name, frame.get("start"), frame.get("end"), clear),
         )
-
-    def _any_image(self, layer: SampleLayer, unit: Unit) -> str | None:
-        """Return the id of any image of a layer at a place, whose types of bands missing frames have."""
-        if layer == self.sample.first:
-            return f"{layer.dataset_id}/{unit['image']}" if "image" in unit else None
-        near = (frame.get("near", {}).get(layer.name) for frame in unit["frames"])
-        return next((f"{layer.dataset_id}/{each['image']}" for each in near if each is not None), None)
 
     def _chip(self, layer: SampleLayer, unit: Unit, grid: Grid) -> Chip:
         sample = self.sample
@@ -249,6 +242,11 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     recipe, config = split_options(ChipSample, _OPTIONS, options, _folder)
     chosen = recipe.sample.options
     if chosen.on_missing == "redraw":
+        if config.on_empty == "skip":
+            raise UsageError(
+                "on_missing='redraw' draws another place for each empty one, and on_empty='skip' draws none: give"
+                " on_empty='redraw', or on_missing='skip'"
+            )
         config = replace(config, on_empty="redraw")
     strategy = next((name for name in ("spacing", "cells", "points") if getattr(chosen, name) is not None), None)
     if config.on_empty == "redraw" and strategy is not None:

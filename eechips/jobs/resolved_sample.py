@@ -129,7 +129,8 @@ class ResolvedSample:
             source = unit["source"][layer.name] if layer.name else unit["source"]
             kind, selection = source["kind"], layer.selection.named(source["bands"])
         dtype = layer.common_dtype if self.style.format == "tif" else None
-        return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), selection, layer.mask, dtype)
+        types = tuple(unit["types"][layer.name]) if "types" in unit else ()
+        return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), selection, layer.mask, dtype, types)
 
     def _layer_results(self, layer: SampleLayer) -> dict[str, Any]:
         bands = layer.compared_bands(layer.bands)

@@ -23,6 +23,7 @@ from eechips.recipe.template import Template
 
 _INSET = 0.25  # of a pixel: margin of the interior of a grid, which excludes neighbouring pixels
 _GAP = "eechips_gap"  # a property that images have while they are sorted
+_TYPE_NAMES = {"float32": "float", "float64": "double"}  # of `ee.Image.cast`; whole types have numpy's names
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class LayerImages:
         selection: the bands of the chips.
         mask: of clouds, applied to every image; None for none.
         dtype: numpy name of the type of all bands, float32 or float64; None to keep their types.
+        types: numpy names of the types of the bands, for an image without a valid pixel; empty if unknown.
     """
 
     dataset: str
@@ -46,6 +48,7 @@ class LayerImages:
     selection: BandSelection
     mask: CloudMask | None = None
     dtype: str | None = None
+    types: tuple[str, ...] = ()
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -95,7 +98,11 @@ class LayerImages:
         A mosaic of no images has no bands, so that selecting them fails; with this image the chip is empty instead.
         It comes last in a mosaic, since the first image determines the types of the bands.
         """
-        none: ee.Image = ee.Image.constant([0] * len(self.bands)).rename(list(self.bands)).updateMask(0)
+        names = list(self.bands)
+        none: ee.Image = ee.Image.constant([0] * len(names)).rename(names).updateMask(0)
+        if self.types:
+            types = [_TYPE_NAMES.get(dtype, dtype) for dtype in self.types]
+            none = none.cast(dict(zip(names, types, strict=True)), names)
         return self._cast(none)
 
     def _cast(self, image: ee.Image) -> ee.Image:

@@ -41,23 +41,17 @@ def period_image(
     return Template(_period, (undated, reducer), values)
 
 
-def missing_image(images: LayerImages, like: str | None) -> Template:
+def missing_image(images: LayerImages) -> Template:
     """Make the template of a frame without a valid pixel.
 
     Args:
-        images: of the dataset.
-        like: id of an image whose types of bands the frame has; None if there is none.
+        images: of the dataset, with the types of its bands.
     """
-    return Template(_missing, (images,)) if like is None else Template(_masked, (images,), {"source": like})
+    return Template(_missing, (images,))
 
 
 def _single(images: LayerImages, source: str) -> ee.Image:
     return images.select(ee.Image(source))
-
-
-def _masked(images: LayerImages, source: str) -> ee.Image:
-    masked: ee.Image = images.select(ee.Image(source)).updateMask(0)
-    return masked
 
 
 def _missing(images: LayerImages) -> ee.Image:

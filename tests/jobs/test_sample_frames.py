@@ -188,6 +188,26 @@ def test_a_second_sensor_is_the_image_nearest_in_time(server: Server, tmp_path: 
             assert valid.any() == (nearest is not None)
 
 
+def test_a_sensor_without_an_image_in_any_frame_has_the_types_of_its_bands(server: Server, tmp_path: Path) -> None:
+    run = sample(
+        server, tmp_path / "run", dataset=(L8, RADAR), bands=(f"{L8}:SR_B4", f"{RADAR}:VV"),
+        every="month", end="2020-03-01", near=("radar:1h",), total=2,
+    )  # fmt: skip
+    radar = run.layers[run.layers["series"] == "radar"]
+    assert (radar["valid_fraction"] == 0.0).all()
+    assert set(radar["dtype"]) == {"float32"}
+    assert {str(read(run.path / file)[0].dtype) for file in radar["file"]} == {"float32"}
+
+
+@pytest.mark.parametrize(("reducer", "dtype"), [("min", "uint16"), ("mosaic", "uint16"), ("mean", "float32")])
+def test_a_reduced_period_without_an_image_has_the_type_of_the_others(
+    server: Server, tmp_path: Path, reducer: str, dtype: str
+) -> None:
+    run = sample(server, tmp_path / "run", every="month", reducer=reducer, mask="auto", end="2020-05-01", total=1)
+    assert run.layers["valid_fraction"].iloc[-1] == 0.0
+    assert list(run.layers["dtype"]) == [dtype] * 4
+
+
 def test_frames_before_and_after_a_date_of_the_table(server: Server, tmp_path: Path) -> None:
     table = tmp_path / "events.csv"
     table.write_text("lon,lat,day\n-104.98,39.735,2020-02-01\n")
@@ -224,6 +244,7 @@ def test_the_choice_of_frames_costs_two_requests_for_many_chips(server: Server, 
         ({"frames": 2, "choose": "nearest"}, "date_field"),
         ({"frames": 2, "choose": "best"}, "unknown choose"),
         ({"frames": 2, "on_missing": "ignore"}, "unknown on_missing"),
+        ({"frames": 2, "on_missing": "redraw", "on_empty": "skip"}, "on_empty='skip' draws none"),
         ({"frames": 2, "grid": "thumb"}, "grid='native'"),
         ({"frames": 2, "provenance": True}, "of every frame anyway"),
         ({"frames": 2, "dataset": f"{RADAR}/pass_0", "bands": None}, "is one image"),
