@@ -83,6 +83,7 @@ def parse_record(text: str, origin: str) -> Dataset:
         start=start,
         end=end,
         is_static=table.boolean("static"),
+        is_unit_vector=table.boolean("unit_vector"),
         visualization=_read_visualization(table, bands, default_bands),
         region=table.text("region", None),
         mask=table.text("mask", None),

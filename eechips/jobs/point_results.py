@@ -16,6 +16,7 @@ from shapely import affinity
 from shapely.geometry.base import BaseGeometry
 
 from eechips.formats.large_tables import TIMESTAMP
+from eechips.jobs.unit_vectors import normalize
 
 PLACE, IMAGE, IMAGE_DATE = "place", "image", "image_date"
 
@@ -32,6 +33,7 @@ class Pairs:
         positions: index of each column in a feature's lists, without the place's number.
         counts: columns with numbers of pixels; a row with counts only has no value.
         integral: columns whose values are integers.
+        vector: columns that are together a mean vector, which is divided by its length.
         is_named: whether rows have the id of their image.
         at: longitude and latitude of the places, (n, 2); None for polygons.
         geometries: the polygons, shape (n,); empty for points.
@@ -45,6 +47,7 @@ class Pairs:
     counts: frozenset[str]
     integral: frozenset[str]
     is_named: bool
+    vector: tuple[str, ...] = ()
     at: npt.NDArray[np.float64] | None = None
     geometries: Sequence[BaseGeometry] = ()
     moments: npt.NDArray[np.float64] | None = None
@@ -80,6 +83,9 @@ class Pairs:
         place = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
         value = np.concatenate(values) if values else np.zeros((0, len(self.columns)))
         source = np.concatenate(sources) if sources else np.zeros(0, dtype=np.int64)
+        if self.vector:
+            own = [self.columns.index(name) for name in self.vector]
+            value[:, own] = normalize(value[:, own])
         times = np.array([np.nan if f.get("time") is None else f["time"] for f in features], dtype=np.float64)
         names = [str(feature.get("image") or "") for feature in features]
         rank = np.empty(len(names), dtype=np.int64)

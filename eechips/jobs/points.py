@@ -53,6 +53,7 @@ from eechips.jobs.shared_options import (
     TABLE,
 )
 from eechips.jobs.source_summary import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
+from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.manifest.run import Run
 from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata, point_cells
@@ -90,7 +91,8 @@ class PointValues(DatasetRecipe):
 
     The value of a point is that of the pixel that contains it, on the band's own grid in each image; nothing is
     resampled. The value of a polygon is a reduction of the pixels that it covers, weighted by the covered part of each.
-    If all pixels are masked, the value is missing. Bands of different grids are reduced separately.
+    If all pixels are masked, the value is missing. Bands of different grids are reduced separately. Means of all bands
+    of a unit vector (embeddings) are divided by their length.
 
     Raises:
         UsageError: if an option is out of range, or contradicts another.
@@ -249,6 +251,7 @@ class PointValues(DatasetRecipe):
             "mask": self.cloud_mask.text if self.cloud_mask else None,
             "scale": self.scale,
             "reducer": self.reducer,
+            **({"unit_vector": True} if vector_bands(self.known, self.selection) else {}),
             **({"repair": True} if self.repair else {}),
         }
 
@@ -291,6 +294,8 @@ class PointValues(DatasetRecipe):
         if moments is not None and np.isnan(moments).any():
             _log.warning("no values for %s without %s", _counted(int(np.isnan(moments).sum()), "row"), self.date_field)
         found = self._survey(rows, moments)
+        if (self.composite == "mean") if self.is_points else ("mean" in self.statistics.names):
+            warn_of_partial_vector(self.known, self.selection)
         shapes = places.geometries[rows]
         times = None if moments is None else moments[rows]
         is_shared = self.scale is None and self.cloud_mask is None and self.is_points
@@ -348,6 +353,7 @@ class PointValues(DatasetRecipe):
             positions=tuple(question.properties.index(name) for name in question.names),
             counts=frozenset() if question.is_points else self.statistics.counts(unit["bands"]),
             integral=question.integral,
+            vector=self._vector(question),
             is_named=question.is_named,
             at=np.array(unit["at"]) if question.is_points else None,
             geometries=[shapely.geometry.shape(each) for each in unit.get("geometries", ())],
@@ -372,6 +378,13 @@ class PointValues(DatasetRecipe):
     def is_points(self) -> bool:
         """Return whether the places are points, not polygons."""
         return self.places.kind == "points"
+
+    def _vector(self, query: PointQuery) -> tuple[str, ...]:
+        """Return the columns that are together a mean vector, which is divided by its length; empty if none are."""
+        bands = vector_bands(self.known, self.selection)
+        if query.is_points:  # the values of a pixel, unless they are means of several images
+            return bands if self.composite == "mean" else ()
+        return self.statistics.columns_of("mean", bands) if self.composite in (None, "latest", "mean") else ()
 
     def _moments(self) -> npt.NDArray[np.float64] | None:
         """Return the moment of each row's date, in milliseconds since 1970; None if rows have no dates."""

@@ -50,6 +50,7 @@ from eechips.jobs.shared_options import (
     TABLE,
     TRANSFORM,
 )
+from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.jobs.zonal_statistics import Elements, Reduction, composite_elements, reduce_region, reduce_regions
 from eechips.manifest.run import Run
 from eechips.option_fields import documented, option
@@ -79,6 +80,9 @@ class TimeSeries(DatasetRecipe):
     ``date`` (YYYY-MM-DD; the first day of a period), one for each band, and ``count``, the number of reduced pixels
     (``<band>_count`` with several bands). With several reducers the columns are ``<band>_<reducer>``. If all pixels are
     masked, the value is missing.
+
+    If the bands are a unit vector by the record of the dataset (embeddings), means of all of them are divided by their
+    length, so that they are unit vectors, too.
 
     Means, sums and similar reducers weight each pixel by its part inside the region, so that regions smaller than a
     pixel have values, too. Minimum, maximum and count use pixels whose centres are inside the region; for a region
@@ -236,6 +240,14 @@ class TimeSeries(DatasetRecipe):
         return parse_mask(self.mask, self.dataset_id)
 
     @property
+    def vector(self) -> tuple[str, ...]:
+        """The columns that are together a mean vector, which is divided by its length; empty if there is none."""
+        is_changed = self.multiply is not None or self.add is not None
+        if is_changed or (self.step is not None and self.composite not in ("mean", "mosaic")):
+            return ()
+        return self.statistics.columns_of("mean", vector_bands(self.known, self.selection))
+
+    @property
     def placement(self) -> GridAlignment:
         """The requested pixel grid."""
         return GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
@@ -272,6 +284,7 @@ class TimeSeries(DatasetRecipe):
             **self.placement.parameters,
             "multiply": self.multiply,
             "add": self.add,
+            **({"unit_vector": True} if self.vector else {}),
             "format": self.table_format,
             # Units contain local geometries; regions on the server are identified by table and column.
             "regions": None if self.is_file else self.regions,
@@ -306,6 +319,8 @@ class TimeSeries(DatasetRecipe):
         if about.kind != "collection":
             raise _single_image(self)
         bands = self.selection.find_bands(about)
+        if "mean" in self.statistics.names:
+            warn_of_partial_vector(self.known, self.selection)
         extra: dict[str, Any] = {} if self.selection.names else {"bands": [band.name for band in bands]}
         about = AssetMetadata(about.id, about.kind, bands)
         zones = self._zones if self.is_file else fetch_zones(self.regions, self.id_field, self.box)
@@ -337,6 +352,7 @@ class TimeSeries(DatasetRecipe):
             crs=unit.get("crs"),
             transform=tuple(unit["transform"]) if "transform" in unit else None,
             scale=self.scale if "crs" not in unit else None,
+            vector=self.vector,
         )
         images = asset_metadata.filter_images(self.dataset_id, "collection", self.start, self.end)
         if "region" in unit:

@@ -9,9 +9,12 @@ from operator import itemgetter
 from typing import Any
 
 import ee
+import numpy as np
 
 from eechips.formats import TableFormat
+from eechips.formats.table import arrange_columns
 from eechips.geo.grid import Transform
+from eechips.jobs.unit_vectors import normalize
 from eechips.planning.periods import Period
 from eechips.planning.statistics import Statistics
 from eechips.recipe import Table
@@ -34,6 +37,7 @@ class Reduction:
         crs: of the pixels; None for the CRS of each image's first band.
         transform: of the pixels, with ``crs``.
         scale: edge of the pixels in metres, without ``crs``; None for the images' own.
+        vector: numeric columns that are together a mean vector, which is divided by its length.
     """
 
     bands: tuple[str, ...]
@@ -42,6 +46,7 @@ class Reduction:
     crs: str | None = None
     transform: Transform | None = None
     scale: float | None = None
+    vector: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -54,6 +59,15 @@ class Reduction:
         if self.crs is not None:
             return {"crs": self.crs, "crsTransform": list(self.transform or ())}
         return {"scale": self.scale}
+
+    def normalized(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """Return the columns of a table with the mean vectors divided by their length."""
+        if not self.vector:
+            return columns
+        vectors = np.array([columns[name] for name in self.vector], dtype=np.float64).T
+        found = normalize(vectors).T.tolist()
+        values = [[None if value != value else value for value in column] for column in found]
+        return {**columns, **dict(zip(self.vector, values, strict=True))}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +139,11 @@ def reduce_region(
         return ee.Feature(None, {reduction.id_column: region, "date": image.date().format("YYYY-MM-dd"), **values})
 
     columns = (reduction.id_column, "date", *reduction.columns)
-    return Table(Series(elements.images, row), columns=columns, format=table_format)
+
+    def unpack(rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
+        return reduction.normalized(dict(zip(*arrange_columns(rows, columns), strict=True)))
+
+    return Table(Series(elements.images, row), format=table_format, unpack=unpack)
 
 
 def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[tuple[Any, ee.Geometry]]) -> Table:
@@ -167,7 +185,8 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
         cells.sort(key=itemgetter(0))  # stable: keeps the order by time within each region
         numbers, dates, *values = zip(*cells, strict=True) if cells else [()] * (2 + len(outputs))
         ids = [regions[number][0] for number in numbers]
-        return dict(zip((reduction.id_column, "date", *reduction.columns), (ids, dates, *values), strict=True))
+        columns = dict(zip((reduction.id_column, "date", *reduction.columns), (ids, dates, *values), strict=True))
+        return reduction.normalized(columns)
 
     return Table(some(0, len(regions)), format="parquet", unpack=unpack)
 

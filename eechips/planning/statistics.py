@@ -62,6 +62,10 @@ class Statistics:
         """
         return tuple(column for column, _, _ in self._cells(bands))
 
+    def columns_of(self, name: str, bands: Sequence[str]) -> tuple[str, ...]:
+        """Return the columns of one reducer, in the order of the bands; empty if it is not among the reducers."""
+        return tuple(column for column, _, output in self._cells(bands) if output == name)
+
     def counts(self, bands: Sequence[str]) -> frozenset[str]:
         """Return the columns with numbers of pixels."""
         return frozenset(column for column, _, output in self._cells(bands) if output == COUNT)

@@ -1,0 +1,162 @@
+"""Satellite embeddings over polygons and at points: mean vectors of length 1, against exactextract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import exactextract
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+import shapely
+
+import eechips
+from eechips.jobs.unit_vectors import normalize
+from tests.support.embedding_images import BANDS, FIELDS, embedding_pixels
+from tests.support.local_earth_engine import Server
+
+YEARS = (2021, 2022)
+DATES = {"start": "2021-01-01", "end": "2023-01-01"}
+
+# Vertices every 20 m, so that edges are as straight in UTM as in degrees.
+SHAPES = shapely.segmentize(
+    [
+        shapely.box(-98.002, 37.999, -97.9995, 38.001),
+        shapely.Polygon([(-97.9990, 37.9990), (-97.9971, 37.9993), (-97.9974, 38.0014), (-97.9985, 38.0008)]),
+        shapely.box(-98.00001, 38.00001, -97.99999, 38.00002),  # a part of a pixel
+    ],
+    2e-4,
+)
+
+
+@pytest.fixture(scope="module")
+def polygons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fields") / "fields.gpkg"
+    gpd.GeoDataFrame({"field": ["a", "b", "c"]}, geometry=SHAPES, crs="EPSG:4326").to_file(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def means(tmp_path_factory: pytest.TempPathFactory) -> npt.NDArray[np.float64]:
+    """Means of the pixels, weighted by their part inside, not normalized: shape (fields, years, bands)."""
+    folder = tmp_path_factory.mktemp("pixels")
+    found = []
+    for year in YEARS:
+        pixels = embedding_pixels(FIELDS, year)
+        pixels.write(folder / f"{year}.tif")
+        frame = gpd.GeoDataFrame(geometry=SHAPES, crs="EPSG:4326").to_crs(pixels.crs)
+        table = exactextract.exact_extract(str(folder / f"{year}.tif"), frame, ["mean"], output="pandas")
+        found.append(table[[f"band_{number}_mean" for number in range(1, 65)]].to_numpy())
+    return np.stack(found, axis=1)
+
+
+def unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def timeseries(server: Server, polygons: Path, out: Path, **options: Any) -> eechips.Run:
+    options = {"dataset": "EMBEDDINGS", "regions": str(polygons), "id_field": "field", **DATES, **options}
+    return eechips.timeseries(endpoint=server.url, rate=None, processes=2, quiet=True, out=out, **options)
+
+
+def points(server: Server, places: Any, out: Path, **options: Any) -> pd.DataFrame:
+    options = {**DATES, "processes": 2, "quiet": True, **options}
+    run = eechips.points("EMBEDDINGS", places, endpoint=server.url, rate=None, out=out, **options)
+    return pd.read_parquet(run.assembled[0])
+
+
+def vectors_of(table: pd.DataFrame, suffix: str = "") -> npt.NDArray[np.float64]:
+    return table[[f"{band}{suffix}" for band in BANDS]].to_numpy()
+
+
+def test_means_over_polygons_have_length_1_and_equal_exactextract(
+    demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path
+) -> None:
+    assert np.linalg.norm(means[:2], axis=-1).max() < 0.999, "the fields should have pixels that differ"
+    run = timeseries(demo_server, polygons, tmp_path / "one", output="one")
+    table = pd.read_parquet(run.assembled[0])
+    assert table["field"].tolist() == ["a", "a", "b", "b", "c", "c"]
+    found = vectors_of(table).reshape(3, 2, 64)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1.0, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(found, unit(means), rtol=0, atol=1e-7)
+    assert run.info["parameters"]["unit_vector"] is True
+    single = timeseries(demo_server, polygons, tmp_path / "region")
+    files = [pd.read_csv(path) for path in sorted((single.path / "series").glob("*.csv"))]
+    pd.testing.assert_frame_equal(pd.concat(files, ignore_index=True), table, rtol=1e-12)
+
+
+def test_means_of_a_period_and_further_reducers(
+    demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path
+) -> None:
+    """The mean of both years has length 1 as well; standard deviations are as Earth Engine has them."""
+    options = {"every": "2 years", "output": "one", "reducer": "mean,stdDev"}
+    run = timeseries(demo_server, polygons, tmp_path, **options)
+    table = pd.read_parquet(run.assembled[0])
+    np.testing.assert_allclose(vectors_of(table, "_mean"), unit(means.mean(axis=1)), rtol=0, atol=1e-7)
+    assert np.linalg.norm(vectors_of(table, "_stdDev"), axis=-1).max() < 0.9
+
+
+def test_a_part_of_the_vector_and_changed_values_are_plain_means(
+    demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    part = timeseries(demo_server, polygons, tmp_path / "part", bands="A03,A01", output="one")
+    found = pd.read_parquet(part.assembled[0])[["A01", "A03"]].to_numpy().reshape(3, 2, 2)
+    np.testing.assert_allclose(found, means[:, :, [1, 3]], rtol=0, atol=1e-7)
+    assert "not normalized to length 1: that takes all 64 bands of EMBEDDINGS, and 2 are selected" in caplog.text
+    doubled = timeseries(demo_server, polygons, tmp_path / "doubled", multiply=2.0, output="one")
+    table = vectors_of(pd.read_parquet(doubled.assembled[0])).reshape(3, 2, 64)
+    np.testing.assert_allclose(table, 2.0 * means, rtol=0, atol=1e-7)
+
+
+def test_points_over_polygons_have_length_1(
+    demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path
+) -> None:
+    found = vectors_of(points(demo_server, polygons, tmp_path, end="2022-01-01"))
+    np.testing.assert_allclose(found, unit(means[:, 0]), rtol=0, atol=1e-7)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1.0, rtol=0, atol=1e-15)
+
+
+def test_points_have_the_stored_values_and_means_of_years_have_length_1(demo_server: Server, tmp_path: Path) -> None:
+    place = pd.DataFrame({"lon": [FIELDS[0]], "lat": [FIELDS[1]]})
+    stored = [embedding_pixels(FIELDS, year, 2).values[:, 1, 1] for year in YEARS]
+    each = vectors_of(points(demo_server, place, tmp_path / "each", each_image=True))
+    assert np.array_equal(each, stored)
+    (mean,) = vectors_of(points(demo_server, place, tmp_path / "mean", composite="mean"))
+    np.testing.assert_allclose(mean, unit(np.mean(stored, axis=0)), rtol=0, atol=1e-12)
+
+
+def test_the_record_says_which_bands_are_a_vector(
+    demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path
+) -> None:
+    """A record of one's own, in which two bands are a vector."""
+    record = tmp_path / "pairs.toml"
+    record.write_text(
+        'alias = "PAIRS"\nid = "GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL"\nkind = "collection"\ntitle = "Pairs"\n'
+        'provider = "We"\ndefault_bands = ["A07", "A05"]\npixel_size = 10.0\nstart = 2017-01-01\n'
+        'licence = "CC-BY-4.0"\ncitation = "We"\nchecked = 2026-11-21\nunit_vector = true\n'
+        '[[bands]]\nname = "A05"\n[[bands]]\nname = "A07"\n'
+    )
+    run = timeseries(demo_server, polygons, tmp_path / "run", dataset=str(record), output="one")
+    found = pd.read_parquet(run.assembled[0])[["A05", "A07"]].to_numpy().reshape(3, 2, 2)
+    np.testing.assert_allclose(found, unit(means[:, :, [5, 7]]), rtol=0, atol=1e-6)
+
+
+def test_vectors_without_a_direction_are_missing() -> None:
+    vectors = np.array([[3.0, -4.0], [0.0, 0.0], [np.nan, 1.0], [np.nan, np.nan]])
+    expected = [[0.6, -0.8], [np.nan] * 2, [np.nan] * 2, [np.nan] * 2]
+    np.testing.assert_array_equal(normalize(vectors), expected)
+
+
+def test_a_region_without_pixels_has_no_vector(demo_server: Server, tmp_path: Path) -> None:
+    """Out at sea, where a period has no image."""
+    path = tmp_path / "sea.gpkg"
+    gpd.GeoDataFrame({"field": ["sea"]}, geometry=[shapely.box(-40, 30, -39.99, 30.01)], crs="EPSG:4326").to_file(path)
+    options = {"every": "1 year", "end": "2022-01-01", "crs": "EPSG:32624", "scale": 100.0}
+    run = timeseries(demo_server, path, tmp_path / "run", **options)
+    table = pd.read_csv(run.path / run.units["file"].iloc[0])
+    assert len(table) == 1
+    assert table[list(BANDS)].isna().all(axis=None)

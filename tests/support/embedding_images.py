@@ -1,0 +1,56 @@
+"""Pixels of the demo planet's satellite embeddings, read from their source, without the protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from affine import Affine
+
+from eechips.emulator.demo import embedding
+from eechips.emulator.model import PixelWindow
+from eechips.emulator.pixels.pixel_grid import transformer
+from tests.support.demo_images import images
+
+FIELDS = (-98.0, 38.0)
+"""A place among fields, longitude and latitude in degrees."""
+
+BANDS = embedding.BANDS
+
+
+@dataclass(frozen=True)
+class EmbeddingPixels:
+    """A square of pixels.
+
+    Attributes:
+        values: shape (64, rows, columns), the north at the top.
+        crs: of the pixels.
+        transform: of the pixels.
+    """
+
+    values: npt.NDArray[np.float64]
+    crs: str
+    transform: Affine
+
+    def write(self, path: Path) -> None:
+        """Write a GeoTIFF of doubles."""
+        bands, height, width = self.values.shape
+        with rasterio.open(
+            path, "w", driver="GTiff", width=width, height=height, count=bands, dtype="float64", crs=self.crs,
+            transform=self.transform,
+        ) as file:  # fmt: skip
+            file.write(self.values)
+
+
+def embedding_pixels(place: tuple[float, float] = FIELDS, year: int = 2021, size: int = 64) -> EmbeddingPixels:
+    """Return the pixels around a place, longitude and latitude in degrees, in a year."""
+    image = images(embedding.ID, place, (year, 1, 1), (year, 1, 2))[0]
+    grid, source = image.bands[0].grid, image.bands[0].source
+    column, row = ~grid.transform * transformer("EPSG:4326", grid.crs).transform(*place)
+    left, top = int(column) - size // 2, int(row) - size // 2
+    values, valid = source.read(range(len(BANDS)), PixelWindow(left, top, size, size), 0)
+    assert valid.all()
+    return EmbeddingPixels(values, grid.crs, grid.transform * Affine.translation(left, top))
