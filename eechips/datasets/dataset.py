@@ -59,8 +59,8 @@ class Dataset:
         start: first day, YYYY-MM-DD.
         end: last day, inclusive; None if images are still added.
         is_static: whether the images show what hardly changes, such as heights, whatever their dates.
-        is_unit_vector: whether the default bands are together a vector of length 1 in each pixel, so that mean vectors are
-            divided by their length.
+        is_unit_vector: whether the default bands are together a vector of length 1 in each pixel, so that mean vectors
+            are divided by their length.
         visualization: parameters that make 8-bit colours of ``default_bands`` (``min``, ``max``, ``gamma``,
             ``palette``); empty if the values fit 8 bits unchanged (colours, or class codes, which a stretch would
             falsify), or if the usual colours are not known.
