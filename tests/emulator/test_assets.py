@@ -28,6 +28,14 @@ SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs
 ALBERS = "+proj=aea +lat_0=23 +lon_0=-96 +lat_1=29.5 +lat_2=45.5 +x_0=0 +y_0=0 +datum=WGS84 +units=m"
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (47, 42), (3, 500)])
+def test_small_images_are_stored_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, shape: tuple[int, int]
+) -> None:
+    ingest(raster(tmp_path / "a.tif", noise(1, *shape)), tmp_path / "store", "users/someone/a")
+    assert caplog.records == []
+
+
 def test_an_image_is_kept_byte_for_byte(tmp_path: Path) -> None:
     values = noise(4, 300, 523)
     source = raster(tmp_path / "a.tif", values, nodata=0)

@@ -257,26 +257,3 @@ def test_options_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         sample(server, tmp_path / "run", **options)
-
-
-def test_ten_years_of_naip_equal_rasterio_frame_by_frame(real_server: Server, real_data: Path, tmp_path: Path) -> None:
-    """The chips are on the pixels of the latest photograph; of the others, each has the nearest pixel."""
-    run = sample(
-        real_server, tmp_path / "run", dataset="NAIP", bands="R,G,B,N", total=5, roi="-99.175,47.01,-99.135,47.03",
-        start="2009-01-01", end="2021-01-01", frames=10, size=64, format="tif",
-    )  # fmt: skip
-    files = sorted((real_data / "naip").glob("m_4709963_se_14_1_*.tif"))
-    assert len(files) == 10
-    for unit, rows in frames_of(run):
-        grid = Grid.from_json(unit["grid"])
-        assert [frame["image"] for frame in unit["frames"]] == [path.stem for path in files]
-        for path, row in zip(files, rows.itertuples(), strict=True):
-            day = path.stem[-8:]
-            assert list(row.dates) == [f"{day[:4]}-{day[4:6]}-{day[6:]}T00:00:00Z"]
-            assert row.clear_fraction == 1.0
-            with rasterio.open(path) as source, rasterio.open(run.path / row.file) as chip:
-                inverse = ~source.transform
-                columns, _ = inverse * (np.arange(64) * 5 + grid.xy(0.5, 0.5)[0], grid.xy(0.5, 0.5)[1])
-                _, lines = inverse * (grid.xy(0.5, 0.5)[0], grid.xy(0.5, 0.5)[1] - np.arange(64) * 5)
-                expected = source.read()[:, np.floor(lines).astype(int)][:, :, np.floor(columns).astype(int)]
-                np.testing.assert_array_equal(chip.read(), expected)

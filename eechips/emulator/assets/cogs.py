@@ -201,8 +201,8 @@ def _windows(dataset: DatasetReader, group: Sequence[BandSource]) -> Iterator[Wi
 
 
 def _block(width: int, height: int) -> int:
-    """Return the edge of a tile in pixels: GDAL wants multiples of 16."""
-    return min(_BLOCK, math.ceil(max(width, height) / 16) * 16)
+    """Return the edge of a tile in pixels: GDAL wants multiples of 16, and warns below 128."""
+    return min(_BLOCK, max(128, math.ceil(max(width, height) / 16) * 16))
 
 
 def _levels(width: int, height: int) -> int:
