@@ -9,42 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.formats import picture_suffixes
 from eechips.reports.markup import Markup, element
 from eechips.reports.report_data import ReportData
 from eechips.reports.report_sections import section
 from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
 from eechips.text import format_duration
 
-_BINS = 40
 _COLUMNS = 6  # regions of a table whose series are drawn
-_PERCENTILES = (1.0, 99.0)
 _SECONDS_PER_DAY = 86400.0
-_EIGHT_BITS = ChartAxis(0.0, 255.0, [(value, f"{value}") for value in (0, 50, 100, 150, 200, 255)])
-_SHARES = ChartAxis(0.0, 1.0, [(n / 4, f"{n / 4:g}") for n in range(5)])
-
-
-def distributions(data: ReportData) -> Markup | None:
-    """Build the histograms of brightness and of valid fraction."""
-    plots = []
-    for layer, values in _brightness(data).items():
-        means = np.array([value for value in values if np.isfinite(value)])
-        if len(means) < 2:
-            continue
-        low, high = np.percentile(means, _PERCENTILES)
-        is_colour = means.min() >= 0 and means.max() <= 255 and _is_colour(data)
-        x = _EIGHT_BITS if is_colour else round_axis(float(low), float(high), 5)
-        counts, edges = np.histogram(np.clip(means, x.low, x.high), bins=_BINS, range=(x.low, x.high))
-        name = f"Brightness{f' of {layer}' if layer else ''}"
-        caption = f"{name}: mean of the displayed bands, of {len(means):,} chips"
-        plots.append(_figure(caption, bars(caption, edges, [counts.tolist()], ["chips"], x)))
-    valid = data.units.valid[np.isfinite(data.units.valid)]
-    if len(valid):
-        counts, edges = np.histogram(valid, bins=_BINS, range=(0.0, 1.0))
-        whole = f"{np.count_nonzero(valid >= 1.0) / len(valid):.1%} have no masked pixel"
-        caption = f"Valid fraction of {len(valid):,} chips: {whole}"
-        plots.append(_figure(caption, bars(caption, edges, [counts.tolist()], ["chips"], _SHARES)))
-    return section("values", "Brightness and valid fraction", element("div", *plots, class_="plots")) if plots else None
 
 
 def throughput(data: ReportData) -> Markup | None:
@@ -124,22 +96,6 @@ def series(data: ReportData) -> Markup | None:
         legend(columns),
         element("div", *plots, class_="plots"),
         element("p", note, class_="note") if note else None,
-    )
-
-
-def _brightness(data: ReportData) -> dict[str, list[float]]:
-    """Return the means of the displayed bands, by layer."""
-    found: dict[str, list[float]] = {}
-    for pictures in data.pictures.of.values():
-        for picture in pictures:
-            known = [mean for mean in picture.means if not math.isnan(mean)]
-            found.setdefault(picture.layer, []).append(sum(known) / len(known) if known else math.nan)
-    return found
-
-
-def _is_colour(data: ReportData) -> bool:
-    return any(
-        file is not None and file.lower().rpartition(".")[2] in picture_suffixes() for file in data.units.files[:1000]
     )
 
 

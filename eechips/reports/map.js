@@ -197,13 +197,15 @@ function drawMap() {
     g.setLineDash([]);
   }
 
-  /** Numbers of the units that are to be seen, those with errors last. */
+  const isShown = (i) => world.known[i] && selection.mask[i] && !hidden.has(way.of[i]);
+
+  /** Numbers of the selected units in sight. */
   function visible() {
     const margin = 8 / view.scale;
     const [west, east, south, north] = [fromX(0), fromX(width), fromY(height), fromY(0)];
     const found = [];
     for (let i = 0; i < units.count; i++) {
-      if (!world.known[i] || hidden.has(way.of[i])) continue;
+      if (!isShown(i)) continue;
       const reach = extent[i] + margin;
       const x = world.longitude(i);
       const y = world.latitude(i);
@@ -213,7 +215,21 @@ function drawMap() {
     return found;
   }
 
+  const MOST_OTHERS = 20000;
+
+  /** Units that are not selected: grey, below the others. */
+  function drawOthers(g) {
+    if (selection.isAll || units.count - selection.members.length > MOST_OTHERS) return;
+    g.fillStyle = NONE;
+    g.globalAlpha = 0.5;
+    for (let i = 0; i < units.count; i++) {
+      if (world.known[i] && !selection.mask[i]) g.fillRect(toX(world.longitude(i)) - 1, toY(world.latitude(i)) - 1, 2, 2);
+    }
+    g.globalAlpha = 1;
+  }
+
   function drawUnits(g) {
+    drawOthers(g);
     const seen = visible();
     if (usual * view.scale >= 4 && seen.length <= 20000) drawShapes(g, seen);
     else if (seen.length <= 4000) drawDots(g, seen, seen.length < (width > 600 ? 800 : 150) ? 4 : 3);
@@ -336,6 +352,11 @@ function drawMap() {
     const g = over.getContext("2d");
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
     g.clearRect(0, 0, width, height);
+    if (box) {
+      g.strokeStyle = style("--accent");
+      g.lineWidth = 1.5;
+      g.strokeRect(Math.min(box[0], box[2]), Math.min(box[1], box[3]), Math.abs(box[2] - box[0]), Math.abs(box[3] - box[1]));
+    }
     for (const [i, wide] of [[pointed, 2], [chosen, 3]]) {
       if (i === null || !world.known[i]) continue;
       g.beginPath();
@@ -355,7 +376,7 @@ function drawMap() {
     let best = null;
     let least = Infinity;
     for (let i = 0; i < units.count; i++) {
-      if (!world.known[i] || hidden.has(way.of[i])) continue;
+      if (!isShown(i)) continue;
       const dx = toX(world.longitude(i)) - x;
       const dy = toY(world.latitude(i)) - y;
       const distance = dx * dx + dy * dy;
@@ -395,12 +416,32 @@ function drawMap() {
   const pointers = new Map();
   let travelled = 0;
 
+  let box = null; // corners of the box that is being drawn
+
+  /** Select the units between two corners of the canvas. */
+  function takeBox([x0, y0, x1, y1]) {
+    const digits = Math.max(0, Math.ceil(Math.log10(view.scale)) + 1);
+    const edges = [wrapped(fromX(Math.min(x0, x1))), fromY(Math.max(y0, y1)), wrapped(fromX(Math.max(x0, x1))), fromY(Math.min(y0, y1))];
+    if (Math.abs(x1 - x0) >= 360 * squeeze * view.scale) [edges[0], edges[2]] = [-180, 180];
+    setTerm("box", edges.map((edge) => edge.toFixed(Math.min(digits, 6))).join(","));
+  }
+
+  byId("in-view").addEventListener("click", () => takeBox([0, 0, width, height]));
   over.addEventListener("pointerdown", (event) => {
     over.setPointerCapture(event.pointerId);
+    if (event.shiftKey && !event.button) {
+      box = [event.offsetX, event.offsetY, event.offsetX, event.offsetY];
+      return;
+    }
     pointers.set(event.pointerId, [event.offsetX, event.offsetY]);
     if (pointers.size === 1) travelled = 0;
   });
   over.addEventListener("pointermove", (event) => {
+    if (box) {
+      box.splice(2, 2, event.offsetX, event.offsetY);
+      drawOver();
+      return;
+    }
     const before = pointers.get(event.pointerId);
     const now = [event.offsetX, event.offsetY];
     if (!before) {
@@ -420,6 +461,13 @@ function drawMap() {
   });
   for (const kind of ["pointerup", "pointercancel"]) {
     over.addEventListener(kind, (event) => {
+      if (box) {
+        const drawn = box;
+        box = null;
+        drawOver();
+        if (kind === "pointerup" && Math.abs(drawn[2] - drawn[0]) > 3 && Math.abs(drawn[3] - drawn[1]) > 3) takeBox(drawn);
+        return;
+      }
       const was = pointers.delete(event.pointerId);
       if (!was || kind === "pointercancel" || travelled > 5 || pointers.size) return;
       const found = at(event.offsetX, event.offsetY);
@@ -439,6 +487,11 @@ function drawMap() {
     zoom(2 ** (-event.deltaY / (event.deltaMode ? 10 : 300)), event.offsetX, event.offsetY);
   }, { passive: false });
 
+  function move(by) {
+    const next = stepFrom(chosen, by);
+    if (next !== null) choose(next, "keys");
+  }
+
   const keys = {
     ArrowLeft: () => pan(60, 0), ArrowRight: () => pan(-60, 0), ArrowUp: () => pan(0, 60), ArrowDown: () => pan(0, -60),
     "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: fit, Home: fit,
@@ -446,8 +499,8 @@ function drawMap() {
       const found = nearest();
       if (found !== null) choose(found, "map");
     },
-    n: () => choose(((chosen ?? -1) + 1) % units.count, "keys"),
-    p: () => choose(((chosen ?? 0) - 1 + units.count) % units.count, "keys"),
+    n: () => move(1),
+    p: () => move(-1),
   };
   frame.addEventListener("keydown", (event) => {
     const act = keys[event.key];
@@ -460,7 +513,7 @@ function drawMap() {
     let best = null;
     let least = Infinity;
     for (let i = 0; i < units.count; i++) {
-      if (!world.known[i] || hidden.has(way.of[i])) continue;
+      if (!isShown(i)) continue;
       const distance = ((world.longitude(i) - view.x) * squeeze) ** 2 + (world.latitude(i) - view.y) ** 2;
       if (distance < least) [best, least] = [i, distance];
     }
@@ -529,6 +582,7 @@ function drawMap() {
     else redraw();
   }
 
+  selectionListeners.push(redraw);
   new ResizeObserver(resize).observe(frame);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   matchMedia("print").addEventListener("change", drawBase); // at once: paper does not wait for a frame

@@ -21,9 +21,10 @@ function decode({ values, codes }) {
 function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
+    if (value === null || value === false) continue;
     if (key === "class") element.className = value;
     else if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (value !== null && value !== false) element.setAttribute(key, value === true ? "" : value);
+    else element.setAttribute(key, value === true ? "" : value);
   }
   element.append(...children.filter((child) => child !== null && child !== undefined));
   return element;
@@ -124,7 +125,7 @@ function showChosen(i) {
     list.append(make("dt", {}, "file"),
       make("dd", {}, data.beside ? make("a", { href: address(file) }, file) : file));
   }
-  const step = (by) => make("button", { type: "button", onclick: () => choose((i + by + units.count) % units.count, "panel") },
+  const step = (by) => make("button", { type: "button", onclick: () => choose(stepFrom(i, by), "panel") },
     by < 0 ? "‹ previous" : "next ›");
   panel.replaceChildren(...[
     make("h3", {}, label(i)),

@@ -23,7 +23,7 @@ MOST_BYTES = 15_000_000
 """Default for the maximum size of a page."""
 
 _LEAST_UNITS = 500  # included in any case
-_SCRIPTS = ("page.js", "colours.js", "map.js", "sheets.js")
+_SCRIPTS = ("page.js", "colours.js", "selection.js", "map.js", "histograms.js", "table.js", "sheets.js", "start.js")
 _STYLE = "page.css"
 
 
@@ -83,16 +83,18 @@ def report(
 def render(data: ReportData) -> str:
     """Render the page."""
     builders = (
-        report_sections.settings,
+        report_sections.failures,
+        report_sections.selection,
+        report_sections.unit_map,
         report_sections.assembled,
         chart_sections.series,
-        report_sections.unit_map,
         report_sections.chips,
-        report_sections.rows,
+        report_sections.histograms,
+        report_sections.unit_table,
         report_sections.strata,
-        chart_sections.distributions,
+        report_sections.rows,
         chart_sections.throughput,
-        report_sections.failures,
+        report_sections.settings,
         report_sections.licences,
     )
     parts = [part for build in builders if (part := build(data)) is not None]
@@ -102,7 +104,10 @@ def render(data: ReportData) -> str:
         report_sections.head(data),
         element("main", *parts),
         element("footer", element("p", "Made by eechips; this file needs no network.")),
-        element("noscript", element("p", "The map and the chips need JavaScript.", class_="notice")),
+        element(
+            "noscript",
+            element("p", "The map, the chips, the histograms and the list of units need JavaScript.", class_="notice"),
+        ),
         element("script", Markup(as_script(payload)), id="data", type="application/json"),
         element("script", Markup(_script())),
     )

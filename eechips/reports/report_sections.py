@@ -89,15 +89,100 @@ def settings(data: ReportData) -> Markup:
     )
 
 
+def selection(data: ReportData) -> Markup | None:
+    """Build the search box, which a script connects with the map, the chips, the histograms and the table."""
+    if not len(data.places):
+        return None
+    examples = (
+        ("words", "forest alps", "both words, in any column"),
+        ("column", 'state:done  eco_name:"Colorado Rockies"', "a whole value, or a part of one; quotes around spaces"),
+        ("several", "split:val,test", "one of them"),
+        ("range", "valid_fraction:>0.9  date:2020-05..2020-09", "numbers, dates; with both ends"),
+        ("without", "-state:done  error:none", "not this; no value"),
+    )
+    listed = [part for name, code, text in examples for part in (
+        element("dt", name), element("dd", element("code", code), f" {text}"))]  # fmt: skip
+    what = _what(data)
+    return element(
+        "div",
+        element(
+            "div",
+            element(
+                "input",
+                type="search",
+                id="query",
+                placeholder=f"Search {what}",
+                aria_label=f"Search {what}",
+                autocomplete="off",
+                spellcheck="false",
+                autocapitalize="off",
+            ),
+            element("span", id="matches", role="status"),
+            element("button", "Clear", type="button", id="clear", hidden=True),
+            element("button", "Save as CSV", type="button", id="save"),
+            element("button", "Copy ids", type="button", id="copy"),
+            class_="tools",
+        ),
+        element(
+            "details",
+            element("summary", "How to search"),
+            element("dl", *listed, class_="facts"),
+            element("p", "Columns: ", element("span", id="fields")),
+        ),
+        element("div", id="remarks", role="alert"),
+        element("textarea", id="ids", rows=4, readonly=True, hidden=True, aria_label="ids of the selection"),
+        id="selection",
+        class_="selection",
+        role="search",
+        data_what=what,
+    )
+
+
+def histograms(data: ReportData) -> Markup | None:
+    """Build the section of histograms, which a script draws."""
+    if not len(data.places):
+        return None
+    return section(
+        "values",
+        "Histograms",
+        element("p", "Click a bar to select its units; drag, or click with Shift, for several bars.", class_="note"),
+        element("div", id="plots", class_="plots"),
+        hidden=True,
+    )
+
+
+def unit_table(data: ReportData) -> Markup | None:
+    """Build the table of units, which a script fills."""
+    if not len(data.places):
+        return None
+    what = _what(data)
+    frame = element(
+        "div",
+        id="rows-frame",
+        class_="table-frame",
+        role="grid",
+        tabindex="0",
+        aria_label=f"Table of the selected {what}",
+        aria_multiselectable="false",
+    )
+    note = "Click a column's name to sort, a row to show it. Keys: arrow up and down."
+    return section("units", what.capitalize(), element("p", note, class_="note"), frame)
+
+
+def _what(data: ReportData) -> str:
+    return "units" if data.places is data.units else "rows"
+
+
 def unit_map(data: ReportData) -> Markup | None:
     """Build the map, which a script draws, and the panel of the selected unit."""
     if not data.places.has_places:
         return None
     places = data.places
-    what = "units" if places is data.units else "rows"
+    what = _what(data)
     share = "" if len(places) == places.total else f"{len(places):,} of {places.total:,} {what}, selected at random. "
     region = "Dashed: the requested region. " if data.roi else ""
-    instructions = "Drag to pan; click the map, then scroll to zoom. Keys: arrows, + and -, 0, Enter, N and P."
+    keys = "Keys: arrows, + and -, 0, Enter, N, P."
+    instructions = f"Drag to pan; drag with Shift to select; click the map, then scroll to zoom. {keys}"
     canvas = element(
         "div",
         element("canvas"),
@@ -123,6 +208,7 @@ def unit_map(data: ReportData) -> Markup | None:
         element(
             "div",
             element("label", "Colour by ", element("select", id="colouring")),
+            element("button", "Select what is in view", type="button", id="in-view"),
             element("span", instructions, class_="note"),
             class_="tools",
         ),
@@ -249,7 +335,7 @@ def rows(data: ReportData) -> Markup | None:
 def failures(data: ReportData) -> Markup | None:
     """Build the tables of failures: by kind, and unit by unit."""
     if not data.failures:
-        return section("failures", "Failures", element("p", "No failed units.", class_="good"))
+        return None
     kinds = group_failures(data.failures)
     summary = _table(
         ["count", "class", "message"],
@@ -331,14 +417,15 @@ def _panel(text: str) -> Markup:
     )
 
 
-def section(identifier: str, heading: str, *parts: Any) -> Markup:
-    """Build a section with a heading."""
+def section(identifier: str, heading: str, *parts: Any, hidden: bool = False) -> Markup:
+    """Build a section with a heading; a script may show it if it is hidden."""
     return element(
         "section",
         element("h2", heading, id=f"{identifier}-title"),
         *parts,
         id=identifier,
         aria_labelledby=f"{identifier}-title",
+        hidden=hidden,
     )
 
 

@@ -10,25 +10,28 @@ function drawSheets() {
   for (const column of columns) select.append(make("option", { value: column.name }, column.name));
   select.append(make("option", { value: "" }, "nothing"));
   if (data.stratum === null) select.value = "";
-  select.addEventListener("change", () => showGroups(columns.find((column) => column.name === select.value)));
-  showGroups(columns.find((column) => column.name === select.value));
+  const show = () => showGroups(columns.find((column) => column.name === select.value));
+  select.addEventListener("change", show);
+  selectionListeners.push(show);
 }
 
 function showGroups(column) {
   const groups = new Map();
-  for (const i of [...units.pictures.keys()].sort((a, b) => a - b)) {
+  for (const i of selection.members) {
+    if (!units.pictures.has(i)) continue;
     const value = column ? column.at(i) : null;
     if (!groups.has(value)) groups.set(value, []);
     groups.get(value).push(i);
   }
   const whole = new Map();
-  for (let i = 0; i < units.count; i++) {
+  for (const i of selection.members) {
     const value = column ? column.at(i) : null;
     whole.set(value, (whole.get(value) ?? 0) + 1);
   }
   const names = [...groups.keys()].sort((a, b) => (a === null) - (b === null) || String(a).localeCompare(String(b), "en", { numeric: true }));
   const sections = names.slice(0, MOST_GROUPS).map((name) => group(name, groups.get(name), whole.get(name), column));
   if (names.length > MOST_GROUPS) sections.push(make("p", { class: "note" }, `${names.length - MOST_GROUPS} more groups are not shown.`));
+  if (!names.length) sections.push(make("p", { class: "note" }, "This page has no picture of the selected units."));
   byId("groups").replaceChildren(...sections);
 }
 
@@ -53,7 +56,14 @@ function group(name, members, total, column) {
   return section;
 }
 
+const thumbnails = new Map(); // by number of the unit: pictures are decoded once
+
 function thumbnail(i) {
+  if (!thumbnails.has(i)) thumbnails.set(i, makeThumbnail(i));
+  return thumbnails.get(i);
+}
+
+function makeThumbnail(i) {
   const images = units.pictures.get(i).map((picture) =>
     make("img", { src: picture.source, alt: `${picture.layer} ${label(i)}`.trim(), decoding: "async", title: picture.layer || null }));
   const button = make("button", { type: "button", class: "thumbnail", "data-unit": String(i), title: label(i) }, ...images);
@@ -69,6 +79,3 @@ listeners.push((i) => {
   for (const marked of document.querySelectorAll(".thumbnail[aria-current]")) marked.removeAttribute("aria-current");
   document.querySelector(`.thumbnail[data-unit="${Number(i)}"]`)?.setAttribute("aria-current", "true");
 });
-
-if (world) drawMap();
-if (byId("groups")) drawSheets();

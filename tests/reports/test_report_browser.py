@@ -2,134 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
 import eechips
-from tests.support import finished_run
+from tests.support.report_browser import canvas, mouse, moved, needs_chromium, place, requests, view, wait
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs Chromium and its driver"),
-]
-
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-dev-shm-usage",
-)
-HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
-ZONES = ["forest", HOSTILE]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> eechips.Run:
-    """Forty chips in two rows, and two failures; a name that tries to be a script."""
-    rng = np.random.default_rng(0)
-    units: list[tuple[dict[str, Any], finished_run.Files | None]] = []
-    for number in range(40):
-        values = rng.integers(0, 255, (3, 16, 16), dtype=np.uint8)
-        unit = {
-            "kind": "point",
-            "coordinates": [7.0 + number % 20 / 50, 46.0 + number // 20],
-            "zone": ZONES[number % 2],
-        }
-        units.append((unit, {"": ("png", finished_run.png_of(values))}))
-    return finished_run.write_run(tmp_path_factory.mktemp("runs") / "run", units, recipe="sample", notes=[HOSTILE])
-
-
-@pytest.fixture
-def page(browser: Any, run: eechips.Run) -> Callable[..., Any]:
-    """Opens the report in a window of a size, light or dark."""
-
-    def opened(width: int = 1400, *, is_dark: bool = False, path: Path | None = None) -> Any:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        browser.get_log("performance")
-        browser.get_log("browser")
-        browser.get((path or eechips.report(run)).as_uri())
-        wait(browser, "return document.getElementById('map')?.dataset.view")
-        return browser
-
-    return opened
-
-
-def wait(browser: Any, script: str) -> Any:
-    """Return the result of a script as soon as there is one."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(browser, 20, 0.02).until(lambda driver: driver.execute_script(script))
-
-
-def view(browser: Any) -> tuple[float, ...]:
-    """Longitude and latitude in the middle of the map, and its scale."""
-    return tuple(map(float, browser.execute_script("return document.getElementById('map').dataset.view").split()))
-
-
-def moved(browser: Any, before: tuple[float, ...]) -> tuple[float, ...]:
-    wait(browser, f"return document.getElementById('map').dataset.view !== {text_of(before)}")
-    return view(browser)
-
-
-def text_of(before: tuple[float, ...]) -> str:
-    return json.dumps(f"{before[0]:.6f} {before[1]:.6f} {before[2]:.3f}")
-
-
-def place(browser: Any, longitude: float, latitude: float) -> tuple[float, float]:
-    """Pixels from the middle of the map."""
-    x, y, scale = view(browser)
-    squeeze = np.cos(np.radians(46.5))  # the middle of all chips
-    return (longitude - x) * squeeze * scale, (y - latitude) * scale
-
-
-def mouse(browser: Any) -> Any:
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    return ActionChains(browser, duration=30)
-
-
-def canvas(browser: Any) -> Any:
-    return browser.find_elements("css selector", "#map canvas")[1]
-
-
-def requests(browser: Any) -> list[str]:
-    """Addresses that were asked for."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+pytestmark = needs_chromium
 
 
 @pytest.mark.parametrize("width", [1400, 390])
@@ -206,9 +87,9 @@ def test_keys_move_the_map_and_choose_chips(page: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("number", [3, 25])
-def test_a_click_shows_the_chip(page: Callable[..., Any], run: eechips.Run, width: int, number: int) -> None:
+def test_a_click_shows_the_chip(page: Callable[..., Any], zones_run: eechips.Run, width: int, number: int) -> None:
     browser = page(width)
-    unit = run.units.iloc[number]
+    unit = zones_run.units.iloc[number]
     x, y = place(browser, *unit["unit"]["coordinates"])
     target = canvas(browser)
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", target)
@@ -223,18 +104,18 @@ def test_a_click_shows_the_chip(page: Callable[..., Any], run: eechips.Run, widt
     image = panel.find_element("css selector", "img.chip")
     assert browser.execute_script("return arguments[0].naturalWidth", image) == 16
     link = panel.find_element("css selector", "a")
-    assert link.get_property("href") == (run.path / unit["file"]).as_uri()
+    assert link.get_property("href") == (zones_run.path / unit["file"]).as_uri()
 
 
-def test_a_chip_of_the_sheet_is_shown_and_found_on_the_map(page: Callable[..., Any], run: eechips.Run) -> None:
+def test_a_chip_of_the_sheet_is_shown_and_found_on_the_map(page: Callable[..., Any], zones_run: eechips.Run) -> None:
     browser = page()
     thumbnail = browser.find_elements("css selector", ".thumbnail")[7]
     number = int(thumbnail.get_attribute("data-unit"))
     browser.execute_script("arguments[0].click()", thumbnail)
-    assert run.units["id"].iloc[number][:16] in browser.find_element("id", "chip").text
+    assert zones_run.units["id"].iloc[number][:16] in browser.find_element("id", "chip").text
     assert thumbnail.get_attribute("aria-current") == "true"
     browser.find_element("css selector", ".steps button:last-child").click()
-    assert run.units["id"].iloc[number + 1][:16] in browser.find_element("id", "chip").text
+    assert zones_run.units["id"].iloc[number + 1][:16] in browser.find_element("id", "chip").text
 
 
 def test_classes_are_hidden_and_colours_chosen(page: Callable[..., Any]) -> None:
@@ -301,15 +182,17 @@ def contrast(first: str, second: str) -> float:
     return (bright + 0.05) / (dark + 0.05)
 
 
-def test_chips_that_are_not_in_the_page_are_taken_from_the_folder(page: Callable[..., Any], run: eechips.Run) -> None:
-    browser = page(path=eechips.report(run, thumbnails=1, seed=1))
+def test_chips_that_are_not_in_the_page_are_taken_from_the_folder(
+    page: Callable[..., Any], zones_run: eechips.Run
+) -> None:
+    browser = page(path=eechips.report(zones_run, thumbnails=1, seed=1))
     number = next(
         i
         for i in range(40)
         if i not in {int(e.get_attribute("data-unit")) for e in browser.find_elements("css selector", ".thumbnail")}
     )
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas(browser))
-    x, y = place(browser, *run.units["unit"].iloc[number]["coordinates"])
+    x, y = place(browser, *zones_run.units["unit"].iloc[number]["coordinates"])
     mouse(browser).move_to_element_with_offset(canvas(browser), round(x), round(y)).click().perform()
     wait(browser, "return document.querySelector('#chip img.chip')?.naturalWidth === 16")
     assert browser.get_log("browser") == []
