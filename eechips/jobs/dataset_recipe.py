@@ -45,8 +45,11 @@ class DatasetRecipe:
 
     @property
     def known_kind(self) -> Kind | None:
-        """One image or a collection; None if the dataset has no record."""
-        return self.known.kind if self.known else None
+        """One image or a collection; None if neither the dataset nor the collection that it belongs to has a record."""
+        if self.known is not None:
+            return self.known.kind
+        collection = find_dataset(self.dataset.rpartition("/")[0])
+        return "image" if collection is not None and collection.kind == "collection" else None
 
     @property
     def known_bands(self) -> tuple[str, ...]:

@@ -25,13 +25,17 @@ def run(server: Server, out: Path, name: str, **parameters: object) -> eechips.R
 def test_every_recipe_is_run_here() -> None:
     assert sorted(path.name for path in RECIPES.glob("*.py")) == [
         "aligned_samples.py",
+        "burn_severity.py",  # this and three others in test_training_layouts.py
         "cog_ndvi.py",  # in tests/windows/test_results.py
+        "flood_pairs.py",
         "modis_lst.py",
         "naip_chips.py",
         "ndvi_mosaic.py",
         "plot_elevation.py",
         "s2_composites.py",
         "sentinel2_evi.py",
+        "ssl4eo_folders.py",
+        "stacked_frames.py",
         "train_classifier.py",  # in test_train.py
     ]
 
