@@ -35,6 +35,7 @@ const units = {
   id: (i) => data.ids.slice(16 * i, 16 * i + 16).trim(),
   states: decode(data.states),
   errors: decode(data.errors),
+  places: decode(data.places),
   bytes: unpack(data.bytes),
   valid: unpack(data.valid),
   patterns: decode(data.files),
@@ -57,12 +58,26 @@ function size(bytes) {
   return `${bytes.toFixed(1)} TB`;
 }
 
-/** What a unit is called in one line. */
-function label(i) {
-  const stratum = units.columns.find((column) => column.name === data.stratum);
-  const value = stratum && stratum.kind !== "number" ? stratum.at(i) : null;
-  return [value, units.id(i) || `row ${i + 1}`].filter((part) => part !== null && part !== undefined).join(", ");
+const NAMES = ["name", "title", "label", "place", "plot", "site", "station", "region", "field"]; // of columns with names of units
+
+/** The name of a unit: its own, or its stratum and state or country, or where it is; empty if nothing is known. */
+function nameOf(i) {
+  const texts = units.columns.filter((column) => column.kind !== "number");
+  for (const name of NAMES) {
+    const own = texts.find((column) => column.name.toLowerCase() === name)?.at(i) ?? null;
+    if (own !== null) return String(own);
+  }
+  const stratum = texts.find((column) => column.name === data.stratum)?.at(i) ?? null;
+  const parts = [stratum, units.places.at(i)].filter((part) => part !== null).map(String);
+  if (stratum === null && world && world.known[i]) parts.push(place(world.longitude(i), world.latitude(i), 3));
+  return parts.join(", ");
 }
+
+/** What a unit is called in one line: its name, and its id, since names may be equal. */
+const label = (i) => [nameOf(i), units.id(i) || `row ${i + 1}`].filter(Boolean).join(" · ");
+
+/** The same as a heading. */
+const headingOf = (i) => [nameOf(i), " ", make("code", { class: "note" }, units.id(i) || `row ${i + 1}`)];
 
 /** Names and values that are known of a unit. */
 function facts(i) {
@@ -76,8 +91,12 @@ function facts(i) {
   }
   if (!Number.isNaN(units.valid[i])) found.push(["valid fraction", units.valid[i].toFixed(3)]);
   if (world && world.known[i]) found.push(["place", place(world.longitude(i), world.latitude(i))]);
-  const shown = units.pictures.get(i) ?? [];
-  for (const picture of shown) {
+  for (const picture of units.pictures.get(i) ?? []) {
+    if (picture.frame) {
+      const { series, number: at } = picture.frame;
+      found.push([`${series ? `${series} ` : ""}frame ${at}`, [timeOf(picture.frame), clearOf(picture.frame)].filter(Boolean).join(", ")]);
+      continue;
+    }
     const means = picture.means.filter((mean) => mean !== null).map((mean) => number(mean, 4));
     if (means.length) found.push([picture.layer ? `mean of ${picture.layer}` : "mean of bands", means.join(", ")]);
   }
@@ -86,9 +105,9 @@ function facts(i) {
   return found;
 }
 
-function place(longitude, latitude) {
+function place(longitude, latitude, digits = 5) {
   const east = ((((longitude + 180) % 360) + 360) % 360) - 180;
-  const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(5)}° ${value < 0 ? minus : plus}`;
+  const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(digits)}° ${value < 0 ? minus : plus}`;
   return `${degrees(latitude, "N", "S")}, ${degrees(east, "E", "W")}`;
 }
 
@@ -104,36 +123,43 @@ function choose(i, source) {
 /** Path below the folder of the report as the address of a link; no scheme can be in it. */
 const address = (file) => `./${file.split("/").map(encodeURIComponent).join("/")}`;
 
+/** The path of a picture's file, or null. */
+const fileOf = (i, picture) => (picture.file ? picture.file.replaceAll("\0", units.id(i)) : units.file(i));
+
+/** What is known of a unit, as a list. */
+function factList(i) {
+  const list = make("dl");
+  for (const [name, value] of facts(i)) list.append(make("dt", {}, name), make("dd", {}, value));
+  const files = new Set([units.file(i), ...(units.pictures.get(i) ?? []).map((picture) => fileOf(i, picture))]);
+  for (const file of files) {
+    if (file !== null) list.append(make("dt", {}, "file"), make("dd", {}, data.beside ? make("a", { href: address(file) }, file) : file));
+  }
+  return list;
+}
+
 function showChosen(i) {
   const panel = byId("chip");
   if (i === null || !panel) return;
-  const pictures = (units.pictures.get(i) ?? []).map((picture) =>
-    make("figure", {},
-      make("img", { src: picture.source, alt: `${picture.layer} ${label(i)}`.trim(), class: "chip" }),
-      picture.layer ? make("figcaption", {}, picture.layer) : null));
-  const file = units.file(i);
-  if (!pictures.length && file !== null && /\.(png|jpe?g)$/i.test(file) && data.beside) {
-    const image = make("img", { alt: label(i), class: "chip" });
-    image.addEventListener("error", () =>
-      image.replaceWith(make("p", { class: "note" }, "The picture is neither in this page nor in its folder.")));
-    image.src = address(file);
-    pictures.push(make("figure", {}, image));
-  }
-  const list = make("dl");
-  for (const [name, value] of facts(i)) list.append(make("dt", {}, name), make("dd", {}, value));
-  if (file !== null) {
-    list.append(make("dt", {}, "file"),
-      make("dd", {}, data.beside ? make("a", { href: address(file) }, file) : file));
-  }
-  const step = (by) => make("button", { type: "button", onclick: () => choose(stepFrom(i, by), "panel") },
-    by < 0 ? "‹ previous" : "next ›");
+  const pictures = picturesOf(i).map((picture) => {
+    const image = make("img", { src: picture.source, alt: [picture.layer, label(i)].filter(Boolean).join(", "), class: "chip" });
+    if (!picture.source.startsWith("data:")) {
+      image.addEventListener("error", () =>
+        image.replaceWith(make("p", { class: "note" }, "The picture is neither in this page nor in its folder.")));
+    }
+    return make("figure", {}, image, picture.layer ? make("figcaption", {}, captionOf(picture)) : null);
+  });
+  const stepBy = (by) => make("button", { type: "button", onclick: () => choose(stepFrom(i, by), "panel") }, by < 0 ? "‹ previous" : "next ›");
+  const open = pictures.length ? make("button", { type: "button", onclick: () => openViewer(i) }, "Full size") : null;
   panel.replaceChildren(...[
-    make("h3", {}, label(i)),
-    make("p", { class: "steps" }, step(-1), step(1)),
+    make("h3", {}, ...headingOf(i)),
+    make("p", { class: "steps" }, open, stepBy(-1), stepBy(1)),
     make("div", { class: "pictures" }, ...pictures),
     pictures.length ? null : make("p", { class: "note" }, "This page has no picture of this unit."),
-    list,
+    factList(i),
   ].filter(Boolean));
 }
+
+/** What a picture among several of a unit is called. */
+const captionOf = ({ layer, frame }) => (frame ? `${frame.series ? `${frame.series} ` : ""}${frame.time.slice(0, 10) || "no image"}` : layer);
 
 listeners.push(showChosen);

@@ -23,7 +23,17 @@ MOST_BYTES = 15_000_000
 """Default for the maximum size of a page."""
 
 _LEAST_UNITS = 500  # included in any case
-_SCRIPTS = ("page.js", "colours.js", "selection.js", "map.js", "histograms.js", "table.js", "sheets.js", "start.js")
+_SCRIPTS = (
+    "page.js",
+    "colours.js",
+    "selection.js",
+    "map.js",
+    "histograms.js",
+    "table.js",
+    "sheets.js",
+    "viewer.js",
+    "start.js",
+)
 _STYLE = "page.css"
 
 
@@ -104,6 +114,7 @@ def render(data: ReportData) -> str:
         report_sections.head(data),
         element("main", *parts),
         element("footer", element("p", "Made by eechips; this file needs no network.")),
+        _viewer(),
         element(
             "noscript",
             element("p", "The map, the chips, the histograms and the list of units need JavaScript.", class_="notice"),
@@ -113,6 +124,31 @@ def render(data: ReportData) -> str:
     )
     title = element("title", f"{report_sections.title(data)} · eechips")
     return f"<!doctype html>\n{element('html', _head(title), body, lang='en')}\n"
+
+
+def _viewer() -> Markup:
+    """Build the dialog of the full-size view, which a script fills."""
+    buttons = (
+        element("button", "‹ previous", type="button", id="before"),
+        element("button", "next ›", type="button", id="after"),
+        element("span", id="position", class_="note"),
+        element("button", "Close", type="button", id="close", class_="close"),
+    )
+    pictures = (
+        element("div", id="stage", class_="stage"),
+        element("p", id="resolution", class_="note"),
+        element("div", id="strip", class_="strip", role="group", aria_label="frames"),
+    )
+    beside = element("div", element("div", id="layers"), element("div", id="properties", class_="properties"))
+    return element(
+        "dialog",
+        element("div", *buttons, class_="tools"),
+        element("h2", id="viewer-title"),
+        element("div", element("div", *pictures), beside, class_="viewer"),
+        element("p", "Keys: arrows left and right for chips, up and down for frames, Esc to close.", class_="note"),
+        id="viewer",
+        aria_labelledby="viewer-title",
+    )
 
 
 def _head(title: Markup) -> Markup:

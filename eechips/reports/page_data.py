@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from eechips.geo.polygons import wrap_longitudes
 from eechips.reports.basemap import load_basemap, names_of
 from eechips.reports.region_rings import Ring
-from eechips.reports.thumbnails import Thumbnails
+from eechips.reports.thumbnails import Thumbnail, Thumbnails
 from eechips.reports.unit_columns import UnitColumn, UnitColumns
 
 _MICRO = 1e6  # coordinates are integers in millionths of a degree: 0.1 m
@@ -44,18 +45,29 @@ def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] =
         "columns": [_column(column) for column in with_place(units)],
         "stratum": units.stratum.name if units.stratum is not None else None,
         "pictures": {
-            str(number): [
-                {
-                    "layer": picture.layer,
-                    "source": picture.address,
-                    "means": [None if np.isnan(mean) else round(mean, 4) for mean in picture.means],
-                }
-                for picture in pictures.of[number]
-            ]
+            str(number): [_picture(picture, units.ids[number]) for picture in pictures.of[number]]
             for number in sorted(pictures.of)
         },
+        "painted": {
+            layer: [{"text": each.text, "classes": each.classes} for each in some]
+            for layer, some in pictures.painted.items()
+        },
+        "places": _coded(names_of(centres)),
         "map": _map(units, centres, roi) if units.has_places else None,
     }
+
+
+def _picture(picture: Thumbnail, identifier: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "layer": picture.layer,
+        "source": picture.address,
+        "means": [None if np.isnan(mean) else round(mean, 4) for mean in picture.means],
+    }
+    if picture.layer:
+        found["file"] = picture.file.replace(identifier, _ID) if identifier else picture.file
+    if picture.frame is not None:
+        found["frame"] = asdict(picture.frame)
+    return found
 
 
 def with_place(units: UnitColumns) -> list[UnitColumn]:

@@ -165,7 +165,7 @@ def unit_table(data: ReportData) -> Markup | None:
         aria_label=f"Table of the selected {what}",
         aria_multiselectable="false",
     )
-    note = "Click a column's name to sort, a row to show it. Keys: arrow up and down."
+    note = "Click a column's name to sort, a row to show it, twice for full size. Keys: arrow up and down, Enter."
     return section("units", what.capitalize(), element("p", note, class_="note"), frame)
 
 

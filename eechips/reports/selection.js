@@ -44,12 +44,19 @@ function brightness() {
     for (const picture of pictures) {
       const means = picture.means.filter((mean) => mean !== null);
       if (!means.length) continue;
-      const name = picture.layer ? `brightness of ${picture.layer}` : "brightness";
-      if (!found.has(name)) found.set(name, new Float32Array(units.count).fill(NaN));
-      found.get(name)[i] = means.reduce((sum, mean) => sum + mean, 0) / means.length;
+      const layer = picture.frame ? picture.frame.series : picture.layer; // frames of a series together
+      const name = layer ? `brightness of ${layer}` : "brightness";
+      if (!found.has(name)) found.set(name, new Map());
+      const several = found.get(name);
+      if (!several.has(i)) several.set(i, []);
+      several.get(i).push(means.reduce((sum, mean) => sum + mean, 0) / means.length);
     }
   }
-  return found;
+  return new Map([...found].map(([name, several]) => {
+    const numbers = new Float32Array(units.count).fill(NaN);
+    for (const [i, means] of several) numbers[i] = means.reduce((sum, mean) => sum + mean, 0) / means.length;
+    return [name, numbers];
+  }));
 }
 
 // Queries: terms between spaces, all of which must match. A term is a word, or name:value; see the help of the box.
@@ -212,8 +219,8 @@ function setTerm(key, value) {
 const termOf = (key) => selection.terms.find((term) => term.key === key && !term.isNot)?.value ?? null;
 
 /** The next selected unit in a direction, around the end. */
-function stepFrom(i, by) {
-  const { members } = selection;
+function stepFrom(i, by, isWanted = () => true) {
+  const members = selection.members.filter(isWanted);
   if (!members.length) return i;
   if (i === null) return members[by > 0 ? 0 : members.length - 1];
   const next = by > 0 ? members.find((each) => each > i) : members.findLast((each) => each < i);

@@ -64,14 +64,15 @@ function thumbnail(i) {
 }
 
 function makeThumbnail(i) {
-  const images = units.pictures.get(i).map((picture) =>
-    make("img", { src: picture.source, alt: `${picture.layer} ${label(i)}`.trim(), decoding: "async", title: picture.layer || null }));
-  const button = make("button", { type: "button", class: "thumbnail", "data-unit": String(i), title: label(i) }, ...images);
-  button.addEventListener("click", () => {
-    choose(i, "sheet");
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    byId("chip").scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "nearest" });
+  const pictures = units.pictures.get(i);
+  const isOne = pictures.length === 1;
+  const images = pictures.map((picture) => {
+    const image = make("img", { src: picture.source, alt: isOne ? label(i) : "", decoding: "async" });
+    return isOne ? image : make("span", { class: "cell" }, image, make("span", { class: "cell-name" }, captionOf(picture)));
   });
+  const kind = isOne ? "thumbnail" : `thumbnail of-several of-${Math.min(pictures.length, 4)}`;
+  const button = make("button", { type: "button", class: kind, "data-unit": String(i), title: label(i), "aria-label": isOne ? null : label(i) }, ...images);
+  button.addEventListener("click", () => openViewer(i));
   return button;
 }
 

@@ -7,5 +7,6 @@ if (byId("selection")) {
   if (byId("plots")) drawHistograms();
   if (byId("rows-frame")) drawTable();
   if (byId("groups")) drawSheets();
+  drawViewer();
   select("");
 }

@@ -65,8 +65,13 @@ function drawTable() {
     const found = unitOf(event);
     if (found !== undefined) choose(Number(found), "table");
   });
+  body.addEventListener("dblclick", (event) => {
+    const found = unitOf(event);
+    if (found !== undefined) openViewer(Number(found));
+  });
   frame.addEventListener("scroll", () => requestAnimationFrame(drawRows));
   frame.addEventListener("keydown", (event) => {
+    if (event.target === frame && event.key === "Enter" && order.includes(chosen)) openViewer(chosen);
     const by = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 }[event.key];
     if (event.target !== frame || !by || !order.length) return;
     event.preventDefault();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,10 +37,42 @@ MOST_READ = 400_000_000
 
 _EDGE = 144  # pixels of a chip's picture
 _LARGE_EDGE = 900  # of pictures of assembled files
+_TIME = 16  # characters of a time: to the minute
 _TINY = 32  # pixels: smaller chips are not resampled
 _QUALITY = 80  # of JPEG
 _TYPICAL = 64  # chips that determine the common stretch
 _AT_ONCE = 8  # objects downloaded from a store at once
+
+
+@dataclass(frozen=True, slots=True)
+class FrameInfo:
+    """The place of a file in a series of frames.
+
+    Attributes:
+        series: of several series of frames; empty if there is one.
+        number: of the frame, from 0.
+        time: of its image, or the first day of its period; empty for a missing frame.
+        clear: share of clear pixels; None if unknown.
+    """
+
+    series: str
+    number: int
+    time: str
+    clear: float | None
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> FrameInfo | None:
+        """Read the metadata of a file; None for a file that is no frame."""
+        number, clear, dates = metadata.get("frame"), metadata.get("clear_fraction"), metadata.get("dates")
+        if not isinstance(number, int):
+            return None
+        listed = dates if isinstance(dates, list) and len(dates) == 1 else [metadata.get("start")]
+        return cls(
+            series=str(metadata.get("series") or ""),
+            number=number,
+            time=str(listed[0] or "")[:_TIME],
+            clear=float(clear) if isinstance(clear, (int, float)) else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,11 +83,15 @@ class Thumbnail:
         layer: of the file among those of its unit; empty if the unit has one file.
         data: PNG or JPEG.
         means: of each band shown, over the pixels that are not masked; NaN if all are. None of codes of classes.
+        file: below the run's folder; empty for an assembled one.
+        frame: place in a series of frames, if the file is a frame.
     """
 
     layer: str
     data: bytes
     means: tuple[float, ...]
+    file: str = ""
+    frame: FrameInfo | None = None
 
     @property
     def address(self) -> str:
@@ -71,7 +108,7 @@ class Thumbnails:
         of: pictures by index of the unit, one for each layer.
         candidates: number of units with a file that can be shown.
         unreadable: missing and unreadable files, with the reason.
-        painted: rendering of the files of each layer.
+        painted: rendering of the files of each layer; of frames, by their series.
     """
 
     of: Mapping[int, Sequence[Thumbnail]]
@@ -100,7 +137,7 @@ def make_thumbnails(
     layers = _layers(run.path)
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
     chosen = draw_units(shown, [] if units.stratum is None else units.stratum.values, min(count, MOST_THUMBNAILS), seed)
-    wanted: list[tuple[int, str, str]] = []
+    wanted: list[tuple[int, str, str, FrameInfo | None]] = []
     read = 0
     for number in chosen:
         read += int(units.bytes[number])
@@ -108,7 +145,8 @@ def make_thumbnails(
             break
         file = units.files[number]
         assert file is not None
-        wanted += [(number, layer, name) for layer, name in layers.get(file, [("", file)]) if is_picture(name)]
+        every = layers.get(file, [("", file, None)])
+        wanted += [(number, layer, name, frame) for layer, name, frame in every if is_picture(name)]
     found: dict[int, list[Thumbnail]] = defaultdict(list)
     unreadable = []
     size = 0
@@ -116,22 +154,23 @@ def make_thumbnails(
         styles = display_styles(run.info)
         stretches = _stretches(fetched, wanted, styles)
         looks: dict[str, list[RenderedChip]] = defaultdict(list)
-        paths = fetched([name for *_, name in wanted])
-        for (number, layer, name), path in zip(
+        paths = fetched([name for _, _, name, _ in wanted])
+        for (number, layer, name, frame), path in zip(
             wanted, with_progress(paths, len(wanted), "chips", quiet=quiet), strict=True
         ):
             try:
                 seen = render_chip(path, _EDGE, enlarges=False, styles=styles)
-                data, means = _encoded(seen, stretches.get(layer))
+                alike = _name(layer, frame)
+                data, means = _encoded(seen, stretches.get(alike))
             except (OSError, ValueError) as error:  # a changed file: the page lists it, and shows the others
                 unreadable.append((name, str(error)))
                 continue
             if size + len(data) <= MOST_BYTES:
                 size += len(data)
-                found[number].append(Thumbnail(layer, data, means))
+                found[number].append(Thumbnail(layer, data, means, name, frame))
                 # The others are similar, and would take memory.
-                if seen.has_classes or all(seen.names != other.names for other in looks[layer]):
-                    looks[layer].append(seen)
+                if seen.has_classes or all(seen.names != other.names for other in looks[alike]):
+                    looks[alike].append(seen)
         painted = {layer: describe_colours(some, stretches.get(layer)) for layer, some in looks.items()}
     return Thumbnails(found, len(shown), unreadable, painted)
 
@@ -181,26 +220,30 @@ def is_picture(file: str) -> bool:
     return Path(file).suffix.lstrip(".").lower() in chip_suffixes()
 
 
-def _layers(folder: Path) -> dict[str, list[tuple[str, str]]]:
-    """Return layer and path of every file of units with several files, by their first file."""
+def _layers(folder: Path) -> dict[str, list[tuple[str, str, FrameInfo | None]]]:
+    """Return layer, path and frame of every file of units with several files, by their first file."""
+    units: dict[int, list[tuple[str, str, FrameInfo | None]]] = defaultdict(list)
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
-        rows = [(position, layer, file) for position, _, layer, file, *_ in ledger.layers()]
-    units: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for position, layer, file in rows:
-        units[position].append((layer, file))
+        for position, _, layer, file, _, _, metadata in ledger.layers():
+            units[position].append((layer, file, FrameInfo.of(json.loads(metadata))))
     return {files[0][1]: files for files in units.values()}
+
+
+def _name(layer: str, frame: FrameInfo | None) -> str:
+    """Return the name of the files that are rendered alike: a layer, or all frames of a series."""
+    return layer if frame is None else frame.series
 
 
 def _stretches(
     fetched: Callable[[Sequence[str]], Iterator[Path]],
-    wanted: Sequence[tuple[int, str, str]],
+    wanted: Sequence[tuple[int, str, str, FrameInfo | None]],
     styles: Sequence[DisplayStyle],
 ) -> dict[str, StretchRanges]:
-    """Compute one stretch per layer, from some of its files, so that chips are comparable."""
+    """Compute one stretch per layer or series, from some of its files, so that chips and frames are comparable."""
     names: dict[str, list[str]] = defaultdict(list)
-    for _, layer, name in wanted:
-        if len(names[layer]) < _TYPICAL:
-            names[layer].append(name)
+    for _, layer, name, frame in wanted:
+        if len(names[_name(layer, frame)]) < _TYPICAL:
+            names[_name(layer, frame)].append(name)
     found = {}
     for layer, some in names.items():
         looks = []

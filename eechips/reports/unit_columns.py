@@ -32,9 +32,9 @@ _MOST_TEXT = 500_000  # maximum characters of a column of labels
 _READ = (
     "lower(hex(id)), unit, state, file, bytes, valid_fraction, width, height, crs, transform, dates, error_class, error"
 )
-# Fields with the location or the name of a unit, which are not shown as columns.
+# Fields with the location or the id of a unit, which are not shown as columns.
 _PLACES = frozenset({"lon", "lat", "longitude", "latitude", "x", "y", "column", "row", "width", "height", "scale"})
-_NAMES = frozenset({"id", "index", "kind", "name", "crs", "dtype", "mode", "date", "system:index"})
+_NAMES = frozenset({"id", "index", "kind", "crs", "dtype", "mode", "date", "system:index"})
 _PATIENCE = 2.0  # seconds before a progress bar is shown
 _LENGTH = 200  # characters of a message
 

@@ -112,6 +112,7 @@ def test_a_chip_of_the_sheet_is_shown_and_found_on_the_map(page: Callable[..., A
     thumbnail = browser.find_elements("css selector", ".thumbnail")[7]
     number = int(thumbnail.get_attribute("data-unit"))
     browser.execute_script("arguments[0].click()", thumbnail)
+    browser.find_element("id", "close").click()
     assert zones_run.units["id"].iloc[number][:16] in browser.find_element("id", "chip").text
     assert thumbnail.get_attribute("aria-current") == "true"
     browser.find_element("css selector", ".steps button:last-child").click()
