@@ -16,7 +16,15 @@ import click
 from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
 from eechips.cli.parameters import HELP, debug_option
-from eechips.datasets import Dataset, DatasetBand, find_dataset, list_datasets, search_datasets, suggest_datasets
+from eechips.datasets import (
+    Dataset,
+    DatasetBand,
+    Quantization,
+    find_dataset,
+    list_datasets,
+    search_datasets,
+    suggest_datasets,
+)
 from eechips.datasets.quality_bands import find_mask_sources
 from eechips.datasets.spectral_indices import list_supported
 from eechips.errors import UnknownDatasetError
@@ -147,6 +155,8 @@ def _facts(dataset: Dataset) -> dict[str, str]:
         "dates": f"{dataset.start} to {dataset.end}" if dataset.end else f"since {dataset.start}",
         "pixel size": f"{pixel_size} m",
         "default bands": ", ".join(dataset.default_bands),
+        "unit vector": "the default bands" if dataset.is_unit_vector else "",
+        "quantization": _describe_quantization(dataset.quantization),
         "default region": dataset.region or "",
         "picture": ", ".join(colours),
         "cloud masks": "; ".join(masks),
@@ -157,6 +167,13 @@ def _facts(dataset: Dataset) -> dict[str, str]:
         "source": f"{dataset.source}, read on {dataset.checked}",
     }
     return {name: replace_control_characters(text) for name, text in facts.items() if text}
+
+
+def _describe_quantization(given: Quantization | None) -> str:
+    if given is None:
+        return ""
+    formula = f"sign(x) * abs(x / {given.divisor:g}) ** {given.power:g}"
+    return f"values are {formula} of the {given.dtype} x; {given.nodata} is nodata"
 
 
 def _describe_indices(dataset: Dataset) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from eechips.datasets.quantization import Quantization
+
 Kind = Literal["image", "collection"]
 
 CATALOG = "https://developers.google.com/earth-engine/datasets/catalog/"
@@ -61,6 +63,7 @@ class Dataset:
         is_static: whether the images show what hardly changes, such as heights, whatever their dates.
         is_unit_vector: whether the default bands are together a vector of length 1 in each pixel, so that mean vectors
             are divided by their length.
+        quantization: how the default bands are published as integers; None if they are not, or it is not known.
         visualization: parameters that make 8-bit colours of ``default_bands`` (``min``, ``max``, ``gamma``,
             ``palette``); empty if the values fit 8 bits unchanged (colours, or class codes, which a stretch would
             falsify), or if the usual colours are not known.
@@ -86,6 +89,7 @@ class Dataset:
     end: str | None = None
     is_static: bool = False
     is_unit_vector: bool = False
+    quantization: Quantization | None = None
     visualization: Mapping[str, Any] = field(default_factory=dict)
     region: str | None = None
     mask: str | None = None

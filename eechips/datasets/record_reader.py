@@ -12,6 +12,7 @@ from functools import reduce
 from typing import Any, NoReturn
 
 from eechips.datasets.dataset import Dataset, DatasetBand
+from eechips.datasets.quantization import Quantization
 from eechips.errors import UsageError
 from eechips.suggestion import did_you_mean
 
@@ -26,6 +27,9 @@ MOST_BYTES = 1 << 20
 """Size of the largest record, far above that of any dataset of the catalog."""
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float32", "float64")
+
+INTEGERS = ("int8", "int16")
+"""Types of quantized values."""
 
 _TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _ALIAS = re.compile(r"[A-Z0-9][A-Z0-9_.+-]*")
@@ -84,6 +88,7 @@ def parse_record(text: str, origin: str) -> Dataset:
         end=end,
         is_static=table.boolean("static"),
         is_unit_vector=table.boolean("unit_vector"),
+        quantization=_read_quantization(table),
         visualization=_read_visualization(table, bands, default_bands),
         region=table.text("region", None),
         mask=table.text("mask", None),
@@ -93,7 +98,7 @@ def parse_record(text: str, origin: str) -> Dataset:
         checked=table.date("checked"),
         page=table.text("page", None, (_PAGE, "a URL that starts with https://")),
     )
-    table.finish(("bands", "quality_bands", "visualization"))
+    table.finish(("bands", "quality_bands", "quantization", "visualization"))
     return found
 
 
@@ -167,6 +172,23 @@ def _read_classes(table: _Table) -> tuple[dict[int, str], dict[int, str]]:
             colours[value] = colour
         one.finish()
     return dict(sorted(classes.items())), dict(sorted(colours.items()))
+
+
+def _read_quantization(table: _Table) -> Quantization | None:
+    given = table.values.get("quantization")
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        table.fail("quantization", "must be a table with the heading [quantization]")
+    own = _Table(given, table.origin, "quantization: ")
+    dtype = own.choice("dtype", INTEGERS)
+    found = Quantization(
+        dtype=dtype, divisor=own.positive("divisor"), power=own.positive("power"), nodata=own.whole("nodata")
+    )
+    if found.nodata != -found.limit - 1:  # all others are values
+        own.fail("nodata", f"must be {-found.limit - 1}, the least {dtype}, not {found.nodata}")
+    own.finish()
+    return found
 
 
 def _read_visualization(table: _Table, bands: Sequence[DatasetBand], default_bands: Sequence[str]) -> dict[str, Any]:

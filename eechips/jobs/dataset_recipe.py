@@ -20,6 +20,7 @@ class DatasetRecipe:
         index: short names of spectral indices.
         expression: ``name=formula``, one or several.
         scaled: whether scale and offset are applied.
+        quantized: whether the bands are the integers of the record's quantization.
     """
 
     dataset: str
@@ -27,6 +28,7 @@ class DatasetRecipe:
     index: Sequence[str] | str
     expression: Sequence[str] | str
     scaled: bool
+    quantized: bool = False
 
     @cached_property
     def known(self) -> Dataset | None:
@@ -66,6 +68,7 @@ class DatasetRecipe:
             split_names(self.index),
             (self.expression,) if isinstance(self.expression, str) else tuple(self.expression),
             is_scaled=self.scaled,
+            is_quantized=self.quantized,
         )
 
     @property

@@ -151,7 +151,13 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
     """
     check_options(options)
     layers = parse_layers(
-        options.dataset, options.bands, options.mask, options.index, options.expression, scaled=options.scaled
+        options.dataset,
+        options.bands,
+        options.mask,
+        options.index,
+        options.expression,
+        scaled=options.scaled,
+        quantized=options.quantized,
     )
     palette = () if options.palette is None else split_names(options.palette)
     style = RenderStyle(_format(options, layers), options.min, options.max, palette)

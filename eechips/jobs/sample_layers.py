@@ -32,6 +32,7 @@ class SampleLayer(DatasetRecipe):
         scaled: whether scale and offset are applied.
         is_further: whether it is on the pixel grid of another dataset before it.
         mask: cloud mask; None for none.
+        quantized: whether the bands are the integers of the record's quantization.
     """
 
     dataset: str
@@ -42,6 +43,7 @@ class SampleLayer(DatasetRecipe):
     scaled: bool = False
     is_further: bool = False
     mask: CloudMask | None = None
+    quantized: bool = False
 
     @property
     def is_dated(self) -> bool:
@@ -51,7 +53,7 @@ class SampleLayer(DatasetRecipe):
     @property
     def common_dtype(self) -> str | None:
         """The numpy name of the type that holds stored and computed bands in a file; None if all are stored."""
-        if self.selection.has_stored_values:
+        if self.selection.has_stored_values or self.selection.quantization is not None:
             return None
         stored = {band.name: band.dtype for band in (self.known.bands if self.known else ())}
         return str(np.result_type("float32", *filter(None, map(stored.get, self.selection.copied))))
@@ -69,6 +71,7 @@ def parse_layers(
     expression: str | Sequence[str] = (),
     *,
     scaled: bool = False,
+    quantized: bool = False,
 ) -> tuple[SampleLayer, ...]:
     """Parse the layers of a sample.
 
@@ -79,9 +82,10 @@ def parse_layers(
         index: spectral indices, by dataset if there are several.
         expression: ``name=formula`` each; ``dataset:name=formula`` if there are several.
         scaled: whether scale and offset of all datasets are applied.
+        quantized: whether bands are quantized, of the datasets that have a quantization.
 
     Raises:
-        UsageError: if a dataset is repeated, bands are ambiguous, or no dataset has the mask.
+        UsageError: if a dataset is repeated, bands are ambiguous, or no dataset has the mask or a quantization.
         UnknownDatasetError: if a name is neither an alias nor looks like an asset id.
     """
     names = (datasets,) if isinstance(datasets, str) else tuple(datasets)
@@ -96,6 +100,9 @@ def parse_layers(
     chosen, indices = _names_of(names, bands, "bands"), _names_of(names, index, "index")
     formulas = _expressions_of(names, (expression,) if isinstance(expression, str) else expression)
     labels = _labels(names, ids) if len(names) > 1 else [""]
+    has_quantization = [quantized and _has_quantization(name) for name in names]
+    if quantized and not any(has_quantization):
+        raise UsageError(f"`quantized` needs a record with a quantization, and that of {' and '.join(names)} has none")
     return tuple(
         SampleLayer(
             name,
@@ -106,9 +113,17 @@ def parse_layers(
             scaled,
             name != names[0],
             cloud_mask,
+            is_quantized,
         )
-        for name, label, cloud_mask in zip(names, labels, parse_masks(mask, ids), strict=True)
+        for name, label, cloud_mask, is_quantized in zip(
+            names, labels, parse_masks(mask, ids), has_quantization, strict=True
+        )
     )
+
+
+def _has_quantization(name: str) -> bool:
+    record = find_dataset(name)
+    return record is not None and record.quantization is not None
 
 
 def _names_of(names: Sequence[str], bands: Bands, option: str) -> dict[str, tuple[str, ...]]:

@@ -218,6 +218,14 @@ class SampleOptions:
     )
     expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
     scaled: bool = field(default=False, metadata=SCALED)
+    quantized: bool = field(
+        default=False,
+        metadata=option(
+            "Bands as the integers as which the dataset is published: EMBEDDINGS as int8. The record has the formula.",
+            DATA,
+            is_advanced=True,
+        ),
+    )
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
     mask: str = field(default="none", metadata=MASK)

@@ -60,6 +60,8 @@ def check_options(options: SampleOptions) -> None:
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"`limit` must be at least 1, not {options.limit}")
     check_dates(options.start, options.end)
+    if options.quantized and options.reducer not in (None, "mosaic"):
+        raise UsageError("`quantized` and `reducer` exclude each other: quantized values cannot be averaged")
 
 
 def parse_classes(classes: Sequence[int] | str) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ def vector_bands(record: Dataset | None, selection: BandSelection) -> tuple[str,
         The bands of the vector, as they are stored; empty if the dataset has no such vector, or the selection only a
         part of it, whose length varies from pixel to pixel.
     """
-    if record is None or not record.is_unit_vector:
+    if record is None or not record.is_unit_vector or selection.quantization is not None:
         return ()
     stored = set(selection.names) - {each.name for each in selection.computed}
     return record.default_bands if stored.issuperset(record.default_bands) else ()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import ee
 
-from eechips.datasets import Dataset, DatasetBand
+from eechips.datasets import Dataset, DatasetBand, Quantization
 from eechips.datasets.spectral_indices import SpectralIndex, get_index, match_bands
 from eechips.errors import UsageError
 from eechips.planning.asset_metadata import AssetMetadata, Band
@@ -117,10 +117,17 @@ class BandSelection:
     Attributes:
         names: of all bands; empty for all of a dataset without a record.
         computed: those that are not stored under their names.
+        quantization: as which integers the bands are returned; None for their own values.
     """
 
     names: tuple[str, ...]
     computed: tuple[ComputedBand, ...] = ()
+    quantization: Quantization | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Return whether all bands are stored bands, under their own names and unchanged."""
+        return not self.computed and self.quantization is None
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -131,12 +138,14 @@ class BandSelection:
     @property
     def parameters(self) -> dict[str, Any]:
         """What determines the values besides the names, as JSON; empty if all bands are stored."""
-        return {"computed": [each.parameters for each in self.computed]} if self.computed else {}
+        computed = {"computed": [each.parameters for each in self.computed]} if self.computed else {}
+        quantized = {"quantization": asdict(self.quantization)} if self.quantization is not None else {}
+        return {**computed, **quantized}
 
     @property
     def has_stored_values(self) -> bool:
         """Return whether all values are as they are stored, perhaps under other names."""
-        return all(each.formula is None for each in self.computed)
+        return self.quantization is None and all(each.formula is None for each in self.computed)
 
     @property
     def copied(self) -> tuple[str, ...]:
@@ -169,6 +178,8 @@ class BandSelection:
                 continue
             source = stored[made[name].reference]
             found.append(Band(name, source.dtype if made[name].formula is None else "float32", source.grid))
+        if self.quantization is not None:
+            found = [Band(band.name, self.quantization.dtype, band.grid) for band in found]
         return tuple(found)
 
     def select(self, image: ee.Image, mask: CloudMask | None = None, *more: str) -> ee.Image:
@@ -183,11 +194,21 @@ class BandSelection:
         further = [name for name in more if name not in self.names]
         needed = list(dict.fromkeys((*self.stored, *further)))
         stored: ee.Image = image.select(needed) if mask is None else mask.apply(image, needed)
+        if self.quantization is not None:
+            return stored.addBands(_quantized(stored.select(list(self.names)), self.quantization), None, True)
         if not self.computed:
             return stored
         made = ee.Image.cat([each.image(stored) for each in self.computed])
         found: ee.Image = stored.addBands(made, None, True).select(list(names))
         return found
+
+
+def _quantized(image: Any, quantization: Quantization) -> ee.Image:
+    """Return the bands of an image as integers; :meth:`Quantization.quantize` on the server."""
+    sizes = image.abs().pow(1.0 / quantization.power).multiply(quantization.divisor).round().min(quantization.limit)
+    signed = sizes.multiply(image.signum())
+    found: ee.Image = signed.toInt8() if quantization.dtype == "int8" else signed.toInt16()
+    return found
 
 
 def select_bands(
@@ -198,6 +219,7 @@ def select_bands(
     expressions: Sequence[str] = (),
     *,
     is_scaled: bool = False,
+    is_quantized: bool = False,
 ) -> BandSelection:
     """Choose the bands of a dataset: stored ones, then indices, then expressions.
 
@@ -209,6 +231,7 @@ def select_bands(
         expressions: ``name=formula`` each.
         is_scaled: whether scale and offset of the record are applied to ``bands`` and to the bands in expressions. They
             always are in indices. Bands without a scale keep their values and their type.
+        is_quantized: whether the bands are returned as the integers of the record's quantization, which it must have.
 
     Raises:
         UsageError: if a band or an index does not exist or is repeated, or the dataset lacks a band of an index.
@@ -218,6 +241,10 @@ def select_bands(
         raise UsageError(
             f"`{option}` needs the record of a dataset, and {name} has none: its common names and scales are not known;"
             " use `expression`, or write a record (a TOML file)"
+        )
+    if is_quantized and (is_scaled or indices or expressions):
+        raise UsageError(
+            "`quantized` returns bands as they are published: leave `index`, `expression` and `scaled` out"
         )
     if bands is None:
         bands = () if indices or expressions or record is None else record.default_bands
@@ -230,7 +257,8 @@ def select_bands(
         twice = next((each for each in names if names.count(each) > 1), None)
         if twice is not None:
             raise UsageError(f"the band {twice} is asked for twice")
-    return BandSelection(names, tuple(each for each in made if isinstance(each, ComputedBand)))
+    computed = tuple(each for each in made if isinstance(each, ComputedBand))
+    return BandSelection(names, computed, record.quantization if is_quantized and record is not None else None)
 
 
 def _plain_band(name: str, record: Dataset | None, *, is_scaled: bool) -> str | ComputedBand:

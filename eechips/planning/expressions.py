@@ -58,7 +58,7 @@ class LayerImages:
     @property
     def has_stored_pixels(self) -> bool:
         """Return whether the bands are stored bands of the dataset, neither computed nor masked."""
-        return self.mask is None and not self.selection.computed
+        return self.mask is None and self.selection.is_stored
 
     def mosaic(self, images: ee.ImageCollection, *others: ee.Image) -> ee.Image:
         """Return a mosaic of images, the last on top.

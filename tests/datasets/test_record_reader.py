@@ -33,6 +33,7 @@ pixel_size = 10
 start = 2020-01-01
 end = 2021-12-31
 static = false
+unit_vector = false
 region = "-105,40,-104,41"
 mask = "flags"
 quality_bands = ["flags"]
@@ -40,6 +41,12 @@ licence = "CC0-1.0"
 citation = "A farm, 2022"
 checked = 2026-11-21
 page = "https://example.org/fields"
+
+[quantization]
+dtype = "int8"
+divisor = 127.5
+power = 2
+nodata = -128
 
 [visualization]
 palette = "classes"
@@ -171,6 +178,13 @@ MISTAKES = {
     "class": ("value = 6", "value = 6.5", "band crop: class 6.5: 'value' must be a whole number, not 6.5"),
     "colour": ('"00ff00"', '"green"', "band crop: class 6: 'colour' must be six hexadecimal digits in lower case"),
     "key of a class": ("colour = ", "color = ", "band crop: class 6: there is no key 'color'; did you mean 'colour'?"),
+    "unit vector": ("unit_vector = false", 'unit_vector = "crop"', "'unit_vector' must be true or false, not 'crop'"),
+    "no quantization": ("[quantization]", "[[quantization]]", "'quantization' must be a table with the heading"),
+    "integers": ('"int8"', '"uint8"', "quantization: 'dtype' must be one of int8, int16, not 'uint8'"),
+    "divisor": ("divisor = 127.5", "divisor = 0", "quantization: 'divisor' must be above 0, not 0"),
+    "power": ("power = 2", "power = -2", "quantization: 'power' must be above 0, not -2"),
+    "nodata": ("nodata = -128", "nodata = 0", "quantization: 'nodata' must be -128, the least int8, not 0"),
+    "key of quantization": ("power = 2", "power = 2\nscale = 2", "quantization: there is no key 'scale'"),
     "colours": ('palette = "classes"', 'min = 0\nmax = 9\npalette = ["red", "blue"]', "'palette' must be colours of"),
     "one colour": ('palette = "classes"', 'min = 0\nmax = 9\npalette = ["ff0000"]', "'palette' must have at least two"),
     "range": ('palette = "classes"', "min = 9\nmax = 0", "visualization: 'min' must be below max, 0"),

@@ -1,4 +1,4 @@
-"""Satellite embeddings over polygons and at points: mean vectors of length 1, against exactextract."""
+"""Satellite embeddings: mean vectors of length 1 against exactextract, and chips of int8 against the pixels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+import rasterio
 import shapely
 
 import eechips
+from eechips.datasets import find_dataset
+from eechips.errors import UsageError
 from eechips.jobs.unit_vectors import normalize
 from tests.support.embedding_images import BANDS, FIELDS, embedding_pixels
 from tests.support.local_earth_engine import Server
@@ -122,7 +125,7 @@ def test_points_over_polygons_have_length_1(
 
 def test_points_have_the_stored_values_and_means_of_years_have_length_1(demo_server: Server, tmp_path: Path) -> None:
     place = pd.DataFrame({"lon": [FIELDS[0]], "lat": [FIELDS[1]]})
-    stored = [embedding_pixels(FIELDS, year, 2).values[:, 1, 1] for year in YEARS]
+    stored = [embedding_pixels(FIELDS, year, 1).values[:, 0, 0] for year in YEARS]
     each = vectors_of(points(demo_server, place, tmp_path / "each", each_image=True))
     assert np.array_equal(each, stored)
     (mean,) = vectors_of(points(demo_server, place, tmp_path / "mean", composite="mean"))
@@ -160,3 +163,59 @@ def test_a_region_without_pixels_has_no_vector(demo_server: Server, tmp_path: Pa
     table = pd.read_csv(run.path / run.units["file"].iloc[0])
     assert len(table) == 1
     assert table[list(BANDS)].isna().all(axis=None)
+
+
+def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
+    points = out.with_suffix(".csv")
+    points.write_text(f"lon,lat\n{FIELDS[0]},{FIELDS[1]}\n")
+    options = {"dataset": "EMBEDDINGS", "points": points, "size": 48, **DATES, "end": "2022-01-01", **options}
+    return eechips.sample(endpoint=server.url, rate=None, processes=1, quiet=True, out=out, **options)
+
+
+def test_quantized_chips_are_int8_and_equal_the_quantized_pixels(demo_server: Server, tmp_path: Path) -> None:
+    """As GeoTIFF and as arrays; the float chips of the same place are the pixels themselves."""
+    pixels = embedding_pixels(FIELDS, 2021, 48)
+    expected = np.sign(pixels.values) * np.rint(np.sqrt(np.abs(pixels.values)) * 127.5)
+    quantized = sample(demo_server, tmp_path / "int8", quantized=True)
+    with rasterio.open(quantized.path / quantized.units["file"].iloc[0]) as chip:
+        assert set(chip.dtypes) == {"int8"}
+        assert (chip.crs, chip.transform, chip.descriptions) == (pixels.crs, pixels.transform, BANDS)
+        assert np.array_equal(chip.read(), expected)
+    arrays = sample(demo_server, tmp_path / "npy", quantized=True, format="npy", bands="A05,A63")
+    array = np.load(arrays.path / arrays.units["file"].iloc[0])
+    assert array.dtype.names == ("A05", "A63", "mask")
+    assert array["A63"].dtype == np.int8
+    assert np.array_equal([array["A05"], array["A63"]], expected[[5, 63]])
+    floats = sample(demo_server, tmp_path / "float")
+    with rasterio.open(floats.path / floats.units["file"].iloc[0]) as chip:
+        assert np.array_equal(chip.read(), pixels.values)
+    assert quantized.info["parameters"]["quantization"]["divisor"] == 127.5
+    assert "quantization" not in floats.info["parameters"]
+
+
+def test_vectors_of_quantized_chips_are_near_the_float_vectors(demo_server: Server, tmp_path: Path) -> None:
+    """Neighbouring stored values differ by 2 * sqrt(value) / 127.5, so half of that is the greatest error."""
+    run = sample(demo_server, tmp_path / "int8", quantized=True)
+    record = find_dataset("EMBEDDINGS")
+    with rasterio.open(run.path / run.units["file"].iloc[0]) as chip:
+        vectors = record.quantization.dequantize(chip.read(masked=True))  # type: ignore[union-attr]
+    values = embedding_pixels(FIELDS, 2021, 48).values
+    assert not vectors.mask.any()
+    assert (np.abs(vectors - values) <= (np.sqrt(np.abs(values)) + 0.5 / 127.5) / 127.5).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset": "S2"}, "`quantized` needs a record with a quantization, and that of S2 has none"),
+        ({"expression": "a=A00*2"}, "leave `index`, `expression` and `scaled` out"),
+        ({"every": "1 year", "reducer": "mean"}, "quantized values cannot be averaged"),
+    ],
+)
+def test_what_cannot_be_quantized_is_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    points = tmp_path / "points.csv"
+    points.write_text("lon,lat\n-98,38\n")
+    with pytest.raises(UsageError, match=message):
+        eechips.sample(
+            **{"dataset": "EMBEDDINGS", "points": points, "quantized": True, **DATES, **options}, out=tmp_path
+        )

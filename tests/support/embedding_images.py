@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,11 +47,11 @@ class EmbeddingPixels:
 
 
 def embedding_pixels(place: tuple[float, float] = FIELDS, year: int = 2021, size: int = 64) -> EmbeddingPixels:
-    """Return the pixels around a place, longitude and latitude in degrees, in a year."""
+    """Return the pixels of a year, in the square whose centre is nearest to a place in degrees."""
     image = images(embedding.ID, place, (year, 1, 1), (year, 1, 2))[0]
     grid, source = image.bands[0].grid, image.bands[0].source
     column, row = ~grid.transform * transformer("EPSG:4326", grid.crs).transform(*place)
-    left, top = int(column) - size // 2, int(row) - size // 2
+    left, top = (math.floor(axis - (size - 1) / 2) for axis in (column, row))
     values, valid = source.read(range(len(BANDS)), PixelWindow(left, top, size, size), 0)
     assert valid.all()
     return EmbeddingPixels(values, grid.crs, grid.transform * Affine.translation(left, top))
