@@ -49,8 +49,8 @@ from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.training.chip_pixels import ChipPixels, decode
 from eechips.training.formats import PACK_FORMATS
-from eechips.training.frame_stack import FramePixels, frame_time, stack_frames
-from eechips.training.sample import array_of, fields_of
+from eechips.training.frame_stack import FramePixels, frame_time, frames_of_file, stack_frames
+from eechips.training.sample import array_of, fields_of, suffix_of
 from eechips.training.samples import Samples, read_samples, values_of
 from eechips.training.shard_index import FileContent, PackEntry, Shard, read_index
 
@@ -142,7 +142,7 @@ class ChipDataset(Dataset[Any]):
         sample = self.samples[number]
         wanted = [file for file in sample.files if file.array in self._items.layers]
         try:
-            pixels = {file.label: decode(self._store.read(file.name), file.suffix) for file in wanted}
+            pixels = {file.label: _decoded(file.name, self._store.read(file.name), file.frames) for file in wanted}
         except FileNotFoundError as error:
             raise UsageError(
                 f"a file of sample {sample.id} is missing: eechips verify lists what is wrong with the run"
@@ -257,8 +257,13 @@ class ShardDataset(IterableDataset[Any]):
     def _make(self, entry: PackEntry) -> Any:
         metadata = json.loads(entry.metadata)
         wanted = {layer: entry.layers[layer] for layer in self._items.layers if layer in entry.layers}
-        pixels = {name: each.pixels() if isinstance(each, FileContent) else each for name, each in wanted.items()}
         facts = metadata["layers"]
+        pixels = {
+            name: _decoded(facts[name]["file"], each.data, facts[name].get("frames", ()))
+            if isinstance(each, FileContent)
+            else each
+            for name, each in wanted.items()
+        }
         frames = {
             layer: (array_of(layer, facts[layer].get("series")), facts[layer]["frame"], frame_time(facts[layer]))
             for layer in pixels
@@ -345,8 +350,14 @@ class _Items:
         return found if wanted is None else found.to(wanted)
 
 
+def _decoded(name: str, data: bytes, frames: Sequence[Mapping[str, Any]]) -> ChipPixels | FramePixels:
+    """Decode a file, which has several frames of a time series if these are given."""
+    suffix = suffix_of(name)
+    return frames_of_file(data, suffix, frames) if frames else decode(data, suffix)
+
+
 def _joined(
-    pixels: Mapping[str, ChipPixels], frames: Mapping[str, tuple[str, int, float]]
+    pixels: Mapping[str, ChipPixels | FramePixels], frames: Mapping[str, tuple[str, int, float]]
 ) -> dict[str, ChipPixels | FramePixels]:
     """Join frames to one layer each.
 
@@ -360,7 +371,8 @@ def _joined(
         series.setdefault(name, []).append((number, layer, time))
     for name, each in series.items():
         each.sort()
-        found[name] = stack_frames([pixels[layer] for _, layer, _ in each], [time for *_, time in each])
+        chips = [chip for _, layer, _ in each if isinstance(chip := pixels[layer], ChipPixels)]
+        found[name] = stack_frames(chips, [time for *_, time in each])
     return found
 
 

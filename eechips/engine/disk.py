@@ -11,7 +11,7 @@ from typing import Any
 from eechips.engine.estimate import chip_bytes, resized, size_of
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
-from eechips.recipe import Chip, Recipe, SupportsSize, Unit, unit_value
+from eechips.recipe import Chip, FrameStack, Recipe, SupportsSize, Unit, unit_value
 from eechips.storage import LocalStore, Store
 from eechips.text import format_bytes
 
@@ -82,4 +82,6 @@ def _bytes(result: Any) -> float:
     """Return the bytes of the files of a result; 0 for what is unknown."""
     if isinstance(result, Mapping):
         return sum(map(_bytes, result.values()))
+    if isinstance(result, FrameStack):
+        return sum(map(_bytes, result.chips))
     return (chip_bytes(result, _LEAST_DTYPE) or 0.0) if isinstance(result, Chip) else 0.0

@@ -20,6 +20,7 @@ from eechips.formats import CHIP_FORMATS
 from eechips.manifest.ledger import Totals
 from eechips.recipe import (
     Chip,
+    FrameStack,
     NoData,
     Recipe,
     SupportsEstimate,
@@ -115,6 +116,8 @@ def resized(result: Any, size: tuple[int, int]) -> Any:
     """Return a result of which every chip with a grid has another size."""
     if isinstance(result, Mapping):
         return {name: resized(each, size) for name, each in result.items()}
+    if isinstance(result, FrameStack):
+        return FrameStack(tuple(resized(chip, size) for chip in result.chips))
     if isinstance(result, Chip) and result.grid is not None:
         return replace(result, grid=replace(result.grid, width=size[0], height=size[1]))
     return result
@@ -208,6 +211,8 @@ def _cost(result: Any, config: RunConfig) -> _Cost:
     if isinstance(result, Chip):
         parts = count_requests(result, PIXEL_LIMITS[config.pixel_method])
         return _Cost(_SECONDS[config.pixel_method] * parts, chip_bytes(result))
+    if isinstance(result, FrameStack):
+        return _cost(dict(enumerate(result.chips)), config)
     if isinstance(result, Table):
         return _Cost(_SECONDS["table"], None)
     if isinstance(result, Mapping):

@@ -10,7 +10,7 @@ from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.fetcher import Fetcher
 from eechips.errors import RecipeError
 from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table_format, validate
-from eechips.recipe import Chip, Table
+from eechips.recipe import Chip, FrameStack, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ def fetch_result(fetcher: Fetcher, result: Any) -> EncodedFile:
 
     Args:
         fetcher: of this process.
-        result: what a recipe has returned, or one of several: a Chip, a Table, bytes or an array.
+        result: what a recipe has returned, or one of several: a Chip, a FrameStack, a Table, bytes or an array.
 
     Raises:
         RecipeError: if it is something else.
@@ -33,6 +33,10 @@ def fetch_result(fetcher: Fetcher, result: Any) -> EncodedFile:
     if isinstance(result, Chip):
         fetched: EncodedFile = fetcher.chip(result, _receive, partial(_assemble, result))
         return fetched
+    if isinstance(result, FrameStack):
+        stack = CHIP_FORMATS.get(result.format).stack
+        assert stack is not None  # a stack of frames checks it
+        return stack([fetch_result(fetcher, chip) for chip in result.chips], result.times)
     if isinstance(result, Table):
         return _fetch_table(fetcher, result)
     if isinstance(result, bytes):

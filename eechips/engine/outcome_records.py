@@ -22,7 +22,7 @@ from eechips.errors import (
 )
 from eechips.formats import FileMetadata
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, Record, State, WorkUnit
-from eechips.recipe import Chip
+from eechips.recipe import Chip, Frame, FrameStack
 from eechips.redaction import redact
 from eechips.storage import StagedFile
 from eechips.text import replace_control_characters
@@ -51,7 +51,7 @@ def record_of(task: WorkUnit, metadata: FileMetadata, staged: StagedFile | None,
         result: that the recipe returned.
     """
     # Pictures do not say where they lie: the request did.
-    grid = result.grid if isinstance(result, Chip) else None
+    grid = result.grid if isinstance(result, (Chip, FrameStack)) else None
     crs, transform = (metadata.crs, metadata.transform) if grid is None else (grid.crs, grid.transform)
     return Record(
         position=task.position,
@@ -115,15 +115,33 @@ def _union(lists: Iterable[str | None]) -> str | None:
     return _json(dict.fromkeys(value for text in lists if text for value in json.loads(text)))
 
 
-def layer_facts(record: Record, result: Any) -> str:
-    """Return the metadata of a layer's file, as JSON: that of its record, and its place in a time series."""
+def layer_facts(record: Record, result: Any, frame_fractions: Sequence[float] = ()) -> str:
+    """Return the metadata of a layer's file, as JSON: that of its record, and its place in a time series.
+
+    A file with several frames has a list ``frames`` with the place, source, date and valid fraction of each.
+    """
     values = {name: getattr(record, name) for name in FILE_COLUMNS}
     found = {name: json.loads(v) if name in LISTS and v else v for name, v in values.items()}
     frame = result.frame if isinstance(result, Chip) else None
     if frame is not None:
-        found |= {"series": frame.series, "frame": frame.number, "start": frame.start, "end": frame.end}
-        found["clear_fraction"] = frame.clear
+        found |= {"series": frame.series, **_frame_facts(frame)}
+    if isinstance(result, FrameStack):
+        rows = zip(result.chips, result.frames, frame_fractions, strict=True)
+        found["series"] = result.frames[0].series
+        found["frames"] = [
+            {
+                **_frame_facts(frame),
+                "sources": chip.sources or None,
+                "dates": chip.dates or None,
+                "valid_fraction": valid,
+            }
+            for chip, frame, valid in rows
+        ]
     return json.dumps(found)
+
+
+def _frame_facts(frame: Frame) -> dict[str, Any]:
+    return {"frame": frame.number, "start": frame.start, "end": frame.end, "clear_fraction": frame.clear}
 
 
 def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) -> Outcome:

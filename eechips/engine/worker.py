@@ -32,7 +32,7 @@ from eechips.errors import InternalError, RecipeError
 from eechips.formats import FileMetadata
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import Record, State, WorkUnit
-from eechips.recipe import Chip, NoData, SupportsWorkerStart, Table, traits_of, unit_value
+from eechips.recipe import Chip, FrameStack, NoData, SupportsWorkerStart, Table, traits_of, unit_value
 from eechips.recipe.layer_names import check_layer_names
 from eechips.redaction import collect_secrets
 from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
@@ -146,7 +146,9 @@ class Worker:
         name = self._own_name(task, result) or task.name
         (staged,) = self._stage(task, ((f"{name}.{written.suffix}", written.data),))
         record = record_of(task, written.metadata, staged, result)
-        return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
+        facts = layer_facts(record, result, written.frame_fractions) if isinstance(result, FrameStack) else None
+        layers = () if facts is None else ((staged.name, "", facts),)
+        return Outcome(task.position, record, staged, layers=layers, is_exclusive=is_exclusive)
 
     def _fetch_layers(self, task: WorkUnit, results: Mapping[str, Any]) -> Outcome:
         """Fetch all layers of a unit before the first is written, so that all exist or none."""
@@ -171,8 +173,8 @@ class Worker:
             for (result, written), file in zip(made.values(), staged, strict=True)
         ]
         layers = tuple(
-            (record.file or "", layer, layer_facts(record, result))
-            for layer, record, result in zip(made, records, each, strict=True)
+            (record.file or "", layer, layer_facts(record, result, written.frame_fractions))
+            for record, (layer, (result, written)) in zip(records, made.items(), strict=True)
         )
         return Outcome(task.position, together(records, each), staged[0], further=tuple(staged[1:]), layers=layers)
 
@@ -227,5 +229,7 @@ class Worker:
     def _is_exclusive(self, result: Any) -> bool:
         """Return whether the recipe has done all the work itself, so that no other unit could be fetched meanwhile."""
         results = result.values() if isinstance(result, Mapping) else (result,)
-        is_left = any(isinstance(each, Chip) or (isinstance(each, Table) and not each.has_rows) for each in results)
+        is_left = any(
+            isinstance(each, (Chip, FrameStack)) or (isinstance(each, Table) and not each.has_rows) for each in results
+        )
         return not self._is_concurrent and not is_left

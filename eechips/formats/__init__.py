@@ -18,6 +18,7 @@ from eechips.formats.lookup import (
     media_type_of,
     picture_suffixes,
     sniff,
+    stack_formats,
     table_format,
     validate,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "media_type_of",
     "picture_suffixes",
     "sniff",
+    "stack_formats",
     "table_format",
     "validate",
 ]

@@ -5,11 +5,15 @@ declares this value as nodata; but valid pixels may have it, too. Requests there
 (``MASK_BAND``: 1 valid, 0 masked, in the type of the data, since a GeoTIFF has one type), and :func:`receive` converts
 it to the file's internal mask. Masked pixels become 0; all other values stay unchanged. A pixel is valid if it is valid
 in all bands: there is one mask, as with GDAL's ``GMF_PER_DATASET``.
+
+A file with several frames (:func:`stack`) needs a mask for each frame, which a GeoTIFF cannot have. Its masked pixels
+have a nodata value that no valid pixel has: NaN, or of whole numbers 0, or else the greatest value that is free.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -131,15 +135,73 @@ def _metadata(
     )
 
 
-def encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: Any) -> bytes:
-    """Encode a GeoTIFF with an internal mask and lossless compression.
+def stack(frames: Sequence[EncodedFile], times: Sequence[str]) -> EncodedFile:
+    """Join the frames of a time series to one GeoTIFF: band b of frame t is band t * bands + b of the file.
+
+    The description of a band is its name and the time of its frame, as in ``B4 2020-05-03T17:53:12Z``. Types of 8 bits
+    become 16 bits, since all 256 values may be data.
+
+    Args:
+        frames: results of ``receive`` or ``assemble``, of one grid and with equal bands.
+        times: of each.
+
+    Raises:
+        ValidationError: if frames differ in size or bands, or valid pixels have all values of their type.
+    """
+    values, masks = [], []
+    for each in frames:
+        with decoding(each.data, "GTiff") as source:
+            values.append(source.read())
+            masks.append(source.dataset_mask() != 0)
+            crs, transform = source.crs, source.transform
+    if len({array.shape for array in values}) > 1:
+        raise ValidationError("frames of a time series differ in size or bands")
+    pixels, valid = np.stack(values), np.stack(masks)
+    if pixels.dtype.kind in "iu" and pixels.dtype.itemsize == 1:
+        pixels = pixels.astype(f"{pixels.dtype.kind}2")
+    nodata = None if valid.all() else _free_value(pixels[np.broadcast_to(valid[:, None], pixels.shape)])
+    if nodata is not None:
+        pixels = np.where(valid[:, None], pixels, np.asarray(nodata, pixels.dtype))
+    first = frames[0].metadata
+    bands = first.bands or tuple(f"B{number}" for number in range(1, pixels.shape[1] + 1))
+    names = tuple(f"{band} {time}" for time in times for band in bands)
+    data = encode(pixels.reshape(-1, *pixels.shape[2:]), None, names, crs, transform, nodata)
+    fractions = tuple(float(np.count_nonzero(mask) / mask.size) for mask in valid)
+    metadata = replace(first, dtype=pixels.dtype.name, valid_fraction=sum(fractions) / len(fractions))
+    return EncodedFile(data, "tif", metadata, fractions)
+
+
+def _free_value(valid: Any) -> float | int:
+    """Return a value of the type of valid pixels that none of them has."""
+    if valid.dtype.kind == "f":
+        return float("nan")
+    if not (valid == 0).any():
+        return 0
+    found = np.unique(valid)
+    limits = np.iinfo(valid.dtype)
+    # The greatest free value: where the sorted values first depart from greatest, greatest - 1, …
+    greatest = int(limits.max)
+    for value in found[::-1].tolist():
+        if value < greatest:
+            break
+        greatest -= 1
+    if greatest < limits.min:
+        raise ValidationError(f"valid pixels have all values of {valid.dtype}, so that none is left for masked pixels")
+    return greatest
+
+
+def encode(
+    pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: Any, nodata: float | None = None
+) -> bytes:
+    """Encode a GeoTIFF with lossless compression, and an internal mask or a nodata value.
 
     Args:
         pixels: (bands, rows, columns), of any type that GDAL has.
-        mask: (rows, columns), true where valid.
+        mask: (rows, columns), true where valid; None for no mask.
         names: of the bands.
         crs: rasterio CRS.
         transform: affine, pixel corners to coordinates.
+        nodata: value of masked pixels; None for none.
     """
     import rasterio
     from rasterio.io import MemoryFile
@@ -153,6 +215,7 @@ def encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: 
         "dtype": pixels.dtype,
         "crs": crs,
         "transform": transform,
+        "nodata": nodata,
         "interleave": "band",
         "compress": "deflate",
         "predictor": {"f": 3, "c": 1}.get(pixels.dtype.kind, 2),
@@ -164,7 +227,8 @@ def encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: 
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
         with memory.open(**profile) as target:
             target.write(pixels)
-            target.write_mask(mask)
+            if mask is not None:
+                target.write_mask(mask)
             target.descriptions = names
         return bytes(memory.read())
 
@@ -183,4 +247,5 @@ GEOTIFF = ChipFormat(
     receive=receive,
     assemble=assemble,
     validate=validate,
+    stack=stack,
 )

@@ -66,7 +66,7 @@ class FileMetadata:
     Attributes:
         width: columns of pixels.
         height: rows of pixels.
-        bands: names of the bands; of a table, names of the columns.
+        bands: names of the bands, in a file with several frames of one frame; of a table, names of the columns.
         dtype: numpy name of the pixels' type.
         crs: code, or WKT.
         transform: pixel corners to coordinates, (a, b, c, d, e, f).
@@ -92,11 +92,13 @@ class EncodedFile:
         data: content of the file.
         suffix: of its name, without the dot.
         metadata: what it holds.
+        frame_fractions: valid fraction of each frame of a file with several.
     """
 
     data: bytes
     suffix: str
     metadata: FileMetadata
+    frame_fractions: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +124,10 @@ class ChipFormat:
         receive: check a response of ``request_format`` and encode the file: (data, expectation) → file.
         assemble: make one file of the parts of a chip: (parts in row-major order, expectation of the whole) → file.
         validate: decode a file of this format to its last byte: (data, expectation) → metadata.
+        stack: make one file of the frames of a time series: (files in their order, time of each) → file. Band b of
+            frame t is band t * bands + b of the file. None if the format cannot hold several frames.
 
-    All three functions raise :class:`~eechips.errors.ValidationError` if the data are incomplete, damaged or not as
+    All functions raise :class:`~eechips.errors.ValidationError` if the data are incomplete, damaged or not as
     expected; the request is then repeated.
     """
 
@@ -140,3 +144,4 @@ class ChipFormat:
     receive: Callable[[bytes, Expectation], EncodedFile]
     assemble: Callable[[Sequence[Part[EncodedFile]], Expectation], EncodedFile]
     validate: Callable[[bytes, Expectation], FileMetadata]
+    stack: Callable[[Sequence[EncodedFile], Sequence[str]], EncodedFile] | None = None

@@ -72,6 +72,11 @@ def picture_suffixes() -> frozenset[str]:
     return frozenset(suffix for known in _chip_formats() if known.is_picture for suffix in known.suffixes)
 
 
+def stack_formats() -> tuple[str, ...]:
+    """Return the names of the chip formats that hold several frames of a time series in one file."""
+    return tuple(known.name for known in _chip_formats() if known.stack is not None)
+
+
 def media_type_of(suffix: str) -> str | None:
     """Return the media type of files with a suffix; None if it is unknown."""
     known = chip_format_of(suffix)

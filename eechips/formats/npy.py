@@ -3,12 +3,15 @@
 Earth Engine writes masked pixels as 0, without a mask. Requests therefore have the mask as a further band
 (``MASK_BAND``: 1 valid, 0 masked), which is saved as the last field, ``mask``, of type bool (named ``eechips_mask`` if
 there is a band ``mask``). Values stay unchanged.
+
+A file with several frames (:func:`stack`) has the shape (frames, rows, columns).
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +59,20 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
     return EncodedFile(encode(whole), "npy", _metadata(whole, expectation))
 
 
+def stack(frames: Sequence[EncodedFile], times: Sequence[str]) -> EncodedFile:
+    """Join the frames of a time series to one array of shape (frames, rows, columns), with the fields of each.
+
+    Raises:
+        ValidationError: if frames differ in size, bands or types.
+    """
+    arrays = [load(each.data) for each in frames]
+    if len({(array.shape, array.dtype) for array in arrays}) > 1:
+        raise ValidationError("frames of a time series differ in size, bands or types")
+    fractions = tuple(each.metadata.valid_fraction or 0.0 for each in frames)
+    metadata = replace(frames[0].metadata, valid_fraction=sum(fractions) / len(fractions))
+    return EncodedFile(encode(np.stack(arrays)), "npy", metadata, fractions)
+
+
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
     """Decode a saved array, and return its metadata.
 
@@ -100,9 +117,9 @@ def _metadata(array: np.ndarray[Any, Any], expectation: Expectation) -> FileMeta
     if array.dtype.names is None:
         height, width = (array.shape[0], array.shape[1]) if array.ndim >= 2 else (None, None)
         return FileMetadata(width=width, height=height, dtype=array.dtype.name)
-    if array.ndim != 2:
+    if array.ndim not in (2, 3):
         raise ValidationError(f"the response is an array of {array.ndim} dimensions, not of rows and columns")
-    height, width = array.shape
+    height, width = array.shape[-2:]
     mask_field = array.dtype.names[-1] if array.dtype[array.dtype.names[-1]] == np.bool_ else None
     bands = tuple(n for n in array.dtype.names if n != mask_field)
     expectation.check_size(width, height)
@@ -131,4 +148,5 @@ NPY = ChipFormat(
     receive=receive,
     assemble=assemble,
     validate=validate,
+    stack=stack,
 )

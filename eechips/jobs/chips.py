@@ -24,7 +24,7 @@ from eechips.manifest.run import Run
 from eechips.planning.expressions import chip_image
 from eechips.planning.frame_images import missing_image, period_image, single_image
 from eechips.planning.image_reducers import reduced_dtype
-from eechips.recipe import Chip, Frame, NoData, Unit
+from eechips.recipe import Chip, Frame, FrameStack, NoData, Unit
 from eechips.storage import NameTemplate
 
 
@@ -108,7 +108,7 @@ class ChipSample:
         plan = self._plan if self._plan is not None else self._make_plan()
         return plan.replacements(wanted)
 
-    def get_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip] | NoData:
+    def get_result(self, index: int, unit: Unit) -> Chip | FrameStack | dict[str, Chip | FrameStack] | NoData:
         """Describe the chip of a point, or one for each dataset and frame.
 
         Each costs one request by computePixels, two by URL.
@@ -119,10 +119,12 @@ class ChipSample:
         if self.sample.frames is not None:
             return self._frames(unit, self.sample.frames)
         grid = Grid.from_json(unit["grid"])
-        chips = {layer.name: self._chip(layer, unit, grid) for layer in self.sample.layers}
+        chips: dict[str, Chip | FrameStack] = {
+            layer.name: self._chip(layer, unit, grid) for layer in self.sample.layers
+        }
         return chips if len(chips) > 1 else next(iter(chips.values()))
 
-    def sized_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip] | NoData:
+    def sized_result(self, index: int, unit: Unit) -> Chip | FrameStack | dict[str, Chip | FrameStack] | NoData:
         """Describe the chip with the types of its bands; see :class:`eechips.recipe.SupportsSize`."""
         found = self.get_result(index, unit)
         if self._plan is None or self.is_picture or isinstance(found, NoData):
@@ -131,12 +133,9 @@ class ChipSample:
             layer.name: str(np.result_type(*(band.dtype for band in surveyed.results)))
             for layer, surveyed in zip(self.sample.layers, self._plan.layers, strict=True)
         }
-        if isinstance(found, Chip):
-            return replace(found, dtype=found.dtype or next(iter(types.values())))
-        return {
-            name: replace(chip, dtype=chip.dtype or types[name if chip.frame is None else chip.frame.series])
-            for name, chip in found.items()
-        }
+        if isinstance(found, dict):
+            return {name: _with_dtypes(each, name, types) for name, each in found.items()}
+        return _with_dtypes(found, "", types)
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers draw no points, and units contain their rows of a file of points.
@@ -146,7 +145,7 @@ class ChipSample:
         self._plan = plan_chips(self.sample)
         return self._plan
 
-    def _frames(self, unit: Unit, settings: FrameSettings) -> dict[str, Chip] | NoData:
+    def _frames(self, unit: Unit, settings: FrameSettings) -> FrameStack | dict[str, Chip | FrameStack] | NoData:
         """Describe the frames of all datasets, and the chip of a dataset of one moment."""
         frames: list[dict[str, Any]] = unit["frames"]
         if settings.is_short(frames):
@@ -158,14 +157,18 @@ class ChipSample:
                 " `min_clear`, or on_missing='fill' or 'skip'"
             )
         grid = Grid.from_json(unit["grid"])
-        chips: dict[str, Chip] = {}
+        chips: dict[str, Chip | FrameStack] = {}
         for layer in self.sample.layers:
             if self.sample.images(layer, unit).kind == "image" or not layer.is_dated:
                 chips[layer.name] = self._chip(layer, unit, grid)
                 continue
-            for number, frame in enumerate(frames):
-                chips[settings.key(layer.name, number)] = self._frame(layer, unit, grid, settings, number, frame)
-        return chips
+            series = [self._frame(layer, unit, grid, settings, number, frame) for number, frame in enumerate(frames)]
+            if settings.is_stacked:
+                chips[layer.name] = FrameStack(tuple(series))
+            else:
+                chips |= {settings.key(layer.name, number): chip for number, chip in enumerate(series)}
+        only = next(iter(chips.values()))
+        return only if len(chips) == 1 and isinstance(only, FrameStack) else chips
 
     def _frame(
         self, layer: SampleLayer, unit: Unit, grid: Grid, settings: FrameSettings, number: int, frame: dict[str, Any]
@@ -228,6 +231,13 @@ class ChipSample:
             sources=tuple(sources),
             dates=tuple(dates),
         )
+
+
+def _with_dtypes(result: Chip | FrameStack, layer: str, types: Mapping[str, str]) -> Chip | FrameStack:
+    """Return a result whose chips have the types of their layer, where they have none."""
+    if isinstance(result, FrameStack):
+        return FrameStack(tuple(replace(chip, dtype=chip.dtype or types[layer]) for chip in result.chips))
+    return replace(result, dtype=result.dtype or types[layer if result.frame is None else result.frame.series])
 
 
 _OPTIONS = option_names(SampleOptions)

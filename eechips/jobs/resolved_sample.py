@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.formats import CHIP_FORMATS
+from eechips.formats import CHIP_FORMATS, stack_formats
 from eechips.jobs.recipe_options import parse_format, split_names
 from eechips.jobs.render_style import RenderStyle
-from eechips.jobs.sample_frames import FrameSettings, parse_frames
+from eechips.jobs.sample_frames import STACK_SUFFIX, FrameSettings, parse_frames
 from eechips.jobs.sample_layers import SampleDates, SampleLayer, parse_layers
 from eechips.jobs.sample_options import GridMode, SampleOptions
 from eechips.jobs.sample_validation import check_grid, check_layers, check_options, check_places, parse_classes
@@ -195,7 +195,8 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
 def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
     """Return the format: by default a picture if the bands are red, green and blue, or colours are given."""
     if options.format is not None:
-        return parse_format(options.format, CHIP_FORMATS.names)
+        names = (*CHIP_FORMATS.names, *(each + STACK_SUFFIX for each in stack_formats()))
+        return parse_format(options.format, names).removesuffix(STACK_SUFFIX)
     (first, *others), record = layers, layers[0].known
     if others or options.frames is not None or options.every is not None:
         return "tif"

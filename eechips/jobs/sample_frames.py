@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from eechips.jobs.sample_options import SampleOptions
 
 
+STACK_SUFFIX = "-stack"
+"""End of the values of ``format`` that join all frames of a dataset to one file, as in tif-stack."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FrameSettings:
     """The frames of each place.
@@ -40,6 +44,7 @@ class FrameSettings:
         mask: tells clear pixels; None if the dataset has no quality band: then valid pixels are clear.
         on_missing: what becomes of a place with fewer suitable images.
         near: maximum time in milliseconds between a frame and the image of a further dataset, by layer.
+        is_stacked: whether all frames of a dataset are one file.
     """
 
     count: int
@@ -50,11 +55,14 @@ class FrameSettings:
     mask: CloudMask | None = None
     on_missing: OnMissing = "fill"
     near: dict[str, int] = field(default_factory=dict, hash=False)
+    is_stacked: bool = False
 
     @property
     def results(self) -> dict[str, Any]:
         """The parameters that determine the pixels of the frames, as JSON."""
         found: dict[str, Any] = {"count": self.count, "on_missing": self.on_missing}
+        if self.is_stacked:
+            found["stack"] = True
         if self.periods:
             found["periods"] = [[window.start, window.end] for window in self.periods]
         if self.reducer is not None:
@@ -102,10 +110,16 @@ def parse_frames(options: SampleOptions, layers: Sequence[SampleLayer]) -> Frame
     periods, count = _times(options)
     choice = _choice(options)
     shared: dict[str, Any] = {"count": count, "periods": periods, "choice": choice, "on_missing": options.on_missing}
+    shared["is_stacked"] = is_stacked(options.format)
     if options.reducer is not None:
         return FrameSettings(**shared, reducer=_reducer(options))
     near = _near(options.near, layers)
     return FrameSettings(**shared, min_clear=min_clear, mask=_mask(options, layers[0]), near=near)
+
+
+def is_stacked(format_name: str | None) -> bool:
+    """Return whether a value of ``format`` joins all frames of a dataset to one file."""
+    return format_name is not None and format_name.strip().lower().endswith(STACK_SUFFIX)
 
 
 def frame_window(options: SampleOptions, label_date: str | None) -> TimeWindow:
@@ -130,6 +144,8 @@ def _check_unused(options: SampleOptions) -> None:
     for name, default in (*defaults.items(), ("clear_by", "auto")):
         if getattr(options, name) != default:
             raise UsageError(f"`{name}` is for several frames: give `frames` or `every`")
+    if is_stacked(options.format):
+        raise UsageError(f"format={options.format!r} is for several frames: give `frames` or `every`")
 
 
 def _times(options: SampleOptions) -> tuple[tuple[TimeWindow, ...], int]:

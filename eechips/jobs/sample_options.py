@@ -312,7 +312,8 @@ class SampleOptions:
     format: str | None = field(
         default=None,
         metadata=option(
-            "Format: pictures (png, jpg) or values (tif, npy). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
+            "Format: pictures (png, jpg) or values (tif, npy). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF. Of"
+            " several frames, tif-stack and npy-stack make one file for each dataset.",
             DATA,
             metavar="|".join(CHIP_FORMATS.names),
             default="png for the red, green and blue of one dataset, else tif",

@@ -53,6 +53,8 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
 def export_layers(ledger: Ledger, folder: Path) -> Path | None:
     """Write layers.parquet, a row per file, if units have several files; remove an old one if they have one each.
 
+    A file with several frames has a row for each frame.
+
     Columns: position and id of the unit, layer (null for files of a script), file, bytes, sha256, bands, dtype,
     width, height, crs, transform, valid_fraction, rows, sources, dates; of frames also series, frame, start, end and
     clear_fraction.
@@ -121,13 +123,18 @@ def _write(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
 def _layers(ledger: Ledger) -> Iterator[list[Any]]:
     rows = ledger.unit_files()
     while batch := list(islice(rows, _BATCH)):
-        yield [list(column) for column in zip(*map(file_row, batch), strict=True)]
+        yield [list(column) for column in zip(*(each for row in batch for each in file_rows(row)), strict=True)]
 
 
-def file_row(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Return a row of :meth:`Ledger.unit_files` with its fields as columns, those of ``LAYER_COLUMNS``."""
+def file_rows(row: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return a row of :meth:`Ledger.unit_files` with its fields as columns, those of ``LAYER_COLUMNS``.
+
+    A file with several frames has a row for each of them.
+    """
     fields = json.loads(row[-1])
-    return (*row[:-1], *(fields.get(name) for name in LAYER_COLUMNS))
+    return [
+        (*row[:-1], *((fields | frame).get(name) for name in LAYER_COLUMNS)) for frame in fields.get("frames") or [{}]
+    ]
 
 
 def export_failures(ledger: Ledger, folder: Path) -> Path | None:

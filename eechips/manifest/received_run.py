@@ -189,5 +189,17 @@ def _invalid_metadata() -> str:
     )
     valid = "typeof(metadata) != 'text' OR NOT json_valid(metadata)"
     return (
-        f"CASE WHEN {valid} THEN 1 WHEN json_type(metadata) != 'object' THEN 1 ELSE {lists} OR {numbers} OR {texts} END"
+        f"CASE WHEN {valid} THEN 1 WHEN json_type(metadata) != 'object' THEN 1"
+        f" ELSE {lists} OR {numbers} OR {texts} OR {_invalid_frames()} END"
     )
+
+
+def _invalid_frames() -> str:
+    """Return the condition for a list of frames, in the metadata of a file, that no run has recorded."""
+    numbers = dict.fromkeys(("clear_fraction", "valid_fraction"), "('null', 'integer', 'real')")
+    kinds = {"frame": "('integer')", **numbers, **dict.fromkeys(("start", "end"), "('null', 'text')")}
+    types = {name: f"coalesce(json_type(f.value, '$.{name}'), 'null')" for name in kinds}
+    wrong = " OR ".join(f"{types[name]} NOT IN {kind}" for name, kind in kinds.items())
+    lists = " OR ".join(_wrong_list(name, f"json_extract(f.value, '$.{name}')") for name in ("dates", "sources"))
+    each = f"CASE WHEN f.type != 'object' THEN 1 ELSE {wrong} OR {lists} END"
+    return f"EXISTS (SELECT 1 FROM json_each(metadata, '$.frames') AS f WHERE {each})"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import inspect, validate
-from eechips.manifest.export import file_row
+from eechips.manifest.export import file_rows
 from eechips.manifest.history import History, read_history
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
@@ -177,6 +177,8 @@ class Run:
     def layers(self) -> pd.DataFrame:
         """Every file of units that have several, such as a sample of several datasets; empty for other runs.
 
+        A file with several frames has a row for each frame.
+
         Columns: position and id of the unit, layer (None for files of a script), file, bytes, sha256, bands,
         dtype, width, height, crs, transform, valid_fraction, rows, sources, dates, and the columns of frames; as in
         layers.parquet.
@@ -184,7 +186,7 @@ class Run:
         import pandas as pd
 
         with self._ledger() as ledger:
-            rows = [file_row(row) for row in ledger.unit_files()]
+            rows = [each for row in ledger.unit_files() for each in file_rows(row)]
         names = ("position", "id", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS)
         return pd.DataFrame(rows, columns=list(names)).set_index(["position", "layer"])
 

@@ -27,6 +27,7 @@ from eechips.recipe.protocol import (
 from eechips.recipe.results import (
     Chip,
     Frame,
+    FrameStack,
     NoData,
     Result,
     Single,
@@ -36,7 +37,7 @@ from eechips.recipe.script import ScriptRecipe, convert_parameter, load_recipe, 
 from eechips.recipe.units import UNIT_KINDS, Unit, canonical_json, recipe_identity, to_unit, unit_id, unit_value
 
 # Recipes import them from here, and the name of this module is part of the identity of such recipes.
-for _kind in (Chip, Frame, NoData, Table):
+for _kind in (Chip, Frame, FrameStack, NoData, Table):
     _kind.__module__ = __name__
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Chip",
     "CodeErrors",
     "Frame",
+    "FrameStack",
     "NoData",
     "Recipe",
     "RecipeTraits",

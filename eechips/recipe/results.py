@@ -119,6 +119,63 @@ class Chip(_ResultInfo):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FrameStack:
+    """Several frames of a time series that become one file.
+
+    Attributes:
+        chips: the frames in their order: of one grid, format and series, with equal bands.
+
+    Raises:
+        UsageError: if there is none, or if one is no frame of the series of the first.
+    """
+
+    chips: tuple[Chip, ...]
+
+    def __post_init__(self) -> None:
+        series = {None if chip.frame is None else chip.frame.series for chip in self.chips}
+        if len(series) != 1 or None in series:
+            raise UsageError("a stack of frames needs chips with a frame of one series")
+        if CHIP_FORMATS.get(self.format).stack is None:
+            raise UsageError(f"frames of format {self.format} cannot be joined to one file: take tif or npy")
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The place of each chip in the series."""
+        return tuple(chip.frame for chip in self.chips if chip.frame is not None)
+
+    @property
+    def format(self) -> str:
+        """The format of the chips and of the file."""
+        return self.chips[0].format
+
+    @property
+    def grid(self) -> Grid | None:
+        """The grid of all chips."""
+        return self.chips[0].grid
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The ids of the assets of all chips."""
+        return tuple(dict.fromkeys(source for chip in self.chips for source in chip.sources))
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The dates of the assets of all chips."""
+        return tuple(dict.fromkeys(date for chip in self.chips for date in chip.dates))
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The time of each frame: of its image, or its period as start/end, or ``t00`` if it has neither.
+
+        Periods are written as in ISO 8601.
+        """
+        return tuple(
+            chip.dates[0] if chip.dates else f"{frame.start}/{frame.end}" if frame.start else f"t{frame.number:02d}"
+            for chip, frame in zip(self.chips, self.frames, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Table(_ResultInfo):
     """Rows to fetch, or rows that the recipe made itself.
 
@@ -154,7 +211,7 @@ class NoData:
     """A result without a request, since the planner found no data. The unit is ``empty`` and has no file."""
 
 
-Single: TypeAlias = "Chip | Table | bytes | np.ndarray[Any, Any]"
+Single: TypeAlias = "Chip | FrameStack | Table | bytes | np.ndarray[Any, Any]"
 """A result that becomes one file."""
 
 Result: TypeAlias = "Single | Mapping[str, Single] | NoData | None"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,8 @@ def decode(data: bytes, suffix: str) -> ChipPixels:
     PNG: colours without alpha, which is what says where they are valid. GeoTIFF: all bands, and the file's mask. JPEG
     has no mask: all is valid. NPY: a band for each field; the last field is the mask if it is one. Fields of different
     types become the smallest type that holds them all. Arrays without fields are (rows, columns) or (rows, columns,
-    bands).
+    bands). Of a file with several frames, the bands of all frames follow one another, and a pixel is valid if it is in
+    one of them; see :func:`decode_frames`.
 
     Args:
         data: content of the file.
@@ -70,6 +72,34 @@ def decode(data: bytes, suffix: str) -> ChipPixels:
         return ChipPixels(values[:-1] if has_alpha else values, valid)
 
 
+def decode_frames(data: bytes, suffix: str, count: int) -> list[ChipPixels]:
+    """Decode a file with several frames of a time series.
+
+    Args:
+        data: content of the file.
+        suffix: of its name, without the dot.
+        count: number of frames.
+
+    Returns:
+        The pixels of each frame. Masked pixels are 0, as in a file of one frame, whatever marks them in the file.
+
+    Raises:
+        ValidationError: if it does not decode.
+        UsageError: if the number of its bands is no multiple of the number of frames.
+    """
+    bands = decode_bands(data, suffix)
+    if not bands or len(bands) % count:
+        raise UsageError(f"a file of {len(bands)} bands does not have {count} frames: it was changed")
+    size = len(bands) // count
+    return [_joined(bands[first : first + size]) for first in range(0, len(bands), size)]
+
+
+def _joined(bands: Sequence[BandPixels]) -> ChipPixels:
+    """Join the bands of a frame; a pixel is valid if it is valid in all of them."""
+    valid: npt.NDArray[np.bool_] = np.all(np.stack([band.valid for band in bands]), axis=0)
+    return ChipPixels(np.stack([np.where(valid, band.values, 0).astype(band.values.dtype) for band in bands]), valid)
+
+
 def decode_bands(data: bytes, suffix: str) -> tuple[BandPixels, ...]:
     """Decode the pixels of a file band by band, each with its own type and mask.
 
@@ -87,10 +117,9 @@ def decode_bands(data: bytes, suffix: str) -> tuple[BandPixels, ...]:
     known = chip_format_of(suffix)
     if suffix == "npy":
         array = npy.load(data)
-        pixels = _of_array(array)
-        names = (array.dtype.names or ())[: len(pixels.values)]
-        bands = [array[name] for name in names] if names else list(pixels.values)
-        return tuple(BandPixels(band, pixels.valid) for band in bands)
+        if array.dtype.names is not None and array.ndim == 3:
+            return tuple(band for frame in array for band in _bands_of(frame))
+        return _bands_of(array)
     if known is not None and known.gdal_driver and known.has_mask and not known.is_picture:
         with decoding(data, known.gdal_driver) as source:
             values, masks = source.read(), source.read_masks()
@@ -99,11 +128,22 @@ def decode_bands(data: bytes, suffix: str) -> tuple[BandPixels, ...]:
     return tuple(BandPixels(band, pixels.valid) for band in pixels.values)
 
 
+def _bands_of(array: npt.NDArray[Any]) -> tuple[BandPixels, ...]:
+    pixels = _of_array(array)
+    names = (array.dtype.names or ())[: len(pixels.values)]
+    bands = [array[name] for name in names] if names else list(pixels.values)
+    return tuple(BandPixels(band, pixels.valid) for band in bands)
+
+
 def _of_array(array: npt.NDArray[Any]) -> ChipPixels:
     kinds = {array.dtype[name].kind for name in array.dtype.names} if array.dtype.names else {array.dtype.kind}
     if not array.size or not kinds <= set("biuf"):
         raise UsageError(f"an array of shape {array.shape} and type {array.dtype!s:.60} is not a chip")
     if array.dtype.names is not None:
+        if array.ndim == 3 and len(array):
+            frames = [_of_array(frame) for frame in array]
+            valid: npt.NDArray[np.bool_] = np.any(np.stack([frame.valid for frame in frames]), axis=0)
+            return ChipPixels(np.concatenate([frame.values for frame in frames]), valid)
         if array.ndim != 2 or array.dtype.names == (MASK_BAND,):
             raise UsageError(f"an array of {array.ndim} dimensions and {len(array.dtype.names)} fields is not a chip")
         *names, last = array.dtype.names

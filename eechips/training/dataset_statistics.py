@@ -211,16 +211,18 @@ class _RunReader:
     def files(self) -> Iterator[_File]:
         """Yield the files with pixels, in the order of the plan."""
         for sample, split in zip(self._samples, self._splits, strict=True):
-            for file in sample.files:
-                is_missing = file.frame is not None and file.valid_fraction == 0.0
-                if split != split_table.NONE and file.suffix in chip_suffixes() and not is_missing:
-                    yield _File(split, file.array, file.bands, file.sources, self._read_later(file))
+            for stored in sample.files:
+                for number, file in enumerate(stored.each_frame()):
+                    is_missing = file.frame is not None and file.valid_fraction == 0.0
+                    if split != split_table.NONE and file.suffix in chip_suffixes() and not is_missing:
+                        place = (number, len(stored.frames)) if stored.frames else None
+                        yield _File(split, file.array, file.bands, file.sources, self._read_later(file, place))
 
-    def _read_later(self, file: SampleFile) -> Callable[[], tuple[BandPixels, ...]]:
+    def _read_later(self, file: SampleFile, place: tuple[int, int] | None) -> Callable[[], tuple[BandPixels, ...]]:
         def read() -> tuple[BandPixels, ...]:
             with self._memory.room(file):
                 try:
-                    return decode_bands(self._samples.read(file), file.suffix)
+                    return _frame_bands(decode_bands(self._samples.read(file), file.suffix), place)
                 except EechipsError as error:
                     raise UsageError(f"{file.name}: {error}" if file.name not in str(error) else str(error)) from error
 
@@ -247,14 +249,16 @@ class _PackReader:
                 for layer, content in entry.layers.items():
                     if isinstance(content, FileContent) and content.suffix.lower() not in chip_suffixes():
                         continue
-                    if "frame" in known[layer] and known[layer].get("valid_fraction") == 0.0:
-                        continue
-                    array = array_of(layer, known[layer].get("series"))
-                    bands = known[layer].get("bands")
-                    sources = tuple(known[layer].get("sources") or ())
-                    yield _File(
-                        stored.shard.split, array, None if bands is None else tuple(bands), sources, _pixels(content)
-                    )
+                    frames = known[layer].get("frames") or [known[layer]]
+                    for number, frame in enumerate(frames):
+                        if "frame" in frame and frame.get("valid_fraction") == 0.0:
+                            continue
+                        array = array_of(layer, known[layer].get("series"))
+                        bands = known[layer].get("bands")
+                        sources = tuple(frame.get("sources") or ())
+                        place = (number, len(frames)) if "frames" in known[layer] else None
+                        names = None if bands is None else tuple(bands)
+                        yield _File(stored.shard.split, array, names, sources, _pixels(content, place))
 
 
 _Reader = _RunReader | _PackReader
@@ -266,9 +270,17 @@ def _is_pack(source: Run | str | Path) -> bool:
     return (Path(source) / INDEX_NAME).is_file() and not (Path(source) / LEDGER_NAME).is_file()
 
 
-def _pixels(content: Any) -> Callable[[], tuple[BandPixels, ...]]:
+def _frame_bands(bands: tuple[BandPixels, ...], place: tuple[int, int] | None) -> tuple[BandPixels, ...]:
+    """Return the bands of one frame of a file: number and count of its frames; all bands for None."""
+    if place is None:
+        return bands
+    number, size = place[0], len(bands) // place[1]
+    return bands[number * size : (number + 1) * size]
+
+
+def _pixels(content: Any, place: tuple[int, int] | None) -> Callable[[], tuple[BandPixels, ...]]:
     if isinstance(content, FileContent):
-        return lambda: decode_bands(content.data, content.suffix)
+        return lambda: _frame_bands(decode_bands(content.data, content.suffix), place)
     return lambda: tuple(BandPixels(band, content.valid) for band in content.values)
 
 

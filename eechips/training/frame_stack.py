@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.timestamps import parse_timestamp
-from eechips.training.chip_pixels import ChipPixels
+from eechips.training.chip_pixels import ChipPixels, decode_frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +49,21 @@ def stack_frames(frames: Sequence[ChipPixels], times: Sequence[float]) -> FrameP
     dtype = np.result_type(*types)
     values = np.stack([frame.values.astype(dtype, copy=False) for frame in frames])
     return FramePixels(values, np.stack([frame.valid for frame in frames]), np.array(times, dtype=np.float64))
+
+
+def frames_of_file(data: bytes, suffix: str, frames: Sequence[Mapping[str, Any]]) -> FramePixels:
+    """Decode a file with several frames.
+
+    Args:
+        data: content of the file.
+        suffix: of its name, without the dot.
+        frames: of each: see :attr:`eechips.training.sample.SampleFile.frames`.
+
+    Raises:
+        ValidationError: if it does not decode.
+        UsageError: if it has another number of frames.
+    """
+    return stack_frames(decode_frames(data, suffix, len(frames)), [frame_time(frame) for frame in frames])
 
 
 def frame_time(facts: Mapping[str, Any]) -> float:

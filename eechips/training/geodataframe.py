@@ -42,10 +42,10 @@ def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | g
             units. None for ``table`` if there is one, otherwise ``units``.
 
     Returns:
-        For units and files, a GeoDataFrame in EPSG:4326 in the order of the plan. Its geometry is the footprint of the
-        chip, cut at the antimeridian; None without a grid. Its index is the position in the plan, with
-        the layer for files. Its columns are those of the manifest (``id``, ``unit``, ``state``, ``file``, ``crs``,
-        ``transform``, ``valid_fraction``, …) and:
+        For units and files, a GeoDataFrame in EPSG:4326 in the order of the plan. A file with several frames of a time
+        series has a row for each frame. Its geometry is the footprint of the chip, cut at the antimeridian; None
+        without a grid. Its index is the position in the plan, with the layer for files. Its columns are those of the
+        manifest (``id``, ``unit``, ``state``, ``file``, ``crs``, ``transform``, ``valid_fraction``, …) and:
 
         - ``path``, the complete path or URL of the file;
         - ``split`` and ``flags``, after :func:`eechips.split` and :func:`eechips.check`;
@@ -104,7 +104,7 @@ def _files(run: Run) -> geopandas.GeoDataFrame:
     import pandas as pd
 
     samples = read_samples(run)
-    owned = [(sample, file) for sample in samples for file in sample.files]
+    owned = [(sample, each) for sample in samples for file in sample.files for each in file.each_frame()]
     has_frames = any(file.frame is not None for _, file in owned)
     columns = (*_FILE_COLUMNS, *FRAME_COLUMNS) if has_frames else _FILE_COLUMNS
     frame = pd.DataFrame([_file_row(sample, file, columns) for sample, file in owned], columns=[*columns])

@@ -23,7 +23,14 @@ class PixelMemory:
     @contextmanager
     def room(self, file: SampleFile) -> Iterator[None]:
         """Wait until there is memory for a file, or no other file is in memory."""
-        size = _WORKING * (file.width or 0) * (file.height or 0) * len(file.bands or "RGB") * _bytes_of(file.dtype)
+        size = (
+            _WORKING
+            * (file.width or 0)
+            * (file.height or 0)
+            * len(file.bands or "RGB")
+            * (len(file.frames) or 1)
+            * _bytes_of(file.dtype)
+        )
         with self._freed:
             self._freed.wait_for(lambda: not self._used or self._used + size <= _AT_ONCE)
             self._used += size

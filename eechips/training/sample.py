@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -47,6 +47,8 @@ class SampleFile:
         start: start of the frame's period, ISO 8601.
         end: end of the frame's period, exclusive.
         clear_fraction: share of pixels that the frame's image shows clear, 0 to 1.
+        frames: of a file with several frames, the columns ``frame``, ``start``, ``end``, ``clear_fraction``,
+            ``sources``, ``dates`` and ``valid_fraction`` of each. ``bands`` are those of one frame.
     """
 
     layer: str
@@ -68,6 +70,11 @@ class SampleFile:
     start: str | None = None
     end: str | None = None
     clear_fraction: float | None = None
+    frames: tuple[Mapping[str, Any], ...] = ()
+
+    def each_frame(self) -> tuple[SampleFile, ...]:
+        """Return an entry for each frame of a file with several; otherwise the file itself."""
+        return tuple(replace(self, frames=(), **frame) for frame in self.frames) or (self,)
 
     @property
     def suffix(self) -> str:

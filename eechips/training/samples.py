@@ -222,7 +222,8 @@ def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
 
 def _rows(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
     """Yield a row for every unit with files, and rows for its files."""
-    layers = _by_position((row[0], row[2:]) for row in ledger.layers())
+    rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in ledger.unit_files())
+    layers = _by_position((row[0], (layer, *row[3:])) for row, layer in rows if layer is not None)
     further = _by_position(_further(ledger))
     for batch in ledger.batches((*_UNITS, *_OWN, *_FACTS)):
         for row in batch:
@@ -307,6 +308,10 @@ def _file(row: Mapping[str, Any]) -> SampleFile:
     metadata = json.loads(row["metadata"])
     for name in LISTS:
         metadata[name] = tuple(metadata[name]) if metadata.get(name) is not None else _WITHOUT[name]
+    frames = metadata.get("frames") or ()
+    metadata["frames"] = tuple(
+        {**each, **{n: tuple(each.get(n) or ()) for n in ("sources", "dates")}} for each in frames
+    )
     return SampleFile(row["layer"], row["file"], row["bytes"], row["sha256"], **metadata)
 
 

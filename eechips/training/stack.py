@@ -15,7 +15,7 @@ from tqdm import tqdm
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.storage import ObjectStore, is_address
-from eechips.training.chip_pixels import decode
+from eechips.training.chip_pixels import decode, decode_frames
 from eechips.training.geodataframe import DATE, has_tables, load
 
 if TYPE_CHECKING:
@@ -142,14 +142,18 @@ def _chips(layers: Mapping[str, pd.DataFrame], *, masked: bool, lazy: bool) -> x
         raise UsageError(f"layers have chips of different sizes: choose one with layer={' or '.join(layers)}")
     ((height, width),) = sizes
     for name, rows in layers.items():
-        shape = (len(rows), len(_same(rows, ("bands",), name)[0]), int(height), int(width))
+        shape: tuple[int, ...] = (len(rows), len(_same(rows, ("bands",), name)[0]), int(height), int(width))
         # A missing frame may have the type of a constant.
         (dtype,) = _same(rows[rows["valid_fraction"] != 0.0] if _has_frames(rows) else rows, ("dtype",), name)
         band = "band" if is_one else f"{name}_band"
-        values = _values(rows["path"].tolist(), shape, np.dtype(dtype), masked=masked, lazy=lazy)
+        frames = _frames_of(rows, name) if _has_frames(rows) else 1
+        paths = rows["path"].tolist()
+        if rows["path"].duplicated().any():  # each file has the frames of a sample
+            paths, shape = paths[::frames], (len(paths) // frames, frames, *shape[1:])
+        values = _values(paths, shape, np.dtype(dtype), masked=masked, lazy=lazy)
         if _has_frames(rows):
-            frames = _frames_of(rows, name)
-            variables[name or ONLY] = (("sample", "time", band, "y", "x"), values.reshape(-1, frames, *shape[1:]))
+            values = values.reshape(-1, frames, *shape[-3:])
+            variables[name or ONLY] = (("sample", "time", band, "y", "x"), values)
             coordinates |= _times(rows, frames, "" if is_one else f"{name}_")
         else:
             variables[name or ONLY] = (("sample", band, "y", "x"), values)
@@ -219,7 +223,7 @@ def _about(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _values(paths: list[str], shape: tuple[int, ...], dtype: np.dtype[Any], *, masked: bool, lazy: bool) -> Any:
-    """Return the pixels of files, (samples, bands, rows, columns)."""
+    """Return the pixels of files: (samples, bands, rows, columns); (samples, frames, …) if files have several."""
     final = np.result_type(dtype, np.float32) if masked else dtype
     files = np.array(paths, dtype=object)
     if not lazy:
@@ -232,7 +236,7 @@ def _values(paths: list[str], shape: tuple[int, ...], dtype: np.dtype[Any], *, m
     blocks = da.from_array(files, chunks=size)
     chunks = (blocks.chunks[0], *((length,) for length in shape[1:]))
     options = {"dtype": final, "meta": np.empty(0, final), "shape": shape[1:], "final": final, "masked": masked}
-    return da.map_blocks(_read, blocks, new_axis=[1, 2, 3], chunks=chunks, **options)
+    return da.map_blocks(_read, blocks, new_axis=list(range(1, len(shape))), chunks=chunks, **options)
 
 
 def _read(
@@ -241,13 +245,15 @@ def _read(
     found = np.empty((len(paths), *shape), dtype=final)
     hidden = None if is_shown else True  # None: on terminals alone
     for number, path in enumerate(tqdm(paths.tolist(), unit=" chips", delay=_PATIENCE, disable=hidden, leave=False)):
-        pixels = decode(_content(path), path.rpartition(".")[2].lower())
-        if pixels.values.shape != shape:
-            there, recorded = "x".join(map(str, pixels.values.shape)), "x".join(map(str, shape))
-            raise UsageError(f"{path} has {there} values, and the manifest {recorded}: the file was changed")
-        found[number] = pixels.values
-        if masked:
-            found[number][:, ~pixels.valid] = np.nan
+        data, suffix = _content(path), path.rpartition(".")[2].lower()
+        chips = decode_frames(data, suffix, shape[0]) if len(shape) == 4 else [decode(data, suffix)]
+        for pixels, room in zip(chips, found[number] if len(shape) == 4 else found[number : number + 1], strict=True):
+            if pixels.values.shape != shape[-3:]:
+                there, recorded = "x".join(map(str, pixels.values.shape)), "x".join(map(str, shape[-3:]))
+                raise UsageError(f"{path} has {there} values, and the manifest {recorded}: the file was changed")
+            room[...] = pixels.values
+            if masked:
+                room[:, ~pixels.valid] = np.nan
     return found
 
 

@@ -208,6 +208,58 @@ def test_a_reduced_period_without_an_image_has_the_type_of_the_others(
     assert list(run.layers["dtype"]) == [dtype] * 4
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_stack_of_frames_is_one_file_with_the_pixels_and_masks_of_the_frames(
+    server: Server, tmp_path: Path, masked: bool
+) -> None:
+    options: dict[str, Any] = {
+        "dataset": (L8, RADAR), "bands": (f"{L8}:SR_B4,QA_PIXEL", f"{RADAR}:VV"), "every": "month",
+        "end": "2020-05-01", "near": ("radar:3d",), "total": 3, "mask": "auto" if masked else "none",
+    }  # fmt: skip
+    single = sample(server, tmp_path / "single", **options)
+    run = sample(server, tmp_path / "stack", format="tif-stack", **options)
+    rows = run.layers
+    assert rows["file"].nunique() == 6
+    for (_, one), (_, many) in zip(single.layers.iterrows(), rows.iterrows(), strict=True):
+        same = ["series", "frame", "start", "end", "clear_fraction", "valid_fraction", "dates", "sources", "bands"]
+        assert one[same].dropna().to_dict() == many[same].dropna().to_dict()
+        bands = range(int(many["frame"]) * len(many["bands"]) + 1, (int(many["frame"]) + 1) * len(many["bands"]) + 1)
+        with rasterio.open(single.path / one["file"]) as frame, rasterio.open(run.path / many["file"]) as file:
+            valid = frame.dataset_mask() > 0
+            np.testing.assert_array_equal(file.read_masks(list(bands)) > 0, np.stack([valid] * len(bands)))
+            np.testing.assert_array_equal(file.read(list(bands))[:, valid], frame.read()[:, valid])
+            assert (file.crs, file.transform, file.count) == (frame.crs, frame.transform, 4 * len(bands))
+            time = many["dates"][0] if many["dates"] else f"{many['start']}/{many['end']}"
+            assert [file.descriptions[band - 1] for band in bands] == [f"{name} {time}" for name in many["bands"]]
+    assert eechips.verify(run.path) == []
+
+
+def test_an_array_of_frames_has_the_frames_first(server: Server, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"every": "month", "end": "2020-05-01", "total": 2}
+    single = sample(server, tmp_path / "single", format="npy", **options)
+    run = sample(server, tmp_path / "stack", format="npy-stack", **options)
+    assert run.units["file"].map(lambda name: name.count(".")).max() == 1
+    for position, file in enumerate(run.units["file"]):
+        frames = [np.load(single.path / each) for each in single.layers.loc[position, "file"]]
+        np.testing.assert_array_equal(np.load(run.path / file), np.stack(frames))
+    np.testing.assert_array_equal(
+        eechips.stack(run, masked=True, lazy=False).chips, eechips.stack(single, masked=True, lazy=False).chips
+    )
+
+
+def test_a_stack_is_fetched_again_after_its_file_was_lost(server: Server, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"every": "month", "end": "2020-03-01", "total": 2, "format": "tif-stack"}
+    run = sample(server, tmp_path / "run", **options)
+    lost = run.path / run.units["file"][1]
+    whole = lost.read_bytes()
+    lost.write_bytes(whole[:-1])
+    assert [problem.file for problem in eechips.verify(run.path)] == [run.units["file"][1]]
+    lost.unlink()
+    again = sample(server, tmp_path / "run", **options)
+    assert lost.read_bytes() == whole
+    assert list(again.layers["frame"]) == [0, 1, 0, 1]
+
+
 def test_frames_before_and_after_a_date_of_the_table(server: Server, tmp_path: Path) -> None:
     table = tmp_path / "events.csv"
     table.write_text("lon,lat,day\n-104.98,39.735,2020-02-01\n")
@@ -245,6 +297,8 @@ def test_the_choice_of_frames_costs_two_requests_for_many_chips(server: Server, 
         ({"frames": 2, "choose": "best"}, "unknown choose"),
         ({"frames": 2, "on_missing": "ignore"}, "unknown on_missing"),
         ({"frames": 2, "on_missing": "redraw", "on_empty": "skip"}, "on_empty='skip' draws none"),
+        ({"format": "tif-stack"}, "format='tif-stack' is for several frames"),
+        ({"frames": 2, "format": "png-stack"}, "one of png, jpg, tif, npy, tif-stack, npy-stack"),
         ({"frames": 2, "grid": "thumb"}, "grid='native'"),
         ({"frames": 2, "provenance": True}, "of every frame anyway"),
         ({"frames": 2, "dataset": f"{RADAR}/pass_0", "bands": None}, "is one image"),

@@ -23,6 +23,13 @@ OPTIONS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
+def stacked(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> eechips.Run:
+    """The same with a file for each sensor."""
+    folder = tmp_path_factory.mktemp("stacked") / "run"
+    return eechips.sample(**OPTIONS, format="tif-stack", endpoint=demo_server.url, out=folder)
+
+
+@pytest.fixture(scope="module")
 def run(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> eechips.Run:
     """Three places, three months, two sensors."""
     return eechips.sample(**OPTIONS, endpoint=demo_server.url, out=tmp_path_factory.mktemp("frames") / "run")
@@ -65,6 +72,20 @@ def test_xarray_opens_a_run_by_its_own_reader(run: eechips.Run) -> None:
     assert not RunBackend().guess_can_open(run.path / "chips")
 
 
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_stack_of_files_with_several_frames_equals_that_of_single_frames(
+    run: eechips.Run, stacked: eechips.Run, lazy: bool
+) -> None:
+    assert stacked.layers["file"].nunique() == 6
+    found = eechips.stack(stacked, masked=True, lazy=lazy)
+    # The ids of units depend on what is fetched, and the layout is a part of it.
+    expected = eechips.stack(run, masked=True, lazy=False)
+    xarray.testing.assert_identical(found.compute().drop_vars("sample"), expected.drop_vars("sample"))
+    every = eechips.stack(stacked, lazy=lazy).compute()
+    assert every.S2.dtype == np.uint16
+    assert eechips.stats(stacked).to_json() == eechips.stats(run).to_json()
+
+
 def test_statistics_join_the_frames_of_a_sensor(run: eechips.Run) -> None:
     found = eechips.stats(run)
     assert set(found.layers) == {"S2", "L8"}
@@ -77,7 +98,7 @@ def test_statistics_join_the_frames_of_a_sensor(run: eechips.Run) -> None:
 
 
 @pytest.mark.slow
-def test_items_of_pytorch_have_the_frames_first(run: eechips.Run, tmp_path: Path) -> None:
+def test_items_of_pytorch_have_the_frames_first(run: eechips.Run, stacked: eechips.Run, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from torch.utils.data import DataLoader
 
@@ -97,7 +118,14 @@ def test_items_of_pytorch_have_the_frames_first(run: eechips.Run, tmp_path: Path
     assert set(ChipDataset(run, layers=["L8"])[0]) & {"S2", "L8"} == {"L8"}
 
     eechips.pack(run, "webdataset", out=tmp_path / "pack")
-    packed = {item["id"]: item for item in ShardDataset(tmp_path / "pack", fill=0)}
-    for item in chips:
-        for name in ("S2", "S2_valid", "S2_times", "L8", "L8_valid"):
-            torch.testing.assert_close(packed[item["id"]][name], item[name], rtol=0, atol=0, equal_nan=True)
+    eechips.pack(stacked, "parquet", out=tmp_path / "stacked")
+    ids = dict(zip(stacked.units["id"], run.units["id"], strict=True))
+    for others in (
+        ShardDataset(tmp_path / "pack", fill=0),
+        ChipDataset(stacked, fill=0),
+        ShardDataset(tmp_path / "stacked", fill=0),
+    ):
+        found = {ids.get(item["id"], item["id"]): item for item in others}
+        for item in chips:
+            for name in ("S2", "S2_valid", "S2_times", "L8", "L8_valid"):
+                torch.testing.assert_close(found[item["id"]][name], item[name], rtol=0, atol=0, equal_nan=True)
