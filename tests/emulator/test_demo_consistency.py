@@ -68,8 +68,10 @@ def green(name: str, band: str = "B8", month: int = 7) -> float:
     images = collection.images(Query((longitude, latitude, longitude, latitude), start, start + 31 * 86_400_000.0))  # type: ignore[union-attr]
     clear = min(images, key=lambda i: (i.properties["CLOUDY_PIXEL_PERCENTAGE"], i.id))
     near, red = (next(b for b in clear.bands if b.name == n) for n in (band, "B4"))
-    column, row = _pixel(near.grid, longitude, latitude)
-    values, _ = near.source.read([near.index, red.index], PixelWindow(column - 60, row - 60, 120, 120), 0)
+    # Many fields: each crop has a season of its own.
+    level = near.source.levels.index(8)
+    column, row = _pixel(near.grid.level(8), longitude, latitude)
+    values, _ = near.source.read([near.index, red.index], PixelWindow(column - 60, row - 60, 120, 120), level)
     nir, visible = values.astype(float)
     return float(((nir - visible) / (nir + visible)).mean())
 
@@ -131,7 +133,7 @@ def test_heights_are_cold_and_seas_are_masked() -> None:
 
 @pytest.mark.parametrize("name", PLACES)
 def test_shares_of_land_cover_add_up(name: str) -> None:
-    ground = ground_cover.ground(rect(name, 8), 2021)
+    ground = ground_cover.ground(rect(name, 8), date(2021, 7, 1))
     parts = landcover.shares(ground)
     assert parts.min() >= 0.0
     np.testing.assert_allclose(parts.sum(axis=0), 1.0, atol=1e-4)
@@ -143,7 +145,11 @@ def test_land_cover_differs_between_ecoregions() -> None:
         # Many small pieces of a large area.
         corner = rect(name, 32, 400)
         parts[name] = dict(
-            zip(landcover.CLASSES, landcover.shares(ground_cover.ground(corner, 2021)).mean(axis=(1, 2)), strict=True)
+            zip(
+                landcover.CLASSES,
+                landcover.shares(ground_cover.ground(corner, date(2021, 7, 1))).mean(axis=(1, 2)),
+                strict=True,
+            )
         )
     assert parts["prairie"]["crop"] > 0.3
     assert parts["rockies"]["tree"] > 0.4

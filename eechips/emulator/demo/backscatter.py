@@ -3,19 +3,19 @@
 Coefficients are rounded values of sigma nought for an angle of incidence of 38 degrees, in the range of published
 Sentinel-1 statistics by land cover (for crops: https://doi.org/10.1016/j.rse.2017.07.015); nothing is copied. Clouds
 and the sun play no part. Crops grow as the optical sensors see them grow, so a field's backscatter rises and falls with
-its vegetation index; but radar sees stems and ears rather than green, so each crop is some weeks ahead or behind.
+its vegetation index; but radar sees stems and ears rather than green, so some crops are days ahead or behind.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import climate, crops, farmland, ground_cover, noise
+from eechips.emulator.demo import climate, crops, ground_cover, noise
 from eechips.emulator.demo.farmland import Field32
 from eechips.emulator.demo.ground_cover import Ground, GroundLayer, Upsampler
 from eechips.emulator.demo.terrain import nodes
@@ -61,16 +61,13 @@ CROPS: Final = {
 """Powers in VV and VH of fully grown crops."""
 
 DELAYS: Final = {
-    crops.CORN: 12,
-    crops.COTTON: 20,
-    crops.SORGHUM: 15,
-    crops.SOYBEANS: 22,
-    crops.WINTER_WHEAT: -25,
-    crops.ALFALFA: -8,
-    crops.HAY: -5,
-    crops.FALLOW: 0,
+    crops.CORN: 8,
+    crops.COTTON: 10,
+    crops.SORGHUM: 8,
+    crops.SOYBEANS: 10,
+    crops.WINTER_WHEAT: -5,
 }
-"""Days by which the structure of crops follows their greenness."""
+"""Days by which the structure of crops follows their greenness; of others it keeps pace."""
 
 # Bare soil and stubble after heavy rain scatter that many times more.
 _WET = 1.1
@@ -109,7 +106,7 @@ def backscatter(ground: Ground, when: date, north: float, look: Look) -> npt.NDA
     cover, green = up(ground_cover.grass_cover(land)), ground.open_green * _F(vigour)
     wet = _F(1.0) + _F(_WET) * _moisture(ground, when)
     away = look.angle - _F(_MIDDLE)
-    crop = _crop(ground, when, north, wet) if "crop" in ground.layers else None
+    crop = _crop(ground, when, wet) if "crop" in ground.layers else None
     facing = _slope_factor(ground, up, look)
     facing *= np.clip(_F(1.0) - _F(0.027) * away, _F(0.5), _F(1.6))
     result = np.empty((2, rect.height, rect.width), dtype=np.float32)
@@ -147,25 +144,23 @@ def _scattered(name: str, layer: GroundLayer, band: int, vigour: float, when: da
     return _F(power)
 
 
-def _crop(ground: Ground, when: date, north: float, wet: Field32) -> npt.NDArray[np.float32]:
+def _crop(ground: Ground, when: date, wet: Field32) -> npt.NDArray[np.float32]:
     """Return powers of fields, shape (2, height, width): stubble or soil through which the crop grows."""
-    rect, layer = ground.rect, ground.layers["crop"]
+    rect, layer, blocks = ground.rect, ground.layers["crop"], ground.blocks
     result = np.empty((2, rect.height, rect.width), dtype=np.float32)
-    # By code of the crop: how far it has grown, and its powers when it is fully grown.
-    tables = np.zeros((3, 256))
-    for code, powers in CROPS.items():
-        grown_at = climate.season_of_growth(north, when - timedelta(days=DELAYS[code]))
-        tables[:, code] = (grown_at, *powers)
-    if rect.pitch > farmland.COARSEST:
-        stage, *full = (np.full((1, 1), value, dtype=np.float32) for value in tables[:, crops.CORN])
+    if blocks is None:
+        grown = layer.mix if layer.mix is not None else np.zeros((1, 1), dtype=np.float32)
+        full = [np.full((1, 1), value, dtype=np.float32) for value in CROPS[crops.CORN]]
         rough = np.ones((1, 1), dtype=np.float32)
     else:
-        blocks = farmland.blocks(rect, when.year)
-        kinds = crops.codes(blocks, when.year).astype(np.int64)
-        stage, *full = (blocks.spread(table[kinds]) for table in tables)
+        stand = crops.standing(blocks, when, DELAYS)
+        powers = np.zeros((2, 256))
+        for code, pair in CROPS.items():
+            powers[:, code] = pair
+        full = [blocks.spread(power[stand.codes]) for power in powers]
+        grown = blocks.spread(stand.green)
         # Some fields are ploughed, others harrowed.
         rough = blocks.spread(0.75 + 0.5 * noise.random(blocks.field, when.year, 561))
-    grown = (layer.mix if layer.mix is not None else _F(0.0)) * stage
     for n in range(2):
         stubble = _F(SIGMA[layer.first][n]) * wet * rough
         result[n] = stubble + (full[n] - stubble) * grown

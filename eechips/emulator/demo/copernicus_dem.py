@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from typing import Any
 
@@ -42,7 +43,7 @@ class SurfaceHeights:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
-        ground = ground_cover.ground(rect, 2013)
+        ground = ground_cover.ground(rect, date(2013, 7, 1))
         land, up = ground.terrain, ground_cover.Upsampler(rect, ground.terrain.rect)
         parts = landcover.shares(ground)
         coast, lake = up(land.character("coast")), up(land.lake)

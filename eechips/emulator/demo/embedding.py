@@ -22,7 +22,6 @@ from eechips.emulator.demo import (
     climate,
     crops,
     embedding_tiles,
-    farmland,
     ground_cover,
     landcover,
     noise,
@@ -88,7 +87,7 @@ class LandFeatures:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
-        ground = ground_cover.ground(rect, self.year)
+        ground = ground_cover.ground(rect, date(self.year, 7, 15))
         up = Upsampler(rect, ground.terrain.rect)
         known: dict[str, npt.NDArray[Any]] = {
             **self._cover(ground),
@@ -110,8 +109,8 @@ class LandFeatures:
         return result
 
     def _crops(self, ground: Ground) -> dict[str, npt.NDArray[Any]]:
-        """Return the greenness of crops, and the share of each kind of crop."""
-        rect, layer = ground.rect, ground.layers.get("crop")
+        """Return the greenness of crops in July, and the share of each kind of crop."""
+        layer = ground.layers.get("crop")
         none = np.zeros((1, 1), dtype=np.float32)
         result = {"crop green": none, **{f"crop {kind}": none for kind in _KINDS}}
         if layer is None:
@@ -119,10 +118,10 @@ class LandFeatures:
         if layer.mix is not None:
             result["crop green"] = layer.share * layer.mix * np.float32(0.5)
         share: Field32 = layer.share * np.float32(0.7)
-        if rect.pitch > farmland.COARSEST:
+        blocks = ground.blocks
+        if blocks is None:
             result[f"crop {crops.CORN}"] = share
             return result
-        blocks = farmland.blocks(rect, self.year)
         kinds = blocks.spread(crops.codes(blocks, self.year))
         for kind in _KINDS:
             result[f"crop {kind}"] = share * (kinds == np.float32(kind))

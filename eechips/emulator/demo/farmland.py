@@ -41,7 +41,6 @@ class SurveyBlocks:
         down: likewise, rows.
         tilled: whole blocks under the plough.
         circle: blocks of a quarter that is watered in a circle.
-        green: greenness of the crop, 0 to 1.
         tone: brightness of crop and soil.
         field: number of the field that each is part of.
         along: 1 where rows run north to south, 0 where they run east to west.
@@ -54,20 +53,19 @@ class SurveyBlocks:
     down: Integers
     tilled: Floats
     circle: Floats
-    green: Floats
     tone: Floats
     field: npt.NDArray[np.uint32]
     along: Floats
     houses: Floats
 
-    def spread(self, values: Floats) -> Field32:
+    def spread(self, values: Floats | Integers) -> Field32:
         """Return values of blocks at the rectangle's cells."""
         lines = np.repeat(values.astype(np.float32), self.across, axis=1)
         return np.repeat(lines, self.down, axis=0)
 
 
-def blocks(rect: Rect, year: int) -> SurveyBlocks:
-    """Return the blocks of a rectangle in a year."""
+def blocks(rect: Rect) -> SurveyBlocks:
+    """Return the blocks of a rectangle."""
     columns, across = _cells(rect.column, rect.width, rect.pitch, _BLOCK)
     rows, down = _cells(rect.row, rect.height, rect.pitch, _BLOCK)
     i, j = columns >> 3, rows >> 3
@@ -92,14 +90,7 @@ def blocks(rect: Rect, year: int) -> SurveyBlocks:
         default=0,
     )
     field = noise.hashed(qi * 16 + parts, qj, 504)
-    fate, vigour = noise.random(field, year, np.array([505, 506]).reshape(-1, 1, 1))
     bright, turned = noise.random(field, 0, np.array([508, 509]).reshape(-1, 1, 1))
-    green = np.select(
-        [fate < 0.30, fate < 0.62, fate < 0.82],
-        [0.04 + 0.06 * vigour, 0.72 + 0.28 * vigour, 0.22 + 0.3 * vigour],
-        default=0.10 + 0.15 * vigour,
-    )
-    green = np.where(circle, np.where(fate < 0.16, 0.12, 0.70 + 0.30 * vigour), green)
     houses = _towns(columns, rows, town)
     stead = farmed & ~circle & (fx == 0) & (fy == 7) & (settled < 0.16)
     houses = np.maximum(houses, np.where(stead, 0.38, 0.0))
@@ -110,8 +101,7 @@ def blocks(rect: Rect, year: int) -> SurveyBlocks:
         down=down,
         tilled=(farmed & ~circle & (houses <= 0.0)) * 1.0,
         circle=(circle & (houses <= 0.0)) * 1.0,
-        green=green,
-        tone=0.86 + 0.26 * bright + 0.06 * (vigour - 0.5),
+        tone=0.86 + 0.26 * bright,
         field=field,
         along=(turned < 0.5).astype(np.float64),
         houses=houses,

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import farmland, mercator, noise, spectra, texture
-from eechips.emulator.demo.farmland import Field32
+from eechips.emulator.demo import crops, farmland, mercator, noise, spectra, texture
+from eechips.emulator.demo.farmland import Field32, SurveyBlocks
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.terrain import Terrain, nodes, terrain
 
@@ -58,6 +59,7 @@ class Ground:
         layers: what lies over the open land, from the ground up, by name.
         light: brightness of the light.
         houses: density of houses, 0 to 1; None where there are none.
+        blocks: of the survey grid; None where single fields are not drawn.
     """
 
     rect: Rect
@@ -67,13 +69,14 @@ class Ground:
     layers: dict[str, GroundLayer]
     light: Field32
     houses: Field32 | None
+    blocks: SurveyBlocks | None
 
     def reflectance(self, bands: Sequence[str], vigour: float = 1.0) -> npt.NDArray[np.float32]:
         """Return the reflectance, shape (bands, height, width).
 
         Args:
             bands: of ``spectra.BANDS``.
-            vigour: how green vegetation is, 1 in summer, 0 when it is dormant.
+            vigour: how green vegetation is, 1 in summer, 0 when it is dormant. Crops have calendars of their own.
         """
         soil, grass = _open_land(self.terrain, bands)
         up = Upsampler(self.rect, self.terrain.rect)
@@ -94,8 +97,7 @@ class Ground:
                     first = bare + (first - bare) * leaves
                 over: Field32 | np.float32 = _F(first)
                 if layer.second is not None and layer.mix is not None:
-                    span = spectra.REFLECTANCE[layer.second][at] - first
-                    over = layer.mix * _F(span * vigour if name == "crop" else span)
+                    over = layer.mix * _F(spectra.REFLECTANCE[layer.second][at] - first)
                     over += _F(first)
                 if layer.tone is not None:
                     over = over * layer.tone
@@ -226,23 +228,23 @@ def snow_share(land: Terrain, line: float | Floats = 330.0) -> Floats:
     return np.where(land.character("coast") > 0.0, noise.smoothstep(0.0, 0.5, above), 0.0)
 
 
-def ground(rect: Rect, year: int, snow_line: float = 330.0) -> Ground:
+def ground(rect: Rect, when: date, snow_line: float = 330.0) -> Ground:
     """Return the ground in a rectangle.
 
     Args:
         rect: of pitch 1 or more.
-        year: decides what is sown.
+        when: date; decides what grows on the fields, and how green it is.
         snow_line: see ``snow_share``.
     """
-    return _Painter(rect, year, snow_line).paint()
+    return _Painter(rect, when, snow_line).paint()
 
 
 class _Painter:
     """Lays the layers of one rectangle; it is used once."""
 
-    def __init__(self, rect: Rect, year: int, snow_line: float) -> None:
+    def __init__(self, rect: Rect, when: date, snow_line: float) -> None:
         self.rect = rect
-        self.year = year
+        self.when = when
         self.snow_line = snow_line
         self.land = terrain(nodes(rect))
         self.up = Upsampler(rect, self.land.rect)
@@ -250,7 +252,7 @@ class _Painter:
         self.grain = self._texture("grain")
         self.mottle = self._texture("mottle")
         self.layers: dict[str, GroundLayer] = {}
-        self.blocks = farmland.blocks(rect, year) if rect.pitch <= farmland.COARSEST else None
+        self.blocks = farmland.blocks(rect) if rect.pitch <= farmland.COARSEST else None
 
     def paint(self) -> Ground:
         land, up = self.land, self.up
@@ -286,7 +288,7 @@ class _Painter:
         houses = None
         if self.blocks is not None and self.blocks.houses.any():
             houses = self.blocks.spread(self.blocks.houses)
-        return Ground(self.rect, land, open_green, open_tone, self.layers, self.light, houses)
+        return Ground(self.rect, land, open_green, open_tone, self.layers, self.light, houses, self.blocks)
 
     def _texture(self, name: texture.Name) -> Field32:
         """Return a texture as numbers about zero, roughly ±0.5; nothing where it is finer than the cells."""
@@ -353,15 +355,16 @@ class _Painter:
         land, rect = self.land, self.rect
         crop = land.character("crop")
         if self.blocks is None:
-            share = self.up(crop * self._arable())
-            self._lay("crop", GroundLayer(share, "stubble", "crop", np.full_like(share, 0.42)))
+            usual = crops.mean_green(mercator.latitude_of(land.rect.y)[:, None], self.when)
+            mix = self.up(np.broadcast_to(usual, crop.shape))
+            self._lay("crop", GroundLayer(self.up(crop * self._arable()), "stubble", "crop", mix))
             return
         blocks = self.blocks
         if not (blocks.tilled.any() or blocks.circle.any()):
             return
         share = blocks.spread(blocks.tilled)
         tone = blocks.spread(blocks.tone)
-        green = blocks.spread(blocks.green)
+        green = blocks.spread(crops.standing(blocks, self.when).green)
         along = blocks.spread(blocks.along)
         columns, rows = farmland.streaks(rect)
         traces = along * columns[None, :] + (_F(1.0) - along) * rows[:, None]

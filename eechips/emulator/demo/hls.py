@@ -111,7 +111,7 @@ class Fmask:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
         seen = self.seen
-        ground = ground_cover.ground(rect, seen.when.year, climate.snow_line(seen.when, seen.north))
+        ground = ground_cover.ground(rect, seen.when, climate.snow_line(seen.when, seen.north))
         clouds = cloud_cover.sky(rect, seen.when, seen.share)
         best = landcover.dominant(landcover.shares(ground), range(len(landcover.CLASSES)))
         cloud, shadow = clouds.cloud > 0.2, clouds.shadow > 0.45

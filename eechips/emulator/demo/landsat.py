@@ -77,7 +77,7 @@ class LandsatOverpass:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
-        ground = ground_cover.ground(rect, self.when.year, climate.snow_line(self.when, self.north))
+        ground = ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
         clouds = cloud_cover.sky(rect, self.when, self.share)
         names = [BANDS[band] for band in bands]
         wanted = sorted({_REFLECTANCE[name] for name in names if name in _REFLECTANCE})

@@ -88,7 +88,7 @@ class YearlyLandCover:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
-        ground = ground_cover.ground(rect, self.start.year)
+        ground = ground_cover.ground(rect, self.start)
         parts = landcover.shares(ground)
         best = self._class(ground, parts)
         sure = np.rint(55.0 + 44.0 * np.clip(parts.max(axis=0), 0.0, 1.0))

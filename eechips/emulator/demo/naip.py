@@ -79,15 +79,15 @@ _CONTRAST = 1.10
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """Scene of one year."""
+    """Scene of the day of a flight."""
 
-    year: int
+    when: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
         # Wet and dry years differ a little.
-        vigour = 0.82 + 0.30 * float(noise.random(self.year, 0, 601)[0])
-        seen = ground_cover.ground(rect, self.year).reflectance([_SPECTRUM[b] for b in bands], vigour)
+        vigour = 0.82 + 0.30 * float(noise.random(self.when.year, 0, 601)[0])
+        seen = ground_cover.ground(rect, self.when).reflectance([_SPECTRUM[b] for b in bands], vigour)
         # numpy clips several times as fast as it takes the maximum with a number.
         np.clip(seen, np.float32(0.0), np.float32(np.inf), out=seen)
         for n, band in enumerate(bands):
@@ -220,7 +220,7 @@ def _image(quarter: Quarter, year: int, until: date) -> ImageAsset:
     month, day = flown(quarter, year, until)
     index = f"m_{quarter.name}_{quarter.zone:02d}_{'060' if fine else '1'}_{year:04d}{month:02d}{day:02d}"
     start = synthetic_label.millis(year, month, day)
-    source = PaintedSource(grid, Photograph(year), "uint8")
+    source = PaintedSource(grid, Photograph(date(year, month, day)), "uint8")
     kind = PixelType("int", 0, 255)
     return ImageAsset(
         id=f"{ID}/{index}",

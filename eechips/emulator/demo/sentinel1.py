@@ -53,7 +53,7 @@ class RadarPass:
         """See ``painted_source.PaintedScene``."""
         _, latitude, heading = sentinel1_orbit.middle(self.scene)
         north = round(latitude, 3)
-        ground = ground_cover.ground(rect, self.when.year, climate.snow_line(self.when, north))
+        ground = ground_cover.ground(rect, self.when, climate.snow_line(self.when, north))
         east, south = _look(heading)
         look = backscatter.Look(east, south, incidence(self.scene, rect))
         power = backscatter.backscatter(ground, self.when, north, look)

@@ -110,7 +110,7 @@ class Sentinel2Overpass:
 
     def ground(self, rect: Rect) -> ground_cover.Ground:
         """Return the ground without clouds."""
-        return ground_cover.ground(rect, self.when.year, climate.snow_line(self.when, self.north))
+        return ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ BANDS = (
     ("transition", "uint8"),
     ("max_extent", "uint8"),
 )
-_LAST_YEAR = 2021
+_LAST_DAY = date(2021, 12, 31)
 _SHELF = -60_000.0
 """Units out at sea up to which water is mapped."""
 
@@ -46,7 +47,7 @@ class WaterHistory:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
-        ground = ground_cover.ground(rect, _LAST_YEAR)
+        ground = ground_cover.ground(rect, _LAST_DAY)
         land, up = ground.terrain, ground_cover.Upsampler(rect, ground.terrain.rect)
         layer = ground.layers.get("water")
         share = np.zeros((rect.height, rect.width), dtype=np.float32) if layer is None else layer.share

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import crops, farmland, ground_cover, landcover, mercator, state_outlines
+from eechips.emulator.demo import crops, ground_cover, landcover, mercator, state_outlines
 from eechips.emulator.demo.landcover import CLASSES
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.series import GlobalSeries
@@ -119,8 +119,8 @@ class _Land:
         return found.share if found is not None else 0.0
 
 
-def _land(rect: Rect, year: int) -> _Land:
-    ground = ground_cover.ground(rect, year)
+def _land(rect: Rect, start: date) -> _Land:
+    ground = ground_cover.ground(rect, start)
     return _Land(ground, landcover.shares(ground))
 
 
@@ -150,21 +150,20 @@ class CroplandScene:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
-        land = _land(rect, self.start.year)
+        land = _land(rect, self.start)
         codes = land.codes(_CDL_CODES, (141, 142, 143), 121)
         fields = codes == _CDL_CODES[_CROP]
-        codes = np.where(fields, self._grown(rect, land.parts), codes)
+        codes = np.where(fields, self._grown(land.ground), codes)
         confidence = np.rint(60.0 + 39.0 * np.clip(land.parts.max(axis=0), 0.0, 1.0))
         known = (codes, np.where(fields, 2, 1), confidence)
         values = np.stack([known[band] for band in bands])
         return values, np.broadcast_to(_inside(rect), values.shape)
 
-    def _grown(self, rect: Rect, parts: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    def _grown(self, ground: ground_cover.Ground) -> npt.NDArray[Any]:
         """Return codes of what fields bear; where the cells are too coarse for fields, of the commonest crop."""
-        if rect.pitch > farmland.COARSEST:
-            return np.full(parts.shape[1:], crops.CORN)
-        blocks = farmland.blocks(rect, self.start.year)
-        return blocks.spread(crops.codes(blocks, self.start.year))
+        if ground.blocks is None:
+            return np.full((ground.rect.height, ground.rect.width), crops.CORN)
+        return ground.blocks.spread(crops.codes(ground.blocks, self.start.year))
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> Bytes:
         """See ``painted_source.PaintedScene``."""
@@ -179,7 +178,7 @@ class NlcdScene:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
-        land = _land(rect, self.start.year)
+        land = _land(rect, self.start)
         known = (land.codes(_NLCD_CODES, (41, 42, 43), 21), land.impervious)
         values = np.stack([known[band] for band in bands])
         return values, np.broadcast_to(_inside(rect), values.shape)

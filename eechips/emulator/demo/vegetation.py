@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import climate, ground_cover, modis
+from eechips.emulator.demo import climate, crops, ground_cover, modis, spectra
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.painted_source import SINUSOIDAL
 from eechips.emulator.demo.series import GlobalSeries, underscored
@@ -58,7 +58,9 @@ class Indices:
         snow = ground_cover.snow_share(land, climate.snow_lines(north, middle))
         # Wet and dry spells, and patches of richer ground.
         spell = climate.weather(rect, self.start, (21, 19, 16))
-        ndvi = _ndvi(land, climate.growth(north, middle)) * (1.0 + 0.10 * spell + 0.30 * land.patches[0])
+        ndvi = _ndvi(land, climate.growth(north, middle), crops.mean_green(north, middle)) * (
+            1.0 + 0.10 * spell + 0.30 * land.patches[0]
+        )
         ndvi = np.clip(ndvi, -0.2, 0.92)
         ndvi = ndvi + (0.02 - ndvi) * snow
         # Brighter where less grows; the indices follow from the reflectances, as users compute them.
@@ -91,17 +93,33 @@ class Indices:
         return stored
 
 
-def _ndvi(land: Terrain, growth: Floats) -> Floats:
-    """Return normalized difference of near infrared and red, without snow."""
+def _ndvi(land: Terrain, growth: Floats, crop: Floats) -> Floats:
+    """Return normalized difference of near infrared and red, without snow.
+
+    Args:
+        land: relief.
+        growth: greenness of wild plants.
+        crop: share of fields that is hidden by green plants.
+    """
     trees = ground_cover.tree_density(land)
     needle = land.character("needle")
     forest = needle * (0.62 + 0.16 * growth) + (1.0 - needle) * (0.34 + 0.50 * growth)
     fields = np.clip(land.character("crop"), 0.0, 1.0)
     grass = ground_cover.grass_cover(land) * np.clip(land.character("green"), 0.0, 1.0)
-    low = fields * (0.20 + 0.52 * growth) + (1.0 - fields) * (0.09 + grass * (0.22 + 0.52 * growth))
+    low = fields * _index_of_fields(crop) + (1.0 - fields) * (0.09 + grass * (0.22 + 0.52 * growth))
     rock = ground_cover.rockiness(land)
     low = low + (0.05 - low) * rock
     return np.where(land.lake > 0.0, -0.08, trees * forest + (1.0 - trees) * low)
+
+
+def _index_of_fields(green: Floats) -> Floats:
+    """Return the index of fields of which a share is hidden by green plants."""
+    red, nir = (
+        spectra.REFLECTANCE["stubble"][at]
+        + (spectra.REFLECTANCE["crop"][at] - spectra.REFLECTANCE["stubble"][at]) * green
+        for at in (spectra.BANDS.index("red"), spectra.BANDS.index("nir"))
+    )
+    return (nir - red) / (nir + red)
 
 
 def collections(until: date) -> tuple[GlobalSeries, ...]:

@@ -46,7 +46,7 @@ class LandCover:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
-        ground = ground_cover.ground(rect, self.start.year)
+        ground = ground_cover.ground(rect, self.start)
         codes = landcover.dominant(landcover.shares(ground), (CODES[name] for name in landcover.CLASSES))
         inland = ground_cover.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast")) > np.float32(
             -12_000.0
