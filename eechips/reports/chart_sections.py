@@ -87,9 +87,11 @@ def series(data: ReportData) -> Markup | None:
                     ChartLine(column, _days(broken.index).tolist(), broken.to_numpy(float, na_value=np.nan).tolist())
                 )
         caption = f"{curves.id_column} {curve.region}"
-        plots.append(_figure(caption, lines(f"{', '.join(columns)} of {caption}", drawn, x, y)))
+        drawing = lines(f"{', '.join(columns)} of {caption}", drawn, x, y)
+        plots.append(_figure(caption, drawing, region=curve.region))
     of = f"The first {len(curves.curves)} of {curves.total:,} regions." if curves.total > len(curves.curves) else ""
-    note = f"{', '.join(columns) if len(columns) == 1 else ''} {of}".strip()
+    apart = "" if data.places.has_places else "The regions are not on a map, since the plan has their ids only."
+    note = " ".join(part for part in (f"{columns[0]}." if len(columns) == 1 else "", of, apart) if part)
     return section(
         "series",
         "Time series",
@@ -126,5 +128,5 @@ def _date_axis(first: float, last: float) -> ChartAxis:
     return ChartAxis(first, last, [(day, text) for day, text in ticks if first <= day <= last])
 
 
-def _figure(caption: str, *parts: Any) -> Markup:
-    return element("figure", element("figcaption", caption), *parts, class_="plot")
+def _figure(caption: str, *parts: Any, region: str | None = None) -> Markup:
+    return element("figure", element("figcaption", caption), *parts, class_="plot", data_region=region)

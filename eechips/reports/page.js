@@ -58,11 +58,12 @@ function size(bytes) {
   return `${bytes.toFixed(1)} TB`;
 }
 
-const NAMES = ["name", "title", "label", "place", "plot", "site", "station", "region", "field"]; // of columns with names of units
+const NAMES = ["name", "title", "label", "place", "plot", "site", "station", "field"]; // of columns with names of units
 
 /** The name of a unit: its own, or its stratum and state or country, or where it is; empty if nothing is known. */
 function nameOf(i) {
   const texts = units.columns.filter((column) => column.kind !== "number");
+  if (regionColumn) return `region ${regionColumn.at(i)}`;
   for (const name of NAMES) {
     const own = texts.find((column) => column.name.toLowerCase() === name)?.at(i) ?? null;
     if (own !== null) return String(own);
@@ -73,11 +74,14 @@ function nameOf(i) {
   return parts.join(", ");
 }
 
+/** The id of a unit, or the number of a row; regions that share a unit have none. */
+const idOf = (i) => units.id(i) || (regionColumn ? "" : `row ${i + 1}`);
+
 /** What a unit is called in one line: its name, and its id, since names may be equal. */
-const label = (i) => [nameOf(i), units.id(i) || `row ${i + 1}`].filter(Boolean).join(" · ");
+const label = (i) => [nameOf(i), idOf(i)].filter(Boolean).join(" · ");
 
 /** The same as a heading. */
-const headingOf = (i) => [nameOf(i), " ", make("code", { class: "note" }, units.id(i) || `row ${i + 1}`)];
+const headingOf = (i) => [nameOf(i), " ", make("code", { class: "note" }, idOf(i))];
 
 /** Names and values that are known of a unit. */
 function facts(i) {
@@ -154,7 +158,7 @@ function showChosen(i) {
     make("h3", {}, ...headingOf(i)),
     make("p", { class: "steps" }, open, stepBy(-1), stepBy(1)),
     make("div", { class: "pictures" }, ...pictures),
-    pictures.length ? null : make("p", { class: "note" }, "This page has no picture of this unit."),
+    copyOfChart(i) ?? (pictures.length ? null : make("p", { class: "note" }, "This page has no picture of this unit.")),
     factList(i),
   ].filter(Boolean));
 }

@@ -31,6 +31,7 @@ _SCRIPTS = (
     "histograms.js",
     "table.js",
     "sheets.js",
+    "series.js",
     "viewer.js",
     "start.js",
 )

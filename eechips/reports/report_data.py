@@ -14,6 +14,7 @@ from eechips.manifest.display_styles import display_styles
 from eechips.manifest.failures import Failure, list_failures
 from eechips.manifest.run import Run, Status
 from eechips.reports.region_rings import Ring, region_rings
+from eechips.reports.region_units import read_regions
 from eechips.reports.table_preview import TableHead, read_head, read_locations
 from eechips.reports.thumbnails import Thumbnail, Thumbnails, make_thumbnail, make_thumbnails
 from eechips.reports.unit_columns import UnitColumns, read_units
@@ -34,7 +35,8 @@ class ReportData:
         info: run.json.
         status: counts and history.
         units: all units, or a random sample of them.
-        places: the units, or the rows of a table, on the map.
+        places: the units, the regions of time series, or the rows of a table: on the map, in the table, to be searched.
+        noun: what ``places`` are: units, regions or rows.
         pictures: of some units.
         made: name and picture of the files assembled from all results.
         curves: time series, if the run has any.
@@ -49,6 +51,7 @@ class ReportData:
     status: Status
     units: UnitColumns
     places: UnitColumns
+    noun: str
     pictures: Thumbnails
     made: Sequence[tuple[str, Thumbnail]]
     curves: Curves | None
@@ -75,16 +78,22 @@ def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_besi
     has_tables = address is None and (bool(tables) or any(map(_is_table, units.files)))
     pictures = make_thumbnails(run, units, count=thumbnails, seed=seed, quiet=quiet)
     is_chips = units.has_places or pictures.candidates > 0
-    rows = None if is_chips or not tables else read_locations(tables[0], seed=seed, most=most)
+    curves = _curves(run) if has_tables else None
+    noun, places = "units", units
+    if curves is not None and (regions := read_regions(run.path, seed=seed, most=most)) is not None:
+        noun, places = "regions", regions
+    elif not is_chips and tables and (rows := read_locations(tables[0], seed=seed, most=most)) is not None:
+        noun, places = "rows", rows
     return ReportData(
         run=run,
         info=run.info,
         status=run.status(intervals=_INTERVALS),
         units=units,
-        places=rows if rows is not None else units,
+        places=places,
+        noun=noun,
         pictures=pictures,
         made=list(_made(run)),
-        curves=_curves(run) if has_tables else None,
+        curves=curves,
         head=_head(run, tables) if has_tables else None,
         failures=list_failures(run.path),
         roi=region_rings(run.info),

@@ -21,6 +21,11 @@ from eechips.text import format_bytes, format_count, format_duration
 
 _FAILURES = 200  # rows of the table of failures
 _KINDS = 12
+_CLICKS = {
+    "units": "Click a chip on the map.",
+    "regions": "Click a region on the map.",
+    "rows": "Click a place on the map.",
+}
 _STRATA = 200
 _LENGTH = 300  # characters of a message
 
@@ -102,7 +107,7 @@ def selection(data: ReportData) -> Markup | None:
     )
     listed = [part for name, code, text in examples for part in (
         element("dt", name), element("dd", element("code", code), f" {text}"))]  # fmt: skip
-    what = _what(data)
+    what = data.noun
     return element(
         "div",
         element(
@@ -155,7 +160,7 @@ def unit_table(data: ReportData) -> Markup | None:
     """Build the table of units, which a script fills."""
     if not len(data.places):
         return None
-    what = _what(data)
+    what = data.noun
     frame = element(
         "div",
         id="rows-frame",
@@ -169,16 +174,12 @@ def unit_table(data: ReportData) -> Markup | None:
     return section("units", what.capitalize(), element("p", note, class_="note"), frame)
 
 
-def _what(data: ReportData) -> str:
-    return "units" if data.places is data.units else "rows"
-
-
 def unit_map(data: ReportData) -> Markup | None:
     """Build the map, which a script draws, and the panel of the selected unit."""
     if not data.places.has_places:
         return None
     places = data.places
-    what = _what(data)
+    what = data.noun
     share = "" if len(places) == places.total else f"{len(places):,} of {places.total:,} {what}, selected at random. "
     region = "Dashed: the requested region. " if data.roi else ""
     keys = "Keys: arrows, + and -, 0, Enter, N, P."
@@ -215,7 +216,7 @@ def unit_map(data: ReportData) -> Markup | None:
         element(
             "div",
             element("div", canvas, element("ul", id="legend", class_="legend", aria_label="classes; press to hide")),
-            _panel("Click a chip on the map." if what == "units" else "Click a place on the map."),
+            _panel(_CLICKS[what]),
             class_="atlas",
         ),
         element(

@@ -7,6 +7,7 @@ if (byId("selection")) {
   if (byId("plots")) drawHistograms();
   if (byId("rows-frame")) drawTable();
   if (byId("groups")) drawSheets();
+  drawSeries();
   drawViewer();
   select("");
 }

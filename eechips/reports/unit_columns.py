@@ -19,7 +19,7 @@ from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.received_files import read_parquet
-from eechips.reports.unit_locations import bounds_of, grid_of, location_of
+from eechips.reports.unit_locations import bounds_of, centres_of, grid_of, location_of
 from eechips.storage import ID_LENGTH, name_fields
 
 MOST_UNITS = 100_000
@@ -140,10 +140,10 @@ class _Row:
     fields: Mapping[str, Any]
 
 
-class _UnitLedger(Ledger):
+class UnitLedger(Ledger):
     """A ledger with the queries of a report."""
 
-    def __enter__(self) -> _UnitLedger:
+    def __enter__(self) -> UnitLedger:
         return self
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
@@ -169,9 +169,9 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
         most: maximum number of units.
         quiet: show no progress.
     """
-    with _UnitLedger(folder / LEDGER_NAME, readonly=True) as ledger:
+    with UnitLedger(folder / LEDGER_NAME, readonly=True) as ledger:
         total = sum(ledger.counts().values())
-        kept = _drawn(total, most, seed)
+        kept = draw_numbers(total, most, seed)
         tally = _Tally()
         rows = []
         for number, raw in enumerate(with_progress(ledger.rows(), total, "units", quiet=quiet)):
@@ -219,7 +219,7 @@ class _Tally:
             self.counts.setdefault(name, Counter())[value, state] += 1
 
 
-def _drawn(total: int, most: int, seed: int) -> frozenset[int] | None:
+def draw_numbers(total: int, most: int, seed: int) -> frozenset[int] | None:
     """Return the numbers of the sampled units; None for all."""
     if total <= most:
         return None
@@ -256,15 +256,10 @@ def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[
     for number in np.flatnonzero(outlines == None).tolist():  # noqa: E711 - element by element
         if (bounds := bounds_of(rows[number].unit)) is not None:
             outlines[number] = shapely.box(*bounds)
-    centres = np.full((len(rows), 2), np.nan)
+    centres = centres_of(outlines)
     for number, row in enumerate(rows):
         if (place := location_of(row.unit)) is not None:
             centres[number] = place
-    missing = ~np.isfinite(centres).all(axis=1) & (outlines != None)  # noqa: E711 - element by element
-    if missing.any():
-        # A point in the largest part, since the centroid of parts on both sides of the antimeridian is far away.
-        largest = [max(shapely.get_parts(outline), key=shapely.area) for outline in outlines[missing]]
-        centres[missing] = shapely.get_coordinates(shapely.centroid(largest))
     return outlines, centres
 
 

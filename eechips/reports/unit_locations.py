@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from eechips.geo.grid import Grid
 
 
@@ -29,6 +32,19 @@ def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         for name in ("properties", "geometry"):
             if isinstance(value.get(name), Mapping):
                 yield value[name]
+
+
+def centres_of(outlines: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
+    """Return longitude and latitude of the middle of outlines, (n, 2); NaN without an outline."""
+    import shapely
+
+    centres = np.full((len(outlines), 2), np.nan)
+    known = outlines != None  # noqa: E711 - element by element
+    if known.any():
+        # A point in the largest part, since the centroid of parts on both sides of the antimeridian is far away.
+        largest = [max(shapely.get_parts(outline), key=shapely.area) for outline in outlines[known]]
+        centres[known] = shapely.get_coordinates(shapely.centroid(largest))
+    return centres
 
 
 def location_of(unit: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -48,7 +48,7 @@ function showInViewer(i) {
   const shown = selection.members.filter(hasPicture);
   const at = shown.indexOf(i);
   byId("position").textContent = at < 0 ? "" : `${inEnglish(at + 1)} of ${inEnglish(shown.length)}`;
-  byId("properties").replaceChildren(factList(i));
+  byId("properties").replaceChildren(...[copyOfChart(i), factList(i)].filter(Boolean));
   showStrip(i, frames);
   showLayers(i);
   showStage(i);
@@ -58,7 +58,7 @@ const hasPicture = (i) => picturesOf(i).length > 0;
 
 function showStage(i) {
   const resolution = byId("resolution");
-  resolution.textContent = hasPicture(i) ? "" : "This page has no picture of this unit.";
+  resolution.textContent = hasPicture(i) ? "" : `This page has no picture of this ${regionColumn ? "region" : "unit"}.`;
   const images = [];
   let isFirst = true;
   for (const [name, pictures] of layersOf(i)) {
@@ -76,6 +76,7 @@ function showStage(i) {
     images.push(image);
   }
   byId("stage").replaceChildren(...images);
+  byId("stage").hidden = !hasPicture(i);
 }
 
 /** Replace a thumbnail by its file as soon as that is loaded; without the file, the thumbnail stays. */

@@ -242,6 +242,47 @@ def test_the_page_of_a_run_of_series_has_charts(tmp_path: Path) -> None:
     assert [len(re.findall("[ML]", path)) for path in paths] == [3, 3] * 2  # a gap in April
 
 
+def square(west: float, south: float) -> dict[str, Any]:
+    """A GeoJSON square of one degree."""
+    ring = [[west, south], [west + 1, south], [west + 1, south + 1], [west, south + 1], [west, south]]
+    return {"type": "Polygon", "coordinates": [ring]}
+
+
+@pytest.mark.parametrize("is_together", [False, True])
+def test_regions_of_series_are_on_the_map(tmp_path: Path, is_together: bool) -> None:
+    names = ["Bern", HOSTILE, "Jura"]
+    regions = [{"region": name, "geometry": square(7.0 + 2 * n, 46.0)} for n, name in enumerate(names)]
+    table = {
+        name: f"place,date,LST\n{json.dumps(name)},2019-01-01,1\n{json.dumps(name)},2019-01-02,2\n" for name in names
+    }
+    if is_together:
+        everything = "".join(["place,date,LST\n", *(text.partition("\n")[2] for text in table.values())])
+        units = [({"kind": "region", "regions": regions}, {"": ("csv", everything.encode())})]
+    else:
+        units = [({"kind": "region", **each}, {"": ("csv", table[each["region"]].encode())}) for each in regions]
+    page = Page(eechips.report(finished_run.write_run(tmp_path, units)))
+    assert {"map", "series", "units"} <= page.ids()
+    assert [(column["name"], column["values"]) for column in page.data["columns"]] == [("region", sorted(names))]
+    shapes = page.data["map"]["shapes"]
+    corners = np.frombuffer(base64.b64decode(shapes["corners"]["data"]), dtype="<i2").reshape(3, 4, 2) * shapes["scale"]
+    np.testing.assert_allclose(np.sort(corners, axis=1), [[[-0.5] * 2] * 2 + [[0.5] * 2] * 2] * 3, atol=1e-4)
+    places = np.frombuffer(base64.b64decode(page.data["map"]["places"]["data"]), dtype="<i4").reshape(3, 2) / 1e6
+    np.testing.assert_allclose(places, [[7.5 + 2 * n, 46.5] for n in range(3)])
+
+
+def test_regions_without_outlines_are_listed(tmp_path: Path) -> None:
+    geometries = [{}, {"geometry": "none"}, {"geometry": {"type": "Polygon", "coordinates": [[[1, "x"]]]}}]
+    table = "place,date,LST\n{0},2019-01-01,1\n{0},2019-01-02,2\n"
+    units = [
+        ({"kind": "region", "region": n, **each}, {"": ("csv", table.format(n).encode())})
+        for n, each in enumerate(geometries)
+    ]
+    page = Page(eechips.report(finished_run.write_run(tmp_path, units)))
+    assert page.data["map"] is None
+    assert page.data["columns"][0]["values"] == ["0", "1", "2"]
+    assert any("The regions are not on a map" in text for text in page.texts["p"])
+
+
 def test_results_in_an_object_store_are_fetched_to_be_shown(tmp_path: Path) -> None:
     import fsspec
 
