@@ -262,7 +262,7 @@ def test_regions_of_series_are_on_the_map(tmp_path: Path, is_together: bool) -> 
         units = [({"kind": "region", **each}, {"": ("csv", table[each["region"]].encode())}) for each in regions]
     page = Page(eechips.report(finished_run.write_run(tmp_path, units)))
     assert {"map", "series", "units"} <= page.ids()
-    assert [(column["name"], column["values"]) for column in page.data["columns"]] == [("region", sorted(names))]
+    assert [(column["name"], column["values"]) for column in page.data["columns"][:1]] == [("region", sorted(names))]
     shapes = page.data["map"]["shapes"]
     corners = np.frombuffer(base64.b64decode(shapes["corners"]["data"]), dtype="<i2").reshape(3, 4, 2) * shapes["scale"]
     np.testing.assert_allclose(np.sort(corners, axis=1), [[[-0.5] * 2] * 2 + [[0.5] * 2] * 2] * 3, atol=1e-4)
