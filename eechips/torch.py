@@ -47,10 +47,10 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
-from eechips.training.chip_pixels import ChipPixels, decode
+from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats import PACK_FORMATS
-from eechips.training.frame_stack import FramePixels, frame_time, frames_of_file, stack_frames
-from eechips.training.sample import array_of, fields_of, suffix_of
+from eechips.training.frame_stack import FramePixels, decode_file, frame_time, stack_frames
+from eechips.training.sample import array_of, fields_of
 from eechips.training.samples import Samples, read_samples, values_of
 from eechips.training.shard_index import FileContent, PackEntry, Shard, read_index
 
@@ -142,7 +142,7 @@ class ChipDataset(Dataset[Any]):
         sample = self.samples[number]
         wanted = [file for file in sample.files if file.array in self._items.layers]
         try:
-            pixels = {file.label: _decoded(file.name, self._store.read(file.name), file.frames) for file in wanted}
+            pixels = {file.label: decode_file(self._store.read(file.name), file.suffix, file.frames) for file in wanted}
         except FileNotFoundError as error:
             raise UsageError(
                 f"a file of sample {sample.id} is missing: eechips verify lists what is wrong with the run"
@@ -259,7 +259,7 @@ class ShardDataset(IterableDataset[Any]):
         wanted = {layer: entry.layers[layer] for layer in self._items.layers if layer in entry.layers}
         facts = metadata["layers"]
         pixels = {
-            name: _decoded(facts[name]["file"], each.data, facts[name].get("frames", ()))
+            name: decode_file(each.data, each.suffix, facts[name].get("frames", ()))
             if isinstance(each, FileContent)
             else each
             for name, each in wanted.items()
@@ -348,12 +348,6 @@ class _Items:
             values = values.astype(np.int64 if held is torch.int64 else np.int32)
         found = torch.from_numpy(_owned(values))
         return found if wanted is None else found.to(wanted)
-
-
-def _decoded(name: str, data: bytes, frames: Sequence[Mapping[str, Any]]) -> ChipPixels | FramePixels:
-    """Decode a file, which has several frames of a time series if these are given."""
-    suffix = suffix_of(name)
-    return frames_of_file(data, suffix, frames) if frames else decode(data, suffix)
 
 
 def _joined(

@@ -312,9 +312,9 @@ def pack_command(folder: Path, **options: Any) -> None:
 
     Every sample is written once, with its files and JSON metadata (id, split, unit, crs, transform, dates, sources). A
     shard contains one split. webdataset, tfrecord and parquet store the files unchanged; zarr and hdf5 store arrays,
-    for chips of one size. shards.json lists the shards with counts and sha256, once the pack is complete. To resume an
-    interrupted pack, repeat the command; a complete pack is not written again. tfrecord, zarr and hdf5 need an extra:
-    pip install 'eechips[pack]'.
+    for chips of one size; geozarr stores a cube for each sample, with coordinates, crs and times. shards.json lists the
+    shards with counts and sha256, once the pack is complete. To resume an interrupted pack, repeat the command; a
+    complete pack is not written again. tfrecord, zarr, hdf5 and geozarr need an extra: pip install 'eechips[pack]'.
 
     \b
     Examples:

@@ -281,6 +281,9 @@ def _frame_bands(bands: tuple[BandPixels, ...], place: tuple[int, int] | None) -
 def _pixels(content: Any, place: tuple[int, int] | None) -> Callable[[], tuple[BandPixels, ...]]:
     if isinstance(content, FileContent):
         return lambda: _frame_bands(decode_bands(content.data, content.suffix), place)
+    if place is not None:
+        values, valid = content.values[place[0]], content.valid[place[0]]
+        return lambda: tuple(BandPixels(band, valid) for band in values)
     return lambda: tuple(BandPixels(band, content.valid) for band in content.values)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.timestamps import parse_timestamp
-from eechips.training.chip_pixels import ChipPixels, decode_frames
+from eechips.training.chip_pixels import ChipPixels, decode, decode_frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,19 +51,28 @@ def stack_frames(frames: Sequence[ChipPixels], times: Sequence[float]) -> FrameP
     return FramePixels(values, np.stack([frame.valid for frame in frames]), np.array(times, dtype=np.float64))
 
 
-def frames_of_file(data: bytes, suffix: str, frames: Sequence[Mapping[str, Any]]) -> FramePixels:
-    """Decode a file with several frames.
+def decode_file(data: bytes, suffix: str, frames: Sequence[Mapping[str, Any]]) -> ChipPixels | FramePixels:
+    """Decode a file, with all its frames if it has several.
 
     Args:
         data: content of the file.
         suffix: of its name, without the dot.
-        frames: of each: see :attr:`eechips.training.sample.SampleFile.frames`.
+        frames: see :attr:`eechips.training.sample.SampleFile.frames`.
 
     Raises:
         ValidationError: if it does not decode.
-        UsageError: if it has another number of frames.
+        UsageError: if it has another number of frames, or no pixels.
     """
+    if not frames:
+        return decode(data, suffix)
     return stack_frames(decode_frames(data, suffix, len(frames)), [frame_time(frame) for frame in frames])
+
+
+def with_times(
+    values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], frames: Sequence[Mapping[str, Any]]
+) -> FramePixels:
+    """Return the pixels of frames that are one array already, with the time of each frame."""
+    return FramePixels(values, valid, np.array([frame_time(frame) for frame in frames], dtype=np.float64))
 
 
 def frame_time(facts: Mapping[str, Any]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
-from eechips.training.chip_pixels import decode
+from eechips.training.frame_stack import decode_file
 from eechips.training.sample import SampleFile
 from eechips.training.samples import Samples, values_of
 from eechips.training.shard_index import MOST_VALUES, PackLayer, PackLayout, metadata_of
@@ -89,9 +90,8 @@ class PackSchema:
     def _shaped(self, label: str, layer: PackLayer) -> PackLayer:
         """Return a layer with the shape of its first file, as the manifest may lack the number of bands."""
         [file] = (file for file in self.samples[0].files if file.label == label)
-        pixels = decode(self.samples.read(file), file.suffix)
-        bands, height, width = pixels.values.shape
-        return replace(layer, dtype=pixels.values.dtype.name, shape=(bands, height, width))
+        pixels = decode_file(self.samples.read(file), file.suffix, file.frames)
+        return replace(layer, dtype=pixels.values.dtype.name, shape=pixels.values.shape)
 
 
 def _add(values: dict[str, set[Any] | None], fields: Mapping[str, Any]) -> None:
@@ -109,8 +109,8 @@ def _array_bytes(layout: PackLayout) -> tuple[int, ...]:
     found = []
     for layer in layout.values():
         assert layer.shape is not None
-        bands, height, width = layer.shape
-        found += [bands * height * width * np.dtype(layer.dtype).itemsize, height * width]
+        count = math.prod(layer.shape)
+        found += [count * np.dtype(layer.dtype).itemsize, count // layer.shape[-3]]
     return tuple(found)
 
 
@@ -125,15 +125,17 @@ class _Kind:
     dtype: str | None
     width: int | None
     height: int | None
+    frames: int
 
     @property
     def words(self) -> str:
         count = f"{len(self.bands)}x" if self.bands is not None else ""
+        count = f"{self.frames}x{count}" if self.frames else count
         return f"{count}{self.height}x{self.width} {self.dtype}"
 
 
 def _kind(file: SampleFile) -> _Kind:
-    return _Kind(file.bands, file.dtype, file.width, file.height)
+    return _Kind(file.bands, file.dtype, file.width, file.height, len(file.frames))
 
 
 def _common(kinds: Mapping[_Kind, int]) -> dict[str, Any]:

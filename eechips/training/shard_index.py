@@ -16,6 +16,7 @@ from eechips.errors import UsageError
 from eechips.recipe import canonical_json
 from eechips.storage import safe_component, write_file
 from eechips.training.chip_pixels import ChipPixels, decode
+from eechips.training.frame_stack import FramePixels
 from eechips.training.sample import Sample
 
 INDEX_NAME = "shards.json"
@@ -51,7 +52,7 @@ class PackEntry:
 
     id: str
     metadata: str
-    layers: Mapping[str, FileContent | ChipPixels]
+    layers: Mapping[str, FileContent | ChipPixels | FramePixels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,14 @@ class PackLayer:
         suffixes: of its files.
         bands: names of its bands; None if unknown, or samples differ.
         dtype: numpy name of the type of its values; None if samples differ.
-        shape: bands, rows and columns; None if samples differ or it was not decoded.
+        shape: bands, rows and columns, with the frames first if a file has several; None if samples differ or it was
+            not decoded.
     """
 
     suffixes: tuple[str, ...]
     bands: tuple[str, ...] | None = None
     dtype: str | None = None
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
 
 
 PackLayout = Mapping[str, PackLayer]

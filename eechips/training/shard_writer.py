@@ -20,6 +20,7 @@ from eechips.storage import write_file
 from eechips.temporary_names import SCRATCH_PREFIX
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats import PACK_FORMATS
+from eechips.training.frame_stack import FramePixels, decode_file
 from eechips.training.sample import Sample
 from eechips.training.samples import Samples
 from eechips.training.shard_index import (
@@ -229,9 +230,12 @@ class ShardWriter:
 
     def _entries(self, samples: Samples, bar: Any) -> Iterator[PackEntry]:
         for sample, contents in _read_ahead(samples):
-            layers: dict[str, FileContent | ChipPixels] = dict(contents)
+            layers: dict[str, FileContent | ChipPixels | FramePixels] = dict(contents)
             if self._module.IS_DECODED:
-                layers = {layer: content.pixels() for layer, content in contents.items()}
+                layers = {
+                    file.label: decode_file(contents[file.label].data, file.suffix, file.frames)
+                    for file in sample.files
+                }
             yield PackEntry(sample.id, metadata_of(sample), layers)
             bar.update(1)
 

@@ -203,7 +203,8 @@ class PackOptions:
     to: str = field(
         metadata=option(
             "Format of the shards. webdataset, tfrecord and parquet store the files unchanged; zarr and hdf5 store"
-            " arrays, so that all samples must have the same layers, sizes and types.",
+            " arrays, so that all samples must have the same layers, sizes and types. geozarr stores a group for each"
+            " sample, with coordinates, crs and times.",
             choices=PACK_FORMATS.names,
         )
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyproj
 import pytest
 import rasterio
 import xarray
@@ -97,6 +98,77 @@ def test_statistics_join_the_frames_of_a_sensor(run: eechips.Run) -> None:
     np.testing.assert_allclose([band.mean for band in found.layers["S2"].overall], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("layout", ["single", "stacked"])
+def test_a_geozarr_cube_has_pixels_times_and_place_of_each_sample(
+    run: eechips.Run, stacked: eechips.Run, tmp_path: Path, layout: str
+) -> None:
+    zarr = pytest.importorskip("zarr", minversion="3.1")
+    source = run if layout == "single" else stacked
+    index = eechips.pack(source, "geozarr", out=tmp_path / "pack", shard_count=2)
+    expected = eechips.stack(run, lazy=False, masked=True)
+    seen = []
+    for shard in index.shards:
+        (file,) = shard.files
+        with zarr.storage.ZipStore(tmp_path / "pack" / file.name, mode="r") as store:
+            root = zarr.open_group(store, mode="r")
+            for identifier in root.attrs["samples"]:
+                row = list(source.units["id"]).index(identifier)
+                seen.append(row)
+                unit = source.units.iloc[row]
+                found = xarray.open_zarr(store, group=identifier)
+                assert dict(found.sizes) == {"time": 3, "S2_band": 2, "L8_band": 2, "y": 16, "x": 16, "bound": 2}
+                for series in ("S2", "L8"):
+                    own = found[series].where(found[f"{series}_valid"] == 1)
+                    np.testing.assert_array_equal(own.values, expected[series].values[row])
+                    np.testing.assert_array_equal(root[identifier][series][...], found[series].values)
+                    np.testing.assert_array_equal(
+                        found[f"{series}_acquired"].values, expected[f"{series}_acquired"].values[row]
+                    )
+                    assert list(found[f"{series}_band"].values) == list(expected[f"{series}_band"].values)
+                np.testing.assert_array_equal(found.time.values, expected.time.values)
+                a, _, c, _, e, f = unit["transform"]
+                np.testing.assert_array_equal(found.x.values, c + a * (np.arange(16) + 0.5))
+                np.testing.assert_array_equal(found.y.values, f + e * (np.arange(16) + 0.5))
+                assert pyproj.CRS.from_cf(found.spatial_ref.attrs) == pyproj.CRS(unit["crs"])
+                assert found.attrs["proj:code"] == unit["crs"]
+                assert found.attrs["spatial:transform"] == list(unit["transform"])
+                assert found.x.attrs["standard_name"] == "projection_x_coordinate"
+                assert found.S2.attrs["grid_mapping"] == "spatial_ref"
+    assert sorted(seen) == [0, 1, 2]
+    assert eechips.pack(source, "geozarr", out=tmp_path / "pack", shard_count=2) == index
+    assert eechips.stats(tmp_path / "pack").to_json() == eechips.stats(source).to_json()
+
+
+def test_gdal_reads_a_frame_of_a_geozarr_cube_in_its_place(run: eechips.Run, tmp_path: Path) -> None:
+    pytest.importorskip("zarr", minversion="3.1")
+    with rasterio.Env() as env:
+        if "Zarr" not in env.drivers():
+            pytest.skip("this GDAL has no driver of Zarr")
+    index = eechips.pack(run, "geozarr", out=tmp_path / "pack")
+    rows = run.layers.reset_index()
+    row = rows[(rows["layer"] == "S2-t01") & (rows["position"] == 1)].iloc[0]
+    store = f"/vsizip/{{{tmp_path / 'pack' / index.shards[0].files[0].name}}}"
+    with rasterio.open(run.path / row["file"]) as expected:
+        for band in (0, 1):
+            with rasterio.open(f'ZARR:"{store}":/{row["id"]}/S2:1:{band}') as found:
+                assert (found.crs, found.transform) == (expected.crs, expected.transform)
+                np.testing.assert_array_equal(found.read(1), expected.read(band + 1))
+
+
+@pytest.mark.parametrize("to", ["zarr", "hdf5"])
+def test_arrays_of_files_with_several_frames_have_an_axis_of_time(
+    stacked: eechips.Run, tmp_path: Path, to: str
+) -> None:
+    pytest.importorskip("zarr" if to == "zarr" else "h5py", minversion="3.1")
+    index = eechips.pack(stacked, to, out=tmp_path / "pack")
+    assert index.layers["S2"].shape == (3, 2, 16, 16)
+    assert eechips.stats(tmp_path / "pack").to_json() == eechips.stats(stacked).to_json()
+    if to == "zarr":
+        found = xarray.open_zarr(tmp_path / "pack" / "all.zarr")
+        assert found.S2.dims == ("sample", "time", "band", "y", "x")
+        assert found.S2_valid.dims == ("sample", "time", "y", "x")
+
+
 @pytest.mark.slow
 def test_items_of_pytorch_have_the_frames_first(run: eechips.Run, stacked: eechips.Run, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
@@ -119,11 +191,15 @@ def test_items_of_pytorch_have_the_frames_first(run: eechips.Run, stacked: eechi
 
     eechips.pack(run, "webdataset", out=tmp_path / "pack")
     eechips.pack(stacked, "parquet", out=tmp_path / "stacked")
+    for to in ("hdf5", "geozarr"):
+        eechips.pack(stacked, to, out=tmp_path / to)
     ids = dict(zip(stacked.units["id"], run.units["id"], strict=True))
     for others in (
         ShardDataset(tmp_path / "pack", fill=0),
         ChipDataset(stacked, fill=0),
         ShardDataset(tmp_path / "stacked", fill=0),
+        ShardDataset(tmp_path / "hdf5", fill=0),
+        ShardDataset(tmp_path / "geozarr", fill=0),
     ):
         found = {ids.get(item["id"], item["id"]): item for item in others}
         for item in chips:

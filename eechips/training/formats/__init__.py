@@ -49,7 +49,10 @@ class PackFormat(Protocol):
 PACK_FORMATS: Registry[PackFormat] = Registry(
     "pack format",
     "eechips.pack_formats",
-    {name: f"eechips.training.formats.{name}" for name in ("webdataset", "tfrecord", "parquet", "zarr", "hdf5")},
+    {
+        name: f"eechips.training.formats.{name}"
+        for name in ("webdataset", "tfrecord", "parquet", "zarr", "hdf5", "geozarr")
+    },
 )
 """All pack formats by name."""
 

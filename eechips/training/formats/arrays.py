@@ -9,7 +9,8 @@ from typing import Any
 from eechips.errors import UsageError
 from eechips.recipe.layer_names import MASK_SUFFIX
 from eechips.training.chip_pixels import ChipPixels
-from eechips.training.shard_index import PackEntry, PackLayer, PackLayout
+from eechips.training.frame_stack import FramePixels, with_times
+from eechips.training.shard_index import FileContent, PackEntry, PackLayer, PackLayout
 
 ID, METADATA = "id", "metadata"
 
@@ -30,14 +31,14 @@ def check_layout(layout: PackLayout) -> None:
             raise UsageError(f"a layer cannot be called {layer} here: it is not a valid name of an array")
 
 
-def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels:
+def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels | FramePixels:
     """Return the pixels of a layer, which must have the shape and dtype of the other samples.
 
     Raises:
         UsageError: if they are not.
     """
     pixels = entry.layers[name]
-    assert isinstance(pixels, ChipPixels)
+    assert not isinstance(pixels, FileContent)
     if pixels.values.shape != layer.shape or pixels.values.dtype.name != layer.dtype:
         found = f"{pixels.values.shape} of {pixels.values.dtype.name}"
         file = json.loads(entry.metadata)["layers"][name]["file"]
@@ -50,8 +51,18 @@ def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels:
 def entries_of(arrays: Mapping[str, Any], layers: Sequence[str]) -> Iterator[PackEntry]:
     """Yield the samples of some rows of all arrays."""
     for number, (identifier, text) in enumerate(zip(arrays[ID], arrays[METADATA], strict=True)):
-        pixels = {name: ChipPixels(arrays[name][number], arrays[name + MASK_SUFFIX][number]) for name in layers}
+        facts = json.loads(str(text))["layers"]
+        pixels: dict[str, ChipPixels | FramePixels] = {}
+        for name in layers:
+            values, valid = arrays[name][number], arrays[name + MASK_SUFFIX][number]
+            frames = facts[name].get("frames", ())
+            pixels[name] = with_times(values, valid, frames) if frames else ChipPixels(values, valid)
         yield PackEntry(str(identifier), str(text), pixels)
+
+
+def valid_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the valid pixels of a sample: that of its values, without the bands."""
+    return (*shape[:-3], *shape[-2:])
 
 
 def weight(sizes: Sequence[int], metadata: int) -> int:

@@ -1,7 +1,8 @@
 """Write HDF5: a file for each shard, with an array for each layer.
 
 Arrays: ``<layer>`` (samples, bands, rows, columns), ``<layer>_valid`` (samples, rows, columns), a chunk for each
-sample, compressed without loss; ``id`` and ``metadata`` (JSON).
+sample, compressed without loss; ``id`` and ``metadata`` (JSON). Files with several frames have the frames before
+the bands.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from eechips.training.formats.arrays import (
     check_layout,
     decoded,
     entries_of,
+    valid_shape,
     weight,
 )
 from eechips.training.shard_index import PackEntry, PackLayout, Shard
@@ -43,14 +45,12 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
     with h5py.File(folder / f"{shard.stem}{SUFFIX}", "w") as file:
         for name, layer in layout.items():
             assert layer.shape is not None
-            bands, height, width = layer.shape
+            valid = valid_shape(layer.shape)
             array = file.create_dataset(
-                name, (shard.count, *layer.shape), layer.dtype, chunks=(1, bands, height, width), **_OPTIONS
+                name, (shard.count, *layer.shape), layer.dtype, chunks=(1, *layer.shape), **_OPTIONS
             )
             array.attrs.update(attributes(layer))
-            file.create_dataset(
-                name + MASK_SUFFIX, (shard.count, height, width), "bool", chunks=(1, height, width), **_OPTIONS
-            )
+            file.create_dataset(name + MASK_SUFFIX, (shard.count, *valid), "bool", chunks=(1, *valid), **_OPTIONS)
         texts = h5py.string_dtype()
         identifiers = file.create_dataset(ID, (shard.count,), texts, track_times=False)
         metadata = file.create_dataset(METADATA, (shard.count,), texts, track_times=False)

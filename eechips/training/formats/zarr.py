@@ -1,7 +1,8 @@
 """Write Zarr 3 with sharding: a group for each split, with an array for each layer.
 
 Arrays of ``<split>.zarr``: ``<layer>`` (samples, bands, rows, columns), ``<layer>_valid`` (samples, rows, columns), a
-chunk for each sample; ``id`` and ``metadata`` (JSON). A shard of samples is a file of each array
+chunk for each sample; ``id`` and ``metadata`` (JSON). Files with several frames have the axis ``time`` before the
+bands. A shard of samples is a file of each array
 (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html). What says that the arrays are
 there, ``zarr.json``, comes when all shards are: a pack that is not whole has no array with holes. That of the group has
 what those of its arrays say (consolidated metadata), so that a store is opened by one request.
@@ -25,6 +26,7 @@ from eechips.training.formats.arrays import (
     check_layout,
     decoded,
     entries_of,
+    valid_shape,
     weight,
 )
 from eechips.training.shard_index import PackEntry, PackLayout, Shard
@@ -41,13 +43,13 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
     Raises:
         UsageError: if samples differ in shape or type, or zarr is missing.
     """
-    zarr = _zarr()
+    zarr = import_zarr()
     check_layout(layout)
     arrays: dict[str, Any] = {name: np.empty(shard.count, dtype=object) for name in (ID, METADATA)}
     for name, layer in layout.items():
         assert layer.shape is not None
         arrays[name] = np.empty((shard.count, *layer.shape), dtype=layer.dtype)
-        arrays[name + MASK_SUFFIX] = np.empty((shard.count, *layer.shape[1:]), dtype=np.bool_)
+        arrays[name + MASK_SUFFIX] = np.empty((shard.count, *valid_shape(layer.shape)), dtype=np.bool_)
     for number, entry in enumerate(entries):
         arrays[ID][number], arrays[METADATA][number] = entry.id, entry.metadata
         for name, layer in layout.items():
@@ -61,14 +63,14 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 
 def ids(folder: Path, shard: Shard) -> list[str]:
     """Return the ids of the samples in a shard."""
-    group = _zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
+    group = import_zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
     found: list[str] = group[ID][shard.first : shard.first + shard.count].tolist()
     return found
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
     """Yield the samples of a shard."""
-    group = _zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
+    group = import_zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
     layers = sorted(name for name in group.array_keys() if name + MASK_SUFFIX in group)
     end = shard.first + shard.count
     for first in range(shard.first, end, READ_AT_ONCE):
@@ -78,7 +80,7 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
 
 def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
     """Write the groups and arrays, which have no shards here."""
-    zarr = _zarr()
+    zarr = import_zarr()
     for split in dict.fromkeys(shard.split for shard in shards):
         group = _create(zarr, folder, next(shard for shard in shards if shard.split == split), layout)
         ignore_warning(zarr.errors.ZarrUserWarning)  # the specification of Zarr 3 does not have it yet
@@ -90,10 +92,10 @@ def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:
     group = zarr.create_group(folder / f"{shard.group}{SUFFIX}", zarr_format=3)
     for name, layer in layout.items():
         assert layer.shape is not None
-        _, height, width = layer.shape
+        time = ("time",) * (len(layer.shape) - 3)
         for array, shape, dtype, axes in (
-            (name, layer.shape, layer.dtype, ("sample", "band", "y", "x")),
-            (name + MASK_SUFFIX, (height, width), "bool", ("sample", "y", "x")),
+            (name, layer.shape, layer.dtype, ("sample", *time, "band", "y", "x")),
+            (name + MASK_SUFFIX, valid_shape(layer.shape), "bool", ("sample", *time, "y", "x")),
         ):
             group.create_array(
                 array,
@@ -109,7 +111,12 @@ def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:
     return group
 
 
-def _zarr() -> Any:
+def import_zarr() -> Any:
+    """Import zarr.
+
+    Raises:
+        UsageError: if it is missing, or too old.
+    """
     needed = "Zarr needs zarr 3.1, which needs Python 3.11: pip install 'eechips[pack]'"
     try:
         import zarr
@@ -120,4 +127,4 @@ def _zarr() -> Any:
     return zarr
 
 
-__all__ = ["CLOSING", "IS_DECODED", "SUFFIX", "finish", "ids", "read", "weight", "write"]
+__all__ = ["CLOSING", "IS_DECODED", "SUFFIX", "finish", "ids", "import_zarr", "read", "weight", "write"]
