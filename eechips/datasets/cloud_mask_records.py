@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eechips.datasets.quality_bands import HALF, BitField, ClearScore, MaskSource, PixelClass
+from eechips.datasets.quality_bands import HALF, BitField, ClearScore, MaskSource, PixelClass, ValueRange
 
 _CATALOG = "https://developers.google.com/earth-engine/datasets/catalog/"
 
@@ -149,3 +149,27 @@ HLS_FMASK = MaskSource(
     kinds=_flags("Fmask", cloud=1, adjacent=2, shadow=3, snow=4, water=5),
     usual=("cloud", "adjacent", "shadow"),
 )
+
+
+def _border(collection: str, title: str, noise: float) -> MaskSource:
+    """Return the mask of the noisy borders of radar images.
+
+    The angles are from Hird et al. 2017 (https://doi.org/10.3390/rs9121315), as in Mullissa et al. 2021
+    (https://doi.org/10.3390/rs13101954), section 2.2; the power is that of the catalog's example, -30 dB.
+    """
+    return MaskSource(
+        name="border",
+        datasets=collection,
+        title=title,
+        url=_CATALOG + "COPERNICUS_S1_GRD",
+        kinds=(
+            PixelClass("noise", (ValueRange("VV", most=noise),)),
+            PixelClass("near", (ValueRange("angle", most=30.63993),)),
+            PixelClass("far", (ValueRange("angle", least=45.23993),)),
+        ),
+        usual=("noise", "near", "far"),
+    )
+
+
+S1_BORDER = _border("COPERNICUS/S1_GRD", "Sentinel-1", -30.0)
+S1_FLOAT_BORDER = _border("COPERNICUS/S1_GRD_FLOAT", "Sentinel-1", 0.001)

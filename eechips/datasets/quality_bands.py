@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from typing import TYPE_CHECKING
 
 from eechips.datasets.catalogue import find_dataset
@@ -45,6 +45,28 @@ class BitField:
 
 
 @dataclass(frozen=True, slots=True)
+class ValueRange:
+    """Values of a band that have a meaning: all from one number to another, both included.
+
+    Attributes:
+        band: name of the band.
+        least: lowest value; None for no bound.
+        most: highest value; None for no bound.
+    """
+
+    band: str
+    least: float | None = None
+    most: float | None = None
+
+    def matches(self, quality: ee.Image) -> ee.Image:
+        """Return an image of 1 where the band has a value of the range, else 0."""
+        tests = [] if self.least is None else [quality.gte(self.least)]
+        tests += [] if self.most is None else [quality.lte(self.most)]
+        found: ee.Image = reduce(lambda one, other: one.And(other), tests)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class ClearScore:
     """A score in another collection, whose images have the same ``system:index``: the higher, the clearer.
 
@@ -65,11 +87,11 @@ class PixelClass:
 
     Attributes:
         name: name that users write.
-        bits: bit fields; a pixel belongs to the class if one of them matches.
+        values: bit fields and ranges of values; a pixel belongs to the class if one of them matches.
     """
 
     name: str
-    bits: tuple[BitField, ...]
+    values: tuple[BitField | ValueRange, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +102,7 @@ class MaskSource:
         name: name that users write, usually the band's.
         datasets: regular expression that matches the ids of the datasets.
         title: title of the datasets.
-        url: page that documents the bits.
+        url: page that documents the bits, or the thresholds.
         kinds: classes of pixels that can be removed.
         usual: names of those that are removed by default.
         score: score of another collection, instead of ``kinds``.
@@ -118,6 +140,8 @@ CLOUD_MASKS: Registry[MaskSource] = Registry(
         "modis_stateqa": f"{_RECORDS}:MODIS_STATEQA",
         "modis_state": f"{_RECORDS}:MODIS_STATE",
         "hls_fmask": f"{_RECORDS}:HLS_FMASK",
+        "s1_border": f"{_RECORDS}:S1_BORDER",
+        "s1_float_border": f"{_RECORDS}:S1_FLOAT_BORDER",
     },
     MaskSource,
     "eechips.datasets.quality_bands.MaskSource",

@@ -21,6 +21,7 @@ from eechips.planning.clear_shares import ClearSource, fetch_candidates
 from eechips.planning.date_matching import parse_moment
 from eechips.planning.frame_choice import Candidate
 from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.image_filters import PropertyFilter, resolve_conditions
 from eechips.planning.provenance import ChipFootprint, find_contributors
 from eechips.planning.strategies import SampleSite, Strategy
 from eechips.recipe import Unit
@@ -39,11 +40,13 @@ class SurveyedLayer:
         metadata: the dataset.
         bands: the stored bands that are needed; the first one gives the pixel grid.
         results: the bands of the chips: stored or computed.
+        tests: the user's conditions on images, resolved.
     """
 
     metadata: asset_metadata.AssetMetadata
     bands: tuple[asset_metadata.Band, ...]
     results: tuple[asset_metadata.Band, ...]
+    tests: tuple[PropertyFilter, ...] = ()
 
     @property
     def dtypes(self) -> list[str]:
@@ -85,7 +88,7 @@ class ChipPlan:
 
     def units(self, sites: Sequence[SampleSite]) -> Iterator[Unit]:
         """Make the units of places. The service is asked for the grids below them, 500 places a request."""
-        extra = self._sources()
+        extra = self._sources() | self._tests()
         units = (
             {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
             for site, place in zip(sites, self._places(sites), strict=True)
@@ -121,6 +124,14 @@ class ChipPlan:
             return {}
         return {"source": unknown if len(self.sample.layers) > 1 else unknown[""]}
 
+    def _tests(self) -> dict[str, Any]:
+        """Return the conditions on the images of each layer, for workers."""
+        layers = zip(self.sample.layers, self.layers, strict=True)
+        tests = {
+            layer.name: [test.to_json() for test in surveyed.tests] for layer, surveyed in layers if surveyed.tests
+        }
+        return {"where": tests} if tests else {}
+
     def _places(self, sites: Sequence[SampleSite]) -> Iterator[dict[str, Any]]:
         """Yield the part of each site's unit that describes its grid and image."""
         sample, points = self.sample, [site.point for site in sites]
@@ -133,7 +144,7 @@ class ChipPlan:
         if metadata.kind != "image":
             _log.info("Finding the image under each of %s points", f"{len(points):,}")
             collection = asset_metadata.filter_images(
-                metadata.id, metadata.kind, sample.options.start, sample.options.end
+                metadata.id, metadata.kind, sample.options.start, sample.options.end, self.layers[0].tests
             )
             if sample.options.date_field is not None:
                 moments = [sample.dates.moments(site.fields["label_date"]) for site in sites]
@@ -186,7 +197,7 @@ class ChipPlan:
         """Return the frames of units: ``image``, ``time`` and ``clear``, and ``start`` and ``end`` of its period."""
         options, layer = self.sample.options, self.layers[0]
         windows = [frame_window(options, unit.get("label_date")) for unit in units]
-        source = ClearSource(layer.metadata.id, layer.bands[0].name, settings.mask)
+        source = ClearSource(layer.metadata.id, layer.bands[0].name, settings.mask, layer.tests)
         grids = [Grid.from_json(unit["grid"]) for unit in units]
         found = []
         candidates = fetch_candidates(source, grids, windows)
@@ -202,7 +213,7 @@ class ChipPlan:
     ) -> list[list[dict[str, Any] | None]]:
         """Return the image of a further layer that is nearest in time to each frame; None if there is none."""
         (surveyed,) = [each for layer, each in self._surveyed if layer.name == name]
-        collection = asset_metadata.filter_images(surveyed.metadata.id, surveyed.metadata.kind)
+        collection = asset_metadata.filter_images(surveyed.metadata.id, surveyed.metadata.kind, tests=surveyed.tests)
         places = [(i, k) for i, each in enumerate(frames) for k, frame in enumerate(each) if "time" in frame]
         points = [tuple(units[i]["coordinates"]) for i, _ in places]
         times = [parse_moment(frames[i][k]["time"]) for i, k in places]
@@ -254,14 +265,29 @@ def plan_chips(sample: ResolvedSample) -> ChipPlan:
 
 def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | None) -> SurveyedLayer:
     """Describe a layer by its first image, and check that it has the bands that are needed."""
-    metadata = asset_metadata.fetch_metadata(layer.dataset_id, layer.known_kind, region, *sample.dates.of(layer))
+    dates = sample.dates.of(layer)
+    tests = _resolve(layer, region, *dates)
+    metadata = asset_metadata.fetch_metadata(layer.dataset_id, layer.known_kind, region, *dates, tests)
     results = layer.selection.find_bands(metadata)
     sample.style.check_found(results, layer.stretched)
     grid_band = layer.selection.grid_band(results[0].name)
     bands = metadata.select(dict.fromkeys((grid_band, *layer.selection.stored))) if layer.selection.names else results
     if layer.mask is not None:
         metadata.select(layer.mask.quality_bands([band.name for band in bands]))
-    return SurveyedLayer(metadata, bands, results)
+    return SurveyedLayer(metadata, bands, results, tests)
+
+
+def _resolve(
+    layer: SampleLayer, region: ee.Geometry | None, start: str | None, end: str | None
+) -> tuple[PropertyFilter, ...]:
+    """Convert the values of a layer's conditions to the types of its images' properties."""
+    if not layer.conditions:
+        return ()
+    metadata = asset_metadata.fetch_metadata(layer.dataset_id, layer.known_kind, region, start, end)
+    if metadata.kind == "image":
+        raise UsageError(f"{layer.dataset} is one image: `where` selects images of a collection")
+    there = asset_metadata.filter_images(metadata.id, metadata.kind, start, end)
+    return resolve_conditions(layer.conditions, there if region is None else there.filterBounds(region))
 
 
 def _thumb_reach(sample: ResolvedSample, band: asset_metadata.Band) -> float:

@@ -17,6 +17,7 @@ from eechips.jobs.sample_validation import check_grid, check_layers, check_optio
 from eechips.planning.cell_grids import PlaceCells, parse_cells
 from eechips.planning.expressions import LayerImages
 from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.maps import parse_map
 from eechips.planning.places import Places, read_places
 from eechips.planning.regions import Region, parse_region
@@ -130,7 +131,8 @@ class ResolvedSample:
             kind, selection = source["kind"], layer.selection.named(source["bands"])
         dtype = layer.common_dtype if self.style.format == "tif" else None
         types = tuple(unit["types"][layer.name]) if "types" in unit else ()
-        return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), selection, layer.mask, dtype, types)
+        tests = tuple(map(PropertyFilter.from_json, unit.get("where", {}).get(layer.name, ())))
+        return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), selection, layer.mask, dtype, types, tests)
 
     def _layer_results(self, layer: SampleLayer) -> dict[str, Any]:
         bands = layer.compared_bands(layer.bands)
@@ -138,6 +140,8 @@ class ResolvedSample:
         found = {"dataset": layer.dataset_id, "bands": bands, "visualization": colours, **layer.selection.parameters}
         if layer.mask is not None:
             found["mask"] = layer.mask.text
+        if layer.conditions:
+            found["where"] = list(map(str, layer.conditions))
         return {**found, "layer": layer.name} if layer.name else found
 
 
@@ -156,6 +160,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         options.mask,
         options.index,
         options.expression,
+        options.where,
         scaled=options.scaled,
         quantized=options.quantized,
     )

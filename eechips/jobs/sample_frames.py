@@ -208,11 +208,11 @@ def _mask(options: SampleOptions, first: SampleLayer) -> CloudMask | None:
         return None
 
 
-def _near(given: Sequence[str] | None, layers: Sequence[SampleLayer]) -> dict[str, int]:
+def _near(given: Sequence[str] | str | None, layers: Sequence[SampleLayer]) -> dict[str, int]:
     """Return the maximum time to the first dataset's image, by layer, in milliseconds."""
     names = {layer.name.lower(): layer.name for layer in layers[1:] if layer.is_dated and layer.known_kind != "image"}
     found: dict[str, int] = {}
-    for text in given or ():
+    for text in (given,) if isinstance(given, str) else given or ():
         name, _, time = text.rpartition(":")
         layer = names.get(name.strip().lower())
         if layer is None:

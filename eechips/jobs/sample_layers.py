@@ -14,6 +14,7 @@ from eechips.jobs.recipe_options import split_names
 from eechips.planning.chip_grids import Moments
 from eechips.planning.cloud_masks import CloudMask, parse_masks
 from eechips.planning.date_matching import DateMatch, format_moment, parse_moment, parse_window
+from eechips.planning.image_filters import PropertyCondition, parse_condition
 from eechips.recipe import Unit
 from eechips.recipe.layer_names import RESERVED_LAYERS
 from eechips.storage import safe_component
@@ -33,6 +34,7 @@ class SampleLayer(DatasetRecipe):
         is_further: whether it is on the pixel grid of another dataset before it.
         mask: cloud mask; None for none.
         quantized: whether the bands are the integers of the record's quantization.
+        conditions: on properties of its images.
     """
 
     dataset: str
@@ -44,6 +46,7 @@ class SampleLayer(DatasetRecipe):
     is_further: bool = False
     mask: CloudMask | None = None
     quantized: bool = False
+    conditions: tuple[PropertyCondition, ...] = ()
 
     @property
     def is_dated(self) -> bool:
@@ -69,6 +72,7 @@ def parse_layers(
     mask: str,
     index: Bands = None,
     expression: str | Sequence[str] = (),
+    where: str | Sequence[str] = (),
     *,
     scaled: bool = False,
     quantized: bool = False,
@@ -81,11 +85,13 @@ def parse_layers(
         mask: cloud mask, for the datasets that have it.
         index: spectral indices, by dataset if there are several.
         expression: ``name=formula`` each; ``dataset:name=formula`` if there are several.
+        where: conditions on properties of images; ``dataset:condition`` if there are several.
         scaled: whether scale and offset of all datasets are applied.
         quantized: whether bands are quantized, of the datasets that have a quantization.
 
     Raises:
-        UsageError: if a dataset is repeated, bands are ambiguous, or no dataset has the mask or a quantization.
+        UsageError: if a dataset is repeated, bands or conditions are ambiguous, or no dataset has the mask or a
+            quantization.
         UnknownDatasetError: if a name is neither an alias nor looks like an asset id.
     """
     names = (datasets,) if isinstance(datasets, str) else tuple(datasets)
@@ -99,6 +105,7 @@ def parse_layers(
         raise UsageError(f"`dataset` names {twice[0]} twice")
     chosen, indices = _names_of(names, bands, "bands"), _names_of(names, index, "index")
     formulas = _expressions_of(names, (expression,) if isinstance(expression, str) else expression)
+    conditions = _conditions_of(names, (where,) if isinstance(where, str) else where)
     labels = _labels(names, ids) if len(names) > 1 else [""]
     has_quantization = [quantized and _has_quantization(name) for name in names]
     if quantized and not any(has_quantization):
@@ -114,6 +121,7 @@ def parse_layers(
             name != names[0],
             cloud_mask,
             is_quantized,
+            conditions.get(name, ()),
         )
         for name, label, cloud_mask, is_quantized in zip(
             names, labels, parse_masks(mask, ids), has_quantization, strict=True
@@ -169,6 +177,19 @@ def _expressions_of(names: Sequence[str], expressions: Sequence[str]) -> dict[st
         if name is None:
             raise UsageError(f"expression={text!r} names none of the datasets; they are {', '.join(names)}")
         found[name] = (*found.get(name, ()), f"{band}{equals}{formula}")
+    return found
+
+
+def _conditions_of(names: Sequence[str], where: Sequence[str]) -> dict[str, tuple[PropertyCondition, ...]]:
+    """Return the conditions on the images of each dataset. Names of properties may have colons as well."""
+    found: dict[str, tuple[PropertyCondition, ...]] = {}
+    for text in where:
+        prefixes = [name for name in names if text.lower().lstrip().startswith(f"{name.lower()}:")]
+        if not prefixes and len(names) > 1:
+            raise UsageError(f"where={text!r}: name the dataset, as in where='{names[0]}:{text}'")
+        name = prefixes[0] if prefixes else names[0]
+        condition = parse_condition(text.lstrip()[len(name) + 1 :] if prefixes else text)
+        found[name] = (*found.get(name, ()), condition)
     return found
 
 

@@ -228,6 +228,17 @@ class SampleOptions:
     )
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
+    where: Sequence[str] | str = field(
+        default=(),
+        metadata=option(
+            "Only images whose properties meet the condition: 'CLOUD_COVER < 20', 'orbitProperties_pass = ASCENDING';"
+            " of several datasets, 'S1:orbitProperties_pass = ASCENDING'. May be repeated; all conditions must hold.",
+            DATA,
+            metavar="[NAME:]CONDITION",
+            is_multiple=True,
+            is_advanced=True,
+        ),
+    )
     mask: str = field(default="none", metadata=MASK)
     frames: int | None = field(
         default=None,
@@ -298,7 +309,7 @@ class SampleOptions:
             is_advanced=True,
         ),
     )
-    near: Sequence[str] | None = field(
+    near: Sequence[str] | str | None = field(
         default=None,
         metadata=option(
             "With several datasets: the frame of another one is its image nearest in time to the first one's, at most"

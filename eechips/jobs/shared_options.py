@@ -42,8 +42,8 @@ WHERE = option(
 )
 MASK = option(
     "Mask clouds in every image: auto (also without a value), the usual mask of the dataset, or a name. Names: scl,"
-    " cs_cdf, qa60 (Sentinel-2), qa_pixel (Landsat), qc, summaryqa, state (MODIS), fmask (HLS);"
-    " with the classes to mask (qa_pixel:cloud,shadow,snow), or the least score (cs:0.7).",
+    " cs_cdf, qa60 (Sentinel-2), qa_pixel (Landsat), qc, summaryqa, state (MODIS), fmask (HLS),"
+    " border (Sentinel-1); with the classes to mask (qa_pixel:cloud,shadow,snow), or the least score (cs:0.7).",
     DATA,
     metavar="[NAME[:CLASSES]]",
     bare_value="auto",

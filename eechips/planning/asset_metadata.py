@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from eechips.datasets.spectral_indices import find_index
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
+from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.projection import nominal_scale
 from eechips.suggestion import describe_choices
 
@@ -111,19 +112,26 @@ def _unknown(asset_id: str, error: ee.EEException) -> UnknownDatasetError:
 
 
 def filter_images(
-    asset_id: str, kind: datasets.Kind, start: str | None = None, end: str | None = None
+    asset_id: str,
+    kind: datasets.Kind,
+    start: str | None = None,
+    end: str | None = None,
+    tests: Sequence[PropertyFilter] = (),
 ) -> ee.ImageCollection:
-    """Return the images of a dataset between two dates.
+    """Return the images of a dataset between two dates that meet conditions.
 
     Args:
         asset_id: the dataset.
-        kind: one image (then the dates are ignored), or a collection.
+        kind: one image (then dates and conditions are ignored), or a collection.
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
+        tests: conditions on properties; all must hold.
     """
     collection: ee.ImageCollection = ee.ImageCollection([ee.Image(asset_id)] if kind == "image" else asset_id)
     if kind == "collection" and (start is not None or end is not None):
         collection = collection.filterDate(FIRST_DAY if start is None else start, LAST_DAY if end is None else end)
+    for test in tests if kind == "collection" else ():
+        collection = collection.filter(test.filter())
     return collection
 
 
@@ -133,6 +141,7 @@ def fetch_metadata(
     region: ee.Geometry | None = None,
     start: str | None = None,
     end: str | None = None,
+    tests: Sequence[PropertyFilter] = (),
 ) -> AssetMetadata:
     """Fetch the metadata of a dataset, from its first image over a region between two dates.
 
@@ -142,13 +151,14 @@ def fetch_metadata(
         region: that the image meets; None for any image.
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
+        tests: conditions on properties that the image meets.
 
     Raises:
         UnknownDatasetError: if there is no such dataset.
-        UsageError: if no image meets the region and the dates.
+        UsageError: if no image meets the region, the dates and the conditions.
     """
     kind = kind or fetch_kind(asset_id)
-    collection = filter_images(asset_id, kind, start, end)
+    collection = filter_images(asset_id, kind, start, end, tests)
     if region is not None:
         collection = collection.filterBounds(region)
     first = ee.Image(asset_id) if kind == "image" else collection.first()
@@ -161,7 +171,8 @@ def fetch_metadata(
     if image is None:
         dates = f" between {start or 'the beginning'} and {end or 'today'}" if start or end else ""
         where = "" if region is None else " that meets the region"
-        raise UsageError(f"{asset_id} has no image{dates}{where}")
+        having = f" with {' and '.join(map(str, tests))}" if tests else ""
+        raise UsageError(f"{asset_id} has no image{having}{dates}{where}")
     return AssetMetadata(asset_id, kind, tuple(_band(band) for band in image["bands"]))
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import ee
 
 from eechips.geo.grid import Grid
-from eechips.planning import planning_requests
+from eechips.planning import asset_metadata, planning_requests
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.expressions import corners_inside
 from eechips.planning.frame_choice import Candidate, TimeWindow
+from eechips.planning.image_filters import PropertyFilter
 
 # Pixels of all chips of a request, times the images of each, whose quality band the server reads. With chips of 64 x 64
 # pixels and 73 images, a request has 56 chips. A request that is too large for the service is halved.
@@ -32,11 +33,13 @@ class ClearSource:
         collection: asset id.
         band: whose mask says which pixels are clear if there is no quality band.
         mask: quality band or score, with its settings; None if the dataset has none.
+        tests: conditions on properties that images meet.
     """
 
     collection: str
     band: str
     mask: CloudMask | None
+    tests: tuple[PropertyFilter, ...] = ()
 
     def clear(self, image: ee.Image) -> ee.Image:
         """Return an image of 1 where a pixel is clear, else 0, also outside the footprint."""
@@ -95,7 +98,8 @@ def _interior(values: Any) -> ee.Geometry:
 def _images(source: ClearSource, row: Any) -> ee.ImageCollection:
     """Return the images of a chip within its interval of time, for the server."""
     values: Any = ee.List(row)
-    there = ee.ImageCollection(source.collection).filterDate(ee.Date(values.get(3)), ee.Date(values.get(4)))
+    every = asset_metadata.filter_images(source.collection, "collection", tests=source.tests)
+    there = every.filterDate(ee.Date(values.get(3)), ee.Date(values.get(4)))
     found: ee.ImageCollection = there.filterBounds(_interior(values))
     return found
 

@@ -13,7 +13,7 @@ from itertools import groupby
 
 import ee
 
-from eechips.datasets.quality_bands import HALF, BitField, MaskSource, find_mask_sources, list_mask_sources
+from eechips.datasets.quality_bands import HALF, BitField, MaskSource, ValueRange, find_mask_sources, list_mask_sources
 from eechips.errors import UsageError
 
 
@@ -44,7 +44,7 @@ class CloudMask:
 
     def quality_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
         """Return the quality bands that it needs to mask given bands."""
-        return tuple(dict.fromkeys(bits.band.format(half=_half(band)) for band in bands for bits in self._bits()))
+        return tuple(dict.fromkeys(each.band.format(half=_half(band)) for band in bands for each in self._values()))
 
     def clear(self, image: ee.Image, band: str = "") -> ee.Image:
         """Return an image that is 1 for clear pixels, 0 for others, and masked where the quality band is masked.
@@ -58,7 +58,7 @@ class CloudMask:
             linked = image.linkCollection(ee.ImageCollection(score.collection), [score.band])
             found: ee.Image = linked.select([score.band]).gte(self.threshold)
         else:
-            wrong = [bits.matches(image.select([bits.band.format(half=_half(band))])) for bits in self._bits()]
+            wrong = [each.matches(image.select([each.band.format(half=_half(band))])) for each in self._values()]
             found = reduce(lambda one, other: one.Or(other), wrong).Not()
         return found
 
@@ -69,14 +69,14 @@ class CloudMask:
             image: of the dataset, with all its bands and its ``system:index``.
             bands: names of the bands to keep, in order.
         """
-        is_halved = any(HALF in bits.band for bits in self._bits())
+        is_halved = any(HALF in each.band for each in self._values())
         groups = [list(group) for _, group in groupby(bands, _half if is_halved else lambda _: "")]
         parts = [image.select(names).updateMask(self.clear(image, names[0])) for names in groups]
         found: ee.Image = reduce(lambda one, other: one.addBands(other), parts)
         return found
 
-    def _bits(self) -> tuple[BitField, ...]:
-        return tuple(bits for kind in self.source.kinds if kind.name in self.kinds for bits in kind.bits)
+    def _values(self) -> tuple[BitField | ValueRange, ...]:
+        return tuple(each for kind in self.source.kinds if kind.name in self.kinds for each in kind.values)
 
 
 def parse_mask(text: str | None, dataset: str) -> CloudMask | None:

@@ -18,6 +18,7 @@ from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.date_matching import DateMatch
+from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.projection import nominal_scale
 from eechips.recipe.template import Template
 
@@ -39,6 +40,7 @@ class LayerImages:
         mask: of clouds, applied to every image; None for none.
         dtype: numpy name of the type of all bands, float32 or float64; None to keep their types.
         types: numpy names of the types of the bands, for an image without a valid pixel; empty if unknown.
+        tests: conditions on properties that the images meet.
     """
 
     dataset: str
@@ -49,6 +51,7 @@ class LayerImages:
     mask: CloudMask | None = None
     dtype: str | None = None
     types: tuple[str, ...] = ()
+    tests: tuple[PropertyFilter, ...] = ()
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -78,8 +81,8 @@ class LayerImages:
 
     def over(self, box: ee.Geometry) -> ee.ImageCollection:
         """Return the images that meet a box, by time."""
-        found = asset_metadata.filter_images(self.dataset, self.kind, self.start, self.end).filterBounds(box)
-        ordered: ee.ImageCollection = found.sort("system:time_start")
+        found = asset_metadata.filter_images(self.dataset, self.kind, self.start, self.end, self.tests)
+        ordered: ee.ImageCollection = found.filterBounds(box).sort("system:time_start")
         return ordered
 
     def near(self, box: ee.Geometry, moment: str, first: str, last: str) -> ee.ImageCollection:

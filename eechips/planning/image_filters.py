@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 _FILTERS = {"=": "eq", "!=": "neq", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 _CONDITION = re.compile(
-    r"\s*(?P<property>[A-Za-z_][\w:.-]*)\s*(?P<sign><=|>=|!=|==|=|<|>|\bin\b)\s*(?P<rest>.*?)\s*", re.IGNORECASE | re.S
+    r"\s*(?P<property>[A-Za-z_][\w:.-]*)\s*(?P<sign><=|>=|!=|==|=|<|>|\b(?:in|has)\b)\s*(?P<rest>.*?)\s*",
+    re.IGNORECASE | re.S,
 )
 _QUOTED = re.compile(r"\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _ITEM = re.compile(rf"\s*(?:{_QUOTED.pattern}|(?P<bare>[^,()\"'<>=!]+?))\s*(?P<end>,|$)")
 _JOINED = re.compile(r"\b(and|or|not)\b", re.IGNORECASE)
 
-_FORM = "a condition is PROPERTY OP VALUE, where OP is = != < <= > >= or in: 'CLOUD_COVER < 20', 'WRS_PATH in (33, 34)'"
+_FORM = (
+    "a condition is PROPERTY OP VALUE, where OP is = != < <= > >= in or has:"
+    " 'CLOUD_COVER < 20', 'WRS_PATH in (33, 34)', 'transmitterReceiverPolarisation has VH'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class PropertyCondition:
 
     Attributes:
         property: name, as the images spell it.
-        sign: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` or ``in``.
+        sign: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``in``, or ``has`` for a property that is a list.
         words: the value; several for ``in``.
     """
 
@@ -77,10 +81,21 @@ class PropertyCondition:
             example: the property's value on some image.
 
         Raises:
-            UsageError: if a value is not a number but the property is, or the property is neither number nor text.
+            UsageError: if a value is not a number but the property is, the property is neither number, text nor list,
+                or only one of the property and the sign is for lists.
         """
+        if (self.sign == "has") != isinstance(example, list):
+            kind = "no list" if self.sign == "has" else "a list: write 'PROPERTY has VALUE'"
+            raise UsageError(f"where={str(self)!r}: {self.property} is {kind}; an image has {example!r:.60}")
+        if isinstance(example, list):
+            (found,) = self._typed(next(iter(example), ""))
+            return PropertyFilter(self.property, self.sign, (found,))
+        return PropertyFilter(self.property, self.sign, self._typed(example))
+
+    def _typed(self, example: Any) -> tuple[int | float | str, ...]:
+        """Return the values in the type of an example."""
         if isinstance(example, str):
-            return PropertyFilter(self.property, self.sign, tuple(word.text for word in self.words))
+            return tuple(word.text for word in self.words)
         if isinstance(example, bool) or not isinstance(example, (int, float)):
             raise UsageError(
                 f"where={str(self)!r}: {self.property} is neither a number nor a text, but {example!r:.60}"
@@ -91,7 +106,7 @@ class PropertyCondition:
                 raise UsageError(
                     f"where={str(self)!r}: {self.property} is a number, such as {example:g}, and {word} is none"
                 )
-        return PropertyFilter(self.property, self.sign, tuple(number for number in numbers if number is not None))
+        return tuple(number for number in numbers if number is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +125,18 @@ class PropertyFilter:
     sign: str
     values: tuple[int | float | str, ...]
 
+    def __str__(self) -> str:
+        values = ", ".join(map(str, self.values))
+        return f"{self.property} {self.sign} " + (f"({values})" if self.sign == "in" else values)
+
     def filter(self) -> ee.Filter:
         """Return Earth Engine's filter. Images without the property are excluded, unless the sign is ``!=``."""
         import ee
 
         if self.sign == "in":
             found: ee.Filter = ee.Filter.inList(self.property, list(self.values))
+        elif self.sign == "has":
+            found = ee.Filter.listContains(self.property, self.values[0])
         else:
             found = getattr(ee.Filter, _FILTERS[self.sign])(self.property, self.values[0])
         return found

@@ -18,8 +18,8 @@ _BITS: tuple[tuple[MaskSource, BitField], ...] = tuple(
     for source in list_mask_sources()
     for kind in source.kinds
     if kind.name in _CLOUDY
-    for bits in kind.bits
-    if HALF not in bits.band
+    for bits in kind.values
+    if isinstance(bits, BitField) and HALF not in bits.band
 )
 _SCORES = {source.score.band: source.score for source in list_mask_sources() if source.score is not None}
 _QUALITY = frozenset({bits.band for _, bits in _BITS} | set(_SCORES))

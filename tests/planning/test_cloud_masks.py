@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from eechips.datasets import list_datasets
-from eechips.datasets.quality_bands import find_mask_sources, list_mask_sources
+from eechips.datasets.quality_bands import ValueRange, find_mask_sources, list_mask_sources
 from eechips.errors import UsageError
 from eechips.planning.cloud_masks import parse_mask, parse_masks
 
@@ -32,6 +32,8 @@ S2, L8, LST = "COPERNICUS/S2_SR_HARMONIZED", "LANDSAT/LC08/C02/T1_L2", "MODIS/06
         ("MODIS/061/MOD09GA", ["state"]),
         ("MODIS/061/MYD09A1", ["state"]),
         ("NASA/HLS/HLSS30/v002", ["fmask"]),
+        ("COPERNICUS/S1_GRD", ["border"]),
+        ("COPERNICUS/S1_GRD_FLOAT", ["border"]),
         ("USDA/NAIP/DOQQ", []),
     ],
 )
@@ -46,9 +48,12 @@ def test_every_mask_says_where_its_bits_are_documented_and_masks_something() -> 
         assert {kind.name for kind in source.kinds} >= set(source.usual)
         assert bool(source.usual) == bool(source.kinds)
         for kind in source.kinds:
-            for bits in kind.bits:
-                assert 0 <= bits.first <= bits.last < 32
-                assert all(0 <= value < 1 << (bits.last - bits.first + 1) for value in bits.values)
+            for each in kind.values:
+                if isinstance(each, ValueRange):
+                    assert (each.least is None) != (each.most is None)
+                    continue
+                assert 0 <= each.first <= each.last < 32
+                assert all(0 <= value < 1 << (each.last - each.first + 1) for value in each.values)
 
 
 def test_no_dataset_with_quality_bands_of_ours_is_without_a_mask() -> None:

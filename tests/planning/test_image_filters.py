@@ -84,12 +84,24 @@ def test_values_that_do_not_fit_the_property_are_refused() -> None:
     with pytest.raises(UsageError, match='CLOUD is a number, such as 12, and "5" is none'):
         parse_condition("CLOUD < '5'").resolve(12)
     with pytest.raises(UsageError, match="is neither a number nor a text"):
-        parse_condition("CLOUD < 5").resolve([1, 2])
+        parse_condition("CLOUD < 5").resolve({"a": 1})
+    with pytest.raises(UsageError, match="CLOUD is a list: write 'PROPERTY has VALUE'"):
+        parse_condition("CLOUD = 5").resolve([1, 2])
+    with pytest.raises(UsageError, match="CLOUD is no list; an image has 12"):
+        parse_condition("CLOUD has 5").resolve(12)
+
+
+@pytest.mark.parametrize(
+    ("text", "example", "value"),
+    [("BANDS has VH", ["VV"], "VH"), ("ORBITS has 7", [3, 4], 7), ("ORBITS HAS '7'", ["3"], "7"), ("A has 7", [], "7")],
+)
+def test_the_value_of_a_list_has_the_type_of_its_items(text: str, example: list[object], value: object) -> None:
+    assert parse_condition(text).resolve(example) == PropertyFilter(text.split()[0], "has", (value,))
 
 
 @given(
     name=st.from_regex(r"[A-Za-z_][A-Za-z0-9_:.-]{0,20}", fullmatch=True).filter(lambda text: text.lower() != "in"),
-    sign=st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "in"]),
+    sign=st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "in", "has"]),
     texts=st.lists(
         st.text(st.characters(exclude_characters="\"'", codec="utf-8"), max_size=20), min_size=1, max_size=4
     ),
@@ -98,7 +110,7 @@ def test_conditions_round_trip_as_text(name: str, sign: str, texts: list[str]) -
     words = tuple(ConditionValue(text, is_quoted=True) for text in (texts if sign == "in" else texts[:1]))
     condition = PropertyCondition(name, sign, words)
     assert parse_condition(str(condition)) == condition
-    test = condition.resolve("text")
+    test = condition.resolve(["text"] if sign == "has" else "text")
     assert PropertyFilter.from_json(test.to_json()) == test
 
 
