@@ -10,7 +10,7 @@ from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, debug_option
 from eechips.manifest.run import REPORT_NAME, open_run
 from eechips.reports.contact_sheet import PREVIEW_NAME, layout, save
-from eechips.reports.figure import PLOT_NAME, plot
+from eechips.reports.figure import MOST_PANELS, PLOT_NAME, plot_regions
 from eechips.reports.page import report
 from eechips.reports.thumbnails import MOST_THUMBNAILS, THUMBNAILS
 from eechips.storage import safe_component
@@ -102,7 +102,7 @@ def preview_command(folder: Path, by: str, rows: int, columns: int, edge: int, s
             click.echo(f"class {code}: {f'{name}, ' if name else ''}#{colour}")
     for number, row in enumerate(chosen, start=1):
         if row.name:
-            click.echo(f"row {number}: {row.name}, {len(row.files):,} of {row.total:,}")
+            click.echo(f"row {number}: {row.caption}")
 
 
 @click.command("plot", cls=VerbCommand, context_settings=HELP)
@@ -112,7 +112,7 @@ def preview_command(folder: Path, by: str, rows: int, columns: int, edge: int, s
     "regions",
     multiple=True,
     metavar="ID",
-    help="Only this region. May be repeated. [default: the first 12]",
+    help=f"Only this region. May be repeated. [default: the first {MOST_PANELS}]",
 )
 @click.option(
     "--band",
@@ -143,8 +143,11 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
     """
     path = out if out is not None else folder / _picture_name(regions, bands)
     is_there = path.exists()
-    plot(folder, regions=regions, bands=bands, out=path)
+    _, left_out = plot_regions(folder, regions=regions, bands=bands, out=path)
     click.echo(path)
+    if left_out and not regions:
+        shown = f"The first {MOST_PANELS} regions are shown"
+        click.echo(f"{shown}; {left_out:,} more are left out: choose regions with --region.", err=True)
     if is_there:
         click.echo(f"Replaced the earlier {path.name}.", err=True)
 

@@ -67,17 +67,29 @@ def render_sheet(rows: Sequence[Sequence[Path]], edge: int, styles: Sequence[Dis
     return arrange_sheet([[render_chip(path, edge, styles=styles) for path in row] for row in rows], edge)
 
 
-def arrange_sheet(chips: Sequence[Sequence[RenderedChip]], edge: int) -> Picture:
-    """Return the same of files that were read already."""
+def arrange_sheet(
+    chips: Sequence[Sequence[RenderedChip]], edge: int, captions: Sequence[npt.NDArray[np.uint8]] = ()
+) -> Picture:
+    """Return the same of files that were read already.
+
+    Args:
+        chips: of each row.
+        edge: of a square, in pixels.
+        captions: a picture of grey values above each row, (rows, columns), all of one height; none if empty.
+    """
     stretches = StretchRanges.of([chip for row in chips for chip in row])
     columns = max(len(row) for row in chips)
     step = edge + GAP
-    whole = np.full((3, len(chips) * step + GAP, columns * step + GAP), _BACKGROUND, dtype=np.uint8)
+    head = captions[0].shape[0] if captions else 0
+    whole = np.full((3, len(chips) * (step + head) + GAP, columns * step + GAP), _BACKGROUND, dtype=np.uint8)
+    for i, caption in enumerate(captions):
+        top, width = GAP + i * (step + head), min(caption.shape[1], whole.shape[2] - GAP)
+        whole[:, top : top + head, GAP : GAP + width] = caption[:, :width]
     for i, row in enumerate(chips):
         for j, chip in enumerate(row):
             picture = chip.picture(stretches)
             _, height, width = picture.shape
-            top, left = GAP + i * step + (edge - height) // 2, GAP + j * step + (edge - width) // 2
+            top, left = GAP + i * (step + head) + head + (edge - height) // 2, GAP + j * step + (edge - width) // 2
             whole[:, top : top + height, left : left + width] = picture
     return whole
 

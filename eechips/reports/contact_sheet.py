@@ -9,10 +9,12 @@ from pathlib import Path
 
 from eechips.errors import UsageError
 from eechips.formats.raster import encode_picture
-from eechips.manifest.chip_pictures import BandColours, arrange_sheet, describe_colours, encode_png, render_chip
+from eechips.manifest.chip_pictures import GAP, BandColours, arrange_sheet, describe_colours, encode_png, render_chip
 from eechips.manifest.display_styles import display_styles
 from eechips.manifest.run import Run, open_run
+from eechips.reports.captions import draw_caption
 from eechips.reports.output_path import output_path
+from eechips.reports.picture_file import PictureFile
 from eechips.reports.thumbnails import draw_units, is_picture, opened
 from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
 from eechips.storage import write_file
@@ -42,6 +44,11 @@ class SheetRow:
     files: tuple[str, ...]
     total: int
 
+    @property
+    def caption(self) -> str:
+        """The name, and how many of the stratum's chips are shown."""
+        return f"{self.name}, {len(self.files):,} of {self.total:,}" if self.name else ""
+
 
 def preview(
     run: Run | str | Path,
@@ -52,7 +59,7 @@ def preview(
     edge: int = _EDGE,
     seed: int = 0,
     out: str | Path | None = None,
-) -> Path:
+) -> PictureFile:
     """Make a contact sheet of a run's chips: PNG, or JPEG by the suffix of ``out``.
 
     Args:
@@ -66,7 +73,7 @@ def preview(
         out: output file; None for preview.png in the run's folder.
 
     Returns:
-        The path of the file.
+        The path of the file; notebooks display the picture.
 
     Raises:
         UsageError: if the run has no chips, or no such column.
@@ -77,7 +84,7 @@ def preview(
     """
     run = run if isinstance(run, Run) else open_run(run)
     path, _ = save(run, layout(run, by=by, rows=rows, columns=columns, seed=seed), edge, out)
-    return path
+    return PictureFile(path)
 
 
 def layout(
@@ -123,7 +130,9 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
         styles = display_styles(run.info)
         try:
             looks = [[render_chip(file, edge, styles=styles) for file in fetched(row.files)] for row in rows]
-            picture = arrange_sheet(looks, edge)
+            width = max(len(row.files) for row in rows) * (edge + GAP) - GAP
+            captions = [draw_caption(row.caption, width) for row in rows] if any(row.name for row in rows) else []
+            picture = arrange_sheet(looks, edge, captions)
         except (OSError, ValueError) as error:
             message = f"a chip of {run.path} is damaged ({error}): to list damaged files, eechips verify {run.path}"
             raise UsageError(message) from error

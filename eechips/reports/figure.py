@@ -25,8 +25,8 @@ PLOT_NAME = "plot.png"
 MOST_PANELS = 60
 """Maximum regions of a figure."""
 
-_USUAL_PANELS = 12  # if no region is named
-_ACROSS = 3  # panels side by side
+_ACROSS = ((12, 3), (32, 4), (MOST_PANELS, 5))  # panels side by side, up to a number of panels
+_WIDTH, _LEAST_WIDTH = 12.6, 2.8  # of a figure and of a panel, in inches
 _DOTS_PER_INCH = 150
 _GAP = 3.0  # times the median step between dates: lines are interrupted in longer gaps
 _LONE = 4.0  # size of the dot of a value without neighbours, in points
@@ -46,12 +46,13 @@ def plot(
     Args:
         run: the run, or its folder: of ``timeseries``, or of a recipe whose tables have a region, a ``date`` and
             values.
-        regions: ids of regions, up to ``MOST_PANELS``; the first twelve if empty.
+        regions: ids of regions, up to ``MOST_PANELS``; the first ones if
+            empty; the figure says how many are left out.
         bands: columns, or bands with all their columns; all except the counts if empty.
         out: output file, PNG, PDF or SVG by its suffix; None to write no file.
 
     Returns:
-        The figure, which notebooks display.
+        The figure, which notebooks display, also without pyplot.
 
     Raises:
         UsageError: if the run has no time series, no such region or column, matplotlib is missing, or the file is a
@@ -60,6 +61,21 @@ def plot(
     Example:
         >>> eechips.plot("outputs/timeseries-modis-lst", regions=[7, 8], out="lst.png")
     """
+    return plot_regions(run, regions=regions, bands=bands, out=out)[0]
+
+
+def plot_regions(
+    run: Run | str | Path,
+    *,
+    regions: Sequence[Any] | str | int = (),
+    bands: Sequence[str] | str = (),
+    out: str | Path | None = None,
+) -> tuple[Figure, int]:
+    """Plot the time series of regions; see :func:`plot`.
+
+    Returns:
+        The figure, and the number of the run's regions that are not in it.
+    """
     figure_class = _matplotlib()
     regions = [regions] if isinstance(regions, (str, int)) else list(regions)
     if len(regions) > MOST_PANELS:
@@ -67,11 +83,11 @@ def plot(
     run = run if isinstance(run, Run) else open_run(run)
     path = None if out is None else output_path(run, out, PLOT_NAME)
     bands = [bands] if isinstance(bands, str) else list(bands)
-    curves = read_curves(run, regions, bands, most=_USUAL_PANELS)
+    curves = read_curves(run, regions, bands, most=MOST_PANELS)
     figure = _draw(figure_class, curves, run.info)
     if path is not None:
         save(figure, path)
-    return figure
+    return figure, curves.total - len(curves.curves)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -96,14 +112,24 @@ def _matplotlib() -> type[Figure]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("plots need matplotlib: pip install 'eechips[report]'") from error
-    return Figure
+
+    class NotebookFigure(Figure):
+        """A figure that notebooks display, without pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return NotebookFigure
 
 
 def _draw(figure_class: type[Figure], curves: Curves, info: dict[str, Any]) -> Figure:
     count = len(curves.curves)
-    across = 1 if count == 1 else 2 if count in (2, 4) else _ACROSS
+    across = 1 if count == 1 else 2 if count in (2, 4) else next(few for most, few in _ACROSS if count <= most)
     down = math.ceil(count / across)
-    width, height = (9.0, 3.6) if count == 1 else (4.2 * across, 1.9 * down + 1.1)
+    panel = max(_WIDTH / max(across, 3), _LEAST_WIDTH)
+    width, height = (9.0, 3.6) if count == 1 else (panel * across, 1.9 * down + 1.1)
     figure = figure_class(figsize=(width, height), layout="constrained", facecolor="white")
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
     columns = list(dict.fromkeys(str(column) for curve in curves.curves for column in curve.values.columns))

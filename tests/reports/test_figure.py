@@ -22,6 +22,7 @@ import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.reports.figure import with_gaps
+from tests.support import finished_run
 from tests.support.local_earth_engine import Server
 
 BAND = "LST_Day_1km"
@@ -103,6 +104,39 @@ def test_one_table_with_several_columns(one: eechips.Run) -> None:
     assert figure.get_supylabel() == "LST_Night_1km"
     (only,) = lines(eechips.plot(one, regions="7", bands=["LST_Day_1km_max"]))
     np.testing.assert_array_equal(only[1], table[table["place"] == "7"]["LST_Day_1km_max"])
+
+
+def test_all_regions_are_shown_or_counted(tmp_path: Path) -> None:
+    rows = "date,LST\n2019-01-01,1\n2019-01-02,2\n"
+    for count, shown in ((19, 19), (64, 60)):
+        units = []
+        for number in range(count):
+            table = "\n".join(f"{'place' if k == 0 else number},{row}" for k, row in enumerate(rows.splitlines()))
+            units.append(({"kind": "region", "region": number}, {"": ("csv", f"{table}\n".encode())}))
+        run = finished_run.write_run(tmp_path / f"{count}", units)
+        figure = eechips.plot(run)
+        assert len([panel for panel in figure.axes if panel.get_visible()]) == shown
+        result = CliRunner().invoke(main, ["plot", str(run.path)])
+        assert result.exit_code == 0, result.output
+        assert result.stderr == (
+            "The first 60 regions are shown; 4 more are left out: choose regions with --region.\n"
+            if count == 64
+            else ""
+        )
+
+
+def test_notebooks_display_figures(alone: eechips.Run) -> None:
+    """Also if pyplot was never imported."""
+    code = (
+        f"import eechips, sys; figure = eechips.plot({str(alone.path)!r})\n"
+        "from IPython.core.formatters import DisplayFormatter\n"
+        "data, _ = DisplayFormatter().format(figure)\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "print(data['image/png'][1:4])"
+    )
+    pytest.importorskip("IPython")
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout == "b'PNG'\n", found.stderr
 
 
 def test_a_picture_is_written_whole(alone: eechips.Run, tmp_path: Path) -> None:

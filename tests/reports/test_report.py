@@ -29,6 +29,7 @@ from tests.support.local_earth_engine import Server
 
 HOSTILE = "</script><script>alert('x')</script><!--"
 ZONES = ["Alps & co", HOSTILE]
+CAPTION = 16  # pixels above each row of a preview
 
 
 class Page(HTMLParser):
@@ -411,7 +412,8 @@ class TestPreview:
         assert path == str(run.path / "preview.png")
         assert names == [f"row {number}: {zone}, 5 of 12" for number, zone in enumerate(sorted(ZONES), start=1)]
         with Image.open(path) as image:
-            assert image.size == (5 * 20 + 4, 2 * 20 + 4)
+            assert image.size == (5 * 20 + 4, 2 * (20 + CAPTION) + 4)
+            assert np.asarray(image)[4 : 4 + CAPTION].min() < 100  # letters
         assert eechips.preview(run, columns=5, edge=16).read_bytes() == Path(path).read_bytes()
         assert run.verify() == []
 
@@ -422,6 +424,18 @@ class TestPreview:
         for number, file in enumerate(made.units["file"]):
             left = 4 + 20 * number
             np.testing.assert_array_equal(pixels[4:20, left : left + 16], pixels_of((made.path / file).read_bytes()))
+
+    def test_notebooks_display_the_picture(self, run: eechips.Run, tmp_path: Path) -> None:
+        formatters = pytest.importorskip("IPython.core.formatters")
+        for suffix, kind in (("png", "PNG"), ("jpg", "JPEG")):
+            path = eechips.preview(run, edge=16, out=tmp_path / f"x.{suffix}")
+            assert isinstance(path, Path)
+            shown, _ = formatters.DisplayFormatter().format(path)
+            with Image.open(io.BytesIO(base64.b64decode(shown[f"image/{kind.lower()}"]))) as image:
+                assert image.format == kind
+        path.unlink()
+        shown, _ = formatters.DisplayFormatter().format(path)
+        assert list(shown) == ["text/plain"]
 
     def test_previews_may_be_jpeg(self, run: eechips.Run, tmp_path: Path) -> None:
         path = eechips.preview(run, by="zone", rows=1, out=tmp_path / "deep" / "x.jpg")
