@@ -5,7 +5,7 @@ const world = data.map && (() => {
   const places = unpack(data.map.places);
   const shapes = data.map.shapes;
   const step = data.map.outlines.step;
-  const outlines = data.map.outlines.shapes.flatMap(({ rings }) => rings.map((ring) => {
+  const outlines = data.map.outlines.shapes.flatMap(({ name, rings }) => rings.map((ring) => {
     const corners = new Float64Array(ring.length);
     const box = [Infinity, Infinity, -Infinity, -Infinity];
     for (let k = 0; k < ring.length; k++) {
@@ -13,7 +13,7 @@ const world = data.map && (() => {
       box[k % 2] = Math.min(box[k % 2], corners[k]);
       box[2 + (k % 2)] = Math.max(box[2 + (k % 2)], corners[k]);
     }
-    return { corners, box };
+    return { name, corners, box };
   }));
   return {
     longitude: (i) => places[2 * i] / 1e6,
@@ -26,6 +26,27 @@ const world = data.map && (() => {
     outlines,
   };
 })();
+
+/** The names of countries and states with the middle of their largest outlines. */
+function namedPlaces() {
+  const largest = new Map();
+  const areaOf = ({ box }) => (box[2] - box[0]) * (box[3] - box[1]);
+  for (const outline of world.outlines) {
+    const known = largest.get(outline.name);
+    if (!known || areaOf(outline) > areaOf(known)) largest.set(outline.name, outline);
+  }
+  return [...largest.values()].map(({ name, corners, box }) => {
+    let [area, x, y] = [0, 0, 0];
+    for (let k = 0; k < corners.length; k += 2) {
+      const next = (k + 2) % corners.length;
+      const cross = corners[k] * corners[next + 1] - corners[next] * corners[k + 1];
+      area += cross;
+      x += (corners[k] + corners[next]) * cross;
+      y += (corners[k + 1] + corners[next + 1]) * cross;
+    }
+    return { name, x: x / (3 * area), y: y / (3 * area), wide: box[2] - box[0], corners, box };
+  });
+}
 
 const METRES = 111195; // of a degree of latitude
 
@@ -125,6 +146,7 @@ function drawMap() {
     g.fillRect(0, 0, width, height);
     drawOutlines(g);
     drawGraticule(g);
+    drawNames(g);
     if (data.map.roi.length) drawRoi(g);
     drawUnits(g);
     drawScale(g);
@@ -151,6 +173,42 @@ function drawMap() {
     g.strokeStyle = style("--border");
     g.lineWidth = 0.8;
     g.stroke();
+  }
+
+  const named = namedPlaces();
+
+  function isInside({ corners, box }, x, y) {
+    if (x < box[0] || x > box[2] || y < box[1] || y > box[3]) return false;
+    let isIn = false;
+    for (let k = 0, last = corners.length - 2; k < corners.length; last = k, k += 2) {
+      if (corners[k + 1] > y !== corners[last + 1] > y
+        && x < ((corners[last] - corners[k]) * (y - corners[k + 1])) / (corners[last + 1] - corners[k + 1]) + corners[k]) isIn = !isIn;
+    }
+    return isIn;
+  }
+
+  /** Names of countries and states that are wide enough; of one that fills the map, at its lower left. */
+  function drawNames(g) {
+    g.font = "11px system-ui, sans-serif";
+    g.fillStyle = style("--faint");
+    g.textAlign = "center";
+    const drawn = [];
+    for (const each of named) {
+      for (const turn of [-360, 0, 360]) {
+        const [x, y] = [toX(each.x + turn), toY(each.y)];
+        if (x < 0 || x > width || y < 0 || y > height) continue;
+        if (g.measureText(each.name).width + 6 > each.wide * squeeze * view.scale) continue;
+        g.fillText(each.name, x, y);
+        drawn.push(each.name);
+      }
+    }
+    g.textAlign = "start";
+    const around = named.find((each) => isInside(each, wrapped(view.x), view.y));
+    if (around && !drawn.includes(around.name) && around.wide * squeeze * view.scale > width) {
+      g.fillText(around.name, 8, height - 12);
+      drawn.push(around.name);
+    }
+    frame.dataset.names = drawn.sort().join(", ");
   }
 
   function drawGraticule(g) {

@@ -60,15 +60,22 @@ function size(bytes) {
 
 const NAMES = ["name", "title", "label", "place", "plot", "site", "station", "field"]; // of columns with names of units
 
-/** The name of a unit: its own, or its stratum and state or country, or where it is; empty if nothing is known. */
-function nameOf(i) {
-  const texts = units.columns.filter((column) => column.kind !== "number");
+/** The name that a unit has by itself, or null. */
+function ownNameOf(i) {
   if (regionColumn) return `region ${regionColumn.at(i)}`;
   for (const name of NAMES) {
-    const own = texts.find((column) => column.name.toLowerCase() === name)?.at(i) ?? null;
+    const own = units.columns.find((column) => column.kind !== "number" && column.name.toLowerCase() === name)?.at(i) ?? null;
     if (own !== null) return String(own);
   }
-  const stratum = texts.find((column) => column.name === data.stratum)?.at(i) ?? null;
+  return null;
+}
+
+/** The name of a unit: its own, or its stratum and state or country, or where it is; empty if nothing is known. */
+function nameOf(i) {
+  const own = ownNameOf(i);
+  if (own !== null) return own;
+  const column = units.columns.find(({ name, kind }) => name === data.stratum && kind !== "number");
+  const stratum = column?.at(i) ?? null;
   const parts = [stratum, units.places.at(i)].filter((part) => part !== null).map(String);
   if (stratum === null && world && world.known[i]) parts.push(place(world.longitude(i), world.latitude(i), 3));
   return parts.join(", ");

@@ -65,10 +65,11 @@ function thumbnail(i) {
 
 function makeThumbnail(i) {
   const pictures = units.pictures.get(i);
-  const isOne = pictures.length === 1;
+  const own = ownNameOf(i);
+  const isOne = pictures.length === 1 && own === null;
   const images = pictures.map((picture) => {
     const image = make("img", { src: picture.source, alt: isOne ? label(i) : "", decoding: "async" });
-    return isOne ? image : make("span", { class: "cell" }, image, make("span", { class: "cell-name" }, captionOf(picture)));
+    return isOne ? image : make("span", { class: "cell" }, image, make("span", { class: "cell-name" }, pictures.length === 1 ? own : captionOf(picture)));
   });
   const kind = isOne ? "thumbnail" : `thumbnail of-several of-${Math.min(pictures.length, 4)}`;
   const button = make("button", { type: "button", class: kind, "data-unit": String(i), title: label(i), "aria-label": isOne ? null : label(i) }, ...images);

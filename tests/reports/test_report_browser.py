@@ -56,6 +56,23 @@ def test_the_map_pans_and_zooms(page: Callable[..., Any]) -> None:
     assert moved(browser, near) == start
 
 
+def test_the_map_has_names_of_places(page: Callable[..., Any]) -> None:
+    browser = page()
+    start = view(browser)
+    names = "return document.getElementById('map').dataset.names"
+    assert "Switzerland" in browser.execute_script(names)
+    browser.find_element("id", "nearer").click()
+    near = moved(browser, start)
+    assert browser.execute_script(names) == "Switzerland"  # fills the map
+    far = near
+    while far[2] > 4:  # pixels of a degree
+        browser.find_element("id", "farther").click()
+        far = moved(browser, far)
+    found = browser.execute_script(names).split(", ")
+    assert {"Brazil", "Canada"} <= {*found}
+    assert "Switzerland" not in found  # too small for its name
+
+
 def test_the_map_does_not_block_scrolling(page: Callable[..., Any]) -> None:
     browser = page()
     start = view(browser)
