@@ -27,7 +27,10 @@ from tests.docs.blocks import (
 )
 
 PAGES = list_pages()
-TESTED_ELSEWHERE = {"docs/tutorials/training-set.md"}  # by test_train.py, which looks at the accuracy as well
+TESTED_ELSEWHERE = {  # by test_train.py and test_crop_types.py, which look at the accuracy as well
+    "docs/tutorials/training-set.md",
+    "docs/tutorials/crop-types.md",
+}
 # Options of programs that are not ours, which stand in the text of pages.
 OTHER_OPTIONS = {
     "--ack-deadline", "--concurrency", "--dead-letter-topic", "--direct_num_workers", "--live",

@@ -183,7 +183,7 @@ def _second_summer_crop(north: Floats) -> Codes:
 
 
 def _local_dates(north: Floats, when: date) -> tuple[Codes, Codes, Codes]:
-    """Return year of the harvest, days since its first day, and days to that of the next, by latitude."""
+    """Return the year in which crops are harvested, days since its first day, and days to that of the next."""
     known = []
     for local in (when, when + _HALF_YEAR):
         first, following = date(local.year, 1, 1), date(local.year + 1, 1, 1)
