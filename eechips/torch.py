@@ -24,6 +24,8 @@ Of a time series (``eechips sample --frames``, ``--every``) the frames are one l
 ``<layer>_times``
     float64, (frames,): seconds since 1970; NaN for a missing frame without a period.
 
+Samples with different numbers of frames are joined to batches by :func:`collate_frames`.
+
 Then
 ``label``
     class index (int64), or the value of a field with fractions (float32); if requested.
@@ -37,6 +39,7 @@ Then
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +50,7 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
+from eechips.recipe.layer_names import MASK_SUFFIX
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.frame_stack import FramePixels, decode_file, frame_time, stack_frames
@@ -56,7 +60,7 @@ from eechips.training.shard_index import FileContent, PackEntry, Shard, read_ind
 
 try:
     import torch
-    from torch.utils.data import Dataset, IterableDataset, get_worker_info
+    from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
 except ImportError as error:
     raise UsageError("eechips.torch needs PyTorch: pip install 'eechips[torch]'") from error
 
@@ -67,6 +71,7 @@ Types: TypeAlias = "torch.dtype | Mapping[str, torch.dtype] | None"
 T = TypeVar("T")
 
 _LABEL = "label"
+_TIMES = "_times"
 _OTHERS = ("id", "crs", "transform", "bounds")
 """Further keys of items."""
 
@@ -303,7 +308,7 @@ class _Items:
             item[layer] = self._tensor(layer, each)
             item[f"{layer}_valid"] = torch.from_numpy(np.ascontiguousarray(each.valid))
             if isinstance(each, FramePixels):
-                item[f"{layer}_times"] = torch.from_numpy(each.times)
+                item[layer + _TIMES] = torch.from_numpy(each.times)
         if target is not None:
             item[_LABEL] = target
         item["id"] = identifier
@@ -348,6 +353,36 @@ class _Items:
             values = values.astype(np.int64 if held is torch.int64 else np.int32)
         found = torch.from_numpy(_owned(values))
         return found if wanted is None else found.to(wanted)
+
+
+def collate_frames(items: Sequence[Item]) -> Item:
+    """Join items to a batch, as ``collate_fn`` of a DataLoader; pad time series to the longest of the batch.
+
+    Padded frames come last: their pixels are 0, ``<layer>_valid`` is false, and ``<layer>_times`` is NaN. Everything
+    else is joined as PyTorch does it by default.
+
+    Args:
+        items: of :class:`ChipDataset` or :class:`ShardDataset`, without a ``transform`` that renames their keys.
+
+    Example:
+        >>> DataLoader(chips, batch_size=8, num_workers=4, collate_fn=collate_frames)
+    """
+    series = {name.removesuffix(_TIMES) for item in items for name in item if name.endswith(_TIMES)}
+    padding = {name + end: value for name in series for end, value in (("", 0), (MASK_SUFFIX, 0), (_TIMES, math.nan))}
+    longest = {name: max(len(item[name]) for item in items) for name in padding if all(name in item for item in items)}
+    padded = [
+        {name: _padded(each, longest[name], padding[name]) if name in longest else each for name, each in item.items()}
+        for item in items
+    ]
+    batch: Item = default_collate(padded)
+    return batch
+
+
+def _padded(values: torch.Tensor, length: int, value: float) -> torch.Tensor:
+    """Return a tensor with so many elements along its first axis."""
+    if len(values) == length:
+        return values
+    return torch.cat([values, values.new_full((length - len(values), *values.shape[1:]), value)])
 
 
 def _joined(
@@ -430,4 +465,4 @@ def _mixed(items: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[
         yield waiting[number]
 
 
-__all__ = ["ChipDataset", "ShardDataset"]
+__all__ = ["ChipDataset", "ShardDataset", "collate_frames"]

@@ -31,7 +31,7 @@ _WHOLE = "train"
 """Name of the only split in ``datasets``."""
 _STEM = "metadata"
 _MARK = b"eechips"
-_OURS = ("id", "state", "stratum", "valid_fraction", "sources", "dates", "image", "images")
+_OURS = ("id", "state", "stratum", "valid_fraction", "sources", "dates", "crs", "transform", "image", "images")
 
 
 def schema_metadata(columns: Mapping[str, Iterable[str] | None]) -> dict[str, str]:
@@ -52,14 +52,16 @@ def tables(samples: Samples) -> dict[str, bytes]:
     """Return a table of Parquet for each split, by its name in the folder of the run.
 
     Columns: ``file_name`` or ``<layer>_file_name`` for pictures, which ``datasets`` shows as images, ``file`` or
-    ``<layer>_file`` for other files; id, state, stratum, valid_fraction, sources, dates, and the unit's own values.
+    ``<layer>_file`` for other files; ``times`` or ``<layer>_times`` of the frames of a time series, null for a missing
+    image; id, state, stratum, valid_fraction, sources, dates, crs, transform, and the unit's own values.
 
     Args:
         samples: of the run.
     """
     files = list(dict.fromkeys(_column_of(samples, file) for sample in samples for file in sample.files))
     rows: dict[str, list[dict[str, Any]]] = {}
-    own = _own_columns(samples, files)
+    times = list(dict.fromkeys(name for sample in samples for name in _times(sample)))
+    own = _own_columns(samples, (*files, *times))
     for sample in samples:
         if sample.split != split_table.NONE:
             rows.setdefault(sample.split or "", []).append(_row(samples, sample, own))
@@ -68,7 +70,9 @@ def tables(samples: Samples) -> dict[str, bytes]:
             *((name, pa.string()) for name in files),
             *((name, pa.string()) for name in ("id", "state", "stratum")),
             ("valid_fraction", pa.float64()),
-            *((name, pa.list_(pa.string())) for name in ("sources", "dates")),
+            *((name, pa.list_(pa.string())) for name in ("sources", "dates", *times)),
+            ("crs", pa.string()),
+            ("transform", pa.list_(pa.float64())),
             *own.items(),
         ],
         {_MARK: b"card"},
@@ -128,6 +132,17 @@ def _column_of(samples: Samples, file: SampleFile) -> str:
     return f"{file.layer}_{end}" if file.layer else end
 
 
+def _times(sample: Sample) -> dict[str, list[str | None]]:
+    """Return the time of the image of each frame, by column; None for missing images."""
+    found: dict[str, list[str | None]] = {}
+    for file in sample.files:
+        for each in file.each_frame():
+            if each.frame is not None:
+                name = f"{file.series}_times" if file.series else "times"
+                found.setdefault(name, []).append(next(iter(each.dates), None))
+    return found
+
+
 def _own_columns(samples: Samples, taken: Iterable[str]) -> dict[str, pa.DataType]:
     """Return the units' own values that are flat, and their types: text where they differ."""
     kinds: dict[str, set[type]] = {}
@@ -156,7 +171,10 @@ def _row(samples: Samples, sample: Sample, own: Mapping[str, pa.DataType]) -> di
     row: dict[str, Any] = {_column_of(samples, file): file.name for file in sample.files}
     row |= {"id": sample.id, "state": sample.state, "valid_fraction": sample.valid_fraction}
     row |= {"stratum": None if sample.stratum is None else str(sample.stratum)}
-    row |= {"sources": list(sample.sources), "dates": list(sample.dates)}
+    row |= {"sources": list(sample.sources), "dates": list(sample.dates), **_times(sample)}
+    place = next((file for file in sample.files if file.crs is not None and file.transform is not None), None)
+    if place is not None and place.transform is not None:
+        row |= {"crs": place.crs, "transform": list(place.transform)}
     fields = sample.fields
     for name, kind in own.items():
         value = fields.get(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +207,82 @@ def test_items_of_pytorch_have_the_frames_first(run: eechips.Run, stacked: eechi
         for item in chips:
             for name in ("S2", "S2_valid", "S2_times", "L8", "L8_valid"):
                 torch.testing.assert_close(found[item["id"]][name], item[name], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on machines with fewer processors
+def test_loaders_with_four_workers_have_every_sample_and_pad_short_series(
+    run: eechips.Run, stacked: eechips.Run
+) -> None:
+    torch = pytest.importorskip("torch")
+    from torch.utils.data import DataLoader
+
+    from eechips.torch import ChipDataset, collate_frames
+
+    def short(item: dict[str, Any]) -> dict[str, Any]:
+        """Leave one to three frames."""
+        count = 1 + ids.index(item["id"])
+        return {name: value[:count] if name.startswith("S2") else value for name, value in item.items()}
+
+    ids = list(stacked.units["id"])
+    whole = ChipDataset(stacked)
+    loader = DataLoader(
+        ChipDataset(stacked, transform=short), batch_size=3, num_workers=4, collate_fn=collate_frames,
+        multiprocessing_context="fork",
+    )  # fmt: skip
+    (batch,) = loader
+    assert batch["id"] == ids
+    assert batch["S2"].shape == (3, 3, 2, 16, 16)
+    assert batch["crs"] == list(stacked.units["crs"])
+    for number, item in enumerate(whole):
+        count = number + 1
+        for name, value in (("S2", 0), ("S2_valid", 0), ("S2_times", np.nan)):
+            assert batch[name].dtype == item[name].dtype
+            torch.testing.assert_close(batch[name][number, :count], item[name][:count], rtol=0, atol=0, equal_nan=True)
+            left = batch[name][number, count:]
+            torch.testing.assert_close(left, torch.full_like(left, value), rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(batch["L8"][number], item["L8"], rtol=0, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["single", "stacked"])
+def test_hugging_face_loads_runs_and_packs_without_code(
+    run: eechips.Run, stacked: eechips.Run, tmp_path: Path, layout: str
+) -> None:
+    datasets = pytest.importorskip("datasets", minversion="4")
+    copy = tmp_path / "run"
+    shutil.copytree((run if layout == "single" else stacked).path, copy)
+    source = eechips.open_run(copy)
+    eechips.card(copy)
+    expected = eechips.stack(source, lazy=False)
+    rows = list(datasets.load_dataset(str(copy), split="train", cache_dir=str(tmp_path / "cache")))
+    assert [row["id"] for row in rows] == list(source.units["id"])
+    for number, row in enumerate(rows):
+        assert row["crs"] == source.units["crs"][number]
+        assert row["transform"] == list(source.units["transform"][number])
+        for series in ("S2", "L8"):
+            moments = pd.to_datetime(pd.Series(row[f"{series}_times"]), utc=True).dt.tz_localize(None)
+            np.testing.assert_array_equal(moments, expected[f"{series}_acquired"].values[number])
+        names = [row[f"S2-t0{k}_file"] for k in range(3)] if layout == "single" else [row["S2_file"]]
+        pixels = []
+        for name in names:
+            with rasterio.open(copy / name) as file:
+                assert file.crs == row["crs"]
+                pixels.append(file.read())
+        valid = eechips.stack(source, lazy=False, masked=True).S2.notnull().values[number]
+        found = np.concatenate(pixels).reshape(3, 2, 16, 16)
+        np.testing.assert_array_equal(found[valid], expected.S2.values[number][valid])
+
+    label = "S2-t01" if layout == "single" else "S2"
+    of_label = source.layers.reset_index().query("layer == @label").drop_duplicates("id")
+    files = dict(zip(of_label["id"], of_label["file"], strict=True))
+    for to, column in (("parquet", label), ("webdataset", f"{label.lower()}.tif")):
+        eechips.pack(copy, to, out=tmp_path / to)
+        shards = str(tmp_path / to / f"all-*.{'tar' if to == 'webdataset' else to}")
+        packed = datasets.load_dataset(to, data_files=shards, split="train", cache_dir=str(tmp_path / "cache"))
+        assert len(packed) == 3
+        for row in packed:
+            metadata = row["json"] if to == "webdataset" else json.loads(row["metadata"])
+            data = row[column] if isinstance(row[column], bytes) else row[column]["bytes"]
+            assert data == (copy / files[metadata["id"]]).read_bytes()
+            assert metadata["layers"][label]["crs"] in set(source.units["crs"])
