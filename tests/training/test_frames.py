@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import rasterio
 import xarray
 
 import eechips
+from eechips.errors import StorageError
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.received_run import check_values
 from eechips.training.xarray_backend import RunBackend
 from tests.support.local_earth_engine import Server
 
@@ -89,6 +94,21 @@ def test_a_stack_of_files_with_several_frames_equals_that_of_single_frames(
     assert eechips.stats(stacked).to_json() == eechips.stats(run).to_json()
 
 
+@pytest.mark.parametrize(
+    "frames",
+    ["[1]", '"t"', '[{"frame": "0"}]', '[{"frame": 0, "dates": [7]}]', '[{"frame": 0, "valid_fraction": "all"}]'],
+)
+def test_frames_that_no_run_records_are_refused(stacked: eechips.Run, tmp_path: Path, frames: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(stacked.path, folder)
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        check_values(ledger)
+    with contextlib.closing(sqlite3.connect(folder / LEDGER_NAME)) as database, database:
+        database.execute("UPDATE layers SET metadata = json_set(metadata, '$.frames', json(?))", (frames,))
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger, pytest.raises(StorageError, match="no run records"):
+        check_values(ledger)
+
+
 def test_statistics_join_the_frames_of_a_sensor(run: eechips.Run) -> None:
     found = eechips.stats(run)
     assert set(found.layers) == {"S2", "L8"}
@@ -139,6 +159,17 @@ def test_a_geozarr_cube_has_pixels_times_and_place_of_each_sample(
     assert sorted(seen) == [0, 1, 2]
     assert eechips.pack(source, "geozarr", out=tmp_path / "pack", shard_count=2) == index
     assert eechips.stats(tmp_path / "pack").to_json() == eechips.stats(source).to_json()
+
+
+def test_rioxarray_finds_crs_and_transform_of_a_geozarr_cube(run: eechips.Run, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", minversion="3.1")
+    pytest.importorskip("rioxarray")
+    index = eechips.pack(run, "geozarr", out=tmp_path / "pack")
+    with zarr.storage.ZipStore(tmp_path / "pack" / index.shards[0].files[0].name, mode="r") as store:
+        for unit in run.units.itertuples():
+            found = xarray.open_zarr(store, group=unit.id)
+            assert found.rio.crs == found.S2.rio.crs == unit.crs
+            assert tuple(found.S2.rio.transform())[:6] == tuple(unit.transform)
 
 
 def test_gdal_reads_a_frame_of_a_geozarr_cube_in_its_place(run: eechips.Run, tmp_path: Path) -> None:
