@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +18,7 @@ class Quantization:
         dtype: numpy name of the stored type, a signed integer.
         divisor: see above; positive.
         power: see above; positive.
-        nodata: stored value of masked pixels, in files without a mask.
+        nodata: stored value of masked pixels, in files without a mask: the least of the type.
     """
 
     dtype: str
@@ -27,7 +29,7 @@ class Quantization:
     @property
     def limit(self) -> int:
         """The greatest stored value; its negative is the least one."""
-        return int(np.iinfo(self.dtype).max)
+        return -self.nodata - 1
 
     def quantize(self, values: npt.ArrayLike) -> npt.NDArray[np.signedinteger]:
         """Return values as stored integers, rounded to the nearest; values beyond the limits become these.
@@ -35,12 +37,14 @@ class Quantization:
         Args:
             values: of any shape. Masked and NaN values become ``nodata``.
         """
+        import numpy as np
+
         floats = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
         sizes = np.minimum(np.rint(np.abs(floats) ** (1.0 / self.power) * self.divisor), self.limit)
         found = np.where(np.isnan(floats), float(self.nodata), np.copysign(sizes, floats))
         return found.astype(self.dtype)
 
-    def dequantize(self, stored: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> np.ma.MaskedArray:
+    def dequantize(self, stored: npt.ArrayLike, dtype: npt.DTypeLike = "float32") -> np.ma.MaskedArray:
         """Return the values of stored integers.
 
         Args:
@@ -50,6 +54,8 @@ class Quantization:
         Returns:
             Masked array of the same shape, masked where ``stored`` is masked or ``nodata``.
         """
+        import numpy as np
+
         found: np.ma.MaskedArray = np.ma.masked_equal(np.ma.asarray(stored), self.nodata)
         doubles = found.data.astype(np.float64)
         values = np.abs(doubles / self.divisor) ** self.power * np.sign(doubles)

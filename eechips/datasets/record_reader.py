@@ -28,8 +28,8 @@ MOST_BYTES = 1 << 20
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float32", "float64")
 
-INTEGERS = ("int8", "int16")
-"""Types of quantized values."""
+INTEGERS = {"int8": -128, "int16": -32768}
+"""Types of quantized values, and the least value of each."""
 
 _TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _ALIAS = re.compile(r"[A-Z0-9][A-Z0-9_.+-]*")
@@ -181,12 +181,10 @@ def _read_quantization(table: _Table) -> Quantization | None:
     if not isinstance(given, dict):
         table.fail("quantization", "must be a table with the heading [quantization]")
     own = _Table(given, table.origin, "quantization: ")
-    dtype = own.choice("dtype", INTEGERS)
-    found = Quantization(
-        dtype=dtype, divisor=own.positive("divisor"), power=own.positive("power"), nodata=own.whole("nodata")
-    )
-    if found.nodata != -found.limit - 1:  # all others are values
-        own.fail("nodata", f"must be {-found.limit - 1}, the least {dtype}, not {found.nodata}")
+    dtype, nodata = own.choice("dtype", tuple(INTEGERS)), own.whole("nodata")
+    if nodata != INTEGERS[dtype]:  # all others are values
+        own.fail("nodata", f"must be {INTEGERS[dtype]}, the least {dtype}, not {nodata}")
+    found = Quantization(dtype=dtype, divisor=own.positive("divisor"), power=own.positive("power"), nodata=nodata)
     own.finish()
     return found
 
