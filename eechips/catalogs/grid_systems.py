@@ -16,8 +16,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import UsageError
-from eechips.geo.crs import project
 from eechips.geo.h3_cells import list_cells, load_h3
+from eechips.geo.mgrs_cells import locate_squares, locate_zones
 from eechips.geo.polygons import EARTH_RADIUS, spherical_area
 from eechips.storage import safe_component
 
@@ -207,11 +207,7 @@ def _index(value: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return found
 
 
-_SOUTH, _NORTH = -80.0, 84.0  # latitudes of the zones
 _REACH = 5_000.0  # metres: a smaller shape meets six cells at most, where zones meet
-_BANDS = "CDEFGHJKLMNPQRSTUVWX"  # of 8 degrees, the last of 12
-_COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")  # of 100 km, the same in every third zone
-_ROWS = "ABCDEFGHJKLMNPQRSTUV"  # of 100 km, shifted by five in even zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +226,7 @@ class Mgrs:
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
         """Return the squares of points; ``north`` and ``south`` beyond the zones of UTM."""
-        return _squares(longitudes, latitudes)
+        return locate_squares(longitudes, latitudes)
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
         """Return whether a geometry meets more squares, by sampling."""
@@ -253,44 +249,13 @@ class Utm:
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
         """Return the zones of points."""
-        zone, is_north = _zones(longitudes, latitudes)
+        zone, is_north = locate_zones(longitudes, latitudes)
         pairs = zip(zone.tolist(), is_north.tolist(), strict=True)
         return [f"{number or ''}{'N' if north else 'S'}" for number, north in pairs]
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
         """Return whether a geometry meets more zones, by sampling."""
         return exceeds_cells(geometry, cells, self.locate, largest=8e12, step=0.5)
-
-
-def _zones(
-    longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return the zone numbers of points, 0 around the poles, and whether points are in the north."""
-    zone = np.minimum(np.floor((longitudes + 180.0) / 6.0), 59).astype(np.int64) + 1
-    zone[(latitudes >= 56) & (latitudes < 64) & (longitudes >= 3) & (longitudes < 12)] = 32
-    svalbard = (latitudes >= 72) & (latitudes <= _NORTH) & (longitudes >= 0) & (longitudes < 42)
-    zone[svalbard] = 31 + 2 * np.searchsorted([9.0, 21.0, 33.0], longitudes[svalbard], side="right")
-    zone[(latitudes < _SOUTH) | (latitudes > _NORTH)] = 0
-    return zone, latitudes >= 0
-
-
-def _squares(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-    zone, is_north = _zones(longitudes, latitudes)
-    found = np.where(is_north, "north", "south").astype(object)
-    lonlat = np.column_stack([longitudes, latitudes])
-    for number, hemisphere in {*zip(zone.tolist(), is_north.tolist(), strict=True)}:
-        if not number:
-            continue
-        chosen = (zone == number) & (is_north == hemisphere)
-        x, y = np.floor(project(f"EPSG:{326 if hemisphere else 327}{number:02}", lonlat[chosen]) / 1e5).astype(int).T
-        bands = np.clip((latitudes[chosen] - _SOUTH) // 8, 0, len(_BANDS) - 1).astype(int)
-        columns, shift = _COLUMNS[(number - 1) % 3], 0 if number % 2 else 5
-        rows = (y + shift) % len(_ROWS)
-        found[chosen] = [
-            f"{number:02}{_BANDS[band]}{columns[column - 1]}{_ROWS[row]}"
-            for band, column, row in zip(bands.tolist(), x.tolist(), rows.tolist(), strict=True)
-        ]
-    return list(found)
 
 
 _MOST = 10_000

@@ -1,9 +1,9 @@
-"""Choose places at the centres of the cells of a grid: Major TOM, H3, or the polygons of a file."""
+"""Choose places at the centres of the cells of a grid: Major TOM, H3, MGRS, or the polygons of a file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.h3_cells import list_cells, load_h3
+from eechips.geo.mgrs_cells import list_squares
 from eechips.geo.polygons import list_polygons, spherical_area, wrap_longitudes
 from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.planning.places import Places, read_places
@@ -23,6 +24,7 @@ from eechips.text import parse_distance
 
 MAJOR_TOM = "majortom"
 H3 = "h3"
+MGRS = "mgrs"
 
 CELL_FIELDS = ("grid_code", "grid_cell", "cell", "cell_id", "id", "fid", "name", "code")
 """Default names of the column that identifies the polygons of a file, in order of precedence."""
@@ -30,6 +32,7 @@ CELL_FIELDS = ("grid_code", "grid_cell", "cell", "cell_id", "id", "fid", "name",
 _EQUATOR_RADIUS = 6_378_137.0  # metres, of Major TOM's sphere
 _LEAST_EDGE = 100.0  # metres
 _MOST_CELLS = 10_000_000
+_SQUARES = (100_000, 10_000, 1_000)  # edges in metres
 _H3_SPREAD = 2.0  # the smallest cells have more than the mean area divided by this
 _DIGITS = 9  # decimals of coordinates
 _ROUNDING = 1e-9  # of a column
@@ -157,6 +160,33 @@ class H3Grid:
 
 
 @dataclass(frozen=True)
+class MgrsGrid:
+    """Squares of the Military Grid Reference System; those of 100 km are the tiles of Sentinel-2 without their margins.
+
+    Attributes:
+        metres: edge of a square: 100,000, 10,000 or 1,000.
+    """
+
+    metres: int
+
+    needs_region = True
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``{"cells": "mgrs:10km"}``."""
+        return {"cells": f"{MGRS}:{self.metres // 1000}km"}
+
+    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+        """Return the centres of squares in a region, by zone, from north to south and from west to east."""
+        _check_count(spherical_area(region) / self.metres**2)
+        names, centres = list_squares(region, self.metres)
+        return [
+            SampleSite((lon, lat), {"grid_code": f"MGRS-{name}", "grid_cell": name})
+            for name, (lon, lat) in zip(names, centres.round(_DIGITS).tolist(), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
 class FileGrid:
     """The polygons of a file.
 
@@ -199,7 +229,7 @@ def parse_cells(text: str | Path, cell_field: str | None = None) -> PlaceCells:
     """Parse the cells of a sample.
 
     Args:
-        text: ``majortom:10km``, ``h3:6``, or the path of a file of polygons.
+        text: ``majortom:10km``, ``h3:6``, ``mgrs:10km``, or the path of a file of polygons.
         cell_field: column of the file that identifies its polygons; None for the first of ``CELL_FIELDS``.
 
     Raises:
@@ -207,13 +237,15 @@ def parse_cells(text: str | Path, cell_field: str | None = None) -> PlaceCells:
         RegionError: if the file cannot be read, holds no polygons, or ids are missing or repeated.
     """
     kind, colon, size = str(text).partition(":")
-    if kind.lower() in (MAJOR_TOM, H3) and colon and not Path(text).exists():
+    parsers: dict[str, Callable[[str], PlaceCells]] = {MAJOR_TOM: _parse_major_tom, H3: _parse_h3, MGRS: _parse_mgrs}
+    parse = parsers.get(kind.lower())
+    if parse is not None and colon and not Path(text).exists():
         if cell_field is not None:
             raise UsageError("`cell_field` is for a file of `cells`")
-        return _parse_major_tom(size) if kind.lower() == MAJOR_TOM else _parse_h3(size)
+        return parse(size)
     path = Path(text)
     if not path.is_file():
-        raise UsageError(f"`cells` {str(text)!r} is none of majortom:10km, h3:6, or a file of polygons")
+        raise UsageError(f"`cells` {str(text)!r} is none of majortom:10km, h3:6, mgrs:10km, or a file of polygons")
     places = read_places(path)
     if places.kind != "polygons":
         raise RegionError(f"{path} holds points: `cells` needs polygons; for points, use `points`")
@@ -236,6 +268,13 @@ def _parse_h3(size: str) -> H3Grid:
     if not size.isdecimal() or not 0 <= int(size) <= 15:
         raise UsageError(f"`cells` h3:{size}: the resolution must be 0 to 15, as in h3:6")
     return H3Grid(int(size))
+
+
+def _parse_mgrs(size: str) -> MgrsGrid:
+    metres = parse_distance("`cells` mgrs:", size)
+    if metres not in _SQUARES:
+        raise UsageError(f"`cells` mgrs:{size}: squares have edges of 100km, 10km or 1km")
+    return MgrsGrid(int(metres))
 
 
 def _name(number: int, letters: str) -> str:

@@ -13,7 +13,8 @@ import pytest
 import shapely
 
 from eechips.errors import RegionError, UsageError
-from eechips.planning.cell_grids import FileGrid, H3Grid, MajorTomGrid, parse_cells
+from eechips.geo.crs import unproject
+from eechips.planning.cell_grids import FileGrid, H3Grid, MajorTomGrid, MgrsGrid, parse_cells
 from eechips.planning.regions import parse_box
 
 WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
@@ -122,6 +123,48 @@ def test_hexagons_are_those_of_h3_whose_centres_lie_in_the_region() -> None:
         assert h3.latlng_to_cell(*site.point[::-1], 6) == site.fields["grid_cell"]
 
 
+@pytest.mark.parametrize(
+    ("box", "kilometres"),
+    [
+        ("-105.5,39.5,-104.9,40.1", 10),
+        ("-108.3,35.8,-107.6,36.3", 10),  # two zones
+        ("-0.4,-0.4,0.3,0.3", 10),  # both hemispheres
+        ("2.6,63.6,3.6,64.3", 10),  # the wide zone of Norway
+        ("-108,0,-107.5,0.5", 10),  # it touches three other zones
+        ("8.5,71.7,9.5,72.3", 10),  # zones of Svalbard
+        ("179.6,-16.4,-179.6,-15.9", 10),
+        ("-105.2,39.93,-105.1,40.0", 1),
+        ("-110,-3,-101,7", 100),
+    ],
+)
+def test_squares_are_those_of_the_mgrs_library_whose_centres_lie_in_the_region(box: str, kilometres: int) -> None:
+    """The library names the squares of many points, and where they lie: their corners or centres, by its version."""
+    library = pytest.importorskip("mgrs").MGRS()
+    digits = {100: 0, 10: 1, 1: 2}[kilometres]
+    region = parse_box(box).polygon()
+    seen = set()
+    for part in shapely.get_parts(region):
+        west, south, east, north = part.buffer(0.01 * kilometres).bounds
+        steps = [np.linspace(a, b, int((b - a) / (0.0035 * kilometres))) for a, b in ((west, east), (south, north))]
+        for lon in (steps[0] + 180) % 360 - 180:
+            seen |= {library.toMGRS(lat, lon, MGRSPrecision=digits) for lat in steps[1]}
+    expected = {}
+    for name in seen:
+        zone, hemisphere, x, y = library.MGRSToUTM(name)
+        corner = np.floor(np.array([x, y]) / (1000 * kilometres)) * 1000 * kilometres
+        crs = f"EPSG:{326 if hemisphere == 'N' else 327}{zone:02}"
+        lon, lat = unproject(crs, [corner + 500 * kilometres])[0]
+        if shapely.intersects_xy(region, lon, lat) and library.toMGRS(lat, lon, MGRSPrecision=digits) == name:
+            expected[name.zfill(5 + 2 * digits)] = (lon, lat)
+    sites = MgrsGrid(1000 * kilometres).sites(region)
+    found = {site.fields["grid_cell"]: site.point for site in sites}
+    assert len(sites) == len(found) > 20
+    assert found.keys() == expected.keys()
+    for name, place in expected.items():
+        np.testing.assert_allclose(found[name], place, atol=1e-8)
+    assert sites[0].fields["grid_code"] == f"MGRS-{sites[0].fields['grid_cell']}"
+
+
 def test_polygons_of_a_file_have_their_centroids_and_ids(tmp_path: Path) -> None:
     squares = [shapely.box(10.0 + n, 50.0, 11.0 + n, 51.0) for n in range(4)]
     across = shapely.MultiPolygon([shapely.box(179.0, 0.0, 180.0, 1.0), shapely.box(-180.0, 0.0, -177.0, 1.0)])
@@ -157,7 +200,8 @@ def test_polygons_without_an_id_are_numbered_and_repeated_ids_are_refused(tmp_pa
         ("majortom:ten", "is not a distance"),
         ("majortom:1m", "the distance must be 100m to 20000km"),
         ("h3:16", "the resolution must be 0 to 15"),
-        ("s2:10", "is none of majortom:10km, h3:6, or a file of polygons"),
+        ("s2:10", "is none of majortom:10km, h3:6, mgrs:10km, or a file of polygons"),
+        ("mgrs:5km", "`cells` mgrs:5km: squares have edges of 100km, 10km or 1km"),
     ],
 )
 def test_cells_that_are_no_grid_are_refused(text: str, message: str) -> None:
