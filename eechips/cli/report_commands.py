@@ -37,9 +37,9 @@ from eechips.storage import safe_component
 def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -> None:
     """Make the report of a run: one HTML file that needs no network.
 
-    It shows the settings, a map, chips by stratum, histograms, throughput and errors over time, failures, and
-    licences; for time series, a chart for each region. Every run makes it at its end, unless --no-report is given or
-    the results are in an object store. The run may be in progress.
+    It shows failures, a map, chips by stratum, histograms, a table of units, throughput and errors over time, settings
+    and licences; for time series, a chart for each region. Its search box selects units. Every run makes it at its end,
+    unless --no-report is given or the results are in an object store. The run may be in progress.
 
     \b
     Examples:

@@ -49,9 +49,9 @@ def report(
 ) -> Path:
     """Make the report of a run: one HTML file that needs no network.
 
-    It shows the settings, counts, a map, chips by stratum, histograms, throughput and errors over time, failures, and
-    licences; for time series, a chart for each region. Of more than 100,000 units, a random sample of 100,000 is on the
-    map; counts include all. The same run and seed give the same file.
+    It shows failures, a map, chips by stratum, histograms, a table of units, throughput and errors over time, settings
+    and licences; for time series, a chart for each region. Its search box selects units. Of more than 100,000 units, a
+    random sample of 100,000 is on the map; counts include all. The same run and seed give the same file.
 
     Args:
         run: the run, finished or in progress, or its folder. Of results in an object store, the displayed chips are

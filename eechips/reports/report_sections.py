@@ -362,6 +362,7 @@ def failures(data: ReportData) -> Markup | None:
         "Failures",
         summary,
         element("details", element("summary", "All units"), each),
+        element("p", element("button", "Select these units", type="button", id="select-failed")),
         element("p", "To retry: ", command),
     )
 

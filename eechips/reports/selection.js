@@ -10,10 +10,12 @@ const keyOf = (name) => name.trim().toLowerCase().replace(/[\s:",]+/g, "_");
 /** What can be searched, by its name in queries: texts as values and codes, or numbers. */
 const fields = new Map();
 
+/** Add a field, and return its name in queries: with a prefix if the units have a column of that name. */
 function addField(name, field) {
-  const key = keyOf(name);
-  if (fields.has(key)) return;
+  let key = keyOf(name);
+  while (fields.has(key)) key = `unit_${key}`;
   fields.set(key, { key, name, ...field });
+  return key;
 }
 
 function fillFields() {
@@ -22,7 +24,8 @@ function fillFields() {
     if (column.kind === "number") addField(column.name, { numbers: column.numbers });
     else addField(column.name, { values: column.values, codes: column.codes });
   }
-  addField("state", { values: units.states.values.map((state) => state.replaceAll("_", " ")), codes: units.states.codes });
+  const stateKey = addField("state", { values: units.states.values.map((state) => state.replaceAll("_", " ")), codes: units.states.codes });
+  byId("select-failed")?.addEventListener("click", () => setTerm(stateKey, "failed"));
   addField("error", units.errors);
   if (units.valid.some((value) => !Number.isNaN(value))) addField("valid fraction", { numbers: units.valid });
   for (const [name, numbers] of brightness()) addField(name, { numbers });
@@ -292,7 +295,7 @@ function csvOf(members) {
 function saveSelection() {
   const link = make("a", { download: "selection.csv", href: URL.createObjectURL(new Blob([csvOf(selection.members)], { type: "text/csv" })) });
   link.click();
-  URL.revokeObjectURL(link.href);
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000); // browsers begin to read it later
 }
 
 async function copyIds() {

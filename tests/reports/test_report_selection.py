@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import eechips
 from tests.reports.conftest import HOSTILE
+from tests.support import finished_run
 from tests.support.report_browser import canvas, mouse, needs_chromium, place, query, search, wait
 
 pytestmark = needs_chromium
@@ -229,3 +232,18 @@ def test_ids_are_copied_or_shown(page: Callable[..., Any], zones_run: eechips.Ru
     wait(browser, "return !document.getElementById('ids').hidden")
     text = browser.execute_script("return document.getElementById('ids').value")
     assert text.split() == [each[:16] for each in zones_run.units["id"].iloc[:4]]
+
+
+def test_failed_units_come_first_and_are_selected(page: Callable[..., Any], tmp_path: Path) -> None:
+    """Also if the units have a column called state."""
+    pixels = np.zeros((3, 8, 8), dtype=np.uint8)
+    units = [
+        ({"kind": "point", "state": name}, {"": ("png", finished_run.png_of(pixels))}) for name in ("Bern", "Jura")
+    ]
+    units += [({"kind": "point", "state": "Bern", "number": n}, None) for n in range(3)]
+    browser = page(path=eechips.report(finished_run.write_run(tmp_path / "run", units)))
+    assert browser.find_element("css selector", "main > *").get_attribute("id") == "failures"
+    browser.find_element("id", "select-failed").click()
+    assert query(browser) == "unit_state:failed"
+    assert browser.execute_script(f"return {COUNT}") == "3"
+    assert search(browser, "state:bern") == 4
