@@ -161,6 +161,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         options.index,
         options.expression,
         options.where,
+        options.speckle,
         scaled=options.scaled,
         quantized=options.quantized,
     )

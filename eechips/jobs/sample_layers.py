@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -11,10 +12,12 @@ from eechips.datasets import find_dataset, is_record_file
 from eechips.errors import UsageError
 from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
 from eechips.jobs.recipe_options import split_names
+from eechips.planning.band_selection import BandSelection
 from eechips.planning.chip_grids import Moments
 from eechips.planning.cloud_masks import CloudMask, parse_masks
 from eechips.planning.date_matching import DateMatch, format_moment, parse_moment, parse_window
 from eechips.planning.image_filters import PropertyCondition, parse_condition
+from eechips.planning.speckle import SpeckleFilter, parse_speckle
 from eechips.recipe import Unit
 from eechips.recipe.layer_names import RESERVED_LAYERS
 from eechips.storage import safe_component
@@ -35,6 +38,7 @@ class SampleLayer(DatasetRecipe):
         mask: cloud mask; None for none.
         quantized: whether the bands are the integers of the record's quantization.
         conditions: on properties of its images.
+        speckle: filter of radar images; None for none.
     """
 
     dataset: str
@@ -47,6 +51,12 @@ class SampleLayer(DatasetRecipe):
     mask: CloudMask | None = None
     quantized: bool = False
     conditions: tuple[PropertyCondition, ...] = ()
+    speckle: SpeckleFilter | None = None
+
+    @cached_property
+    def selection(self) -> BandSelection:
+        """The bands of the chips, with their speckle filter."""
+        return replace(super().selection, speckle=self.speckle)
 
     @property
     def is_dated(self) -> bool:
@@ -73,6 +83,7 @@ def parse_layers(
     index: Bands = None,
     expression: str | Sequence[str] = (),
     where: str | Sequence[str] = (),
+    speckle: str | None = None,
     *,
     scaled: bool = False,
     quantized: bool = False,
@@ -86,6 +97,7 @@ def parse_layers(
         index: spectral indices, by dataset if there are several.
         expression: ``name=formula`` each; ``dataset:name=formula`` if there are several.
         where: conditions on properties of images; ``dataset:condition`` if there are several.
+        speckle: filter, for the datasets of Sentinel-1.
         scaled: whether scale and offset of all datasets are applied.
         quantized: whether bands are quantized, of the datasets that have a quantization.
 
@@ -107,6 +119,9 @@ def parse_layers(
     formulas = _expressions_of(names, (expression,) if isinstance(expression, str) else expression)
     conditions = _conditions_of(names, (where,) if isinstance(where, str) else where)
     labels = _labels(names, ids) if len(names) > 1 else [""]
+    filters = [parse_speckle(speckle, each) for each in ids]
+    if speckle is not None and not any(filters):
+        raise UsageError(f"speckle={speckle!r} is for Sentinel-1 (S1), not for {' and '.join(names)}")
     has_quantization = [quantized and _has_quantization(name) for name in names]
     if quantized and not any(has_quantization):
         raise UsageError(f"`quantized` needs a record with a quantization, and that of {' and '.join(names)} has none")
@@ -122,9 +137,10 @@ def parse_layers(
             cloud_mask,
             is_quantized,
             conditions.get(name, ()),
+            speckle_filter,
         )
-        for name, label, cloud_mask, is_quantized in zip(
-            names, labels, parse_masks(mask, ids), has_quantization, strict=True
+        for name, label, cloud_mask, is_quantized, speckle_filter in zip(
+            names, labels, parse_masks(mask, ids), has_quantization, filters, strict=True
         )
     )
 

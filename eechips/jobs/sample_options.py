@@ -239,6 +239,15 @@ class SampleOptions:
             is_advanced=True,
         ),
     )
+    speckle: str | None = field(
+        default=None,
+        metadata=option(
+            "Filter the speckle of Sentinel-1 on its power, in a window of pixels: boxcar:5, lee:7.",
+            DATA,
+            metavar="FILTER[:SIZE]",
+            is_advanced=True,
+        ),
+    )
     mask: str = field(default="none", metadata=MASK)
     frames: int | None = field(
         default=None,

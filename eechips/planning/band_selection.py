@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import ee
@@ -20,6 +20,7 @@ from eechips.errors import UsageError
 from eechips.planning.asset_metadata import AssetMetadata, Band
 from eechips.planning.band_formula import Formula, Value, parse_formula
 from eechips.planning.cloud_masks import CloudMask
+from eechips.planning.speckle import SpeckleFilter
 from eechips.suggestion import describe_choices
 
 _log = logging.getLogger(__name__)
@@ -118,16 +119,18 @@ class BandSelection:
         names: of all bands; empty for all of a dataset without a record.
         computed: those that are not stored under their names.
         quantization: as which integers the bands are returned; None for their own values.
+        speckle: filter of stored bands of radar images; None for none.
     """
 
     names: tuple[str, ...]
     computed: tuple[ComputedBand, ...] = ()
     quantization: Quantization | None = None
+    speckle: SpeckleFilter | None = None
 
     @property
     def is_stored(self) -> bool:
         """Return whether all bands are stored bands, under their own names and unchanged."""
-        return not self.computed and self.quantization is None
+        return not self.computed and self.quantization is None and self.speckle is None
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -140,18 +143,21 @@ class BandSelection:
         """What determines the values besides the names, as JSON; empty if all bands are stored."""
         computed = {"computed": [each.parameters for each in self.computed]} if self.computed else {}
         quantized = {"quantization": asdict(self.quantization)} if self.quantization is not None else {}
-        return {**computed, **quantized}
+        filtered = {"speckle": self.speckle.text} if self.speckle is not None else {}
+        return {**computed, **quantized, **filtered}
 
     @property
     def has_stored_values(self) -> bool:
         """Return whether all values are as they are stored, perhaps under other names."""
-        return self.quantization is None and all(each.formula is None for each in self.computed)
+        is_own = self.quantization is None and self.speckle is None
+        return is_own and all(each.formula is None for each in self.computed)
 
     @property
     def copied(self) -> tuple[str, ...]:
         """The stored bands whose values are in the result unchanged."""
         made = {each.name: each for each in self.computed}
-        return tuple(self.grid_band(name) for name in self.names if name not in made or made[name].formula is None)
+        bands = (self.grid_band(name) for name in self.names if name not in made or made[name].formula is None)
+        return tuple(band for band in bands if not self._is_filtered(band))
 
     def grid_band(self, name: str) -> str:
         """Return the stored band whose pixel grid a band of the result has."""
@@ -159,7 +165,11 @@ class BandSelection:
 
     def named(self, names: Sequence[str]) -> BandSelection:
         """Return the selection with other names, of a plan, if it has none itself."""
-        return self if self.names else BandSelection(tuple(names))
+        return self if self.names else replace(self, names=tuple(names))
+
+    def _is_filtered(self, band: str) -> bool:
+        """Return whether a stored band has other values, since its speckle is filtered."""
+        return self.speckle is not None and self.speckle.filters(band)
 
     def find_bands(self, about: AssetMetadata) -> tuple[Band, ...]:
         """Return type and pixel grid of each band.
@@ -169,7 +179,10 @@ class BandSelection:
         """
         if not self.names:
             return about.bands
-        stored = {band.name: band for band in about.select(self.stored)}
+        stored = {
+            band.name: replace(band, dtype="float32") if self._is_filtered(band.name) else band
+            for band in about.select(self.stored)
+        }
         made = {each.name: each for each in self.computed}
         found = []
         for name in self.names:
@@ -194,6 +207,8 @@ class BandSelection:
         further = [name for name in more if name not in self.names]
         needed = list(dict.fromkeys((*self.stored, *further)))
         stored: ee.Image = image.select(needed) if mask is None else mask.apply(image, needed)
+        if self.speckle is not None:
+            stored = self.speckle.apply(stored, needed).select(needed)
         if self.quantization is not None:
             return stored.addBands(_quantized(stored.select(list(self.names)), self.quantization), None, True)
         if not self.computed:

@@ -169,3 +169,58 @@ def test_the_border_is_dark_or_seen_from_a_wrong_angle(
     assert 0 < expected.mean() < 1
     np.testing.assert_array_equal(valid, np.broadcast_to(expected, (2, *expected.shape)))
     np.testing.assert_array_equal(values[valid], window(unit, stored[:2])[valid])
+
+
+def filter_speckle(values: Array, name: str, size: int) -> Array:
+    """Filter power, NaN where masked, by the formulas of the papers; (rows, columns)."""
+    reach = size // 2
+    padded = np.pad(values, reach, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size)).reshape(*values.shape, -1)
+    mean, variance = np.nanmean(windows, axis=-1), np.nanvar(windows, axis=-1)
+    if name == "boxcar":
+        return np.where(np.isnan(values), np.nan, mean)
+    noise = 1 / 4.4
+    weight = np.maximum(0, (variance - mean**2 * noise) / (1 + noise)) / variance
+    return np.asarray(mean + weight * (values - mean))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "speckle", "mask"),
+    [("S1", "lee:7", "none"), ("S1", "boxcar:5", "none"), (LINEAR, "lee", "none"), ("S1", "lee:5", "border:noise")],
+)
+def test_speckle_is_filtered_as_numpy_does(
+    server: Server, tmp_path: Path, dataset: str, speckle: str, mask: str
+) -> None:
+    run = sample(
+        server, tmp_path / "run", dataset, bands="VV,VH,angle", speckle=speckle, mask=mask, size=100, end="2020-01-05",
+        roi="-104.9931,39.7444,-104.9929,39.7446",
+    )  # fmt: skip
+    (unit,), (file,) = run.units["unit"], run.units["file"]
+    values, valid = read(run.path / file)
+    stored = decibels(0) if dataset == "S1" else power(0).astype("float32")
+    ground = (10 ** (stored[:2].astype("float64") / 10)) if dataset == "S1" else stored[:2].astype("float64")
+    if mask != "none":
+        ground[:, power(0)[0] < 0.001] = np.nan
+    name, _, size = speckle.partition(":")
+    expected = window(unit, np.stack([filter_speckle(band, name, int(size or 7)) for band in ground]))
+    np.testing.assert_array_equal(valid[:2], ~np.isnan(expected))
+    shown = 10 ** (values[:2] / 10) if dataset == "S1" else values[:2]
+    np.testing.assert_allclose(shown[valid[:2]], expected[valid[:2]], rtol=1e-5)
+    np.testing.assert_array_equal(values[2][valid[2]], window(unit, stored[2])[valid[2]])
+    assert np.nanstd(expected[0]) < np.std(window(unit, power(0)[0]))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "speckle", "message"),
+    [
+        ("S1", "median", "the filters are boxcar and lee, with the window, as in lee:7"),
+        ("S1", "lee:4", "the window is an odd number of pixels, 3 to 15"),
+        ("S1", "lee:", "the window is an odd number of pixels"),
+        ("L8", "lee", "is for Sentinel-1"),
+    ],
+)
+def test_filters_that_do_not_exist_are_refused(
+    server: Server, tmp_path: Path, dataset: str, speckle: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        sample(server, tmp_path / "run", dataset, speckle=speckle)
