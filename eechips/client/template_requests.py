@@ -50,19 +50,19 @@ class TemplateRequests:
         self._unit = threading.local()
 
     @contextmanager
-    def unit_context(self, position: int, *, is_repeated: bool) -> Iterator[None]:
-        """Attribute requests of this thread to a unit inside the block.
+    def unit_context(self, *positions: int, is_repeated: bool = False) -> Iterator[None]:
+        """Attribute requests of this thread to a unit inside the block, or to several that share them.
 
         Args:
-            position: of the unit.
-            is_repeated: whether it was tried before. Its request is then not filled in, in case that caused the
+            *positions: of the units.
+            is_repeated: whether they were tried before. Their requests are then not filled in, in case that caused the
                 failure.
         """
-        self._unit.position, self._unit.is_repeated = position, is_repeated
+        self._unit.positions, self._unit.is_repeated = positions, is_repeated
         try:
             yield
         finally:
-            self._unit.position, self._unit.is_repeated = None, False
+            self._unit.positions, self._unit.is_repeated = (), False
 
     def take_mismatches(self) -> tuple[TemplateMismatch, ...]:
         """Remove and return the mismatches found since the last call."""
@@ -95,9 +95,8 @@ class TemplateRequests:
             if blank is None:
                 return None
             is_due, number = traced.is_due(), traced.filled
-            position = getattr(self._unit, "position", None)
-            if not is_due and position is not None:
-                traced.unchecked.append((number, position))
+            if not is_due:
+                traced.unchecked += [(number, position) for position in getattr(self._unit, "positions", ())]
         filled = blank.fill(values)
         if not is_due:
             return filled

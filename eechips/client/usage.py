@@ -49,6 +49,14 @@ class Usage:
     received: int = 0
     request_logs: list[RequestLog] | None = None
 
+    def add(self, other: Usage) -> None:
+        """Add the requests and bytes of another piece of work."""
+        self.requests += other.requests
+        self.repeats += other.repeats
+        self.received += other.received
+        if other.request_logs:
+            self.request_logs = [*(self.request_logs or ()), *other.request_logs]
+
     @contextlib.contextmanager
     def count(self, permit: Permit) -> Iterator[None]:
         """Count the request that is sent inside the block.

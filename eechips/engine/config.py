@@ -160,6 +160,15 @@ class RunConfig:
             is_advanced=True,
         ),
     )
+    share_requests: bool = field(
+        default=True,
+        metadata=option(
+            "Fetch neighbouring chips of the same images in one request, and cut them apart; the files are the same.",
+            SERVICE,
+            has_negation=True,
+            is_advanced=True,
+        ),
+    )
     dry_run: bool = field(default=False, metadata=option("Plan and estimate only: request no pixels.", RUN))
     estimate: int | None = field(
         default=None,

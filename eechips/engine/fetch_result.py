@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,33 +11,39 @@ from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.fetcher import Fetcher
 from eechips.errors import RecipeError
 from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table_format, validate
+from eechips.formats.interface import DecodedChip
+from eechips.formats.raster import paste_parts
+from eechips.geo.grid import Part
 from eechips.recipe import Chip, FrameStack, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from eechips.geo.grid import Part
+    from eechips.client.shared_requests import SharedChip
 
 
-def fetch_result(fetcher: Fetcher, result: Any) -> EncodedFile:
+def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile] | None = None) -> EncodedFile:
     """Return the file of a result.
 
     Args:
         fetcher: of this process.
         result: what a recipe has returned, or one of several: a Chip, a FrameStack, a Table, bytes or an array.
+        ready: files of chips that were fetched in shared requests, by the identity of the chip.
 
     Raises:
         RecipeError: if it is something else.
         RequestError: classified, if the service does not answer, or its response is not as requested.
         ee.EEException: if the service refuses the expression.
     """
+    if ready is not None and id(result) in ready:
+        return ready[id(result)]
     if isinstance(result, Chip):
         fetched: EncodedFile = fetcher.chip(result, _receive, partial(_assemble, result))
         return fetched
     if isinstance(result, FrameStack):
         stack = CHIP_FORMATS.get(result.format).stack
         assert stack is not None  # a stack of frames checks it
-        return stack([fetch_result(fetcher, chip) for chip in result.chips], result.times)
+        return stack([fetch_result(fetcher, chip, ready) for chip in result.chips], result.times)
     if isinstance(result, Table):
         return _fetch_table(fetcher, result)
     if isinstance(result, bytes):
@@ -52,6 +59,45 @@ def fetch_result(fetcher: Fetcher, result: Any) -> EncodedFile:
         f"get_result returned {type(result).__name__}: it must return a Chip, a Table, bytes, an array, a dict of"
         " these by name, or None"
     )
+
+
+def fetch_shared(fetcher: Fetcher, shared: SharedChip, chips: Sequence[Chip]) -> dict[int, EncodedFile]:
+    """Fetch several chips in one request, and return the file of each, the same as :func:`fetch_result`.
+
+    Args:
+        fetcher: of this process.
+        shared: the chip that covers them.
+        chips: among which its members are.
+
+    Returns:
+        The files by the indices of the chips.
+
+    Raises:
+        RequestError: classified, if the service does not answer, or its response is not as requested.
+        ee.EEException: if the service refuses the expression.
+    """
+    pixels = fetcher.chip(shared.chip, _decode, _paste)
+    files = {}
+    for member in shared.members:
+        chip = chips[member.content]
+        assert chip.grid is not None
+        encode = CHIP_FORMATS.get(chip.format).encode
+        assert encode is not None
+        files[member.content] = encode(pixels.cut(member.window, chip.grid.transform), expectation_of(chip))
+    return files
+
+
+def _decode(part: Chip, body: bytes) -> DecodedChip:
+    decode = CHIP_FORMATS.get(part.format).decode
+    assert decode is not None
+    return decode(body, expectation_of(part))
+
+
+def _paste(parts: Sequence[Part[DecodedChip]]) -> DecodedChip:
+    """Join the pixels of a shared request that was too large, and was fetched in parts."""
+    values = paste_parts([Part(part.window, part.content.values) for part in parts])
+    mask = paste_parts([Part(part.window, part.content.mask) for part in parts])
+    return replace(parts[0].content, values=values, mask=mask)
 
 
 def _fetch_table(fetcher: Fetcher, table: Table) -> EncodedFile:

@@ -166,7 +166,9 @@ def _partition_name(partition: int) -> str:
 
 
 def _encode_unit(task: WorkUnit) -> dict[str, Any]:
-    return {**dataclasses.asdict(task), "unit": json.loads(task.unit)}
+    fields = {**dataclasses.asdict(task), "unit": json.loads(task.unit)}
+    del fields["joined"]  # tasks of a queue have one unit
+    return fields
 
 
 def _decode_unit(line: dict[str, Any]) -> WorkUnit:

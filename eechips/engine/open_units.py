@@ -21,7 +21,7 @@ from eechips.engine.scheduler import Scheduler
 from eechips.engine.session import Session
 from eechips.engine.slow_units import SlowUnits, advice_for
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import traits_of
+from eechips.recipe import SupportsSharedRequests, traits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,7 @@ class OpenUnits:
                 planner=planner,
                 meter=meter,
                 verbose=config.verbose,
+                joins=self._joins,
                 slow=SlowUnits(lambda: advice_for(self._recipe)) if traits_of(self._recipe).needs_service else None,
             )
             is_settled = Scheduler(context, some, count).run()
@@ -130,6 +131,14 @@ class OpenUnits:
                     f"Units that {what}, as none with data was found in their place: {replacements.unfilled:,}"
                 )
         return is_settled
+
+    @property
+    def _joins(self) -> SupportsSharedRequests | None:
+        """The recipe, if its units may share requests, and the executor can send several units to a worker."""
+        recipe, executor = self._recipe, self._parts.executor
+        if not self._config.share_requests or executor.is_detached or not isinstance(recipe, SupportsSharedRequests):
+            return None
+        return recipe
 
     @property
     def _total(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eechips.client.template_requests import TemplateMismatch
@@ -29,6 +30,8 @@ class Outcome:
         layers: of a unit whose files have names of their own, each file's path, layer, and metadata as JSON.
         is_exclusive: the recipe fetched by itself, so that the process could fetch no other unit meanwhile.
         mismatches: units whose results may be wrong, which are fetched again.
+        is_split: the request that the unit shared has failed; the unit is fetched again, alone.
+        joined: outcomes of the further units of the task.
     """
 
     position: int
@@ -42,6 +45,8 @@ class Outcome:
     is_exclusive: bool = False
     service_failure: tuple[int, str] | None = None
     mismatches: tuple[TemplateMismatch, ...] = ()
+    is_split: bool = False
+    joined: tuple[Outcome, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default of a dataclass with slots looks its fields up for every unit, in both processes.
@@ -54,6 +59,15 @@ class Finished:
 
     task: WorkUnit
     outcome: Outcome
+
+    def each(self) -> Iterator[Finished]:
+        """Yield the event of each unit of the task."""
+        if not self.task.joined:
+            yield self
+            return
+        outcomes = {each.position: each for each in (replace(self.outcome, joined=()), *self.outcome.joined)}
+        for unit in self.task.units:
+            yield Finished(unit, outcomes[unit.position])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +83,11 @@ class Lost:
     task: WorkUnit
     reason: str
     blame: bool | None
+
+    def each(self) -> Iterator[Lost]:
+        """Yield the event, or that of each unit if the task is the cause: which of its units it was is unknown."""
+        if not self.task.joined or not self.blame:
+            yield self
+            return
+        for unit in self.task.units:
+            yield Lost(unit, self.reason, None)

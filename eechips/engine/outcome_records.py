@@ -199,8 +199,15 @@ def _place(error: BaseException) -> str:
     return f"{type(error).__name__} {last}"
 
 
-def completed(outcome: Outcome, usage: Usage, seconds: float) -> Outcome:
-    """Return an outcome with its cost."""
+def completed(outcome: Outcome, usage: Usage, seconds: float, shared_request: int | None = None) -> Outcome:
+    """Return an outcome with its cost.
+
+    Args:
+        outcome: of a unit.
+        usage: its requests.
+        seconds: that it took.
+        shared_request: position of the first unit of the request that it shared.
+    """
     request_logs = tuple(usage.request_logs or ())
     if outcome.record is None:
         return replace(outcome, request_logs=request_logs)
@@ -209,6 +216,7 @@ def completed(outcome: Outcome, usage: Usage, seconds: float) -> Outcome:
         attempts=1 + usage.repeats,
         requests=usage.requests,
         seconds=round(seconds, 3),
+        shared_request=shared_request,
         finished=utc_now(),
     )
     return replace(outcome, record=record, request_logs=request_logs)

@@ -83,12 +83,13 @@ class Recorder:
         Raises:
             StorageError: if a file cannot be committed.
         """
+        events = [each for event in events for each in event.each()]
         self._reopen_mismatched(events)
         self._note_files(events)
         batch = _Batch()
         failure: EechipsError | None = None
         for event in self._expected(events):
-            if self._is_discarded(event):
+            if self._is_discarded(event) or self._is_split(event):
                 continue
             if isinstance(event, Lost):
                 record, outcome = self._requeue(event), Outcome(event.task.position, None)
@@ -132,11 +133,13 @@ class Recorder:
         The temporary file of a duplicate stays until the run sweeps its own.
         """
         for event in events:
-            if event.task.position in self._queue.under_way:
-                self._queue.under_way.remove(event.task.position)
+            left = [unit for unit in event.task.units if unit.position in self._queue.under_way]
+            for unit in left:
+                self._queue.under_way.remove(unit.position)
                 if self._context.slow is not None:
-                    self._context.slow.end(event.task.position)
-                yield event
+                    self._context.slow.end(unit.position)
+            if left:
+                yield replace(event, task=replace(left[0], joined=tuple(left[1:])))
             else:
                 self._log.write("duplicate", id=event.task.id, kind=type(event).__name__.lower())
 
@@ -196,7 +199,7 @@ class Recorder:
             self._ledger.note(COMMITTING, [(each.name, each.size, each.sha256) for each in files])
 
     def _requeue(self, event: Lost) -> Record | None:
-        """Requeue a unit whose worker ended. A unit that ended three workers fails."""
+        """Requeue a unit whose worker ended, or a task of several. A unit that ended three workers fails."""
         self._losses[event.task.position] += bool(event.blame)
         losses = self._losses[event.task.position]
         self._log.write("worker lost", id=event.task.id, reason=event.reason, losses=losses)
@@ -230,9 +233,10 @@ class Recorder:
 
     def _is_discarded(self, event: Finished | Lost) -> bool:
         """Return whether to discard an outcome, and to fetch its unit again."""
-        if event.task.position not in self._mismatched:
+        mismatched = self._mismatched.intersection(unit.position for unit in event.task.units)
+        if not mismatched:
             return False
-        self._mismatched.discard(event.task.position)
+        self._mismatched -= mismatched
         if isinstance(event, Lost) or event.outcome.record is None:
             return False
         staged = event.outcome.staged
@@ -242,9 +246,17 @@ class Recorder:
         self._queue.again.append(replace(event.task, attempts=max(1, event.task.attempts)))
         return True
 
+    def _is_split(self, event: Finished | Lost) -> bool:
+        """Return whether the request that a unit shared has failed, and have the unit fetched alone."""
+        if isinstance(event, Lost) or not event.outcome.is_split:
+            return False
+        self._note_requests(event)
+        self._queue.again.append(event.task)
+        return True
+
     def _note_requests(self, event: Finished) -> None:
         request_logs = event.outcome.request_logs
-        if self._context.meter is not None and event.outcome.record is not None:
+        if self._context.meter is not None and (event.outcome.record is not None or event.outcome.is_split):
             self._context.meter.note(request_logs)
         if self._context.verbose:
             for each in request_logs:

@@ -20,6 +20,7 @@ from eechips.engine.replacement import Replacements
 from eechips.engine.run_log import RunLog
 from eechips.engine.slow_units import SlowUnits
 from eechips.manifest.ledger import Ledger
+from eechips.recipe import SupportsSharedRequests
 from eechips.storage import Store
 
 
@@ -89,6 +90,7 @@ class SchedulerContext:
         meter: records the cost of every unit; None if it is not needed.
         verbose: also show failures, and log requests.
         slow: reports units that take long; None for no reports.
+        joins: recipe that tells which units may share requests; None if each is fetched alone.
         clock: seconds, monotonic.
     """
 
@@ -105,4 +107,5 @@ class SchedulerContext:
     meter: Meter | None = None
     verbose: bool = False
     slow: SlowUnits | None = None
+    joins: SupportsSharedRequests | None = None
     clock: Callable[[], float] = time.monotonic

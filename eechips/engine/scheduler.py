@@ -9,6 +9,7 @@ from eechips.engine.progress import how_to_stop
 from eechips.engine.recorder import Recorder
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_monitor import RunMonitor
+from eechips.engine.unit_joiner import UnitJoiner
 from eechips.engine.unit_queue import UnitQueue
 from eechips.errors import InternalError, ProjectUnavailableError
 from eechips.manifest.unit_record import WorkUnit
@@ -36,7 +37,8 @@ class Scheduler:
     def __init__(self, context: SchedulerContext, units: Iterator[WorkUnit | None], count: int) -> None:
         self._context, self._executor, self._log = context, context.executor, context.log
         self._planner, self._replacements = context.planner, context.replacements
-        self._queue = UnitQueue(units, count)
+        joiner = None if context.joins is None else UnitJoiner(context.joins, units)
+        self._queue = UnitQueue(units, count, joiner)
         self._recorder = Recorder(context, self._queue)
         self._stop: Exception | None = None
 
@@ -66,7 +68,8 @@ class Scheduler:
                         task, is_alone = found
                         executor.submit(task, alone=is_alone)
                         if context.slow is not None:
-                            context.slow.begin(task)
+                            for unit in task.units:
+                                context.slow.begin(unit)
                     if self._is_over(is_draining=is_draining):
                         return self._is_settled
                     self._note_failure(self._recorder.settle(executor.wait(0.0 if is_starting else self._tick)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eechips.engine.executors.executor import Executor
+from eechips.engine.unit_joiner import UnitJoiner
 from eechips.manifest.unit_record import WorkUnit
 
 _MAX_HELD = 5
@@ -27,10 +28,11 @@ class UnitQueue:
     Args:
         units: of the plan; None while the next one is not planned yet.
         count: number of units, so far.
+        joiner: joins neighbours to one task; None to submit each unit alone.
     """
 
-    def __init__(self, units: Iterator[WorkUnit | None], count: int) -> None:
-        self._units = units
+    def __init__(self, units: Iterator[WorkUnit | None], count: int, joiner: UnitJoiner | None = None) -> None:
+        self._units, self._joiner = units, joiner
         self.count, self.settled = count, 0
         self.again: deque[WorkUnit] = deque()
         self.suspects: deque[WorkUnit] = deque()
@@ -52,11 +54,11 @@ class UnitQueue:
             task, is_alone = self.suspects.popleft(), True
         else:
             executor.held = min(len(self.suspects), _MAX_HELD)
-            found = self._take_next() if executor.has_room else None
+            found = self._take_next(executor) if executor.has_room else None
             if found is None:
                 return None
             task, is_alone = found, False
-        self.under_way.add(task.position)
+        self.under_way.update(unit.position for unit in task.units)
         return task, is_alone
 
     def add(self, units: list[WorkUnit]) -> None:
@@ -64,10 +66,12 @@ class UnitQueue:
         self.again.extend(units)
         self.count += len(units)
 
-    def _take_next(self) -> WorkUnit | None:
+    def _take_next(self, executor: Executor[Any]) -> WorkUnit | None:
         if self.again:
             return self.again.popleft()
         try:
+            if self._joiner is not None:
+                return self._joiner.take(executor.throttle.limit, self.count - self.settled)
             return next(self._units)
         except StopIteration:
             self.is_exhausted = True

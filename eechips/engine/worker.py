@@ -27,9 +27,10 @@ from eechips.engine.fetch_result import fetch_result
 from eechips.engine.outcome import Outcome
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
+from eechips.engine.shared_results import SharedFetcher, SharedResult
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError
-from eechips.formats import FileMetadata
+from eechips.formats import EncodedFile, FileMetadata
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import Chip, FrameStack, NoData, SupportsWorkerStart, Table, traits_of, unit_value
@@ -95,19 +96,41 @@ class Worker:
         # Exceptions of a built-in recipe are internal errors.
         self._recipe_code = contextlib.nullcontext if traits.is_builtin else raising_recipe_errors
         self._fetcher = Fetcher(connection, spec.method, self._recipe_code)
+        self._shared = SharedFetcher(self._fetcher, self._transport, logs=spec.logs, secrets=self._secrets)
 
     def execute(self, task: WorkUnit) -> Outcome:
-        """Fetch a unit. Errors become part of the outcome.
+        """Fetch the units of a task. Errors become part of their outcomes.
 
-        After an internal error, which may be due to lack of memory, the unit is repeated a few times.
+        After an internal error, which may be due to lack of memory, a unit is repeated a few times.
         """
-        began = time.monotonic()
+        if not task.joined:
+            return self._execute(task, None)
+        first, *others = self._execute_joined(task.units)
+        return replace(first, joined=tuple(others))
+
+    def _execute_joined(self, units: Sequence[WorkUnit]) -> list[Outcome]:
+        """Fetch units, in shared requests where their chips allow; the others one after the other."""
+        results = {}
+        for unit in units:
+            with contextlib.suppress(Exception):  # it is raised again below
+                results[unit] = self._result(unit)
+        fetched = self._shared.fetch(results)
+        return [
+            fetched.outcomes[unit.position]
+            if unit.position in fetched.outcomes
+            else self._execute(unit, fetched.results.get(unit.position))
+            for unit in units
+        ]
+
+    def _execute(self, task: WorkUnit, shared: SharedResult | None) -> Outcome:
+        """Fetch a unit, or finish one whose files were fetched in shared requests."""
+        began = time.monotonic() if shared is None else shared.began
         outcome = Outcome(task.position, None)  # of a unit that the end of the run stops
         requests = self._fetcher.requests.unit_context(task.position, is_repeated=task.attempts > 0)
         with self._transport.metered(logs=self._spec.logs) as usage, contextlib.suppress(Stopped), requests:
             for left in range(min(_INTERNAL_REPEATS, self._spec.policy.retries), -1, -1):
                 try:
-                    found = self._fetch(task)
+                    found = self._fetch(task, shared)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: the other units continue
                     found = failed(task, error, self._secrets)
                 if not left or found.record is None or found.record.error_class != InternalError.__name__:
@@ -115,19 +138,26 @@ class Worker:
                     break
                 usage.repeats += 1
                 self._transport.pause(self._spec.policy.delay)
-        outcome = completed(outcome, usage, time.monotonic() - began)
+        if shared is not None:
+            usage.add(shared.usage)
+        outcome = completed(outcome, usage, time.monotonic() - began, None if shared is None else shared.first)
         mismatches = self._fetcher.requests.take_mismatches()
         return replace(outcome, mismatches=mismatches) if mismatches else outcome
 
-    def _fetch(self, task: WorkUnit) -> Outcome:
-        """Call the recipe, fetch its result, and stage the file."""
+    def _result(self, task: WorkUnit) -> Any:
+        """Call the recipe."""
         unit = unit_value(json.loads(task.unit))
         with self._recipe_lock, use_transport(self._transport), self._recipe_code():
             self.in_recipe.add(task.position)
             try:
-                result = self._recipe.get_result(task.position, unit)
+                return self._recipe.get_result(task.position, unit)
             finally:
                 self.in_recipe.discard(task.position)
+
+    def _fetch(self, task: WorkUnit, shared: SharedResult | None) -> Outcome:
+        """Call the recipe, fetch its result, and stage the file."""
+        result = self._result(task) if shared is None else shared.result
+        ready = {} if shared is None else shared.files
         is_exclusive = self._is_exclusive(result)
         if result is None or isinstance(result, NoData):
             record = Record(position=task.position, state=State.DONE if result is None else State.EMPTY)
@@ -139,8 +169,8 @@ class Worker:
             placed = StagedFile(name, result.temporary, result.size, result.sha256)
             return Outcome(task.position, record_of(task, result.metadata, placed, result), placed)
         if isinstance(result, Mapping):
-            return replace(self._fetch_layers(task, result), is_exclusive=is_exclusive)
-        written = fetch_result(self._fetcher, result)
+            return replace(self._fetch_layers(task, result, ready), is_exclusive=is_exclusive)
+        written = fetch_result(self._fetcher, result, ready)
         if self._is_unwanted(written.metadata):
             return Outcome(task.position, record_of(task, written.metadata, None, result), is_exclusive=is_exclusive)
         name = self._own_name(task, result) or task.name
@@ -150,12 +180,12 @@ class Worker:
         layers = () if facts is None else ((staged.name, "", facts),)
         return Outcome(task.position, record, staged, layers=layers, is_exclusive=is_exclusive)
 
-    def _fetch_layers(self, task: WorkUnit, results: Mapping[str, Any]) -> Outcome:
+    def _fetch_layers(self, task: WorkUnit, results: Mapping[str, Any], ready: Mapping[int, EncodedFile]) -> Outcome:
         """Fetch all layers of a unit before the first is written, so that all exist or none."""
         if not results:
             raise RecipeError("get_result returned a mapping without a single result")
         check_layer_names({str(layer) for layer in results})
-        made = {str(layer): (result, fetch_result(self._fetcher, result)) for layer, result in results.items()}
+        made = {str(layer): (result, fetch_result(self._fetcher, result, ready)) for layer, result in results.items()}
         names = {
             layer: f"{self._own_name(task, result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"
             for layer, (result, written) in made.items()

@@ -17,9 +17,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from affine import Affine
 
 from eechips.errors import ValidationError
-from eechips.formats.interface import ChipFormat, EncodedFile, Expectation, FileMetadata
+from eechips.formats.interface import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata
 from eechips.formats.raster import check_crs, check_transform, decoding, paste_parts
 from eechips.geo.grid import Part
 
@@ -39,6 +40,19 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     Raises:
         ValidationError: if it is truncated or damaged, or has another size, bands, type or grid than requested.
     """
+    return encode_chip(decode(data, expectation), expectation)
+
+
+def decode(data: bytes, expectation: Expectation) -> DecodedChip:
+    """Check a GeoTIFF from Earth Engine, and return its pixels; masked ones are 0.
+
+    Args:
+        data: body of the response.
+        expectation: requested properties.
+
+    Raises:
+        ValidationError: as :func:`receive`.
+    """
     with decoding(data, "GTiff") as source:
         pixels = source.read()
         crs, transform, nodata = source.crs, source.transform, source.nodata
@@ -52,8 +66,24 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
         if nodata is not None:
             pixels[(pixels == nodata) & ~mask] = 0
     assert mask is not None
-    metadata = _metadata(pixels, mask, names, crs, transform, expectation)
-    return EncodedFile(encode(pixels, mask, names, crs, transform), "tif", metadata)
+    _metadata(pixels, mask, names, crs, transform, expectation)
+    # The requested transform, from which the response's may differ in the last bit.
+    return DecodedChip(pixels, mask, names, crs, expectation.transform or tuple(transform)[:6])
+
+
+def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
+    """Encode the file of a chip.
+
+    Args:
+        chip: decoded pixels.
+        expectation: requested properties.
+
+    Raises:
+        ValidationError: if the pixels are not as expected.
+    """
+    transform = Affine(*chip.transform) if chip.transform is not None else None
+    metadata = _metadata(chip.values, chip.mask, chip.names, chip.crs, transform, expectation)
+    return EncodedFile(encode(chip.values, chip.mask, chip.names, chip.crs, transform), "tif", metadata)
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
@@ -245,6 +275,8 @@ GEOTIFF = ChipFormat(
     gdal_driver="GTiff",
     compression=0.7,
     receive=receive,
+    decode=decode,
+    encode=encode_chip,
     assemble=assemble,
     validate=validate,
     stack=stack,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.errors import ValidationError
 
 if TYPE_CHECKING:
-    from eechips.geo.grid import Part
+    from eechips.geo.grid import Part, Window
 
 MASK_BAND = "eechips_mask"
 """Name of the band that is requested with data: 1 where a pixel is valid, 0 where it is masked."""
@@ -101,6 +101,35 @@ class EncodedFile:
     frame_fractions: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedChip:
+    """The decoded response for data, before it is encoded as a file.
+
+    Attributes:
+        values: of the bands, (…, rows, columns).
+        mask: (rows, columns), true where a pixel is valid.
+        names: of the bands.
+        crs: as the format's library has it; None if the format has none.
+        transform: pixel corners to coordinates, (a, b, c, d, e, f); None if the format has none.
+    """
+
+    values: Any
+    mask: Any
+    names: tuple[str, ...]
+    crs: Any = None
+    transform: tuple[float, ...] | None = None
+
+    def cut(self, window: Window, transform: tuple[float, ...] | None) -> DecodedChip:
+        """Return a window of the pixels.
+
+        Args:
+            window: of the pixels.
+            transform: of the window.
+        """
+        where = (..., *window.slices)
+        return replace(self, values=self.values[where], mask=self.mask[where], transform=transform)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipFormat:
     """A file format of chips.
@@ -122,6 +151,9 @@ class ChipFormat:
         compression: bytes of a file for one byte of pixels, to estimate disk space. Those of eechips are medians over
             NAIP and MODIS chips, to one digit.
         receive: check a response of ``request_format`` and encode the file: (data, expectation) → file.
+        decode: check a response as ``receive`` does, and return its pixels: (data, expectation) → pixels. None if files
+            have the bytes of the response, so that no request is shared.
+        encode: encode the file of decoded pixels, the same as ``receive``: (pixels, expectation) → file.
         assemble: make one file of the parts of a chip: (parts in row-major order, expectation of the whole) → file.
         validate: decode a file of this format to its last byte: (data, expectation) → metadata.
         stack: make one file of the frames of a time series: (files in their order, time of each) → file. Band b of
@@ -142,6 +174,8 @@ class ChipFormat:
     gdal_driver: str = ""
     compression: float = 1.0
     receive: Callable[[bytes, Expectation], EncodedFile]
+    decode: Callable[[bytes, Expectation], DecodedChip] | None = None
+    encode: Callable[[DecodedChip, Expectation], EncodedFile] | None = None
     assemble: Callable[[Sequence[Part[EncodedFile]], Expectation], EncodedFile]
     validate: Callable[[bytes, Expectation], FileMetadata]
     stack: Callable[[Sequence[EncodedFile], Sequence[str]], EncodedFile] | None = None

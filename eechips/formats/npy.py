@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import ValidationError
-from eechips.formats.interface import MASK_BAND, ChipFormat, EncodedFile, Expectation, FileMetadata
+from eechips.formats.interface import MASK_BAND, ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata
 from eechips.formats.raster import paste_parts
 from eechips.geo.grid import Part
 
@@ -30,18 +30,41 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     Raises:
         ValidationError: if it is truncated or damaged, or has another size, bands or type than requested.
     """
-    array = load(data)
     if not expectation.has_mask_band:
-        return EncodedFile(data, "npy", _metadata(array, expectation))
+        return EncodedFile(data, "npy", _metadata(load(data), expectation))
+    return encode_chip(decode(data, expectation), expectation)
+
+
+def decode(data: bytes, expectation: Expectation) -> DecodedChip:
+    """Check an array from Earth Engine that has the mask band, and return its bands as fields.
+
+    Raises:
+        ValidationError: as :func:`receive`.
+    """
+    array = load(data)
     names: tuple[str, ...] = array.dtype.names or ()
     if len(names) < 2:
         raise ValidationError("the response lacks the requested mask band")
-    kept, mask_field = names[:-1], "mask" if "mask" not in names[:-1] else MASK_BAND
-    fields: list[tuple[str, Any]] = [*((name, array.dtype[name]) for name in kept), (mask_field, np.bool_)]
-    final = np.empty(array.shape, dtype=fields)
-    for name in kept:
-        final[name] = array[name]
-    final[mask_field] = array[names[-1]] != 0
+    _metadata(array[list(names[:-1])], expectation)
+    return DecodedChip(array[list(names[:-1])], array[names[-1]] != 0, names[:-1])
+
+
+def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
+    """Encode the file of a chip.
+
+    Args:
+        chip: decoded pixels, a structured array.
+        expectation: requested properties.
+
+    Raises:
+        ValidationError: if the pixels are not as expected.
+    """
+    mask_field = "mask" if "mask" not in chip.names else MASK_BAND
+    fields: list[tuple[str, Any]] = [(name, chip.values.dtype[name]) for name in chip.names]
+    final = np.empty(chip.values.shape, dtype=[*fields, (mask_field, np.bool_)])
+    for name in chip.names:
+        final[name] = chip.values[name]
+    final[mask_field] = chip.mask
     return EncodedFile(encode(final), "npy", _metadata(final, expectation))
 
 
@@ -146,6 +169,8 @@ NPY = ChipFormat(
     request_format="npy",
     part_format="npy",
     receive=receive,
+    decode=decode,
+    encode=encode_chip,
     assemble=assemble,
     validate=validate,
     stack=stack,

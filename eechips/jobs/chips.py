@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -123,6 +123,16 @@ class ChipSample:
             layer.name: self._chip(layer, unit, grid) for layer in self.sample.layers
         }
         return chips if len(chips) > 1 else next(iter(chips.values()))
+
+    def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
+        """Return what units share, and the grid; see :class:`eechips.recipe.SupportsSharedRequests`.
+
+        Chips by bounds in degrees are on pixels of their own, and pictures keep the bytes of the response.
+        """
+        if self.sample.grid_mode == "thumb" or self.is_picture:
+            return None
+        shown = [frame.get("image") for frame in unit.get("frames", ())]
+        return (unit.get("image"), unit.get("label_date"), tuple(shown)), Grid.from_json(unit["grid"])
 
     def sized_result(self, index: int, unit: Unit) -> Chip | FrameStack | dict[str, Chip | FrameStack] | NoData:
         """Describe the chip with the types of its bands; see :class:`eechips.recipe.SupportsSize`."""

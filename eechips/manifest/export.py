@@ -166,7 +166,18 @@ def _schema(names: Sequence[str]) -> Any:
     import pyarrow as pa
 
     text = {c: pa.string() for c in ("id", "unit", "name", "layer", "series", "start", "end", *RECORD_COLUMNS)}
-    counted = ("position", "replaces", "attempts", "requests", "bytes", "width", "height", "rows", "frame")
+    counted = (
+        "position",
+        "replaces",
+        "attempts",
+        "requests",
+        "bytes",
+        "width",
+        "height",
+        "rows",
+        "frame",
+        "shared_request",
+    )
     integers = {c: pa.int64() for c in counted}
     floats = {c: pa.float64() for c in ("valid_fraction", "clear_fraction", "seconds")}
     lists = {c: pa.list_(pa.string()) for c in LISTS} | {"transform": pa.list_(pa.float64())}

@@ -21,7 +21,7 @@ from eechips.manifest.database import connect
 from eechips.manifest.unit_record import RECORD_COLUMNS, Record, State, WorkUnit
 
 LEDGER_NAME = "manifest.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _BATCH = 2000  # rows read at a time
 _IS_PARTIAL = "is_partial"  # in meta
@@ -41,7 +41,7 @@ CREATE TABLE units (
     error_class TEXT, error TEXT, traceback TEXT,
     file TEXT, bytes INTEGER, sha256 TEXT,
     width INTEGER, height INTEGER, bands TEXT, dtype TEXT, crs TEXT, transform TEXT, valid_fraction REAL,
-    rows INTEGER, sources TEXT, dates TEXT,
+    rows INTEGER, sources TEXT, dates TEXT, shared_request INTEGER,
     seconds REAL, finished TEXT
 );
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
@@ -47,6 +47,7 @@ class WorkUnit:
         name: path of its result below the output folder, without suffix.
         attempts: how often it was tried in earlier runs.
         replaces: position of the empty unit that it was drawn for; None for one of the recipe's plan.
+        joined: further units of the same task: neighbours that may be fetched in the same requests.
     """
 
     position: int
@@ -55,6 +56,12 @@ class WorkUnit:
     name: str
     attempts: int = 0
     replaces: int | None = None
+    joined: tuple[WorkUnit, ...] = ()
+
+    @property
+    def units(self) -> tuple[WorkUnit, ...]:
+        """All units of the task, each without the others."""
+        return (self,) if not self.joined else (replace(self, joined=()), *self.joined)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.
@@ -69,7 +76,9 @@ class Record:
         position: of the unit in the plan.
         state: what became of it.
         attempts: how often it was tried, in all runs: 1 if nothing went wrong.
-        requests: HTTP requests sent for it in all runs, repeats included.
+        requests: HTTP requests sent for it in all runs, repeats included. One that it shares with other units counts
+            for the first of them.
+        shared_request: position of the first unit of the request that it shares; None if it was fetched alone.
         error_class: name of the class in :mod:`eechips.errors`.
         error: what happened, without secrets.
         traceback: of the recipe, for a RecipeError.
@@ -110,6 +119,7 @@ class Record:
     rows: int | None = None
     sources: str | None = None
     dates: str | None = None
+    shared_request: int | None = None
     seconds: float | None = None
     finished: str | None = None
 

@@ -19,7 +19,7 @@ from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.date_matching import DateMatch
 from eechips.planning.image_filters import PropertyFilter
-from eechips.planning.projection import nominal_scale
+from eechips.planning.projection import nominal_scale, unproject
 from eechips.recipe.template import Template
 
 _INSET = 0.25  # of a pixel: margin of the interior of a grid, which excludes neighbouring pixels
@@ -154,8 +154,8 @@ def chip_image(
     if date_match is not None:
         values |= {"moment": date_match.moment, "first": date_match.first, "last": date_match.last}
     if source is not None:
-        return Template(_shown_above, (images,), {**values, "source": source})
-    return Template(_shown_around, (images,), values)
+        return Template(_shown_above, (images,), {**values, "source": source}, place_of)
+    return Template(_shown_around, (images,), values, place_of)
 
 
 def _stored(images: LayerImages) -> ee.Image:
@@ -185,6 +185,12 @@ def _shown_above(images: LayerImages, coordinates: Sequence[float], reach: float
     below = images.mosaic(images.near(box, **near) if near else images.over(box))
     image: ee.Image = ee.ImageCollection([below, images.select(ee.Image(source))]).mosaic()
     return image
+
+
+def place_of(grid: Grid) -> dict[str, Any]:
+    """Return the centre of a grid, longitude and latitude in degrees, and its reach, as values of a template."""
+    ((longitude, latitude),) = unproject(grid.crs, [grid.xy(grid.width / 2, grid.height / 2)])
+    return {"coordinates": [float(longitude), float(latitude)], "reach": chip_reach(grid)}
 
 
 def chip_reach(grid: Grid) -> float:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import ee
 
 from eechips.geo.grid import Grid
-from eechips.planning.expressions import LayerImages, box_around, chip_reach
+from eechips.planning.expressions import LayerImages, box_around, chip_reach, place_of
 from eechips.planning.image_reducers import is_fractional, make_reducer
 from eechips.recipe.template import Template
 
@@ -38,7 +38,7 @@ def period_image(
     """
     undated = replace(images, start=None, end=None)
     values = {"coordinates": list(coordinates), "reach": chip_reach(grid), "first": first, "last": last}
-    return Template(_period, (undated, reducer), values)
+    return Template(_period, (undated, reducer), values, place_of)
 
 
 def missing_image(images: LayerImages) -> Template:

@@ -7,12 +7,13 @@ optional methods are the ``Supports…`` protocols. Nothing else of a recipe is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from eechips.geo.grid import Grid
 from eechips.recipe.results import Result
 from eechips.recipe.units import Unit
 
@@ -130,6 +131,25 @@ class SupportsSize(Protocol):
         """Return the same as ``get_result``, with the pixel type if the planner knows it.
 
         Called in the parent; sends no request.
+        """
+
+
+@runtime_checkable
+class SupportsSharedRequests(Protocol):
+    """A recipe whose units lie on known pixels, so that neighbours may be fetched in one request.
+
+    Workers compare what the recipe returns for the units, and share a request only between chips whose images are equal
+    but for the window; see :attr:`eechips.recipe.template.Template.window_values`.
+    """
+
+    def request_window(self, unit: Any) -> tuple[Hashable, Grid] | None:
+        """Return what units must have in common to share a request, and the pixels of a unit.
+
+        Called in the parent; sends no request.
+
+        Returns:
+            A key that is equal for units whose images differ in their window only, and the grid; None if the unit is
+            fetched alone.
         """
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import ee
+
+    from eechips.geo.grid import Grid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +28,9 @@ class Template:
             longer, and the units since the last comparison are fetched again.
         fixed: positional arguments that are the same for many units.
         values: arguments that differ, by name: numbers, texts, and lists of them.
+        window_values: returns those of the values that follow from the chip's grid. Chips whose other values are equal
+            may then share a request: the template is built with the values of a window that covers them, and must give
+            each chip the same pixels. None if no value follows from the grid.
 
     Example:
         >>> def scene(corners):
@@ -38,6 +43,12 @@ class Template:
     build: Callable[..., ee.Image]
     fixed: tuple[Hashable, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
+    window_values: Callable[[Grid], Mapping[str, Any]] | None = None
+
+    def over(self, grid: Grid) -> Template:
+        """Return the template with the values of another grid."""
+        found = {} if self.window_values is None else self.window_values(grid)
+        return replace(self, values={**self.values, **found})
 
     def image(self) -> ee.Image:
         """Return the image itself."""

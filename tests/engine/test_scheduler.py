@@ -6,8 +6,11 @@ import io
 import itertools
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,8 +23,10 @@ from eechips.engine.progress import Progress
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import RunLog
 from eechips.engine.scheduler import Scheduler
+from eechips.geo.grid import Grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.recipe import canonical_json, to_unit
 from eechips.storage import LocalStore
 from eechips.temporary_names import new_writer
 
@@ -30,7 +35,7 @@ _TOKEN = str(new_writer())
 
 
 def planned(position: int) -> WorkUnit:
-    return WorkUnit(position, f"{position:064x}", "{}", f"chips/{position}")
+    return WorkUnit(position, f"{position:064x}", canonical_json(to_unit(position)), f"chips/{position}")
 
 
 class Unreliable(Executor[WorkerHandle]):
@@ -42,6 +47,7 @@ class Unreliable(Executor[WorkerHandle]):
         self._handles += [WorkerHandle(is_ready=True) for _ in range(_DESKS)]
         self._troubles = 25
         self._sent: list[WorkUnit] = []
+        self._split: set[int] = set()  # units whose shared request has failed
         self._reported: list[Finished | Lost] = []
 
     def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
@@ -83,6 +89,13 @@ class Unreliable(Executor[WorkerHandle]):
         return _DEPTH
 
     def _outcome(self, task: WorkUnit) -> Outcome:
+        first, *others = map(self._outcome_of, task.units)
+        return replace(first, joined=tuple(others))
+
+    def _outcome_of(self, task: WorkUnit) -> Outcome:
+        if task.position % 5 == 4 and task.position not in self._split:
+            self._split.add(task.position)
+            return Outcome(task.position, None, is_split=True)
         staged = self._store.stage(f"{task.name}.txt", str(task.position).encode(), f"{_TOKEN}-{next(_NUMBERS)}")
         record = Record(
             position=task.position, state=State.DONE, attempts=1, requests=2, file=staged.name, bytes=staged.size
@@ -94,9 +107,19 @@ _NUMBERS = itertools.count()
 _WHAT = ("finish", "nothing", "lose", "lose one", "late", "again", "twice")
 
 
+class Rows:
+    """Tells that units with neighbouring numbers lie side by side."""
+
+    def request_window(self, unit: Any) -> tuple[int, Grid]:
+        return unit // 6, Grid("EPSG:32613", (1.0, 0.0, 64.0 * unit, 0.0, -1.0, 0.0), 64, 64)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(1, 12))
-def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(data: st.DataObject, count: int) -> None:
+@pytest.mark.parametrize("joins", [None, Rows()])
+def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(
+    joins: Rows | None, data: st.DataObject, count: int
+) -> None:
     shown, seconds = io.StringIO(), itertools.count(step=11)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -106,9 +129,17 @@ def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(data: 
     ):
         ledger.store_plan({}, map(planned, range(count)))
         store = LocalStore(Path(folder))
-        executor = Unreliable(Throttle(None, QuotaLimits(4, 4), clients=1), store, data)
+        executor = Unreliable(
+            Throttle(None, QuotaLimits(4, 4) if joins is None else QuotaLimits(1, 1), clients=1), store, data
+        )
         context = SchedulerContext(
-            ledger=ledger, store=store, executor=executor, progress=progress, log=log, interrupt=Interrupt()
+            ledger=ledger,
+            store=store,
+            executor=executor,
+            progress=progress,
+            log=log,
+            interrupt=Interrupt(),
+            joins=joins,
         )
         assert Scheduler(context, ledger.open_units(), count).run()
         counts = ledger.counts()

@@ -1,0 +1,121 @@
+"""Fetch the chips of several units in shared requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eechips.client.fetcher import Fetcher
+from eechips.client.permits import Stopped
+from eechips.client.shared_requests import share_chips
+from eechips.client.transport import Transport
+from eechips.client.usage import Usage
+from eechips.engine.fetch_result import fetch_shared
+from eechips.engine.outcome import Outcome
+from eechips.engine.outcome_records import failed
+from eechips.formats import EncodedFile
+from eechips.manifest.unit_record import WorkUnit
+from eechips.recipe import Chip, FrameStack
+
+
+@dataclass(slots=True)
+class SharedResult:
+    """The result of a unit, and those of its files that were fetched in requests shared with other units.
+
+    Attributes:
+        result: that the recipe returned.
+        began: when the task was taken up, in seconds of the monotonic clock.
+        first: position of the first unit of the request that it shares; None if it shares none.
+        files: by the identity of their chips.
+        usage: of the shared requests that count for this unit.
+    """
+
+    result: Any
+    began: float
+    first: int | None = None
+    files: dict[int, EncodedFile] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFetch:
+    """What shared requests gave to the units of a task.
+
+    Attributes:
+        results: of units that are finished one after the other, by position.
+        outcomes: of units that are fetched again, or abandoned, by position.
+    """
+
+    results: Mapping[int, SharedResult]
+    outcomes: Mapping[int, Outcome]
+
+
+class SharedFetcher:
+    """Fetches chips in shared requests.
+
+    Args:
+        fetcher: of this process.
+        transport: meters the requests.
+        logs: record every request.
+        secrets: values that are redacted in errors.
+    """
+
+    def __init__(self, fetcher: Fetcher, transport: Transport, *, logs: bool, secrets: Iterable[str]) -> None:
+        self._fetcher, self._transport = fetcher, transport
+        self._logs, self._secrets = logs, tuple(secrets)
+
+    def fetch(self, results: Mapping[WorkUnit, Any]) -> SharedFetch:
+        """Fetch the chips of units that lie near each other and show the same image.
+
+        A shared request that fails is not divided: its units are fetched alone, where each gets its own error, and a
+        failure of one costs the others one more request.
+
+        Args:
+            results: that the recipe returned for the units, in the order of the plan.
+        """
+        began = time.monotonic()
+        found = {unit.position: SharedResult(result, began) for unit, result in results.items()}
+        outcomes: dict[int, Outcome] = {}
+        owners = [(unit, chip) for unit, result in results.items() for chip in _chips(result)]
+        chips = [chip for _, chip in owners]
+        for shared in share_chips(chips):
+            units = list(dict.fromkeys(owners[member.content][0] for member in shared.members))
+            positions = [unit.position for unit in units]
+            if outcomes.keys() & set(positions):
+                continue  # another request of these units has failed
+            requests = self._fetcher.requests.unit_context(*positions)
+            usage = Usage()
+            try:
+                with self._transport.metered(logs=self._logs) as usage, requests:
+                    files = fetch_shared(self._fetcher, shared, chips)
+            except Stopped:
+                return SharedFetch({}, {unit.position: Outcome(unit.position, None) for unit in results})
+            except Exception as error:  # noqa: BLE001 - each unit finds its own error when it is fetched alone
+                outcome = failed(units[0], error, self._secrets)
+                if outcome.fatal is not None:
+                    abandoned = {unit.position: Outcome(unit.position, None) for unit in results}
+                    return SharedFetch({}, {**abandoned, units[0].position: outcome})
+                logs = tuple(usage.request_logs or ())
+                for unit in units:
+                    outcomes[unit.position] = Outcome(unit.position, None, is_split=True, request_logs=logs)
+                    logs = ()
+                continue
+            for index, file in files.items():
+                one = found[owners[index][0].position]
+                one.files[id(chips[index])] = file
+                one.first = positions[0] if one.first is None else one.first
+            found[positions[0]].usage.add(usage)
+        kept = {position: result for position, result in found.items() if position not in outcomes}
+        return SharedFetch(kept, outcomes)
+
+
+def _chips(result: Any) -> Iterator[Chip]:
+    """Yield the chips among the results of a unit."""
+    results: Sequence[Any] = list(result.values()) if isinstance(result, Mapping) else [result]
+    for each in results:
+        if isinstance(each, FrameStack):
+            yield from each.chips
+        elif isinstance(each, Chip):
+            yield each
