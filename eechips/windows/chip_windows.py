@@ -13,7 +13,6 @@ import numpy as np
 
 from eechips.client.retry import RetryPolicy
 from eechips.errors import RegionError, UsageError
-from eechips.geo.crs import project
 from eechips.geo.grid import Grid, Window
 from eechips.recipe import Unit
 from eechips.windows.raster import Pixels, Raster, read_window
@@ -43,6 +42,8 @@ def plan_chip(
         UsageError: if the rasters' pixels do not coincide, or no raster meets the chip.
         RegionError: if their crs has no coordinates at the place.
     """
+    from eechips.geo.crs import project  # loads PROJ, which workers do not need
+
     first = rasters[0]
     x, y = project(first.grid.crs, [point])[0].tolist()
     if not (np.isfinite(x) and np.isfinite(y)):

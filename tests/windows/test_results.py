@@ -272,7 +272,6 @@ def test_results_have_their_own_type_and_bands(tmp_path: Path, made: str, locati
     assert np.array_equal(np.ma.getdata(found)[:, ~absent], np.ma.getdata(expected)[:, ~absent])
 
 
-@pytest.mark.slow
 def test_a_worker_of_a_queue_loads_nothing_that_windows_do_not_need(tmp_path: Path) -> None:
     """A function has as much memory as its windows were planned for, and no room for pandas and the like."""
     scene = write_scene(tmp_path / "scene.tif")
