@@ -82,7 +82,7 @@ def test_files_and_records_are_those_of_chips_alone(server: Server, tmp_path: Pa
     pd.testing.assert_frame_equal(rows.drop(columns=COSTS), expected.drop(columns=COSTS, errors="ignore"))
     assert len(rows) > 25
     assert rows["requests"].sum() < 0.4 * expected["requests"].sum()
-    assert rows["shared_request"].notna().mean() > 0.9
+    assert rows["shared_request"].notna().mean() > 0.8  # a few lie between the two scenes
     groups = rows.dropna(subset="shared_request").groupby("shared_request")
     assert (groups["requests"].apply(lambda each: (each > 0).sum()) == 1).all()
 
