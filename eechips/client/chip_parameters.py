@@ -81,22 +81,27 @@ def rendered(chip: Chip) -> ee.Image:
     if chip.bands is not None:
         image = image.select(list(chip.bands))
     if not chip.is_picture:
-        return with_mask_band(image, chip)
+        return with_mask_band(image, chip.format, chip.dtype)
     return image.visualize(**chip.visualization) if chip.visualization else image
 
 
-def with_mask_band(image: ee.Image, chip: Chip) -> ee.Image:
+def with_mask_band(image: ee.Image, chip_format: str, dtype: str | None) -> ee.Image:
     """Add the mask as the last band: 1 where all bands are valid, 0 where one is masked.
 
     A GeoTIFF has one type for all bands, so the mask takes that of the data: the one that the recipe names,
     or the first band's, looked up by the server.
+
+    Args:
+        image: with the bands of the chip.
+        chip_format: of the chip.
+        dtype: numpy name of the pixels' type; None if it is unknown.
     """
     import ee
 
     mask = image.mask().reduce(ee.Reducer.min()).gt(0).rename(MASK_BAND)
-    if request_format(chip) == "npy":
+    if CHIP_FORMATS.get(chip_format).request_format == "npy":
         return image.addBands(mask.toUint8())
-    if chip.dtype is not None:
-        return image.addBands(getattr(mask, _CASTS[chip.dtype])())
+    if dtype is not None:
+        return image.addBands(getattr(mask, _CASTS[dtype])())
     first = image.bandTypes().values().get(0)
     return image.addBands(mask.cast(ee.Dictionary({MASK_BAND: first})))

@@ -23,6 +23,7 @@ from eechips.client.chip_parts import (
     split_window,
     unsplittable_error,
 )
+from eechips.client.chip_stack import ChipStack
 from eechips.client.connection import Connection
 from eechips.client.error_classification import can_split, raising_too_large
 from eechips.client.http_messages import HttpRequest
@@ -227,7 +228,7 @@ class Fetcher:
         """Send the first or only request for a chip through the client."""
         import ee
 
-        image = rendered(chip)
+        image = chip.rendered() if isinstance(chip, ChipStack) else rendered(chip)
         if self._method == "url":
             if chip.is_picture:
                 return image.getThumbId({**placement(chip), "format": request_format(chip)})

@@ -1,15 +1,16 @@
-"""Group chips that one request can fetch: windows of one larger chip."""
+"""Group chips that one request can fetch: windows of one larger chip, and bands of one image."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from eechips.client.chip_stack import stack_chips
 from eechips.formats import CHIP_FORMATS
-from eechips.geo.grid import Part
+from eechips.geo.grid import Part, Window
 from eechips.geo.grid_groups import GroupLimits, group_grids
 from eechips.recipe.template import Template
 
@@ -23,25 +24,72 @@ MOST_WASTE = 1.2
 """Pixels that a shared request may have for each pixel of its chips. Pixels between chips cost bytes and compute."""
 
 
+_MOST_BYTES = 16 << 20
+"""Bytes of the images of one place that are requested together, uncompressed."""
+_WIDEST = "float32"  # type that unknown ones are counted as
+_MOST_BANDS = 1_000
+"""Bands of a request; the service takes 1,024, see :data:`eechips.client.chip_parts.PIXEL_LIMITS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMember:
+    """A chip in a shared request.
+
+    Attributes:
+        index: of the chip.
+        part: of the request in which it lies.
+        window: of that part.
+    """
+
+    index: int
+    part: int
+    window: Window
+
+
 @dataclass(frozen=True, slots=True)
 class SharedChip:
     """A chip that covers others.
 
     Attributes:
         chip: to fetch.
-        members: of each chip that it covers, its index and its window.
+        parts: the chips whose bands it has, one after the other; itself alone if it shows one image.
+        members: the chips that it covers.
     """
 
     chip: Chip
-    members: tuple[Part[int], ...]
+    parts: tuple[Chip, ...]
+    members: tuple[SharedMember, ...]
 
 
 def share_chips(chips: Sequence[Chip]) -> list[SharedChip]:
-    """Group chips that show the same image on the same pixels, and lie near each other.
+    """Group chips that one request can fetch.
+
+    Chips that show the same image on the same pixels near each other become one larger window. Then windows of the same
+    pixels and type, such as the frames of a time series, become the bands of one request.
 
     Returns:
         The groups of two chips or more.
     """
+    covers = _cover(chips)
+    alike: dict[Hashable, list[int]] = defaultdict(list)
+    for number, (cover, _) in enumerate(covers):
+        alike[_pixel_type(cover) or number].append(number)
+    found = []
+    for numbers in alike.values():
+        for some in _divide(numbers, [cover for cover, _ in covers]):
+            parts = tuple(covers[number][0] for number in some)
+            members = tuple(
+                SharedMember(member.content, part, member.window)
+                for part, number in enumerate(some)
+                for member in covers[number][1]
+            )
+            if len(members) > 1:
+                found.append(SharedChip(stack_chips(parts) if len(parts) > 1 else parts[0], parts, members))
+    return found
+
+
+def _cover(chips: Sequence[Chip]) -> list[tuple[Chip, tuple[Part[int], ...]]]:
+    """Return chips that cover those which show the same image near each other, with index and window of each."""
     similar: dict[Hashable, list[int]] = defaultdict(list)
     for index, chip in enumerate(chips):
         key = _key(chip)
@@ -51,13 +99,39 @@ def share_chips(chips: Sequence[Chip]) -> list[SharedChip]:
     found = []
     for indices in similar.values():
         for group in group_grids([grid for i in indices if (grid := chips[i].grid) is not None], limits):
-            if len(group.members) > 1:
-                members = tuple(replace(member, content=indices[member.content]) for member in group.members)
-                first = chips[members[0].content]
+            members = tuple(replace(member, content=indices[member.content]) for member in group.members)
+            first = chips[members[0].content]
+            if len(members) > 1:
                 image = first.image.over(group.grid) if isinstance(first.image, Template) else first.image
-                cover = replace(first, image=image, grid=group.grid, name=None, sources=(), dates=(), frame=None)
-                found.append(SharedChip(cover, members))
+                first = replace(first, image=image, grid=group.grid, name=None, sources=(), dates=(), frame=None)
+            found.append((first, members))
     return found
+
+
+def _divide(numbers: Sequence[int], chips: Sequence[Chip]) -> Iterator[list[int]]:
+    """Divide chips of equal pixels so that the bands of each part fit one request."""
+    some: list[int] = []
+    size = bands = 0
+    for number in numbers:
+        chip = chips[number]
+        assert chip.grid is not None
+        count = len(chip.bands or ()) + 1
+        bytes_each = Window(0, 0, *chip.grid.shape).estimate_bytes(count, chip.dtype or _WIDEST)
+        if some and (size + bytes_each > _MOST_BYTES or bands + count > _MOST_BANDS):
+            yield some
+            some, size, bands = [], 0, 0
+        some.append(number)
+        size, bands = size + bytes_each, bands + count
+    if some:
+        yield some
+
+
+def _pixel_type(chip: Chip) -> Hashable | None:
+    """Return what chips of one stack have in common: grid, format and type; None for a chip that is in no stack."""
+    if chip.bands is None or chip.grid is None or not isinstance(chip.image, Template):
+        return None
+    # Images of one dataset have one type even if it is unknown.
+    return chip.grid, chip.format, chip.dtype, None if chip.dtype is not None else (chip.image.fixed, chip.bands)
 
 
 def _key(chip: Chip) -> Hashable | None:

@@ -165,6 +165,7 @@ class ConnectedRun:
             unit_timeout=config.unit_timeout,
             rate=config.requests_per_second,
             logs=config.verbose or config.estimate is not None,
+            shares_requests=config.share_requests,
             keeps_empty=config.on_empty == "keep",
         )
 

@@ -76,28 +76,33 @@ def fetch_shared(fetcher: Fetcher, shared: SharedChip, chips: Sequence[Chip]) ->
         RequestError: classified, if the service does not answer, or its response is not as requested.
         ee.EEException: if the service refuses the expression.
     """
-    pixels = fetcher.chip(shared.chip, _decode, _paste)
+    pixels = fetcher.chip(shared.chip, partial(_decode, shared.parts), _paste)
     files = {}
     for member in shared.members:
-        chip = chips[member.content]
+        chip = chips[member.index]
         assert chip.grid is not None
         encode = CHIP_FORMATS.get(chip.format).encode
         assert encode is not None
-        files[member.content] = encode(pixels.cut(member.window, chip.grid.transform), expectation_of(chip))
+        cut = pixels[member.part].cut(member.window, chip.grid.transform)
+        files[member.index] = encode(cut, expectation_of(chip))
     return files
 
 
-def _decode(part: Chip, body: bytes) -> DecodedChip:
+def _decode(chips: Sequence[Chip], part: Chip, body: bytes) -> list[DecodedChip]:
+    """Return the pixels of the chips whose bands follow each other in the response for a part of their grid."""
     decode = CHIP_FORMATS.get(part.format).decode
     assert decode is not None
-    return decode(body, expectation_of(part))
+    return decode(body, [expectation_of(replace(chip, grid=part.grid)) for chip in chips])
 
 
-def _paste(parts: Sequence[Part[DecodedChip]]) -> DecodedChip:
+def _paste(parts: Sequence[Part[list[DecodedChip]]]) -> list[DecodedChip]:
     """Join the pixels of a shared request that was too large, and was fetched in parts."""
-    values = paste_parts([Part(part.window, part.content.values) for part in parts])
-    mask = paste_parts([Part(part.window, part.content.mask) for part in parts])
-    return replace(parts[0].content, values=values, mask=mask)
+    found = []
+    for number, chip in enumerate(parts[0].content):
+        values = paste_parts([Part(part.window, part.content[number].values) for part in parts])
+        mask = paste_parts([Part(part.window, part.content[number].mask) for part in parts])
+        found.append(replace(chip, values=values, mask=mask))
+    return found
 
 
 def _fetch_table(fetcher: Fetcher, table: Table) -> EncodedFile:

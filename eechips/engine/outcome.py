@@ -30,7 +30,7 @@ class Outcome:
         layers: of a unit whose files have names of their own, each file's path, layer, and metadata as JSON.
         is_exclusive: the recipe fetched by itself, so that the process could fetch no other unit meanwhile.
         mismatches: units whose results may be wrong, which are fetched again.
-        is_split: the request that the unit shared has failed; the unit is fetched again, alone.
+        split: error of the request that the unit shared, without secrets; the unit is fetched again, alone.
         joined: outcomes of the further units of the task.
     """
 
@@ -45,7 +45,7 @@ class Outcome:
     is_exclusive: bool = False
     service_failure: tuple[int, str] | None = None
     mismatches: tuple[TemplateMismatch, ...] = ()
-    is_split: bool = False
+    split: str | None = None
     joined: tuple[Outcome, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -248,15 +248,16 @@ class Recorder:
 
     def _is_split(self, event: Finished | Lost) -> bool:
         """Return whether the request that a unit shared has failed, and have the unit fetched alone."""
-        if isinstance(event, Lost) or not event.outcome.is_split:
+        if isinstance(event, Lost) or event.outcome.split is None:
             return False
+        self._log.write("shared request failed", id=event.task.id, error=event.outcome.split)
         self._note_requests(event)
-        self._queue.again.append(event.task)
+        self._queue.again.append(replace(event.task, attempts=max(1, event.task.attempts)))
         return True
 
     def _note_requests(self, event: Finished) -> None:
         request_logs = event.outcome.request_logs
-        if self._context.meter is not None and (event.outcome.record is not None or event.outcome.is_split):
+        if self._context.meter is not None and (event.outcome.record is not None or event.outcome.split is not None):
             self._context.meter.note(request_logs)
         if self._context.verbose:
             for each in request_logs:

@@ -81,7 +81,7 @@ class SharedFetcher:
         owners = [(unit, chip) for unit, result in results.items() for chip in _chips(result)]
         chips = [chip for _, chip in owners]
         for shared in share_chips(chips):
-            units = list(dict.fromkeys(owners[member.content][0] for member in shared.members))
+            units = list(dict.fromkeys(owners[member.index][0] for member in shared.members))
             positions = [unit.position for unit in units]
             if outcomes.keys() & set(positions):
                 continue  # another request of these units has failed
@@ -97,9 +97,10 @@ class SharedFetcher:
                 if outcome.fatal is not None:
                     abandoned = {unit.position: Outcome(unit.position, None) for unit in results}
                     return SharedFetch({}, {**abandoned, units[0].position: outcome})
+                reason = (outcome.record.error if outcome.record is not None else None) or type(error).__name__
                 logs = tuple(usage.request_logs or ())
                 for unit in units:
-                    outcomes[unit.position] = Outcome(unit.position, None, is_split=True, request_logs=logs)
+                    outcomes[unit.position] = Outcome(unit.position, None, split=reason, request_logs=logs)
                     logs = ()
                 continue
             for index, file in files.items():

@@ -33,7 +33,16 @@ from eechips.errors import InternalError, RecipeError
 from eechips.formats import EncodedFile, FileMetadata
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import Record, State, WorkUnit
-from eechips.recipe import Chip, FrameStack, NoData, SupportsWorkerStart, Table, traits_of, unit_value
+from eechips.recipe import (
+    Chip,
+    FrameStack,
+    NoData,
+    SupportsSharedRequests,
+    SupportsWorkerStart,
+    Table,
+    traits_of,
+    unit_value,
+)
 from eechips.recipe.layer_names import check_layer_names
 from eechips.redaction import collect_secrets
 from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
@@ -96,6 +105,8 @@ class Worker:
         # Exceptions of a built-in recipe are internal errors.
         self._recipe_code = contextlib.nullcontext if traits.is_builtin else raising_recipe_errors
         self._fetcher = Fetcher(connection, spec.method, self._recipe_code)
+        # Other recipes may send requests in get_result.
+        self._shares_requests = spec.shares_requests and isinstance(spec.recipe, SupportsSharedRequests)
         self._shared = SharedFetcher(self._fetcher, self._transport, logs=spec.logs, secrets=self._secrets)
 
     def execute(self, task: WorkUnit) -> Outcome:
@@ -103,13 +114,13 @@ class Worker:
 
         After an internal error, which may be due to lack of memory, a unit is repeated a few times.
         """
-        if not task.joined:
+        if not self._shares_requests or task.attempts > 0:
             return self._execute(task, None)
         first, *others = self._execute_joined(task.units)
         return replace(first, joined=tuple(others))
 
     def _execute_joined(self, units: Sequence[WorkUnit]) -> list[Outcome]:
-        """Fetch units, in shared requests where their chips allow; the others one after the other."""
+        """Fetch units, in shared requests where their chips allow, and finish them one after the other."""
         results = {}
         for unit in units:
             with contextlib.suppress(Exception):  # it is raised again below

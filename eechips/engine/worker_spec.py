@@ -35,6 +35,7 @@ class WorkerSpec:
         unit_timeout: seconds that a unit may take.
         rate: requests per second of all workers together; None for no limit.
         logs: record every request.
+        shares_requests: fetch several chips in one request where possible.
         keeps_empty: write results without a valid pixel.
         appends_id: append the unit's id to names that the recipe gives to results, where names of units are not
             compared with each other.
@@ -54,6 +55,7 @@ class WorkerSpec:
     unit_timeout: float
     rate: float | None
     logs: bool = False
+    shares_requests: bool = True
     keeps_empty: bool = True
     appends_id: bool = False
     version: str = field(default_factory=lambda: version("eechips"))

@@ -20,7 +20,7 @@ import numpy as np
 from affine import Affine
 
 from eechips.errors import ValidationError
-from eechips.formats.interface import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata
+from eechips.formats.interface import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata, stacked_name
 from eechips.formats.raster import check_crs, check_transform, decoding, paste_parts
 from eechips.geo.grid import Part
 
@@ -40,35 +40,52 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     Raises:
         ValidationError: if it is truncated or damaged, or has another size, bands, type or grid than requested.
     """
-    return encode_chip(decode(data, expectation), expectation)
+    (chip,) = decode(data, [expectation])
+    return encode_chip(chip, expectation)
 
 
-def decode(data: bytes, expectation: Expectation) -> DecodedChip:
-    """Check a GeoTIFF from Earth Engine, and return its pixels; masked ones are 0.
+def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip]:
+    """Check a GeoTIFF from Earth Engine, and return the pixels of the chips in it; masked ones are 0.
 
     Args:
         data: body of the response.
-        expectation: requested properties.
+        expectations: requested properties of each chip.
 
     Raises:
         ValidationError: as :func:`receive`.
     """
     with decoding(data, "GTiff") as source:
         pixels = source.read()
-        crs, transform, nodata = source.crs, source.transform, source.nodata
-        names = _names(source, pixels.shape[0], expectation)
-        mask = None if expectation.has_mask_band else source.dataset_mask() != 0
-    if expectation.has_mask_band:
-        if pixels.shape[0] < 2:
-            raise ValidationError("the response lacks the requested mask band")
-        # The service never masks this band; a masked pixel would have another value than 0 or 1.
-        pixels, mask = pixels[:-1], pixels[-1] > 0
-        if nodata is not None:
-            pixels[(pixels == nodata) & ~mask] = 0
-    assert mask is not None
-    _metadata(pixels, mask, names, crs, transform, expectation)
-    # The requested transform, from which the response's may differ in the last bit.
-    return DecodedChip(pixels, mask, names, crs, expectation.transform or tuple(transform)[:6])
+        found = tuple(name or f"B{i}" for i, name in enumerate(source.descriptions, start=1))
+        has_names, crs, nodata = all(source.descriptions), source.crs, source.nodata
+        transform = tuple(float(v) for v in tuple(source.transform)[:6])
+        mask = None if expectations[0].has_mask_band else source.dataset_mask() != 0
+    chips = []
+    first = 0
+    for number, expectation in enumerate(expectations):
+        count = pixels.shape[0] if len(expectations) == 1 else len(expectation.bands or ()) + 1
+        part = pixels[first : first + count]
+        names = found[first : first + count]
+        first += count
+        if expectation.has_mask_band:
+            if part.shape[0] < 2:
+                raise ValidationError("the response lacks the requested mask band")
+            # The service never masks this band; a masked pixel would have another value than 0 or 1.
+            part, mask, names = part[:-1], part[-1] > 0, names[:-1]
+            if nodata is not None:
+                part[(part == nodata) & ~mask] = 0
+        assert mask is not None
+        if expectation.bands is not None and len(expectation.bands) == len(names):
+            wanted = expectation.bands
+            if len(expectations) > 1:
+                wanted = tuple(stacked_name(number, name) for name in wanted)
+            if has_names and names != wanted:
+                raise ValidationError(f"the response has the bands {', '.join(names)} instead of {', '.join(wanted)}")
+            names = expectation.bands
+        _metadata(part, mask, names, crs, transform, expectation)
+        # The requested transform, from which the response's may differ in the last bit.
+        chips.append(DecodedChip(part, mask, names, crs, expectation.transform or transform))
+    return chips
 
 
 def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
@@ -119,18 +136,6 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
         names = tuple(n or f"B{i}" for i, n in enumerate(source.descriptions, start=1))
         # The other transform may be real: a raster with its corner at the origin and pixels of one unit.
         return _metadata(pixels, mask, names, source.crs, source.transform, expectation, _NOWHERE[:1])
-
-
-def _names(source: Any, count: int, expectation: Expectation) -> tuple[str, ...]:
-    data_count = count - expectation.has_mask_band
-    found = source.descriptions[:data_count]
-    if expectation.bands is not None and len(expectation.bands) == data_count:
-        if all(found) and tuple(found) != expectation.bands:
-            raise ValidationError(
-                f"the response has the bands {', '.join(found)} instead of {', '.join(expectation.bands)}"
-            )
-        return expectation.bands
-    return tuple(name or f"B{i}" for i, name in enumerate(found, start=1))
 
 
 def _metadata(

@@ -101,6 +101,16 @@ class EncodedFile:
     frame_fractions: tuple[float, ...] = ()
 
 
+def stacked_name(number: int, band: str) -> str:
+    """Return the name of a band of one of several chips of a response.
+
+    Args:
+        number: of the chip.
+        band: its name in the chip.
+    """
+    return f"c{number}_{band}"
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedChip:
     """The decoded response for data, before it is encoded as a file.
@@ -151,8 +161,9 @@ class ChipFormat:
         compression: bytes of a file for one byte of pixels, to estimate disk space. Those of eechips are medians over
             NAIP and MODIS chips, to one digit.
         receive: check a response of ``request_format`` and encode the file: (data, expectation) → file.
-        decode: check a response as ``receive`` does, and return its pixels: (data, expectation) → pixels. None if files
-            have the bytes of the response, so that no request is shared.
+        decode: check a response as ``receive`` does, and return its pixels: (data, expectation of each chip in it) →
+            pixels of each. None if files have the bytes of the response, so that no request is shared. The bands of
+            several chips, and the mask of each, follow each other and have names by :func:`stacked_name`.
         encode: encode the file of decoded pixels, the same as ``receive``: (pixels, expectation) → file.
         assemble: make one file of the parts of a chip: (parts in row-major order, expectation of the whole) → file.
         validate: decode a file of this format to its last byte: (data, expectation) → metadata.
@@ -174,7 +185,7 @@ class ChipFormat:
     gdal_driver: str = ""
     compression: float = 1.0
     receive: Callable[[bytes, Expectation], EncodedFile]
-    decode: Callable[[bytes, Expectation], DecodedChip] | None = None
+    decode: Callable[[bytes, Sequence[Expectation]], list[DecodedChip]] | None = None
     encode: Callable[[DecodedChip, Expectation], EncodedFile] | None = None
     assemble: Callable[[Sequence[Part[EncodedFile]], Expectation], EncodedFile]
     validate: Callable[[bytes, Expectation], FileMetadata]

@@ -32,21 +32,44 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     """
     if not expectation.has_mask_band:
         return EncodedFile(data, "npy", _metadata(load(data), expectation))
-    return encode_chip(decode(data, expectation), expectation)
+    (chip,) = decode(data, [expectation])
+    return encode_chip(chip, expectation)
 
 
-def decode(data: bytes, expectation: Expectation) -> DecodedChip:
-    """Check an array from Earth Engine that has the mask band, and return its bands as fields.
+def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip]:
+    """Check an array from Earth Engine whose chips have mask bands, and return the bands of each as fields.
 
     Raises:
         ValidationError: as :func:`receive`.
     """
     array = load(data)
-    names: tuple[str, ...] = array.dtype.names or ()
-    if len(names) < 2:
-        raise ValidationError("the response lacks the requested mask band")
-    _metadata(array[list(names[:-1])], expectation)
-    return DecodedChip(array[list(names[:-1])], array[names[-1]] != 0, names[:-1])
+    found: tuple[str, ...] = array.dtype.names or ()
+    chips = []
+    first = 0
+    for expectation in expectations:
+        count = len(found) if len(expectations) == 1 else len(expectation.bands or ()) + 1
+        names = found[first : first + count]
+        first += count
+        if len(names) < 2:
+            raise ValidationError("the response lacks the requested mask band")
+        values, mask = array[list(names[:-1])], array[names[-1]] != 0
+        if len(expectations) > 1:
+            values = _renamed(values, expectation.bands or ())
+        _metadata(values, expectation)
+        chips.append(DecodedChip(values, mask, values.dtype.names or ()))
+    return chips
+
+
+def _renamed(array: np.ndarray[Any, Any], names: Sequence[str]) -> np.ndarray[Any, Any]:
+    """Return a structured array whose fields have other names."""
+    found = np.empty(array.shape, [(new, array.dtype[old]) for new, old in zip(names, _fields(array), strict=True)])
+    for new, old in zip(names, _fields(array), strict=True):
+        found[new] = array[old]
+    return found
+
+
+def _fields(array: np.ndarray[Any, Any]) -> tuple[str, ...]:
+    return array.dtype.names or ()
 
 
 def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:

@@ -95,7 +95,7 @@ class Unreliable(Executor[WorkerHandle]):
     def _outcome_of(self, task: WorkUnit) -> Outcome:
         if task.position % 5 == 4 and task.position not in self._split:
             self._split.add(task.position)
-            return Outcome(task.position, None, is_split=True)
+            return Outcome(task.position, None, split="it failed")
         staged = self._store.stage(f"{task.name}.txt", str(task.position).encode(), f"{_TOKEN}-{next(_NUMBERS)}")
         record = Record(
             position=task.position, state=State.DONE, attempts=1, requests=2, file=staged.name, bytes=staged.size

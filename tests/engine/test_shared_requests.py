@@ -87,6 +87,21 @@ def test_files_and_records_are_those_of_chips_alone(server: Server, tmp_path: Pa
     assert (groups["requests"].apply(lambda each: (each > 0).sum()) == 1).all()
 
 
+@pytest.mark.parametrize("chosen", [{}, {"format": "npy"}, {"format": "tif-stack"}, {"method": "url"}])
+def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
+    """Eleven periods have an image in one only; the bands of all, and of a second dataset, are in a few requests."""
+    given: dict[str, Any] = {"spacing": None, "total": 3, "min_distance": "1500m", "every": "month", "reducer": "max"}
+    given |= {"start": "2020-01-01", "end": "2020-12-01", "executor": "threads", **chosen}
+    shared = sample(server, tmp_path / "shared", **given)
+    alone = sample(server, tmp_path / "alone", share_requests=False, **given)
+    assert files(shared) == files(alone)
+    per_request = 2 if chosen.get("method") == "url" else 1
+    assert (shared.units["requests"] == per_request).all()
+    assert (alone.units["requests"] == 11 * per_request).all()
+    columns = ["file", "sha256", "bytes", "state", "valid_fraction"]
+    pd.testing.assert_frame_equal(shared.units[columns], alone.units[columns])
+
+
 def test_pictures_and_scattered_chips_are_fetched_alone(server: Server, tmp_path: Path) -> None:
     for name, chosen in {
         "pictures": {"format": "png", "bands": "SR_B4", "min": 0, "max": 1000},
