@@ -91,8 +91,9 @@ def share_chips(chips: Sequence[Chip]) -> list[SharedChip]:
 def _cover(chips: Sequence[Chip]) -> list[tuple[Chip, tuple[Part[int], ...]]]:
     """Return chips that cover those which show the same image near each other, with index and window of each."""
     similar: dict[Hashable, list[int]] = defaultdict(list)
+    placed: dict[Hashable, tuple[str, ...]] = {}
     for index, chip in enumerate(chips):
-        key = _key(chip)
+        key = _key(chip, placed)
         if key is not None:
             similar[key].append(index)
     limits = GroupLimits(pixels=MOST_PIXELS, members=len(chips), waste=MOST_WASTE)
@@ -134,15 +135,21 @@ def _pixel_type(chip: Chip) -> Hashable | None:
     return chip.grid, chip.format, chip.dtype, None if chip.dtype is not None else (chip.image.fixed, chip.bands)
 
 
-def _key(chip: Chip) -> Hashable | None:
-    """Return what chips of a shared request have in common; None for a chip that is fetched alone."""
+def _key(chip: Chip, placed: dict[Hashable, tuple[str, ...]]) -> Hashable | None:
+    """Return what chips of a shared request have in common; None for a chip that is fetched alone.
+
+    Args:
+        chip: to compare with others.
+        placed: names of the values that follow from a grid, by the function that returns them; completed here.
+    """
     if chip.grid is None or CHIP_FORMATS.get(chip.format).decode is None:
         return None
     image: Hashable
     if isinstance(chip.image, Template):
         own = chip.image.window_values
-        placed = () if own is None else tuple(own(chip.grid))
-        values = {name: value for name, value in chip.image.values.items() if name not in placed}
+        if own is not None and own not in placed:
+            placed[own] = tuple(own(chip.grid))
+        values = {name: value for name, value in chip.image.values.items() if name not in placed.get(own, ())}
         image = chip.image.build, chip.image.fixed, own, json.dumps(values, sort_keys=True)
     else:
         image = chip.image.serialize()

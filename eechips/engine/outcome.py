@@ -65,9 +65,9 @@ class Finished:
         if not self.task.joined:
             yield self
             return
-        outcomes = {each.position: each for each in (replace(self.outcome, joined=()), *self.outcome.joined)}
-        for unit in self.task.units:
-            yield Finished(unit, outcomes[unit.position])
+        outcomes = (replace(self.outcome, joined=()), *self.outcome.joined)
+        for unit, outcome in zip(self.task.units, outcomes, strict=True):
+            yield Finished(unit, outcome)
 
 
 @dataclass(frozen=True, slots=True)

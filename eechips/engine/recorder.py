@@ -138,10 +138,12 @@ class Recorder:
                 self._queue.under_way.remove(unit.position)
                 if self._context.slow is not None:
                     self._context.slow.end(unit.position)
-            if left:
-                yield replace(event, task=replace(left[0], joined=tuple(left[1:])))
-            else:
+            if not left:
                 self._log.write("duplicate", id=event.task.id, kind=type(event).__name__.lower())
+            elif len(left) == len(event.task.units):
+                yield event
+            else:
+                yield replace(event, task=replace(left[0], joined=tuple(left[1:])))
 
     def _commit(self, task: WorkUnit, outcome: Outcome, batch: _Batch) -> Record | None:
         """Commit the files of a unit, unless another unit owns one of their names."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from eechips.client.fetcher import Fetcher
 from eechips.client.permits import Stopped
-from eechips.client.shared_requests import share_chips
+from eechips.client.shared_requests import SharedChip, share_chips
 from eechips.client.transport import Transport
 from eechips.client.usage import Usage
 from eechips.engine.fetch_result import fetch_shared
@@ -22,7 +22,7 @@ from eechips.recipe import Chip, FrameStack
 
 @dataclass(slots=True)
 class SharedResult:
-    """The result of a unit, and those of its files that were fetched in requests shared with other units.
+    """The result of a unit, and the files that it has from requests shared with other units.
 
     Attributes:
         result: that the recipe returned.
@@ -82,34 +82,53 @@ class SharedFetcher:
         chips = [chip for _, chip in owners]
         for shared in share_chips(chips):
             units = list(dict.fromkeys(owners[member.index][0] for member in shared.members))
-            positions = [unit.position for unit in units]
-            if outcomes.keys() & set(positions):
+            if any(unit.position in outcomes for unit in units):
                 continue  # another request of these units has failed
-            requests = self._fetcher.requests.unit_context(*positions)
-            usage = Usage()
             try:
-                with self._transport.metered(logs=self._logs) as usage, requests:
-                    files = fetch_shared(self._fetcher, shared, chips)
+                files, error, usage = self._request(shared, chips, units)
             except Stopped:
-                return SharedFetch({}, {unit.position: Outcome(unit.position, None) for unit in results})
-            except Exception as error:  # noqa: BLE001 - each unit finds its own error when it is fetched alone
+                return SharedFetch({}, _abandoned(results))
+            if error is None:
+                for index, file in files.items():
+                    one = found[owners[index][0].position]
+                    one.files[id(chips[index])] = file
+                    one.first = units[0].position if one.first is None else one.first
+                found[units[0].position].usage.add(usage)
+            else:
                 outcome = failed(units[0], error, self._secrets)
                 if outcome.fatal is not None:
-                    abandoned = {unit.position: Outcome(unit.position, None) for unit in results}
-                    return SharedFetch({}, {**abandoned, units[0].position: outcome})
+                    return SharedFetch({}, {**_abandoned(results), units[0].position: outcome})
                 reason = (outcome.record.error if outcome.record is not None else None) or type(error).__name__
-                logs = tuple(usage.request_logs or ())
-                for unit in units:
-                    outcomes[unit.position] = Outcome(unit.position, None, split=reason, request_logs=logs)
-                    logs = ()
-                continue
-            for index, file in files.items():
-                one = found[owners[index][0].position]
-                one.files[id(chips[index])] = file
-                one.first = positions[0] if one.first is None else one.first
-            found[positions[0]].usage.add(usage)
+                outcomes.update(_split(units, reason, usage))
         kept = {position: result for position, result in found.items() if position not in outcomes}
         return SharedFetch(kept, outcomes)
+
+    def _request(
+        self, shared: SharedChip, chips: Sequence[Chip], units: Sequence[WorkUnit]
+    ) -> tuple[Mapping[int, EncodedFile], Exception | None, Usage]:
+        """Send a shared request; return its files by the index of their chips, or its error, and what it used.
+
+        Raises:
+            Stopped: if the run is stopping.
+        """
+        requests = self._fetcher.requests.unit_context(*(unit.position for unit in units))
+        with self._transport.metered(logs=self._logs) as usage, requests:
+            try:
+                return fetch_shared(self._fetcher, shared, chips), None, usage
+            except Exception as error:  # noqa: BLE001 - each unit finds its own error when it is fetched alone
+                return {}, error, usage
+
+
+def _abandoned(units: Iterable[WorkUnit]) -> dict[int, Outcome]:
+    """Return outcomes of units that the end of the run stops."""
+    return {unit.position: Outcome(unit.position, None) for unit in units}
+
+
+def _split(units: Sequence[WorkUnit], reason: str, usage: Usage) -> Iterator[tuple[int, Outcome]]:
+    """Yield outcomes of units whose shared request failed; the first has the log of its requests."""
+    for unit in units:
+        logs = tuple(usage.request_logs or ()) if unit is units[0] else ()
+        yield unit.position, Outcome(unit.position, None, split=reason, request_logs=logs)
 
 
 def _chips(result: Any) -> Iterator[Chip]:

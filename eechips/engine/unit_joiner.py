@@ -6,6 +6,7 @@ import json
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 from eechips.client.shared_requests import MOST_PIXELS, MOST_WASTE
 from eechips.geo.grid import Grid
@@ -45,19 +46,14 @@ class UnitJoiner:
         """
         if not self._tasks:
             found: list[WorkUnit] = []
-            is_exhausted = False
-            while len(found) < _MOST_HELD:
-                try:
-                    unit = next(self._units)
-                except StopIteration:
-                    is_exhausted = True
-                    break
+            for unit in islice(self._units, _MOST_HELD):
                 if unit is None:
                     break
                 found.append(unit)
-            if not found:
-                if is_exhausted:
+            else:
+                if not found:
                     raise StopIteration
+            if not found:
                 return None
             self._tasks.extend(self._join(found, max(1, left // (_TASKS_PER_SLOT * max(1, slots)))))
         return self._tasks.popleft()

@@ -123,7 +123,7 @@ class Worker:
         """Fetch units, in shared requests where their chips allow, and finish them one after the other."""
         results = {}
         for unit in units:
-            with contextlib.suppress(Exception):  # it is raised again below
+            with contextlib.suppress(Exception, SystemExit):  # the recipe is called again below
                 results[unit] = self._result(unit)
         fetched = self._shared.fetch(results)
         return [

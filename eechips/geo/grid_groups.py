@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from affine import Affine
+
 from eechips.geo.grid import Grid, Part, Window
 
 _TOLERANCE = 1e-6
 """Pixels by which the corner of a grid may lie off the pixels of another, as both are rounded."""
-_PHASE = 10_000  # parts of a pixel that are told apart to find grids of the same pixels
+_PHASE = 10_000  # parts of a pixel to which the corner of a grid is rounded to find grids of the same pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +68,16 @@ def group_grids(grids: Sequence[Grid], limits: GroupLimits) -> list[GridGroup]:
 
 def _lattice(grid: Grid) -> tuple[Hashable, ...]:
     """Return a key that grids of the same pixels have in common."""
-    a, b, c, d, e, f = grid.transform
-    determinant = a * e - b * d
-    column, row = (e * c - b * f) / determinant, (a * f - d * c) / determinant
+    a, b, _, d, e, _ = grid.transform
+    column, row = ~Affine(a, b, 0, d, e, 0) * (grid.transform[2], grid.transform[5])
     phase = tuple(round((value - math.floor(value)) * _PHASE) % _PHASE for value in (column, row))
     return grid.crs, a, b, d, e, phase
 
 
 def _offset(anchor: Grid, grid: Grid) -> tuple[float, float]:
     """Return the column and row of a grid's corner in the pixels of another."""
-    a, b, c, d, e, f = anchor.transform
-    dx, dy = grid.transform[2] - c, grid.transform[5] - f
-    determinant = a * e - b * d
-    return (e * dx - b * dy) / determinant, (a * dy - d * dx) / determinant
+    column, row = ~anchor.affine * (grid.transform[2], grid.transform[5])
+    return column, row
 
 
 def _divide(members: list[Part[int]], limits: GroupLimits) -> Iterable[list[Part[int]]]:

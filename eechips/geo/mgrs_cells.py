@@ -1,4 +1,4 @@
-"""Name squares of the Military Grid Reference System (MGRS), and list those of a region.
+"""Name squares of the Military Grid Reference System (MGRS), and list the squares of a region.
 
 Zones with their exceptions, bands and letters: https://earth-info.nga.mil/ (NGA.STND.0037, Universal Grids and Grid
 Reference Systems).

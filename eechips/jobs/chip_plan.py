@@ -126,9 +126,10 @@ class ChipPlan:
 
     def _tests(self) -> dict[str, Any]:
         """Return the conditions on the images of each layer, for workers."""
-        layers = zip(self.sample.layers, self.layers, strict=True)
         tests = {
-            layer.name: [test.to_json() for test in surveyed.tests] for layer, surveyed in layers if surveyed.tests
+            layer.name: [test.to_json() for test in surveyed.tests]
+            for layer, surveyed in self._surveyed
+            if surveyed.tests
         }
         return {"where": tests} if tests else {}
 

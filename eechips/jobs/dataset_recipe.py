@@ -89,7 +89,7 @@ class DatasetRecipe:
             chosen: by the caller; None or empty for the default bands.
 
         Returns:
-            The chosen bands, or else the default bands of the user's own file, which may change; None for those of a
+            The chosen bands, or else the default bands of the user's own file, which may change; None for a
             record of eechips.
         """
         own = self.known_bands if is_record_file(self.dataset) else ()

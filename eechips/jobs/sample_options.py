@@ -312,7 +312,7 @@ class SampleOptions:
         default="fill",
         metadata=option(
             "A place with too few suitable images: fill the missing frames with masked pixels; skip the place (it is"
-            " empty in the manifest); fail; redraw another place, also of those that `on_empty` redraws.",
+            " empty in the manifest); fail; redraw another place, as `on_empty` does.",
             TIME,
             metavar="|".join(get_args(OnMissing)),
             is_advanced=True,

@@ -127,7 +127,7 @@ def _layers(ledger: Ledger) -> Iterator[list[Any]]:
 
 
 def file_rows(row: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return a row of :meth:`Ledger.unit_files` with its fields as columns, those of ``LAYER_COLUMNS``.
+    """Return a row of :meth:`Ledger.unit_files` with its fields as the columns ``LAYER_COLUMNS``.
 
     A file with several frames has a row for each of them.
     """

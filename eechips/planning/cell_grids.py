@@ -161,7 +161,7 @@ class H3Grid:
 
 @dataclass(frozen=True)
 class MgrsGrid:
-    """Squares of the Military Grid Reference System; those of 100 km are the tiles of Sentinel-2 without their margins.
+    """Squares of the Military Grid Reference System. Squares of 100 km are tiles of Sentinel-2 without their margins.
 
     Attributes:
         metres: edge of a square: 100,000, 10,000 or 1,000.

@@ -28,7 +28,7 @@ class Template:
             longer, and the units since the last comparison are fetched again.
         fixed: positional arguments that are the same for many units.
         values: arguments that differ, by name: numbers, texts, and lists of them.
-        window_values: returns those of the values that follow from the chip's grid. Chips whose other values are equal
+        window_values: returns the values that follow from the chip's grid. Chips whose other values are equal
             may then share a request: the template is built with the values of a window that covers them, and must give
             each chip the same pixels. None if no value follows from the grid.
 

@@ -48,7 +48,7 @@ class SampleFile:
         end: end of the frame's period, exclusive.
         clear_fraction: share of pixels that the frame's image shows clear, 0 to 1.
         frames: of a file with several frames, the columns ``frame``, ``start``, ``end``, ``clear_fraction``,
-            ``sources``, ``dates`` and ``valid_fraction`` of each. ``bands`` are those of one frame.
+            ``sources``, ``dates`` and ``valid_fraction`` of each. ``bands`` has the bands of one frame.
     """
 
     layer: str

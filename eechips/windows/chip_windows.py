@@ -112,7 +112,7 @@ def _part(raster: Raster, grid: Grid, bands: Sequence[int]) -> dict[str, Any] | 
     column, row = own.pixel(grid.transform[2], grid.transform[5])
     is_aligned = column.denominator == row.denominator == 1 and own.resolution == grid.resolution
     if own.crs != grid.crs or not is_aligned:
-        raise UsageError(f"the pixels of {raster.href} do not coincide with those of the first raster")
+        raise UsageError(f"the pixels of {raster.href} are not aligned with the pixels of the first raster")
     window = Window(int(column), int(row), grid.width, grid.height)
     if not (-window.width < window.column < own.width and -window.height < window.row < own.height):
         return None

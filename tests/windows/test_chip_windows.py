@@ -177,7 +177,7 @@ def test_rasters_that_cannot_be_joined_are_refused(tmp_path: Path, noise: np.nda
         "coarse": header("coarse", NORTH_WEST * Affine.scale(2)),
         "zone": header("zone", NORTH_WEST, crs="EPSG:32615"),
     }.items():
-        with pytest.raises(UsageError, match=f"{name}.tif do not coincide with those of the first raster"):
+        with pytest.raises(UsageError, match=f"{name}.tif are not aligned with the pixels of the first raster"):
             plan_chip([first, other], place, 16)
     with pytest.raises(UsageError, match=r"rotated.tif is rotated: chips need pixels along the axes"):
         plan_chip([header("rotated", NORTH_WEST * Affine.rotation(10))], place, 16)

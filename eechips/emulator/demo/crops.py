@@ -79,7 +79,7 @@ _LATITUDE, _DELAY, _LONGEST_DELAY = 40.0, 2.5, 30.0
 """Where the calendars hold; days later for each degree towards the pole, and at the most."""
 
 _HALF_YEAR = timedelta(days=184)
-"""The seasons of the south are those of the north that many days later."""
+"""Days by which the seasons of the south follow the seasons of the north."""
 
 _BEFORE, _AFTER = 140, 440
 """Days of the calendars before the year of the harvest, and from its first on."""
@@ -212,7 +212,7 @@ def _table() -> Floats:
 
 
 def _day(month: int, day: int) -> int:
-    """Return days since the first of January; months from 0 down are those of the year before."""
+    """Return days since the first of January; months 0, -1, … belong to the year before."""
     year, month = (2001, month) if month > 0 else (2000, month + 12)
     return (date(year, month, day) - date(2001, 1, 1)).days
 
