@@ -13,6 +13,7 @@ from typing import Any
 from eechips.downloads.integrity import check_end
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import FileMetadata
+from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.crs import parse_crs
 from eechips.text import parse_count
 from eechips.warning_filters import ignore_warning
@@ -295,6 +296,7 @@ def _header_of(path: Path) -> tuple[FileMetadata, str, bool]:
     Raises:
         ValidationError: if GDAL cannot open the file.
     """
+    import_rasterio()
     import rasterio
     from rasterio.enums import ColorInterp
     from rasterio.errors import RasterioIOError

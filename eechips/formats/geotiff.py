@@ -22,6 +22,7 @@ from affine import Affine
 from eechips.errors import ValidationError
 from eechips.formats.interface import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata, stacked_name
 from eechips.formats.raster import check_crs, check_transform, decoding, paste_parts
+from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
 
 _MAX_STRIP = 512  # pixels a side: larger images are tiled for reading of windows
@@ -238,6 +239,7 @@ def encode(
         transform: affine, pixel corners to coordinates.
         nodata: value of masked pixels; None for none.
     """
+    import_rasterio()
     import rasterio
     from rasterio.io import MemoryFile
 

@@ -13,6 +13,7 @@ from zlib_ng import zlib_ng as zlib  # inflating takes most of the time of a che
 from eechips.errors import ValidationError
 from eechips.formats.interface import MAX_DECODED_BYTES, ChipFormat, EncodedFile, Expectation, FileMetadata
 from eechips.formats.raster import decoding, encode_picture, paste_parts
+from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -106,6 +107,7 @@ def decode(data: bytes) -> tuple[Any, Any | None]:
     Raises:
         ValidationError: if it does not decode.
     """
+    import_rasterio()
     from rasterio.enums import ColorInterp
 
     with decoding(data, "PNG") as source:

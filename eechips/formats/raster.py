@@ -11,6 +11,7 @@ import numpy as np
 
 from eechips.errors import UsageError, ValidationError
 from eechips.formats.interface import MAX_DECODED_BYTES
+from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
 from eechips.warning_filters import ignore_warning
 
@@ -26,6 +27,7 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
         driver: GDAL's name for the format.
         **options: GDAL configuration options.
     """
+    import_rasterio()
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
     from rasterio.io import MemoryFile
@@ -67,6 +69,7 @@ def encode_picture(bands: Any, driver: str, *, has_alpha: bool = False, **option
         has_alpha: whether the last band is the opacity.
         **options: GDAL creation options.
     """
+    import_rasterio()
     from rasterio.enums import ColorInterp
     from rasterio.errors import NotGeoreferencedWarning
     from rasterio.io import MemoryFile
