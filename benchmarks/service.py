@@ -30,7 +30,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from eechips.emulator.faults import Fault, FaultPlan
 from eechips.emulator.messages import ServiceResponse
 from eechips.emulator.protocol.app import create_app
-from eechips.emulator.protocol.http import http_response
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Quota
 from eechips.emulator.request_errors import InvalidError
@@ -100,7 +99,7 @@ class ReadyService(Service):
         """Answer at once."""
         if content is None:
             content = await self.body(request)
-        return http_response(_answer(operation, content))
+        return await self.respond(operation, _answer(operation, content))
 
 
 def _answer(operation: str, content: bytes) -> ServiceResponse:
@@ -112,7 +111,8 @@ def _answer(operation: str, content: bytes) -> ServiceResponse:
         request = asked(content)
         if request.format not in _MEDIA:
             raise InvalidError(f"The light server has no {request.format}.")
-        return ServiceResponse(picture(request), _MEDIA[request.format])
+        size = request.width * request.height
+        return ServiceResponse(picture(request), _MEDIA[request.format], pixels=size, bands=len(request.bands))
     if operation == "value:compute":
         expression = json.loads(content)["expression"]
         node = expression["values"][expression["result"]]

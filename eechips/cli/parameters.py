@@ -261,7 +261,7 @@ def _option(name: str, field: dataclasses.Field[Any], option: Option) -> VerbOpt
     flag = option.long_flag or f"--{name.replace('_', '-')}"
     attributes: dict[str, Any] = {}
     if isinstance(field.default, bool):
-        attributes |= {"is_flag": True, "default": False}
+        attributes |= {"is_flag": True, "default": field.default if option.has_negation else False}
         flag = f"{flag}/--no-{flag[2:]}" if option.has_negation else flag
     else:
         attributes |= {

@@ -261,12 +261,16 @@ class ServiceResponse:
         media_type: of the body.
         filename: under which a browser saves the body, if any.
         status: HTTP status.
+        pixels: of the grid that it shows, if it has one.
+        bands: of those pixels.
     """
 
     content: bytes
     media_type: str = "application/json"
     filename: str | None = None
     status: int = 200
+    pixels: int = 0
+    bands: int = 0
 
 
 def encode_json(value: Any) -> ServiceResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -258,45 +259,117 @@ class Lognormal:
         return f"lognormal:{self.median:g},{self.sigma:g}" if self.sigma else f"{self.median:g}"
 
 
+@dataclass(frozen=True, slots=True)
+class SizeTerm:
+    """Seconds that grow with the size of the pixels that a response has.
+
+    Attributes:
+        seconds: for a megapixel (2^20 pixels), or for a band.
+        exponent: of the number of megapixels; None if the seconds are for a band.
+    """
+
+    seconds: float
+    exponent: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> SizeTerm:
+        """Create it from "4mp" (4 s for each megapixel), "60mp^2" or "0.2band".
+
+        Raises:
+            ValueError: for any other text.
+        """
+        found = _SIZE_TERM.fullmatch(text.strip())
+        if found is None:
+            raise ValueError(f"unknown term {text!r}: use seconds for each megapixel or band, 4mp, 60mp^2 or 0.2band")
+        seconds, unit, exponent = found.groups()
+        return cls(float(seconds), None if unit == "band" else float(exponent or 1))
+
+    def of(self, pixels: int, bands: int) -> float:
+        """Return the seconds of a response."""
+        return self.seconds * (bands if self.exponent is None else (pixels / (1 << 20)) ** self.exponent)
+
+    def __str__(self) -> str:
+        if self.exponent is None:
+            return f"{self.seconds:g}band"
+        return f"{self.seconds:g}mp" if self.exponent == 1 else f"{self.seconds:g}mp^{self.exponent:g}"
+
+
+_SIZE_TERM = re.compile(r"(\d+(?:\.\d+)?)(?:(band)|mp(?:\^(\d+(?:\.\d+)?))?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Seconds before a response.
+
+    Attributes:
+        base: seconds of every request.
+        terms: seconds by the size of a response with pixels.
+    """
+
+    base: Lognormal
+    terms: tuple[SizeTerm, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Delay:
+        """Create it from a distribution and terms: "lognormal:0.9,0.5+4mp+0.1band".
+
+        Raises:
+            ValueError: for any other text.
+        """
+        base, *terms = text.split("+")
+        return cls(Lognormal.parse(base), tuple(map(SizeTerm.parse, terms)))
+
+    def __str__(self) -> str:
+        return "+".join(map(str, (self.base, *self.terms)))
+
+
 class Latency:
     """Extra seconds before each response, drawn with a seed.
 
     Args:
-        rules: pattern of the kinds of request (``thumbnails:*``) and their distribution. The first that fits is the
+        rules: pattern of the kinds of request (``thumbnails:*``) and their delay. The first that fits is the
             one; a kind that none fits gets no latency.
         seed: of the draws.
     """
 
-    def __init__(self, rules: Sequence[tuple[str, Lognormal]], seed: int = 0) -> None:
+    def __init__(self, rules: Sequence[tuple[str, Delay]], seed: int = 0) -> None:
         self._rules = tuple(rules)
-        self._by_kind: dict[str, Lognormal | None] = {}
+        self._by_kind: dict[str, Delay | None] = {}
         self._random = random.Random(seed)
 
     @classmethod
     def parse(cls, text: str) -> Latency:
-        """Create it from "KIND=SECONDS;KIND=lognormal:MEDIAN,SIGMA;SECONDS": a part without a kind is for all that are
-        left.
+        """Create it from "KIND=SECONDS;KIND=lognormal:MEDIAN,SIGMA+SECONDSmp;SECONDS": a part without a kind is for all
+        that are left.
 
         Kinds are those that the statistics count requests by, ``value:compute`` or ``thumbnails:getPixels``, or
-        patterns of them.
+        patterns of them. See :class:`SizeTerm` for seconds that grow with the size.
 
         Raises:
             ValueError: for any other text.
         """
         rules = []
         for part in text.split(";"):
-            pattern, equals, distribution = part.rpartition("=")
+            pattern, equals, delay = part.rpartition("=")
             if equals and not pattern.strip():
                 raise ValueError(f"no kind of request before the equals sign: {part!r}")
-            rules.append((pattern.strip() if equals else "*", Lognormal.parse(distribution)))
+            rules.append((pattern.strip() if equals else "*", Delay.parse(delay)))
         return cls(rules)
 
     def draw(self, kind: str) -> float:
-        """Return the next number of seconds, for a kind of request."""
+        """Return the next number of seconds, for a kind of request of any size."""
+        found = self._delay(kind)
+        return 0.0 if found is None else self._random.lognormvariate(math.log(found.base.median), found.base.sigma)
+
+    def of_size(self, kind: str, pixels: int, bands: int) -> float:
+        """Return the further seconds of a response with pixels."""
+        found = self._delay(kind)
+        return 0.0 if found is None or not pixels else sum(term.of(pixels, bands) for term in found.terms)
+
+    def _delay(self, kind: str) -> Delay | None:
         if kind not in self._by_kind:
-            self._by_kind[kind] = next((d for pattern, d in self._rules if fnmatchcase(kind, pattern)), None)
-        found = self._by_kind[kind]
-        return 0.0 if found is None else self._random.lognormvariate(math.log(found.median), found.sigma)
+            self._by_kind[kind] = next((delay for pattern, delay in self._rules if fnmatchcase(kind, pattern)), None)
+        return self._by_kind[kind]
 
     def __str__(self) -> str:
-        return ";".join(f"{pattern}={distribution}" for pattern, distribution in self._rules)
+        return ";".join(f"{pattern}={delay}" for pattern, delay in self._rules)

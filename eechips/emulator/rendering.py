@@ -124,16 +124,19 @@ def _own_grid(image: Image) -> PixelGrid:
 
 
 def _encode(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGrid, form: str) -> ServiceResponse:
+    media_type = _MEDIA.get(form, "")
     if form == "PNG":
-        return ServiceResponse(formats.png(bands, pixels), _MEDIA[form])
-    if form == "JPEG":
-        return ServiceResponse(formats.jpeg(bands, pixels), _MEDIA[form])
-    if form == "AUTO_JPEG_PNG":
+        content = formats.png(bands, pixels)
+    elif form == "JPEG":
+        content = formats.jpeg(bands, pixels)
+    elif form == "AUTO_JPEG_PNG":
         content = formats.auto(bands, pixels)
-        return ServiceResponse(content, _MEDIA["PNG" if content.startswith(b"\x89PNG") else "JPEG"])
-    if form == "NPY":
-        return ServiceResponse(formats.npy(bands, pixels), _MEDIA[form])
-    return ServiceResponse(formats.geotiff(bands, pixels, grid), _MEDIA["GEO_TIFF"])
+        media_type = _MEDIA["PNG" if content.startswith(b"\x89PNG") else "JPEG"]
+    elif form == "NPY":
+        content = formats.npy(bands, pixels)
+    else:
+        content, media_type = formats.geotiff(bands, pixels, grid), _MEDIA["GEO_TIFF"]
+    return ServiceResponse(content, media_type, pixels=grid.width * grid.height, bands=len(bands))
 
 
 def _read(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list[Pixels]:

@@ -83,7 +83,10 @@ OPTIONS = (
     ServerOption("rate", "N", "Requests a second, or none [100]."),
     ServerOption("minute", "N", "Requests a minute, or none [60 times the rate]."),
     ServerOption(
-        "latency", "SECONDS", "Extra time before answers: a number, lognormal:MEDIAN,SIGMA, or by kind (KIND=…;…)."
+        "latency",
+        "SECONDS",
+        "Extra time before answers: a number, lognormal:MEDIAN,SIGMA, or by kind (KIND=…;…); by size with +4mp,"
+        " +60mp^2, +0.1band.",
     ),
     ServerOption("faults", "FILE", "JSON plan of what goes wrong on purpose (docs/explanation/local-earth-engine.md)."),
     ServerOption("payload", "BYTES", "Of a request's body [10485760]."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 
@@ -45,6 +46,15 @@ def test_the_full_help_lists_every_option_once_and_the_short_help_some(verb: str
     short = shown(verb, "--help")
     assert {"--help", "--help-all", "--out", "--dry-run"} <= set(short) < set(every)
     assert len(short) < 2 / 3 * len(every)
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "run"])
+def test_options_that_are_not_given_have_their_documented_default(verb: str) -> None:
+    """A flag that is on by default, such as --share-requests, is on."""
+    defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}
+    flags = {p.name: p.default for p in command_of(verb).params if isinstance(p, click.Option) and p.secondary_opts}
+    assert flags["share_requests"] is True
+    assert {name: value for name, value in flags.items() if name in defaults and value != defaults[name]} == {}
 
 
 COMMAND_LINE_ONLY = {"yes", "no_report", "debug", "refresh", "strict", "dropped", "check"}

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from eechips.emulator.evaluation_pool import EvaluationPool
 from eechips.emulator.faults import FaultPlan
-from eechips.emulator.messages import WorkerRequest, check, check_workload_tag, decode, error_response
+from eechips.emulator.messages import ServiceResponse, WorkerRequest, check, check_workload_tag, decode, error_response
 from eechips.emulator.protocol import fields
 from eechips.emulator.protocol.fault_injection import alter_response, replace_response
 from eechips.emulator.protocol.http import http_response, json_response
@@ -151,7 +151,13 @@ class Service:
             operation, content, _resource_name(request), {**request.query_params, **request.path_params}
         )
         loop = asyncio.get_running_loop()
-        return http_response(await loop.run_in_executor(self.workers.threads, self.workers.run, work))
+        return await self.respond(operation, await loop.run_in_executor(self.workers.threads, self.workers.run, work))
+
+    async def respond(self, operation: str, response: ServiceResponse) -> Response:
+        """Return an HTTP response, after the extra time that its pixels take."""
+        if self.latency is not None:
+            await asyncio.sleep(self.latency.of_size(operation, response.pixels, response.bands))
+        return http_response(response)
 
     async def create_name(self, request: Request, kind: str) -> Response:
         """Create a name for a computation, and return the resource.
