@@ -89,7 +89,9 @@ def main() -> None:
         print(f"frames: {len(frames):,}, {shown:,} with an image of S2, {near:,} with one of S1")
         every, values = sum(counted.values()), counted.get("value:compute", 0)
         print(f"requests by kind: {counted}; {every / given.places:.1f} a place")
+        alone = values + len(rows)
         print(f"planning, choice of frames included: {values:,} of {every:,} requests, {values / every:.2%}")
+        print(f"                                     {values / alone:.2%} of {alone:,} if each file took a request")
         server.communicate()
 
 
