@@ -19,6 +19,7 @@ from eechips.errors import UsageError
 from eechips.geo.h3_cells import list_cells, load_h3
 from eechips.geo.mgrs_cells import locate_squares, locate_zones
 from eechips.geo.polygons import EARTH_RADIUS, spherical_area
+from eechips.geo.s2_cells import LEVELS, cell_ids, cell_tokens
 from eechips.storage import safe_component
 
 GLOBAL_CELL = "global"
@@ -124,11 +125,6 @@ class H3:
         return list_cells(part, self.resolution)
 
 
-_LEVELS = 30
-_SWAP = 1  # orientation of the curve: i and j are exchanged
-# The order in which the curve visits quarters, by orientation (https://s2geometry.io/devguide/s2cell_hierarchy).
-_POSITIONS = np.array([[0, 1, 3, 2], [0, 3, 1, 2], [2, 3, 1, 0], [2, 1, 3, 0]], dtype=np.uint64)
-_TURNS = np.array([1, 0, 0, 3], dtype=np.int64)
 _S2_SPREAD = 1.6  # the largest cells have less than this times the mean area
 _S2_SHRINK = 0.5  # and no cell is as narrow as this times the mean edge
 _METRES_PER_DEGREE = 111_320.0
@@ -147,8 +143,8 @@ class S2:
     name = "s2"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.resolution <= _LEVELS:
-            raise UsageError(f"the level of S2 must be 0 to {_LEVELS}, not {self.resolution}")
+        if not 0 <= self.resolution <= LEVELS:
+            raise UsageError(f"the level of S2 must be 0 to {LEVELS}, not {self.resolution}")
 
     def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Return how many cells items of these diameters can meet: four at a corner, nine for two edges."""
@@ -165,46 +161,12 @@ class S2:
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
         """Return ``s2-`` and the cell tokens of points; some tokens alone look like numbers."""
-        ids = cell_ids(longitudes, latitudes, self.resolution)
-        return [f"s2-{f'{number:016x}'.rstrip('0')}" for number in ids.tolist()]
+        return [f"s2-{token}" for token in cell_tokens(cell_ids(longitudes, latitudes, self.resolution))]
 
     def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
         """Return whether a geometry meets more cells, by sampling."""
         step = math.sqrt(self._area) / 4 / _METRES_PER_DEGREE
         return exceeds_cells(geometry, cells, self.locate, largest=_S2_SPREAD * self._area, step=step)
-
-
-def cell_ids(
-    longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64], level: int
-) -> npt.NDArray[np.uint64]:
-    """Return the 64-bit ids of the cells of points, shape (n,)."""
-    lon, lat = np.radians(longitudes), np.radians(latitudes)
-    xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-    axis = np.abs(xyz).argmax(axis=0)
-    largest = np.take_along_axis(xyz, axis[None], axis=0)[0]
-    face = axis + 3 * (largest < 0)
-    x, y, z = xyz
-    u = np.choose(face, [y, -x, -x, z, z, -y]) / largest
-    v = np.choose(face, [z, z, -y, y, -x, -x]) / largest
-    i, j = (_index(value) for value in (u, v))
-    found = face.astype(np.uint64)
-    orientation = face & _SWAP
-    for bit in range(_LEVELS - 1, _LEVELS - 1 - level, -1):
-        quarter = (((i >> bit) & 1) << 1) | ((j >> bit) & 1)
-        position = _POSITIONS[orientation, quarter]
-        found = (found << np.uint64(2)) | position
-        orientation = orientation ^ _TURNS[position.astype(np.int64)]
-    rest = 2 * (_LEVELS - level)
-    ids: npt.NDArray[np.uint64] = ((found << np.uint64(1)) | np.uint64(1)) << np.uint64(rest)
-    return ids
-
-
-def _index(value: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return the row or column, of 2³⁰, of a coordinate -1 to 1 on a face: S2's quadratic projection."""
-    root = 0.5 * np.sqrt(1 + 3 * np.abs(value))
-    share = np.where(value >= 0, root, 1 - root)
-    found: npt.NDArray[np.int64] = np.clip(np.floor(share * 2**_LEVELS), 0, 2**_LEVELS - 1).astype(np.int64)
-    return found
 
 
 _REACH = 5_000.0  # metres: a smaller shape meets six cells at most, where zones meet

@@ -90,7 +90,7 @@ class SampleOptions:
     cells: str | Path | None = field(
         default=None,
         metadata=option(
-            "Centres of grid cells in the region: majortom:10km, h3:6, mgrs:10km, or a vector file.",
+            "Centres of grid cells in the region: majortom:10km, h3:6, s2:13, mgrs:10km, or a vector file.",
             PLACES,
             metavar="GRID|FILE",
         ),

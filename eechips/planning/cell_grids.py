@@ -1,4 +1,4 @@
-"""Choose places at the centres of the cells of a grid: Major TOM, H3, MGRS, or the polygons of a file."""
+"""Choose places at the centres of the cells of a grid: Major TOM, H3, S2, MGRS, or the polygons of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError, UsageError
 from eechips.geo.h3_cells import list_cells, load_h3
 from eechips.geo.mgrs_cells import list_squares
-from eechips.geo.polygons import list_polygons, spherical_area, wrap_longitudes
+from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area, wrap_longitudes
+from eechips.geo.s2_cells import LEVELS, cell_tokens
+from eechips.geo.s2_cells import list_cells as list_s2_cells
 from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.planning.places import Places, read_places
 from eechips.planning.strategies import SampleSite, json_columns
@@ -24,6 +26,7 @@ from eechips.text import parse_distance
 
 MAJOR_TOM = "majortom"
 H3 = "h3"
+S2 = "s2"
 MGRS = "mgrs"
 
 CELL_FIELDS = ("grid_code", "grid_cell", "cell", "cell_id", "id", "fid", "name", "code")
@@ -34,6 +37,7 @@ _LEAST_EDGE = 100.0  # metres
 _MOST_CELLS = 10_000_000
 _SQUARES = (100_000, 10_000, 1_000)  # edges in metres
 _H3_SPREAD = 2.0  # the smallest cells have more than the mean area divided by this
+_S2_SPREAD = 1.7  # likewise: kAvgArea, 4 π / 6, and kMinArea, 8 √2 / 9, of s2metrics.cc
 _DIGITS = 9  # decimals of coordinates
 _ROUNDING = 1e-9  # of a column
 
@@ -160,6 +164,34 @@ class H3Grid:
 
 
 @dataclass(frozen=True)
+class S2Grid:
+    """Cells of S2 (https://s2geometry.io).
+
+    Attributes:
+        level: 0 to 30; 13 has cells of 1.3 km² on average.
+    """
+
+    level: int
+
+    needs_region = True
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``{"cells": "s2:13"}``."""
+        return {"cells": f"{S2}:{self.level}"}
+
+    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+        """Return the centres of cells in a region, in the order of their ids."""
+        least = 4 * math.pi * EARTH_RADIUS**2 / (6 * 4**self.level) / _S2_SPREAD
+        _check_count(spherical_area(region) / least)
+        ids, centres = list_s2_cells(region, self.level)
+        return [
+            SampleSite((lon, lat), {"grid_code": f"S2-{token}", "grid_cell": token})
+            for token, (lon, lat) in zip(cell_tokens(ids), centres.round(_DIGITS).tolist(), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
 class MgrsGrid:
     """Squares of the Military Grid Reference System. Squares of 100 km are tiles of Sentinel-2 without their margins.
 
@@ -229,7 +261,7 @@ def parse_cells(text: str | Path, cell_field: str | None = None) -> PlaceCells:
     """Parse the cells of a sample.
 
     Args:
-        text: ``majortom:10km``, ``h3:6``, ``mgrs:10km``, or the path of a file of polygons.
+        text: ``majortom:10km``, ``h3:6``, ``s2:13``, ``mgrs:10km``, or the path of a file of polygons.
         cell_field: column of the file that identifies its polygons; None for the first of ``CELL_FIELDS``.
 
     Raises:
@@ -237,7 +269,12 @@ def parse_cells(text: str | Path, cell_field: str | None = None) -> PlaceCells:
         RegionError: if the file cannot be read, holds no polygons, or ids are missing or repeated.
     """
     kind, colon, size = str(text).partition(":")
-    parsers: dict[str, Callable[[str], PlaceCells]] = {MAJOR_TOM: _parse_major_tom, H3: _parse_h3, MGRS: _parse_mgrs}
+    parsers: dict[str, Callable[[str], PlaceCells]] = {
+        MAJOR_TOM: _parse_major_tom,
+        H3: _parse_h3,
+        S2: _parse_s2,
+        MGRS: _parse_mgrs,
+    }
     parse = parsers.get(kind.lower())
     if parse is not None and colon and not Path(text).exists():
         if cell_field is not None:
@@ -245,7 +282,9 @@ def parse_cells(text: str | Path, cell_field: str | None = None) -> PlaceCells:
         return parse(size)
     path = Path(text)
     if not path.is_file():
-        raise UsageError(f"`cells` {str(text)!r} is none of majortom:10km, h3:6, mgrs:10km, or a file of polygons")
+        raise UsageError(
+            f"`cells` {str(text)!r} is none of majortom:10km, h3:6, s2:13, mgrs:10km, or a file of polygons"
+        )
     places = read_places(path)
     if places.kind != "polygons":
         raise RegionError(f"{path} holds points: `cells` needs polygons; for points, use `points`")
@@ -268,6 +307,12 @@ def _parse_h3(size: str) -> H3Grid:
     if not size.isdecimal() or not 0 <= int(size) <= 15:
         raise UsageError(f"`cells` h3:{size}: the resolution must be 0 to 15, as in h3:6")
     return H3Grid(int(size))
+
+
+def _parse_s2(size: str) -> S2Grid:
+    if not size.isdecimal() or not 0 <= int(size) <= LEVELS:
+        raise UsageError(f"`cells` s2:{size}: the level must be 0 to {LEVELS}, as in s2:13")
+    return S2Grid(int(size))
 
 
 def _parse_mgrs(size: str) -> MgrsGrid:

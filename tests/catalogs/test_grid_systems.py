@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from eechips.catalogs.grid_systems import H3, S2, Mgrs, Tiles, Utm, cell_ids
+from eechips.catalogs.grid_systems import H3, S2, Mgrs, Tiles, Utm
 from eechips.catalogs.layout import GLOBAL_CELL, GRIDS, CellGrid, assign_cells, choose_grid, grid_of
 from eechips.errors import UsageError
+from eechips.geo.s2_cells import cell_ids
 
 PLACES = np.random.default_rng(0).uniform((-180, -90), (180, 90), (2000, 2))
 CORNERS = np.array([(0.0, 0.0), (180.0, 0.0), (-180.0, 0.0), (45.0, 35.3), (0.0, 90.0), (0.0, -90.0), (90.0, 45.0)])

@@ -14,7 +14,7 @@ import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import unproject
-from eechips.planning.cell_grids import FileGrid, H3Grid, MajorTomGrid, MgrsGrid, parse_cells
+from eechips.planning.cell_grids import FileGrid, H3Grid, MajorTomGrid, MgrsGrid, S2Grid, parse_cells
 from eechips.planning.regions import parse_box
 
 WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
@@ -165,6 +165,51 @@ def test_squares_are_those_of_the_mgrs_library_whose_centres_lie_in_the_region(b
     assert sites[0].fields["grid_code"] == f"MGRS-{sites[0].fields['grid_cell']}"
 
 
+@pytest.mark.parametrize(
+    ("box", "level"),
+    [
+        ("-105.3,39.9,-105.1,40.0", 13),
+        ("-46,-1,-44,1", 9),  # two faces
+        ("44,34,46,36.5", 8),  # three faces
+        ("179.6,-16.4,-179.6,-15.9", 11),
+        ("-180,88,180,90", 8),
+        ("-180,-90,180,90", 4),
+    ],
+)
+def test_s2_cells_are_cells_of_its_library_whose_centres_lie_in_the_region(box: str, level: int) -> None:
+    s2sphere = pytest.importorskip("s2sphere")
+    region = parse_box(box).polygon()
+    found = {site.fields["grid_cell"]: site.point for site in S2Grid(level).sites(region)}
+    assert found
+    for token, point in found.items():
+        centre = s2sphere.CellId.from_token(token).to_lat_lng()
+        assert s2sphere.CellId.from_token(token).level() == level
+        np.testing.assert_allclose(point, (centre.lng().degrees, centre.lat().degrees), atol=1e-8)
+    expected = set()
+    for part in shapely.get_parts(region):
+        west, south, east, north = part.bounds
+        coverer = s2sphere.RegionCoverer()
+        coverer.min_level = coverer.max_level = level
+        coverer.max_cells = 1_000_000
+        corners = [s2sphere.LatLng.from_degrees(lat, lon) for lat, lon in ((south, west), (north, east))]
+        for cell in coverer.get_covering(s2sphere.LatLngRect(*corners)):
+            centre = cell.to_lat_lng()
+            if shapely.intersects_xy(region, centre.lng().degrees, centre.lat().degrees):
+                expected.add(cell.to_token())
+    assert found.keys() == expected
+    assert list(found) == sorted(found)
+
+
+def test_known_s2_cells_of_a_region() -> None:
+    """Tokens and centres from s2sphere 0.2.5, for where that is not installed."""
+    sites = S2Grid(13).sites(shapely.box(-105.28, 40.0, -105.25, 40.03))
+    assert [(site.fields["grid_code"], site.point) for site in sites[:2]] == [
+        ("S2-876bec2c", (-105.272145599, 40.016975457)),
+        ("S2-876bec34", (-105.272145599, 40.006947787)),
+    ]
+    assert len(sites) == 6
+
+
 def test_polygons_of_a_file_have_their_centroids_and_ids(tmp_path: Path) -> None:
     squares = [shapely.box(10.0 + n, 50.0, 11.0 + n, 51.0) for n in range(4)]
     across = shapely.MultiPolygon([shapely.box(179.0, 0.0, 180.0, 1.0), shapely.box(-180.0, 0.0, -177.0, 1.0)])
@@ -200,7 +245,8 @@ def test_polygons_without_an_id_are_numbered_and_repeated_ids_are_refused(tmp_pa
         ("majortom:ten", "is not a distance"),
         ("majortom:1m", "the distance must be 100m to 20000km"),
         ("h3:16", "the resolution must be 0 to 15"),
-        ("s2:10", "is none of majortom:10km, h3:6, mgrs:10km, or a file of polygons"),
+        ("s2:31", "`cells` s2:31: the level must be 0 to 30"),
+        ("geohash:5", "is none of majortom:10km, h3:6, s2:13, mgrs:10km, or a file of polygons"),
         ("mgrs:5km", "`cells` mgrs:5km: squares have edges of 100km, 10km or 1km"),
     ],
 )
@@ -214,3 +260,5 @@ def test_too_many_cells_are_refused_before_they_are_listed() -> None:
         MajorTomGrid(1_000.0).sites(WORLD)
     with pytest.raises(RegionError, match="more than 10,000,000 cells"):
         H3Grid(10).sites(WORLD)
+    with pytest.raises(RegionError, match="more than 10,000,000 cells"):
+        S2Grid(12).sites(WORLD)
