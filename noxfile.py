@@ -23,7 +23,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the tests that take minutes: kills, fuzzers, whole runs."""
-    session.run("python", "-m", "pytest", *PARALLEL, "--no-loadscope-reorder", "-m", "slow", *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, "-m", "slow", *session.posargs)
 
 
 @nox.session

@@ -32,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove the user's own settings: project, service and cache."""
+    config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
     if not config.getoption("--live"):
         for name in ("EECHIPS_PROJECT", "EECHIPS_ENDPOINT", "EECHIPS_CACHE"):
             os.environ.pop(name, None)
@@ -54,12 +55,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.integration)
         if not {"integration", "live"} & set(item.keywords):
             item.add_marker(pytest.mark.unit)
-    # The longest files start first, so that none of them is left to one process at the end (--no-loadscope-reorder).
-    longest: dict[Path, float] = {}
+    # The longest files start first, so that none of them is left to one process of pytest-xdist at the end: those whose
+    # tests have a longer timeout, then those that start servers or processes.
+    timeouts: dict[Path, float] = {}
     for item in items:
-        for mark in item.iter_markers("timeout"):
-            longest[item.path] = max(longest.get(item.path, 0.0), float(mark.args[0]))
-    items.sort(key=lambda item: longest.get(item.path, 0.0), reverse=True)
+        marked = max((float(mark.args[0]) for mark in item.iter_markers("timeout")), default=0.0)
+        usual = 1.0 if "integration" in item.keywords else 0.0
+        timeouts[item.path] = max(timeouts.get(item.path, 0.0), marked, usual)
+    items.sort(key=lambda item: timeouts[item.path], reverse=True)
     if config.getoption("--live"):
         return
     for item in items:
@@ -150,7 +153,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 @pytest.fixture(scope="session")
 def stack_server(stack: Stack, serve: Callable[..., Server]) -> Server:
     """Serve the small store alone, without a quota."""
-    return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")
+    return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 @pytest.fixture

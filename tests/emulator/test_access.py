@@ -57,7 +57,7 @@ with multiprocessing.get_context("fork").Pool(4) as pool:
 
 @pytest.fixture(scope="module")
 def server(serve: Callable[..., Server]) -> Server:
-    return serve("--no-demo", "--workers", "2", "--rate", "none", "--minute", "none")
+    return serve("--no-demo", "--rate", "none", "--minute", "none")
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def test_control_requests_are_refused_unless_they_are_json(
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_not_a_fault(capfd: pytest.CaptureFixture[str]) -> None:
-    running = start_server("--no-demo", "--workers", "1")
+    running = start_server("--no-demo")
     try:
         head = b"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
         with connected(running) as connection:

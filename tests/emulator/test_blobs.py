@@ -33,7 +33,7 @@ def bucket() -> Iterator[ObjectServer]:
 
 @pytest.fixture(scope="module")
 def server(bucket: ObjectServer) -> Iterator[Server]:
-    running = start_server("--no-demo", "--workers", "1", "--allow-remote")
+    running = start_server("--no-demo", "--allow-remote")
     yield running
     stop_server(running)
 
@@ -74,7 +74,7 @@ def test_addresses_of_other_kinds_are_refused(ee: Any) -> None:
 
 
 def test_a_server_that_reads_no_remote_files_says_what_allows_it(bucket: ObjectServer) -> None:
-    running = start_server("--no-demo", "--workers", "1")
+    running = start_server("--no-demo")
     try:
         ee = initialize(running)
         asked = dict(bucket.asked)

@@ -203,7 +203,7 @@ def test_requests_with_a_short_deadline_fail_in_time_during_a_change(tmp_path: P
     pending = tmp_path / "catalog" / PENDING
     pending.parent.mkdir()
     pending.write_text("{}")  # as a merge leaves it that was killed
-    server = start_server("--catalog", str(tmp_path / "catalog"), *QUIET, "--workers", "1", "--seconds", "1")
+    server = start_server("--catalog", str(tmp_path / "catalog"), *QUIET, "--seconds", "1")
     try:
         ee = initialize(server)
         with pytest.raises(ee.EEException, match="is being changed: retry the request") as caught:
@@ -325,7 +325,7 @@ def local(files: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def locally(local: Path, serve: Callable[..., Server]) -> Server:
-    return serve("--catalog", str(local), *QUIET, "--workers", "1")
+    return serve("--catalog", str(local), *QUIET)
 
 
 @pytest.mark.parametrize("name", ["red", "nir", "swir", "scl"])
@@ -404,7 +404,7 @@ def test_a_remote_catalogue_requires_a_folder_of_files(
     local: Path, files: Path, tmp_path: Path, serve: Callable[..., Server]
 ) -> None:
     put(tmp_path / "far" / "catalog", [scene("told", {"red": described("red", str(files / "red.tif"))})])
-    ee = initialize(serve("--catalog", str(tmp_path / "far/catalog"), *QUIET, "--workers", "1"))
+    ee = initialize(serve("--catalog", str(tmp_path / "far/catalog"), *QUIET))
     with pytest.raises(ee.EEException, match="start it with --catalog-files"):
         chip(ee, ee.Image("scenes/told"), "red", 0, 0)
     ee = initialize(
@@ -425,14 +425,14 @@ def test_files_on_web_servers_are_read(web: Files, files: Path, tmp_path: Path, 
     relative = {**scene("relative", {"red": bare("../red.tif")}), "links": [link]}
     assets = {name: described(name, f"{web.url}/{name}.tif?sig=secret") for name in ("red", "swir")}
     put(tmp_path / "catalog", [scene("far", assets), scene("bare", {"nir": bare(f"{web.url}/nir.tif")}), relative])
-    refusing = initialize(serve("--catalog", str(tmp_path / "catalog"), *QUIET, "--workers", "1"))
+    refusing = initialize(serve("--catalog", str(tmp_path / "catalog"), *QUIET))
     assert refusing.Image("scenes/far").bandNames().getInfo() == ["red", "swir"]
     for name, band in (("far", "red"), ("bare", "nir")):
         with pytest.raises(refusing.EEException, match=r"\.tif, and this server .* --allow-remote") as caught:
             chip(refusing, refusing.Image(f"scenes/{name}"), band, 0, 0)
         assert "secret" not in str(caught.value)
     assert not web.bytes
-    ee = initialize(serve("--catalog", str(tmp_path / "catalog"), "--allow-remote", *QUIET, "--workers", "1"))
+    ee = initialize(serve("--catalog", str(tmp_path / "catalog"), "--allow-remote", *QUIET))
     for name, band in (("far", "red"), ("far", "swir"), ("bare", "nir"), ("relative", "red")):
         column = VALUES[band].shape[2] // 2
         found = chip(ee, ee.Image(f"scenes/{name}"), band, column, 16, -1 if band == "swir" else 0)
@@ -486,7 +486,7 @@ def test_urls_signed_by_gdal_are_read(files: Path, tmp_path: Path, monkeypatch: 
         for signing in ("NO", "YES"):
             monkeypatch.setenv("VSICURL_PC_URL_SIGNING", signing)
             monkeypatch.setenv("VSICURL_PC_SAS_SIGN_HREF_URL", f"{web.url}/sign?href=")
-            server = start_server("--catalog", str(tmp_path / "catalog"), "--allow-remote", *QUIET, "--workers", "1")
+            server = start_server("--catalog", str(tmp_path / "catalog"), "--allow-remote", *QUIET)
             try:
                 ee = initialize(server)
                 if signing == "NO":
@@ -520,7 +520,7 @@ def test_files_in_an_object_store_are_read(files: Path, tmp_path: Path, monkeypa
         with fsspec.open(f"{store.bucket}/a/red.tif", "wb") as file:
             file.write((files / "red.tif").read_bytes())
         put(tmp_path / "catalog", [scene("stored", {"red": bare(f"{store.bucket}/a/red.tif")})])
-        server = start_server("--catalog", str(tmp_path / "catalog"), "--allow-remote", *QUIET, "--workers", "1")
+        server = start_server("--catalog", str(tmp_path / "catalog"), "--allow-remote", *QUIET)
         try:
             ee = initialize(server)
             found = chip(ee, ee.Image("scenes/stored"), "red", 40, 50)

@@ -20,7 +20,7 @@ PLAN = {"result": "0", "values": {"0": {"constantValue": 7}}}
 
 @pytest.fixture
 def server(serve: Callable[..., Server]) -> Server:
-    return serve("--no-demo", "--rate", "none", "--workers", "1")
+    return serve("--no-demo", "--rate", "none")
 
 
 def plan(server: Server, *faults: dict[str, Any], seed: int = 0) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def control(server: Server, resource: str, **values: Any) -> requests.Response:
 
 
 def test_the_quota_changes_at_run_time(serve: Callable[..., Server]) -> None:
-    server = serve("--no-demo", "--workers", "1", "--minute", "none")
+    server = serve("--no-demo", "--minute", "none")
     assert requests.get(f"{server.url}/_quota", timeout=10).json()["concurrency"] == 40
     assert control(server, "_quota", concurrency=1, restricted=True).json()["restricted"] is True
     assert control(server, "_latency", latency="value:compute=0.4;thumbnails:*=lognormal:9,0.5").status_code == 200

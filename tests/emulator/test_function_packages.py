@@ -48,7 +48,7 @@ def radar_ee(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The real client, on a server with one more function."""
     install(tmp_path, MODULE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    server = start_server("--rate", "none", "--workers", "1")
+    server = start_server("--rate", "none")
     yield initialize(server)
     stop_server(server)
 

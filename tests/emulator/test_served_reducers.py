@@ -14,7 +14,7 @@ from tests.support.local_earth_engine import Server, initialize
 
 @pytest.fixture(scope="module")
 def server(serve: Callable[..., Server]) -> Server:
-    return serve("--rate", "none", "--minute", "none", "--concurrency", "none", "--workers", "2")
+    return serve("--rate", "none", "--minute", "none", "--concurrency", "none")
 
 
 @pytest.fixture(scope="module")

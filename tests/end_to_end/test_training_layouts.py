@@ -114,7 +114,7 @@ def burned(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
         write(path, "EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), values, nodata=0)
         ingest(path, folder / "store", f"{S2}/scene_{number}", bands=["B8", "B12", "SCL"], time_start=day)
     store = str(folder / "store")
-    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "1")
+    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def burned_values() -> tuple[Array, Array]:

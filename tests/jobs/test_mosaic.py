@@ -247,7 +247,7 @@ def test_the_mosaic_is_made_in_another_way_of_the_same_windows(
 
 @pytest.mark.slow
 def test_without_a_window_there_is_no_mosaic(stack: Stack, serve: Callable[..., Server], tmp_path: Path) -> None:
-    server = serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--workers", "1")
+    server = serve("--assets", str(stack.path), "--no-demo", "--rate", "none")
     fault = {"type": "status", "status": 400, "times": 1, "on": "image:computePixels", "after": 2}
     body = json.dumps({"seed": 1, "faults": [fault]}).encode()
     with urlopen(Request(f"{server.url}/_faults", body, {"Content-Type": "application/json"})):
@@ -291,7 +291,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def large_server(large: tuple[Path, np.ndarray], serve: Callable[..., Server]) -> Server:
-    return serve("--assets", str(large[0]), "--no-demo", "--rate", "none", "--workers", "2")
+    return serve("--assets", str(large[0]), "--no-demo", "--rate", "none")
 
 
 def typed(*words: str) -> subprocess.CompletedProcess[str]:

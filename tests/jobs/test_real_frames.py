@@ -38,7 +38,7 @@ def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
 
 
 def serve_store(serve: Callable[..., Server], store: Path) -> Server:
-    return serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "1")
+    return serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def frames_of(run: eechips.Run) -> list[tuple[dict[str, Any], pd.DataFrame]]:

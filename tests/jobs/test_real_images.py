@@ -49,7 +49,7 @@ def landsat_server(real_data: Path, tmp_path_factory: pytest.TempPathFactory, se
             file.write(np.stack([values, quality]))
         ingest(path, folder / "store", f"{QUALITY}/{date}", time_start=date, bands=["LST_Day_1km", "QC_Day"])
     store = str(folder / "store")
-    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")
+    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def flagged(real_data: Path) -> list[tuple[str, npt.NDArray[Any], npt.NDArray[Any], dict[str, Any]]]:

@@ -49,7 +49,7 @@ def scenes(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 @pytest.fixture(scope="module")
 def scenes_server(scenes: tuple[Path, list[Path]], serve: Callable[..., Server]) -> Server:
-    return serve("--assets", str(scenes[0]), "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")
+    return serve("--assets", str(scenes[0]), "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def make(server: Server, out: Path, dataset: str, **options: Any) -> Path:

@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
         write(path, CRS, TRANSFORM, np.full((1, *SHAPE), number + 1, dtype=np.float32))
         ingest(path, folder / "store", f"{RADAR}/pass_{number}", bands=["VV"], time_start=time)
     store = str(folder / "store")
-    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "1")
+    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def sample(server: Server, out: Path, **options: Any) -> eechips.Run:

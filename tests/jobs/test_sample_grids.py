@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path, serve: Callable[..., Server]) -> Server:
     store = str(folder / "store")
-    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")
+    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def real_id(name: str) -> str:
@@ -290,7 +290,7 @@ def test_samples_of_three_landsats_are_aligned_to_the_pixel(
     world = np.arange(180 * 360, dtype=np.float32).reshape(1, 180, 360)
     coded_store.write(tmp_path / "world.tif", "EPSG:4326", Affine(1, 0, -180, 0, -1, 90), world)
     ingest(tmp_path / "world.tif", tmp_path / "store", "users/someone/world", bands=["n"])
-    server = serve("--assets", str(tmp_path / "store"), "--no-demo", "--rate", "none", "--workers", "2")
+    server = serve("--assets", str(tmp_path / "store"), "--no-demo", "--rate", "none")
     rasters = [coded_store.read(real_data / name, real_id(name), tuple(real_bands(name))[:3]) for name in MONTANA]
     rasters.append(coded_store.read(tmp_path / "world.tif", "users/someone/world", ("n",)))
     points = tmp_path / "points.csv"

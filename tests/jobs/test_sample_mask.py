@@ -57,7 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
         folder / "bare.tif", folder / "store", f"{L9}/LC09_033032_20200105", bands=["SR_B4"], time_start="2020-01-05"
     )
     store = str(folder / "store")
-    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "1")
+    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def sample(server: Server, out: Path, **options: Any) -> eechips.Run:

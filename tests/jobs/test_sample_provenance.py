@@ -45,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     write(folder / "dem.tif", CRS, TRANSFORM, np.ones((1, *SHAPE), dtype=np.int16))
     ingest(folder / "dem.tif", folder / "store", "users/someone/dem", bands=["height"])
     store = str(folder / "store")
-    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")
+    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def sample(server: Server, out: Path, **options: Any) -> eechips.Run:

@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     add(LINEAR, "20200103", both, power(0).astype("float32"))
     add(L8, "20200104", ["SR_B4", "QA_PIXEL"], np.stack([np.ones(SHAPE), np.zeros(SHAPE)]).astype("uint16"))
     store = str(folder / "store")
-    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "1")
+    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def sample(server: Server, out: Path, dataset: Any = "S1", **options: Any) -> eechips.Run:

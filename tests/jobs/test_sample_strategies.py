@@ -60,7 +60,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(store: Path, serve: Callable[..., Server]) -> Server:
-    return serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")
+    return serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def roi(width: int = 400, height: int = 300, transform: Affine = TRANSFORM) -> str:

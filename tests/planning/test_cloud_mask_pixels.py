@@ -68,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     add(f"{STATE}/2020_06_01", write("state", VALUES, EVERY), ["sur_refl_b01", "state_1km"])
     add(f"{HLS}/T13TDE_20200601", write("hls", VALUES, BYTES.astype(np.uint16)), ["B4", "Fmask"])
     store = str(folder / "store")
-    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "1")
+    return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 def bit(values: Array, *numbers: int) -> Array:

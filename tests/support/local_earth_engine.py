@@ -35,7 +35,12 @@ class Server:
 
 
 def start_server(*arguments: str) -> Server:
-    """Start a local Earth Engine, which ends when its standard input does."""
+    """Start a local Earth Engine, which ends when its standard input does.
+
+    It computes in one process unless the arguments say otherwise: each of several would draw the demo planet again.
+    """
+    if "--workers" not in arguments:
+        arguments = (*arguments, "--workers", "1")
     process = subprocess.Popen(
         [sys.executable, "-m", "eechips.emulator", "--port", "0", "--exit-with-parent", *arguments],
         stdin=subprocess.PIPE,
