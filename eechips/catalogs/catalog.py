@@ -7,18 +7,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from eechips.catalogs import commit
 from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.extents import Extent
-from eechips.catalogs.layout import name_in_path
+from eechips.catalogs.layout import collection_folder, name_in_path, owner
 from eechips.catalogs.schema import Partition, Schema
 from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.manifest.lock import is_held
 from eechips.storage import LocalStore, ObjectStore, is_address
 from eechips.text import format_bytes
 from eechips.timestamps import parse_timestamp
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,45 @@ class Catalog:
                         yield from columns.items_of(table.filter(pa.array(keep)))
             except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # unexpected values
                 raise StorageError(f"{self.address(partition)} cannot be read: {error}") from error
+
+    def contains(self, ids: Sequence[str] | pa.Array, *, collection: str | None = None) -> npt.NDArray[np.bool_]:
+        """Return which ids the catalogue has, by the index beside its partitions.
+
+        Partitions that are not in the index are read, which is logged. Ids are compared by 128 bits of their hashes:
+        see :mod:`eechips.catalogs.id_index`.
+
+        Args:
+            ids: texts, shape (n,).
+            collection: in which they are unique; may be omitted if the catalogue has one only.
+
+        Returns:
+            Shape (n,).
+
+        Raises:
+            UsageError: if the catalogue has several collections, and none is chosen.
+            StorageError: if a partition that is not in the index cannot be read.
+
+        Example:
+            >>> is_new = ~eechips.open_catalog("outputs/scenes").contains(ids)
+        """
+        import pyarrow as pa
+
+        from eechips.catalogs.id_index import IdIndex
+        from eechips.catalogs.key_index import keys_of
+
+        folders = {owner(path) for path in self.schema.partitions}
+        if collection is not None:
+            folders &= {collection_folder(collection)}
+        if len(folders) > 1:
+            names = sorted({partition.collection or "none" for partition in self.schema.partitions.values()})
+            raise UsageError(
+                f"an id may be in several collections of {self._where}: choose a collection, one of {', '.join(names)}"
+            )
+        texts = ids if isinstance(ids, pa.Array) else pa.array(ids, pa.string())
+        if not folders or not len(texts):
+            return np.zeros(len(texts), bool)
+        (folder,) = folders
+        return IdIndex(self.home, self.schema, folders).contains(keys_of(texts, folder))
 
     @property
     def _where(self) -> str:

@@ -46,6 +46,7 @@ class Change:
         self._folder = folder
         self.scratch = folder / SCRATCH
         self._moves: list[tuple[str, str]] = []
+        self._staged: dict[str, str] = {}
         self._removals: list[str] = []
 
     def move(self, staged: str, path: str) -> None:
@@ -54,10 +55,20 @@ class Change:
         Moves happen in the order of the calls.
         """
         self._moves.append((staged, path))
+        self._staged[path] = staged
 
     def remove(self, path: str) -> None:
         """Plan to remove a file below the folder."""
         self._removals.append(path)
+
+    def is_staged(self, path: str) -> bool:
+        """Return whether a file is planned to be moved to a path below the folder."""
+        return path in self._staged
+
+    def file(self, path: str) -> Path:
+        """Return where the file is now that is at a path below the folder after the change."""
+        staged = self._staged.get(path)
+        return self._folder / path if staged is None else self.scratch / staged
 
     def commit(self) -> None:
         """Make the change.

@@ -1,8 +1,9 @@
 """Merge new rows into a catalogue: the newest version of an id wins, and other partitions stay untouched.
 
-First the items are looked up in the whole catalogue: an item whose place or time has changed leaves its old partition
-when it enters the new one. Then each affected partition is merged separately, as a stream. Each new item needs 40 bytes
-of memory, twice that while they are sorted; each of them that the catalogue has, another 32.
+First the items are looked up in the whole catalogue, by the index of its ids: an item whose place or time has changed
+leaves its old partition when it enters the new one. Then each affected partition is merged separately, as a stream.
+Each new item needs 40 bytes of memory, twice that while they are sorted; each of them that the catalogue has, another
+32.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from eechips.catalogs.commit import Change
+from eechips.catalogs.id_index import IdIndex
+from eechips.catalogs.layout import owner
 from eechips.catalogs.merge_plan import MergePlan, MergeResult
 from eechips.catalogs.options import Mixed
 from eechips.catalogs.partition_writer import Advance, stage_partitions
@@ -22,6 +25,7 @@ from eechips.catalogs.sorted_runs import SortedRun, find_latest
 def merge(
     folder: Path,
     schema: Schema,
+    index: IdIndex,
     shards: Sequence[SortedRun],
     change: Change,
     advance: Advance,
@@ -34,6 +38,7 @@ def merge(
     Args:
         folder: of the catalogue.
         schema: of the catalogue.
+        index: of the catalogue.
         shards: sorted runs of new rows.
         change: receives the new files.
         advance: called with numbers of merged rows.
@@ -49,10 +54,12 @@ def merge(
         OSError: if new files cannot be written.
     """
     rows = find_latest(shards)
+    owners = {owner(path) for path in rows.paths}
+    among = {path for path in index.may_have(rows.keys) if owner(path) in owners}
     stopped: dict[str, str] = {}
     lost: dict[str, str] = {}
     while True:  # some damage shows only when a whole partition is read; its items then stay where they are
-        plan = MergePlan(folder, schema, shards, rows, stopped, mixed)
+        plan = MergePlan(folder, schema, shards, rows, among, stopped, mixed)
         if not (give_up and stopped):
             staged = stage_partitions(plan, change.scratch, advance)
             if staged is not None:

@@ -65,7 +65,17 @@ class MergeResult:
 
 
 class MergePlan:
-    """The rows that enter and leave each partition."""
+    """The rows that enter and leave each partition.
+
+    Args:
+        folder: of the catalogue.
+        schema: of the catalogue.
+        shards: sorted runs of new rows.
+        rows: the newest new rows.
+        among: partitions that may have versions of them.
+        stopped: unreadable partitions with the reason; receives further ones.
+        mixed: treatment of values of another kind than most of their column.
+    """
 
     def __init__(
         self,
@@ -73,13 +83,14 @@ class MergePlan:
         schema: Schema,
         shards: Sequence[SortedRun],
         rows: LatestItems,
+        among: Set[str],
         stopped: dict[str, str],
         mixed: Mixed,
     ) -> None:
         self.folder, self.schema, self.shards, self.stopped = folder, schema, shards, stopped
         paths = [*rows.paths, *sorted(set(schema.partitions) - set(rows.paths))]
         code = {path: number for number, path in enumerate(paths)}
-        known = find_versions(folder, schema, rows, code, stopped)
+        known = find_versions(folder, among & schema.partitions.keys(), rows, code, stopped)
         owners = {owner(path) for path in rows.paths}
         own = {path for path in schema.suspects & schema.partitions.keys() if owner(path) in owners}
         self.cleared = own - stopped.keys()

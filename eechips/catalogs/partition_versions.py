@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,15 +44,14 @@ class KnownVersions:
 
 
 def find_versions(
-    folder: Path, schema: Schema, rows: LatestItems, code: Mapping[str, int], stopped: dict[str, str]
+    folder: Path, among: Collection[str], rows: LatestItems, code: Mapping[str, int], stopped: dict[str, str]
 ) -> KnownVersions:
-    """Look items up in all partitions of their collections. Unreadable partitions are noted."""
+    """Look items up in those partitions that may have them. Unreadable partitions are noted."""
     found: list[KnownVersions] = []
-    owners = {owner(path) for path in rows.paths}
     block: list[tuple[int, KeyIndex]] = []
     size = 0
-    for path in sorted(schema.partitions):
-        if owner(path) not in owners or path in stopped:
+    for path in sorted(among):
+        if path in stopped:
             continue
         try:
             block.append((code[path], _identities(folder, path)))

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from eechips.catalogs import commit
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.columns import boxes_of, starts_of, table_of
 from eechips.catalogs.commit import SCHEMA_NAME
+from eechips.catalogs.id_index import IdIndex
 from eechips.catalogs.layout import MISSION, Layout, assign_cells, collection_folder
 from eechips.catalogs.merge import merge
 from eechips.catalogs.merge_plan import MergeResult
@@ -108,25 +110,43 @@ def changing(folder: Path) -> Iterator[commit.Change]:
         raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
 
 
-def repair(folder: Path) -> bool:
-    """Complete an interrupted commit of a catalogue.
+@dataclass(frozen=True, slots=True)
+class RepairResult:
+    """What a repair has done.
+
+    Attributes:
+        is_completed: whether there was an interrupted commit.
+        is_indexed: whether the index of ids was incomplete or damaged.
+    """
+
+    is_completed: bool
+    is_indexed: bool
+
+
+def repair(folder: Path) -> RepairResult:
+    """Complete an interrupted commit of a catalogue; check and complete its index of ids.
 
     Args:
         folder: of the catalogue.
-
-    Returns:
-        Whether there was one.
 
     Raises:
         UsageError: if the folder is not a catalogue.
         RunLockedError: if another process writes the catalogue.
         StorageError: if the commit list belongs to another catalogue, or a file cannot be written.
     """
-    if not commit.is_pending(folder):
+    is_pending = commit.is_pending(folder)
+    if not is_pending:
         Schema.load(folder)
-        return False
-    with lock_run(folder):
-        return commit.finish(folder)
+    with changing(folder) as change:
+        schema = Schema.load(folder)
+        index = IdIndex(folder, schema)
+        index.check()
+        change.scratch.mkdir(exist_ok=True)
+        is_indexed = index.stage_update(change, schema)
+        if is_indexed:
+            change.commit()
+        remove_empty(change.scratch)
+    return RepairResult(is_pending, is_indexed)
 
 
 def folder_of(out: str | Path) -> Path:
@@ -156,12 +176,14 @@ def put(
 ) -> tuple[Schema, MergeResult]:
     """Merge sorted runs into a locked catalogue, and commit; arguments as of :func:`update`."""
     outcome = MergeResult()
+    index = IdIndex(folder, schema)
     if shards:
         with progress(sum(shard.count for shard in shards), "items merged", is_shown=is_shown) as merging:
-            schema, outcome = merge(folder, schema, shards, change, merging.update, give_up=give_up, mixed=mixed)
+            schema, outcome = merge(folder, schema, index, shards, change, merging.update, give_up=give_up, mixed=mixed)
     for number, collection in enumerate(described(schema)):
         content = (json.dumps(collection, indent=1, ensure_ascii=False) + "\n").encode()
         stage(change, f"{number:06d}.collection", collection_path(collection["id"]), content)
+    index.stage_update(change, schema)
     stage(change, _STAGED_SCHEMA, SCHEMA_NAME, schema.dumps())
     change.commit()
     return schema, outcome

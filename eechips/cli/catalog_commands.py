@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -191,14 +191,38 @@ def partitions_command(
         click.echo(catalog.address(partition))
 
 
+@catalog_command.command("new", cls=VerbCommand, context_settings=HELP)
+@click.argument("place", metavar="CATALOG")
+@click.argument("ids", type=click.File("r", encoding="utf-8"), metavar="IDS")
+@click.option("--collection", metavar="ID", help="Collection of the ids, if the catalogue has several.")
+@debug_option
+def new_command(place: str, ids: IO[str], collection: str | None) -> None:
+    """List the ids of a list that a catalogue does not have, one per line, in the order of the list.
+
+    CATALOG is a folder, or the URL of a copy in an object store. IDS is a text file with one id per line; - is the
+    standard input. The index of the catalogue's ids is read, not its partitions.
+
+    \b
+    Examples:
+      eechips catalog new outputs/scenes ids.txt > new.txt
+      eechips catalog new s3://bucket/catalog - --collection sentinel-2-l2a < ids.txt
+    """
+    from eechips.catalogs.catalog import open_catalog
+
+    texts = [line for line in ids.read().split("\n") if line]
+    is_there = open_catalog(place).contains(texts, collection=collection)
+    click.echo("".join(f"{text}\n" for text, there in zip(texts, is_there, strict=True) if not there), nl=False)
+
+
 @catalog_command.command("repair", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="CATALOG")
 @debug_option
 def repair_command(folder: Path) -> None:
-    """Complete an interrupted change of a catalogue.
+    """Complete an interrupted change of a catalogue, and its index of ids.
 
     Commands that read a catalogue never change it: they refuse a partly changed catalogue. Repeating the interrupted
-    command completes its change as well.
+    command completes its change as well. The whole index of ids is read; what is missing, damaged or out of date is
+    written again.
 
     \b
     Examples:
@@ -207,8 +231,13 @@ def repair_command(folder: Path) -> None:
     from eechips.catalogs.catalog import open_catalog
     from eechips.catalogs.update import repair
 
-    is_repaired = repair(folder)
-    click.echo("Completed an interrupted change." if is_repaired else "Nothing to repair.")
+    repaired = repair(folder)
+    if repaired.is_completed:
+        click.echo("Completed an interrupted change.")
+    if repaired.is_indexed:
+        click.echo("Completed the index of ids.")
+    if not (repaired.is_completed or repaired.is_indexed):
+        click.echo("Nothing to repair.")
     _print_summary(open_catalog(folder))
 
 

@@ -66,6 +66,17 @@ class LocalStore:
         """
         return self.file(name).read_bytes()
 
+    def read_range(self, name: str, start: int, end: int) -> bytes:
+        """Return the bytes of a file from a position up to another; fewer if the file ends before.
+
+        Raises:
+            FileNotFoundError: if it does not exist.
+            UsageError: as :meth:`file`.
+        """
+        with self.file(name).open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes; None if it does not exist."""
         path = self.path(name)

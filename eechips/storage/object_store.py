@@ -169,6 +169,17 @@ class ObjectStore:
         with self._translating(f"read {self.url}/{name}", absent=True):
             return self._backend.read(self._files, self._key(name))
 
+    def read_range(self, name: str, start: int, end: int) -> bytes:
+        """Read the bytes of an object from a position up to another, by one request; fewer if the object ends before.
+
+        Raises:
+            FileNotFoundError: if it does not exist.
+            TransientError, StorageError: if it cannot be read.
+        """
+        with self._translating(f"read {self.url}/{name}", absent=True):
+            content: bytes = self._files.cat_file(self._key(name), start=start, end=end)
+            return content
+
     def fetch(self, name: str, path: Path) -> None:
         """Download an object to a local file.
 

@@ -450,7 +450,7 @@ def test_requests_wait_for_a_commit(changing: Path) -> None:
     asking.start()
     asked.wait()
     assert not counts  # whether it is asking yet or not: nobody answers while the list is there
-    assert repair(changing)
+    assert repair(changing).is_completed
     asking.join()
     assert counts == [20]
     assert collection(hasty).count() == 20
