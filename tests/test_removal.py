@@ -220,6 +220,7 @@ WRITTEN = {
     "storage/atomic_files.py": "temporary name; in place what is no regular file",
     "emulator/assets/store_files.py": "temporary name",
     "catalogs/commit.py": "scratch folder",
+    "catalogs/id_segments.py": "scratch folder",
     "catalogs/ingest.py": "scratch folder",
     "catalogs/update.py": "scratch folder",
     "client/learned_limits.py": "a lock, never written to",
