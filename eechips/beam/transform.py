@@ -69,7 +69,8 @@ class FetchUnits(PTransform[Any, Any]):
         in_flight: maximum requests in flight of all workers together.
         rate: maximum requests a second of all workers together; ``auto`` for Earth Engine's limit, None for no limit.
         retries: of one request after transient failures.
-        method: of requests for pixels: ``pixels`` (one request) or ``url`` (two); ``auto`` is ``pixels``.
+        method: of requests for pixels: ``pixels`` (one request) or ``url`` (two); ``auto`` is ``pixels``, and
+            ``getPixels`` for chips of a stored image where the files are the same.
         name: template of the results' names; it cannot use ``{index}``.
         on_empty: ``keep`` files without a valid pixel, or ``skip`` them.
         unit_timeout: time limit of a unit in seconds, after which it fails.
@@ -126,6 +127,7 @@ class FetchUnits(PTransform[Any, Any]):
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
+            reads_assets=config.reads_assets,
             endpoint=config.service,
             project=_project(config),
             key_file=None if credentials is None else Path(credentials),

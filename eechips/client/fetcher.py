@@ -27,6 +27,7 @@ from eechips.client.chip_stack import ChipStack
 from eechips.client.connection import Connection
 from eechips.client.error_classification import can_split, raising_too_large
 from eechips.client.http_messages import HttpRequest
+from eechips.client.stored_pixels import StoredPixels
 from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
 from eechips.errors import PermanentError, TooLargeError, ValidationError
@@ -58,6 +59,8 @@ class Fetcher:
             and fetches in one.
         recipe_code: surrounds what executes code of the recipe: its templates, and its expressions as the client
             turns them into requests.
+        reads_assets: whether chips that show a stored image are read from it by ``getPixels`` where that gives the same
+            file.
     """
 
     def __init__(
@@ -65,12 +68,15 @@ class Fetcher:
         connection: Connection,
         method: Method,
         recipe_code: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        *,
+        reads_assets: bool = False,
     ) -> None:
         self._recipe_code = recipe_code
         self._transport = connection.transport
         self._method = method
         self._sizes = RequestSizes()
         self._rows = RowFetcher(self._sizes)
+        self._stored = StoredPixels(connection.transport) if reads_assets else None
         self._requests = TemplateRequests(lambda chip: self._transport.capture(lambda: self._send(chip)))
 
     @property
@@ -176,6 +182,8 @@ class Fetcher:
         """
         check = functools.partial(accept, chip)
         with raising_too_large():
+            if self._stored is not None and (stored := self._stored.fetch(chip, accept)) is not None:
+                return stored
             with self._recipe_code():
                 request = self._requests.fill(chip)
             if self._method == "url":

@@ -153,4 +153,4 @@ def _key(chip: Chip, placed: dict[Hashable, tuple[str, ...]]) -> Hashable | None
         image = chip.image.build, chip.image.fixed, own, json.dumps(values, sort_keys=True)
     else:
         image = chip.image.serialize()
-    return image, chip.format, chip.bands, chip.dtype
+    return image, chip.format, chip.bands, chip.dtype, chip.asset

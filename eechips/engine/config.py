@@ -154,7 +154,8 @@ class RunConfig:
     method: Literal["auto", "url", "pixels"] = field(
         default="auto",
         metadata=option(
-            "How pixels are requested: url (two requests a chip) or pixels (one, computePixels). auto is pixels.",
+            "How pixels are requested: url (two requests a chip) or pixels (one, computePixels). auto is pixels, and"
+            " getPixels for chips of a stored image where the files are the same.",
             SERVICE,
             choices=METHODS,
             is_advanced=True,
@@ -365,6 +366,11 @@ class RunConfig:
     def pixel_method(self) -> Method:
         """The pixel method: one request per chip, unless ``method`` is ``url``."""
         return "url" if self.method == "url" else "pixels"
+
+    @property
+    def reads_assets(self) -> bool:
+        """Whether chips are read from stored images where that gives the same file."""
+        return self.method == "auto"
 
     @property
     def most_in_flight(self) -> int:

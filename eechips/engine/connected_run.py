@@ -158,6 +158,7 @@ class ConnectedRun:
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
+            reads_assets=config.reads_assets,
             endpoint=target.endpoint,
             project=target.project,
             key_file=None if config.credentials is None else config.credentials.absolute(),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.fetcher import Fetcher
+from eechips.client.stored_pixels import StoredChip
 from eechips.errors import RecipeError
 from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table_format, validate
 from eechips.formats.interface import DecodedChip
@@ -92,6 +93,8 @@ def _decode(chips: Sequence[Chip], part: Chip, body: bytes) -> list[DecodedChip]
     """Return the pixels of the chips whose bands follow each other in the response for a part of their grid."""
     decode = CHIP_FORMATS.get(part.format).decode
     assert decode is not None
+    if isinstance(part, StoredChip):
+        return decode(body, [expectation_of(part)])
     return decode(body, [expectation_of(replace(chip, grid=part.grid)) for chip in chips])
 
 
@@ -146,7 +149,8 @@ def expectation_of(chip: Chip) -> Expectation:
         dtype=chip.dtype,
         crs=chip.grid.crs if chip.grid is not None else chip.crs,
         transform=chip.grid.transform if chip.grid is not None else None,
-        has_mask_band=True,
+        has_mask_band=not isinstance(chip, StoredChip),
+        is_unmasked=isinstance(chip, StoredChip),
     )
 
 

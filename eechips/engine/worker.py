@@ -104,7 +104,7 @@ class Worker:
         self._recipe_lock = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
         # Exceptions of a built-in recipe are internal errors.
         self._recipe_code = contextlib.nullcontext if traits.is_builtin else raising_recipe_errors
-        self._fetcher = Fetcher(connection, spec.method, self._recipe_code)
+        self._fetcher = Fetcher(connection, spec.method, self._recipe_code, reads_assets=spec.reads_assets)
         # Other recipes may send requests in get_result.
         self._shares_requests = spec.shares_requests and isinstance(spec.recipe, SupportsSharedRequests)
         self._shared = SharedFetcher(self._fetcher, self._transport, logs=spec.logs, secrets=self._secrets)

@@ -27,6 +27,7 @@ class WorkerSpec:
         policy: of retries.
         timeouts: of requests.
         method: how pixels are requested.
+        reads_assets: read chips from stored images where that gives the same file.
         endpoint: base URL of the service; empty if the recipe needs none.
         project: Google Cloud project whose quota is used.
         key_file: key of a service account, at a path that is valid for the workers; None for the credentials that the
@@ -55,6 +56,7 @@ class WorkerSpec:
     unit_timeout: float
     rate: float | None
     logs: bool = False
+    reads_assets: bool = False
     shares_requests: bool = True
     keeps_empty: bool = True
     appends_id: bool = False

@@ -21,7 +21,7 @@ from affine import Affine
 
 from eechips.errors import ValidationError
 from eechips.formats.interface import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata, stacked_name
-from eechips.formats.raster import check_crs, check_transform, decoding, paste_parts
+from eechips.formats.raster import check_crs, check_transform, decoding, paste_parts, unmasked
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
 
@@ -60,7 +60,8 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
         found = tuple(name or f"B{i}" for i, name in enumerate(source.descriptions, start=1))
         has_names, crs, nodata = all(source.descriptions), source.crs, source.nodata
         transform = tuple(float(v) for v in tuple(source.transform)[:6])
-        mask = None if expectations[0].has_mask_band else source.dataset_mask() != 0
+        has_own_mask = not (expectations[0].has_mask_band or expectations[0].is_unmasked)
+        mask = source.dataset_mask() != 0 if has_own_mask else None
     chips = []
     first = 0
     for number, expectation in enumerate(expectations):
@@ -75,6 +76,8 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
             part, mask, names = part[:-1], part[-1] > 0, names[:-1]
             if nodata is not None:
                 part[(part == nodata) & ~mask] = 0
+        elif expectation.is_unmasked:
+            mask = unmasked(part, nodata)
         assert mask is not None
         if expectation.bands is not None and len(expectation.bands) == len(names):
             wanted = expectation.bands

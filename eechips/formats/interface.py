@@ -21,6 +21,10 @@ ServiceFormat = Literal["png", "jpg", "tif", "npy"]
 """Formats of Earth Engine's responses."""
 
 
+class UncertainMaskError(Exception):
+    """A response without a mask has pixels that may be masked: zero, nodata, the lowest of their type, not finite."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
     """Properties that a response must have; None for those that the request leaves open.
@@ -33,6 +37,8 @@ class Expectation:
         crs: code or WKT.
         transform: pixel corners to coordinates, (a, b, c, d, e, f).
         has_mask_band: whether ``MASK_BAND`` is the last band of the data.
+        is_unmasked: whether the data have no mask band, and every pixel must be valid beyond doubt: see
+            :class:`UncertainMaskError`.
     """
 
     width: int | None = None
@@ -42,6 +48,7 @@ class Expectation:
     crs: str | None = None
     transform: tuple[float, ...] | None = None
     has_mask_band: bool = False
+    is_unmasked: bool = False
 
     def check_size(self, width: int, height: int) -> None:
         """Raise ValidationError unless the size is the requested one."""

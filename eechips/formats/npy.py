@@ -18,7 +18,7 @@ import numpy as np
 
 from eechips.errors import ValidationError
 from eechips.formats.interface import MASK_BAND, ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata
-from eechips.formats.raster import paste_parts
+from eechips.formats.raster import paste_parts, unmasked
 from eechips.geo.grid import Part
 
 MAGIC = b"\x93NUMPY"
@@ -30,14 +30,14 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     Raises:
         ValidationError: if it is truncated or damaged, or has another size, bands or type than requested.
     """
-    if not expectation.has_mask_band:
+    if not (expectation.has_mask_band or expectation.is_unmasked):
         return EncodedFile(data, "npy", _metadata(load(data), expectation))
     (chip,) = decode(data, [expectation])
     return encode_chip(chip, expectation)
 
 
 def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip]:
-    """Check an array from Earth Engine whose chips have mask bands, and return the bands of each as fields.
+    """Check an array from Earth Engine, and return the bands of each of its chips as fields.
 
     Raises:
         ValidationError: as :func:`receive`.
@@ -50,9 +50,13 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
         count = len(found) if len(expectations) == 1 else len(expectation.bands or ()) + 1
         names = found[first : first + count]
         first += count
-        if len(names) < 2:
+        if expectation.is_unmasked:
+            values = array
+            mask = unmasked([array[name] for name in names])
+        elif len(names) < 2:
             raise ValidationError("the response lacks the requested mask band")
-        values, mask = array[list(names[:-1])], array[names[-1]] != 0
+        else:
+            values, mask = array[list(names[:-1])], array[names[-1]] != 0
         if len(expectations) > 1:
             values = _renamed(values, expectation.bands or ())
         _metadata(values, expectation)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import UsageError, ValidationError
-from eechips.formats.interface import MAX_DECODED_BYTES
+from eechips.formats.interface import MAX_DECODED_BYTES, UncertainMaskError
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
 from eechips.warning_filters import ignore_warning
@@ -42,6 +42,31 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
     except (RasterioError, RasterioIOError, ValueError, MemoryError) as error:
         reason = str(error.__cause__ or error).strip()
         raise ValidationError(f"does not decode as {driver}: {reason[:200]}") from None
+
+
+def unmasked(bands: Sequence[Any], nodata: float | None = None) -> Any:
+    """Return the mask of pixels that are all valid.
+
+    Args:
+        bands: pixels of each, (rows, columns).
+        nodata: value of masked pixels that the file declares; None for none.
+
+    Returns:
+        (rows, columns), all true.
+
+    Raises:
+        UncertainMaskError: if a value may stand for a masked pixel.
+    """
+    for band in bands:
+        is_float = band.dtype.kind not in "iu"
+        doubtful = {
+            0,
+            None if nodata is None else band.dtype.type(nodata),
+            *(() if is_float else (np.iinfo(band.dtype).min,)),
+        }
+        if (is_float and not np.isfinite(band).all()) or any((band == value).any() for value in doubtful - {None}):
+            raise UncertainMaskError("a pixel may be masked")
+    return np.ones(bands[0].shape, dtype=bool)
 
 
 def check_size(source: Any, most: int = MAX_DECODED_BYTES) -> None:

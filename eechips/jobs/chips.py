@@ -21,7 +21,7 @@ from eechips.jobs.sample_layers import SampleLayer
 from eechips.jobs.sample_options import SampleOptions
 from eechips.jobs.sample_validation import check_name_fields
 from eechips.manifest.run import Run
-from eechips.planning.expressions import chip_image
+from eechips.planning.expressions import LayerImages, chip_image
 from eechips.planning.frame_images import missing_image, period_image, single_image
 from eechips.planning.image_reducers import reduced_dtype
 from eechips.recipe import Chip, Frame, FrameStack, NoData, Unit
@@ -240,7 +240,18 @@ class ChipSample:
             dtype=images.dtype,
             sources=tuple(sources),
             dates=tuple(dates),
+            asset=self._asset(layer, unit, images),
         )
+
+    def _asset(self, layer: SampleLayer, unit: Unit, images: LayerImages) -> str | None:
+        """Return the stored image whose pixels a chip shows unchanged where it is valid; None if there is none."""
+        sample = self.sample
+        is_stored = layer.has_stored_pixels and images.has_stored_pixels and images.dtype is None
+        if not (is_stored and layer == sample.first and sample.grid_mode == "native" and sample.alignment.is_stored):
+            return None
+        if images.kind == "image":
+            return layer.dataset_id
+        return f"{layer.dataset_id}/{unit['image']}" if "image" in unit else None
 
 
 def _with_dtypes(result: Chip | FrameStack, layer: str, types: Mapping[str, str]) -> Chip | FrameStack:

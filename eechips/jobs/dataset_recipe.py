@@ -72,6 +72,18 @@ class DatasetRecipe:
         )
 
     @property
+    def has_stored_pixels(self) -> bool:
+        """Return whether all bands are stored ones, unchanged, with pixels as large as the first band's or larger.
+
+        On the pixels of the first band they are then read without the pyramids of the image.
+        """
+        if self.known is None or not self.selection.is_stored:
+            return False
+        sizes = {band.name: band.pixel_size or self.known.pixel_size for band in self.known.bands}
+        names = self.selection.names
+        return set(names) <= sizes.keys() and all(sizes[name] >= sizes[names[0]] for name in names)
+
+    @property
     def chosen_names(self) -> tuple[str, ...] | None:
         """The names of the bands of the results; None for the default bands."""
         is_default = self.bands is None and not self.selection.computed

@@ -117,7 +117,13 @@ class Images(Imagery):
             dtype=treatment.dtype,
             sources=(source,),
             dates=(unit["time"],) if "time" in unit else (),
+            asset=source if self._is_stored(unit, treatment) else None,
         )
+
+    def _is_stored(self, unit: Unit, treatment: ImageTreatment) -> bool:
+        """Return whether the chip of a unit shows stored pixels of its image, unchanged."""
+        is_changed = unit.get("is_computed") or treatment.mask or treatment.dtype or treatment.area
+        return self.has_stored_pixels and self.placement.is_stored and not is_changed
 
 
 def _stored(treatment: ImageTreatment, source: str) -> ee.Image:

@@ -82,6 +82,11 @@ class GridAlignment:
         return self.crs == "native" and self.align is None
 
     @property
+    def is_stored(self) -> bool:
+        """Return whether pixels are those of the source."""
+        return self.is_native and self.scale is None
+
+    @property
     def is_fixed(self) -> bool:
         """Return whether the CRS is given by code or WKT."""
         return self.crs not in ("native", "utm")

@@ -71,6 +71,9 @@ class Chip(_ResultInfo):
         visualization: min, max, gain, bias, gamma, palette, opacity, as for ``ee.Image.visualize``. For pictures only.
         dtype: numpy name of the pixels' type, which the response must have; None if unknown. For data only.
         frame: its place in a time series; None for a chip of one moment. A unit is empty if all frames of a series are.
+        asset: id of a stored image whose pixels ``image`` shows unchanged wherever all ``bands`` of it are valid; None
+            if there is none, or it is unknown. ``grid`` must have pixels of that image, and no band smaller ones.
+            Chips without a masked pixel are then read from the asset, which costs the service less. For data only.
 
     Raises:
         UsageError: if the arguments contradict each other.
@@ -87,6 +90,7 @@ class Chip(_ResultInfo):
     visualization: Mapping[str, Any] = field(default_factory=dict)
     dtype: str | None = None
     frame: Frame | None = None
+    asset: str | None = None
 
     def __post_init__(self) -> None:
         if self.format not in CHIP_FORMATS:
