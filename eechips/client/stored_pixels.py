@@ -52,8 +52,8 @@ class _Tries:
 class StoredPixels:
     """Requests for stored pixels. Threads may share it.
 
-    A chip in doubt costs two requests. After several in succession, the next 1, 3, 7, … chips of the dataset are computed
-    at once.
+    A chip in doubt costs two requests. After several in succession, the next 1, 3, 7, … chips of the dataset are
+    computed at once.
 
     Args:
         transport: sends the requests.

@@ -77,35 +77,32 @@ def sample(dataset: str = S2, **chosen: Any) -> dict[str, Any]:
 IMAGES = {"verb": eechips.images, "dataset": S2, "bands": "B4,B11", "start": "2020-01-01", "end": "2021-01-01"}
 
 
-@pytest.mark.parametrize(
-    ("chosen", "is_read"),
-    [
-        (sample(), True),
-        (sample(format="npy"), True),
-        (sample(bands="B4,B11"), True),
-        (sample(share_requests=True), True),
-        (sample(SRTM), True),
-        (sample(SRTM, format="npy", spacing="400m"), True),
-        (IMAGES, True),
-        (sample(bands="B11,B4"), False),  # B4 would be read from its pyramid
-        (sample(scale=20.0), False),
-        (sample(crs="EPSG:3857", scale=10.0), False),
-        (sample(bands=None, expression="ndvi=(B3-B4)/(B3+B4)"), False),
-        (sample(method="pixels"), False),
-        (sample(format="png", bands="B4", min=0, max=9000, grid="native"), False),
-        (IMAGES | {"clip": True}, False),
-        (IMAGES | {"scale": 20.0}, False),
-    ],
-    ids=str,
-)
-def test_files_are_those_of_computed_pixels(
-    server: Server, tmp_path: Path, chosen: dict[str, Any], is_read: bool
-) -> None:
+READ = {
+    "tif": sample(),
+    "npy": sample(format="npy"),
+    "coarser band": sample(bands="B4,B11"),
+    "shared": sample(share_requests=True),
+    "one image": sample(SRTM),
+    "images": IMAGES,
+}
+COMPUTED = {
+    "pyramid": sample(bands="B11,B4"),
+    "scale": sample(scale=20.0),
+    "crs": sample(crs="EPSG:3857", scale=10.0),
+    "formula": sample(bands=None, expression="ndvi=(B3-B4)/(B3+B4)"),
+    "picture": sample(format="png", bands="B4", min=0, max=9000, grid="native"),
+    "clip": IMAGES | {"clip": True},
+}
+
+
+@pytest.mark.parametrize("case", [*READ, *COMPUTED])
+def test_files_are_those_of_computed_pixels(server: Server, tmp_path: Path, case: str) -> None:
+    chosen = {**READ, **COMPUTED}[case]
     read, requests = fetch(server, tmp_path / "read", **chosen)
-    computed, expected = fetch(server, tmp_path / "computed", **{**chosen, "method": "pixels"})
+    computed, expected = fetch(server, tmp_path / "computed", **chosen, method="pixels")
     assert read == computed
     assert expected[GET] == 0 < expected[COMPUTE]
-    assert requests[COMPUTE] < expected[COMPUTE] if is_read else requests[GET] == 0
+    assert requests[COMPUTE] < expected[COMPUTE] if case in READ else requests[GET] == 0
 
 
 def test_images_with_masked_pixels_are_computed(server: Server, tmp_path: Path) -> None:

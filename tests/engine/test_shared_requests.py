@@ -123,7 +123,7 @@ def test_units_of_a_failed_request_are_fetched_alone(store: Path, serve: Callabl
 
 
 def test_a_run_that_stops_and_resumes_has_each_file_once(server: Server, tmp_path: Path) -> None:
-    stopped = sample(server, tmp_path / "run", max_requests=6)
+    stopped = sample(server, tmp_path / "run", max_requests=8)
     assert 0 < (stopped.units["state"] == "done").sum() < len(stopped.units)
     resumed = sample(server, tmp_path / "run")
     whole = sample(server, tmp_path / "whole", share_requests=False)
