@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from eechips.client.permits import Permit
@@ -42,15 +42,18 @@ class Usage:
         repeats: attempts after a transient failure.
         received: bytes of response bodies, as received.
         request_logs: one for each request; None if they are not wanted.
+        kinds: of the requests that succeeded, in the order of the first of each.
     """
 
     requests: int = 0
     repeats: int = 0
     received: int = 0
     request_logs: list[RequestLog] | None = None
+    kinds: dict[str, None] = field(default_factory=dict)
 
     def add(self, other: Usage) -> None:
         """Add the requests and bytes of another piece of work."""
+        self.kinds.update(other.kinds)
         self.requests += other.requests
         self.repeats += other.repeats
         self.received += other.received
@@ -84,11 +87,12 @@ class Usage:
             with self.count(permit):
                 yield
         finally:
+            kind = _kind(url)
+            if permit.status is not None and 200 <= permit.status < 300:
+                self.kinds[kind] = None
             if self.request_logs is not None:
                 seconds = round(time.monotonic() - began, 4)
-                self.request_logs.append(
-                    RequestLog(_kind(url), permit.status, seconds, permit.received, attempt, utc_now())
-                )
+                self.request_logs.append(RequestLog(kind, permit.status, seconds, permit.received, attempt, utc_now()))
 
 
 def _kind(url: str) -> str:

@@ -29,7 +29,7 @@ class SharedResult:
         began: when the task was taken up, in seconds of the monotonic clock.
         first: position of the first unit of the request that it shares; None if it shares none.
         files: by the identity of their chips.
-        usage: of the shared requests that count for this unit.
+        usage: of the shared requests that count for this unit; its kinds are those of all that it shares.
     """
 
     result: Any
@@ -92,6 +92,7 @@ class SharedFetcher:
                 for index, file in files.items():
                     one = found[owners[index][0].position]
                     one.files[id(chips[index])] = file
+                    one.usage.kinds.update(usage.kinds)
                     one.first = units[0].position if one.first is None else one.first
                 found[units[0].position].usage.add(usage)
             else:

@@ -41,7 +41,7 @@ CREATE TABLE units (
     error_class TEXT, error TEXT, traceback TEXT,
     file TEXT, bytes INTEGER, sha256 TEXT,
     width INTEGER, height INTEGER, bands TEXT, dtype TEXT, crs TEXT, transform TEXT, valid_fraction REAL,
-    rows INTEGER, sources TEXT, dates TEXT, shared_request INTEGER,
+    rows INTEGER, sources TEXT, dates TEXT, shared_request INTEGER, method TEXT,
     seconds REAL, finished TEXT
 );
 """

@@ -95,6 +95,7 @@ class Record:
         rows: of a table.
         sources: JSON list of asset ids.
         dates: JSON list of ISO 8601 dates.
+        method: kinds of the requests that succeeded, such as ``assets:getPixels``.
         seconds: from taking the unit up to having its file on the disk.
         finished: ISO 8601, UTC.
     """
@@ -120,6 +121,7 @@ class Record:
     sources: str | None = None
     dates: str | None = None
     shared_request: int | None = None
+    method: str | None = None
     seconds: float | None = None
     finished: str | None = None
 

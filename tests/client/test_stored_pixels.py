@@ -139,3 +139,16 @@ def get_result(index, unit):
     assert "Image.load: Image asset 'users/someone/none' not found" in failure
     requests = Counter(server.requests()) - before
     assert (requests[GET], requests[COMPUTE]) == (1, 1)
+
+
+def test_the_manifest_has_the_method_of_each_chip(server: Server, tmp_path: Path) -> None:
+    run = eechips.sample(
+        S2, bands="B4,B3", spacing="320m", size=16, roi="-104.9975,39.736,-104.984,39.746", start="2020-01-01",
+        end="2021-01-01", format="tif", endpoint=server.url, rate=None, quiet=True, out=tmp_path, executor="threads",
+        share_requests=False,
+    )  # fmt: skip
+    whole = run.units["valid_fraction"] == 1
+    assert GET in set(run.units["method"][whole])
+    masked = set(run.units["method"][~whole])
+    assert f"{GET}, {COMPUTE}" in masked
+    assert GET not in masked
