@@ -30,6 +30,8 @@ Messages say what happened, to which unit, and what to do. They never carry cred
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class EechipsError(Exception):
     """Base class of every error that eechips raises on purpose."""
@@ -37,6 +39,25 @@ class EechipsError(Exception):
 
 class UsageError(EechipsError):
     """A wrong option, file or name. The command line exits with status 2."""
+
+
+class RunFileError(UsageError):
+    """A run file with mistakes.
+
+    Attributes:
+        mistakes: each with the table and the key.
+
+    Args:
+        text: which file has how many.
+        mistakes: see above.
+    """
+
+    def __init__(self, text: str, mistakes: Sequence[str]) -> None:
+        super().__init__(text, tuple(mistakes))
+        self.mistakes = tuple(mistakes)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {'; '.join(self.mistakes)}"
 
 
 class UnknownDatasetError(UsageError):

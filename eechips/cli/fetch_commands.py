@@ -4,15 +4,17 @@ Each command is made when it is called: the modules of the recipes import numpy,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.command import FetchCommand, VerbOption
+from eechips.cli.command import SAVE, FetchCommand, VerbOption
 from eechips.cli.group import FAILURES
 from eechips.cli.parameters import HELP, Assignment, declared_options, meta_flag, typed_options
+from eechips.errors import UsageError
 
 if TYPE_CHECKING:
     from eechips.cli.command import MakeRecipe
@@ -161,7 +163,7 @@ _SCENES = """Fetch the scenes that a STAC search finds, one file for each asset.
       eechips scenes --stac items.parquet --auth netrc --max-rate 20MB
 """
 
-_RUN = """Run a recipe, or an existing script that uses a pool.
+_RUN = """Run a recipe, an existing script that uses a pool, or a run file.
 
     A recipe is a Python file with two functions. get_requests returns a list of small JSON values, the units;
     get_result receives the number and value of a unit in a worker process, and returns what to fetch: a Chip, a Table,
@@ -169,6 +171,9 @@ _RUN = """Run a recipe, or an existing script that uses a pool.
 
     In a script, each item passed to multiprocessing.Pool, or another pool of Python, becomes a unit. Arguments after --
     are the script's. Files that it writes to relative paths are written to the run's folder.
+
+    A run file is TOML with a table for each command to run, such as [sample] and [split], with its options as keys.
+    Options that are typed here replace those of the tables. Any command that fetches writes one with --save.
 
     With --executor beam, arguments after -- are options of Beam; arguments of a script precede them, with another --.
 
@@ -179,6 +184,7 @@ _RUN = """Run a recipe, or an existing script that uses a pool.
       eechips run recipes/modis_lst.py --project my-project --out outputs/lst
       eechips run recipes/cog_ndvi.py -p href=s3://bucket/scene.tif --max-memory 512MB --processes 4
       eechips run my_script.py --local -- 500 --fast
+      eechips run chips.toml --local
       eechips run my_script.py --local --executor beam -- 500 --fast -- --runner=DirectRunner
 """
 
@@ -289,6 +295,14 @@ def run_command() -> click.Command:
             help="Try three units of the plan, show their results, and estimate the run. The files are deleted, unless"
             " --out is given: then they are in DIR/check.",
         ),
+        VerbOption(
+            ["--schema"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_schema,
+            help="Print the JSON schema of run files, for an editor.",
+        ),
     ]
     return FetchCommand(
         "run",
@@ -312,6 +326,9 @@ def _run_recipe(
     from eechips.cli.finish import finish
     from eechips.jobs.user_recipes import checked, script_recipe
 
+    if recipe.suffix == ".toml":
+        _run_file(recipe, quiet=bool(options.get("quiet")))
+        return
     values = dict(parameters) if max_memory is None else {**dict(parameters), "max_memory": max_memory}
     chosen = {"path": recipe, "parameters": values, **_shared_out(typed_options(options))}
     if not check:
@@ -322,6 +339,29 @@ def _run_recipe(
         click.echo(line)
     if found.failed:
         click.get_current_context().exit(FAILURES)
+
+
+def _run_file(path: Path, *, quiet: bool) -> None:
+    """Run the commands of a run file, with the options of a run that are typed here."""
+    from eechips.cli.run_file import read_run_file, run_steps
+    from eechips.cli.run_file_writer import typed_keys
+
+    context = click.get_current_context()
+    typed = typed_keys(context)
+    typed.pop("recipe")
+    if of_recipe := sorted({"parameters", "max_memory", "check", "arguments"}.intersection(typed)):
+        raise UsageError(f"`{of_recipe[0]}` is for a recipe: write it into {path}, below [run]")
+    root = context.find_root()
+    run_steps(read_run_file(path, root, typed), root, quiet=quiet)
+
+
+def _print_schema(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    from eechips.cli.run_file_schema import run_file_schema
+
+    click.echo(json.dumps(run_file_schema(context.find_root()), indent=1, ensure_ascii=False))
+    context.exit()
 
 
 def _shared_out(options: dict[str, Any]) -> dict[str, Any]:
@@ -342,13 +382,36 @@ def run_parameters(*, without: Collection[str] = (), changes: Changes | None = N
         meta_flag("no report", "--no-report", help="Make no report.html at the end.", heading=RUN, is_advanced=True),
         meta_flag("debug", "--debug", help="Show the traceback of an error.", heading=RUN, is_advanced=True),
     ]
+    save = VerbOption(
+        ["--save"],
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE.toml",
+        expose_value=False,
+        callback=_note_save,
+        heading=RUN,
+        is_advanced=True,
+        help="Write the options as a run file for eechips run, and fetch nothing.",
+    )
     arguments = click.Argument(["pipeline_options"], nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
     declared = [
         option
         for config in (RunConfig, LedgerOptions)
         for option in declared_options(config, without=without, changes=changes)
     ]
-    return [arguments, *declared, *flags]
+    return [arguments, *declared, save, *flags]
+
+
+def _note_save(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    if value is None:
+        return
+
+    def save(typed: click.Context) -> None:
+        from eechips.cli.run_file_writer import write_run_file
+
+        write_run_file(value, typed)
+        click.echo(f"Written: {value}. To run it: eechips run {value}")
+
+    context.meta[SAVE] = save
 
 
 def fetch_command(

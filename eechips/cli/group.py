@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from eechips.cli.command import format_commands, similar_names
-from eechips.errors import EechipsError, InternalError, RecipeError, RequestError
+from eechips.errors import EechipsError, InternalError, RecipeError, RequestError, RunFileError
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
 VERBS = {
@@ -146,6 +146,8 @@ class Verbs(click.Group):
 
 
 def _sentence(error: EechipsError) -> str:
+    if isinstance(error, RunFileError):  # a line for each
+        return "\n  ".join([f"{error.args[0]}:", *error.mistakes])
     text = " ".join(str(error).split())  # Earth Engine breaks some of its messages into lines
     if isinstance(error, RequestError):  # failed requests of units are recorded: this one is the planner's
         return f"Earth Engine rejected a planning request: {text}"

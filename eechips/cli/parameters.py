@@ -21,6 +21,9 @@ from eechips.suggestion import did_you_mean
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
+CONFIGS = "configs"
+"""Attribute of the function of a command: the configs that declare its options."""
+
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Settings of every command's context."""
 
@@ -252,6 +255,7 @@ def config_options(
         made = [option for config in configs for option in declared_options(config, without=without, changes=changes)]
         # As click's own decorators do: parameters are noted in reverse order.
         function.__dict__.setdefault("__click_params__", []).extend(reversed(made))
+        function.__dict__.setdefault(CONFIGS, []).extend(configs)
         return function
 
     return decorate
@@ -328,20 +332,25 @@ def command_words(command: click.Command, options: Mapping[str, Any]) -> list[st
         if parameter.is_flag:
             words += [flag] if value else parameter.secondary_opts[:1]
             continue
+        if value is True and isinstance(parameter.flag_value, str):  # a value that may be left out, as of --mask
+            words.append(flag)
+            continue
         is_several = parameter.multiple and isinstance(value, (tuple, list, Mapping))
         for each in _pairs(value, parameter.type) if is_several else [value]:
-            text = _typed_text(each, parameter.type)
+            text = typed_text(each, parameter.type)
             if text is not None:
                 words += [f"{flag}={text}"] if flag.startswith("--") else [flag, text]
     return words
 
 
-def _typed_text(value: Any, kind: Any) -> str | None:
+def typed_text(value: Any, kind: Any) -> str | None:
     """Return a value as it is typed; None if it stands for an option that is not given."""
     if isinstance(kind, Rate) and value in (None, math.inf):
         return "none"
     if value is None:
         return None
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={each}" for name, each in value.items())
     if isinstance(value, (tuple, list)):
         return ("x" if isinstance(kind, Size) else ",").join(map(str, value))
     return str(value)
@@ -352,4 +361,4 @@ def _pairs(values: Sequence[Any] | Mapping[str, Any], kind: Any) -> Sequence[Any
     if not isinstance(values, Mapping):
         return values
     mark = "=" if isinstance(kind, Assignment) else ":"
-    return [f"{name}{mark}{_typed_text(value, kind)}" for name, value in values.items()]
+    return [f"{name}{mark}{typed_text(value, kind)}" for name, value in values.items()]

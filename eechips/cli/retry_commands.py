@@ -60,7 +60,7 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
       eechips retry outputs/sample-naip --unit 3f2a9c71
     """
     run = open_run(folder)
-    words, place = _words(run), run.path.resolve()
+    words, place = recorded_words(run), run.path.resolve()
     has_open = any(State(s).is_failure or State(s).is_open for s in run.counts)
     if not classes and not ids and not has_open and not has_excluded_units(run.path):
         click.echo("No failed units: nothing to retry.")
@@ -132,7 +132,7 @@ def _ask(run: Run, words: Sequence[str], *, trust: bool) -> None:
     raise UsageError(f"the command of {run.path} was not executed: read it and its recipe, then give `trust`")
 
 
-def _words(run: Run) -> list[str]:
+def recorded_words(run: Run) -> list[str]:
     """Return the words of the command that made a run.
 
     Raises:

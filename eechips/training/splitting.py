@@ -24,14 +24,13 @@ from eechips.training.samples import Samples, read_samples
 from eechips.training.split_assignment import Ratios, assign
 from eechips.training.split_table import NONE
 from eechips.training.temporal_split import cuts_of, dates_of, parse_cuts, split_of
-from eechips.training.training_options import WAYS, SplitOptions
+from eechips.training.training_options import COLUMN, SplitOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from eechips.geo.grid import Grid
 
-_COLUMN = "column:"
 _PATIENCE = 2.0  # seconds before there is a bar
 _KEPT = ("by", "block_size", "resolution", "ratios", "stratum", "seed")
 """Options that must be unchanged for blocks to keep an earlier split."""
@@ -264,14 +263,12 @@ def _strata(samples: Samples, every: Sequence[Sample], name: str | None) -> list
 def _blocks(samples: Samples, where: FootprintMap, options: SplitOptions) -> list[str]:
     """Return the block of every sample."""
     by = options.by
-    if by.startswith(_COLUMN):
-        values = samples.field(by.removeprefix(_COLUMN))
+    if by.startswith(COLUMN):
+        values = samples.field(by.removeprefix(COLUMN))
         missing = sum(value is None for value in values)
         if missing:
             raise UsageError(f"by={by!r}: {missing:,} of {len(values):,} chips have no such field")
         return [str(value) for value in values]
-    if by not in WAYS:
-        raise UsageError(f"by must be {', '.join(WAYS)} or {_COLUMN}NAME, not {by!r}")
     has_place = where.has_place
     if by == "random":
         names = spatial_blocks.places(where.centres)
@@ -279,7 +276,7 @@ def _blocks(samples: Samples, where: FootprintMap, options: SplitOptions) -> lis
     if not has_place.all():
         raise UsageError(
             f"{int((~has_place).sum()):,} of {len(has_place):,} results have no crs and transform, so that their"
-            f" location is unknown: use by='random', by='time' or by='{_COLUMN}NAME'"
+            f" location is unknown: use by='random', by='time' or by='{COLUMN}NAME'"
         )
     if by == "h3":
         return spatial_blocks.hexagons(where.centres, options.resolution)

@@ -12,6 +12,8 @@ from eechips.training.formats import PACK_FORMATS
 
 WAYS = ("blocks", "h3", "time", "random")
 """Ways to split, beside ``column:NAME``."""
+COLUMN = "column:"
+"""Before the name of a field whose values are the blocks of a split."""
 
 NEAR = ("refuse", "drop")
 """Treatment of chips of different splits that are too close to each other."""
@@ -167,6 +169,8 @@ class SplitOptions:
     quiet: bool = field(default=False, metadata=_QUIET)
 
     def __post_init__(self) -> None:
+        if self.by not in WAYS and not self.by.startswith(COLUMN):
+            raise UsageError(f"by must be {', '.join(WAYS)} or {COLUMN}NAME, not {self.by!r}")
         if self.near not in NEAR:
             raise UsageError(f"near must be {' or '.join(NEAR)}, not {self.near!r}")
         if self.away not in AWAY:

@@ -1,0 +1,230 @@
+"""Read run files: TOML files with a table for each command to run, whose keys are the command's options."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eechips.cli.command import TYPED, FetchCommand
+from eechips.cli.finish import recipe_of
+from eechips.cli.parameters import CONFIGS, command_words
+from eechips.errors import EechipsError, RunFileError, UsageError
+from eechips.option_fields import filled, options_of
+from eechips.suggestion import did_you_mean
+from eechips.text import format_count
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SUFFIX = ".toml"
+FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "scenes", "run")
+"""Commands that make a run."""
+FOLLOWING = ("retry", "verify", "check", "split", "stats", "pack", "card", "report", "preview", "plot")
+"""Commands that read a run: of the file's last table that makes one, unless ``folder`` names another."""
+
+_ARGUMENTS = "arguments"
+"""Key of the words that are typed after ``--``."""
+_CLICK_CODES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    """A command of a run file.
+
+    Attributes:
+        verb: the command.
+        words: its options and arguments as they are typed.
+    """
+
+    verb: str
+    words: tuple[str, ...]
+
+
+def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] | None = None) -> list[RunStep]:
+    """Read the steps of a run file, in their order.
+
+    Args:
+        path: of the file.
+        root: context of ``eechips``, which knows the commands.
+        overrides: options that replace those of each table that makes a run.
+
+    Raises:
+        RunFileError: if the file has mistakes; it lists all of them.
+        UsageError: if the file cannot be read.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise UsageError(f"{path} is not a run file: {error}") from error
+    reader = _Reader(root, overrides or {})
+    for name, content in tables.items():
+        reader.read(name, content)
+    if not tables:
+        reader.problems.append("it has no table: it needs one such as [sample]")
+    if reader.problems:
+        count = format_count(len(reader.problems), "mistake")
+        raise RunFileError(f"{path} has {count}", reader.problems)
+    return reader.steps
+
+
+class _Reader:
+    """Turns tables into steps, and collects mistakes.
+
+    Attributes:
+        steps: found so far.
+        problems: mistakes, each with its table.
+    """
+
+    def __init__(self, root: click.Context, overrides: Mapping[str, Any]) -> None:
+        assert isinstance(root.command, click.Group)
+        self._root, self._commands, self._overrides = root, root.command, overrides
+        self._folder: Path | None = None  # of the last run
+        self._has_run = False
+        self.steps: list[RunStep] = []
+        self.problems: list[str] = []
+
+    def read(self, name: str, content: Any) -> None:
+        """Read one table, or several of a name: ``[[sample]]``."""
+        known = (*FETCHING, *FOLLOWING)
+        if name not in known:
+            self.problems.append(f"[{name}]: a run file has no such table{did_you_mean(name, known)}")
+            return
+        tables = content if isinstance(content, list) else [content]
+        for number, table in enumerate(tables, start=1):
+            label = f"[{name}]" if len(tables) == 1 else f"[[{name}]] {number}"
+            if isinstance(table, dict):
+                self._read_table(name, label, table)
+            else:
+                self.problems.append(f"{name}: it must be a table: write [{name}] on a line, and keys below it")
+
+    def _read_table(self, name: str, label: str, table: Mapping[str, Any]) -> None:
+        command = self._commands.get_command(self._root, name)
+        assert command is not None
+        is_fetching = isinstance(command, FetchCommand)
+        given = {**table, **(self._overrides if is_fetching else {})}
+        found = len(self.problems)
+        arguments: dict[str, list[str]] = {}
+        options: dict[str, Any] = {}
+        parameters = keys_of(command)
+        for key, value in given.items():
+            parameter = parameters.get(key)
+            if parameter is None:
+                self.problems.append(f"{label} has no key {key!r}{did_you_mean(key, list(parameters))}")
+            elif isinstance(parameter, click.Argument):
+                arguments[key] = [str(each) for each in value] if isinstance(value, list) else [str(value)]
+            else:
+                self._check(label, key, parameter, value)
+                options[parameter.name or key] = _plain(value)
+        if "folder" in parameters and self._has_run:  # the table of that run may have mistakes
+            arguments.setdefault("folder", [str(self._folder or ".")])
+        for key, parameter in parameters.items():
+            if parameter.required and key not in arguments and parameter.name not in options:
+                self.problems.append(f"{label} needs the key {key!r}")
+        self._has_run = self._has_run or is_fetching
+        if len(self.problems) == found:
+            after = arguments.pop(_ARGUMENTS, [])
+            words = [*command_words(command, options), *(word for each in arguments.values() for word in each)]
+            self._add(label, command, RunStep(name, (*words, *(["--", *after] if after else ()))))
+
+    def _add(self, label: str, command: click.Command, step: RunStep) -> None:
+        """Add a step whose values are of the right types, if they fit together."""
+        self.steps.append(step)
+        try:
+            if isinstance(command, FetchCommand):
+                self._folder = recipe_of(self._root, (step.verb, *step.words))[1].out
+            else:
+                _check_configs(command, command.make_context(step.verb, list(step.words), parent=self._root).params)
+        except (EechipsError, click.UsageError) as error:
+            self.problems.append(f"{label} {_message(error)}")
+
+    def _check(self, label: str, key: str, parameter: click.Option, value: Any) -> None:
+        """Convert the value of a key as the command line converts what is typed."""
+        problem = None
+        if parameter.is_flag:
+            problem = None if isinstance(value, bool) else f"must be true or false, not {value!r}"
+        elif isinstance(value, bool):
+            is_bare = isinstance(parameter.flag_value, str) and value
+            problem = None if is_bare else f"must not be {str(value).lower()}"
+        else:
+            typed = click.Command(label, params=[parameter])
+            context = click.Context(typed)
+            try:
+                for word in command_words(typed, {parameter.name or key: _plain(value)}):
+                    if word not in parameter.opts:
+                        text = word.partition("=")[2] if word.startswith("--") else word
+                        parameter.type.convert(text, parameter, context)
+            except (click.BadParameter, UsageError) as error:
+                problem = f"is wrong: {_message(error)}"
+        if problem is not None:
+            self.problems.append(f"{label} {key} {problem}")
+
+
+def keys_of(command: click.Command) -> dict[str, click.Option | click.Argument]:
+    """Return the parameters of a command by the keys of its table in a run file."""
+    found: dict[str, click.Option | click.Argument] = {}
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            found[_ARGUMENTS if parameter.nargs == -1 else parameter.name or ""] = parameter
+        elif isinstance(parameter, click.Option) and parameter.name and _is_key(parameter):
+            flag = max(parameter.opts, key=len)
+            found[flag[2:].replace("-", "_") if flag.startswith("--") else parameter.name] = parameter
+    return found
+
+
+def _check_configs(command: click.Command, values: Mapping[str, Any]) -> None:
+    """Make the configs of a command, which checks their values.
+
+    Raises:
+        UsageError: if a value is wrong.
+    """
+    for config in getattr(command.callback, CONFIGS, ()):
+        names = options_of(config)
+        filled(config, {name: value for name, value in values.items() if name in names and value not in (None, ())})
+
+
+def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> None:
+    """Run the commands of a run file one after the other. A command that fails ends all.
+
+    Raises:
+        click.exceptions.Exit: with the status of a command that does not end with 0.
+    """
+    assert isinstance(root.command, click.Group)
+    for number, step in enumerate(steps, start=1):
+        if not quiet:
+            click.echo(f"[{number}/{len(steps)}] eechips {shlex.join((step.verb, *step.words))}", err=True)
+        command = root.command.get_command(root, step.verb)
+        assert command is not None
+        context = command.make_context(step.verb, list(step.words), parent=root)
+        context.meta[TYPED] = ["eechips", step.verb, *step.words]
+        with context:
+            command.invoke(context)
+
+
+def _is_key(parameter: click.Option) -> bool:
+    return parameter.expose_value and not parameter.is_eager and not parameter.hidden
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with its dates as text."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return tuple(_plain(each) for each in value)
+    return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else value
+
+
+def _message(error: EechipsError | click.UsageError | click.BadParameter) -> str:
+    text = (error.message or error.format_message()) if isinstance(error, click.UsageError) else str(error)
+    return _CLICK_CODES.sub("", text).rstrip(".")

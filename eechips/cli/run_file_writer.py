@@ -1,0 +1,98 @@
+"""Write the run file of a command."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from eechips.cli.parameters import Assignment, typed_text
+from eechips.cli.retry_commands import recorded_words
+from eechips.cli.run_file import keys_of
+from eechips.errors import UsageError
+from eechips.manifest.run import open_run
+from eechips.storage import write_file
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def typed_keys(context: click.Context) -> dict[str, Any]:
+    """Return the options that were typed for a command, by their keys of a run file, as values of TOML."""
+    found = {}
+    for key, parameter in keys_of(context.command).items():
+        value = context.params.get(parameter.name or "")
+        is_typed = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if is_typed and value not in (None, ()):
+            found[key] = _plain(parameter, value)
+    return found
+
+
+def write_run_file(path: Path, context: click.Context) -> None:
+    """Write what was typed as a run file; of ``eechips run`` with the folder of a run, what made this run.
+
+    Args:
+        path: of the file, which must not exist.
+        context: of the command that was typed.
+
+    Raises:
+        UsageError: if the file exists.
+        StorageError: if it cannot be written.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists already: `save` writes a new file")
+    folder = context.params.get("recipe")
+    if folder is not None and folder.is_dir():
+        context = _recorded(folder, context.find_root())
+    heads, tables = [f"[{context.info_name}]"], []
+    for key, value in typed_keys(context).items():
+        if isinstance(value, Mapping):
+            tables += ["", f"[{context.info_name}.{key}]", *(f"{_key(k)} = {_text(v)}" for k, v in value.items())]
+        else:
+            heads.append(f"{key} = {_text(value)}")
+    write_file(path, ("\n".join([*heads, *tables]) + "\n").encode())
+
+
+def _recorded(folder: Path, root: click.Context) -> click.Context:
+    """Return the context of the command that made a run."""
+    verb, *words = recorded_words(open_run(folder))[1:]
+    assert isinstance(root.command, click.Group)
+    command = root.command.get_command(root, verb)
+    if command is None:
+        raise UsageError(f"{folder} was made by `eechips {verb}`, which this version does not have")
+    return command.make_context(verb, words, parent=root)
+
+
+def _plain(parameter: click.Parameter, value: Any) -> Any:
+    """Return a converted value as a value of TOML."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(parameter.type, Assignment) and parameter.multiple:
+        return dict(value)
+    if parameter.multiple or parameter.nargs == -1:
+        return [_single(parameter, each) for each in value]
+    return _single(parameter, value)
+
+
+def _single(parameter: click.Parameter, value: Any) -> Any:
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return value
+    if isinstance(value, tuple) and all(isinstance(each, str) for each in value):
+        return list(value)
+    return typed_text(value, parameter.type)
+
+
+def _text(value: Any) -> str:
+    """Return a value as TOML. Its basic strings have the escapes of JSON, and need one for DEL as well."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _text(name)

@@ -1,0 +1,245 @@
+"""Run files: what they run, their mistakes, and the files that commands write."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from eechips.cli import main
+from eechips.cli.command import FetchCommand
+from eechips.cli.run_file import FETCHING, FOLLOWING, read_run_file
+from eechips.cli.run_file_schema import run_file_schema
+from eechips.errors import RunFileError
+from tests.conftest import Server
+from tests.docs.blocks import list_commands, list_pages, read_blocks
+
+REGION = "roi = [-105.1, 40.0, -104.9, 40.2]"
+
+
+@pytest.fixture
+def root() -> Iterator[click.Context]:
+    with click.Context(main, info_name="eechips") as context:
+        yield context
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def load(path: Path) -> dict[str, Any]:
+    from eechips.cli.run_file import tomllib
+
+    return dict(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def test_all_mistakes_of_a_file_are_listed_at_once(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "job.toml",
+        """
+        [sampel]
+        [sample]
+        datset = "NAIP"
+        total = "many"
+        local = "yes"
+        size = true
+        [split]
+        by = "blck"
+        [mosaic]
+        dataset = "S2"
+        roi = "a.gpkg"
+        in_flight = "some"
+        [composites]
+        dataset = "S2"
+        roi = [1, 2, 3, 4]
+        every = "fortnight"
+        """,
+    )
+    done = CliRunner().invoke(main, ["run", str(path)])
+    assert done.exit_code == 2
+    assert done.stderr.splitlines() == [
+        f"Error: {path} has 9 mistakes:",
+        "  [sampel]: a run file has no such table; did you mean 'sample'?",
+        "  [sample] has no key 'datset'; did you mean 'dataset'?",
+        "  [sample] total is wrong: 'many' is not a valid integer",
+        "  [sample] local must be true or false, not 'yes'",
+        "  [sample] size must not be true",
+        "  [sample] needs the key 'dataset'",
+        "  [split] by must be blocks, h3, time, random or column:NAME, not 'blck'",
+        "  [mosaic] in_flight is wrong: 'some' is not a number of requests, nor auto",
+        "  [composites] 'fortnight' is not a step of time: a number and one of day, week, month, season, year,"
+        " as in '16 days'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "it has no table"),
+        ("[sample", "is not a run file"),
+        ("sample = 3", r"sample: it must be a table: write \[sample\] on a line"),
+        ("[check]", r"\[check\] needs the key 'folder'"),
+        ('[serve]\nassets = "a"', "a run file has no such table"),
+    ],
+)
+def test_a_file_that_is_no_run_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    done = CliRunner().invoke(main, ["run", str(write(tmp_path / "job.toml", text))])
+    assert done.exit_code == 2
+    assert re.search(message, done.stderr), done.stderr
+
+
+def test_options_of_a_recipe_are_refused_beside_a_run_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "job.toml", "[sample]")
+    done = CliRunner().invoke(main, ["run", str(path), "-p", "a=1"])
+    assert done.exit_code == 2
+    assert "is for a recipe: write it into" in done.stderr
+
+
+def test_typed_options_replace_keys_of_tables_that_fetch(tmp_path: Path, root: click.Context) -> None:
+    text = f'[sample]\ndataset = "NAIP"\ntotal = 1\n{REGION}\nout = "a"\nproject = "mine"\n[check]\n'
+    steps = read_run_file(write(tmp_path / "job.toml", text), root, {"project": "other", "out": "b"})
+    assert [step.verb for step in steps] == ["sample", "check"]
+    assert {"--project=other", "--out=b"} <= set(steps[0].words)
+    assert steps[1].words == ("b",)
+
+
+def test_values_of_toml_are_typed_as_on_the_command_line(tmp_path: Path, root: click.Context) -> None:
+    text = """
+    [[sample]]
+    dataset = ["S2", "SRTM"]
+    bands = { S2 = ["B4", "B3"] }
+    start = 2020-05-01
+    end = "2020-06-01"
+    size = [64, 32]
+    mask = true
+    total = 10
+    roi = [-105.1, 40.0, -104.9, 40.2]
+    [[sample]]
+    dataset = "NAIP"
+    total = 1
+    roi = "-105.1,40.0,-104.9,40.2"
+    rate = "none"
+    [run]
+    recipe = "recipes/naip_chips.py"
+    parameters = { per_ecoregion = 1 }
+    out = "c"
+    """
+    steps = read_run_file(write(tmp_path / "job.toml", text), root)
+    assert steps[0].words == (
+        "--dataset=S2", "--dataset=SRTM", "--bands=S2:B4,B3", "--start=2020-05-01", "--end=2020-06-01",
+        "--size=64x32", "--mask", "--total=10", "--roi=-105.1,40.0,-104.9,40.2",
+    )  # fmt: skip
+    assert "--rate=none" in steps[1].words
+    assert steps[2].words == ("-p", "per_ecoregion=1", "--out=c", "recipes/naip_chips.py")
+
+
+def documented_commands() -> list[list[str]]:
+    """Return the commands of the documentation that fetch, as words after ``eechips``."""
+    found = []
+    for page in list_pages():
+        for block in read_blocks(page.read_text(encoding="utf-8")):
+            if block.is_run and block.language == "sh":
+                for line in list_commands(block):
+                    words = shlex.split(line, comments=True)
+                    if words[:1] == ["eechips"] and words[1] in FETCHING and not {"&&", "|", ">", "$"} & set(line):
+                        found.append(words[1:])
+    return found
+
+
+def test_every_documented_command_is_the_same_as_a_run_file(tmp_path: Path, root: click.Context) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = run_file_schema(root)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    commands = [
+        words
+        for words in documented_commands()
+        if not words[1].endswith(".toml") and not {"--save", "--check"} & set(words)
+    ]
+    assert len(commands) > 40
+    for number, (verb, *words) in enumerate(commands):
+        command = main.get_command(root, verb)
+        assert isinstance(command, FetchCommand)
+        path = tmp_path / f"{number}.toml"
+        saved = CliRunner().invoke(main, [verb, "--save", str(path), *words])
+        assert saved.exit_code == 0, (words, saved.output)
+        table = load(path)
+        assert list(table) == [verb]
+        problems = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(table)]
+        assert not problems, (words, problems)
+        try:
+            (step,) = read_run_file(path, root)
+        except RunFileError as error:
+            if re.search("has no key|is wrong|must be|must not be|needs the key", str(error)):
+                raise  # others are about files of a page
+            continue
+        again = command.make_context(verb, list(step.words), parent=root).params
+        assert again == command.make_context(verb, list(words), parent=root).params, words
+
+
+@pytest.mark.parametrize("value", [True, 3, "text", ["a", {"b": 1}], {"c": [1]}])
+def test_the_schema_knows_the_keys_of_all_tables(root: click.Context, value: Any) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(run_file_schema(root))
+    for verb in (*FETCHING, *FOLLOWING):
+        assert not validator.is_valid({verb: {"datset": value}})
+    assert not validator.is_valid({"sampel": {}})
+    assert not validator.is_valid({"sample": {"dataset": "S2", "total": "many"}})
+    assert validator.is_valid({"sample": {"dataset": "S2", "total": 3, "mask": True, "bands": ["B4"]}})
+
+
+def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:
+    path = write(tmp_path / "job.toml", "# mine\n")
+    words = ["sample", "--dataset", "NAIP", "--total", "1", "--save", str(path)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert f"{path} exists already" in done.stderr
+    assert path.read_text() == "# mine\n"
+
+
+@pytest.mark.integration
+def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_server: Server
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    service = ["--endpoint", demo_server.url, "--project", "local", "--no-report"]
+    typed = ["sample", "--dataset", "NAIP", "--total", "3", "--roi=-105.1,40.0,-104.9,40.2", "--size", "32",
+             "--format", "tif", "--out", "typed", *service]  # fmt: skip
+    for words in (typed, ["split", "typed", "--by", "random", "--ratios", "a=0.6,b=0.4"], ["stats", "typed"]):
+        assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
+    text = f"""
+    [sample]
+    dataset = "NAIP"
+    total = 3
+    {REGION}
+    size = 32
+    format = "tif"
+    [split]
+    by = "random"
+    ratios = {{ a = 0.6, b = 0.4 }}
+    [stats]
+    """
+    path = write(tmp_path / "job.toml", text)
+    for _ in range(2):
+        done = CliRunner().invoke(main, ["run", str(path), "--out", "filed", *service[:-1]], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert "3 of 3 results" in done.stdout
+    files = sorted(each.name for each in Path("typed/chips").iterdir())
+    assert len(files) == 3
+    assert files == sorted(each.name for each in Path("filed/chips").iterdir())
+    for name in files:
+        assert Path("typed/chips", name).read_bytes() == Path("filed/chips", name).read_bytes()
+    assert Path("typed/splits.parquet").read_bytes() == Path("filed/splits.parquet").read_bytes()
+    assert json.loads(Path("typed/stats.json").read_text()) == json.loads(Path("filed/stats.json").read_text())
+    saved = CliRunner().invoke(main, ["run", "filed", "--save", "again.toml"], catch_exceptions=False)
+    assert saved.exit_code == 0, saved.output
+    assert load(Path("again.toml"))["sample"]["total"] == 3
+    assert load(Path("again.toml"))["sample"]["out"] == "filed"
