@@ -40,7 +40,7 @@ def main() -> None:
             ),
             exit_with_parent=given["exit_with_parent"],
         )
-        config = configured(base, {option.name: given[option.name] for option in OPTIONS})
+        config = configured(base, {name: given[name] for name in (option.name.replace("-", "_") for option in OPTIONS)})
         serve(config)
     except (OptionError, RegistrationError, StoreError) as error:
         parser.error(str(error))

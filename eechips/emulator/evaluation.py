@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import shapely
 
 from eechips.emulator import messages, operations, rendering, resources
+from eechips.emulator.compute_cost import COST, ComputeCost
 from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response
 from eechips.emulator.request_errors import ChangingError, EarthEngineError, InvalidError, LimitError
@@ -73,9 +74,23 @@ class RequestProcessor:
     def process(self, request: WorkerRequest) -> ServiceResponse:
         """Process one request. Errors become Earth Engine's.
 
+        A request that fails costs what it has computed until then.
+        """
+        cost = ComputeCost()
+        token = COST.set(cost)
+        try:
+            response, tag = self._process(request)
+        finally:
+            COST.reset(token)
+        return replace(response, cost=cost, workload_tag=tag)
+
+    def _process(self, request: WorkerRequest) -> tuple[ServiceResponse, str | None]:
+        """Process one request; return its response and its workload tag.
+
         Where assets change meanwhile, the whole request is retried for a while: requests have no side effects.
         """
         operation = OPERATIONS[request.operation]
+        tag = request.query.get("workloadTag")
         begun, spent, tries = time.monotonic(), 0.0, 0
         while True:
             limits = replace(self._limits, seconds=self._limits.seconds - spent)
@@ -83,16 +98,17 @@ class RequestProcessor:
             self._store.begin()
             try:
                 body = messages.check(operation.message, messages.decode(request.content)) if operation.message else {}
-                return operation.call(ServiceRequest(body, request.name, request.query), context)
+                tag = body.get("workloadTag", tag)
+                return operation.call(ServiceRequest(body, request.name, request.query), context), tag
             except ChangingError as error:
                 tries += 1
                 spent = time.monotonic() - begun
                 is_over = tries >= _TRIES and spent >= _RETRY_SECONDS
                 if is_over or spent * (tries + 1) / tries > self._limits.seconds:
-                    return error_response(error)
+                    return error_response(error), tag
                 self._retries += 1
             except Exception as error:  # noqa: BLE001 - a bug must reach the client as the service's own 500
-                return error_response(_service_error(error))
+                return error_response(_service_error(error)), tag
 
 
 def _service_error(error: Exception) -> EarthEngineError:

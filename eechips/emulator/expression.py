@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from eechips.emulator.compute_cost import charge_call
 from eechips.emulator.context import Context
 from eechips.emulator.functions import load_functions
 from eechips.emulator.functions.registration import Implementation
@@ -328,6 +329,7 @@ class Evaluator:
         if implementation is None:
             raise _complete(UnknownFunctionError(f"The local Earth Engine does not have the function {name}."))
         arguments = self._arguments(signature, implementation, given, scope)
+        charge_call(name)
         try:
             if implementation.with_context:
                 return implementation.call(self._context, **arguments)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from eechips.emulator.compute_cost import ComputeCost
 from eechips.emulator.request_errors import EarthEngineError, InvalidError
 
 Check = Callable[[Any, str], None]
@@ -263,6 +264,8 @@ class ServiceResponse:
         status: HTTP status.
         pixels: of the grid that it shows, if it has one.
         bands: of those pixels.
+        cost: what the evaluation has computed.
+        workload_tag: of the request; None for none.
     """
 
     content: bytes
@@ -271,6 +274,8 @@ class ServiceResponse:
     status: int = 200
     pixels: int = 0
     bands: int = 0
+    cost: ComputeCost = field(default_factory=ComputeCost)
+    workload_tag: str | None = None
 
 
 def encode_json(value: Any) -> ServiceResponse:

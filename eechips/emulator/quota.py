@@ -39,12 +39,14 @@ class QuotaConfig:
         minute: requests a minute, counted anew each minute; None for any number, ``auto`` for 60 times the rate.
         restricted: whether responses say that the project is in restricted mode. How many requests that leaves in
             flight is up to ``concurrency``: Earth Engine does not publish it.
+        eecu_hours: compute a month, in EECU-hours; None for any amount.
     """
 
     concurrency: int | None = 40
     rate: float | None = 100.0
     minute: int | Literal["auto"] | None = "auto"
     restricted: bool = False
+    eecu_hours: float | None = None
 
     @property
     def most_a_minute(self) -> float:
@@ -80,6 +82,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "rate": lambda v: v is None or _count(v) or (isinstance(v, float) and 0 < v < math.inf),
     "minute": lambda v: v is None or v == "auto" or _count(v),
     "restricted": lambda v: isinstance(v, bool),
+    "eecu_hours": lambda v: v is None or _count(v) or (isinstance(v, float) and 0 < v < math.inf),
 }
 
 

@@ -71,6 +71,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "concurrency": lambda text: None if text == "none" else _count(text),
     "rate": _rate,
     "minute": lambda text: None if text == "none" else _count(text),
+    "eecu_hours": _rate,
     "latency": Latency.parse,
     "faults": _plan,
     "workers": _count,
@@ -82,6 +83,7 @@ OPTIONS = (
     ServerOption("concurrency", "N", "Requests in flight, or none [40]."),
     ServerOption("rate", "N", "Requests a second, or none [100]."),
     ServerOption("minute", "N", "Requests a minute, or none [60 times the rate]."),
+    ServerOption("eecu-hours", "N", "EECU-hours of compute a month, or none [none; a noncommercial project has 150]."),
     ServerOption(
         "latency",
         "SECONDS",
@@ -102,7 +104,7 @@ OPTIONS = (
 
 # Names of limits that differ from their option's.
 _LIMITS = {"pixels": "pixels_bytes", "thumbnail": "thumbnail_bytes"}
-_QUOTA = ("concurrency", "rate", "minute")
+_QUOTA = ("concurrency", "rate", "minute", "eecu_hours")
 _SERVER = ("latency", "faults", "workers")
 
 
@@ -111,7 +113,7 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
 
     Args:
         config: what holds where an option is not given.
-        given: texts by the options' names; None where one is not given.
+        given: texts by the options' names, with underscores; None where one is not given.
 
     Raises:
         OptionError: if a value cannot be used; names the option.
@@ -123,7 +125,7 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
         try:
             values[name] = _PARSERS[name](text)
         except ValueError as error:
-            raise OptionError(f"--{name}: {error}") from error
+            raise OptionError(f"--{name.replace('_', '-')}: {error}") from error
     quota = {name: values[name] for name in _QUOTA if name in values}
     server = {name: values[name] for name in _SERVER if name in values}
     limits = {_LIMITS.get(k, k): v for k, v in values.items() if k not in quota and k not in server}

@@ -142,7 +142,13 @@ def test_limits_change_under_way() -> None:
         quota.enter("a")
     with pytest.raises(TooManyRequestsError):
         quota.enter("a")
-    assert quota.report()["quota"] == {"concurrency": None, "rate": 10, "minute": "auto", "restricted": True}
+    assert quota.report()["quota"] == {
+        "concurrency": None,
+        "rate": 10,
+        "minute": "auto",
+        "restricted": True,
+        "eecu_hours": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -218,7 +224,7 @@ def test_names_live_three_hours() -> None:
     name = names.create("projects/p", "thumbnails", b'{"a": 1}')
     assert name.startswith("projects/p/thumbnails/")
     clock.now += 3 * 3600 - 1
-    assert names.find(name) == b'{"a": 1}'
+    assert names.find(name) == (b'{"a": 1}', None)
     clock.now += 2
     with pytest.raises(NotFoundError):
         names.find(name)
@@ -229,7 +235,7 @@ def test_memory_of_result_names_is_limited() -> None:
     names = ResultNames(clock, most=20_000)
     made = [names.create("projects/p", "tables", bytes(str(n), "ascii") * 100) for n in range(500)]
     assert names._size <= 20_000
-    assert names.find(made[-1]) == b"499" * 100
+    assert names.find(made[-1]) == (b"499" * 100, None)
     with pytest.raises(NotFoundError):
         names.find(made[0])
     clock.now += 4 * 3600

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from eechips.emulator.compute_cost import charge_pixels
 from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelType, PixelWindow
 from eechips.emulator.pixels.pixel_grid import PixelGrid
@@ -142,6 +143,7 @@ class Render:
                     indices.append(band.index)
         for key, (raster, indices) in wanted.items():
             self._alive.append(raster)
+            charge_pixels(len(indices) * grid.width * grid.height)
             for index, pixels in zip(indices, raster.read(indices, grid, self), strict=True):
                 self._hold(pixels)
                 self._cache[key, index, grid] = pixels

@@ -83,7 +83,8 @@ def _create(kind: str) -> Handler:
 def _fetch(kind: str, operation: str) -> Handler:
     async def fetch(service: Service, request: Request) -> Response:
         name = f"projects/{request.path_params['project']}/{kind}/{request.path_params['id']}"
-        return await service.evaluate(request, operation, service.names.find(name))
+        content, tag = service.names.find(name)
+        return await service.evaluate(request, operation, content, tag)
 
     return fetch
 

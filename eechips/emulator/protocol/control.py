@@ -17,8 +17,11 @@ from eechips.emulator.request_errors import InvalidError
 
 
 async def statistics(service: Service, request: Request) -> Response:
-    """Return counts of requests, responses, rejections and reads of catalogues, and the server's clock."""
-    return json_response({**service.quota.report(), "catalogs": service.workers.reads()})
+    """Return counts of requests, responses, rejections and reads of catalogues, the account of compute, and the
+    server's clock.
+    """
+    report = {**service.quota.report(), "catalogs": service.workers.reads(), "compute": service.account.report()}
+    return json_response(report)
 
 
 async def quota(service: Service, request: Request) -> Response:

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from eechips.emulator.compute_cost import PROFILE_RESPONSE_HEADER
 from eechips.emulator.faults import Fault
 from eechips.emulator.messages import error_response
 from eechips.emulator.protocol.http import TRANSPORT_KEY
@@ -39,6 +40,7 @@ def alter_response(fault: Fault, response: Response) -> Response:
     if fault.type == "stall":
         return _StalledResponse(response, fault.seconds)
     content, headers = bytes(response.body), dict(response.headers)
+    profile = {name: value for name, value in headers.items() if name == PROFILE_RESPONSE_HEADER}
     half = content[: len(content) // 2]
     if fault.type == "reset-body":
         return _BrokenResponse(half, headers, reset=True)
@@ -47,14 +49,13 @@ def alter_response(fault: Fault, response: Response) -> Response:
     if fault.type == "stall-body":
         return _SlowResponse(content, headers, fault.seconds)
     if fault.type == "truncate-silently":
-        return Response(half, response.status_code, media_type=response.media_type)
+        return Response(half, response.status_code, profile, response.media_type)
     if fault.type == "wrong-content":
-        return Response(b"\x00" * len(content), response.status_code, media_type=response.media_type)
+        return Response(b"\x00" * len(content), response.status_code, profile, response.media_type)
     if fault.type == "gzip":
-        return Response(
-            gzip.compress(content, 1, mtime=0), response.status_code, {"content-encoding": "gzip"}, response.media_type
-        )
-    return Response(content, response.status_code, RESTRICTED, response.media_type)
+        packed = gzip.compress(content, 1, mtime=0)
+        return Response(packed, response.status_code, {"content-encoding": "gzip", **profile}, response.media_type)
+    return Response(content, response.status_code, {**RESTRICTED, **profile}, response.media_type)
 
 
 def _error(error: EarthEngineError, status: int, fault: Fault) -> Response:

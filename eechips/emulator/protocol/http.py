@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from starlette.responses import Response
@@ -88,12 +90,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def http_response(response: ServiceResponse) -> Response:
-    """Return a worker's response as an HTTP response."""
-    headers = None
+def http_response(response: ServiceResponse, added: Mapping[str, str] = MappingProxyType({})) -> Response:
+    """Return a worker's response as an HTTP response.
+
+    Args:
+        response: of a worker.
+        added: further headers.
+    """
+    headers = dict(added)
     if response.filename is not None:
         safe = re.sub(r"[^A-Za-z0-9_.-]", "_", response.filename)[:200]
-        headers = {"content-disposition": f"attachment; filename={safe}"}
+        headers["content-disposition"] = f"attachment; filename={safe}"
     return Response(response.content, response.status, headers, response.media_type)
 
 

@@ -8,13 +8,16 @@ import secrets
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from eechips.emulator.compute_account import ComputeAccount
+from eechips.emulator.compute_cost import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER, profile_id
 from eechips.emulator.evaluation_pool import EvaluationPool
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.messages import ServiceResponse, WorkerRequest, check, check_workload_tag, decode, error_response
@@ -38,35 +41,46 @@ class ResultNames:
     def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = _MOST_KEPT) -> None:
         self._clock = clock
         self._most = most
-        self._kept: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, bytes, str | None]] = OrderedDict()
         self._size = 0
 
-    def create(self, parent: str, kind: str, content: bytes) -> str:
-        """Keep a request's body under a new name that cannot be guessed."""
+    def create(self, parent: str, kind: str, content: bytes, tag: str | None = None) -> str:
+        """Keep a request's body, and its workload tag, under a new name that cannot be guessed."""
         name = f"{parent}/{kind}/{secrets.token_hex(16)}-{secrets.token_hex(16)}"
         packed = zlib.compress(content, 1)
-        self._kept[name] = (self._clock() + _LIFE, packed)
+        self._kept[name] = (self._clock() + _LIFE, packed, tag)
         self._size += len(packed) + len(name)
         while self._size > self._most or next(iter(self._kept.values()))[0] < self._clock():
-            oldest, (_, forgotten) = self._kept.popitem(last=False)
+            oldest, (_, forgotten, _) = self._kept.popitem(last=False)
             self._size -= len(forgotten) + len(oldest)
         return name
 
-    def find(self, name: str) -> bytes:
-        """Return the body of the request of a name.
+    def find(self, name: str) -> tuple[bytes, str | None]:
+        """Return the body of the request of a name, and its workload tag.
 
         Raises:
             NotFoundError: if there is none, or its time is over.
         """
-        end, packed = self._kept.get(name, (0.0, b""))
+        end, packed, tag = self._kept.get(name, (0.0, b"", None))
         if end < self._clock():
             raise NotFoundError("Not found: the name does not exist or has expired.")
-        return zlib.decompress(packed)
+        return zlib.decompress(packed), tag
 
 
 # Checks that run when a name is created, to reject invalid requests at once. Pictures are checked when fetched.
 _CHECKED = {"thumbnails": "thumbnails:check", "maps": "maps:check"}
 _UNCHECKED = (None, "AUTO_JPEG_PNG", "PNG", "JPEG")
+_FREE = frozenset(
+    {
+        *_CHECKED.values(),
+        "assets:get",
+        "assets:listAssets",
+        "assets:listImages",
+        "assets:listFeatures",
+        "store:describe",
+    }
+)
+"""Operations that compute nothing for the client."""
 
 
 Handler = Callable[["Service", Request], Awaitable[Response]]
@@ -99,6 +113,7 @@ class Service:
         faults: which faults to inject.
         names: requests by their names.
         body_seconds: time for a body to arrive.
+        account: of what requests have computed.
     """
 
     workers: EvaluationPool
@@ -108,6 +123,7 @@ class Service:
     faults: FaultPlan = field(default_factory=FaultPlan)
     names: ResultNames = field(default_factory=ResultNames)
     body_seconds: float = 60.0
+    account: ComputeAccount = field(default_factory=ComputeAccount)
 
     async def body(self, request: Request) -> bytes:
         """Return a request's body.
@@ -137,27 +153,43 @@ class Service:
             raise InvalidError(f"Request payload size exceeds the limit: {self.payload} bytes.")
         return bytes(content)
 
-    async def evaluate(self, request: Request, operation: str, content: bytes | None = None) -> Response:
-        """Run an operation in a worker.
+    async def evaluate(
+        self, request: Request, operation: str, content: bytes | None = None, tag: str | None = None
+    ) -> Response:
+        """Run an operation in a worker, and charge it.
 
         Args:
             request: whose path and query the operation has, and whose body.
             operation: key of ``evaluation.OPERATIONS``.
             content: instead of the request's body.
+            tag: workload tag, if the request has none.
+
+        Raises:
+            ComputeSpentError: if the operation may compute, and the compute of the month is used up.
         """
+        if operation not in _FREE:
+            self.account.check(self.quota.config.eecu_hours)
         if content is None:
             content = await self.body(request)
         work = WorkerRequest(
             operation, content, _resource_name(request), {**request.query_params, **request.path_params}
         )
         loop = asyncio.get_running_loop()
-        return await self.respond(operation, await loop.run_in_executor(self.workers.threads, self.workers.run, work))
+        response = await loop.run_in_executor(self.workers.threads, self.workers.run, work)
+        headers = {}
+        if response.cost.seconds and operation not in _FREE:
+            self.account.charge(response.workload_tag or tag, response.cost.seconds)
+            if PROFILE_REQUEST_HEADER in request.headers:
+                headers[PROFILE_RESPONSE_HEADER] = profile_id(response.cost)
+        return await self.respond(operation, response, headers)
 
-    async def respond(self, operation: str, response: ServiceResponse) -> Response:
-        """Return an HTTP response, after the extra time that its pixels take."""
+    async def respond(
+        self, operation: str, response: ServiceResponse, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> Response:
+        """Return an HTTP response with further headers, after the extra time that its pixels take."""
         if self.latency is not None:
             await asyncio.sleep(self.latency.of_size(operation, response.pixels, response.bands))
-        return http_response(response)
+        return http_response(response, headers)
 
     async def create_name(self, request: Request, kind: str) -> Response:
         """Create a name for a computation, and return the resource.
@@ -175,7 +207,8 @@ class Service:
             checked = await self.evaluate(request, checking, content)
             if checked.status_code != 200:
                 return checked
-        name = self.names.create(f"projects/{request.path_params['project']}", kind, content)
+        tag = resource.get("workloadTag", tag)
+        name = self.names.create(f"projects/{request.path_params['project']}", kind, content, tag)
         # The client requests the name only: skip encoding the rest.
         alone = request.query_params.get("fields") == "name"
         return json_response({"name": name} if alone else {**resource, "name": name})
