@@ -38,12 +38,14 @@ class ServiceTarget:
         project: whose quota is used.
         credentials: google.auth credentials, or None to send none.
         shared_token: the access token that the processes of a run share; None for one of each process.
+        workload_tag: sent with each computation of the client; empty for none.
     """
 
     endpoint: str
     project: str
     credentials: Any
     shared_token: SharedToken | None = None
+    workload_tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
         except (EechipsError, ee.EEException, GoogleError, GoogleAuthError) as error:
             raise _refusal(target, error) from None
         transport.policy = policy
+        ee.data.setDefaultWorkloadTag(target.workload_tag)
         try:
             yield Connection(target, transport)
         finally:
@@ -137,7 +140,10 @@ def connect_worker(
     """
     if target == NO_SERVICE:
         return connect_to_nothing(quota, policy, timeouts)
+    import ee
+
     relay = initialize_client(ClientInit(target.endpoint, target.project, discovery))
+    ee.data.setDefaultWorkloadTag(target.workload_tag)
     transport = Transport(
         target.endpoint,
         quota,

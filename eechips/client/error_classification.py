@@ -91,14 +91,27 @@ def next_renewal(period: Period, now: datetime) -> datetime:
         period: of the quota.
         now: the present time, aware.
     """
+    day = _pacific(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    if period == "day":
+        return (day + timedelta(days=1)).astimezone(timezone.utc)
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1).astimezone(timezone.utc)
+
+
+def quota_month(now: datetime) -> str:
+    """Return the month of a quota in which a moment lies, such as ``2026-11``; see :func:`next_renewal`.
+
+    Args:
+        now: the present time, aware.
+    """
+    return f"{_pacific(now):%Y-%m}"
+
+
+def _pacific(now: datetime) -> datetime:
     try:
         zone: tzinfo = ZoneInfo(_PACIFIC)
     except ZoneInfoNotFoundError:  # a system without a database: in summer this is an hour late
         zone = timezone(timedelta(hours=-8))
-    day = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    if period == "day":
-        return (day + timedelta(days=1)).astimezone(timezone.utc)
-    return (day.replace(day=1) + timedelta(days=32)).replace(day=1).astimezone(timezone.utc)
+    return now.astimezone(zone)
 
 
 def unavailable_until(message: str, moment: datetime, cure: str = "") -> ProjectUnavailableError:

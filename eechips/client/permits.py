@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from eechips.client.compute_profiles import PROFILE_RESPONSE_HEADER
 from eechips.retry_after import parse_retry_after
 
 _QUOTA_STATUS = "x-earth-engine-quota-status"
@@ -86,6 +87,7 @@ class Permit:
         received: bytes.
         is_unreachable: whether the service could not be reached at all.
         is_unused: whether no request was sent; the permit does not count as one.
+        profile: id of the profile that the response names; None if it names none.
     """
 
     status: int | None = None
@@ -94,6 +96,7 @@ class Permit:
     received: int = 0
     is_unreachable: bool = False
     is_unused: bool = False
+    profile: str | None = None
 
     def record_response(self, status: int, headers: Mapping[str, str]) -> None:
         """Record a response of the service.
@@ -105,6 +108,7 @@ class Permit:
         self.status = status
         self.is_restricted = _RESTRICTED in headers.get(_QUOTA_STATUS, "")
         self.retry_after = parse_retry_after(headers) if status in (429, 503) else None
+        self.profile = headers.get(PROFILE_RESPONSE_HEADER)
 
 
 class Stopped(BaseException):

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from eechips.client import retry
 from eechips.client.access_token import Authorizer
+from eechips.client.compute_profiles import PROFILE_REQUEST_HEADER
 from eechips.client.discovery import Discovery
 from eechips.client.error_classification import internal_error
 from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts
@@ -50,6 +51,7 @@ class Transport:
         endpoint: base URL of the service.
         policy: of retries; may be changed between requests.
         timeouts: of one request.
+        unmetered: counts the requests outside of :meth:`metered`.
 
     Args:
         endpoint: base URL of the service, no slash at the end.
@@ -79,6 +81,7 @@ class Transport:
         self._quota = quota
         self.policy = policy
         self.timeouts = timeouts
+        self.unmetered = Usage()
         self._authorizer = Authorizer(credentials, shared_token, clock=clock) if credentials is not None else None
         self._known: dict[str, bytes] = {}
         if discovery is not None:
@@ -115,13 +118,14 @@ class Transport:
         self._quota.pause(seconds)
 
     @contextlib.contextmanager
-    def metered(self, *, logs: bool = False) -> Iterator[Usage]:
+    def metered(self, *, logs: bool = False, profiles: bool = False) -> Iterator[Usage]:
         """Count what this thread sends inside the block.
 
         Args:
             logs: whether every request is logged.
+            profiles: whether requests to the service are profiled.
         """
-        usage = Usage(request_logs=[] if logs else None)
+        usage = Usage(request_logs=[] if logs else None, profiles=[] if profiles else None)
         previous, self._local.usage = getattr(self._local, "usage", None), usage
         try:
             yield usage
@@ -309,7 +313,7 @@ class Transport:
     @property
     def _usage(self) -> Usage:
         usage = getattr(self._local, "usage", None)
-        return usage if usage is not None else Usage()
+        return usage if usage is not None else self.unmetered
 
     def _send(
         self, request: HttpRequest, number: int, *, is_authorized: bool = True, is_next: bool = False
@@ -328,6 +332,8 @@ class Transport:
         """
         authorizer = self._authorizer if is_authorized and origin(request.url) == self._origin else None
         headers, token = dict(request.headers), ""
+        if self._usage.profiles is not None and origin(request.url) == self._origin:
+            headers[PROFILE_REQUEST_HEADER] = "1"
         for resent in itertools.count():
             with self._quota.permit(is_next=is_next or resent > 0) as permit:
                 if authorizer is not None:  # with the permit: a token may expire while the request waits for one

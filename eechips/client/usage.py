@@ -43,6 +43,7 @@ class Usage:
         received: bytes of response bodies, as received.
         request_logs: one for each request; None if they are not wanted.
         kinds: of the requests that succeeded, in the order of the first of each.
+        profiles: ids of the profiles of requests; None if requests are not profiled.
     """
 
     requests: int = 0
@@ -50,6 +51,7 @@ class Usage:
     received: int = 0
     request_logs: list[RequestLog] | None = None
     kinds: dict[str, None] = field(default_factory=dict)
+    profiles: list[str] | None = None
 
     def add(self, other: Usage) -> None:
         """Add the requests and bytes of another piece of work."""
@@ -72,6 +74,8 @@ class Usage:
             yield
         finally:
             self.received += permit.received
+            if self.profiles is not None and permit.profile is not None:
+                self.profiles.append(permit.profile)
 
     @contextlib.contextmanager
     def log(self, url: str, permit: Permit, attempt: int) -> Iterator[None]:

@@ -12,6 +12,7 @@ from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.engine.executors import EXECUTORS, find_executor
+from eechips.engine.workload_tag import check_workload_tag
 from eechips.errors import UsageError
 from eechips.option_fields import documented, option
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 OnEmpty = Literal["keep", "skip", "redraw"]
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
+Tier = Literal["community", "contributor", "partner"]
+TIERS: tuple[Tier, ...] = ("community", "contributor", "partner")
 METHODS = ("auto", "url", "pixels")
 
 RESULTS, SERVICE, RUN, WORKERS, LIMITS = "Results", "Earth Engine", "Run", "Workers", "Limits and retries"
@@ -170,6 +173,39 @@ class RunConfig:
             is_advanced=True,
         ),
     )
+    workload_tag: str | None = field(
+        default=None,
+        metadata=option(
+            "Label of the run's requests, under which Google Cloud lists their compute: 1 to 63 lower-case letters,"
+            " digits, - and _.",
+            SERVICE,
+            metavar="TAG",
+            default="eechips-<command>-<hash of the parameters>",
+            is_advanced=True,
+        ),
+    )
+    profile_every: int = field(
+        default=20,
+        metadata=option(
+            "Measure the compute of one unit in N, by Earth Engine's profiler; 0 for none, 1 for all.",
+            SERVICE,
+            metavar="N",
+            kind="integer",
+            least=0,
+            is_advanced=True,
+        ),
+    )
+    tier: Tier | None = field(
+        default=None,
+        metadata=option(
+            "Tier of the noncommercial project, for comparisons with its compute of a month: 150, 1,000 or 100,000"
+            " EECU-hours. The service does not name it.",
+            SERVICE,
+            choices=TIERS,
+            variable="EECHIPS_TIER",
+            is_advanced=True,
+        ),
+    )
     dry_run: bool = field(default=False, metadata=option("Plan and estimate only: request no pixels.", RUN))
     estimate: int | None = field(
         default=None,
@@ -260,6 +296,17 @@ class RunConfig:
         default=None,
         metadata=option("Start nothing new after N minutes.", LIMITS, metavar="N", kind="number", is_advanced=True),
     )
+    max_eecu_hours: float | None = field(
+        default=None,
+        metadata=option(
+            "Stop when the run has used about N EECU-hours of compute this month, planning included; the run can be"
+            " resumed, and has N again in the next month.",
+            LIMITS,
+            metavar="N",
+            kind="number",
+            is_advanced=True,
+        ),
+    )
     retries: int = field(
         default=10,
         metadata=option(
@@ -321,16 +368,20 @@ class RunConfig:
         self._check_pipeline()
         if self.on_empty not in ON_EMPTY:
             raise UsageError(f"on_empty must be {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
+        if self.tier is not None and self.tier not in TIERS:
+            raise UsageError(f"tier must be {', '.join(TIERS[:-1])} or {TIERS[-1]}, not {self.tier!r}")
+        if self.workload_tag is not None:
+            check_workload_tag(self.workload_tag)
         if self.estimate is not None and self.estimate < 1:
             raise UsageError("estimate must be at least 1")
-        least = {"processes": 1, "in_flight": 1, "retries": 0, "max_requests": 1, "max_bytes": 1}
+        least = {"processes": 1, "in_flight": 1, "retries": 0, "max_requests": 1, "max_bytes": 1, "profile_every": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value not in (None, "auto") and value < bound:
                 raise UsageError(f"{name} must be at least {bound}")
         if isinstance(self.rate, (int, float)) and self.rate <= 0:
             raise UsageError(f"rate must be above 0, not {self.rate:g}")
-        for name in ("connect_timeout", "read_timeout", "unit_timeout", "retry_delay", "max_minutes"):
+        for name in ("connect_timeout", "read_timeout", "unit_timeout", "retry_delay", "max_minutes", "max_eecu_hours"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"{name} must be above 0")

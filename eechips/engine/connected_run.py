@@ -13,6 +13,7 @@ from typing import Any
 from eechips.client import learned_limits
 from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.client.throttle import Throttle
+from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
 from eechips.engine.disk import check_disk
 from eechips.engine.executors import find_executor
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
@@ -87,6 +88,7 @@ class ConnectedRun:
             if isinstance(recipe, SupportsLifespan):
                 stack.enter_context(recipe.lifespan(self._make_context(session)))
             executor = stack.enter_context(self._make_executor(session, discovery, scratch))
+            compute = self._monitor_compute(stack, session)
             planner = self._start_planner(stack, session.throttle, is_planned=is_planned)
             if is_planned:
                 recover(self._ledger, setup.store, session.throttle, self._log, setup.interrupt)
@@ -96,13 +98,15 @@ class ConnectedRun:
                 self._plan()
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
             setup.sweep()
-            return self._settle_all(session, executor, planner)
+            return self._settle_all(session, executor, planner, compute)
 
-    def _settle_all(self, session: Session, executor: Executor[Any], planner: Planner | None) -> bool:
+    def _settle_all(
+        self, session: Session, executor: Executor[Any], planner: Planner | None, compute: ComputeMonitor | None
+    ) -> bool:
         """Settle the open units, or those that the recipe adds while it runs."""
         setup, config, recipe = self._setup, self._config, self._recipe
         deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
-        parts = RunParts(setup, session, executor, self._log, deadline)
+        parts = RunParts(setup, session, executor, self._log, deadline, compute)
 
         def settle(first: int, end: int | None) -> bool:
             open_units = OpenUnits(parts, first, end, planner)
@@ -118,6 +122,23 @@ class ConnectedRun:
         except EechipsError:
             self._exports.export(finished=False)
             raise
+
+    def _monitor_compute(self, stack: contextlib.ExitStack, session: Session) -> ComputeMonitor | None:
+        """Begin to keep account of the compute, of planning as well."""
+        config = self._config
+        if not self._traits.needs_service:
+            return None
+        hours = config.max_eecu_hours
+        monitor = ComputeMonitor(
+            self._ledger,
+            session.connection.transport,
+            every=1 if config.estimate is not None and config.profile_every else config.profile_every,
+            budget=None if hours is None else hours * SECONDS_AN_HOUR,
+            is_adaptive=not find_executor(config.executor).is_detached,
+            now=self._setup.now,
+        )
+        stack.callback(monitor.close)
+        return monitor
 
     def _make_context(self, session: Session) -> RunContext:
         return RunContext(
@@ -165,6 +186,7 @@ class ConnectedRun:
             send_credentials=config.send_credentials,
             unit_timeout=config.unit_timeout,
             rate=config.requests_per_second,
+            workload_tag=target.workload_tag,
             logs=config.verbose or config.estimate is not None,
             shares_requests=config.share_requests,
             keeps_empty=config.on_empty == "keep",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from eechips import errors
+from eechips.client.compute_profiles import ProfileShare
 from eechips.client.permits import UsageDelta
 from eechips.client.template_requests import TemplateMismatch
 from eechips.client.usage import RequestLog
@@ -191,7 +192,10 @@ def _encode_event(event: Finished | Lost) -> dict[str, Any]:
         "is_exclusive": outcome.is_exclusive,
         "mismatches": [dataclasses.asdict(each) for each in outcome.mismatches],
     }
-    return {"task": _encode_unit(event.task), **{name: value for name, value in fields.items() if value}}
+    profiles = {}
+    if outcome.profiles is not None:
+        profiles["profiles"] = [[each.profile, each.share] for each in outcome.profiles]
+    return {"task": _encode_unit(event.task), **{name: value for name, value in fields.items() if value}, **profiles}
 
 
 def _decode_event(line: dict[str, Any]) -> Finished | Lost:
@@ -216,6 +220,9 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
         mismatches=tuple(
             TemplateMismatch(each["template"], tuple(each["positions"])) for each in line.get("mismatches", ())
         ),
+        profiles=tuple(ProfileShare(str(name), float(share)) for name, share in line["profiles"])
+        if "profiles" in line
+        else None,
     )
     return Finished(task, outcome)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from eechips.engine.compute_monitor import ComputeMonitor
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
@@ -34,6 +35,7 @@ class RunParts:
         executor: executes units.
         log: of the run.
         deadline: no unit starts after this time, on the monotonic clock.
+        compute: keeps account of the compute; None if the recipe needs no service.
     """
 
     setup: RunSetup
@@ -41,6 +43,7 @@ class RunParts:
     executor: Executor[Any]
     log: RunLog
     deadline: float
+    compute: ComputeMonitor | None = None
 
 
 class OpenUnits:
@@ -119,6 +122,7 @@ class OpenUnits:
                 meter=meter,
                 verbose=config.verbose,
                 joins=self._joins,
+                compute=self._parts.compute,
                 slow=SlowUnits(lambda: advice_for(self._recipe)) if traits_of(self._recipe).needs_service else None,
             )
             is_settled = Scheduler(context, some, count).run()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from eechips.client.compute_profiles import ProfileShare
 from eechips.client.template_requests import TemplateMismatch
 from eechips.client.usage import RequestLog
 from eechips.errors import EechipsError
@@ -32,6 +33,7 @@ class Outcome:
         mismatches: units whose results may be wrong, which are fetched again.
         split: error of the request that the unit shared, without secrets; the unit is fetched again, alone.
         joined: outcomes of the further units of the task.
+        profiles: of the unit's requests; None if they were not profiled.
     """
 
     position: int
@@ -47,6 +49,7 @@ class Outcome:
     mismatches: tuple[TemplateMismatch, ...] = ()
     split: str | None = None
     joined: tuple[Outcome, ...] = ()
+    profiles: tuple[ProfileShare, ...] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default of a dataclass with slots looks its fields up for every unit, in both processes.

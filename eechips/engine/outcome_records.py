@@ -7,6 +7,7 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from eechips.client.compute_profiles import ProfileShare
 from eechips.client.error_classification import internal_error
 from eechips.client.usage import Usage
 from eechips.engine.breaker import service_failure_of
@@ -209,8 +210,10 @@ def completed(outcome: Outcome, usage: Usage, seconds: float, shared_request: in
         shared_request: position of the first unit of the request that it shared.
     """
     request_logs = tuple(usage.request_logs or ())
+    profiles = None if usage.profiles is None else tuple(map(ProfileShare, usage.profiles))
+    outcome = replace(outcome, request_logs=request_logs, profiles=profiles)
     if outcome.record is None:
-        return replace(outcome, request_logs=request_logs)
+        return outcome
     record = replace(
         outcome.record,
         attempts=1 + usage.repeats,
@@ -220,7 +223,7 @@ def completed(outcome: Outcome, usage: Usage, seconds: float, shared_request: in
         method=", ".join(usage.kinds) or None,
         finished=utc_now(),
     )
-    return replace(outcome, record=record, request_logs=request_logs)
+    return replace(outcome, record=record)
 
 
 def _json(value: Any) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from eechips.engine.config import RunConfig
@@ -20,7 +21,7 @@ from eechips.engine.result_stores import store_of
 from eechips.engine.run_exports import RunExports, command_of
 from eechips.engine.run_identity import check_same, describe
 from eechips.engine.run_log import LOG_NAME, RunLog
-from eechips.engine.run_setup import RunSetup
+from eechips.engine.run_setup import RunSetup, present
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -38,7 +39,13 @@ from eechips.temporary_names import new_writer
 _REDRAWN = "redrawn"  # key in the ledger: all empty units were replaced as far as possible
 
 
-def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None = None) -> Run:
+def run(
+    recipe: Recipe,
+    config: RunConfig,
+    *,
+    units: Sequence[WorkUnit] | None = None,
+    now: Callable[[], datetime] = present,
+) -> Run:
     """Run a recipe, or resume it where an earlier run in the same folder stopped.
 
     Args:
@@ -46,6 +53,7 @@ def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None =
         config: where to, from whom, how.
         units: a part of the recipe's plan that was made elsewhere; None for the whole plan, made here. The results of
             a part are neither assembled nor exported.
+        now: the present time, UTC: it decides in which month compute is used.
 
     Returns:
         The run, with its units and failures; ``interrupted`` if the user stopped it.
@@ -78,6 +86,7 @@ def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None =
                         store=store_of(config),
                         writer=new_writer(ledger.writer_name),
                         described=describe(recipe, config),
+                        now=now,
                     )
                     return _Run(setup).execute()
                 except KeyboardInterrupt:  # while planning or assembling, which the next run repeats

@@ -10,6 +10,7 @@ from typing import Any
 
 from eechips.client.http_messages import Timeouts
 from eechips.client.transport import Transport
+from eechips.engine.compute_monitor import ComputeMonitor
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor
@@ -90,6 +91,7 @@ class SchedulerContext:
         meter: records the cost of every unit; None if it is not needed.
         verbose: also show failures, and log requests.
         slow: reports units that take long; None for no reports.
+        compute: keeps account of the compute; None if the recipe needs no service.
         joins: recipe that tells which units may share requests; None if each is fetched alone.
         clock: seconds, monotonic.
     """
@@ -108,4 +110,5 @@ class SchedulerContext:
     verbose: bool = False
     slow: SlowUnits | None = None
     joins: SupportsSharedRequests | None = None
+    compute: ComputeMonitor | None = None
     clock: Callable[[], float] = time.monotonic

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from eechips.engine.config import RunConfig
@@ -13,6 +14,11 @@ from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.temporary_names import Writer
+
+
+def present() -> datetime:
+    """Return the present time, UTC."""
+    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,7 @@ class RunSetup:
         store: of the results.
         writer: in the names of temporary files.
         described: identifies the run; see :func:`eechips.engine.run_identity.describe`.
+        now: the present time, UTC.
     """
 
     recipe: Recipe
@@ -38,6 +45,7 @@ class RunSetup:
     store: Store
     writer: Writer
     described: Mapping[str, Any]
+    now: Callable[[], datetime] = present
 
     @property
     def is_part(self) -> bool:

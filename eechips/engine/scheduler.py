@@ -64,15 +64,22 @@ class Scheduler:
                     is_draining = self._is_draining()
                     self._take_replacements(asks=not is_draining)
                     is_starting = not is_draining and self._scale()
-                    while not is_draining and (found := self._queue.take(executor)) is not None:
+                    while not is_draining and self._may_start and (found := self._queue.take(executor)) is not None:
                         task, is_alone = found
+                        if context.compute is not None:
+                            task = context.compute.prepare(task)
                         executor.submit(task, alone=is_alone)
                         if context.slow is not None:
                             for unit in task.units:
                                 context.slow.begin(unit)
                     if self._is_over(is_draining=is_draining):
                         return self._is_settled
-                    self._note_failure(self._recorder.settle(executor.wait(0.0 if is_starting else self._tick)))
+                    events = executor.wait(0.0 if is_starting else self._tick)
+                    if context.compute is not None:
+                        context.compute.note(events)
+                    self._note_failure(self._recorder.settle(events))
+                    if context.compute is not None:
+                        context.compute.advance()
                     monitor.watch(self._queue.settled)
                     context.check()
         except KeyboardInterrupt:
@@ -116,6 +123,13 @@ class Scheduler:
         elif throttle.is_spent:
             reason = "budget exhausted"
             say("Stopping: the limit of requests or bytes is reached.")
+        elif self._context.compute is not None and self._context.compute.is_spent:
+            reason = "compute budget exhausted"
+            say(
+                "Stopping: the service reports no compute, so that `max_eecu_hours` cannot be kept."
+                if self._context.compute.is_unanswered
+                else "Stopping: the limit of EECU-hours is reached."
+            )
         elif now >= deadline:
             reason = "time limit reached"
             say("Stopping: the time limit is reached; finishing the requests in flight.")
@@ -130,6 +144,10 @@ class Scheduler:
         throttle.stop()
         self._log.write(reason)
         return True
+
+    @property
+    def _may_start(self) -> bool:
+        return self._context.compute is None or self._context.compute.may_start
 
     def _scale(self) -> bool:
         """Adapt the workers to the slots; return whether more are being started."""
@@ -147,6 +165,8 @@ class Scheduler:
             return False
         is_redrawing = self._replacements is not None and self._replacements.is_busy
         is_through = self._queue.is_empty and not self._is_planning and not is_redrawing
+        if (is_draining or is_through) and self._context.compute is not None:
+            self._context.compute.finish()
         if (is_draining or is_through) and self._stop is not None:
             raise self._stop
         return is_draining or is_through
@@ -171,7 +191,8 @@ class Scheduler:
     @property
     def _tick(self) -> float:
         is_waiting = self._is_planning and not self._executor.is_busy
-        return _SHORT_TICK if self._is_asking or is_waiting else _TICK
+        is_held = self._context.compute is not None and self._context.compute.is_waiting and not self._may_start
+        return _SHORT_TICK if self._is_asking or is_waiting or is_held else _TICK
 
     def _note_failure(self, failure: Exception | None) -> None:
         """Raise the error of a unit that stops the run, or end the run with it once requests in flight are finished."""

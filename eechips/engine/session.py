@@ -22,6 +22,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.executors import find_executor
 from eechips.engine.local_server import LocalServer, local_earth_engine
 from eechips.engine.plan import SPENT
+from eechips.engine.workload_tag import workload_tag_of
 from eechips.errors import ConfigurationError, UsageError
 from eechips.recipe import Recipe, traits_of
 from eechips.urls import is_loopback
@@ -89,6 +90,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         target = find_target(config, server.url if server is not None else config.service)
         if target.credentials is not None and executor.sharing_context() is not None:
             target = replace(target, shared_token=SharedToken(is_shared=True))
+        target = replace(target, workload_tag=config.workload_tag or workload_tag_of(recipe))
         throttle = Throttle(executor.sharing_context(), _limits(config, target), clients=config.processes + 1)
         try:
             connection = stack.enter_context(connect_client(target, throttle.client(0), config.policy, config.timeouts))

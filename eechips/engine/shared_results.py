@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from eechips.client.compute_profiles import ProfileShare
 from eechips.client.fetcher import Fetcher
 from eechips.client.permits import Stopped
 from eechips.client.shared_requests import SharedChip, share_chips
@@ -30,6 +32,7 @@ class SharedResult:
         first: position of the first unit of the request that it shares; None if it shares none.
         files: by the identity of their chips.
         usage: of the shared requests that count for this unit; its kinds are those of all that it shares.
+        profiles: of shared requests, with the unit's share of each.
     """
 
     result: Any
@@ -37,6 +40,7 @@ class SharedResult:
     first: int | None = None
     files: dict[int, EncodedFile] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    profiles: list[ProfileShare] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class SharedFetcher:
         self._fetcher, self._transport = fetcher, transport
         self._logs, self._secrets = logs, tuple(secrets)
 
-    def fetch(self, results: Mapping[WorkUnit, Any]) -> SharedFetch:
+    def fetch(self, results: Mapping[WorkUnit, Any], *, is_profiled: bool = False) -> SharedFetch:
         """Fetch the chips of units that lie near each other and show the same image.
 
         A shared request that fails is not divided: its units are fetched alone, where each gets its own error, and a
@@ -74,6 +78,8 @@ class SharedFetcher:
 
         Args:
             results: that the recipe returned for the units, in the order of the plan.
+            is_profiled: whether the requests are profiled. A request is divided among its units by the pixels of their
+                chips.
         """
         began = time.monotonic()
         found = {unit.position: SharedResult(result, began) for unit, result in results.items()}
@@ -81,13 +87,15 @@ class SharedFetcher:
         owners = [(unit, chip) for unit, result in results.items() for chip in _chips(result)]
         chips = [chip for _, chip in owners]
         for shared in share_chips(chips):
-            units = list(dict.fromkeys(owners[member.index][0] for member in shared.members))
+            members = [owners[member.index] for member in shared.members]
+            units = list(dict.fromkeys(unit for unit, _ in members))
             if any(unit.position in outcomes for unit in units):
                 continue  # another request of these units has failed
             try:
-                files, error, usage = self._request(shared, chips, units)
+                files, error, usage = self._request(shared, chips, units, is_profiled=is_profiled)
             except Stopped:
                 return SharedFetch({}, _abandoned(results))
+            divided = _divide(usage, members)
             if error is None:
                 for index, file in files.items():
                     one = found[owners[index][0].position]
@@ -95,17 +103,19 @@ class SharedFetcher:
                     one.usage.kinds.update(usage.kinds)
                     one.first = units[0].position if one.first is None else one.first
                 found[units[0].position].usage.add(usage)
+                for position, profiles in divided.items():
+                    found[position].profiles += profiles
             else:
                 outcome = failed(units[0], error, self._secrets)
                 if outcome.fatal is not None:
                     return SharedFetch({}, {**_abandoned(results), units[0].position: outcome})
                 reason = (outcome.record.error if outcome.record is not None else None) or type(error).__name__
-                outcomes.update(_split(units, reason, usage))
+                outcomes.update(_split(units, reason, usage, divided))
         kept = {position: result for position, result in found.items() if position not in outcomes}
         return SharedFetch(kept, outcomes)
 
     def _request(
-        self, shared: SharedChip, chips: Sequence[Chip], units: Sequence[WorkUnit]
+        self, shared: SharedChip, chips: Sequence[Chip], units: Sequence[WorkUnit], *, is_profiled: bool
     ) -> tuple[Mapping[int, EncodedFile], Exception | None, Usage]:
         """Send a shared request; return its files by the index of their chips, or its error, and what it used.
 
@@ -113,7 +123,7 @@ class SharedFetcher:
             Stopped: if the run is stopping.
         """
         requests = self._fetcher.requests.unit_context(*(unit.position for unit in units))
-        with self._transport.metered(logs=self._logs) as usage, requests:
+        with self._transport.metered(logs=self._logs, profiles=is_profiled) as usage, requests:
             try:
                 return fetch_shared(self._fetcher, shared, chips), None, usage
             except Exception as error:  # noqa: BLE001 - each unit finds its own error when it is fetched alone
@@ -125,11 +135,36 @@ def _abandoned(units: Iterable[WorkUnit]) -> dict[int, Outcome]:
     return {unit.position: Outcome(unit.position, None) for unit in units}
 
 
-def _split(units: Sequence[WorkUnit], reason: str, usage: Usage) -> Iterator[tuple[int, Outcome]]:
+def _split(
+    units: Sequence[WorkUnit], reason: str, usage: Usage, profiles: Mapping[int, tuple[ProfileShare, ...]]
+) -> Iterator[tuple[int, Outcome]]:
     """Yield outcomes of units whose shared request failed; the first has the log of its requests."""
     for unit in units:
         logs = tuple(usage.request_logs or ()) if unit is units[0] else ()
-        yield unit.position, Outcome(unit.position, None, split=reason, request_logs=logs)
+        of_unit = profiles.get(unit.position)
+        yield unit.position, Outcome(unit.position, None, split=reason, request_logs=logs, profiles=of_unit)
+
+
+def _divide(usage: Usage, members: Sequence[tuple[WorkUnit, Chip]]) -> dict[int, tuple[ProfileShare, ...]]:
+    """Divide the profiles of a shared request among its units, by the pixels of their chips.
+
+    Args:
+        usage: of the request.
+        members: the unit of each chip, and the chip.
+
+    Returns:
+        Profiles by position; none if the request was not profiled.
+    """
+    if usage.profiles is None:
+        return {}
+    pixels: Counter[int] = Counter()
+    for unit, chip in members:
+        width, height = chip.size or (1, 1)
+        pixels[unit.position] += width * height
+    return {
+        position: tuple(ProfileShare(profile, count / pixels.total()) for profile in usage.profiles)
+        for position, count in pixels.items()
+    }
 
 
 def _chips(result: Any) -> Iterator[Chip]:

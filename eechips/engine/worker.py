@@ -116,16 +116,17 @@ class Worker:
         """
         if not self._shares_requests or task.attempts > 0:
             return self._execute(task, None)
-        first, *others = self._execute_joined(task.units)
+        first, *others = self._execute_joined(task.units, is_profiled=task.is_profiled)
         return replace(first, joined=tuple(others))
 
-    def _execute_joined(self, units: Sequence[WorkUnit]) -> list[Outcome]:
+    def _execute_joined(self, units: Sequence[WorkUnit], *, is_profiled: bool) -> list[Outcome]:
         """Fetch units, in shared requests where their chips allow, and finish them one after the other."""
+        units = [replace(unit, is_profiled=is_profiled) for unit in units]
         results = {}
         for unit in units:
             with contextlib.suppress(Exception, SystemExit):  # the recipe is called again below
                 results[unit] = self._result(unit)
-        fetched = self._shared.fetch(results)
+        fetched = self._shared.fetch(results, is_profiled=is_profiled)
         return [
             fetched.outcomes[unit.position]
             if unit.position in fetched.outcomes
@@ -138,7 +139,8 @@ class Worker:
         began = time.monotonic() if shared is None else shared.began
         outcome = Outcome(task.position, None)  # of a unit that the end of the run stops
         requests = self._fetcher.requests.unit_context(task.position, is_repeated=task.attempts > 0)
-        with self._transport.metered(logs=self._spec.logs) as usage, contextlib.suppress(Stopped), requests:
+        metered = self._transport.metered(logs=self._spec.logs, profiles=task.is_profiled)
+        with metered as usage, contextlib.suppress(Stopped), requests:
             for left in range(min(_INTERNAL_REPEATS, self._spec.policy.retries), -1, -1):
                 try:
                     found = self._fetch(task, shared)
@@ -152,6 +154,8 @@ class Worker:
         if shared is not None:
             usage.add(shared.usage)
         outcome = completed(outcome, usage, time.monotonic() - began, None if shared is None else shared.first)
+        if shared is not None and outcome.profiles is not None:
+            outcome = replace(outcome, profiles=(*shared.profiles, *outcome.profiles))
         mismatches = self._fetcher.requests.take_mismatches()
         return replace(outcome, mismatches=mismatches) if mismatches else outcome
 

@@ -35,6 +35,7 @@ class WorkerSpec:
         send_credentials: send credentials to an endpoint that is not Google's.
         unit_timeout: seconds that a unit may take.
         rate: requests per second of all workers together; None for no limit.
+        workload_tag: sent with each computation; empty for none.
         logs: record every request.
         shares_requests: fetch several chips in one request where possible.
         keeps_empty: write results without a valid pixel.
@@ -55,6 +56,7 @@ class WorkerSpec:
     send_credentials: bool
     unit_timeout: float
     rate: float | None
+    workload_tag: str = ""
     logs: bool = False
     reads_assets: bool = False
     shares_requests: bool = True
@@ -81,4 +83,4 @@ class WorkerSpec:
         if not self.endpoint:
             return NO_SERVICE
         credentials = find_credentials(self.endpoint, self.key_file, send_anywhere=self.send_credentials)
-        return ServiceTarget(self.endpoint, self.project, credentials)
+        return ServiceTarget(self.endpoint, self.project, credentials, workload_tag=self.workload_tag)

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 500  # units whose files are asked for at a time
 
-_KEPT = ("state", "error", "attempts", "requests", "seconds", "finished")
+_KEPT = ("state", "error", "attempts", "requests", "seconds", "eecu_seconds", "finished")
 
 
 class _ExclusionLedger(Ledger):

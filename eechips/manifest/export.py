@@ -179,7 +179,7 @@ def _schema(names: Sequence[str]) -> Any:
         "shared_request",
     )
     integers = {c: pa.int64() for c in counted}
-    floats = {c: pa.float64() for c in ("valid_fraction", "clear_fraction", "seconds")}
+    floats = {c: pa.float64() for c in ("valid_fraction", "clear_fraction", "seconds", "eecu_seconds")}
     lists = {c: pa.list_(pa.string()) for c in LISTS} | {"transform": pa.list_(pa.float64())}
     types = {**text, **integers, **floats, **lists}
     return pa.schema([(name, types[name]) for name in names])

@@ -21,7 +21,10 @@ from eechips.manifest.database import connect
 from eechips.manifest.unit_record import RECORD_COLUMNS, Record, State, WorkUnit
 
 LEDGER_NAME = "manifest.sqlite"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+
+COMPUTE = "compute"
+"""In meta: the account of the run's compute."""
 
 _BATCH = 2000  # rows read at a time
 _IS_PARTIAL = "is_partial"  # in meta
@@ -42,7 +45,7 @@ CREATE TABLE units (
     file TEXT, bytes INTEGER, sha256 TEXT,
     width INTEGER, height INTEGER, bands TEXT, dtype TEXT, crs TEXT, transform TEXT, valid_fraction REAL,
     rows INTEGER, sources TEXT, dates TEXT, shared_request INTEGER, method TEXT,
-    seconds REAL, finished TEXT
+    seconds REAL, eecu_seconds REAL, finished TEXT
 );
 """
 # Made after the plan is stored: that is faster than keeping them up to date row by row.
@@ -67,6 +70,11 @@ _LAYERS = (
     "CREATE INDEX IF NOT EXISTS layers_position ON layers (position)"
 )
 _OF_SEVERAL = ("further_files", "layers")
+
+_SUMS = frozenset({"attempts", "requests", "eecu_seconds"})
+"""Columns that add up over all runs."""
+_RECORDED = tuple(column for column in RECORD_COLUMNS if column != "eecu_seconds")
+"""Columns that are stored with an outcome; profiles are fetched later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,12 +500,8 @@ class Ledger:
             further: position of the unit, path, size in bytes and sha256 of files beyond a unit's first.
             layers: position of the unit, path, layer and metadata (JSON) of files that have a layer.
         """
-        assignments = ", ".join(
-            f"{c} = {c} + ?" if c in ("attempts", "requests") else f"{c} = ?" for c in RECORD_COLUMNS
-        )
-        rows = [
-            (*(_value(getattr(record, column)) for column in RECORD_COLUMNS), record.position) for record in records
-        ]
+        assignments = ", ".join(f"{c} = {c} + ?" if c in _SUMS else f"{c} = ?" for c in _RECORDED)
+        rows = [(*(_value(getattr(record, column)) for column in _RECORDED), record.position) for record in records]
         with self._transaction():
             self._db.executemany(f"UPDATE units SET {assignments} WHERE position = ?", rows)
             self._forget_files(record.position for record in records)
@@ -512,6 +516,20 @@ class Ledger:
                     "INSERT OR REPLACE INTO layers (position, file, layer, metadata) VALUES (?, ?, ?, ?)", layers
                 )
 
+    def add_compute(self, seconds: Iterable[tuple[int, float]], account: Mapping[str, Any]) -> None:
+        """Add the compute of units, and store the account of the run, all or none.
+
+        Args:
+            seconds: position and EECU-seconds of each unit.
+            account: as JSON, read back by :meth:`meta` under :data:`COMPUTE`.
+        """
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE units SET eecu_seconds = coalesce(eecu_seconds, 0.0) + ? WHERE position = ?",
+                ((value, position) for position, value in seconds),
+            )
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (COMPUTE, json.dumps(account)))
+
     def with_results(self, positions: Iterable[int], *, or_empty: bool) -> list[int]:
         """Return the units of a selection that have results; with ``or_empty``, also empty ones without a file."""
         states = "'done', 'empty'" if or_empty else "'done'"
@@ -520,7 +538,7 @@ class Ledger:
 
     def reopen(self, positions: Iterable[int]) -> int:
         """Set units back to planned and remove their results; return their number."""
-        cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
+        cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c != "state" and c not in _SUMS)
         wanted = set(positions)
         with self._transaction():
             cursor = self._db.executemany(

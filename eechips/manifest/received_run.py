@@ -25,7 +25,7 @@ _BRACKETS = 64  # in the JSON of a unit whose nesting is looked at
 
 _TEXTS = ("error_class", "error", "traceback", "file", "sha256", "dtype", "crs", "finished")
 _COUNTS = ("attempts", "requests", "bytes", "width", "height", "rows", "replaces")
-_NUMBERS = ("valid_fraction", "seconds")
+_NUMBERS = ("valid_fraction", "seconds", "eecu_seconds")
 _LARGEST = 1 << 53
 
 _INFO: Mapping[str, type | tuple[type, ...]] = {

@@ -48,6 +48,7 @@ class WorkUnit:
         attempts: how often it was tried in earlier runs.
         replaces: position of the empty unit that it was drawn for; None for one of the recipe's plan.
         joined: further units of the same task: neighbours that may be fetched in the same requests.
+        is_profiled: whether the requests of the task are profiled.
     """
 
     position: int
@@ -57,6 +58,7 @@ class WorkUnit:
     attempts: int = 0
     replaces: int | None = None
     joined: tuple[WorkUnit, ...] = ()
+    is_profiled: bool = False
 
     @property
     def units(self) -> tuple[WorkUnit, ...]:
@@ -97,6 +99,8 @@ class Record:
         dates: JSON list of ISO 8601 dates.
         method: kinds of the requests that succeeded, such as ``assets:getPixels``.
         seconds: from taking the unit up to having its file on the disk.
+        eecu_seconds: compute that the service reports for the unit's profiled requests, in all runs; None for units
+            that were not profiled. A request that several units share is divided among them by their pixels.
         finished: ISO 8601, UTC.
     """
 
@@ -123,6 +127,7 @@ class Record:
     shared_request: int | None = None
     method: str | None = None
     seconds: float | None = None
+    eecu_seconds: float | None = None
     finished: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:

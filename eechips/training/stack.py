@@ -43,7 +43,7 @@ _ABOUT_FILES = frozenset(
             "error",
         ),
         *("traceback", "file", "bytes", "sha256", "width", "height", "bands", "dtype", "crs", "transform", "rows"),
-        *("sources", "dates", "seconds", "finished", "flags", "geometry"),
+        *("sources", "dates", "seconds", "eecu_seconds", "finished", "flags", "geometry"),
         *("series", "frame", "start", "end", "clear_fraction"),
     }
 )

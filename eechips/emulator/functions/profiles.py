@@ -1,7 +1,5 @@
 """``Profile``: what requests have cost. The client calls it in ``ee.profilePrinting``."""
 
-# ruff: noqa: A001, A002, N803 - arguments are called as Earth Engine calls them
-
 from __future__ import annotations
 
 from eechips.emulator.compute_cost import GET_PROFILES, profile_text

@@ -1,0 +1,266 @@
+"""Profile a sample of a run's requests, keep account of its compute, and stop it within a budget."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+from eechips.client.compute_profiles import ProfileShare
+from eechips.client.transport import Transport
+from eechips.engine.compute_account import ComputeAccount
+from eechips.engine.compute_sample import ComputeRange
+from eechips.engine.outcome import Finished, Lost
+from eechips.engine.profile_fetcher import ProfileFetcher
+from eechips.manifest.ledger import COMPUTE, Ledger
+from eechips.manifest.unit_record import WorkUnit
+
+SECONDS_AN_HOUR = 3600.0
+FINISH_SECONDS = 30.0
+"""Seconds to wait for the last profiles of a run."""
+
+_FIRST_TASKS = 30
+"""Tasks of a run with a budget that are all profiled, so that the spread of their compute is known."""
+_FIRST_UNITS = 10
+"""Units that a run with a budget starts before the first profile is known."""
+_TOLERANCE = 0.0025
+"""Share of the budget that the error of what is extrapolated may have, before every task is profiled."""
+_NEAR = 0.9
+"""Share of the budget from which every task is profiled."""
+_CONFIDENCE = 2.0
+"""Standard deviations by which the compute of units under way may exceed what is expected of them."""
+_SAVE_SECONDS = 2.0
+"""Seconds between two writes of the account, if no profile comes."""
+
+
+@dataclass(slots=True)
+class _Task:
+    """A profiled task whose profiles are not all known yet.
+
+    Attributes:
+        finished: when it was.
+        units: that it settled.
+        shares: position and share of a profile.
+        left: profiles that are not known yet.
+        seconds: EECU-seconds by profile; None for one that the service does not give.
+    """
+
+    finished: datetime
+    units: int
+    shares: tuple[tuple[int, ProfileShare], ...]
+    left: set[str]
+    seconds: dict[str, float | None]
+
+
+class ComputeMonitor:
+    """Decides which tasks are profiled, collects their profiles, and says when the budget is spent.
+
+    All methods are called by the thread of the scheduler; profiles are fetched in another one.
+
+    Args:
+        ledger: of the run.
+        transport: of this process.
+        every: profile one task in so many; 0 for none.
+        budget: EECU-seconds that the run may use a month; None for any amount.
+        is_adaptive: whether tasks may wait for the profiles of others: workers receive them one by one.
+        now: the present time, UTC.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        transport: Transport,
+        *,
+        every: int,
+        budget: float | None = None,
+        is_adaptive: bool = True,
+        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger, self._transport, self._every, self._budget = ledger, transport, every, budget
+        self._is_adaptive, self._now, self._clock = is_adaptive, now, clock
+        self._fetcher = ProfileFetcher(transport, clock)
+        self.account = ComputeAccount.from_json(ledger.meta().get(COMPUTE) if ledger.has_plan else None)
+        self._submitted = 0
+        self._under_way: dict[int, int] = {}  # units by position of their task
+        self._tasks: list[_Task] = []
+        self._planning: set[str] = set()
+        self._is_changed = False
+        self._unanswered = 0
+        self._saved = clock()
+        if self.is_profiling:
+            transport.unmetered.profiles = []
+
+    @property
+    def is_profiling(self) -> bool:
+        """Return whether any request is profiled."""
+        return self._every > 0 or self._budget is not None
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Return whether the service names no profiles, although they were asked for, so that a budget is void."""
+        return self._unanswered >= _FIRST_UNITS and not self.account.sample.tasks
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether profiles are on their way."""
+        return bool(self._tasks or self._planning)
+
+    @property
+    def is_spent(self) -> bool:
+        """Return whether the budget leaves no room for a further unit, and nothing is under way that may change it."""
+        if self._budget is None or self.is_unanswered:
+            return self._budget is not None
+        if self._units_under_way or (self._is_adaptive and self._tasks):
+            return not self._is_adaptive and self._spent + self._expected(self._units_under_way) >= self._budget
+        return self._spent + 0.5 * self._expected(self._task_units) >= self._budget
+
+    @property
+    def may_start(self) -> bool:
+        """Return whether a further unit may start now: the units under way will, very probably, leave room for it."""
+        if self._budget is None or not self._is_adaptive:
+            return True
+        units, mean = self._units_under_way, self.account.sample.mean
+        if mean is None:
+            return units < _FIRST_UNITS
+        spread = self.account.sample.spread
+        margin = _CONFIDENCE * (mean if spread is None else spread) * math.sqrt(units)
+        expected = self._expected(units) + 0.5 * self._expected(self._task_units)
+        return self._spent + expected + margin < self._budget
+
+    def prepare(self, task: WorkUnit) -> WorkUnit:
+        """Return a task that is about to be submitted, marked if it is to be profiled."""
+        is_profiled = task.is_profiled or self._is_wanted()
+        self._submitted += 1
+        self._under_way[task.position] = len(task.units)
+        return replace(task, is_profiled=True) if is_profiled else task
+
+    def note(self, events: Iterable[Finished | Lost]) -> None:
+        """Note the events of an executor."""
+        for event in events:
+            self._under_way.pop(event.task.position, None)
+            if isinstance(event, Finished):
+                self._note_finished(event)
+        self._collect_planning()
+
+    def advance(self) -> None:
+        """Record the profiles that have come."""
+        found = self._fetcher.take()
+        now = self._now()
+        planned = [found[profile] for profile in self._planning & found.keys()]
+        if planned:
+            self._planning -= found.keys()
+            self.account.add_planning(now, math.fsum(seconds or 0.0 for seconds in planned))
+        rows: list[tuple[int, float]] = []
+        for task in self._tasks:
+            for profile in task.left & found.keys():
+                task.seconds[profile] = found[profile]
+                task.left.discard(profile)
+            if not task.left:
+                rows += self._settle(task)
+        self._tasks = [task for task in self._tasks if task.left]
+        is_due = self._is_changed and self._clock() - self._saved >= _SAVE_SECONDS
+        if rows or planned or is_due:
+            self._save(rows)
+
+    def finish(self) -> None:
+        """Wait for the last profiles, and record them."""
+        self._collect_planning()
+        self._fetcher.finish(FINISH_SECONDS if self._fetcher.is_busy else 0.0)
+        self.advance()
+        self._save(())
+
+    def close(self) -> None:
+        """Stop fetching profiles."""
+        self._fetcher.close()
+
+    def total(self, left: int) -> ComputeRange | None:
+        """Return the compute of the whole run; None if no unit was profiled.
+
+        Args:
+            left: units that are not settled yet.
+        """
+        return self.account.total(left)
+
+    def _is_wanted(self) -> bool:
+        """Return whether to profile the next task."""
+        if self._budget is None:
+            return self._every > 0 and self._submitted % self._every == 0
+        if not self._is_adaptive or self.account.sample.tasks < _FIRST_TASKS:
+            return True
+        spent = self.account.spent_in_month(self._now())
+        if spent is None or spent.high is None or spent.seconds > _NEAR * self._budget:
+            return True
+        if spent.high - spent.seconds > _TOLERANCE * self._budget:
+            return True
+        return self._every > 0 and self._submitted % self._every == 0
+
+    def _note_finished(self, event: Finished) -> None:
+        outcomes = [each.outcome for each in event.each()]
+        units = sum(outcome.record is not None for outcome in outcomes)
+        shares = tuple((o.position, profile) for o in outcomes for profile in o.profiles or ())
+        if not event.task.is_profiled:
+            self.account.add_unprofiled(self._now(), units)
+            self._is_changed = True
+            return
+        has_requests = any(outcome.record is not None and outcome.record.requests for outcome in outcomes)
+        if not shares and has_requests:  # the service has named no profile
+            self._unanswered += units
+            self.account.add_unprofiled(self._now(), units)
+            self._is_changed = True
+            return
+        profiles = {profile.profile for _, profile in shares}
+        self._tasks.append(_Task(self._now(), units, shares, profiles, {}))
+        if not shares:  # without requests, there is no compute
+            settled = [o.position for o in outcomes if o.record is not None]
+            self._tasks[-1].shares = tuple((position, ProfileShare("", 0.0)) for position in settled)
+            self._tasks[-1].seconds[""] = 0.0
+        self._fetcher.add(profiles, is_urgent=self._budget is not None)
+
+    def _settle(self, task: _Task) -> list[tuple[int, float]]:
+        """Add a task to the account; return position and EECU-seconds of its units."""
+        if any(seconds is None for seconds in task.seconds.values()):
+            self._unanswered += task.units
+            self.account.add_unprofiled(task.finished, task.units)
+            return []
+        known = {profile: seconds or 0.0 for profile, seconds in task.seconds.items()}
+        by_unit: dict[int, float] = {}
+        for position, share in task.shares:
+            by_unit[position] = by_unit.get(position, 0.0) + share.share * known[share.profile]
+        self.account.add_profiled(task.finished, task.units, math.fsum(by_unit.values()))
+        return list(by_unit.items())
+
+    def _collect_planning(self) -> None:
+        """Have the profiles of requests outside of units fetched."""
+        profiles = self._transport.unmetered.profiles
+        if profiles:
+            taken = profiles[:]
+            del profiles[: len(taken)]
+            self._planning.update(taken)
+            self._fetcher.add(taken, is_urgent=self._budget is not None)
+
+    def _save(self, rows: Iterable[tuple[int, float]]) -> None:
+        self._saved, self._is_changed = self._clock(), False
+        self._ledger.add_compute(rows, self.account.to_json())
+
+    @property
+    def _spent(self) -> float:
+        spent = self.account.spent_in_month(self._now())
+        return 0.0 if spent is None else spent.seconds
+
+    def _expected(self, units: int) -> float:
+        return units * (self.account.sample.mean or 0.0)
+
+    @property
+    def _task_units(self) -> int:
+        """Units of a task, as those before."""
+        sample = self.account.sample
+        return math.ceil(sample.units / sample.tasks) if sample.tasks else 1
+
+    @property
+    def _units_under_way(self) -> int:
+        """Units that were submitted, or whose profiles are not known yet."""
+        return sum(self._under_way.values()) + sum(task.units for task in self._tasks)

@@ -1,0 +1,123 @@
+"""Fetch the profiles of requests in a thread of their own, many by one request."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from eechips.client.compute_profiles import MOST_PROFILES, fetch_profiles
+from eechips.client.permits import Stopped
+from eechips.client.transport import Transport
+from eechips.errors import EechipsError, PermanentError
+
+WAIT_SECONDS = 5.0
+"""Seconds for which profiles are collected before they are fetched by one request."""
+_NAP = 0.5
+
+
+class ProfileFetcher:
+    """Fetches profiles. Its requests pass the throttle and are counted like all others.
+
+    Args:
+        transport: of this process, whose client is initialised.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
+        self._transport, self._clock = transport, clock
+        self._changed = threading.Condition()
+        self._waiting: dict[str, float] = {}
+        self._fetched: dict[str, float | None] = {}
+        self._is_urgent = self._is_closed = False
+        self._in_request: list[str] = []
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether profiles are still to be fetched, or to be taken."""
+        with self._changed:
+            return bool(self._waiting or self._in_request or self._fetched)
+
+    def add(self, profiles: Iterable[str], *, is_urgent: bool = False) -> None:
+        """Have profiles fetched.
+
+        Args:
+            profiles: ids.
+            is_urgent: whether to fetch all that wait at once.
+        """
+        now = self._clock()
+        with self._changed:
+            for profile in profiles:
+                self._waiting.setdefault(profile, now)
+            self._is_urgent = self._is_urgent or is_urgent
+            if self._waiting and self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="eechips-profiles", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def take(self) -> dict[str, float | None]:
+        """Return the EECU-seconds of the profiles that were fetched since the last call; None for those that could not
+        be.
+        """
+        with self._changed:
+            found, self._fetched = self._fetched, {}
+            return found
+
+    def finish(self, seconds: float) -> None:
+        """Fetch all that wait.
+
+        Args:
+            seconds: to wait for it at most; what has not come by then is given up.
+        """
+        end = self._clock() + seconds
+        self.add((), is_urgent=True)
+        with self._changed:
+            while (self._waiting or self._in_request) and (left := end - self._clock()) > 0:
+                self._changed.wait(min(left, _NAP))
+            self._fetched.update(dict.fromkeys((*self._waiting, *self._in_request)))
+            self._waiting = {}
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (batch := self._take_batch()):
+                    if self._is_closed:
+                        return
+                    self._changed.wait(_NAP)
+                self._in_request = batch
+            found = self._fetch(batch)
+            with self._changed:
+                self._fetched.update(found)
+                self._in_request = []
+                self._changed.notify_all()
+
+    def _take_batch(self) -> list[str]:
+        """Return the profiles that are due, the oldest first, and forget them."""
+        oldest = next(iter(self._waiting.values()), None)
+        if oldest is None:
+            self._is_urgent = False
+            return []
+        is_due = self._is_urgent or len(self._waiting) >= MOST_PROFILES or self._clock() - oldest >= WAIT_SECONDS
+        batch = list(self._waiting)[:MOST_PROFILES] if is_due else []
+        for profile in batch:
+            del self._waiting[profile]
+        return batch
+
+    def _fetch(self, batch: list[str]) -> dict[str, float | None]:
+        """Fetch profiles; those that the service refuses are found by halving."""
+        try:
+            return dict(zip(batch, fetch_profiles(self._transport, batch), strict=True))
+        except PermanentError:
+            half = len(batch) // 2
+            if half:
+                return self._fetch(batch[:half]) | self._fetch(batch[half:])
+        except (EechipsError, Stopped):
+            pass
+        return dict.fromkeys(batch)

@@ -1,0 +1,43 @@
+"""Make and check the workload tag of a run: the label under which Google lists its compute."""
+
+from __future__ import annotations
+
+import re
+
+from eechips.errors import UsageError
+from eechips.recipe import Recipe
+
+MOST_CHARACTERS = 63
+_TAG = re.compile(r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?")
+_DIGITS = 8  # of the recipe's identity
+
+
+def check_workload_tag(tag: str) -> None:
+    """Check the form of a workload tag.
+
+    The service takes ``[a-z0-9][-_a-z0-9]*``, 1 to 63 characters
+    (https://developers.google.com/earth-engine/guides/computation_overview#workload_tags); the client's documentation
+    also wants an alphanumeric character at the end.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    if not _TAG.fullmatch(tag):
+        raise UsageError(
+            f"workload_tag {tag[:70]!r} is not valid: 1 to {MOST_CHARACTERS} lower-case letters, digits, - and _, with"
+            " a letter or digit at both ends"
+        )
+
+
+def workload_tag_of(recipe: Recipe | None) -> str:
+    """Return the tag of a run that names none: the same whenever the run is resumed, another for another recipe or
+    other parameters.
+
+    Args:
+        recipe: of the run; None for requests outside of one.
+    """
+    if recipe is None:
+        return "eechips"
+    name = re.sub(r"[^a-z0-9]+", "-", recipe.name.lower()).strip("-")
+    room = MOST_CHARACTERS - len("eechips--") - _DIGITS
+    return f"eechips-{name[:room].strip('-') or 'run'}-{recipe.identity[:_DIGITS].lower()}"
