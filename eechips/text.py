@@ -40,6 +40,12 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def format_compute(seconds: float) -> str:
+    """Format a compute: 0.842 EECU-seconds, 1.24 EECU-hours."""
+    value, unit = (seconds, "EECU-seconds") if seconds < 360 else (seconds / 3600, "EECU-hours")
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
+
+
 def format_extent(west: float, south: float, east: float, north: float) -> str:
     """Format an extent in degrees: longitude -105.2 to -104.1, latitude 39 to 40.25."""
     return f"longitude {west:.7g} to {east:.7g}, latitude {south:.7g} to {north:.7g}"

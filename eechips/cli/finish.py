@@ -8,17 +8,20 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 
 from eechips.cli.command import TYPED, FetchCommand, option_names
 from eechips.cli.group import FAILURES, INTERRUPTED
+from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast
 from eechips.engine.disk import free_bytes
 from eechips.engine.estimate import estimate
 from eechips.engine.run import run
+from eechips.engine.tiers import Tier, describe_compute
 from eechips.errors import RecipeError, UsageError
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.failures import Failure, group_failures, list_failures
@@ -46,7 +49,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         return
     context = click.get_current_context()
     typed = shlex.join(context.meta.get(TYPED) or ["eechips", *sys.argv[1:]])
-    done = run(recipe, dataclasses.replace(config, command=typed, confirm=_confirm))
+    done = run(recipe, dataclasses.replace(config, command=typed, confirm=partial(_confirm, tier=config.tier)))
     if done.paused:
         click.echo(f"Stopped after the first units. To resume: {typed} --yes", err=True)
         return
@@ -54,6 +57,9 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         context.exit(INTERRUPTED)
     if not config.quiet:
         click.echo(_summary(done))
+        if compute := done.info.get("compute"):
+            used = ComputeRange(compute["eecu_seconds"], compute["low"], compute["high"])
+            click.echo(f"Compute: {describe_compute(used, config.tier)}")
         for path in done.assembled:
             if path.is_file():
                 click.echo(f"Made from all results: {path}")
@@ -135,9 +141,9 @@ def _time(seconds: float, foreseen: Estimate, *, is_local: bool) -> str:
     return f"about {format_duration(transfer)} for the transfer at 100 Mbit/s; {service}"
 
 
-def _confirm(foreseen: Forecast) -> bool:
+def _confirm(foreseen: Forecast, tier: Tier | None) -> bool:
     """Show the forecast for the rest of a run; ask whether to continue, if this is a terminal."""
-    for line in _expected(foreseen):
+    for line in _expected(foreseen, tier):
         click.echo(line)
     if click.get_current_context().meta.get("yes"):
         return True
@@ -150,14 +156,17 @@ def _confirm(foreseen: Forecast) -> bool:
         return False
 
 
-def _expected(foreseen: Forecast) -> list[str]:
+def _expected(foreseen: Forecast, tier: Tier | None) -> list[str]:
+    compute = f"{format_duration(foreseen.request_seconds)} of requests; the service reports no EECU"
+    if foreseen.compute is not None:
+        compute = describe_compute(foreseen.compute, tier)
     return [
         f"tried     {format_count(foreseen.tried, 'unit')}",
         f"left      {format_count(foreseen.left, 'unit')}",
         f"requests  about {foreseen.requests:,}",
         f"bytes     about {format_bytes(foreseen.bytes)}",
         f"time      about {format_duration(foreseen.seconds)}, with {foreseen.slots:,} requests in flight",
-        f"compute   {format_duration(foreseen.request_seconds)} of requests in total; Earth Engine reports no EECU",
+        f"compute   {compute}",
     ]
 
 

@@ -134,7 +134,7 @@ def _unavailable(row: ServiceError, text: str) -> ProjectUnavailableError:
     if row.period is None:
         return ProjectUnavailableError(f"{what}. {_RESUME} when that has changed: {row.cure.removeprefix('or ')}.")
     moment = next_renewal(row.period, datetime.now(timezone.utc))
-    name = "midnight Pacific time" if row.period == "day" else "the first of the month"
+    name = "midnight Pacific time" if row.period == "day" else "the first of the month, Pacific time"
     return unavailable_until(f"{what}, until {name}", moment, row.cure)
 
 

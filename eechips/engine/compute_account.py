@@ -87,6 +87,24 @@ class ComputeAccount:
         )
         return self._total(whole, left)
 
+    def summarize(self) -> dict[str, Any] | None:
+        """Return the compute so far for run.json; None if it is unknown.
+
+        The ends of the 95% confidence range are ``low`` and ``high``.
+        """
+        used = self.total()
+        if used is None or not self.months:
+            return None
+        months = {month: self._total(account, 0) for month, account in sorted(self.months.items())}
+        return {
+            "eecu_seconds": used.seconds,
+            "low": used.low,
+            "high": used.high,
+            "planning_eecu_seconds": self.planning_eecu_seconds,
+            "profiled_units": self.sample.units,
+            "months": {month: found.seconds for month, found in months.items() if found is not None},
+        }
+
     def _total(self, account: MonthAccount, left: int) -> ComputeRange | None:
         rest = self.sample.estimate(account.unprofiled + left)
         known = account.eecu_seconds

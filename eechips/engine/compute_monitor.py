@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.transport import Transport
 from eechips.engine.compute_account import ComputeAccount
-from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.profile_fetcher import ProfileFetcher
 from eechips.manifest.ledger import COMPUTE, Ledger
@@ -29,6 +28,8 @@ _TOLERANCE = 0.0025
 """Share of the budget that the error of what is extrapolated may have, before every task is profiled."""
 _NEAR = 0.9
 """Share of the budget from which every task is profiled."""
+_TASK_SHARE = 0.01
+"""Share of the budget that a task may have: the run stops within half of it."""
 _CONFIDENCE = 2.0
 """Standard deviations by which the compute of units under way may exceed what is expected of them."""
 _SAVE_SECONDS = 2.0
@@ -131,6 +132,14 @@ class ComputeMonitor:
         expected = self._expected(units) + 0.5 * self._expected(self._task_units)
         return self._spent + expected + margin < self._budget
 
+    @property
+    def most_units(self) -> int | None:
+        """Units that may share requests: few, if each costs much of the budget; None for any number."""
+        mean = self.account.sample.mean
+        if self._budget is None:
+            return None
+        return max(1, int(_TASK_SHARE * self._budget / mean)) if mean else 1
+
     def prepare(self, task: WorkUnit) -> WorkUnit:
         """Return a task that is about to be submitted, marked if it is to be profiled."""
         is_profiled = task.is_profiled or self._is_wanted()
@@ -146,8 +155,8 @@ class ComputeMonitor:
                 self._note_finished(event)
         self._collect_planning()
 
-    def advance(self) -> None:
-        """Record the profiles that have come."""
+    def advance(self) -> bool:
+        """Record the profiles that have come; return whether any has."""
         found = self._fetcher.take()
         now = self._now()
         planned = [found[profile] for profile in self._planning & found.keys()]
@@ -165,6 +174,7 @@ class ComputeMonitor:
         is_due = self._is_changed and self._clock() - self._saved >= _SAVE_SECONDS
         if rows or planned or is_due:
             self._save(rows)
+        return bool(rows or planned)
 
     def finish(self) -> None:
         """Wait for the last profiles, and record them."""
@@ -176,14 +186,6 @@ class ComputeMonitor:
     def close(self) -> None:
         """Stop fetching profiles."""
         self._fetcher.close()
-
-    def total(self, left: int) -> ComputeRange | None:
-        """Return the compute of the whole run; None if no unit was profiled.
-
-        Args:
-            left: units that are not settled yet.
-        """
-        return self.account.total(left)
 
     def _is_wanted(self) -> bool:
         """Return whether to profile the next task."""

@@ -12,6 +12,7 @@ from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.engine.executors import EXECUTORS, find_executor
+from eechips.engine.tiers import TIERS, Tier
 from eechips.engine.workload_tag import check_workload_tag
 from eechips.errors import UsageError
 from eechips.option_fields import documented, option
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 OnEmpty = Literal["keep", "skip", "redraw"]
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
-Tier = Literal["community", "contributor", "partner"]
-TIERS: tuple[Tier, ...] = ("community", "contributor", "partner")
 METHODS = ("auto", "url", "pixels")
 
 RESULTS, SERVICE, RUN, WORKERS, LIMITS = "Results", "Earth Engine", "Run", "Workers", "Limits and retries"

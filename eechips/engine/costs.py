@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eechips.engine.compute_sample import ComputeRange
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -32,9 +34,9 @@ class Forecast:
         requests: HTTP requests, including retries.
         bytes: of files.
         seconds: of time, with the learned slots and the allowed rate.
-        request_seconds: total duration of the requests at the service, as a proxy of compute, which the service does
-            not report: an EECU-second is a second of one processor, and a request may use several, or wait.
+        request_seconds: total duration of the requests at the service.
         slots: requests in flight at once.
+        compute: of the units that are left, by the profiles of those that were tried; None if none was profiled.
     """
 
     tried: int
@@ -44,3 +46,4 @@ class Forecast:
     seconds: float
     request_seconds: float
     slots: int
+    compute: ComputeRange | None = None

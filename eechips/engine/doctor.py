@@ -30,6 +30,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.disk import existing_folder, free_bytes
 from eechips.engine.local_server import local_earth_engine
 from eechips.engine.session import find_target
+from eechips.engine.tiers import describe_month
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.option_fields import filled, takes
 from eechips.received_files import parse_json
@@ -168,6 +169,7 @@ def _examine_service(config: RunConfig, endpoint: str, now: Callable[[], datetim
         check_clock(answers),
         check_mode(answers),
         check_quota(endpoint, target.project if target is not None else None),
+        Finding("compute", "ok", describe_month(config.tier, now())),
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.client.usage import RequestLog
+from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
@@ -170,7 +171,9 @@ class Meter:
         return (last - first) / elapsed if elapsed > 0 else None
 
 
-def forecast_rest(totals: Totals, left: int, meter: Meter, slots: int, config: RunConfig) -> Forecast:
+def forecast_rest(
+    totals: Totals, left: int, meter: Meter, slots: int, config: RunConfig, sample: ComputeSample | None = None
+) -> Forecast:
     """Extrapolate the cost of the units that are left.
 
     Args:
@@ -179,6 +182,7 @@ def forecast_rest(totals: Totals, left: int, meter: Meter, slots: int, config: R
         meter: of the units that this command has tried.
         slots: concurrent requests, as learned so far.
         config: of the run.
+        sample: the profiled units; None if there are none.
     """
     if config.on_empty == "redraw":  # each draw is empty as often as those before
         found = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
@@ -196,6 +200,7 @@ def forecast_rest(totals: Totals, left: int, meter: Meter, slots: int, config: R
         seconds=max(left * each / slots, left / pace if pace else 0.0, requests / rate if rate else 0.0),
         request_seconds=left * each,
         slots=slots,
+        compute=None if sample is None else sample.estimate(left),
     )
 
 

@@ -21,6 +21,7 @@ from importlib.metadata import version
 from typing import Any
 
 from eechips.client import retry
+from eechips.client.connection import NO_SERVICE
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome_records import record_of, unit_failure
 from eechips.engine.progress import Progress
@@ -105,7 +106,7 @@ def join_results(
         elif [row[0] for rows in ledger.batches(("lower(hex(id))",)) for row in rows] != [t.unit.id for t in plan]:
             raise RunMismatchError(f"{config.out} holds another plan, of the same command: choose another folder")
         if not (is_planned and (config.out / INFO_NAME).exists()):
-            write_file(config.out / INFO_NAME, encode_info(info_of(recipe, config, described, "", "", ())))
+            write_file(config.out / INFO_NAME, encode_info(info_of(recipe, config, described, NO_SERVICE, ())))
         missing, damaged = _record_all(recipe, config, ledger, store, reported)
         store.sweep(new_writer(ledger.writer_name))  # files of workers that were killed; workers do not sweep
     by_position = {item.unit.position: item for item in plan}

@@ -95,7 +95,8 @@ class OpenUnits:
         if not self._left:
             return True
         totals, throttle = self._ledger.totals(), self._parts.session.throttle
-        forecast = forecast_rest(totals, self._left, meter, throttle.limit, self._config)
+        sample = None if self._parts.compute is None else self._parts.compute.account.sample
+        forecast = forecast_rest(totals, self._left, meter, throttle.limit, self._config, sample)
         self._parts.log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
         return not self.is_paused

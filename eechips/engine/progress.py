@@ -44,6 +44,7 @@ class Progress:
         self._quiet, self._clock, self._unit = quiet, clock, unit
         self._began = self._last_line = clock()
         self._failed = 0
+        self._note = ""
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
@@ -109,10 +110,18 @@ class Progress:
         if self._bar is not None:
             if self._limit is not None:
                 self._bar.set_postfix_str(
-                    f"{in_flight} of {limit} requests in flight, failed {self._failed}", refresh=False
+                    f"{in_flight} of {limit} requests in flight, failed {self._failed}{self._note}", refresh=False
                 )
         elif not self._quiet and self._clock() - self._last_line >= self._pause:
             self._line(in_flight)
+
+    def note(self, text: str) -> None:
+        """Show a text beside the counts from now on.
+
+        Args:
+            text: such as an estimate of the whole; empty for none.
+        """
+        self._note = f", {text}" if text else ""
 
     @property
     def _pause(self) -> float:
@@ -137,7 +146,7 @@ class Progress:
         slots = (
             "" if self._limit is None else f", {in_flight} of {self._limit} requests in flight, failed {self._failed:,}"
         )
-        text = f"{self._settled:,}/{self._total:,} {self._unit}, {rate:.1f}/s{slots}{time_left}"
+        text = f"{self._settled:,}/{self._total:,} {self._unit}, {rate:.1f}/s{slots}{self._note}{time_left}"
         if self._cell is not None:
             self._cell.show(self._settled, self._total, text)
         else:

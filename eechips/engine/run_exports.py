@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from eechips.client import retry
+from eechips.engine.compute_account import ComputeAccount
 from eechips.engine.result_assembly import assembly_of
 from eechips.engine.run_identity import check_same_place
 from eechips.engine.run_json import encode_info, info_of
@@ -23,6 +24,7 @@ from eechips.manifest.export import (
     export_layers,
     export_parquet,
 )
+from eechips.manifest.ledger import COMPUTE
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.unit_record import State
 from eechips.received_files import parse_json
@@ -52,9 +54,7 @@ class RunExports:
     def describe(self, session: Session) -> None:
         """Write run.json of a run that starts."""
         setup, target = self._setup, session.connection.target
-        self._write_info(
-            info_of(setup.recipe, setup.config, setup.described, target.endpoint, target.project, session.notes)
-        )
+        self._write_info(info_of(setup.recipe, setup.config, setup.described, target, session.notes))
 
     def export(self, *, finished: bool) -> None:
         """Write the failures, and the manifest of a finished run.
@@ -66,6 +66,8 @@ class RunExports:
         setup, folder = self._setup, self._config.out
         export_failures(self._ledger, folder)
         if not finished:
+            if (folder / INFO_NAME).exists():
+                self._write_info({**json.loads((folder / INFO_NAME).read_text()), "compute": self._compute})
             return
         setup.store.flush()
         if setup.is_part:  # a part needs no manifest, and may have little memory
@@ -122,7 +124,14 @@ class RunExports:
         assembly = assembly_of(self._setup.recipe)
         if assembly is not None:  # the assembly may be of another command than the results
             info |= {"command": command_of(self._setup), "assembly": assembly}
-        self._write_info({**info, "finished": utc_now(), "units": {s.value: counts[s] for s in State if s in counts}})
+        units = {s.value: counts[s] for s in State if s in counts}
+        self._write_info({**info, "finished": utc_now(), "units": units, "compute": self._compute})
+
+    @property
+    def _compute(self) -> dict[str, Any] | None:
+        """What the run has used so far; None if it is unknown."""
+        stored = self._ledger.meta().get(COMPUTE) if self._ledger.has_plan else None
+        return ComputeAccount.from_json(stored).summarize()
 
     def _write_info(self, info: Mapping[str, Any]) -> None:
         write_file(self._config.out / INFO_NAME, encode_info(info))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips import datasets
+from eechips.client.connection import ServiceTarget
 from eechips.engine.config import RunConfig
 from eechips.manifest.run_signature import SIGNATURE, sign
 from eechips.recipe import Recipe, traits_of
@@ -18,7 +19,7 @@ from eechips.timestamps import utc_now
 
 
 def info_of(
-    recipe: Recipe, config: RunConfig, described: Mapping[str, Any], endpoint: str, project: str, notes: Sequence[str]
+    recipe: Recipe, config: RunConfig, described: Mapping[str, Any], target: ServiceTarget, notes: Sequence[str]
 ) -> dict[str, Any]:
     """Return the content of run.json for a run that starts.
 
@@ -26,8 +27,7 @@ def info_of(
         recipe: of the run.
         config: of the run.
         described: identifies the run; see :func:`eechips.engine.run_identity.describe`.
-        endpoint: base URL of the service; empty if there is none.
-        project: whose quota is used; empty if there is none.
+        target: service, project and workload tag; empty if there is none.
         notes: for users of the results, such as that they are synthetic.
     """
     parameters = described["parameters"]
@@ -40,8 +40,10 @@ def info_of(
         "seed": parameters.get("seed"),
         "source": config.source if traits_of(recipe).needs_service else "",
         "results": config.results,
-        "endpoint": endpoint,
-        "project": project,
+        "endpoint": target.endpoint,
+        "project": target.project,
+        "workload_tag": target.workload_tag or None,
+        "tier": config.tier,
         "datasets": [_dataset(identifier) for identifier in recipe.datasets],
         "notes": list(notes),
         "versions": _versions(),

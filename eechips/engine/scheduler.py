@@ -13,7 +13,7 @@ from eechips.engine.unit_joiner import UnitJoiner
 from eechips.engine.unit_queue import UnitQueue
 from eechips.errors import InternalError, ProjectUnavailableError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.text import format_duration
+from eechips.text import format_compute, format_duration
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 _SHORT_TICK = 0.05  # while replacements are drawn, which end without an event
@@ -64,10 +64,8 @@ class Scheduler:
                     is_draining = self._is_draining()
                     self._take_replacements(asks=not is_draining)
                     is_starting = not is_draining and self._scale()
-                    while not is_draining and self._may_start and (found := self._queue.take(executor)) is not None:
+                    while not is_draining and (found := self._take()) is not None:
                         task, is_alone = found
-                        if context.compute is not None:
-                            task = context.compute.prepare(task)
                         executor.submit(task, alone=is_alone)
                         if context.slow is not None:
                             for unit in task.units:
@@ -78,8 +76,7 @@ class Scheduler:
                     if context.compute is not None:
                         context.compute.note(events)
                     self._note_failure(self._recorder.settle(events))
-                    if context.compute is not None:
-                        context.compute.advance()
+                    self._watch_compute()
                     monitor.watch(self._queue.settled)
                     context.check()
         except KeyboardInterrupt:
@@ -145,9 +142,21 @@ class Scheduler:
         self._log.write(reason)
         return True
 
-    @property
-    def _may_start(self) -> bool:
-        return self._context.compute is None or self._context.compute.may_start
+    def _watch_compute(self) -> None:
+        """Record the profiles that have come, and show what the whole run will use."""
+        compute = self._context.compute
+        if compute is not None and compute.advance():
+            total = compute.account.total(self._queue.count - self._queue.settled)
+            if total is not None:
+                self._context.progress.note(f"about {format_compute(total.seconds)} in all")
+
+    def _take(self) -> tuple[WorkUnit, bool] | None:
+        """Take the next task, as far as the budget of compute allows; it is marked if it is to be profiled."""
+        compute = self._context.compute
+        if compute is None:
+            return self._queue.take(self._executor)
+        found = self._queue.take(self._executor, compute.most_units) if compute.may_start else None
+        return None if found is None else (compute.prepare(found[0]), found[1])
 
     def _scale(self) -> bool:
         """Adapt the workers to the slots; return whether more are being started."""
@@ -191,7 +200,8 @@ class Scheduler:
     @property
     def _tick(self) -> float:
         is_waiting = self._is_planning and not self._executor.is_busy
-        is_held = self._context.compute is not None and self._context.compute.is_waiting and not self._may_start
+        compute = self._context.compute
+        is_held = compute is not None and compute.is_waiting and not compute.may_start
         return _SHORT_TICK if self._is_asking or is_waiting or is_held else _TICK
 
     def _note_failure(self, failure: Exception | None) -> None:

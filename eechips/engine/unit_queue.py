@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from eechips.engine.executors.executor import Executor
@@ -44,8 +45,12 @@ class UnitQueue:
         """Return whether no unit is left to submit, as far as they are planned."""
         return (self.is_exhausted or self.settled == self.count) and not self.again and not self.suspects
 
-    def take(self, executor: Executor[Any]) -> tuple[WorkUnit, bool] | None:
+    def take(self, executor: Executor[Any], most: int | None = None) -> tuple[WorkUnit, bool] | None:
         """Take the next unit for which an executor has room.
+
+        Args:
+            executor: of the run.
+            most: units of a task; None for as many as were joined.
 
         Returns:
             The unit, and whether it gets a worker of its own; None if there is no room, or no unit at present.
@@ -57,7 +62,7 @@ class UnitQueue:
             found = self._take_next(executor) if executor.has_room else None
             if found is None:
                 return None
-            task, is_alone = found, False
+            task, is_alone = self._limit(found, most), False
         self.under_way.update(unit.position for unit in task.units)
         return task, is_alone
 
@@ -65,6 +70,14 @@ class UnitQueue:
         """Add units that replace others."""
         self.again.extend(units)
         self.count += len(units)
+
+    def _limit(self, task: WorkUnit, most: int | None) -> WorkUnit:
+        """Return a task with the first units of another; the rest comes next."""
+        if most is None or len(task.units) <= most:
+            return task
+        units = task.units
+        self.again.appendleft(replace(units[most], joined=units[most + 1 :]))
+        return replace(units[0], joined=units[1:most])
 
     def _take_next(self, executor: Executor[Any]) -> WorkUnit | None:
         if self.again:

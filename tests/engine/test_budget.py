@@ -174,7 +174,7 @@ def test_the_command_prints_an_estimate(service: Service, home: Path) -> None:
     lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
     assert (lines["tried"], lines["left"], lines["requests"]) == ("10 units", "30 units", "about 30")
     assert lines["time"].endswith("requests in flight")
-    assert "reports no EECU" in lines["compute"]
+    assert "the service reports no EECU" in lines["compute"]
     assert f"To resume: eechips {' '.join(command)} --yes" in result.stderr
     assert open_run(home / "outputs" / "recipe").counts == {"planned": 30, "done": 10}
     assert service.count("compute") == 10
