@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -190,7 +191,7 @@ class ComputeMonitor:
     def _is_wanted(self) -> bool:
         """Return whether to profile the next task."""
         if self._budget is None:
-            return self._every > 0 and self._submitted % self._every == 0
+            return self._is_drawn()
         if not self._is_adaptive or self.account.sample.tasks < _FIRST_TASKS:
             return True
         spent = self.account.spent_in_month(self._now())
@@ -198,7 +199,17 @@ class ComputeMonitor:
             return True
         if spent.high - spent.seconds > _TOLERANCE * self._budget:
             return True
-        return self._every > 0 and self._submitted % self._every == 0
+        return self._is_drawn()
+
+    def _is_drawn(self) -> bool:
+        """Return whether the next task belongs to the sample: the first, and one at random of each further ``every``.
+
+        A fixed interval would miss units that differ, where the plan has a period, such as the dates of each place.
+        """
+        if not self._every:
+            return False
+        block, number = divmod(self._submitted, self._every)
+        return number == (random.Random(block).randrange(self._every) if block else 0)
 
     def _note_finished(self, event: Finished) -> None:
         outcomes = [each.outcome for each in event.each()]

@@ -13,10 +13,11 @@ from eechips.reports.markup import Markup, element
 from eechips.reports.report_data import ReportData
 from eechips.reports.report_sections import section
 from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
-from eechips.text import format_duration
+from eechips.text import format_compute, format_count, format_duration
 
 _COLUMNS = 6  # regions of a table whose series are drawn
 _SECONDS_PER_DAY = 86400.0
+_BINS = 40
 
 
 def throughput(data: ReportData) -> Markup | None:
@@ -60,6 +61,25 @@ def throughput(data: ReportData) -> Markup | None:
         element("div", *plots, class_="plots"),
         element("p", commands, class_="note") if commands else None,
     )
+
+
+def compute(data: ReportData) -> Markup | None:
+    """Build the histogram of the units' EECU-seconds, as far as they were profiled."""
+    seconds = data.compute
+    if not seconds.size:
+        return None
+    counted = f"{seconds.size:,} of {format_count(data.status.total, 'unit')} profiled"
+    facts = f"{counted}; {float(seconds.mean()):.3g} EECU-seconds a unit on average."
+    used = data.info.get("compute")
+    if isinstance(used, dict) and isinstance(used.get("eecu_seconds"), (int, float)):
+        facts += f" The run has used about {format_compute(float(used['eecu_seconds']))}, planning included."
+    if isinstance(tag := data.info.get("workload_tag"), str):
+        facts += f" Workload tag: {tag}."
+    x = round_axis(0.0, float(seconds.max()))
+    counts, edges = np.histogram(seconds, bins=_BINS, range=(0.0, x.high))
+    caption = "Units by EECU-seconds"
+    plot = _figure(caption, bars(caption, edges, [counts.tolist()], ["units"], x))
+    return section("compute", "Compute", element("div", plot, class_="plots"), element("p", facts, class_="note"))
 
 
 def series(data: ReportData) -> Markup | None:

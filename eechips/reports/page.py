@@ -105,6 +105,7 @@ def render(data: ReportData) -> str:
         report_sections.strata,
         report_sections.rows,
         chart_sections.throughput,
+        chart_sections.compute,
         report_sections.settings,
         report_sections.licences,
     )

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
 from eechips.manifest.display_styles import display_styles
 from eechips.manifest.failures import Failure, list_failures
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, Status
 from eechips.reports.region_rings import Ring, region_rings
 from eechips.reports.region_units import read_regions
@@ -44,6 +48,7 @@ class ReportData:
         failures: all failed units.
         roi: rings of the requested region, if it is known locally.
         is_beside: whether the page is in the folder of the results, and links to their files.
+        compute: EECU-seconds of the units whose requests were profiled.
     """
 
     run: Run
@@ -59,6 +64,7 @@ class ReportData:
     failures: Sequence[Failure]
     roi: Sequence[Ring]
     is_beside: bool
+    compute: npt.NDArray[np.float64]
 
 
 def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bool, quiet: bool) -> ReportData:
@@ -98,7 +104,15 @@ def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_besi
         failures=list_failures(run.path),
         roi=region_rings(run.info),
         is_beside=is_beside and address is None,
+        compute=_compute(run),
     )
+
+
+def _compute(run: Run) -> npt.NDArray[np.float64]:
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        rows = (row for batch in ledger.batches(("eecu_seconds",)) for row in batch)
+        found = np.array([value for (value,) in rows if isinstance(value, (int, float))], dtype=np.float64)
+    return found[np.isfinite(found)]
 
 
 def _is_table(file: str | None) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 from urllib.error import HTTPError
@@ -50,6 +49,12 @@ def account(server: Server, tag: str) -> dict[str, float]:
     """The server's account of a workload tag."""
     found: dict[str, float] = server.stats()["compute"]["workload_tags"][tag]
     return found
+
+
+def change_quota(server: Server, hours: float | None) -> None:
+    body = json.dumps({"eecu_hours": hours}).encode()
+    with urlopen(Request(f"{server.url}/_quota", body, {"Content-Type": "application/json"})) as response:
+        assert json.load(response)["eecu_hours"] == hours
 
 
 def test_the_model_charges_calls_and_pixels() -> None:
@@ -121,10 +126,10 @@ def test_a_thumbnail_is_charged_to_the_tag_of_its_name(client: Server) -> None:
     assert account(client, "thumbnail")["requests"] == 1
 
 
-def test_past_the_quota_of_the_month_computations_fail(serve: Callable[..., Server]) -> None:
-    server = serve(
-        "--demo", "--workers", "1", "--eecu-hours", "0.000002"
-    )  # 0.0072 EECU-seconds: less than two requests
+def test_past_the_quota_of_the_month_computations_fail(demo_server: Server) -> None:
+    server = demo_server
+    used = server.stats()["compute"]["month_eecu_seconds"]
+    change_quota(server, (used + 0.007) / 3600)  # less than two requests
     statuses = []
     body = json.dumps(
         {
@@ -150,6 +155,7 @@ def test_past_the_quota_of_the_month_computations_fail(serve: Callable[..., Serv
                 statuses.append((response.status, ""))
         except HTTPError as error:
             statuses.append((error.code, json.load(error)["error"]["message"]))
+    change_quota(server, None)
     assert [status for status, _ in statuses] == [200, 200, 429]
     assert "monthly_eecu_usage_time" in statuses[-1][1]
 

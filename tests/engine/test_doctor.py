@@ -22,11 +22,12 @@ from google.oauth2 import credentials as user_credentials
 from eechips.client.learned_limits import LearnedLimit, save_learned_limit
 from eechips.engine.config import RunConfig
 from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, describe, examine
+from eechips.engine.tiers import describe_month
 from eechips.urls import is_loopback
 from eechips.user_cache import CACHE_VARIABLE
 from tests.support.engine_service import Service, serving
 
-NAMES = ["python", "packages", "disk", "credentials", "project", "endpoint", "clock", "mode", "quota"]
+NAMES = ["python", "packages", "disk", "credentials", "project", "endpoint", "clock", "mode", "quota", "compute"]
 TOKEN = "ya29.this-is-the-secret-token"
 
 
@@ -55,6 +56,8 @@ def test_all_checks_pass(service: Service, tmp_path: Path, monkeypatch: pytest.M
     assert found["project"].detail == "mine, which may use Earth Engine"
     assert re.fullmatch(rf"{service.url} answers in \d+ ms \(median of 3\)", found["endpoint"].detail)
     assert found["quota"].detail == "not measured yet: the first run measures it"
+    assert "the service does not name the project's tier" in found["compute"].detail
+    assert "150 (community), 1,000 (contributor), 100,000 (partner)" in found["compute"].detail
     assert service.kinds == {"value": 3}
     assert not (tmp_path / "not").exists()
     assert save_learned_limit(service.url, "mine", LearnedLimit(17, True, "2026-01-01T00:00:00.000Z"))
@@ -262,3 +265,11 @@ def test_disk_problems_are_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     found = check_disk(tmp_path / "file" / "below")
     assert (found.state, found.advice) == ("failed", "choose another folder with `out`")
+
+
+@pytest.mark.parametrize(
+    ("now", "renewed"), [("2026-11-22T12:00", "2026-12-01 08:00"), ("2026-07-01T06:59", "2026-07-01 07:00")]
+)
+def test_the_compute_of_a_month_is_renewed_at_midnight_pacific_time(now: str, renewed: str) -> None:
+    found = describe_month("contributor", datetime.fromisoformat(f"{now}+00:00"))
+    assert found == f"1,000 EECU-hours a month in the contributor tier, renewed on {renewed} UTC"
