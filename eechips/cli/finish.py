@@ -59,7 +59,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         click.echo(_summary(done))
         if compute := done.info.get("compute"):
             used = ComputeRange(compute["eecu_seconds"], compute["low"], compute["high"])
-            click.echo(f"Compute: {describe_compute(used, config.tier)}")
+            click.echo(f"Compute: {describe_compute(used, config.tier)}", err=True)
         for path in done.assembled:
             if path.is_file():
                 click.echo(f"Made from all results: {path}")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from eechips.errors import UsageError
-from eechips.recipe import Recipe
+
+if TYPE_CHECKING:  # loads numpy, which help texts do without
+    from eechips.recipe import Recipe
 
 MOST_CHARACTERS = 63
 _TAG = re.compile(r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?")

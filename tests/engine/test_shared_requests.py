@@ -20,7 +20,7 @@ from tests.support.local_earth_engine import Server
 L8, SOIL = "LANDSAT/LC08/C02/T1_L2", "users/someone/soil"
 CRS, TRANSFORM, SHAPE = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), (200, 200)
 ROI = "-104.9975,39.715,-104.965,39.746"
-COSTS = ["attempts", "requests", "seconds", "finished", "shared_request", "method"]
+COSTS = ["attempts", "requests", "seconds", "finished", "shared_request", "method", "eecu_seconds"]
 
 
 @pytest.fixture(scope="module")
