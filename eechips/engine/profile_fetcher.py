@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from eechips.client.compute_profiles import MOST_PROFILES, fetch_profiles
 from eechips.client.permits import Stopped
+from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
 from eechips.client.transport import Transport
 from eechips.errors import EechipsError, PermanentError
 
