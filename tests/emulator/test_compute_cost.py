@@ -12,7 +12,6 @@ from urllib.request import Request, urlopen
 import ee
 import pytest
 
-from eechips.emulator.compute_account import ComputeAccount, ComputeSpentError
 from eechips.emulator.compute_cost import (
     CALL_SECONDS,
     PIXEL_SECONDS,
@@ -22,6 +21,7 @@ from eechips.emulator.compute_cost import (
     profile_id,
     profile_text,
 )
+from eechips.emulator.compute_quota import ComputeQuota, ComputeSpentError
 from eechips.emulator.request_errors import InvalidError
 from tests.support.local_earth_engine import Server
 
@@ -162,7 +162,7 @@ def test_past_the_quota_of_the_month_computations_fail(demo_server: Server) -> N
 
 def test_the_account_begins_anew_in_the_next_month() -> None:
     moments = [datetime(2026, 12, 1, 7, 59, tzinfo=timezone.utc)]
-    account = ComputeAccount(lambda: moments[-1])
+    account = ComputeQuota(lambda: moments[-1])
     account.charge("a", 7200.0)
     with pytest.raises(ComputeSpentError):
         account.check(2.0)

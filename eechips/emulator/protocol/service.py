@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from eechips.emulator.compute_account import ComputeAccount
 from eechips.emulator.compute_cost import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER, profile_id
+from eechips.emulator.compute_quota import ComputeQuota
 from eechips.emulator.evaluation_pool import EvaluationPool
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.messages import ServiceResponse, WorkerRequest, check, check_workload_tag, decode, error_response
@@ -123,7 +123,7 @@ class Service:
     faults: FaultPlan = field(default_factory=FaultPlan)
     names: ResultNames = field(default_factory=ResultNames)
     body_seconds: float = 60.0
-    account: ComputeAccount = field(default_factory=ComputeAccount)
+    account: ComputeQuota = field(default_factory=ComputeQuota)
 
     async def body(self, request: Request) -> bytes:
         """Return a request's body.

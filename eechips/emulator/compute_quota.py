@@ -42,7 +42,7 @@ class TagAccount:
 
 
 @dataclass(slots=True)
-class ComputeAccount:
+class ComputeQuota:
     """The compute of a project. A month begins at midnight Pacific time, as the service's quotas do.
 
     Attributes:
