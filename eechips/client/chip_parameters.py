@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.formats import CHIP_FORMATS, MASK_BAND
@@ -29,6 +29,10 @@ _CASTS = {
     "float32": "toFloat",
     "float64": "toDouble",
 }
+
+
+_KEEPING_BANDS = frozenset({*(f"Image.{name}" for name in _CASTS.values()), "Image.unmask", "Image.updateMask"})
+"""Functions whose result has the bands of their first argument."""
 
 
 def request_format(chip: Chip) -> ServiceFormat:
@@ -78,14 +82,25 @@ def _rectangle(grid: Grid) -> ee.Geometry:
 def rendered(chip: Chip) -> ee.Image:
     """Return the requested image: bands selected; visualized for pictures, with its mask as a band for data."""
     image = chip.image.image() if isinstance(chip.image, Template) else chip.image
-    if chip.bands is not None:
+    if chip.bands is not None and not has_bands(image, chip.bands):
         image = image.select(list(chip.bands))
     if not chip.is_picture:
-        return with_mask_band(image, chip.format, chip.dtype)
+        return with_mask_band(image, chip.format, chip.dtype, chip.bands)
     return image.visualize(**chip.visualization) if chip.visualization else image
 
 
-def with_mask_band(image: ee.Image, chip_format: str, dtype: str | None) -> ee.Image:
+def has_bands(image: ee.Image, bands: Sequence[str]) -> bool:
+    """Return whether an image has exactly some bands, as far as the operations show that made it.
+
+    These select or name the bands, and then change types or masks.
+    """
+    while image.func is not None and image.func.getSignature().get("name") in _KEEPING_BANDS:
+        image = next(iter(image.args.values()))
+    inner = (image.args or {}).get("input")
+    return hasattr(inner, "rename") and image in (inner.select(list(bands)), inner.rename(list(bands)))
+
+
+def with_mask_band(image: ee.Image, chip_format: str, dtype: str | None, bands: Sequence[str] | None) -> ee.Image:
     """Add the mask as the last band: 1 where all bands are valid, 0 where one is masked.
 
     A GeoTIFF has one type for all bands, so the mask takes that of the data: the one that the recipe names,
@@ -95,10 +110,14 @@ def with_mask_band(image: ee.Image, chip_format: str, dtype: str | None) -> ee.I
         image: with the bands of the chip.
         chip_format: of the chip.
         dtype: numpy name of the pixels' type; None if it is unknown.
+        bands: their names; None if they are unknown.
     """
     import ee
 
-    mask = image.mask().reduce(ee.Reducer.min()).gt(0).rename(MASK_BAND)
+    masks = image.mask()
+    if bands is None or len(bands) > 1:
+        masks = masks.reduce(ee.Reducer.min())
+    mask = masks.ceil().rename(MASK_BAND)  # masks are fractions from 0 to 1
     if CHIP_FORMATS.get(chip_format).request_format == "npy":
         return image.addBands(mask.toUint8())
     if dtype is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.chip_parameters import with_mask_band
+from eechips.client.chip_parameters import has_bands, with_mask_band
 from eechips.formats import MASK_BAND
 from eechips.formats.interface import stacked_name
 from eechips.recipe import Chip
@@ -63,7 +63,8 @@ def _stacked(parts: Sequence[tuple[Any, ...]], values: Sequence[Sequence[Any]]) 
     images = []
     for number, ((build, fixed, names, bands, file_format, dtype), given) in enumerate(zip(parts, values, strict=True)):
         image = build(*fixed, **dict(zip(names, given, strict=True)))
-        masked = with_mask_band(image.select(list(bands)), file_format, dtype)
+        image = image if has_bands(image, bands) else image.select(list(bands))
+        masked = with_mask_band(image, file_format, dtype, bands)
         images.append(masked.rename([stacked_name(number, name) for name in (*bands, MASK_BAND)]))
     found: ee.Image = ee.Image.cat(images)
     return found

@@ -11,6 +11,8 @@ from eechips.datasets.catalogue import find_dataset
 from eechips.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import ee
 
 HALF = "{half}"
@@ -35,13 +37,20 @@ class BitField:
     last: int
     values: tuple[int, ...] = (1,)
 
-    def matches(self, quality: ee.Image) -> ee.Image:
-        """Return an image of 1 where the band has one of the values, else 0."""
-        bits = quality.bitwiseAnd(((1 << (self.last - self.first + 1)) - 1) << self.first)
-        found: ee.Image = bits.eq(self.values[0] << self.first)
-        for value in self.values[1:]:
-            found = found.Or(bits.eq(value << self.first))
-        return found
+    @property
+    def bits(self) -> int:
+        """A number with all of these bits."""
+        return ((1 << (self.last - self.first + 1)) - 1) << self.first
+
+    @property
+    def is_flag(self) -> bool:
+        """Return whether it is one bit that matches if it is set."""
+        return self.first == self.last and self.values == (1,)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The values at the place of these bits."""
+        return tuple(value << self.first for value in self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +67,37 @@ class ValueRange:
     least: float | None = None
     most: float | None = None
 
-    def matches(self, quality: ee.Image) -> ee.Image:
-        """Return an image of 1 where the band has a value of the range, else 0."""
-        tests = [] if self.least is None else [quality.gte(self.least)]
-        tests += [] if self.most is None else [quality.lte(self.most)]
-        found: ee.Image = reduce(lambda one, other: one.And(other), tests)
+    def excludes(self, quality: ee.Image) -> ee.Image:
+        """Return an image of 1 where the band has no value of the range, else 0."""
+        tests = [] if self.least is None else [quality.lt(self.least)]
+        tests += [] if self.most is None else [quality.gt(self.most)]
+        found: ee.Image = reduce(lambda one, other: one.Or(other), tests)
         return found
+
+
+def exclude_bits(quality: ee.Image, fields: Sequence[BitField]) -> list[ee.Image]:
+    """Return images of 1 where a band has none of the values of bit fields, else 0: few operations for many fields.
+
+    All flags are tested at once, and so are all values of the same bits.
+
+    Args:
+        quality: the band.
+        fields: of this band.
+    """
+    found: list[ee.Image] = []
+    flags = 0
+    numbers: dict[int, dict[int, None]] = {}
+    for field in fields:
+        if field.is_flag:
+            flags |= field.bits
+        else:
+            numbers.setdefault(field.bits, {}).update(dict.fromkeys(field.numbers))
+    if flags:
+        found.append(quality.bitwiseAnd(flags).eq(0))
+    for bits, given in numbers.items():
+        value = quality.bitwiseAnd(bits)
+        found.append(value.remap(list(given), [0] * len(given), 1) if len(given) > 1 else value.neq(next(iter(given))))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

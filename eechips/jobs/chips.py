@@ -222,6 +222,7 @@ class ChipSample:
             source=f"{layer.dataset_id}/{unit['image']}" if "image" in unit and is_first else None,
             date_match=sample.dates.match(layer, unit),
             is_thumb=sample.grid_mode == "thumb",
+            has_image=is_first and not unit.keys().isdisjoint(("image", "latest")),
         )
         latest = unit.get("image", unit.get("latest")) if is_first else None
         sources: Sequence[str] = (f"{layer.dataset_id}/{latest}",) if latest is not None else ()

@@ -6,14 +6,22 @@ This module sends no requests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import groupby
 
 import ee
 
-from eechips.datasets.quality_bands import HALF, BitField, MaskSource, ValueRange, find_mask_sources, list_mask_sources
+from eechips.datasets.quality_bands import (
+    HALF,
+    BitField,
+    MaskSource,
+    ValueRange,
+    exclude_bits,
+    find_mask_sources,
+    list_mask_sources,
+)
 from eechips.errors import UsageError
 
 
@@ -58,8 +66,7 @@ class CloudMask:
             linked = image.linkCollection(ee.ImageCollection(score.collection), [score.band])
             found: ee.Image = linked.select([score.band]).gte(self.threshold)
         else:
-            wrong = [each.matches(image.select([each.band.format(half=_half(band))])) for each in self._values()]
-            found = reduce(lambda one, other: one.Or(other), wrong).Not()
+            found = reduce(lambda one, other: one.And(other), self._tests(image, _half(band)))
         return found
 
     def apply(self, image: ee.Image, bands: Sequence[str]) -> ee.Image:
@@ -74,6 +81,15 @@ class CloudMask:
         parts = [image.select(names).updateMask(self.clear(image, names[0])) for names in groups]
         found: ee.Image = reduce(lambda one, other: one.addBands(other), parts)
         return found
+
+    def _tests(self, image: ee.Image, half: str) -> Iterator[ee.Image]:
+        """Yield images of 1 where a quality band has none of some values, else 0; a pixel is clear if all are 1."""
+        names = dict.fromkeys(each.band for each in self._values())
+        for name in names:
+            quality = image.select([name.format(half=half)])
+            there = [each for each in self._values() if each.band == name]
+            yield from exclude_bits(quality, [each for each in there if isinstance(each, BitField)])
+            yield from (each.excludes(quality) for each in there if isinstance(each, ValueRange))
 
     def _values(self) -> tuple[BitField | ValueRange, ...]:
         return tuple(each for kind in self.source.kinds if kind.name in self.kinds for each in kind.values)

@@ -135,6 +135,7 @@ def chip_image(
     source: str | None = None,
     date_match: DateMatch | None = None,
     is_thumb: bool = False,
+    has_image: bool = False,
 ) -> Template:
     """Make the template of a chip's image.
 
@@ -145,17 +146,18 @@ def chip_image(
         source: id of the image on top; None for the latest, or for the nearest to the date.
         date_match: date and interval of the images; None for all images, the latest on top.
         is_thumb: whether the chip is requested by bounds in degrees, not by its pixel grid.
+        has_image: whether an image of the dataset is known to be at the place.
     """
     if images.kind == "image":
         return Template(_stored, (images,))
     if is_thumb and date_match is None:
-        return Template(_shown, (images,), {"corners": list(grid.bounds)})
+        return Template(_shown, (images, has_image), {"corners": list(grid.bounds)})
     values: dict[str, Any] = {"coordinates": list(coordinates), "reach": chip_reach(grid)}
     if date_match is not None:
         values |= {"moment": date_match.moment, "first": date_match.first, "last": date_match.last}
     if source is not None:
         return Template(_shown_above, (images,), {**values, "source": source}, place_of)
-    return Template(_shown_around, (images,), values, place_of)
+    return Template(_shown_around, (images, has_image), values, place_of)
 
 
 def _stored(images: LayerImages) -> ee.Image:
@@ -164,15 +166,24 @@ def _stored(images: LayerImages) -> ee.Image:
     return image if images.has_stored_pixels else images.select(image)
 
 
-def _shown(images: LayerImages, corners: Sequence[float]) -> ee.Image:
+def _shown(images: LayerImages, has_image: bool, corners: Sequence[float]) -> ee.Image:
     """Return the mosaic of images that meet a rectangle of degrees."""
-    return images.mosaic(images.over(ee.Geometry.Rectangle(list(corners), None, False)), images.nothing())
+    found = images.over(ee.Geometry.Rectangle(list(corners), None, False))
+    return images.mosaic(found, *_no_pixels(images, has_image))
 
 
-def _shown_around(images: LayerImages, coordinates: Sequence[float], reach: float, **near: str) -> ee.Image:
+def _shown_around(
+    images: LayerImages, has_image: bool, coordinates: Sequence[float], reach: float, **near: str
+) -> ee.Image:
     """Return the mosaic of images around a point."""
     box = box_around(coordinates, reach)
-    return images.mosaic(images.near(box, **near) if near else images.over(box), images.nothing())
+    found = images.near(box, **near) if near else images.over(box)
+    return images.mosaic(found, *_no_pixels(images, has_image))
+
+
+def _no_pixels(images: LayerImages, has_image: bool) -> list[ee.Image]:
+    """Return the image without a valid pixel, unless a mosaic has bands without it."""
+    return [] if has_image else [images.nothing()]
 
 
 def _shown_above(images: LayerImages, coordinates: Sequence[float], reach: float, source: str, **near: str) -> ee.Image:
