@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 HERE = Path(__file__).resolve().parent
-PIXELS = ("thumbnails:getPixels", "image:computePixels")
+PIXELS = ("thumbnails:getPixels", "image:computePixels", "assets:getPixels")
 """The kinds of request that return a chip."""
-ASKING = ("thumbnails:create", "image:computePixels")
+ASKING = ("thumbnails:create", "image:computePixels", "assets:getPixels")
 """The kinds of request that begin one."""
 
 
