@@ -133,6 +133,10 @@ class ValidationError(TransientError):
     """The response is truncated, cannot be decoded, or has another size, bands, dtype or grid than requested."""
 
 
+class ResponseTimeoutError(TransientError):
+    """The service did not respond in time. A smaller request may need less."""
+
+
 class TooLargeError(RequestError):
     """The request exceeds a limit of the service. The unit is split; the same request is not repeated."""
 

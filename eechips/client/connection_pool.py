@@ -14,7 +14,7 @@ from eechips.client.error_classification import classify_exception
 from eechips.client.http_messages import MAX_BYTES, HttpRequest, HttpResponse, Timeouts, too_large_error
 from eechips.client.http_sessions import open_session
 from eechips.client.permits import Permit
-from eechips.errors import TransientError, UnreachableError, ValidationError
+from eechips.errors import ResponseTimeoutError, UnreachableError, ValidationError
 from eechips.text import parse_count
 from eechips.urls import is_loopback
 
@@ -128,7 +128,7 @@ def _read(response: urllib3.BaseHTTPResponse, timeouts: Timeouts, end: float) ->
 
     Raises:
         ValidationError: if it is shorter than announced.
-        TransientError: if it takes too long.
+        ResponseTimeoutError: if it takes too long.
         TooLargeError: if it is larger than any response of the service.
     """
     pieces: list[bytes] = []
@@ -139,7 +139,7 @@ def _read(response: urllib3.BaseHTTPResponse, timeouts: Timeouts, end: float) ->
         if size > MAX_BYTES:
             raise too_large_error(response.status)
         if time.monotonic() > end:
-            raise TransientError(f"time-out: the answer took longer than {timeouts.total:g} s")
+            raise ResponseTimeoutError(f"time-out: the answer took longer than {timeouts.total:g} s")
     body = b"".join(pieces)
     announced = parse_count(response.headers.get("Content-Length", ""))
     if announced is not None and len(body) != announced:

@@ -30,6 +30,7 @@ from eechips.errors import (
     PermanentError,
     ProjectUnavailableError,
     RecipeError,
+    ResponseTimeoutError,
     TooLargeError,
     TransientError,
     UnknownServiceError,
@@ -330,6 +331,8 @@ def _classify_transport(error: BaseException) -> EechipsError | None:
         ConnectionError,
         ssl.SSLError,
     )
+    if any(isinstance(e, (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError)) for e in chain):
+        return ResponseTimeoutError(f"time-out: {_name(error)}")
     if isinstance(error, timeouts):
         return TransientError(f"time-out: {_name(error)}")
     if isinstance(error, transport):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client.congestion import USUAL
+from eechips.errors import ResponseTimeoutError
 from eechips.parallel_map import parallel_map
 from eechips.text import format_duration
 
@@ -86,7 +87,8 @@ def request_each(
 ) -> Iterator[R]:
     """Send requests for many items, several items a request, and several requests at once.
 
-    Requests that are too large for the service are split in halves. Slow plans log the estimated time left.
+    Requests that are too large for the service, or take too long, are split in halves. Slow plans log the estimated
+    time left.
 
     Args:
         items: inputs of the requests.
@@ -122,13 +124,13 @@ def request_each(
 
 
 def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
-    """Request some items; in halves if the request is too large for the service."""
+    """Request some items; in halves if the request is too large for the service, or takes too long."""
     import ee
 
     try:
         return list(ask(items))
-    except ee.EEException as error:
-        if len(items) == 1 or not is_too_large(error):
+    except (ee.EEException, ResponseTimeoutError) as error:
+        if len(items) == 1 or not (isinstance(error, ResponseTimeoutError) or is_too_large(error)):
             raise
     half = len(items) // 2
     return [*_ask_in_parts(items[:half], ask), *_ask_in_parts(items[half:], ask)]

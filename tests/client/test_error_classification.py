@@ -21,6 +21,7 @@ from eechips.errors import (
     ConfigurationError,
     PermanentError,
     RecipeError,
+    ResponseTimeoutError,
     TooLargeError,
     TransientError,
     ValidationError,
@@ -104,11 +105,9 @@ def test_configuration_errors_say_what_to_do(status: int, message: str) -> None:
     [
         requests.ConnectionError("reset"),
         requests.ConnectTimeout("slow"),
-        requests.ReadTimeout("slow"),
         requests.exceptions.ChunkedEncodingError("short"),
         requests.exceptions.ContentDecodingError("gzip"),
         urllib3.exceptions.ProtocolError("Connection broken", ConnectionResetError(104, "reset")),
-        urllib3.exceptions.ReadTimeoutError(None, "http://x", "slow"),  # type: ignore[arg-type]
         http.client.RemoteDisconnected("gone"),
         ConnectionResetError(104, "reset"),
         BrokenPipeError(32, "pipe"),
@@ -118,6 +117,17 @@ def test_configuration_errors_say_what_to_do(status: int, message: str) -> None:
 )
 def test_failures_of_the_transport_are_transient(error: Exception) -> None:
     assert type(classify_exception(error)) is TransientError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.ReadTimeout("slow"),
+        urllib3.exceptions.ReadTimeoutError(None, "http://x", "slow"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_response_that_takes_too_long_is_transient_too(error: Exception) -> None:
+    assert type(classify_exception(error)) is ResponseTimeoutError
 
 
 @pytest.mark.parametrize(

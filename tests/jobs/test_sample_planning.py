@@ -11,7 +11,7 @@ import ee
 import pytest
 
 import eechips
-from eechips.errors import UnknownDatasetError
+from eechips.errors import ResponseTimeoutError, UnknownDatasetError
 from eechips.planning.planning_requests import fetch_features, request_each
 from tests.support.local_earth_engine import Server
 
@@ -48,13 +48,16 @@ def test_several_planning_requests_are_in_flight_at_once() -> None:
     assert list(request_each(range(8), ask, size=2)) == [item * 10 for item in range(8)]
 
 
-def test_a_planning_request_that_is_too_large_is_sent_again_in_halves() -> None:
+@pytest.mark.parametrize(
+    "error", [ee.EEException("User memory limit exceeded."), ResponseTimeoutError("time-out: ReadTimeoutError")]
+)
+def test_a_planning_request_that_is_too_large_is_sent_again_in_halves(error: Exception) -> None:
     sizes = []
 
     def ask(items: Sequence[int]) -> list[int]:
         sizes.append(len(items))
         if len(items) > 3:
-            raise ee.EEException("User memory limit exceeded.")
+            raise error
         return list(items)
 
     assert list(request_each(range(10), ask, size=10)) == list(range(10))
