@@ -27,6 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from eechips.emulator.compute_cost import GET_PROFILES, ComputeCost, profile_text
 from eechips.emulator.faults import Fault, FaultPlan
 from eechips.emulator.messages import ServiceResponse
 from eechips.emulator.protocol.app import create_app
@@ -95,11 +96,13 @@ class NoWorkers:
 class ReadyService(Service):
     """Has a picture ready where a worker would evaluate."""
 
-    async def evaluate(self, request: Request, operation: str, content: bytes | None = None) -> Response:
+    async def evaluate(
+        self, request: Request, operation: str, content: bytes | None = None, tag: str | None = None
+    ) -> Response:
         """Answer at once."""
         if content is None:
             content = await self.body(request)
-        return await self.respond(operation, _answer(operation, content))
+        return await self.respond(request, operation, _answer(operation, content), tag)
 
 
 def _answer(operation: str, content: bytes) -> ServiceResponse:
@@ -112,12 +115,18 @@ def _answer(operation: str, content: bytes) -> ServiceResponse:
         if request.format not in _MEDIA:
             raise InvalidError(f"The light server has no {request.format}.")
         size = request.width * request.height
-        return ServiceResponse(picture(request), _MEDIA[request.format], pixels=size, bands=len(request.bands))
+        bands = len(request.bands)
+        cost = ComputeCost(calls=1, pixels=size * bands)
+        return ServiceResponse(picture(request), _MEDIA[request.format], pixels=size, bands=bands, cost=cost)
     if operation == "value:compute":
         expression = json.loads(content)["expression"]
         node = expression["values"][expression["result"]]
         if "constantValue" in node:
             return ServiceResponse(json.dumps({"result": node["constantValue"]}).encode())
+        if GET_PROFILES.encode() in content:
+            calls = [each["functionInvocationValue"]["arguments"] for each in node["arrayValue"]["values"]]
+            texts = [profile_text(call["ids"]["constantValue"], 1) for call in calls]
+            return ServiceResponse(json.dumps({"result": texts}).encode())
     raise InvalidError(f"The light server does not evaluate: {operation}.")
 
 

@@ -8,9 +8,8 @@ import secrets
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -176,17 +175,24 @@ class Service:
         )
         loop = asyncio.get_running_loop()
         response = await loop.run_in_executor(self.workers.threads, self.workers.run, work)
+        return await self.respond(request, operation, response, tag)
+
+    async def respond(
+        self, request: Request, operation: str, response: ServiceResponse, tag: str | None = None
+    ) -> Response:
+        """Charge a request for its compute, and return its response after the extra time that its pixels take.
+
+        Args:
+            request: of the client.
+            operation: key of ``evaluation.OPERATIONS``.
+            response: of a worker.
+            tag: workload tag, if the request has none.
+        """
         headers = {}
         if response.cost.seconds and operation not in _FREE:
             self.account.charge(response.workload_tag or tag, response.cost.seconds)
             if PROFILE_REQUEST_HEADER in request.headers:
                 headers[PROFILE_RESPONSE_HEADER] = profile_id(response.cost)
-        return await self.respond(operation, response, headers)
-
-    async def respond(
-        self, operation: str, response: ServiceResponse, headers: Mapping[str, str] = MappingProxyType({})
-    ) -> Response:
-        """Return an HTTP response with further headers, after the extra time that its pixels take."""
         if self.latency is not None:
             await asyncio.sleep(self.latency.of_size(operation, response.pixels, response.bands))
         return http_response(response, headers)
