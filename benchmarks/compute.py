@@ -7,8 +7,8 @@ Three parts, all against servers of this machine, by the real client over HTTP:
 1. The demo planet: every unit of `eechips sample` profiled, with and without injected faults; the sum over the manifest
    and the planning, beside the server's account of the run's workload tag.
 2. The same with `--max-eecu-hours`, several budgets: what the server has charged when the run stops.
-3. A server with a ready picture: runs with `--profile-every 0`, 20 and 1 in turn; requests and seconds of processor time
-   of the run's processes, as the machine may be shared.
+3. A server with a ready picture: runs with `--profile-every 0`, 20 and 1 in turn; requests and seconds of processor
+   time of the run's processes, as the machine may be shared.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from eechips.engine.run import run
 from eechips.engine.workload_tag import check_workload_tag, workload_tag_of
 from eechips.errors import ProjectUnavailableError, UsageError
 from eechips.recipe import load_recipe
+from tests.cli.test_commands import eechips as eechips_command
 from tests.support.local_earth_engine import Server
 
 NOVEMBER = datetime(2026, 11, 20, tzinfo=timezone.utc)
@@ -40,6 +41,24 @@ def get_result(index, unit):
         image = image.add(1)
     corner = ee.Geometry.Rectangle(8, 46, 8.1, 46.1)
     return Chip(image, region=corner, dimensions=(side, side), format="npy")
+"""
+
+
+SCRIPT = """
+import ee, multiprocessing, requests
+
+def getResult(index, side):
+    region = ee.Geometry.Rectangle(8, 46, 8.1, 46.1)
+    options = {"min": 0, "max": 4000, "region": region, "dimensions": side, "format": "png"}
+    response = requests.get(ee.Image("USGS/SRTMGL1_003").getThumbURL(options))
+    response.raise_for_status()
+    open(f"{index}.png", "wb").write(response.content)
+    print(ee.Number(1).add(index).getInfo())
+
+if __name__ == "__main__":
+    ee.Initialize()
+    with multiprocessing.Pool(2) as pool:
+        pool.starmap(getResult, enumerate([16, 128]))
 """
 
 
@@ -87,7 +106,9 @@ def test_the_first_column_of_a_profile_is_summed() -> None:
             parse_profile(wrong)
 
 
-@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize(
+    "executor", ["threads", "processes", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dask", "beam"))]
+)
 def test_all_profiled_units_and_planning_equal_the_account_of_the_server(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path, executor: str
 ) -> None:
@@ -99,7 +120,21 @@ def test_all_profiled_units_and_planning_equal_the_account_of_the_server(
     found = compute(done)
     assert seconds.sum() + found["planning_eecu_seconds"] == pytest.approx(charged(demo_server, tag), rel=0.01)
     assert found["eecu_seconds"] == found["low"] == found["high"]
+    assert found["eecu_seconds"] == pytest.approx(seconds.sum() + found["planning_eecu_seconds"])
     assert json.loads((done.path / "run.json").read_text())["workload_tag"] == tag
+
+
+@pytest.mark.slow
+def test_requests_of_a_script_have_the_tag_and_profiles(demo_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = ["run", "script.py", "--endpoint", demo_server.url, "--processes", "1", "--rate", "none"]
+    result = eechips_command(*command, "--profile-every", "1", "--workload-tag", "script", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = demo_server.stats()["compute"]["workload_tags"]["script"]
+    assert found["requests"] == 4, "two thumbnails and two values"
+    units = eechips.open_run(tmp_path / "outputs" / "script").units
+    assert units["eecu_seconds"].sum() == pytest.approx(found["eecu_seconds"], abs=4 * 0.0005)
+    assert "Compute: " in result.stderr
 
 
 def test_one_unit_in_n_is_profiled_by_one_request(

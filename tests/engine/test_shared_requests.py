@@ -128,3 +128,15 @@ def test_a_run_that_stops_and_resumes_has_each_file_once(server: Server, tmp_pat
     resumed = sample(server, tmp_path / "run")
     whole = sample(server, tmp_path / "whole", share_requests=False)
     assert files(resumed) == files(whole)
+
+
+def test_the_compute_of_a_shared_request_is_divided_among_its_units(server: Server, tmp_path: Path) -> None:
+    run = sample(server, tmp_path / "out", profile_every=1, workload_tag="divided")
+    units = run.units
+    groups = units.dropna(subset=["shared_request"]).groupby("shared_request")["eecu_seconds"]
+    assert groups.count().max() > 1
+    assert groups.nunique().eq(1).all(), "chips of the same size"
+    found = server.stats()["compute"]["workload_tags"]["divided"]
+    planning = run.info["compute"]["planning_eecu_seconds"]
+    rounding = 0.0005 * found["requests"]
+    assert units["eecu_seconds"].sum() + planning == pytest.approx(found["eecu_seconds"], abs=rounding)
