@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -33,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Remove the user's own settings: project, service and cache."""
     config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
+    gc.disable()  # until the tests are collected: millions of objects, none of them garbage
     if not config.getoption("--live"):
         for name in ("EECHIPS_PROJECT", "EECHIPS_ENDPOINT", "EECHIPS_CACHE"):
             os.environ.pop(name, None)
@@ -68,6 +70,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "live" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs an Earth Engine account: --live"))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 def uses_processes(item: pytest.Item) -> bool:

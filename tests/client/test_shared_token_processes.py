@@ -37,7 +37,7 @@ from tests.support.process_tree import kinds
 from tests.support.proxy import tcp_proxy
 from tests.support.token_server import TokenServer, token_server
 
-COUNT = 8
+COUNT = 4
 IMPATIENT = RetryPolicy(retries=0)
 HOUR = 3600
 
@@ -162,7 +162,7 @@ def credentials_of(kind: str, server: TokenServer, folder: Path) -> Any:
         ),
     ],
 )
-def test_eight_processes_refresh_one_token_an_hour(server: TokenServer, tmp_path: Path, kind: str) -> None:
+def test_processes_refresh_one_token_an_hour(server: TokenServer, tmp_path: Path, kind: str) -> None:
     credentials, party = credentials_of(kind, server, tmp_path)
     with workers(server, credentials) as asking:
         for _ in range(4 * 18):  # four hours
@@ -263,7 +263,7 @@ DUE = LIFETIME * 0.75
 
 
 class Running:
-    """``eechips run`` with eight worker processes, at a service that wants tokens of a few seconds."""
+    """``eechips run`` with worker processes, at a service that wants tokens of a few seconds."""
 
     def __init__(self, folder: Path, server: TokenServer, endpoint: str, count: int) -> None:
         (folder / "recipe.py").write_text(CHIPS)
@@ -344,7 +344,7 @@ def guarded(service: Service) -> Iterator[TokenServer]:
 
 
 @pytest.mark.slow
-def test_a_run_with_eight_workers_refreshes_one_token_per_expiry(guarded: TokenServer, tmp_path: Path) -> None:
+def test_a_run_with_several_workers_refreshes_one_token_per_expiry(guarded: TokenServer, tmp_path: Path) -> None:
     with running(tmp_path, guarded, count=900) as run:
         run.wait_until(lambda: len(run.workers) == COUNT)
         for pid in run.workers:

@@ -54,7 +54,13 @@ def test_naip_chips_equals_sample(demo_server: Server, tmp_path: Path) -> None:
             assert image.size == (256, 256)
     assert [dataset["id"] for dataset in made.info["datasets"]] == ["USDA/NAIP/DOQQ", "RESOLVE/ECOREGIONS/2017"]
     verb = eechips.sample(
-        "NAIP", per_ecoregion=1, endpoint=demo_server.url, rate=None, processes=2, quiet=True, out=tmp_path / "verb"
+        "NAIP",
+        per_ecoregion=1,
+        endpoint=demo_server.url,
+        rate=None,
+        executor="threads",
+        quiet=True,
+        out=tmp_path / "verb",
     )
     # The command also plans where the pixels lie, and names the latest image.
     further = {"grid", "latest", "date"}
@@ -83,8 +89,8 @@ def test_aligned_samples_equals_sample(demo_server: Server, tmp_path: Path) -> N
         assert value == unit["class"]
     verb = eechips.sample(
         ["S2", "SRTM", "WORLDCOVER"], per_class=2, class_image="WORLDCOVER", roi=",".join(map(str, box.values())),
-        start="2021-06-01", end="2021-09-01", size=16, endpoint=demo_server.url, rate=None, processes=2, quiet=True,
-        out=tmp_path / "verb",
+        start="2021-06-01", end="2021-09-01", size=16, endpoint=demo_server.url, rate=None, executor="threads",
+        quiet=True, out=tmp_path / "verb",
     )  # fmt: skip
     assert [u["coordinates"] for u in verb.units["unit"]] == [u["coordinates"] for u in made.units["unit"]]
 
@@ -97,7 +103,7 @@ def test_modis_lst_equals_timeseries(demo_server: Server, tmp_path: Path) -> Non
     assert made.is_complete
     verb = eechips.timeseries(
         "MODIS_LST", regions="FAO/GAUL_SIMPLIFIED_500m/2015/level2", id_field="ADM2_CODE", reducer="max",
-        bbox="-79,42,-78.6,42.3", multiply=0.02, add=-273.15, endpoint=demo_server.url, rate=None, processes=2,
+        bbox="-79,42,-78.6,42.3", multiply=0.02, add=-273.15, endpoint=demo_server.url, rate=None, executor="threads",
         quiet=True, out=tmp_path / "verb", **dates,
     )  # fmt: skip
     assert len(made.units) == len(verb.units) >= 1
@@ -114,7 +120,7 @@ def test_ndvi_mosaic_is_the_index_of_mosaic(demo_server: Server, tmp_path: Path)
     assert [path.name for path in made.assembled] == ["ndvi.tif"]
     verb = eechips.mosaic(
         "NAIP", roi=",".join(map(str, box.values())), crs="utm", scale=10.0, bands="R,N", start="2019-01-01",
-        end="2022-01-01", endpoint=demo_server.url, rate=None, processes=2, quiet=True, out=tmp_path / "verb",
+        end="2022-01-01", endpoint=demo_server.url, rate=None, executor="threads", quiet=True, out=tmp_path / "verb",
     )  # fmt: skip
     with rasterio.open(made.assembled[0]) as index, rasterio.open(verb.assembled[0]) as bands:
         red, infrared = bands.read().astype("float64")
@@ -135,7 +141,7 @@ def test_s2_composites_equals_composites(demo_server: Server, tmp_path: Path) ->
     assert made.units["file"].tolist() == ["months/2020-06-01.tif", "months/2020-07-01.tif"]
     verb = eechips.composites(
         "S2", roi="-105.3,39.9,-105.28,39.92", bands="B4,B3,B2,B8", mask="scl:shadow,cloud,cirrus", crs="utm",
-        endpoint=demo_server.url, rate=None, processes=2, quiet=True, out=tmp_path / "verb", **months,
+        endpoint=demo_server.url, rate=None, executor="threads", quiet=True, out=tmp_path / "verb", **months,
     )  # fmt: skip
     assert verb.units["sha256"].tolist() == made.units["sha256"].tolist()
 

@@ -31,7 +31,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def sample(server: Server, out: Path, dataset: Any, **options: Any) -> eechips.Run:
-    given = {"endpoint": server.url, "rate": None, "processes": 2, "quiet": True, "out": out, "size": 16}
+    given = {"endpoint": server.url, "rate": None, "executor": "threads", "quiet": True, "out": out, "size": 16}
     return eechips.sample(dataset, **{**given, **options})
 
 
@@ -156,7 +156,7 @@ def test_burn_severity_is_the_change_of_the_ratio_and_its_class(burned: Server, 
 
 
 def test_flood_pairs_are_of_one_orbit_on_both_sides_of_the_date(demo_server: Server, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"endpoint": demo_server.url, "rate": None, "processes": 2, "quiet": True}
+    options: dict[str, Any] = {"endpoint": demo_server.url, "rate": None, "executor": "threads", "quiet": True}
     floods = tmp_path / "floods.csv"
     floods.write_text((RECIPES / "floods.csv").read_text() + "desert,-104.8,40.4,2013-01-01\n")
     run = eechips.run(RECIPES / "flood_pairs.py", {"floods": str(floods), "size": 16}, out=tmp_path / "run", **options)

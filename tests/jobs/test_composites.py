@@ -22,14 +22,16 @@ SUMMER: dict[str, Any] = {"roi": ROI, "start": "2020-06-01", "end": "2020-08-01"
 
 
 def compose(server: Server, out: Path, dataset: str = "S2", **options: Any) -> eechips.Run:
-    return eechips.composites(dataset, endpoint=server.url, rate=None, processes=1, quiet=True, out=out, **options)
+    return eechips.composites(
+        dataset, endpoint=server.url, rate=None, executor="threads", quiet=True, out=out, **options
+    )
 
 
 def test_a_composite_equals_that_of_its_source_images(demo_server: Server, tmp_path: Path) -> None:
     """Medians of masked images equal numpy's over the files that ``eechips images`` makes of them."""
     months = compose(demo_server, tmp_path / "months", every="1 month", where="CLOUDY_PIXEL_PERCENTAGE < 70", **SUMMER)
     images = eechips.images(
-        "S2", endpoint=demo_server.url, rate=None, processes=1, quiet=True, out=tmp_path / "images",
+        "S2", endpoint=demo_server.url, rate=None, executor="threads", quiet=True, out=tmp_path / "images",
         where="CLOUDY_PIXEL_PERCENTAGE < 70", **SUMMER,
     )  # fmt: skip
     files = {unit["sources"][0]: images.path / unit["file"] for unit in images.units.to_dict("records")}

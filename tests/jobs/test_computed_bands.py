@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 
 ROI = "-105.3,39.9,-105.29,39.91"
 SUMMER: dict[str, Any] = {"roi": ROI, "start": "2020-06-01", "end": "2020-06-16", "mask": "scl"}
-QUIET: dict[str, Any] = {"rate": None, "processes": 1, "quiet": True}
+QUIET: dict[str, Any] = {"rate": None, "executor": "threads", "quiet": True}
 COMPUTED: dict[str, Any] = {
     "bands": "red,B8", "index": "NDVI,EVI,NDMI", "expression": ["ratio = B8/B4", "low = swir1 < 2000"]
 }  # fmt: skip
@@ -147,7 +147,7 @@ def points_file(folder: Path) -> Path:
     random = np.random.default_rng(3)
     path = folder / "points.csv"
     frame = pd.DataFrame(
-        {"id": range(12), "lon": random.uniform(-105.3, -105.2, 12), "lat": random.uniform(39.9, 40, 12)}
+        {"id": range(12), "lon": random.uniform(-105.3, -105.28, 12), "lat": random.uniform(39.9, 39.92, 12)}
     )
     frame.to_csv(path, index=False)
     return path
@@ -313,7 +313,7 @@ def test_the_command_line_takes_several_expressions(demo_server: Server, tmp_pat
 
 CHIPS: dict[str, Any] = {
     "total": 4,
-    "roi": "-105.3,39.9,-105.2,40.0",
+    "roi": "-105.3,39.9,-105.28,39.92",
     "size": 32,
     "start": "2020-06-01",
     "end": "2020-07-01",
@@ -360,7 +360,7 @@ def test_chips_of_several_datasets_have_their_own_computed_bands(demo_server: Se
 
 
 def test_chips_of_a_single_image_and_of_a_dataset_without_a_record(demo_server: Server, tmp_path: Path) -> None:
-    shared = {**QUIET, "endpoint": demo_server.url, "roi": "-105.3,39.9,-105.2,40.0", "total": 2, "size": 16}
+    shared = {**QUIET, "endpoint": demo_server.url, "roi": "-105.3,39.9,-105.28,39.92", "total": 2, "size": 16}
     run = eechips.sample("SRTM", out=tmp_path / "a", **shared, expression="km=elevation/1000", format="npy")
     for name in run.units["file"]:
         chip = np.load(run.path / name)
@@ -423,7 +423,7 @@ def test_reports_stretch_scaled_bands_by_their_own_values(demo_server: Server, t
 
 def test_an_empty_place_has_the_computed_bands(demo_server: Server, tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
-    path.write_text("lon,lat,day\n-105.25,39.95,2010-06-10\n-105.25,39.95,2020-06-10\n")
+    path.write_text("lon,lat,day\n-105.295,39.905,2010-06-10\n-105.295,39.905,2020-06-10\n")
     run = eechips.sample(
         "S2", points=path, out=tmp_path / "out", **QUIET, endpoint=demo_server.url, size=16, bands="B4", index="NDVI",
         date_field="day", window="15d",
@@ -434,7 +434,7 @@ def test_an_empty_place_has_the_computed_bands(demo_server: Server, tmp_path: Pa
 
 def test_provenance_and_dates_work_with_computed_bands(demo_server: Server, tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
-    path.write_text("lon,lat,day\n-105.25,39.95,2020-06-10\n-105.22,39.97,2020-06-20\n")
+    path.write_text("lon,lat,day\n-105.295,39.905,2020-06-10\n-105.292,39.907,2020-06-20\n")
     run = eechips.sample(
         "S2", points=path, out=tmp_path / "out", **QUIET, endpoint=demo_server.url, size=16, index="NDMI,NDVI",
         date_field="day", window="15d", provenance=True, mask="scl",

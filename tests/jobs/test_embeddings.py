@@ -62,11 +62,11 @@ def unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def timeseries(server: Server, polygons: Path, out: Path, **options: Any) -> eechips.Run:
     options = {"dataset": "EMBEDDINGS", "regions": str(polygons), "id_field": "field", **DATES, **options}
-    return eechips.timeseries(endpoint=server.url, rate=None, processes=2, quiet=True, out=out, **options)
+    return eechips.timeseries(endpoint=server.url, rate=None, executor="threads", quiet=True, out=out, **options)
 
 
 def points(server: Server, places: Any, out: Path, **options: Any) -> pd.DataFrame:
-    options = {**DATES, "processes": 2, "quiet": True, **options}
+    options = {**DATES, "executor": "threads", "quiet": True, **options}
     run = eechips.points("EMBEDDINGS", places, endpoint=server.url, rate=None, out=out, **options)
     return pd.read_parquet(run.assembled[0])
 
@@ -169,7 +169,7 @@ def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
     points = out.with_suffix(".csv")
     points.write_text(f"lon,lat\n{FIELDS[0]},{FIELDS[1]}\n")
     options = {"dataset": "EMBEDDINGS", "points": points, "size": 48, **DATES, "end": "2022-01-01", **options}
-    return eechips.sample(endpoint=server.url, rate=None, processes=1, quiet=True, out=out, **options)
+    return eechips.sample(endpoint=server.url, rate=None, executor="threads", quiet=True, out=out, **options)
 
 
 def test_quantized_chips_are_int8_and_equal_the_quantized_pixels(demo_server: Server, tmp_path: Path) -> None:

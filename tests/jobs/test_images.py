@@ -34,7 +34,7 @@ CLOUDY = "2020-06-19"  # half of the region is under clouds
 
 
 def fetch(server: Server, out: Path, dataset: str = "S2", **options: Any) -> eechips.Run:
-    return eechips.images(dataset, endpoint=server.url, rate=None, processes=1, quiet=True, out=out, **options)
+    return eechips.images(dataset, endpoint=server.url, rate=None, executor="threads", quiet=True, out=out, **options)
 
 
 def pixels(ee: Any, image: Any, grid: Grid) -> npt.NDArray[Any]:

@@ -40,7 +40,7 @@ LARGE = "users/someone/large"
 
 
 def make(server: Server, out: Path, dataset: str = IMAGE, **options: Any) -> eechips.Run:
-    settings: dict[str, Any] = {"processes": 2, "quiet": True, "rate": None, "window": 128, **options}
+    settings: dict[str, Any] = {"executor": "threads", "quiet": True, "rate": None, "window": 128, **options}
     run = eechips.mosaic(dataset, out=out, endpoint=server.url, **settings)
     assert isinstance(run, eechips.Run)
     return run

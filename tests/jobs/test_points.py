@@ -79,7 +79,7 @@ def points(stack_server: Server, tmp_path: Path) -> Callable[..., Any]:
 
     def run(places: Any, **options: Any) -> pd.DataFrame:
         done = eechips.points(
-            STACK, places, out=tmp_path / "out", endpoint=stack_server.url, quiet=True, processes=2, **options
+            STACK, places, out=tmp_path / "out", endpoint=stack_server.url, quiet=True, executor="threads", **options
         )
         assert done.failures.empty
         (path,) = done.assembled
@@ -160,7 +160,7 @@ def test_a_masked_image_is_passed_over_for_one_farther_in_time(tmp_path: Path, s
     lon, lat = lonlat(500_015, 4_399_985)
     frame = pd.DataFrame({"lon": lon, "lat": lat, "day": ["2020-03-10", "2020-03-10", "2020-02-01", None]})
     run = eechips.points("users/me/gaps", frame, date_field="day", window="30d", out=tmp_path / "out", quiet=True,
-                         endpoint=server.url, processes=1)  # fmt: skip
+                         endpoint=server.url, executor="threads")  # fmt: skip
     table = pd.read_parquet(run.assembled[0])
     assert table["v"].tolist()[:3] == [7, 7, 7]
     assert np.isnan(table["v"][3])
@@ -195,7 +195,7 @@ def test_two_utm_zones_each_keep_their_own_pixels(tmp_path: Path, serve: Callabl
     values[values == 0] = np.nan
     server = serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none")
     frame = pd.DataFrame({"lon": lon, "lat": lat})
-    options: dict[str, Any] = {"endpoint": server.url, "quiet": True, "processes": 1}
+    options: dict[str, Any] = {"endpoint": server.url, "quiet": True, "executor": "threads"}
     latest = eechips.points("users/me/zones", frame, out=tmp_path / "latest", **options)
     table = pd.read_parquet(latest.assembled[0])
     np.testing.assert_array_equal(table["n"], np.where(np.isnan(values[1]), values[0], values[1]))
@@ -245,7 +245,7 @@ def test_bands_of_different_pixels_and_one_request_per_cell(demo_server: Server,
     lon, lat = random.uniform(-105.2, -105.1, 40), random.uniform(40.0, 40.1, 40)
     frame = pd.DataFrame({"lon": lon, "lat": lat})
     run = eechips.points("S2", frame, bands="B4,B11,B1", each_image=True, start="2019-06-05", end="2019-06-07",
-                         out=tmp_path / "out", endpoint=demo_server.url, quiet=True, processes=1)  # fmt: skip
+                         out=tmp_path / "out", endpoint=demo_server.url, quiet=True, executor="threads")  # fmt: skip
     table = pd.read_parquet(run.assembled[0])
     assert run.units["requests"].tolist() == [1]
     image = ee.Image(f"COPERNICUS/S2_SR_HARMONIZED/{table['image'][0]}")
@@ -265,7 +265,7 @@ def test_requests_above_the_limits_are_split(
 ) -> None:
     server = serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none", *limits)
     run = eechips.points(
-        STACK, plots, each_image=True, out=tmp_path / "out", endpoint=server.url, quiet=True, processes=1
+        STACK, plots, each_image=True, out=tmp_path / "out", endpoint=server.url, quiet=True, executor="threads"
     )
     assert run.failures.empty
     assert run.units["requests"].tolist()[0] > 3

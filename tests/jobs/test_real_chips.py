@@ -37,7 +37,7 @@ def test_native_chips_are_the_source_s_own_pixels(
         run = eechips.sample(
             "NAIP", roi=QUAD, per_ecoregion=3, start=f"{year}-01-01", end=f"{year + 1}-01-01", format="tif", size=128,
             bands=["R", "G", "B", "N"], out=tmp_path / str(year), endpoint=real_server.url, project="local",
-            processes=2, rate=None, method=method, seed=year, quiet=True,
+            executor="threads", rate=None, method=method, seed=year, quiet=True,
         )  # fmt: skip
         units = run.units
         assert len(units) == 3

@@ -33,7 +33,14 @@ SIZE = 8
 
 def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
     return eechips.sample(
-        **options, out=out, endpoint=server.url, project="local", format="tif", processes=2, rate=None, quiet=True
+        **options,
+        out=out,
+        endpoint=server.url,
+        project="local",
+        format="tif",
+        executor="threads",
+        rate=None,
+        quiet=True,
     )
 
 

@@ -85,11 +85,13 @@ def truth(path: Path, chip: rasterio.DatasetReader) -> tuple[npt.NDArray[Any], n
 
 
 def fetch(server: Server, out: Path, dataset: str, **options: Any) -> eechips.Run:
-    return eechips.images(dataset, endpoint=server.url, rate=None, processes=1, quiet=True, out=out, **options)
+    return eechips.images(dataset, endpoint=server.url, rate=None, executor="threads", quiet=True, out=out, **options)
 
 
 def compose(server: Server, out: Path, dataset: str, **options: Any) -> eechips.Run:
-    return eechips.composites(dataset, endpoint=server.url, rate=None, processes=1, quiet=True, out=out, **options)
+    return eechips.composites(
+        dataset, endpoint=server.url, rate=None, executor="threads", quiet=True, out=out, **options
+    )
 
 
 def test_images_of_ten_years_equal_the_source(real_data: Path, real_server: Server, tmp_path: Path) -> None:

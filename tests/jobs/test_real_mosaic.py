@@ -54,7 +54,7 @@ def scenes_server(scenes: tuple[Path, list[Path]], serve: Callable[..., Server])
 
 def make(server: Server, out: Path, dataset: str, **options: Any) -> Path:
     run = eechips.mosaic(
-        dataset, out=out, endpoint=server.url, **{"processes": 2, "quiet": True, "rate": None, **options}
+        dataset, out=out, endpoint=server.url, **{"executor": "threads", "quiet": True, "rate": None, **options}
     )
     assert isinstance(run, eechips.Run)
     assert run.is_complete

@@ -36,7 +36,7 @@ def random_points(data: Path, count: int) -> pd.DataFrame:
 def fetched(points: pd.DataFrame, server: Server, out: Path) -> tuple[Run, int]:
     """A run with a row for each date, and the requests that it took, as the server counts them."""
     before = sum(server.requests().values())
-    run = eechips.points(LST, points, each_image=True, out=out, endpoint=server.url, quiet=True, processes=2)
+    run = eechips.points(LST, points, each_image=True, out=out, endpoint=server.url, quiet=True, executor="threads")
     assert run.failures.empty
     return run, sum(server.requests().values()) - before
 

@@ -52,7 +52,7 @@ def series(regions: Path, real_server: Server, tmp_path_factory: pytest.TempPath
         done = eechips.timeseries(
             LST, bands=["LST_Day_1km"], reducer=reducer, regions=str(regions), id_field="id",
             multiply=0.02, add=-273.15, endpoint=real_server.url, project="local",
-            out=tmp_path_factory.mktemp(reducer), processes=2, rate=None, quiet=True,
+            out=tmp_path_factory.mktemp(reducer), executor="threads", rate=None, quiet=True,
         )  # fmt: skip
         assert set(done.units["state"]) == {"done"}
         return {path.stem: pd.read_csv(path) for path in (done.path / "series").glob("*.csv")}

@@ -64,7 +64,15 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
 
 
 def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
-    given = {"dataset": L8, "bands": "SR_B4", "total": 12, "roi": AROUND, "size": 16, "processes": 2, "quiet": True}
+    given = {
+        "dataset": L8,
+        "bands": "SR_B4",
+        "total": 12,
+        "roi": AROUND,
+        "size": 16,
+        "executor": "threads",
+        "quiet": True,
+    }
     given |= {"rate": None, "endpoint": server.url, "out": out, "start": "2020-01-01", "end": "2020-07-01"}
     return eechips.sample(**{**given, **options})
 

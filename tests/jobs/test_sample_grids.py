@@ -261,7 +261,7 @@ def test_chips_at_the_edges_of_the_world_are_whole_through_a_run(
     raster, looks = rasters[name], {"min": 0.0, "max": 400.0} if form == "png" else {}
     run = eechips.sample(
         dataset, points=str(path), format=form, size=32, crs=crs, bands=raster.bands[: 2 if form == "tif" else 1],
-        grid="native", endpoint=server.url, rate=None, processes=2, quiet=True, out=tmp_path / "out", **looks,
+        grid="native", endpoint=server.url, rate=None, executor="threads", quiet=True, out=tmp_path / "out", **looks,
     )  # fmt: skip
     assert set(run.units["state"]) == {"done"}, run.failures
     assert (run.units["valid_fraction"] == 1).all()
@@ -298,7 +298,7 @@ def test_samples_of_three_landsats_are_aligned_to_the_pixel(
     points.write_text("\n".join(["lon,lat", *(f"{lon!r},{lat!r}" for lon, lat in places)]))
     run = eechips.sample(
         [raster.id for raster in rasters], bands={raster.id: raster.bands for raster in rasters}, points=str(points),
-        size=(50, 40), endpoint=server.url, rate=None, processes=2, quiet=True, out=tmp_path / "out",
+        size=(50, 40), endpoint=server.url, rate=None, executor="threads", quiet=True, out=tmp_path / "out",
     )  # fmt: skip
     assert run.counts == {"done": 6}
     layers = run.layers

@@ -62,7 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
 
 def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
     given = {"dataset": L8, "bands": "SR_B4", "mask": "auto", "total": 30, "roi": AROUND, "size": 16, "format": "tif"}
-    given |= {"processes": 2, "quiet": True, "rate": None, "endpoint": server.url, "out": out}
+    given |= {"executor": "threads", "quiet": True, "rate": None, "endpoint": server.url, "out": out}
     return eechips.sample(**{**given, **options})
 
 

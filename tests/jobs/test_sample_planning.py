@@ -122,7 +122,7 @@ def test_pictures_name_the_latest_image_and_its_date_without_a_further_request(
         before = demo_server.requests()
         run = eechips.sample(
             "NAIP", total=3, roi="-105,39,-104.5,39.5", size=32, format="png", grid=grid, endpoint=demo_server.url,
-            rate=None, out=tmp_path / grid, processes=1, quiet=True,
+            rate=None, out=tmp_path / grid, executor="threads", quiet=True,
         )  # fmt: skip
         counts[grid] = {kind: count - before.get(kind, 0) for kind, count in demo_server.requests().items()}
         units = run.units

@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
 
 def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
     given = {"dataset": ROOT, "total": 30, "roi": "-104.9995,39.7375,-104.9865,39.7475", "size": 12, "format": "tif"}
-    given |= {"provenance": True, "processes": 2, "quiet": True, "rate": None, "endpoint": server.url}
+    given |= {"provenance": True, "executor": "threads", "quiet": True, "rate": None, "endpoint": server.url}
     return eechips.sample(out=out, **{**given, **options})
 
 

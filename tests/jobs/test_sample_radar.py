@@ -68,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
 
 
 def sample(server: Server, out: Path, dataset: Any = "S1", **options: Any) -> eechips.Run:
-    given = {"total": 1, "roi": PLACE, "size": 32, "processes": 2, "quiet": True, "rate": None, "format": "tif"}
+    given = {"total": 1, "roi": PLACE, "size": 32, "executor": "threads", "quiet": True, "rate": None, "format": "tif"}
     given |= {"endpoint": server.url, "out": out, "start": "2020-01-01", "end": "2020-02-01"}
     return eechips.sample(dataset, **{**given, **options})
 

@@ -77,7 +77,15 @@ def plan(server: Server, **options: Any) -> list[dict[str, Any]]:
 
 
 def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
-    given = {"dataset": UTM, "roi": roi(), "size": 8, "format": "tif", "processes": 2, "quiet": True, "rate": None}
+    given = {
+        "dataset": UTM,
+        "roi": roi(),
+        "size": 8,
+        "format": "tif",
+        "executor": "threads",
+        "quiet": True,
+        "rate": None,
+    }
     return eechips.sample(endpoint=server.url, out=out, **{**given, **options})
 
 

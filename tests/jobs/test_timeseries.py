@@ -28,7 +28,7 @@ HOLED = shapely.Polygon(BOX.exterior, [HOLE.exterior])
 
 
 def timeseries(server: Server, out: Path, **options: Any) -> eechips.Run:
-    options = {"dataset": "MODIS_LST", "processes": 2, "quiet": True, **options}
+    options = {"dataset": "MODIS_LST", "executor": "threads", "quiet": True, **options}
     return eechips.timeseries(endpoint=server.url, rate=None, out=out, **options)
 
 

@@ -34,7 +34,7 @@ COUNT = 23
 
 
 def timeseries(server: Server, out: Path, **options: Any) -> eechips.Run:
-    options = {"dataset": "MODIS_LST", "bands": BAND, "processes": 2, "quiet": True, **options}
+    options = {"dataset": "MODIS_LST", "bands": BAND, "executor": "threads", "quiet": True, **options}
     run = eechips.timeseries(endpoint=server.url, rate=None, out=out, **options)
     assert isinstance(run, eechips.Run)
     return run

@@ -162,8 +162,8 @@ def test_files_and_the_manifest_s_valid_fraction(
     server: Server, tmp_path: Path, dataset: str, band: str, mask: str, wrong: Array
 ) -> None:
     run = eechips.images(
-        dataset, roi="-105.1,39.6,-104.9,39.8", bands=[band], mask=mask, endpoint=server.url, rate=None, processes=1,
-        quiet=True, out=tmp_path,
+        dataset, roi="-105.1,39.6,-104.9,39.8", bands=[band], mask=mask, endpoint=server.url, rate=None,
+        executor="threads", quiet=True, out=tmp_path,
     )  # fmt: skip
     assert run.is_complete
     for unit in run.units.to_dict("records"):

@@ -39,7 +39,9 @@ def regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def series(server: Server, regions: Path, out: Path, **options: Any) -> eechips.Run:
     given = {"regions": str(regions), "id_field": "place", "start": "2019-01-01", "end": "2020-01-01", **options}
-    run = eechips.timeseries("MODIS_LST", endpoint=server.url, rate=None, out=out, processes=2, quiet=True, **given)
+    run = eechips.timeseries(
+        "MODIS_LST", endpoint=server.url, rate=None, out=out, executor="threads", quiet=True, **given
+    )
     assert isinstance(run, eechips.Run)
     return run
 
@@ -106,9 +108,14 @@ def test_one_table_with_several_columns(one: eechips.Run) -> None:
     np.testing.assert_array_equal(only[1], table[table["place"] == "7"]["LST_Day_1km_max"])
 
 
-def test_all_regions_are_shown_or_counted(tmp_path: Path) -> None:
+def test_all_regions_are_shown_or_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("eechips.reports.figure", "eechips.cli.report_commands"):
+        monkeypatch.setattr(f"{module}.MOST_PANELS", 6)  # each panel takes time to draw
     rows = "date,LST\n2019-01-01,1\n2019-01-02,2\n"
-    for count, shown in ((19, 19), (64, 60)):
+    for count, shown, message in (
+        (5, 5, ""),
+        (10, 6, "The first 6 regions are shown; 4 more are left out: choose regions with --region.\n"),
+    ):
         units = []
         for number in range(count):
             table = "\n".join(f"{'place' if k == 0 else number},{row}" for k, row in enumerate(rows.splitlines()))
@@ -118,11 +125,17 @@ def test_all_regions_are_shown_or_counted(tmp_path: Path) -> None:
         assert len([panel for panel in figure.axes if panel.get_visible()]) == shown
         result = CliRunner().invoke(main, ["plot", str(run.path)])
         assert result.exit_code == 0, result.output
-        assert result.stderr == (
-            "The first 60 regions are shown; 4 more are left out: choose regions with --region.\n"
-            if count == 64
-            else ""
-        )
+        assert result.stderr == message
+
+
+@pytest.mark.slow
+def test_a_figure_shows_sixty_regions(tmp_path: Path) -> None:
+    units = [
+        ({"kind": "region", "region": number}, {"": ("csv", f"place,date,LST\n{number},2019-01-01,1\n".encode())})
+        for number in range(60)
+    ]
+    figure = eechips.plot(finished_run.write_run(tmp_path / "run", units))
+    assert sum(panel.get_visible() for panel in figure.axes) == 60
 
 
 def test_notebooks_display_figures(alone: eechips.Run) -> None:

@@ -26,7 +26,7 @@ from tests.support.local_earth_engine import Server
 OPTIONS: dict[str, Any] = {
     "dataset": ("S2", "L8"), "bands": ("S2:B4,B8", "L8:SR_B4,SR_B5"), "near": ("L8:8d",), "total": 3,
     "roi": "-105.3,39.9,-105.0,40.1", "start": "2020-05-01", "end": "2020-08-01", "every": "month", "size": 16,
-    "seed": 3, "processes": 2, "quiet": True, "rate": None,
+    "seed": 3, "executor": "threads", "quiet": True, "rate": None,
 }  # fmt: skip
 
 

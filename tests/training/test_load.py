@@ -29,7 +29,7 @@ BOX = "-105.30,39.90,-105.28,39.92"
 
 def sample(server: Server, out: Path, dataset: Any, **options: Any) -> eechips.Run:
     given: dict[str, Any] = {"roi": BOX, "size": 32, **options}
-    run = eechips.sample(dataset, endpoint=server.url, rate=None, out=out, processes=2, quiet=True, **given)
+    run = eechips.sample(dataset, endpoint=server.url, rate=None, out=out, executor="threads", quiet=True, **given)
     assert isinstance(run, eechips.Run)
     return run
 
@@ -54,7 +54,7 @@ def series(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> eec
     boxes = [shapely.box(x, 39.6, x + 0.02, 39.62) for x in (-105.4, -105.2)]
     gpd.GeoDataFrame({"place": ["west", "east"]}, geometry=boxes, crs="EPSG:4326").to_file(folder / "places.gpkg")
     run = eechips.timeseries(
-        "MODIS_LST", endpoint=demo_server.url, rate=None, out=folder / "out", processes=2, quiet=True,
+        "MODIS_LST", endpoint=demo_server.url, rate=None, out=folder / "out", executor="threads", quiet=True,
         regions=str(folder / "places.gpkg"), id_field="place", every="1 month", reducer="mean,max", output="one",
         start="2019-01-01", end="2019-07-01", bands="LST_Day_1km",
     )  # fmt: skip
@@ -120,7 +120,7 @@ def test_a_loaded_table_equals_the_file(series: eechips.Run) -> None:
 def test_a_table_of_points_has_points(demo_server: Server, tmp_path: Path) -> None:
     plots = Path(__file__).resolve().parents[2] / "recipes" / "plots.csv"
     run = eechips.points(
-        "DEM", points=plots, endpoint=demo_server.url, rate=None, out=tmp_path / "out", processes=2, quiet=True,
+        "DEM", points=plots, endpoint=demo_server.url, rate=None, out=tmp_path / "out", executor="threads", quiet=True,
         format="csv",
     )  # fmt: skip
     table = eechips.load(run)
