@@ -1,9 +1,9 @@
 """Fetch the pixels of stored images by ``getPixels``, which evaluates no expression.
 
-A response of ``getPixels`` has no mask band. It gives a chip's file only if it proves that every pixel is valid: masked
-pixels are zero (https://developers.google.com/earth-engine/apidocs/ee-data-getpixels), or have the value that the file
-declares as nodata, so a pixel with another value is not masked. Chips with a pixel in doubt are requested again by
-``computePixels``, with their mask.
+A response of ``getPixels`` has no mask band: "Masked or missing data will be encoded as zeroes"
+(https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/getPixels), or as the value that a GeoTIFF
+declares as nodata. It gives a chip's file only if no pixel has such a value, so that all are valid. Chips with a pixel
+in doubt are requested again by ``computePixels``, with their mask.
 """
 
 from __future__ import annotations
