@@ -6,7 +6,8 @@ The chips are those of the demo planet at fixed places: pictures of NAIP, chips 
 twelve monthly medians of one band of each place. All plans of a kind are measured one after the other, again and again,
 against one local server without a quota; printed are medians for a chip or place, and ratios to the first plan of the
 kind. Processor time is the server's, without the drawing of the demo planet's images, which are drawn once before.
-Bytes are those of bodies as sent. Files of all plans are compared byte by byte.
+EECU are those of the
+server's model. Bytes are those of bodies as sent. Files of all plans are compared byte by byte.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a chip: requests, bytes, and seconds of the server's processors and of the run."""
+    """Cost of a chip: requests, bytes, EECU-seconds, and seconds of the server's processors and of the run."""
 
     requests: float
     sent: float
     received: float
+    eecu: float
     cpu: float
     seconds: float
 
@@ -87,17 +89,19 @@ def measure(server: Server, bodies: Bodies, out: Path, chosen: dict[str, Any], c
     given = {"total": chips, "seed": 7, "roi": ROI, "rate": None, "in_flight": 4, "executor": "threads", "quiet": True}
     # The run pauses after its first chip, with its plan: planning costs all plans the same.
     eechips.sample(**given, **chosen, endpoint=server.url, out=out, estimate=1)
-    before, cpu, began = Counter(server.get("_stats")["requests"]), server.cpu(), time.perf_counter()
+    before, cpu, began = server.get("_stats"), server.cpu(), time.perf_counter()
     bodies.sent.clear()
     bodies.received.clear()
     run = eechips.sample(**given, **chosen, endpoint=server.url, out=out)
     seconds, cpu = time.perf_counter() - began, server.cpu() - cpu
-    counted = Counter(server.get("_stats")["requests"]) - before
+    after = server.get("_stats")
+    counted = Counter(after["requests"]) - Counter(before["requests"])
+    eecu = after["compute"]["eecu_seconds"] - before["compute"]["eecu_seconds"]
     assert set(run.units["state"]) <= {"done", "empty"}
     files = sorted(path for path in out.rglob("*") if path.suffix in (".tif", ".png"))
     digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
     requests = sum(number for kind, number in counted.items() if kind in {*PIXELS, *ASKING})
-    parts = (requests, sum(bodies.sent), sum(bodies.received), cpu, seconds)
+    parts = (requests, sum(bodies.sent), sum(bodies.received), eecu, cpu, seconds)
     return Cost(*(part / (chips - 1) for part in parts)), digest
 
 
@@ -107,7 +111,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     bodies = Bodies()
-    print(f"{'':20} {'plan':14} requests      sent  received  server ms   wall ms  (each chip, ratio to the first)")
+    print(f"{'':20} {'plan':14} requests   sent  received      EECU ms      server ms    wall ms")
     options = ("--demo", "--rate", "none", "--concurrency", "none", "--workers", "1")
     with serving("emulator", *options) as server, tempfile.TemporaryDirectory() as folder:
         for kind, (chosen, plans) in KINDS.items():
@@ -126,7 +130,8 @@ def main() -> None:
                 cost = Cost(*(median(values) for values in zip(*(vars(each).values() for each in found), strict=True)))
                 first = first or cost
                 print(
-                    f"{kind:20} {name:14} {cost.requests:8.2f} {cost.sent:9,.0f} {cost.received:9,.0f}"
+                    f"{kind:20} {name:14} {cost.requests:8.2f} {cost.sent:6,.0f} {cost.received:9,.0f}"
+                    f" {1000 * cost.eecu:6.0f} x{cost.eecu / first.eecu:.2f}"
                     f" {1000 * cost.cpu:6.1f} x{cost.cpu / first.cpu:.2f} {1000 * cost.seconds:6.0f}"
                     f" x{cost.seconds / first.seconds:.2f}"
                 )

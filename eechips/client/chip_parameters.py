@@ -94,10 +94,11 @@ def has_bands(image: ee.Image, bands: Sequence[str]) -> bool:
 
     These select or name the bands, and then change types or masks.
     """
-    while image.func is not None and image.func.getSignature().get("name") in _KEEPING_BANDS:
-        image = next(iter(image.args.values()))
-    inner = (image.args or {}).get("input")
-    return hasattr(inner, "rename") and image in (inner.select(list(bands)), inner.rename(list(bands)))
+    made: Any = image
+    while made.func is not None and made.func.getSignature().get("name") in _KEEPING_BANDS:
+        made = next(iter(made.args.values()))
+    inner = (made.args or {}).get("input")
+    return hasattr(inner, "rename") and made in (inner.select(list(bands)), inner.rename(list(bands)))
 
 
 def with_mask_band(image: ee.Image, chip_format: str, dtype: str | None, bands: Sequence[str] | None) -> ee.Image:
