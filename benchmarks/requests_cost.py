@@ -1,13 +1,12 @@
 """What equivalent requests cost: the same chips by URL, computePixels, getPixels and shared requests.
 
-    python benchmarks/requests_cost.py --chips 40 --repeats 5
+    python benchmarks/requests_cost.py --chips 9 --repeats 5
 
 The chips are those of the demo planet at fixed places: pictures of NAIP, chips of Sentinel-2 on its own pixels, and
 twelve monthly medians of one band of each place. All plans of a kind are measured one after the other, again and again,
 against one local server without a quota; printed are medians for a chip or place, and ratios to the first plan of the
 kind. Processor time is the server's, without the drawing of the demo planet's images, which are drawn once before.
-EECU are those of the
-server's model. Bytes are those of bodies as sent. Files of all plans are compared byte by byte.
+EECU are those of the server's model. Bytes are those of bodies as sent. Files of all plans are compared byte by byte.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ def measure(server: Server, bodies: Bodies, out: Path, chosen: dict[str, Any], c
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chips", type=int, default=40)
+    parser.add_argument("--chips", type=int, default=9)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     bodies = Bodies()

@@ -97,7 +97,7 @@ def has_bands(image: ee.Image, bands: Sequence[str]) -> bool:
     made: Any = image
     while made.func is not None and made.func.getSignature().get("name") in _KEEPING_BANDS:
         made = next(iter(made.args.values()))
-    inner = (made.args or {}).get("input")
+    inner: Any = (made.args or {}).get("input")
     return hasattr(inner, "rename") and made in (inner.select(list(bands)), inner.rename(list(bands)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.open_units import OpenUnits, RunParts
 from eechips.engine.plan import Planner, name_template, read_inputs, units_of
 from eechips.engine.queue_recovery import note_queue, recover
+from eechips.engine.request_trial import REQUEST_TRIAL, RequestTrial, configured_plan, try_plans
 from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_exports import RunExports
 from eechips.engine.run_log import RunLog
@@ -56,6 +58,7 @@ class ConnectedRun:
         self._setup, self._exports, self._log = setup, exports, log
         self._config, self._recipe, self._ledger = setup.config, setup.recipe, setup.ledger
         self._traits = traits_of(setup.recipe)
+        self._requests = configured_plan(setup.config, None)
         self.is_paused = False
 
     def fetch(self, *, is_planned: bool) -> bool:
@@ -83,7 +86,12 @@ class ConnectedRun:
             target = session.connection.target
             discovery = session.connection.discovery.save(scratch / "discovery.json")
             ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
-            self._exports.describe(session)
+            trial = None if is_planned else self._try_requests(session)
+            chosen: dict[str, Any] | None = None if trial is None else trial.to_json()
+            if is_planned:
+                chosen = self._ledger.meta().get(REQUEST_TRIAL)
+            self._requests = configured_plan(config, chosen)
+            self._exports.describe(session, chosen)
             stack.callback(setup.sweep, own=True)  # after the workers have ended: killed workers leave files behind
             if isinstance(recipe, SupportsLifespan):
                 stack.enter_context(recipe.lifespan(self._make_context(session)))
@@ -96,6 +104,9 @@ class ConnectedRun:
                 planner.begin()
             else:
                 self._plan()
+            if trial is not None:
+                self._ledger.note(REQUEST_TRIAL, chosen)
+                session = replace(session, notes=(*session.notes, trial.text))
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
             setup.sweep()
             return self._settle_all(session, executor, planner, compute)
@@ -106,7 +117,9 @@ class ConnectedRun:
         """Settle the open units, or those that the recipe adds while it runs."""
         setup, config, recipe = self._setup, self._config, self._recipe
         deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
-        parts = RunParts(setup, session, executor, self._log, deadline, compute)
+        parts = RunParts(
+            setup, session, executor, self._log, deadline, compute, shares_requests=self._requests.shares_requests
+        )
 
         def settle(first: int, end: int | None) -> bool:
             open_units = OpenUnits(parts, first, end, planner)
@@ -139,6 +152,13 @@ class ConnectedRun:
         )
         stack.callback(monitor.close)
         return monitor
+
+    def _try_requests(self, session: Session) -> RequestTrial | None:
+        """Try the requests of a run with an estimate that begins; None if it has no estimate, or no choice."""
+        config = self._config
+        if config.estimate is None or config.method != "auto":
+            return None
+        return try_plans(self._recipe, config, session)
 
     def _make_context(self, session: Session) -> RunContext:
         return RunContext(
@@ -179,7 +199,7 @@ class ConnectedRun:
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
-            reads_assets=config.reads_assets,
+            reads_assets=self._requests.reads_assets,
             endpoint=target.endpoint,
             project=target.project,
             key_file=None if config.credentials is None else config.credentials.absolute(),
@@ -188,7 +208,7 @@ class ConnectedRun:
             rate=config.requests_per_second,
             workload_tag=target.workload_tag,
             logs=config.verbose or config.estimate is not None,
-            shares_requests=config.share_requests,
+            shares_requests=self._requests.shares_requests,
             keeps_empty=config.on_empty == "keep",
         )
 

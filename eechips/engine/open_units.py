@@ -36,6 +36,7 @@ class RunParts:
         log: of the run.
         deadline: no unit starts after this time, on the monotonic clock.
         compute: keeps account of the compute; None if the recipe needs no service.
+        shares_requests: fetch several chips in one request.
     """
 
     setup: RunSetup
@@ -44,6 +45,7 @@ class RunParts:
     log: RunLog
     deadline: float
     compute: ComputeMonitor | None = None
+    shares_requests: bool = True
 
 
 class OpenUnits:
@@ -141,7 +143,7 @@ class OpenUnits:
     def _joins(self) -> SupportsSharedRequests | None:
         """The recipe, if its units may share requests, and the executor can send several units to a worker."""
         recipe, executor = self._recipe, self._parts.executor
-        if not self._config.share_requests or executor.is_detached or not isinstance(recipe, SupportsSharedRequests):
+        if not self._parts.shares_requests or executor.is_detached or not isinstance(recipe, SupportsSharedRequests):
             return None
         return recipe
 

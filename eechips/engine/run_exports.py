@@ -9,6 +9,7 @@ from typing import Any
 
 from eechips.client import retry
 from eechips.engine.compute_account import ComputeAccount
+from eechips.engine.request_trial import REQUEST_TRIAL
 from eechips.engine.result_assembly import assembly_of
 from eechips.engine.run_identity import check_same_place
 from eechips.engine.run_json import encode_info, info_of
@@ -51,10 +52,11 @@ class RunExports:
         is_written = (self._config.out / PARQUET_NAME).exists()
         return is_written and (self._remote is None or bool(self._ledger.meta().get(COPIED)))
 
-    def describe(self, session: Session) -> None:
-        """Write run.json of a run that starts."""
+    def describe(self, session: Session, trial: Mapping[str, Any] | None) -> None:
+        """Write run.json of a run that starts, with the trial of its requests."""
         setup, target = self._setup, session.connection.target
-        self._write_info(info_of(setup.recipe, setup.config, setup.described, target, session.notes))
+        info = info_of(setup.recipe, setup.config, setup.described, target, session.notes)
+        self._write_info({**info, REQUEST_TRIAL: trial})
 
     def export(self, *, finished: bool) -> None:
         """Write the failures, and the manifest of a finished run.

@@ -1,0 +1,197 @@
+"""Try equivalent requests on the first units of a run, and choose those that cost least."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice, product
+from statistics import fmean
+from typing import Any
+
+from eechips.client.fetcher import Fetcher
+from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
+from eechips.client.shared_requests import share_chips
+from eechips.client.transport import Transport
+from eechips.engine.config import RunConfig
+from eechips.engine.fetch_result import fetch_result, fetch_shared
+from eechips.engine.session import Session
+from eechips.errors import EechipsError, RequestError
+from eechips.recipe import Chip, FrameStack, Recipe, SupportsPreview, SupportsSharedRequests, traits_of, unit_value
+
+REQUEST_TRIAL = "request_trial"
+"""In meta and in run.json: the costs of the plans that were tried."""
+
+_UNITS = 4
+"""Units on which each plan is tried, twice."""
+_LEAST_GAIN = 0.95
+"""Cost of another plan, as a share of that of the first, below which it is chosen: seconds vary by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPlan:
+    """Equivalent requests for the chips of a run: all plans give the same files.
+
+    Attributes:
+        reads_assets: read chips of stored images by getPixels where that gives the same file.
+        shares_requests: fetch several chips in one request.
+    """
+
+    reads_assets: bool
+    shares_requests: bool
+
+    def __str__(self) -> str:
+        method = "getPixels where the files are the same" if self.reads_assets else "computePixels"
+        return f"{method}, {'shared' if self.shares_requests else 'single'} requests"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCost:
+    """The cost of a plan for a chip.
+
+    Attributes:
+        plan: that was tried.
+        requests: HTTP requests.
+        seconds: of slots.
+        bytes: of responses.
+        eecu_seconds: of compute; None if the service does not report it.
+    """
+
+    plan: RequestPlan
+    requests: float
+    seconds: float
+    bytes: float
+    eecu_seconds: float | None
+
+    def ratio(self, other: PlanCost) -> float:
+        """Return the geometric mean of the ratios of seconds, bytes and compute to those of another plan."""
+        pairs = [(self.seconds, other.seconds), (self.bytes, other.bytes)]
+        if self.eecu_seconds is not None and other.eecu_seconds is not None:
+            pairs.append((self.eecu_seconds, other.eecu_seconds))
+        ratios = [own / its for own, its in pairs if own > 0 and its > 0]
+        return math.exp(fmean(map(math.log, ratios))) if ratios else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTrial:
+    """The plans that were tried, and the chosen one.
+
+    Attributes:
+        costs: of each plan; that of the configured plan comes first.
+    """
+
+    costs: tuple[PlanCost, ...]
+
+    @property
+    def chosen(self) -> PlanCost:
+        """The cost of the plan that costs least, or of the configured one if no other costs clearly less."""
+        first = self.costs[0]
+        best = min(self.costs, key=lambda cost: cost.ratio(first))
+        return best if best.ratio(first) < _LEAST_GAIN else first
+
+    @property
+    def text(self) -> str:
+        """The choice in words."""
+        found = [f"{cost.plan}: {_words(cost)}" for cost in self.costs]
+        return f"Chosen: {self.chosen.plan}. Cost of a chip: {'; '.join(found)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON value for run.json."""
+        return {"chosen": asdict(self.chosen.plan), "costs": [asdict(cost) for cost in self.costs]}
+
+
+def configured_plan(config: RunConfig, chosen: Mapping[str, Any] | None) -> RequestPlan:
+    """Return the plan of a run: the options', or that of its trial, in an earlier command as well.
+
+    Args:
+        config: of the run.
+        chosen: the JSON value of the trial; None if there was none.
+    """
+    plan = RequestPlan(config.reads_assets, config.share_requests)
+    if chosen is None:
+        return plan
+    found = RequestPlan(**chosen["chosen"])
+    return RequestPlan(found.reads_assets and plan.reads_assets, found.shares_requests and plan.shares_requests)
+
+
+def try_plans(recipe: Recipe, config: RunConfig, session: Session) -> RequestTrial | None:
+    """Fetch the chips of the first units by each plan, twice, and keep none of them.
+
+    Returns:
+        The trial; None if there is one plan only, or a request fails.
+    """
+    if not traits_of(recipe).is_builtin:
+        return None
+    try:
+        chips = list(_chips(recipe))
+        plans = list(_plans(recipe, config, chips))
+        if len(plans) < 2:
+            return None
+        order = [*plans, *reversed(plans)]  # a service that becomes faster meanwhile favours none
+        found = [_cost(plan, chips, config, session) for plan in order]
+    except EechipsError:  # planning, or the units themselves, report it
+        return None
+    return RequestTrial(tuple(_mean([cost for cost in found if cost.plan == plan], len(chips)) for plan in plans))
+
+
+def _plans(recipe: Recipe, config: RunConfig, chips: Sequence[Chip]) -> Iterator[RequestPlan]:
+    """Yield the plans that differ for some chips, the configured one first."""
+    reads = config.reads_assets and any(chip.asset is not None for chip in chips)
+    shares = config.share_requests and isinstance(recipe, SupportsSharedRequests) and bool(share_chips(chips))
+    for choice in product((True, False) if reads else (False,), (True, False) if shares else (False,)):
+        yield RequestPlan(*choice)
+
+
+def _chips(recipe: Recipe) -> Iterator[Chip]:
+    """Yield the chips of the first units."""
+    if isinstance(recipe, SupportsPreview):
+        units = recipe.preview_units(_UNITS)[1]
+    else:
+        units = list(islice(recipe.get_requests(), _UNITS))
+    for position, unit in enumerate(units):
+        result = recipe.get_result(position, unit_value(unit))
+        for each in result.values() if isinstance(result, Mapping) else [result]:
+            yield from each.chips if isinstance(each, FrameStack) else [each] if isinstance(each, Chip) else []
+
+
+def _cost(plan: RequestPlan, chips: Sequence[Chip], config: RunConfig, session: Session) -> PlanCost:
+    """Fetch chips by a plan; return the cost of all."""
+    transport = session.connection.transport
+    fetcher = Fetcher(session.connection, config.pixel_method, reads_assets=plan.reads_assets)
+    with transport.metered(logs=True, profiles=True) as usage:
+        done: set[int] = set()
+        for shared in share_chips(chips) if plan.shares_requests else ():
+            done |= fetch_shared(fetcher, shared, chips).keys()
+        for index, chip in enumerate(chips):
+            if index not in done:
+                fetch_result(fetcher, chip)
+    seconds = sum(log.seconds for log in usage.request_logs or ())
+    return PlanCost(plan, usage.requests, seconds, usage.received, _eecu(transport, usage.profiles or []))
+
+
+def _eecu(transport: Transport, profiles: Sequence[str]) -> float | None:
+    """Return the EECU-seconds of requests; None if the service does not report them."""
+    found = 0.0
+    with contextlib.suppress(RequestError):
+        for first in range(0, len(profiles), MOST_PROFILES):
+            found += sum(fetch_profiles(transport, profiles[first : first + MOST_PROFILES]))
+        return found if profiles else None
+    return None
+
+
+def _mean(costs: Sequence[PlanCost], units: int) -> PlanCost:
+    """Return the cost of a chip by a plan that was tried several times."""
+    eecu = [cost.eecu_seconds for cost in costs if cost.eecu_seconds is not None]
+    return PlanCost(
+        costs[0].plan,
+        requests=fmean(cost.requests for cost in costs) / units,
+        seconds=round(fmean(cost.seconds for cost in costs) / units, 4),
+        bytes=round(fmean(cost.bytes for cost in costs) / units),
+        eecu_seconds=round(fmean(eecu) / units, 6) if len(eecu) == len(costs) else None,
+    )
+
+
+def _words(cost: PlanCost) -> str:
+    compute = "" if cost.eecu_seconds is None else f", {cost.eecu_seconds:.3g} EECU-seconds"
+    return f"{cost.seconds:.2f} s, {cost.bytes:,.0f} bytes{compute}"

@@ -1,0 +1,77 @@
+"""With an estimate, equivalent requests are tried on the first units, and the cheapest are taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+
+import eechips
+from eechips.emulator.assets import ingest
+from eechips.engine.request_trial import PlanCost, RequestPlan, RequestTrial
+from tests.support.coded_store import write
+from tests.support.local_earth_engine import Server
+
+L8 = "LANDSAT/LC08/C02/T1_L2"
+READ, COMPUTED = RequestPlan(True, True), RequestPlan(False, True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sizes", "eecu", "chosen"),
+    [
+        ((1.0, 0.5), (100, 100), (0.1, 0.1), COMPUTED),
+        ((1.0, 0.99), (100, 100), (0.1, 0.1), READ),  # the difference is small
+        ((1.0, 0.5), (100, 100), (0.1, 0.9), READ),  # faster, but with nine times the compute
+        ((1.0, 0.5), (100, 100), (None, None), COMPUTED),
+        ((1.0, 1.0), (100, 40), (None, None), COMPUTED),
+    ],
+)
+def test_the_plan_that_costs_least_is_chosen(seconds: Any, sizes: Any, eecu: Any, chosen: RequestPlan) -> None:
+    costs = (PlanCost(plan, 1.0, *each) for plan, *each in zip((READ, COMPUTED), seconds, sizes, eecu, strict=True))
+    assert RequestTrial(tuple(costs)).chosen.plan == chosen
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -> Server:
+    """Scenes without a masked pixel."""
+    folder = tmp_path_factory.mktemp("trial")
+    values = (np.arange(40_000, dtype=np.uint16) + 1).reshape(1, 200, 200)
+    write(folder / "a.tif", "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), values)
+    ingest(folder / "a.tif", folder / "store", f"{L8}/a", bands=["SR_B4"], time_start="2020-05-01")
+    assets = ("--assets", str(folder / "store"), "--no-demo", "--rate", "none", "--concurrency", "none")
+    return serve(*assets, "--workers", "1")
+
+
+def sample(server: Server, out: Path, **chosen: Any) -> eechips.Run:
+    given: dict[str, Any] = {"dataset": L8, "bands": "SR_B4", "spacing": "480m", "size": 16, "format": "tif"}
+    given |= {"roi": "-104.9975,39.73,-104.98,39.746", "start": "2020-01-01", "end": "2021-01-01"}
+    given |= {"endpoint": server.url, "rate": None, "quiet": True, "executor": "threads", "out": out}
+    return eechips.sample(**{**given, **chosen})
+
+
+def test_the_choice_holds_for_the_run_and_is_in_its_description(server: Server, tmp_path: Path) -> None:
+    run = sample(server, tmp_path / "run", estimate=2, confirm=lambda _: True)
+    trial = json.loads((run.path / "run.json").read_text())["request_trial"]
+    assert len(trial["costs"]) == 4
+    assert all(cost["seconds"] > 0 < cost["bytes"] and cost["eecu_seconds"] > 0 for cost in trial["costs"])
+    reads = trial["chosen"]["reads_assets"]
+    assert set(run.units["method"]) == {"assets:getPixels" if reads else "image:computePixels"}
+    plain = sample(server, tmp_path / "plain", method="pixels")
+    assert json.loads((plain.path / "run.json").read_text())["request_trial"] is None
+    assert dict(zip(run.units["id"], run.units["sha256"], strict=True)) == dict(
+        zip(plain.units["id"], plain.units["sha256"], strict=True)
+    )
+
+
+def test_a_paused_run_resumes_with_its_choice(server: Server, tmp_path: Path) -> None:
+    paused = sample(server, tmp_path, estimate=2)
+    trial = json.loads((tmp_path / "run.json").read_text())["request_trial"]
+    assert paused.paused
+    resumed = sample(server, tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["request_trial"] == trial
+    assert set(resumed.units["state"]) == {"done"}
