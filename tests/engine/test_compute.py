@@ -37,7 +37,7 @@ def get_requests():
 def get_result(index, unit):
     side = 16 + 8 * (unit["n"] * 7 % 5)
     image = ee.Image("USGS/SRTMGL1_003")
-    for _ in range(unit["n"] % 4):
+    for _ in range(1 + unit["n"] % 4):
         image = image.add(1)
     corner = ee.Geometry.Rectangle(8, 46, 8.1, 46.1)
     return Chip(image, region=corner, dimensions=(side, side), format="npy")
