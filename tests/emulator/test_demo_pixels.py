@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips.emulator.demo import DemoStore
-from eechips.emulator.demo.mercator import SIZE, latitude_of, longitude_of, x_of, y_of
+from eechips.emulator.demo.ground_cover import ground
+from eechips.emulator.demo.mercator import SIZE, Rect, latitude_of, longitude_of, x_of, y_of
 from eechips.emulator.demo.noise import gradient
 from eechips.emulator.model import BandInfo, ImageAsset, PixelWindow, Query, RasterSource
 from eechips.emulator.pixels.lazy_image import Render
@@ -234,6 +235,32 @@ def test_noise_never_changes() -> None:
 
 
 NOISE = "de2046ea19a8eac8"
+
+
+@pytest.mark.parametrize("step", [0.01, 3.0, 5000.0])
+def test_noise_of_many_places_is_that_of_few(step: float) -> None:
+    """Many places share nodes of the lattice, few places or wide ones do not."""
+    random = np.random.default_rng(1)
+    x, y = np.cumsum(random.random((90, 400)) * step, axis=1), np.cumsum(random.random((90, 400)) * step, axis=0)
+    octaves = [(4, 1), (9, 2), (20, 3)]
+    many = gradient(x, y, octaves)
+    for row in (0, 50, 89):
+        few = gradient(x[row : row + 1], y[row : row + 1], octaves)
+        assert many[:, row : row + 1].tobytes() == few.tobytes()
+
+
+def test_dates_of_a_place_share_what_stays() -> None:
+    rect = Rect(8, int(x_of(-104.5)) // 8, int(y_of(40.4)) // 8, 200, 150)
+    summer, winter = ground(rect, date(2021, 7, 1)), ground(rect, date(2021, 1, 1), -4000.0)
+    assert winter.terrain is summer.terrain
+    assert not np.array_equal(winter.layers["crop"].mix, summer.layers["crop"].mix)
+    assert "snow" in winter.layers
+    assert "snow" not in summer.layers
+    for elsewhere in range(5):
+        ground(replace(rect, column=elsewhere), date(2021, 7, 1))
+    again = ground(rect, date(2021, 7, 1))
+    assert again.terrain is not summer.terrain  # a few are cached
+    assert np.array_equal(again.reflectance(["red", "nir"]), summer.reflectance(["red", "nir"]))
 
 
 def test_the_plane_closes_at_the_antimeridian() -> None:

@@ -15,10 +15,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import climate, crops, ground_cover, noise
+from eechips.emulator.demo import climate, crops, natural_cover, noise
 from eechips.emulator.demo.farmland import Field32
-from eechips.emulator.demo.ground_cover import Ground, GroundLayer, Upsampler
+from eechips.emulator.demo.ground_cover import Ground, GroundLayer
 from eechips.emulator.demo.terrain import nodes
+from eechips.emulator.demo.upsampling import Upsampler
 
 _F = np.float32
 _MIDDLE = 38.0
@@ -103,7 +104,7 @@ def backscatter(ground: Ground, when: date, north: float, look: Look) -> npt.NDA
     vigour = climate.season_of_growth(north, when)
     rect, land = ground.rect, ground.terrain
     up = Upsampler(rect, land.rect)
-    cover, green = up(ground_cover.grass_cover(land)), ground.open_green * _F(vigour)
+    cover, green = up(natural_cover.grass_cover(land)), ground.open_green * _F(vigour)
     wet = _F(1.0) + _F(_WET) * _moisture(ground, when)
     away = look.angle - _F(_MIDDLE)
     crop = _crop(ground, when, wet) if "crop" in ground.layers else None

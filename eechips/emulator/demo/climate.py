@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from eechips.emulator.demo import ground_cover, mercator, noise, terrain
+from eechips.emulator.demo import mercator, natural_cover, noise, terrain
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.terrain import Terrain
 
@@ -141,7 +141,7 @@ def soil_moisture(land: Terrain, when: date) -> Floats:
 
 def dryness(land: Terrain) -> Floats:
     """Return 0 on wet, green land, 1 in deserts."""
-    green = land.character("green") * 0.9 + 0.5 * ground_cover.tree_density(land)
+    green = land.character("green") * 0.9 + 0.5 * natural_cover.tree_density(land)
     return np.clip(1.05 - 1.35 * green, 0.0, 1.0)
 
 

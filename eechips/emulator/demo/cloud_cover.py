@@ -10,9 +10,9 @@ import numpy as np
 
 from eechips.emulator.demo import climate, mercator, noise
 from eechips.emulator.demo.farmland import Field32
-from eechips.emulator.demo.ground_cover import Upsampler
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.terrain import nodes
+from eechips.emulator.demo.upsampling import Upsampler
 
 _FINEST = 64
 _SHADOW = (-22, -20)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import elevation, ground_cover, landcover, synthetic_label
+from eechips.emulator.demo import elevation, ground_cover, landcover, synthetic_label, upsampling
 from eechips.emulator.demo.image_search import ImageSearch, is_in_time
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import PaintedSource
@@ -44,7 +44,7 @@ class SurfaceHeights:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
         ground = ground_cover.ground(rect, date(2013, 7, 1))
-        land, up = ground.terrain, ground_cover.Upsampler(rect, ground.terrain.rect)
+        land, up = ground.terrain, upsampling.Upsampler(rect, ground.terrain.rect)
         parts = landcover.shares(ground)
         coast, lake = up(land.character("coast")), up(land.lake)
         wet = landcover.fraction(parts, "water") > 0.5

@@ -30,10 +30,11 @@ from eechips.emulator.demo import (
 from eechips.emulator.demo.derived_source import DerivedSource
 from eechips.emulator.demo.embedding_tiles import EmbeddingTile
 from eechips.emulator.demo.farmland import Field32
-from eechips.emulator.demo.ground_cover import Ground, Upsampler
+from eechips.emulator.demo.ground_cover import Ground
 from eechips.emulator.demo.image_search import ImageSearch, is_in_time
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import Integers, PaintedSource
+from eechips.emulator.demo.upsampling import Upsampler
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 
 ID = "GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL"

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import climate, ground_cover, noise
+from eechips.emulator.demo import climate, natural_cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.series import GlobalSeries
 from eechips.emulator.demo.terrain import Terrain
@@ -81,7 +81,7 @@ class Month:
             "u_component_of_wind_10m": 1.2 + 2.4 * spell,
             "v_component_of_wind_10m": 0.3 + 2.0 * rain,
             "temperature_2m_min": air - 9.0 - 5.0 * dry,
-            "temperature_2m_max": air + 9.0 + 5.0 * dry + 4.0 * (1.0 - ground_cover.tree_density(land)),
+            "temperature_2m_max": air + 9.0 + 5.0 * dry + 4.0 * (1.0 - natural_cover.tree_density(land)),
         }
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:

@@ -8,8 +8,9 @@ agree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,9 @@ import numpy.typing as npt
 from eechips.emulator.demo import crops, farmland, mercator, noise, spectra, texture
 from eechips.emulator.demo.farmland import Field32, SurveyBlocks
 from eechips.emulator.demo.mercator import Floats, Rect
+from eechips.emulator.demo.natural_cover import grass_cover, rockiness, snow_share, tree_density, treeline
 from eechips.emulator.demo.terrain import Terrain, nodes, terrain
+from eechips.emulator.demo.upsampling import Upsampler
 
 _F = np.float32
 # Half widths of streams in units: with no water in the land, and what full water adds; how far their trees reach.
@@ -26,6 +29,9 @@ _ROAD_OFFSET = (95.0, 52.0)
 # Light on open ground, and in the shadow of a tree.
 _SHADED = np.array([1.0, 0.46], dtype=np.float32)
 _SHADED.setflags(write=False)
+# Cells of rectangles that are cached: four of the first size, one of the second. A cell takes some 150 bytes; a
+# chip of 256 pixels has 130,000 cells.
+_SMALL, _LARGE = 150_000, 350_000
 
 
 @dataclass(frozen=True)
@@ -110,50 +116,6 @@ class Ground:
         return result
 
 
-class Upsampler:
-    """Carries values from nodes to the cells of a rectangle, linearly.
-
-    Where the nodes are the cells, it only changes the type.
-
-    Args:
-        rect: the cells.
-        at: the nodes, which surround them; their pitch is that of the cells or a multiple of it.
-    """
-
-    def __init__(self, rect: Rect, at: Rect) -> None:
-        self._same = rect == at
-        if not self._same:
-            self._columns, self._across = _place(rect.x, at.column, at.pitch)
-            ratio = at.pitch // rect.pitch
-            # Between two rows of nodes lie as many rows of cells, always at the same places.
-            first, last = rect.row - ratio // 2, rect.row + rect.height - 1 - ratio // 2
-            self._lines = slice(first // ratio - at.row, last // ratio - at.row + 1)
-            self._rows = slice(first % ratio, first % ratio + rect.height)
-            self._down = ((np.arange(ratio) + 0.5) * (1.0 / ratio)).astype(np.float32)[:, None]
-
-    def __call__(self, values: npt.NDArray[np.floating]) -> Field32:
-        """Return values of shape (nodes) at the cells."""
-        narrow = values.astype(np.float32)
-        if self._same:
-            return narrow
-        steps = (narrow[:, 1:] - narrow[:, :-1]).take(self._columns, axis=1)
-        steps *= self._across
-        lines = narrow.take(self._columns, axis=1)
-        lines += steps
-        steps = lines[1:] - lines[:-1]
-        upper, steps = lines[:-1][self._lines], steps[self._lines]
-        result: Field32 = steps[:, None, :] * self._down
-        result += upper[:, None, :]
-        return result.reshape(-1, result.shape[-1])[self._rows]
-
-
-def _place(positions: Floats, first: int, pitch: int) -> tuple[npt.NDArray[np.int64], Field32]:
-    """Return the number of the node before each position, and how far it lies from there to the next."""
-    t = positions * (1.0 / pitch) - (first + 0.5)
-    whole = np.floor(t)
-    return whole.astype(np.int64), (t - whole).astype(np.float32)
-
-
 def _open_land(land: Terrain, bands: Sequence[str]) -> tuple[Floats, Floats]:
     """Return the reflectance of open land with dry grass, and what green grass adds: shape (bands, nodes)."""
     cover = grass_cover(land)
@@ -169,65 +131,6 @@ def _open_land(land: Terrain, bands: Sequence[str]) -> tuple[Floats, Floats]:
     return np.array(soil), np.array(grass)
 
 
-def grass_cover(land: Terrain) -> Floats:
-    """Return the share of open land that grass covers, by node."""
-    share: Floats = np.clip(0.22 + 1.5 * land.character("green"), 0.0, 0.95)
-    return share
-
-
-def treeline(land: Terrain) -> Floats:
-    """Return the height above which no trees grow, metres, shape (rows, 1): 3,500 m at 39 degrees, lower towards the
-    poles.
-    """
-    away = np.abs(mercator.latitude_of(land.rect.y))
-    limit: Floats = np.clip(3550.0 - 95.0 * (away - 39.0), 150.0, 4100.0)[:, None]
-    return limit
-
-
-def tree_density(land: Terrain) -> Floats:
-    """Return the share of the ground under trees, by node: fewer on dry ground and southern slopes, none above the
-    treeline.
-    """
-    forest, wet = land.character("forest"), land.character("wet")
-    limit = treeline(land)
-    patch = land.patches[0] * 1.0 + land.patches[1] * 0.75 + land.patches[2] * 0.45
-    density = forest + patch * (0.07 + 1.9 * forest * (1.0 - forest))
-    density += np.clip(land.south * 0.9, -0.30, 0.30) * (1.0 - 0.6 * wet)
-    # Conifers of dry country keep to the hills.
-    density += (
-        land.character("needle")
-        * (1.0 - wet)
-        * np.clip(1.1 * land.rise - 0.22, -0.2, 0.3)
-        * np.clip(6.0 * forest - 0.3, 0.0, 1.0)
-    )
-    density *= noise.smoothstep(0.0, 1.0, (limit + 90.0 + 160.0 * patch - land.height) * (1.0 / 260.0))
-    density *= 1.0 - 0.75 * noise.smoothstep(0.75, 1.25, land.slope)
-    density *= np.where(land.character("coast") > 0.0, 1.0, 0.0)
-    result: Floats = np.clip(density, 0.0, 1.0)
-    return result
-
-
-def rockiness(land: Terrain) -> Floats:
-    """Return the share of bare rock, by node: cliffs, and the ground above the treeline."""
-    limit = treeline(land)
-    patch = land.patches[1] * 0.8 + land.patches[2] * 0.8
-    rock = noise.smoothstep(0.45, 0.95, land.slope + 0.25 * patch + 0.15 * land.character("mesa"))
-    high = noise.smoothstep(0.0, 1.0, (land.height - limit - 60.0 + 220.0 * patch) * (1.0 / 330.0))
-    return np.clip(np.maximum(rock, 0.85 * high), 0.0, 1.0)
-
-
-def snow_share(land: Terrain, line: float | Floats = 330.0) -> Floats:
-    """Return the share of the ground under snow, by node.
-
-    Args:
-        land: relief.
-        line: metres from the treeline up to the line of snow; in summer 330. One number, or one for each row.
-    """
-    patch = land.patches[1] * 1.0 + land.patches[2] * 0.7
-    above = (land.height - treeline(land) - line) * (1.0 / 260.0) + 1.15 * patch - 1.1 * land.slope - 0.25 * land.east
-    return np.where(land.character("coast") > 0.0, noise.smoothstep(0.0, 0.5, above), 0.0)
-
-
 def ground(rect: Rect, when: date, snow_line: float = 330.0) -> Ground:
     """Return the ground in a rectangle.
 
@@ -236,25 +139,64 @@ def ground(rect: Rect, when: date, snow_line: float = 330.0) -> Ground:
         when: date; decides what grows on the fields, and how green it is.
         snow_line: see ``snow_share``.
     """
-    return _Painter(rect, when, snow_line).paint()
+    # Images of a place on several dates differ in what grows on the fields, and in snow.
+    known = _lasting(rect)
+    layers = dict(known.ground.layers)
+    if "crop" in layers:
+        layers["crop"] = replace(layers["crop"], mix=known.painter.crop_mix(when))
+    snow = known.painter.snow(snow_line)
+    if snow is not None:
+        layers["snow"] = snow
+    return replace(known.ground, layers=layers)
+
+
+@dataclass(frozen=True)
+class _Lasting:
+    """What stays from date to date.
+
+    Attributes:
+        ground: without the greenness of crops, and without snow.
+        painter: paints both.
+    """
+
+    ground: Ground
+    painter: _Painter
+
+
+def _lasting(rect: Rect) -> _Lasting:
+    """Return what stays in a rectangle, cached for other dates unless it is too large."""
+    cells = rect.width * rect.height
+    if cells > _LARGE:
+        return _Painter(rect).paint()
+    return _small(rect) if cells <= _SMALL else _large(rect)
+
+
+@lru_cache(maxsize=4)
+def _small(rect: Rect) -> _Lasting:
+    return _Painter(rect).paint()
+
+
+@lru_cache(maxsize=1)
+def _large(rect: Rect) -> _Lasting:
+    return _Painter(rect).paint()
 
 
 class _Painter:
     """Lays the layers of one rectangle; it is used once."""
 
-    def __init__(self, rect: Rect, when: date, snow_line: float) -> None:
+    def __init__(self, rect: Rect) -> None:
         self.rect = rect
-        self.when = when
-        self.snow_line = snow_line
         self.land = terrain(nodes(rect))
         self.up = Upsampler(rect, self.land.rect)
         self.fine = rect.pitch <= 2
         self.grain = self._texture("grain")
         self.mottle = self._texture("mottle")
         self.layers: dict[str, GroundLayer] = {}
+        self.traces = np.zeros((1, 1), dtype=np.float32)
         self.blocks = farmland.blocks(rect) if rect.pitch <= farmland.COARSEST else None
 
-    def paint(self) -> Ground:
+    def paint(self) -> _Lasting:
+        """Lay all layers that do not depend on the date."""
         land, up = self.land, self.up
         wet = float(land.character("wet").max())
         density, rock = tree_density(land), rockiness(land)
@@ -280,15 +222,32 @@ class _Painter:
         self._trees(density, channels)
         self._settlements()
         self._water(channels)
-        snow = snow_share(land, self.snow_line)
-        if snow.max() > 0.0:
-            share = up(snow)
-            share = np.clip(share * _F(1.9) - _F(0.45) + (self.mottle + self.grain * _F(0.6)) * (share > 0.0), 0.0, 1.0)
-            self._lay("snow", GroundLayer(share, "snow"))
         houses = None
         if self.blocks is not None and self.blocks.houses.any():
             houses = self.blocks.spread(self.blocks.houses)
-        return Ground(self.rect, land, open_green, open_tone, self.layers, self.light, houses, self.blocks)
+        ground = Ground(self.rect, land, open_green, open_tone, self.layers, self.light, houses, self.blocks)
+        for values in (open_green, open_tone, self.light, *(layer.share for layer in self.layers.values())):
+            values.setflags(write=False)
+        return _Lasting(ground, self)
+
+    def snow(self, line: float) -> GroundLayer | None:
+        """Return the layer of snow, if there is any; see ``snow_share``."""
+        snow = snow_share(self.land, line)
+        if snow.max() <= 0.0:
+            return None
+        share = self.up(snow)
+        share = np.clip(share * _F(1.9) - _F(0.45) + (self.mottle + self.grain * _F(0.6)) * (share > 0.0), 0.0, 1.0)
+        return GroundLayer(share, "snow") if share.any() else None
+
+    def crop_mix(self, when: date) -> Field32:
+        """Return how green the fields are on a date, 0 to 1."""
+        if self.blocks is None:
+            usual = crops.mean_green(mercator.latitude_of(self.land.rect.y)[:, None], when)
+            return self.up(np.broadcast_to(usual, self.land.height.shape))
+        green = self.blocks.spread(crops.standing(self.blocks, when).green)
+        green *= _F(1.0) + self.mottle * _F(0.30) + self.traces * _F(0.10)
+        mix: Field32 = np.clip(green, 0.0, 1.0)
+        return mix
 
     def _texture(self, name: texture.Name) -> Field32:
         """Return a texture as numbers about zero, roughly ±0.5; nothing where it is finer than the cells."""
@@ -355,16 +314,13 @@ class _Painter:
         land, rect = self.land, self.rect
         crop = land.character("crop")
         if self.blocks is None:
-            usual = crops.mean_green(mercator.latitude_of(land.rect.y)[:, None], self.when)
-            mix = self.up(np.broadcast_to(usual, crop.shape))
-            self._lay("crop", GroundLayer(self.up(crop * self._arable()), "stubble", "crop", mix))
+            self._lay("crop", GroundLayer(self.up(crop * self._arable()), "stubble", "crop"))
             return
         blocks = self.blocks
         if not (blocks.tilled.any() or blocks.circle.any()):
             return
         share = blocks.spread(blocks.tilled)
         tone = blocks.spread(blocks.tone)
-        green = blocks.spread(crops.standing(blocks, self.when).green)
         along = blocks.spread(blocks.along)
         columns, rows = farmland.streaks(rect)
         traces = along * columns[None, :] + (_F(1.0) - along) * rows[:, None]
@@ -384,8 +340,8 @@ class _Painter:
         for order, distance, half in channels:
             share *= np.abs(distance) > half + _F(0.5 * _STREAMS[order][2])
         tone *= _F(1.0) + traces * _F(0.10) + self.grain * _F(0.06) + self.mottle * _F(0.10)
-        green *= _F(1.0) + self.mottle * _F(0.30) + traces * _F(0.10)
-        self._lay("crop", GroundLayer(share, "stubble", "crop", np.clip(green, 0.0, 1.0), tone))
+        self.traces = traces
+        self._lay("crop", GroundLayer(share, "stubble", "crop", tone=tone))
 
     def _arable(self) -> Floats:
         """Return 1 on gentle slopes, 0 on steep ones and in lakes, by node."""

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.demo.farmland import Field32
-from eechips.emulator.demo.ground_cover import Ground, Upsampler, grass_cover
+from eechips.emulator.demo.ground_cover import Ground
+from eechips.emulator.demo.natural_cover import grass_cover
+from eechips.emulator.demo.upsampling import Upsampler
 
 CLASSES = ("tree", "shrub", "grass", "crop", "built", "bare", "snow", "water")
 _LAYERS = {

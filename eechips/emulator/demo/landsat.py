@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import climate, cloud_cover, ground_cover, landcover, synthetic_label, wrs
+from eechips.emulator.demo import climate, cloud_cover, ground_cover, landcover, synthetic_label, upsampling, wrs
 from eechips.emulator.demo.image_search import ImageSearch, is_in_time
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import PaintedSource
@@ -105,7 +105,7 @@ class LandsatOverpass:
         sun = 0.62 + 0.38 * climate.season(day) * (1.0 if self.north >= 0.0 else -1.0)
         nodes = climate.mean_temperature(land, day) + 4.0 + (4.0 + 15.0 * climate.dryness(land)) * sun
         nodes = nodes + 2.5 * climate.weather(land.rect, self.when)
-        kelvin = ground_cover.Upsampler(ground.rect, land.rect)(nodes)
+        kelvin = upsampling.Upsampler(ground.rect, land.rect)(nodes)
         parts = landcover.shares(ground)
         kelvin -= landcover.fraction(parts, "tree") * np.float32(4.0 * sun)
         kelvin -= landcover.fraction(parts, "water") * np.float32(9.0 * sun)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import climate, ground_cover, noise
+from eechips.emulator.demo import climate, natural_cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.painted_source import SINUSOIDAL
 from eechips.emulator.demo.series import GlobalSeries, underscored
@@ -70,7 +70,7 @@ class Surface:
             True: usual + 5.0 + (4.0 + 15.0 * dry) * sun + 5.0 * light * sun + 3.2 * spell,
             False: usual - 5.0 - 5.5 * dry + 2.4 * spell,
         }
-        grown = ground_cover.tree_density(land)
+        grown = natural_cover.tree_density(land)
         values = np.empty((len(bands), rect.height, rect.width))
         valid = np.empty(values.shape, dtype=bool)
         known = {half: self._known(rect, half, land.character("coast")) for half in {b not in _NIGHT for b in bands}}

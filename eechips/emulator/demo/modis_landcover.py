@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import climate, farmland, ground_cover, landcover
+from eechips.emulator.demo import climate, farmland, ground_cover, landcover, upsampling
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import SINUSOIDAL
 from eechips.emulator.demo.series import GlobalSeries, underscored
@@ -98,13 +98,13 @@ class YearlyLandCover:
                 for band in bands
             ]
         )
-        inland = ground_cover.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast"))
+        inland = upsampling.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast"))
         return values, np.broadcast_to(inland > np.float32(_SHELF), values.shape)
 
     def _class(self, ground: ground_cover.Ground, parts: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         """Return classes of IGBP."""
         part = {name: landcover.fraction(parts, name) for name in landcover.CLASSES}
-        up = ground_cover.Upsampler(ground.rect, ground.terrain.rect)
+        up = upsampling.Upsampler(ground.rect, ground.terrain.rect)
         built = np.maximum(part["built"], farmland.settlement(ground.rect))
         trees = part["tree"] * np.float32(_CROWNS)
         needle = up(ground.terrain.character("needle"))

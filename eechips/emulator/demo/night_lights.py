@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import climate, farmland, ground_cover
+from eechips.emulator.demo import climate, farmland, natural_cover
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.series import GlobalSeries
 from eechips.emulator.pixels.pixel_grid import PixelGrid
@@ -45,7 +45,7 @@ class MonthlyLights:
         middle = self.start + timedelta(days=15)
         north = climate.latitude(rect)
         spell = climate.weather(rect, self.start)
-        snow = ground_cover.snow_share(land, climate.snow_lines(north, middle))
+        snow = natural_cover.snow_share(land, climate.snow_lines(north, middle))
         inhabited = np.where(land.character("coast") > 0.0, farmland.settlement(rect), 0.0)
         # Towns grow by one and a half per cent each year; snow reflects their light.
         growth = 1.0 + 0.015 * (self.start.year - _FIRST_YEAR + (self.start.month - 1) / 12.0)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -363,6 +363,10 @@ class Product(ImageSearch):
         return None
 
     def _image(self, granule: Granule) -> ImageAsset | None:
+        return _image(self, granule)
+
+    def draw(self, granule: Granule) -> ImageAsset | None:
+        """Return the image of a pass; None where the product has none."""
         make: Mapping[str, Callable[[Granule], tuple[tuple[BandInfo, ...], dict[str, Any]] | None]] = {
             "reflectance": self._reflectance,
             "score": _score,
@@ -391,6 +395,12 @@ class Product(ImageSearch):
     def _reflectance(self, granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
         offset = 0 if self.is_harmonized or granule.when < FIRST_OFFSET else _OFFSET
         return _reflectance(granule, self.at_top, offset)
+
+
+@lru_cache(maxsize=1024)
+def _image(product: Product, granule: Granule) -> ImageAsset | None:
+    """Return an image, cached for other chips of it."""
+    return product.draw(granule)
 
 
 def days_of(query: Query, first: date, last: date) -> tuple[date, date]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import ground_cover, synthetic_label
+from eechips.emulator.demo import ground_cover, synthetic_label, upsampling
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.painted_source import PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType
@@ -48,7 +48,7 @@ class WaterHistory:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
         ground = ground_cover.ground(rect, _LAST_DAY)
-        land, up = ground.terrain, ground_cover.Upsampler(rect, ground.terrain.rect)
+        land, up = ground.terrain, upsampling.Upsampler(rect, ground.terrain.rect)
         layer = ground.layers.get("water")
         share = np.zeros((rect.height, rect.width), dtype=np.float32) if layer is None else layer.share
         coast = up(land.character("coast"))

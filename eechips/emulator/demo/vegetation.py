@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import climate, crops, ground_cover, modis, spectra
+from eechips.emulator.demo import climate, crops, modis, natural_cover, spectra
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.painted_source import SINUSOIDAL
 from eechips.emulator.demo.series import GlobalSeries, underscored
@@ -55,7 +55,7 @@ class Indices:
         land = climate.relief(rect)
         middle = self.start + timedelta(days=_STEP // 2)
         north = climate.latitude(rect)
-        snow = ground_cover.snow_share(land, climate.snow_lines(north, middle))
+        snow = natural_cover.snow_share(land, climate.snow_lines(north, middle))
         # Wet and dry spells, and patches of richer ground.
         spell = climate.weather(rect, self.start, (21, 19, 16))
         ndvi = _ndvi(land, climate.growth(north, middle), crops.mean_green(north, middle)) * (
@@ -101,13 +101,13 @@ def _ndvi(land: Terrain, growth: Floats, crop: Floats) -> Floats:
         growth: greenness of wild plants.
         crop: share of fields that is hidden by green plants.
     """
-    trees = ground_cover.tree_density(land)
+    trees = natural_cover.tree_density(land)
     needle = land.character("needle")
     forest = needle * (0.62 + 0.16 * growth) + (1.0 - needle) * (0.34 + 0.50 * growth)
     fields = np.clip(land.character("crop"), 0.0, 1.0)
-    grass = ground_cover.grass_cover(land) * np.clip(land.character("green"), 0.0, 1.0)
+    grass = natural_cover.grass_cover(land) * np.clip(land.character("green"), 0.0, 1.0)
     low = fields * _index_of_fields(crop) + (1.0 - fields) * (0.09 + grass * (0.22 + 0.52 * growth))
-    rock = ground_cover.rockiness(land)
+    rock = natural_cover.rockiness(land)
     low = low + (0.05 - low) * rock
     return np.where(land.lake > 0.0, -0.08, trees * forest + (1.0 - trees) * low)
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.demo import ground_cover, landcover
+from eechips.emulator.demo import ground_cover, landcover, upsampling
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.series import GlobalSeries
 from eechips.emulator.pixels.pixel_grid import PixelGrid
@@ -48,7 +48,7 @@ class LandCover:
         """See ``painted_source.PaintedScene``."""
         ground = ground_cover.ground(rect, self.start)
         codes = landcover.dominant(landcover.shares(ground), (CODES[name] for name in landcover.CLASSES))
-        inland = ground_cover.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast")) > np.float32(
+        inland = upsampling.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast")) > np.float32(
             -12_000.0
         )
         shape = (len(bands), rect.height, rect.width)
