@@ -119,7 +119,7 @@ class Transport:
 
     @contextlib.contextmanager
     def metered(self, *, logs: bool = False, profiles: bool = False) -> Iterator[Usage]:
-        """Count what this thread sends inside the block.
+        """Count what this thread sends inside the block; a block around it counts it as well.
 
         Args:
             logs: whether every request is logged.
@@ -131,6 +131,23 @@ class Transport:
             yield usage
         finally:
             self._local.usage = previous
+            if previous is not None:
+                previous.add(usage)
+
+    @contextlib.contextmanager
+    def limited_retries(self, retries: int, total: float) -> Iterator[None]:
+        """Repeat requests that this thread sends inside the block less often than others.
+
+        Args:
+            retries: repeats at most.
+            total: seconds after the first attempt began when no further one is started.
+        """
+        policy = self.policy
+        self._local.policy = replace(policy, retries=min(retries, policy.retries), total=min(total, policy.total))
+        try:
+            yield
+        finally:
+            self._local.policy = None
 
     @contextlib.contextmanager
     def acquire_permit(self) -> Iterator[Permit]:
@@ -222,7 +239,7 @@ class Transport:
                     accept(response.body)
             return response
 
-        response = self._retry(self._numbered(attempt), self.policy)
+        response = self._retry(self._numbered(attempt), self._policy)
         if document and response.status == 200:
             self._seen[document] = response.body
         if cache is not None and response.status == 200:
@@ -250,7 +267,7 @@ class Transport:
                 raise error
             return accept(response.body)
 
-        return self._retry(self._numbered(attempt), self.policy)
+        return self._retry(self._numbered(attempt), self._policy)
 
     def capture(self, send: Callable[[], object]) -> HttpRequest:
         """Capture the request that the client would send, without sending it.
@@ -288,7 +305,7 @@ class Transport:
             response.refuse_page()
             return accept(response.body)
 
-        return self._retry(self._numbered(attempt), self.policy)
+        return self._retry(self._numbered(attempt), self._policy)
 
     def _numbered(self, attempt: Callable[[int], T]) -> Callable[[], T]:
         """Return a function that passes an attempt its number, from 1, and counts repeats.
@@ -309,6 +326,11 @@ class Transport:
                 raise internal_error(error) from error
 
         return numbered_attempt
+
+    @property
+    def _policy(self) -> RetryPolicy:
+        limited: RetryPolicy | None = getattr(self._local, "policy", None)
+        return limited or self.policy
 
     @property
     def _usage(self) -> Usage:

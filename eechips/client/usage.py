@@ -41,6 +41,7 @@ class Usage:
         requests: HTTP requests sent, repeats included.
         repeats: attempts after a transient failure.
         received: bytes of response bodies, as received.
+        seconds: for which requests were in flight.
         request_logs: one for each request; None if they are not wanted.
         kinds: of the requests that succeeded, in the order of the first of each.
         profiles: ids of the profiles of requests; None if requests are not profiled.
@@ -49,6 +50,7 @@ class Usage:
     requests: int = 0
     repeats: int = 0
     received: int = 0
+    seconds: float = 0.0
     request_logs: list[RequestLog] | None = None
     kinds: dict[str, None] = field(default_factory=dict)
     profiles: list[str] | None = None
@@ -59,6 +61,7 @@ class Usage:
         self.requests += other.requests
         self.repeats += other.repeats
         self.received += other.received
+        self.seconds += other.seconds
         if other.request_logs:
             self.request_logs = [*(self.request_logs or ()), *other.request_logs]
 
@@ -70,12 +73,14 @@ class Usage:
             permit: of the request, in which the block records the number of bytes.
         """
         self.requests += 1
+        began = time.monotonic()
         try:
             yield
         finally:
             self.received += permit.received
             if self.profiles is not None and permit.profile is not None:
                 self.profiles.append(permit.profile)
+            self.seconds += time.monotonic() - began
 
     @contextlib.contextmanager
     def log(self, url: str, permit: Permit, attempt: int) -> Iterator[None]:

@@ -62,7 +62,9 @@ def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile]
     )
 
 
-def fetch_shared(fetcher: Fetcher, shared: SharedChip, chips: Sequence[Chip]) -> dict[int, EncodedFile]:
+def fetch_shared(
+    fetcher: Fetcher, shared: SharedChip, chips: Sequence[Chip]
+) -> tuple[dict[int, EncodedFile], int | None]:
     """Fetch several chips in one request, and return the file of each, the same as :func:`fetch_result`.
 
     Args:
@@ -71,13 +73,20 @@ def fetch_shared(fetcher: Fetcher, shared: SharedChip, chips: Sequence[Chip]) ->
         chips: among which its members are.
 
     Returns:
-        The files by the indices of the chips.
+        The files by the indices of the chips, and the pixels of the largest part if the request was too large for the
+        service and was divided; else None.
 
     Raises:
         RequestError: classified, if the service does not answer, or its response is not as requested.
         ee.EEException: if the service refuses the expression.
     """
-    pixels = fetcher.chip(shared.chip, partial(_decode, shared.parts), _paste)
+    divided: list[int] = []
+
+    def paste(parts: Sequence[Part[list[DecodedChip]]]) -> list[DecodedChip]:
+        divided.append(max(part.window.pixels for part in parts))
+        return _paste(parts)
+
+    pixels = fetcher.chip(shared.chip, partial(_decode, shared.parts), paste)
     files = {}
     for member in shared.members:
         chip = chips[member.index]
@@ -86,7 +95,7 @@ def fetch_shared(fetcher: Fetcher, shared: SharedChip, chips: Sequence[Chip]) ->
         assert encode is not None
         cut = pixels[member.part].cut(member.window, chip.grid.transform)
         files[member.index] = encode(cut, expectation_of(chip))
-    return files
+    return files, divided[0] if divided else None
 
 
 def _decode(chips: Sequence[Chip], part: Chip, body: bytes) -> list[DecodedChip]:

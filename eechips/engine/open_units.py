@@ -22,7 +22,7 @@ from eechips.engine.scheduler import Scheduler
 from eechips.engine.session import Session
 from eechips.engine.slow_units import SlowUnits, advice_for
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import SupportsSharedRequests, traits_of
+from eechips.recipe import RequestWindow, request_window_of, traits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +140,11 @@ class OpenUnits:
         return is_settled
 
     @property
-    def _joins(self) -> SupportsSharedRequests | None:
-        """The recipe, if its units may share requests, and the executor can send several units to a worker."""
-        recipe, executor = self._recipe, self._parts.executor
-        if not self._parts.shares_requests or executor.is_detached or not isinstance(recipe, SupportsSharedRequests):
+    def _joins(self) -> RequestWindow | None:
+        """The pixels of units, if these may share requests, and the executor can send several of them to a worker."""
+        if not self._parts.shares_requests or self._parts.executor.is_detached:
             return None
-        return recipe
+        return request_window_of(self._recipe)
 
     @property
     def _total(self) -> int:

@@ -34,6 +34,8 @@ class Outcome:
         split: error of the request that the unit shared, without secrets; the unit is fetched again, alone.
         joined: outcomes of the further units of the task.
         profiles: of the unit's requests; None if they were not profiled.
+        request_seconds: for which the requests of the task were in flight, if they worked at once.
+        pixels_that_worked: of the largest part of a request that was too large for the service.
     """
 
     position: int
@@ -50,10 +52,23 @@ class Outcome:
     split: str | None = None
     joined: tuple[Outcome, ...] = ()
     profiles: tuple[ProfileShare, ...] | None = None
+    request_seconds: float | None = None
+    pixels_that_worked: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default of a dataclass with slots looks its fields up for every unit, in both processes.
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A worker has finished a unit of a task of several, whose time limit begins anew.
+
+    Attributes:
+        position: of the first unit of the task.
+    """
+
+    position: int
 
 
 @dataclass(frozen=True, slots=True)

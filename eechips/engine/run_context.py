@@ -21,7 +21,7 @@ from eechips.engine.replacement import Replacements
 from eechips.engine.run_log import RunLog
 from eechips.engine.slow_units import SlowUnits
 from eechips.manifest.ledger import Ledger
-from eechips.recipe import SupportsSharedRequests
+from eechips.recipe import RequestWindow
 from eechips.storage import Store
 
 
@@ -109,6 +109,6 @@ class SchedulerContext:
     meter: Meter | None = None
     verbose: bool = False
     slow: SlowUnits | None = None
-    joins: SupportsSharedRequests | None = None
+    joins: RequestWindow | None = None
     compute: ComputeMonitor | None = None
     clock: Callable[[], float] = time.monotonic

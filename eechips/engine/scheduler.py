@@ -37,8 +37,8 @@ class Scheduler:
     def __init__(self, context: SchedulerContext, units: Iterator[WorkUnit | None], count: int) -> None:
         self._context, self._executor, self._log = context, context.executor, context.log
         self._planner, self._replacements = context.planner, context.replacements
-        joiner = None if context.joins is None else UnitJoiner(context.joins, units)
-        self._queue = UnitQueue(units, count, joiner)
+        self._joiner = None if context.joins is None else UnitJoiner(context.joins, units)
+        self._queue = UnitQueue(units, count, self._joiner)
         self._recorder = Recorder(context, self._queue)
         self._stop: Exception | None = None
 
@@ -75,6 +75,8 @@ class Scheduler:
                     events = executor.wait(0.0 if is_starting else self._tick)
                     if context.compute is not None:
                         context.compute.note(events)
+                    if self._joiner is not None:
+                        self._joiner.note(events)
                     self._note_failure(self._recorder.settle(events))
                     self._watch_compute()
                     monitor.watch(self._queue.settled)

@@ -21,6 +21,10 @@ from eechips.formats import EncodedFile
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Chip, FrameStack
 
+_RETRIES = 4
+_RETRY_SECONDS = 60.0
+"""Bounds on the repetition of a shared request: its units are fetched alone then, with the bounds of the run."""
+
 
 @dataclass(slots=True)
 class SharedResult:
@@ -50,10 +54,12 @@ class SharedFetch:
     Attributes:
         results: of units that are finished one after the other, by position.
         outcomes: of units that are fetched again, or abandoned, by position.
+        pixels_that_worked: of the largest part of a request that was too large for the service; None if none was.
     """
 
     results: Mapping[int, SharedResult]
     outcomes: Mapping[int, Outcome]
+    pixels_that_worked: int | None = None
 
 
 class SharedFetcher:
@@ -84,6 +90,7 @@ class SharedFetcher:
         began = time.monotonic()
         found = {unit.position: SharedResult(result, began) for unit, result in results.items()}
         outcomes: dict[int, Outcome] = {}
+        parts: list[int] = []
         owners = [(unit, chip) for unit, result in results.items() for chip in _chips(result)]
         chips = [chip for _, chip in owners]
         for shared in share_chips(chips):
@@ -92,9 +99,10 @@ class SharedFetcher:
             if any(unit.position in outcomes for unit in units):
                 continue  # another request of these units has failed
             try:
-                files, error, usage = self._request(shared, chips, units, is_profiled=is_profiled)
+                files, most, error, usage = self._request(shared, chips, units, is_profiled=is_profiled)
             except Stopped:
                 return SharedFetch({}, _abandoned(results))
+            parts += [] if most is None else [most]
             divided = _divide(usage, members)
             if error is None:
                 for index, file in files.items():
@@ -112,22 +120,29 @@ class SharedFetcher:
                 reason = (outcome.record.error if outcome.record is not None else None) or type(error).__name__
                 outcomes.update(_split(units, reason, usage, divided))
         kept = {position: result for position, result in found.items() if position not in outcomes}
-        return SharedFetch(kept, outcomes)
+        return SharedFetch(kept, outcomes, min(parts, default=None))
 
     def _request(
         self, shared: SharedChip, chips: Sequence[Chip], units: Sequence[WorkUnit], *, is_profiled: bool
-    ) -> tuple[Mapping[int, EncodedFile], Exception | None, Usage]:
-        """Send a shared request; return its files by the index of their chips, or its error, and what it used.
+    ) -> tuple[Mapping[int, EncodedFile], int | None, Exception | None, Usage]:
+        """Send a shared request.
+
+        A large window may be what the service cannot do in time, so that it is not repeated as often as other requests.
+
+        Returns:
+            Its files by the index of their chips, and the pixels of its largest part if it was divided; or its error.
+            And what it used.
 
         Raises:
             Stopped: if the run is stopping.
         """
         requests = self._fetcher.requests.unit_context(*(unit.position for unit in units))
-        with self._transport.metered(logs=self._logs, profiles=is_profiled) as usage, requests:
+        limits = self._transport.limited_retries(_RETRIES, _RETRY_SECONDS)
+        with self._transport.metered(logs=self._logs, profiles=is_profiled) as usage, requests, limits:
             try:
-                return fetch_shared(self._fetcher, shared, chips), None, usage
+                return *fetch_shared(self._fetcher, shared, chips), None, usage
             except Exception as error:  # noqa: BLE001 - each unit finds its own error when it is fetched alone
-                return {}, error, usage
+                return {}, None, error, usage
 
 
 def _abandoned(units: Iterable[WorkUnit]) -> dict[int, Outcome]:

@@ -54,6 +54,11 @@ class UnitThreadPool:
         """Wait until no other unit follows. Those that were received may still be executed."""
         self._ended.wait()
 
+    @property
+    def delivering(self) -> threading.Lock:
+        """Return the lock that is held while an outcome is delivered."""
+        return self._delivering
+
     def _work(self) -> None:
         try:
             threading.current_thread().name = "eechips-unit"

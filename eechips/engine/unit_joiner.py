@@ -4,73 +4,144 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterator
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from eechips.client.shared_requests import MOST_PIXELS, MOST_WASTE
+from eechips.client.shared_requests import MOST_WASTE
+from eechips.engine.outcome import Finished, Lost
+from eechips.engine.request_costs import MOST_UNITS, RequestCosts
 from eechips.geo.grid import Grid
 from eechips.geo.grid_groups import GroupLimits, group_grids
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import SupportsSharedRequests, unit_value
+from eechips.recipe import RequestWindow, unit_value
 
 _MOST_HELD = 4_096
 """Units among which neighbours are looked for."""
-_MOST_JOINED = 256
-"""Units of a task: each is written by the thread that fetches it."""
-_TASKS_PER_SLOT = 2
-"""Tasks for each slot that the units must be enough for, so that no slot is idle while others have large tasks."""
+_FEWEST_HELD = _MOST_HELD // 2
+"""Units below which further ones are taken from the plan."""
+_CHANGED = 1.5
+"""Ratio by which the number of held units, or of units to a task, changes until the held units are joined anew."""
+
+
+_FULLER = 1.25
+"""Units that a task may have for each of those it should have: groups by place fill 80% of their limit on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A unit, what it must have in common with others to share a request, and its pixels; no grid if it is alone."""
+
+    unit: WorkUnit
+    key: Hashable = None
+    grid: Grid | None = None
+
+    @property
+    def pixels(self) -> int:
+        return 1 if self.grid is None else self.grid.width * self.grid.height
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Units of one task, and the pixels of the window that covers them."""
+
+    members: tuple[_Placed, ...]
+    pixels: int
 
 
 class UnitJoiner:
     """Joins the units of a plan: those that lie on the same pixels near each other are one task.
 
     Args:
-        recipe: tells the pixels of a unit.
+        request_window: returns the pixels of a unit.
         units: open units in the order of the plan; None while the next one is not planned yet.
     """
 
-    def __init__(self, recipe: SupportsSharedRequests, units: Iterator[WorkUnit | None]) -> None:
-        self._recipe, self._units = recipe, units
-        self._tasks: deque[WorkUnit] = deque()
+    def __init__(self, request_window: RequestWindow, units: Iterator[WorkUnit | None]) -> None:
+        self._request_window, self._units = request_window, units
+        self._costs = RequestCosts()
+        self._tasks: deque[_Task] = deque()
+        self._held = 0  # units of these
+        self._joined = 0  # units of these when they were joined
+        self._most = 0  # units of a task when they were joined
+        self._pixels: dict[int, int] = {}  # of tasks under way, by the position of their first unit
+        self._is_exhausted = False
 
     def take(self, slots: int, left: int) -> WorkUnit | None:
         """Return the next task; None while the next unit is not planned yet.
 
         Args:
             slots: requests that may be in flight.
-            left: units that are not settled, as far as they are planned.
+            left: units that are not submitted yet, as far as they are planned.
 
         Raises:
             StopIteration: if no unit is left.
         """
-        if not self._tasks:
-            found: list[WorkUnit] = []
-            for unit in islice(self._units, _MOST_HELD):
-                if unit is None:
-                    break
-                found.append(unit)
-            else:
-                if not found:
-                    raise StopIteration
-            if not found:
-                return None
-            self._tasks.extend(self._join(found, max(1, left // (_TASKS_PER_SLOT * max(1, slots)))))
-        return self._tasks.popleft()
+        new = self._receive() if self._held <= _FEWEST_HELD else []
+        if not self._tasks and not new:
+            if self._is_exhausted:
+                raise StopIteration
+            return None
+        held = self._held + len(new)
+        pixels = max(1, round(sum(each.pixels for each in new) / len(new))) if new else self._pixels_each
+        most = self._costs.choose_units(max(left, held), slots, pixels)
+        is_changed = not self._most / _CHANGED < most < self._most * _CHANGED or held > _CHANGED * self._joined
+        if is_changed or not self._tasks:
+            self._tasks = deque(self._join([*(each for task in self._tasks for each in task.members), *new], most))
+            self._joined, self._most = held, most
+        elif new:
+            self._tasks.extend(self._join(new, most))
+        task = self._tasks.popleft()
+        self._held = held - len(task.members)
+        first, *others = (each.unit for each in task.members)
+        self._pixels[first.position] = task.pixels
+        return replace(first, joined=tuple(others))
 
-    def _join(self, units: list[WorkUnit], most: int) -> list[WorkUnit]:
+    def note(self, events: Iterable[Finished | Lost]) -> None:
+        """Learn from tasks that have ended how long requests take, and how large they may be."""
+        for event in events:
+            pixels = self._pixels.pop(event.task.position, None)
+            if pixels is None or isinstance(event, Lost):
+                continue
+            if event.outcome.pixels_that_worked is not None:
+                self._costs.note_too_large(event.outcome.pixels_that_worked)
+            elif event.outcome.split is not None and event.task.joined:
+                self._costs.note_too_large(pixels // 4)
+            elif event.outcome.request_seconds is not None:
+                self._costs.note(pixels, event.outcome.request_seconds)
+
+    @property
+    def _pixels_each(self) -> int:
+        return max(1, round(sum(each.pixels for each in self._tasks[0].members) / len(self._tasks[0].members)))
+
+    def _receive(self) -> list[_Placed]:
+        """Take units from the plan, as far as they are planned and may be held."""
+        found: list[_Placed] = []
+        while self._held + len(found) < _MOST_HELD:
+            try:
+                unit = next(self._units)
+            except StopIteration:
+                self._is_exhausted = True
+                break
+            if unit is None:
+                break
+            place = self._request_window(unit_value(json.loads(unit.unit))) if not unit.attempts else None
+            found.append(_Placed(unit) if place is None else _Placed(unit, *place))
+        return found
+
+    def _join(self, placed: Iterable[_Placed], most: int) -> list[_Task]:
         """Join units to tasks of ``most`` units at most, in the order of their first units."""
-        placed: dict[Hashable, list[tuple[WorkUnit, Grid]]] = defaultdict(list)
-        tasks: list[WorkUnit] = []
-        for unit in units:
-            found = self._recipe.request_window(unit_value(json.loads(unit.unit))) if not unit.attempts else None
-            if found is None:
-                tasks.append(unit)
+        alike: dict[Hashable, list[tuple[_Placed, Grid]]] = defaultdict(list)
+        tasks: list[_Task] = []
+        for each in sorted(placed, key=lambda each: each.unit.position):
+            if each.grid is None:
+                tasks.append(_Task((each,), each.pixels))
             else:
-                placed[found[0]].append((unit, found[1]))
-        limits = GroupLimits(pixels=MOST_PIXELS, members=min(_MOST_JOINED, most), waste=MOST_WASTE)
-        for some in placed.values():
+                alike[each.key].append((each, each.grid))
+        limits = GroupLimits(self._costs.most_pixels, min(MOST_UNITS, round(_FULLER * most)), MOST_WASTE)
+        for some in alike.values():
             for group in group_grids([grid for _, grid in some], limits):
-                first, *others = (some[member.content][0] for member in group.members)
-                tasks.append(replace(first, joined=tuple(others)))
-        return sorted(tasks, key=lambda task: task.position)
+                members = tuple(some[member.content][0] for member in group.members)
+                # Units of the same pixels are bands of one request.
+                pixels = max(group.grid.width * group.grid.height, sum(each.pixels for each in members))
+                tasks.append(_Task(members, pixels))
+        return sorted(tasks, key=lambda task: task.members[0].unit.position)

@@ -84,7 +84,8 @@ class UnitQueue:
             return self.again.popleft()
         try:
             if self._joiner is not None:
-                return self._joiner.take(executor.throttle.limit, self.count - self.settled)
+                left = self.count - self.settled - len(self.under_way)
+                return self._joiner.take(executor.throttle.limit, left)
             return next(self._units)
         except StopIteration:
             self.is_exhausted = True

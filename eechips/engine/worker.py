@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.client import retry
+from eechips.client.compute_profiles import ProfileShare
 from eechips.client.connection import Connection, ServiceTarget, connect_worker
 from eechips.client.current_transport import use_transport
 from eechips.client.discovery import DiscoveryFile
@@ -24,7 +25,7 @@ from eechips.client.permits import Stopped
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.engine.fetch_result import fetch_result
-from eechips.engine.outcome import Outcome
+from eechips.engine.outcome import Outcome, Progress
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
 from eechips.engine.shared_results import SharedFetcher, SharedResult
@@ -37,9 +38,9 @@ from eechips.recipe import (
     Chip,
     FrameStack,
     NoData,
-    SupportsSharedRequests,
     SupportsWorkerStart,
     Table,
+    request_window_of,
     traits_of,
     unit_value,
 )
@@ -50,6 +51,33 @@ from eechips.warning_filters import ignore_warning
 
 _INTERNAL_REPEATS = 2
 """Repeats of a unit after an internal error, at most."""
+
+
+_REPORT_SECONDS = 0.25
+"""Seconds between two reports of progress, or part of a time limit that is shorter than a second."""
+
+
+class _Reports:
+    """Reports of the progress of a task, at intervals.
+
+    Args:
+        report: sends one.
+        interval: seconds from one to the next, at least.
+    """
+
+    def __init__(self, report: Callable[[], None], interval: float) -> None:
+        self._report, self._interval, self._last = report, interval, time.monotonic()
+
+    def note_unit(self) -> None:
+        """Report that a unit was worked on, if a report is due."""
+        now = time.monotonic()
+        if now - self._last > self._interval:
+            self._last = now
+            self._report()
+
+
+def _ignore(_: Progress) -> None:
+    """Discard the progress of a task."""
 
 
 def start_worker(
@@ -106,33 +134,57 @@ class Worker:
         self._recipe_code = contextlib.nullcontext if traits.is_builtin else raising_recipe_errors
         self._fetcher = Fetcher(connection, spec.method, self._recipe_code, reads_assets=spec.reads_assets)
         # Other recipes may send requests in get_result.
-        self._shares_requests = spec.shares_requests and isinstance(spec.recipe, SupportsSharedRequests)
+        self._shares_requests = spec.shares_requests and request_window_of(spec.recipe) is not None
         self._shared = SharedFetcher(self._fetcher, self._transport, logs=spec.logs, secrets=self._secrets)
 
-    def execute(self, task: WorkUnit) -> Outcome:
+    def execute(self, task: WorkUnit, report: Callable[[Progress], None] = _ignore) -> Outcome:
         """Fetch the units of a task. Errors become part of their outcomes.
 
         After an internal error, which may be due to lack of memory, a unit is repeated a few times.
+
+        Args:
+            task: one unit, or several that may share requests.
+            report: receives the progress of several units.
         """
         if not self._shares_requests or task.attempts > 0:
             return self._execute(task, None)
-        first, *others = self._execute_joined(task.units, is_profiled=task.is_profiled)
-        return replace(first, joined=tuple(others))
+        with self._transport.metered() as usage:
+            units = [replace(unit, is_profiled=task.is_profiled) for unit in task.units]
+            found, worked = self._execute_joined(units, partial(report, Progress(task.position)))
+        is_smooth = usage.requests > 0 and not usage.repeats and not any(outcome.split for outcome in found)
+        return replace(
+            found[0],
+            joined=tuple(found[1:]),
+            request_seconds=usage.seconds if is_smooth and worked is None else None,
+            pixels_that_worked=worked,
+        )
 
-    def _execute_joined(self, units: Sequence[WorkUnit], *, is_profiled: bool) -> list[Outcome]:
-        """Fetch units, in shared requests where their chips allow, and finish them one after the other."""
-        units = [replace(unit, is_profiled=is_profiled) for unit in units]
-        results = {}
+    def _execute_joined(
+        self, units: Sequence[WorkUnit], report: Callable[[], None]
+    ) -> tuple[list[Outcome], int | None]:
+        """Fetch units, in shared requests where their chips allow, and finish them one after the other.
+
+        Returns:
+            Their outcomes, and the pixels of the largest part of a shared request that was too large, if one was.
+        """
+        results, spent = {}, {}
+        reports = _Reports(report, _REPORT_SECONDS * min(1.0, self._spec.unit_timeout))
         for unit in units:
-            with contextlib.suppress(Exception, SystemExit):  # the recipe is called again below
+            usage = self._transport.metered(logs=self._spec.logs, profiles=unit.is_profiled)
+            # The recipe is called again below.
+            with usage as spent[unit.position], contextlib.suppress(Exception, SystemExit, Stopped):
                 results[unit] = self._result(unit)
-        fetched = self._shared.fetch(results, is_profiled=is_profiled)
-        return [
-            fetched.outcomes[unit.position]
-            if unit.position in fetched.outcomes
-            else self._execute(unit, fetched.results.get(unit.position))
-            for unit in units
-        ]
+            reports.note_unit()
+        fetched = self._shared.fetch(results, is_profiled=units[0].is_profiled)
+        for position, shared in fetched.results.items():
+            shared.usage.add(spent[position])
+            shared.profiles += tuple(ProfileShare(profile, 1.0) for profile in spent[position].profiles or ())
+        found = []
+        for unit in units:
+            reports.note_unit()
+            outcome = fetched.outcomes.get(unit.position)
+            found.append(outcome or self._execute(unit, fetched.results.get(unit.position)))
+        return found, fetched.pixels_that_worked
 
     def _execute(self, task: WorkUnit, shared: SharedResult | None) -> Outcome:
         """Fetch a unit, or finish one whose files were fetched in shared requests."""

@@ -14,6 +14,7 @@ from eechips.child_processes import end_with_parent
 from eechips.client.connection import ServiceTarget
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
+from eechips.engine.outcome import Progress
 from eechips.engine.thread_pool import UnitThreadPool
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
@@ -76,9 +77,13 @@ def main(
             return None
         return task
 
+    def report(progress: Progress) -> None:
+        with threads.delivering:
+            pipe.send(progress)
+
     try:
         worker = start_worker(spec, target, discovery, throttle.client(client))
-        threads = UnitThreadPool(receive, worker.execute, pipe.send, _exit)
+        threads = UnitThreadPool(receive, lambda task: worker.execute(task, report), pipe.send, _exit)
         threads.start()
     except Exception as error:  # noqa: BLE001 - the parent stops the run if no worker starts
         pipe.send(Broken(redact(f"{type(error).__name__}: {error}")))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -122,6 +123,15 @@ class Composites(Imagery):
             count, used = count + 1, used + bool(scenes)
             yield {**unit, **_sources(scenes), "grid": grid.to_json(), **extra}
         _log.info("%s images in %s of %s periods", f"{len(dated):,}", f"{used:,}", f"{count:,}")
+
+    def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
+        """Return the pixels of a unit: composites on the same pixels are bands of one request.
+
+        Pictures keep the bytes of the response.
+        """
+        if self.is_picture or unit["images"] == 0:
+            return None
+        return json.dumps(unit["grid"], sort_keys=True), Grid.from_json(unit["grid"])
 
     def get_result(self, index: int, unit: Unit) -> Chip | NoData:
         """Describe the composite of a period: one request by computePixels, two by URL, none without images."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -94,6 +95,15 @@ class Images(Imagery):
         if count == 0:
             raise self.none_found()
         _log.info("%s images of %s", f"{count:,}", self.dataset_id)
+
+    def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
+        """Return the pixels of a unit: images on the same pixels are bands of one request.
+
+        Pictures keep the bytes of the response.
+        """
+        if self.is_picture:
+            return None
+        return json.dumps(unit["grid"], sort_keys=True), Grid.from_json(unit["grid"])
 
     def get_result(self, index: int, unit: Unit) -> Chip:
         """Describe the window of an image: one request by computePixels, two by URL.

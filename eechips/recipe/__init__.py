@@ -12,6 +12,7 @@ from eechips.recipe.protocol import (
     Recipe,
     RecipeTraits,
     Redraw,
+    RequestWindow,
     SupportsAssembly,
     SupportsAssemblySettings,
     SupportsEstimate,
@@ -23,6 +24,7 @@ from eechips.recipe.protocol import (
     SupportsSharedRequests,
     SupportsSize,
     SupportsWorkerStart,
+    request_window_of,
     traits_of,
 )
 from eechips.recipe.results import (
@@ -51,6 +53,7 @@ __all__ = [
     "Recipe",
     "RecipeTraits",
     "Redraw",
+    "RequestWindow",
     "Result",
     "ScriptRecipe",
     "Single",
@@ -72,6 +75,7 @@ __all__ = [
     "load_recipe",
     "parse_script",
     "recipe_identity",
+    "request_window_of",
     "to_unit",
     "traits_of",
     "unit_id",

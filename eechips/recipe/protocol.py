@@ -134,6 +134,14 @@ class SupportsSize(Protocol):
         """
 
 
+RequestWindow = Callable[[Any], "tuple[Hashable, Grid] | None"]
+"""Return what units must have in common to share a request, and the pixels of a unit; None if it is fetched alone.
+
+The key is equal for units whose images differ in their window only, or whose images are bands of one request on equal
+pixels. Called in the parent; sends no request.
+"""
+
+
 @runtime_checkable
 class SupportsSharedRequests(Protocol):
     """A recipe whose units lie on known pixels, so that neighbours may be fetched in one request.
@@ -142,15 +150,14 @@ class SupportsSharedRequests(Protocol):
     but for the window; see :attr:`eechips.recipe.template.Template.window_values`.
     """
 
-    def request_window(self, unit: Any) -> tuple[Hashable, Grid] | None:
-        """Return what units must have in common to share a request, and the pixels of a unit.
+    @property
+    def request_window(self) -> RequestWindow | None:
+        """The function that returns the pixels of a unit; None if every unit is fetched alone."""
 
-        Called in the parent; sends no request.
 
-        Returns:
-            A key that is equal for units whose images differ in their window only, and the grid; None if the unit is
-            fetched alone.
-        """
+def request_window_of(recipe: Recipe) -> RequestWindow | None:
+    """Return the function of a recipe by which its units share requests; None if it has none."""
+    return recipe.request_window if isinstance(recipe, SupportsSharedRequests) else None
 
 
 @runtime_checkable

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from eechips.errors import UsageError
+from eechips.geo.grid import Grid
 from eechips.received_files import parse_json
 from eechips.recipe.code_errors import CodeErrors
-from eechips.recipe.protocol import Redraw
+from eechips.recipe.protocol import Redraw, RequestWindow
 from eechips.recipe.results import Result
 from eechips.recipe.units import canonical_json
 
@@ -54,6 +55,7 @@ class ScriptRecipe:
         datasets: the file's ``DATASETS``, a list of asset ids, if it has one.
         imports: packages that the file imports when it is executed.
         redraw: a :data:`Redraw` if the file defines ``redraw(unit, number)``, which returns one unit, or None.
+        request_window: a :data:`RequestWindow` if the file defines ``request_window(unit)``.
         assemble: the file's ``assemble(results)``, if it defines one.
         needs_service: False if the file has ``NEEDS_SERVICE = False``: then the run does not use Earth Engine.
     """
@@ -72,6 +74,8 @@ class ScriptRecipe:
         self._assemble_signature = _signature(assembles, skip=1) if assembles is not None else None
         redraws = functions.get("redraw")
         self._redraw_signature = _signature(redraws, skip=2) if redraws is not None else None
+        windows = functions.get("request_window")
+        self._window_signature = _signature(windows, skip=1) if windows is not None else None
         self.parameters = self._convert(parameters)
         self.datasets = _datasets(tree)
         self.imports = _imports(tree)
@@ -115,6 +119,7 @@ class ScriptRecipe:
     def _signatures(self) -> list[_Signature]:
         found = (
             self._requests_signature, self._result_signature, self._redraw_signature, self._assemble_signature,
+            self._window_signature,
         )  # fmt: skip
         return [signature for signature in found if signature is not None]
 
@@ -122,6 +127,11 @@ class ScriptRecipe:
     def redraw(self) -> Redraw | None:
         """Function of the script that draws replacements for empty units; None without one."""
         return self._redraw if self._redraw_signature is not None else None
+
+    @property
+    def request_window(self) -> RequestWindow | None:
+        """Function of the script that returns the pixels of a unit; None without one."""
+        return self._request_window if self._window_signature is not None else None
 
     @property
     def assemble(self) -> Callable[[Any], None] | None:
@@ -138,6 +148,24 @@ class ScriptRecipe:
         function = self._function("assemble")
         with CodeErrors(self.path):
             function(results, **self._assemble_signature.taken(self.parameters))
+
+    def _request_window(self, unit: Any) -> tuple[Hashable, Grid] | None:
+        """Call the script's ``request_window``.
+
+        Raises:
+            RecipeError: if it raises an exception, or does not return a key and a grid.
+        """
+        assert self._window_signature is not None
+        function = self._function("request_window")
+        with CodeErrors(self.path):
+            found = function(unit, **self._window_signature.taken(self.parameters))
+            if found is None:
+                return None
+            key, grid = found
+            hash(key)
+            if not isinstance(grid, Grid):
+                raise TypeError(f"request_window returned {type(grid).__name__} instead of a Grid")
+            return key, grid
 
     def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
         """Call the script's ``redraw`` for each pair.

@@ -139,7 +139,7 @@ def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(
             progress=progress,
             log=log,
             interrupt=Interrupt(),
-            joins=joins,
+            joins=None if joins is None else joins.request_window,
         )
         assert Scheduler(context, ledger.open_units(), count).run()
         counts = ledger.counts()

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ee
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import eechips
+from eechips.client.fetcher import Fetcher
+from eechips.client.shared_requests import share_chips
 from eechips.emulator.assets import ingest
+from eechips.engine.config import RunConfig
+from eechips.engine.fetch_result import fetch_shared
+from eechips.engine.session import connect
+from eechips.geo.grid import Grid
+from eechips.recipe import Chip
 from tests.support.coded_store import write
 from tests.support.local_earth_engine import Server
 
@@ -49,10 +61,10 @@ def server(store: Path, serve: Callable[..., Server]) -> Server:
 
 
 def sample(server: Server, out: Path, **chosen: Any) -> eechips.Run:
-    given: dict[str, Any] = {"dataset": L8, "bands": "SR_B4,SR_B5", "spacing": "480m", "roi": ROI, "size": 16}
-    given |= {"start": "2020-01-01", "end": "2021-01-01", "format": "tif", "in_flight": 1}
-    given |= {"executor": "threads"}
-    return eechips.sample(**{**given, "rate": None, "endpoint": server.url, "out": out, "quiet": True, **chosen})
+    values: dict[str, Any] = {"dataset": L8, "bands": "SR_B4,SR_B5", "spacing": "480m", "roi": ROI, "size": 16}
+    values |= {"start": "2020-01-01", "end": "2021-01-01", "format": "tif", "in_flight": 1}
+    values |= {"executor": "threads"}
+    return eechips.sample(**{**values, "rate": None, "endpoint": server.url, "out": out, "quiet": True, **chosen})
 
 
 def files(run: eechips.Run) -> dict[str, bytes]:
@@ -90,10 +102,10 @@ def test_files_and_records_are_those_of_chips_alone(server: Server, tmp_path: Pa
 @pytest.mark.parametrize("chosen", [{}, {"format": "npy"}, {"format": "tif-stack"}, {"method": "url"}])
 def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Eleven periods have an image in one only; the bands of all, and of a second dataset, are in a few requests."""
-    given: dict[str, Any] = {"spacing": None, "total": 3, "min_distance": "1500m", "every": "month", "reducer": "max"}
-    given |= {"start": "2020-01-01", "end": "2020-12-01", "executor": "threads", **chosen}
-    shared = sample(server, tmp_path / "shared", **given)
-    alone = sample(server, tmp_path / "alone", share_requests=False, **given)
+    values: dict[str, Any] = {"spacing": None, "total": 3, "min_distance": "1500m", "every": "month", "reducer": "max"}
+    values |= {"start": "2020-01-01", "end": "2020-12-01", "executor": "threads", **chosen}
+    shared = sample(server, tmp_path / "shared", **values)
+    alone = sample(server, tmp_path / "alone", share_requests=False, **values)
     assert files(shared) == files(alone)
     per_request = 2 if chosen.get("method") == "url" else 1
     assert (shared.units["requests"] == per_request).all()
@@ -122,11 +134,76 @@ def test_units_of_a_failed_request_are_fetched_alone(store: Path, serve: Callabl
     assert files(run) == files(whole)
 
 
+@pytest.mark.parametrize("verb", [eechips.images, eechips.composites])
+def test_images_and_composites_of_the_same_pixels_are_bands_of_one_request(
+    server: Server, tmp_path: Path, verb: Callable[..., eechips.Run]
+) -> None:
+    values: dict[str, Any] = {"bands": "SR_B4,SR_B5", "start": "2020-01-01", "end": "2021-01-01", "format": "tif"}
+    values |= {"roi": "-104.966,39.72,-104.955,39.73", "endpoint": server.url, "quiet": True, "executor": "threads"}
+    values |= {"rate": None, "in_flight": 1} | (
+        {"every": "month", "mask": "none"} if verb is eechips.composites else {}
+    )
+    if verb is eechips.composites:
+        values |= {"every": "day", "start": "2020-05-01", "end": "2020-05-04"}
+    shared = verb(L8, out=tmp_path / "shared", **values)
+    alone = verb(L8, out=tmp_path / "alone", share_requests=False, **values)
+    assert shared.units["file"].notna().sum() == 2
+    assert shared.units["sha256"].tolist() == alone.units["sha256"].tolist()
+    assert (shared.units["requests"].sum(), alone.units["requests"].sum()) == (1, 2)
+
+
+SCRIPT = f"""
+import ee
+from eechips import Chip, Grid
+
+WHOLE = Grid("{CRS}", {tuple(TRANSFORM)[:6]}, 200, 200)
+
+def get_requests():
+    return [[column, row] for row in range(0, 160, 16) for column in range(0, 160, 16)]
+
+def request_window(corner):
+    return None if corner[0] == 0 else (corner[1], WHOLE.window(*corner, 16, 16))
+
+def get_result(index, corner):
+    if corner == [32, 32]:
+        raise ValueError("this one fails")
+    band = "clay" if corner != [48, 48] else "sand"
+    return Chip(ee.Image("{SOIL}"), grid=WHOLE.window(*corner, 16, 16), bands=(band,), format="tif", dtype="float32")
+"""
+
+
+def test_units_of_a_script_that_says_where_they_are_share_requests(server: Server, tmp_path: Path) -> None:
+    """A unit whose recipe raises, or whose image does not exist, fails alone; its neighbours share a request."""
+    path = tmp_path / "soil.py"
+    path.write_text(SCRIPT)
+    values: dict[str, Any] = {
+        "endpoint": server.url,
+        "quiet": True,
+        "executor": "threads",
+        "in_flight": 1,
+        "rate": None,
+    }
+    shared = eechips.run(path, out=tmp_path / "shared", **values)
+    alone = eechips.run(path, out=tmp_path / "alone", share_requests=False, **values)
+    assert files(shared) == files(alone)
+    columns = ["state", "error_class", "error", "file", "sha256"]
+    pd.testing.assert_frame_equal(shared.units[columns], alone.units[columns])
+    assert shared.counts == {"done": 98, "failed_permanent": 2}
+    assert shared.units["shared_request"].notna().sum() == 88
+    assert shared.units["requests"].sum() < 30
+    with rasterio.open(shared.path / shared.units["file"][1]) as one:
+        expected = np.arange(200 * 200, dtype=np.uint16).reshape(SHAPE)[:16, 16:32].astype(np.float32) / 3
+        assert (one.read(1) == expected).all()
+
+
 def test_a_run_that_stops_and_resumes_has_each_file_once(server: Server, tmp_path: Path) -> None:
-    stopped = sample(server, tmp_path / "run", max_requests=8)
-    assert 0 < (stopped.units["state"] == "done").sum() < len(stopped.units)
-    resumed = sample(server, tmp_path / "run")
-    whole = sample(server, tmp_path / "whole", share_requests=False)
+    path = tmp_path / "soil.py"
+    path.write_text(SCRIPT)
+    values: dict[str, Any] = {"endpoint": server.url, "quiet": True, "executor": "threads", "rate": None}
+    stopped = eechips.run(path, out=tmp_path / "run", max_requests=8, in_flight=2, **values)
+    assert 0 < (stopped.units["state"] == "done").sum() < 98
+    resumed = eechips.run(path, out=tmp_path / "run", in_flight=3, **values)
+    whole = eechips.run(path, out=tmp_path / "whole", share_requests=False, **values)
     assert files(resumed) == files(whole)
 
 
@@ -140,3 +217,58 @@ def test_the_compute_of_a_shared_request_is_divided_among_its_units(server: Serv
     planning = run.info["compute"]["planning_eecu_seconds"]
     rounding = 0.0005 * found["requests"]
     assert units["eecu_seconds"].sum() + planning == pytest.approx(found["eecu_seconds"], abs=rounding)
+
+
+def test_a_request_that_is_too_large_is_divided_and_its_files_are_the_same(
+    store: Path, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve(*options(store), "--pixels", str(6 * 16 * 16 * 3 * 3))
+    run = sample(server, tmp_path / "run", in_flight=4)
+    rejected = server.stats()["statuses"].get("400", 0)
+    whole = sample(server, tmp_path / "whole", share_requests=False)
+    assert files(run) == files(whole)
+    assert 1 <= rejected <= 8
+    assert set(run.units["state"]) == {"done"}
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    places=st.lists(
+        st.tuples(st.integers(-20, 190), st.integers(-20, 190), st.integers(1, 40), st.integers(1, 40)),
+        min_size=2,
+        max_size=12,
+        unique=True,
+    ),
+    file_format=st.sampled_from(["tif", "npy"]),
+)
+def test_pixels_that_are_cut_out_are_those_of_windows_of_the_file(
+    server: Server, store: Path, places: list[tuple[int, int, int, int]], file_format: str
+) -> None:
+    """Windows of any size that overlap, touch, or lie partly beyond the image, against rasterio's reads of the file."""
+    whole = Grid(CRS, (30.0, 0.0, 500_000.0, 0.0, -30.0, 4_400_000.0), *SHAPE)
+    with connect(RunConfig(out=Path("unused"), endpoint=server.url, rate=None, retries=0)) as session:
+        fetcher, image = Fetcher(session.connection, "pixels"), ee.Image(f"{L8}/s0")
+        bands = ("SR_B4", "SR_B5")
+        chips = [Chip(image, grid=whole.window(*place), bands=bands, format=file_format) for place in places]
+        found: dict[int, Any] = {}
+        for shared in share_chips(chips):
+            found |= fetch_shared(fetcher, shared, chips)[0]
+    with rasterio.open(store.parent / "0.tif") as source:
+        for index, written in found.items():
+            column, row, width, height = places[index]
+            window = rasterio.windows.Window(column, row, width, height)
+            expected = source.read(window=window, boundless=True, fill_value=0)
+            if file_format == "npy":
+                array = np.load(io.BytesIO(written.data))
+                values = np.stack([array["SR_B4"], array["SR_B5"]])
+            else:
+                with rasterio.MemoryFile(written.data) as memory, memory.open() as file:
+                    values, transform = file.read(), file.transform
+                assert transform == source.window_transform(window)
+                assert ((file_mask(written.data) != 0) == (expected[0] != 0)).all()
+            assert (np.where(expected[0] != 0, values, 0) == expected).all()
+
+
+def file_mask(data: bytes) -> Any:
+    with rasterio.MemoryFile(data) as memory, memory.open() as file:
+        return file.dataset_mask()

@@ -43,7 +43,8 @@ def locate(grid: PixelGrid, lattice: Projection, *, exact: bool = False) -> Loca
     """Find the centres of a grid's pixels in the pixel coordinates of a lattice.
 
     The CRS transformation is evaluated at control points and interpolated between them where that is exact to
-    1e-4 of a pixel (checked half-way between control points), else at every pixel.
+    1e-4 of a pixel (checked half-way between control points), else at every pixel. Centres that near the edge of a
+    pixel are transformed.
 
     Args:
         grid: whose pixels.
@@ -135,10 +136,16 @@ def _interpolated(
         if not np.abs(guess - truth).max() < _TOLERANCE:
             return None
     columns, rows = centres_of(grid.width), centres_of(grid.height)
-    return (
+    found = (
         between(control[0], at_columns, at_rows, columns, rows),
         between(control[1], at_columns, at_rows, columns, rows),
     )
+    # So that the nearest pixel depends on the centre alone, not on the window around it.
+    unsure = np.logical_or(*(np.abs(values - np.rint(values)) < 2 * _TOLERANCE for values in found))
+    if unsure.any():
+        at = np.nonzero(unsure)
+        found[0][at], found[1][at] = exact(at[1].astype(np.float64) + 0.5, at[0].astype(np.float64) + 0.5)
+    return found
 
 
 def control_points(size: int, spacing: int) -> Floats:

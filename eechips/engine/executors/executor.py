@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
-from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.outcome import Finished, Lost, Outcome, Progress
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
@@ -95,6 +95,8 @@ class Executor(abc.ABC, Generic[HandleT]):
 
     Attributes:
         is_remote: class attribute: workers may be on other machines, where a pause of the service is not seen.
+        reports_progress: class attribute: workers report the units that they finish of a task of several. Else the time
+            limit of a task is that of all its units.
         is_detached: class attribute: the parent cannot send messages to workers once they have started. Their slots are
             fixed, and each result gets its name before its outcome is reported.
         held: handles, those with the fewest tasks, that get no further tasks: they are reserved for a task alone.
@@ -102,12 +104,13 @@ class Executor(abc.ABC, Generic[HandleT]):
 
     Args:
         throttle: of the run.
-        task_timeout: seconds after which a task is given up, and its worker replaced.
+        task_timeout: seconds after which a unit of a task is given up, and its worker replaced.
         clock: seconds, monotonic.
     """
 
     is_remote: ClassVar[bool] = False
     is_detached: ClassVar[bool] = False
+    reports_progress: ClassVar[bool] = False
 
     def __init__(self, throttle: Throttle, task_timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.throttle, self._timeout, self._clock = throttle, task_timeout, clock
@@ -224,7 +227,17 @@ class Executor(abc.ABC, Generic[HandleT]):
     def _late(self, handle: HandleT) -> set[int]:
         """Return the positions of the tasks that take too long."""
         now = self._working_time
-        return {position for position, (_, since) in handle.tasks.items() if now - since > self._timeout}
+        return {
+            position
+            for position, (task, since) in handle.tasks.items()
+            if now - since > self._timeout * (1 if self.reports_progress else len(task.units))
+        }
+
+    def _note_progress(self, handle: HandleT, progress: Progress) -> None:
+        """Begin the time limit of a task anew."""
+        found = handle.tasks.get(progress.position)
+        if found is not None:
+            handle.tasks[progress.position] = found[0], self._working_time
 
     @property
     def _working_time(self) -> float:

@@ -25,7 +25,7 @@ from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
 from eechips.engine import worker_preload, worker_process
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, WorkerHandle, lost
-from eechips.engine.outcome import Finished, Lost
+from eechips.engine.outcome import Finished, Lost, Progress
 from eechips.engine.worker_process import Broken, Ready
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
@@ -80,6 +80,8 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         task_timeout: seconds after which a worker that is still at the same task is replaced.
         clock: seconds, monotonic.
     """
+
+    reports_progress = True
 
     def __init__(
         self,
@@ -168,6 +170,8 @@ class ProcessExecutor(Executor[_ProcessHandle]):
                     message = each.pipe.recv()
                     if isinstance(message, (Ready, Broken)):
                         self._note_start(each, message)
+                    elif isinstance(message, Progress):
+                        self._note_progress(each, message)
                     elif (finished := self._finish(each, message)) is not None:
                         events.append(finished)
             except (EOFError, OSError):

@@ -7,13 +7,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
-from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.outcome import Finished, Lost, Outcome, Progress
 from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
@@ -32,6 +33,8 @@ class ThreadExecutor(Executor[WorkerHandle]):
         clock: seconds, monotonic.
     """
 
+    reports_progress = True
+
     def __init__(
         self,
         spec: WorkerSpec,
@@ -42,7 +45,7 @@ class ThreadExecutor(Executor[WorkerHandle]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(throttle, task_timeout, clock)
-        self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Outcome | Progress | None] = queue.SimpleQueue()
         self._worker, self._connection = Worker(spec, connection, discovery), connection
         self._tasks = self._start_threads()
         self._handles.append(WorkerHandle(is_ready=True))
@@ -82,6 +85,8 @@ class ThreadExecutor(Executor[WorkerHandle]):
             if outcome is None:  # a thread failed, and it is unknown with which task
                 events += lost(handle, "its thread broke", set())
                 self._tasks = self._start_threads()
+            elif isinstance(outcome, Progress):
+                self._note_progress(handle, outcome)
             elif (finished := self._finish(handle, outcome)) is not None:
                 events.append(finished)
         for position in self._late(handle):
@@ -100,7 +105,8 @@ class ThreadExecutor(Executor[WorkerHandle]):
     def _start_threads(self) -> queue.SimpleQueue[WorkUnit | None]:
         """Start threads; return the queue from which they receive tasks."""
         tasks: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
-        UnitThreadPool(tasks.get, self._worker.execute, self._outcomes.put, self._fail).start()
+        report = self._outcomes.put
+        UnitThreadPool(tasks.get, partial(self._worker.execute, report=report), report, self._fail).start()
         return tasks
 
     def _fail(self, error: BaseException) -> None:

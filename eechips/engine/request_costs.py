@@ -1,0 +1,143 @@
+"""Learn how long shared requests take, and choose how many units to fetch in one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from eechips.client.shared_requests import MOST_PIXELS
+
+MOST_UNITS = 256
+"""Units of a task: each is written by the thread that fetches it."""
+_MEGAPIXEL = 1 << 20
+_PRIOR = (1.0, 4.0, 0.0)
+"""Seconds of a request, for each megapixel, and for each squared megapixel, until the run has measured its own."""
+_PRIOR_SIZES = (1 / 256, 1 / 16)  # megapixels at which the prior counts as measured
+_PRIOR_WEIGHT = 0.5  # of each of these, in measurements
+_KEPT = 0.97  # weight of earlier measurements after each new one: the last 30 count
+_FIRST_PIXELS = 1 << 18
+"""Pixels of a request before any is measured: 64 chips of 64x64. They double at most at a time."""
+_VARIATION = 0.5
+"""Part of its mean time by which the last request of a run takes longer than the mean."""
+_FINISHING = 0.005
+"""Seconds to cut out, encode and write a unit."""
+_INDIFFERENT = 1.25
+"""Ratio of times within which fewer requests are preferred: each costs quota."""
+_PATIENCE = 20
+"""Requests that work at a lowered size before a larger one is tried again; twice as many after each failure."""
+
+
+class RequestCosts:
+    """The time that shared requests of a run take, by their pixels.
+
+    The seconds of a request are ``a + b * megapixels + c * megapixels ** 2``, with coefficients of 0 or more, fitted to
+    the last 30 or so requests by least squares of the relative errors. The square describes a service that takes
+    disproportionately long for large windows.
+
+    Args:
+        most_pixels: of a request.
+        most_units: of a request.
+    """
+
+    def __init__(self, most_pixels: int = MOST_PIXELS, most_units: int = MOST_UNITS) -> None:
+        self._bound, self._most_units = most_pixels, most_units
+        self._most_pixels = min(_FIRST_PIXELS, most_pixels)
+        self._left = 0  # requests that have to work until a lowered size is raised
+        self._patience = _PATIENCE
+        self._gram = [[0.0] * 3 for _ in range(3)]
+        self._sums = [0.0] * 3
+        self._fitted: tuple[float, ...] | None = None
+        for size in _PRIOR_SIZES:
+            self._add(size, _evaluate(_PRIOR, size), _PRIOR_WEIGHT)
+
+    @property
+    def most_pixels(self) -> int:
+        """Pixels that a request may have at present."""
+        return self._most_pixels
+
+    def note(self, pixels: int, seconds: float) -> None:
+        """Note how long a request took that worked at once."""
+        self._gram = [[_KEPT * value for value in row] for row in self._gram]
+        self._sums = [_KEPT * value for value in self._sums]
+        self._add(pixels / _MEGAPIXEL, max(seconds, 1e-3), 1.0)
+        if self._left:
+            self._left -= 2 * pixels >= self._most_pixels
+            if not self._left:
+                self._most_pixels = min(self._bound, 2 * self._most_pixels)
+        else:
+            self._most_pixels = min(self._bound, max(self._most_pixels, 2 * pixels))
+
+    def note_too_large(self, worked: int) -> None:
+        """Note that a request was too large for the service; ``worked`` is the number of pixels that was not."""
+        if self._left:
+            self._patience *= 2
+        self._left = self._patience
+        self._most_pixels = max(1, min(self._most_pixels, worked))
+
+    def estimate_seconds(self, pixels: int) -> float:
+        """Return the seconds that a request for so many pixels takes."""
+        if self._fitted is None:
+            self._fitted = _fit(self._gram, self._sums)
+        return _evaluate(self._fitted, pixels / _MEGAPIXEL)
+
+    def choose_units(self, left: int, slots: int, pixels: int) -> int:
+        """Return how many units to fetch in one request, so that the run ends soonest.
+
+        With k units in a request, the slots take ``left / (k * slots)`` rounds, of which the last may be partly idle.
+        Large requests spend less time on what every request costs; small ones leave less to wait for at the end.
+
+        Args:
+            left: units that are not requested yet.
+            slots: requests that may be in flight.
+            pixels: of a unit.
+        """
+        most = max(1, min(self._most_units, self._most_pixels // pixels, left))
+        times = {}
+        units = 1
+        while True:
+            seconds = self.estimate_seconds(units * pixels)
+            rounds = math.ceil(left / (units * max(1, slots)))
+            times[units] = (rounds + _VARIATION) * seconds + units * _FINISHING
+            if units == most:
+                break
+            units = min(most, units + math.ceil(units / 8))
+        best = min(times.values())
+        return max(units for units, time in times.items() if time <= _INDIFFERENT * best)
+
+    def _add(self, size: float, seconds: float, weight: float) -> None:
+        features = [1 / seconds, size / seconds, size * size / seconds]
+        for i, j in itertools.product(range(3), range(3)):
+            self._gram[i][j] += weight * features[i] * features[j]
+        for i in range(3):
+            self._sums[i] += weight * features[i]
+        self._fitted = None
+
+
+def _evaluate(coefficients: Sequence[float], size: float) -> float:
+    a, b, c = coefficients
+    return a + b * size + c * size * size
+
+
+def _fit(gram: list[list[float]], sums: list[float]) -> tuple[float, ...]:
+    """Return the coefficients of 0 or more with the least squared error, of the normal equations.
+
+    The best solution has some coefficients of 0, and solves the equations of the others: all choices are tried.
+    """
+    import numpy as np
+
+    matrix, right = np.array(gram), np.array(sums)
+    best: tuple[float, Any] | None = None
+    for count in (1, 2, 3):
+        for chosen in map(list, itertools.combinations(range(3), count)):
+            part = np.linalg.lstsq(matrix[np.ix_(chosen, chosen)], right[chosen], rcond=None)[0]
+            if (part < 0).any():
+                continue
+            found = np.zeros(3)
+            found[chosen] = part
+            error = float(found @ matrix @ found - 2 * found @ right)
+            if best is None or error < best[0]:
+                best = error, found
+    assert best is not None  # a single coefficient is never negative, as sums are positive
+    return tuple(map(float, best[1]))

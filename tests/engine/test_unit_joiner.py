@@ -1,0 +1,172 @@
+"""Tasks of several units: how many units they have, by what requests took so far, and when they are late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from eechips.client.permits import QuotaLimits
+from eechips.client.throttle import Throttle
+from eechips.engine.executors.executor import Executor, WorkerHandle
+from eechips.engine.outcome import Finished, Lost, Outcome, Progress
+from eechips.engine.request_costs import RequestCosts
+from eechips.engine.unit_joiner import UnitJoiner
+from eechips.geo.grid import Grid
+from eechips.manifest.unit_record import WorkUnit
+from eechips.recipe import canonical_json, to_unit
+
+PIXELS = 64 * 64
+SIDE = 100
+
+
+def planned(count: int) -> Iterator[WorkUnit | None]:
+    for position in range(count):
+        yield WorkUnit(position, f"{position:064x}", canonical_json(to_unit(position)), f"chips/{position}")
+
+
+def window(unit: int) -> tuple[str, Grid]:
+    column, row = unit % SIDE, unit // SIDE
+    return "image", Grid("EPSG:32613", (1.0, 0.0, 64.0 * column, 0.0, -1.0, -64.0 * row), 64, 64)
+
+
+def take_all(joiner: UnitJoiner, count: int, slots: int, seconds: Callable[[int], float]) -> list[int]:
+    """Take the tasks of a run whose requests take so many seconds for their units; return the units of each."""
+    sizes: list[int] = []
+    seen: set[int] = set()
+    while True:
+        try:
+            task = joiner.take(slots, count - sum(sizes))
+        except StopIteration:
+            break
+        assert task is not None
+        seen |= {unit.position for unit in task.units}
+        sizes.append(len(task.units))
+        joiner.note([Finished(task, Outcome(task.position, None, request_seconds=seconds(sizes[-1])))])
+    assert seen == set(range(count))
+    assert sum(sizes) == count
+    return sizes
+
+
+def test_a_request_that_costs_little_for_its_pixels_has_many_units() -> None:
+    sizes = take_all(UnitJoiner(window, planned(10_000)), 10_000, 40, lambda units: 1.0 + units / 64)
+    assert len(sizes) <= 200
+    assert max(sizes) <= 256
+
+
+def test_a_request_that_takes_disproportionately_long_has_few_units() -> None:
+    """The most units a second have requests whose squared part takes as long as the fixed part: of 20 units."""
+    sizes = take_all(UnitJoiner(window, planned(5_000)), 5_000, 40, lambda units: 0.4 + 0.001 * units**2)
+    later = sizes[40:]
+    assert 5 <= sum(later) / len(later) <= 40
+    assert max(later) <= 100
+
+
+def test_the_end_of_a_run_is_shared_among_the_slots() -> None:
+    sizes = take_all(UnitJoiner(window, planned(3_000)), 3_000, 40, lambda units: 1.0 + units / 16)
+    assert max(sizes[-10:]) <= 30
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome(0, None, pixels_that_worked=8 * PIXELS), Outcome(0, None, split="HTTP 504: it took too long")]
+)
+def test_a_request_that_was_too_large_makes_later_ones_smaller(outcome: Outcome) -> None:
+    joiner = UnitJoiner(window, planned(4_000))
+    first = joiner.take(2, 4_000)
+    assert first is not None
+    assert len(first.units) > 32
+    joiner.note([Finished(first, outcome)])
+    second = joiner.take(2, 4_000 - len(first.units))
+    assert second is not None
+    assert 1 < len(second.units) <= len(first.units) // 4
+
+
+def test_a_lowered_size_is_raised_after_it_has_worked_for_a_while() -> None:
+    costs = RequestCosts()
+    for _ in range(2):
+        costs.note_too_large(1 << 14)
+        assert costs.most_pixels == 1 << 14
+    waits = 0
+    while costs.most_pixels == 1 << 14:
+        costs.note(1 << 14, 1.0)
+        waits += 1
+    assert (costs.most_pixels, waits) == (1 << 15, 40)
+
+
+def test_a_task_whose_worker_was_lost_teaches_nothing() -> None:
+    joiner = UnitJoiner(window, planned(500))
+    task = joiner.take(1, 500)
+    assert task is not None
+    joiner.note([Lost(task, "it died", blame=True), Finished(task, Outcome(0, None, request_seconds=1e9))])
+    found = joiner.take(1, 400)
+    assert found is not None
+    assert len(found.units) > 20
+
+
+def test_units_that_are_not_planned_yet_are_awaited() -> None:
+    units = iter([*list(planned(3)), None, *list(planned(5))[3:]])
+    joiner = UnitJoiner(window, units)
+    first = joiner.take(1, 3)
+    assert first is not None
+    taken = [*first.units]
+    while (task := joiner.take(1, 1)) is not None:
+        taken += task.units
+        if len(taken) == 5:
+            break
+    assert sorted(unit.position for unit in taken) == list(range(5))
+    with pytest.raises(StopIteration):
+        joiner.take(1, 0)
+
+
+class Waiting(Executor[WorkerHandle]):
+    """Never finishes a task, and has the time that a test gives it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        super().__init__(Throttle(None, QuotaLimits(4, 4), clients=1), 10.0, lambda: self.now)
+        self._handles.append(WorkerHandle(is_ready=True))
+
+    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+        return False
+
+    def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
+        self._assign(task, alone=alone)
+
+    def wait(self, timeout: float) -> list[Finished | Lost]:
+        return []
+
+    def kill(self) -> None: ...
+
+    def _capacity(self, handle: WorkerHandle) -> int:
+        return 4
+
+    def late_at(self, now: float, progress: int | None = None) -> set[int]:
+        self.now = now
+        if progress is not None:
+            self._note_progress(self._handles[0], Progress(progress))
+        return self._late(self._handles[0])
+
+
+class Reporting(Waiting):
+    """The same, with workers that report progress."""
+
+    reports_progress = True
+
+
+def test_the_time_limit_grows_with_the_units_or_begins_anew_with_each() -> None:
+    joiner = UnitJoiner(window, planned(8))
+    task, alone = joiner.take(1, 8), next(planned(1))
+    assert task is not None
+    assert alone is not None
+    alone = WorkUnit(99, "f" * 64, alone.unit, "chips/99")
+    assert len(task.units) == 8
+    executor, reporting = Waiting(), Reporting()
+    for each in (executor, reporting):
+        each.submit(task)
+        each.submit(alone)
+    assert executor.late_at(11) == {99}
+    assert executor.late_at(79) == {99}
+    assert executor.late_at(81) == {0, 99}
+    assert reporting.late_at(9, progress=0) == set()
+    assert reporting.late_at(18, progress=0) == {99}
+    assert reporting.late_at(29) == {0, 99}
