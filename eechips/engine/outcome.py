@@ -61,7 +61,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TaskProgress:
     """A worker has finished a unit of a task of several, whose time limit begins anew.
 
     Attributes:

@@ -25,7 +25,7 @@ from eechips.client.permits import Stopped
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.engine.fetch_result import fetch_result
-from eechips.engine.outcome import Outcome, Progress
+from eechips.engine.outcome import Outcome, TaskProgress
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
 from eechips.engine.shared_results import SharedFetcher, SharedResult
@@ -76,7 +76,7 @@ class _Reports:
             self._report()
 
 
-def _ignore(_: Progress) -> None:
+def _ignore(_: TaskProgress) -> None:
     """Discard the progress of a task."""
 
 
@@ -137,7 +137,7 @@ class Worker:
         self._shares_requests = spec.shares_requests and request_window_of(spec.recipe) is not None
         self._shared = SharedFetcher(self._fetcher, self._transport, logs=spec.logs, secrets=self._secrets)
 
-    def execute(self, task: WorkUnit, report: Callable[[Progress], None] = _ignore) -> Outcome:
+    def execute(self, task: WorkUnit, report: Callable[[TaskProgress], None] = _ignore) -> Outcome:
         """Fetch the units of a task. Errors become part of their outcomes.
 
         After an internal error, which may be due to lack of memory, a unit is repeated a few times.
@@ -150,7 +150,7 @@ class Worker:
             return self._execute(task, None)
         with self._transport.metered() as usage:
             units = [replace(unit, is_profiled=task.is_profiled) for unit in task.units]
-            found, worked = self._execute_joined(units, partial(report, Progress(task.position)))
+            found, worked = self._execute_joined(units, partial(report, TaskProgress(task.position)))
         is_smooth = usage.requests > 0 and not usage.repeats and not any(outcome.split for outcome in found)
         return replace(
             found[0],

@@ -14,7 +14,7 @@ from eechips.child_processes import end_with_parent
 from eechips.client.connection import ServiceTarget
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
-from eechips.engine.outcome import Progress
+from eechips.engine.outcome import TaskProgress
 from eechips.engine.thread_pool import UnitThreadPool
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
@@ -77,7 +77,7 @@ def main(
             return None
         return task
 
-    def report(progress: Progress) -> None:
+    def report(progress: TaskProgress) -> None:
         with threads.delivering:
             pipe.send(progress)
 

@@ -9,7 +9,7 @@ import pytest
 from eechips.client.permits import QuotaLimits
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle
-from eechips.engine.outcome import Finished, Lost, Outcome, Progress
+from eechips.engine.outcome import Finished, Lost, Outcome, TaskProgress
 from eechips.engine.request_costs import RequestCosts
 from eechips.engine.unit_joiner import UnitJoiner
 from eechips.geo.grid import Grid
@@ -143,7 +143,7 @@ class Waiting(Executor[WorkerHandle]):
     def late_at(self, now: float, progress: int | None = None) -> set[int]:
         self.now = now
         if progress is not None:
-            self._note_progress(self._handles[0], Progress(progress))
+            self._note_progress(self._handles[0], TaskProgress(progress))
         return self._late(self._handles[0])
 
 

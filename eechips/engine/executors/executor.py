@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
-from eechips.engine.outcome import Finished, Lost, Outcome, Progress
+from eechips.engine.outcome import Finished, Lost, Outcome, TaskProgress
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
@@ -233,7 +233,7 @@ class Executor(abc.ABC, Generic[HandleT]):
             if now - since > self._timeout * (1 if self.reports_progress else len(task.units))
         }
 
-    def _note_progress(self, handle: HandleT, progress: Progress) -> None:
+    def _note_progress(self, handle: HandleT, progress: TaskProgress) -> None:
         """Begin the time limit of a task anew."""
         found = handle.tasks.get(progress.position)
         if found is not None:

@@ -25,7 +25,7 @@ from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
 from eechips.engine import worker_preload, worker_process
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, WorkerHandle, lost
-from eechips.engine.outcome import Finished, Lost, Progress
+from eechips.engine.outcome import Finished, Lost, TaskProgress
 from eechips.engine.worker_process import Broken, Ready
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
@@ -170,7 +170,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
                     message = each.pipe.recv()
                     if isinstance(message, (Ready, Broken)):
                         self._note_start(each, message)
-                    elif isinstance(message, Progress):
+                    elif isinstance(message, TaskProgress):
                         self._note_progress(each, message)
                     elif (finished := self._finish(each, message)) is not None:
                         events.append(finished)

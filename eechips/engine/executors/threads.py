@@ -14,7 +14,7 @@ from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
-from eechips.engine.outcome import Finished, Lost, Outcome, Progress
+from eechips.engine.outcome import Finished, Lost, Outcome, TaskProgress
 from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
@@ -45,7 +45,7 @@ class ThreadExecutor(Executor[WorkerHandle]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(throttle, task_timeout, clock)
-        self._outcomes: queue.SimpleQueue[Outcome | Progress | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Outcome | TaskProgress | None] = queue.SimpleQueue()
         self._worker, self._connection = Worker(spec, connection, discovery), connection
         self._tasks = self._start_threads()
         self._handles.append(WorkerHandle(is_ready=True))
@@ -85,7 +85,7 @@ class ThreadExecutor(Executor[WorkerHandle]):
             if outcome is None:  # a thread failed, and it is unknown with which task
                 events += lost(handle, "its thread broke", set())
                 self._tasks = self._start_threads()
-            elif isinstance(outcome, Progress):
+            elif isinstance(outcome, TaskProgress):
                 self._note_progress(handle, outcome)
             elif (finished := self._finish(handle, outcome)) is not None:
                 events.append(finished)
