@@ -18,7 +18,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_result, fetch_shared
 from eechips.engine.session import Session
 from eechips.errors import EechipsError, RequestError
-from eechips.recipe import Chip, FrameStack, Recipe, SupportsPreview, SupportsSharedRequests, traits_of, unit_value
+from eechips.recipe import Chip, FrameStack, Recipe, SupportsPreview, request_window_of, traits_of, unit_value
 
 REQUEST_TRIAL = "request_trial"
 """In meta and in run.json: the costs of the plans that were tried."""
@@ -138,7 +138,7 @@ def try_plans(recipe: Recipe, config: RunConfig, session: Session) -> RequestTri
 def _plans(recipe: Recipe, config: RunConfig, chips: Sequence[Chip]) -> Iterator[RequestPlan]:
     """Yield the plans that differ for some chips, the configured one first."""
     reads = config.reads_assets and any(chip.asset is not None for chip in chips)
-    shares = config.share_requests and isinstance(recipe, SupportsSharedRequests) and bool(share_chips(chips))
+    shares = config.share_requests and request_window_of(recipe) is not None and bool(share_chips(chips))
     for choice in product((True, False) if reads else (False,), (True, False) if shares else (False,)):
         yield RequestPlan(*choice)
 
@@ -162,7 +162,7 @@ def _cost(plan: RequestPlan, chips: Sequence[Chip], config: RunConfig, session: 
     with transport.metered(logs=True, profiles=True) as usage:
         done: set[int] = set()
         for shared in share_chips(chips) if plan.shares_requests else ():
-            done |= fetch_shared(fetcher, shared, chips).keys()
+            done |= fetch_shared(fetcher, shared, chips)[0].keys()
         for index, chip in enumerate(chips):
             if index not in done:
                 fetch_result(fetcher, chip)
