@@ -108,12 +108,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chips", type=int, default=9)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--kind", choices=list(KINDS), action="append", help="measure this kind only")
     given = parser.parse_args()
     bodies = Bodies()
     print(f"{'':20} {'plan':14} requests   sent  received      EECU ms      server ms    wall ms")
     options = ("--demo", "--rate", "none", "--concurrency", "none", "--workers", "1")
     with serving("emulator", *options) as server, tempfile.TemporaryDirectory() as folder:
-        for kind, (chosen, plans) in KINDS.items():
+        for kind in given.kind or KINDS:
+            chosen, plans = KINDS[kind]
             costs: dict[str, list[Cost]] = {name: [] for name in plans}
             digests = set()
             for repeat in range(-1, given.repeats):  # the first draws the images
