@@ -94,3 +94,11 @@ def test_each_grid_is_in_one_group_at_its_place(
             kept = sum(member.window.pixels for member in group.members)
             assert len(group.members) <= members
             assert whole.width * whole.height <= min(pixels, waste * kept)
+
+
+def test_groups_of_staggered_rows_are_nearly_full_and_cover_little_else() -> None:
+    """As points at equal distances on a sphere lie on a projected grid."""
+    grids = [UTM.window(64 * column + 23 * row % 64, 64 * row, 64, 64) for row in range(40) for column in range(40)]
+    groups = group_grids(grids, GroupLimits(pixels=1 << 20, members=64, waste=1.2))
+    assert len(groups) <= 40
+    assert sum(group.grid.width * group.grid.height for group in groups) <= 1.15 * 1600 * 64 * 64
