@@ -132,6 +132,7 @@ def _part(raster: Raster, grid: Grid, bands: Sequence[int]) -> dict[str, Any] | 
         "is_south_up": is_south_up,
         **version,
         **({"others": list(raster.others)} if raster.others else {}),
+        **({"header": raster.header.to_json()} if raster.header else {}),
     }
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +14,7 @@ import rasterio
 from rasterio._err import CPLE_BaseError  # errors that rasterio does not wrap
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterWindow
 
 from eechips.client import retry
@@ -20,18 +23,21 @@ from eechips.client.http_messages import Timeouts
 from eechips.client.permits import Permit
 from eechips.client.retry import RetryPolicy
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, Window
 from eechips.recipe import Unit
 from eechips.warning_filters import ignore_warning
 from eechips.windows.gdal_errors import capture_warnings, classify_gdal, describe_missing
 from eechips.windows.gdal_options import downloaded_bytes, enable_network_stats, gdal_options, settings
+from eechips.windows.kept_headers import KeptHeader, fetch_header
 from eechips.windows.locations import RasterLocation
+from eechips.windows.range_requests import OtherVersionError
 from eechips.windows.versions import RasterVersion, check_range_support, raster_exists, read_version
 from eechips.windows.window_size import BlockLayout
 
 POLICY = RetryPolicy(retries=6, total=300.0)
 """Retries outside of a run."""
 
+_log = logging.getLogger(__name__)
 _LEAST_CACHE = 8 << 20
 _OPENED = (RasterioError, CPLE_BaseError)
 _COMPLEX = {"complex_int16": "complex64"}  # GDAL's type, which numpy lacks
@@ -55,6 +61,7 @@ class Raster:
         alpha: number of the alpha band; None if there is none.
         version: of the file; None if unknown.
         others: names of files beside the raster that belong to it, such as a mask, if a search needs requests.
+        header: kept to read windows without requests for it; None if there is none.
     """
 
     href: str
@@ -65,6 +72,7 @@ class Raster:
     alpha: int | None = None
     version: RasterVersion | None = None
     others: tuple[str, ...] = ()
+    header: KeptHeader | None = None
 
     @property
     def bands(self) -> int:
@@ -81,11 +89,14 @@ class Raster:
         return sum(np.dtype(self.dtypes[number - 1]).itemsize for number in wanted)
 
 
-def describe(href: str, *, policy: RetryPolicy | None = None) -> Raster:
+def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None = None) -> Raster:
     """Read the header and the version of a raster.
 
     Args:
         href: a file, ``http(s)://``, ``s3://``, ``gs://``, ``az://``, or a path of GDAL.
+        keep_header: keep the header of a GeoTIFF at ``http(s)://`` or ``s3://``: chips are then read without requests
+            for it, and stay readable when the file is replaced by one with the same grid and type. Ignored for other
+            rasters, for those with files beside them, and where the server states no version.
         policy: of retries; None for the run's, or ``POLICY`` outside of a run.
 
     Raises:
@@ -93,8 +104,11 @@ def describe(href: str, *, policy: RetryPolicy | None = None) -> Raster:
         TransientError, PermanentError, ConfigurationError: if it cannot be read; see ``classify_gdal``.
     """
     location = RasterLocation.of(href)
+    received = Counter[str]()
 
     def attempt() -> Raster:
+        if keep_header and (found := _described_by_header(location, href, received)) is not None:
+            return found
         version = read_version(location, _timeouts())
         check_range_support(location)
         # Found without GDAL, which would request dozens of names and block all threads meanwhile.
@@ -103,7 +117,18 @@ def describe(href: str, *, policy: RetryPolicy | None = None) -> Raster:
         with _steady(opening), _opened(opening) as source:
             return _described(opening, source)
 
-    return _persist(attempt, policy)
+    return _persist(attempt, policy, received)
+
+
+def _described_by_header(location: RasterLocation, href: str, received: Counter[str]) -> Raster | None:
+    """Describe a raster by a header that can be kept; None if it cannot."""
+    header = fetch_header(location, _timeouts(), lambda size: received.update(bytes=size))
+    if header is None or any(raster_exists(other, _timeouts()) for other in location.others):
+        return None
+    opening = _Opening(location, href, _LEAST_CACHE, header.version, beside=False, is_known=False)
+    with _opened(opening, header.empty()) as source:
+        raster = _described(opening, source)
+        return replace(raster, header=replace(header, alpha=raster.alpha))
 
 
 def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None = None) -> Pixels:
@@ -136,18 +161,84 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
     inside = window.intersection(RasterWindow(0, 0, raster["width"], raster["height"]))
 
     opening = _Opening(location, href, unit["cache"], version, beside=bool(unit.get("others")), is_known=True)
+    received = Counter[str]()
+
+    def read(source: Any) -> Pixels:
+        if source.crs is None or _grid(source).to_json() != unit["raster"] or source.count < max(bands):
+            raise _changed(href)
+        pixels: Pixels = source.read(bands, window=inside, masked=True)
+        return _placed(_scaled(source, bands, pixels) if scaled else pixels, inside, window)
 
     def attempt() -> Pixels:
+        if unit.get("header"):
+            reader = _HeaderReader(opening, inside, bands, received)
+            if (found := reader.read(KeptHeader.from_json(unit["header"]), read)) is not None:
+                return found
         with _steady(opening), _opened(opening) as source:
             if opening.beside and (missing := {*unit["others"]} - {*_others(source)}):
                 # GDAL treats files whose request failed as missing.
                 raise TransientError(f"{', '.join(sorted(missing))} beside {href} cannot be read")
-            if source.crs is None or _grid(source).to_json() != unit["raster"] or source.count < max(bands):
-                raise _changed(href)
-            pixels: Pixels = source.read(bands, window=inside, masked=True)
-            return _placed(_scaled(source, bands, pixels) if scaled else pixels, inside, window)
+            return read(source)
 
-    return _persist(attempt, policy)
+    return _persist(attempt, policy, received)
+
+
+@dataclass(frozen=True, slots=True)
+class _HeaderReader:
+    """Read a window by a kept header.
+
+    Attributes:
+        opening: of the raster.
+        window: inside the raster.
+        bands: numbers from 1.
+        received: counts the bytes of responses.
+    """
+
+    opening: _Opening
+    window: RasterWindow
+    bands: Sequence[int]
+    received: Counter[str]
+
+    def read(self, header: KeptHeader, read: Callable[[Any], Pixels]) -> Pixels | None:
+        """Return pixels; None if they must be read by GDAL from the file itself.
+
+        Raises:
+            PermanentError: if the file was replaced by one of another grid or type.
+            TransientError: if it is replaced while it is read.
+        """
+        try:
+            return self._read(header, read)
+        except OtherVersionError:
+            _log.warning("%s was replaced after its header was kept: the header is read again", self.opening.href)
+        found = _described_by_header(self.opening.location, self.opening.href, self.received)
+        if found is None or found.header is None or found.dtypes != self._dtypes(header):
+            raise _changed(self.opening.href)
+        try:
+            return self._read(found.header, read)
+        except OtherVersionError:
+            raise TransientError(f"{self.opening.href} is replaced while it is read") from None
+
+    def _read(self, header: KeptHeader, read: Callable[[Any], Pixels]) -> Pixels | None:
+        window = Window(*(int(number) for number in self.window.flatten()))
+        data = header.fetch(
+            self.opening.location,
+            window,
+            self.bands,
+            self.opening.cache,
+            _timeouts(),
+            lambda size: self.received.update(bytes=size),
+        )
+        if data is None:
+            return None
+        try:
+            with _opened(self.opening, data) as source:
+                return read(source)
+        except ValidationError:
+            return None  # GDAL reports what is wrong with the file itself
+
+    def _dtypes(self, header: KeptHeader) -> tuple[str, ...]:
+        with _opened(self.opening, header.empty()) as source:
+            return _dtypes_of(source)
 
 
 def _placed(pixels: Pixels, inside: RasterWindow, window: RasterWindow) -> Pixels:
@@ -189,7 +280,7 @@ def _described(opening: _Opening, source: Any) -> Raster:
         href=href,
         grid=_grid(source),
         blocks=BlockLayout(source.width, source.height, columns, rows),
-        dtypes=tuple(_COMPLEX.get(name, name) for name in map(str, source.dtypes)),
+        dtypes=_dtypes_of(source),
         is_interleaved=source.count > 1 and interleave == "PIXEL",
         alpha=source.colorinterp.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in source.colorinterp else None,
         version=opening.version,
@@ -200,6 +291,10 @@ def _described(opening: _Opening, source: Any) -> Raster:
 def _others(source: Any) -> tuple[str, ...]:
     """Return the names of the files beside a raster that belong to it."""
     return tuple(sorted(name.rpartition("/")[2] for name in source.files[1:] if not name.endswith(_NEEDLESS)))
+
+
+def _dtypes_of(source: Any) -> tuple[str, ...]:
+    return tuple(_COMPLEX.get(name, name) for name in map(str, source.dtypes))
 
 
 def _grid(source: Any) -> Grid:
@@ -244,15 +339,19 @@ class _Opening:
 
 
 @contextlib.contextmanager
-def _opened(opening: _Opening) -> Iterator[Any]:
-    """Open a raster; classify GDAL's warnings inside the block, and restore its options."""
+def _opened(opening: _Opening, content: bytes | None = None) -> Iterator[Any]:
+    """Open a raster, or the content of one; classify GDAL's warnings inside the block, and restore its options."""
     ignore_warning(NotGeoreferencedWarning)
     with settings(opening.options), capture_warnings() as warnings:
         if not opening.location.is_near:
             enable_network_stats()
         try:
-            with rasterio.open(opening.location.path) as source:
-                yield source
+            with contextlib.ExitStack() as stack:
+                if content is None:
+                    yield stack.enter_context(rasterio.open(opening.location.path))
+                else:
+                    memory = stack.enter_context(MemoryFile(content))
+                    yield stack.enter_context(memory.open(driver="GTiff"))
         except _OPENED as error:
             raise classify_gdal(error, opening.href, warnings, is_known=opening.is_known) from error
     if unread := describe_missing(warnings):
@@ -293,18 +392,24 @@ def _changed(href: str) -> PermanentError:
     )
 
 
-def _persist(attempt: Callable[[], T], policy: RetryPolicy | None) -> T:
-    """Retry an attempt with the policy of the run that the call belongs to, or of the caller."""
+def _persist(attempt: Callable[[], T], policy: RetryPolicy | None, received: Counter[str]) -> T:
+    """Retry an attempt with the policy of the run that the call belongs to, or of the caller.
+
+    Args:
+        attempt: to repeat.
+        policy: of retries.
+        received: its ``bytes`` are those that the attempts have received without GDAL.
+    """
     transport = current_transport()
     if transport is None:
         return retry.call(attempt, policy or POLICY)
 
     def counted(slot: Permit) -> T:
-        before = downloaded_bytes()
+        before = downloaded_bytes() + received["bytes"]
         try:
             return attempt()
         finally:
-            slot.received = downloaded_bytes() - before
+            slot.received = downloaded_bytes() + received["bytes"] - before
 
     return transport.call_with_permit(counted, policy)
 

@@ -181,7 +181,7 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
     Raises:
         TransientError: if the server does not respond, or fails.
     """
-    own, host, status = _authorization(os.environ), host_of(url), 0
+    own, host, status = web_authorization(os.environ), host_of(url), 0
 
     def secrets(address: str) -> Mapping[str, str]:
         return own if host_of(address) == host else {}
@@ -193,7 +193,7 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
                 with hosts.get(url, further, secrets, method=method) as answer:
                     status = answer.status_code
                     if status in (200, 206):
-                        return status, _version_of_response(answer)
+                        return status, version_of_response(answer)
                     if status in (404, 410):
                         break
     except TransientError as error:
@@ -203,7 +203,8 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
     return status, None
 
 
-def _version_of_response(answer: Any) -> RasterVersion:
+def version_of_response(answer: Any) -> RasterVersion:
+    """Return the version that a web server's response states, of a file or a range of it."""
     size: str = answer.headers.get("Content-Length", "")
     if answer.status_code == 206:
         size = answer.headers.get("Content-Range", "").rpartition("/")[2]
@@ -212,7 +213,7 @@ def _version_of_response(answer: Any) -> RasterVersion:
     return RasterVersion(strong, parse_count(size), answer.headers.get("Last-Modified"))
 
 
-def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
+def web_authorization(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the header that GDAL sends to web servers, from the usual variables."""
     if token := environment.get("GDAL_HTTP_BEARER"):
         return {"Authorization": f"Bearer {token}"}
