@@ -113,7 +113,7 @@ def cost(folder: Path, many: int, paired: int) -> None:
                 ]
                 words += ["--processes", "2", "--in-flight", "16", "--rate", "none", "--quiet", "--no-report"]
                 ended = Command([*words, "--profile-every", str(every)], folder / "log").wait()
-                assert ended.status == 0
+                assert ended.status == 0, (folder / "log").read_text()[-2000:]
                 sent = sum(server.get("_stats")["requests"].values()) - before
                 rows.append({"every": every, "requests": sent, "cpu": ended.cpu, "number": number})
     frame = pd.DataFrame(rows).pivot(index="number", columns="every")

@@ -74,7 +74,8 @@ _OF_SEVERAL = ("further_files", "layers")
 _SUMS = frozenset({"attempts", "requests", "eecu_seconds"})
 """Columns that add up over all runs."""
 _RECORDED = tuple(column for column in RECORD_COLUMNS if column != "eecu_seconds")
-"""Columns that are stored with an outcome; profiles are fetched later."""
+"""Columns that are stored with every outcome; profiles are mostly fetched later."""
+_ADD_COMPUTE = "UPDATE units SET eecu_seconds = coalesce(eecu_seconds, 0.0) + ? WHERE position = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,7 +494,7 @@ class Ledger:
         further: Sequence[tuple[int, str, int, str]] = (),
         layers: Sequence[tuple[int, str, str, str]] = (),
     ) -> None:
-        """Store outcomes, all or none; attempts and requests add to those of earlier runs.
+        """Store outcomes, all or none; attempts, requests and compute add to those of earlier runs.
 
         Args:
             records: the outcomes.
@@ -504,6 +505,8 @@ class Ledger:
         rows = [(*(_value(getattr(record, column)) for column in _RECORDED), record.position) for record in records]
         with self._transaction():
             self._db.executemany(f"UPDATE units SET {assignments} WHERE position = ?", rows)
+            profiled = [(r.eecu_seconds, r.position) for r in records if r.eecu_seconds is not None]
+            self._db.executemany(_ADD_COMPUTE, profiled)
             self._forget_files(record.position for record in records)
             if further:
                 self._script(_FURTHER)
@@ -524,10 +527,7 @@ class Ledger:
             account: as JSON, read back by :meth:`meta` under :data:`COMPUTE`.
         """
         with self._transaction():
-            self._db.executemany(
-                "UPDATE units SET eecu_seconds = coalesce(eecu_seconds, 0.0) + ? WHERE position = ?",
-                ((value, position) for position, value in seconds),
-            )
+            self._db.executemany(_ADD_COMPUTE, ((value, position) for position, value in seconds))
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (COMPUTE, json.dumps(account)))
 
     def with_results(self, positions: Iterable[int], *, or_empty: bool) -> list[int]:

@@ -95,6 +95,20 @@ def _fields(record: Record) -> dict[str, object]:
     return {name: getattr(record, name) for name in Record.__slots__}
 
 
+def test_compute_adds_up_over_runs_and_survives_a_result_that_is_dropped(ledger: Ledger) -> None:
+    def stored() -> list[float | None]:
+        return [value for batch in ledger.batches(("eecu_seconds",)) for (value,) in batch]
+
+    ledger.record([done(0), done(1, eecu_seconds=0.25)])
+    assert stored() == [None, 0.25, None, None, None]
+    ledger.add_compute([(0, 0.5), (1, 0.5)], {"months": {}})
+    ledger.reopen([0])
+    assert stored()[:2] == [0.5, 0.75]
+    ledger.record([done(0)])
+    assert stored()[0] == 0.5, "a run without profiles adds nothing"
+    assert ledger.meta()["compute"] == {"months": {}}
+
+
 def test_open_units_are_read_while_others_are_recorded(tmp_path: Path) -> None:
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
         ledger.store_plan(META, planned(5000))
