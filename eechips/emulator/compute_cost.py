@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import secrets
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -101,8 +102,8 @@ def charge_pixels(count: int) -> None:
 
 
 def profile_id(cost: ComputeCost) -> str:
-    """Return the id of a request's profile. It contains the profile, so that the server need not keep it."""
-    text = json.dumps([cost.calls, cost.pixels]).encode()
+    """Return the id of a request's profile, unlike all others. It contains the profile: the server need not keep it."""
+    text = json.dumps([cost.calls, cost.pixels, secrets.randbits(32)]).encode()
     return _PREFIX + base64.urlsafe_b64encode(binascii.crc32(text).to_bytes(4, "big") + text).decode().rstrip("=")
 
 
@@ -118,7 +119,8 @@ def find_profile(identifier: str) -> ComputeCost:
         checksum, text = content[:4], content[4:]
         if packed == identifier or binascii.crc32(text).to_bytes(4, "big") != checksum:
             raise ValueError("not made here")
-        return ComputeCost(*json.loads(text))
+        calls, pixels, _ = json.loads(text)
+        return ComputeCost(calls, pixels)
     except (ValueError, TypeError) as error:
         raise InvalidError(f"Profile '{identifier[:100]}' not found.") from error
 

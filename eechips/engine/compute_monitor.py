@@ -61,10 +61,14 @@ class ComputeMonitor:
 
     All methods are called by the thread of the scheduler; profiles are fetched in another one.
 
+    Attributes:
+        every: one task in so many is profiled; 0 for none.
+        account: of the run.
+
     Args:
         ledger: of the run.
         transport: of this process.
-        every: profile one task in so many; 0 for none.
+        every: one task in so many is profiled; 0 for none.
         budget: EECU-seconds that the run may use a month; None for any amount.
         is_adaptive: whether tasks may wait for the profiles of others: workers receive them one by one.
         now: the present time, UTC.
@@ -82,7 +86,7 @@ class ComputeMonitor:
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ledger, self._transport, self._every, self._budget = ledger, transport, every, budget
+        self._ledger, self._transport, self.every, self._budget = ledger, transport, every, budget
         self._is_adaptive, self._now, self._clock = is_adaptive, now, clock
         self._fetcher = ProfileFetcher(transport, clock)
         self.account = ComputeAccount.from_json(ledger.meta().get(COMPUTE) if ledger.has_plan else None)
@@ -99,7 +103,7 @@ class ComputeMonitor:
     @property
     def is_profiling(self) -> bool:
         """Return whether any request is profiled."""
-        return self._every > 0 or self._budget is not None
+        return self.every > 0 or self._budget is not None
 
     @property
     def is_unanswered(self) -> bool:
@@ -116,8 +120,10 @@ class ComputeMonitor:
         """Return whether the budget leaves no room for a further unit, and nothing is under way that may change it."""
         if self._budget is None or self.is_unanswered:
             return self._budget is not None
-        if self._units_under_way or (self._is_adaptive and self._tasks):
-            return not self._is_adaptive and self._spent + self._expected(self._units_under_way) >= self._budget
+        if not self._is_adaptive:  # all units are under way, most of them waiting
+            return self._spent + self._expected(sum(task.units for task in self._tasks)) >= self._budget
+        if self._units_under_way:
+            return False
         return self._spent + 0.5 * self._expected(self._task_units) >= self._budget
 
     @property
@@ -206,10 +212,10 @@ class ComputeMonitor:
 
         A fixed interval would miss units that differ, where the plan has a period, such as the dates of each place.
         """
-        if not self._every:
+        if not self.every:
             return False
-        block, number = divmod(self._submitted, self._every)
-        return number == (random.Random(block).randrange(self._every) if block else 0)
+        block, number = divmod(self._submitted, self.every)
+        return number == (random.Random(block).randrange(self.every) if block else 0)
 
     def _note_finished(self, event: Finished) -> None:
         outcomes = [each.outcome for each in event.each()]

@@ -145,7 +145,7 @@ class ConnectedRun:
         monitor = ComputeMonitor(
             self._ledger,
             session.connection.transport,
-            every=1 if config.estimate is not None and config.profile_every else config.profile_every,
+            every=config.profile_every,
             budget=None if hours is None else hours * SECONDS_AN_HOUR,
             is_adaptive=not find_executor(config.executor).is_detached,
             now=self._setup.now,

@@ -92,12 +92,18 @@ class OpenUnits:
         """Settle the first units of the plan; return whether to continue with the others."""
         meter = Meter()
         first = min(wanted - self._count(is_open=False), self._left)
-        if first > 0 and not self._schedule(first, meter):
+        compute = self._parts.compute
+        if compute is not None and compute.every:
+            compute.every = 1  # of few units, all
+        is_settled = first <= 0 or self._schedule(first, meter)
+        if compute is not None:
+            compute.every = self._config.profile_every
+        if not is_settled:
             return False
         if not self._left:
             return True
         totals, throttle = self._ledger.totals(), self._parts.session.throttle
-        sample = None if self._parts.compute is None else self._parts.compute.account.sample
+        sample = None if compute is None else compute.account.sample
         forecast = forecast_rest(totals, self._left, meter, throttle.limit, self._config, sample)
         self._parts.log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)

@@ -66,6 +66,7 @@ def test_the_model_charges_calls_and_pixels() -> None:
 def test_a_profile_id_stands_for_its_profile() -> None:
     cost = ComputeCost(calls=7, pixels=65_536)
     assert find_profile(profile_id(cost)) == cost
+    assert profile_id(cost) != profile_id(cost), "of two requests"
     for wrong in ("", "local-", "local-AAAA", profile_id(cost)[:-2] + "AA", "projects/x"):
         with pytest.raises(InvalidError, match="not found"):
             find_profile(wrong)

@@ -35,7 +35,7 @@ def get_requests():
     return [{"n": n} for n in range(COUNT)]
 
 def get_result(index, unit):
-    side = 16 + 8 * (unit["n"] * 7 % 5)
+    side = 64 + 32 * (unit["n"] * 7 % 5)
     image = ee.Image("USGS/SRTMGL1_003")
     for _ in range(1 + unit["n"] % 4):
         image = image.add(1)
@@ -85,6 +85,11 @@ def charged(server: Server, tag: str) -> float:
     return seconds
 
 
+def equal_to(seconds: float, requests: int) -> Any:
+    """To 1%, or as well as profiles of few small chips are rounded."""
+    return pytest.approx(seconds, rel=0.01, abs=0.0005 * requests)
+
+
 def compute(done: eechips.Run) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((done.path / "run.json").read_text())["compute"]
     return found
@@ -118,8 +123,7 @@ def test_all_profiled_units_and_planning_equal_the_account_of_the_server(
     assert seconds.notna().all()
     assert seconds.nunique() > 3
     found = compute(done)
-    rounding = 0.0005 * (len(seconds) + 2)  # of each profile
-    assert seconds.sum() + found["planning_eecu_seconds"] == pytest.approx(charged(demo_server, tag), abs=rounding)
+    assert seconds.sum() + found["planning_eecu_seconds"] == equal_to(charged(demo_server, tag), requests=13)
     assert found["eecu_seconds"] == found["low"] == found["high"]
     assert found["eecu_seconds"] == pytest.approx(seconds.sum() + found["planning_eecu_seconds"])
     assert json.loads((done.path / "run.json").read_text())["workload_tag"] == tag
@@ -148,7 +152,8 @@ def test_one_unit_in_n_is_profiled_by_one_request(
     assert done.units["requests"].sum() == 20, "the request of the profiles is not one of a unit"
     assert server.requests()["value:compute"] - before == 1
     found = compute(done)
-    assert found["low"] <= charged(server, "one-in-five") <= found["high"]
+    assert found["eecu_seconds"] == pytest.approx(charged(server, "one-in-five"), rel=0.5), "of four units"
+    assert found["low"] < found["eecu_seconds"] < found["high"]
 
 
 def test_without_profiles_the_column_is_empty(
@@ -171,14 +176,14 @@ def test_attempts_whose_response_was_damaged_are_counted(
     assert done.counts == {"done": 8}
     assert done.units["attempts"].sum() == 8 + 6
     total = done.units["eecu_seconds"].sum() + compute(done)["planning_eecu_seconds"]
-    assert total == pytest.approx(charged(server, "faults"), rel=0.01)
+    assert total == equal_to(charged(server, "faults"), requests=12)
 
 
 def test_a_budget_stops_the_run_and_the_next_month_resumes_it(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
 ) -> None:
     """The months are the client's; the server only keeps account."""
-    budget = 1.0  # EECU-seconds, of some 2.2
+    budget = 3.5  # EECU-seconds, of some 8.6
     how = config(demo_server, tmp_path / "out", workload_tag="budget", max_eecu_hours=budget / 3600, profile_every=20)
     stopped = run(recipe(240), how, now=lambda: NOVEMBER)
     assert stopped.interrupted
