@@ -220,7 +220,7 @@ def completed(outcome: Outcome, usage: Usage, seconds: float, shared_request: in
         requests=usage.requests,
         seconds=round(seconds, 3),
         shared_request=shared_request,
-        method=", ".join(usage.kinds) or None,
+        method=None if outcome.record.state.is_failure else ", ".join(usage.kinds) or None,
         finished=utc_now(),
     )
     return replace(outcome, record=record)

@@ -97,7 +97,7 @@ class Record:
         rows: of a table.
         sources: JSON list of asset ids.
         dates: JSON list of ISO 8601 dates.
-        method: kinds of the requests that succeeded, such as ``assets:getPixels``.
+        method: kinds of the requests that succeeded, such as ``assets:getPixels``; None for a failed unit.
         seconds: from taking the unit up to having its file on the disk.
         eecu_seconds: compute that the service reports for the unit's profiled requests, in all runs; None for units
             that were not profiled. A request that several units share is divided among them by their pixels.

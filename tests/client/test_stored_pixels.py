@@ -83,7 +83,7 @@ READ = {
     "coarser band": sample(bands="B4,B11"),
     "shared": sample(share_requests=True),
     "one image": sample(SRTM),
-    "images": IMAGES,
+    "images": IMAGES | {"share_requests": False},
 }
 COMPUTED = {
     "pyramid": sample(bands="B11,B4"),

@@ -27,11 +27,12 @@ def test_all_of_them(tmp_path: Path) -> None:
     given = {
         "concurrency": "10", "rate": "none", "latency": "lognormal:0.9,0.5", "faults": str(plan), "payload": "1000",
         "pixels": "2000", "thumbnail": "3000", "response": "4000", "elements": "50", "seconds": "2.5",
-        "memory": "100000", "workers": "1", "minute": "500",
+        "memory": "100000", "workers": "1", "minute": "500", "eecu_hours": "150",
     }  # fmt: skip
-    assert given.keys() == {option.name for option in OPTIONS}
+    assert given.keys() == {option.name.replace("-", "_") for option in OPTIONS}
     config = configured(ServerConfig(), given)
     assert (config.quota.concurrency, config.quota.rate, config.quota.minute, config.workers) == (10, None, 500, 1)
+    assert config.quota.eecu_hours == 150.0
     assert config.latency is not None
     assert config.faults.report()["faults"][0]["type"] == "gzip"
     limits = config.limits

@@ -100,7 +100,7 @@ def test_a_repeated_command_fetches_only_lost_files(june: eechips.Run, demo_serv
     lost.unlink()
     fetch(demo_server, june.path, **options)
     assert lost.read_bytes() == whole
-    assert sum(demo_server.requests().values()) - sum(before.values()) <= 2  # and the list of functions, perhaps
+    assert sum(demo_server.requests().values()) - sum(before.values()) <= 3  # the list of functions, and a profile
     with pytest.raises(UsageError, match="mask"):
         fetch(demo_server, june.path, **options | {"mask": "none"})
 

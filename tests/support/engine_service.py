@@ -25,10 +25,11 @@ import numpy as np
 import rasterio
 from rasterio.io import MemoryFile
 
+from eechips.emulator.protocol.discovery_document import described
 from tests.support.loopback import QuietServer
 
 _CLIENT = Path(ee.__file__).parent / "tests"
-DISCOVERY = (_CLIENT / "cloud_api_discovery_document.json").read_bytes()
+DISCOVERY = json.dumps(described("https://earthengine.googleapis.com/")).encode()
 ALGORITHMS = (_CLIENT / "algorithms.json").read_bytes()
 TOO_MANY = "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
 
