@@ -65,6 +65,11 @@ class Change:
         """Return whether a file is planned to be moved to a path below the folder."""
         return path in self._staged
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the catalogue."""
+        return self._folder
+
     def file(self, path: str) -> Path:
         """Return where the file is now that is at a path below the folder after the change."""
         staged = self._staged.get(path)

@@ -41,7 +41,7 @@ from eechips.catalogs.partition_versions import UNREADABLE, describe_error
 from eechips.catalogs.schema import Partition, Schema
 from eechips.errors import StorageError
 from eechips.hashes import hash_file
-from eechips.storage import ObjectStore
+from eechips.storage import ObjectStore, is_inside
 
 _log = logging.getLogger(__name__)
 _STAGED = "index.staged"
@@ -305,8 +305,11 @@ def _rows_of(partition: Partition, change: Change, code: int) -> Iterator[KeyRow
     """Yield the keys of a partition, which must be the one that the schema has."""
     file, count = change.file(partition.path), 0
     try:
-        if not change.is_staged(partition.path) and hash_file(file) != partition.sha256:
-            raise _UnreadablePartitionError(partition.path, "it was changed")
+        if not change.is_staged(partition.path):
+            if not is_inside(file, change.folder):
+                raise _UnreadablePartitionError(partition.path, "it is a link that leads out of the catalogue")
+            if hash_file(file) != partition.sha256:
+                raise _UnreadablePartitionError(partition.path, "it was changed")
         for keys in keys_in(file, partition.path):
             count += len(keys)
             yield KeyRows(*halves_of(keys), np.full(len(keys), code, np.uint32))

@@ -12,7 +12,7 @@ from typing import Any
 from eechips.catalogs.id_segments import IndexedPartition, ReadRange
 from eechips.catalogs.schema import Partition
 from eechips.hashes import hash_file
-from eechips.storage import LocalStore, ObjectStore
+from eechips.storage import LocalStore, ObjectStore, is_inside
 
 FOLDER = "_ids"
 """Folder of the index, below the catalogue; engines that read folders ignore names with an underscore."""
@@ -83,7 +83,10 @@ class IndexFiles:
             return False
         if status.st_size != known.bytes:
             return False
-        return status.st_ctime_ns <= moment or hash_file(self._home / known.path) == known.sha256
+        if status.st_ctime_ns <= moment:
+            return True
+        path = self._home / known.path
+        return is_inside(path, self._home) and hash_file(path) == known.sha256
 
     @cached_property
     def _sizes(self) -> dict[str, int]:

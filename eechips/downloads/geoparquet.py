@@ -30,6 +30,9 @@ _SUFFIXES = (".parquet", ".geoparquet")
 _ROWS = 1000  # rows read at a time
 _BUFFER = 1 << 18  # minimum bytes of a range request
 
+_UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, AssertionError)
+"""Errors of stac-geoparquet for columns that are missing, or have other types than items need."""
+
 
 def is_table(address: str) -> bool:
     """Return whether a URL looks like Parquet: a file, a pattern, or a folder."""
@@ -75,7 +78,7 @@ def table_items(search: Search, reader: DocumentReader) -> Iterator[tuple[dict[s
         except EechipsError:
             raise
         except Exception as error:
-            if not isinstance(error, (pa.ArrowException, KeyError, ValueError)) and not is_of_store(error):
+            if not isinstance(error, (pa.ArrowException, *_UNREADABLE)) and not is_of_store(error):
                 raise
             # Not chained: the messages of other packages contain URLs.
             raise ConfigurationError(

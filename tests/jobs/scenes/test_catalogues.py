@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
@@ -268,6 +269,15 @@ def test_folders_of_geoparquet_are_searched(tmp_path: Path) -> None:
         search(str(tmp_path / "table"))
     with pytest.raises(UsageError, match="no STAC GeoParquet files"):
         search(str(tmp_path / "none*.parquet"))
+
+
+@pytest.mark.parametrize("column", ["assets", "geometry", "bbox"])
+def test_a_column_of_another_type_is_reported(tmp_path: Path, column: str) -> None:
+    table = pq.read_table(write_parquet(tmp_path / "items.parquet", [feature("i0"), feature("i1")]))
+    table = table.set_column(table.column_names.index(column), column, pa.array([1, 2], pa.int32()))
+    pq.write_table(table, tmp_path / "items.parquet")
+    with pytest.raises(ConfigurationError, match="cannot be read as STAC GeoParquet"):
+        search(str(tmp_path / "items.parquet"))
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
