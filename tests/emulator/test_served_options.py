@@ -157,7 +157,7 @@ def test_the_page_s_plan_and_options_are_understood() -> None:
     for name in get_args(FaultType):
         assert f"`{name}`" in PAGE
     limits = {option.name for option in OPTIONS} - {"workers"}
-    assert limits <= set(re.findall(r"`--([a-z]+)[` ]", PAGE))
+    assert limits <= set(re.findall(r"`--([a-z-]+)[` ]", PAGE))
 
 
 def test_a_server_that_raises_warnings_as_errors_answers(
