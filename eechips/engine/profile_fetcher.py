@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +15,8 @@ from eechips.errors import EechipsError, PermanentError
 WAIT_SECONDS = 5.0
 """Seconds for which profiles are collected before they are fetched by one request."""
 _NAP = 0.5
+
+_log = logging.getLogger(__name__)
 
 
 class ProfileFetcher:
@@ -92,7 +95,11 @@ class ProfileFetcher:
                         return
                     self._changed.wait(_NAP)
                 self._in_request = batch
-            found = self._fetch(batch)
+            try:
+                found = self._fetch(batch)
+            except Exception:  # noqa: BLE001 - a run with a budget would wait for these profiles for ever
+                _log.exception("Profiles could not be fetched")
+                found = dict.fromkeys(batch)
             with self._changed:
                 self._fetched.update(found)
                 self._in_request = []
