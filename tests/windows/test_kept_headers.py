@@ -94,7 +94,7 @@ def write(path: Path, seed: int = 0, **options: Any) -> Path:
 
 
 def place_of(column: float, row: float) -> tuple[float, float]:
-    x, y = NORTH_WEST * (column, row)
+    x, y = NORTH_WEST.c + NORTH_WEST.a * column, NORTH_WEST.f + NORTH_WEST.e * row
     ((longitude,), (latitude,)) = transform(CRS, "EPSG:4326", [x], [y])
     return longitude, latitude
 
