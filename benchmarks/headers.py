@@ -230,10 +230,10 @@ def main() -> None:
             if done.returncode:
                 print(done.stderr[-4000:])
                 return
-            told = json.loads(done.stdout.splitlines()[-1])
+            rival = json.loads(done.stdout.splitlines()[-1])
             print(
-                f"{'rasteret':<36} {told['chips'] / told['seconds']:7.1f} chips/s,"
-                f" {told['requests'] / told['chips']:5.2f} requests a chip; headers in {told['headers']:.1f} s"
+                f"{'rasteret':<36} {rival['chips'] / rival['seconds']:7.1f} chips/s,"
+                f" {rival['requests'] / rival['chips']:5.2f} requests a chip; headers in {rival['headers']:.1f} s"
             )
         server.terminate()
 

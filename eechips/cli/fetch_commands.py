@@ -173,7 +173,7 @@ _RUN = """Run a recipe, an existing script that uses a pool, or a run file.
     are the script's. Files that it writes to relative paths are written to the run's folder.
 
     A run file is TOML with a table for each command to run, such as [sample] and [split], with its options as keys.
-    Options that are typed here replace those of the tables. Any command that fetches writes one with --save.
+    Options that are typed here replace keys of the tables. Any command that fetches writes one with --save.
 
     With --executor beam, arguments after -- are options of Beam; arguments of a script precede them, with another --.
 

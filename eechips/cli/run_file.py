@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SUFFIX = ".toml"
 FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "scenes", "run")
 """Commands that make a run."""
 FOLLOWING = ("retry", "verify", "check", "split", "stats", "pack", "card", "report", "preview", "plot")
@@ -34,7 +32,6 @@ FOLLOWING = ("retry", "verify", "check", "split", "stats", "pack", "card", "repo
 
 _ARGUMENTS = "arguments"
 """Key of the words that are typed after ``--``."""
-_CLICK_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
     Args:
         path: of the file.
         root: context of ``eechips``, which knows the commands.
-        overrides: options that replace those of each table that makes a run.
+        overrides: options that replace keys of each table that makes a run.
 
     Raises:
         RunFileError: if the file has mistakes; it lists all of them.
@@ -227,4 +224,4 @@ def _plain(value: Any) -> Any:
 
 def _message(error: EechipsError | click.UsageError | click.BadParameter) -> str:
     text = (error.message or error.format_message()) if isinstance(error, click.UsageError) else str(error)
-    return _CLICK_CODES.sub("", text).rstrip(".")
+    return text.rstrip(".")

@@ -10,7 +10,6 @@ import click
 from eechips.cli.parameters import Assignment, Names, Rate, Size, Slots
 from eechips.cli.run_file import FETCHING, FOLLOWING, keys_of
 
-_DATE = {"type": "string"}
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _NUMBER: Mapping[str, Any] = {"type": "number"}
 _INTEGER: Mapping[str, Any] = {"type": "integer"}

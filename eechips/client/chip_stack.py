@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChipStack(Chip):
-    """Several chips of one grid, format and type, whose bands are those of one request.
+    """Several chips of one grid, format and type, whose bands are fetched by one request.
 
     Attributes:
         chips: in their order.
