@@ -1,8 +1,8 @@
 """Store results atomically, in local folders and object stores, and name them.
 
 This package knows nothing of runs. URLs ``s3://…``, ``gs://…``, ``az://…``, and others of fsspec, name an object store.
-Endpoints and further settings come from fsspec's configuration
-(https://filesystem-spec.readthedocs.io/en/latest/features.html#configuration) and from the stores' usual variables.
+Endpoints and further settings come from the stores' usual variables and, except for S3, from fsspec's configuration
+(https://filesystem-spec.readthedocs.io/en/latest/features.html#configuration).
 """
 
 from eechips.storage.atomic_files import open_atomic, write_file

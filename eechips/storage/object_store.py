@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
-from eechips.storage.object_backends import Backend, select_backend
+from eechips.storage.object_backends import Backend, open_backend
 from eechips.storage.result_names import check_name
 from eechips.storage.store import StagedFile
 from eechips.storage.store_errors import translate_error
@@ -25,7 +25,6 @@ from eechips.temporary_names import Writer, choose_abandoned, new_writer, tempor
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
-_BLOCK = 8 << 20  # bytes of a large object read at a time
 
 
 def is_address(out: str) -> bool:
@@ -60,7 +59,7 @@ class ObjectStore:
             ConfigurationError: if the request fails, with the missing package or the store's message.
         """
         with self._listing():
-            next(self._backend.pages(self._files, f"{self._root}/", 1), None)
+            next(self._backend.pages(f"{self._root}/", 1), None)
 
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
         """Upload an object, under its final name if the store shows only complete objects.
@@ -77,7 +76,7 @@ class ObjectStore:
         digest = hashlib.sha256(data)
         stored = check_name(name) if self.is_overwritten else temporary_name(check_name(name), token)
         with self._translating(f"upload {self.url}/{name}"):
-            self._backend.put(self._files, self._key(stored), data, digest.digest())
+            self._backend.put(self._key(stored), data)
         return StagedFile(name=name, temporary=stored, size=len(data), sha256=digest.hexdigest())
 
     def upload(self, name: str, path: Path, tell: Callable[[int], None] = lambda _: None) -> None:
@@ -91,12 +90,9 @@ class ObjectStore:
         Raises:
             TransientError, StorageError: as :meth:`stage`.
         """
-        from fsspec.callbacks import Callback
-
         stored = check_name(name) if self.is_overwritten else temporary_name(check_name(name), str(new_writer()))
-        callback = Callback(hooks={"tell": lambda size, value, **_: tell(value)})
         with self._translating(f"upload {self.url}/{name}"):
-            self._backend.upload(self._files, path, self._key(stored), callback)
+            self._backend.upload(path, self._key(stored), tell)
         self._rename(stored, name)
 
     def commit(self, staged: StagedFile) -> None:
@@ -110,7 +106,7 @@ class ObjectStore:
     def _rename(self, stored: str, name: str) -> None:
         if stored != name:
             with self._translating(f"move {self.url}/{stored} to {name}"):
-                self._files.mv(self._key(stored), self._key(name))
+                self._backend.rename(self._key(stored), self._key(name))
 
     def discard(self, staged: StagedFile) -> None:
         """Remove a staged object."""
@@ -119,7 +115,7 @@ class ObjectStore:
     def remove(self, name: str) -> None:
         """Remove an object if it exists."""
         with self._translating(f"remove {self.url}/{name}"), contextlib.suppress(FileNotFoundError):
-            self._files.rm_file(self._key(name))
+            self._backend.remove(self._key(name))
 
     def flush(self) -> None:
         """Do nothing: stored objects are durable."""
@@ -150,13 +146,13 @@ class ObjectStore:
         common = posixpath.commonpath(given)
         prefix = f"{self._root}/{common}/" if common else f"{self._root}/"
         with self._listing():
-            for page in self._backend.pages(self._files, prefix):
+            for page in self._backend.pages(prefix):
                 yield from ((key[len(self._root) + 1 :], size) for key, size in page)
 
     def size(self, name: str) -> int | None:
         """Return the bytes of an object; None if it does not exist."""
         with self._translating(f"find {self.url}/{name}"), contextlib.suppress(FileNotFoundError):
-            return int(self._files.size(self._key(name)))
+            return self._backend.size(self._key(name))
         return None
 
     def read(self, name: str) -> bytes:
@@ -167,7 +163,7 @@ class ObjectStore:
             TransientError, StorageError: if it cannot be read.
         """
         with self._translating(f"read {self.url}/{name}", absent=True):
-            return self._backend.read(self._files, self._key(name))
+            return self._backend.read(self._key(name))
 
     def read_range(self, name: str, start: int, end: int) -> bytes:
         """Read the bytes of an object from a position up to another, by one request; fewer if the object ends before.
@@ -177,8 +173,7 @@ class ObjectStore:
             TransientError, StorageError: if it cannot be read.
         """
         with self._translating(f"read {self.url}/{name}", absent=True):
-            content: bytes = self._files.cat_file(self._key(name), start=start, end=end)
-            return content
+            return self._backend.read_range(self._key(name), start, end)
 
     def fetch(self, name: str, path: Path) -> None:
         """Download an object to a local file.
@@ -188,7 +183,12 @@ class ObjectStore:
             TransientError, StorageError: if it cannot be read.
         """
         with self._translating(f"fetch {self.url}/{name}", absent=True):
-            self._files.get_file(self._key(name), str(path))
+            blocks = self._backend.blocks(self._key(name))
+            block = next(blocks, b"")  # no file is made if there is no object
+            with path.open("wb") as file:
+                while block:
+                    file.write(block)
+                    block = next(blocks, b"")
 
     def sha256(self, name: str) -> str:
         """Return the sha256 of an object, hexadecimal, read in blocks.
@@ -198,11 +198,8 @@ class ObjectStore:
             TransientError, StorageError: if it cannot be read.
         """
         digest = hashlib.sha256()
-        with (
-            self._translating(f"read {self.url}/{name}", absent=True),
-            self._files.open(self._key(name), "rb", block_size=_BLOCK, cache_type="readahead") as file,
-        ):
-            while block := file.read(_BLOCK):
+        with self._translating(f"read {self.url}/{name}", absent=True):
+            for block in self._backend.blocks(self._key(name)):
                 digest.update(block)
         return digest.hexdigest()
 
@@ -210,30 +207,23 @@ class ObjectStore:
         return f"{self._root}/{check_name(name)}"
 
     @property
-    def _files(self) -> Any:
-        return self._opened[0]
-
-    @property
     def _root(self) -> str:
         return self._opened[1]
 
     @property
     def _backend(self) -> Backend:
-        return self._opened[2]
+        return self._opened[0]
 
     @cached_property
-    def _opened(self) -> tuple[Any, str, Backend]:
-        import fsspec
-
+    def _opened(self) -> tuple[Backend, str]:
         try:
-            files, root = fsspec.url_to_fs(self.url, use_listings_cache=False)
+            return open_backend(self.url)
         except ImportError as error:
             extra = _EXTRAS.get(self.url.partition(":")[0])
             how = f": pip install 'eechips[{extra}]'" if extra else ""
             raise ConfigurationError(f"{self.url} needs a package that is not installed{how} ({error})") from None
         except ValueError as error:
             raise UsageError(f"'{self.url}' is not the URL of a store: {error}") from None
-        return files, root.rstrip("/"), select_backend(files)
 
     @contextlib.contextmanager
     def _translating(self, what: str, *, absent: bool = False) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator, Mapping
 from json import JSONDecodeError
 
@@ -14,6 +16,13 @@ _PASSING = frozenset({408, 409, 429})
 """Statuses 4xx that are transient: timeout, concurrent operation on the object, too many requests."""
 _DAMAGED = ("BadDigest", "XAmzContentSHA256Mismatch", "Md5Mismatch", "RequestTimeout", "RequestTimeTooSkewed")
 """Error codes with status 400 for correct requests that were damaged or delayed on the way."""
+_OBSTORE_STATUS = re.compile(r"status code: (\d{3})")
+_OBSTORE_CAUSE = re.compile(r" in [\d.]+\S?s(?: after \d+ retries[^-]*)? - (.*)")
+_OBSTORE_NEVER = ("InvalidPathError", "NotSupportedError", "UnknownConfigurationKeyError")
+"""Exceptions of obstore that no status causes."""
+_REDIRECT = "incorrectly configured region"
+"""Part of obstore's message about a redirect."""
+_S3_MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
 
 
 def translate_error(error: Exception, what: str) -> StorageError | TransientError:
@@ -28,7 +37,7 @@ def translate_error(error: Exception, what: str) -> StorageError | TransientErro
     """
     if isinstance(error, (StorageError, TransientError)):
         return error
-    said = (isinstance(error, OSError) and error.strerror) or str(error)  # without the number of an OSError
+    said = (isinstance(error, OSError) and error.strerror) or _message(error)  # without the number of an OSError
     text = next((line for line in said.splitlines() if line.strip()), type(error).__name__)
     if isinstance(error, FileNotFoundError):
         text = "the bucket does not exist"
@@ -39,7 +48,9 @@ def is_permanent(error: Exception) -> bool:
     """Return whether the same request would fail again."""
     if isinstance(error, JSONDecodeError):  # the response was not the store's
         return False
-    if isinstance(error, _SAID_NO) or type(error).__name__ in _NO_CREDENTIALS:
+    if isinstance(error, _SAID_NO) or type(error).__name__ in (*_NO_CREDENTIALS, *_OBSTORE_NEVER):
+        return True
+    if _is_of_obstore(error) and _REDIRECT in str(error):
         return True
     status = find_http_status(error)
     if status is None:  # gcsfs reports 403 only in the message
@@ -49,8 +60,11 @@ def is_permanent(error: Exception) -> bool:
 
 
 def find_http_status(error: BaseException) -> int | None:
-    """Return the HTTP status of an exception of botocore, azure, gcsfs or aiohttp; None if it has none."""
+    """Return the HTTP status of an exception of obstore, azure, gcsfs, botocore or aiohttp; None if it has none."""
     for each in _chain(error):
+        if _is_of_obstore(each):  # it has the status in its message only
+            stated = _OBSTORE_STATUS.search(str(each))
+            return None if stated is None else int(stated[1])
         response = getattr(each, "response", None)
         if isinstance(response, Mapping):
             found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -60,6 +74,23 @@ def find_http_status(error: BaseException) -> int | None:
         if isinstance(status, int):
             return status
     return None
+
+
+def _is_of_obstore(error: BaseException) -> bool:
+    return type(error).__module__.startswith("obstore")
+
+
+def _message(error: Exception) -> str:
+    """Return what an exception says; of one of obstore, what the store says, or else the cause."""
+    said = str(error)
+    if not _is_of_obstore(error):
+        return said
+    sent = _S3_MESSAGE.search(said)
+    if sent is not None:
+        return html.unescape(sent[1])
+    line = said.partition("\n")[0]
+    cause = _OBSTORE_CAUSE.search(line)
+    return cause[1] if cause is not None else line
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,13 +11,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from eechips.errors import ConfigurationError, StorageError, UsageError
 from eechips.parallel_map import parallel_map
 from eechips.storage import ObjectStore, is_address
 from eechips.temporary_names import new_writer
+from tests.support.local_earth_engine import wait_until
 from tests.support.object_server import STORES, ObjectServer, missing_packages, serving_objects
 
 MEGABYTES = b"".join(hashlib.sha256(bytes([n % 256])).digest() for n in range(200_000))  # 6.4 MB, hard to guess
@@ -101,7 +101,9 @@ def test_an_object_is_read_by_one_request(server: ObjectServer, store: ObjectSto
     server.forget()
     for _ in range(3):
         assert store.read("a.csv") == b"content"
-    assert server.asked["GET"] + server.asked["HEAD"] == (0 if server.bucket.startswith("file:") else 3)
+    wanted = 0 if server.bucket.startswith("file:") else 3
+    wait_until(lambda: server.asked["GET"] + server.asked["HEAD"] >= wanted)  # Azurite's log may come later
+    assert server.asked["GET"] + server.asked["HEAD"] == wanted
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # gcsfs does that
@@ -201,14 +203,12 @@ def test_s3_lists_a_thousand_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX path")
 def test_messages_carry_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     if missing_packages("s3"):
-        pytest.skip("s3fs is not installed")
+        pytest.skip("obstore is not installed")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
     with pytest.raises(ConfigurationError) as raised:
         ObjectStore("s3://bucket/run").check()
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
     assert "very-secret" not in str(raised.value)
     assert "could not list s3://bucket/run" in str(raised.value)

@@ -38,7 +38,7 @@ _AZURE_LINE = re.compile(r'"(?P<method>[A-Z]+) /devstoreaccount1/(?P<path>\S*) H
 
 def missing_packages(store: str) -> str | None:
     """Return the packages that a store's server and client lack, or None."""
-    needed = {"s3": ("s3fs", "moto"), "gs": ("gcsfs", "gcp_storage_emulator"), "az": ("adlfs",)}[store]
+    needed = {"s3": ("obstore", "s3fs", "moto"), "gs": ("gcsfs", "gcp_storage_emulator"), "az": ("adlfs",)}[store]
     for package in needed:
         if find_spec(package) is None:
             return f"{package} is not installed"
