@@ -103,6 +103,11 @@ class Transport:
         found = {**self._known, **self._seen}
         return Discovery(**found) if len(found) == 2 else None
 
+    @property
+    def is_spent(self) -> bool:
+        """Return whether no further request may be sent: the budget of requests or bytes is spent."""
+        return self._quota.throttle.is_spent
+
     def close(self) -> None:
         """Close the connections."""
         if self._opened is not None:

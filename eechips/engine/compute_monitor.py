@@ -14,6 +14,7 @@ from eechips.client.transport import Transport
 from eechips.engine.compute_account import ComputeAccount
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.profile_fetcher import ProfileFetcher
+from eechips.engine.run_log import RunLog
 from eechips.manifest.ledger import COMPUTE, Ledger
 from eechips.manifest.unit_record import WorkUnit
 
@@ -68,6 +69,7 @@ class ComputeMonitor:
     Args:
         ledger: of the run.
         transport: of this process.
+        log: of the run.
         every: one task in so many is profiled; 0 for none.
         budget: EECU-seconds that the run may use a month; None for any amount.
         is_adaptive: whether tasks may wait for the profiles of others: workers receive them one by one.
@@ -79,6 +81,7 @@ class ComputeMonitor:
         self,
         ledger: Ledger,
         transport: Transport,
+        log: RunLog,
         *,
         every: int,
         budget: float | None = None,
@@ -88,7 +91,7 @@ class ComputeMonitor:
     ) -> None:
         self._ledger, self._transport, self.every, self._budget = ledger, transport, every, budget
         self._is_adaptive, self._now, self._clock = is_adaptive, now, clock
-        self._fetcher = ProfileFetcher(transport, clock)
+        self._fetcher = ProfileFetcher(transport, log, clock)
         self.account = ComputeAccount.from_json(ledger.meta().get(COMPUTE) if ledger.has_plan else None)
         self._submitted = 0
         self._under_way: dict[int, int] = {}  # units by position of their task

@@ -145,6 +145,7 @@ class ConnectedRun:
         monitor = ComputeMonitor(
             self._ledger,
             session.connection.transport,
+            self._log,
             every=config.profile_every,
             budget=None if hours is None else hours * SECONDS_AN_HOUR,
             is_adaptive=not find_executor(config.executor).is_detached,

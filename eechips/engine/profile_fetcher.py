@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from eechips.client.permits import Stopped
 from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
 from eechips.client.transport import Transport
-from eechips.errors import EechipsError, PermanentError
+from eechips.engine.run_log import RunLog
+from eechips.errors import PermanentError, TransientError
 
 WAIT_SECONDS = 5.0
 """Seconds for which profiles are collected before they are fetched by one request."""
 _NAP = 0.5
-
-_log = logging.getLogger(__name__)
+_REPEATS = 6
+"""Repeats of a request that failed after the transport's own repeats, which end when the run stops."""
+_FIRST_PAUSE = 0.25
+"""Seconds before the first repeat; doubled for each further one."""
 
 
 class ProfileFetcher:
     """Fetches profiles. Its requests pass the throttle and are counted like all others.
 
+    A request that fails is repeated, also while the run is stopping: the compute of its last units counts.
+    Profiles that do not come are recorded in the log of the run.
+
     Args:
         transport: of this process, whose client is initialised.
+        log: of the run.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
-        self._transport, self._clock = transport, clock
+    def __init__(self, transport: Transport, log: RunLog, clock: Callable[[], float] = time.monotonic) -> None:
+        self._transport, self._log, self._clock = transport, log, clock
         self._changed = threading.Condition()
         self._waiting: dict[str, float] = {}
         self._fetched: dict[str, float | None] = {}
@@ -78,8 +84,10 @@ class ProfileFetcher:
         with self._changed:
             while (self._waiting or self._in_request) and (left := end - self._clock()) > 0:
                 self._changed.wait(min(left, _NAP))
-            self._fetched.update(dict.fromkeys((*self._waiting, *self._in_request)))
-            self._waiting = {}
+            late = [*self._waiting, *self._in_request]
+            self._waiting, self._in_request = {}, []
+            if late:
+                self._fetched.update(self._give_up(late, TimeoutError(f"not fetched within {seconds:g} s")))
 
     def close(self) -> None:
         """End the thread."""
@@ -97,12 +105,12 @@ class ProfileFetcher:
                 self._in_request = batch
             try:
                 found = self._fetch(batch)
-            except Exception:  # noqa: BLE001 - a run with a budget would wait for these profiles for ever
-                _log.exception("Profiles could not be fetched")
-                found = dict.fromkeys(batch)
+            except Exception as error:  # noqa: BLE001 - a run with a budget would wait for these profiles for ever
+                found = self._give_up(batch, error)
             with self._changed:
-                self._fetched.update(found)
-                self._in_request = []
+                if self._in_request is batch:  # else they were given up meanwhile
+                    self._fetched.update(found)
+                    self._in_request = []
                 self._changed.notify_all()
 
     def _take_batch(self) -> list[str]:
@@ -119,12 +127,39 @@ class ProfileFetcher:
 
     def _fetch(self, batch: list[str]) -> dict[str, float | None]:
         """Fetch profiles; those that the service refuses are found by halving."""
-        try:
-            return dict(zip(batch, fetch_profiles(self._transport, batch), strict=True))
-        except PermanentError:
-            half = len(batch) // 2
-            if half:
-                return self._fetch(batch[:half]) | self._fetch(batch[half:])
-        except (EechipsError, Stopped):
-            pass
+        pause = _FIRST_PAUSE
+        for left in range(_REPEATS, -1, -1):
+            try:
+                return dict(zip(batch, fetch_profiles(self._transport, batch), strict=True))
+            except PermanentError as error:
+                half = len(batch) // 2
+                if half:
+                    return self._fetch(batch[:half]) | self._fetch(batch[half:])
+                return self._give_up(batch, error)
+            except (TransientError, Stopped) as error:
+                if not left or self._transport.is_spent:
+                    return self._give_up(batch, error)
+            if not self._wait(pause):
+                return dict.fromkeys(batch)
+            pause *= 2.0
+        raise AssertionError  # the last repeat returns
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait before a repeat; return False if the profiles were given up meanwhile."""
+        end = self._clock() + seconds
+        with self._changed:
+            while self._is_wanted and (left := end - self._clock()) > 0:
+                self._changed.wait(min(left, _NAP))
+            return self._is_wanted
+
+    @property
+    def _is_wanted(self) -> bool:
+        return bool(self._in_request) and not self._is_closed
+
+    def _give_up(self, batch: Sequence[str], error: BaseException) -> dict[str, float | None]:
+        """Record profiles that do not come; return them as unknown."""
+        if self._is_closed:  # the run has ended, and its log with it
+            return dict.fromkeys(batch)
+        reason = str(error) or "the run is stopping, or its budget of requests is spent"
+        self._log.write("profiles unknown", profiles=len(batch), error_class=type(error).__name__, error=reason)
         return dict.fromkeys(batch)

@@ -211,6 +211,39 @@ def test_a_budget_stops_the_run_and_the_next_month_resumes_it(
     assert compute(later)["months"] == {"2026-11": near(budget, stopped), "2026-12": near(budget, later)}
 
 
+def test_profiles_are_fetched_again_while_the_run_stops(
+    demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
+) -> None:
+    """The throttle repeats no request of a run that stops; the compute of its last units is known all the same."""
+    server = demo_server
+    post(server, "/_faults", {"seed": 3, "faults": [{"type": "status", "on": "value:compute", "probability": 0.6}]})
+    how = config(server, tmp_path / "out", retry_delay=0.01, workload_tag="late", max_eecu_hours=1.5 / 3600)
+    stopped = run(recipe(240), how, now=lambda: NOVEMBER)
+    post(server, "/_faults", {"faults": []})
+    assert stopped.interrupted
+    done = stopped.units[stopped.units["state"] == "done"]
+    assert done["eecu_seconds"].notna().all()
+    total = done["eecu_seconds"].sum() + compute(stopped)["planning_eecu_seconds"]
+    assert total == equal_to(charged(server, "late"), requests=len(done))
+    assert "profiles unknown" not in (stopped.path / "run.log").read_text()
+
+
+def test_profiles_that_do_not_come_are_in_the_log(
+    demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
+) -> None:
+    server = demo_server
+    post(server, "/_faults", {"faults": [{"type": "status", "status": 400, "on": "value:compute"}]})
+    done = run(recipe(6), config(server, tmp_path / "out", workload_tag="unknown"))
+    post(server, "/_faults", {"faults": []})
+    assert done.counts["done"] > 0
+    events = [json.loads(line) for line in (done.path / "run.log").read_text().splitlines()]
+    unknown = [event for event in events if event["event"] == "profiles unknown"]
+    units = done.units[done.units["state"] == "done"]
+    assert units["eecu_seconds"].isna().all()
+    assert sum(event["profiles"] for event in unknown) >= len(units)
+    assert all(event["error"] and event["error_class"].endswith("Error") for event in unknown)
+
+
 def test_past_the_quota_of_the_month_the_run_stops_until_the_next(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
 ) -> None:
