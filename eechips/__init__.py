@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from eechips.catalogs.build import catalog as catalog
     from eechips.catalogs.catalog import open_catalog as open_catalog
     from eechips.catalogs.ingest import ingest as ingest
+    from eechips.cli.lock_commands import lock as lock
+    from eechips.cli.lock_commands import rebuild as rebuild
     from eechips.cli.queue_commands import join as join
     from eechips.cli.queue_commands import plan as plan
     from eechips.cli.queue_commands import work as work
@@ -82,6 +84,7 @@ _MODULES = {
     "join": "eechips.cli.queue_commands",
     "load": "eechips.training.geodataframe",
     "local_earth_engine": "eechips.engine.local_server",
+    "lock": "eechips.cli.lock_commands",
     "mosaic": "eechips.jobs.mosaic",
     "open_catalog": "eechips.catalogs.catalog",
     "open_run": "eechips.manifest.run",
@@ -90,6 +93,7 @@ _MODULES = {
     "plot": "eechips.reports.figure",
     "points": "eechips.jobs.points",
     "preview": "eechips.reports.contact_sheet",
+    "rebuild": "eechips.cli.lock_commands",
     "report": "eechips.reports.page",
     "retry": "eechips.cli.retry_commands",
     "run": "eechips.jobs.user_recipes",
@@ -128,6 +132,7 @@ __all__ = [
     "join",
     "load",
     "local_earth_engine",
+    "lock",
     "mosaic",
     "open_catalog",
     "open_run",
@@ -136,6 +141,7 @@ __all__ = [
     "plot",
     "points",
     "preview",
+    "rebuild",
     "report",
     "retry",
     "run",

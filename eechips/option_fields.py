@@ -54,6 +54,7 @@ class Option:
         bare_value: value if the option is given without one; None if it requires a value.
         is_advanced: whether only ``--help-all`` lists it.
         is_listed: whether the command line has it.
+        is_input: whether the value may be the path of a file that the recipe reads.
         flags: further names on the command line, such as ``-q``.
         long_flag: the name on the command line, if it is not that of the field: ``--split`` of ``splits``.
         variable: environment variable that gives the value.
@@ -72,6 +73,7 @@ class Option:
     bare_value: str | None = None
     is_advanced: bool = False
     is_listed: bool = True
+    is_input: bool = False
     flags: tuple[str, ...] = ()
     long_flag: str | None = None
     variable: str | None = None
@@ -95,6 +97,28 @@ def options_of(config: type) -> dict[str, tuple[dataclasses.Field[Any], Option]]
     """Return the fields of a config that are declared as options, by name."""
     fields = dataclasses.fields(config)
     return {field.name: (field, field.metadata[_KEY]) for field in fields if _KEY in field.metadata}
+
+
+def chosen_options(config: object) -> dict[str, Any]:
+    """Return the options of a config whose values differ from their defaults, as JSON values by name."""
+    found = {}
+    for name, (field, _) in options_of(type(config)).items():
+        value, default = getattr(config, name), field.default
+        if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if default is dataclasses.MISSING or value != default:
+            found[name] = _as_json(value)
+    return found
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, (str, int, float)) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(each) for key, each in value.items()}
+    if isinstance(value, Sequence):
+        return [_as_json(each) for each in value]
+    return str(value)
 
 
 def documented(config: type[ConfigT]) -> type[ConfigT]:

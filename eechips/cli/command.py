@@ -42,12 +42,16 @@ class VerbOption(click.Option):
     Attributes:
         heading: of the section that lists it; empty for the section "Options".
         is_advanced: whether only ``--help-all`` lists it.
+        is_input: whether the value may be the path of a file that the command reads.
     """
 
-    def __init__(self, *args: Any, heading: str = "", is_advanced: bool = False, **attrs: Any) -> None:
+    def __init__(
+        self, *args: Any, heading: str = "", is_advanced: bool = False, is_input: bool = False, **attrs: Any
+    ) -> None:
         super().__init__(*args, **attrs)
         self.heading = heading
         self.is_advanced = is_advanced
+        self.is_input = is_input
 
     def get_help_extra(self, ctx: click.Context) -> Any:
         """Return the notes after the help, without the range of numbers."""

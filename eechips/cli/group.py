@@ -33,6 +33,8 @@ VERBS = {
         "retry": "Run failed units again.",
         "verify": "Check the files of a run against their recorded checksums.",
         "trust": "Take over a run that somebody else made.",
+        "lock": "Write what a run needs to be fetched again elsewhere: a lockfile.",
+        "rebuild": "Fetch the run of a lockfile, and find what has changed.",
     },
     "Training sets": {
         "check": "Find black, masked, cloudy, duplicate or shifted chips.",
@@ -67,6 +69,7 @@ _MODULES = {
     "inspect_commands": ("status", "failures", "verify"),
     "report_commands": ("report", "preview", "plot"),
     "retry_commands": ("retry", "trust"),
+    "lock_commands": ("lock", "rebuild"),
     "training_commands": ("check", "split", "stats", "pack", "card"),
     "catalog_commands": ("catalog",),
     "local_commands": ("serve", "assets"),

@@ -285,6 +285,7 @@ def _option(name: str, field: dataclasses.Field[Any], option: Option) -> VerbOpt
         help=text,
         heading=option.heading,
         is_advanced=option.is_advanced,
+        is_input=option.is_input,
         required=is_required and option.default is None,
         **attributes,
     )

@@ -222,7 +222,13 @@ def _inside(directory: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-_CONFIRMED = {"command": "Command", "directory": "typed in", "endpoint": "Endpoint", "results": "Results"}
+_CONFIRMED = {
+    "command": "Command",
+    "call": "Options",
+    "directory": "typed in",
+    "endpoint": "Endpoint",
+    "results": "Results",
+}
 
 
 @click.command("trust", cls=VerbCommand, context_settings=HELP)

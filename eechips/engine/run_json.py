@@ -13,8 +13,8 @@ from eechips import datasets
 from eechips.client.connection import ServiceTarget
 from eechips.engine.config import RunConfig
 from eechips.manifest.run_signature import SIGNATURE, sign
-from eechips.recipe import Recipe, traits_of
-from eechips.redaction import collect_secrets, redact
+from eechips.recipe import Recipe, SupportsCall, traits_of
+from eechips.redaction import collect_secrets, redact, redact_json
 from eechips.timestamps import utc_now
 
 
@@ -37,6 +37,7 @@ def info_of(
         "recipe": recipe.name,
         "identity": recipe.identity,
         "parameters": parameters,
+        "call": _call(recipe),
         "seed": parameters.get("seed"),
         "source": config.source if traits_of(recipe).needs_service else "",
         "results": config.results,
@@ -56,6 +57,14 @@ def encode_info(info: Mapping[str, Any]) -> bytes:
     """Return the signed file. Bytes of a path that are not UTF-8 become JSON escapes, and are read as they were."""
     signed = {**info, SIGNATURE: sign(info)}
     return (json.dumps(signed, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+
+
+def _call(recipe: Recipe) -> dict[str, Any] | None:
+    """Return the command and the options that make a recipe again; None if no command does."""
+    if not isinstance(recipe, SupportsCall):
+        return None
+    command, options = recipe.call
+    return {"command": command, "options": redact_json(dict(options))}
 
 
 def _dataset(identifier: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from eechips.jobs.sample_layers import SampleLayer
 from eechips.jobs.sample_options import SampleOptions
 from eechips.jobs.sample_validation import check_name_fields
 from eechips.manifest.run import Run
+from eechips.option_fields import chosen_options
 from eechips.planning.expressions import LayerImages, chip_image
 from eechips.planning.frame_images import missing_image, period_image, single_image
 from eechips.planning.image_reducers import reduced_dtype
@@ -60,6 +61,11 @@ class ChipSample:
         if options.per_ecoregion is not None:
             return "chips/{eco_name}/{id}"
         return "chips/{class}/{id}" if options.per_class is not None else "chips/{id}"
+
+    @property
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
+        return self.name, chosen_options(self.sample.options)
 
     @property
     def is_picture(self) -> bool:

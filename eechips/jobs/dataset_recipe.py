@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.errors import UnknownDatasetError
 from eechips.jobs.recipe_options import split_names
+from eechips.option_fields import chosen_options
 from eechips.planning.band_selection import BandSelection, select_bands
 
 
@@ -29,6 +31,13 @@ class DatasetRecipe:
     expression: Sequence[str] | str
     scaled: bool
     quantized: bool = False
+
+    name: str
+
+    @property
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
+        return self.name, chosen_options(self)
 
     @cached_property
     def known(self) -> Dataset | None:

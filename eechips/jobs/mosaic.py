@@ -106,6 +106,7 @@ class MosaicRecipe(DatasetRecipe):
             "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
             PLACES,
             metavar="REGION",
+            is_input=True,
             default="the whole of a single image",
         ),
     )

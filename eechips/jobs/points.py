@@ -105,6 +105,7 @@ class PointValues(DatasetRecipe):
             "CSV or Parquet file with longitude and latitude, or a vector file of points or polygons.",
             PLACES,
             metavar="FILE",
+            is_input=True,
         )
     )
     lon_field: str | None = field(default=None, metadata=LON_FIELD)

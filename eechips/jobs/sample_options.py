@@ -60,6 +60,7 @@ class SampleOptions:
             DATA,
             metavar="NAME",
             is_multiple=True,
+            is_input=True,
         )
     )
     per_ecoregion: int | None = field(
@@ -93,6 +94,7 @@ class SampleOptions:
             "Centres of grid cells in the region: majortom:10km, h3:6, s2:13, mgrs:10km, or a vector file.",
             PLACES,
             metavar="GRID|FILE",
+            is_input=True,
         ),
     )
     cell_field: str | None = field(
@@ -108,7 +110,10 @@ class SampleOptions:
     points: str | Path | None = field(
         default=None,
         metadata=option(
-            "Points of a CSV file, GeoParquet or vector file; its columns are fields of `name`.", PLACES, metavar="FILE"
+            "Points of a CSV file, GeoParquet or vector file; its columns are fields of `name`.",
+            PLACES,
+            metavar="FILE",
+            is_input=True,
         ),
     )
     roi: str | None = field(
@@ -117,6 +122,7 @@ class SampleOptions:
             "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
             PLACES,
             metavar="REGION",
+            is_input=True,
             default="the dataset's (Colorado for NAIP); the world with `total`",
         ),
     )
@@ -159,6 +165,7 @@ class SampleOptions:
             " as well.",
             PLACES,
             metavar="FILE",
+            is_input=True,
             is_advanced=True,
         ),
     )

@@ -7,7 +7,9 @@ from eechips.option_fields import option
 DATA, TIME, PLACES, PIXELS, TABLE = "Data", "Time", "Places", "Pixels", "Table"
 """Headings of the options in the help."""
 
-DATASET = option("Short name (`eechips datasets`) or Earth Engine id of the dataset.", DATA, metavar="NAME")
+DATASET = option(
+    "Short name (`eechips datasets`) or Earth Engine id of the dataset.", DATA, metavar="NAME", is_input=True
+)
 BANDS = option(
     "Bands, in order, by name or common name (red, nir, swir1).",
     DATA,
@@ -52,6 +54,7 @@ REGION = option(
     "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. A negative west needs =: --roi=-105.3,…",
     PLACES,
     metavar="REGION",
+    is_input=True,
 )
 REPAIR = option(
     "Make invalid polygons of a vector file valid, with a note, instead of refusing them.", PLACES, is_advanced=True

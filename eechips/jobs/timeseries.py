@@ -96,7 +96,9 @@ class TimeSeries(DatasetRecipe):
 
     dataset: str = field(metadata=DATASET)
     regions: str = field(
-        metadata=option("Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET")
+        metadata=option(
+            "Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET", is_input=True
+        )
     )
     id_field: str | None = field(
         default=None,

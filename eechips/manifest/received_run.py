@@ -33,6 +33,7 @@ _INFO: Mapping[str, type | tuple[type, ...]] = {
     "directory": str,
     "recipe": str,
     "parameters": dict,
+    "call": (dict, type(None)),
     "source": str,
     "results": (str, type(None)),
     "endpoint": str,

@@ -26,6 +26,7 @@ _OF_COMMANDS = (
     "quality.parquet",
     "croissant.json",
     "stats.json",
+    "rebuild.csv",
 )
 
 GENERATED_FILES = (INFO_NAME, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, REPORT_NAME)

@@ -31,6 +31,7 @@ _KEY_BYTES = 32
 _SEALED = b"eechips-sealed\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _SIGNED = ("command", "directory", "endpoint", "project", "results")
+_CALL = "call"  # signed where there is one: earlier versions recorded none
 
 
 def sign(info: Mapping[str, Any]) -> str | None:
@@ -47,7 +48,10 @@ def sign(info: Mapping[str, Any]) -> str | None:
 
 
 def is_own(info: Mapping[str, Any]) -> bool:
-    """Return whether this user wrote the command, directory, endpoint, project and address of results of a run.json."""
+    """Return whether this user wrote what others act upon in a run.json.
+
+    That is the command, its directory and options, the endpoint, the project and the address of the results.
+    """
     key, signature = _key(create=False), info.get(SIGNATURE)
     if key is None or not isinstance(signature, str):
         return False
@@ -73,6 +77,27 @@ def is_own_job(words: Sequence[str], signature: str | None) -> bool:
     if key is None or signature is None:
         return False
     return hmac.compare_digest(_digest(key, _as_job(words)).encode(), signature.encode(errors="replace"))
+
+
+def sign_lockfile(call: Mapping[str, Any]) -> str | None:
+    """Sign the command, options and files of a lockfile.
+
+    Args:
+        call: JSON with the SHA-256 of every file that the command reads.
+
+    Returns:
+        Hexadecimal digits; None if this user has no place for a key.
+    """
+    key = _key(create=True)
+    return None if key is None else _digest(key, _as_lockfile(call))
+
+
+def is_own_lockfile(call: Mapping[str, Any], signature: str | None) -> bool:
+    """Return whether this user has written a lockfile with a command, options and files."""
+    key = _key(create=False)
+    if key is None or signature is None:
+        return False
+    return hmac.compare_digest(_digest(key, _as_lockfile(call)).encode(), signature.encode(errors="replace"))
 
 
 def sealing_key(identity: str) -> bytes:
@@ -124,12 +149,17 @@ def _seal_of(data: bytes, key: bytes, name: str) -> bytes:
     return hmac.new(key, len(name.encode()).to_bytes(8, "big") + name.encode() + data, hashlib.sha256).digest()
 
 
+def _as_lockfile(call: Mapping[str, Any]) -> dict[str, Any]:
+    return {"command": ["lockfile"], _CALL: call}  # a list, as no run.json has
+
+
 def _as_job(words: Sequence[str]) -> dict[str, Any]:
     return {"command": ["units", *words]}  # a list, as no run.json has
 
 
 def _digest(key: bytes, info: Mapping[str, Any]) -> str:
-    signed = json.dumps([info.get(name) for name in _SIGNED]).encode()
+    call = [info[_CALL]] if _CALL in info else []
+    signed = json.dumps([*(info.get(name) for name in _SIGNED), *call]).encode()
     return hmac.new(key, signed, hashlib.sha256).hexdigest()
 
 

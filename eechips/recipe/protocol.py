@@ -97,6 +97,15 @@ def traits_of(recipe: Recipe) -> RecipeTraits:
 
 
 @runtime_checkable
+class SupportsCall(Protocol):
+    """A recipe that a command makes of options: run.json records them, so that the recipe can be made again."""
+
+    @property
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The name of the command, and the options that differ from their defaults, as JSON values."""
+
+
+@runtime_checkable
 class SupportsInputs(Protocol):
     """A recipe that plans from files of the user, which are checked first."""
 

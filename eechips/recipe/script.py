@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,12 @@ class ScriptRecipe:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_namespace": None}
+
+    @property
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
+        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in self.parameters.items()}
+        return "run", {"path": str(self.path), **({"parameters": texts} if texts else {})}
 
     def get_requests(self) -> list[Any]:
         """Call the script's ``get_requests`` with the parameters in its signature.

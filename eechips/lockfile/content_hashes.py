@@ -1,0 +1,304 @@
+"""Hash the content of a file in small parts, so that later content can be compared with it without the file.
+
+Pixels are hashed by tile: a chip has about a hundred square tiles, so each has about 1% of its pixels. Of each tile,
+one byte is the hash of all its pixels, and one byte that of a single pixel. Tiles show where pixels have changed, and
+how many at most; the single pixels, a stratified sample, estimate how many. Masked pixels have no value.
+
+Tables are hashed by row. The smallest hashes are kept: by them the share of rows that two tables have in common is
+known exactly for small tables, and estimated for others, whatever the order of the rows (Broder, "On the resemblance
+and containment of documents", 1997).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.errors import StorageError, UsageError, ValidationError
+from eechips.formats import chip_suffixes
+from eechips.received_files import read_frame
+from eechips.training.chip_pixels import decode
+
+LARGEST_CONTENT = 256 << 20
+"""Bytes of a file whose content is hashed."""
+
+_TILES = 100  # of a chip, at most
+_KEPT_ROWS = 64  # hashes of rows that are kept
+_ROW_BYTES = 4
+_BAND_BYTES = 2
+_MOST_PIXELS = 1 << 31
+_MOST_BANDS = 1 << 16
+
+_Hashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentChange:
+    """The difference between two contents of one file.
+
+    Attributes:
+        share: estimate of the share of pixels, or rows, that have changed, 0 to 1; None if it cannot be told, such as
+            for pixels on another grid.
+        largest_share: share that is not exceeded: that of the tiles with changed pixels. None for tables of many rows.
+        window: column, row, width and height around all changed tiles; None for tables.
+        bands: numbers of the bands with changed pixels, from 0.
+        reason: what differs besides values; empty if nothing does.
+    """
+
+    share: float | None
+    largest_share: float | None = None
+    window: tuple[int, int, int, int] | None = None
+    bands: tuple[int, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelHashes:
+    """Hashes of the pixels of a chip.
+
+    Attributes:
+        width: columns of pixels.
+        height: rows of pixels.
+        bands: two bytes for each band.
+        tiles: a byte for each tile, in rows.
+        samples: a byte for one pixel of each tile.
+    """
+
+    width: int
+    height: int
+    bands: bytes
+    tiles: bytes
+    samples: bytes
+
+    @classmethod
+    def of(cls, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> PixelHashes:
+        """Hash pixels.
+
+        Args:
+            values: (bands, rows, columns).
+            valid: (rows, columns); values of other pixels do not count.
+        """
+        _, height, width = values.shape
+        pixels: _Hashes = _mix(valid.astype(np.uint64))
+        bands = bytearray()
+        for band in values:
+            plain = np.where(valid, band, np.zeros((), band.dtype))
+            plain = plain.astype(np.float64) if plain.dtype.itemsize > 8 else plain
+            plain = np.ascontiguousarray(plain, dtype=plain.dtype.newbyteorder("<"))
+            bands += hashlib.blake2b(plain.tobytes() + valid.tobytes(), digest_size=_BAND_BYTES).digest()
+            pixels = _mix(pixels ^ plain.view(f"u{plain.dtype.itemsize}").astype(np.uint64))
+        edge = _edge(width, height)
+        places: _Hashes = np.arange(width * height, dtype=np.uint64).reshape(height, width)
+        keyed = _mix(pixels ^ _mix(places))
+        rows, columns = np.arange(0, height, edge), np.arange(0, width, edge)
+        sums: _Hashes = np.add.reduceat(np.add.reduceat(keyed, rows, axis=0), columns, axis=1)
+        sampled = pixels[_sample_places(width, height, edge)]
+        return cls(width, height, bytes(bands), _top_bytes(sums), _top_bytes(sampled))
+
+    def compare(self, other: PixelHashes) -> ContentChange | None:
+        """Return how other pixels differ; None if they are the same."""
+        if (self.width, self.height) != (other.width, other.height):
+            size = f"{other.width}x{other.height} pixels instead of {self.width}x{self.height}"
+            return ContentChange(None, reason=size)
+        if len(self.bands) != len(other.bands):
+            count = f"{len(other.bands) // _BAND_BYTES} bands instead of {len(self.bands) // _BAND_BYTES}"
+            return ContentChange(None, reason=count)
+        tiles, samples = _differ(self.tiles, other.tiles), _differ(self.samples, other.samples)
+        bands = _differ(self.bands, other.bands).reshape(-1, _BAND_BYTES).any(axis=1)
+        changed = tiles | samples
+        if not changed.any():
+            if not bands.any():
+                return None
+            changed = np.ones_like(tiles)  # a hash of eight bits misses one change in 256; which tile is unknown
+            samples = np.zeros_like(tiles)
+        sizes = _tile_sizes(self.width, self.height)
+        total = self.width * self.height
+        largest = float(sizes[changed].sum() / total)
+        least = int(changed.sum()) / total if tiles.any() else 1 / total
+        share = min(max(float(sizes[samples].sum() / total), least), largest)
+        return ContentChange(share, largest, self._window(changed), tuple(map(int, np.flatnonzero(bands))))
+
+    def _window(self, changed: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+        edge = _edge(self.width, self.height)
+        rows, columns = np.nonzero(changed.reshape(-1, math.ceil(self.width / edge)))
+        left, top = int(columns.min()) * edge, int(rows.min()) * edge
+        right = min((int(columns.max()) + 1) * edge, self.width)
+        bottom = min((int(rows.max()) + 1) * edge, self.height)
+        return left, top, right - left, bottom - top
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to a JSON value."""
+        return {
+            "size": [self.width, self.height],
+            "bands": _text(self.bands),
+            "tiles": _text(self.tiles),
+            "samples": _text(self.samples),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RowHashes:
+    """Hashes of the rows of a table.
+
+    Attributes:
+        rows: number of rows.
+        columns: hash of the names of the columns.
+        smallest: the smallest different hashes of rows, ascending.
+    """
+
+    rows: int
+    columns: bytes
+    smallest: bytes
+
+    @classmethod
+    def of(cls, columns: Sequence[str], rows: Iterable[bytes]) -> RowHashes:
+        """Hash the rows of a table, each as bytes."""
+        count, found = 0, set()
+        for count, row in enumerate(rows, start=1):  # noqa: B007 - the last number counts
+            found.add(hashlib.blake2b(row, digest_size=_ROW_BYTES).digest())
+            if len(found) > 64 * _KEPT_ROWS:
+                found = set(sorted(found)[:_KEPT_ROWS])
+        names = hashlib.blake2b("\0".join(columns).encode(), digest_size=_ROW_BYTES).digest()
+        return cls(count, names, b"".join(sorted(found)[:_KEPT_ROWS]))
+
+    def compare(self, other: RowHashes) -> ContentChange | None:
+        """Return how other rows differ; None if they are the same, in whatever order."""
+        if self == other:
+            return None
+        if self.columns != other.columns:
+            return ContentChange(None, reason="other columns")
+        before, after = _parts(self.smallest), _parts(other.smallest)
+        smallest = sorted(before | after)[:_KEPT_ROWS]
+        common = sum(each in before and each in after for each in smallest)
+        is_exact = max(len(before), len(after)) < _KEPT_ROWS
+        reason = "" if self.rows == other.rows else f"{other.rows:,} rows instead of {self.rows:,}"
+        if is_exact:
+            share = len(before - after) / len(before) if before else 1.0
+            return ContentChange(share, share, reason=reason)
+        alike = common / max(len(smallest), 1)  # of all different rows of both
+        kept = alike / (1 + alike) * (self.rows + other.rows)
+        return ContentChange(min(max(1 - kept / self.rows, 0.0), 1.0) if self.rows else 1.0, reason=reason)
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to a JSON value."""
+        return {"rows": self.rows, "columns": _text(self.columns), "smallest": _text(self.smallest)}
+
+
+ContentHashes = PixelHashes | RowHashes
+
+
+def hash_content(data: bytes, suffix: str) -> ContentHashes | None:
+    """Hash the content of a chip or a table.
+
+    Args:
+        data: of the file.
+        suffix: of its name, without the dot.
+
+    Returns:
+        None for a file of another kind, or one that is too large or does not decode.
+    """
+    suffix = suffix.lower()
+    if len(data) > LARGEST_CONTENT:
+        return None
+    try:
+        if suffix == "csv":
+            head, *rows = data.split(b"\n")
+            return RowHashes.of([head.decode(errors="replace")], filter(None, rows))
+        if suffix == "parquet":
+            frame = read_frame(data, suffix, name="the table")
+            rows_of = (repr(row).encode() for row in frame.itertuples(index=False, name=None))
+            return RowHashes.of(list(map(str, frame.columns)), rows_of)
+        if suffix in chip_suffixes():
+            pixels = decode(data, suffix)
+            return PixelHashes.of(pixels.values, pixels.valid)
+    except (ValidationError, UsageError, StorageError, io.UnsupportedOperation):
+        return None
+    return None
+
+
+def content_hashes_from_json(value: Any) -> ContentHashes | None:
+    """Read hashes of a lockfile.
+
+    Raises:
+        ValueError: if they are none.
+    """
+    if value is None:
+        return None
+    if isinstance(value, dict) and value.keys() == {"rows", "columns", "smallest"}:
+        rows, columns, smallest = value["rows"], _bytes(value["columns"]), _bytes(value["smallest"])
+        is_sized = len(smallest) <= _KEPT_ROWS * _ROW_BYTES and len(smallest) % _ROW_BYTES == 0
+        if type(rows) is int and 0 <= rows < 1 << 53 and len(columns) == _ROW_BYTES and is_sized:
+            return RowHashes(rows, columns, smallest)
+    if isinstance(value, dict) and value.keys() == {"size", "bands", "tiles", "samples"}:
+        size = value["size"]
+        bands, tiles, samples = (_bytes(value[name]) for name in ("bands", "tiles", "samples"))
+        if isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n < _MOST_PIXELS for n in size):
+            count = len(_tile_sizes(*size))
+            is_sized = len(bands) % _BAND_BYTES == 0 and 0 < len(bands) <= _MOST_BANDS * _BAND_BYTES
+            if len(tiles) == len(samples) == count and is_sized:
+                return PixelHashes(size[0], size[1], bands, tiles, samples)
+    raise ValueError("these are no hashes of content")
+
+
+def _edge(width: int, height: int) -> int:
+    """Return the edge of the tiles of a chip, in pixels."""
+    edge = max(1, math.isqrt(width * height // _TILES))
+    while math.ceil(width / edge) * math.ceil(height / edge) > _TILES:
+        edge += 1 + edge // 64
+    return edge
+
+
+def _tile_sizes(width: int, height: int) -> npt.NDArray[np.int64]:
+    """Return the pixels of each tile."""
+    edge = _edge(width, height)
+    across = np.minimum(edge, width - np.arange(0, width, edge))
+    down = np.minimum(edge, height - np.arange(0, height, edge))
+    return np.outer(down, across).ravel()
+
+
+def _sample_places(width: int, height: int, edge: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return row and column of the pixel of each tile whose hash is kept: any, but always the same."""
+    corners = np.meshgrid(np.arange(0, height, edge), np.arange(0, width, edge), indexing="ij")
+    tops, lefts = (each.ravel() for each in corners)
+    across, down = np.minimum(edge, width - lefts), np.minimum(edge, height - tops)
+    drawn = (_mix(np.arange(len(tops), dtype=np.uint64)) >> np.uint64(1)).astype(np.int64) % (across * down)
+    return (tops + drawn // across).astype(np.intp), (lefts + drawn % across).astype(np.intp)
+
+
+def _mix(values: _Hashes) -> _Hashes:
+    """Mix the bits of numbers: the finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _top_bytes(values: _Hashes) -> bytes:
+    return (_mix(values) >> np.uint64(56)).astype(np.uint8).tobytes()
+
+
+def _differ(first: bytes, second: bytes) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = np.frombuffer(first, np.uint8) != np.frombuffer(second, np.uint8)
+    return found
+
+
+def _parts(data: bytes) -> set[bytes]:
+    return {data[start : start + _ROW_BYTES] for start in range(0, len(data), _ROW_BYTES)}
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _bytes(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError("these are no hashes of content")
+    return base64.b64decode(text, validate=True)

@@ -1,0 +1,365 @@
+"""Store the plan of a lockfile in the folder of a new run, and compare the new results with the lockfile."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import RunMismatchError, UsageError
+from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, hash_content
+from eechips.lockfile.lockfile_format import LockedFile, LockedUnit, Lockfile, LockHeader
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import lock_run
+from eechips.manifest.received_run import check_new, check_paths
+from eechips.manifest.reserved_names import GENERATED_FILES
+from eechips.manifest.run import ASSEMBLED, Run
+from eechips.manifest.unit_record import State, WorkUnit
+from eechips.storage import LocalStore, Store, make_folder, safe_component, write_file
+from eechips.temporary_names import new_writer
+
+REBUILD_NAME = "rebuild.csv"
+INPUTS_FOLDER = ".eechips-inputs"
+"""In the folder of a rebuilt run: the files that the command reads, by their SHA-256."""
+
+_LOCKFILE = "lockfile"
+"""In the ledger: SHA-256 of the lockfile that the plan comes from."""
+
+_BATCH = 500  # units per transaction
+_COLUMNS = ("file", "unit", "layer", "difference", "share", "largest_share", "column", "row", "width", "height",
+            "bands", "sources", "details")  # fmt: skip
+
+
+class Difference(str, Enum):
+    """How a file differs from that of the lockfile.
+
+    ``values``: pixels or rows have changed. ``encoding``: the bytes have changed, and no value. ``unknown``: the bytes
+    have changed, and values of such files are not compared. ``missing``: there is no file now. ``new``: there was none.
+    ``failed``: its unit failed, so that it may be there after a repetition.
+    """
+
+    VALUES = "values"
+    ENCODING = "encoding"
+    UNKNOWN = "unknown"
+    MISSING = "missing"
+    NEW = "new"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RebuiltFile:
+    """A file that differs from that of the lockfile.
+
+    Attributes:
+        file: path below the folder.
+        unit: its id, hexadecimal; empty for a file made of all results.
+        layer: its name among the files of the unit; empty if there is one.
+        difference: see :class:`Difference`.
+        change: of the content; None if it was not compared.
+        bands: names of the bands that have changed; empty if all have, or it is unknown.
+        sources: ids of the assets that the file shows, as far as the lockfile knows them.
+        details: in words; empty if there are none.
+    """
+
+    file: str
+    unit: str
+    layer: str
+    difference: Difference
+    change: ContentChange | None = None
+    bands: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """The results of a lockfile that were fetched again.
+
+    Attributes:
+        run: the new run.
+        same: number of files that are the same to the byte.
+        files: number of files of the lockfile.
+        empty: number of units without a file, in the lockfile and now.
+        differences: files that are not the same, in the order of the plan.
+        is_finished: whether every unit was fetched; False after an interruption.
+    """
+
+    run: Run
+    same: int
+    files: int
+    empty: int
+    differences: tuple[RebuiltFile, ...]
+    is_finished: bool = True
+
+    @property
+    def is_same(self) -> bool:
+        """Return whether every file is the same to the byte."""
+        return self.is_finished and not self.differences
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Files by difference; differences without files are left out."""
+        found = Counter(each.difference for each in self.differences)
+        return {kind.value: found[kind] for kind in Difference if found[kind]}
+
+
+def store_inputs(lockfile: Lockfile, folder: Path) -> dict[tuple[str, str], str]:
+    """Write the files that the command reads into the folder of a rebuilt run.
+
+    Returns:
+        Their paths, by option and value.
+
+    Raises:
+        RunMismatchError: if the folder holds another run.
+        StorageError: if one is damaged, or cannot be written.
+    """
+    if not lockfile.header.inputs:
+        return {}
+    make_folder(folder)
+    with lock_run(folder):
+        _check_folder(folder, lockfile.sha256)
+        return _store_inputs(lockfile, folder)
+
+
+def _store_inputs(lockfile: Lockfile, folder: Path) -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for locked in lockfile.header.inputs:
+        groups.setdefault((locked.option, locked.path), []).append(locked.sha256)
+    for locked in lockfile.header.inputs:
+        key = (locked.option, locked.path)
+        place = folder / INPUTS_FOLDER / hashlib.sha256("".join(groups[key]).encode()).hexdigest()[:16]
+        make_folder(place)
+        path = place / safe_component(locked.name)
+        write_file(path, lockfile.read_input(locked))
+        found.setdefault(key, str(path))
+    return found
+
+
+def rebuilt_options(
+    header: LockHeader, inputs: Mapping[tuple[str, str], str], names: Iterable[str], place: object
+) -> dict[str, Any]:
+    """Return the options of a lockfile's command, with the paths of its own copies of the files that it reads.
+
+    Args:
+        header: of the lockfile.
+        inputs: paths of the copies, by option and value.
+        names: of the options that may be paths of files.
+        place: of the lockfile, for messages.
+
+    Raises:
+        UsageError: if an option is the path of another file of this machine.
+    """
+    options = dict(header.options)
+    for name in names:
+        value = options.get(name)
+        values = value if isinstance(value, list) else [value]
+        found = [inputs.get((name, each), each) if isinstance(each, str) else each for each in values]
+        for before, now in zip(values, found, strict=True):
+            if isinstance(before, str) and before == now and _is_file(before):
+                raise UsageError(
+                    f"{place} cannot be used: its {name} {before!r} is the path of a file of this machine, which is not"
+                    " in the lockfile. If it is the name of an asset, run the command in another folder"
+                )
+        if name in options:
+            options[name] = found if isinstance(value, list) else found[0]
+    return options
+
+
+def _is_file(text: str) -> bool:
+    try:
+        path = Path(text).expanduser()
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError, RuntimeError):  # too long, a null, no home
+        return False
+
+
+def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, Any]) -> None:
+    """Store the plan of a lockfile in the ledger of a new run, unless it is there.
+
+    Args:
+        lockfile: its units are the plan.
+        folder: of the run.
+        described: identifies the run; see :func:`eechips.engine.run_identity.describe`.
+
+    Raises:
+        RunMismatchError: if the folder holds another run.
+        StorageError, UsageError: if the lockfile is damaged.
+    """
+    make_folder(folder)
+    digest = lockfile.sha256
+    with lock_run(folder):
+        _check_folder(folder, digest)
+        with Ledger(folder / LEDGER_NAME) as ledger:
+            if ledger.has_plan and not ledger.is_partial:
+                return
+            ledger.begin_plan({**described, _LOCKFILE: digest})
+            units = lockfile.units()
+            while batch := list(islice(units, _BATCH)):
+                ledger.add(WorkUnit(unit.position, unit.id, unit.unit, unit.name) for unit in batch)
+            ledger.complete_plan()
+        LocalStore(folder).sweep(new_writer())
+
+
+def _check_folder(folder: Path, digest: str) -> None:
+    """Check that a folder, which is locked, holds no run but that of a lockfile."""
+    if not (folder / LEDGER_NAME).exists():
+        check_new(folder, GENERATED_FILES)
+        return
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        if ledger.has_plan:
+            check_paths(ledger)
+            if ledger.meta().get(_LOCKFILE) != digest:
+                raise RunMismatchError(f"{folder} holds another run: choose another folder")
+
+
+def drops_empty(lockfile: Lockfile) -> bool:
+    """Return whether the files of empty units were not kept."""
+    return any(unit.state is State.EMPTY and not unit.files for unit in lockfile.units())
+
+
+def compare(lockfile: Lockfile, run: Run, tell: Callable[[], object] = lambda: None) -> Rebuild:
+    """Compare the results of a run with those of a lockfile, and write ``rebuild.csv``.
+
+    Args:
+        lockfile: whose plan the run has.
+        run: the new run.
+        tell: called after every unit.
+
+    Raises:
+        StorageError: if the lockfile or the ledger is damaged, or the table cannot be written.
+    """
+    same = empty = 0
+    found: list[RebuiltFile] = []
+    store = run.store
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        now = _now(ledger)
+        for unit, state, files in _paired(lockfile.units(), now):
+            there = {file.file: file for file in unit.files}
+            for file in unit.files:
+                digest = files.get(file.file)
+                if digest == file.sha256:
+                    same += 1
+                    continue
+                found.append(_difference(store, unit.id, file, digest, state))
+            for name in files.keys() - there.keys():
+                found.append(RebuiltFile(name, unit.id, "", Difference.NEW))
+            if not unit.files and not files and state.has_result:
+                empty += 1
+            elif not unit.files and not files:
+                found.append(RebuiltFile(unit.name, unit.id, "", Difference.FAILED, details="its unit failed"))
+            tell()
+        made = {each["file"]: each["sha256"] for each in ledger.meta().get(ASSEMBLED) or ()}
+    for file in lockfile.header.assembled:
+        if made.get(file.file) == file.sha256:
+            same += 1
+        else:
+            found.append(_difference(store, "", file, made.get(file.file), State.DONE))
+    count = lockfile.header.files + len(lockfile.header.assembled)
+    _write_table(run.path / REBUILD_NAME, found)
+    return Rebuild(run, same, count, empty, tuple(found))
+
+
+def _now(ledger: Ledger) -> Iterator[tuple[int, State, dict[str, str]]]:
+    """Yield position, state, and SHA-256 by path of the files of each unit, in the order of the plan."""
+    further: dict[int, dict[str, str]] = {}
+    for position, _, _, file, _, digest, _ in ledger.unit_files():
+        further.setdefault(position, {})[file] = digest
+    for rows in ledger.batches(("position", "state", "file", "sha256")):
+        for position, state, file, digest in rows:
+            files = further.get(position) or ({} if file is None else {file: digest})
+            yield position, State(state), files
+
+
+def _paired(
+    units: Iterable[LockedUnit], now: Iterator[tuple[int, State, dict[str, str]]]
+) -> Iterator[tuple[LockedUnit, State, dict[str, str]]]:
+    """Yield the units of a lockfile with their new states and files."""
+    for unit in units:
+        for position, state, files in now:
+            if position == unit.position:
+                yield unit, state, files
+                break
+        else:
+            raise RunMismatchError(f"unit {unit.id[:16]} of the lockfile is not in the plan of the run")
+
+
+def _difference(store: Store, unit: str, file: LockedFile, digest: str | None, state: State) -> RebuiltFile:
+    """Describe how a file differs.
+
+    Args:
+        store: of the new results.
+        unit: id.
+        file: of the lockfile.
+        digest: SHA-256 of the new file; None if there is none.
+        state: of the unit now.
+    """
+    sources = tuple(map(str, file.metadata.get("sources") or ()))
+    if digest is None:
+        is_failed = not state.has_result
+        kind, details = (Difference.FAILED, "its unit failed") if is_failed else (Difference.MISSING, "it has no data")
+        return RebuiltFile(file.file, unit, file.layer, kind, sources=sources, details=details)
+    size = store.size(file.file)
+    hashes = None
+    if file.hashes is not None and size is not None and size <= LARGEST_CONTENT:
+        hashes = hash_content(store.read(file.file), file.file.rpartition(".")[2])
+    if file.hashes is None or hashes is None or type(hashes) is not type(file.hashes):
+        return RebuiltFile(file.file, unit, file.layer, Difference.UNKNOWN, sources=sources)
+    change = file.hashes.compare(hashes)  # type: ignore[arg-type]
+    if change is None:
+        return RebuiltFile(file.file, unit, file.layer, Difference.ENCODING, sources=sources)
+    names = file.metadata.get("bands") or ()
+    is_named = bool(change.bands) and len(change.bands) < len(names)
+    bands = tuple(str(names[number]) for number in change.bands if number < len(names)) if is_named else ()
+    return RebuiltFile(
+        file.file, unit, file.layer, Difference.VALUES, change, bands, sources=sources, details=change.reason
+    )
+
+
+def _write_table(path: Path, files: Sequence[RebuiltFile]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for each in files:
+        change = each.change or ContentChange(None)
+        window = change.window or ("", "", "", "")
+        writer.writerow(
+            (
+                each.file,
+                each.unit,
+                each.layer,
+                each.difference.value,
+                *("" if value is None else f"{value:.6g}" for value in (change.share, change.largest_share)),
+                *window,
+                " ".join(each.bands),
+                " ".join(each.sources),
+                each.details,
+            )
+        )
+    write_file(path, buffer.getvalue().encode())
+
+
+def check_identity(header: LockHeader, identity: str, here: str) -> None:
+    """Check that a recipe requests what the run of a lockfile requested.
+
+    Args:
+        header: of the lockfile.
+        identity: of the recipe here.
+        here: version of eechips.
+
+    Raises:
+        RunMismatchError: if it does not.
+    """
+    if header.identity != identity:
+        there = header.versions.get("eechips", "another version")
+        raise RunMismatchError(
+            f"eechips {here} requests other results than eechips {there}, which made the lockfile, did by the same"
+            f" command: pip install eechips=={there}"
+        )

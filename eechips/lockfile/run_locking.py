@@ -1,0 +1,272 @@
+"""Write the lockfile of a run: its units, the checksums of their results, and what makes them again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import StorageError, UsageError
+from eechips.lockfile.content_hashes import LARGEST_CONTENT, hash_content
+from eechips.lockfile.lockfile_format import (
+    LARGEST_INPUT,
+    LockedFile,
+    LockedInput,
+    LockedUnit,
+    LockHeader,
+    write_lockfile,
+)
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
+from eechips.manifest.run_signature import is_own, sign_lockfile
+from eechips.manifest.unit_record import LISTS, State
+from eechips.parallel_map import parallel_map
+from eechips.redaction import REDACTED
+from eechips.storage import ObjectStore, Store
+
+_METADATA = ("bands", "dtype", "crs", "transform", "sources", "dates")
+_COLUMNS = (
+    "position",
+    "lower(hex(id))",
+    "unit",
+    "name",
+    "state",
+    "finished",
+    "file",
+    "bytes",
+    "sha256",
+    *_METADATA,
+)
+_READERS = 8  # files of an object store that are read at once
+_SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """Numbers of what a lockfile has.
+
+    Attributes:
+        units: with results, or empty.
+        files: of units.
+        bytes: of these files.
+        left_out: units that failed or were dropped.
+    """
+
+    units: int
+    files: int
+    bytes: int
+    left_out: int
+
+
+def lock_run_results(
+    run: Run, path: Path, inputs: Callable[[str], frozenset[str]], tell: Callable[[], object] = lambda: None
+) -> LockHeader:
+    """Write the lockfile of a run.
+
+    Args:
+        run: a finished run.
+        path: of the lockfile.
+        inputs: returns the names of the options of a command that may be paths of files.
+        tell: called after every unit.
+
+    Returns:
+        What it says of the run as a whole.
+
+    Raises:
+        UsageError: if the run is not finished, or nothing can make it again.
+        StorageError: if a file is missing or has changed, or the lockfile cannot be written.
+    """
+    run = open_run(run.path) if run.results is None else run
+    info = run.info
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        meta = ledger.meta()
+        command, options = _call(run, info, meta)
+        totals = _count(run, ledger)
+        files = [(option, value) for option in inputs(command) for value in _texts(options.get(option))]
+        contents = list(_read_inputs(run, info, files))
+        locked = tuple(found for found, _ in contents)
+        store = run.store
+        assembled = tuple(
+            _locked(store, made["file"], made["bytes"], made["sha256"]) for made in meta.get(ASSEMBLED) or ()
+        )
+        header = LockHeader(
+            command=command,
+            options=options,
+            inputs=locked,
+            recipe=str(meta.get("recipe")),
+            identity=str(meta.get("identity")),
+            source=str(meta.get("source") or ""),
+            datasets=tuple(info.get("datasets") or ()),
+            versions=info.get("versions") or {},
+            started=info.get("started"),
+            finished=info.get("finished"),
+            units=totals.units,
+            files=totals.files,
+            bytes=totals.bytes,
+            left_out=totals.left_out,
+            assembled=assembled,
+        )
+        header = replace(header, signature=sign_lockfile(header.call))
+        write_lockfile(path, header, (data for _, data in contents), _lines(ledger, store, tell))
+    return header
+
+
+def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the command and the options that make a run again."""
+    call = info.get("call")
+    if meta.get(PLANS_GRADUALLY):
+        raise UsageError(f"{run.path} cannot be locked: a script made it, whose units are unknown before it runs")
+    if not isinstance(call, dict) or not isinstance(call.get("command"), str) or not isinstance(call["options"], dict):
+        raise UsageError(
+            f"{run.path} cannot be locked: its run.json does not say which command makes it again. That is so for"
+            " scenes, functions of a notebook, and runs of earlier versions"
+        )
+    if REDACTED in json.dumps(call["options"]):
+        raise UsageError(f"{run.path} cannot be locked: an option of its command contained a secret, which is not kept")
+    return call["command"], call["options"]
+
+
+def _count(run: Run, ledger: Ledger) -> _Totals:
+    """Count what is locked.
+
+    Raises:
+        UsageError: if the run has open units.
+    """
+    counts = ledger.counts()
+    if ledger.is_partial or counts.get(State.PLANNED) or not any(state.has_result for state in counts):
+        raise UsageError(f"{run.path} is not finished: repeat its command first")
+    kept = list(_kept(ledger))
+    several = {row[0] for row in ledger.unit_files()}
+    files = sum(file is not None and position not in several for position, file in kept)
+    files += sum(1 for _ in ledger.unit_files())
+    left_out = sum(count for state, count in counts.items() if not state.has_result)
+    return _Totals(len(kept), files, ledger.total_bytes(), left_out)
+
+
+def _kept(ledger: Ledger) -> Iterator[tuple[int, str | None]]:
+    """Yield position and file of the units with results that no other unit replaces."""
+    replaced = {row[0] for rows in ledger.batches(("replaces",)) for row in rows} - {None}
+    for rows in ledger.batches(("position", "state", "file")):
+        for position, state, file in rows:
+            if State(state).has_result and not (file is None and position in replaced):
+                yield position, file
+
+
+def _lines(ledger: Ledger, store: Store, tell: Callable[[], object]) -> Iterator[str]:
+    """Yield the units of a lockfile, each as a line."""
+
+    def line(unit: LockedUnit) -> str:
+        files = tuple(
+            _locked(store, each.file, each.bytes, each.sha256, each.layer, each.metadata) for each in unit.files
+        )
+        tell()
+        return replace(unit, files=files).to_line()
+
+    units = _units(ledger)
+    return parallel_map(line, units, _READERS) if isinstance(store, ObjectStore) else map(line, units)
+
+
+def _units(ledger: Ledger) -> Iterator[LockedUnit]:
+    """Yield the units of a lockfile in the order of the plan; their files have no hashes of content yet."""
+    kept = {position for position, _ in _kept(ledger)}
+    several = _Ahead(ledger.unit_files())
+    for rows in ledger.batches(_COLUMNS):
+        for position, identifier, unit, name, state, finished, file, size, digest, *metadata in rows:
+            files = tuple(several.of(position))
+            if position not in kept:
+                continue
+            if not files and file is not None:
+                fields = dict(zip(_METADATA, metadata, strict=True))
+                files = (LockedFile(file, size, digest, metadata=_values(fields)),)
+            yield LockedUnit(position, identifier, unit, name, State(state), finished, files)
+
+
+class _Ahead:
+    """The files of units that have several, read in step with the units.
+
+    Args:
+        rows: of :meth:`Ledger.unit_files`, in the order of the plan.
+    """
+
+    def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
+        self._rows = rows
+        self._next: tuple[Any, ...] | None = next(rows, None)
+
+    def of(self, position: int) -> Iterator[LockedFile]:
+        """Yield the files of the unit at a position; positions ascend."""
+        while self._next is not None and self._next[0] == position:
+            _, _, layer, file, size, digest, metadata = self._next
+            fields = {name: value for name, value in json.loads(metadata).items() if name in _METADATA}
+            yield LockedFile(file, size, digest, layer or "", _values(fields))
+            self._next = next(self._rows, None)
+
+
+def _values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: json.loads(value) if name in LISTS and isinstance(value, str) else value
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def _locked(
+    store: Store, file: str, size: int, digest: str, layer: str = "", metadata: Mapping[str, Any] | None = None
+) -> LockedFile:
+    """Read a result, and return it with the hashes of its content.
+
+    Raises:
+        StorageError: if it is missing, or has changed since it was recorded.
+    """
+    data: bytes | None = None
+    try:
+        if size <= LARGEST_CONTENT:
+            data = store.read(file)
+        found = store.sha256(file) if data is None else hashlib.sha256(data).hexdigest()
+    except (FileNotFoundError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"{file} cannot be locked: {reason}. The same command fetches missing files again") from None
+    if found != digest:
+        raise StorageError(
+            f"{file} cannot be locked: it has changed since it was recorded. Remove it, and the same command fetches it"
+        )
+    hashes = None if data is None else hash_content(data, file.rpartition(".")[2])
+    return LockedFile(file, size, digest, layer, metadata or {}, hashes)
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [each for each in values if isinstance(each, str)]
+
+
+def _read_inputs(
+    run: Run, info: Mapping[str, Any], values: list[tuple[str, str]]
+) -> Iterator[tuple[LockedInput, bytes]]:
+    """Yield the files that a command reads, with their contents.
+
+    Raises:
+        UsageError: if one is too large, or the command is another user's: it could name any file of this machine.
+    """
+    for option, value in values:
+        path = Path(info.get("directory") or ".", Path(value).expanduser())
+        for each in _with_companions(path):
+            if not each.is_file():
+                continue
+            if not is_own(info):
+                raise UsageError(
+                    f"{run.path} was made by another user, and its command reads {value}: to read that file and put it"
+                    f" into the lockfile: eechips trust {run.path}"
+                )
+            if each.stat().st_size > LARGEST_INPUT:
+                raise UsageError(f"{each} is too large for a lockfile: {LARGEST_INPUT >> 20} MiB is the most")
+            data = each.read_bytes()
+            yield LockedInput(option, value, each.name, hashlib.sha256(data).hexdigest()), data
+
+
+def _with_companions(path: Path) -> list[Path]:
+    """Return a file, and those that a shapefile consists of."""
+    if path.suffix.lower() != _SHAPEFILE[0]:
+        return [path]
+    return [path, *(path.with_suffix(suffix) for suffix in _SHAPEFILE[1:])]

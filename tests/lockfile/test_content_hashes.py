@@ -1,0 +1,176 @@
+"""Hashes of content: which tiles and bands they find changed, compared with what was changed by hand."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eechips.lockfile.content_hashes import (
+    ContentChange,
+    PixelHashes,
+    RowHashes,
+    content_hashes_from_json,
+    hash_content,
+)
+from tests.support.finished_run import geotiff_of, npy_of, png_of
+
+SIZES = [(1, 1), (5, 1), (64, 64), (7, 300), (256, 100)]
+
+
+def pixels(width: int, height: int, *, seed: int = 0, dtype: str = "uint16") -> np.ndarray:
+    return np.random.default_rng(seed).integers(1, 200, (3, height, width)).astype(dtype)
+
+
+def hashes(values: np.ndarray, valid: np.ndarray | None = None) -> PixelHashes:
+    return PixelHashes.of(values, np.ones(values.shape[1:], dtype=bool) if valid is None else valid)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64", "bool"])
+def test_equal_pixels_have_equal_hashes_in_any_byte_order_and_layout(size: tuple[int, int], dtype: str) -> None:
+    values = pixels(*size, dtype=dtype)
+    before = hashes(values)
+    assert before.compare(hashes(np.asfortranarray(values))) is None
+    swapped = values.astype(values.dtype.newbyteorder(">"))
+    assert before.compare(hashes(swapped)) is None
+
+
+def test_masked_pixels_have_no_value() -> None:
+    values, valid = pixels(64, 64), np.ones((64, 64), dtype=bool)
+    valid[10:20] = False
+    other = values.copy()
+    other[:, 10:20] += 1
+    assert hashes(values, valid).compare(hashes(other, valid)) is None
+    now_valid = valid.copy()
+    now_valid[10, 10] = True
+    assert hashes(values, valid).compare(hashes(values, now_valid)) is not None
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_one_changed_pixel_is_found_with_its_band_and_place(size: tuple[int, int]) -> None:
+    width, height = size
+    for seed in range(20):
+        values = pixels(width, height, seed=seed)
+        random = np.random.default_rng(seed)
+        band, row, column = random.integers(3), random.integers(height), random.integers(width)
+        other = values.copy()
+        other[band, row, column] += 1
+        change = hashes(values).compare(hashes(other))
+        assert change is not None
+        assert change.share is not None
+        assert change.largest_share is not None
+        assert change.share <= change.largest_share
+        assert change.bands == (band,)
+        left, top, across, down = change.window or (0, 0, 0, 0)
+        assert left <= column < left + across <= width
+        assert top <= row < top + down <= height
+
+
+@pytest.mark.parametrize(("across", "down"), [(128, 128), (256, 10), (30, 200), (256, 256)])
+def test_the_share_of_a_changed_rectangle_is_that_of_numpy(across: int, down: int) -> None:
+    values = pixels(256, 256)
+    other = values.copy()
+    other[:, 20 : 20 + down, :across] += 1
+    exact = float((values != other).any(axis=0).mean())
+    change = hashes(values).compare(hashes(other))
+    assert change is not None
+    assert change.share == pytest.approx(exact, abs=0.04)
+    assert change.largest_share is not None
+    assert change.largest_share > exact - 0.02  # a tile in 256 is missed
+    assert change.bands == (0, 1, 2)
+
+
+def test_the_share_of_scattered_pixels_is_estimated() -> None:
+    errors = []
+    for seed in range(30):
+        values = pixels(128, 128, seed=seed)
+        changed = np.random.default_rng(seed).random((128, 128)) < 0.2
+        change = hashes(values).compare(hashes(np.where(changed, values + 1, values)))
+        assert change is not None
+        assert change.share is not None
+        errors.append(change.share - changed.mean())
+    # One pixel of each of 100 tiles: a standard error of sqrt(0.2 * 0.8 / 100) = 4%, and of 0.7% for 30 chips.
+    assert abs(float(np.mean(errors))) < 0.03
+    assert np.std(errors) < 0.08
+
+
+def test_other_sizes_and_bands_have_no_share() -> None:
+    assert hashes(pixels(8, 8)).compare(hashes(pixels(8, 9))) == ContentChange(None, reason="8x9 pixels instead of 8x8")
+    assert hashes(pixels(8, 8)).compare(hashes(pixels(8, 8)[:2])) == ContentChange(None, reason="2 bands instead of 3")
+
+
+def test_files_of_every_chip_format_are_hashed_by_their_pixels() -> None:
+    values = pixels(16, 16, dtype="uint8")
+    mask = np.random.default_rng(1).random((16, 16)) < 0.5
+    files = {"tif": geotiff_of(values, mask), "npy": npy_of(values, mask), "png": png_of(values, mask)}
+    found = [hash_content(data, suffix) for suffix, data in files.items()]
+    assert found == [PixelHashes.of(values, mask)] * 3
+    assert hash_content(b"no raster", "tif") is None
+    assert hash_content(b"text", "txt") is None
+
+
+def table(frame: pd.DataFrame, suffix: str) -> RowHashes:
+    buffer = io.BytesIO()
+    if suffix == "parquet":
+        frame.to_parquet(buffer)
+    else:
+        frame.to_csv(buffer, index=False, lineterminator="\n")
+    found = hash_content(buffer.getvalue(), suffix)
+    assert isinstance(found, RowHashes)
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_changed_rows_of_small_tables_are_counted(suffix: str) -> None:
+    frame = pd.DataFrame({"date": [f"2020-01-{day:02d}" for day in range(1, 31)], "value": np.arange(30) / 7})
+    before = table(frame, suffix)
+    assert before.compare(table(frame[::-1], suffix)) is None
+    other = frame.copy()
+    other.loc[[3, 5, 8], "value"] = 0.5
+    assert before.compare(table(other, suffix)) == ContentChange(0.1, 0.1)
+    longer = pd.concat([frame, frame.tail(1).assign(value=9.5)])
+    assert before.compare(table(longer, suffix)) == ContentChange(0.0, 0.0, reason="31 rows instead of 30")
+    assert before.compare(table(frame.rename(columns={"value": "v"}), suffix)) == ContentChange(
+        None, reason="other columns"
+    )
+    assert table(frame.head(0), suffix).rows == 0
+
+
+def test_changed_rows_of_large_tables_are_estimated() -> None:
+    frame = pd.DataFrame({"id": np.arange(20_000), "value": np.random.default_rng(0).random(20_000)})
+    other = frame.copy()
+    other.loc[other.index % 4 == 0, "value"] = -1.0
+    change = table(frame, "parquet").compare(table(other, "parquet"))
+    assert change is not None
+    assert change.largest_share is None
+    assert change.share == pytest.approx(0.25, abs=0.15)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_hashes_are_read_as_they_were_written(size: tuple[int, int]) -> None:
+    for found in (hashes(pixels(*size)), RowHashes.of(["a"], [b"1", b"2"])):
+        assert content_hashes_from_json(found.to_json()) == found
+
+
+WRONG = [
+    3,
+    {},
+    {"size": [8, 8], "bands": "AAA=", "tiles": "", "samples": ""},
+    {"size": [1 << 40, 1 << 40], "bands": "AAA=", "tiles": "AA==", "samples": "AA=="},
+    {"size": [0, 1], "bands": "AAA=", "tiles": "AA==", "samples": "AA=="},
+    {"size": [True, 1], "bands": "AAA=", "tiles": "AA==", "samples": "AA=="},
+    {"size": [1, 1], "bands": "AA==", "tiles": "AA==", "samples": "AA=="},
+    {"size": [1, 1], "bands": "AAA=", "tiles": "A", "samples": "AA=="},
+    {"rows": -1, "columns": "AAAAAA==", "smallest": ""},
+    {"rows": 1, "columns": "AAAAAA==", "smallest": "AA=="},
+    {"rows": 1, "columns": 4, "smallest": ""},
+]
+
+
+@pytest.mark.parametrize("value", WRONG)
+def test_what_are_no_hashes_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"hashes|[Pp]adding|base64"):
+        content_hashes_from_json(value)

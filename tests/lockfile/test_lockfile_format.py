@@ -1,0 +1,262 @@
+"""Lockfiles of others: whatever they hold, reading them ends with an error of eechips, and touches no other file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import eechips
+from eechips.cli import main
+from eechips.errors import EechipsError, StorageError, UsageError
+from eechips.lockfile.lockfile_format import FORMAT, Lockfile
+from eechips.manifest import run_signature
+
+IDENTITY = "a" * 64
+HEADER: dict[str, Any] = {
+    "lockfile": FORMAT,
+    "command": "sample",
+    "options": {"dataset": "NAIP", "total": 1},
+    "inputs": [],
+    "recipe": "sample",
+    "identity": IDENTITY,
+    "source": "local:demo",
+    "datasets": [{"id": "USDA/NAIP/DOQQ"}],
+    "versions": {"eechips": "0.2.0"},
+    "started": None,
+    "finished": None,
+    "units": 1,
+    "files": 1,
+    "bytes": 3,
+    "left_out": 0,
+    "assembled": [],
+    "signature": None,
+}
+UNIT: dict[str, Any] = {
+    "position": 0,
+    "id": "b" * 64,
+    "unit": {"kind": "point"},
+    "name": "chips/b",
+    "state": "done",
+    "finished": None,
+    "files": [{"file": "chips/b.tif", "bytes": 3, "sha256": "c" * 64}],
+}
+
+
+def write(path: Path, header: Any = None, units: Any = None, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("lock.json", json.dumps({**HEADER, **(header or {})}))
+        lines = [UNIT] if units is None else units
+        archive.writestr("units.jsonl", "".join(f"{json.dumps(each)}\n" for each in lines))
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def read(path: Path) -> list[Any]:
+    with Lockfile(path) as lockfile:
+        for locked in lockfile.header.inputs:
+            lockfile.read_input(locked)
+        return list(lockfile.units())
+
+
+def test_a_lockfile_is_read(tmp_path: Path) -> None:
+    (unit,) = read(write(tmp_path / "a.lock"))
+    assert (unit.name, unit.files[0].file) == ("chips/b", "chips/b.tif")
+
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "format": {"lockfile": 99},
+    "command": {"command": 3},
+    "options": {"options": []},
+    "units": {"units": 2},
+    "no number": {"units": True},
+    "identity": {"identity": "../x"},
+    "datasets": {"datasets": [{"id": {}}]},
+    "a dataset": {"datasets": [3]},
+    "an input": {"inputs": [{"option": "roi", "path": "a", "name": "../../x", "sha256": "d" * 64}]},
+    "an input's name": {"inputs": [{"option": "roi", "path": "a", "name": "..", "sha256": "d" * 64}]},
+    "an input's digest": {"inputs": [{"option": "roi", "path": "a", "name": "x", "sha256": "../../x"}]},
+    "an absent input": {"inputs": [{"option": "roi", "path": "a", "name": "x", "sha256": "d" * 64}]},
+    "assembled": {"assembled": [{"file": "../x.tif", "bytes": 1, "sha256": "c" * 64}]},
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_wrong_header_is_refused(kind: str, tmp_path: Path) -> None:
+    with pytest.raises((StorageError, UsageError), match=r"a\.lock"):
+        read(write(tmp_path / "a.lock", HEADERS[kind]))
+
+
+UNITS: dict[str, list[dict[str, Any]]] = {
+    "path": [{**UNIT, "files": [{"file": "../b.tif", "bytes": 3, "sha256": "c" * 64}]}],
+    "absolute path": [{**UNIT, "files": [{"file": "/etc/b.tif", "bytes": 3, "sha256": "c" * 64}]}],
+    "the ledger": [{**UNIT, "files": [{"file": "manifest.sqlite", "bytes": 3, "sha256": "c" * 64}]}],
+    "run.json": [{**UNIT, "name": "run.json"}],
+    "name": [{**UNIT, "name": "../../b"}],
+    "no name": [{**UNIT, "name": 3}],
+    "id": [{**UNIT, "id": "zz"}],
+    "state": [{**UNIT, "state": "planned"}],
+    "unit": [{**UNIT, "unit": [1]}],
+    "position": [{**UNIT, "position": -1}],
+    "order": [UNIT, UNIT],
+    "hashes": [{**UNIT, "files": [{**UNIT["files"][0], "hashes": {"size": [1, 1]}}]}],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("kind", UNITS)
+def test_a_wrong_unit_is_refused(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.lock", {"units": len(UNITS[kind])} if kind == "order" else None, UNITS[kind])
+    with pytest.raises((StorageError, UsageError), match=r"a\.lock"):
+        read(path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("lock.json", json.dumps(HEADER))
+        archive.writestr("units.jsonl", b" " * (64 << 20))
+
+
+def deep(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("lock.json", "[" * 100_000)
+        archive.writestr("units.jsonl", "")
+
+
+def link(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("lock.json", json.dumps(HEADER))
+        archive.writestr("units.jsonl", json.dumps(UNIT))
+        archive.writestr("../../evil", "x")
+
+
+def text(path: Path) -> None:
+    path.write_text("lock")
+
+
+def crc(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    place = data.find(b"lock.json") + len("lock.json") + 30
+    data[place] ^= 255
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut, bomb, deep, link, text, crc])
+def test_damaged_archives_are_refused(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    path = write(tmp_path / "a.lock")
+    damage(path)
+    with pytest.raises((StorageError, UsageError), match=r"a\.lock"):
+        read(path)
+
+
+@given(st.binary(min_size=1, max_size=4), st.integers(0, 10_000))
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_damage_ends_in_an_error_of_eechips(tmp_path: Path, data: bytes, place: int) -> None:
+    path = write(tmp_path / "a.lock")
+    whole = bytearray(path.read_bytes())
+    place %= len(whole)
+    whole[place : place + len(data)] = data
+    path.write_bytes(whole)
+    with contextlib.suppress(EechipsError):
+        read(path)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "a file of this machine": {"options": {"dataset": "NAIP", "total": 1, "roi": "{file}"}},
+    "a record of this machine": {"options": {"dataset": "{file}", "total": 1}},
+    "one of several": {"options": {"dataset": ["NAIP", "{file}"], "total": 1}},
+    "an endpoint": {"options": {"dataset": "NAIP", "total": 1, "endpoint": "http://127.0.0.1:1"}},
+    "credentials": {"options": {"dataset": "NAIP", "total": 1, "credentials": "{file}"}},
+    "a folder": {"options": {"dataset": "NAIP", "total": 1, "out": "/tmp/elsewhere"}},
+    "local assets": {"options": {"dataset": "NAIP", "total": 1, "local_assets": "/"}},
+    "an unknown option": {"options": {"dataset": "NAIP", "totl": 1}},
+    "values of no type": {"options": {"dataset": {"a": [1]}, "total": [[]], "size": "x"}},
+    "scenes": {"command": "scenes", "options": {"stac": "{file}"}},
+    "no command that fetches": {"command": "serve", "options": {}},
+    "no command": {"command": "--help", "options": {}},
+    "another identity": {"options": {"dataset": "NAIP", "total": 1}},
+    "a service": {"source": "https://evil.example"},
+    "assets elsewhere": {"source": "local:/home/somebody/assets"},
+}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_lockfile_names_no_files_services_and_folders_of_this_machine(kind: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.toml"
+    secret.write_text("id = 'SECRET'")
+    given = json.loads(json.dumps(OPTIONS[kind]).replace("{file}", str(secret)))
+    path = write(tmp_path / "a.lock", given)
+    out = tmp_path / "out"
+    done = CliRunner().invoke(main, ["rebuild", str(path), str(out)])
+    assert done.exit_code == 2, done.output
+    assert "bug in eechips" not in done.stderr
+    assert not list(out.rglob("*"))
+    with pytest.raises(EechipsError):
+        eechips.rebuild(path, out)
+
+
+RECIPE = b"""
+from pathlib import Path
+from eechips import Table
+
+NEEDS_SERVICE = False
+Path("executed").touch()
+
+def get_requests():
+    return [1]
+
+def get_result(index, unit):
+    return Table([{"value": unit}])
+"""
+
+
+@pytest.mark.parametrize("signature", [None, "0" * 64, "é"])
+def test_a_recipe_of_others_is_not_executed(
+    signature: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
+    assert run_signature.sign_lockfile({}) is not None  # this user has a key
+    digest = hashlib.sha256(RECIPE).hexdigest()
+    locked = {"option": "path", "path": "recipe.py", "name": "recipe.py", "sha256": digest}
+    header = {"command": "run", "options": {"path": "recipe.py"}, "inputs": [locked], "source": "",
+              "signature": signature}  # fmt: skip
+    path = write(tmp_path / "a.lock", header, **{f"inputs/{digest}": RECIPE})
+    done = CliRunner().invoke(main, ["rebuild", str(path), "out"])
+    assert done.exit_code == 2
+    assert "executes code: read recipe.py in it, then give --trust" in done.stderr
+    assert not (tmp_path / "executed").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_input_is_refused(tmp_path: Path) -> None:
+    locked = {"option": "roi", "path": "a.geojson", "name": "a.geojson", "sha256": "d" * 64}
+    path = write(tmp_path / "a.lock", {"inputs": [locked]}, **{f"inputs/{'d' * 64}": b"{}"})
+    with pytest.raises(StorageError, match=r"sha256 of a\.geojson is another"):
+        read(path)
+
+
+def test_equal_runs_have_equal_lockfiles(tmp_path: Path) -> None:
+    from eechips.lockfile.lockfile_format import write_lockfile
+
+    with Lockfile(write(tmp_path / "a.lock")) as lockfile:
+        lines = [unit.to_line() for unit in lockfile.units()]
+        for name in ("b.lock", "c.lock"):
+            write_lockfile(tmp_path / name, lockfile.header, (), lines)
+    assert (tmp_path / "b.lock").read_bytes() == (tmp_path / "c.lock").read_bytes()
+    assert [unit.to_line() for unit in read(tmp_path / "b.lock")] == lines

@@ -1,0 +1,435 @@
+"""Runs that are locked and rebuilt: the commands and functions, the real client, the local Earth Engine over HTTP."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner, Result
+
+import eechips
+from eechips.cli import main
+from eechips.emulator.assets import ingest
+from eechips.errors import StorageError, UsageError
+from eechips.lockfile.rebuild import Rebuild
+from eechips.manifest.run import Run
+from tests.support.local_earth_engine import Server, start_server, stop_server
+from tests.support.stack_store import STACK
+
+COLLECTION = "users/someone/tiles"
+CRS = "EPSG:32613"
+WIDTH, EDGE = 8, 160  # images in a row; pixels of an edge
+
+
+class Source:
+    """A collection of images side by side, which change.
+
+    Attributes:
+        url: of the server.
+        pixels: of each image: (bands, rows, columns).
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._folder = folder
+        random = np.random.default_rng(3)
+        self.pixels = [random.integers(1, 200, (2, EDGE, EDGE)).astype(np.uint8) for _ in range(count)]
+        for number in range(count):
+            self.put(number)
+        self.start()
+
+    def start(self) -> None:
+        """Serve the images."""
+        store = str(self._folder / "store")
+        self.server = start_server("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
+
+    def put(self, number: int) -> None:
+        """Ingest an image, or replace it."""
+        row, column = divmod(number, WIDTH)
+        place = Affine(10, 0, 500_000 + 10 * EDGE * column, 0, -10, 4_400_000 - 10 * EDGE * row)
+        path = self._folder / f"image_{number}.tif"
+        with rasterio.open(
+            path, "w", driver="GTiff", width=EDGE, height=EDGE, count=2, dtype="uint8", crs=CRS, transform=place
+        ) as file:
+            file.write(self.pixels[number])
+        ingest(path, self._folder / "store", f"{COLLECTION}/image_{number}", time_start="2020-06-01", bands=["a", "b"])
+
+    def points(self, per_image: int, size: int, seed: int = 5) -> Path:
+        """Write a table of places whose chips lie inside of one image each."""
+        from pyproj import Transformer
+
+        random = np.random.default_rng(seed)
+        offsets = random.uniform(size / 2 + 1, EDGE - size / 2 - 1, (len(self.pixels), per_image, 2))
+        rows = []
+        for number, places in enumerate(offsets):
+            row, column = divmod(number, WIDTH)
+            x = 500_000 + 10 * (EDGE * column + places[:, 0])
+            y = 4_400_000 - 10 * (EDGE * row + places[:, 1])
+            lon, lat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(x, y)
+            rows += [{"lon": a, "lat": b, "image": number} for a, b in zip(lon, lat, strict=True)]
+        path = self._folder / "places.csv"
+        pd.DataFrame(rows).to_csv(path, index=False)
+        return path
+
+
+@pytest.fixture
+def make_source(tmp_path: Path) -> Iterator[Callable[[int], Source]]:
+    made: list[Source] = []
+
+    def make(count: int) -> Source:
+        (tmp_path / "source").mkdir()
+        made.append(Source(tmp_path / "source", count))
+        return made[-1]
+
+    yield make
+    for source in made:
+        stop_server(source.server)
+
+
+def files_of(run: Run) -> dict[str, bytes]:
+    """The results of a run, with what was made of all, by path."""
+    names = [*run.units["file"].dropna(), *(run.layers["file"] if len(run.layers) else ())]
+    paths = {run.path / name for name in names} | set(run.assembled)
+    return {path.relative_to(run.path).as_posix(): path.read_bytes() for path in sorted(paths)}
+
+
+def options(source: Server, **more: Any) -> dict[str, Any]:
+    return {"endpoint": source.url, "project": "local", "quiet": True, "executor": "threads", **more}
+
+
+def call(*words: str | Path) -> Result:
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+def pixels_of(data: bytes) -> np.ndarray:
+    with rasterio.MemoryFile(data) as memory, memory.open() as file:
+        return np.asarray(file.read())
+
+
+def check_changed(source: Source, before: Run, lockfile: Path, out: Path, changed: set[int]) -> Rebuild:
+    """Change images at the source, rebuild, and compare what is reported with the files themselves."""
+    for number in changed:
+        source.pixels[number][0, : EDGE // 2, :] += 1
+        source.put(number)
+    found = eechips.rebuild(lockfile, out, **options(source.server))
+    old, new = files_of(before), files_of(found.run)
+    assert old.keys() == new.keys()
+    different = {name for name in old if old[name] != new[name]}
+    assert different
+    assert {each.file for each in found.differences} == different
+    assert (found.same, found.files) == (len(old) - len(different), len(old))
+    images = dict(zip(before.units["file"], before.units["unit"], strict=True))
+    assert {int(images[name]["properties"]["image"]) for name in different} <= changed
+    for each in found.differences:
+        assert each.difference == "values"
+        change = each.change
+        assert change is not None
+        assert change.share is not None
+        assert change.largest_share is not None
+        exact = (pixels_of(old[each.file]) != pixels_of(new[each.file])).any(axis=0)
+        assert abs(change.share - exact.mean()) < 0.1, each
+        assert change.largest_share >= exact.mean() - 0.03
+        left, top, width, height = change.window or (0, 0, 0, 0)
+        outside = exact.copy()
+        outside[top : top + height, left : left + width] = False
+        assert outside.mean() < 0.03
+        assert each.bands == ("a",)
+        assert [name.rpartition("/")[2] for name in each.sources] == [
+            f"image_{images[each.file]['properties']['image']}"
+        ]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("images", "per_image"), [(8, 5), pytest.param(40, 25, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+def test_chips_are_the_same_to_the_byte_and_changed_images_are_found(
+    images: int, per_image: int, make_source: Callable[[int], Source], tmp_path: Path
+) -> None:
+    source = make_source(images)
+    run = eechips.sample(
+        COLLECTION, points=source.points(per_image, 32), size=32, format="tif", out=tmp_path / "run",
+        **options(source.server),
+    )  # fmt: skip
+    assert run.counts == {"done": images * per_image}
+    lockfile = eechips.lock(run, tmp_path / "chips.lock")
+    assert lockfile.stat().st_size < 20_000 + 700 * images * per_image
+    Path(source._folder / "places.csv").unlink()  # the lockfile has it
+    shutil.move(run.path, tmp_path / "moved")
+    before = eechips.open_run(tmp_path / "moved")
+
+    same = eechips.rebuild(lockfile, tmp_path / "same", **options(source.server))
+    assert same.is_same
+    assert (same.same, same.files, same.differences) == (images * per_image, images * per_image, ())
+    assert files_of(same.run) == files_of(before)
+    assert same.run.verify() == []
+
+    found = check_changed(source, before, lockfile, tmp_path / "again", {1, 3, 6})
+    assert not found.is_same
+    with (tmp_path / "again" / "rebuild.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == [each.file for each in found.differences]
+    done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q")
+    assert done.exit_code == 1
+    count = len(found.differences)
+    assert f"{found.same:,} of {found.files:,} files are the same to the byte" in done.stdout
+    assert f"{count} files have other values:" in done.stdout
+    done = call("rebuild", lockfile, tmp_path / "same", "--endpoint", source.server.url, "--project", "local", "-q")
+    assert done.exit_code == 0
+
+
+def rebuilt(run: Run, folder: Path, server: Server, **more: Any) -> Rebuild:
+    return eechips.rebuild(eechips.lock(run, folder / "a.lock"), folder / "again", **options(server, **more))
+
+
+REGIONS = [-105.0, 39.745, -104.985, 39.75]
+
+
+@pytest.mark.parametrize("kind", ["images", "composites", "mosaic", "timeseries", "points", "frames", "pictures"])
+def test_results_of_every_command_are_the_same_to_the_byte(kind: str, stack_server: Server, tmp_path: Path) -> None:
+    import geopandas
+    import shapely
+
+    given = options(stack_server, out=tmp_path / "run")
+    box = "-105.0,39.735,-104.98,39.749"
+    shape = shapely.box(-104.998, 39.74, -104.99, 39.745)
+    geopandas.GeoDataFrame({"zone": ["z"]}, geometry=[shape], crs="EPSG:4326").to_file(tmp_path / "zones.gpkg")
+    frame = pd.DataFrame({"plot": ["a", "b"], "lon": [-104.995, -104.992], "lat": [39.741, 39.742]})
+    frame.to_csv(tmp_path / "plots.csv", index=False)
+    if kind == "images":
+        run = eechips.images(STACK, roi=box, where="cloud < 20", scale=40, **given)
+    elif kind == "composites":
+        run = eechips.composites(
+            STACK, roi=box, start="2020-01-01", end="2020-05-01", every="2 months", reducer="median", scale=40, **given
+        )
+    elif kind == "mosaic":
+        run = eechips.mosaic(STACK, roi=str(tmp_path / "zones.gpkg"), clip=True, window=64, **given)
+    elif kind == "timeseries":
+        run = eechips.timeseries(STACK, regions=str(tmp_path / "zones.gpkg"), id_field="zone", **given)
+    elif kind == "points":
+        run = eechips.points(STACK, frame, each_image=True, **given)
+    elif kind == "frames":
+        run = eechips.sample(STACK, points=tmp_path / "plots.csv", size=16, start="2020-01-01", end="2020-05-01",
+                             frames=2, **given)  # fmt: skip
+    else:
+        run = eechips.sample(STACK, points=tmp_path / "plots.csv", size=16, format="png", min=0, max=9000,
+                             bands=["red"], name="{plot}/chip-{id}", **given)  # fmt: skip
+    assert run.is_complete
+    before = files_of(run)
+    assert before
+    lockfile = eechips.lock(run, tmp_path / "a.lock")
+    for name in ("zones.gpkg", "plots.csv"):
+        (tmp_path / name).unlink()
+    shutil.move(run.path, tmp_path / "moved")
+    found = eechips.rebuild(lockfile, tmp_path / "again", **options(stack_server))
+    assert found.is_same, found.differences
+    assert files_of(found.run) == before
+
+
+def test_units_with_several_files_and_a_changed_layer(
+    make_source: Callable[[int], Source], tmp_path: Path, stack: Any
+) -> None:
+    source = make_source(2)
+    places = source.points(2, 16)
+    run = eechips.sample(
+        [COLLECTION, f"{COLLECTION}/image_0"], points=places, size=16, out=tmp_path / "run", **options(source.server)
+    )
+    assert len(run.layers) == 8
+    assert rebuilt(run, tmp_path, source.server).is_same
+    source.pixels[0][:] = 7
+    source.put(0)
+    found = eechips.rebuild(tmp_path / "a.lock", tmp_path / "changed", **options(source.server))
+    old, new = files_of(run), files_of(found.run)
+    assert {each.file for each in found.differences} == {name for name in old if old[name] != new[name]}
+    layers = set(run.layers.index.get_level_values("layer"))
+    assert len(layers) == 2
+    assert {each.layer for each in found.differences} <= layers
+    assert {each.layer for each in found.differences}
+
+
+def test_results_without_data_are_compared(make_source: Callable[[int], Source], tmp_path: Path) -> None:
+    source = make_source(2)
+    places = pd.read_csv(source.points(2, 16))
+    far = pd.DataFrame({"lon": [-100.0], "lat": [30.0], "image": [-1]})
+    pd.concat([places, far]).to_csv(tmp_path / "places.csv", index=False)
+    for on_empty in ("keep", "skip"):
+        out = tmp_path / on_empty
+        run = eechips.sample(
+            COLLECTION, points=tmp_path / "places.csv", size=16, crs=CRS, scale=10, out=out, on_empty=on_empty,
+            **options(source.server),
+        )  # fmt: skip
+        assert run.counts == {"done": 4, "empty": 1}
+        lockfile = eechips.lock(run, tmp_path / f"{on_empty}.lock")
+        found = eechips.rebuild(lockfile, tmp_path / f"{on_empty}-again", **options(source.server))
+        assert found.is_same
+        assert (found.same, found.empty) == ((5, 0) if on_empty == "keep" else (4, 1))
+
+
+def test_images_that_are_gone_are_named(make_source: Callable[[int], Source], tmp_path: Path) -> None:
+    source = make_source(2)
+    run = eechips.sample(
+        COLLECTION, points=source.points(2, 16), size=16, out=tmp_path / "run", **options(source.server)
+    )
+    lockfile = eechips.lock(run, tmp_path / "a.lock")
+    stop_server(source.server)
+    shutil.rmtree(source._folder / "store" / COLLECTION / "image_1")
+    source.start()
+    done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q",
+                "--retries", "1")  # fmt: skip
+    assert done.exit_code == 1
+    assert "2 of 4 files are the same to the byte" in done.stdout
+    assert "2 files could not be fetched" in done.stdout
+
+
+RECIPE = """
+from pathlib import Path
+from eechips import Table
+
+NEEDS_SERVICE = False
+
+def get_requests(count=3):
+    return [{"n": n} for n in range(count)]
+
+def get_result(index, unit, count=3):
+    return Table([{"index": index, "n": unit["n"], "count": count}])
+"""
+
+
+def test_a_recipe_is_in_the_lockfile_and_is_executed_for_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.py").write_text(RECIPE)
+    service = ("--executor", "threads", "-q", "--no-report")
+    assert call("run", "recipe.py", "-p", "count=4", "--out", "run", *service).exit_code == 0
+    assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
+    Path("recipe.py").unlink()
+    done = call("rebuild", "r.lock", "again", "--executor", "threads", "-q")
+    assert done.exit_code == 0, done.output
+    assert "4 of 4 files are the same to the byte, in again" in done.stdout
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "another user's"))
+    assert call("rebuild", "r.lock", "third", "--executor", "threads", "-q").exit_code == 2
+    assert call("rebuild", "r.lock", "third", "--executor", "threads", "-q", "--trust").exit_code == 0
+
+
+def test_runs_that_cannot_be_locked_say_why(tmp_path: Path, stack_server: Server, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("script.py").write_text(
+        "from multiprocessing import Pool\ndef work(n):\n    with open(f'{n}.txt', 'w') as file:\n"
+        "        file.write('x')\n"
+        "if __name__ == '__main__':\n    with Pool(2) as pool:\n        pool.map(work, [1, 2])\n"
+    )
+    service = ("--endpoint", stack_server.url, "--executor", "threads", "-q", "--no-report")
+    assert call("run", "script.py", "--out", "script", *service).exit_code == 0
+    assert "a script made it" in call("lock", "script").stderr
+    pd.DataFrame({"lon": [-104.995], "lat": [39.741]}).to_csv("plots.csv", index=False)
+    run = eechips.sample(STACK, points="plots.csv", size=16, out="chips", **options(stack_server))
+    (file,) = (run.path / name for name in run.units["file"])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + b"x")
+    assert "has changed since it was recorded" in call("lock", "chips").stderr
+    file.unlink()
+    assert "No such file" in call("lock", "chips").stderr
+    file.write_bytes(whole)
+    info = json.loads(Path("chips/run.json").read_text())
+    Path("chips/run.json").write_text(json.dumps({**info, "call": None}))
+    assert "does not say which command makes it again" in call("lock", "chips").stderr
+    Path("chips/run.json").write_text(json.dumps({**info, "call": {**info["call"], "x": 1}}))
+    assert "eechips trust chips" in call("lock", "chips").stderr  # it names a file, and was changed
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_a_lockfile_holds_no_project_credentials_or_folders(tmp_path: Path, stack_server: Server) -> None:
+    pd.DataFrame({"lon": [-104.995], "lat": [39.741]}).to_csv(tmp_path / "plots.csv", index=False)
+    run = eechips.sample(
+        STACK, points=tmp_path / "plots.csv", size=16, out=tmp_path / "run", **options(stack_server, project="mine-1")
+    )
+    with zipfile.ZipFile(eechips.lock(run, tmp_path / "a.lock")) as archive:
+        text = archive.read("lock.json").decode() + archive.read("units.jsonl").decode()
+    assert "mine-1" not in text
+    header = json.loads(zipfile.ZipFile(tmp_path / "a.lock").read("lock.json"))
+    assert header["datasets"] == [{"id": STACK}]
+    assert header["versions"]["eechips"] == eechips.__version__
+    assert header["options"] == {"dataset": STACK, "points": str(tmp_path / "plots.csv"), "size": 16}
+
+
+def test_a_folder_with_another_run_is_refused(tmp_path: Path, stack_server: Server) -> None:
+    pd.DataFrame({"lon": [-104.995], "lat": [39.741]}).to_csv(tmp_path / "plots.csv", index=False)
+    run = eechips.sample(STACK, points=tmp_path / "plots.csv", size=16, out=tmp_path / "run", **options(stack_server))
+    lockfile = eechips.lock(run, tmp_path / "a.lock")
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and ".eechips" not in path.name}
+    with pytest.raises(UsageError, match="holds another run"):
+        eechips.rebuild(lockfile, run.path, **options(stack_server))
+    assert {path: path.read_bytes() for path in before} == before
+    with pytest.raises(UsageError, match="decided by the lockfile"):
+        eechips.rebuild(lockfile, tmp_path / "x", **options(stack_server), name="{id}")
+    lockfile.write_bytes(lockfile.read_bytes().replace(b"units.jsonl", b"units.json_"))
+    with pytest.raises(StorageError, match="is no lockfile"):
+        eechips.rebuild(lockfile, tmp_path / "x", **options(stack_server))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_killed_rebuild_resumes(make_source: Callable[[int], Source], tmp_path: Path) -> None:
+    source = make_source(8)
+    run = eechips.sample(
+        COLLECTION, points=source.points(15, 16), size=16, out=tmp_path / "run",
+        **options(source.server, share_requests=False),
+    )  # fmt: skip
+    lockfile = eechips.lock(run, tmp_path / "a.lock")
+    words = [sys.executable, "-m", "eechips", "rebuild", str(lockfile), str(tmp_path / "again"), "--endpoint",
+             source.server.url, "--project", "local", "--processes", "2", "--no-share-requests"]  # fmt: skip
+    kills = 0
+    for most in (0, 20, 60):
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None:
+            if len(list((tmp_path / "again" / "chips").glob("*.tif"))) > most:
+                os.killpg(process.pid, signal.SIGKILL)
+                kills += 1
+                break
+        process.wait()
+    assert kills >= 1
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "120 of 120 files are the same to the byte" in done.stdout
+    assert files_of(eechips.open_run(tmp_path / "again")) == files_of(run)
+
+
+def test_faults_of_the_service_change_nothing(make_source: Callable[[int], Source], tmp_path: Path) -> None:
+    from urllib.request import Request, urlopen
+
+    source = make_source(2)
+    run = eechips.sample(
+        COLLECTION, points=source.points(5, 16), size=16, out=tmp_path / "run", **options(source.server)
+    )
+    faults = {
+        "seed": 1,
+        "faults": [
+            {"type": "status", "status": 503, "times": 3},
+            {"type": "truncate-silently", "times": 3, "on": "*Pixels"},
+        ],
+    }
+    body = json.dumps(faults).encode()
+    with urlopen(Request(f"{source.server.url}/_faults", body, {"Content-Type": "application/json"})):
+        pass
+    found = rebuilt(run, tmp_path, source.server, share_requests=False)
+    assert found.is_same
+    assert found.run.units["attempts"].max() >= 1
