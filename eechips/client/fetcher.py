@@ -77,7 +77,10 @@ class Fetcher:
         self._sizes = RequestSizes()
         self._rows = RowFetcher(self._sizes)
         self._stored = StoredPixels(connection.transport) if reads_assets else None
-        self._requests = TemplateRequests(lambda chip: self._transport.capture(lambda: self._send(chip)))
+        # By URL, the size is part of the expression.
+        self._requests = TemplateRequests(
+            lambda chip: self._transport.capture(lambda: self._send(chip)), fills_size=method == "pixels"
+        )
 
     @property
     def requests(self) -> TemplateRequests:

@@ -39,10 +39,12 @@ class TemplateRequests:
 
     Args:
         capture: has the client prepare the request for a chip, and returns it instead of sending it.
+        fills_size: whether requests for chips of all sizes differ only in the size of their grid, so that it is
+            inserted as well. Otherwise chips of another size have another template.
     """
 
-    def __init__(self, capture: Callable[[Chip], HttpRequest]) -> None:
-        self._capture = capture
+    def __init__(self, capture: Callable[[Chip], HttpRequest], *, fills_size: bool = False) -> None:
+        self._capture, self._fills_size = capture, fills_size
         self._templates: dict[tuple[Hashable, ...], _Traced] = {}
         self._tracing = threading.Lock()
         self._filling = threading.Lock()
@@ -82,6 +84,8 @@ class TemplateRequests:
         if not isinstance(chip.image, Template) or chip.grid is None or getattr(self._unit, "is_repeated", False):
             return None
         values = {**chip.image.values, _TRANSFORM: list(chip.grid.transform)}
+        if self._fills_size:
+            values[_SIZE] = [chip.grid.width, chip.grid.height]
         key = _key(chip, chip.image, chip.grid, values)
         traced = self._templates.get(key)
         if traced is None:
@@ -126,12 +130,14 @@ class TemplateRequests:
     def _trace(self, chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> _Blank | None:
         """Trace a template; return None if inserting values does not give the chip's own request."""
         holes = _Holes()
-        marked = {name: holes.mark(value, is_guarded=name != _TRANSFORM) for name, value in values.items()}
+        marked = {name: holes.mark(value, is_guarded=name not in (_TRANSFORM, _SIZE)) for name, value in values.items()}
         transform = marked.pop(_TRANSFORM)
+        width, height = marked.pop(_SIZE, (grid.width, grid.height))
         try:
             image = template.build(*template.fixed, **marked)
             holes.is_guarding = False
-            request = self._capture(replace(chip, image=image, grid=replace(grid, transform=tuple(transform))))
+            place = replace(grid, transform=tuple(transform), width=width, height=height)
+            request = self._capture(replace(chip, image=image, grid=place))
         except Exception:  # noqa: BLE001 - of a mark, where a value is expected: the chip's own request is built instead
             return None
         blank = _Blank.cut(request)
@@ -169,7 +175,7 @@ _CHECKED_EACH = 64
 """Interval of comparisons after that. A comparison costs as much as four requests."""
 _MOST_TEMPLATES = 1000
 """Maximum number of templates that are kept."""
-_TRANSFORM = " transform"  # no name of an argument
+_TRANSFORM, _SIZE = " transform", " size"  # no names of arguments
 _MARK = re.compile(r'"\\u0001hole (\d+)\\u0001"|\b1\.(\d{5})735194628\b')
 
 
@@ -316,7 +322,8 @@ def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) 
     """Return the key of requests that differ only in the values of their template."""
     look = json.dumps(chip.visualization, sort_keys=True, default=str)
     shape = tuple((name, _shape(value)) for name, value in values.items())
-    how = (chip.format, chip.bands, chip.dtype, look, grid.crs, grid.width, grid.height)
+    size = None if _SIZE in values else grid.shape
+    how = (chip.format, chip.bands, chip.dtype, look, grid.crs, size)
     return template.build, _typed(template.fixed), shape, how
 
 

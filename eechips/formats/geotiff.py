@@ -12,20 +12,18 @@ have a nodata value that no valid pixel has: NaN, or of whole numbers 0, or else
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from affine import Affine
 
 from eechips.errors import ValidationError
+from eechips.formats.geotiff_writer import FileKind, writer_of
 from eechips.formats.interface import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata, stacked_name
 from eechips.formats.raster import check_crs, check_transform, decoding, paste_parts, unmasked
-from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
-
-_MAX_STRIP = 512  # pixels a side: larger images are tiled for reading of windows
 
 _NOWHERE = ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 """Transforms that GDAL returns for files without one."""
@@ -102,9 +100,8 @@ def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
     Raises:
         ValidationError: if the pixels are not as expected.
     """
-    transform = Affine(*chip.transform) if chip.transform is not None else None
-    metadata = _metadata(chip.values, chip.mask, chip.names, chip.crs, transform, expectation)
-    return EncodedFile(encode(chip.values, chip.mask, chip.names, chip.crs, transform), "tif", metadata)
+    metadata = _metadata(chip.values, chip.mask, chip.names, chip.crs, chip.transform, expectation)
+    return EncodedFile(encode(chip.values, chip.mask, chip.names, chip.crs, chip.transform), "tif", metadata)
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
@@ -157,19 +154,20 @@ def _metadata(
     expectation.check_dtype(pixels.dtype.name)
     if crs is None:
         raise ValidationError("the response has no coordinate reference system")
-    if tuple(transform)[:6] in made_up:
+    place = tuple(map(float, tuple(transform)[:6]))
+    if place in made_up:
         raise ValidationError("the response has no transform")
     if expectation.crs is not None:
         check_crs(expectation.crs, crs)
     if expectation.transform is not None:
-        check_transform(expectation.transform, tuple(transform)[:6], width, height)
+        check_transform(expectation.transform, place, width, height)
     return FileMetadata(
         width=width,
         height=height,
         bands=names,
         dtype=pixels.dtype.name,
         crs=crs.to_string(),
-        transform=tuple(float(v) for v in tuple(transform)[:6]),
+        transform=place,
         valid_fraction=float(np.count_nonzero(mask) / mask.size),
     )
 
@@ -236,41 +234,24 @@ def encode(
 
     Args:
         pixels: (bands, rows, columns), of any type that GDAL has.
-        mask: (rows, columns), true where valid; None for no mask.
+        mask: (rows, columns), boolean, true where valid; None for no mask.
         names: of the bands.
-        crs: rasterio CRS.
-        transform: affine, pixel corners to coordinates.
+        crs: rasterio CRS; None for none.
+        transform: pixel corners to coordinates, an ``Affine`` or its first six values.
         nodata: value of masked pixels; None for none.
     """
-    import_rasterio()
-    import rasterio
-    from rasterio.io import MemoryFile
-
-    count, height, width = pixels.shape
-    profile: dict[str, Any] = {
-        "driver": "GTiff",
-        "width": width,
-        "height": height,
-        "count": count,
-        "dtype": pixels.dtype,
-        "crs": crs,
-        "transform": transform,
-        "nodata": nodata,
-        "interleave": "band",
-        "compress": "deflate",
-        "predictor": {"f": 3, "c": 1}.get(pixels.dtype.kind, 2),
-    }
-    if max(width, height) > _MAX_STRIP:
-        profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
-    else:
-        profile |= {"blockysize": height}
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
-        with memory.open(**profile) as target:
-            target.write(pixels)
-            if mask is not None:
-                target.write_mask(mask)
-            target.descriptions = names
-        return bytes(memory.read())
+    place = tuple(float(value) for value in tuple(transform)[:6])
+    kind = FileKind(
+        shape=pixels.shape,
+        dtype=pixels.dtype.name,
+        wkt="" if crs is None else crs.to_wkt(),
+        crs=crs,
+        names=names,
+        nodata=math.nan if nodata is not None and math.isnan(nodata) else nodata,  # one object equals itself
+        has_mask=mask is not None,
+        is_north_up=place[1] == place[3] == 0 and place[4] < 0,
+    )
+    return writer_of(kind).write(pixels, mask, place)
 
 
 GEOTIFF = ChipFormat(

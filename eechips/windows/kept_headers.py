@@ -14,16 +14,16 @@ from typing import Any
 
 from eechips.client.http_messages import Timeouts
 from eechips.errors import ValidationError
-from eechips.geo.grid import Window
-from eechips.windows.locations import RasterLocation
-from eechips.windows.range_requests import OtherVersionError, is_supported, merge_ranges, read_range
-from eechips.windows.tiff_layout import (
+from eechips.formats.tiff_layout import (
     MOST_BYTES,
     IncompleteHeaderError,
     TiffLayout,
     UnsupportedTiffError,
     parse_layout,
 )
+from eechips.geo.grid import Window
+from eechips.windows.locations import RasterLocation
+from eechips.windows.range_requests import OtherVersionError, is_supported, merge_ranges, read_range
 from eechips.windows.versions import RasterVersion
 
 _FIRST = 16 << 10  # bytes of the first request: most headers of cloud-optimised GeoTIFFs are smaller
@@ -36,7 +36,7 @@ class KeptHeader:
     """Header of a GeoTIFF.
 
     Attributes:
-        layout: of its blocks, see :class:`~eechips.windows.tiff_layout.TiffLayout`.
+        layout: of its blocks, see :class:`~eechips.formats.tiff_layout.TiffLayout`.
         size: of the file in bytes.
         version: of the file.
         alpha: number of the alpha band, which is read with every other band; None if there is none.

@@ -235,6 +235,21 @@ def test_functions_made_for_every_chip_do_not_accumulate(fetchers: dict[str, Fet
     assert len(requests._templates) <= 1000
 
 
+@pytest.mark.parametrize(("method", "templates"), [("pixels", 1), ("url", 40)])
+def test_chips_of_all_sizes_have_one_template_where_the_size_is_in_the_grid_only(
+    fetchers: dict[str, Fetcher], method: Method, templates: int
+) -> None:
+    requests = TemplateRequests(fetchers[method]._requests._capture, fills_size=method == "pixels")
+    for number in range(40):
+        grid = replace(GRID, width=64 + number, height=32 * (1 + number % 3))
+        values = {"corners": [0, 0, 1, number], "reach": 5.0, "word": "x"}
+        chip = Chip(Template(scene, ("A",), values), grid=grid, format="tif", bands=("B1",))
+        request = requests.fill(chip)
+        assert request is not None
+        assert _meaning(request.text) == _meaning(of_the_client(fetchers[method], chip).text)
+    assert len(requests._templates) == templates
+
+
 def test_chips_without_grid_or_template_are_not_filled_in(fetchers: dict[str, Fetcher]) -> None:
     assert filled(fetchers["url"], Chip(ee.Image(1), grid=GRID)) is None
     box = ee.Geometry.Rectangle([0, 0, 1, 1])

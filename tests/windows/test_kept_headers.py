@@ -22,10 +22,10 @@ from rasterio.windows import Window
 
 from eechips.client.retry import RetryPolicy
 from eechips.errors import PermanentError, ValidationError
+from eechips.formats.tiff_layout import IncompleteHeaderError, UnsupportedTiffError, parse_layout
 from eechips.geo.grid import Window as GridWindow
 from eechips.windows import describe, plan_chip, read_chip
 from eechips.windows.kept_headers import KeptHeader
-from eechips.windows.tiff_layout import IncompleteHeaderError, UnsupportedTiffError, parse_layout
 from eechips.windows.versions import RasterVersion
 from tests.support.raster_server import Bucket, serving_bucket
 from tests.windows.test_rasters import elsewhere

@@ -1,4 +1,4 @@
-"""Parse the header of a TIFF, find the byte ranges of its blocks, and make a small TIFF of some of them.
+"""Parse and write the header of a TIFF, find the byte ranges of its blocks, and make a small TIFF of some of them.
 
 The small TIFF has the tags of the first image and of its mask, and the wanted blocks. GDAL decodes it, so all
 compressions and predictors give the pixels of the whole file. A block that it lacks lies beyond its end, so that a read
@@ -28,10 +28,11 @@ _MOST_TAGS = 1000
 _CLASSIC, _BIG = 42, 43
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}  # types of unsigned integers
-_LONG8 = 16
+_LONG, _LONG8 = 4, 16
 _SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _SAMPLES, _PLANAR = 254, 256, 257, 259, 277, 284
 _STRIPS, _ROWS, _STRIP_SIZES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES = 322, 323, 324, 325
+_BLOCK_TAGS = ((_STRIPS, _STRIP_SIZES), (_TILES, _TILE_SIZES))
 _POINTERS = frozenset((330, 34665, 34853, 40965))  # to further directories, which the small TIFF lacks
 _REDUCED, _MASK = 1, 4  # of the subfile type
 _SEPARATE = 2  # planes
@@ -99,6 +100,11 @@ class TiffImage:
     offsets: npt.NDArray[np.uint64]
     sizes: npt.NDArray[np.uint64]
 
+    @property
+    def block_tags(self) -> tuple[int, int]:
+        """The tags of the offsets and sizes of the blocks."""
+        return _BLOCK_TAGS[self.is_tiled]
+
     def blocks(self, window: Window, bands: Sequence[int]) -> list[int]:
         """Return the indices of the blocks of a window that exist, in ascending order.
 
@@ -146,7 +152,7 @@ class TiffLayout:
         for offset, data in blocks.items():
             starts[offset] = size
             size += len(data)
-        head = len(_encode(self))
+        head = len(self.dumps())
         wanted = np.array(sorted(starts), np.uint64)
         moved = np.array([head + starts[int(offset)] for offset in wanted], np.uint64)
 
@@ -157,11 +163,11 @@ class TiffLayout:
                 offsets = np.where((wanted[places] == image.offsets) & (image.sizes > 0), moved[places], offsets)
             return replace(image, offsets=offsets)
 
-        return _encode(replace(self, images=tuple(map(relocated, self.images)))) + b"".join(blocks.values())
+        return replace(self, images=tuple(map(relocated, self.images))).dumps() + b"".join(blocks.values())
 
     def dumps(self) -> bytes:
         """Return a TIFF without blocks, which keeps their original offsets, for :func:`parse_layout`."""
-        return _encode(self)
+        return encode_header(self, is_big=True)[0]
 
 
 def parse_layout(data: bytes, size: int) -> TiffLayout:
@@ -276,31 +282,45 @@ def _image(reader: _Reader, tags: Mapping[int, Tag]) -> TiffImage:
     if (sizes > reader.size).any() or (offsets > reader.size).any() or (offsets + sizes > reader.size).any():
         raise UnsupportedTiffError("a block lies beyond the end of the file")
     sizes = np.where(offsets == 0, np.uint64(0), sizes)
-    block_tags = {_TILES, _TILE_SIZES} if is_tiled else {_STRIPS, _STRIP_SIZES}
-    others = {tag: value for tag, value in tags.items() if tag not in block_tags | _POINTERS}
+    others = {tag: value for tag, value in tags.items() if tag not in _POINTERS.union(_BLOCK_TAGS[is_tiled])}
     return TiffImage(others, is_tiled, width, height, across, down, planes, offsets, sizes)
 
 
-def _encode(layout: TiffLayout) -> bytes:
-    """Return a BigTIFF without blocks; its size does not depend on their offsets."""
+def encode_header(layout: TiffLayout, *, is_big: bool) -> tuple[bytes, dict[tuple[int, int], int]]:
+    """Encode a TIFF without blocks; its size does not depend on their offsets.
+
+    Args:
+        layout: of the images.
+        is_big: whether it is a BigTIFF. Offsets and sizes of blocks have 8 bytes then, otherwise 4.
+
+    Returns:
+        The TIFF, and the position of the values of each tag in it, by the number of the image and that of the tag.
+    """
     order = layout.order
-    found = bytearray((b"II" if order == "<" else b"MM") + struct.pack(f"{order}HHHQ", _BIG, 8, 0, 16))
+    offset = "Q" if is_big else "I"
+    value_size = struct.calcsize(offset)
+    found = bytearray(b"II" if order == "<" else b"MM")
+    found += struct.pack(f"{order}HHHQ", _BIG, 8, 0, 16) if is_big else struct.pack(f"{order}HI", _CLASSIC, 8)
+    places: dict[tuple[int, int], int] = {}
     for number, image in enumerate(layout.images):
         tags = dict(image.tags)
-        names = (_TILES, _TILE_SIZES) if image.is_tiled else (_STRIPS, _STRIP_SIZES)
-        for tag, values in zip(names, (image.offsets, image.sizes), strict=True):
-            tags[tag] = Tag(_LONG8, len(values), values.astype(f"{order}u8").tobytes())
-        start = len(found)
-        beyond = start + 8 + 20 * len(tags) + 8
+        for tag, values in zip(image.block_tags, (image.offsets, image.sizes), strict=True):
+            kind = Tag(_LONG8 if is_big else _LONG, len(values), values.astype(f"{order}u{value_size}").tobytes())
+            tags[tag] = kind
+        count = struct.pack(f"{order}{'Q' if is_big else 'H'}", len(tags))
+        start = len(found) + len(count)
+        beyond = start + (4 + 2 * value_size) * len(tags) + value_size
         entries, values_after = bytearray(), bytearray()
         for tag, value in sorted(tags.items()):
-            entries += struct.pack(f"{order}HHQ", tag, value.kind, value.count)
-            if len(value.data) <= 8:
-                entries += value.data.ljust(8, b"\0")
+            entries += struct.pack(f"{order}HH{offset}", tag, value.kind, value.count)
+            if len(value.data) <= value_size:
+                places[number, tag] = start + len(entries)
+                entries += value.data.ljust(value_size, b"\0")
                 continue
-            entries += struct.pack(f"{order}Q", beyond + len(values_after))
+            places[number, tag] = beyond + len(values_after)
+            entries += struct.pack(order + offset, places[number, tag])
             values_after += value.data + bytes(-len(value.data) % 8)
         end = beyond + len(values_after)
         following = end if number + 1 < len(layout.images) else 0
-        found += struct.pack(f"{order}Q", len(tags)) + entries + struct.pack(f"{order}Q", following) + values_after
-    return bytes(found)
+        found += count + entries + struct.pack(order + offset, following) + values_after
+    return bytes(found), places
