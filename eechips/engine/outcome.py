@@ -15,6 +15,22 @@ from eechips.storage import StagedFile
 
 
 @dataclass(frozen=True, slots=True)
+class FailedRequest:
+    """A request of several units that failed.
+
+    Attributes:
+        first: position of the first of these units.
+        error: without secrets.
+        is_divisible: whether half of the units may share a request again. Otherwise each is fetched alone, where it
+            gets its own error.
+    """
+
+    first: int
+    error: str
+    is_divisible: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of a unit.
 
@@ -31,7 +47,7 @@ class Outcome:
         layers: of a unit whose files have names of their own, each file's path, layer, and metadata as JSON.
         is_exclusive: the recipe fetched by itself, so that the process could fetch no other unit meanwhile.
         mismatches: units whose results may be wrong, which are fetched again.
-        split: error of the request that the unit shared, without secrets; the unit is fetched again, alone.
+        failed_request: the request that the unit shared, if it failed; the unit is fetched again.
         joined: outcomes of the further units of the task.
         profiles: of the unit's requests; None if they were not profiled.
         request_seconds: for which the requests of the task were in flight, if they worked at once.
@@ -49,7 +65,7 @@ class Outcome:
     is_exclusive: bool = False
     service_failure: tuple[int, str] | None = None
     mismatches: tuple[TemplateMismatch, ...] = ()
-    split: str | None = None
+    failed_request: FailedRequest | None = None
     joined: tuple[Outcome, ...] = ()
     profiles: tuple[ProfileShare, ...] | None = None
     request_seconds: float | None = None

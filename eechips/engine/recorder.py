@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from eechips.engine.breaker import Breaker
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.outcome_records import unit_failure
 from eechips.engine.run_context import SchedulerContext
-from eechips.engine.unit_queue import UnitQueue
+from eechips.engine.unit_queue import UnitQueue, fetched_alone
 from eechips.errors import EechipsError, UsageError, WorkerLostError
 from eechips.manifest.exclusions import COMMITTING
 from eechips.manifest.reserved_names import FOREIGN_FILES
@@ -88,8 +88,9 @@ class Recorder:
         self._note_files(events)
         batch = _Batch()
         failure: EechipsError | None = None
+        divided: dict[int, list[WorkUnit]] = defaultdict(list)
         for event in self._expected(events):
-            if self._is_discarded(event) or self._is_split(event):
+            if self._is_discarded(event) or self._is_fetched_again(event, divided):
                 continue
             if isinstance(event, Lost):
                 record, outcome = self._requeue(event), Outcome(event.task.position, None)
@@ -102,6 +103,8 @@ class Recorder:
                 failure = failure or outcome.fatal or stop
             if record is not None:
                 batch.add(record, outcome)
+        for units in divided.values():
+            self._queue.divide(units)
         self._write(batch, self._breaker.reopened if failure is not None else ())
         return failure
 
@@ -245,21 +248,31 @@ class Recorder:
         if staged is not None and not self._store.is_overwritten:
             for each in (staged, *event.outcome.further):
                 self._store.discard(each)
-        self._queue.again.append(replace(event.task, attempts=max(1, event.task.attempts)))
+        self._queue.again.append(fetched_alone(event.task))
         return True
 
-    def _is_split(self, event: Finished | Lost) -> bool:
-        """Return whether the request that a unit shared has failed, and have the unit fetched alone."""
-        if isinstance(event, Lost) or event.outcome.split is None:
+    def _is_fetched_again(self, event: Finished | Lost, divided: Mapping[int, list[WorkUnit]]) -> bool:
+        """Return whether the request that a unit shared has failed, and have the unit fetched again.
+
+        Args:
+            event: of the unit.
+            divided: units that are fetched again in halves, by the first unit of their request; added to.
+        """
+        if isinstance(event, Lost) or event.outcome.failed_request is None:
             return False
-        self._log.write("shared request failed", id=event.task.id, error=event.outcome.split)
+        failed = event.outcome.failed_request
+        self._log.write("shared request failed", id=event.task.id, error=failed.error)
         self._note_requests(event)
-        self._queue.again.append(replace(event.task, attempts=max(1, event.task.attempts)))
+        if failed.is_divisible:
+            divided[failed.first].append(event.task)
+        else:
+            self._queue.again.append(fetched_alone(event.task))
         return True
 
     def _note_requests(self, event: Finished) -> None:
         request_logs = event.outcome.request_logs
-        if self._context.meter is not None and (event.outcome.record is not None or event.outcome.split is not None):
+        is_complete = event.outcome.record is not None or event.outcome.failed_request is not None
+        if self._context.meter is not None and is_complete:
             self._context.meter.note(request_logs)
         if self._context.verbose:
             for each in request_logs:

@@ -69,11 +69,18 @@ class RequestCosts:
         else:
             self._most_pixels = min(self._bound, max(self._most_pixels, 2 * pixels))
 
-    def note_too_large(self, worked: int) -> None:
-        """Note that a request was too large for the service; ``worked`` is the number of pixels that was not."""
-        if self._left:
-            self._patience *= 2
-        self._left = self._patience
+    def note_too_large(self, pixels: int, worked: int) -> None:
+        """Note that a request was too large for the service.
+
+        Requests that were sent before the size was lowered say nothing new: they lower it at most.
+
+        Args:
+            pixels: of the request.
+            worked: number of pixels that was not too large, or may not be.
+        """
+        if pixels <= self._most_pixels:
+            self._patience *= 2 if self._left else 1
+            self._left = self._patience
         self._most_pixels = max(1, min(self._most_pixels, worked))
 
     def estimate_seconds(self, pixels: int) -> float:

@@ -9,21 +9,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eechips.client.compute_profiles import ProfileShare
+from eechips.client.error_classification import internal_error
 from eechips.client.fetcher import Fetcher
 from eechips.client.permits import Stopped
 from eechips.client.shared_requests import SharedChip, share_chips
 from eechips.client.transport import Transport
 from eechips.client.usage import Usage
 from eechips.engine.fetch_result import fetch_shared
-from eechips.engine.outcome import Outcome
+from eechips.engine.outcome import FailedRequest, Outcome
 from eechips.engine.outcome_records import failed
+from eechips.errors import InternalError, TooLargeError, TransientError
 from eechips.formats import EncodedFile
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Chip, FrameStack
 
 _RETRIES = 4
 _RETRY_SECONDS = 60.0
-"""Bounds on the repetition of a shared request: its units are fetched alone then, with the bounds of the run."""
+"""Bounds on the repetition of a shared request: its units are fetched in halves then, at last alone, with the bounds of
+the run."""
 
 
 @dataclass(slots=True)
@@ -79,8 +82,8 @@ class SharedFetcher:
     def fetch(self, results: Mapping[WorkUnit, Any], *, is_profiled: bool = False) -> SharedFetch:
         """Fetch the chips of units that lie near each other and show the same image.
 
-        A shared request that fails is not divided: its units are fetched alone, where each gets its own error, and a
-        failure of one costs the others one more request.
+        The units of a shared request that fails are fetched again: in halves, as long as a smaller request may succeed,
+        then alone, where each gets its own error.
 
         Args:
             results: that the recipe returned for the units, in the order of the plan.
@@ -118,7 +121,8 @@ class SharedFetcher:
                 if outcome.fatal is not None:
                     return SharedFetch({}, {**_abandoned(results), units[0].position: outcome})
                 reason = (outcome.record.error if outcome.record is not None else None) or type(error).__name__
-                outcomes.update(_split(units, reason, usage, divided))
+                failure = FailedRequest(units[0].position, reason, _is_divisible(shared, units, error))
+                outcomes.update(_fetched_again(units, failure, usage, divided))
         kept = {position: result for position, result in found.items() if position not in outcomes}
         return SharedFetch(kept, outcomes, min(parts, default=None))
 
@@ -141,7 +145,7 @@ class SharedFetcher:
         with self._transport.metered(logs=self._logs, profiles=is_profiled) as usage, requests, limits:
             try:
                 return *fetch_shared(self._fetcher, shared, chips), None, usage
-            except Exception as error:  # noqa: BLE001 - each unit finds its own error when it is fetched alone
+            except Exception as error:  # noqa: BLE001 - each unit gets its own error when it is fetched alone
                 return {}, None, error, usage
 
 
@@ -150,14 +154,29 @@ def _abandoned(units: Iterable[WorkUnit]) -> dict[int, Outcome]:
     return {unit.position: Outcome(unit.position, None) for unit in units}
 
 
-def _split(
-    units: Sequence[WorkUnit], reason: str, usage: Usage, profiles: Mapping[int, tuple[ProfileShare, ...]]
+def _is_divisible(shared: SharedChip, units: Sequence[WorkUnit], error: Exception) -> bool:
+    """Return whether half of the units of a request that failed may succeed, as far as its error says.
+
+    What is wrong with one image concerns all windows of it, but not other images.
+    """
+    may_be_size = isinstance(internal_error(error), (TransientError, TooLargeError, InternalError))
+    return len(units) > 1 and (may_be_size or len(shared.parts) > 1)
+
+
+def _fetched_again(
+    units: Sequence[WorkUnit],
+    failure: FailedRequest,
+    usage: Usage,
+    profiles: Mapping[int, tuple[ProfileShare, ...]],
 ) -> Iterator[tuple[int, Outcome]]:
     """Yield outcomes of units whose shared request failed; the first has the log of its requests."""
     for unit in units:
         logs = tuple(usage.request_logs or ()) if unit is units[0] else ()
         of_unit = profiles.get(unit.position)
-        yield unit.position, Outcome(unit.position, None, split=reason, request_logs=logs, profiles=of_unit)
+        yield (
+            unit.position,
+            Outcome(unit.position, None, failed_request=failure, request_logs=logs, profiles=of_unit),
+        )
 
 
 def _divide(usage: Usage, members: Sequence[tuple[WorkUnit, Chip]]) -> dict[int, tuple[ProfileShare, ...]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from eechips.client.shared_requests import MOST_WASTE
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.request_costs import MOST_UNITS, RequestCosts
 from eechips.geo.grid import Grid
-from eechips.geo.grid_groups import GroupLimits, group_grids
+from eechips.geo.grid_groups import GroupLimits, group_grids, halve_grids
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, unit_value
 
@@ -48,6 +48,18 @@ class _Task:
     pixels: int
 
 
+@dataclass(slots=True)
+class _Division:
+    """The halves of a task whose request failed, and how many of these failed as well."""
+
+    failures: int = 0
+
+    def note_failure(self) -> bool:
+        """Count a half that failed; return whether both did, so that the cause is their size, not one unit."""
+        self.failures += 1
+        return self.failures > 1
+
+
 class UnitJoiner:
     """Joins the units of a plan: those that lie on the same pixels near each other are one task.
 
@@ -64,6 +76,7 @@ class UnitJoiner:
         self._joined = 0  # units of these when they were joined
         self._most = 0  # units of a task when they were joined
         self._pixels: dict[int, int] = {}  # of tasks under way, by the position of their first unit
+        self._divisions: dict[int, _Division] = {}  # of tasks under way that are halves of others
         self._is_exhausted = False
 
     def take(self, slots: int, left: int) -> WorkUnit | None:
@@ -102,12 +115,28 @@ class UnitJoiner:
             pixels = self._pixels.pop(event.task.position, None)
             if pixels is None or isinstance(event, Lost):
                 continue
+            division = self._divisions.pop(event.task.position, None)
+            outcomes = (event.outcome, *event.outcome.joined)
             if event.outcome.pixels_that_worked is not None:
-                self._costs.note_too_large(event.outcome.pixels_that_worked)
-            elif event.outcome.split is not None and event.task.joined:
-                self._costs.note_too_large(pixels // 4)
+                self._costs.note_too_large(pixels, event.outcome.pixels_that_worked)
+            elif event.task.joined and any(each.failed_request for each in outcomes):
+                if division is None or division.note_failure():
+                    self._costs.note_too_large(pixels, pixels // 4)
             elif event.outcome.request_seconds is not None:
                 self._costs.note(pixels, event.outcome.request_seconds)
+
+    def divide(self, units: Sequence[WorkUnit]) -> list[WorkUnit]:
+        """Return tasks of two halves of the units of a request that failed, by their place."""
+        placed = [self._place(unit) for unit in units]
+        division = _Division()
+        tasks = []
+        for half in halve_grids([each.grid for each in placed if each.grid is not None]):
+            members = sorted((placed[index] for index in half), key=lambda each: each.unit.position)
+            first, *others = (each.unit for each in members)
+            self._pixels[first.position] = sum(each.pixels for each in members)
+            self._divisions[first.position] = division
+            tasks.append(replace(first, joined=tuple(others)))
+        return tasks
 
     @property
     def _pixels_each(self) -> int:
@@ -124,9 +153,13 @@ class UnitJoiner:
                 break
             if unit is None:
                 break
-            place = self._request_window(unit_value(json.loads(unit.unit))) if not unit.attempts else None
-            found.append(_Placed(unit) if place is None else _Placed(unit, *place))
+            found.append(self._place(unit))
         return found
+
+    def _place(self, unit: WorkUnit) -> _Placed:
+        """Return a unit with its pixels, if it may share requests."""
+        place = self._request_window(unit_value(json.loads(unit.unit))) if not unit.attempts else None
+        return _Placed(unit) if place is None else _Placed(unit, *place)
 
     def _join(self, placed: Iterable[_Placed], most: int) -> list[_Task]:
         """Join units to tasks of ``most`` units at most, in the order of their first units."""

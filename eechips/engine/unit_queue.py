@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,6 +66,13 @@ class UnitQueue:
         self.under_way.update(unit.position for unit in task.units)
         return task, is_alone
 
+    def divide(self, units: Sequence[WorkUnit]) -> None:
+        """Have units whose shared request failed fetched again: in two requests, or alone if there is one."""
+        if self._joiner is not None and len(units) > 1:
+            self.again.extend(self._joiner.divide(units))
+        else:
+            self.again.extend(map(fetched_alone, units))
+
     def add(self, units: list[WorkUnit]) -> None:
         """Add units that replace others."""
         self.again.extend(units)
@@ -90,3 +97,8 @@ class UnitQueue:
         except StopIteration:
             self.is_exhausted = True
             return None
+
+
+def fetched_alone(unit: WorkUnit) -> WorkUnit:
+    """Return a unit that shares no request any longer."""
+    return replace(unit, attempts=max(1, unit.attempts))

@@ -149,9 +149,9 @@ class Worker:
         if not self._shares_requests or task.attempts > 0:
             return self._execute(task, None)
         with self._transport.metered() as usage:
-            units = [replace(unit, is_profiled=task.is_profiled) for unit in task.units]
+            units = [replace(unit, is_profiled=True) if task.is_profiled else unit for unit in task.units]
             found, worked = self._execute_joined(units, partial(report, TaskProgress(task.position)))
-        is_smooth = usage.requests > 0 and not usage.repeats and not any(outcome.split for outcome in found)
+        is_smooth = usage.requests > 0 and not usage.repeats and not any(outcome.failed_request for outcome in found)
         return replace(
             found[0],
             joined=tuple(found[1:]),

@@ -63,6 +63,25 @@ def group_grids(grids: Sequence[Grid], limits: GroupLimits) -> list[GridGroup]:
     return sorted(groups, key=lambda group: group.members[0].content)
 
 
+def halve_grids(grids: Sequence[Grid]) -> tuple[list[int], list[int]]:
+    """Divide grids into two halves by their place, along the longer side of what covers them.
+
+    Args:
+        grids: two or more. Those of several lattices of pixels are divided in the order of their lattices.
+
+    Returns:
+        The indices of each half, ascending.
+    """
+    lattices = list(_lattices(grids))
+    if len(lattices) > 1:
+        numbers = [index for lattice in lattices for index in lattice.indices]
+        return sorted(numbers[: len(numbers) // 2]), sorted(numbers[len(numbers) // 2 :])
+    boxes = lattices[0].boxes
+    ordered = _order(np.arange(len(boxes)), boxes)
+    count = _cut(boxes[ordered], 2, is_full=True)
+    return sorted(ordered[:count].tolist()), sorted(ordered[count:].tolist())
+
+
 @dataclass(frozen=True, slots=True)
 class _Lattice:
     """Grids of the same pixels.
@@ -116,14 +135,20 @@ def _divide(boxes: npt.NDArray[np.int64], limits: GroupLimits) -> Iterator[npt.N
         if len(numbers) == 1 or (len(numbers) <= limits.members and area <= limits.pixels and is_full):
             yield numbers
             continue
-        axis = 0 if width >= height else 1
-        ordered = np.lexsort((numbers, some[:, axis] + some[:, axis + 2]))
+        ordered = _order(numbers, some)
         groups = 2
         if is_full:
             share = max(len(numbers) / limits.members, area / limits.pixels) / _FILLED
             groups = max(groups, math.ceil(share))
         count = _cut(some[ordered], groups, is_full=is_full)
         pending += [np.sort(numbers[ordered[count:]]), np.sort(numbers[ordered[:count]])]
+
+
+def _order(numbers: npt.NDArray[np.int64], boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the order of boxes along the longer side of what covers them; equal ones are in that of their numbers."""
+    width, height = boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)
+    axis = 0 if width >= height else 1
+    return np.lexsort((numbers, boxes[:, axis] + boxes[:, axis + 2]))
 
 
 def _cut(boxes: npt.NDArray[np.int64], groups: int, *, is_full: bool) -> int:

@@ -9,7 +9,7 @@ import pytest
 from eechips.client.permits import QuotaLimits
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle
-from eechips.engine.outcome import Finished, Lost, Outcome, TaskProgress
+from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome, TaskProgress
 from eechips.engine.request_costs import RequestCosts
 from eechips.engine.unit_joiner import UnitJoiner
 from eechips.geo.grid import Grid
@@ -67,9 +67,10 @@ def test_the_end_of_a_run_is_shared_among_the_slots() -> None:
     assert max(sizes[-10:]) <= 30
 
 
-@pytest.mark.parametrize(
-    "outcome", [Outcome(0, None, pixels_that_worked=8 * PIXELS), Outcome(0, None, split="HTTP 504: it took too long")]
-)
+FAILED = Outcome(0, None, failed_request=FailedRequest(0, "HTTP 504: it took too long", is_divisible=True))
+
+
+@pytest.mark.parametrize("outcome", [Outcome(0, None, pixels_that_worked=8 * PIXELS), FAILED])
 def test_a_request_that_was_too_large_makes_later_ones_smaller(outcome: Outcome) -> None:
     joiner = UnitJoiner(window, planned(4_000))
     first = joiner.take(2, 4_000)
@@ -84,13 +85,45 @@ def test_a_request_that_was_too_large_makes_later_ones_smaller(outcome: Outcome)
 def test_a_lowered_size_is_raised_after_it_has_worked_for_a_while() -> None:
     costs = RequestCosts()
     for _ in range(2):
-        costs.note_too_large(1 << 14)
+        costs.note_too_large(1 << 14, 1 << 14)
         assert costs.most_pixels == 1 << 14
     waits = 0
     while costs.most_pixels == 1 << 14:
         costs.note(1 << 14, 1.0)
         waits += 1
     assert (costs.most_pixels, waits) == (1 << 15, 40)
+
+
+def test_requests_that_were_sent_before_the_size_was_lowered_do_not_delay_its_rise() -> None:
+    costs = RequestCosts()
+    for _ in range(40):  # all that were in flight
+        costs.note_too_large(1 << 17, 1 << 15)
+    waits = 0
+    while costs.most_pixels == 1 << 15:
+        costs.note(1 << 15, 1.0)
+        waits += 1
+    assert (costs.most_pixels, waits) == (1 << 16, 20)
+
+
+def test_halves_of_a_task_lie_side_by_side_and_lower_the_size_only_if_both_fail() -> None:
+    joiner = UnitJoiner(window, planned(4_000))
+    task = joiner.take(2, 4_000)
+    assert task is not None
+    joiner.note([Finished(task, FAILED)])
+    after = joiner._costs.most_pixels
+    halves = joiner.divide(task.units)
+    assert sorted(unit.position for half in halves for unit in half.units) == [unit.position for unit in task.units]
+    assert abs(len(halves[0].units) - len(halves[1].units)) <= len(task.units) // 4
+    for axis in (0, 1):
+        sides = [{divmod(unit.position, SIDE)[axis] for unit in half.units} for half in halves]
+        if not sides[0] & sides[1]:
+            break
+    else:
+        raise AssertionError("the halves overlap along both axes")
+    joiner.note([Finished(halves[0], FAILED)])
+    assert joiner._costs.most_pixels == after
+    joiner.note([Finished(halves[1], FAILED)])
+    assert joiner._costs.most_pixels < after
 
 
 def test_a_task_whose_worker_was_lost_teaches_nothing() -> None:

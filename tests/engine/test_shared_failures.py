@@ -1,0 +1,135 @@
+"""A shared request that fails costs few further requests, and only the unit that is at fault fails."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from affine import Affine
+
+import eechips
+from eechips.emulator.assets import ingest
+from tests.support.coded_store import write
+from tests.support.local_earth_engine import Server
+from tests.support.refusing_proxy import refusing_proxy
+
+CRS, TRANSFORM, SIDE, CHIP = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), 10, 16
+SOIL = "users/someone/soil"
+BAD = (6, 3)
+"""Column and row of a chip that the service cannot compute."""
+
+WINDOWS = f"""
+import ee
+from eechips import Chip, Grid
+
+WHOLE = Grid("{CRS}", {tuple(TRANSFORM)[:6]}, 160, 160)
+
+def get_requests():
+    return [[column, row] for row in range({SIDE}) for column in range({SIDE})]
+
+def request_window(unit):
+    return "soil", WHOLE.window({CHIP} * unit[0], {CHIP} * unit[1], {CHIP}, {CHIP})
+
+def get_result(index, unit):
+    return Chip(ee.Image("{SOIL}"), grid=request_window(unit)[1], bands=("clay",), format="tif", dtype="float32")
+"""
+
+IMAGES = f"""
+import ee
+from eechips import Chip, Grid, Template
+
+GRID = Grid("{CRS}", {tuple(TRANSFORM)[:6]}, 32, 32)
+
+def shown(asset):
+    return ee.Image(asset)
+
+def get_requests():
+    return [("users/someone/none" if number == 11 else "{SOIL}") + "" * number for number in range(16)]
+
+def request_window(asset):
+    return "soil", GRID
+
+def get_result(index, asset):
+    image = Template(shown, values={{"asset": asset}})
+    return Chip(image, grid=GRID, bands=("clay",), format="tif", dtype="float32")
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, serve: Any) -> Server:
+    folder = tmp_path_factory.mktemp("soil")
+    values = np.arange(160 * 160, dtype=np.float32).reshape(1, 160, 160) / 3
+    write(folder / "soil.tif", CRS, TRANSFORM, values)
+    ingest(folder / "soil.tif", folder / "store", SOIL, bands=["clay"])
+    found: Server = serve("--assets", str(folder / "store"), "--no-demo", "--rate", "none", "--workers", "1")
+    return found
+
+
+def fetch(script: str, url: str, out: Path, **chosen: Any) -> eechips.Run:
+    path = out.with_suffix(".py")
+    path.write_text(script)
+    values = {"quiet": True, "executor": "threads", "in_flight": 1, "rate": None, "retries": 0, "processes": 1}
+    return eechips.run(path, out=out, endpoint=url, **{**values, **chosen})
+
+
+def window(grid: dict[str, Any]) -> tuple[int, int, int, int]:
+    """Return column, row, width and height of a grid, in pixels of the image."""
+    place, size = grid["affineTransform"], grid["dimensions"]
+    column, row = ~TRANSFORM * (place["translateX"], place["translateY"])
+    return round(column), round(row), size["width"], size["height"]
+
+
+def refuse_bad(grid: dict[str, Any]) -> int | None:
+    column, row, width, height = window(grid)
+    x, y = (CHIP * each + CHIP // 2 for each in BAD)
+    return 500 if column <= x < column + width and row <= y < row + height else None
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_one_place_that_cannot_be_computed_fails_alone(server: Server, tmp_path: Path, executor: str) -> None:
+    with refusing_proxy(server.url, refuse_bad) as proxy:
+        run = fetch(WINDOWS, proxy.url, tmp_path / "out", executor=executor)
+    alone = fetch(WINDOWS, server.url, tmp_path / "alone", share_requests=False)
+    failed = run.units[run.units["state"] != "done"]
+    assert [tuple(unit["value"]) for unit in failed["unit"]] == [BAD]
+    assert failed["error_class"].tolist() == ["TransientError"]
+    expected = alone.units.set_index("file")["sha256"].drop(alone.units["file"][failed.index])
+    pd.testing.assert_series_equal(run.units.dropna(subset="file").set_index("file")["sha256"], expected)
+    levels = math.ceil(math.log2(SIDE * SIDE)) + 2  # halves are not exactly halves, as no row is cut in two
+    assert len(proxy.refused) <= levels
+    assert len(proxy.passed) <= 2 * levels
+
+
+def test_a_service_that_takes_only_small_requests_gets_them(server: Server, tmp_path: Path) -> None:
+    """Each request of more than 12 chips fails, as if it took too long."""
+
+    def refuse(grid: dict[str, Any]) -> int | None:
+        _, _, width, height = window(grid)
+        return 504 if width * height > 12 * CHIP * CHIP else None
+
+    with refusing_proxy(server.url, refuse) as proxy:
+        run = fetch(WINDOWS, proxy.url, tmp_path / "out")
+    assert set(run.units["state"]) == {"done"}
+    assert run.units["shared_request"].notna().mean() > 0.9
+    assert len(proxy.passed) + len(proxy.refused) <= 40  # 100 alone
+
+
+def test_an_image_that_does_not_exist_costs_the_others_few_requests(server: Server, tmp_path: Path) -> None:
+    with refusing_proxy(server.url, lambda _: None) as proxy:
+        run = fetch(IMAGES, proxy.url, tmp_path / "out")
+    assert run.units["error_class"].dropna().index.tolist() == [11]
+    assert run.units["error_class"][11] == "PermanentError"
+    assert run.counts == {"done": 15, "failed_permanent": 1}
+    assert len(proxy.passed) == 1 + 2 * 4  # halves of 16, 8, 4 and 2 images
+
+
+def test_an_image_that_does_not_exist_is_not_requested_in_halves(server: Server, tmp_path: Path) -> None:
+    """What is wrong with the only image of a request concerns each of its windows."""
+    with refusing_proxy(server.url, lambda _: None) as proxy:
+        run = fetch(WINDOWS.replace(f'ee.Image("{SOIL}")', 'ee.Image("users/someone/none")'), proxy.url, tmp_path / "o")
+    assert set(run.units["error_class"]) == {"PermanentError"}
+    assert len(proxy.passed) <= 1 + SIDE * SIDE
