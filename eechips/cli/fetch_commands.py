@@ -205,43 +205,72 @@ def sample_command() -> click.Command:
 
 def images_command() -> click.Command:
     """Make ``eechips images``."""
-    from eechips.jobs.images import Images, images_recipe
+    from eechips.jobs.imagery_options import ImagesOptions
 
-    return fetch_command("images", Images, images_recipe, _IMAGES, changes=_NO_REDRAW)
+    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
+        from eechips.jobs.images import images_recipe
+
+        return images_recipe(options)
+
+    return fetch_command("images", ImagesOptions, make, _IMAGES, changes=_NO_REDRAW)
 
 
 def composites_command() -> click.Command:
     """Make ``eechips composites``."""
-    from eechips.jobs.composites import Composites, composites_recipe
+    from eechips.jobs.imagery_options import CompositesOptions
 
-    return fetch_command("composites", Composites, composites_recipe, _COMPOSITES, changes=_NO_REDRAW)
+    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
+        from eechips.jobs.composites import composites_recipe
+
+        return composites_recipe(options)
+
+    return fetch_command("composites", CompositesOptions, make, _COMPOSITES, changes=_NO_REDRAW)
 
 
 def mosaic_command() -> click.Command:
     """Make ``eechips mosaic``."""
-    from eechips.jobs.mosaic import MosaicRecipe, mosaic_recipe
+    from eechips.jobs.imagery_options import MosaicOptions
 
-    return fetch_command("mosaic", MosaicRecipe, mosaic_recipe, _MOSAIC, without=("on_empty",))
+    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
+        from eechips.jobs.mosaic import mosaic_recipe
+
+        return mosaic_recipe(options)
+
+    return fetch_command("mosaic", MosaicOptions, make, _MOSAIC, without=("on_empty",))
 
 
 def timeseries_command() -> click.Command:
     """Make ``eechips timeseries``."""
-    from eechips.jobs.timeseries import TimeSeries, timeseries_recipe
+    from eechips.jobs.table_options import TimeSeriesOptions
 
-    return fetch_command("timeseries", TimeSeries, timeseries_recipe, _TIMESERIES, without=("on_empty",))
+    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
+        from eechips.jobs.timeseries import timeseries_recipe
+
+        return timeseries_recipe(options)
+
+    return fetch_command("timeseries", TimeSeriesOptions, make, _TIMESERIES, without=("on_empty",))
 
 
 def points_command() -> click.Command:
     """Make ``eechips points``."""
-    from eechips.jobs.points import PointValues, points_recipe
+    from eechips.jobs.table_options import PointsOptions
 
-    return fetch_command("points", PointValues, points_recipe, _POINTS, without=("on_empty",))
+    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
+        from eechips.jobs.points import points_recipe
+
+        return points_recipe(options)
+
+    return fetch_command("points", PointsOptions, make, _POINTS, without=("on_empty",))
 
 
 def scenes_command() -> click.Command:
     """Make ``eechips scenes``."""
-    from eechips.jobs.scenes.api import scenes_recipe
-    from eechips.jobs.scenes.recipe import SEARCH, Scenes
+    from eechips.jobs.scenes.options import SEARCH, ScenesOptions
+
+    def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
+        from eechips.jobs.scenes.api import scenes_recipe
+
+        return scenes_recipe(options)
 
     refresh = VerbOption(
         ["--refresh"],
@@ -250,12 +279,12 @@ def scenes_command() -> click.Command:
         help="Ask the catalogue again, and add new items to the existing run.",
     )
     parameters = [
-        *declared_options(Scenes, changes={"repair": {"heading": SEARCH}}),
+        *declared_options(ScenesOptions, changes={"repair": {"heading": SEARCH}}),
         refresh,
         *run_parameters(without=_NOT_FOR_SCENES, changes=_SCENE_CHANGES),
     ]
     return FetchCommand(
-        "scenes", make=scenes_recipe, params=parameters, callback=_fetch_scenes, help=_SCENES, context_settings=HELP
+        "scenes", make=make, params=parameters, callback=_fetch_scenes, help=_SCENES, context_settings=HELP
     )
 
 

@@ -8,12 +8,7 @@ import click
 
 from eechips.cli.command import VerbCommand
 from eechips.cli.parameters import HELP, debug_option
-from eechips.manifest.run import REPORT_NAME, open_run
-from eechips.reports.contact_sheet import PREVIEW_NAME, layout, save
-from eechips.reports.figure import MOST_PANELS, PLOT_NAME, plot_regions
-from eechips.reports.page import report
-from eechips.reports.thumbnails import MOST_THUMBNAILS, THUMBNAILS
-from eechips.storage import safe_component
+from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, THUMBNAILS
 
 
 @click.command("report", cls=VerbCommand, context_settings=HELP)
@@ -22,7 +17,7 @@ from eechips.storage import safe_component
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help=f"Output file. [default: DIR/{REPORT_NAME}, which links to the files of the run]",
+    help="Output file. [default: DIR/report.html, which links to the files of the run]",
 )
 @click.option(
     "--thumbnails",
@@ -46,6 +41,8 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
       eechips report outputs/sample-naip
       eechips report outputs/sample-naip --thumbnails 1000 --out naip.html
     """
+    from eechips.reports.page import report
+
     click.echo(report(folder, out=out, thumbnails=thumbnails, seed=seed))
 
 
@@ -75,7 +72,7 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help=f"Output file, PNG or JPEG by its suffix. [default: DIR/{PREVIEW_NAME}]",
+    help="Output file, PNG or JPEG by its suffix. [default: DIR/preview.png]",
 )
 @debug_option
 def preview_command(folder: Path, by: str, rows: int, columns: int, edge: int, seed: int, out: Path | None) -> None:
@@ -91,6 +88,9 @@ def preview_command(folder: Path, by: str, rows: int, columns: int, edge: int, s
       eechips preview outputs/sample-naip --by eco_name --columns 5 --edge 192 --out chips.jpg
       eechips preview outputs/sample-naip --by nothing --rows 20 --columns 20 --edge 64
     """
+    from eechips.manifest.run import open_run
+    from eechips.reports.contact_sheet import layout, save
+
     run = open_run(folder)
     chosen = layout(run, by=by, rows=rows, columns=columns, seed=seed)
     path, painted = save(run, chosen, edge, out)
@@ -125,7 +125,7 @@ def preview_command(folder: Path, by: str, rows: int, columns: int, edge: int, s
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help=f"Output file, PNG, PDF or SVG by its suffix. [default: DIR/{PLOT_NAME}, with the selection in its name]",
+    help="Output file, PNG, PDF or SVG by its suffix. [default: DIR/plot.png, with the selection in its name]",
 )
 @debug_option
 def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...], out: Path | None) -> None:
@@ -141,6 +141,8 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
       eechips plot outputs/timeseries-modis-lst --region 7 --region 8 --out lst.pdf
       eechips plot outputs/vegetation --band NDVI_mean --band NDVI_p90
     """
+    from eechips.reports.figure import plot_regions
+
     path = out if out is not None else folder / _picture_name(regions, bands)
     is_there = path.exists()
     _, left_out = plot_regions(folder, regions=regions, bands=bands, out=path)
@@ -154,6 +156,9 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
 
 def _picture_name(regions: tuple[str, ...], bands: tuple[str, ...]) -> str:
     """Return the default name of a picture, which contains the selected regions and columns."""
+    from eechips.reports.figure import PLOT_NAME
+    from eechips.storage import safe_component
+
     usual = Path(PLOT_NAME)
     chosen = ",".join((*regions, *bands))
     return f"{usual.stem}-{safe_component(chosen)}{usual.suffix}" if chosen else PLOT_NAME

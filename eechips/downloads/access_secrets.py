@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from eechips.errors import ConfigurationError
 from eechips.received_files import parse_json
+
+AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]
+AUTHS: tuple[AuthName, ...] = ("none", "bearer", "basic", "netrc", "oauth", "sas")
 
 PREFIX = "EECHIPS_SCENES_"
 """Prefix of the environment variables: ``EECHIPS_SCENES_TOKEN``."""

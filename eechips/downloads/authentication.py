@@ -5,17 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-from eechips.downloads.access_secrets import Secrets
+from eechips.downloads.access_secrets import AUTHS, AuthName, Secrets
 from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.signers import HeaderSigner, NetrcSigner, S3Signer, Signer, basic_header, is_encrypted
 from eechips.downloads.token_signers import OAuthSigner, SasSigner
 from eechips.errors import ConfigurationError, UsageError
 from eechips.urls import display_url
-
-AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]
-AUTHS: tuple[AuthName, ...] = ("none", "bearer", "basic", "netrc", "oauth", "sas")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -161,21 +162,33 @@ class _Terminal:
         self._is_there = True
 
     def write(self, text: str) -> int:
-        """Write or flush, ignoring errors."""
+        """Write a text, ignoring errors."""
         if self._is_there:
             try:
                 return self._stream.write(text)
             except OSError:
-                self._is_there = False
+                self._discard()
         return len(text)
 
     def flush(self) -> None:
-        """Write or flush, ignoring errors."""
+        """Flush the stream, ignoring errors."""
         if self._is_there:
             try:
                 self._stream.flush()
             except OSError:
-                self._is_there = False
+                self._discard()
+
+    def _discard(self) -> None:
+        """Discard what is written from now on, and what the stream still holds.
+
+        Python flushes its standard streams when it ends, and would end with status 120:
+        https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        """
+        self._is_there = False
+        if self._stream in (sys.__stdout__, sys.__stderr__):
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._stream.fileno())
+            os.close(nothing)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -29,15 +29,10 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from eechips.errors import StorageError, UsageError, ValidationError
+from eechips.formats.cog_options import DTYPES
 from eechips.formats.raster import check_crs, check_transform
 from eechips.geo.grid import Grid, Window
 from eechips.temporary_files import scratch_folder
-
-COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
-"""Lossless compressions."""
-
-RESAMPLINGS = ("nearest", "average", "mode", "bilinear", "cubic", "cubicspline", "lanczos", "rms")
-"""Resampling methods of overviews (https://gdal.org/en/stable/drivers/raster/cog.html)."""
 
 GROWTH = 4 / 3
 """Bytes of a raster with overviews for each byte without: each level has a quarter of the pixels of the previous."""
@@ -48,18 +43,20 @@ _MOST_THREADS = 4  # threads that compress; each holds tiles in memory
 _OPEN_FILES = 200  # open windows and virtual rasters
 _LEAST_FREE = 16 << 20  # free bytes of disk, below which a failed write is attributed to the full disk
 _TICK = 0.2  # seconds between two reports of the progress
-_DTYPES = {
+_GDAL_TYPES = {
     "uint8": "Byte",
     "int8": "Int8",
     "uint16": "UInt16",
     "int16": "Int16",
     "uint32": "UInt32",
     "int32": "Int32",
+    "int64": "Int64",
+    "uint64": "UInt64",
     "float32": "Float32",
     "float64": "Float64",
+    "complex64": "CFloat32",
+    "complex128": "CFloat64",
 }
-_FURTHER = {"int64": "Int64", "uint64": "UInt64", "complex64": "CFloat32", "complex128": "CFloat64"}
-_NAMES = {**_DTYPES, **_FURTHER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +82,8 @@ class Mosaic:
         dtype: numpy name of the type of all bands.
         tiles: the windows, in row-major order; windows of a row have the same rows of pixels.
         nodata: value of pixels without data; None for an internal mask.
-        compress: one of ``COMPRESSIONS``.
-        resampling: of the overviews, one of ``RESAMPLINGS``.
+        compress: one of ``eechips.formats.cog_options.COMPRESSIONS``.
+        resampling: of the overviews, one of ``RESAMPLINGS`` of that module.
         tags: metadata of the file.
     """
 
@@ -214,7 +211,7 @@ class Mosaic:
         # With nodata, virtual rasters of rows read only the valid pixels of windows.
         kind = "ComplexSource" if is_row and self.nodata is not None else "SimpleSource"
         for number, name in enumerate(self.bands, start=1):
-            band = ET.SubElement(root, "VRTRasterBand", dataType=_NAMES[self.dtype], band=str(number))
+            band = ET.SubElement(root, "VRTRasterBand", dataType=_GDAL_TYPES[self.dtype], band=str(number))
             _add(band, "Description", name)
             if self.nodata is not None:
                 _add(band, "NoDataValue", repr(self.nodata))
@@ -233,7 +230,7 @@ class Mosaic:
         _add(source, "SourceBand", band)
         # With these properties GDAL opens a file only to read its pixels.
         place = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
-        _add(source, "SourceProperties", **place, DataType=_NAMES[dtype], BlockXSize="256", BlockYSize="256")
+        _add(source, "SourceProperties", **place, DataType=_GDAL_TYPES[dtype], BlockXSize="256", BlockYSize="256")
         _add(source, "SrcRect", xOff="0", yOff="0", **size)
         _add(source, "DstRect", xOff=str(window.column), yOff=str(window.row), **size)
         if source.tag == "ComplexSource":
@@ -253,17 +250,14 @@ def check_nodata(nodata: float | None, dtype: str) -> None:
         raise UsageError(f"`nodata` {nodata:g} is no {dtype}, which holds whole numbers {limits.min} to {limits.max}")
 
 
-DTYPES = tuple(_DTYPES)
-"""Numpy names of the types that pixels of a mosaic can have."""
-
-ALL_DTYPES = tuple(_NAMES)
+ALL_DTYPES = tuple(_GDAL_TYPES)
 """``DTYPES``, and further types of GDAL that Earth Engine does not send."""
 
 
 def common_dtype(dtypes: Sequence[npt.DTypeLike]) -> str:
     """Return the smallest of ``DTYPES`` that holds all values, since a GeoTIFF has one type for all bands."""
     name = np.result_type(*dtypes).name
-    return name if name in _DTYPES else "float64"
+    return name if name in DTYPES else "float64"
 
 
 def _moved(window: Window) -> Window:

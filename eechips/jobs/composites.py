@@ -6,7 +6,8 @@ import datetime as dt
 import json
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -18,14 +19,13 @@ from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.imagery import Imagery, ImageSelection, ImageTreatment, check_on_empty
+from eechips.jobs.imagery_options import CompositesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
-from eechips.jobs.shared_options import DATA
 from eechips.manifest.run import Run
-from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.image_filters import PropertyFilter
-from eechips.planning.image_reducers import QUALITY_PREFIX, REDUCERS, check_reducer, is_fractional, make_reducer
+from eechips.planning.image_reducers import QUALITY_PREFIX, check_reducer, is_fractional, make_reducer
 from eechips.planning.inventory import Scene
 from eechips.planning.periods import Step, parse_day, parse_step
 from eechips.planning.region_overlaps import region_centre
@@ -38,35 +38,16 @@ MOST_SOURCES = 100
 _log = logging.getLogger(__name__)
 
 
-@documented
 @dataclass(frozen=True, kw_only=True)
-class Composites(Imagery):
+class Composites(CompositesOptions, Imagery):
     """The recipe of ``eechips composites``.
 
     Each period becomes one file, made of all images taken in it. All files have the same pixel grid: by default that of
     the collection's earliest image over the region, since a composite has no grid of its own. Images on other grids,
     such as images of the next UTM zone, are resampled (nearest neighbour). A period without images has no file, and is
-    ``empty`` in the manifest. The options are those of :class:`eechips.jobs.imagery.Imagery`, and
+    ``empty`` in the manifest. The options are those of
+    :class:`eechips.jobs.imagery_options.CompositesOptions`.
     """
-
-    every: str = field(
-        default="1 month",
-        metadata=option(
-            "Length of a period: a number of days, weeks, months, seasons or years, counted from `start`.",
-            DATA,
-            metavar="STEP",
-        ),
-    )
-    reducer: str = field(
-        default="median",
-        metadata=option(
-            f"Reducer of the values of a pixel: {', '.join(REDUCERS)} (mosaic: the latest), a percentile (p10), or"
-            " qualityMosaic:BAND, the image where that band is greatest.",
-            DATA,
-            metavar="NAME",
-        ),
-    )
-    step: Step = field(init=False, repr=False)
 
     name = "composites"
     is_builtin = True
@@ -74,11 +55,16 @@ class Composites(Imagery):
 
     def __post_init__(self) -> None:
         check_reducer(self.reducer)
-        object.__setattr__(self, "step", parse_step(self.every))
+        self.step  # noqa: B018 - parsed to be checked
         for day in (self.start, self.end):
             if day is not None:
                 parse_day(day)
         super().__post_init__()
+
+    @cached_property
+    def step(self) -> Step:
+        """The length of a period."""
+        return parse_step(self.every)
 
     @property
     def results(self) -> dict[str, Any]:

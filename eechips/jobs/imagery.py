@@ -6,6 +6,7 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import ee
@@ -16,33 +17,10 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
-from eechips.geo.grid import Transform
 from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
+from eechips.jobs.imagery_options import ImageryOptions
 from eechips.jobs.recipe_options import check_bands, check_dates, parse_format, split_names
 from eechips.jobs.render_style import RenderStyle
-from eechips.jobs.shared_options import (
-    ALIGN,
-    BANDS,
-    CRS,
-    DATA,
-    DATASET,
-    END,
-    EXPRESSION,
-    GREATEST_VALUE,
-    INDEX,
-    LEAST_VALUE,
-    MASK,
-    PALETTE,
-    PLACES,
-    REGION,
-    REPAIR,
-    SCALE,
-    SCALED,
-    START,
-    TRANSFORM,
-    WHERE,
-)
-from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask, parse_mask
@@ -145,9 +123,8 @@ class ImageTreatment:
         return image if self.area is None else image.clip(self.area.geometry())
 
 
-@documented
 @dataclass(frozen=True, kw_only=True)
-class Imagery(DatasetRecipe):
+class Imagery(ImageryOptions, DatasetRecipe):
     """Options of commands that fetch images of a collection over a region.
 
     Raises:
@@ -155,44 +132,6 @@ class Imagery(DatasetRecipe):
         RegionError: if the region cannot be used.
     """
 
-    dataset: str = field(metadata=DATASET)
-    roi: str = field(metadata=REGION)
-    repair: bool = field(default=False, metadata=REPAIR)
-    start: str | None = field(default=None, metadata=START)
-    end: str | None = field(default=None, metadata=END)
-    where: Sequence[str] | str = field(default=(), metadata=WHERE)
-    mask: str = field(default="none", metadata=MASK)
-    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
-    scaled: bool = field(default=False, metadata=SCALED)
-    format: str = field(
-        default="tif",
-        metadata=option(
-            "Format: values (tif, npy) or pictures (png, jpg). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
-            DATA,
-            metavar="|".join(CHIP_FORMATS.names),
-        ),
-    )
-    clip: bool = field(
-        default=False,
-        metadata=option(
-            "Mask pixels outside the region; otherwise files show the whole window around it.",
-            PLACES,
-            has_negation=True,
-        ),
-    )
-    min: float | None = field(default=None, metadata=LEAST_VALUE)
-    max: float | None = field(default=None, metadata=GREATEST_VALUE)
-    palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
-    crs: str = field(default="native", metadata=CRS)
-    scale: float | None = field(default=None, metadata=SCALE)
-    align: str | None = field(default=None, metadata=ALIGN)
-    transform: Transform | None = field(default=None, metadata=TRANSFORM)
-    region: Region = field(init=False, repr=False)
-    placement: GridAlignment = field(init=False, repr=False)
-    conditions: tuple[PropertyCondition, ...] = field(init=False, repr=False)
-    cloud_mask: CloudMask | None = field(init=False, repr=False)
     _stored_dtype: str | None = field(
         init=False, repr=False, compare=False, default=None
     )  # of all bands, once surveyed
@@ -207,14 +146,28 @@ class Imagery(DatasetRecipe):
         if self.transform is not None:
             a, b, c, d, e, f = map(float, self.transform)
             object.__setattr__(self, "transform", (a, b, c, d, e, f))
-        where = (self.where,) if isinstance(self.where, str) else tuple(self.where)
-        object.__setattr__(self, "where", where)
+        object.__setattr__(self, "where", (self.where,) if isinstance(self.where, str) else tuple(self.where))
         _check(self)
-        object.__setattr__(self, "region", parse_region(self.roi, repairs=self.repair))
-        object.__setattr__(self, "conditions", tuple(map(parse_condition, where)))
-        object.__setattr__(self, "cloud_mask", parse_mask(self.mask, self.dataset_id))
-        placement = GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
-        object.__setattr__(self, "placement", placement)
+
+    @cached_property
+    def region(self) -> Region:
+        """The region."""
+        return parse_region(self.roi, repairs=self.repair)
+
+    @cached_property
+    def conditions(self) -> tuple[PropertyCondition, ...]:
+        """The conditions on the properties of images."""
+        return tuple(map(parse_condition, self.where))
+
+    @cached_property
+    def cloud_mask(self) -> CloudMask | None:
+        """The cloud mask; None for none."""
+        return parse_mask(self.mask, self.dataset_id)
+
+    @cached_property
+    def placement(self) -> GridAlignment:
+        """The requested pixel grid."""
+        return GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -348,3 +301,7 @@ def _check(recipe: Imagery) -> None:
     check_bands(recipe.bands)
     recipe.style.check_chosen(recipe.chosen_names)
     recipe.style.check()
+    recipe.region  # noqa: B018 - parsed to be checked
+    recipe.conditions  # noqa: B018 - likewise
+    recipe.cloud_mask  # noqa: B018 - likewise
+    recipe.placement  # noqa: B018 - likewise

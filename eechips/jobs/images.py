@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -16,10 +16,9 @@ from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.imagery import Imagery, ImageTreatment, check_on_empty
+from eechips.jobs.imagery_options import ImagesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
-from eechips.jobs.shared_options import DATA
 from eechips.manifest.run import Run
-from eechips.option_fields import documented, option
 from eechips.planning import inventory
 from eechips.planning.region_overlaps import Overlap
 from eechips.recipe import Chip, Unit
@@ -28,19 +27,15 @@ from eechips.recipe.template import Template
 _log = logging.getLogger(__name__)
 
 
-@documented
 @dataclass(frozen=True, kw_only=True)
-class Images(Imagery):
+class Images(ImagesOptions, Imagery):
     """The recipe of ``eechips images``.
 
     Each image of the collection that meets the region becomes one file: the image's part of the region, by default on
     the image's own pixel grid. Bands of other scales are resampled to the first band's grid (nearest neighbour, as by
-    Earth Engine). The options are those of :class:`eechips.jobs.imagery.Imagery`, and
+    Earth Engine). The options are those of
+    :class:`eechips.jobs.imagery_options.ImagesOptions`.
     """
-
-    limit: int | None = field(
-        default=None, metadata=option("Only the N earliest images.", DATA, metavar="N", kind="integer")
-    )
 
     name = "images"
     is_builtin = True

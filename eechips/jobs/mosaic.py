@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -20,11 +21,12 @@ from eechips.engine.disk import refuse_small_disk
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import cog
+from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.geo.grid import Grid
 from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
+from eechips.jobs.imagery_options import MOSAIC_REDUCERS, MosaicOptions
 from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, estimate_disk
 from eechips.jobs.mosaic_tiles import (
-    REDUCERS,
     MosaicLayout,
     TileComposite,
     clip_image,
@@ -44,27 +46,7 @@ from eechips.jobs.recipe_options import (
     split_options,
     takes,
 )
-from eechips.jobs.shared_options import (
-    ALIGN,
-    BANDS,
-    CRS,
-    DATA,
-    DATASET,
-    END,
-    EXPRESSION,
-    INDEX,
-    MASK,
-    PIXELS,
-    PLACES,
-    REPAIR,
-    SCALE,
-    SCALED,
-    START,
-    TRANSFORM,
-    WHERE,
-)
 from eechips.manifest.run import Run
-from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata, chip_grids
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian
@@ -86,9 +68,8 @@ _CLASSES = re.compile(r"Map|label|cropland|landcover|SCL|QA\w*|\w*_QA\w*|QC\w*|L
 _log = logging.getLogger(__name__)
 
 
-@documented
 @dataclass(frozen=True, kw_only=True)
-class MosaicRecipe(DatasetRecipe):
+class MosaicRecipe(MosaicOptions, DatasetRecipe):
     """The recipe of ``eechips mosaic``.
 
     The region is divided into windows. Each is fetched by a request and stored as a GeoTIFF; at the end all are joined
@@ -99,81 +80,6 @@ class MosaicRecipe(DatasetRecipe):
         RegionError: if the region cannot be used.
     """
 
-    dataset: str = field(metadata=DATASET)
-    roi: str | None = field(
-        default=None,
-        metadata=option(
-            "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
-            PLACES,
-            metavar="REGION",
-            is_input=True,
-            default="the whole of a single image",
-        ),
-    )
-    repair: bool = field(default=False, metadata=REPAIR)
-    start: str | None = field(default=None, metadata=START)
-    end: str | None = field(default=None, metadata=END)
-    where: Sequence[str] = field(default=(), metadata=WHERE)
-    mask: str = field(default="none", metadata=MASK)
-    reducer: str = field(
-        default="mosaic",
-        metadata=option(
-            "How images of a collection become one. mosaic: the latest on top; first: the earliest.",
-            DATA,
-            choices=REDUCERS,
-        ),
-    )
-    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
-    scaled: bool = field(default=False, metadata=SCALED)
-    crs: str = field(default="native", metadata=CRS)
-    scale: float | None = field(default=None, metadata=SCALE)
-    align: str | None = field(default=None, metadata=ALIGN)
-    transform: Sequence[float] | None = field(default=None, metadata=TRANSFORM)
-    clip: bool = field(
-        default=False,
-        metadata=option("Mask pixels outside the region; otherwise the mosaic is the window around it.", PLACES),
-    )
-    dtype: str | None = field(
-        default=None,
-        metadata=option(
-            "Type of the pixels.", PIXELS, choices=cog.DTYPES, default="the source's; float32 for means and medians"
-        ),
-    )
-    nodata: float | None = field(
-        default=None,
-        metadata=option("Value of pixels without data.", PIXELS, metavar="V", kind="number", default="a mask instead"),
-    )
-    compress: str = field(
-        default="deflate",
-        metadata=option("Compression of mosaic.tif.", PIXELS, choices=cog.COMPRESSIONS, is_advanced=True),
-    )
-    overview_resampling: str | None = field(
-        default=None,
-        metadata=option(
-            "Resampling of the overviews.",
-            PIXELS,
-            choices=cog.RESAMPLINGS,
-            default="nearest for classes, otherwise average",
-            is_advanced=True,
-        ),
-    )
-    window: int | None = field(
-        default=None,
-        metadata=option(
-            "Maximum edge of a requested window in pixels.",
-            PIXELS,
-            metavar="N",
-            kind="integer",
-            default="as the limits of requests allow",
-            is_advanced=True,
-        ),
-    )
-    placement: GridAlignment = field(init=False, repr=False)
-    region: Region | None = field(init=False, repr=False)
-    conditions: tuple[PropertyCondition, ...] = field(init=False, repr=False)
-    cloud_mask: CloudMask | None = field(init=False, repr=False)
     folder: Path | None = field(init=False, repr=False, compare=False, default=None)
 
     name = "mosaic"
@@ -191,11 +97,27 @@ class MosaicRecipe(DatasetRecipe):
         if self.transform is not None:
             put("transform", tuple(map(float, self.transform)))
         _check(self)
+
+    @cached_property
+    def placement(self) -> GridAlignment:
+        """The requested pixel grid."""
         placed: Any = {name: getattr(self, name) for name in ("crs", "scale", "align", "transform")}
-        put("placement", GridAlignment(**placed))
-        put("region", None if self.roi is None else parse_region(self.roi, repairs=self.repair))
-        put("conditions", tuple(map(parse_condition, self.where)))
-        put("cloud_mask", parse_mask(self.mask, self.dataset_id))
+        return GridAlignment(**placed)
+
+    @cached_property
+    def region(self) -> Region | None:
+        """The region; None for the whole of a single image."""
+        return None if self.roi is None else parse_region(self.roi, repairs=self.repair)
+
+    @cached_property
+    def conditions(self) -> tuple[PropertyCondition, ...]:
+        """The conditions on the properties of images."""
+        return tuple(map(parse_condition, self.where))
+
+    @cached_property
+    def cloud_mask(self) -> CloudMask | None:
+        """The cloud mask; None for none."""
+        return parse_mask(self.mask, self.dataset_id)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -499,10 +421,10 @@ def _check(recipe: MosaicRecipe) -> None:
     check_dataset(recipe.dataset)
     check_dates(recipe.start, recipe.end)
     among = {
-        "reducer": (recipe.reducer, REDUCERS),
-        "compress": (recipe.compress, cog.COMPRESSIONS),
-        "dtype": (recipe.dtype, cog.DTYPES),
-        "overview_resampling": (recipe.overview_resampling, cog.RESAMPLINGS),
+        "reducer": (recipe.reducer, MOSAIC_REDUCERS),
+        "compress": (recipe.compress, COMPRESSIONS),
+        "dtype": (recipe.dtype, DTYPES),
+        "overview_resampling": (recipe.overview_resampling, RESAMPLINGS),
     }
     for name, (value, known) in among.items():
         if value is not None and value not in known:
@@ -517,3 +439,7 @@ def _check(recipe: MosaicRecipe) -> None:
         raise UsageError("`clip` needs a region: give `roi`")
     if recipe.dtype is not None:
         cog.check_nodata(recipe.nodata, recipe.dtype)
+    recipe.placement  # noqa: B018 - likewise
+    recipe.region  # noqa: B018 - likewise
+    recipe.conditions  # noqa: B018 - likewise
+    recipe.cloud_mask  # noqa: B018 - likewise

@@ -18,9 +18,6 @@ from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.image_filters import PropertyFilter
 from eechips.recipe.template import Template
 
-REDUCERS = ("mosaic", "median", "mean", "min", "max", "mode", "first", "count", "sum", "stdDev")
-"""Methods to combine images: ``mosaic`` has the latest on top, ``first`` the earliest."""
-
 # Reducers that return fractions for integers.
 _FRACTIONAL = frozenset({"median", "mean", "stdDev"})
 
@@ -65,7 +62,7 @@ class TileComposite:
         end: last day, exclusive.
         tests: conditions on their properties, as JSON.
         mask: of clouds, applied to every image.
-        reducer: one of :data:`REDUCERS`.
+        reducer: one of :data:`eechips.jobs.imagery_options.MOSAIC_REDUCERS`.
         selection: the bands.
         dtype: of all bands.
     """

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -16,7 +16,7 @@ import shapely
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import RegionError, UsageError
-from eechips.formats import TABLE_FORMATS, TableFormat
+from eechips.formats import TABLE_FORMATS
 from eechips.hashes import hash_file
 from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
 from eechips.jobs.point_queries import PointQuery, value_columns
@@ -34,28 +34,10 @@ from eechips.jobs.recipe_options import (
     split_options,
     takes,
 )
-from eechips.jobs.shared_options import (
-    BANDS,
-    DATA,
-    DATASET,
-    DATE_FORMAT,
-    END,
-    EXPRESSION,
-    INDEX,
-    LAT_FIELD,
-    LON_FIELD,
-    MASK,
-    PLACES,
-    REPAIR,
-    SCALE,
-    SCALED,
-    START,
-    TABLE,
-)
 from eechips.jobs.source_summary import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
+from eechips.jobs.table_options import COMPOSITES, PointsOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.manifest.run import Run
-from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata, point_cells
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.date_matching import parse_window
@@ -72,17 +54,13 @@ if TYPE_CHECKING:
 
     from eechips.engine.result_assembly import Results
 
-COMPOSITES = ("latest", "mean", "median", "min", "max", "sum", "mode", "count")
-"""Reducers of a pixel's values in all images; ``latest`` is the last one that is not masked."""
-
 _VERTEX = 40  # bytes of a request
 
 _log = logging.getLogger(__name__)
 
 
-@documented
 @dataclass(frozen=True, kw_only=True)
-class PointValues(DatasetRecipe):
+class PointValues(PointsOptions, DatasetRecipe):
     """The recipe of ``eechips points``.
 
     The places are divided into cells (:mod:`eechips.planning.point_cells`). Each cell is a unit, and takes one request:
@@ -98,81 +76,6 @@ class PointValues(DatasetRecipe):
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the file does not exist.
     """
-
-    dataset: str = field(metadata=DATASET)
-    points: str = field(
-        metadata=option(
-            "CSV or Parquet file with longitude and latitude, or a vector file of points or polygons.",
-            PLACES,
-            metavar="FILE",
-            is_input=True,
-        )
-    )
-    lon_field: str | None = field(default=None, metadata=LON_FIELD)
-    lat_field: str | None = field(default=None, metadata=LAT_FIELD)
-    repair: bool = field(default=False, metadata=REPAIR)
-    id_field: str | None = field(
-        default=None,
-        metadata=option(
-            "Keep only this column of the file; its values must be unique.",
-            PLACES,
-            metavar="FIELD",
-            default="all columns",
-        ),
-    )
-    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
-    scaled: bool = field(default=False, metadata=SCALED)
-    start: str | None = field(default=None, metadata=START)
-    end: str | None = field(default=None, metadata=END)
-    each_image: bool = field(
-        default=False,
-        metadata=option("A row for every image that covers the place, with its id and date, in order of time.", DATA),
-    )
-    composite: str | None = field(
-        default=None,
-        metadata=option(
-            "Reducer of the values of all images at the place. latest: the last one that is not masked.",
-            DATA,
-            choices=COMPOSITES,
-            default="latest",
-        ),
-    )
-    date_field: str | None = field(
-        default=None,
-        metadata=option(
-            "Column of dates: the values of the image nearest in time that has any there; of two equally"
-            " near, the earlier.",
-            DATA,
-            metavar="FIELD",
-        ),
-    )
-    date_format: str | None = field(default=None, metadata=DATE_FORMAT)
-    window: str | None = field(
-        default=None,
-        metadata=option(
-            "With `date_field`: maximum time between that date and the image, as 30d, 12h or 2w. A date without a"
-            " time of day is noon UTC, and half a day is added.",
-            DATA,
-            metavar="TIME",
-        ),
-    )
-    mask: str = field(default="none", metadata=MASK)
-    scale: float | None = field(default=None, metadata=SCALE)
-    reducer: str | None = field(
-        default=None,
-        metadata=option(
-            "Over polygons: one or more reducers, mean,stdDev,p90; with the counts of pixels.",
-            DATA,
-            metavar="A,B,…",
-            default="mean",
-        ),
-    )
-    prefix: str = field(default="", metadata=option("Prefix of the names of added columns.", TABLE, metavar="TEXT"))
-    format: TableFormat = field(
-        default="parquet", metadata=option("Format of the table.", TABLE, choices=TABLE_FORMATS)
-    )
 
     name = "points"
     is_builtin = True

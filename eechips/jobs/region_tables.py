@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +18,6 @@ from eechips.engine.result_assembly import Results
 from eechips.formats import TableFormat
 from eechips.formats.large_tables import TableAppender, TableSpill
 from eechips.recipe import Unit
-
-Output = Literal["region", "one", "year"]
-OUTPUTS: tuple[Output, ...] = ("region", "one", "year")
 
 MOST_ROWS = 1_000_000
 """Maximum rows sorted in memory at once: some 250 MB with ids as text."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -17,7 +17,7 @@ from eechips.engine.costs import Estimate
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
-from eechips.geo.grid import Grid, Transform
+from eechips.geo.grid import Grid
 from eechips.hashes import hash_file
 from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
 from eechips.jobs.recipe_options import (
@@ -31,29 +31,11 @@ from eechips.jobs.recipe_options import (
     split_options,
     takes,
 )
-from eechips.jobs.region_tables import OUTPUTS, Output, TableLayout, merge_tables
-from eechips.jobs.shared_options import (
-    ALIGN,
-    BANDS,
-    CRS,
-    DATA,
-    DATASET,
-    END,
-    EXPRESSION,
-    INDEX,
-    MASK,
-    PLACES,
-    REPAIR,
-    SCALE,
-    SCALED,
-    START,
-    TABLE,
-    TRANSFORM,
-)
+from eechips.jobs.region_tables import TableLayout, merge_tables
+from eechips.jobs.table_options import OUTPUTS, TimeSeriesOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.jobs.zonal_statistics import Elements, Reduction, composite_elements, reduce_region, reduce_regions
 from eechips.manifest.run import Run
-from eechips.option_fields import documented, option
 from eechips.planning import asset_metadata, chip_grids
 from eechips.planning.asset_metadata import AssetMetadata
 from eechips.planning.cloud_masks import CloudMask, parse_mask
@@ -63,7 +45,7 @@ from eechips.planning.point_cells import TILE, Cost
 from eechips.planning.projection import nominal_scale
 from eechips.planning.region_batches import divide_regions, measure_images
 from eechips.planning.regions import BoxRegion, parse_box, planar_geometry
-from eechips.planning.statistics import REDUCERS, Statistics, parse_statistics
+from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones
 from eechips.recipe import Table, Unit, recipe_identity
 
@@ -71,9 +53,8 @@ from eechips.recipe import Table, Unit, recipe_identity
 _MARGIN = 0.01
 
 
-@documented
 @dataclass(frozen=True, kw_only=True)
-class TimeSeries(DatasetRecipe):
+class TimeSeries(TimeSeriesOptions, DatasetRecipe):
     """The recipe of ``eechips timeseries``.
 
     Each region has a row for each image that meets it, by time, or for each period. The columns are the region's id,
@@ -94,96 +75,6 @@ class TimeSeries(DatasetRecipe):
         RegionError: if the file of regions cannot be used.
     """
 
-    dataset: str = field(metadata=DATASET)
-    regions: str = field(
-        metadata=option(
-            "Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET", is_input=True
-        )
-    )
-    id_field: str | None = field(
-        default=None,
-        metadata=option(
-            "Column that identifies a region; features with the same id are one region.",
-            PLACES,
-            metavar="FIELD",
-            default="for a file, numbers from 1",
-        ),
-    )
-    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
-    scaled: bool = field(default=False, metadata=SCALED)
-    reducer: Sequence[str] | str = field(
-        default="mean",
-        metadata=option(
-            f"Reducer of the pixels of a region, or several: {', '.join(REDUCERS)}, or a percentile p0 to p100.",
-            DATA,
-            kind="names",
-        ),
-    )
-    every: str | None = field(
-        default=None,
-        metadata=option(
-            "A row for each period, as in '1 month', with or without data.",
-            DATA,
-            metavar="STEP",
-            default="a row for each image",
-        ),
-    )
-    composite: str = field(
-        default="mean",
-        metadata=option(
-            "With `every`: reducer that makes one image of the images of a period: mean, median, min, max, sum, mode,"
-            " count, a percentile, or mosaic, the latest on top.",
-            DATA,
-            metavar="REDUCER",
-        ),
-    )
-    mask: str = field(default="none", metadata=MASK)
-    bbox: str | None = field(
-        default=None,
-        metadata=option(
-            "Only regions that meet this box. A west below 0 needs =: --bbox=-80,…", PLACES, metavar="W,S,E,N"
-        ),
-    )
-    repair: bool = field(default=False, metadata=REPAIR)
-    start: str | None = field(default=None, metadata=START)
-    end: str | None = field(default=None, metadata=END)
-    crs: str = field(default="native", metadata=CRS)
-    scale: float | None = field(default=None, metadata=SCALE)
-    align: str | None = field(default=None, metadata=ALIGN)
-    transform: Transform | None = field(default=None, metadata=TRANSFORM)
-    multiply: float | None = field(
-        default=None,
-        metadata=option(
-            "Multiply the values by this number, on the server, before they are reduced.",
-            DATA,
-            metavar="X",
-            kind="number",
-        ),
-    )
-    add: float | None = field(default=None, metadata=option("Then add this number.", DATA, metavar="X", kind="number"))
-    output: Output = field(
-        default="region",
-        metadata=option(
-            "A file for each region, one table of all regions (one), or such a table in a file for each year (year).",
-            TABLE,
-            choices=OUTPUTS,
-        ),
-    )
-    batch: int | Literal["auto"] = field(
-        default="auto",
-        metadata=option(
-            "With one table: maximum number of regions per request.", TABLE, kind="count_or_auto", is_advanced=True
-        ),
-    )
-    format: TableFormat | None = field(
-        default=None,
-        metadata=option("Format of the tables.", TABLE, choices=TABLE_FORMATS, default="csv; parquet for one table"),
-    )
-    box: BoxRegion | None = field(init=False, repr=False)
-    sha256: str | None = field(init=False, repr=False)
-
     name = "timeseries"
     is_builtin = True
 
@@ -191,9 +82,16 @@ class TimeSeries(DatasetRecipe):
         if self.bands is not None:
             object.__setattr__(self, "bands", split_names(self.bands))
         _check(self)
-        object.__setattr__(self, "box", parse_box(self.bbox) if self.bbox else None)
-        digest = hash_file(Path(self.regions)) if self.is_file else None
-        object.__setattr__(self, "sha256", digest)
+
+    @cached_property
+    def box(self) -> BoxRegion | None:
+        """The box that regions must meet; None for all regions."""
+        return parse_box(self.bbox) if self.bbox else None
+
+    @cached_property
+    def sha256(self) -> str | None:
+        """The hash of the file of regions; None for a table on the server."""
+        return hash_file(Path(self.regions)) if self.is_file else None
 
     @property
     def name_template(self) -> str:
@@ -523,6 +421,8 @@ def _check(recipe: TimeSeries) -> None:
         raise RegionError(f"there is no file {recipe.regions}")
     recipe.placement.parameters  # noqa: B018 - parsed to be checked
     recipe.cloud_mask  # noqa: B018 - likewise
+    recipe.box  # noqa: B018 - likewise
+    recipe.sha256  # noqa: B018 - hashed now: the file may change while the recipe exists
 
 
 def _single_image(recipe: TimeSeries) -> UsageError:

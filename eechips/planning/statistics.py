@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import ee
+from typing import TYPE_CHECKING
 
 from eechips.errors import UsageError
+
+if TYPE_CHECKING:
+    import ee
 
 REDUCERS = ("mean", "median", "min", "max", "sum", "stdDev", "variance", "mode", "first", "count")
 """Earth Engine's reducers with one output, by the names of their constructors."""
@@ -116,6 +118,8 @@ def parse_statistics(text: str | Sequence[str]) -> Statistics:
 
 
 def _reducer(name: str) -> ee.Reducer:
+    import ee
+
     if _PERCENTILE.fullmatch(name):
         return ee.Reducer.percentile([int(name[1:])], [name])
     made: ee.Reducer = getattr(ee.Reducer, name)()

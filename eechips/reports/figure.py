@@ -13,6 +13,7 @@ import pandas as pd
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
+from eechips.reports.limits import MOST_PANELS
 from eechips.reports.output_path import output_path
 from eechips.reports.region_series import Curves, read_curves
 from eechips.storage import write_file
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLOT_NAME = "plot.png"
-MOST_PANELS = 60
-"""Maximum regions of a figure."""
 
 _ACROSS = ((12, 3), (32, 4), (MOST_PANELS, 5))  # panels side by side, up to a number of panels
 _WIDTH, _LEAST_WIDTH = 12.6, 2.8  # of a figure and of a panel, in inches

@@ -11,11 +11,11 @@ from pathlib import Path
 from eechips.errors import UsageError
 from eechips.manifest.run import REPORT_NAME, Run, open_run
 from eechips.reports import chart_sections, report_sections
+from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.markup import Markup, element
 from eechips.reports.output_path import MARK, output_path
 from eechips.reports.page_data import as_script, page_data
 from eechips.reports.report_data import ReportData, read_report_data
-from eechips.reports.thumbnails import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.unit_columns import MOST_UNITS
 from eechips.storage import write_file
 

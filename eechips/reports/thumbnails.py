@@ -22,14 +22,11 @@ from eechips.manifest.chip_pictures import BandColours, RenderedChip, StretchRan
 from eechips.manifest.display_styles import DisplayStyle, display_styles
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
+from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.unit_columns import UnitColumns, with_progress
 from eechips.storage import LocalStore, Store
 from eechips.temporary_files import temporary_folder
 
-THUMBNAILS = 400
-"""Default number of displayed chips."""
-MOST_THUMBNAILS = 2000
-"""Maximum number of displayed chips, so that the page opens quickly."""
 MOST_BYTES = 7_000_000
 """Maximum bytes of all pictures of a page."""
 MOST_READ = 400_000_000

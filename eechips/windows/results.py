@@ -85,8 +85,8 @@ def join_windows(
         results: of the run, as ``assemble`` receives them.
         name: of the file, ending in ``.tif``.
         nodata: value of pixels without data; None for an internal mask.
-        compress: one of ``eechips.formats.cog.COMPRESSIONS``.
-        resampling: of the overviews, one of ``eechips.formats.cog.RESAMPLINGS``.
+        compress: one of ``eechips.formats.cog_options.COMPRESSIONS``.
+        resampling: of the overviews, one of ``eechips.formats.cog_options.RESAMPLINGS``.
 
     Raises:
         RecipeError: if windows have different bands, or bands of different types.

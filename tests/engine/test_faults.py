@@ -246,6 +246,31 @@ def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(service: Service, tmp
     assert run_chips(tmp_path, service.url, parameters={"count": 60}).counts == {"done": 60}
 
 
+CLOSED = """
+import sys
+from eechips.engine.progress import Progress
+
+with Progress(3, 0, 2, stream=sys.stderr) as progress:
+    sys.stdin.readline()
+    progress.say("the terminal is closed")
+"""
+
+
+def test_a_closed_terminal_does_not_change_the_exit_status(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLOSED],
+        env={**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": ""},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    process.stderr.close()
+    process.communicate("\n")
+    assert process.returncode == 0
+
+
 MAIN = """
 import sys
 from pathlib import Path

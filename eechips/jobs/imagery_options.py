@@ -1,0 +1,191 @@
+"""Declare the options of ``eechips images``, ``composites`` and ``mosaic``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from eechips.formats import CHIP_FORMATS
+from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
+from eechips.geo.grid import Transform
+from eechips.jobs.shared_options import (
+    ALIGN,
+    BANDS,
+    CRS,
+    DATA,
+    DATASET,
+    END,
+    EXPRESSION,
+    GREATEST_VALUE,
+    INDEX,
+    LEAST_VALUE,
+    MASK,
+    PALETTE,
+    PIXELS,
+    PLACES,
+    REGION,
+    REPAIR,
+    SCALE,
+    SCALED,
+    START,
+    TRANSFORM,
+    WHERE,
+)
+from eechips.option_fields import documented, option
+from eechips.planning.image_reducers import REDUCERS
+
+MOSAIC_REDUCERS = ("mosaic", "median", "mean", "min", "max", "mode", "first", "count", "sum", "stdDev")
+"""Methods to combine images: ``mosaic`` has the latest on top, ``first`` the earliest."""
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class ImageryOptions:
+    """Options of commands that fetch images of a collection over a region, unchecked."""
+
+    dataset: str = field(metadata=DATASET)
+    roi: str = field(metadata=REGION)
+    repair: bool = field(default=False, metadata=REPAIR)
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    where: Sequence[str] | str = field(default=(), metadata=WHERE)
+    mask: str = field(default="none", metadata=MASK)
+    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=INDEX)
+    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
+    scaled: bool = field(default=False, metadata=SCALED)
+    format: str = field(
+        default="tif",
+        metadata=option(
+            "Format: values (tif, npy) or pictures (png, jpg). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
+            DATA,
+            metavar="|".join(CHIP_FORMATS.names),
+        ),
+    )
+    clip: bool = field(
+        default=False,
+        metadata=option(
+            "Mask pixels outside the region; otherwise files show the whole window around it.",
+            PLACES,
+            has_negation=True,
+        ),
+    )
+    min: float | None = field(default=None, metadata=LEAST_VALUE)
+    max: float | None = field(default=None, metadata=GREATEST_VALUE)
+    palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
+    crs: str = field(default="native", metadata=CRS)
+    scale: float | None = field(default=None, metadata=SCALE)
+    align: str | None = field(default=None, metadata=ALIGN)
+    transform: Transform | None = field(default=None, metadata=TRANSFORM)
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class ImagesOptions(ImageryOptions):
+    """The options of ``eechips images``, unchecked."""
+
+    limit: int | None = field(
+        default=None, metadata=option("Only the N earliest images.", DATA, metavar="N", kind="integer")
+    )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class CompositesOptions(ImageryOptions):
+    """The options of ``eechips composites``, unchecked."""
+
+    every: str = field(
+        default="1 month",
+        metadata=option(
+            "Length of a period: a number of days, weeks, months, seasons or years, counted from `start`.",
+            DATA,
+            metavar="STEP",
+        ),
+    )
+    reducer: str = field(
+        default="median",
+        metadata=option(
+            f"Reducer of the values of a pixel: {', '.join(REDUCERS)} (mosaic: the latest), a percentile (p10), or"
+            " qualityMosaic:BAND, the image where that band is greatest.",
+            DATA,
+            metavar="NAME",
+        ),
+    )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class MosaicOptions:
+    """The options of ``eechips mosaic``, unchecked."""
+
+    dataset: str = field(metadata=DATASET)
+    roi: str | None = field(
+        default=None,
+        metadata=option(
+            "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
+            PLACES,
+            metavar="REGION",
+            is_input=True,
+            default="the whole of a single image",
+        ),
+    )
+    repair: bool = field(default=False, metadata=REPAIR)
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    where: Sequence[str] = field(default=(), metadata=WHERE)
+    mask: str = field(default="none", metadata=MASK)
+    reducer: str = field(
+        default="mosaic",
+        metadata=option(
+            "How images of a collection become one. mosaic: the latest on top; first: the earliest.",
+            DATA,
+            choices=MOSAIC_REDUCERS,
+        ),
+    )
+    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=INDEX)
+    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
+    scaled: bool = field(default=False, metadata=SCALED)
+    crs: str = field(default="native", metadata=CRS)
+    scale: float | None = field(default=None, metadata=SCALE)
+    align: str | None = field(default=None, metadata=ALIGN)
+    transform: Sequence[float] | None = field(default=None, metadata=TRANSFORM)
+    clip: bool = field(
+        default=False,
+        metadata=option("Mask pixels outside the region; otherwise the mosaic is the window around it.", PLACES),
+    )
+    dtype: str | None = field(
+        default=None,
+        metadata=option(
+            "Type of the pixels.", PIXELS, choices=DTYPES, default="the source's; float32 for means and medians"
+        ),
+    )
+    nodata: float | None = field(
+        default=None,
+        metadata=option("Value of pixels without data.", PIXELS, metavar="V", kind="number", default="a mask instead"),
+    )
+    compress: str = field(
+        default="deflate",
+        metadata=option("Compression of mosaic.tif.", PIXELS, choices=COMPRESSIONS, is_advanced=True),
+    )
+    overview_resampling: str | None = field(
+        default=None,
+        metadata=option(
+            "Resampling of the overviews.",
+            PIXELS,
+            choices=RESAMPLINGS,
+            default="nearest for classes, otherwise average",
+            is_advanced=True,
+        ),
+    )
+    window: int | None = field(
+        default=None,
+        metadata=option(
+            "Maximum edge of a requested window in pixels.",
+            PIXELS,
+            metavar="N",
+            kind="integer",
+            default="as the limits of requests allow",
+            is_advanced=True,
+        ),
+    )

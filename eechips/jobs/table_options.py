@@ -1,0 +1,214 @@
+"""Declare the options of ``eechips timeseries`` and ``points``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from eechips.formats import TABLE_FORMATS, TableFormat
+from eechips.geo.grid import Transform
+from eechips.jobs.shared_options import (
+    ALIGN,
+    BANDS,
+    CRS,
+    DATA,
+    DATASET,
+    DATE_FORMAT,
+    END,
+    EXPRESSION,
+    INDEX,
+    LAT_FIELD,
+    LON_FIELD,
+    MASK,
+    PLACES,
+    REPAIR,
+    SCALE,
+    SCALED,
+    START,
+    TABLE,
+    TRANSFORM,
+)
+from eechips.option_fields import documented, option
+from eechips.planning.statistics import REDUCERS
+
+Output = Literal["region", "one", "year"]
+OUTPUTS: tuple[Output, ...] = ("region", "one", "year")
+
+COMPOSITES = ("latest", "mean", "median", "min", "max", "sum", "mode", "count")
+"""Reducers of a pixel's values in all images; ``latest`` is the last one that is not masked."""
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class TimeSeriesOptions:
+    """The options of ``eechips timeseries``, unchecked."""
+
+    dataset: str = field(metadata=DATASET)
+    regions: str = field(
+        metadata=option(
+            "Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET", is_input=True
+        )
+    )
+    id_field: str | None = field(
+        default=None,
+        metadata=option(
+            "Column that identifies a region; features with the same id are one region.",
+            PLACES,
+            metavar="FIELD",
+            default="for a file, numbers from 1",
+        ),
+    )
+    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=INDEX)
+    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
+    scaled: bool = field(default=False, metadata=SCALED)
+    reducer: Sequence[str] | str = field(
+        default="mean",
+        metadata=option(
+            f"Reducer of the pixels of a region, or several: {', '.join(REDUCERS)}, or a percentile p0 to p100.",
+            DATA,
+            kind="names",
+        ),
+    )
+    every: str | None = field(
+        default=None,
+        metadata=option(
+            "A row for each period, as in '1 month', with or without data.",
+            DATA,
+            metavar="STEP",
+            default="a row for each image",
+        ),
+    )
+    composite: str = field(
+        default="mean",
+        metadata=option(
+            "With `every`: reducer that makes one image of the images of a period: mean, median, min, max, sum, mode,"
+            " count, a percentile, or mosaic, the latest on top.",
+            DATA,
+            metavar="REDUCER",
+        ),
+    )
+    mask: str = field(default="none", metadata=MASK)
+    bbox: str | None = field(
+        default=None,
+        metadata=option(
+            "Only regions that meet this box. A west below 0 needs =: --bbox=-80,…", PLACES, metavar="W,S,E,N"
+        ),
+    )
+    repair: bool = field(default=False, metadata=REPAIR)
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    crs: str = field(default="native", metadata=CRS)
+    scale: float | None = field(default=None, metadata=SCALE)
+    align: str | None = field(default=None, metadata=ALIGN)
+    transform: Transform | None = field(default=None, metadata=TRANSFORM)
+    multiply: float | None = field(
+        default=None,
+        metadata=option(
+            "Multiply the values by this number, on the server, before they are reduced.",
+            DATA,
+            metavar="X",
+            kind="number",
+        ),
+    )
+    add: float | None = field(default=None, metadata=option("Then add this number.", DATA, metavar="X", kind="number"))
+    output: Output = field(
+        default="region",
+        metadata=option(
+            "A file for each region, one table of all regions (one), or such a table in a file for each year (year).",
+            TABLE,
+            choices=OUTPUTS,
+        ),
+    )
+    batch: int | Literal["auto"] = field(
+        default="auto",
+        metadata=option(
+            "With one table: maximum number of regions per request.", TABLE, kind="count_or_auto", is_advanced=True
+        ),
+    )
+    format: TableFormat | None = field(
+        default=None,
+        metadata=option("Format of the tables.", TABLE, choices=TABLE_FORMATS, default="csv; parquet for one table"),
+    )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class PointsOptions:
+    """The options of ``eechips points``, unchecked."""
+
+    dataset: str = field(metadata=DATASET)
+    points: str = field(
+        metadata=option(
+            "CSV or Parquet file with longitude and latitude, or a vector file of points or polygons.",
+            PLACES,
+            metavar="FILE",
+            is_input=True,
+        )
+    )
+    lon_field: str | None = field(default=None, metadata=LON_FIELD)
+    lat_field: str | None = field(default=None, metadata=LAT_FIELD)
+    repair: bool = field(default=False, metadata=REPAIR)
+    id_field: str | None = field(
+        default=None,
+        metadata=option(
+            "Keep only this column of the file; its values must be unique.",
+            PLACES,
+            metavar="FIELD",
+            default="all columns",
+        ),
+    )
+    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=INDEX)
+    expression: Sequence[str] | str = field(default=(), metadata=EXPRESSION)
+    scaled: bool = field(default=False, metadata=SCALED)
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    each_image: bool = field(
+        default=False,
+        metadata=option("A row for every image that covers the place, with its id and date, in order of time.", DATA),
+    )
+    composite: str | None = field(
+        default=None,
+        metadata=option(
+            "Reducer of the values of all images at the place. latest: the last one that is not masked.",
+            DATA,
+            choices=COMPOSITES,
+            default="latest",
+        ),
+    )
+    date_field: str | None = field(
+        default=None,
+        metadata=option(
+            "Column of dates: the values of the image nearest in time that has any there; of two equally"
+            " near, the earlier.",
+            DATA,
+            metavar="FIELD",
+        ),
+    )
+    date_format: str | None = field(default=None, metadata=DATE_FORMAT)
+    window: str | None = field(
+        default=None,
+        metadata=option(
+            "With `date_field`: maximum time between that date and the image, as 30d, 12h or 2w. A date without a"
+            " time of day is noon UTC, and half a day is added.",
+            DATA,
+            metavar="TIME",
+        ),
+    )
+    mask: str = field(default="none", metadata=MASK)
+    scale: float | None = field(default=None, metadata=SCALE)
+    reducer: str | None = field(
+        default=None,
+        metadata=option(
+            "Over polygons: one or more reducers, mean,stdDev,p90; with the counts of pixels.",
+            DATA,
+            metavar="A,B,…",
+            default="mean",
+        ),
+    )
+    prefix: str = field(default="", metadata=option("Prefix of the names of added columns.", TABLE, metavar="TEXT"))
+    format: TableFormat = field(
+        default="parquet", metadata=option("Format of the table.", TABLE, choices=TABLE_FORMATS)
+    )

@@ -1,0 +1,12 @@
+"""Limit what a report or a figure shows."""
+
+from __future__ import annotations
+
+THUMBNAILS = 400
+"""Default number of displayed chips."""
+
+MOST_THUMBNAILS = 2000
+"""Maximum number of displayed chips, so that the page opens quickly."""
+
+MOST_PANELS = 60
+"""Maximum regions of a figure."""
