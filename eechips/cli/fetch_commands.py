@@ -265,7 +265,7 @@ def points_command() -> click.Command:
 
 def scenes_command() -> click.Command:
     """Make ``eechips scenes``."""
-    from eechips.jobs.scenes.options import SEARCH, ScenesOptions
+    from eechips.jobs.scenes.scenes_options import SEARCH, ScenesOptions
 
     def make(options: dict[str, Any]) -> tuple[Recipe, RunConfig]:
         from eechips.jobs.scenes.api import scenes_recipe

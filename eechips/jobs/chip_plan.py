@@ -220,10 +220,10 @@ class ChipPlan:
         times = [parse_moment(frames[i][k]["time"]) for i, k in places]
         moments = [(time, time - reach, time + reach + 1) for time in times]
         found: list[list[dict[str, Any] | None]] = [[None] * len(each) for each in frames]
-        images = chip_grids.find_images(collection, surveyed.bands[0].name, points, moments)
-        for (i, k), image in zip(places, images, strict=True):
-            if image is not None and image.time is not None:
-                found[i][k] = {"image": image.index, "time": format_utc(image.time)}
+        for (i, k), image in zip(places, chip_grids.find_nearest(collection, points, moments), strict=True):
+            if image is not None:
+                index, time = image
+                found[i][k] = {"image": index, "time": format_utc(time)}
         return found
 
     def _provenance(self, layer: SampleLayer, units: Sequence[Unit]) -> list[dict[str, list[Any]]]:

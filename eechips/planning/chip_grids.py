@@ -23,6 +23,8 @@ from eechips.planning.projection import nominal_scale, parse_crs, project, unpro
 POINTS_PER_REQUEST = 500
 """Points in one request."""
 
+_IDS_PER_REQUEST = 2000  # the server opens no image for its id, and sends some 100 bytes
+
 _ZONE_MARGIN = 1.005
 """Factor that covers the distortion of UTM within its zones, and the difference of the sphere from the ellipsoid."""
 
@@ -70,6 +72,30 @@ def find_images(
 
     for answer in _each(_rows(points, moments), lambda row: latest(row).map(describe)):
         yield _source(answer[0]) if answer else None
+
+
+def find_nearest(
+    collection: ee.ImageCollection, points: Points, moments: Sequence[Moments]
+) -> Iterator[tuple[str, int] | None]:
+    """Find the image of a collection nearest to a date at each point; None if there is none.
+
+    Args:
+        collection: all images.
+        points: longitudes and latitudes in degrees.
+        moments: date and interval of each point.
+
+    Yields:
+        ``system:index``, and ``system:time_start`` in milliseconds since 1970.
+    """
+    nearest = _latest(collection, is_paired=True)
+    found = _each(_rows(points, moments), lambda row: nearest(row).map(_pair), size=_IDS_PER_REQUEST)
+    for answer in found:
+        yield (answer[0][0], int(answer[0][1])) if answer else None
+
+
+def _pair(element: Any) -> ee.List:
+    image: Any = ee.Image(element)
+    return ee.List([image.get("system:index"), image.get("system:time_start")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +172,14 @@ def _identity(image: Any) -> dict[str, Any]:
     return {"index": image.get("system:index"), "time": image.get("system:time_start")}
 
 
-def _each(rows: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
+def _each(rows: _Rows, function: Callable[[Any], Any], size: int = POINTS_PER_REQUEST) -> Iterator[Any]:
     """Yield the server's result for each point; a request has some hundred points."""
 
     def ask(some: _Rows) -> list[Any]:
         answers: Any = ee.List([list(row) for row in some]).map(function).getInfo()
         return list(answers)
 
-    return planning_requests.request_each(rows, ask, size=POINTS_PER_REQUEST)
+    return planning_requests.request_each(rows, ask, size=size)
 
 
 def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:

@@ -19,8 +19,8 @@ from eechips.planning.image_filters import PropertyFilter
 # Pixels of all chips of a request, times the images of each, whose quality band the server reads. With chips of 64 x 64
 # pixels and 73 images, a request has 56 chips. A request that is too large for the service is halved.
 _PIXELS = 1 << 24
-_MOST_CHIPS = 100
-_COUNTED = 20  # chips whose images are counted, to know how many chips share a request
+_MOST_CHIPS = 400
+_MOST_COUNTED = 1000  # chips whose images are counted by one request
 _MOST_IMAGES = 1_000_000
 _MOST_PIXELS = 1_000_000_000
 
@@ -54,7 +54,8 @@ def fetch_candidates(
     """Yield the images of each chip within its interval of time, with their clear shares, by time.
 
     The server counts clear pixels on the chip's own grid, so the share is that of the pixels that the chip would have.
-    One more request counts the images of some chips, which determines how many chips share a request.
+    The images of the chips are counted first, a request for each thousand chips, which determines how many chips share
+    a request.
 
     Args:
         source: the collection, and what tells clear pixels.
@@ -62,16 +63,23 @@ def fetch_candidates(
         windows: interval of the images of each chip.
     """
     chips = list(zip(grids, windows, strict=True))
-    images = _count_images(source, chips[:: max(1, len(chips) // _COUNTED)]) if len(chips) > 1 else 1
-    pixels = max((grid.width * grid.height for grid in grids), default=1)
-    step = max(1, min(_MOST_CHIPS, _PIXELS // (pixels * max(1, images))))
-    return planning_requests.request_each(chips, partial(_ask, source), size=step, noun="chips")
+    costs = [
+        count * grid.width * grid.height / _PIXELS
+        for grid, count in zip(grids, _count_images(source, chips), strict=True)
+    ]
+    return planning_requests.request_each(chips, partial(_ask, source), size=_MOST_CHIPS, costs=costs, noun="chips")
 
 
-def _count_images(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> int:
-    """Return the greatest number of images of a chip; one request."""
-    counts: Any = ee.List(_rows(chips)).map(lambda row: _images(source, row).size()).getInfo()
-    return max(counts, default=0)
+def _count_images(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> list[int]:
+    """Return the number of images of each chip; 1 if there is only one chip, as nothing is to be divided."""
+
+    def ask(some: Sequence[tuple[Grid, TimeWindow]]) -> list[int]:
+        counts: Any = ee.List(_rows(some)).map(lambda row: _images(source, row).size()).getInfo()
+        return list(counts)
+
+    return (
+        [1] if len(chips) == 1 else list(planning_requests.request_each(chips, ask, size=_MOST_COUNTED, noun="chips"))
+    )
 
 
 def _ask(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> list[tuple[Candidate, ...]]:

@@ -82,6 +82,7 @@ def request_each(
     ask: Callable[[Sequence[T]], Sequence[R]],
     *,
     size: int,
+    costs: Sequence[float] | None = None,
     noun: str = "points",
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[R]:
@@ -94,6 +95,7 @@ def request_each(
         items: inputs of the requests.
         ask: sends one request for some items and returns a result for each; called by several threads.
         size: items in one request, at most.
+        costs: share of a request that each item takes; None if only their number counts.
         noun: what the items are, for the log.
         clock: seconds, monotonic.
 
@@ -103,8 +105,8 @@ def request_each(
     Raises:
         ee.EEException: if a request fails for another reason than its size, or is too large even for a single item.
     """
-    batches = (items[start : start + size] for start in range(0, len(items), size))
-    if len(items) <= size:
+    batches = list(_batches(items, size, costs))
+    if len(batches) <= 1:
         answered = iter([_ask_in_parts(batch, ask) for batch in batches])
     else:
         context = contextvars.copy_context()  # each thread gets a copy, with the planner's cached responses
@@ -121,6 +123,19 @@ def request_each(
                 "Planning: %s of %s %s, about %s left", f"{count:,}", f"{len(items):,}", noun, format_duration(left)
             )
         yield from answers
+
+
+def _batches(items: Sequence[T], size: int, costs: Sequence[float] | None) -> Iterator[Sequence[T]]:
+    """Divide items into requests, in their order; an item that costs more than a request is alone."""
+    first, cost = 0, 0.0
+    for number in range(len(items)):
+        more = 0.0 if costs is None else costs[number]
+        if number > first and (number - first == size or cost + more > 1.0):
+            yield items[first:number]
+            first, cost = number, 0.0
+        cost += more
+    if first < len(items):
+        yield items[first:]
 
 
 def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:

@@ -64,6 +64,27 @@ def test_a_planning_request_that_is_too_large_is_sent_again_in_halves(error: Exc
     assert sorted(sizes) == [2, 2, 3, 3, 5, 5, 10]
 
 
+@pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        (None, [4, 4, 2]),
+        ([0.25] * 10, [4, 4, 2]),
+        ([0.5] * 10, [2] * 5),
+        ([3.0] + [0.1] * 9, [1, 4, 4, 1]),
+        ([0.6, 0.3, 0.3, 0.6, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0], [2, 2, 4, 2]),
+    ],
+)
+def test_a_planning_request_has_items_up_to_its_size_and_cost(costs: list[float] | None, expected: list[int]) -> None:
+    batches: list[Sequence[int]] = []
+
+    def ask(items: Sequence[int]) -> list[int]:
+        batches.append(items)
+        return list(items)
+
+    assert list(request_each(range(10), ask, size=4, costs=costs)) == list(range(10))
+    assert [len(batch) for batch in sorted(batches, key=min)] == expected
+
+
 def test_another_refusal_of_a_planning_request_is_raised() -> None:
     def ask(items: Sequence[int]) -> list[int]:
         raise ee.EEException("Image.load: Image asset 'a' not found.")

@@ -30,7 +30,7 @@ from eechips.jobs.asset_store import Put, check_store, open_store
 from eechips.jobs.recipe_options import check_dates, split_names
 from eechips.jobs.scenes.assembly import assemble_scenes
 from eechips.jobs.scenes.download import SceneContext, remove_if_empty
-from eechips.jobs.scenes.options import ScenesOptions
+from eechips.jobs.scenes.scenes_options import ScenesOptions
 from eechips.jobs.scenes.search import SceneSearch
 from eechips.planning.image_filters import PropertyCondition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
