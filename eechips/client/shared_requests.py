@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from eechips.client.chip_stack import stack_chips
 from eechips.formats import CHIP_FORMATS
-from eechips.geo.grid import Part, Window
+from eechips.geo.grid import Grid, Part, Window
 from eechips.geo.grid_groups import GroupLimits, group_grids
 from eechips.recipe.template import Template
 
@@ -60,6 +60,31 @@ class SharedChip:
     parts: tuple[Chip, ...]
     members: tuple[SharedMember, ...]
 
+    def computed(self, indices: Collection[int]) -> SharedChip:
+        """Return the chip that covers some of the chips of one image, and is not read from a stored image.
+
+        Args:
+            indices: of these chips.
+        """
+        assert self.chip.grid is not None
+        members = [member for member in self.members if member.index in indices]
+        windows = [member.window for member in members]
+        column, row = min(window.column for window in windows), min(window.row for window in windows)
+        width = max(window.column + window.width for window in windows) - column
+        height = max(window.row + window.height for window in windows) - row
+        chip = replace(_over(self.chip, self.chip.grid.window(column, row, width, height)), asset=None)
+        moved = (
+            replace(member, window=replace(member.window, column=each.column - column, row=each.row - row))
+            for member, each in zip(members, windows, strict=True)
+        )
+        return SharedChip(chip, (chip,), tuple(moved))
+
+
+def _over(chip: Chip, grid: Grid) -> Chip:
+    """Return the chip that shows the image of another one on a grid."""
+    image = chip.image.over(grid) if isinstance(chip.image, Template) else chip.image
+    return replace(chip, image=image, grid=grid)
+
 
 def share_chips(chips: Sequence[Chip]) -> list[SharedChip]:
     """Group chips that one request can fetch.
@@ -103,8 +128,7 @@ def _cover(chips: Sequence[Chip]) -> list[tuple[Chip, tuple[Part[int], ...]]]:
             members = tuple(replace(member, content=indices[member.content]) for member in group.members)
             first = chips[members[0].content]
             if len(members) > 1:
-                image = first.image.over(group.grid) if isinstance(first.image, Template) else first.image
-                first = replace(first, image=image, grid=group.grid, name=None, sources=(), dates=(), frame=None)
+                first = replace(_over(first, group.grid), name=None, sources=(), dates=(), frame=None)
             found.append((first, members))
     return found
 

@@ -12,8 +12,8 @@ from eechips.client.fetcher import Fetcher
 from eechips.client.stored_pixels import StoredChip
 from eechips.errors import RecipeError
 from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table_format, validate
-from eechips.formats.interface import DecodedChip
-from eechips.formats.raster import paste_parts
+from eechips.formats.interface import DecodedChip, UncertainMaskError
+from eechips.formats.raster import check_certain, paste_parts
 from eechips.geo.grid import Part
 from eechips.recipe import Chip, FrameStack, Table
 
@@ -67,6 +67,8 @@ def fetch_shared(
 ) -> tuple[dict[int, EncodedFile], int | None]:
     """Fetch several chips in one request, and return the file of each, the same as :func:`fetch_result`.
 
+    If the stored pixels of some of the chips may be masked, a second request computes what covers these.
+
     Args:
         fetcher: of this process.
         shared: the chip that covers them.
@@ -81,20 +83,37 @@ def fetch_shared(
         ee.EEException: if the service refuses the expression.
     """
     divided: list[int] = []
+    doubtful: set[int] = set()
+
+    def accept(part: Chip, body: bytes) -> list[DecodedChip]:
+        found = _decode(shared.parts, part, body)
+        doubtful.clear()
+        if isinstance(part, StoredChip):
+            (stored,) = found
+            doubtful.update(m.index for m in shared.members if not stored.mask[m.window.slices].all())
+            if part.grid != shared.chip.grid:
+                check_certain(stored.mask, expectation_of(part))
+            elif 2 * len(doubtful) > len(shared.members):
+                raise UncertainMaskError("pixels of most chips may be masked")
+        return found
 
     def paste(parts: Sequence[Part[list[DecodedChip]]]) -> list[DecodedChip]:
         divided.append(max(part.window.pixels for part in parts))
         return _paste(parts)
 
-    pixels = fetcher.chip(shared.chip, partial(_decode, shared.parts), paste)
+    pixels = fetcher.chip(shared.chip, accept, paste)
     files = {}
     for member in shared.members:
+        if member.index in doubtful:
+            continue
         chip = chips[member.index]
         assert chip.grid is not None
         encode = CHIP_FORMATS.get(chip.format).encode
         assert encode is not None
         cut = pixels[member.part].cut(member.window, chip.grid.transform)
         files[member.index] = encode(cut, expectation_of(chip))
+    if doubtful:
+        files |= fetch_shared(fetcher, shared.computed(doubtful), chips)[0]
     return files, divided[0] if divided else None
 
 

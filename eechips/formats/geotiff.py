@@ -22,7 +22,7 @@ import numpy as np
 from eechips.errors import ValidationError
 from eechips.formats.geotiff_writer import FileKind, writer_of
 from eechips.formats.interface import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata, stacked_name
-from eechips.formats.raster import check_crs, check_transform, decoding, paste_parts, unmasked
+from eechips.formats.raster import certain_pixels, check_certain, check_crs, check_transform, decoding, paste_parts
 from eechips.geo.grid import Part
 
 _NOWHERE = ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
@@ -38,13 +38,17 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
     Raises:
         ValidationError: if it is truncated or damaged, or has another size, bands, type or grid than requested.
+        UncertainMaskError: if it has no mask, and a pixel may be masked.
     """
     (chip,) = decode(data, [expectation])
+    check_certain(chip.mask, expectation)
     return encode_chip(chip, expectation)
 
 
 def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip]:
     """Check a GeoTIFF from Earth Engine, and return the pixels of the chips in it; masked ones are 0.
+
+    The mask of a response that has none is that of the pixels that are valid beyond doubt.
 
     Args:
         data: body of the response.
@@ -75,7 +79,7 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
             if nodata is not None:
                 part[(part == nodata) & ~mask] = 0
         elif expectation.is_unmasked:
-            mask = unmasked(part, nodata)
+            mask = certain_pixels(part, nodata)
         assert mask is not None
         if expectation.bands is not None and len(expectation.bands) == len(names):
             wanted = expectation.bands

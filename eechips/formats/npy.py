@@ -18,7 +18,7 @@ import numpy as np
 
 from eechips.errors import ValidationError
 from eechips.formats.interface import MASK_BAND, ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata
-from eechips.formats.raster import paste_parts, unmasked
+from eechips.formats.raster import certain_pixels, check_certain, paste_parts
 from eechips.geo.grid import Part
 
 MAGIC = b"\x93NUMPY"
@@ -29,10 +29,12 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
     Raises:
         ValidationError: if it is truncated or damaged, or has another size, bands or type than requested.
+        UncertainMaskError: if it has no mask, and a pixel may be masked.
     """
     if not (expectation.has_mask_band or expectation.is_unmasked):
         return EncodedFile(data, "npy", _metadata(load(data), expectation))
     (chip,) = decode(data, [expectation])
+    check_certain(chip.mask, expectation)
     return encode_chip(chip, expectation)
 
 
@@ -52,7 +54,7 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
         first += count
         if expectation.is_unmasked:
             values = array
-            mask = unmasked([array[name] for name in names])
+            mask = certain_pixels([array[name] for name in names])
         elif len(names) < 2:
             raise ValidationError("the response lacks the requested mask band")
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import UsageError, ValidationError
-from eechips.formats.interface import MAX_DECODED_BYTES, UncertainMaskError
+from eechips.formats.interface import MAX_DECODED_BYTES, Expectation, UncertainMaskError
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
 from eechips.warning_filters import ignore_warning
@@ -44,19 +44,17 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
         raise ValidationError(f"does not decode as {driver}: {reason[:200]}") from None
 
 
-def unmasked(bands: Sequence[Any], nodata: float | None = None) -> Any:
-    """Return the mask of pixels that are all valid.
+def certain_pixels(bands: Sequence[Any], nodata: float | None = None) -> Any:
+    """Return which pixels of a response without a mask are valid beyond doubt.
 
     Args:
         bands: pixels of each, (rows, columns).
         nodata: value of masked pixels that the file declares; None for none.
 
     Returns:
-        (rows, columns), all true.
-
-    Raises:
-        UncertainMaskError: if a value may stand for a masked pixel.
+        (rows, columns), false where a value may stand for a masked pixel.
     """
+    certain = np.ones(bands[0].shape, dtype=bool)
     for band in bands:
         is_float = band.dtype.kind not in "iu"
         doubtful = {
@@ -64,9 +62,22 @@ def unmasked(bands: Sequence[Any], nodata: float | None = None) -> Any:
             None if nodata is None else band.dtype.type(nodata),
             *(() if is_float else (np.iinfo(band.dtype).min,)),
         }
-        if (is_float and not np.isfinite(band).all()) or any((band == value).any() for value in doubtful - {None}):
-            raise UncertainMaskError("a pixel may be masked")
-    return np.ones(bands[0].shape, dtype=bool)
+        if is_float:
+            certain &= np.isfinite(band)
+        for value in doubtful - {None}:
+            certain &= band != value
+    return certain
+
+
+def check_certain(mask: Any, expectation: Expectation) -> None:
+    """Raise UncertainMaskError if a response without a mask has a pixel in doubt.
+
+    Args:
+        mask: of the decoded response, (rows, columns).
+        expectation: requested properties.
+    """
+    if expectation.is_unmasked and not mask.all():
+        raise UncertainMaskError("a pixel may be masked")
 
 
 def check_size(source: Any, most: int = MAX_DECODED_BYTES) -> None:

@@ -118,6 +118,20 @@ def test_a_service_that_takes_only_small_requests_gets_them(server: Server, tmp_
     assert len(proxy.passed) + len(proxy.refused) <= 40  # 100 alone
 
 
+@pytest.mark.parametrize("file_format", ["tif", "npy"])
+def test_stored_pixels_in_doubt_are_computed_for_their_chips_only(
+    server: Server, tmp_path: Path, file_format: str
+) -> None:
+    """The first pixel of the image is 0, which may stand for a masked one; the chips around it are not computed."""
+    script = WINDOWS.replace('format="tif", dtype="float32"', f'format="{file_format}", asset="{SOIL}"')
+    with refusing_proxy(server.url, lambda _: None) as proxy:
+        run = fetch(script, proxy.url, tmp_path / "out")
+    alone = fetch(script, server.url, tmp_path / "alone", share_requests=False, method="pixels")
+    assert run.units["sha256"].tolist() == alone.units["sha256"].tolist()
+    assert proxy.kinds == ["getPixels", "computePixels"]
+    assert [window(grid) for grid in proxy.passed] == [(0, 0, 160, 160), (0, 0, CHIP, CHIP)]
+
+
 def test_an_image_that_does_not_exist_costs_the_others_few_requests(server: Server, tmp_path: Path) -> None:
     with refusing_proxy(server.url, lambda _: None) as proxy:
         run = fetch(IMAGES, proxy.url, tmp_path / "out")

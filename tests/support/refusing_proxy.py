@@ -23,6 +23,7 @@ class RefusingProxy:
     Attributes:
         url: its address.
         passed: grids of the requests that were passed on.
+        kinds: of these, such as ``getPixels``.
         refused: grids of those that were refused.
     """
 
@@ -30,6 +31,7 @@ class RefusingProxy:
         self.target, self.refuse = target, refuse
         self.url = ""
         self.passed: list[dict[str, Any]] = []
+        self.kinds: list[str] = []
         self.refused: list[dict[str, Any]] = []
         self.lock = threading.Lock()
 
@@ -41,6 +43,7 @@ class RefusingProxy:
         status = self.refuse(grid)
         with self.lock:
             (self.passed if status is None else self.refused).append(grid)
+            self.kinds += [] if status is not None else [path.split("?")[0].rpartition(":")[2]]
         return status
 
 
