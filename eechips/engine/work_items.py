@@ -143,11 +143,21 @@ def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], pl
             files: dict[str, list[dict[str, Any]]] = defaultdict(list)
             for _, identifier, *file in ledger.unit_files():
                 files[identifier].append(_file(file))
-    return [_outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], [])) for row in rows]
+    planned = list({item.unit.id: item.unit.position for item in items}.values())
+    return [_outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], []), planned) for row in rows]
 
 
-def _outcome(record: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any]:
+def _outcome(record: dict[str, Any], files: list[dict[str, Any]], planned: Sequence[int]) -> dict[str, Any]:
+    """Return the outcome of a unit.
+
+    Args:
+        record: columns of the manifest.
+        files: of a unit that has several.
+        planned: positions in the plan, by those among the items. They name shared requests, also after a join.
+    """
     values = {name: json.loads(value) if name in LISTS and value else value for name, value in record.items()}
+    if values["shared_request"] is not None:
+        values["shared_request"] = planned[values["shared_request"]]
     return {**_without_none(values), **({"files": files} if files else {})}
 
 

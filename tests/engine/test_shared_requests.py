@@ -196,6 +196,30 @@ def test_units_of_a_script_that_says_where_they_are_share_requests(server: Serve
         assert (one.read(1) == expected).all()
 
 
+@pytest.mark.parametrize("chosen", [{}, {"format": "npy", "dataset": SOIL, "bands": "clay"}])
+def test_queue_workers_share_the_requests_of_a_batch(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
+    """Two workers fetch the lines of a plan; the joined run has the files and records of chips alone."""
+    values: dict[str, Any] = {"dataset": L8, "bands": "SR_B4,SR_B5", "spacing": "480m", "roi": ROI, "size": 16}
+    values |= {"format": "tif", **({} if chosen else {"start": "2020-01-01", "end": "2021-01-01"}), **chosen}
+    lines = list(eechips.plan("sample", values.pop("dataset"), endpoint=server.url, **values))
+    options: dict[str, Any] = {"executor": "threads", "quiet": True, "rate": None, "in_flight": 1}
+    batches = [lines[: len(lines) // 2], lines[len(lines) // 2 :]]
+    outcomes = [each for batch in batches for each in eechips.work(batch, tmp_path / "joined", **options)]
+    joined = eechips.join(lines, tmp_path / "joined", outcomes=outcomes, quiet=True)
+    none: dict[str, Any] = {"start": None, "end": None} if chosen else {}
+    alone = sample(server, tmp_path / "alone", share_requests=False, **none, **chosen)
+    assert files(joined) == files(alone)
+    rows, expected = joined.units, alone.units
+    pd.testing.assert_frame_equal(rows.drop(columns=COSTS), expected.drop(columns=COSTS, errors="ignore"))
+    assert rows["requests"].sum() < 0.4 * expected["requests"].sum()
+    groups = rows.dropna(subset="shared_request").groupby("shared_request")
+    assert len(groups) >= 2
+    for first, units in groups:
+        assert units.index[0] == first
+        assert (units["requests"] > 0).tolist() == [True] + [False] * (len(units) - 1)
+        assert len({position < len(batches[0]) for position in units.index}) == 1
+
+
 def test_a_run_that_stops_and_resumes_has_each_file_once(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "soil.py"
     path.write_text(SCRIPT)
