@@ -54,6 +54,12 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def distribution(session: nox.Session) -> None:
+    """Build wheel and sdist, and use the wheel in an empty folder."""
+    session.run("python", "-m", "pytest", "tests/distribution", "-m", "", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Run the fuzzers for ten minutes; ``nox -s fuzz -- 3600`` for an hour."""
     seconds = session.posargs[0] if session.posargs else "600"

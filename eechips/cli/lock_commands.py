@@ -200,7 +200,7 @@ def _rebuild(path: Path, out: Path, *, trust: bool, options: Mapping[str, Any], 
                 f"{path} was written by somebody else, and its recipe executes code: read {names} in it, then give"
                 " `trust`"
             )
-        given = {**_source_options(header, options), **options, "out": out}
+        given = {**options, **_source_options(header, options), "out": out}
         inputs = store_inputs(lockfile, out.absolute())
         recipe, config = _make(command, header, inputs, given, path)
         check_identity(header, recipe.identity, version("eechips"))

@@ -19,8 +19,11 @@ from eechips.cli.group import FAILURES
 from eechips.cli.parameters import HELP, debug_option, typed_options
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
+from eechips.text import format_count
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     from eechips.engine.doctor import Finding
 
 _INDENT = 22  # columns before the detail
@@ -117,18 +120,23 @@ _PLACEHOLDER = "recipe.py"  # in the starters
     show_default=True,
     help="; ".join(f"{kind}: {text}" for kind, text in KINDS.items()) + ".",
 )
-@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option("--examples", is_flag=True, help="Write the recipes of the documentation to the folder recipes instead.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @debug_option
-def init_command(file: Path | None, kind: str, force: bool) -> None:
+def init_command(file: Path | None, kind: str, examples: bool, force: bool) -> None:
     """Write a recipe to start from: a short, commented Python file that runs as it is.
 
-    The default name of FILE is the kind.
+    The default name of FILE is the kind. With --examples it is a folder, and its default is recipes.
 
     \b
     Examples:
       eechips init
       eechips init my_recipe.py --kind points
+      eechips init --examples
     """
+    if examples:
+        _write_examples(Path("recipes") if file is None else file, force=force)
+        return
     path = Path(f"{kind}.py") if file is None else file
     if not path.suffix:
         path = path.with_suffix(".py")
@@ -146,3 +154,24 @@ def init_command(file: Path | None, kind: str, force: bool) -> None:
     click.echo(f"Written: {path} ({KINDS[kind]})")
     click.echo(f"Try it:  eechips run {typed} --local --check")
     click.echo(f"Run it:  eechips run {typed} --local")
+
+
+def _write_examples(folder: Path, *, force: bool) -> None:
+    """Write the recipes of the documentation, with the tables that they read."""
+    found = [each for each in _examples().iterdir() if each.is_file() and each.name.endswith((".py", ".csv"))]
+    there = [each.name for each in found if (folder / each.name).exists()]
+    if there and not force:
+        raise UsageError(f"{folder / there[0]} exists: choose another folder, or overwrite it with --force")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in found:
+            write_file(folder / each.name, each.read_bytes())
+    except OSError as error:
+        raise StorageError(f"could not write {folder}: {error.strerror or error}") from error
+    click.echo(f"Written: {format_count(len(found), 'file')} to {folder}")
+
+
+def _examples() -> Traversable:
+    """Return the folder of the recipes: in the package where it is installed, beside it in a checkout."""
+    installed = files("eechips.cli").joinpath("examples")
+    return installed if installed.is_dir() else files("eechips").joinpath("..", "recipes")

@@ -123,3 +123,18 @@ def test_file_names_are_quoted_and_kinds_are_checked(folder: Path) -> None:
     refused = command("init", "--kind", "chip")
     assert refused.exit_code == 2
     assert "'chips', 'series', 'images', 'points'" in refused.output
+
+
+def test_examples_are_the_recipes_of_the_project(folder: Path) -> None:
+    recipes = Path(__file__).resolve().parents[2] / "recipes"
+    done = command("init", "--examples")
+    assert done.exit_code == 0, done.output
+    wanted = {path.name: path.read_bytes() for path in recipes.iterdir() if path.suffix in (".py", ".csv")}
+    assert {path.name: path.read_bytes() for path in (folder / "recipes").iterdir()} == wanted
+    assert f"{len(wanted)} files to recipes" in done.output
+    again = command("init", "--examples")
+    assert again.exit_code == 2
+    assert "exists: choose another folder, or overwrite it with --force" in again.stderr
+    assert command("init", "--examples", "--force").exit_code == 0
+    assert command("init", "others", "--examples").exit_code == 0
+    assert (folder / "others" / "naip_chips.py").is_file()

@@ -386,6 +386,17 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path, stack_server: Serv
 
 
 @pytest.mark.slow
+def test_a_run_of_the_demo_planet_is_rebuilt_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["sample", "--dataset", "NAIP", "--total", "3", "--roi=-105.1,40.0,-104.9,40.2", "--size", "32"]
+    assert call(*words, "--local", "--out", "run", "-q", "--no-report").exit_code == 0
+    assert call("lock", "run", "-q").exit_code == 0
+    done = call("rebuild", "chips.lock", "again", "-q")
+    assert done.exit_code == 0, done.output
+    assert files_of(eechips.open_run("again")) == files_of(eechips.open_run("run"))
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_killed_rebuild_resumes(make_source: Callable[[int], Source], tmp_path: Path) -> None:
