@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -98,11 +99,23 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
 @click.option("--units", type=click.File("r"), required=True, metavar="FILE|-", help="Lines written by eechips plan.")
 @click.option("--out", required=True, metavar="DIR|URL", help="Results: a folder, or s3://bucket/folder.")
 @click.option("--outcomes", type=OUTPUT, default="-", metavar="FILE", help="File for the outcomes. [default: stdout]")
+@click.option(
+    "--part",
+    metavar="N/COUNT",
+    help="Fetch one part of the units of FILE: 3/40 is the third of 40. auto: that of this task of a SLURM job array, an"
+    " AWS Batch array or a Cloud Run job; auto/40 in an indexed job of Kubernetes.",
+)
 @_trust_option
 @debug_option
 @click.pass_context
 def work_command(
-    context: click.Context, words: tuple[str, ...], units: IO[str], out: str, outcomes: Path, trust: bool
+    context: click.Context,
+    words: tuple[str, ...],
+    units: IO[str],
+    out: str,
+    outcomes: Path,
+    part: str | None,
+    trust: bool,
 ) -> None:
     """Fetch units of eechips plan on a worker, and write the outcome of each as a JSON line.
 
@@ -116,7 +129,7 @@ def work_command(
     \b
     Examples:
       eechips work --units units.jsonl --out outputs/naip
-      split -n r/8 units.jsonl part- && eechips work --units part-aa --out s3://bucket/naip --in-flight 5
+      eechips work --units units.jsonl --part auto --out /shared/naip --quota-folder /shared/quota
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """
     from eechips.cli.finish import recipe_of
@@ -124,8 +137,9 @@ def work_command(
     from eechips.manifest.unit_record import State
 
     failed = False
+    chosen = _choose_part(units, part)
     with open_output(outcomes, keeps=True) as lines:
-        for (job, signature), items in itertools.groupby(read_work_items(units), key=lambda t: (t.job, t.signature)):
+        for (job, signature), items in itertools.groupby(read_work_items(chosen), key=lambda t: (t.job, t.signature)):
             if not trust:
                 _check_job(job, signature)
             try:
@@ -138,6 +152,12 @@ def work_command(
             lines.flush()
     if failed:
         context.exit(FAILURES)
+
+
+def _choose_part(lines: Iterable[str], part: str | None) -> Iterable[str]:
+    from eechips.engine.work_part import WorkPart
+
+    return lines if part is None else WorkPart.parse(part, os.environ).choose(lines)
 
 
 _SHOWN = 3
@@ -279,7 +299,9 @@ def plan(command: str, source: Any = None, **options: Any) -> Iterator[str]:
 
 
 @takes(RunConfig)
-def work(lines: Iterable[str], out: str | Path, *, trust: bool = False, **options: Any) -> list[dict[str, Any]]:
+def work(
+    lines: Iterable[str], out: str | Path, *, part: str | None = None, trust: bool = False, **options: Any
+) -> list[dict[str, Any]]:
     """Fetch units of :func:`eechips.plan`, on any machine.
 
     No state is kept between calls: a unit that is delivered twice gives the same file. Options of the run that are
@@ -288,6 +310,7 @@ def work(lines: Iterable[str], out: str | Path, *, trust: bool = False, **option
     Args:
         lines: of the plan, any of them.
         out: results: a folder, or ``s3://bucket/folder``.
+        part: one part of the lines, such as ``3/40``; ``auto`` is that of this task of an array of tasks.
         trust: execute commands of others that execute code, or name an endpoint or credentials. For queues to which
             only you can write.
         options: fields of ``RunConfig``.
@@ -305,7 +328,8 @@ def work(lines: Iterable[str], out: str | Path, *, trust: bool = False, **option
     from eechips.engine.work_items import fetch_items, read_work_items
 
     outcomes: list[dict[str, Any]] = []
-    for (job, signature), items in itertools.groupby(read_work_items(lines), key=lambda t: (t.job, t.signature)):
+    chosen = _choose_part(lines, part)
+    for (job, signature), items in itertools.groupby(read_work_items(chosen), key=lambda t: (t.job, t.signature)):
         if not trust:
             _check_job(job, signature)
         recipe, config = _recipe_of_job(job)

@@ -76,6 +76,7 @@ class Cell(IntEnum):
     WAIT = 12
     RAISED = 13
     SIGNS = 14
+    BOUND = 15
 
 
 class CongestionController:
@@ -102,6 +103,7 @@ class CongestionController:
         """
         cells = self._cells
         cells[Cell.LIMIT], cells[Cell.CEILING] = min(limit, ceiling), ceiling
+        cells[Cell.BOUND] = float("inf")
         cells[Cell.SHARE] = 0.0
         cells[Cell.TOO_HIGH_AT] = cells[Cell.LOWERED_AT] = cells[Cell.GROWN_AT] = now
         cells[Cell.WAIT], cells[Cell.RAISED], cells[Cell.SIGNS] = _SHORT_WAIT, 0.0, 0.0
@@ -116,6 +118,41 @@ class CongestionController:
         for cell in (Cell.LIMIT, Cell.FREE):
             cells[cell] = max(1.0, cells[cell] * ceiling / before)
         cells[Cell.CEILING] = ceiling
+
+    def bound(self, ceiling: float, bound: float) -> None:
+        """Set the maximum number of permits, without scaling the limit.
+
+        Args:
+            ceiling: permits at most.
+            bound: permits to which the limit may grow for the time being; it does not fall to it.
+        """
+        cells = self._cells
+        cells[Cell.CEILING], cells[Cell.BOUND] = ceiling, bound
+        cells[Cell.FREE] = min(max(cells[Cell.FREE], USUAL), ceiling)
+        cells[Cell.LIMIT] = min(cells[Cell.LIMIT], ceiling)
+
+    def refute(self, limit: float, now: float) -> None:
+        """Return to a limit that was accepted, because a raise was rejected where this controller does not see it.
+
+        Args:
+            limit: permits that were accepted.
+            now: seconds, monotonic.
+        """
+        cells = self._cells
+        if not cells[Cell.RAMPING]:
+            cells[Cell.WAIT] = min(2.0 * cells[Cell.WAIT], _LONG_WAIT)
+        cells[Cell.RAMPING] = cells[Cell.WINDOW_AT] = cells[Cell.RAISED] = 0.0
+        cells[Cell.TOO_HIGH_AT] = cells[Cell.GROWN_AT] = now
+        cells[Cell.LIMIT] = min(cells[Cell.LIMIT], max(1.0, limit))
+
+    def resume(self, limit: float, now: float) -> None:
+        """Continue with the limit that another controller has learned.
+
+        Args:
+            limit: permits.
+            now: seconds, monotonic.
+        """
+        self.begin(limit, max(limit, self._cells[Cell.CEILING]), now, ramps=False, free=max(limit, USUAL))
 
     def answered(self, in_flight: int, now: float, *, restricted: bool) -> None:
         """Record a response that was not a rejection.
@@ -133,7 +170,8 @@ class CongestionController:
         cells[Cell.GROWN_AT] = now
         self._prove(now)
         if in_flight >= before - 1:  # unused permits are no evidence for a higher limit
-            cells[Cell.LIMIT] = max(cells[Cell.LIMIT], min(self._grown(step, now), cells[Cell.FREE]))
+            most = min(cells[Cell.FREE], cells[Cell.BOUND])
+            cells[Cell.LIMIT] = max(cells[Cell.LIMIT], min(self._grown(step, now), most))
         if int(cells[Cell.LIMIT]) > before and not cells[Cell.RAMPING]:
             cells[Cell.SHARE] = max(cells[Cell.SHARE], _DOUBTFUL)
             if cells[Cell.RAISED]:  # the last raise was accepted

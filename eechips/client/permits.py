@@ -76,6 +76,29 @@ class UsageDelta:
     is_restricted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """Use of the quota by a run.
+
+    Attributes:
+        limit: permits that it may use now.
+        held: permits in use now, with those of requests that wait for the rate.
+        peak: most permits in use at once since the previous measurement.
+        in_flight: requests that are with the service now.
+        sent: requests since the beginning.
+        rejected: requests with the response 429 since the beginning.
+        is_restricted: whether the service announces its restricted mode.
+    """
+
+    limit: int
+    held: int
+    peak: int
+    in_flight: int
+    sent: int
+    rejected: int
+    is_restricted: bool
+
+
 @dataclass(slots=True)
 class Permit:
     """Outcome of a request, from which the throttle learns. The holder of the permit fills it in.

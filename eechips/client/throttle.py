@@ -7,6 +7,9 @@ wait for a permit sleep on a semaphore. Tokens are reserved in advance: the hold
 that no thread polls. The number of permits is learned from the requests that the service rejects
 (:mod:`eechips.client.congestion`).
 
+Other runs may use the same quota (:mod:`eechips.client.shared_quota`). The throttle of one run then learns the limit of
+all runs together, and leaves the slots of the others unused; those of the others have shares of it.
+
 Limits of the service, per project (https://developers.google.com/earth-engine/guides/usage, 2025-11): 40
 requests in flight, 6,000 requests a minute.
 """
@@ -27,7 +30,7 @@ from typing import Any
 
 from eechips.client.anonymous_memory import allocate_anonymous_memory
 from eechips.client.congestion import START, USUAL, Cell, CongestionController
-from eechips.client.permits import Permit, QuotaLimits, QuotaShare, Stopped, UsageDelta
+from eechips.client.permits import Permit, QuotaLimits, QuotaShare, QuotaUse, Stopped, UsageDelta
 from eechips.errors import ConfigurationError
 
 # Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
@@ -47,8 +50,13 @@ _FIRST = len(Cell)
     _LEARNS,
     _ASKED_UNTIL,
     _ASKED,
+    _RESERVED,
+    _RESERVED_IDLE,
+    _OWN_MOST,
+    _LEASE_END,
+    _PEAK,
     _END,
-) = range(_FIRST, _FIRST + 14)
+) = range(_FIRST, _FIRST + 19)
 _HELD, _PACED, _WAITING, _WAITING_NEXT, _SENT, _REJECTED, _RECEIVED, _SHARE, _SEEN, _SEAT_SIZE = range(10)
 
 _BURST_SECONDS = 0.1
@@ -60,12 +68,25 @@ _STALE = 4 * _MAX_NAP
 """Seconds after which a waiting process that has not tried again counts as paused."""
 _MAX_CLOSED = 7200.0
 """Longest time, in seconds, for which the Retry-After of one response closes the throttle."""
+_MOST_LEARNED = 1000
+"""Responses of another run, at most, that one report adds to what is learned."""
 LONG_WAIT = 30.0
 """Retry-After in seconds above which the run pauses: the time does not count for the unit."""
+_UNLEASED = 1
+"""Permits of a run that shares a quota, after the end of its lease: few enough that the others hardly notice."""
 _NO_PERMIT = -1.0
 _SPENT = -2.0
 _PROBE_SECONDS = 2.0
 """Seconds between two requests that test whether the service can be reached again."""
+
+
+def read_lease_clock() -> float:
+    """Return seconds on a clock that processes of a machine share, and that continues while the machine sleeps.
+
+    Linux: ``CLOCK_BOOTTIME`` (clock_gettime(2)); elsewhere the monotonic clock.
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 def _shared_file(size: int) -> int:
@@ -96,6 +117,7 @@ class Throttle:
         limits: what the run may use.
         clients: number of processes that can take part.
         clock: seconds, monotonic, the same in all processes.
+        lease_clock: as ``clock``, for the end of a lease.
 
     Raises:
         ConfigurationError: if processes take part, and the system has no memory or no locks for them.
@@ -108,9 +130,10 @@ class Throttle:
         *,
         clients: int,
         clock: Callable[[], float] = time.monotonic,
+        lease_clock: Callable[[], float] = read_lease_clock,
     ) -> None:
         self._clients = clients
-        self._clock = clock
+        self._clock, self._lease_clock = clock, lease_clock
         self._wake = threading.Semaphore(0) if context is None else context.Semaphore(0)
         self._wake_next = threading.Semaphore(0) if context is None else context.Semaphore(0)
         self._is_shared = context is not None
@@ -125,6 +148,8 @@ class Throttle:
         self._cells[_MOST_REQUESTS] = limits.requests if limits.requests is not None else float("inf")
         self._cells[_LEARNS] = float(limits.learns)
         self._cells[_MOST_BYTES] = limits.received if limits.received is not None else float("inf")
+        self._cells[_OWN_MOST] = float(limits.in_flight)
+        self._cells[_LEASE_END] = float("inf")
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -132,12 +157,14 @@ class Throttle:
             "clients": self._clients,
             "is_shared": self._is_shared,
             "clock": self._clock,
+            "lease_clock": self._lease_clock,
             "wake": self._wake,
             "wake_next": self._wake_next,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._clients, self._clock, self._is_shared = state["clients"], state["clock"], state["is_shared"]
+        self._clients, self._is_shared = state["clients"], state["is_shared"]
+        self._clock, self._lease_clock = state["clock"], state["lease_clock"]
         self._wake, self._wake_next = state["wake"], state["wake_next"]
         self._attach(state["descriptor"].detach())
 
@@ -203,7 +230,17 @@ class Throttle:
 
     @property
     def limit(self) -> int:
-        """Number of permits at present."""
+        """Number of permits of this run at present."""
+        cells = self._cells
+        if cells[_LEASE_END] != float("inf") and self._lease_clock() > cells[_LEASE_END]:
+            return _UNLEASED
+        if not cells[_RESERVED]:
+            return int(cells[Cell.LIMIT])
+        return max(0, int(min(int(cells[Cell.LIMIT]) - cells[_RESERVED], cells[_OWN_MOST])))
+
+    @property
+    def total_limit(self) -> int:
+        """Number of permits at present, with those reserved for other runs."""
         return int(self._cells[Cell.LIMIT])
 
     @property
@@ -277,7 +314,7 @@ class Throttle:
         """
         with self._locked() as cells:
             is_known = share.rejected >= self.rejected
-            cells[Cell.LIMIT] = float(share.slots if is_known else min(share.slots, self.limit))
+            cells[Cell.LIMIT] = float(share.slots if is_known else min(share.slots, self.total_limit))
             cells[_RATE] = share.rate or 0.0
             self._wake_some()
 
@@ -292,6 +329,102 @@ class Throttle:
             self._controller.resize(float(slots))
             cells[_RATE] = rate or 0.0
             self._wake_some()
+
+    def lead(self, limit: float, *, is_learned: bool) -> None:
+        """Learn the limit of all runs that share the quota.
+
+        Args:
+            limit: permits of all runs to begin with.
+            is_learned: whether another run has learned them; else this throttle learns from its own first requests.
+        """
+        with self._locked() as cells:
+            cells[_LEARNS] = 1.0
+            if is_learned:
+                self._controller.resume(limit, self._clock())
+            else:
+                cells[Cell.LIMIT] = limit
+            self._wake_some()
+
+    def refute(self, limit: int) -> None:
+        """Return to a limit of all runs that was accepted, because another run's requests were rejected since.
+
+        Args:
+            limit: permits.
+        """
+        with self._locked():
+            self._controller.refute(float(limit), self._clock())
+
+    def follow(self) -> None:
+        """Issue the permits of :meth:`share` only: another run learns the limit. There are none until then."""
+        with self._locked() as cells:
+            cells[_LEARNS] = cells[Cell.LIMIT] = cells[_RESERVED] = cells[_RESERVED_IDLE] = 0.0
+
+    def reserve(self, slots: int, idle: int, rate: float | None, *, ceiling: float, bound: float) -> None:
+        """Leave permits to other runs.
+
+        Args:
+            slots: permits of the other runs.
+            idle: those of them that the other runs could not use.
+            rate: requests a second of this run; None for no limit.
+            ceiling: permits that all runs together may have at most.
+            bound: permits of all runs to which the limit may grow before the next call.
+        """
+        with self._locked() as cells:
+            cells[_RESERVED], cells[_RESERVED_IDLE] = float(slots), float(min(idle, slots))
+            self._controller.bound(ceiling, bound)
+            cells[_RATE] = rate or 0.0
+            self._wake_some()
+
+    def renew_lease(self, end: float) -> None:
+        """Keep the permits until a time on the lease clock; few remain from then on. Infinity for ever."""
+        with self._locked() as cells:
+            cells[_LEASE_END] = end
+            self._wake_some()
+
+    def learn_from(self, delta: UsageDelta) -> None:
+        """Learn from the requests of another run that shares the quota.
+
+        Args:
+            delta: of its requests since its previous report.
+        """
+        with self._locked():
+            now = self._clock()
+            # How many requests were in flight at that moment is unknown: the limit falls step by step. More rejections
+            # than slots are repeats.
+            for _ in range(min(delta.rejected, delta.slots + 1)):
+                self._controller.rejected(self.total_limit - 1, now, restricted=delta.is_restricted)
+            for _ in range(min(delta.sent - delta.rejected, _MOST_LEARNED)):
+                self._controller.answered(self._all_in_flight, now, restricted=delta.is_restricted)
+
+    def measure(self) -> QuotaUse:
+        """Return the use of the quota since the previous call."""
+        with self._locked() as cells:
+            held = self._sum(_HELD)
+            peak, cells[_PEAK] = max(held, int(cells[_PEAK])), float(held)
+            return QuotaUse(
+                limit=self.limit,
+                held=held,
+                peak=peak,
+                in_flight=self.in_flight,
+                sent=self.sent,
+                rejected=self.rejected,
+                is_restricted=self.is_restricted,
+            )
+
+    @property
+    def is_ramping(self) -> bool:
+        """Return whether the limit still doubles, as nothing has been rejected since the beginning."""
+        return self._cells[Cell.RAMPING] != 0.0
+
+    @property
+    def own_most(self) -> int:
+        """Permits that this run may have at most."""
+        return int(self._cells[_OWN_MOST])
+
+    @property
+    def _all_in_flight(self) -> int:
+        """Requests that are with the service, or could be, of all runs that share the quota."""
+        return self.in_flight + int(self._cells[_RESERVED] - self._cells[_RESERVED_IDLE])
 
     def rejected_of(self, number: int) -> int:
         """Return the requests of one client that the service rejected with 429."""
@@ -312,11 +445,25 @@ class Throttle:
             for cell, count in ((_SENT, delta.sent), (_REJECTED, delta.rejected), (_RECEIVED, delta.received)):
                 cells[base + cell] += count
             cells[base + _HELD], cells[base + _SHARE] = delta.in_flight, delta.slots
+            if not cells[_LEARNS]:
+                self._controller.announced(delta.is_restricted)
+                if delta.rejected:
+                    self._lower_to(self.in_flight)
+                return
+            others = int(cells[_RESERVED] - cells[_RESERVED_IDLE])
             for _ in range(delta.rejected):
-                self._controller.rejected(min(self.in_flight, self.limit - 1), now, restricted=delta.is_restricted)
+                in_flight = min(self._all_in_flight, self.total_limit - 1)
+                self._controller.rejected(in_flight, now, restricted=delta.is_restricted)
             for _ in range(delta.sent - delta.rejected):
                 if self._sum(_SHARE) >= self.limit:  # else the limit is not in force yet, and proves nothing
-                    self._controller.answered(min(wanted, self.limit), now, restricted=delta.is_restricted)
+                    in_flight = min(wanted + others, self.total_limit)
+                    self._controller.answered(in_flight, now, restricted=delta.is_restricted)
+
+    def _lower_to(self, in_flight: int) -> None:
+        """Issue no more permits than the service accepts, until a share comes that takes the rejection into account."""
+        cells = self._cells
+        least = 1.0 if cells[_LEASE_END] == float("inf") else 0.0  # a run with a lease receives its share again soon
+        cells[Cell.LIMIT] = min(cells[Cell.LIMIT], max(least, float(in_flight)))
 
     def _sum(self, cell: int) -> int:
         return int(sum(self._cells[_END + cell :: _SEAT_SIZE]))
@@ -336,7 +483,7 @@ class Throttle:
     def _wake_some(self) -> None:
         """Wake one thread for each free permit; first those that wait for the next request of a unit."""
         cells, now = self._cells, self._clock()
-        free = int(cells[Cell.LIMIT] - self._sum(_HELD) - cells[_WOKEN] - cells[_WOKEN_NEXT])
+        free = int(self.limit - self._sum(_HELD) - cells[_WOKEN] - cells[_WOKEN_NEXT])
         for waiting, woken, semaphore in (
             (_WAITING_NEXT, _WOKEN_NEXT, self._wake_next),
             (_WAITING, _WOKEN, self._wake),
@@ -362,12 +509,14 @@ class Throttle:
                 return False, cells[_CLOSED_UNTIL] - now
             # A unit under way has priority: its names expire, and finishing it frees a slot.
             queued = 0 if is_next else self._count_waiting(_WAITING_NEXT, now)
-            if self._sum(_HELD) + queued >= int(cells[Cell.LIMIT]):
+            held = self._sum(_HELD)
+            if held + queued >= self.limit:
                 cells[base + (_WAITING_NEXT if is_next else _WAITING)] += 1.0
                 cells[base + _SEEN] = now
                 return False, _NO_PERMIT
             cells[base + _HELD] += 1.0
             cells[base + _SENT] += 1.0
+            cells[_PEAK] = max(cells[_PEAK], held + 1.0)
             wait = self._reserve(now)
             if wait > 0.0:
                 cells[base + _PACED] += 1.0
@@ -400,14 +549,15 @@ class Throttle:
             if permit.status is not None and not cells[_LEARNS]:
                 self._controller.announced(permit.is_restricted)  # a throttle that learns is notified below
             elif permit.status is not None and permit.status != 429:
-                self._controller.answered(self.in_flight, now, restricted=permit.is_restricted)
+                self._controller.answered(self._all_in_flight, now, restricted=permit.is_restricted)
             cells[base + _HELD] = max(0.0, cells[base + _HELD] - 1.0)
             if permit.status == 429:
                 cells[base + _REJECTED] += 1.0
                 if cells[_LEARNS]:
-                    self._controller.rejected(self.in_flight, now, restricted=permit.is_restricted)
-                else:  # until a share comes that takes it into account: what waits would be turned away as well
-                    cells[Cell.LIMIT] = max(1.0, min(cells[Cell.LIMIT], float(self.in_flight)))
+                    in_flight = min(self._all_in_flight, self.total_limit - 1) if cells[_RESERVED] else self.in_flight
+                    self._controller.rejected(in_flight, now, restricted=permit.is_restricted)
+                else:  # what waits would be rejected as well
+                    self._lower_to(self.in_flight)
             if permit.retry_after:
                 self._close(now, min(permit.retry_after, _MAX_CLOSED))
             self._wake_some()

@@ -268,6 +268,17 @@ class RunConfig:
             is_advanced=True,
         ),
     )
+    quota_folder: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Folder, or address of an object store, in which runs on several machines share the quota of the project.",
+            LIMITS,
+            metavar="DIR|URL",
+            default="runs of this user on this machine share it",
+            variable="EECHIPS_QUOTA_FOLDER",
+            is_advanced=True,
+        ),
+    )
     rate: float | Literal["auto"] | None = field(
         default="auto",
         metadata=option(

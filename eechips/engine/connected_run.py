@@ -269,7 +269,8 @@ class ConnectedRun:
             self._traits.needs_service
             and self._config.in_flight == "auto"
             and not find_executor(self._config.executor).is_detached
+            and (session.sharing is None or session.sharing.learns)
         )
         if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
-            learned = learned_limits.LearnedLimit(throttle.limit, throttle.is_restricted, utc_now())
+            learned = learned_limits.LearnedLimit(throttle.total_limit, throttle.is_restricted, utc_now())
             learned_limits.save_learned_limit(target.endpoint, target.project, learned)

@@ -29,6 +29,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.engine.config import RunConfig
 from eechips.engine.disk import existing_folder, free_bytes
 from eechips.engine.local_server import local_earth_engine
+from eechips.engine.quota_sharing import list_sharing_runs, quota_place
 from eechips.engine.session import find_target
 from eechips.engine.tiers import describe_month
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
@@ -53,6 +54,7 @@ _REQUESTS = 3
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0  # seconds
 _SLOW = 2.0  # seconds that a trivial request may take
 _LITTLE_SPACE, _NO_SPACE = 2_000_000_000, 100_000_000  # bytes
+_MOST_TEXT = 120  # letters of what another run says of itself
 _TRIAL = ".eechips-doctor"  # name of a temporary object in a store
 _SKEW, _GREAT_SKEW = 10.0, 300.0  # seconds; tokens are good from 5 minutes before they are made, at most
 _REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[.*\])?\s*(?:>=\s*([\d.]+))?[^;]*(?:;\s*(.+))?$")
@@ -169,6 +171,7 @@ def _examine_service(config: RunConfig, endpoint: str, now: Callable[[], datetim
         check_clock(answers),
         check_mode(answers),
         check_quota(endpoint, target.project if target is not None else None),
+        check_runs(config, endpoint, target.project if target is not None else None),
         Finding("compute", "ok", describe_month(config.tier, now())),
     ]
 
@@ -385,6 +388,26 @@ def check_quota(endpoint: str, project: str | None) -> Finding:
         return Finding("quota", "ok", "not measured yet: the first run measures it")
     detail = f"{learned.in_flight} requests in flight, learned {learned.seen}"
     return Finding("quota", "ok", detail + (", in restricted mode" if learned.restricted else ""))
+
+
+def check_runs(config: RunConfig, endpoint: str, project: str | None) -> Finding:
+    """List the other runs that share the quota."""
+    place = quota_place(config, endpoint)
+    if project is None or place is None:
+        return Finding("runs", "skipped", "this run has the quota for itself" if project else "there is no project")
+    try:
+        runs, slots = list_sharing_runs(place, endpoint, project)
+    except (EechipsError, OSError) as error:
+        return Finding("runs", "failed", f"{place}: {redact(str(error))}", "choose another place with `quota_folder`")
+    if not runs:
+        return Finding("runs", "ok", f"no other run uses the quota of {project} ({place})")
+    each = "; ".join(f"{_plain(run.about)}: {run.slots} of {slots} slots" for run in runs)
+    return Finding("runs", "ok", f"{len(runs)} use the quota of {project} ({place}): {each}")
+
+
+def _plain(text: str) -> str:
+    """Return a text of another user for the terminal: without control characters, and not long."""
+    return "".join(letter for letter in redact(text) if letter.isprintable())[:_MOST_TEXT]
 
 
 def _as_answered(credentials: Finding, project: Finding, answer: Answer) -> tuple[Finding, Finding]:

@@ -130,6 +130,7 @@ class OpenUnits:
                 planner=planner,
                 meter=meter,
                 verbose=config.verbose,
+                sharing=self._parts.session.sharing,
                 joins=self._joins,
                 compute=self._parts.compute,
                 slow=SlowUnits(lambda: advice_for(self._recipe)) if traits_of(self._recipe).needs_service else None,

@@ -17,6 +17,7 @@ from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.plan import Planner
 from eechips.engine.progress import Progress
+from eechips.engine.quota_sharing import QuotaSharing
 from eechips.engine.replacement import Replacements
 from eechips.engine.run_log import RunLog
 from eechips.engine.slow_units import SlowUnits
@@ -92,6 +93,7 @@ class SchedulerContext:
         verbose: also show failures, and log requests.
         slow: reports units that take long; None for no reports.
         compute: keeps account of the compute; None if the recipe needs no service.
+        sharing: the part of the run in a shared quota; None if it has the quota for itself.
         joins: recipe that tells which units may share requests; None if each is fetched alone.
         clock: seconds, monotonic.
     """
@@ -109,6 +111,7 @@ class SchedulerContext:
     meter: Meter | None = None
     verbose: bool = False
     slow: SlowUnits | None = None
+    sharing: QuotaSharing | None = None
     joins: RequestWindow | None = None
     compute: ComputeMonitor | None = None
     clock: Callable[[], float] = time.monotonic

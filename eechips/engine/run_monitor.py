@@ -9,6 +9,7 @@ from typing import Any
 
 from eechips.engine.executors.executor import Executor
 from eechips.engine.progress import Progress
+from eechips.engine.quota_sharing import QuotaSharing
 from eechips.engine.run_log import RunLog
 from eechips.engine.slow_units import SlowUnits
 from eechips.text import format_duration
@@ -25,6 +26,7 @@ class RunMonitor:
         progress: shown to the user.
         log: of the run.
         slow: units that take long; None for no reports of these.
+        sharing: the part of the run in a shared quota; None if it has the quota for itself.
         clock: seconds, monotonic.
     """
 
@@ -34,13 +36,14 @@ class RunMonitor:
         progress: Progress,
         log: RunLog,
         slow: SlowUnits | None,
+        sharing: QuotaSharing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._executor, self._progress, self._log = executor, progress, log
-        self._slow, self._clock = slow, clock
+        self._slow, self._sharing, self._clock = slow, sharing, clock
         self._is_offline = self._is_restricted = False
         self._wait_reported: float | None = None
-        self._shown_notice: str | None = None
+        self._shown_notices: dict[str, str | None] = {}
         self._throughput_logged = clock()
 
     def watch(self, settled: int) -> None:
@@ -53,7 +56,8 @@ class RunMonitor:
         self._progress.show(throttle.in_flight, throttle.limit)
         self._watch_restriction(is_restricted=throttle.is_restricted)
         self._watch_network(is_offline=throttle.offline_since is not None)
-        self._watch_notice(self._executor.notice)
+        self._watch_notice("executor", self._executor.notice)
+        self._watch_notice("quota", None if self._sharing is None else self._sharing.message)
         self._watch_wait(throttle.asked_left)
         self._watch_slow()
         if self._clock() - self._throughput_logged >= _THROUGHPUT_SECONDS:
@@ -90,10 +94,10 @@ class RunMonitor:
             else "The service is reachable again."
         )
 
-    def _watch_notice(self, notice: str | None) -> None:
-        if notice == self._shown_notice:
+    def _watch_notice(self, source: str, notice: str | None) -> None:
+        if notice == self._shown_notices.get(source):
             return
-        self._shown_notice = notice
+        self._shown_notices[source] = notice
         self._log.write("notice", text=notice)
         if notice is not None:
             self._progress.say(notice)

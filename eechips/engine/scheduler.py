@@ -56,7 +56,7 @@ class Scheduler:
             StorageError: if results cannot be written.
         """
         context, executor = self._context, self._executor
-        monitor = RunMonitor(executor, context.progress, context.log, context.slow, context.clock)
+        monitor = RunMonitor(executor, context.progress, context.log, context.slow, context.sharing, context.clock)
         try:
             with context.interrupt.patient():
                 while True:

@@ -22,6 +22,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.executors import find_executor
 from eechips.engine.local_server import LocalServer, local_earth_engine
 from eechips.engine.plan import SPENT
+from eechips.engine.quota_sharing import QuotaSharing, share_quota
 from eechips.engine.workload_tag import workload_tag_of
 from eechips.errors import ConfigurationError, UsageError
 from eechips.recipe import Recipe, traits_of
@@ -41,12 +42,14 @@ class Session:
         throttle: of all processes.
         notes: for users of the results, such as that they are synthetic.
         server: the local Earth Engine, if there is one.
+        sharing: the part of the run in a quota that it shares; None if it has the quota for itself.
     """
 
     connection: Connection
     throttle: Throttle
     notes: tuple[str, ...]
     server: LocalServer | None
+    sharing: QuotaSharing | None = None
 
     def check(self) -> None:
         """Raise ConfigurationError if the local Earth Engine has ended."""
@@ -92,13 +95,15 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             target = replace(target, shared_token=SharedToken(is_shared=True))
         target = replace(target, workload_tag=config.workload_tag or workload_tag_of(recipe))
         throttle = Throttle(executor.sharing_context(), _limits(config, target), clients=config.processes + 1)
+        name = "eechips" if recipe is None else f"eechips {recipe.name}"
+        sharing = stack.enter_context(share_quota(config, target, throttle, name))
         try:
             connection = stack.enter_context(connect_client(target, throttle.client(0), config.policy, config.timeouts))
         except Stopped:  # nothing else stops a client that connects
             raise UsageError(SPENT) from None
         notes = (_SYNTHETIC,) if config.local and config.local_assets is None else ()
         with use_transport(connection.transport):
-            yield Session(connection, throttle, notes, server)
+            yield Session(connection, throttle, notes, server, sharing)
 
 
 def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:

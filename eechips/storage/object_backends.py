@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from eechips.errors import TransientError
+from eechips.errors import TransientError, UsageError
 from eechips.storage.s3_backend import BLOCK, Page, S3Backend
 
 
@@ -34,6 +34,20 @@ class Backend(Protocol):
 
         Raises:
             TransientError: if the stored content differs.
+        """
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Upload a small object, unless one with its key exists.
+
+        Args:
+            key: of the object.
+            data: content.
+
+        Returns:
+            Whether it was uploaded.
+
+        Raises:
+            UsageError: if the store has no conditional writes.
         """
 
     def upload(self, path: Path, key: str, tell: Callable[[int], None]) -> None:
@@ -113,6 +127,13 @@ class FsspecBackend:
         if self._files.size(key) != len(data):
             raise TransientError(f"{key} arrived incomplete")
 
+    def create(self, key: str, data: bytes) -> bool:
+        """Refuse: most of these file systems have no conditional writes."""
+        raise UsageError(
+            f"{key}: this store has no conditional writes. Choose a folder, or a bucket of S3, Google Cloud Storage or"
+            " Azure"
+        )
+
     def upload(self, path: Path, key: str, tell: Callable[[int], None]) -> None:
         """Copy a file, and compare the size."""
         self._files.makedirs(self._files._parent(key), exist_ok=True)
@@ -162,6 +183,15 @@ def _callback(tell: Callable[[int], None]) -> Any:
     return Callback(hooks={"tell": lambda size, value, **_: tell(value)})
 
 
+def _create(files: Any, key: str, data: bytes) -> bool:
+    """Upload by a file system whose mode ``create`` is a conditional write; return whether there was no object."""
+    try:
+        files.pipe_file(key, data, mode="create")
+    except FileExistsError:
+        return False
+    return True
+
+
 _GCS_SINGLE_PUT = 50_000_000
 """Bytes up to which gcsfs uploads an object in one request and compares the md5 in the response."""
 _gcsfs_log = logging.getLogger("gcsfs")
@@ -186,6 +216,10 @@ class GcsBackend(FsspecBackend):
             wanted = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
             if self._files.info(key).get("md5Hash") != wanted:
                 raise TransientError(f"{key} was stored with another content")
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Upload if the bucket has no object with the key (``ifGenerationMatch=0``)."""
+        return _create(self._files, key, data)
 
     def upload(self, path: Path, key: str, tell: Callable[[int], None]) -> None:
         """Upload a file in parts, and compare the md5."""
@@ -216,6 +250,10 @@ class AzureBackend(FsspecBackend):
     def put(self, key: str, data: bytes) -> None:
         """Upload; Azure rejects content with another md5, which its client sends."""
         self._files.pipe_file(key, data, validate_content=True)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Upload if the container has no blob with the key (``If-None-Match: *``)."""
+        return _create(self._files, key, data)
 
     def upload(self, path: Path, key: str, tell: Callable[[int], None]) -> None:
         """Upload a file, each part with its md5."""

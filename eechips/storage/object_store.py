@@ -79,6 +79,21 @@ class ObjectStore:
             self._backend.put(self._key(stored), data)
         return StagedFile(name=name, temporary=stored, size=len(data), sha256=digest.hexdigest())
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Store an object, unless one with its name exists.
+
+        Of several processes that create it at the same time, one succeeds.
+
+        Returns:
+            Whether this call stored it.
+
+        Raises:
+            UsageError: if the store has no conditional writes.
+            TransientError, StorageError: as :meth:`stage`.
+        """
+        with self._translating(f"create {self.url}/{name}"):
+            return self._backend.create(self._key(name), data)
+
     def upload(self, name: str, path: Path, tell: Callable[[int], None] = lambda _: None) -> None:
         """Upload a file of any size in little memory.
 

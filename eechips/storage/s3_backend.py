@@ -81,6 +81,18 @@ class S3Backend:
         if not is_single:
             self._check_size(key, len(data))
 
+    def create(self, key: str, data: bytes) -> bool:
+        """Upload if S3 has no object with the key: it answers 412 if there is one
+        (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+        """
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            self._obstore.put(self._store, _name(key), data, mode="create", use_multipart=False)
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
+
     def upload(self, path: Path, key: str, tell: Callable[[int], None]) -> None:
         """Upload a file; compare the size of large ones."""
         size = path.stat().st_size

@@ -57,6 +57,9 @@ class Store(StagingArea, Protocol):
     def commit(self, staged: StagedFile) -> None:
         """Give a staged result its name."""
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file, unless one with its name exists; return whether it was written."""
+
     def flush(self) -> None:
         """Write pending data to the disk."""
 

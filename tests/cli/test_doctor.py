@@ -24,7 +24,19 @@ def test_doctor_passes_on_a_machine_ready_for_local_runs(tmp_path: Path) -> None
     *lines, last = result.stdout.splitlines()
     assert last == "A run would work."
     heads = [line.split()[:2] for line in lines if not line.startswith(" ")]
-    names = ["python", "packages", "disk", "credentials", "project", "endpoint", "clock", "mode", "quota", "compute"]
+    names = [
+        "python",
+        "packages",
+        "disk",
+        "credentials",
+        "project",
+        "endpoint",
+        "clock",
+        "mode",
+        "quota",
+        "runs",
+        "compute",
+    ]
     assert heads == [["ok", name] for name in names]
     assert list(tmp_path.iterdir()) == []
 

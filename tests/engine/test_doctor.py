@@ -27,7 +27,19 @@ from eechips.urls import is_loopback
 from eechips.user_cache import CACHE_VARIABLE
 from tests.support.engine_service import Service, serving
 
-NAMES = ["python", "packages", "disk", "credentials", "project", "endpoint", "clock", "mode", "quota", "compute"]
+NAMES = [
+    "python",
+    "packages",
+    "disk",
+    "credentials",
+    "project",
+    "endpoint",
+    "clock",
+    "mode",
+    "quota",
+    "runs",
+    "compute",
+]
 TOKEN = "ya29.this-is-the-secret-token"
 
 

@@ -1,0 +1,620 @@
+"""Share the quota of a project among runs that know nothing of each other but a place where all of them write.
+
+One run, the leader, learns how many requests may be in flight (:mod:`eechips.client.congestion`), and grants the other
+runs shares of them. Every record has one writer:
+
+- A run writes a report every few seconds: what it holds, what it could use, what the service has rejected.
+- The leader writes the record of its term: the limit, and a grant for each run.
+- A term begins by a conditional write, which one run wins. Its number is one more than that of the term before.
+
+The rules that keep the runs within the limit:
+
+- The leader raises a grant only by slots that nobody holds. A grant that was lowered stays reserved until its run has
+  reported that it holds no more.
+- Each run has a lease, which it renews by writing its report, or the record of its term. If it cannot, it keeps one
+  slot. The leader takes the slots of a run whose lease has ended; the other runs replace a leader whose lease has
+  ended.
+- Times are compared on the monotonic clock of the process that measured them only. A run measures its lease from before
+  it wrote; the others from when they noticed. So the former ends first, whatever the clocks of machines say.
+
+Slots are divided by max-min fairness (Bertsekas and Gallager, Data Networks, 1992, 6.5.2): nobody has more than it can
+use, and what that leaves is divided equally.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from eechips.client.permits import QuotaShare, QuotaUse, UsageDelta
+from eechips.client.throttle import Throttle, read_lease_clock
+
+_MOST_SLOTS = 1000
+"""Slots of all runs together, at most."""
+_SAFE = 0.6
+"""Share of the lease after which a run gives up its slots; requests in flight then have the rest to finish."""
+_PROOF_STEPS = 2
+"""Steps without a rejection after which a higher limit counts as accepted: the reports of all runs have come."""
+_MOST_REFUSALS = 4
+"""Steps in a row with a rejection after which the accepted limit is lowered."""
+_NEAR = 0.9
+"""Share of a limit that was too high, from which on the limit grows in little steps."""
+_SMALL_PART, _LARGE_PART = 50, 2
+"""Parts of the limit by which it grows before the next proof: one of 50, or of 2."""
+_EAGER = 4
+"""Factor by which a run that uses all of its slots could use more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run reports.
+
+    Attributes:
+        run: id of the run.
+        count: of its reports; a run whose count changes is alive.
+        term: number of the term whose record it has read.
+        seen: count of that record.
+        held: slots that it may be using.
+        in_flight: requests that are with the service.
+        wanted: slots that it could use.
+        most: slots that it is allowed at most.
+        sent: requests since its beginning.
+        rejected: requests with the response 429 since its beginning.
+        is_restricted: whether the service announces its restricted mode.
+        about: what it is, for people.
+    """
+
+    run: str
+    count: int
+    term: int
+    seen: int
+    held: int
+    in_flight: int
+    wanted: int
+    most: int
+    sent: int
+    rejected: int
+    is_restricted: bool
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Share of a run.
+
+    Attributes:
+        slots: that it may use from now on.
+        reserved: slots that it may still be using.
+        rejected: rejections of the run that the leader has taken into account.
+        rate: requests a second; None for no limit.
+    """
+
+    slots: int
+    reserved: int
+    rejected: int
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TermRecord:
+    """What the leader of a term has decided.
+
+    Attributes:
+        number: of the term.
+        leader: id of the run that leads.
+        count: of the records of this term; a leader whose count changes is alive.
+        limit: slots of all runs together.
+        grants: by the id of the run, in the order in which they came.
+        is_over: whether the leader has left.
+        about: what the leader is, for people.
+    """
+
+    number: int
+    leader: str
+    count: int
+    limit: float
+    grants: Mapping[str, Grant] = field(default_factory=dict)
+    is_over: bool = False
+    about: str = ""
+
+
+class QuotaRecords(Protocol):
+    """Place of the records of all runs that share a quota.
+
+    Methods raise EechipsError or OSError if the place does not respond; those that remove records do not.
+    """
+
+    def find(self) -> tuple[list[int], list[str]]:
+        """Return the numbers of terms, and the ids of runs with a report."""
+
+    def read_term(self, number: int) -> TermRecord | None:
+        """Return the record of a term; None if it does not exist or is damaged."""
+
+    def read_report(self, run: str) -> RunReport | None:
+        """Return the report of a run; None if it does not exist or is damaged."""
+
+    def create_term(self, record: TermRecord) -> bool:
+        """Write the first record of a term, unless there is one; return whether it was written."""
+
+    def write_term(self, record: TermRecord) -> None:
+        """Replace the record of a term."""
+
+    def write_report(self, report: RunReport) -> None:
+        """Write or replace the report of a run."""
+
+    def remove_term(self, number: int) -> None:
+        """Remove a term, if it exists."""
+
+    def remove_report(self, run: str) -> None:
+        """Remove the report of a run, if it exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """How often runs write, and for how long they are believed to be alive.
+
+    Attributes:
+        step: seconds between two records of a run; twice as long while it is alone.
+        for_each: further seconds between two records for each run that shares the quota.
+        lease: seconds after which a run without a new record has lost its slots.
+    """
+
+    step: float
+    for_each: float
+    lease: float
+
+    def pause(self, others: int) -> float:
+        """Return the seconds to the next record of a run."""
+        wanted = self.step + self.for_each * others if others else 2.0 * self.step
+        return min(wanted, max(self.step, self.lease / 6.0))
+
+
+def fair_shares(total: int, wanted: Sequence[int]) -> list[int]:
+    """Divide slots by max-min fairness.
+
+    Args:
+        total: slots.
+        wanted: slots that each run could use, in the order in which the runs came.
+
+    Returns:
+        The slots of each; what cannot be divided goes to those that came first.
+    """
+    shares = [0] * len(wanted)
+    left = max(0, total)
+    order = sorted(range(len(wanted)), key=lambda number: (wanted[number], -number))
+    for done, number in enumerate(order):
+        shares[number] = min(wanted[number], left // (len(order) - done))
+        left -= shares[number]
+    return shares
+
+
+@dataclass(slots=True)
+class _Watch:
+    """When the count of a run was last seen to change."""
+
+    count: tuple[int, int]
+    since: float
+    has_changed: bool = False
+
+    def note(self, count: tuple[int, int], now: float) -> None:
+        if count != self.count:
+            self.count, self.since, self.has_changed = count, now, True
+
+
+@dataclass(slots=True)
+class _Member:
+    """The leader's account of another run.
+
+    Attributes:
+        grant: the present one.
+        issued: counts and slots of the grants of this term, from the one on that the run was using when it reported.
+        carried: slots that the run may be using since an earlier term.
+        report: the latest; None before the first.
+    """
+
+    grant: Grant
+    issued: list[tuple[int, int]] = field(default_factory=list)
+    carried: int = 0
+    report: RunReport | None = None
+
+    def note(self, report: RunReport, term: int) -> None:
+        """Free slots that the run holds no longer, according to its report."""
+        self.report = report
+        if report.term == term:
+            self.carried = 0
+            while len(self.issued) > 1 and self.issued[1][0] <= report.seen:
+                del self.issued[0]
+        current = max((slots for _, slots in self.issued), default=0)
+        self.grant = replace(self.grant, reserved=max(self.grant.slots, current, self.carried, report.held))
+
+    def change(self, slots: int, count: int) -> None:
+        """Set the slots from a record of the term on."""
+        self.issued.append((count, slots))
+        self.grant = replace(self.grant, slots=slots, reserved=max(slots, self.grant.reserved))
+
+    @property
+    def idle(self) -> int:
+        """Slots that are reserved for the run, and that it could not use."""
+        used = 0 if self.report is None else max(self.report.in_flight, self.report.wanted)
+        return max(0, self.grant.reserved - used)
+
+
+@dataclass(slots=True)
+class _Proof:
+    """What the leader knows of the limit, while other runs use it as well.
+
+    It notices rejections of their requests only when they report. So the limit grows by little steps, whose slots the
+    leader uses itself, and they are divided among all when nobody has reported a rejection for a while.
+
+    Attributes:
+        limit: slots that were accepted.
+        tried: slots of the limit at the previous step, which nobody has rejected yet.
+        steps: for which the limit has been at least so high.
+        refusals: steps in a row in which requests were rejected at the accepted limit.
+        rejected_at: a limit that was too high; None if none is known.
+        rejected: rejections of this run, up to the previous step.
+    """
+
+    limit: int
+    tried: int
+    steps: int = 0
+    refusals: int = 0
+    rejected_at: int | None = None
+    rejected: int = 0
+
+    def note(self, limit: int, rejected: int, *, is_rejected: bool) -> bool:
+        """Record the limit of a step.
+
+        Args:
+            limit: slots.
+            rejected: rejections of this run so far.
+            is_rejected: whether other runs have reported rejections since the previous step.
+
+        Returns:
+            Whether the limit is refuted, and falls to the one before.
+        """
+        is_clean, self.rejected = rejected == self.rejected, rejected
+        if self.rejected_at is not None and self.limit > self.rejected_at:
+            self.rejected_at = None  # the quota has grown
+        self.refusals = self.refusals + 1 if limit <= self.limit and (is_rejected or not is_clean) else 0
+        if self.refusals >= _MOST_REFUSALS and limit > 1:
+            self.rejected_at, self.refusals = limit, 0
+            self.limit, self.tried, self.steps = limit - 1, limit - 1, 0
+            return True
+        if limit <= self.limit:
+            self.limit, self.tried, self.steps = limit, limit, 0
+        elif is_rejected:
+            self.rejected_at, self.tried, self.steps = self.tried, self.limit, 0
+            return True
+        else:
+            self.steps = self.steps + 1 if limit >= self.tried and is_clean else 0
+            if self.steps > _PROOF_STEPS:
+                self.limit, self.steps = min(self.tried, limit), 0
+            if not self.steps:
+                self.tried = limit
+        return False
+
+    @property
+    def most(self) -> int:
+        """Slots to which the limit may grow before the next proof."""
+        is_near = self.rejected_at is not None and self.limit >= _NEAR * self.rejected_at
+        return self.limit + 1 + self.limit // (_SMALL_PART if is_near else _LARGE_PART)
+
+
+class SharedQuota:
+    """A run's side of a quota that several runs share. Call :meth:`step` every few seconds from one thread.
+
+    Args:
+        records: of all runs.
+        throttle: of this run.
+        run: id of this run, unique.
+        times: the same for all runs.
+        rate: requests a second of all runs; None for no limit.
+        about: what the run is, for people.
+        is_running: returns whether the process of a run is running; None if that is not visible from here.
+        clock: seconds; that of the throttle's lease.
+    """
+
+    def __init__(
+        self,
+        records: QuotaRecords,
+        throttle: Throttle,
+        run: str,
+        times: LeaseTimes,
+        *,
+        rate: float | None = None,
+        about: str = "",
+        is_running: Callable[[str], bool | None] = lambda _: None,
+        clock: Callable[[], float] = read_lease_clock,
+    ) -> None:
+        self._records, self._throttle, self._run, self._times = records, throttle, run, times
+        self._rate, self._about, self._is_running, self._clock = rate, about, is_running, clock
+        self._term = TermRecord(0, "", 0, 0.0)
+        self._first_limit = throttle.total_limit
+        self._is_leader = False
+        self._count = 0
+        self._term_watch = _Watch((0, 0), clock())
+        self._watches: dict[str, _Watch] = {}
+        self._members: dict[str, _Member] = {}
+        self._others = 0
+        self._proof = _Proof(0, 0)
+        self._is_rejected = False
+        self._renewed = clock()
+
+    @property
+    def is_leader(self) -> bool:
+        """Return whether this run learns the limit, and grants shares of it."""
+        return self._is_leader
+
+    @property
+    def others(self) -> int:
+        """Number of other runs that have a share."""
+        return self._others
+
+    @property
+    def total(self) -> int:
+        """Slots of all runs together, as far as this run knows."""
+        return self._throttle.total_limit if self._is_leader else int(self._term.limit)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether this run follows another, and has no slot yet."""
+        return not self._is_leader and self._throttle.limit == 0
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Return whether the lease of this run has ended, because the place of the records does not respond."""
+        return self._clock() > self._renewed + _SAFE * self._times.lease
+
+    @property
+    def pause(self) -> float:
+        """Seconds to the next step."""
+        return self._times.pause(self._others)
+
+    def join(self) -> None:
+        """Begin to take part: become the leader, or give up all slots until the leader grants some.
+
+        Raises:
+            EechipsError, OSError: if the place of the records does not respond. The run then continues alone.
+        """
+        self._throttle.follow()
+        try:
+            self.step()
+        except BaseException:
+            self._throttle.lead(self._first_limit, is_learned=False)
+            raise
+
+    def step(self) -> None:
+        """Exchange records once, and apply what has changed.
+
+        Raises:
+            EechipsError, OSError: if the place of the records does not respond.
+        """
+        began = self._clock()
+        terms, runs = self._records.find()
+        latest = max(terms, default=0)
+        if self._is_leader and latest != self._term.number:
+            self._stand_down()
+        if not self._is_leader:
+            self._read_term(latest)
+            if self._is_open(latest, began):
+                self._stand(latest)
+        if self._is_leader:
+            self._lead(runs)
+            for old in terms:
+                if old < self._term.number:
+                    self._records.remove_term(old)
+        else:
+            self._follow()
+        self._renew(began)
+
+    def leave(self) -> None:
+        """Return all slots: the run has no request in flight any more.
+
+        Raises:
+            EechipsError, OSError: if the place of the records does not respond. Then the lease ends by itself.
+        """
+        if not self._is_leader:
+            self._records.remove_report(self._run)
+            return
+        _, runs = self._records.find()
+        if set(runs) <= {self._run}:
+            self._records.remove_term(self._term.number)
+        else:
+            self._write_term(is_over=True)
+        self._is_leader = False
+
+    def _renew(self, began: float) -> None:
+        """Renew the lease, as of the beginning of an exchange."""
+        self._renewed = began
+        self._throttle.renew_lease(began + _SAFE * self._times.lease)
+
+    # Following
+
+    def _read_term(self, latest: int) -> None:
+        """Read the record of the latest term; one that cannot be read changes nothing."""
+        found = self._records.read_term(latest) if latest else None
+        if found is not None:
+            self._term = found
+        self._term_watch.note((latest, -1 if found is None else found.count), self._clock())
+
+    def _is_open(self, latest: int, now: float) -> bool:
+        """Return whether there is no leader, or its lease has ended."""
+        if not latest or now - self._term_watch.since > self._times.lease:
+            return True
+        term = self._term
+        if term.number != latest:
+            return False
+        return term.is_over or term.leader == self._run or self._is_running(term.leader) is False
+
+    def _stand(self, latest: int) -> None:
+        """Try to begin the next term, in which the other runs keep their grants."""
+        before = self._term
+        kept = {
+            run: replace(grant, reserved=max(grant.slots, grant.reserved))
+            for run, grant in before.grants.items()
+            if run not in (self._run, before.leader)
+        }
+        is_learned = before.limit >= 1.0
+        limit = before.limit if is_learned else float(self._first_limit)
+        term = TermRecord(latest + 1, self._run, 1, limit, kept, about=self._about)
+        if not self._records.create_term(term):
+            return
+        self._term, self._is_leader = term, True
+        self._members = {run: _Member(grant, [(1, grant.slots)], grant.reserved) for run, grant in kept.items()}
+        self._watches = {}
+        reserved = _sum_reserved(kept.values())
+        self._throttle.reserve(reserved, 0, self._rate, ceiling=_MOST_SLOTS, bound=limit)
+        self._throttle.lead(limit, is_learned=is_learned)
+        self._proof = _Proof(int(limit), int(limit), rejected=self._throttle.rejected)
+        self._records.remove_report(self._run)
+
+    def _follow(self) -> None:
+        """Apply the grant of this run, and report."""
+        grant = self._term.grants.get(self._run, Grant(0, 0, 0, None))
+        self._others = len(self._term.grants.keys() | {self._term.leader}) - (self._run in self._term.grants)
+        rates = [rate for rate in (grant.rate, self._rate) if rate is not None]
+        use = self._throttle.measure()
+        self._throttle.share(QuotaShare(grant.slots, min(rates, default=None), grant.rejected))
+        self._count += 1
+        self._records.write_report(self._report(use))
+
+    def _report(self, use: QuotaUse) -> RunReport:
+        now = self._throttle.measure()
+        return RunReport(
+            run=self._run,
+            count=self._count,
+            term=self._term.number,
+            seen=self._term.count,
+            held=max(now.limit, now.held),
+            in_flight=now.in_flight,
+            wanted=_wanted(use, self._throttle.own_most),
+            most=self._throttle.own_most,
+            sent=now.sent,
+            rejected=now.rejected,
+            is_restricted=now.is_restricted,
+            about=self._about,
+        )
+
+    # Leading
+
+    def _stand_down(self) -> None:
+        """Follow the leader of a later term."""
+        self._is_leader = False
+        self._members, self._watches = {}, {}
+        self._throttle.follow()
+
+    def _lead(self, runs: Iterable[str]) -> None:
+        """Take the reports of the other runs into account, and grant shares."""
+        present = [run for run in runs if run != self._run]
+        for gone in (self._members.keys() | self._watches.keys()) - set(present):
+            self._members.pop(gone, None)
+            self._watches.pop(gone, None)
+        for run in present:
+            self._note_report(run)
+        self._others = len(self._members)
+        self._prove()
+        count = self._term.count + 1
+        self._divide(count)
+        self._term = replace(self._term, count=count, limit=float(self._throttle.total_limit))
+        self._write_term(is_over=False)
+
+    def _write_term(self, *, is_over: bool) -> None:
+        grants = {run: member.grant for run, member in self._members.items()}
+        if is_over:
+            self._term = replace(self._term, count=self._term.count + 1)
+        self._records.write_term(replace(self._term, grants=grants, is_over=is_over))
+
+    def _note_report(self, run: str) -> None:
+        """Learn from the report of a run; forget the run if its lease has ended."""
+        now = self._clock()
+        report = self._records.read_report(run)
+        watch = self._watches.get(run)
+        key = (0, -1) if report is None else (0, report.count)
+        if watch is None:
+            watch = self._watches[run] = _Watch(key, now)
+        else:
+            watch.note(key, now)
+        is_running = self._is_running(run)
+        if is_running is False or now - watch.since > self._times.lease:
+            self._members.pop(run, None)  # the watch stays: a report that cannot be removed is no new run
+            self._records.remove_report(run)
+            return
+        if report is None:
+            return
+        member = self._members.get(run)
+        if member is None:
+            if not (is_running or watch.has_changed):  # it may be the report of a run that has ended
+                return
+            member = self._members[run] = _Member(Grant(0, 0, report.rejected, None))
+            member.report = report
+        self._learn(member.report, report)
+        member.note(report, self._term.number)
+        member.grant = replace(member.grant, rejected=report.rejected)
+
+    def _prove(self) -> None:
+        """Keep account of the limit that was accepted."""
+        throttle, limit = self._throttle, self._throttle.total_limit
+        is_rejected, self._is_rejected = self._is_rejected, False
+        if not self._members:
+            self._proof = _Proof(limit, limit, rejected=throttle.rejected)
+        elif self._proof.note(limit, throttle.rejected, is_rejected=is_rejected):
+            throttle.refute(self._proof.limit)
+
+    def _learn(self, before: RunReport | None, report: RunReport) -> None:
+        """Learn from the requests of a run since its previous report."""
+        if before is None:
+            return
+        sent, rejected = report.sent - before.sent, report.rejected - before.rejected
+        self._is_rejected = self._is_rejected or rejected > 0
+        if sent > 0 or rejected > 0:
+            self._throttle.learn_from(
+                UsageDelta(sent, rejected, 0, report.in_flight, report.held, report.is_restricted)
+            )
+
+    def _divide(self, count: int) -> None:
+        """Divide the slots among all runs, this one included."""
+        throttle, members = self._throttle, [*self._members.values()]
+        use = throttle.measure()
+        own_most = throttle.own_most
+        if not members:
+            throttle.reserve(0, 0, self._rate, ceiling=own_most, bound=math.inf)
+            return
+        ceiling = min(_MOST_SLOTS, own_most + sum(member.report.most if member.report else 0 for member in members))
+        total = min(throttle.total_limit, self._proof.limit)
+        wanted = [_wanted(use, own_most)] + [member.report.wanted if member.report else 1 for member in members]
+        own, *targets = fair_shares(total, wanted)
+        for member, target in zip(members, targets, strict=True):
+            if target < member.grant.slots:
+                member.change(target, count)
+        reserved = _sum_reserved(member.grant for member in members)
+        idle = sum(member.idle for member in members)
+        left = max(total - own, reserved)
+        bound = math.inf if throttle.is_ramping else self._proof.most
+        rate = _part(self._rate, own, total)
+        throttle.reserve(left, idle, rate, ceiling=ceiling, bound=bound)
+        free = max(0, total - reserved - max(own, throttle.measure().held))
+        for member, target in zip(members, targets, strict=True):
+            before = member.grant
+            slots = min(target, before.reserved + free)
+            if slots > before.slots:
+                member.change(slots, count)
+                free -= max(0, slots - before.reserved)
+            member.grant = replace(member.grant, rate=_part(self._rate, member.grant.slots, total))
+
+
+def _wanted(use: QuotaUse, most: int) -> int:
+    """Return the slots that a run could use: few more than it uses, unless it uses all that it has."""
+    wanted = _EAGER * (use.peak + 1) if use.peak >= use.limit else use.peak + 1
+    return max(1, min(wanted, most))
+
+
+def _sum_reserved(grants: Iterable[Grant]) -> int:
+    return sum(grant.reserved for grant in grants)
+
+
+def _part(rate: float | None, slots: int, total: int) -> float | None:
+    """Return the part of the rate that belongs to some of the slots."""
+    return None if rate is None or total <= 0 else rate * slots / total

@@ -1,0 +1,105 @@
+"""Choose the part of a plan that a task of an array of tasks fetches."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from eechips.errors import UsageError
+
+_PART = re.compile(r"(\d{1,9})/(\d{1,9})")
+_AUTO = re.compile(r"auto(?:/(\d{1,9}))?")
+_KUBERNETES = "JOB_COMPLETION_INDEX"
+_INDEXES = (
+    ("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
+    ("CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_COUNT"),
+    (_KUBERNETES, None),
+)
+"""Variables with the index of a task, from 0 on, and with the number of tasks. Sources, read 2026-11:
+
+- AWS Batch: https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html
+- Cloud Run: https://cloud.google.com/run/docs/container-contract#jobs-env-vars
+- Kubernetes, indexed jobs, which do not tell their number:
+  https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode
+"""
+_SLURM = "SLURM_ARRAY_TASK_"
+"""Variables of a job array: https://slurm.schedmd.com/job_array.html. Their indexes begin anywhere, and have a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPart:
+    """One of several parts of a plan, which together are the whole plan.
+
+    Attributes:
+        number: of the part, from 1 on.
+        count: of parts.
+
+    Raises:
+        UsageError: if there is no such part.
+    """
+
+    number: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise UsageError(f"there is no part {self.number}/{self.count}: parts are 1/{self.count} to N/{self.count}")
+
+    @classmethod
+    def parse(cls, text: str, environment: Mapping[str, str]) -> WorkPart:
+        """Parse ``3/40``; ``auto`` takes the part from the variables of a scheduler, ``auto/40`` all but the number.
+
+        Args:
+            text: of the user.
+            environment: variables of this process.
+
+        Raises:
+            UsageError: if it is malformed, or the variables are missing or name no part.
+        """
+        if found := _PART.fullmatch(text):
+            return cls(int(found[1]), int(found[2]))
+        automatic = _AUTO.fullmatch(text)
+        if automatic is None:
+            raise UsageError(f"{text!r} is no part: give NUMBER/COUNT, such as 3/40, or auto")
+        given = None if automatic[1] is None else int(automatic[1])
+        index, count = _read_index(environment)
+        if count is None and given is None:
+            raise UsageError(f"{_KUBERNETES} does not tell the number of tasks: give it, as in auto/40")
+        if count is not None and given is not None and count != given:
+            raise UsageError(f"the array has {count} tasks, not {given}: give auto")
+        return cls(index + 1, int(count or given or 0))
+
+    def choose(self, lines: Iterable[str]) -> Iterator[str]:
+        """Yield the lines of this part: every ``count``-th one, empty ones not counted."""
+        return itertools.islice((line for line in lines if line.strip()), self.number - 1, None, self.count)
+
+
+def _read_index(environment: Mapping[str, str]) -> tuple[int, int | None]:
+    """Return the index of this task, from 0 on, and the number of tasks if the scheduler tells it."""
+    if f"{_SLURM}ID" in environment:
+        return _read_slurm(environment)
+    for index, count in _INDEXES:
+        if index in environment:
+            return _number(environment, index), None if count is None else _number(environment, count)
+    names = ", ".join((f"{_SLURM}ID", *(index for index, _ in _INDEXES)))
+    raise UsageError(f"no part is known here: none of the variables {names} is set. Give it, as in 3/40")
+
+
+def _read_slurm(environment: Mapping[str, str]) -> tuple[int, int]:
+    task, count, least, most = (_number(environment, _SLURM + name) for name in ("ID", "COUNT", "MIN", "MAX"))
+    step = max(1, _number(environment, f"{_SLURM}STEP")) if f"{_SLURM}STEP" in environment else 1
+    if (most - least) // step + 1 != count or (task - least) % step:
+        raise UsageError(
+            f"the indexes of this job array have gaps ({count} tasks from {least} to {most}), so that the parts would"
+            " be others than those of the whole array: give the part, as in 3/40, or requeue the tasks"
+        )
+    return (task - least) // step, count
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    text = environment.get(name, "")
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise UsageError(f"{name} is {text!r}, not a number")
+    return int(text)

@@ -1,0 +1,480 @@
+"""Runs that share a quota through records, simulated: clocks that differ, deaths, pauses, partitions, many runs."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eechips.client.permits import Permit, QuotaLimits
+from eechips.client.shared_quota import LeaseTimes, RunReport, SharedQuota, TermRecord, fair_shares
+from eechips.client.throttle import Throttle
+
+TIMES = LeaseTimes(step=0.5, for_each=0.02, lease=15.0)
+STEP = 0.05  # seconds of the simulation
+QUOTA = 40
+
+
+class Records:
+    """The records of all runs, in memory.
+
+    Attributes:
+        is_down: whether nobody reaches them.
+    """
+
+    def __init__(self) -> None:
+        self.terms: dict[int, TermRecord] = {}
+        self.reports: dict[str, RunReport] = {}
+        self.is_down = False
+
+
+@dataclass
+class View:
+    """The records as one run reaches them.
+
+    Attributes:
+        is_cut: whether the run does not reach them.
+        loses: whether responses to writes are lost, after the write.
+    """
+
+    records: Records
+    is_cut: bool = False
+    loses: Callable[[], bool] = lambda: False
+
+    def _reach(self) -> None:
+        if self.is_cut or self.records.is_down:
+            raise OSError("no connection")
+
+    def _lose(self) -> None:
+        if self.loses():
+            raise OSError("the response was lost")
+
+    def find(self) -> tuple[list[int], list[str]]:
+        self._reach()
+        return sorted(self.records.terms), sorted(self.records.reports)
+
+    def read_term(self, number: int) -> TermRecord | None:
+        self._reach()
+        return self.records.terms.get(number)
+
+    def read_report(self, run: str) -> RunReport | None:
+        self._reach()
+        return self.records.reports.get(run)
+
+    def create_term(self, record: TermRecord) -> bool:
+        self._reach()
+        if record.number in self.records.terms:
+            return False
+        self.records.terms[record.number] = record
+        self._lose()
+        return True
+
+    def write_term(self, record: TermRecord) -> None:
+        self._reach()
+        self.records.terms[record.number] = record
+        self._lose()
+
+    def write_report(self, report: RunReport) -> None:
+        self._reach()
+        self.records.reports[report.run] = report
+        self._lose()
+
+    def remove_term(self, number: int) -> None:
+        with contextlib.suppress(OSError):
+            self._reach()
+            self.records.terms.pop(number, None)
+
+    def remove_report(self, run: str) -> None:
+        with contextlib.suppress(OSError):
+            self._reach()
+            self.records.reports.pop(run, None)
+
+
+@dataclass
+class Run:
+    """A simulated run.
+
+    Attributes:
+        demand: requests that it would have in flight.
+        is_dead: killed.
+        is_paused: its thread of the quota does not run; its requests do.
+    """
+
+    name: str
+    view: View
+    throttle: Throttle
+    quota: SharedQuota
+    demand: int = 1000
+    is_dead: bool = False
+    is_paused: bool = False
+    next_step: float = 0.0
+    active: list[tuple[float, int, contextlib.ExitStack, Permit | None]] = field(default_factory=list)
+    waiting: list[float] = field(default_factory=list)
+    busy: float = 0.0
+
+    @property
+    def under_way(self) -> int:
+        """Units under way, those that wait to be repeated included: some more than slots."""
+        return min(self.demand, math.ceil(1.3 * self.throttle.limit))
+
+
+class World:
+    """A service with a quota, and runs that share it.
+
+    Attributes:
+        now: seconds.
+        attempts: requests.
+        rejected: of them.
+        most: most requests that could have been in flight at once.
+    """
+
+    def __init__(self, seed: int = 0, quota: int = QUOTA, seconds: float = 1.0) -> None:
+        self.random = random.Random(seed)
+        self.records, self.runs, self.quota, self.seconds = Records(), [], quota, seconds
+        self.runs: list[Run] = []
+        self.now = 0.0
+        self.attempts = self.rejected = self.most = self._numbers = 0
+        self.busy = 0.0
+        self.in_flight = 0
+
+    def clock(self, *, skew: bool) -> Callable[[], float]:
+        """Return the clock of a machine; with ``skew`` it has another origin, and is up to 2% fast or slow."""
+        offset = self.random.uniform(-1e6, 1e6) if skew else 0.0
+        rate = self.random.uniform(0.98, 1.02) if skew else 1.0
+        return lambda: 1e7 + offset + rate * self.now
+
+    def start(self, demand: int = 1000, *, most: int = 1000, start: int | None = None, skew: bool = True) -> Run:
+        clock = self.clock(skew=skew)
+        limits = QuotaLimits(in_flight=most, start=start, is_known=most < 1000)
+        throttle = Throttle(None, limits, clients=1, clock=clock, lease_clock=clock)
+        name = f"{len(self.runs)}"
+        view = View(self.records)
+        run = Run(name, view, throttle, SharedQuota(view, throttle, name, TIMES, clock=clock), demand)
+        self.runs.append(run)
+        run.quota.join()
+        run.next_step = self.now + self.random.uniform(0, 1) * run.quota.pause
+        return run
+
+    def kill(self, run: Run) -> None:
+        """Kill a run: its connections are closed."""
+        run.is_dead = True
+        self.in_flight -= sum(permit is None for *_, permit in run.active)
+        run.active.clear()
+
+    def leave(self, run: Run) -> None:
+        """Finish a run."""
+        run.demand = 0
+        self.pass_time(5 * self.seconds)
+        run.quota.leave()
+        run.is_dead = True
+
+    def pass_time(self, seconds: float) -> World:
+        """Let time pass; figures begin anew."""
+        self.attempts = self.rejected = self.most = 0
+        self.busy = 0.0
+        for run in self.runs:
+            run.busy = 0.0
+        for _ in range(round(seconds / STEP)):
+            self._advance()
+        self.busy /= seconds
+        for run in self.runs:
+            run.busy /= seconds
+        return self
+
+    def _advance(self) -> None:
+        self.now += STEP
+        alive = [run for run in self.runs if not run.is_dead]
+        self.random.shuffle(alive)
+        for run in alive:
+            while run.active and run.active[0][0] <= self.now:
+                _, _, stack, rejected = heapq.heappop(run.active)
+                self.in_flight -= 1 if rejected is None else 0
+                stack.close()
+            run.waiting = [until for until in run.waiting if until > self.now]
+        for run in alive:
+            if not run.is_paused and self.now >= run.next_step:
+                with contextlib.suppress(OSError):
+                    run.quota.step()
+                run.next_step = self.now + run.quota.pause * self.random.uniform(0.9, 1.3)
+        for run in alive:
+            while run.throttle.in_flight < run.throttle.limit and len(run.active) + len(run.waiting) < run.under_way:
+                self._request(run)
+            self.busy += len(run.active) * STEP
+        self.most = max(self.most, sum(max(run.throttle.limit, run.throttle.in_flight) for run in alive))
+        for run in alive:
+            run.busy += len(run.active) * STEP
+
+    def _request(self, run: Run) -> None:
+        self.attempts += 1
+        stack = contextlib.ExitStack()
+        permit = stack.enter_context(run.throttle.client(0).permit())
+        if self.in_flight >= self.quota:
+            self.rejected += 1
+            permit.status = 429
+            stack.close()
+            run.waiting.append(self.now + 0.5)
+            return
+        permit.status = 200
+        self.in_flight += 1
+        end = self.now + self.random.lognormvariate(0, 0.3) * self.seconds
+        self._numbers += 1
+        heapq.heappush(run.active, (end, self._numbers, stack, None))
+
+
+def shares(world: World) -> list[float]:
+    total = sum(run.busy for run in world.runs)
+    return [run.busy / total for run in world.runs if not run.is_dead]
+
+
+@given(st.integers(0, 200), st.lists(st.integers(1, 100), min_size=1, max_size=20))
+def test_fair_shares_are_max_min_fair(total: int, wanted: list[int]) -> None:
+    found = fair_shares(total, wanted)
+    assert sum(found) == min(total, sum(wanted))
+    assert all(0 <= share <= want for share, want in zip(found, wanted, strict=True))
+    most = max(found)
+    assert all(share == want or share >= most - 1 for share, want in zip(found, wanted, strict=True))
+
+
+def test_what_cannot_be_divided_goes_to_those_that_came_first() -> None:
+    assert fair_shares(41, [1000, 1000]) == [21, 20]
+    assert fair_shares(2, [1000, 1000, 1000]) == [1, 1, 0]
+
+
+def test_a_run_alone_has_the_whole_quota() -> None:
+    world = World()
+    run = world.start()
+    world.pass_time(10)
+    assert run.quota.is_leader
+    world.pass_time(60)
+    assert world.busy >= 0.96 * QUOTA
+    assert world.rejected <= 0.02 * world.attempts
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_runs_have_half_each_and_fill_the_quota(seed: int) -> None:
+    world = World(seed)
+    world.start()
+    world.pass_time(20)
+    world.start()
+    world.pass_time(6)
+    assert world.most <= QUOTA + 2
+    world.pass_time(60)
+    assert world.busy >= 0.95 * QUOTA
+    assert world.rejected <= 0.02 * world.attempts
+    assert all(0.4 <= share <= 0.6 for share in shares(world))
+
+
+def test_what_a_run_cannot_use_goes_to_the_others() -> None:
+    world = World()
+    world.start()
+    small = world.start(demand=5)
+    world.start()
+    world.pass_time(20)
+    world.pass_time(60)
+    assert small.busy >= 4.5
+    assert world.busy >= 0.95 * QUOTA
+    assert abs(world.runs[0].busy - world.runs[2].busy) <= 3
+
+
+def test_a_finished_run_returns_its_slots_at_once() -> None:
+    for first in (True, False):  # the leader, or the other
+        world = World()
+        runs = [world.start(), world.start()]
+        world.pass_time(20)
+        world.leave(runs[0 if first else 1])
+        world.pass_time(4)
+        world.pass_time(10)
+        assert world.busy >= 0.93 * QUOTA, first
+    world.leave(runs[0])
+    assert world.records.terms == {}
+    assert world.records.reports == {}
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_slots_of_a_killed_run_are_free_after_its_lease(victim: int) -> None:
+    world = World(3)
+    world.start()
+    world.start()
+    world.start()
+    world.pass_time(20)
+    world.kill(world.runs[victim])
+    world.pass_time(TIMES.lease * 0.9)
+    assert world.busy <= 0.85 * QUOTA  # nobody takes them before
+    world.pass_time(8)
+    world.pass_time(30)
+    assert world.busy >= 0.95 * QUOTA
+    assert world.most <= QUOTA + 2
+    assert sum(run.quota.is_leader for run in world.runs if not run.is_dead) == 1
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_run_that_is_cut_off_keeps_one_slot_and_the_others_take_the_rest(victim: int) -> None:
+    world = World(4)
+    world.start()
+    world.start()
+    world.pass_time(20)
+    cut = world.runs[victim]
+    cut.view.is_cut = True
+    world.pass_time(TIMES.lease + 5)
+    assert world.most <= QUOTA + 3
+    world.pass_time(30)
+    assert cut.quota.is_cut_off
+    assert cut.throttle.limit == 1
+    assert world.busy >= 0.95 * QUOTA
+    assert world.most <= QUOTA + 3
+    cut.view.is_cut = False
+    world.pass_time(6)
+    assert world.most <= QUOTA + 3
+    world.pass_time(30)
+    assert all(0.4 <= share <= 0.6 for share in shares(world))
+    assert world.busy >= 0.95 * QUOTA
+
+
+def test_a_paused_run_does_not_use_slots_that_were_granted_to_others() -> None:
+    world = World(5)
+    world.start()
+    world.start()
+    world.pass_time(20)
+    world.runs[0].is_paused = True  # its workers continue
+    world.pass_time(60)
+    assert world.most <= QUOTA + 3
+    assert world.runs[0].throttle.limit == 1
+    world.runs[0].is_paused = False
+    world.pass_time(10)
+    assert world.most <= QUOTA + 3
+    world.pass_time(30)
+    assert all(0.4 <= share <= 0.6 for share in shares(world))
+
+
+def test_without_the_records_every_run_keeps_one_slot() -> None:
+    world = World(6)
+    for _ in range(4):
+        world.start()
+    world.pass_time(20)
+    world.records.is_down = True
+    world.pass_time(30)
+    assert [run.throttle.limit for run in world.runs] == [1] * 4
+    world.records.is_down = False
+    world.pass_time(40)
+    world.pass_time(30)
+    assert world.busy >= 0.93 * QUOTA
+    assert world.most <= QUOTA + 2
+
+
+def test_forty_runs_have_a_slot_each_and_sixty_share_forty() -> None:
+    world = World(7)
+    for _ in range(40):
+        world.start()
+        world.pass_time(0.5)
+    world.pass_time(30)
+    world.pass_time(30)
+    assert world.busy >= 0.95 * QUOTA
+    assert world.most <= QUOTA + 3
+    assert world.rejected <= 0.02 * world.attempts
+    assert min(run.busy for run in world.runs) > 0.5
+    for _ in range(20):
+        world.start()
+    world.pass_time(30)
+    world.pass_time(30)
+    assert world.busy >= 0.95 * QUOTA
+    assert world.rejected <= 0.02 * world.attempts
+
+
+def test_a_run_with_a_limit_of_its_own_stays_below_it() -> None:
+    world = World(8)
+    world.start(most=8, start=8)
+    world.start()
+    world.pass_time(60)
+    world.pass_time(30)
+    assert world.runs[0].busy <= 8
+    assert world.busy >= 0.95 * QUOTA
+
+
+def test_a_smaller_quota_is_learned_by_all() -> None:
+    world = World(9)
+    for _ in range(3):
+        world.start()
+    world.pass_time(20)
+    world.quota = 12
+    world.pass_time(30)
+    world.pass_time(60)
+    assert 0.9 * 12 <= world.busy <= 13
+    assert world.rejected <= 0.05 * world.attempts
+
+
+def test_a_record_that_cannot_be_read_is_replaced_after_a_lease() -> None:
+    world = World(10)
+    world.start()
+    world.pass_time(5)
+    world.kill(world.runs[0])
+
+    class Damaged(View):
+        def read_term(self, number: int) -> TermRecord | None:
+            return None if number == 1 else super().read_term(number)
+
+    run = world.start()
+    view = Damaged(world.records)
+    run.quota._records = view
+    world.pass_time(TIMES.lease + 3)
+    assert run.quota.is_leader
+    assert run.throttle.limit >= 10
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["start", "kill", "leave", "cut", "heal", "pause", "continue", "lose", "demand", "nothing"]),
+        st.integers(0, 7),
+        st.floats(0.5, 20.0),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(EVENTS, st.integers(0, 1000))
+def test_whatever_happens_the_quota_is_kept_and_is_full_again_afterwards(
+    events: list[tuple[str, int, float]], seed: int
+) -> None:
+    world = World(seed)
+    world.start(start=QUOTA)
+    world.pass_time(3)
+    for what, number, seconds in events:
+        alive = [run for run in world.runs if not run.is_dead]
+        run = alive[number % len(alive)]
+        if what == "start" and len(alive) < 8:
+            with contextlib.suppress(OSError):
+                world.start()
+        elif what in ("kill", "leave") and len(alive) > 1:
+            with contextlib.suppress(OSError):
+                (world.kill if what == "kill" else world.leave)(run)
+        elif what == "cut":
+            run.view.is_cut = True
+        elif what == "heal":
+            run.view.is_cut = False
+        elif what in ("pause", "continue"):
+            run.is_paused = what == "pause"
+        elif what == "lose":
+            run.view.loses = lambda: world.random.random() < 0.3
+        elif what == "demand":
+            run.demand = number * 8
+        world.pass_time(seconds)
+        unleased = sum(run.throttle.limit == 1 for run in world.runs if not run.is_dead)
+        assert world.most <= QUOTA + 3 + unleased
+    for run in world.runs:
+        run.view.is_cut = run.is_paused = False
+        run.view.loses = lambda: False
+        run.demand = 1000
+    world.pass_time(3 * TIMES.lease)
+    world.pass_time(30)
+    assert world.busy >= 0.93 * QUOTA
+    assert world.most <= QUOTA + 2
+    found = shares(world)
+    assert max(found) - min(found) <= 0.2
