@@ -102,8 +102,8 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
 @click.option(
     "--part",
     metavar="N/COUNT",
-    help="Fetch one part of the units of FILE: 3/40 is the third of 40. auto: that of this task of a SLURM job array, an"
-    " AWS Batch array or a Cloud Run job; auto/40 in an indexed job of Kubernetes.",
+    help="Fetch one part of the units of FILE: 3/40 is the third of 40. auto: that of this task of a SLURM job array,"
+    " an AWS Batch array or a Cloud Run job; auto/40 in an indexed job of Kubernetes.",
 )
 @_trust_option
 @debug_option

@@ -43,6 +43,8 @@ _NEAR = 0.9
 """Share of a limit that was too high, from which on the limit grows in little steps."""
 _SMALL_PART, _LARGE_PART = 50, 2
 """Parts of the limit by which it grows before the next proof: one of 50, or of 2."""
+_LINGER = 1 / 3
+"""Share of the lease for which the slots of a run stay unused whose process is known to have been killed."""
 _EAGER = 4
 """Factor by which a run that uses all of its slots could use more."""
 
@@ -276,7 +278,9 @@ class _Proof:
             Whether the limit is refuted, and falls to the one before.
         """
         is_clean, self.rejected = rejected == self.rejected, rejected
-        if self.rejected_at is not None and self.limit > self.rejected_at:
+        if limit < self.tried:
+            self.rejected_at = self.tried
+        elif self.rejected_at is not None and self.limit > self.rejected_at:
             self.rejected_at = None  # the quota has grown
         self.refusals = self.refusals + 1 if limit <= self.limit and (is_rejected or not is_clean) else 0
         if self.refusals >= _MOST_REFUSALS and limit > 1:
@@ -339,6 +343,7 @@ class SharedQuota:
         self._watches: dict[str, _Watch] = {}
         self._members: dict[str, _Member] = {}
         self._others = 0
+        self._lingering: list[tuple[int, float]] = []
         self._proof = _Proof(0, 0)
         self._is_rejected = False
         self._renewed = clock()
@@ -462,13 +467,16 @@ class SharedQuota:
         term = TermRecord(latest + 1, self._run, 1, limit, kept, about=self._about)
         if not self._records.create_term(term):
             return
-        self._term, self._is_leader = term, True
+        self._term, self._is_leader, self._lingering = term, True, []
+        if before.leader not in ("", self._run) and not before.is_over and self._is_running(before.leader) is False:
+            self._linger(int(limit) - _sum_reserved(kept.values()))
         self._members = {run: _Member(grant, [(1, grant.slots)], grant.reserved) for run, grant in kept.items()}
         self._watches = {}
         reserved = _sum_reserved(kept.values())
         self._throttle.reserve(reserved, 0, self._rate, ceiling=_MOST_SLOTS, bound=limit)
         self._throttle.lead(limit, is_learned=is_learned)
-        self._proof = _Proof(int(limit), int(limit), rejected=self._throttle.rejected)
+        known = int(limit) + 1 if is_learned else None
+        self._proof = _Proof(int(limit), int(limit), rejected_at=known, rejected=self._throttle.rejected)
         self._records.remove_report(self._run)
 
     def _follow(self) -> None:
@@ -538,6 +546,8 @@ class SharedQuota:
         else:
             watch.note(key, now)
         is_running = self._is_running(run)
+        if is_running is False and run in self._members:
+            self._linger(self._members[run].grant.reserved)
         if is_running is False or now - watch.since > self._times.lease:
             self._members.pop(run, None)  # the watch stays: a report that cannot be removed is no new run
             self._records.remove_report(run)
@@ -554,12 +564,17 @@ class SharedQuota:
         member.note(report, self._term.number)
         member.grant = replace(member.grant, rejected=report.rejected)
 
+    def _linger(self, slots: int) -> None:
+        """Leave the slots of a run that was killed unused for a while: its requests may still be with the service."""
+        self._lingering.append((slots, self._clock() + _LINGER * self._times.lease))
+
     def _prove(self) -> None:
         """Keep account of the limit that was accepted."""
         throttle, limit = self._throttle, self._throttle.total_limit
         is_rejected, self._is_rejected = self._is_rejected, False
         if not self._members:
-            self._proof = _Proof(limit, limit, rejected=throttle.rejected)
+            known = None if throttle.is_ramping else limit + 1
+            self._proof = _Proof(limit, limit, rejected_at=known, rejected=throttle.rejected)
         elif self._proof.note(limit, throttle.rejected, is_rejected=is_rejected):
             throttle.refute(self._proof.limit)
 
@@ -579,13 +594,18 @@ class SharedQuota:
         throttle, members = self._throttle, [*self._members.values()]
         use = throttle.measure()
         own_most = throttle.own_most
+        now = self._clock()
+        self._lingering = [(slots, until) for slots, until in self._lingering if until > now]
+        lingering = sum(slots for slots, _ in self._lingering)
         if not members:
-            throttle.reserve(0, 0, self._rate, ceiling=own_most, bound=math.inf)
+            lingering = max(0, min(lingering, throttle.total_limit - 1))
+            throttle.reserve(lingering, 0, self._rate, ceiling=own_most, bound=math.inf)
             return
         ceiling = min(_MOST_SLOTS, own_most + sum(member.report.most if member.report else 0 for member in members))
         total = min(throttle.total_limit, self._proof.limit)
         wanted = [_wanted(use, own_most)] + [member.report.wanted if member.report else 1 for member in members]
-        own, *targets = fair_shares(total, wanted)
+        lingering = max(0, min(lingering, total - 1))
+        own, *targets = fair_shares(total - lingering, wanted)
         for member, target in zip(members, targets, strict=True):
             if target < member.grant.slots:
                 member.change(target, count)
@@ -595,7 +615,7 @@ class SharedQuota:
         bound = math.inf if throttle.is_ramping else self._proof.most
         rate = _part(self._rate, own, total)
         throttle.reserve(left, idle, rate, ceiling=ceiling, bound=bound)
-        free = max(0, total - reserved - max(own, throttle.measure().held))
+        free = max(0, total - lingering - reserved - max(own, throttle.measure().held))
         for member, target in zip(members, targets, strict=True):
             before = member.grant
             slots = min(target, before.reserved + free)

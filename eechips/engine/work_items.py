@@ -80,14 +80,16 @@ class WorkItem:
 
 
 def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
-    """Return the units of items, each once, with positions in the order of the items.
+    """Return the units of items, each once, in the order of the plan.
+
+    They keep their positions in the plan: a recipe that names results by them gives the same names everywhere.
 
     Args:
         recipe: that planned them.
         items: perhaps with duplicates, as queues may deliver a message twice.
 
     Raises:
-        RunMismatchError: if an item belongs to another recipe, such as that of an older version.
+        RunMismatchError: if an item belongs to another recipe, such as that of an older version, or to another plan.
     """
     for item in items:
         if item.identity != recipe.identity:
@@ -95,7 +97,15 @@ def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
                 f"unit {item.unit.id[:16]} was planned by another version of {recipe.name}: plan again"
             )
     different = {item.unit.id: item.unit for item in items}
-    return [dataclasses.replace(unit, position=position) for position, unit in enumerate(different.values())]
+    by_position: dict[int, WorkUnit] = {}
+    for unit in different.values():
+        other = by_position.setdefault(unit.position, unit)
+        if other is not unit:
+            raise RunMismatchError(
+                f"units {other.id[:16]} and {unit.id[:16]} have the same place in their plans: fetch the lines of each"
+                " plan by themselves"
+            )
+    return [by_position[position] for position in sorted(by_position)]
 
 
 def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[WorkItem]:
@@ -143,21 +153,13 @@ def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], pl
             files: dict[str, list[dict[str, Any]]] = defaultdict(list)
             for _, identifier, *file in ledger.unit_files():
                 files[identifier].append(_file(file))
-    planned = list({item.unit.id: item.unit.position for item in items}.values())
-    return [_outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], []), planned) for row in rows]
+    found = {row[0]: _outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], [])) for row in rows}
+    asked = dict.fromkeys(item.unit.id for item in items)
+    return [*(found.pop(identifier) for identifier in asked if identifier in found), *found.values()]
 
 
-def _outcome(record: dict[str, Any], files: list[dict[str, Any]], planned: Sequence[int]) -> dict[str, Any]:
-    """Return the outcome of a unit.
-
-    Args:
-        record: columns of the manifest.
-        files: of a unit that has several.
-        planned: positions in the plan, by those among the items. They name shared requests, also after a join.
-    """
+def _outcome(record: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any]:
     values = {name: json.loads(value) if name in LISTS and value else value for name, value in record.items()}
-    if values["shared_request"] is not None:
-        values["shared_request"] = planned[values["shared_request"]]
     return {**_without_none(values), **({"files": files} if files else {})}
 
 

@@ -133,6 +133,8 @@ class World:
         attempts: requests.
         rejected: of them.
         most: most requests that could have been in flight at once.
+        is_visible: whether the runs are on one machine, and see which of them live.
+        lasts: whether the service finishes the requests of killed runs.
     """
 
     def __init__(self, seed: int = 0, quota: int = QUOTA, seconds: float = 1.0) -> None:
@@ -143,6 +145,12 @@ class World:
         self.attempts = self.rejected = self.most = self._numbers = 0
         self.busy = 0.0
         self.in_flight = 0
+        self.is_visible = False
+        self.lasts = False
+
+    def is_running(self, run: str) -> bool | None:
+        """Return whether a run lives, if it is on the same machine."""
+        return not self.runs[int(run)].is_dead if self.is_visible and int(run) < len(self.runs) else None
 
     def clock(self, *, skew: bool) -> Callable[[], float]:
         """Return the clock of a machine; with ``skew`` it has another origin, and is up to 2% fast or slow."""
@@ -156,17 +164,19 @@ class World:
         throttle = Throttle(None, limits, clients=1, clock=clock, lease_clock=clock)
         name = f"{len(self.runs)}"
         view = View(self.records)
-        run = Run(name, view, throttle, SharedQuota(view, throttle, name, TIMES, clock=clock), demand)
+        quota = SharedQuota(view, throttle, name, TIMES, clock=clock, is_running=self.is_running)
+        run = Run(name, view, throttle, quota, demand)
         self.runs.append(run)
         run.quota.join()
         run.next_step = self.now + self.random.uniform(0, 1) * run.quota.pause
         return run
 
     def kill(self, run: Run) -> None:
-        """Kill a run: its connections are closed."""
+        """Kill a run: the service ends its requests, unless they last."""
         run.is_dead = True
-        self.in_flight -= sum(permit is None for *_, permit in run.active)
-        run.active.clear()
+        if not self.lasts:
+            self.in_flight -= sum(permit is None for *_, permit in run.active)
+            run.active.clear()
 
     def leave(self, run: Run) -> None:
         """Finish a run."""
@@ -192,7 +202,7 @@ class World:
         self.now += STEP
         alive = [run for run in self.runs if not run.is_dead]
         self.random.shuffle(alive)
-        for run in alive:
+        for run in self.runs:
             while run.active and run.active[0][0] <= self.now:
                 _, _, stack, rejected = heapq.heappop(run.active)
                 self.in_flight -= 1 if rejected is None else 0
@@ -312,6 +322,20 @@ def test_the_slots_of_a_killed_run_are_free_after_its_lease(victim: int) -> None
     assert world.busy >= 0.95 * QUOTA
     assert world.most <= QUOTA + 2
     assert sum(run.quota.is_leader for run in world.runs if not run.is_dead) == 1
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_on_one_machine_the_slots_of_a_killed_run_are_free_when_its_requests_are_over(victim: int) -> None:
+    world = World(3)
+    world.is_visible = world.lasts = True
+    for _ in range(3):
+        world.start()
+    world.pass_time(20)
+    world.kill(world.runs[victim])
+    world.pass_time(TIMES.lease / 3 + 4)
+    assert world.rejected <= 0.02 * world.attempts
+    world.pass_time(20)
+    assert world.busy >= 0.95 * QUOTA
 
 
 @pytest.mark.parametrize("victim", [0, 1])

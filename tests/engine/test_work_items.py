@@ -89,6 +89,22 @@ def test_workers_share_a_plan(tmp_path: Path, service: Service) -> None:
 
 
 @pytest.mark.slow
+def test_parts_name_results_by_their_index_in_the_plan(tmp_path: Path, service: Service) -> None:
+    (tmp_path / "squares.py").write_text(RECIPE.replace("grid=GRID)", "grid=GRID, name=f'tile_{index}')"))
+    words = ("plan", "run", "squares.py", "--endpoint", service.url, "--to", "units.jsonl")
+    assert eechips(tmp_path, *words).returncode == 0
+    told = []
+    for part in ("1/3", "2/3", "3/3"):
+        ended = eechips(tmp_path, "work", "--units", "units.jsonl", "--part", part, "--out", "res", "-q")
+        assert ended.returncode == 0, ended.stderr
+        told += outcomes(ended)
+    assert sorted(each["file"] for each in told) == sorted(f"tile_{index}.png" for index in range(12))
+    (tmp_path / "o.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in told))
+    ended = eechips(tmp_path, "join", "--units", "units.jsonl", "--out", "res", "--outcomes", "o.jsonl", "-q")
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.slow
 def test_repeated_deliveries_are_fetched_once_with_the_same_result(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)[:3]
     first = eechips(tmp_path, "work", "--units", "-", "--out", "res", "-q", given="\n".join(lines + lines))

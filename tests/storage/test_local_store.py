@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.lock import lock_run
+from eechips.parallel_map import parallel_map
 from eechips.storage import LocalStore, NameTemplate, fold_case, make_folder, name_fields, safe_component, write_file
 from eechips.temporary_names import new_writer, temporary_name
 
@@ -204,3 +205,16 @@ def test_files_that_disappear_while_a_folder_is_listed_are_left_out(tmp_path: Pa
         path.unlink()
     assert list(found) == []
     assert first in {"a", "b", "c"}
+
+
+def test_of_several_that_create_a_file_one_succeeds(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    contents = [b"%d" % number * 1000 for number in range(8)]
+    won = [
+        data for done, data in parallel_map(lambda data: (store.create("a/b.json", data), data), contents, 8) if done
+    ]
+    assert len(won) == 1
+    assert store.read("a/b.json") == won[0]
+    assert not store.create("a/b.json", b"later")
+    assert store.read("a/b.json") == won[0]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]

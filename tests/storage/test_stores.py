@@ -131,6 +131,23 @@ def test_objects_are_removed(server: ObjectServer, store: ObjectStore) -> None:
     assert list(store.sizes([""])) == []
 
 
+def test_of_several_that_create_an_object_one_succeeds(server: ObjectServer, store: ObjectStore) -> None:
+    if server.bucket.startswith("file:"):
+        with pytest.raises(UsageError, match="no conditional writes"):
+            store.create("a.json", b"1")
+        return
+    if server.bucket.startswith("gs:"):
+        pytest.skip("gcp-storage-emulator ignores ifGenerationMatch")
+    contents = [b"%d" % number for number in range(8)]
+    won = [done for done in parallel_map(lambda data: (store.create("a.json", data), data), contents, 8) if done[0]]
+    assert len(won) == 1
+    assert held(server, store, "a.json") == won[0][1]
+    assert not store.create("a.json", b"later")
+    assert held(server, store, "a.json") == won[0][1]
+    store.remove("a.json")
+    assert store.create("a.json", b"again")
+
+
 def test_a_missing_bucket_is_reported(server: ObjectServer) -> None:
     if server.bucket.startswith("file:"):
         pytest.skip("folders are made")

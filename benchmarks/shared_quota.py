@@ -1,0 +1,391 @@
+"""How several eechips that know nothing of each other share one project's quota.
+
+    python benchmarks/shared_quota.py two
+    python benchmarks/shared_quota.py two --place s3 --apart
+    python benchmarks/shared_quota.py array --tasks 8 --units 4000 --kills 2
+    python benchmarks/shared_quota.py array --scheduler slurm --tasks 8 --units 4000 --kills 2 --drain
+
+``two``: a run starts, a second one after it; the second is killed (SIGKILL). With ``--apart`` they are in different UTS
+namespaces, with different host names, and cannot see each other's processes, as on two machines (needs root). Shares
+are those of the computed chips by workload tag, as the local Earth Engine counts them.
+
+``array``: ``eechips plan``, an array of ``eechips work --part``, ``eechips join``. Tasks are processes, or a job array
+of SLURM (slurm.py). Some are killed and started again; with ``--drain`` a node is drained, and its tasks start
+elsewhere.
+
+The service has 40 slots, 100 requests a second and a latency of ``--latency``; its count is what is reported.
+``--place`` is where the records of the quota are, and for ``array`` also the results: a folder, or a bucket of S3
+(moto). The exit status is 1 if a figure misses its mark:
+
+- slots: two runs use 95% of them while both run, an array 93% from its first to its last 5% of responses.
+- shares: each of two runs has 40 to 60%.
+- rejected: fewer than 2% of requests.
+- most: at most 42 requests in flight, rejected ones included (the light server, which ``array`` uses, counts them).
+- used again: after the kill, at least 90% of the slots within the lease and five steps.
+- files: every file has the content that the server sent, the manifest has its sha256.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pyarrow.parquet as pq
+from harness import HERE, Sample, Server, Watch, serving
+from pictures import Asked, picture
+from points import points
+from slurm import Cluster, cluster, missing_programs
+
+from eechips.client.quota_folder import FOLDER_TIMES, STORE_TIMES
+
+SLOTS, RATE = 40, 100
+_BOTH = 0.95
+_ARRAY = 0.93
+_MOST = 42
+_REJECTED = 0.02
+_SETTLED = 12.0  # seconds after which a second run has its share, and in a bucket twice as many
+_PATIENCE = 3600.0
+
+
+@dataclass
+class Place:
+    """Where runs meet.
+
+    Attributes:
+        quota: as ``--quota-folder`` takes it.
+        out: as ``--out`` takes it.
+        environment: variables by which clients find it.
+        lease: seconds.
+        step: seconds between two records.
+    """
+
+    quota: str
+    out: str
+    environment: dict[str, str]
+    lease: float
+    step: float
+    content: Callable[[str], bytes | None]
+
+
+@contextmanager
+def placed(kind: str, folder: Path) -> Iterator[Place]:
+    """A place for the duration of the block."""
+    if kind == "folder":
+        out = folder / "out"
+
+        def content(name: str) -> bytes | None:
+            return (out / name).read_bytes() if (out / name).exists() else None
+
+        yield Place(str(folder / "quota"), str(out), {}, FOLDER_TIMES.lease, FOLDER_TIMES.step, content)
+        return
+    from tests.support.object_server import serving_objects
+
+    with serving_objects("cluster") as objects:
+        yield Place(
+            "s3://cluster/quota", "s3://cluster/run", objects.environment, STORE_TIMES.lease, STORE_TIMES.step,
+            lambda name: objects.content(f"run/{name}"),
+        )  # fmt: skip
+
+
+@dataclass
+class Report:
+    """Figures, and those that miss their mark."""
+
+    misses: list[str] = field(default_factory=list)
+
+    def tell(self, name: str, value: str, *, is_met: bool = True) -> None:
+        """Print a figure."""
+        print(f"{name:<34} {value}{'' if is_met else '   MISSED'}", flush=True)
+        if not is_met:
+            self.misses.append(name)
+
+
+def between(first: Sample, last: Sample) -> tuple[float, float]:
+    """The mean in flight, and the share of rejected requests, between two looks."""
+    in_flight = (last.busy - first.busy) / max(1e-9, last.time - first.time)
+    return in_flight, (last.rejected - first.rejected) / max(1, last.requests - first.requests)
+
+
+def start(words: Sequence[str | Path], folder: Path, environment: dict[str, str], log: str) -> subprocess.Popen[bytes]:
+    """A process in a session of its own."""
+    with (folder / log).open("ab") as output:
+        return subprocess.Popen(
+            [str(word) for word in words], cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            env={**os.environ, **environment, "EECHIPS_CACHE": str(folder / "cache")}, start_new_session=True,
+        )  # fmt: skip
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and those that it started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+# Two runs
+
+
+def two(given: argparse.Namespace, folder: Path, report: Report) -> None:
+    """A run, a second one, and the kill of the second."""
+    limits = ["--concurrency", str(SLOTS), "--rate", str(RATE), "--latency", f"image:computePixels={given.latency}"]
+    settled = _SETTLED * (2 if given.place == "s3" else 1)
+    with serving("emulator", *limits, "--workers", "1") as server, placed(given.place, folder) as place:
+
+        def run(name: str, *further: str) -> subprocess.Popen[bytes]:
+            words: list[str | Path] = [
+                sys.executable, "-m", "eechips", "run", HERE / "points.py", "-p", "count=100000", "-p", "chip=constant",
+                "-p", f"edge={64}", "--endpoint", server.url, "--project", "bench", "--method", "pixels",
+                "--executor", "threads", "--out", folder / name, "--workload-tag", name, "--profile-every", "0",
+                "--quota-folder", place.quota, "--quiet", *further,
+            ]  # fmt: skip
+            if given.apart:
+                words = ["unshare", "--uts", "sh", "-c", f"hostname {name} && exec {shlex.join(map(str, words))}"]
+            return start(words, folder, place.environment, f"{name}.log")
+
+        with Watch(server) as watch:
+            first = run("first")
+            pause(first, 15.0)
+            second = run("second")
+            pause(second, settled)
+            begin, tags = watch.samples[-1], chips_by_tag(server)
+            pause(second, given.seconds)
+            end, later = watch.samples[-1], chips_by_tag(server)
+            kill(second)
+            killed = watch.samples[-1]
+            pause(first, place.lease + 5 * place.step + 10.0)
+            samples = [each for each in watch.samples if each.time >= killed.time]
+            kill(first)
+    in_flight, rejected = between(begin, end)
+    report.tell("slots while both run", f"{in_flight / SLOTS:.1%}", is_met=in_flight >= _BOTH * SLOTS)
+    made = {name: later.get(name, 0) - tags.get(name, 0) for name in ("first", "second")}
+    for name, count in made.items():
+        share = count / max(1, sum(made.values()))
+        report.tell(f"share of the {name}", f"{share:.1%}", is_met=0.4 <= share <= 0.6)
+    report.tell("rejected while both run", f"{rejected:.2%}", is_met=rejected < _REJECTED)
+    report.tell("rejected of all", f"{between(watch.samples[0], samples[-1])[1]:.2%}")
+    looks = [each for each in samples if each.time <= samples[-1].time - 2.0]
+    empty = [each.time for each in looks if used(samples, each) < 0.9 * SLOTS]
+    free = max(empty, default=killed.time) - killed.time
+    most = place.lease + 5 * place.step
+    report.tell("slots used again after the kill", f"{free:.1f} s (lease {place.lease:g} s)", is_met=free <= most)
+
+
+def pause(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait while a process runs.
+
+    Raises:
+        RuntimeError: if it ends.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"a run ended with status {process.returncode}")
+        time.sleep(0.1)
+
+
+def used(samples: Sequence[Sample], first: Sample) -> float:
+    """The mean in flight in the second after a look; 0 if it was not seen to its end."""
+    last = next((each for each in samples if each.time >= first.time + 1.0), None)
+    return 0.0 if last is None else between(first, last)[0]
+
+
+def chips_by_tag(server: Server) -> dict[str, int]:
+    """Requests that computed anything, by workload tag."""
+    found = server.get("_stats")["compute"]["workload_tags"]
+    return {tag: int(account["requests"]) for tag, account in found.items()}
+
+
+# An array
+
+
+def array(given: argparse.Namespace, folder: Path, report: Report) -> None:
+    """Plan, work on the parts, join."""
+    limits = ["--concurrency", str(SLOTS), "--rate", str(RATE), "--latency", f"image:computePixels={given.latency}"]
+    with serving("light", *limits) as server, placed(given.place, folder) as place:
+        common = [sys.executable, "-m", "eechips"]
+        plan = [
+            *common, "plan", "run", HERE / "points.py", "-p", f"count={given.units}", "-p", "edge=64",
+            "--endpoint", server.url, "--project", "bench", "--method", "pixels", "--to", "units.jsonl",
+        ]  # fmt: skip
+        check(start(plan, folder, place.environment, "plan.log"), folder / "plan.log")
+        work = [
+            *common, "work", "--units", "units.jsonl", "--out", place.out, "--quota-folder", place.quota,
+            "--executor", "threads", "--profile-every", "0", "--quiet",
+        ]  # fmt: skip
+        with Watch(server) as watch:
+            if given.scheduler == "slurm":
+                with cluster(make(folder / "slurm"), nodes=given.tasks // 2 + 1) as slurm:
+                    work_in_slurm(slurm, work, given, folder, place, watch)
+            else:
+                work_in_processes(work, given, folder, place, watch)
+        most = server.get("_most")
+        lines = [line for path in sorted(folder.glob("outcomes-*.jsonl")) for line in path.read_text().splitlines()]
+        (folder / "outcomes.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        join = [
+            *common,
+            "join",
+            "--units",
+            "units.jsonl",
+            "--out",
+            place.out,
+            "--outcomes",
+            "outcomes.jsonl",
+            "--quiet",
+        ]
+        ended = start(join, folder, place.environment, "join.log").wait(_PATIENCE)
+        report.tell("join", f"exit status {ended}", is_met=ended == 0)
+        compare(given.units, place, folder, report)
+    tell_array(watch.samples, most, report)
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def check(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for the success of a process."""
+    if process.wait(_PATIENCE):
+        raise RuntimeError(log.read_text())
+
+
+def work_in_processes(
+    work: Sequence[str | Path], given: argparse.Namespace, folder: Path, place: Place, watch: Watch
+) -> None:
+    """Each task is a process; killed ones start again."""
+
+    def task(number: int) -> subprocess.Popen[bytes]:
+        words = [*work, "--part", f"{number}/{given.tasks}", "--outcomes", f"outcomes-{number}.jsonl"]
+        return start(words, folder, place.environment, f"work-{number}.log")
+
+    running = {number: task(number) for number in range(1, given.tasks + 1)}
+    kills = [(given.units * (n + 1) // (given.kills + 2), n * 3 % given.tasks + 1) for n in range(given.kills)]
+    while running:
+        time.sleep(0.2)
+        if kills and watch.samples[-1].chips >= kills[0][0]:
+            _, number = kills.pop(0)
+            if number in running:
+                kill(running[number])
+                print(f"killed task {number}", flush=True)
+                running[number] = task(number)
+        for number, process in list(running.items()):
+            if process.poll() is not None:
+                if process.returncode:
+                    raise RuntimeError((folder / f"work-{number}.log").read_text())
+                del running[number]
+
+
+def work_in_slurm(
+    slurm: Cluster, work: Sequence[str | Path], given: argparse.Namespace, folder: Path, place: Place, watch: Watch
+) -> None:
+    """A job array; killed tasks are requeued, and those of a drained node."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in place.environment.items()]
+    script = folder / "work.sh"
+    script.write_text(
+        "\n".join(
+            [
+                "#!/bin/bash",
+                f"#SBATCH --array=1-{given.tasks} --requeue --chdir={folder}",
+                f"#SBATCH --output={folder}/work-%a.log --open-mode=append",
+                f"export EECHIPS_CACHE={folder}/cache",
+                *lines,
+                f'{shlex.join(map(str, work))} --part auto --outcomes "outcomes-$SLURM_ARRAY_TASK_ID.jsonl"',
+            ]
+        )
+        + "\n"
+    )
+    job = slurm.submit(script)
+    kills = [given.units * (n + 1) // (given.kills + 3) for n in range(given.kills)]
+    drain = given.units * (given.kills + 1) // (given.kills + 3) if given.drain else None
+    while slurm.is_running(job):
+        time.sleep(0.5)
+        chips = watch.samples[-1].chips
+        if kills and chips >= kills[0]:
+            task = slurm.tasks(job)[len(kills) % given.tasks]
+            slurm.kill(task)
+            print(f"killed task {task.index} on {task.node}, and requeued it", flush=True)
+            kills.pop(0)
+        if drain is not None and chips >= drain:
+            tasks = slurm.tasks(job)
+            node = tasks[-1].node
+            slurm.drain(node, [task for task in tasks if task.node == node])
+            print(f"drained {node}, and requeued its tasks", flush=True)
+            drain = None
+    failed = [path for path in sorted(folder.glob("work-*.log")) if "Traceback" in path.read_text()]
+    if failed:
+        raise RuntimeError(failed[0].read_text())
+
+
+def compare(units: int, place: Place, folder: Path, report: Report) -> None:
+    """Compare each file with what the server sent, and the manifest with it."""
+    (folder / "manifest.parquet").write_bytes(place.content("manifest.parquet") or _manifest(folder))
+    table = pq.read_table(folder / "manifest.parquet", columns=["file", "sha256"]).to_pydict()
+    recorded = dict(zip(table["file"], table["sha256"], strict=True))
+    right = 0
+    for index, (longitude, latitude) in enumerate(points(units)):
+        name = f"tile_{index:05d}.png"
+        wanted = picture(Asked(f"{longitude!r},{latitude!r}", width=64, height=64))
+        is_right = place.content(name) == wanted and recorded.get(name) == hashlib.sha256(wanted).hexdigest()
+        right += is_right
+    report.tell("files and checksums right", f"{right} of {units}", is_met=right == units)
+
+
+def _manifest(folder: Path) -> bytes:
+    """The manifest of a run in an object store, which is beside its ledger."""
+    return next(folder.glob("outputs/**/manifest.parquet")).read_bytes()
+
+
+def tell_array(samples: Sequence[Sample], most: int, report: Report) -> None:
+    """Print what the server saw."""
+    chips = samples[-1].chips
+    working = [each for each in samples if each.chips > 0]
+    first = next(each for each in samples if each.chips >= 0.05 * chips)
+    last = next(each for each in reversed(samples) if each.chips <= 0.95 * chips)
+    in_flight, rejected = between(first, last)
+    whole = between(working[0], next(each for each in samples if each.chips == chips))
+    report.tell("responses with chips", f"{chips} in {last.time - first.time:.0f} s")
+    report.tell("slots from first to last 5%", f"{in_flight / SLOTS:.1%}", is_met=in_flight >= _ARRAY * SLOTS)
+    report.tell("slots from first to last chip", f"{whole[0] / SLOTS:.1%}")
+    report.tell("rejected from first to last 5%", f"{rejected:.2%}", is_met=rejected < _REJECTED)
+    report.tell("rejected of all", f"{between(samples[0], samples[-1])[1]:.2%}")
+    report.tell("most in flight, rejected included", str(most), is_met=most <= _MOST)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["two", "array"])
+    parser.add_argument("--place", choices=["folder", "s3"], default="folder")
+    parser.add_argument("--latency", default="lognormal:2,0.4", help="of a chip")
+    parser.add_argument("--seconds", type=float, default=40.0, help="two: while both runs are on")
+    parser.add_argument("--apart", action="store_true", help="two: the runs cannot see each other's processes")
+    parser.add_argument("--scheduler", choices=["processes", "slurm"], default="processes")
+    parser.add_argument("--tasks", type=int, default=8)
+    parser.add_argument("--units", type=int, default=4000)
+    parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--drain", action="store_true", help="array in slurm: drain a node")
+    parser.add_argument("--folder", type=Path, help="for all files, to look at afterwards; empty")
+    given = parser.parse_args()
+    if given.scheduler == "slurm" and (reason := missing_programs()):
+        parser.error(reason)
+    report = Report()
+    with tempfile.TemporaryDirectory(prefix="shared-quota-") as name:
+        folder = Path(name) if given.folder is None else given.folder.absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        (two if given.what == "two" else array)(given, folder, report)
+    sys.exit(1 if report.misses else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Runs that share a quota: when they do, what users see of it, and what `eechips doctor` says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eechips.client.permits import QuotaLimits
+from eechips.client.quota_folder import QuotaFolder
+from eechips.client.shared_quota import SharedQuota
+from eechips.client.throttle import Throttle
+from eechips.engine.config import RunConfig
+from eechips.engine.doctor import examine
+from eechips.engine.quota_sharing import QuotaSharing, list_sharing_runs, quota_place
+from eechips.engine.session import connect
+from eechips.errors import ConfigurationError
+from eechips.temporary_names import new_writer
+from eechips.user_cache import CACHE_VARIABLE
+from tests.support.engine_service import Service
+from tests.support.object_server import missing_packages
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARK = ROOT / "benchmarks" / "shared_quota.py"
+GOOGLE = "https://earthengine-highvolume.googleapis.com"
+LOOPBACK = "http://127.0.0.1:8000"
+
+
+def test_runs_share_by_default_where_the_service_is_not_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EECHIPS_QUOTA_FOLDER", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = RunConfig(out=tmp_path)
+    assert quota_place(config, GOOGLE) == tmp_path / "eechips" / "quota"
+    assert quota_place(config, LOOPBACK) is None
+    assert quota_place(RunConfig(out=tmp_path, local=True), LOOPBACK) is None
+    assert quota_place(RunConfig(out=tmp_path, executor="beam"), GOOGLE) is None
+    assert quota_place(RunConfig(out=tmp_path, quota_folder="s3://b/q"), LOOPBACK) == "s3://b/q"
+    monkeypatch.setenv("EECHIPS_QUOTA_FOLDER", "/shared/quota")
+    assert quota_place(config, LOOPBACK) == "/shared/quota"
+    monkeypatch.delenv("EECHIPS_QUOTA_FOLDER")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "own"))
+    assert quota_place(config, LOOPBACK) == tmp_path / "own" / "quota"
+
+
+def test_doctor_lists_the_runs(service: Service, tmp_path: Path) -> None:
+    config = RunConfig(out=tmp_path / "out", endpoint=service.url, project="fields", quota_folder=tmp_path / "quota")
+
+    def finding() -> str:
+        (found,) = [found for found in examine(config) if found.name == "runs"]
+        assert found.state == "ok"
+        return found.detail
+
+    assert finding().startswith("no other run uses the quota of fields")
+    assert not (tmp_path / "quota").exists()
+    with connect(config) as session:
+        assert session.sharing is not None
+        assert session.sharing.learns
+        assert session.sharing.message is None
+        detail = finding()
+        assert detail.startswith("1 use the quota of fields")
+        assert ": eechips, process " in detail
+        assert detail.endswith(": 10 of 10 slots")
+    assert finding().startswith("no other run uses the quota of fields")
+
+
+def test_a_second_run_waits_for_its_share_and_gets_it(service: Service, tmp_path: Path) -> None:
+    config = RunConfig(out=tmp_path / "out", endpoint=service.url, project="fields", quota_folder=tmp_path / "quota")
+    with connect(config) as first, connect(config) as second:  # connecting needs slots
+        assert first.sharing is not None
+        assert second.sharing is not None
+        assert not second.sharing.learns
+        assert second.throttle.limit >= 1
+        assert first.throttle.limit + second.throttle.limit <= first.throttle.total_limit
+        assert "it is divided among all" in str(second.sharing.message)
+        runs, slots = list_sharing_runs(tmp_path / "quota", service.url, "fields")
+        assert len(runs) == 2
+        assert sum(run.slots for run in runs) <= slots
+
+
+def test_a_run_that_was_killed_is_not_listed(service: Service, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from eechips.engine.config import RunConfig\n"
+        "from eechips.engine.session import connect\n"
+        "url, quota = sys.argv[1:]\n"
+        "with connect(RunConfig(out=Path('out'), endpoint=url, project='fields', quota_folder=quota)):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    quota = str(tmp_path / "quota")
+    done = subprocess.run([sys.executable, "-c", code, service.url, quota], cwd=tmp_path, check=False)
+    assert done.returncode == -9
+    folder = QuotaFolder(quota, service.url, "fields")
+    assert folder.find()[0] == [1]
+    assert list_sharing_runs(quota, service.url, "fields") == ([], 10)
+    with connect(RunConfig(out=tmp_path, endpoint=service.url, project="fields", quota_folder=quota)) as session:
+        assert session.sharing is not None
+        assert session.sharing.learns  # at once, since the process is known to have ended
+        assert 1 <= session.throttle.limit <= 10  # for a while, as requests of the killed one may last
+
+
+def test_a_named_place_that_does_not_respond_stops_the_run(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = RunConfig(out=tmp_path, endpoint=service.url, project="fields", quota_folder=tmp_path / "file")
+    with pytest.raises(ConfigurationError, match=r"quota_folder .*file cannot be used"), connect(config):
+        pass
+    (found,) = [found for found in examine(config) if found.name == "runs"]
+    assert found.state in ("ok", "failed")
+
+
+def test_without_the_default_folder_a_run_has_the_quota_for_itself(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
+    with connect(RunConfig(out=tmp_path, endpoint=service.url, project="fields")) as session:
+        assert session.sharing is None
+        assert session.throttle.limit == 10
+
+
+def test_a_folder_that_vanishes_leaves_one_slot(tmp_path: Path) -> None:
+    seconds = [0.0]
+    throttle = Throttle(None, QuotaLimits(in_flight=40, start=40), clients=1, lease_clock=lambda: seconds[0])
+    folder = QuotaFolder(tmp_path / "quota", GOOGLE, "fields")
+    folder.prepare()
+    quota = SharedQuota(folder, throttle, str(new_writer()), folder.times, clock=lambda: seconds[0])
+    quota.join()
+    sharing = QuotaSharing(quota, "fields")
+    try:
+        assert sharing.message is None
+        assert throttle.limit == 40
+        (tmp_path / "quota").rename(tmp_path / "gone")
+        (tmp_path / "quota").write_text("")
+        seconds[0] += folder.times.lease
+        assert throttle.limit == 1
+        assert "continues with one request in flight" in str(sharing.message)
+    finally:
+        sharing.close()
+
+
+def measure(*words: str) -> None:
+    """Run the benchmark, which checks its figures."""
+    if not BENCHMARK.is_file():
+        pytest.skip("the benchmarks are not beside the tests")
+    ended = subprocess.run([sys.executable, BENCHMARK, *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_runs_have_half_of_the_quota_each_and_the_share_of_a_killed_one_is_free() -> None:
+    measure("two", "--seconds", "30")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_tasks_that_share_a_folder_fill_the_quota() -> None:
+    measure("array", "--units", "1000", "--kills", "1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_tasks_that_share_a_bucket_fill_the_quota() -> None:
+    if missing_packages("s3"):
+        pytest.skip(str(missing_packages("s3")))
+    measure("array", "--units", "1500", "--kills", "1", "--place", "s3", "--tasks", "4")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_job_array_of_slurm_fills_the_quota() -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from slurm import missing_programs  # type: ignore[import-not-found]
+    finally:
+        sys.path.pop(0)
+    if reason := missing_programs():
+        pytest.skip(reason)
+    measure("array", "--scheduler", "slurm", "--units", "1500", "--drain")
