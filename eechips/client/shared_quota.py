@@ -9,7 +9,7 @@ runs shares of them. Every record has one writer:
 
 The rules that keep the runs within the limit:
 
-- The leader raises a grant only by slots that nobody holds. A grant that was lowered stays reserved until its run has
+- The leader raises a grant only by slots that no run holds. A grant that was lowered stays reserved until its run has
   reported that it holds no more.
 - Each run has a lease, which it renews by writing its report, or the record of its term. If it cannot, it keeps one
   slot. The leader takes the slots of a run whose lease has ended; the other runs replace a leader whose lease has
@@ -17,7 +17,7 @@ The rules that keep the runs within the limit:
 - Times are compared on the monotonic clock of the process that measured them only. A run measures its lease from before
   it wrote; the others from when they noticed. So the former ends first, whatever the clocks of machines say.
 
-Slots are divided by max-min fairness (Bertsekas and Gallager, Data Networks, 1992, 6.5.2): nobody has more than it can
+Slots are divided by max-min fairness (Bertsekas and Gallager, Data Networks, 1992, 6.5.2): no run has more than it can
 use, and what that leaves is divided equally.
 """
 
@@ -248,11 +248,11 @@ class _Proof:
     """What the leader knows of the limit, while other runs use it as well.
 
     It notices rejections of their requests only when they report. So the limit grows by little steps, whose slots the
-    leader uses itself, and they are divided among all when nobody has reported a rejection for a while.
+    leader uses itself, and they are divided among all when no run has reported a rejection for a while.
 
     Attributes:
         limit: slots that were accepted.
-        tried: slots of the limit at the previous step, which nobody has rejected yet.
+        tried: slots of the limit at the previous step, which has not been rejected yet.
         steps: for which the limit has been at least so high.
         refusals: steps in a row in which requests were rejected at the accepted limit.
         rejected_at: a limit that was too high; None if none is known.
