@@ -65,6 +65,8 @@ def _value(parameter: click.Option | click.Argument) -> dict[str, Any]:
         kinds.append(_LIST)
     if parameter.multiple:
         kinds.append({"type": "object"})
+    elif "NAME=" in (parameter.metavar or ""):
+        kinds.append({"type": "object", "additionalProperties": {"type": ["string", "number"]}})
     return {**(kinds[0] if len(kinds) == 1 else {"anyOf": [dict(kind) for kind in kinds]}), **help_text}
 
 

@@ -104,7 +104,7 @@ class SplitOptions:
         default="0.7,0.15,0.15",
         metadata=option(
             "Shares of train, validation and test, or of train and test; or with names: a=0.6,b=0.4.",
-            metavar="R,R[,R]",
+            metavar="R,R[,R]|NAME=R,…",
         ),
     )
     block_size: str = field(default="10km", metadata=option("With `by` blocks: edge of a square.", metavar="DISTANCE"))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,9 @@ from eechips.cli.command import FetchCommand
 from eechips.cli.run_file import FETCHING, FOLLOWING, read_run_file
 from eechips.cli.run_file_schema import run_file_schema
 from eechips.errors import RunFileError
+from eechips.manifest.run import Run, open_run
 from tests.conftest import Server
-from tests.docs.blocks import list_commands, list_pages, read_blocks
+from tests.docs.blocks import ROOT, list_commands, list_pages, name_page, prepare_folder, read_blocks, write_file
 
 REGION = "roi = [-105.1, 40.0, -104.9, 40.2]"
 
@@ -243,3 +248,160 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
     assert saved.exit_code == 0, saved.output
     assert load(Path("again.toml"))["sample"]["total"] == 3
     assert load(Path("again.toml"))["sample"]["out"] == "filed"
+
+
+MISTAKES = """
+[sample]
+dataset = "NAIP"
+total = 2.5
+on_empty = "drop"
+siz = 64
+[split]
+by = 3
+[pak]
+to = "webdataset"
+"""
+
+
+def programs() -> list[list[str]]:
+    """Return commands of validators that eechips has not written, with the words before schema and file."""
+    found = []
+    if shutil.which("taplo"):
+        found.append(["taplo", "lint", "--no-auto-config", "--schema", "file://{schema}", "{file}"])
+    try:
+        import check_jsonschema  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        found.append([sys.executable, "-m", "check_jsonschema", "--schemafile", "{schema}", "{file}"])
+    return found
+
+
+@pytest.mark.integration
+def test_validators_of_others_accept_a_run_file_and_find_five_mistakes(tmp_path: Path) -> None:
+    if not programs():
+        pytest.skip("neither taplo nor check-jsonschema is installed")
+    schema = write(tmp_path / "schema.json", CliRunner().invoke(main, ["run", "--schema"]).stdout)
+    page = (ROOT / "docs" / "how-to" / "run-files.md").read_text(encoding="utf-8")
+    (shown,) = [block.text for block in read_blocks(page) if block.title == "chips.toml"]
+    for text, is_right in ((shown, True), (MISTAKES, False)):
+        path = write(tmp_path / "job.toml", text)
+        for words in programs():
+            typed = [word.format(schema=schema, file=path) for word in words]
+            done = subprocess.run(typed, capture_output=True, text=True, check=False)
+            assert (done.returncode == 0) == is_right, done.stdout + done.stderr
+    own = CliRunner().invoke(main, ["run", str(path)])
+    assert own.exit_code == 2
+    assert own.stderr.splitlines()[0].endswith("has 5 mistakes:")
+    for key in ("total", "on_empty", "siz", "by", "pak"):
+        assert re.search(rf"^  .*\b{key}\b", own.stderr, re.MULTILINE), key
+
+
+def results(run: Run) -> dict[str, bytes]:
+    """The files of a run by path, with those that were made of all results."""
+    names = [*run.units["file"].dropna(), *(run.layers["file"] if len(run.layers) else ())]
+    made = [path.relative_to(run.path).as_posix() for path in run.assembled]
+    return {name: (run.path / name).read_bytes() for name in sorted({*names, *made})}
+
+
+def tutorials() -> list[Path]:
+    return [page for page in list_pages() if page.name == "README.md" or "tutorials" in page.parts]
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", tutorials(), ids=name_page)
+def test_commands_of_a_tutorial_give_the_same_bytes_as_run_files(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_server: Server
+) -> None:
+    """Of samples, the first places are taken; all commands ask one server."""
+    prepare_folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["eechips"])
+    service = ["--endpoint", demo_server.url, "--project", "local", "--rate", "none", "--no-report", "-q"]
+    number = 0
+    for block in read_blocks(page.read_text(encoding="utf-8")):
+        if block.title is not None:
+            write_file(block, tmp_path)
+        if not block.is_run or block.language != "sh":
+            continue
+        for line in list_commands(block):
+            words = shlex.split(line.rpartition("&& ")[2], comments=True)
+            if not words or Path(words[0]).name != "eechips" or words[1] not in FETCHING or "--check" in words:
+                continue
+            number += 1
+            if "--out" in words:
+                del words[words.index("--out") : words.index("--out") + 2]
+            verb, *given = [word for word in words[1:] if word != "--local"]
+            given += [*(["--limit", "8"] if verb == "sample" else []), *service]
+            commands = (
+                [verb, "--out", f"typed-{number}", *given],
+                [verb, "--out", f"filed-{number}", "--save", f"{number}.toml", *given],
+                ["run", f"{number}.toml", "-q"],
+            )
+            for command in commands:
+                typed = [sys.executable, "-m", "eechips", *command]
+                environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+                done = subprocess.run(typed, capture_output=True, text=True, check=False, env=environment)
+                assert done.returncode == 0, (command, done.stderr)
+            made = [results(open_run(f"{kind}-{number}")) for kind in ("typed", "filed")]
+            assert made[0]
+            assert made[0] == made[1], line
+
+
+PIPELINE = """
+[sample]
+dataset = "NAIP"
+total = 6
+roi = [-105.1, 40.0, -104.9, 40.2]
+size = 32
+format = "tif"
+out = "chips"
+
+[check]
+
+[split]
+by = "random"
+ratios = { train = 0.5, test = 0.5 }
+
+[pack]
+to = "webdataset"
+out = "packed"
+
+[card]
+title = "A pipeline"
+"""
+
+
+@pytest.mark.integration
+def test_a_pipeline_resumes_at_the_step_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_server: Server
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "job.toml", PIPELINE)
+    words = ["run", str(path), "--endpoint", demo_server.url, "--project", "local", "--no-report"]
+    (tmp_path / "packed").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "packed" / f"{split}-000000.tar").write_text("in the way")
+    failed = CliRunner().invoke(main, words)
+    assert failed.exit_code == 2
+    assert "packed" in failed.stderr
+    steps = [line.split()[2] for line in failed.stderr.splitlines() if line.startswith("[")]
+    assert steps == ["sample", "check", "split", "pack"]
+    assert not Path("chips/README.md").exists()
+    shutil.rmtree(tmp_path / "packed")
+    times = {each: each.stat().st_mtime_ns for each in Path("chips/chips").iterdir()}
+    requests = demo_server.requests()
+    resumed = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert resumed.exit_code == 0, resumed.output
+    assert demo_server.requests() == requests  # nothing was fetched or planned again
+    assert {each: each.stat().st_mtime_ns for each in Path("chips/chips").iterdir()} == times
+    files = [*Path("packed").rglob("*.tar"), Path("chips/README.md"), Path("chips/croissant.json")]
+    before = {each: each.read_bytes() for each in files}
+    assert len(before) >= 4
+    packed = {each: each.stat().st_mtime_ns for each in Path("packed").rglob("*.tar")}
+    again = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert again.exit_code == 0, again.output
+    assert {each: each.read_bytes() for each in files} == before
+    assert {each: each.stat().st_mtime_ns for each in packed} == packed
