@@ -88,6 +88,15 @@ def stored_image(asset: ImageAsset) -> Image:
 
 
 def _bands(asset: ImageAsset) -> tuple[ImageBand, ...]:
+    first = asset.bands[0] if asset.bands else None
+    if first is not None and all(info.source is first.source and info.grid is first.grid for info in asset.bands):
+        # The usual case, without the hashes of grids: a search looks at dozens of images.
+        raster, projection = Stored(tuple(asset.bands)), Projection(first.grid.crs, first.grid.transform)
+        whole = PixelWindow(0, 0, first.grid.width, first.grid.height)
+        return tuple(
+            ImageBand(info.name, info.pixel_type, projection, raster, index, whole)
+            for index, info in enumerate(asset.bands)
+        )
     groups: dict[tuple[int, PixelGrid], list[BandInfo]] = {}
     for info in asset.bands:
         groups.setdefault((id(info.source), info.grid), []).append(info)
