@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import HERE, Command, Memory, Server, serving
 from pictures import Asked, picture
 from points import points
-from processes import adopt_orphans, cpu_of
+from processes import adopt_orphans, own_cpu_of
 
 import eechips
 from tests.support.object_server import ObjectServer, serving_objects
@@ -133,7 +133,7 @@ def one(service: Server, objects: ObjectServer, folder: Path, units: int, edge: 
     parent = 0.0
     with Memory(command.pid) as memory:
         while command.is_running:
-            parent = max(parent, cpu_of(command.pid))
+            parent = max(parent, own_cpu_of(command.pid))
             if until is not None and len(objects.puts) >= until:
                 command.signal(signal.SIGKILL)
                 break

@@ -24,6 +24,12 @@ def cpu_of(pid: int) -> float:
     return sum(int(n) for n in found[11:15]) / _TICKS if found else 0.0
 
 
+def own_cpu_of(pid: int) -> float:
+    """Seconds of processor time of a process, without its children."""
+    found = fields(pid)
+    return sum(int(n) for n in found[11:13]) / _TICKS if found else 0.0
+
+
 def children() -> dict[int, list[int]]:
     """The children of every process; those that have ended and were not waited for are left out."""
     found: dict[int, list[int]] = {}

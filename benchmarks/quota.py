@@ -18,7 +18,8 @@ The original (original_pattern.py) has 25 processes, ``@retry(tries=10, delay=1,
 server is the light one (service.py) or the local Earth Engine; each run has one of its own.
 
 Columns: chips a second of the whole command, start included, and between the first and last 5% of the units; mean in
-flight, as the server counts it, between those, and its share of the quota; the most in flight at once, those that it
+flight, as the server counts it, between those, and its share of the quota, and the share from the first request for a
+chip to the last chip; the most in flight at once, those that it
 rejected included (only the light server tells); requests that the quota rejected, as a share
 of all between those; files missing, broken, or mixed up (another unit's picture), each compared with what the server
 sent; processor time of all processes of the client, a chip, and of the server, a request; requests a chip, repeats
@@ -131,6 +132,7 @@ class Result:
     steady_chips_per_second: float
     in_flight: float
     share: float | None
+    whole: float | None
     most: int | None
     rejected: float
     missing: int
@@ -252,6 +254,7 @@ def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:
         steady_chips_per_second=(last.chips - first.chips) / time,
         in_flight=in_flight,
         share=in_flight / scenario.concurrency if scenario.concurrency and not scenario.changes else None,
+        whole=whole_share(samples, scenario.concurrency) if not scenario.changes else None,
         most=most,
         rejected=(last.rejected - first.rejected) / max(1, last.requests - first.requests),
         missing=files["missing"],
@@ -321,6 +324,16 @@ def steady(samples: Sequence[Sample], units: int) -> tuple[Sample, Sample]:
     return (first, last) if last.time > first.time else (samples[0], samples[-1])
 
 
+def whole_share(samples: Sequence[Sample], quota: int | None) -> float | None:
+    """The share of a quota that was in flight from the first request for a chip to the last chip, tail included."""
+    if quota is None:
+        return None
+    asked = next((n for n, s in enumerate(samples) if s.asked), 0)
+    first = samples[max(0, asked - 1)]
+    last = next(s for s in samples if s.chips == samples[-1].chips)
+    return (last.busy - first.busy) / max(1e-9, last.time - first.time) / quota
+
+
 def followed(samples: Sequence[Sample], changed: float, quota: int) -> float | None:
     """Seconds after a change until the quota was kept full for a while, and not run against; None if never.
 
@@ -352,8 +365,8 @@ def windows(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
 
 
 _COLUMNS = (
-    "scenario", "method", "client", "units", "chips/s", "steady", "in flight", "share", "most", "429s", "missing",
-    "broken", "mixed", "client ms", "server ms", "req/chip", "first s", "MB",
+    "scenario", "method", "client", "units", "chips/s", "steady", "in flight", "share", "whole", "most", "429s",
+    "missing", "broken", "mixed", "client ms", "server ms", "req/chip", "first s", "MB",
 )  # fmt: skip
 
 
@@ -363,6 +376,7 @@ def row(result: Result) -> list[str]:
         result.scenario, result.method, result.client, f"{result.units:,}",
         f"{result.chips_per_second:.1f}", f"{result.steady_chips_per_second:.1f}", f"{result.in_flight:.1f}",
         "" if result.share is None else f"{result.share:.1%}",
+        "" if result.whole is None else f"{result.whole:.1%}",
         "" if result.most is None else str(result.most), f"{result.rejected:.1%}",
         str(result.missing), str(result.broken), str(result.mixed),
         f"{result.client_ms_per_chip:.2f}", f"{result.server_ms_per_request:.2f}", f"{result.requests_per_chip:.2f}",
@@ -374,7 +388,7 @@ def row(result: Result) -> list[str]:
 
 
 def tell(cells: Sequence[str]) -> None:
-    widths = (10, 6, 8, 7, 7, 7, 9, 7, 4, 6, 7, 6, 5, 9, 9, 8, 7, 5, 0)
+    widths = (10, 6, 8, 7, 7, 7, 9, 7, 7, 4, 6, 7, 6, 5, 9, 9, 8, 7, 5, 0)
     print(
         "  ".join(f"{c:<{w}}" if i < 3 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(cells, widths, strict=False))),
         flush=True,

@@ -23,7 +23,7 @@ import threading
 import time
 from pathlib import Path
 
-from processes import command_line, cpu_of, descendants, parent, pss
+from processes import command_line, cpu_of, descendants, own_cpu_of, parent, pss
 
 HERE = Path(__file__).parent
 
@@ -36,23 +36,25 @@ class Usage(threading.Thread):
         self.root = root
         self.peaks: dict[str, float] = {}
         self.done = threading.Event()
-        self._seconds: dict[tuple[int, str], float] = {}
+        self._seconds: dict[str, float] = {}
 
     def run(self) -> None:
         while not self.done.wait(0.5):
             now: dict[str, float] = {}
+            spent: dict[str, float] = {}
             for pid in (self.root, *descendants(self.root)):
                 role = role_of(pid, self.root)
                 now[role] = now.get(role, 0) + pss(pid)
-                self._seconds[pid, role] = max(cpu_of(pid), self._seconds.get((pid, role), 0.0))
+                # What the parent has waited for are the others' processes.
+                spent[role] = spent.get(role, 0.0) + (own_cpu_of(pid) if pid == self.root else cpu_of(pid))
             for role, size in now.items():
                 self.peaks[role] = max(self.peaks.get(role, 0), size)
+                self._seconds[role] = max(self._seconds.get(role, 0.0), spent[role])
 
     def __str__(self) -> str:
-        seconds: dict[str, float] = {}
-        for (_, role), spent in self._seconds.items():
-            seconds[role] = seconds.get(role, 0) + spent
-        return ", ".join(f"{role} {seconds[role]:.1f} s, {size:.0f} MB" for role, size in sorted(self.peaks.items()))
+        return ", ".join(
+            f"{role} {self._seconds[role]:.1f} s, {size:.0f} MB" for role, size in sorted(self.peaks.items())
+        )
 
 
 def role_of(pid: int, root: int) -> str:

@@ -41,10 +41,10 @@ _CERTAIN = 3.0
 """Announcements in a row that begin the restricted mode; as many responses without one end it."""
 _LONGEST_STEP = 0.25
 """Longest growth in seconds that one response causes: a pause is no evidence."""
-START = 10.0
-"""Permits at the beginning of a run that does not know the quota."""
 USUAL = 40.0
-"""Permits that every project has (https://developers.google.com/earth-engine/guides/usage, 2025-11)."""
+"""Permits that every project has (https://developers.google.com/earth-engine/guides/usage, 2025-11), with which a run
+begins that does not know the quota. Fewer would leave slots unused for two responses; a project that has fewer rejects
+the rest once, and the limit falls to what it has accepted."""
 _WORTHWHILE = 1.3
 """Factor by which a doubling must increase the responses a second."""
 _WINDOW = 1.0

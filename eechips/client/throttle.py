@@ -29,7 +29,7 @@ from multiprocessing.reduction import DupFd
 from typing import Any
 
 from eechips.client.anonymous_memory import allocate_anonymous_memory
-from eechips.client.congestion import START, USUAL, Cell, CongestionController
+from eechips.client.congestion import USUAL, Cell, CongestionController
 from eechips.client.permits import Permit, QuotaLimits, QuotaShare, QuotaUse, Stopped, UsageDelta
 from eechips.errors import ConfigurationError
 
@@ -139,7 +139,7 @@ class Throttle:
         self._is_shared = context is not None
         self._attach(_shared_file(8 * (_END + clients * _SEAT_SIZE)))
         self._check_locks()
-        start = limits.start if limits.start is not None else min(START, limits.in_flight)
+        start = limits.start if limits.start is not None else min(USUAL, limits.in_flight)
         free = None if limits.is_known else max(USUAL, start)
         self._controller.begin(start, limits.in_flight, clock(), ramps=limits.start is None, free=free)
         self._cells[_RATE] = limits.rate or 0.0
