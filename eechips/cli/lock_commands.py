@@ -78,7 +78,7 @@ def lock_command(folder: Path, out: Path, quiet: bool) -> None:
     """Write a lockfile: what a run needs to be fetched again elsewhere, and compared, without its files.
 
     It has the command and its options, the files that the command reads, every unit, the SHA-256 of every result, and
-    hashes of small parts of them, by which eechips rebuild tells which pixels have changed. A chip takes about 450
+    hashes of small parts of them, by which eechips rebuild tells which pixels have changed. A chip takes about 400
     bytes. It is a ZIP archive of JSON: unzip -p chips.lock lock.json.
 
     The run must be finished. Units that failed or were dropped are left out.

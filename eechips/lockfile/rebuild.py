@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -269,12 +269,14 @@ def compare(lockfile: Lockfile, run: Run, tell: Callable[[], object] = lambda: N
 
 def _now(ledger: Ledger) -> Iterator[tuple[int, State, dict[str, str]]]:
     """Yield position, state, and SHA-256 by path of the files of each unit, in the order of the plan."""
-    further: dict[int, dict[str, str]] = {}
-    for position, _, _, file, _, digest, _ in ledger.unit_files():
-        further.setdefault(position, {})[file] = digest
+    several = groupby(ledger.unit_files(), key=lambda row: row[0])  # in the order of the plan, too
+    ahead, group = next(several, (None, ()))
     for rows in ledger.batches(("position", "state", "file", "sha256")):
         for position, state, file, digest in rows:
-            files = further.get(position) or ({} if file is None else {file: digest})
+            files = {} if file is None else {file: digest}
+            if position == ahead:
+                files = {row[3]: row[5] for row in group}
+                ahead, group = next(several, (None, ()))
             yield position, State(state), files
 
 

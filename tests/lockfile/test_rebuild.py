@@ -281,6 +281,20 @@ def test_results_without_data_are_compared(make_source: Callable[[int], Source],
         assert (found.same, found.empty) == ((5, 0) if on_empty == "keep" else (4, 1))
 
 
+def test_results_in_an_object_store_are_locked(stack_server: Server, tmp_path: Path) -> None:
+    pd.DataFrame({"lon": [-104.995, -104.992], "lat": [39.741, 39.742]}).to_csv(tmp_path / "plots.csv", index=False)
+    run = eechips.sample(
+        STACK, points=tmp_path / "plots.csv", size=16, out=f"file://{tmp_path}/objects", ledger=tmp_path / "ledger",
+        **options(stack_server),
+    )  # fmt: skip
+    assert run.address is not None
+    found = rebuilt(run, tmp_path, stack_server)
+    assert found.is_same
+    assert found.files == 2
+    for name, data in files_of(found.run).items():
+        assert (tmp_path / "objects" / name).read_bytes() == data
+
+
 def test_images_that_are_gone_are_named(make_source: Callable[[int], Source], tmp_path: Path) -> None:
     source = make_source(2)
     run = eechips.sample(
