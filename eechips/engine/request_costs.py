@@ -19,6 +19,9 @@ _PRIOR_WEIGHT = 0.5  # of each of these, in measurements
 _KEPT = 0.97  # weight of earlier measurements after each new one: the last 30 count
 _FIRST_PIXELS = 1 << 18
 """Pixels of a request before any is measured: 64 chips of 64x64. They double at most at a time."""
+_FIRST_SHARE = 0.5
+"""Part of the units that requests may have together before one that large is measured: if pixels cost more than
+expected, the other units are requested as these say."""
 _VARIATION = 0.5
 """Part of its mean time by which the last request of a run takes longer than the mean."""
 _FINISHING = 0.005
@@ -44,6 +47,7 @@ class RequestCosts:
     def __init__(self, most_pixels: int = MOST_PIXELS, most_units: int = MOST_UNITS) -> None:
         self._bound, self._most_units = most_pixels, most_units
         self._most_pixels = min(_FIRST_PIXELS, most_pixels)
+        self._measured_pixels = 0  # of the largest request that worked
         self._left = 0  # requests that have to work until a lowered size is raised
         self._patience = _PATIENCE
         self._gram = [[0.0] * 3 for _ in range(3)]
@@ -59,6 +63,7 @@ class RequestCosts:
 
     def note(self, pixels: int, seconds: float) -> None:
         """Note how long a request took that worked at once."""
+        self._measured_pixels = max(self._measured_pixels, pixels)
         self._gram = [[_KEPT * value for value in row] for row in self._gram]
         self._sums = [_KEPT * value for value in self._sums]
         self._add(pixels / _MEGAPIXEL, max(seconds, 1e-3), 1.0)
@@ -94,13 +99,16 @@ class RequestCosts:
 
         With k units in a request, the slots take ``left / (k * slots)`` rounds, of which the last may be partly idle.
         Large requests spend less time on what every request costs; small ones leave less to wait for at the end.
+        The result is never expected to take longer than requests of one unit.
 
         Args:
             left: units that are not requested yet.
             slots: requests that may be in flight.
             pixels: of a unit.
         """
-        most = max(1, min(self._most_units, self._most_pixels // pixels, left))
+        first = left if slots <= 1 else math.ceil(_FIRST_SHARE * left / slots)  # a single slot waits for no other
+        tried = max(first, 2 * self._measured_pixels // pixels)
+        most = max(1, min(self._most_units, self._most_pixels // pixels, left, tried))
         times = {}
         units = 1
         while True:
@@ -110,8 +118,8 @@ class RequestCosts:
             if units == most:
                 break
             units = min(most, units + math.ceil(units / 8))
-        best = min(times.values())
-        return max(units for units, time in times.items() if time <= _INDIFFERENT * best)
+        longest = min(_INDIFFERENT * min(times.values()), times[1])
+        return max(units for units, time in times.items() if time <= longest)
 
     def _add(self, size: float, seconds: float, weight: float) -> None:
         features = [1 / seconds, size / seconds, size * size / seconds]

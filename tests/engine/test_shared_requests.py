@@ -247,7 +247,7 @@ def test_a_request_that_is_too_large_is_divided_and_its_files_are_the_same(
     store: Path, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = serve(*options(store), "--pixels", str(6 * 16 * 16 * 3 * 3))
-    run = sample(server, tmp_path / "run", in_flight=4)
+    run = sample(server, tmp_path / "run", in_flight=1)
     rejected = server.stats()["statuses"].get("400", 0)
     whole = sample(server, tmp_path / "whole", share_requests=False)
     assert files(run) == files(whole)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -60,6 +62,40 @@ def test_a_request_that_takes_disproportionately_long_has_few_units() -> None:
     later = sizes[40:]
     assert 5 <= sum(later) / len(later) <= 40
     assert max(later) <= 100
+
+
+def simulate(count: int, slots: int, seconds: Callable[[int], float]) -> float:
+    """Return when the last of the tasks of a run ends, whose slots are busy as long as there are tasks."""
+    joiner = UnitJoiner(window, planned(count))
+    busy: list[tuple[float, int, WorkUnit]] = []
+    now, left, is_exhausted = 0.0, count, False
+    while busy or not is_exhausted:
+        while not is_exhausted and len(busy) < slots:
+            try:
+                task = joiner.take(slots, left)
+            except StopIteration:
+                is_exhausted = True
+                break
+            assert task is not None
+            left -= len(task.units)
+            heapq.heappush(busy, (now + seconds(len(task.units)), task.position, task))
+        if busy:
+            now, _, task = heapq.heappop(busy)
+            took = seconds(len(task.units))
+            joiner.note([Finished(task, Outcome(task.position, None, request_seconds=took))])
+    return now
+
+
+@pytest.mark.parametrize(("count", "slots"), [(36, 40), (100, 40), (400, 8), (600, 20), (1_600, 40)])
+@pytest.mark.parametrize(
+    "seconds",
+    [lambda units: 0.15 + 0.156 * units, lambda units: 0.05 + 0.4 * units, lambda units: 0.4 + 0.0015 * units**2],
+    ids=["pixels cost most", "pixels cost nearly all", "large windows cost more than their parts"],
+)
+def test_requests_that_save_nothing_delay_nothing(count: int, slots: int, seconds: Callable[[int], float]) -> None:
+    """A run without sharing takes as many rounds as each slot has units."""
+    alone = math.ceil(count / slots) * seconds(1)
+    assert simulate(count, slots, seconds) <= 1.1 * alone
 
 
 def test_the_end_of_a_run_is_shared_among_the_slots() -> None:
