@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import shlex
 import signal
@@ -38,7 +39,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -247,6 +248,7 @@ def array(given: argparse.Namespace, folder: Path, report: Report) -> None:
         ended = start(join, folder, place.environment, "join.log").wait(_PATIENCE)
         report.tell("join", f"exit status {ended}", is_met=ended == 0)
         compare(given.units, place, folder, report)
+    (folder / "samples.json").write_text(json.dumps([asdict(each) for each in watch.samples]))
     tell_array(watch.samples, most, report)
 
 

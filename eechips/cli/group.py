@@ -54,6 +54,7 @@ VERBS = {
         "plan": "Write the units of a command as JSON lines, for a queue.",
         "work": "Fetch units of `eechips plan` on a worker.",
         "join": "Check the results of workers and join them into one run.",
+        "submit": "Write the scripts that run a job on a cluster.",
     },
     "Set-up": {
         "doctor": "Check credentials, project, quota and disk before a run.",
@@ -74,6 +75,7 @@ _MODULES = {
     "catalog_commands": ("catalog",),
     "local_commands": ("serve", "assets"),
     "queue_commands": ("plan", "work", "join"),
+    "cluster_commands": ("submit",),
     "dataset_commands": ("datasets",),
     "setup_commands": ("doctor", "init"),
 }

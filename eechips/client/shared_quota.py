@@ -35,14 +35,22 @@ _MOST_SLOTS = 1000
 """Slots of all runs together, at most."""
 _SAFE = 0.6
 """Share of the lease after which a run gives up its slots; requests in flight then have the rest to finish."""
-_PROOF_STEPS = 2
-"""Steps without a rejection after which a higher limit counts as accepted: the reports of all runs have come."""
-_MOST_REFUSALS = 4
-"""Steps in a row with a rejection after which the accepted limit is lowered."""
+_RECENT = 0.9
+"""Factor by which the requests of earlier steps count less."""
+_FEW, _MOST_REJECTED = 2.0, 0.015
+"""Recent rejections, and their share of all requests, above which the accepted limit is lowered by one."""
+_LEAST = 0.9
+"""Share of the highest accepted limit below which such rejections are taken for accidents: fewer requests would not
+help."""
+_CALM = 10
+"""Requests for each slot after a limit was too high, before the limit is raised near it again: a raise that fails costs
+some rejections."""
 _NEAR = 0.9
 """Share of a limit that was too high, from which on the limit grows in little steps."""
 _SMALL_PART, _LARGE_PART = 50, 2
 """Parts of the limit by which it grows before the next proof: one of 50, or of 2."""
+_SILENT = 3.0
+"""Steps without a report after which the slots of a run are no evidence that the limit is used."""
 _LINGER = 1 / 3
 """Share of the lease for which the slots of a run stay unused whose process is known to have been killed."""
 _EAGER = 4
@@ -253,57 +261,65 @@ class _Proof:
     Attributes:
         limit: slots that were accepted.
         tried: slots of the limit at the previous step, which has not been rejected yet.
-        steps: for which the limit has been at least so high.
-        refusals: steps in a row in which requests were rejected at the accepted limit.
         rejected_at: a limit that was too high; None if none is known.
-        rejected: rejections of this run, up to the previous step.
+        best: the highest limit that was accepted.
+        proofs: requests without a rejection since the limit has been at least so high.
+        calm: requests since a limit was found to be too high.
+        recent: requests, and rejections of them, of the last steps.
     """
 
     limit: int
     tried: int
-    steps: int = 0
-    refusals: int = 0
     rejected_at: int | None = None
-    rejected: int = 0
+    best: int = 0
+    proofs: int = 0
+    calm: int = 0
+    recent: tuple[float, float] = (0.0, 0.0)
 
-    def note(self, limit: int, rejected: int, *, is_rejected: bool) -> bool:
+    def note(self, limit: int, sent: int, own: int, others: int) -> bool:
         """Record the limit of a step.
 
         Args:
             limit: slots.
-            rejected: rejections of this run so far.
-            is_rejected: whether other runs have reported rejections since the previous step.
+            sent: requests of all runs that were reported since the previous step.
+            own: rejections of this run since then.
+            others: rejections that the other runs have reported since then.
 
         Returns:
-            Whether the limit is refuted, and falls to the one before.
+            Whether the limit is refuted, and falls to ``limit``.
         """
-        is_clean, self.rejected = rejected == self.rejected, rejected
+        self.calm += sent
         if limit < self.tried:
-            self.rejected_at = self.tried
+            self.rejected_at, self.calm = self.tried, 0
         elif self.rejected_at is not None and self.limit > self.rejected_at:
             self.rejected_at = None  # the quota has grown
-        self.refusals = self.refusals + 1 if limit <= self.limit and (is_rejected or not is_clean) else 0
-        if self.refusals >= _MOST_REFUSALS and limit > 1:
-            self.rejected_at, self.refusals = limit, 0
-            self.limit, self.tried, self.steps = limit - 1, limit - 1, 0
+        rejected = own + others
+        self.recent = self.recent[0] * _RECENT + sent, self.recent[1] * _RECENT + rejected
+        if limit > self.limit:
+            if others:
+                self.rejected_at, self.tried, self.proofs, self.calm = self.tried, self.limit, 0, 0
+                return True
+            if own or limit < self.tried or self.tried <= self.limit:
+                self.tried, self.proofs = limit, 0
+            self.proofs += sent
+            if self.proofs > limit:
+                self.limit, self.tried, self.proofs = self.tried, limit, 0
+                self.best, self.recent = max(self.best, self.limit), (0.0, 0.0)
+            return False
+        self.limit, self.tried, self.proofs = limit, limit, 0
+        requests, rejections = self.recent
+        if rejections >= _FEW and rejections > _MOST_REJECTED * requests and limit > max(1.0, _LEAST * self.best):
+            self.rejected_at, self.calm, self.recent = limit, 0, (0.0, 0.0)
+            self.limit = self.tried = limit - 1
             return True
-        if limit <= self.limit:
-            self.limit, self.tried, self.steps = limit, limit, 0
-        elif is_rejected:
-            self.rejected_at, self.tried, self.steps = self.tried, self.limit, 0
-            return True
-        else:
-            self.steps = self.steps + 1 if limit >= self.tried and is_clean else 0
-            if self.steps > _PROOF_STEPS:
-                self.limit, self.steps = min(self.tried, limit), 0
-            if not self.steps:
-                self.tried = limit
         return False
 
     @property
     def most(self) -> int:
         """Slots to which the limit may grow before the next proof."""
         is_near = self.rejected_at is not None and self.limit >= _NEAR * self.rejected_at
+        if is_near and self.calm < _CALM * self.limit:
+            return self.limit
         return self.limit + 1 + self.limit // (_SMALL_PART if is_near else _LARGE_PART)
 
 
@@ -345,7 +361,7 @@ class SharedQuota:
         self._others = 0
         self._lingering: list[tuple[int, float]] = []
         self._proof = _Proof(0, 0)
-        self._is_rejected = False
+        self._reported = self._counted = (0, 0)
         self._renewed = clock()
 
     @property
@@ -476,7 +492,8 @@ class SharedQuota:
         self._throttle.reserve(reserved, 0, self._rate, ceiling=_MOST_SLOTS, bound=limit)
         self._throttle.lead(limit, is_learned=is_learned)
         known = int(limit) + 1 if is_learned else None
-        self._proof = _Proof(int(limit), int(limit), rejected_at=known, rejected=self._throttle.rejected)
+        self._proof = _Proof(int(limit), int(limit), known, best=int(limit))
+        self._counted = self._throttle.sent, self._throttle.rejected
         self._records.remove_report(self._run)
 
     def _follow(self) -> None:
@@ -571,11 +588,12 @@ class SharedQuota:
     def _prove(self) -> None:
         """Keep account of the limit that was accepted."""
         throttle, limit = self._throttle, self._throttle.total_limit
-        is_rejected, self._is_rejected = self._is_rejected, False
+        (sent, rejected), self._reported = self._reported, (0, 0)
+        own = throttle.sent - self._counted[0], throttle.rejected - self._counted[1]
+        self._counted = throttle.sent, throttle.rejected
         if not self._members:
-            known = None if throttle.is_ramping else limit + 1
-            self._proof = _Proof(limit, limit, rejected_at=known, rejected=throttle.rejected)
-        elif self._proof.note(limit, throttle.rejected, is_rejected=is_rejected):
+            self._proof = _Proof(limit, limit, None if throttle.is_ramping else limit + 1, best=limit)
+        elif self._proof.note(limit, sent + own[0], own[1], rejected):
             throttle.refute(self._proof.limit)
 
     def _learn(self, before: RunReport | None, report: RunReport) -> None:
@@ -583,11 +601,16 @@ class SharedQuota:
         if before is None:
             return
         sent, rejected = report.sent - before.sent, report.rejected - before.rejected
-        self._is_rejected = self._is_rejected or rejected > 0
+        self._reported = self._reported[0] + max(0, sent), self._reported[1] + max(0, rejected)
         if sent > 0 or rejected > 0:
             self._throttle.learn_from(
                 UsageDelta(sent, rejected, 0, report.in_flight, report.held, report.is_restricted)
             )
+
+    def _idle(self, run: str, member: _Member) -> int:
+        """Return the slots that are reserved for a run, and that it does not use: all, if it has not written lately."""
+        silence = self._clock() - self._watches[run].since
+        return member.grant.reserved if silence > _SILENT * self.pause else member.idle
 
     def _divide(self, count: int) -> None:
         """Divide the slots among all runs, this one included."""
@@ -599,7 +622,7 @@ class SharedQuota:
         lingering = sum(slots for slots, _ in self._lingering)
         if not members:
             lingering = max(0, min(lingering, throttle.total_limit - 1))
-            throttle.reserve(lingering, 0, self._rate, ceiling=own_most, bound=math.inf)
+            throttle.reserve(lingering, lingering, self._rate, ceiling=own_most, bound=math.inf)
             return
         ceiling = min(_MOST_SLOTS, own_most + sum(member.report.most if member.report else 0 for member in members))
         total = min(throttle.total_limit, self._proof.limit)
@@ -610,7 +633,7 @@ class SharedQuota:
             if target < member.grant.slots:
                 member.change(target, count)
         reserved = _sum_reserved(member.grant for member in members)
-        idle = sum(member.idle for member in members)
+        idle = lingering + sum(self._idle(run, member) for run, member in self._members.items())
         left = max(total - own, reserved)
         bound = math.inf if throttle.is_ramping else self._proof.most
         rate = _part(self._rate, own, total)

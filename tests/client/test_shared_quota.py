@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.client.permits import Permit, QuotaLimits
+from eechips.client.permits import QuotaLimits
 from eechips.client.shared_quota import LeaseTimes, RunReport, SharedQuota, TermRecord, fair_shares
 from eechips.client.throttle import Throttle
 
@@ -115,7 +115,7 @@ class Run:
     is_dead: bool = False
     is_paused: bool = False
     next_step: float = 0.0
-    active: list[tuple[float, int, contextlib.ExitStack, Permit | None]] = field(default_factory=list)
+    active: list[tuple[float, int, contextlib.ExitStack, bool]] = field(default_factory=list)
     waiting: list[float] = field(default_factory=list)
     busy: float = 0.0
 
@@ -133,6 +133,7 @@ class World:
         attempts: requests.
         rejected: of them.
         most: most requests that could have been in flight at once.
+        lag: seconds for which a run holds a slot after the service has answered.
         is_visible: whether the runs are on one machine, and see which of them live.
         lasts: whether the service finishes the requests of killed runs.
     """
@@ -145,6 +146,7 @@ class World:
         self.attempts = self.rejected = self.most = self._numbers = 0
         self.busy = 0.0
         self.in_flight = 0
+        self.lag = 0.02
         self.is_visible = False
         self.lasts = False
 
@@ -175,7 +177,7 @@ class World:
         """Kill a run: the service ends its requests, unless they last."""
         run.is_dead = True
         if not self.lasts:
-            self.in_flight -= sum(permit is None for *_, permit in run.active)
+            self.in_flight -= sum(not is_over for *_, is_over in run.active)
             run.active.clear()
 
     def leave(self, run: Run) -> None:
@@ -204,9 +206,12 @@ class World:
         self.random.shuffle(alive)
         for run in self.runs:
             while run.active and run.active[0][0] <= self.now:
-                _, _, stack, rejected = heapq.heappop(run.active)
-                self.in_flight -= 1 if rejected is None else 0
-                stack.close()
+                end, number, stack, is_over = heapq.heappop(run.active)
+                if is_over:
+                    stack.close()
+                else:
+                    self.in_flight -= 1
+                    heapq.heappush(run.active, (end + self.random.uniform(0, 2 * self.lag), number, stack, True))
             run.waiting = [until for until in run.waiting if until > self.now]
         for run in alive:
             if not run.is_paused and self.now >= run.next_step:
@@ -235,7 +240,7 @@ class World:
         self.in_flight += 1
         end = self.now + self.random.lognormvariate(0, 0.3) * self.seconds
         self._numbers += 1
-        heapq.heappush(run.active, (end, self._numbers, stack, None))
+        heapq.heappush(run.active, (end, self._numbers, stack, False))
 
 
 def shares(world: World) -> list[float]:

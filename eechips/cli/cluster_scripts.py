@@ -1,0 +1,174 @@
+"""Write the scripts that run a job on a cluster: plan, an array of work, join."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import UsageError
+
+_UNITS, _OUTCOMES, _MISSING = "units.jsonl", "outcomes.jsonl", "missing.jsonl"
+VOLUME = "/work"
+"""Where pods see the persistent volume."""
+_NAME = re.compile(r"[^a-z0-9]+")
+_LONGEST_NAME = 40  # letters; names of pods are longer, and have 63 at most
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterJob:
+    """A job for a cluster.
+
+    Attributes:
+        name: of the job, for people and the scheduler.
+        verb: command that fetches.
+        words: its options.
+        after: commands to run once the results are joined, each with its words.
+        out: where the results go.
+        tasks: parts of the plan.
+        quota_folder: in which the tasks share the quota.
+        files: folder of the plan and the outcomes, as the tasks see it.
+
+    Raises:
+        UsageError: if there is no task.
+    """
+
+    name: str
+    verb: str
+    words: tuple[str, ...]
+    after: tuple[tuple[str, ...], ...]
+    out: str
+    tasks: int
+    quota_folder: str
+    files: str
+
+    def __post_init__(self) -> None:
+        if self.tasks < 1:
+            raise UsageError("tasks must be at least 1")
+
+    @property
+    def label(self) -> str:
+        """The name in lower-case letters, digits and hyphens."""
+        return _NAME.sub("-", self.name.lower()).strip("-")[:_LONGEST_NAME].strip("-") or "eechips"
+
+    def plan(self) -> str:
+        """Return the command of the plan."""
+        return shlex.join(("eechips", "plan", self.verb, *self.words, "--to", self._file(_UNITS)))
+
+    def work(self, part: str, number: str) -> str:
+        """Return the command of a task.
+
+        Args:
+            part: as ``eechips work --part`` takes it.
+            number: variable of the shell that numbers the task.
+        """
+        words = ("eechips", "work", "--units", self._file(_UNITS), "--part", part, "--out", self.out)
+        shared = ("--quota-folder", self.quota_folder, "--executor", "threads", "--quiet")
+        outcomes = f'{shlex.quote(self.files)}/"outcomes-${{{number}}}.jsonl"'
+        return f"{shlex.join((*words, *shared))} --outcomes {outcomes}"
+
+    def join(self) -> list[str]:
+        """Return the commands of the join, and of what follows."""
+        given = ("--units", self._file(_UNITS), "--out", self.out, "--outcomes", self._file(_OUTCOMES))
+        return [
+            f"cat {shlex.quote(self.files)}/outcomes-*.jsonl > {shlex.quote(self._file(_OUTCOMES))}",
+            shlex.join(("eechips", "join", *given, "--missing", self._file(_MISSING))),
+            *(shlex.join(("eechips", *words)) for words in self.after),
+        ]
+
+    def _file(self, name: str) -> str:
+        return f"{self.files}/{name}"
+
+
+def write_slurm(job: ClusterJob, folder: Path, working: Path, partition: str | None) -> dict[str, str]:
+    """Return the scripts of a job for SLURM, by name.
+
+    Args:
+        job: what to run.
+        folder: of the scripts, the plan and the outcomes; shared by all nodes.
+        working: folder in which relative paths of the job start.
+        partition: of the cluster, with a network; None for the default one.
+    """
+
+    def script(step: str, commands: Sequence[str], *further: str) -> str:
+        directives = [f"--job-name={job.label}-{step}", f"--chdir={working}", *further]
+        if partition is not None:
+            directives.append(f"--partition={partition}")
+        lines = [f"#SBATCH {directive}" for directive in directives]
+        return "\n".join(["#!/bin/bash", *lines, "set -euo pipefail", *commands]) + "\n"
+
+    array = (f"--array=1-{job.tasks}", "--requeue", "--cpus-per-task=1", "--mem=2G", f"--output={folder}/work-%a.log")
+    q = shlex.quote
+    return {
+        "plan.sh": script("plan", [job.plan()], f"--output={folder}/plan.log"),
+        "work.sh": script("work", [job.work("auto", "SLURM_ARRAY_TASK_ID")], *array),
+        "join.sh": script("join", job.join(), f"--output={folder}/join.log"),
+        "submit.sh": "\n".join(
+            [
+                "#!/bin/bash",
+                "set -euo pipefail",
+                f"plan=$(sbatch --parsable {q(str(folder / 'plan.sh'))})",
+                f'work=$(sbatch --parsable --dependency="afterok:${{plan%%;*}}" {q(str(folder / "work.sh"))})',
+                f'sbatch --dependency="afterany:${{work%%;*}}" {q(str(folder / "join.sh"))}',
+            ]
+        )
+        + "\n",
+    }
+
+
+def write_kubernetes(
+    job: ClusterJob, folder: Path, image: str, claim: str, service_account: str | None
+) -> dict[str, str]:
+    """Return the manifests of a job for Kubernetes, and the script that applies them, by name.
+
+    Args:
+        job: what to run. Relative paths start in the persistent volume.
+        folder: of the manifests.
+        image: container with eechips.
+        claim: persistent volume claim, ``ReadWriteMany``, for the plan, the outcomes, and results in a folder.
+        service_account: of the pods; None for the default one.
+    """
+
+    def manifest(step: str, commands: Sequence[str], **further: Any) -> str:
+        container = {
+            "name": "eechips",
+            "image": image,
+            "command": ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+            "workingDir": VOLUME,
+            # Lines of the plan are signed with a key in this folder.
+            "env": [{"name": "EECHIPS_CACHE", "value": f"{VOLUME}/.eechips"}],
+            "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}},
+            "volumeMounts": [{"name": "work", "mountPath": VOLUME}],
+        }
+        pod: dict[str, Any] = {
+            "restartPolicy": "OnFailure",
+            "containers": [container],
+            "volumes": [{"name": "work", "persistentVolumeClaim": {"claimName": claim}}],
+        }
+        if service_account is not None:
+            pod["serviceAccountName"] = service_account
+        content: Mapping[str, Any] = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": f"{job.label}-{step}", "labels": {"app": "eechips"}},
+            "spec": {"backoffLimit": 6, **further, "template": {"spec": pod}},
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+    array = {"completions": job.tasks, "parallelism": job.tasks, "completionMode": "Indexed"}
+    work = job.work(f"auto/{job.tasks}", "JOB_COMPLETION_INDEX")
+    q = shlex.quote
+    lines = ["#!/bin/bash", "set -euo pipefail"]
+    for step in ("plan", "work", "join"):
+        lines.append(f"kubectl apply -f {q(str(folder / f'{step}.json'))}")
+        lines.append(f"kubectl wait --for=condition=complete --timeout=-1s job/{job.label}-{step}")
+    return {
+        "plan.json": manifest("plan", [job.plan()]),
+        "work.json": manifest("work", [work], **array),
+        "join.json": manifest("join", job.join()),
+        "submit.sh": "\n".join(lines) + "\n",
+    }

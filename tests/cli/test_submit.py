@@ -1,0 +1,147 @@
+"""`eechips submit`: the scripts and manifests that it writes are valid, and the scripts do the whole job."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from eechips.cli import main
+from tests.support.engine_service import Service
+
+RECIPE = """
+import ee
+from eechips import Chip, Grid
+
+GRID = Grid("EPSG:32613", (1.0, 0.0, 500000.0, 0.0, -1.0, 4400000.0), 24, 24)
+
+def get_requests(count=12):
+    return list(range(1, count + 1))
+
+def get_result(index, number):
+    return Chip(ee.Image(number), grid=GRID, name=f"tile_{index}")
+"""
+KUBERNETES = ("--kubernetes", "--image", "registry/eechips:1", "--claim", "shared")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "squares.py").write_text(RECIPE)
+    write_job(tmp_path, "http://127.0.0.1:1")
+    return tmp_path
+
+
+def write_job(folder: Path, url: str) -> None:
+    lines = [
+        "[run]",
+        'recipe = "squares.py"',
+        f'endpoint = "{url}"',
+        'project = "it\'s mine"',
+        'out = "res ults"',
+        "[verify]",
+    ]
+    (folder / "My Squares.toml").write_text("\n".join(lines))
+
+
+def submit(*words: str) -> Result:
+    return CliRunner().invoke(main, ["submit", "My Squares.toml", *words])
+
+
+def shell_words(folder: Path) -> list[str]:
+    """Programs in the order of their calls, with `sbatch` that runs a script at once, task by task."""
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "eechips").write_text(f'#!/bin/bash\nexec {sys.executable} -m eechips "$@"\n')
+    (programs / "sbatch").write_text(
+        "#!/bin/bash\n"
+        'script="${@: -1}"; count=$(sed -n "s/^#SBATCH --array=1-//p" "$script"); cd "$SUBMITTED_FROM"\n'
+        "for task in $(seq ${count:-1}); do\n"
+        "  SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_COUNT=${count:-1} SLURM_ARRAY_TASK_MIN=1"
+        " SLURM_ARRAY_TASK_MAX=${count:-1}"
+        ' SLURM_ARRAY_TASK_STEP=1 bash "$script" >&2 || exit 1\n'
+        "done\n"
+        'echo "17;cluster"\n'
+    )
+    for path in programs.iterdir():
+        path.chmod(0o755)
+    return [str(programs)]
+
+
+def test_scripts_for_slurm_are_shown_and_valid(folder: Path) -> None:
+    done = submit("--slurm", "--tasks", "3", "--partition", "transfer", "--to", "jo b")
+    assert done.exit_code == 0, done.output
+    names = ["join.sh", "plan.sh", "submit.sh", "work.sh"]
+    assert sorted(path.name for path in (folder / "jo b").iterdir()) == names
+    for name in names:
+        text = (folder / "jo b" / name).read_text()
+        assert text in done.output
+        assert subprocess.run(["bash", "-n", folder / "jo b" / name], check=False).returncode == 0
+    work = (folder / "jo b" / "work.sh").read_text()
+    assert "#SBATCH --array=1-3\n" in work
+    assert "#SBATCH --partition=transfer\n" in work
+    assert "To submit: bash " in done.output
+
+
+@pytest.mark.slow
+def test_the_scripts_for_slurm_do_the_whole_job(folder: Path, service: Service) -> None:
+    write_job(folder, service.url)
+    done = submit("--slurm", "--tasks", "3", "--to", "jo b")
+    assert done.exit_code == 0, done.output
+    environment = {
+        **os.environ, "PATH": f"{shell_words(folder)[0]}:{os.environ['PATH']}", "SUBMITTED_FROM": str(folder),
+        "EECHIPS_CACHE": str(folder / "cache"),
+    }  # fmt: skip
+    ended = subprocess.run(
+        ["bash", folder / "jo b" / "submit.sh"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert sorted(path.name for path in (folder / "res ults").glob("*.png")) == sorted(
+        f"tile_{n}.png" for n in range(12)
+    )
+    assert (folder / "res ults" / "manifest.parquet").exists()
+
+
+def test_manifests_for_kubernetes_match_the_schema_of_the_api(folder: Path) -> None:
+    validate = pytest.importorskip("kubernetes_validate")
+    done = submit(*KUBERNETES, "--tasks", "40", "--service-account", "fetcher")
+    assert done.exit_code == 0, done.output
+    place = folder / "outputs" / "My Squares-job"
+    for step in ("plan", "work", "join"):
+        manifest = json.loads((place / f"{step}.json").read_text())
+        validate.validate(manifest, validate.latest_version(), strict=True)
+        assert manifest["metadata"]["name"] == f"my-squares-{step}"
+    work = json.loads((place / "work.json").read_text())["spec"]
+    assert (work["completions"], work["completionMode"]) == (40, "Indexed")
+    assert "--part auto/40" in work["template"]["spec"]["containers"][0]["command"][-1]
+    assert subprocess.run(["bash", "-n", place / "submit.sh"], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "name the cluster"),
+        (("--slurm", "--tasks", "0"), "tasks must be at least 1"),
+        (("--slurm", "--image", "x"), "need --kubernetes"),
+        (("--kubernetes",), "needs --image and --claim"),
+        ((*KUBERNETES, "--partition", "x"), "needs --slurm"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(folder: Path, words: tuple[str, ...], message: str) -> None:
+    done = submit(*words)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert not (folder / "outputs").exists()
+
+
+def test_a_job_has_one_table_that_fetches(folder: Path) -> None:
+    table = '[[run]]\nrecipe = "squares.py"\nout = "x"\n'
+    (folder / "My Squares.toml").write_text(table * 2)
+    done = submit("--slurm")
+    assert done.exit_code == 2
+    assert "has 2 tables that fetch: a job has one" in done.output
