@@ -195,7 +195,12 @@ def open_bucket(bucket: str, environment: Mapping[str, str] = os.environ) -> S3S
     if not endpoint and not (region or "").startswith(_OTHER_PARTITIONS):
         region = region_of(bucket, _AMAZON, bundle) or region
     attempts = environment.get("AWS_MAX_ATTEMPTS", "")
-    config: dict[str, Any] = {"checksum_algorithm": "sha256", "region": region or "us-east-1"}
+    # A request to remove several objects is not known to all stores that are compatible with S3.
+    config: dict[str, Any] = {
+        "checksum_algorithm": "sha256",
+        "disable_bulk_delete": True,
+        "region": region or "us-east-1",
+    }
     if endpoint:
         config["endpoint"] = endpoint
     config |= {name: environment[variable] for name, variable in _KEYS.items() if has_key and variable in environment}
