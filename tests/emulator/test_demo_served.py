@@ -90,3 +90,24 @@ def test_water_is_masked_beside_lakes(demo_ee: Any) -> None:
     known = stats.getInfo()
     assert known["occurrence_max"] == 100
     assert 0 < known["occurrence_count"] < 3.2e7 / 900.0
+
+
+def test_a_median_at_the_edge_of_a_scene_is_the_same_in_every_window(demo_ee: Any) -> None:
+    """The corner of the chip has pixels of a scene whose footprint ends short of it."""
+    ee = demo_ee
+    box = ee.Geometry.Point([-105.0469, 39.6285]).buffer(3000).bounds()
+    images = ee.ImageCollection("LANDSAT/LC08/C02/T1_L2").filterDate("2020-01-01", "2020-02-01").filterBounds(box)
+    median = images.select("SR_B4").map(lambda image: image.updateMask(image.gt(0))).median()
+
+    def read(width: int, height: int) -> npt.NDArray[Any]:
+        transform = {"scaleX": 30, "shearX": 0, "translateX": 495015, "scaleY": -30, "shearY": 0, "translateY": 4387485}
+        grid = {
+            "dimensions": {"width": width, "height": height},
+            "affineTransform": transform,
+            "crsCode": "EPSG:32613",
+        }
+        found = ee.data.computePixels({"expression": median, "fileFormat": "NUMPY_NDARRAY", "grid": grid})
+        pixels: npt.NDArray[Any] = found["SR_B4"]
+        return pixels
+
+    np.testing.assert_array_equal(read(64, 64), read(97, 95)[:64, :64])

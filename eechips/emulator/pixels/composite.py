@@ -24,6 +24,7 @@ Reduction = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], list[tuple[npt
 
 # Bytes of stacked values that a reduction holds at a time.
 _STACK = 256 << 20
+_FOOTPRINT_ERROR = 0.02  # degrees of latitude
 
 
 def lonlat_bounds(grid: PixelGrid) -> Bounds | None:
@@ -34,9 +35,21 @@ def lonlat_bounds(grid: PixelGrid) -> Bounds | None:
     return west, south, east, north
 
 
+def _reach(bounds: Bounds) -> Bounds:
+    """Return bounds in degrees, widened by what pixels may lie outside of their image's footprint.
+
+    The edges of a footprint are straight between its corners, in another sense than the edges of the pixels: those of
+    an image 185 km wide are up to a kilometre apart at 60 degrees of latitude.
+    """
+    west, south, east, north = bounds
+    across = _FOOTPRINT_ERROR / max(math.cos(math.radians(max(abs(south), abs(north)))), 0.01)
+    return west - across, max(south - _FOOTPRINT_ERROR, -90.0), east + across, min(north + _FOOTPRINT_ERROR, 90.0)
+
+
 def _under(members: Members, grid: PixelGrid, render: Render) -> list[Image]:
     """Return the images that may have pixels on a grid, in order."""
     bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
+    bounds = None if bounds is None else _reach(bounds)
     images: list[Image] = render.note(("members", members, grid), lambda: list(members(bounds)))
     return images
 
@@ -114,7 +127,7 @@ def _part_under(image: Image, grid: PixelGrid) -> PixelWindow | None:
     """Return the part of a grid that an image's footprint can reach, or None where that is most of it or unknown."""
     if image.footprint is None or image.footprint.unbounded:
         return None
-    west, south, east, north = image.footprint.bounds
+    west, south, east, north = _reach(image.footprint.bounds)
     bounds = transformer("EPSG:4326", grid.crs).transform_bounds(west, south, east, north, densify_pts=5)
     if not np.isfinite(bounds).all() or bounds[0] > bounds[2]:
         return None
