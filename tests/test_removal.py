@@ -212,12 +212,15 @@ ALLOWED = {
     "emulator/assets/store_files.py": "the same for the local Earth Engine, which shares no code with the rest",
     "emulator/demo/drawing_cache.py": "a cache",
     "storage/atomic_files.py": "temporary name; in place what is no regular file",
+    "storage/object_backends.py": "the calls of a store, which only object_store.py makes",
     "storage/object_store.py": "objects: staged and abandoned ones by their names, results by their recorded content",
 }
 # Where files are written in place: under a temporary name, in a scratch folder, or by adding to their end.
 WRITTEN = {
     "removal.py": "the module itself",
     "storage/atomic_files.py": "temporary name; in place what is no regular file",
+    "storage/local_store.py": "a second name, which the system gives only if it is free",
+    "lockfile/lockfile_format.py": "a member of an archive under a temporary name",
     "emulator/assets/store_files.py": "temporary name",
     "catalogs/commit.py": "scratch folder",
     "catalogs/id_segments.py": "scratch folder",

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 FARM = (-104.6, 40.4)

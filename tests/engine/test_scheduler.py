@@ -18,7 +18,7 @@ from eechips.client.permits import QuotaLimits
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle, lost
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import RunLog
@@ -95,7 +95,9 @@ class Unreliable(Executor[WorkerHandle]):
     def _outcome_of(self, task: WorkUnit) -> Outcome:
         if task.position % 5 == 4 and task.position not in self._split:
             self._split.add(task.position)
-            return Outcome(task.position, None, split="it failed")
+            return Outcome(
+                task.position, None, failed_request=FailedRequest(task.position, "it failed", is_divisible=False)
+            )
         staged = self._store.stage(f"{task.name}.txt", str(task.position).encode(), f"{_TOKEN}-{next(_NUMBERS)}")
         record = Record(
             position=task.position, state=State.DONE, attempts=1, requests=2, file=staged.name, bytes=staged.size
