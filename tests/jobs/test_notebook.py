@@ -202,7 +202,7 @@ SLOW = """
         open("{name}.begun", "w").close()
         time.sleep({seconds})
         return np.full((4, 4), unit, dtype="uint8")
-    run = eechips.run(units, result, out="outputs/{name}", **options)
+    run = eechips.run(units, result, out="outputs/{name}", in_flight=10, **options)
     print(run.interrupted, sum(run.counts.values()), run.counts.get("done", 0))
 """
 
