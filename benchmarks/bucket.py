@@ -20,13 +20,15 @@ import re
 import sys
 import threading
 from collections import Counter
+from datetime import datetime, timezone
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 _PAGE = 1000
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _REASONS = {200: "OK", 204: "No Content", 206: "Partial Content", 400: "Bad Request", 404: "Not Found", 416: "Range"}
-_DATE = email.utils.formatdate(usegmt=True)
+_STARTED = datetime.now(timezone.utc)
+_DATE, _MOMENT = email.utils.format_datetime(_STARTED, usegmt=True), _STARTED.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 class Bucket:
@@ -84,7 +86,8 @@ class Bucket:
         start = bisect.bisect_right(names, base64.b64decode(query.get("continuation-token", "")).decode())
         end = start + int(query.get("max-keys", _PAGE))
         rows = "".join(
-            f"<Contents><Key>{escape(name[len(root) :])}</Key><Size>{len(self.objects[name])}</Size></Contents>"
+            f"<Contents><Key>{escape(name[len(root) :])}</Key><LastModified>{_MOMENT}</LastModified>"
+            f"<Size>{len(self.objects[name])}</Size></Contents>"
             for name in names[start:end]
         )
         is_cut = end < len(names)
