@@ -4,9 +4,10 @@ The functions are here because a lockfile names the command that fetches, whose 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,14 +181,20 @@ def rebuild(lockfile: str | Path, out: str | Path, *, trust: bool = False, **opt
 
 
 def _lock(run: Run, path: Path, *, quiet: bool) -> LockHeader:
-    total = sum(run.counts.values())
-    with Progress(total, 0, None, quiet=quiet, unit="units locked") as progress:
+    with _counting(sum(run.counts.values()), "units locked", quiet=quiet) as tell:
+        return lock_run_results(run, path, _input_options, tell)
+
+
+@contextlib.contextmanager
+def _counting(total: int, unit: str, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Show progress for the duration of the block; the yielded function counts a unit."""
+    with Progress(total, 0, None, quiet=quiet, unit=unit) as progress:
 
         def tell() -> None:
             progress.settle(failed=False)
             progress.show(0, 0)
 
-        return lock_run_results(run, path, _input_options, tell)
+        yield tell
 
 
 def _rebuild(path: Path, out: Path, *, trust: bool, options: Mapping[str, Any], is_shown: bool) -> Rebuild:
@@ -219,13 +226,7 @@ def _rebuild(path: Path, out: Path, *, trust: bool, options: Mapping[str, Any], 
         done = run_recipe(recipe, config)
         if done.interrupted:
             return Rebuild(done, 0, header.files, 0, (), is_finished=False)
-        progress = Progress(header.units, 0, None, quiet=config.quiet or not is_shown, unit="units compared")
-        with progress:
-
-            def tell() -> None:
-                progress.settle(failed=False)
-                progress.show(0, 0)
-
+        with _counting(header.units, "units compared", quiet=config.quiet or not is_shown) as tell:
             return compare(lockfile, open_run(done.path), tell)
 
 

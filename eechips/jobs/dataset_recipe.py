@@ -8,9 +8,12 @@ from typing import Any
 
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.errors import UnknownDatasetError
+from eechips.geo.grid import Transform
 from eechips.jobs.recipe_options import split_names
 from eechips.option_fields import chosen_options
 from eechips.planning.band_selection import BandSelection, select_bands
+from eechips.planning.cloud_masks import CloudMask, parse_mask
+from eechips.planning.grid_alignment import GridAlignment
 
 
 class DatasetRecipe:
@@ -115,6 +118,42 @@ class DatasetRecipe:
         """
         own = self.known_bands if is_record_file(self.dataset) else ()
         return list(chosen or own) or None
+
+
+class MaskedRecipe(DatasetRecipe):
+    """Base of recipes that mask the clouds of all images alike.
+
+    Attributes:
+        mask: as the user wrote it.
+    """
+
+    mask: str
+
+    @cached_property
+    def cloud_mask(self) -> CloudMask | None:
+        """The cloud mask; None for none."""
+        return parse_mask(self.mask, self.dataset_id)
+
+
+class GridRecipe(MaskedRecipe):
+    """Base of recipes whose pixels lie on a grid that the user may choose.
+
+    Attributes:
+        crs: of the grid, or ``native``.
+        scale: pixel size in units of the CRS; None for the image's own.
+        align: image on whose pixels the grid lies; None for the images themselves.
+        transform: of the grid; None if the others determine it.
+    """
+
+    crs: str
+    scale: float | None
+    align: str | None
+    transform: Transform | None
+
+    @cached_property
+    def placement(self) -> GridAlignment:
+        """The requested pixel grid."""
+        return GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
 
 
 def check_dataset(name: str) -> None:

@@ -17,14 +17,13 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
-from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
+from eechips.jobs.dataset_recipe import GridRecipe, check_dataset
 from eechips.jobs.imagery_options import ImageryOptions
 from eechips.jobs.recipe_options import check_bands, check_dates, parse_format, split_names
 from eechips.jobs.render_style import RenderStyle
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
-from eechips.planning.cloud_masks import CloudMask, parse_mask
-from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion, Region, parse_region, planar_geometry
@@ -124,7 +123,7 @@ class ImageTreatment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imagery(ImageryOptions, DatasetRecipe):
+class Imagery(ImageryOptions, GridRecipe):
     """Options of commands that fetch images of a collection over a region.
 
     Raises:
@@ -158,16 +157,6 @@ class Imagery(ImageryOptions, DatasetRecipe):
     def conditions(self) -> tuple[PropertyCondition, ...]:
         """The conditions on the properties of images."""
         return tuple(map(parse_condition, self.where))
-
-    @cached_property
-    def cloud_mask(self) -> CloudMask | None:
-        """The cloud mask; None for none."""
-        return parse_mask(self.mask, self.dataset_id)
-
-    @cached_property
-    def placement(self) -> GridAlignment:
-        """The requested pixel grid."""
-        return GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from eechips.jobs.shared_options import (
     START,
     TRANSFORM,
     WHERE,
+    optional_region,
 )
 from eechips.option_fields import documented, option
 from eechips.planning.image_reducers import REDUCERS
@@ -119,16 +120,7 @@ class MosaicOptions:
     """The options of ``eechips mosaic``, unchecked."""
 
     dataset: str = field(metadata=DATASET)
-    roi: str | None = field(
-        default=None,
-        metadata=option(
-            "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
-            PLACES,
-            metavar="REGION",
-            is_input=True,
-            default="the whole of a single image",
-        ),
-    )
+    roi: str | None = field(default=None, metadata=optional_region("the whole of a single image"))
     repair: bool = field(default=False, metadata=REPAIR)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
@@ -149,7 +141,7 @@ class MosaicOptions:
     crs: str = field(default="native", metadata=CRS)
     scale: float | None = field(default=None, metadata=SCALE)
     align: str | None = field(default=None, metadata=ALIGN)
-    transform: Sequence[float] | None = field(default=None, metadata=TRANSFORM)
+    transform: Transform | None = field(default=None, metadata=TRANSFORM)
     clip: bool = field(
         default=False,
         metadata=option("Mask pixels outside the region; otherwise the mosaic is the window around it.", PLACES),

@@ -23,7 +23,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.formats import cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.geo.grid import Grid
-from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
+from eechips.jobs.dataset_recipe import GridRecipe, check_dataset
 from eechips.jobs.imagery_options import MOSAIC_REDUCERS, MosaicOptions
 from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, estimate_disk
 from eechips.jobs.mosaic_tiles import (
@@ -48,8 +48,7 @@ from eechips.jobs.recipe_options import (
 )
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, chip_grids
-from eechips.planning.cloud_masks import CloudMask, parse_mask
-from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian
+from eechips.planning.grid_alignment import cover_region, join_at_antimeridian
 from eechips.planning.image_filters import PropertyCondition, parse_condition, resolve_conditions
 from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre, region_polygon
 from eechips.planning.regions import Region, parse_region
@@ -69,7 +68,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MosaicRecipe(MosaicOptions, DatasetRecipe):
+class MosaicRecipe(MosaicOptions, GridRecipe):
     """The recipe of ``eechips mosaic``.
 
     The region is divided into windows. Each is fetched by a request and stored as a GeoTIFF; at the end all are joined
@@ -99,12 +98,6 @@ class MosaicRecipe(MosaicOptions, DatasetRecipe):
         _check(self)
 
     @cached_property
-    def placement(self) -> GridAlignment:
-        """The requested pixel grid."""
-        placed: Any = {name: getattr(self, name) for name in ("crs", "scale", "align", "transform")}
-        return GridAlignment(**placed)
-
-    @cached_property
     def region(self) -> Region | None:
         """The region; None for the whole of a single image."""
         return None if self.roi is None else parse_region(self.roi, repairs=self.repair)
@@ -113,11 +106,6 @@ class MosaicRecipe(MosaicOptions, DatasetRecipe):
     def conditions(self) -> tuple[PropertyCondition, ...]:
         """The conditions on the properties of images."""
         return tuple(map(parse_condition, self.where))
-
-    @cached_property
-    def cloud_mask(self) -> CloudMask | None:
-        """The cloud mask; None for none."""
-        return parse_mask(self.mask, self.dataset_id)
 
     @property
     def datasets(self) -> tuple[str, ...]:

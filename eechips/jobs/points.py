@@ -18,7 +18,7 @@ from eechips.engine.costs import Estimate
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS
 from eechips.hashes import hash_file
-from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
+from eechips.jobs.dataset_recipe import MaskedRecipe, check_dataset
 from eechips.jobs.point_queries import PointQuery, value_columns
 from eechips.jobs.point_results import IMAGE, IMAGE_DATE, Pairs
 from eechips.jobs.point_table import PointTable
@@ -39,7 +39,7 @@ from eechips.jobs.table_options import COMPOSITES, PointsOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, point_cells
-from eechips.planning.cloud_masks import CloudMask, parse_mask
+from eechips.planning.cloud_masks import parse_mask
 from eechips.planning.date_matching import parse_window
 from eechips.planning.places import Places, read_places
 from eechips.planning.point_cells import merge_duplicates
@@ -60,7 +60,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointValues(PointsOptions, DatasetRecipe):
+class PointValues(PointsOptions, MaskedRecipe):
     """The recipe of ``eechips points``.
 
     The places are divided into cells (:mod:`eechips.planning.point_cells`). Each cell is a unit, and takes one request:
@@ -110,11 +110,6 @@ class PointValues(PointsOptions, DatasetRecipe):
     def sha256(self) -> str:
         """SHA-256 of the file."""
         return hash_file(Path(self.points))
-
-    @cached_property
-    def cloud_mask(self) -> CloudMask | None:
-        """The cloud mask; None for none."""
-        return parse_mask(self.mask, self.dataset_id)
 
     @cached_property
     def statistics(self) -> Statistics:

@@ -30,6 +30,7 @@ from eechips.jobs.shared_options import (
     START,
     TIME,
     TRANSFORM,
+    optional_region,
 )
 from eechips.option_fields import documented, option
 from eechips.planning.frame_choice import CHOICES, Choice, OnMissing
@@ -117,14 +118,7 @@ class SampleOptions:
         ),
     )
     roi: str | None = field(
-        default=None,
-        metadata=option(
-            "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
-            PLACES,
-            metavar="REGION",
-            is_input=True,
-            default="the dataset's (Colorado for NAIP); the world with `total`",
-        ),
+        default=None, metadata=optional_region("the dataset's (Colorado for NAIP); the world with `total`")
     )
     repair: bool = field(default=False, metadata=REPAIR)
     class_image: str | None = field(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from eechips.option_fields import option
+from collections.abc import Mapping
+
+from eechips.option_fields import Option, option
 
 DATA, TIME, PLACES, PIXELS, TABLE = "Data", "Time", "Places", "Pixels", "Table"
 """Headings of the options in the help."""
@@ -56,6 +58,23 @@ REGION = option(
     metavar="REGION",
     is_input=True,
 )
+
+
+def optional_region(default: str) -> Mapping[str, Option]:
+    """Declare a region that may be left out.
+
+    Args:
+        default: what is used without one.
+    """
+    return option(
+        "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
+        PLACES,
+        metavar="REGION",
+        is_input=True,
+        default=default,
+    )
+
+
 REPAIR = option(
     "Make invalid polygons of a vector file valid, with a note, instead of refusing them.", PLACES, is_advanced=True
 )

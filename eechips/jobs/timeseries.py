@@ -19,7 +19,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.geo.grid import Grid
 from eechips.hashes import hash_file
-from eechips.jobs.dataset_recipe import DatasetRecipe, check_dataset
+from eechips.jobs.dataset_recipe import GridRecipe, check_dataset
 from eechips.jobs.recipe_options import (
     check_bands,
     check_dates,
@@ -38,8 +38,6 @@ from eechips.jobs.zonal_statistics import Elements, Reduction, composite_element
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, chip_grids
 from eechips.planning.asset_metadata import AssetMetadata
-from eechips.planning.cloud_masks import CloudMask, parse_mask
-from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.periods import Period, Step, parse_day, parse_step
 from eechips.planning.point_cells import TILE, Cost
 from eechips.planning.projection import nominal_scale
@@ -54,7 +52,7 @@ _MARGIN = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeSeries(TimeSeriesOptions, DatasetRecipe):
+class TimeSeries(TimeSeriesOptions, GridRecipe):
     """The recipe of ``eechips timeseries``.
 
     Each region has a row for each image that meets it, by time, or for each period. The columns are the region's id,
@@ -134,11 +132,6 @@ class TimeSeries(TimeSeriesOptions, DatasetRecipe):
             return []
         return list(self.step.periods(parse_day(self.start), parse_day(self.end)))
 
-    @cached_property
-    def cloud_mask(self) -> CloudMask | None:
-        """The cloud mask; None for none."""
-        return parse_mask(self.mask, self.dataset_id)
-
     @property
     def vector(self) -> tuple[str, ...]:
         """The columns that are together a mean vector, which is divided by its length; empty if there is none."""
@@ -146,11 +139,6 @@ class TimeSeries(TimeSeriesOptions, DatasetRecipe):
         if is_changed or (self.step is not None and self.composite not in ("mean", "mosaic")):
             return ()
         return self.statistics.columns_of("mean", vector_bands(self.known, self.selection))
-
-    @property
-    def placement(self) -> GridAlignment:
-        """The requested pixel grid."""
-        return GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
 
     @property
     def table_format(self) -> TableFormat:

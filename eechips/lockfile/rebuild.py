@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from eechips.errors import RunMismatchError, UsageError
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, hash_content
 from eechips.lockfile.lockfile_format import LockedFile, LockedUnit, Lockfile, LockHeader
+from eechips.lockfile.run_locking import FilesAhead
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
 from eechips.manifest.received_run import check_new, check_paths
@@ -269,15 +270,11 @@ def compare(lockfile: Lockfile, run: Run, tell: Callable[[], object] = lambda: N
 
 def _now(ledger: Ledger) -> Iterator[tuple[int, State, dict[str, str]]]:
     """Yield position, state, and SHA-256 by path of the files of each unit, in the order of the plan."""
-    several = groupby(ledger.unit_files(), key=lambda row: row[0])  # in the order of the plan, too
-    ahead, group = next(several, (None, ()))
+    several = FilesAhead(ledger.unit_files())
     for rows in ledger.batches(("position", "state", "file", "sha256")):
         for position, state, file, digest in rows:
-            files = {} if file is None else {file: digest}
-            if position == ahead:
-                files = {row[3]: row[5] for row in group}
-                ahead, group = next(several, (None, ()))
-            yield position, State(state), files
+            alone = {} if file is None else {file: digest}
+            yield position, State(state), {row[3]: row[5] for row in several.of(position)} or alone
 
 
 def _paired(

@@ -172,10 +172,10 @@ def _lines(ledger: Ledger, store: Store, tell: Callable[[], object]) -> Iterator
 def _units(ledger: Ledger) -> Iterator[LockedUnit]:
     """Yield the units of a lockfile in the order of the plan; their files have no hashes of content yet."""
     kept = {position for position, _ in _kept(ledger)}
-    several = _Ahead(ledger.unit_files())
+    several = FilesAhead(ledger.unit_files())
     for rows in ledger.batches(_COLUMNS):
         for position, identifier, unit, name, state, finished, file, size, digest, *metadata in rows:
-            files = tuple(several.of(position))
+            files = tuple(map(_locked_file, several.of(position)))
             if position not in kept:
                 continue
             if not files and file is not None:
@@ -184,7 +184,7 @@ def _units(ledger: Ledger) -> Iterator[LockedUnit]:
             yield LockedUnit(position, identifier, unit, name, State(state), finished, files)
 
 
-class _Ahead:
+class FilesAhead:
     """The files of units that have several, read in step with the units.
 
     Args:
@@ -195,13 +195,18 @@ class _Ahead:
         self._rows = rows
         self._next: tuple[Any, ...] | None = next(rows, None)
 
-    def of(self, position: int) -> Iterator[LockedFile]:
-        """Yield the files of the unit at a position; positions ascend."""
+    def of(self, position: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of the unit at a position; positions ascend."""
         while self._next is not None and self._next[0] == position:
-            _, _, layer, file, size, digest, metadata = self._next
-            fields = {name: value for name, value in json.loads(metadata).items() if name in _METADATA}
-            yield LockedFile(file, size, digest, layer or "", _values(fields))
+            yield self._next
             self._next = next(self._rows, None)
+
+
+def _locked_file(row: tuple[Any, ...]) -> LockedFile:
+    """Return a file of :meth:`Ledger.unit_files`, without hashes of its content."""
+    _, _, layer, file, size, digest, metadata = row
+    fields = {name: value for name, value in json.loads(metadata).items() if name in _METADATA}
+    return LockedFile(file, size, digest, layer or "", _values(fields))
 
 
 def _values(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from eechips.cli.setup_commands import doctor_command
 from eechips.engine.doctor import doctor
 from tests.cli.test_commands import eechips, one_sentence
+from tests.support.doctor_findings import NAMES
 from tests.support.engine_service import serving
 from tests.support.local_earth_engine import Server
 
@@ -24,20 +25,7 @@ def test_doctor_passes_on_a_machine_ready_for_local_runs(tmp_path: Path) -> None
     *lines, last = result.stdout.splitlines()
     assert last == "A run would work."
     heads = [line.split()[:2] for line in lines if not line.startswith(" ")]
-    names = [
-        "python",
-        "packages",
-        "disk",
-        "credentials",
-        "project",
-        "endpoint",
-        "clock",
-        "mode",
-        "quota",
-        "runs",
-        "compute",
-    ]
-    assert heads == [["ok", name] for name in names]
+    assert heads == [["ok", name] for name in NAMES]
     assert list(tmp_path.iterdir()) == []
 
 

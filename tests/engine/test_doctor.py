@@ -25,21 +25,9 @@ from eechips.engine.doctor import Finding, check_disk, check_packages, check_pyt
 from eechips.engine.tiers import describe_month
 from eechips.urls import is_loopback
 from eechips.user_cache import CACHE_VARIABLE
+from tests.support.doctor_findings import NAMES
 from tests.support.engine_service import Service, serving
 
-NAMES = [
-    "python",
-    "packages",
-    "disk",
-    "credentials",
-    "project",
-    "endpoint",
-    "clock",
-    "mode",
-    "quota",
-    "runs",
-    "compute",
-]
 TOKEN = "ya29.this-is-the-secret-token"
 
 
