@@ -7,7 +7,7 @@
 
 ``two``: a run starts, a second one after it; the second is killed (SIGKILL). With ``--apart`` they are in different UTS
 namespaces, with different host names, and cannot see each other's processes, as on two machines (needs root). Shares
-are those of the computed chips by workload tag, as the local Earth Engine counts them.
+are counted by the local Earth Engine: computed chips by workload tag.
 
 ``array``: ``eechips plan``, an array of ``eechips work --part``, ``eechips join``. Tasks are processes, or a job array
 of SLURM (slurm.py). Some are killed and started again; with ``--drain`` a node is drained, and its tasks start
@@ -297,7 +297,7 @@ def work_in_processes(
 def work_in_slurm(
     slurm: Cluster, work: Sequence[str | Path], given: argparse.Namespace, folder: Path, place: Place, watch: Watch
 ) -> None:
-    """A job array; killed tasks are requeued, and those of a drained node."""
+    """A job array. Tasks are requeued when they are killed, or when their node is drained."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in place.environment.items()]
     script = folder / "work.sh"
     script.write_text(

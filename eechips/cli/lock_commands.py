@@ -105,7 +105,7 @@ def lock_command(folder: Path, out: Path, quiet: bool) -> None:
 def rebuild_command(lockfile: Path, out: str, trust: bool, **options: Any) -> None:
     """Fetch the run of a lockfile again, and name the files that are not the same to the byte.
 
-    The units are those of the lockfile: nothing is planned or drawn again. For each file whose pixels have changed at
+    The lockfile holds the units: nothing is planned or drawn again. For each file whose pixels have changed at
     the source, DIR/rebuild.csv has the share of these pixels, a window around them, and their bands. To resume, repeat
     the command. The exit status is 0 if all files are the same, and 1 if one differs or is missing.
 
@@ -153,7 +153,7 @@ def lock(run: str | Path | Run, out: str | Path = _LOCKFILE_NAME) -> Path:
 def rebuild(lockfile: str | Path, out: str | Path, *, trust: bool = False, **options: Any) -> Rebuild:
     """Fetch the run of a lockfile again, and compare the results.
 
-    The units are those of the lockfile: nothing is planned or drawn again. To resume, repeat the call.
+    The lockfile holds the units: nothing is planned or drawn again. To resume, repeat the call.
 
     Args:
         lockfile: a file that :func:`eechips.lock` has written.

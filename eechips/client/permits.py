@@ -22,7 +22,7 @@ class QuotaLimits:
 
     Attributes:
         in_flight: permits at most; the learned limit stays below.
-        start: permits at the beginning; None to begin with those of every project.
+        start: permits at the beginning; None to begin with the number that every project has.
         is_known: whether the service is known to accept ``in_flight`` requests; otherwise it is only a bound.
         rate: requests a second, and sixty times as many a minute; None for no limit.
         requests: requests in all; None for no limit.
@@ -82,7 +82,7 @@ class QuotaUse:
 
     Attributes:
         limit: permits that it may use now.
-        held: permits in use now, with those of requests that wait for the rate.
+        held: permits in use now, including permits of requests that wait for the rate.
         peak: most permits in use at once since the previous measurement.
         in_flight: requests that are with the service now.
         sent: requests since the beginning.

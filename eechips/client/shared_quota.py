@@ -1,4 +1,4 @@
-"""Share the quota of a project among runs that know nothing of each other but a place where all of them write.
+"""Share the quota of a project among runs that only have a folder or an object store in common.
 
 One run, the leader, learns how many requests may be in flight (:mod:`eechips.client.congestion`), and grants the other
 runs shares of them. Every record has one writer:
@@ -334,7 +334,7 @@ class SharedQuota:
         rate: requests a second of all runs; None for no limit.
         about: what the run is, for people.
         is_running: returns whether the process of a run is running; None if that is not visible from here.
-        clock: seconds; that of the throttle's lease.
+        clock: seconds; the clock of the throttle's lease.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ that no thread polls. The number of permits is learned from the requests that th
 (:mod:`eechips.client.congestion`).
 
 Other runs may use the same quota (:mod:`eechips.client.shared_quota`). The throttle of one run then learns the limit of
-all runs together, and leaves the slots of the others unused; those of the others have shares of it.
+all runs together, and leaves the slots of the others unused. The throttles of the others have shares of it.
 
 Limits of the service, per project (https://developers.google.com/earth-engine/guides/usage, 2025-11): 40
 requests in flight, 6,000 requests a minute.
@@ -364,7 +364,7 @@ class Throttle:
 
         Args:
             slots: permits of the other runs.
-            idle: those of them that the other runs could not use.
+            idle: permits among them that the other runs could not use.
             rate: requests a second of this run; None for no limit.
             ceiling: permits that all runs together may have at most.
             bound: permits of all runs to which the limit may grow before the next call.

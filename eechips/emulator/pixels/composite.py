@@ -36,10 +36,10 @@ def lonlat_bounds(grid: PixelGrid) -> Bounds | None:
 
 
 def _reach(bounds: Bounds) -> Bounds:
-    """Return bounds in degrees, widened by what pixels may lie outside of their image's footprint.
+    """Return bounds in degrees, widened by the distance at which pixels may lie outside of their image's footprint.
 
-    The edges of a footprint are straight between its corners, in another sense than the edges of the pixels: those of
-    an image 185 km wide are up to a kilometre apart at 60 degrees of latitude.
+    The edges of a footprint and of its pixels are straight in different projections. For an image 185 km wide at 60
+    degrees of latitude, they are up to a kilometre apart.
     """
     west, south, east, north = bounds
     across = _FOOTPRINT_ERROR / max(math.cos(math.radians(max(abs(south), abs(north)))), 0.01)
