@@ -128,9 +128,11 @@ class UnitJoiner:
     def divide(self, units: Sequence[WorkUnit]) -> list[WorkUnit]:
         """Return tasks of two halves of the units of a request that failed, by their place."""
         placed = [self._place(unit) for unit in units]
+        grids = [each.grid for each in placed if each.grid is not None]
+        assert len(grids) == len(placed), "only units with pixels share requests"
         division = _Division()
         tasks = []
-        for half in halve_grids([each.grid for each in placed if each.grid is not None]):
+        for half in halve_grids(grids):
             members = sorted((placed[index] for index in half), key=lambda each: each.unit.position)
             first, *others = (each.unit for each in members)
             self._pixels[first.position] = sum(each.pixels for each in members)
