@@ -47,6 +47,9 @@ _CALM = 10
 some rejections."""
 _NEAR = 0.9
 """Share of a limit that was too high, from which on the limit grows in little steps."""
+_GROWN = 1.1
+"""Share of a limit that was too high, above which an accepted limit shows that the quota has grown. Requests of
+different durations can hide for a while that a limit is too high by one."""
 _SMALL_PART, _LARGE_PART = 50, 2
 """Parts of the limit by which it grows before the next proof: one of 50, or of 2."""
 _SILENT = 3.0
@@ -291,7 +294,7 @@ class _Proof:
         self.calm += sent
         if limit < self.tried:
             self.rejected_at, self.calm = self.tried, 0
-        elif self.rejected_at is not None and self.limit > self.rejected_at:
+        elif self.rejected_at is not None and self.limit > _GROWN * self.rejected_at:
             self.rejected_at = None  # the quota has grown
         rejected = own + others
         self.recent = self.recent[0] * _RECENT + sent, self.recent[1] * _RECENT + rejected
@@ -416,7 +419,7 @@ class SharedQuota:
         began = self._clock()
         terms, runs = self._records.find()
         latest = max(terms, default=0)
-        if self._is_leader and latest != self._term.number:
+        if self._is_leader and self._is_replaced(latest):
             self._stand_down()
         if not self._is_leader:
             self._read_term(latest)
@@ -524,6 +527,16 @@ class SharedQuota:
         )
 
     # Leading
+
+    def _is_replaced(self, latest: int) -> bool:
+        """Return whether another run leads.
+
+        The number of the term is not enough: if all runs leave while the leader is cut off, numbers begin again.
+        """
+        if latest != self._term.number:
+            return True
+        found = self._records.read_term(latest)
+        return found is not None and found.leader != self._run
 
     def _stand_down(self) -> None:
         """Follow the leader of a later term."""

@@ -133,6 +133,8 @@ class World:
         attempts: requests.
         rejected: of them.
         most: most requests that could have been in flight at once.
+        excess: of them, most above the quota or the limit that the runs had learned, whichever was higher.
+        learned: highest limit that a run had learned.
         lag: seconds for which a run holds a slot after the service has answered.
         is_visible: whether the runs are on one machine, and see which of them live.
         lasts: whether the service finishes the requests of killed runs.
@@ -143,7 +145,7 @@ class World:
         self.records, self.runs, self.quota, self.seconds = Records(), [], quota, seconds
         self.runs: list[Run] = []
         self.now = 0.0
-        self.attempts = self.rejected = self.most = self._numbers = 0
+        self.attempts = self.rejected = self.most = self.excess = self.learned = self._numbers = 0
         self.busy = 0.0
         self.in_flight = 0
         self.lag = 0.02
@@ -189,7 +191,7 @@ class World:
 
     def pass_time(self, seconds: float) -> World:
         """Let time pass; figures begin anew."""
-        self.attempts = self.rejected = self.most = 0
+        self.attempts = self.rejected = self.most = self.excess = self.learned = 0
         self.busy = 0.0
         for run in self.runs:
             run.busy = 0.0
@@ -222,7 +224,10 @@ class World:
             while run.throttle.in_flight < run.throttle.limit and len(run.active) + len(run.waiting) < run.under_way:
                 self._request(run)
             self.busy += len(run.active) * STEP
-        self.most = max(self.most, sum(max(run.throttle.limit, run.throttle.in_flight) for run in alive))
+        possible = sum(max(run.throttle.limit, run.throttle.in_flight) for run in alive)
+        learned = max((run.quota.total for run in alive), default=0)
+        self.most, self.learned = max(self.most, possible), max(self.learned, learned)
+        self.excess = max(self.excess, possible - max(self.quota, learned))
         for run in alive:
             run.busy += len(run.active) * STEP
 
@@ -366,6 +371,25 @@ def test_a_run_that_is_cut_off_keeps_one_slot_and_the_others_take_the_rest(victi
     assert world.busy >= 0.95 * QUOTA
 
 
+def test_a_leader_that_was_cut_off_follows_a_run_that_began_after_all_others_had_left() -> None:
+    world = World(11)
+    world.start()
+    world.start()
+    world.pass_time(20)
+    world.runs[0].view.is_cut = True
+    world.pass_time(TIMES.lease + 5)
+    world.leave(world.runs[1])
+    assert world.records.terms == {}
+    world.start()
+    assert list(world.records.terms) == [1]  # the number of the term of the run that is cut off
+    world.runs[0].view.is_cut = False
+    world.pass_time(6)
+    assert sum(run.quota.is_leader for run in world.runs if not run.is_dead) == 1
+    world.pass_time(30)
+    assert all(0.4 <= share <= 0.6 for share in shares(world))
+    assert world.rejected <= 0.03 * world.attempts
+
+
 def test_a_paused_run_does_not_use_slots_that_were_granted_to_others() -> None:
     world = World(5)
     world.start()
@@ -496,7 +520,8 @@ def test_whatever_happens_the_quota_is_kept_and_is_full_again_afterwards(
             run.demand = number * 8
         world.pass_time(seconds)
         unleased = sum(run.throttle.limit == 1 for run in world.runs if not run.is_dead)
-        assert world.most <= QUOTA + 3 + unleased
+        assert world.excess <= 3 + unleased
+        assert world.learned <= 1.2 * QUOTA
     for run in world.runs:
         run.view.is_cut = run.is_paused = False
         run.view.loses = lambda: False
@@ -504,6 +529,7 @@ def test_whatever_happens_the_quota_is_kept_and_is_full_again_afterwards(
     world.pass_time(3 * TIMES.lease)
     world.pass_time(30)
     assert world.busy >= 0.93 * QUOTA
-    assert world.most <= QUOTA + 2
+    assert world.excess <= 1
+    assert world.rejected <= 0.03 * world.attempts
     found = shares(world)
     assert max(found) - min(found) <= 0.2
