@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
+from threading import Lock
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -50,20 +51,24 @@ class ComputeQuota:
         tags: accounts since the server has started, by workload tag.
         month: in which requests are counted, such as ``2026-11``.
         in_month: EECU-seconds of the month.
+
+    Threads may share it: exports charge it from theirs.
     """
 
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
     tags: dict[str, TagAccount] = field(default_factory=dict)
     month: str = ""
     in_month: float = 0.0
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     def charge(self, tag: str | None, seconds: float) -> None:
         """Charge a request."""
-        self._turn()
-        account = self.tags.setdefault(tag or UNTAGGED, TagAccount())
-        account.requests += 1
-        account.eecu_seconds += seconds
-        self.in_month += seconds
+        with self._lock:
+            self._turn()
+            account = self.tags.setdefault(tag or UNTAGGED, TagAccount())
+            account.requests += 1
+            account.eecu_seconds += seconds
+            self.in_month += seconds
 
     def check(self, hours: float | None) -> None:
         """Reject a request if the compute of the month is used up.
@@ -74,22 +79,24 @@ class ComputeQuota:
         Raises:
             ComputeSpentError: if they are used.
         """
-        self._turn()
+        with self._lock:
+            self._turn()
         if hours is not None and self.in_month >= 3600.0 * hours:
             raise ComputeSpentError(SPENT)
 
     def report(self) -> dict[str, Any]:
         """Return the account as JSON."""
-        self._turn()
-        return {
-            "month": self.month,
-            "month_eecu_seconds": self.in_month,
-            "eecu_seconds": sum(account.eecu_seconds for account in self.tags.values()),
-            "workload_tags": {
-                tag: {"requests": account.requests, "eecu_seconds": account.eecu_seconds}
-                for tag, account in sorted(self.tags.items())
-            },
-        }
+        with self._lock:
+            self._turn()
+            return {
+                "month": self.month,
+                "month_eecu_seconds": self.in_month,
+                "eecu_seconds": sum(account.eecu_seconds for account in self.tags.values()),
+                "workload_tags": {
+                    tag: {"requests": account.requests, "eecu_seconds": account.eecu_seconds}
+                    for tag, account in sorted(self.tags.items())
+                },
+            }
 
     def _turn(self) -> None:
         try:

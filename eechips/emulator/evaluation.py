@@ -108,10 +108,10 @@ class RequestProcessor:
                     return error_response(error), tag
                 self._retries += 1
             except Exception as error:  # noqa: BLE001 - a bug must reach the client as the service's own 500
-                return error_response(_service_error(error)), tag
+                return error_response(service_error(error)), tag
 
 
-def _service_error(error: Exception) -> EarthEngineError:
+def service_error(error: Exception) -> EarthEngineError:
     """Return Earth Engine's error for an exception. Bugs are logged."""
     if isinstance(error, EarthEngineError):
         return error

@@ -17,7 +17,7 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -59,7 +59,7 @@ _ENVIRONMENT = {
 }
 
 
-def _context(store: StoreConfig) -> Any:
+def worker_context(store: StoreConfig) -> Any:
     """Return the multiprocessing context: workers are forked from a process with everything loaded, where possible."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -87,17 +87,50 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _main(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> None:
-    """Run a worker: process requests until the pipe closes."""
+def start_process(context: Any, target: Callable[..., None], *arguments: Any) -> tuple[Connection, Any]:
+    """Start a process that calls a function with one end of a pipe; return the other end, and the process.
+
+    Args:
+        context: see ``worker_context``.
+        target: the function.
+        arguments: of the function, after the connection.
+
+    Raises:
+        OSError, EOFError: if the system does not start one.
+    """
+    for left in reversed(range(_STARTS)):
+        connection, other = context.Pipe()
+        process = context.Process(target=target, args=(other, *arguments), daemon=True)
+        try:
+            with _unheard(signal.SIGINT):
+                process.start()
+        except (EOFError, OSError):  # the fork server died meanwhile; the next start starts it again
+            connection.close()
+            if not left:
+                raise
+            continue
+        finally:
+            other.close()
+        return connection, process
+    raise AssertionError("a process is started, or an error raised")
+
+
+def run_in_worker(limits: ServiceLimits, function: Callable[..., None], *arguments: Any) -> None:
+    """Prepare a worker process, and call a function in a thread that has room for deep expressions."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     gc.freeze()  # exempt preloaded objects from collection, which would copy their pages
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory + _BASE_MEMORY, resource.RLIM_INFINITY))
     sys.setrecursionlimit(_RECURSION)
     threading.stack_size(_STACK)
-    thread = threading.Thread(target=_loop, args=(connection, store, limits))
+    thread = threading.Thread(target=function, args=arguments)
     thread.start()
     thread.join()
+
+
+def _main(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> None:
+    """Run a worker: process requests until the pipe closes."""
+    run_in_worker(limits, _loop, connection, store, limits)
 
 
 def _loop(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> None:
@@ -147,21 +180,7 @@ class _WorkerProcess:
             if self._process is not None:
                 return
             context, store, limits = self._arguments
-            for left in reversed(range(_STARTS)):
-                connection, other = context.Pipe()
-                process = context.Process(target=_main, args=(other, store, limits), daemon=True)
-                try:
-                    with _unheard(signal.SIGINT):
-                        process.start()
-                except (EOFError, OSError):  # the fork server died meanwhile; the next start starts it again
-                    connection.close()
-                    if not left:
-                        raise
-                    continue
-                finally:
-                    other.close()
-                self._connection, self._process = connection, process
-                return
+            self._connection, self._process = start_process(context, _main, store, limits)
 
     def answer(self, request: WorkerRequest) -> ServiceResponse:
         """Have the process run a request. It is replaced if it dies, hangs or has grown too large.
@@ -190,7 +209,7 @@ class _WorkerProcess:
     def _end(self) -> None:
         with self._lock:
             if self._process is not None:
-                _kill(self._process)
+                kill_process(self._process)
                 self._connection.close()
                 self._process = None
 
@@ -199,10 +218,10 @@ class _WorkerProcess:
         with self._lock:
             self._closed = True
             if self._process is not None:
-                _kill(self._process)
+                kill_process(self._process)
 
 
-def _kill(process: Any) -> None:
+def kill_process(process: Any) -> None:
     """Kill a process; ``Process.kill`` does nothing once the fork server, its parent, has died."""
     process.kill()
     if process.exitcode == _UNKNOWN_STATUS:
@@ -219,7 +238,7 @@ class EvaluationPool:
     """
 
     def __init__(self, count: int, store: StoreConfig, limits: ServiceLimits) -> None:
-        context = _context(store)
+        context = worker_context(store)
         share = max(_LEAST_SHARE, _MOST_RESIDENT // count)
         self.threads = ThreadPoolExecutor(count)
         self._workers = [_WorkerProcess(context, store, limits, share) for _ in range(count)]

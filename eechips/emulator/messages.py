@@ -108,6 +108,28 @@ def _wrapped(value: Any, path: str) -> None:
     (_number if not isinstance(value, Mapping) else _message(value=_number))(value, path)
 
 
+def _wrapped_integer(value: Any, path: str) -> None:
+    """Check a 64-bit integer, which JSON may hold as text or as ``{"value": integer}``."""
+    if isinstance(value, Mapping):
+        _message(value=_wrapped_integer)(value, path)
+        return
+    is_text = isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value)
+    is_number = isinstance(value, int) if not isinstance(value, float) else value.is_integer()
+    if isinstance(value, bool) or not (is_text or is_number) or not -(2**63) <= int(value) < 2**63:
+        raise _wrong(value, path, "TYPE_INT64")
+
+
+def unwrapped_integer(value: Any, default: int) -> int:
+    """Return an integer of a checked message, which may be text or wrapped; the default where there is none."""
+    inner = value.get("value") if isinstance(value, Mapping) else value
+    return default if inner is None else int(inner)
+
+
+def _boolean(value: Any, path: str) -> None:
+    if not isinstance(value, bool):
+        raise _wrong(value, path, "TYPE_BOOL")
+
+
 def _tag(value: Any, path: str) -> None:
     _string(value, path)
     check_workload_tag(value)
@@ -152,6 +174,45 @@ _COMPUTATION: Mapping[str, Check] = {"expression": _expression, "workloadTag": _
 _PICTURE: Mapping[str, Check] = {
     "fileFormat": _IMAGE_FORMAT, "bandIds": _array(_string), "visualizationOptions": _VISUALIZATION, "grid": _GRID,
 }  # fmt: skip
+_VIDEO_OPTIONS = _message(framesPerSecond=_number, maxFrames=_integer, maxPixelsPerFrame=_wrapped_integer)
+_SIZE = _message(width=_integer, height=_integer)
+_EXPORT: Mapping[str, Check] = {
+    **_COMPUTATION,
+    "description": _string,
+    "requestId": _string,
+    "priority": _wrapped_integer,
+    "maxWorkers": _wrapped_integer,
+}
+_FILE_DESTINATIONS: Mapping[str, Check] = {
+    "driveDestination": _message(folder=_string, filenamePrefix=_string),
+    "cloudStorageDestination": _message(
+        bucket=_string, filenamePrefix=_string, permissions=_string, bucketCorsUris=_array(_string)
+    ),
+}
+_EARTH_ENGINE = _message(name=_string, overwrite=_boolean)
+_IMAGE_FILES = _message(
+    fileFormat=_IMAGE_FORMAT,
+    **_FILE_DESTINATIONS,
+    geoTiffOptions=_message(
+        cloudOptimized=_boolean,
+        tileDimensions=_SIZE,
+        skipEmptyFiles=_boolean,
+        tileSize=_wrapped_integer,
+        noData=_message(floatValue=_number, integerValue=_wrapped_integer),
+        metadataKeys=_array(_string),
+    ),
+    tfRecordOptions=_message(
+        tileDimensions=_SIZE,
+        marginDimensions=_SIZE,
+        compress=_boolean,
+        maxSizeBytes=_wrapped_integer,
+        defaultValue=_number,
+        tensorDepths=_object,
+        sequenceData=_boolean,
+        collapseBands=_boolean,
+        maxMaskedRatio=_wrapped,
+    ),
+)
 
 _REQUESTS: Mapping[str, Check] = {
     "value:compute": _message(**_COMPUTATION),
@@ -180,6 +241,41 @@ _REQUESTS: Mapping[str, Check] = {
         fileFormat=_IMAGE_FORMAT,
         bandIds=_array(_string),
         visualizationOptions=_VISUALIZATION,
+    ),
+    "image:export": _message(
+        **_EXPORT,
+        grid=_GRID,
+        maxPixels=_wrapped_integer,
+        fileExportOptions=_IMAGE_FILES,
+        assetExportOptions=_message(
+            earthEngineDestination=_EARTH_ENGINE,
+            pyramidingPolicy=_string,
+            pyramidingPolicyOverrides=_object,
+            tileSize=_wrapped_integer,
+        ),
+    ),
+    "table:export": _message(
+        **_EXPORT,
+        selectors=_array(_string),
+        maxErrorMeters=_wrapped,
+        maxVertices=_wrapped_integer,
+        fileExportOptions=_message(fileFormat=_TABLE_FORMAT, **_FILE_DESTINATIONS),
+        assetExportOptions=_message(earthEngineDestination=_EARTH_ENGINE),
+    ),
+    "video:export": _message(
+        **_EXPORT,
+        videoOptions=_VIDEO_OPTIONS,
+        fileExportOptions=_message(
+            fileFormat=_enum("VideoFileFormat", "VIDEO_FILE_FORMAT_UNSPECIFIED", "MP4", "GIF", "VP9"),
+            **_FILE_DESTINATIONS,
+        ),
+    ),
+    "map:export": _message(
+        **_EXPORT,
+        tileOptions=_message(
+            startZoom=_integer, endZoom=_integer, scale=_number, skipEmpty=_boolean, mapsApiKey=_string
+        ),
+        tileExportOptions=_IMAGE_FILES,
     ),
     "tables": _message(
         **_COMPUTATION, name=_string, fileFormat=_TABLE_FORMAT, selectors=_array(_string), filename=_string

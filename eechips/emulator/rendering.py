@@ -63,7 +63,7 @@ def _form(body: Mapping[str, Any], allowed: Sequence[str]) -> str:
     return form
 
 
-def _image(value: Value, body: Mapping[str, Any]) -> Image:
+def image_of(value: Value, body: Mapping[str, Any]) -> Image:
     """Return a value as an image, with the bands that a request selects.
 
     Raises:
@@ -164,7 +164,7 @@ def check_thumbnail(request: ServiceRequest, context: Context) -> ServiceRespons
     """``thumbnails:create`` of a download: its size is checked at once, as Earth Engine does. Reads no pixel."""
     form = _form(request.body, (*_PICTURES, *_MEDIA, *_ZIPPED))
     if form not in _PICTURES:
-        image = _image(Evaluator(request.body["expression"], context).evaluate(), request.body)
+        image = image_of(Evaluator(request.body["expression"], context).evaluate(), request.body)
         parts = [image.with_bands([b]) for b in image.bands] if form == "ZIPPED_GEO_TIFF_PER_BAND" else [image]
         for part in parts:
             _check_download(part.bands, _thumbnail_grid(request.body, part), context)
@@ -175,7 +175,7 @@ def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceRespon
     """``thumbnails:getPixels``: what a thumbnail or download URL gives, from the request that created it."""
     body = request.body
     form = _form(body, (*_PICTURES, *_MEDIA, *_ZIPPED))
-    image = _image(Evaluator(body["expression"], context).evaluate(), body)
+    image = image_of(Evaluator(body["expression"], context).evaluate(), body)
     if form in _PICTURES:
         image = _visualized(image, body.get("visualizationOptions"))
         if "grid" not in body and not _sized(body):
@@ -249,7 +249,7 @@ def compute_pixels(request: ServiceRequest, context: Context) -> ServiceResponse
     form = _form(body, (*_PICTURES, *_MEDIA))
     is_stored = "expression" not in body
     value = find_image(request.name, context) if is_stored else Evaluator(body["expression"], context).evaluate()
-    image = _visualized(_image(value, body), body.get("visualizationOptions"))
+    image = _visualized(image_of(value, body), body.get("visualizationOptions"))
     if len(image.bands) > limits.bands:
         raise LimitError(f"The number of bands ({len(image.bands)}) must be less than or equal to {limits.bands}.")
     grid = pixel_grid(body.get("grid"), image, _region(body.get("region")))
@@ -317,7 +317,7 @@ def check_map(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``maps:create``: the image must be one that can be looked at. Reads no pixel."""
     _form(request.body, _PICTURES)
     _visualized(
-        _image(Evaluator(request.body["expression"], context).evaluate(), request.body),
+        image_of(Evaluator(request.body["expression"], context).evaluate(), request.body),
         request.body.get("visualizationOptions"),
     )
     return encode_json({})
@@ -337,7 +337,7 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
     if x >= count or y >= count:
         raise InvalidError(f"Invalid tile coordinates: zoom {zoom}, x {x}, y {y}.")
     image = _visualized(
-        _image(Evaluator(request.body["expression"], context).evaluate(), request.body),
+        image_of(Evaluator(request.body["expression"], context).evaluate(), request.body),
         request.body.get("visualizationOptions"),
     )
     edge = 2 * _HALF_WORLD / count / _TILE

@@ -15,7 +15,7 @@ from eechips.emulator.geometry import geojson
 from eechips.emulator.list_filter import ListFilter, Subject
 from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query, Seekable
-from eechips.emulator.operations import page, window
+from eechips.emulator.pages import page, window
 from eechips.emulator.pixels.lazy_image import Image
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.request_errors import InvalidError, LimitError, NotFoundError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -14,8 +15,12 @@ from dataclasses import dataclass, field
 import uvicorn
 from starlette.types import ASGIApp
 
+from eechips.emulator.compute_quota import ComputeQuota
 from eechips.emulator.context import ServiceLimits
 from eechips.emulator.evaluation_pool import EvaluationPool
+from eechips.emulator.exports.destinations import ExportConfig
+from eechips.emulator.exports.export_process import ExportStarter
+from eechips.emulator.exports.task_queue import TaskQueue
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.functions import load_functions
 from eechips.emulator.functions.registration import has_packages
@@ -38,6 +43,7 @@ class ServerConfig:
         store: the assets.
         quota: requests in flight and a second.
         limits: of each request.
+        exports: where exports go, and how many run.
         latency: extra time before each response, or None.
         faults: which faults to inject.
         workers: processes that evaluate; None for one a core.
@@ -48,6 +54,7 @@ class ServerConfig:
     store: StoreConfig = field(default_factory=StoreConfig)
     quota: QuotaConfig = field(default_factory=QuotaConfig)
     limits: ServiceLimits = field(default_factory=ServiceLimits)
+    exports: ExportConfig = field(default_factory=ExportConfig)
     latency: Latency | None = None
     faults: FaultPlan = field(default_factory=FaultPlan)
     workers: int | None = None
@@ -78,8 +85,16 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
     with listening(config.port) as listener:
         workers = EvaluationPool(config.workers or os.cpu_count() or 1, config.store, config.limits)
         try:
-            service = Service(workers, Quota(config.quota), config.limits.payload, config.latency, config.faults)
-            run(create_app(service), listener, announce, exit_with_parent=config.exit_with_parent)
+            account = ComputeQuota()
+            tasks = TaskQueue(config.exports, ExportStarter(config.store, config.limits), account.charge)
+            try:
+                service = Service(
+                    workers, Quota(config.quota), config.limits.payload, config.latency, config.faults,
+                    account=account, tasks=tasks,
+                )  # fmt: skip
+                run(create_app(service), listener, announce, exit_with_parent=config.exit_with_parent, stop=tasks.stop)
+            finally:
+                tasks.stop()
         finally:
             workers.stop()
 
@@ -99,7 +114,12 @@ def listening(port: int) -> Iterator[socket.socket]:
 
 
 def run(
-    app: ASGIApp, listener: socket.socket, announce: Callable[[str], None] = announce_json, *, exit_with_parent: bool
+    app: ASGIApp,
+    listener: socket.socket,
+    announce: Callable[[str], None] = announce_json,
+    *,
+    exit_with_parent: bool,
+    stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Process requests until SIGINT, SIGTERM or, with ``exit_with_parent``, the end of standard input.
 
@@ -108,6 +128,7 @@ def run(
         listener: see :func:`listening`.
         announce: called with the URL when the server is ready.
         exit_with_parent: stop when standard input ends.
+        stop: called at the end, before SIGTERM ends the process.
     """
     server = _Server(
         uvicorn.Config(
@@ -116,6 +137,7 @@ def run(
             http=BoundedProtocol,
         ),
         lambda: announce(f"http://{HOST}:{listener.getsockname()[1]}"),
+        stop,
     )  # fmt: skip
     if exit_with_parent:
         threading.Thread(target=_watch_parent, args=(server,), daemon=True).start()
@@ -126,15 +148,20 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """Calls a function when it is ready."""
+    """Calls functions when it is ready, and when it stops."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stop: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stop = stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await asyncio.to_thread(self._stop)
 
 
 def _watch_parent(server: uvicorn.Server) -> None:

@@ -58,6 +58,13 @@ def _rate(text: str) -> float | None:
     return number
 
 
+def _folder(text: str) -> Path:
+    folder = Path(text).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{text} is not a folder")
+    return folder
+
+
 def _plan(text: str) -> FaultPlan:
     try:
         return FaultPlan.parse(json.loads(Path(text).read_text(encoding="utf-8")))
@@ -75,6 +82,9 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "latency": Latency.parse,
     "faults": _plan,
     "workers": _count,
+    "drive": _folder,
+    "buckets": _folder,
+    "exports": _count,
     **dict.fromkeys(("payload", "pixels", "thumbnail", "response", "elements", "memory"), _count),
     "seconds": _seconds,
 }
@@ -99,6 +109,9 @@ OPTIONS = (
     ServerOption("seconds", "S", "Of one computation [300]."),
     ServerOption("memory", "BYTES", "Of pixels that one computation holds at once [2147483648]."),
     ServerOption("workers", "N", "Processes that compute [one for each core]."),
+    ServerOption("drive", "DIR", "Folder that stands for Google Drive: exports write there."),
+    ServerOption("buckets", "DIR", "Folder of folders that stand for buckets of Cloud Storage, likewise."),
+    ServerOption("exports", "N", "Exports that run at a time [2]."),
 )
 """All of them."""
 
@@ -106,6 +119,8 @@ OPTIONS = (
 _LIMITS = {"pixels": "pixels_bytes", "thumbnail": "thumbnail_bytes"}
 _QUOTA = ("concurrency", "rate", "minute", "eecu_hours")
 _SERVER = ("latency", "faults", "workers")
+# Names of the export configuration's fields, by their option's.
+_EXPORTS = {"drive": "drive", "buckets": "buckets", "exports": "running"}
 
 
 def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerConfig:
@@ -128,5 +143,13 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
             raise OptionError(f"--{name.replace('_', '-')}: {error}") from error
     quota = {name: values[name] for name in _QUOTA if name in values}
     server = {name: values[name] for name in _SERVER if name in values}
-    limits = {_LIMITS.get(k, k): v for k, v in values.items() if k not in quota and k not in server}
-    return replace(config, quota=replace(config.quota, **quota), limits=replace(config.limits, **limits), **server)
+    exports = {field: values[name] for name, field in _EXPORTS.items() if name in values}
+    others = {*quota, *server, *_EXPORTS}
+    limits = {_LIMITS.get(k, k): v for k, v in values.items() if k not in others}
+    return replace(
+        config,
+        quota=replace(config.quota, **quota),
+        limits=replace(config.limits, **limits),
+        exports=replace(config.exports, **exports),
+        **server,
+    )

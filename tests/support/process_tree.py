@@ -19,6 +19,11 @@ def children(pid: int) -> list[int]:
     return [each for each, about in found if about and int(about[1]) == pid and about[0] != "Z"]
 
 
+def descendants(pid: int) -> list[int]:
+    """The children of a process, and theirs, that have not ended."""
+    return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
 def is_running(pid: int) -> bool:
     """Return whether a process has not ended."""
     about = _fields(pid)

@@ -129,21 +129,27 @@ def geotiff(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGri
     """
     arrays = [cast_values(p.values, dtype_of(b.type)) for b, p in zip(bands, pixels, strict=True)]
     common = np.result_type(*arrays)
-    nodata = common.type(0)
-    if common != np.int64:
-        nodata = common.type(-np.inf if common.kind == "f" else np.iinfo(common).min)
+    named = default_nodata(common)
+    nodata = common.type(named or 0)
     layers = [
         np.where(p.valid, array, nodata).astype(common, copy=False) for array, p in zip(arrays, pixels, strict=True)
     ]
     return _write(
         "GTiff", layers, [band.name for band in bands],
-        crs=_wkt(grid.crs), transform=grid.transform, compress="lzw",
-        nodata=None if common == np.int64 else nodata.item(),
+        crs=crs_wkt(grid.crs), transform=grid.transform, compress="lzw", nodata=named,
     )  # fmt: skip
 
 
+def default_nodata(dtype: np.dtype[Any]) -> float | int | None:
+    """Return the value that GeoTIFFs of a type name as nodata; None for 64-bit integers, which have none."""
+    if dtype == np.int64:
+        return None
+    return float("-inf") if dtype.kind == "f" else int(np.iinfo(dtype).min)
+
+
 @lru_cache(maxsize=64)
-def _wkt(crs: str) -> str:
+def crs_wkt(crs: str) -> str:
+    """Return the WKT of a CRS."""
     return str(parse_crs(crs).to_wkt())
 
 

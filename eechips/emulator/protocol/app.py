@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from eechips.emulator.messages import error_response
-from eechips.emulator.protocol import control, discovery_document
+from eechips.emulator.protocol import control, discovery_document, task_routes
 from eechips.emulator.protocol.access import LocalOnly
-from eechips.emulator.protocol.http import http_response, json_response
+from eechips.emulator.protocol.http import http_response
 from eechips.emulator.protocol.service import Handler, Service
 from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 
@@ -99,16 +99,7 @@ def _reject(what: str) -> Handler:
     return reject
 
 
-async def _list_operations(service: Service, request: Request) -> Response:
-    """Return an empty page: there are no exports, hence no operations."""
-    return json_response({})
-
-
-async def _get_operation(service: Service, request: Request) -> Response:
-    raise NotFoundError(f"Operation not found: {request.url.path.partition('/operations/')[2][:200]}.")
-
-
-_EXPORT = _reject("export: fetch the results by computePixels, computeFeatures or a download URL")
+_NO_EXPORT = _reject("export classifiers and tiled videos")
 _IMPORT = _reject("take assets from clients: use `eechips assets ingest`")
 _CHANGE = _reject("change assets on behalf of clients: use `eechips assets ingest`, or the files themselves")
 _POLICY = _reject("keep access policies: every client may read everything")
@@ -134,15 +125,19 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
         )
     ),
     ("GET", "projects/{project}/maps/{id}/tiles/{zoom}/{x}/{y}", "maps.tiles:get", _fetch("maps", "maps.tiles:get")),
-    ("GET", "projects/{project}/operations", "operations:list", _list_operations),
-    ("GET", "projects/{project}/operations/{id}", "operations:get", _get_operation),
-    ("DELETE", "projects/{project}/operations/{id}", "operations:delete", _get_operation),
-    ("POST", "projects/{project}/operations/{id}:cancel", "operations:cancel", _get_operation),
-    ("POST", "projects/{project}/operations/{id}:wait", "operations:wait", _get_operation),
+    ("GET", "projects/{project}/operations", "operations:list", task_routes.list_operations),
+    ("GET", "projects/{project}/operations/{id}", "operations:get", task_routes.get_operation),
+    ("DELETE", "projects/{project}/operations/{id}", "operations:delete", task_routes.delete_operation),
+    ("POST", "projects/{project}/operations/{id}:cancel", "operations:cancel", task_routes.cancel_operation),
+    ("POST", "projects/{project}/operations/{id}:wait", "operations:wait", task_routes.wait_operation),
     ("POST", "projects/{project}/featureView", "featureView:create", _VIEW),
     *(
-        ("POST", f"projects/{{project}}/{kind}:export", f"{kind}:export", _EXPORT)
-        for kind in ("image", "table", "video", "videoMap", "map", "classifier")
+        ("POST", f"projects/{{project}}/{method}", method, task_routes.export(method))
+        for method in ("image:export", "table:export", "video:export", "map:export")
+    ),
+    *(
+        ("POST", f"projects/{{project}}/{kind}:export", f"{kind}:export", _NO_EXPORT)
+        for kind in ("videoMap", "classifier")
     ),
     *(("POST", f"projects/{{project}}/{kind}:import", f"{kind}:import", _IMPORT) for kind in ("image", "table")),
     ("POST", "projects/{project}/image:importExternal", "image:importExternal", _IMPORT),

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from eechips.emulator.compute_cost import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER, profile_id
 from eechips.emulator.compute_quota import ComputeQuota
 from eechips.emulator.evaluation_pool import EvaluationPool
+from eechips.emulator.exports.task_queue import TaskQueue
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.messages import ServiceResponse, WorkerRequest, check, check_workload_tag, decode, error_response
 from eechips.emulator.protocol import fields
@@ -113,6 +114,7 @@ class Service:
         names: requests by their names.
         body_seconds: time for a body to arrive.
         account: of what requests have computed.
+        tasks: exports.
     """
 
     workers: EvaluationPool
@@ -123,6 +125,7 @@ class Service:
     names: ResultNames = field(default_factory=ResultNames)
     body_seconds: float = 60.0
     account: ComputeQuota = field(default_factory=ComputeQuota)
+    tasks: TaskQueue = field(default_factory=TaskQueue)
 
     async def body(self, request: Request) -> bytes:
         """Return a request's body.

@@ -1,0 +1,274 @@
+"""Export images as GeoTIFFs, divided into several files where they are large."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import rasterio.shutil
+from rasterio.windows import Window
+
+from eechips.emulator.context import Context
+from eechips.emulator.exports.jobs import ExportedFile, ExportJob
+from eechips.emulator.expression import Evaluator
+from eechips.emulator.messages import unwrapped_integer
+from eechips.emulator.pixels import encode as formats
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
+from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.pixels.types import cast_values
+from eechips.emulator.rendering import image_of, pixel_grid
+from eechips.emulator.request_errors import EarthEngineError, InvalidError, LimitError
+
+MOST_PIXELS = 100_000_000
+"""The default of ``maxPixels``."""
+_TILE = 256
+_BLOCK = 1024
+_MOST_FILE_BYTES = 17_179_869_184
+"""Of a file before compression, as the error of too large ``fileDimensions`` says
+(https://github.com/mapbiomas-brazil/user-toolkit/issues/16)."""
+_LARGEST_SIDE = 131_072
+_USUAL_FILE_BYTES = 1 << 31
+"""The files that large exports are divided into. Coordinates in the names of published ones fit it: 23,296 for one
+band of four bytes, 10,496 for twenty bytes."""
+_TYPE_NAMES = {
+    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
+    "int64": "Int64", "float32": "Float32", "float64": "Float64",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FileWindow:
+    """The pixels of one file.
+
+    Attributes:
+        part: its coordinates within the image, as in its name; None where there is one file.
+        grid: of its pixels.
+    """
+
+    part: str | None
+    grid: PixelGrid
+
+
+def export_image(
+    body: Mapping[str, Any], context: Context, job: ExportJob, report: Callable[[float], None]
+) -> list[ExportedFile]:
+    """``image:export`` to files."""
+    image = image_of(Evaluator(body["expression"], context).evaluate(), {})
+    grid = image_grid(body, image)
+    check_pixels(grid.width * grid.height, body.get("maxPixels"))
+    options = body["fileExportOptions"]
+    form = options.get("fileFormat") or "GEO_TIFF"
+    if form not in ("GEO_TIFF", "IMAGE_FILE_FORMAT_UNSPECIFIED"):
+        raise InvalidError(f"Unsupported file format: {form}.")
+    return _geotiffs(image, grid, options.get("geoTiffOptions") or {}, context, job, report)
+
+
+def image_grid(body: Mapping[str, Any], image: Image) -> PixelGrid:
+    """Return the grid of an exported image.
+
+    Raises:
+        InvalidError: if it is unbounded.
+    """
+    if not body.get("grid") and image.bands[0].grid is None:
+        raise InvalidError("Unable to export unbounded image.")
+    grid = pixel_grid(body.get("grid"), image)
+    if grid.width < 1 or grid.height < 1:
+        raise InvalidError(f"Pixel grid dimensions ({grid.width}x{grid.height}) must be greater than zero.")
+    return grid
+
+
+def check_pixels(count: int, given: Any) -> None:
+    """Check the number of pixels of an image against ``maxPixels``.
+
+    Raises:
+        LimitError: with Earth Engine's message.
+    """
+    most = unwrapped_integer(given, MOST_PIXELS)
+    if count > most:
+        raise LimitError(
+            f"Export too large: specified {count} pixels (max: {most}). Specify higher maxPixels value if you intend to"
+            " export a large area."
+        )
+
+
+def blocks(grid: PixelGrid, edge: int = _BLOCK) -> Iterator[tuple[Window, PixelGrid]]:
+    """Yield the windows of a grid that are computed one by one, row by row, each with its grid."""
+    for row, column in product(range(0, grid.height, edge), range(0, grid.width, edge)):
+        width, height = min(edge, grid.width - column), min(edge, grid.height - row)
+        yield Window(column, row, width, height), grid.window(column, row, width, height)
+
+
+def read_block(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list[Pixels]:
+    """Read a block of bands; what it computed is freed after it."""
+    return Render(context.limits.memory, context.check_time).read(bands, grid)
+
+
+def _common_type(bands: Sequence[ImageBand]) -> np.dtype[Any]:
+    """Return the type of all bands.
+
+    Raises:
+        InvalidError: if there are several: a GeoTIFF has one.
+    """
+    types = [formats.dtype_of(band.type) for band in bands]
+    other = next((kind for kind in types if kind != types[0]), None)
+    if other is not None:
+        raise InvalidError(
+            "Exported bands must have compatible data types; found inconsistent types: "
+            f"{_TYPE_NAMES[types[0].name]} and {_TYPE_NAMES[other.name]}."
+        )
+    return types[0]
+
+
+def _geotiffs(
+    image: Image,
+    grid: PixelGrid,
+    options: Mapping[str, Any],
+    context: Context,
+    job: ExportJob,
+    report: Callable[[float], None],
+) -> list[ExportedFile]:
+    dtype = _common_type(image.bands)
+    windows = _file_windows(grid, options, dtype.itemsize * len(image.bands))
+    count = sum(math.ceil(w.grid.width / _BLOCK) * math.ceil(w.grid.height / _BLOCK) for w in windows)
+    writer = _GeoTiffWriter(image, dtype, options, context, _Progress(count, report))
+    found = []
+    for index, window in enumerate(windows):
+        staged = f"{index}.tif"
+        if writer.write(job.folder / staged, window.grid):
+            found.append(ExportedFile(staged, window.part, ".tif"))
+    return found
+
+
+def _file_windows(grid: PixelGrid, options: Mapping[str, Any], pixel_bytes: int) -> list[FileWindow]:
+    """Return the files of an image: https://developers.google.com/earth-engine/guides/exporting_images#large_file_exports."""
+    tile = unwrapped_integer(options.get("tileSize"), _TILE)
+    if tile < 1:
+        raise InvalidError(f"Invalid shardSize: {tile} is not positive.")
+    given = options.get("tileDimensions")
+    if given is None:
+        edge = math.ceil(math.sqrt(_USUAL_FILE_BYTES / pixel_bytes) / tile) * tile
+        width = height = edge
+    else:
+        width, height = int(given.get("width") or 0), int(given.get("height") or 0)
+        if width < 1 or height < 1 or width % tile or height % tile or max(width, height) > _LARGEST_SIDE:
+            raise InvalidError(
+                f"Invalid fileDimensions: {width}x{height} must be positive multiples of shardSize ({tile}), and at"
+                f" most {_LARGEST_SIDE}."
+            )
+        size = width * height * pixel_bytes
+        if size >= _MOST_FILE_BYTES:
+            raise LimitError(
+                "File dimensions are too large for the number of bands and data type: the total file size requested is"
+                f" {size} bytes before compression ({pixel_bytes} bytes per pixel), but must be less than"
+                f" {_MOST_FILE_BYTES} bytes."
+            )
+    if grid.width <= width and grid.height <= height:
+        return [FileWindow(None, grid)]
+    return [
+        FileWindow(
+            f"{row:010d}-{column:010d}",
+            grid.window(column, row, min(width, grid.width - column), min(height, grid.height - row)),
+        )
+        for row in range(0, grid.height, height)
+        for column in range(0, grid.width, width)
+    ]
+
+
+class _Progress:
+    """Reports the share of steps that are done."""
+
+    def __init__(self, count: int, report: Callable[[float], None]) -> None:
+        self._count = count
+        self._report = report
+        self._done = 0
+
+    def step(self) -> None:
+        """Count one step."""
+        self._done += 1
+        self._report(min(1.0, self._done / self._count))
+
+
+class _GeoTiffWriter:
+    """Writes files of one image."""
+
+    def __init__(
+        self, image: Image, dtype: np.dtype[Any], options: Mapping[str, Any], context: Context, progress: _Progress
+    ) -> None:
+        self._image = image
+        self._dtype = dtype
+        self._context = context
+        self._progress = progress
+        self._nodata = _nodata(options.get("noData"), dtype)
+        self._skips_empty = bool(options.get("skipEmptyFiles"))
+        self._is_cloud_optimized = bool(options.get("cloudOptimized"))
+        properties = image.properties
+        self._tags = {key: str(properties[key]) for key in options.get("metadataKeys") or () if key in properties}
+
+    def write(self, path: Path, grid: PixelGrid) -> bool:
+        """Write a file; return False if it would be empty and is not wanted then.
+
+        Raises:
+            EarthEngineError: if the disk does not hold what was written to it.
+        """
+        draft = path.with_suffix(".draft") if self._is_cloud_optimized else path
+        checksum, is_empty = 0, True
+        bands = self._image.bands
+        with rasterio.open(
+            draft, "w", driver="GTiff", width=grid.width, height=grid.height, count=len(bands), dtype=self._dtype.name,
+            crs=formats.crs_wkt(grid.crs), transform=grid.transform, nodata=self._nodata, compress="lzw", tiled=True,
+            blockxsize=_TILE, blockysize=_TILE, bigtiff="if_safer",
+        ) as file:  # fmt: skip
+            for index, band in enumerate(bands, 1):
+                file.set_band_description(index, band.name)
+            file.update_tags(**self._tags)
+            for window, block in blocks(grid):
+                pixels = read_block(bands, block, self._context)
+                is_empty = is_empty and not any(p.valid.any() for p in pixels)
+                values = np.stack([self._filled(p) for p in pixels])
+                file.write(values, window=window)
+                checksum = zlib.crc32(values.tobytes(), checksum)
+                self._progress.step()
+        if is_empty and self._skips_empty:
+            return False
+        if self._is_cloud_optimized:
+            rasterio.shutil.copy(draft, path, driver="COG", compress="lzw", bigtiff="if_safer", blocksize=_TILE)
+        if _checksum(path, grid) != checksum:
+            raise EarthEngineError(f"{path.name} does not hold what was written to it: is the disk full?")
+        return True
+
+    def _filled(self, pixels: Pixels) -> npt.NDArray[Any]:
+        values = cast_values(pixels.values, self._dtype)
+        return values if pixels.valid.all() else np.where(pixels.valid, values, self._dtype.type(self._nodata or 0))
+
+
+def _nodata(given: Mapping[str, Any] | None, dtype: np.dtype[Any]) -> float | int | None:
+    """Return the value of masked pixels, by default that of downloads."""
+    given = given or {}
+    value = given.get("floatValue", given.get("integerValue"))
+    if value is None:
+        return formats.default_nodata(dtype)
+    number = float(value)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not number.is_integer() or not limits.min <= number <= limits.max:
+            raise InvalidError(
+                f"The noData value {number:g} is not a value of the bands' type, {_TYPE_NAMES[dtype.name]}."
+            )
+        return int(number)
+    return number
+
+
+def _checksum(path: Path, grid: PixelGrid) -> int:
+    found = 0
+    with rasterio.open(path) as file:
+        for window, _ in blocks(grid):
+            found = zlib.crc32(file.read(window=window).tobytes(), found)
+    return found
