@@ -14,6 +14,7 @@ import click
 from eechips.cli.command import VerbCommand
 from eechips.cli.group import OneSentence
 from eechips.cli.parameters import HELP, FunctionT, Names, debug_option
+from eechips.cli.recording_commands import RecordingOptions, recording_options, serve_recording
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _server_options(command: FunctionT) -> FunctionT:
     "--allow-remote", is_flag=True, help="Also read files on web servers and, of catalogues, in object stores."
 )
 @_server_options
+@recording_options
 @click.option("--coverage", is_flag=True, help="Print the number of implemented functions by class, and exit.")
 @debug_option
 def serve_command(
@@ -66,6 +68,10 @@ def serve_command(
     catalog_files: tuple[Path, ...],
     demo: bool,
     allow_remote: bool,
+    record: Path | None,
+    upstream: str | None,
+    replay: Path | None,
+    fill: bool,
     coverage: bool,
     **given: str | None,
 ) -> None:
@@ -80,6 +86,8 @@ def serve_command(
       eechips serve --assets my_assets --port 9000
       eechips serve --catalog outputs/data/catalog
       eechips serve --catalog scenes --allow-remote
+      eechips serve --record my_recording
+      eechips serve --replay my_recording --fill
       eechips serve --concurrency 10 --rate 20 --latency lognormal:0.9,0.5
       EECHIPS_ENDPOINT=http://127.0.0.1:9000 eechips sample --dataset NAIP --per-ecoregion 5
     """
@@ -92,24 +100,29 @@ def serve_command(
 
             click.echo(summary(counted()), nl=False)
         else:
+            recording = RecordingOptions(record, upstream, replay, fill)
+            recording.check(has_assets=bool(demo or assets or catalog))
             is_demo = demo or not (assets or catalog)
             try:
                 store = StoreConfig(assets, is_demo, allow_remote, catalog, catalog_files)
             except StoreError as error:
                 raise click.UsageError(str(error)) from error
-            _serve(port, store, given)
+            _serve(port, store, given, recording)
     except ModuleNotFoundError as error:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
 
 
-def _serve(port: int, store: StoreConfig, given: dict[str, str | None]) -> None:
+def _serve(port: int, store: StoreConfig, given: dict[str, str | None], recording: RecordingOptions) -> None:
     from eechips.emulator.functions.registration import RegistrationError
     from eechips.emulator.server import ServerConfig, serve
     from eechips.emulator.stores import StoreError
 
     try:
         config = configured(ServerConfig(port=port, store=store), given)
-        serve(config, announce=_announce)
+        if recording.is_used:
+            serve_recording(recording, config, _announce)
+        else:
+            serve(config, announce=_announce)
     except (OptionError, StoreError) as error:
         raise click.UsageError(str(error)) from error
     except RegistrationError as error:

@@ -7,14 +7,22 @@ definition or a reference: https://developers.google.com/earth-engine/reference/
 from __future__ import annotations
 
 import keyword
-import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from eechips.emulator.compute_cost import charge_call
 from eechips.emulator.context import Context
 from eechips.emulator.functions import load_functions
 from eechips.emulator.functions.registration import Implementation
+from eechips.emulator.graph_nodes import (
+    Node,
+    child_nodes,
+    complete_error,
+    decode_constant,
+    decode_integer,
+    invalid_graph,
+    open_node,
+)
 from eechips.emulator.request_errors import (
     EarthEngineError,
     InvalidError,
@@ -25,118 +33,6 @@ from eechips.emulator.request_errors import (
 from eechips.emulator.signatures import FunctionSignature, load_signatures
 from eechips.emulator.type_conversion import promote
 from eechips.emulator.values import Value
-
-Node = Mapping[str, Any]
-Error = TypeVar("Error", bound=EarthEngineError)
-
-_KINDS = frozenset(
-    (
-        "constantValue",
-        "integerValue",
-        "arrayValue",
-        "dictionaryValue",
-        "functionInvocationValue",
-        "functionDefinitionValue",
-        "argumentReference",
-        "valueReference",
-    )
-)
-# dict comes first: JSON is decoded to it, and the check is several times as fast.
-_OBJECT = (dict, Mapping)
-
-
-_EXACT = 2**53  # doubles do not hold every integer beyond it
-_INT64 = 2**63
-
-
-def _complete(error: Error) -> Error:
-    """Mark an error whose message needs no function name before it."""
-    error.named = True  # type: ignore[attr-defined]
-    return error
-
-
-def _invalid(reason: str) -> InvalidError:
-    return _complete(InvalidError(f"Invalid expression: {reason}"))
-
-
-def _decode_constant(value: Any) -> Value:
-    """Decode a constant as Earth Engine does: numbers become doubles, whole doubles become integers again.
-
-    Raises:
-        InvalidError: if it holds a number that is not finite.
-    """
-    if isinstance(value, int) and abs(value) > _EXACT:
-        value = float(value) if abs(value) < 10**308 else math.inf
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise _invalid("constants must be finite.")
-        return int(value) if value.is_integer() and -_INT64 <= value < _INT64 else value
-    if isinstance(value, list):
-        return [_decode_constant(item) for item in value]
-    if isinstance(value, _OBJECT):
-        return {key: _decode_constant(item) for key, item in value.items()}
-    return value
-
-
-def _decode_integer(digits: Any) -> int:
-    """Decode an ``integerValue``: the digits of a 64-bit integer."""
-    try:
-        number = int(digits) if isinstance(digits, str) and len(digits) <= 20 else None
-    except ValueError:
-        number = None
-    if number is None or not -_INT64 <= number < _INT64:
-        raise _invalid("malformed integerValue.")
-    return number
-
-
-def _open_node(node: Any) -> tuple[str, Any]:
-    """Check the form of a node; return its kind and content.
-
-    Raises:
-        InvalidError: if the node is malformed.
-    """
-    if not isinstance(node, _OBJECT):
-        raise _invalid("each value must have exactly one kind.")
-    if not node:
-        return "constantValue", None
-    kinds = _KINDS.intersection(node)
-    if len(kinds) != 1:
-        raise _invalid("each value must have exactly one kind.")
-    (kind,) = kinds
-    content = node[kind]
-    form = _FORMS.get(kind)
-    if form is not None and not form(content):
-        raise _invalid(f"malformed {kind}.")
-    return kind, content
-
-
-_FORMS: Mapping[str, Callable[[Any], bool]] = {
-    "valueReference": lambda c: isinstance(c, str),
-    "argumentReference": lambda c: isinstance(c, str),
-    "arrayValue": lambda c: isinstance(c, _OBJECT) and isinstance(c.get("values", []), list),
-    "dictionaryValue": lambda c: isinstance(c, _OBJECT) and isinstance(c.get("values", {}), _OBJECT),
-    "functionInvocationValue": lambda c: (
-        isinstance(c, _OBJECT)
-        and isinstance(c.get("arguments") or {}, _OBJECT)
-        and isinstance(c.get("functionReference", c.get("functionName")), str)
-    ),
-    "functionDefinitionValue": lambda c: (
-        isinstance(c, _OBJECT)
-        and isinstance(c.get("body"), str)
-        and isinstance(c.get("argumentNames") or [], list)
-        and all(isinstance(name, str) for name in c.get("argumentNames") or [])
-    ),
-}
-
-
-def _children(kind: str, content: Any) -> Iterator[Any]:
-    """Yield the nodes inside a node."""
-    if kind == "arrayValue":
-        yield from content.get("values", ())
-    elif kind == "dictionaryValue":
-        yield from content.get("values", {}).values()
-    elif kind == "functionInvocationValue":
-        yield from (content.get("arguments") or {}).values()
 
 
 @runtime_checkable
@@ -165,7 +61,7 @@ class _Closure:
         """Call the function with named values."""
         unknown = values.keys() - set(self.names)
         if unknown:
-            raise _invalid(f"the function has no argument '{min(unknown)}'.")
+            raise invalid_graph(f"the function has no argument '{min(unknown)}'.")
         return self._call({name: values.get(name) for name in self.names})
 
 
@@ -185,7 +81,7 @@ class _Scope:
             if name in scope.arguments:
                 return scope.arguments[name]
             scope = scope.parent
-        raise _invalid(f"undefined argument reference '{name}'.")
+        raise invalid_graph(f"undefined argument reference '{name}'.")
 
 
 class Evaluator:
@@ -200,7 +96,7 @@ class Evaluator:
         values = expression.get("values") if isinstance(expression, Mapping) else None
         result = expression.get("result") if isinstance(expression, Mapping) else None
         if not isinstance(values, Mapping) or not isinstance(result, str):
-            raise _invalid("'result' and 'values' are required.")
+            raise invalid_graph("'result' and 'values' are required.")
         self._values = values
         self._result = result
         self._context = context
@@ -215,20 +111,20 @@ class Evaluator:
             EarthEngineError: with the message for the client.
         """
         if self._result not in self._values:
-            raise _invalid(f"no value '{self._result}'.")
+            raise invalid_graph(f"no value '{self._result}'.")
         node = self._values[self._result]
         self._free_names(self._result, node)  # checks the form of the whole graph before anything is computed
         return self._node(node, _Scope({}, None))
 
     def _reference(self, key: str, scope: _Scope) -> Value:
         if key not in self._values:
-            raise _invalid(f"no value '{key}'.")
+            raise invalid_graph(f"no value '{key}'.")
         node = self._values[key]
         home = self._home(scope, self._free_names(key, node))
         if key in home.memo:
             return home.memo[key]
         if key in self._open and home is scope and not scope.arguments:
-            raise _invalid("circular reference.")
+            raise invalid_graph("circular reference.")
         self._open.add(key)
         try:
             value = self._node(node, scope)
@@ -262,8 +158,8 @@ class Evaluator:
         names: set[str] = set()
         waiting = [node]
         while waiting:
-            kind, content = _open_node(waiting.pop())
-            waiting.extend(_children(kind, content))
+            kind, content = open_node(waiting.pop())
+            waiting.extend(child_nodes(kind, content))
             if kind == "argumentReference":
                 names.add(content)
             elif kind == "valueReference":
@@ -286,11 +182,11 @@ class Evaluator:
 
     def _node(self, node: Any, scope: _Scope) -> Value:
         """Evaluate a node."""
-        kind, content = _open_node(node)
+        kind, content = open_node(node)
         if kind == "constantValue":
-            return _decode_constant(content)
+            return decode_constant(content)
         if kind == "integerValue":
-            return _decode_integer(content)
+            return decode_integer(content)
         if kind == "argumentReference":
             return scope.look_up(content)
         if kind == "functionDefinitionValue":
@@ -324,10 +220,10 @@ class Evaluator:
         name = call["functionName"]
         signature = load_signatures().get(name)
         if signature is None:
-            raise _complete(UnknownFunctionError(f"Unknown function: {name[:100]}."))
+            raise complete_error(UnknownFunctionError(f"Unknown function: {name[:100]}."))
         implementation = load_functions().get(name)
         if implementation is None:
-            raise _complete(UnknownFunctionError(f"The local Earth Engine does not have the function {name}."))
+            raise complete_error(UnknownFunctionError(f"The local Earth Engine does not have the function {name}."))
         arguments = self._arguments(signature, implementation, given, scope)
         charge_call(name)
         try:
@@ -341,7 +237,7 @@ class Evaluator:
         """Call a function that is a value of the graph."""
         function = self._reference(key, scope)
         if not isinstance(function, _NamedCallable):
-            raise _invalid("functionReference is not a function.")
+            raise invalid_graph("functionReference is not a function.")
         return function.by_name({name: self._node(node, scope) for name, node in given.items()})
 
     def _closure(self, definition: Node, scope: _Scope) -> _Closure:
@@ -363,7 +259,7 @@ class Evaluator:
         """Evaluate the arguments of a call and convert them to the types of the signature."""
         unknown = given.keys() - {a.name for a in signature.arguments}
         if unknown:
-            raise _complete(InvalidError(f"{signature.name}: Unrecognized argument '{min(unknown)}'."))
+            raise complete_error(InvalidError(f"{signature.name}: Unrecognized argument '{min(unknown)}'."))
         arguments: dict[str, Value] = {}
         for argument in signature.arguments:
             where = f"{signature.name}, argument '{argument.name}'"
@@ -374,14 +270,14 @@ class Evaluator:
             value = self._node(given[argument.name], scope) if argument.name in given else None
             if value is None:
                 if not argument.optional:
-                    raise _complete(
+                    raise complete_error(
                         InvalidError(f"{signature.name}: Parameter '{argument.name}' is required and may not be null.")
                     )
-                value = _decode_constant(argument.default)
+                value = decode_constant(argument.default)
             try:
                 arguments[name] = None if value is None else promote(value, argument.type, where)
             except TypeMismatchError as error:
-                raise _complete(error) from None
+                raise complete_error(error) from None
             except EarthEngineError as error:
                 raise _add_name(error, signature.name) from error
         return arguments
@@ -395,4 +291,4 @@ def _add_name(error: EarthEngineError, name: str) -> EarthEngineError:
     message = str(error)
     if getattr(error, "named", False) or message.startswith(("User memory", "Computation", "Collection query")):
         return error
-    return _complete(type(error)(message if message.startswith(f"{name}:") else f"{name}: {message}"))
+    return complete_error(type(error)(message if message.startswith(f"{name}:") else f"{name}: {message}"))

@@ -79,24 +79,48 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
         RegistrationError: if functions of other packages cannot be used.
         OSError: if the port is taken.
     """
+    with listening(config.port) as listener, open_app(config) as local:
+        run(local.app, listener, announce, exit_with_parent=config.exit_with_parent, stop=local.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalApp:
+    """An application whose workers are running.
+
+    Attributes:
+        app: the application.
+        stop: ends its tasks; it may be called before the workers are stopped.
+    """
+
+    app: ASGIApp
+    stop: Callable[[], None]
+
+
+@contextmanager
+def open_app(config: ServerConfig) -> Iterator[LocalApp]:
+    """Start the workers of a server for the duration of the block; give its application.
+
+    Raises:
+        StoreError: if the configuration of what to serve is invalid.
+        RegistrationError: if functions of other packages cannot be used.
+    """
     check(config.store)
     if has_packages():  # else the server does without the libraries of pixels
         load_functions()
-    with listening(config.port) as listener:
-        workers = EvaluationPool(config.workers or os.cpu_count() or 1, config.store, config.limits)
+    workers = EvaluationPool(config.workers or os.cpu_count() or 1, config.store, config.limits)
+    try:
+        account = ComputeQuota()
+        tasks = TaskQueue(config.exports, ExportStarter(config.store, config.limits), account.charge)
         try:
-            account = ComputeQuota()
-            tasks = TaskQueue(config.exports, ExportStarter(config.store, config.limits), account.charge)
-            try:
-                service = Service(
-                    workers, Quota(config.quota), config.limits.payload, config.latency, config.faults,
-                    account=account, tasks=tasks,
-                )  # fmt: skip
-                run(create_app(service), listener, announce, exit_with_parent=config.exit_with_parent, stop=tasks.stop)
-            finally:
-                tasks.stop()
+            service = Service(
+                workers, Quota(config.quota), config.limits.payload, config.latency, config.faults,
+                account=account, tasks=tasks,
+            )  # fmt: skip
+            yield LocalApp(create_app(service), tasks.stop)
         finally:
-            workers.stop()
+            tasks.stop()
+    finally:
+        workers.stop()
 
 
 @contextmanager

@@ -26,7 +26,8 @@ from eechips.client.connection_pool import KEEP_ALIVE_HEADER
 from eechips.emulator.context import ServiceLimits
 from eechips.emulator.evaluation_pool import EvaluationPool
 from eechips.emulator.protocol.http import BoundedProtocol
-from eechips.emulator.protocol.service import BodyTimeoutError, Service
+from eechips.emulator.protocol.request_body import BodyTimeoutError
+from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig
 from tests.support.local_earth_engine import Server, start_server, stop_server, wait_until

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -24,15 +24,14 @@ from eechips.emulator.messages import ServiceResponse, WorkerRequest, check, che
 from eechips.emulator.protocol import fields
 from eechips.emulator.protocol.fault_injection import alter_response, replace_response
 from eechips.emulator.protocol.http import http_response, json_response
+from eechips.emulator.protocol.request_body import read_body
 from eechips.emulator.quota import RESTRICTED, Latency, Quota, TooManyRequestsError
-from eechips.emulator.request_errors import EarthEngineError, InvalidError, NotFoundError
+from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 
 # "Thumbnail names live a few hours."
 _LIFE = 3 * 3600.0
 # Bytes of all requests that have a name; past it the oldest expire early.
 _MOST_KEPT = 256 << 20
-# A body that is too large is read up to here: a client that is still sending would not see the response.
-_MOST_DRAINED = 128 << 20
 
 
 class ResultNames:
@@ -87,20 +86,6 @@ Handler = Callable[["Service", Request], Awaitable[Response]]
 """Processes a request of one route."""
 
 
-class BodyTimeoutError(EarthEngineError):
-    """The body of a request does not arrive (HTTP 408). Without a limit it would occupy the quota."""
-
-    code = 408
-    status = "DEADLINE_EXCEEDED"
-
-
-class ClientGoneError(EarthEngineError):
-    """The client has disconnected before its response (counted as HTTP 499, as nginx does)."""
-
-    code = 499
-    status = "CANCELLED"
-
-
 @dataclass(slots=True)
 class Service:
     """Everything that handlers share: workers, quota, faults and names.
@@ -135,25 +120,7 @@ class Service:
             BodyTimeoutError: if it takes too long to arrive.
             ClientGoneError: if the client leaves before it has arrived.
         """
-        try:
-            return await asyncio.wait_for(self._received(request), self.body_seconds)
-        except asyncio.TimeoutError:  # an alias of TimeoutError only since Python 3.11
-            message = f"The body of the request did not arrive within {self.body_seconds:g} seconds."
-            raise BodyTimeoutError(message) from None
-        except ClientDisconnect:
-            raise ClientGoneError("The client closed the connection before the body of its request arrived.") from None
-
-    async def _received(self, request: Request) -> bytes:
-        content, size = bytearray(), 0
-        async for part in request.stream():
-            size += len(part)
-            if size <= self.payload:
-                content += part
-            elif size > _MOST_DRAINED:
-                break
-        if size > self.payload:
-            raise InvalidError(f"Request payload size exceeds the limit: {self.payload} bytes.")
-        return bytes(content)
+        return await read_body(request, self.payload, self.body_seconds)
 
     async def evaluate(
         self, request: Request, operation: str, content: bytes | None = None, tag: str | None = None

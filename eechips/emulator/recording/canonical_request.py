@@ -1,0 +1,177 @@
+"""Rewrite requests in a canonical form, by whose hash their responses are found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from eechips.emulator.graph_nodes import decode_constant
+from eechips.emulator.messages import decode
+from eechips.emulator.recording.canonical_expression import canonical_expression
+from eechips.emulator.recording.placeholders import Placeholders, map_texts
+from eechips.emulator.request_errors import InvalidError
+
+CREATED = ("thumbnails", "filmstripThumbnails", "videoThumbnails", "tables", "maps")
+"""Resources that a POST creates and a GET fetches."""
+
+_PROJECT = r"projects/[^/:]+"
+_OPERATIONS = (
+    ("discovery", "GET", r"\$discovery/rest"),
+    ("algorithms", "GET", rf"{_PROJECT}/algorithms"),
+    ("config", "GET", rf"{_PROJECT}/config"),
+    ("value-compute", "POST", rf"{_PROJECT}/value:compute"),
+    ("image-computePixels", "POST", rf"{_PROJECT}/image:computePixels"),
+    ("table-computeFeatures", "POST", rf"{_PROJECT}/table:computeFeatures"),
+    ("imageCollection-computeImages", "POST", rf"{_PROJECT}/imageCollection:computeImages"),
+    *((kind, "POST", rf"{_PROJECT}/{kind}") for kind in CREATED),
+    *((f"{kind}-get", "GET", rf"{_PROJECT}/{kind}/[^/:]+(?::\w+|/tiles/\d+/-?\d+/-?\d+)") for kind in CREATED),
+    ("assets-getPixels", "POST", rf"{_PROJECT}/assets/.+:getPixels"),
+    ("assets-list", "GET", rf"{_PROJECT}(?:/assets(?:/.+)?)?:list(?:Assets|Images|Features)"),
+    ("assets-search", "GET", rf"{_PROJECT}/assets:search"),
+    ("assets", "GET", rf"{_PROJECT}/assets/[^:]+"),
+)
+_VERSION = re.compile(r"v1(?:alpha|beta)?/")
+_NAMED = re.compile(rf"{_PROJECT}/(?P<kind>{'|'.join(CREATED)})/(?P<id>[^/:]+)(?P<rest>.*)")
+# Parameters that do not decide what a response has in it: https://cloud.google.com/apis/docs/system-parameters.
+_IGNORED = frozenset(
+    {"$.xgafv", "access_token", "callback", "key", "oauth_token", "prettyPrint", "quotaUser", "uploadType",
+     "upload_protocol", "userProject", "workloadTag"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """A request as a client sends it.
+
+    Attributes:
+        method: of HTTP.
+        path: decoded, without the first slash.
+        query: after the question mark, encoded.
+        headers: by lower-case names.
+        content: the body.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def project(self) -> str | None:
+        """The client's project; None where the request does not name it."""
+        named = self.headers.get("x-goog-user-project")
+        found = re.match(r"(?:v1(?:alpha|beta)?/)?projects/([^/:]+)(?!.*/assets(?:[/:]|$))", self.path)
+        return named or (found[1] if found else None)
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalRequest:
+    """A request without what differs between clients and users.
+
+    Attributes:
+        operation: name of the folder of its responses.
+        method: of HTTP.
+        path: without version, with a placeholder for the client's project.
+        query: parameters that decide the response.
+        body: JSON, its expression in canonical form; None without one.
+    """
+
+    operation: str
+    method: str
+    path: str
+    query: Mapping[str, Any]
+    body: Any = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the request as it is recorded."""
+        found = {"body": self.body, "method": self.method, "path": self.path, "query": dict(self.query)}
+        return {name: value for name, value in found.items() if value not in (None, {})}
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON, hexadecimal."""
+        return hash_request(self.to_json())
+
+    @property
+    def created_kind(self) -> str | None:
+        """The resource that the request creates, such as ``thumbnails``; None for another request."""
+        return self.operation if self.operation in CREATED else None
+
+    @property
+    def page_token(self) -> str | None:
+        """The token of the page that the request asks for; None for the first page."""
+        body = self.body if isinstance(self.body, dict) else {}
+        token = self.query.get("pageToken", body.get("pageToken"))
+        return token if isinstance(token, str) and token else None
+
+    @property
+    def name_key(self) -> str | None:
+        """The key of the request that created the name of this one; None for requests without such a name."""
+        found = _NAMED.fullmatch(self.path)
+        return found["id"] if found else None
+
+
+def hash_request(request: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a request's JSON, with sorted keys and without spaces."""
+    text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def find_operation(method: str, path: str) -> str | None:
+    """Return the operation of a request, None for one that is not recorded.
+
+    Args:
+        method: of HTTP.
+        path: without the first slash and without version.
+    """
+    return next((name for name, verb, form in _OPERATIONS if verb == method and re.fullmatch(form, path)), None)
+
+
+def canonical_request(received: ReceivedRequest, placeholders: Placeholders) -> CanonicalRequest | None:
+    """Return the canonical form of a request; None for one that is not recorded.
+
+    A body that is not JSON is not recorded. An expression that is not well formed stays as it is: its response is an
+    error.
+    """
+    path = _VERSION.sub("", received.path, count=1) if _VERSION.match(received.path) else received.path
+    operation = find_operation(received.method, path)
+    if operation is None:
+        return None
+    body = None
+    if received.method == "POST":
+        try:
+            body = _canonical_body(map_texts(decode(received.content), placeholders.hide))
+        except InvalidError:
+            return None
+    path = placeholders.hide(path) if "/assets" in path else re.sub(rf"^{_PROJECT}", "projects/{project}", path)
+    query = {} if operation in CREATED else _canonical_query(received.query, placeholders)
+    return CanonicalRequest(operation, received.method, path, query, body)
+
+
+def _canonical_body(body: Any) -> Any:
+    """Return a body with its expression in canonical form, without nulls and without its workload tag."""
+    if not isinstance(body, dict):
+        return body
+    rest = {name: value for name, value in body.items() if value is not None and name != "workloadTag"}
+    expression = rest.pop("expression", None)
+    try:
+        rest = decode_constant(rest)
+        if expression is not None:
+            rest["expression"] = canonical_expression(expression)
+    except (InvalidError, RecursionError):
+        return body
+    return rest
+
+
+def _canonical_query(query: str, placeholders: Placeholders) -> dict[str, Any]:
+    found: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _IGNORED and (name, value) != ("alt", "json"):
+            found.setdefault(name, []).append(placeholders.hide(value))
+    return {name: values[0] if len(values) == 1 else sorted(values) for name, values in sorted(found.items())}

@@ -1,0 +1,69 @@
+"""Replace what belongs to a user or a server by placeholders, and put the values of another one in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+PROJECT = "{project}"
+SERVER = "{server}"
+HIDDEN = "***"
+"""Replaces e-mail addresses, which no replay puts back."""
+
+_EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,}")
+_NUMBERED_PROJECT = re.compile(r"\bprojects/[0-9]{6,}\b|\bproject(?: number)? [0-9]{6,}\b")
+_PUBLIC = ("earthengine-public", "earthengine-legacy")
+_LEAST = 6
+"""Characters of the id of a project: shorter ones occur in other words.
+https://cloud.google.com/resource-manager/docs/creating-managing-projects"""
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholders:
+    """What the placeholders stand for in one request and its response.
+
+    Attributes:
+        project: id of the client's project; None if it is unknown.
+        servers: base URLs that stand for the server, without a slash at the end; the first one is put in.
+    """
+
+    project: str | None
+    servers: tuple[str, ...] = ()
+
+    def hide(self, text: str) -> str:
+        """Replace the client's project in names of resources, base URLs of servers, and e-mail addresses."""
+        for server in self.servers:
+            text = text.replace(server, SERVER)
+        if self.project and self.project not in _PUBLIC:
+            text = re.sub(rf"\bprojects/{re.escape(self.project)}(?![\w-])", f"projects/{PROJECT}", text)
+        return _EMAIL.sub(HIDDEN, text) if "@" in text else text
+
+    def hide_in_error(self, text: str) -> str:
+        """Replace the client's project wherever an error names it, also by its number."""
+        text = _NUMBERED_PROJECT.sub(f"project {PROJECT}", self.hide(text))
+        if self.project and len(self.project) >= _LEAST and self.project not in _PUBLIC:
+            text = re.sub(rf"(?<![\w-]){re.escape(self.project)}(?![\w-])", PROJECT, text)
+        return text
+
+    def show(self, text: str) -> str:
+        """Put project and base URL in for their placeholders."""
+        if self.servers:
+            text = text.replace(SERVER, self.servers[0])
+        return text.replace(PROJECT, self.project) if self.project else text
+
+
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return JSON with all texts changed; names of fields stay.
+
+    Raises:
+        RecursionError: if it is nested too deeply.
+    """
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [map_texts(item, change) for item in value]
+    if isinstance(value, dict):
+        return {name: map_texts(item, change) for name, item in value.items()}
+    return value

@@ -1,0 +1,164 @@
+"""Stand before a service: forward requests, respond as it does, and keep the final responses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from eechips.emulator.assets.asset_errors import AssetWriteError
+from eechips.emulator.messages import error_response
+from eechips.emulator.protocol.http import http_response, json_response
+from eechips.emulator.recording.canonical_request import CanonicalRequest, ReceivedRequest, canonical_request
+from eechips.emulator.recording.name_aliases import PAGE_PREFIX, NameAliases
+from eechips.emulator.recording.placeholders import SERVER, Placeholders, map_texts
+from eechips.emulator.recording.recorded_response import RecordedResponse
+from eechips.emulator.recording.recording_folder import RecordingFolder
+from eechips.emulator.recording.recording_http import base_url, receive, send_recorded
+from eechips.emulator.recording.upstream import Upstream, UpstreamResponse
+from eechips.emulator.request_errors import EarthEngineError, NotFoundError
+
+_THREADS = 128  # requests in flight; the quota is the service's
+_FORWARDED = ("content-type", "content-disposition", "retry-after")
+_FORWARDED_PREFIX = "x-earth-engine-"
+# Responses of these statuses are not final: they say something of the credentials (401, 403, 407) or of the moment
+# (408, 409, 425, 429, 499) and not of the request. The client sends it again, or stops.
+_NOT_FINAL = frozenset({401, 403, 407, 408, 409, 425, 429, 499})
+
+
+class NotKeptError(EarthEngineError):
+    """A response cannot be kept (HTTP 400: the client would repeat a 500)."""
+
+    code = 400
+    status = "FAILED_PRECONDITION"
+
+
+class ResponseRecorder:
+    """Responds to requests by the responses of a service, and keeps them.
+
+    Args:
+        upstream: the service.
+        folder: of the recording.
+    """
+
+    def __init__(self, upstream: Upstream, folder: RecordingFolder) -> None:
+        self._upstream, self._folder = upstream, folder
+        self._aliases = NameAliases()
+        self._threads = ThreadPoolExecutor(_THREADS)
+        self._counts: Counter[str] = Counter()
+
+    def close(self) -> None:
+        """Wait for requests in flight, and close the connections."""
+        self._threads.shutdown()
+        self._upstream.close()
+
+    async def handle(self, request: Request) -> Response:
+        """Respond to one request. Errors become Earth Engine's."""
+        try:
+            received = await receive(request)
+            target = request.scope["raw_path"].decode("ascii")
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._exchange, received, target, base_url(request))
+        except EarthEngineError as error:
+            return http_response(error_response(error))
+
+    async def report(self, request: Request) -> Response:
+        """Return counts of requests by what became of their responses."""
+        return json_response({"kept": 0, "known": 0, "not_final": 0, "not_recorded": 0, **self._counts})
+
+    def _exchange(self, received: ReceivedRequest, target: str, server: str) -> Response:
+        """Forward a request, and keep its response if it is final. Runs in a thread."""
+        placeholders = Placeholders(received.project, (server, self._upstream.address))
+        request = canonical_request(received, placeholders)
+        if request is None:
+            self._counts["not_recorded"] += 1
+            return _forwarded(self._send(received, target, received.query, received.content))
+        response = self._send_canonical(received, request, target)
+        recorded = self._to_recorded(response, request, placeholders)
+        if recorded is None:
+            self._counts["not_final"] += 1
+            return _forwarded(response)
+        try:
+            is_new = self._folder.keep(request, recorded)
+        except AssetWriteError as error:
+            raise NotKeptError(f"The response cannot be recorded: {error}") from error
+        self._counts["kept" if is_new else "known"] += 1
+        return send_recorded(recorded, placeholders, _service_headers(response))
+
+    def _send_canonical(self, received: ReceivedRequest, request: CanonicalRequest, target: str) -> UpstreamResponse:
+        """Send a request with the service's own names instead of those of the recording.
+
+        Raises:
+            NotFoundError: if it has a name that no request of this recorder has created.
+        """
+        content, query = received.content, received.query
+        if request.name_key is not None:
+            name = self._aliases.find(request.name_key)
+            if name is None:
+                raise NotFoundError("Not found: the name does not exist or has expired.")
+            version, _, rest = target.partition("/projects/")
+            target = f"{version}/{name}{rest.partition(request.name_key)[2]}"
+        token = request.page_token
+        if token is not None and (own := self._aliases.find(token)) is not None:
+            content = content.replace(token.encode(), json.dumps(own)[1:-1].encode())
+            query = query.replace(token, quote(own, safe=""))
+        return self._send(received, target, query, content)
+
+    def _send(self, received: ReceivedRequest, target: str, query: str, content: bytes) -> UpstreamResponse:
+        target = f"{target}?{query}" if query else target
+        return self._upstream.send(received.method, target, received.headers, content)
+
+    def _to_recorded(
+        self, response: UpstreamResponse, request: CanonicalRequest, placeholders: Placeholders
+    ) -> RecordedResponse | None:
+        """Return what to record of a response; None if it is not final."""
+        is_error = 400 <= response.status < 500 and response.status not in _NOT_FINAL
+        if not 200 <= response.status < 300 and not is_error:
+            return None
+        found = RecordedResponse.from_headers(response.status, response.headers, response.content)
+        if not found.is_json:
+            # Pages of proxies and portals: no response of the service is HTML.
+            return None if found.media_type.startswith("text/html") else found
+        try:
+            value = json.loads(response.content)
+            if is_error:
+                value = map_texts(value, placeholders.hide_in_error)
+            else:
+                value = map_texts(self._with_aliases(value, request), placeholders.hide)
+        except (ValueError, RecursionError):
+            return None
+        return replace(found, content=json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+
+    def _with_aliases(self, value: Any, request: CanonicalRequest) -> Any:
+        """Return a response's JSON with names of the recording instead of the service's."""
+        if not isinstance(value, dict):
+            return value
+        name, token = value.get("name"), value.get("nextPageToken")
+        if request.created_kind is not None and isinstance(name, str):
+            self._aliases.add(request.key, name)
+            return {**value, "name": f"projects/{{project}}/{request.created_kind}/{request.key}"}
+        if isinstance(token, str) and token:
+            alias = f"{PAGE_PREFIX}{request.key}"
+            self._aliases.add(alias, token)
+            return {**value, "nextPageToken": alias}
+        if request.operation == "discovery":
+            return {**value, **{name: f"{SERVER}/" for name in ("rootUrl", "baseUrl", "mtlsRootUrl") if name in value}}
+        return value
+
+
+def _forwarded(response: UpstreamResponse) -> Response:
+    """Return a response that is not recorded, as the service sent it."""
+    found = {name: value for name, value in response.headers.items() if name in _FORWARDED}
+    return Response(response.content, response.status, {**found, **_service_headers(response)})
+
+
+def _service_headers(response: UpstreamResponse) -> dict[str, str]:
+    """Return the headers in which the service reports quota and profile; they are not recorded."""
+    return {name: value for name, value in response.headers.items() if name.startswith(_FORWARDED_PREFIX)}

@@ -1,0 +1,58 @@
+"""Serve recorders and replays on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from eechips.emulator.recording.applications import create_recorder_app, create_replay_app
+from eechips.emulator.recording.recording_folder import create_recording, open_recording
+from eechips.emulator.recording.response_recorder import ResponseRecorder
+from eechips.emulator.recording.upstream import Upstream
+from eechips.emulator.server import ServerConfig, listening, open_app, run
+
+
+def serve_recorder(folder: Path, upstream: Upstream, port: int, announce: Callable[[str], None]) -> None:
+    """Record until SIGINT or SIGTERM.
+
+    Args:
+        folder: of the recording, which is made if it does not exist.
+        upstream: the service.
+        port: 0 for any that is free.
+        announce: called with the URL when the server is ready.
+
+    Raises:
+        RecordingError: if the folder has other files.
+        AssetWriteError: if the folder cannot be written.
+        OSError: if the port is taken.
+    """
+    recorder = ResponseRecorder(upstream, create_recording(folder))
+    try:
+        with listening(port) as listener:
+            run(create_recorder_app(recorder), listener, announce, exit_with_parent=False)
+    finally:
+        recorder.close()
+
+
+def serve_replay(folder: Path, port: int, announce: Callable[[str], None], local: ServerConfig | None = None) -> None:
+    """Replay until SIGINT or SIGTERM.
+
+    Args:
+        folder: of the recording.
+        port: 0 for any that is free.
+        announce: called with the URL when the server is ready.
+        local: configuration of the local Earth Engine that evaluates requests which are not recorded; None for none.
+
+    Raises:
+        RecordingError: if the folder is no recording.
+        StoreError, RegistrationError: see :func:`eechips.emulator.server.serve`.
+        OSError: if the port is taken.
+    """
+    recording = open_recording(folder)
+    with listening(port) as listener:
+        if local is None:
+            run(create_replay_app(recording), listener, announce, exit_with_parent=False)
+            return
+        with open_app(local) as opened:
+            app = create_replay_app(recording, opened.app)
+            run(app, listener, announce, exit_with_parent=False, stop=opened.stop)
