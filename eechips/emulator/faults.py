@@ -29,7 +29,7 @@ FaultType = Literal[
 """Types of faults:
 
 - ``reject``: 429, as if the quota were exceeded; with ``retry_after``, that header too.
-- ``status``: an error of that ``status`` (500 unless given).
+- ``status``: an error of that ``status`` (500 unless given), with a ``message``.
 - ``reset``, ``reset-body``: the connection is reset before, or in the middle of, the body.
 - ``stall``, ``stall-body``: a pause of ``seconds``, before or in the middle of the body.
 - ``truncate``: half of the body, then the connection closes although Content-Length promised more.
@@ -53,6 +53,7 @@ class Fault:
         times: greatest number of occurrences; None for no limit.
         after: number of requests without the fault before the first.
         status: of the error, for ``status``.
+        message: of the error, for ``status`` ("Computation timed out.").
         retry_after: seconds in the header, for ``reject`` and ``status``.
         seconds: of a stall.
     """
@@ -63,6 +64,7 @@ class Fault:
     times: int | None = None
     after: int = 0
     status: int = 500
+    message: str = "An internal error has occurred."
     retry_after: float | None = None
     seconds: float = 3600.0
 
@@ -101,6 +103,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "times": lambda v: v is None or _whole(v),
     "after": _whole,
     "status": lambda v: _whole(v) and 400 <= v <= 599,
+    "message": lambda v: isinstance(v, str),
     "retry_after": lambda v: v is None or (_number(v) and v >= 0),
     "seconds": lambda v: _number(v) and v >= 0,
 }

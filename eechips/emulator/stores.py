@@ -11,6 +11,8 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eechips.emulator.asset_folder import find_fault
+
 if TYPE_CHECKING:
     from eechips.emulator.catalogs import CatalogStore
     from eechips.emulator.model import Asset, AssetStore
@@ -72,11 +74,14 @@ class StoreConfig:
 
 
 def check(config: StoreConfig) -> None:
-    """Check that folders of catalogues are catalogues, before workers are started.
+    """Check the folders of assets and of catalogues, before workers are started.
 
     Raises:
         StoreError: saying which folder is none.
     """
+    for folder in config.folders:
+        if (fault := find_fault(folder)) is not None:
+            raise StoreError(fault)
     for folder in config.catalogs:
         if not (folder / "_schema.json").is_file():
             raise StoreError(

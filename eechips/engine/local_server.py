@@ -9,16 +9,39 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from eechips.errors import ConfigurationError
 from eechips.removal import LockedFolder, remove
 
+PROJECT = "local"
+"""Project of the requests. Every project is served."""
 _START_TIMEOUT = 60.0  # seconds; a cold start imports rasterio and reads the list of algorithms
 _STOP_TIMEOUT = 10.0
+_CONTROL_TIMEOUT = 60.0
 _CATALOG_FILE = "_schema.json"
+
+
+@dataclass(frozen=True)
+class ReceivedRequest:
+    """A request that a local Earth Engine has answered.
+
+    Attributes:
+        kind: its method of the REST API ("value:compute", "image:computePixels", "thumbnails:getPixels").
+        path: of its URL.
+        status: of the response (200, 429).
+        body: its JSON, with the expression where it has one; None if it has no body.
+    """
+
+    kind: str
+    path: str
+    status: int
+    body: Any
 
 
 class LocalServer:
@@ -44,16 +67,85 @@ class LocalServer:
             )
         raise ConfigurationError(f"the local Earth Engine has ended (status {status}): {last_error(self._errors)}")
 
+    def initialize(self) -> None:
+        """Initialise the client (``ee``) for this server. It needs no credentials."""
+        import ee
+        from google.auth.credentials import AnonymousCredentials
+
+        ee.Initialize(AnonymousCredentials(), url=self.url, project=PROJECT)  # type: ignore[no-untyped-call]
+
+    def set_faults(self, faults: Sequence[Mapping[str, Any]] = (), *, seed: int = 0) -> None:
+        """Inject faults into the responses from now on, instead of those of an earlier call.
+
+        Args:
+            faults: each with its ``type``, and ``on``, ``probability``, ``times``, ``after``, ``status``,
+                ``retry_after``, ``seconds``, as in the plan of ``eechips serve --faults``. Without any, no faults.
+            seed: of the probabilities.
+
+        Raises:
+            ValueError: if the server refuses the plan.
+        """
+        self._control("_faults", {"seed": seed, "faults": [dict(fault) for fault in faults]})
+
+    def set_quota(self, **limits: Any) -> None:
+        """Change limits of the project.
+
+        Args:
+            **limits: ``concurrency``, ``rate`` (a second), ``minute``, ``eecu_hours``, ``restricted``; None for no
+                limit. Those that are not given stay.
+
+        Raises:
+            ValueError: if the server refuses a limit.
+        """
+        self._control("_quota", limits)
+
+    def set_latency(self, latency: str | None) -> None:
+        """Add time to responses: seconds, ``lognormal:MEDIAN,SIGMA``, or by kind; None for none.
+
+        Raises:
+            ValueError: if the server refuses it.
+        """
+        self._control("_latency", {"latency": latency})
+
+    def keep_requests(self, most: int = 10_000) -> None:
+        """Forget the requests so far, and keep the latest from now on, for :meth:`requests`."""
+        self._control("_requests", {"keep": most})
+
+    def requests(self) -> list[ReceivedRequest]:
+        """Return the requests since :meth:`keep_requests`, in the order of their responses."""
+        return [ReceivedRequest(**each) for each in self._control("_requests")["requests"]]
+
+    def _control(self, path: str, body: Any = None) -> Any:
+        """Send a request to the server's own controls, and return the JSON of its response."""
+        self.check()
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not reach this machine
+        try:
+            with opener.open(request, timeout=_CONTROL_TIMEOUT) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ValueError(json.load(error)["error"]["message"]) from None
+
 
 @contextlib.contextmanager
 def local_earth_engine(
-    assets: str | Path | None = None, *, in_flight: int = 40, allow_remote: bool = False, log: Path | None = None
+    assets: str | Path | None = None,
+    *,
+    demo: bool | None = None,
+    in_flight: int = 40,
+    workers: int | None = None,
+    allow_remote: bool = False,
+    log: Path | None = None,
 ) -> Iterator[LocalServer]:
     """Run a local Earth Engine, a process of its own, for the duration of the block.
 
     Args:
         assets: folder of assets, or catalogue, to serve; None for the demo planet.
+        demo: serve the demo planet; None to serve it only without ``assets``.
         in_flight: maximum number of requests that it answers at a time.
+        workers: processes that compute; None for one for each core.
         allow_remote: read files elsewhere that the assets refer to.
         log: file for its standard error; removed if empty. None to discard it.
 
@@ -65,12 +157,14 @@ def local_earth_engine(
 
     Example:
         >>> with eechips.local_earth_engine() as server:
-        ...     ee.Initialize(google.auth.credentials.AnonymousCredentials(), url=server.url, project="local")
+        ...     server.initialize()
         ...     run = eechips.sample("NAIP", per_ecoregion=1, endpoint=server.url, project="local")
     """
     command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--port", "0", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
-    command += ["--demo"] if assets is None else [_option(Path(assets)), str(assets), "--no-demo"]
+    command += [] if assets is None else [_option(Path(assets)), str(assets)]
+    command += ["--demo" if demo or (demo is None and assets is None) else "--no-demo"]
+    command += [] if workers is None else ["--workers", str(workers)]
     command += ["--allow-remote"] if allow_remote else []
     with log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors:
         # A separate session: Ctrl-C in the terminal does not reach the server, which requests in flight need.

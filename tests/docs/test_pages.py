@@ -33,9 +33,9 @@ TESTED_ELSEWHERE = {  # by test_train.py and test_crop_types.py, which look at t
 }
 # Options of programs that are not ours, which stand in the text of pages.
 OTHER_OPTIONS = {
-    "--ack-deadline", "--array", "--concurrency", "--dead-letter-topic", "--direct_num_workers", "--live",
-    "--max-delivery-attempts", "--max_num_workers", "--no-allow-unauthenticated", "--push-auth-service-account",
-    "--requeue", "--requirements_file", "--runner",
+    "--ack-deadline", "--array", "--concurrency", "--dead-letter-topic", "--direct_num_workers", "--earth-engine",
+    "--live", "--max-delivery-attempts", "--max_num_workers", "--no-allow-unauthenticated",
+    "--push-auth-service-account", "--requeue", "--requirements_file", "--runner",
 }  # fmt: skip
 
 BENCHMARK_OPTIONS = {

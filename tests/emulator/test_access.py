@@ -35,7 +35,12 @@ from tests.support.local_earth_engine import Server, start_server, stop_server, 
 WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 OWN = f"{KEEP_ALIVE_HEADER}: 1\r\n"
 JSON = "Content-Type: application/json\r\n"
-CONTROLS = [("_faults", {"faults": []}), ("_quota", {"rate": None}), ("_latency", {"latency": None})]
+CONTROLS = [
+    ("_faults", {"faults": []}),
+    ("_quota", {"rate": None}),
+    ("_latency", {"latency": None}),
+    ("_requests", {"keep": 1}),
+]
 
 FORK_POOL = """
 import multiprocessing, sys

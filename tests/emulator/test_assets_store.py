@@ -200,3 +200,15 @@ def test_concurrent_ingestion_and_reading_agree(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [None, 1, "href", {"rel": "item"}])
 def test_invalid_links_of_a_document_are_ignored(value: Any) -> None:
     assert stac.links({"links": value}, "item") == []
+
+
+@pytest.mark.parametrize(("exists", "message"), [(True, "holds no assets"), (False, "There is no folder")])
+def test_a_server_does_not_start_with_a_folder_without_assets(tmp_path: Path, exists: bool, message: str) -> None:
+    folder = tmp_path / "empty"
+    if exists:
+        folder.mkdir()
+    command = [sys.executable, "-m", "eechips.emulator", "--port", "0", "--no-demo", "--assets", str(folder)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -178,10 +178,32 @@ def test_the_quota_changes_at_run_time(serve: Callable[..., Server]) -> None:
     assert not any("x-earth-engine-quota-status" in a.headers for a in answers)
 
 
+def test_the_latest_requests_are_kept_with_bodies_and_statuses(serve: Callable[..., Server]) -> None:
+    server = serve("--no-demo")
+    compute(server)
+    assert requests.get(f"{server.url}/_requests", timeout=10).json() == {"requests": []}
+    control(server, "_requests", keep=3)
+    control(server, "_faults", faults=[{"type": "status", "status": 403, "message": "No.", "after": 2, "times": 1}])
+    answers = [compute(server) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 403, 200]
+    assert answers[2].json()["error"] == {"code": 403, "message": "No.", "status": "PERMISSION_DENIED"}
+    kept = requests.get(f"{server.url}/_requests", timeout=10).json()["requests"]
+    assert [(each["kind"], each["status"]) for each in kept] == [
+        ("value:compute", 200),
+        ("value:compute", 403),
+        ("value:compute", 200),
+    ]
+    assert kept[0]["path"] == "/v1/projects/local/value:compute"
+    assert "expression" in kept[0]["body"]
+    assert kept[1]["body"] is None  # the server did not read it
+    assert control(server, "_requests", keep=0).json() == {"requests": []}
+    control(server, "_faults", faults=[])
+
+
 @pytest.mark.parametrize(
     ("resource", "values"),
     [("_quota", {"concurrency": 0}), ("_quota", {"places": 3}), ("_latency", {}), ("_latency", {"latency": 1}),
-     ("_latency", {"latency": "soon"})],
+     ("_latency", {"latency": "soon"}), ("_requests", {}), ("_requests", {"keep": -1}), ("_requests", {"keep": True})],
 )  # fmt: skip
 def test_malformed_changes_are_refused(server: Server, resource: str, values: dict[str, Any]) -> None:
     response = control(server, resource, **values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from eechips.emulator.assets import stac
+from eechips.emulator.asset_folder import find_fault
 from eechips.emulator.assets.asset_errors import InvalidStoreError, UnknownAssetError
 from eechips.emulator.assets.asset_names import is_id
 from eechips.emulator.assets.store_index import StoreIndex
@@ -56,15 +56,8 @@ class FolderStore:
         self._path = Path(path).absolute()
         self._open_files = open_files
         self._remote = remote
-        if not self._path.is_dir():
-            raise InvalidStoreError(
-                f"There is no folder {path}: make it with `eechips assets ingest FILE --into {path}`."
-            )
-        if not (self._path / stac.ROOT_DOCUMENT).is_file():
-            raise InvalidStoreError(
-                f"The folder {path} holds no assets (no {stac.ROOT_DOCUMENT}): "
-                f"put some there with `eechips assets ingest FILE --into {path} --id ID`."
-            )
+        if (fault := find_fault(Path(path))) is not None:
+            raise InvalidStoreError(fault)
         self._index = StoreIndex(self._path)
         self._files = StoreFiles(self._path, open_files, remote)
 

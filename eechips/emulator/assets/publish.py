@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from eechips.emulator.asset_folder import ROOT_DOCUMENT
 from eechips.emulator.assets import stac
 from eechips.emulator.assets.asset_errors import AssetExistsError, AssetWriteError
 from eechips.emulator.assets.asset_names import ancestors, folder_of, is_remote, split_id
@@ -20,9 +21,9 @@ def create(root: Path) -> None:
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
         with locked(root):
-            document = root / stac.ROOT_DOCUMENT
+            document = root / ROOT_DOCUMENT
             if not document.exists():
-                write_json(document, stac.container("", "folder", stac.ROOT_DOCUMENT, None, None))
+                write_json(document, stac.container("", "folder", ROOT_DOCUMENT, None, None))
 
 
 def check_free(index: StoreIndex, asset_ids: Sequence[str], kind: str) -> None:

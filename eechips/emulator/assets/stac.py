@@ -21,6 +21,7 @@ import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
+from eechips.emulator.asset_folder import ROOT_DOCUMENT
 from eechips.emulator.assets.asset_errors import IngestError, InvalidStoreError
 from eechips.emulator.assets.asset_names import folder_of, is_remote, join_id, resolve_href, resolve_source
 from eechips.emulator.assets.date_parsing import to_milliseconds
@@ -35,7 +36,6 @@ from eechips.emulator.assets.records import (
     milliseconds,
 )
 
-ROOT_DOCUMENT = "catalog.json"
 _DOCUMENTS: dict[ContainerKind, str] = {"folder": "catalog.json", "collection": "collection.json"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EXTENSIONS = [

@@ -22,6 +22,7 @@ from typing import Any
 
 import shapely
 
+from eechips.emulator.asset_folder import ROOT_DOCUMENT
 from eechips.emulator.assets import stac
 from eechips.emulator.assets.asset_errors import AssetWriteError, InvalidStoreError
 from eechips.emulator.assets.asset_names import ancestors, join_id, resolve_href, split_id
@@ -464,9 +465,9 @@ def _dump(value: Mapping[str, Any] | list[Any]) -> str:
 
 def _walk(root: Path) -> Iterator[tuple[ContainerRecord, Iterator[AssetRecord]]]:
     """Yield every container that the links lead to, parents first, with its images and tables."""
-    resolve_href(root, stac.ROOT_DOCUMENT, stac.ROOT_DOCUMENT)  # refused if it is a link out of the store
+    resolve_href(root, ROOT_DOCUMENT, ROOT_DOCUMENT)  # refused if it is a link out of the store
     seen: set[str] = set()
-    waiting: list[tuple[str, str | None]] = [(stac.ROOT_DOCUMENT, None)]
+    waiting: list[tuple[str, str | None]] = [(ROOT_DOCUMENT, None)]
     while waiting:
         href, parent = waiting.pop()
         if href in seen:

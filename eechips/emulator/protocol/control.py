@@ -1,4 +1,4 @@
-"""Report statistics, and change quota, latency and faults. Not part of Earth Engine's protocol."""
+"""Report statistics and requests, and change quota, latency and faults. Not part of Earth Engine's protocol."""
 
 from __future__ import annotations
 
@@ -70,6 +70,21 @@ async def faults(service: Service, request: Request) -> Response:
     return json_response(service.faults.report())
 
 
+async def requests(service: Service, request: Request) -> Response:
+    """Return the latest requests with their bodies and statuses, the oldest first."""
+    return json_response({"requests": service.log.report()})
+
+
+async def keep_requests(service: Service, request: Request) -> Response:
+    """Forget the requests so far, and keep the latest from now on: ``{"keep": 1000}``; 0 for none."""
+    given = await _decoded(service, request)
+    keep = given.get("keep") if isinstance(given, dict) and given.keys() == {"keep"} else None
+    if not isinstance(keep, int) or isinstance(keep, bool) or keep < 0:
+        raise InvalidError("The requests to keep are an object with the field 'keep': their greatest number.")
+    service.log.restart(keep)
+    return await requests(service, request)
+
+
 async def _decoded(service: Service, request: Request) -> Any:
     check_json(request.headers)
     return decode(await service.body(request))
@@ -82,6 +97,8 @@ ROUTES = (
     ("POST", "/_faults", plan_faults),
     ("GET", "/_quota", quota),
     ("POST", "/_quota", set_quota),
+    ("GET", "/_requests", requests),
+    ("POST", "/_requests", keep_requests),
     ("GET", "/_latency", latency),
     ("POST", "/_latency", set_latency),
 )

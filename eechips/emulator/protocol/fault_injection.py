@@ -7,6 +7,7 @@ import gzip
 import json
 import socket
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -21,13 +22,25 @@ from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 
 _HTML = b"<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Something went wrong</h1></body></html>"
 
+_STATUS_WORDS: Mapping[int, str] = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
 
 def replace_response(fault: Fault) -> Response | None:
     """Return the response that replaces that of a request, or None where the request is processed."""
     if fault.type == "reject":
         return _error(TooManyRequestsError(REJECTION), 429, fault)
     if fault.type == "status":
-        return _error(EarthEngineError("An internal error has occurred."), fault.status, fault)
+        return _error(EarthEngineError(fault.message), fault.status, fault)
     if fault.type == "expired":
         return _error(NotFoundError("Not found: the name does not exist or has expired."), 404, fault)
     if fault.type == "html":
@@ -63,11 +76,18 @@ def _error(error: EarthEngineError, status: int, fault: Fault) -> Response:
     headers = {} if fault.retry_after is None else {"retry-after": f"{fault.retry_after:g}"}
     content = response.content
     if status != response.status:
-        body = {
-            "error": {"code": status, "message": str(error), "status": "UNAVAILABLE" if status == 503 else "INTERNAL"}
-        }
-        content = json.dumps(body).encode()
+        content = json.dumps(
+            {"error": {"code": status, "message": str(error), "status": _status_word(status)}}
+        ).encode()
     return Response(content, status, headers, response.media_type)
+
+
+def _status_word(status: int) -> str:
+    """Return the status of an error by its HTTP code.
+
+    https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto, read 2026-11.
+    """
+    return _STATUS_WORDS.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
 
 
 class _BrokenResponse(Response):

@@ -27,6 +27,7 @@ from eechips.emulator.protocol.http import http_response, json_response
 from eechips.emulator.protocol.request_body import read_body
 from eechips.emulator.quota import RESTRICTED, Latency, Quota, TooManyRequestsError
 from eechips.emulator.request_errors import EarthEngineError, NotFoundError
+from eechips.emulator.request_log import RequestLog
 
 # "Thumbnail names live a few hours."
 _LIFE = 3 * 3600.0
@@ -100,6 +101,7 @@ class Service:
         body_seconds: time for a body to arrive.
         account: of what requests have computed.
         tasks: exports.
+        log: the latest requests, for tests.
     """
 
     workers: EvaluationPool
@@ -111,6 +113,7 @@ class Service:
     body_seconds: float = 60.0
     account: ComputeQuota = field(default_factory=ComputeQuota)
     tasks: TaskQueue = field(default_factory=TaskQueue)
+    log: RequestLog = field(default_factory=RequestLog)
 
     async def body(self, request: Request) -> bytes:
         """Return a request's body.
@@ -120,7 +123,10 @@ class Service:
             BodyTimeoutError: if it takes too long to arrive.
             ClientGoneError: if the client leaves before it has arrived.
         """
-        return await read_body(request, self.payload, self.body_seconds)
+        content = await read_body(request, self.payload, self.body_seconds)
+        if self.log.is_on:
+            request.state.content = content
+        return content
 
     async def evaluate(
         self, request: Request, operation: str, content: bytes | None = None, tag: str | None = None
@@ -194,7 +200,7 @@ class Service:
         try:
             self.quota.enter(kind)
         except TooManyRequestsError as error:
-            return self._count(kind, http_response(error_response(error)))
+            return self._count(kind, request, http_response(error_response(error)))
         try:
             if self.latency is not None:
                 await asyncio.sleep(self.latency.draw(kind))
@@ -210,10 +216,11 @@ class Service:
         except BaseException:
             self.quota.leave()
             raise
-        return _InFlightResponse(self._count(kind, response), self.quota)
+        return _InFlightResponse(self._count(kind, request, response), self.quota)
 
-    def _count(self, kind: str, response: Response) -> Response:
-        """Count a response, and mark it in restricted mode."""
+    def _count(self, kind: str, request: Request, response: Response) -> Response:
+        """Count and log a response, and mark it in restricted mode."""
+        self.log.add(kind, request.url.path, response.status_code, getattr(request.state, "content", b""))
         self.quota.statistics.answers[kind, response.status_code] += 1
         if self.quota.config.restricted:
             response.headers.update(RESTRICTED)

@@ -1,0 +1,225 @@
+"""Test code that uses Earth Engine against the local one, with pytest.
+
+pytest loads this module wherever eechips is installed, so it imports nothing else of eechips until a test needs it.
+
+- The fixture ``earth_engine`` connects ``ee`` to a local Earth Engine for one test.
+- ``pytest --earth-engine`` does so for all tests, and for modules that call Earth Engine when they are imported.
+
+The server is a process of its own for each process of pytest-xdist. It serves the demo planet, the folder of assets of
+the ini option ``earth_engine_assets``, and what tests ingest.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from eechips.engine.local_server import LocalServer, ReceivedRequest
+
+_IN_FLIGHT = 40
+
+
+class EarthEngine:
+    """The local Earth Engine of a test.
+
+    Faults, limits, latency and the list of requests begin anew with each test. Ingested assets stay until the end of
+    the session.
+
+    Attributes:
+        url: address of the server; ``ee`` is already connected to it.
+        project: name of the project of requests.
+        assets: folder of the ingested assets.
+    """
+
+    def __init__(self, server: LocalServer, assets: Path) -> None:
+        from eechips.engine.local_server import PROJECT
+
+        self._server = server
+        self.url, self.project, self.assets = server.url, PROJECT, assets
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """Requests since the beginning of the test, in the order of their responses."""
+        return self._server.requests()
+
+    def set_faults(self, faults: Sequence[Mapping[str, Any]] = (), *, seed: int = 0) -> None:
+        """Inject faults into the responses of this test.
+
+        Args:
+            faults: each with its ``type``, and ``on``, ``probability``, ``times``, ``after``, ``status``,
+                ``retry_after``, ``seconds``, as in the plan of ``eechips serve --faults``. Without any, no faults.
+            seed: of the probabilities.
+
+        Raises:
+            ValueError: if the server refuses the plan.
+
+        Example:
+            >>> earth_engine.set_faults([{"type": "status", "status": 503, "on": "value:compute", "times": 2}])
+        """
+        self._server.set_faults(faults, seed=seed)
+
+    def set_quota(self, **limits: Any) -> None:
+        """Change limits of the project for this test.
+
+        Args:
+            **limits: ``concurrency``, ``rate`` (a second), ``minute``, ``eecu_hours``, ``restricted``; None for no
+                limit.
+
+        Raises:
+            ValueError: if the server refuses a limit.
+        """
+        self._server.set_quota(**limits)
+
+    def set_latency(self, latency: str | None) -> None:
+        """Add time to the responses of this test: seconds, ``lognormal:MEDIAN,SIGMA``, or by kind; None for none.
+
+        Raises:
+            ValueError: if the server refuses it.
+        """
+        self._server.set_latency(latency)
+
+    def ingest(self, files: str | Path | Sequence[str | Path], asset_id: str, **options: Any) -> None:
+        """Make files an asset, as ``eechips assets ingest`` does.
+
+        Args:
+            files: rasters or vector files.
+            asset_id: id of the asset, or of the collection if there are several files.
+            **options: of ``eechips assets ingest``: ``time_start``, ``bands``, ``properties``, ``crs``, ``nodata``.
+
+        Raises:
+            eechips.emulator.assets.AssetError: if a file cannot be ingested, or the asset exists.
+        """
+        from eechips.emulator.assets import ingest
+
+        ingest(files, self.assets, asset_id, **options)
+
+    def reset(self) -> None:
+        """Return to no faults, no latency and the usual limits, and forget the requests."""
+        self._server.set_faults()
+        self._server.set_quota(concurrency=_IN_FLIGHT, rate=None, minute="auto", eecu_hours=None, restricted=False)
+        self._server.set_latency(None)
+        self._server.keep_requests()
+
+
+class EarthEngineSession:
+    """Starts the local Earth Engine when it is needed first, and stops it at the end.
+
+    Args:
+        assets: folder of assets that is copied for the session; None for none.
+    """
+
+    def __init__(self, assets: Path | None) -> None:
+        self._given = assets
+        self._stack = ExitStack()
+        self._running: EarthEngine | None = None
+
+    def start(self) -> EarthEngine:
+        """Return the local Earth Engine; start it unless it is running."""
+        if self._running is None:
+            from eechips.engine.local_server import local_earth_engine
+
+            folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="earth-engine-")), "assets")
+            self._fill(folder)
+            server = self._stack.enter_context(local_earth_engine(folder, demo=True, in_flight=_IN_FLIGHT, workers=1))
+            self._running = EarthEngine(server, folder)
+        return self._running
+
+    def connect(self, stack: ExitStack) -> EarthEngine:
+        """Connect ``ee``, and what reads eechips' environment variables, until the stack is closed.
+
+        Calls of ``ee.Initialize`` and ``ee.Authenticate`` by the tested code then do nothing.
+        """
+        import ee
+
+        from eechips.scripts.patches import keep_client
+
+        engine = self.start()
+        environment = pytest.MonkeyPatch()
+        stack.callback(environment.undo)
+        environment.setenv("EECHIPS_ENDPOINT", engine.url)
+        environment.setenv("EECHIPS_PROJECT", engine.project)
+        engine._server.initialize()
+        stack.callback(ee.Reset)
+        stack.enter_context(keep_client())
+        return engine
+
+    def stop(self) -> None:
+        """Stop the server, and remove its folder."""
+        self._stack.close()
+        self._running = None
+
+    def _fill(self, folder: Path) -> None:
+        if self._given is not None:
+            shutil.copytree(self._given, folder)
+            return
+        from eechips.emulator.assets.publish import create
+
+        create(folder)
+
+
+_SESSION = pytest.StashKey[EarthEngineSession]()
+_CONNECTION = pytest.StashKey[ExitStack]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("earth-engine", "Earth Engine without a network (eechips)")
+    group.addoption(
+        "--earth-engine",
+        action="store_true",
+        help="connect ee to a local Earth Engine, for all tests; ee.Initialize and ee.Authenticate then do nothing",
+    )
+    parser.addini("earth_engine_assets", "folder of assets that the local Earth Engine serves", type="paths")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the session. With ``--earth-engine`` connect at once: modules may call Earth Engine when imported."""
+    folders = config.getini("earth_engine_assets")
+    if len(folders) > 1:
+        raise pytest.UsageError(f"earth_engine_assets names {len(folders)} folders; it takes one")
+    if folders and not folders[0].is_dir():
+        raise pytest.UsageError(f"earth_engine_assets: there is no folder {folders[0]}")
+    config.stash[_SESSION] = EarthEngineSession(folders[0] if folders else None)
+    if config.getoption("earth_engine") and not _only_distributes(config):
+        config.stash[_CONNECTION] = ExitStack()
+        config.stash[_SESSION].connect(config.stash[_CONNECTION])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Disconnect, and stop the server."""
+    if (connection := config.stash.get(_CONNECTION, None)) is not None:
+        connection.close()
+    if (session := config.stash.get(_SESSION, None)) is not None:
+        session.stop()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--earth-engine``, begin each test anew."""
+    if not config.getoption("earth_engine"):
+        return
+    for item in items:
+        if isinstance(item, pytest.Function) and "earth_engine" not in item.fixturenames:
+            item.fixturenames.insert(0, "earth_engine")
+
+
+@pytest.fixture
+def earth_engine(pytestconfig: pytest.Config) -> Iterator[EarthEngine]:
+    """Connect ``ee`` to a local Earth Engine for one test."""
+    with ExitStack() as stack:
+        session = pytestconfig.stash[_SESSION]
+        engine = session.start() if _CONNECTION in pytestconfig.stash else session.connect(stack)
+        engine.reset()
+        stack.callback(engine.reset)
+        yield engine
+
+
+def _only_distributes(config: pytest.Config) -> bool:
+    """Return whether this process runs no tests itself: pytest-xdist starts others for them."""
+    return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")

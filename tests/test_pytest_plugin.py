@@ -1,0 +1,270 @@
+"""The pytest plugin, in repositories of other people: their code and tests are files, and pytest is a process."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from eechips.emulator.assets import ingest
+
+LIBRARY = '''
+"""Statistics of fields."""
+import time
+
+import ee
+import numpy
+import requests
+
+
+class Fields:
+    """Connects as its author's programs do."""
+
+    DATASET = "COPERNICUS/S2_SR_HARMONIZED"
+
+    def __init__(self, project="fields-of-somebody"):
+        ee.Authenticate()
+        ee.Initialize(project=project, opt_url="https://earthengine-highvolume.googleapis.com")
+
+    def image(self, lon, lat):
+        point = ee.Geometry.Point(lon, lat)
+        images = ee.ImageCollection(self.DATASET).filterBounds(point).filterDate("2023-07-01", "2023-08-01")
+        return images.sort("CLOUDY_PIXEL_PERCENTAGE").first().select("B4", "B3", "B2")
+
+    def height(self, lon, lat):
+        dem = ee.Image("USGS/SRTMGL1_003")
+        return dem.sample(ee.Geometry.Point(lon, lat), 30).first().get("elevation").getInfo()
+
+    def patch(self, lon, lat, size=16):
+        grid = {
+            "dimensions": {"width": size, "height": size},
+            "affineTransform": {"scaleX": 1e-4, "scaleY": -1e-4, "translateX": lon, "translateY": lat},
+            "crsCode": "EPSG:4326",
+        }
+        return ee.data.computePixels(
+            {"expression": self.image(lon, lat), "fileFormat": "NUMPY_NDARRAY", "grid": grid}
+        )
+
+    def picture(self, lon, lat, tries=3):
+        region = ee.Geometry.Point(lon, lat).buffer(200).bounds()
+        url = self.image(lon, lat).getThumbURL({"region": region, "dimensions": "32x32", "max": 3000, "format": "png"})
+        for attempt in range(tries):
+            response = requests.get(url, timeout=60)
+            if response.ok:
+                return response.content
+            time.sleep(0.01 * attempt)
+        response.raise_for_status()
+
+    def table(self, points):
+        features = ee.FeatureCollection([ee.Feature(ee.Geometry.Point(p), {"name": n}) for n, p in points.items()])
+        found = ee.Image("USGS/SRTMGL1_003").reduceRegions(features, ee.Reducer.first(), 30)
+        return {f["properties"]["name"]: f["properties"]["first"] for f in found.getInfo()["features"]}
+'''
+
+TESTS = """
+import unittest
+
+import ee
+import numpy
+import pytest
+import requests
+from fieldstats import Fields
+
+
+@pytest.fixture(scope="module")
+def fields():
+    return Fields()
+
+
+class TestValues:
+    def test_height(self, fields):
+        assert 1_000 < fields.height(-105.1, 39.9) < 4_400
+
+    def test_patch_has_its_bands(self, fields):
+        patch = fields.patch(-105.1, 39.9)
+        assert patch.shape == (16, 16) and patch.dtype.names == ("B4", "B3", "B2")
+
+    def test_patch_is_the_same_twice(self, fields):
+        assert numpy.array_equal(fields.patch(-105.1, 39.9), fields.patch(-105.1, 39.9))
+
+    @pytest.mark.parametrize("size", [4, 8])
+    def test_patch_has_the_size(self, fields, size):
+        assert fields.patch(-105.1, 39.9, size).shape == (size, size)
+
+    def test_table(self, fields):
+        found = fields.table({"a": [-105.1, 39.9], "b": [-105.2, 39.8]})
+        assert set(found) == {"a", "b"}
+
+
+class TestRequests:
+    def test_one_request_for_a_table(self, fields, earth_engine):
+        fields.table({"a": [-105.1, 39.9], "b": [-105.2, 39.8]})
+        (request,) = earth_engine.requests
+        assert request.kind == "value:compute" and request.status == 200
+        assert "expression" in request.body
+
+    def test_a_picture_survives_faults(self, fields, earth_engine):
+        earth_engine.set_faults([{"type": "status", "status": 503, "on": "thumbnails:getPixels", "times": 2}])
+        assert fields.picture(-105.1, 39.9).startswith(b"\\x89PNG")
+        assert [r.status for r in earth_engine.requests if r.kind == "thumbnails:getPixels"] == [503, 503, 200]
+
+    def test_a_picture_fails_in_the_end(self, fields, earth_engine):
+        earth_engine.set_faults([{"type": "expired", "on": "thumbnails:getPixels"}])
+        with pytest.raises(requests.HTTPError, match="404"):
+            fields.picture(-105.1, 39.9)
+
+    def test_a_quota_that_is_used_up(self, fields, earth_engine):
+        ee.data.setMaxRetries(0)
+        earth_engine.set_faults([{"type": "reject", "on": "value:compute"}])
+        with pytest.raises(ee.EEException, match="Too Many Requests"):
+            fields.height(-105.1, 39.9)
+"""
+
+
+def make_repository(folder: Path, **files: str) -> Path:
+    """Write files, named with two underscores for a slash, into a new folder."""
+    for name, text in files.items():
+        path = folder / (name.replace("__", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+def run_pytest(folder: Path, *arguments: str, ini: str = "") -> subprocess.CompletedProcess[str]:
+    """Run pytest in a folder, as its owner does."""
+    text = f'[tool.pytest.ini_options]\npythonpath = ["src"]\n{ini}'
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "EECHIPS_"))}
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(
+        words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], pytest.param(["-n", "2"], marks=pytest.mark.slow)], ids=["one process", "xdist"]
+)
+def test_a_library_passes_its_tests(tmp_path: Path, arguments: list[str]) -> None:
+    repository = make_repository(tmp_path, src__fieldstats=LIBRARY, tests__test_fieldstats=TESTS)
+    done = run_pytest(repository, "--earth-engine", *arguments)
+    assert "10 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_faults_limits_latency_and_requests_begin_anew(tmp_path: Path) -> None:
+    text = """
+import ee
+
+def test_first(earth_engine):
+    earth_engine.set_faults([{"type": "reject"}])
+    earth_engine.set_quota(concurrency=1, rate=1.0)
+    earth_engine.set_latency("0.5")
+    ee.data.setMaxRetries(0)
+    try:
+        ee.Number(1).getInfo()
+    except ee.EEException:
+        pass
+    assert [request.status for request in earth_engine.requests] == [429]
+
+def test_second(earth_engine):
+    assert earth_engine.requests == []
+    assert ee.Number(1).getInfo() == 1
+    limits, latency = (earth_engine._server._control(path) for path in ("_quota", "_latency"))
+    assert (limits["concurrency"], limits["rate"], latency["latency"]) == (40, None, None)
+"""
+    done = run_pytest(make_repository(tmp_path, test_two=text))
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_assets_of_the_repository_and_of_a_test_are_served(tmp_path: Path) -> None:
+    for name, value in (("three", 3), ("four", 4)):
+        grid = {"crs": "EPSG:32613", "transform": Affine(10, 0, 480_000, 0, -10, 4_420_000), "dtype": "uint8"}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", driver="GTiff", width=8, height=8, count=1, **grid) as file:
+            file.write(np.full((1, 8, 8), value, "uint8"))
+    ingest(tmp_path / "three.tif", tmp_path / "assets", "users/me/three", bands=["b"])
+    before = sorted(path.relative_to(tmp_path) for path in (tmp_path / "assets").rglob("*"))
+    text = """
+import ee
+
+def test_both(earth_engine):
+    earth_engine.ingest("four.tif", "users/me/four", bands=["b"])
+    for name, value in (("three", 3), ("four", 4)):
+        image = ee.Image(f"users/me/{name}")
+        assert image.reduceRegion(ee.Reducer.max(), image.geometry(), 10).getInfo() == {"b": value}
+"""
+    done = run_pytest(make_repository(tmp_path, test_both=text), ini='earth_engine_assets = ["assets"]')
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert sorted(path.relative_to(tmp_path) for path in (tmp_path / "assets").rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_without_the_option_other_tests_see_nothing_of_it(tmp_path: Path) -> None:
+    text = """
+import os
+import sys
+
+def test_nothing_is_loaded():
+    assert "ee" not in sys.modules and "eechips.engine.local_server" not in sys.modules
+    assert "EECHIPS_ENDPOINT" not in os.environ
+
+def test_connected(earth_engine):
+    import ee
+    assert os.environ["EECHIPS_ENDPOINT"] == earth_engine.url
+    ee.Initialize(project="somebody")
+    assert ee.Number(1).add(1).getInfo() == 2
+
+def test_disconnected():
+    import ee
+    assert "EECHIPS_ENDPOINT" not in os.environ
+    assert ee.Initialize.__module__ == "ee"
+    try:
+        ee.Number(1).getInfo()
+    except ee.EEException as error:
+        assert "not initialized" in str(error)
+    else:
+        raise AssertionError("still connected")
+"""
+    done = run_pytest(make_repository(tmp_path, test_three=text))
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_server_ends_with_the_session_and_leaves_no_folder(tmp_path: Path) -> None:
+    text = """
+def test_it(earth_engine):
+    print("SERVER", earth_engine._server._process.pid, earth_engine.assets)
+"""
+    done = run_pytest(make_repository(tmp_path, test_it=text), "-s")
+    found = re.search(r"SERVER (\d+) (.+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert not Path("/proc", found[1]).exists()
+    assert not Path(found[2]).exists()
+
+
+@pytest.mark.parametrize(
+    ("ini", "message"),
+    [
+        ('earth_engine_assets = ["nowhere"]', "there is no folder"),
+        ('earth_engine_assets = ["a", "b"]', "names 2 folders; it takes one"),
+    ],
+)
+def test_folders_that_cannot_be_served_are_refused(tmp_path: Path, ini: str, message: str) -> None:
+    done = run_pytest(make_repository(tmp_path, test_it="def test_it(): pass"), ini=ini)
+    assert done.returncode == 4
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_no_folder_of_assets_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    repository = make_repository(tmp_path, test_it="def test_it(earth_engine): pass")
+    done = run_pytest(repository, ini='earth_engine_assets = ["assets"]')
+    assert "holds no assets (no catalog.json)" in done.stdout
