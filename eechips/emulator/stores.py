@@ -103,21 +103,29 @@ def asset_name(id: str) -> str:
 
 
 class CachedStore:
-    """A store that caches the last few thousand assets."""
+    """A store that caches the last few thousand assets.
 
-    def __init__(self, store: AssetStore) -> None:
+    Args:
+        store: whose assets are cached.
+        stamp: returns a value for an id that differs once the asset was replaced or removed.
+    """
+
+    def __init__(self, store: AssetStore, stamp: Callable[[str], str] = lambda _: "") -> None:
         self._store = store
-        self._known: OrderedDict[str, Asset] = OrderedDict()
+        self._stamp = stamp
+        self._known: OrderedDict[str, tuple[str, Asset]] = OrderedDict()
 
     def get(self, asset_id: str) -> Asset | None:
         """Return the asset of that id, or None."""
-        found = self._known.get(asset_id)
-        if found is not None:
+        stamp = self._stamp(asset_id)  # before the asset is read, which may be replaced meanwhile
+        known = self._known.get(asset_id)
+        if known is not None and known[0] == stamp:
             self._known.move_to_end(asset_id)
-            return found
+            return known[1]
         found = self._store.get(asset_id)
+        self._known.pop(asset_id, None)
         if found is not None:
-            self._known[asset_id] = found
+            self._known[asset_id] = stamp, found
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return found
@@ -198,7 +206,9 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
     if config.folders:
         from eechips.emulator.assets import FolderStore
 
-        stores.extend(CachedStore(FolderStore(folder, remote=config.remote)) for folder in config.folders)
+        for folder in config.folders:
+            found = FolderStore(folder, remote=config.remote)
+            stores.append(CachedStore(found, found.stamp))
     if config.catalogs:
         from eechips.emulator.catalogs import CatalogStore
 

@@ -91,6 +91,10 @@ class FolderStore:
             return load_table(row, self._path)
         return load_image(row, self._files)
 
+    def stamp(self, asset_id: str) -> str:
+        """Return a text that differs once the asset of an id was replaced or removed."""
+        return self._index.stamp(asset_id) if is_id(asset_id) else ""
+
     def children(self, parent: str) -> Iterator[str]:
         """Return ids of the assets directly under a folder or collection, in order; "" is the root."""
         return self._index.children(parent)

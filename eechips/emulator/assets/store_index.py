@@ -113,6 +113,14 @@ class StoreIndex:
             ).fetchone()
         return None if found is None else IndexRow(asset_id, *found)
 
+    def stamp(self, asset_id: str) -> str:
+        """Return the versions of the documents of an asset's container, and of its own if it is one itself."""
+        with self._fresh(asset_id) as connection:
+            rows = connection.execute(
+                "SELECT href, stamp FROM container WHERE id IN (?, ?) ORDER BY id", (split_id(asset_id)[0], asset_id)
+            ).fetchall()
+        return json.dumps(rows)
+
     def children(self, parent: str, *, images: bool = True) -> Iterator[str]:
         """Yield ids directly under a container, in order; images may be left out."""
         with self._fresh(parent) as connection:
