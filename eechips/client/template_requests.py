@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from eechips.client.expression_digest import expression_digest
 from eechips.client.http_messages import HttpRequest
 from eechips.geo.grid import Grid
 from eechips.recipe.template import Template
@@ -343,32 +343,4 @@ def _shape(value: Any) -> Hashable:
 def _meaning(body: str) -> Any:
     """Return a request in a form that does not depend on how its expression is divided into numbered values."""
     content = json.loads(body)
-    expression = content["expression"]
-    digests: dict[str, str] = {}
-
-    def digest(key: str) -> str:
-        if key not in digests:
-            resolved = json.dumps(resolve(expression["values"][key]), sort_keys=True)
-            digests[key] = hashlib.sha256(resolved.encode()).hexdigest()
-        return digests[key]
-
-    def resolve(node: Any) -> Any:
-        if isinstance(node, dict):
-            if "valueReference" in node:
-                return digest(node["valueReference"])
-            return {name: digest_of(each) if _is_node(each) else resolve(each) for name, each in node.items()}
-        return (
-            [digest_of(each) if _is_node(each) else resolve(each) for each in node] if isinstance(node, list) else node
-        )
-
-    def digest_of(node: Any) -> str:
-        if "valueReference" in node:
-            return digest(node["valueReference"])
-        return hashlib.sha256(json.dumps(resolve(node), sort_keys=True).encode()).hexdigest()
-
-    return {**content, "expression": digest(expression["result"])}
-
-
-def _is_node(value: Any) -> bool:
-    """Return whether a value is a node of an expression, which may stand here or under a number of its own."""
-    return isinstance(value, dict) and len(value) == 1 and next(iter(value)).endswith(("Value", "Reference"))
+    return {**content, "expression": expression_digest(content["expression"])}

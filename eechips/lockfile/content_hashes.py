@@ -15,6 +15,7 @@ import base64
 import hashlib
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ import numpy.typing as npt
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.formats import chip_suffixes
 from eechips.received_files import read_frame
-from eechips.training.chip_pixels import decode
+from eechips.training.chip_pixels import ChipPixels, decode
 
 LARGEST_CONTENT = 256 << 20
 """Bytes of a file whose content is hashed."""
@@ -45,12 +46,14 @@ class ContentChange:
     """The difference between two contents of one file.
 
     Attributes:
-        share: estimate of the share of pixels, or rows, that have changed, 0 to 1; None if it cannot be told, such as
-            for pixels on another grid.
-        largest_share: share that is not exceeded: that of the tiles with changed pixels. None for tables of many rows.
-        window: column, row, width and height around all changed tiles; None for tables.
+        share: share of pixels, or rows, that have changed, 0 to 1; None if it cannot be told, such as for pixels on
+            another grid. An estimate, unless ``is_exact``.
+        largest_share: share that is not exceeded: that of the tiles with changed pixels, or ``share`` if it is exact.
+            None for tables of many rows.
+        window: column, row, width and height around all changed pixels, or around their tiles; None for tables.
         bands: numbers of the bands with changed pixels, from 0.
         reason: what differs besides values; empty if nothing does.
+        is_exact: whether every pixel or row was compared.
     """
 
     share: float | None
@@ -58,6 +61,7 @@ class ContentChange:
     window: tuple[int, int, int, int] | None = None
     bands: tuple[int, ...] = ()
     reason: str = ""
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +94,9 @@ class PixelHashes:
         pixels: _Hashes = _mix(valid.astype(np.uint64))
         bands = bytearray()
         for band in values:
-            plain = np.where(valid, band, np.zeros((), band.dtype))
-            plain = plain.astype(np.float64) if plain.dtype.itemsize > 8 else plain
-            plain = np.ascontiguousarray(plain, dtype=plain.dtype.newbyteorder("<"))
-            bands += hashlib.blake2b(plain.tobytes() + valid.tobytes(), digest_size=_BAND_BYTES).digest()
-            pixels = _mix(pixels ^ plain.view(f"u{plain.dtype.itemsize}").astype(np.uint64))
+            bits = _bits(band, valid)
+            bands += hashlib.blake2b(bits.tobytes() + valid.tobytes(), digest_size=_BAND_BYTES).digest()
+            pixels = _mix(pixels ^ bits.astype(np.uint64))
         edge = _edge(width, height)
         places: _Hashes = np.arange(width * height, dtype=np.uint64).reshape(height, width)
         keyed = _mix(pixels ^ _mix(places))
@@ -105,12 +107,12 @@ class PixelHashes:
 
     def compare(self, other: PixelHashes) -> ContentChange | None:
         """Return how other pixels differ; None if they are the same."""
-        if (self.width, self.height) != (other.width, other.height):
-            size = f"{other.width}x{other.height} pixels instead of {self.width}x{self.height}"
-            return ContentChange(None, reason=size)
-        if len(self.bands) != len(other.bands):
-            count = f"{len(other.bands) // _BAND_BYTES} bands instead of {len(self.bands) // _BAND_BYTES}"
-            return ContentChange(None, reason=count)
+        reason = _other_shape(
+            (len(self.bands) // _BAND_BYTES, self.height, self.width),
+            (len(other.bands) // _BAND_BYTES, other.height, other.width),
+        )
+        if reason:
+            return ContentChange(None, reason=reason)
         tiles, samples = _differ(self.tiles, other.tiles), _differ(self.samples, other.samples)
         bands = _differ(self.bands, other.bands).reshape(-1, _BAND_BYTES).any(axis=1)
         changed = tiles | samples
@@ -174,12 +176,12 @@ class RowHashes:
         if self == other:
             return None
         if self.columns != other.columns:
-            return ContentChange(None, reason="other columns")
+            return ContentChange(None, reason=_OTHER_COLUMNS)
         before, after = _parts(self.smallest), _parts(other.smallest)
         smallest = sorted(before | after)[:_KEPT_ROWS]
         common = sum(each in before and each in after for each in smallest)
         is_exact = max(len(before), len(after)) < _KEPT_ROWS
-        reason = "" if self.rows == other.rows else f"{other.rows:,} rows instead of {self.rows:,}"
+        reason = _other_count(self.rows, other.rows)
         if is_exact:
             share = len(before - after) / len(before) if before else 1.0
             return ContentChange(share, share, reason=reason)
@@ -209,19 +211,66 @@ def hash_content(data: bytes, suffix: str) -> ContentHashes | None:
     if len(data) > LARGEST_CONTENT:
         return None
     try:
-        if suffix == "csv":
-            head, *rows = data.split(b"\n")
-            return RowHashes.of([head.decode(errors="replace")], filter(None, rows))
-        if suffix == "parquet":
-            frame = read_frame(data, suffix, name="the table")
-            rows_of = (repr(row).encode() for row in frame.itertuples(index=False, name=None))
-            return RowHashes.of(list(map(str, frame.columns)), rows_of)
+        if suffix in _TABLES:
+            return RowHashes.of(*_rows(data, suffix))
         if suffix in chip_suffixes():
             pixels = decode(data, suffix)
             return PixelHashes.of(pixels.values, pixels.valid)
     except (ValidationError, UsageError, StorageError, io.UnsupportedOperation):
         return None
     return None
+
+
+def compare_contents(before: bytes, after: bytes, suffix: str) -> ContentChange | None:
+    """Compare every pixel or row of two contents of one file.
+
+    A row counts as changed if the new table lacks it, or has it less often.
+
+    Args:
+        before: content of the old file, a chip or a table.
+        after: content of the new one.
+        suffix: of their name, without the dot.
+
+    Returns:
+        The difference, with the exact share of the old pixels or rows that have changed; None if there is none.
+
+    Raises:
+        ValidationError, UsageError, StorageError, io.UnsupportedOperation: if one does not decode.
+    """
+    suffix = suffix.lower()
+    if suffix not in _TABLES:
+        return _compare_pixels(decode(before, suffix), decode(after, suffix))
+    (old_columns, old_rows), (columns, rows) = _rows(before, suffix), _rows(after, suffix)
+    if old_columns != columns:
+        return ContentChange(None, reason=_OTHER_COLUMNS, is_exact=True)
+    old, new = Counter(old_rows), Counter(rows)
+    if old == new:
+        return None
+    share = (old - new).total() / old.total() if old else 1.0
+    return ContentChange(share, share, reason=_other_count(old.total(), new.total()), is_exact=True)
+
+
+def _compare_pixels(before: ChipPixels, after: ChipPixels) -> ContentChange | None:
+    reason = _other_shape(before.values.shape, after.values.shape)
+    if reason:
+        return ContentChange(None, reason=reason, is_exact=True)
+    if _type(before) != _type(after):
+        reason = f"{_type(after)} instead of {_type(before)}"
+        return ContentChange(None, reason=reason, is_exact=True)
+    masked = before.valid != after.valid
+    changed, bands = masked.copy(), []
+    for number, (old, new) in enumerate(zip(before.values, after.values, strict=True)):
+        differs = _bits(old, before.valid) != _bits(new, after.valid)
+        changed |= differs
+        if differs.any() or masked.any():
+            bands.append(number)
+    if not changed.any():
+        return None
+    share = float(changed.mean())
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    left, top = int(columns[0]), int(rows[0])
+    window = (left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1)
+    return ContentChange(share, share, window, tuple(bands), is_exact=True)
 
 
 def content_hashes_from_json(value: Any) -> ContentHashes | None:
@@ -246,6 +295,42 @@ def content_hashes_from_json(value: Any) -> ContentHashes | None:
             if len(tiles) == len(samples) == count and is_sized:
                 return PixelHashes(size[0], size[1], bands, tiles, samples)
     raise ValueError("these are no hashes of content")
+
+
+_TABLES = ("csv", "parquet")
+_OTHER_COLUMNS = "other columns"
+
+
+def _rows(data: bytes, suffix: str) -> tuple[list[str], Iterable[bytes]]:
+    """Return the columns of a table, and each of its rows as bytes."""
+    if suffix == "csv":
+        head, *rows = data.split(b"\n")
+        return [head.decode(errors="replace")], filter(None, rows)
+    frame = read_frame(data, suffix, name="the table")
+    return list(map(str, frame.columns)), (repr(row).encode() for row in frame.itertuples(index=False, name=None))
+
+
+def _bits(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Return the values of a band as unsigned integers of the same bits; those of masked pixels are 0."""
+    plain = np.where(valid, band, np.zeros((), band.dtype))
+    plain = plain.astype(np.float64) if plain.dtype.itemsize > 8 else plain
+    plain = np.ascontiguousarray(plain, dtype=plain.dtype.newbyteorder("<"))
+    return plain.view(f"u{plain.dtype.itemsize}")
+
+
+def _type(pixels: ChipPixels) -> str:
+    return pixels.values.dtype.name  # the same in any byte order
+
+
+def _other_shape(before: tuple[int, ...], after: tuple[int, ...]) -> str:
+    """Describe how pixels of another shape (bands, rows, columns) differ; empty if the shape is the same."""
+    if before[1:] != after[1:]:
+        return f"{after[2]}x{after[1]} pixels instead of {before[2]}x{before[1]}"
+    return "" if before[0] == after[0] else f"{after[0]} bands instead of {before[0]}"
+
+
+def _other_count(before: int, after: int) -> str:
+    return "" if before == after else f"{after:,} rows instead of {before:,}"
 
 
 def _edge(width: int, height: int) -> int:

@@ -1,4 +1,7 @@
-"""Read and write lockfiles: ZIP archives with ``lock.json``, ``units.jsonl`` and the files that the command reads.
+"""Read and write lockfiles: ZIP archives with JSON and the files that the command reads.
+
+``lock.json`` describes the run, ``assets.jsonl`` has the versions of the assets that its results show, and
+``units.jsonl`` the units.
 
 A lockfile comes from others. Reading it executes nothing, writes nothing and opens no other file; sizes are bounded
 before anything is unpacked.
@@ -10,10 +13,10 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from eechips.errors import StorageError, UsageError
 from eechips.hashes import hash_file
@@ -22,11 +25,12 @@ from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import State
 from eechips.received_files import parse_json
 from eechips.recipe import canonical_json
+from eechips.recipe.asset_version import AssetVersion
 from eechips.removal import NamedPath, remove, replace
 from eechips.temporary_names import new_writer, temporary_name
 
 FORMAT = 1
-HEADER_NAME, UNITS_NAME, INPUTS_FOLDER = "lock.json", "units.jsonl", "inputs"
+HEADER_NAME, ASSETS_NAME, UNITS_NAME, INPUTS_FOLDER = "lock.json", "assets.jsonl", "units.jsonl", "inputs"
 
 LARGEST_INPUT = 64 << 20
 """Bytes of a file that the command reads."""
@@ -34,11 +38,14 @@ LARGEST_INPUT = 64 << 20
 _MOST_INPUTS = 256
 _MOST_HEADER = 16 << 20
 _MOST_LINE = 16 << 20  # a request of Earth Engine has 10 MiB
+_MOST_VERSION = 1 << 63
 _MOST_RATIO = 60  # a unit has hashes, which do not shrink
 _SPARE = 1 << 20
 _DIGITS = frozenset("0123456789abcdef")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of ZIP: equal runs have equal lockfiles
 _HELD = (State.DONE, State.EMPTY)
+
+T = TypeVar("T")
 
 _HEADER: Mapping[str, type | tuple[type, ...]] = {
     "command": str,
@@ -51,6 +58,7 @@ _HEADER: Mapping[str, type | tuple[type, ...]] = {
     "versions": dict,
     "started": (str, type(None)),
     "finished": (str, type(None)),
+    "assets": int,
     "units": int,
     "files": int,
     "bytes": int,
@@ -122,6 +130,39 @@ class LockedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LockedAsset:
+    """An asset that results show.
+
+    Attributes:
+        id: of the asset.
+        version: when the lockfile was written; of an asset that has changed since its results were fetched, or is gone,
+            it is unknown.
+    """
+
+    id: str
+    version: AssetVersion
+
+    def to_line(self) -> str:
+        """Return the asset as a line of JSON."""
+        known = {name: value for name, value in asdict(self.version).items() if value is not None}
+        return json.dumps({"id": self.id, **known}, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_line(cls, line: bytes) -> LockedAsset:
+        """Read a line of :meth:`to_line`.
+
+        Raises:
+            ValueError, KeyError, TypeError: if it is none.
+        """
+        content = parse_json(line)
+        name, version, updated = content["id"], content.get("version"), content.get("updated")
+        is_number = version is None or (type(version) is int and 0 <= version < _MOST_VERSION)
+        if not isinstance(name, str) or not isinstance(updated, (str, type(None))) or not is_number:
+            raise ValueError("it has values of other types")
+        return cls(name, AssetVersion(version, updated))
+
+
+@dataclass(frozen=True, slots=True)
 class LockedUnit:
     """A unit and its results.
 
@@ -133,6 +174,7 @@ class LockedUnit:
         state: ``done`` or ``empty``.
         finished: time at which it was fetched, ISO 8601; None if it is unknown.
         files: its results, the first one first; none for an empty unit whose file was not kept.
+        expression: SHA-256 of what its results request, hexadecimal; None if it is unknown.
     """
 
     position: int
@@ -142,6 +184,7 @@ class LockedUnit:
     state: State
     finished: str | None
     files: tuple[LockedFile, ...]
+    expression: str | None = None
 
     def to_line(self) -> str:
         """Return the unit as a line of JSON."""
@@ -152,6 +195,7 @@ class LockedUnit:
             "name": self.name,
             "state": self.state.value,
             "finished": self.finished,
+            "expression": self.expression,
             "files": [file.to_json() for file in self.files],
         }
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
@@ -166,7 +210,7 @@ class LockedUnit:
         """
         content = parse_json(line)
         position, name, finished = content["position"], content["name"], content["finished"]
-        state = State(content["state"])
+        state, expression = State(content["state"]), content["expression"]
         if type(position) is not int or not 0 <= position < 1 << 53 or state not in _HELD:
             raise ValueError("it has no place in a plan")
         is_typed = isinstance(content["unit"], dict) and isinstance(name, str)
@@ -181,6 +225,7 @@ class LockedUnit:
             state,
             finished,
             files,
+            None if expression is None else _digest(expression),
         )
 
 
@@ -199,6 +244,7 @@ class LockHeader:
         versions: of the software, by name.
         started: of the run, ISO 8601.
         finished: of the run, ISO 8601.
+        assets: number of those that results show.
         units: their number.
         files: their number.
         bytes: of all files.
@@ -217,6 +263,7 @@ class LockHeader:
     versions: Mapping[str, Any]
     started: str | None
     finished: str | None
+    assets: int
     units: int
     files: int
     bytes: int
@@ -286,7 +333,7 @@ class Lockfile:
             raise UsageError(f"{path} is no lockfile: {error}") from None
         try:
             self.header = self._read_header()
-            self._members = {UNITS_NAME, HEADER_NAME, *map(_member, self.header.inputs)}
+            self._members = {HEADER_NAME, ASSETS_NAME, UNITS_NAME, *map(_member, self.header.inputs)}
             self._check_members()
         except BaseException:
             self._archive.close()
@@ -314,6 +361,14 @@ class Lockfile:
             raise StorageError(f"{self.path} is damaged: the sha256 of {locked.name} is another")
         return data
 
+    def assets(self) -> Iterator[LockedAsset]:
+        """Yield the assets that results show, as a stream.
+
+        Raises:
+            StorageError: naming the line that is damaged.
+        """
+        return self._lines(ASSETS_NAME, "asset", LockedAsset.from_line, self.header.assets)
+
     def units(self) -> Iterator[LockedUnit]:
         """Yield the units in the order of the plan, as a stream.
 
@@ -321,30 +376,48 @@ class Lockfile:
             StorageError: naming the line that is damaged.
             UsageError: naming the line whose paths lead out of the folder of the run.
         """
-        number, last = 0, -1
-        with self._open(UNITS_NAME) as file:
-            while line := self._line(file, number + 1):
+        last = -1
+
+        def read(line: bytes) -> LockedUnit:
+            nonlocal last
+            unit = LockedUnit.from_line(line)
+            if unit.position <= last:
+                raise ValueError("it is not in the order of the plan")
+            last = unit.position
+            return unit
+
+        return self._lines(UNITS_NAME, "unit", read, self.header.units)
+
+    def _lines(self, name: str, noun: str, read: Callable[[bytes], T], count: int) -> Iterator[T]:
+        """Yield the lines of a member, as read by a function.
+
+        Args:
+            name: of the member.
+            noun: what a line is, for messages.
+            read: converts a line.
+            count: number of lines that there must be.
+        """
+        number = 0
+        with self._open(name) as file:
+            while line := self._line(file, f"{noun} {number + 1:,}"):
                 number += 1
                 try:
-                    unit = LockedUnit.from_line(line)
-                    if unit.position <= last:
-                        raise ValueError("it is not in the order of the plan")
+                    found = read(line)
                 except UsageError as error:
-                    raise UsageError(f"{self.path} cannot be used: unit {number:,}: {error}") from None
+                    raise UsageError(f"{self.path} cannot be used: {noun} {number:,}: {error}") from None
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                    raise StorageError(f"{self.path} is damaged: unit {number:,}: {error!r}"[:300]) from None
-                last = unit.position
-                yield unit
-        if number != self.header.units:
-            raise StorageError(f"{self.path} is damaged: it has {number:,} units, not {self.header.units:,}")
+                    raise StorageError(f"{self.path} is damaged: {noun} {number:,}: {error!r}"[:300]) from None
+                yield found
+        if number != count:
+            raise StorageError(f"{self.path} is damaged: it has {number:,} {noun}s, not {count:,}")
 
-    def _line(self, file: IO[bytes], number: int) -> bytes:
+    def _line(self, file: IO[bytes], which: str) -> bytes:
         try:
             line = file.readline(_MOST_LINE + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise StorageError(f"{self.path} is damaged: {error}") from None
         if len(line) > _MOST_LINE:
-            raise StorageError(f"{self.path} is damaged: unit {number:,} has more than {_MOST_LINE >> 20} MiB")
+            raise StorageError(f"{self.path} is damaged: {which} has more than {_MOST_LINE >> 20} MiB")
         return line
 
     def _read_header(self) -> LockHeader:
@@ -384,13 +457,16 @@ class Lockfile:
             raise UsageError(f"{self.path} is no lockfile: {error}") from None
 
 
-def write_lockfile(path: Path, header: LockHeader, inputs: Iterable[bytes], units: Iterable[str]) -> None:
+def write_lockfile(
+    path: Path, header: LockHeader, inputs: Iterable[bytes], assets: Iterable[str], units: Iterable[str]
+) -> None:
     """Write a lockfile.
 
     Args:
         path: of the file; it is replaced.
         header: what it says of the run.
         inputs: contents of the header's files.
+        assets: lines of :meth:`LockedAsset.to_line`.
         units: lines of :meth:`LockedUnit.to_line`.
 
     Raises:
@@ -404,9 +480,10 @@ def write_lockfile(path: Path, header: LockHeader, inputs: Iterable[bytes], unit
             members = {_member(locked): data for locked, data in zip(header.inputs, inputs, strict=True)}
             for name, data in members.items():
                 archive.writestr(_information(name), data)
-            with archive.open(_information(UNITS_NAME), "w", force_zip64=True) as file:
-                for unit in units:
-                    file.write(f"{unit}\n".encode())
+            for name, lines in ((ASSETS_NAME, assets), (UNITS_NAME, units)):
+                with archive.open(_information(name), "w", force_zip64=True) as file:
+                    for line in lines:
+                        file.write(f"{line}\n".encode())
         replace(temporary, path)
     except OSError as error:
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error

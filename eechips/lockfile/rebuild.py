@@ -7,26 +7,27 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eechips.errors import RunMismatchError, UsageError
-from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, hash_content
+from eechips.errors import RunMismatchError, StorageError, UsageError, ValidationError
+from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, compare_contents, hash_content
 from eechips.lockfile.lockfile_format import LockedFile, LockedUnit, Lockfile, LockHeader
-from eechips.lockfile.run_locking import FilesAhead
+from eechips.lockfile.run_locking import FilesAhead, ServiceQueries
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import lock_run
 from eechips.manifest.received_run import check_new, check_paths
 from eechips.manifest.reserved_names import GENERATED_FILES
 from eechips.manifest.run import ASSEMBLED, Run
 from eechips.manifest.unit_record import State, WorkUnit
+from eechips.recipe.asset_version import AssetVersion
 from eechips.storage import LocalStore, Store, make_folder, safe_component, write_file
 from eechips.temporary_names import new_writer
 
-REBUILD_NAME = "rebuild.csv"
+REBUILD_NAME, REPLACED_NAME = "rebuild.csv", "rebuild-assets.csv"
 INPUTS_FOLDER = ".eechips-inputs"
 """In the folder of a rebuilt run: the files that the command reads, by their SHA-256."""
 
@@ -34,8 +35,9 @@ _LOCKFILE = "lockfile"
 """In the ledger: SHA-256 of the lockfile that the plan comes from."""
 
 _BATCH = 500  # units per transaction
-_COLUMNS = ("file", "unit", "layer", "difference", "share", "largest_share", "column", "row", "width", "height",
-            "bands", "sources", "details")  # fmt: skip
+_COLUMNS = ("file", "unit", "layer", "difference", "share", "largest_share", "is_exact", "column", "row", "width",
+            "height", "bands", "sources", "replaced", "details")  # fmt: skip
+_ASSET_COLUMNS = ("asset", "before", "now", "files", "changed", "share", "is_exact")
 
 
 class Difference(str, Enum):
@@ -66,6 +68,7 @@ class RebuiltFile:
         change: of the content; None if it was not compared.
         bands: names of the bands that have changed; empty if all have, or it is unknown.
         sources: ids of the assets that the file shows, as far as the lockfile knows them.
+        replaced: those of them that have another version now, or are gone.
         details: in words; empty if there are none.
     """
 
@@ -76,7 +79,47 @@ class RebuiltFile:
     change: ContentChange | None = None
     bands: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
     details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedAsset:
+    """An asset that has another version than in the lockfile.
+
+    Attributes:
+        id: of the asset.
+        before: ``system:version`` in the lockfile.
+        now: ``system:version``; None if the asset is gone.
+        files: number of files that show it.
+        changed: number of these that have other values, or cannot be compared.
+        share: mean share of pixels that have changed, over all files that show it; None if it cannot be told.
+        is_exact: whether that share is exact.
+    """
+
+    id: str
+    before: int
+    now: int | None
+    files: int = 0
+    changed: int = 0
+    share: float | None = 0.0
+    is_exact: bool = True
+
+    def add(self, found: RebuiltFile | None) -> ReplacedAsset:
+        """Return the asset with a further file that shows it.
+
+        Args:
+            found: how the file differs; None if it is the same to the byte.
+        """
+        if found is None or found.difference is Difference.ENCODING:
+            change: ContentChange | None = ContentChange(0.0, is_exact=True)
+            changed = self.changed
+        else:
+            change, changed = found.change, self.changed + 1
+        share = None if change is None else change.share
+        mean = None if share is None or self.share is None else self.share + (share - self.share) / (self.files + 1)
+        is_exact = self.is_exact and change is not None and change.is_exact
+        return replace(self, files=self.files + 1, changed=changed, share=mean, is_exact=is_exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +132,8 @@ class Rebuild:
         files: number of files of the lockfile.
         empty: number of units without a file, in the lockfile and now.
         differences: files that are not the same, in the order of the plan.
+        replaced: assets that have another version now, whether or not pixels have changed.
+        other_expressions: number of units for which this eechips requests something else than the lockfile's did.
         is_finished: whether every unit was fetched; False after an interruption.
     """
 
@@ -97,6 +142,8 @@ class Rebuild:
     files: int
     empty: int
     differences: tuple[RebuiltFile, ...]
+    replaced: tuple[ReplacedAsset, ...] = ()
+    other_expressions: int = 0
     is_finished: bool = True
 
     @property
@@ -163,8 +210,8 @@ def rebuilt_options(
         value = options.get(name)
         values = value if isinstance(value, list) else [value]
         found = [inputs.get((name, each), each) if isinstance(each, str) else each for each in values]
-        for before, now in zip(values, found, strict=True):
-            if isinstance(before, str) and before == now and _is_file(before):
+        for before in values:
+            if isinstance(before, str) and (name, before) not in inputs and _is_file(before):
                 raise UsageError(
                     f"{place} cannot be used: its {name} {before!r} is the path of a file of this machine, which is not"
                     " in the lockfile. If it is the name of an asset, run the command in another folder"
@@ -226,30 +273,45 @@ def drops_empty(lockfile: Lockfile) -> bool:
     return any(unit.state is State.EMPTY and not unit.files for unit in lockfile.units())
 
 
-def compare(lockfile: Lockfile, run: Run, tell: Callable[[], object] = lambda: None) -> Rebuild:
-    """Compare the results of a run with those of a lockfile, and write ``rebuild.csv``.
+def compare(
+    lockfile: Lockfile,
+    run: Run,
+    queries: ServiceQueries,
+    old: Run | None = None,
+    tell: Callable[[], object] = lambda: None,
+) -> Rebuild:
+    """Compare the results of a run with those of a lockfile, and write ``rebuild.csv`` and ``rebuild-assets.csv``.
 
     Args:
         lockfile: whose plan the run has.
         run: the new run.
+        queries: what the service and the recipe say now.
+        old: the run of the lockfile, for exact shares; its files that have changed are not used.
         tell: called after every unit.
 
     Raises:
-        StorageError: if the lockfile or the ledger is damaged, or the table cannot be written.
+        StorageError: if the lockfile or the ledger is damaged, or a table cannot be written.
     """
-    same = empty = 0
+    same = empty = others = 0
     found: list[RebuiltFile] = []
-    store = run.store
+    stores = _Stores(run.store, None if old is None else old.store)
+    replaced = _find_replaced(lockfile, queries)
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         now = _now(ledger)
         for unit, state, files in _paired(lockfile.units(), now):
             there = {file.file: file for file in unit.files}
+            if unit.expression is not None:
+                others += queries.expression(unit.position, unit.unit) not in (None, unit.expression)
             for file in unit.files:
-                digest = files.get(file.file)
+                digest, shown = files.get(file.file), _shown(file, replaced)
+                difference = None
                 if digest == file.sha256:
                     same += 1
-                    continue
-                found.append(_difference(store, unit.id, file, digest, state))
+                else:
+                    difference = replace(_difference(stores, unit.id, file, digest, state), replaced=shown)
+                    found.append(difference)
+                for name in shown:
+                    replaced[name] = replaced[name].add(difference)
             for name in files.keys() - there.keys():
                 found.append(RebuiltFile(name, unit.id, "", Difference.NEW))
             if not unit.files and not files and state.has_result:
@@ -262,10 +324,40 @@ def compare(lockfile: Lockfile, run: Run, tell: Callable[[], object] = lambda: N
         if made.get(file.file) == file.sha256:
             same += 1
         else:
-            found.append(_difference(store, "", file, made.get(file.file), State.DONE))
+            found.append(_difference(stores, "", file, made.get(file.file), State.DONE))
     count = lockfile.header.files + len(lockfile.header.assembled)
-    _write_table(run.path / REBUILD_NAME, found)
-    return Rebuild(run, same, count, empty, tuple(found))
+    assets = tuple(replaced.values())
+    _write_table(run.path / REBUILD_NAME, _COLUMNS, map(_row, found))
+    _write_table(run.path / REPLACED_NAME, _ASSET_COLUMNS, map(_asset_row, assets))
+    return Rebuild(run, same, count, empty, tuple(found), assets, others)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """Where files are: the new ones, and the old ones if they are there."""
+
+    new: Store
+    old: Store | None
+
+
+def _find_replaced(lockfile: Lockfile, queries: ServiceQueries) -> dict[str, ReplacedAsset]:
+    """Return the assets of a lockfile that have another version now, by id."""
+    before = {each.id: each.version.version for each in lockfile.assets() if each.version.version is not None}
+    now = queries.versions(before)
+    found = {}
+    for name, version in before.items():
+        current = now.get(name, AssetVersion()).version
+        if current != version:
+            found[name] = ReplacedAsset(name, version, current)
+    return found
+
+
+def _shown(file: LockedFile, replaced: Mapping[str, ReplacedAsset]) -> tuple[str, ...]:
+    return tuple(name for name in _sources(file) if name in replaced)
+
+
+def _sources(file: LockedFile) -> tuple[str, ...]:
+    return tuple(map(str, file.metadata.get("sources") or ()))
 
 
 def _now(ledger: Ledger) -> Iterator[tuple[int, State, dict[str, str]]]:
@@ -290,28 +382,24 @@ def _paired(
             raise RunMismatchError(f"unit {unit.id[:16]} of the lockfile is not in the plan of the run")
 
 
-def _difference(store: Store, unit: str, file: LockedFile, digest: str | None, state: State) -> RebuiltFile:
+def _difference(stores: _Stores, unit: str, file: LockedFile, digest: str | None, state: State) -> RebuiltFile:
     """Describe how a file differs.
 
     Args:
-        store: of the new results.
+        stores: of the new and the old results.
         unit: id.
         file: of the lockfile.
         digest: SHA-256 of the new file; None if there is none.
         state: of the unit now.
     """
-    sources = tuple(map(str, file.metadata.get("sources") or ()))
+    sources = _sources(file)
     if digest is None:
         is_failed = not state.has_result
         kind, details = (Difference.FAILED, "its unit failed") if is_failed else (Difference.MISSING, "it has no data")
         return RebuiltFile(file.file, unit, file.layer, kind, sources=sources, details=details)
-    size = store.size(file.file)
-    hashes = None
-    if file.hashes is not None and size is not None and size <= LARGEST_CONTENT:
-        hashes = hash_content(store.read(file.file), file.file.rpartition(".")[2])
-    if file.hashes is None or hashes is None or type(hashes) is not type(file.hashes):
+    is_compared, change = _change(stores, file)
+    if not is_compared:
         return RebuiltFile(file.file, unit, file.layer, Difference.UNKNOWN, sources=sources)
-    change = file.hashes.compare(hashes)  # type: ignore[arg-type]
     if change is None:
         return RebuiltFile(file.file, unit, file.layer, Difference.ENCODING, sources=sources)
     names = file.metadata.get("bands") or ()
@@ -322,26 +410,68 @@ def _difference(store: Store, unit: str, file: LockedFile, digest: str | None, s
     )
 
 
-def _write_table(path: Path, files: Sequence[RebuiltFile]) -> None:
+def _change(stores: _Stores, file: LockedFile) -> tuple[bool, ContentChange | None]:
+    """Return whether the content of a file can be compared, and how it differs."""
+    size = stores.new.size(file.file)
+    if file.hashes is None or size is None or size > LARGEST_CONTENT:
+        return False, None
+    suffix, data = file.file.rpartition(".")[2], stores.new.read(file.file)
+    before = _old_content(stores.old, file)
+    if before is not None:
+        try:
+            return True, compare_contents(before, data, suffix)
+        except (ValidationError, UsageError, StorageError, io.UnsupportedOperation):
+            return False, None
+    hashes = hash_content(data, suffix)
+    if hashes is None or type(hashes) is not type(file.hashes):
+        return False, None
+    return True, file.hashes.compare(hashes)  # type: ignore[arg-type]
+
+
+def _old_content(store: Store | None, file: LockedFile) -> bytes | None:
+    """Return the old content of a file; None if it is not there, or is another."""
+    if store is None:
+        return None
+    try:
+        data = store.read(file.file)
+    except (OSError, StorageError):
+        return None
+    return data if hashlib.sha256(data).hexdigest() == file.sha256 else None
+
+
+def _row(each: RebuiltFile) -> tuple[object, ...]:
+    change = each.change or ContentChange(None)
+    return (
+        each.file,
+        each.unit,
+        each.layer,
+        each.difference.value,
+        _number(change.share),
+        _number(change.largest_share),
+        "" if change.share is None else str(change.is_exact).lower(),
+        *(change.window or ("", "", "", "")),
+        " ".join(each.bands),
+        " ".join(each.sources),
+        " ".join(each.replaced),
+        each.details,
+    )
+
+
+def _asset_row(each: ReplacedAsset) -> tuple[object, ...]:
+    now = "" if each.now is None else each.now
+    is_exact = "" if each.share is None else str(each.is_exact).lower()
+    return each.id, each.before, now, each.files, each.changed, _number(each.share), is_exact
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for each in files:
-        change = each.change or ContentChange(None)
-        window = change.window or ("", "", "", "")
-        writer.writerow(
-            (
-                each.file,
-                each.unit,
-                each.layer,
-                each.difference.value,
-                *("" if value is None else f"{value:.6g}" for value in (change.share, change.largest_share)),
-                *window,
-                " ".join(each.bands),
-                " ".join(each.sources),
-                each.details,
-            )
-        )
+    writer.writerow(columns)
+    writer.writerows(rows)
     write_file(path, buffer.getvalue().encode())
 
 

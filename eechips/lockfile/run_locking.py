@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from eechips.errors import StorageError, UsageError
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, hash_content
 from eechips.lockfile.lockfile_format import (
     LARGEST_INPUT,
+    LockedAsset,
     LockedFile,
     LockedInput,
     LockedUnit,
@@ -24,8 +26,10 @@ from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
 from eechips.manifest.run_signature import is_own, sign_lockfile
 from eechips.manifest.unit_record import LISTS, State
 from eechips.parallel_map import parallel_map
+from eechips.recipe.asset_version import AssetVersion
 from eechips.redaction import REDACTED
 from eechips.storage import ObjectStore, Store
+from eechips.timestamps import parse_timestamp
 
 _METADATA = ("bands", "dtype", "crs", "transform", "sources", "dates")
 _COLUMNS = (
@@ -40,8 +44,28 @@ _COLUMNS = (
     "sha256",
     *_METADATA,
 )
+_SCENES = "scenes"  # the recipe
+_WITHOUT = "Without a lockfile, `eechips verify {}` compares its files with their sha256"
 _READERS = 8  # files of an object store that are read at once
 _SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceQueries:
+    """Queries of the service and the recipe about assets and units.
+
+    Attributes:
+        versions: returns the versions of assets that exist, by id.
+        expression: returns the SHA-256 of what a unit, given by its position and JSON, requests; None if it is unknown.
+    """
+
+    versions: Callable[[Iterable[str]], Mapping[str, AssetVersion]]
+    expression: Callable[[int, str], str | None]
+
+
+ConnectToSource = Callable[[LockHeader, Mapping[tuple[str, str], str]], AbstractContextManager[ServiceQueries]]
+"""Connects to the service of a run: receives what the lockfile says of it, and the paths of the files that the command
+reads, by option and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +86,24 @@ class _Totals:
 
 
 def lock_run_results(
-    run: Run, path: Path, inputs: Callable[[str], frozenset[str]], tell: Callable[[], object] = lambda: None
-) -> LockHeader:
+    run: Run,
+    path: Path,
+    inputs: Callable[[str], frozenset[str]],
+    connect: ConnectToSource,
+    tell: Callable[[], object] = lambda: None,
+) -> tuple[LockHeader, tuple[str, ...]]:
     """Write the lockfile of a run.
 
     Args:
         run: a finished run.
         path: of the lockfile.
         inputs: returns the names of the options of a command that may be paths of files.
+        connect: to the service, for the versions of assets.
         tell: called after every unit.
 
     Returns:
-        What it says of the run as a whole.
+        What it says of the run as a whole, and the ids of the assets that have changed since their results were
+        fetched: the lockfile has no version of them.
 
     Raises:
         UsageError: if the run is not finished, or nothing can make it again.
@@ -86,8 +116,7 @@ def lock_run_results(
         command, options = _call(run, info, meta)
         totals = _count(run, ledger)
         files = [(option, value) for option in inputs(command) for value in _texts(options.get(option))]
-        contents = list(_read_inputs(run, info, files))
-        locked = tuple(found for found, _ in contents)
+        found = list(_read_inputs(run, info, files))
         store = run.store
         assembled = tuple(
             _locked(store, made["file"], made["bytes"], made["sha256"]) for made in meta.get(ASSEMBLED) or ()
@@ -95,7 +124,7 @@ def lock_run_results(
         header = LockHeader(
             command=command,
             options=options,
-            inputs=locked,
+            inputs=tuple(each.locked for each in found),
             recipe=str(meta.get("recipe")),
             identity=str(meta.get("identity")),
             source=str(meta.get("source") or ""),
@@ -103,26 +132,65 @@ def lock_run_results(
             versions=info.get("versions") or {},
             started=info.get("started"),
             finished=info.get("finished"),
+            assets=0,
             units=totals.units,
             files=totals.files,
             bytes=totals.bytes,
             left_out=totals.left_out,
             assembled=assembled,
         )
-        header = replace(header, signature=sign_lockfile(header.call))
-        write_lockfile(path, header, (data for _, data in contents), _lines(ledger, store, tell))
-    return header
+        paths: dict[tuple[str, str], str] = {}
+        for each in found:
+            paths.setdefault((each.locked.option, each.locked.path), str(each.path.absolute()))
+        with connect(header, paths) as queries:
+            assets, replaced = _assets(ledger, header, queries)
+            header = replace(header, assets=len(assets))
+            header = replace(header, signature=sign_lockfile(header.call))
+            lines = (asset.to_line() for asset in assets)
+            write_lockfile(path, header, (each.data for each in found), lines, _lines(ledger, store, queries, tell))
+    return header, replaced
+
+
+def _assets(ledger: Ledger, header: LockHeader, queries: ServiceQueries) -> tuple[list[LockedAsset], tuple[str, ...]]:
+    """Return the assets that results show, and the ids of those that have changed since.
+
+    An asset whose last change is earlier than the results that show it had the same version then.
+    """
+    fetched = dict(ledger.sources())
+    others = {str(each["id"]) for each in header.datasets if each.get("id")} - fetched.keys()
+    shown = {name.rpartition("/")[0] for name in fetched}  # collections whose images are named need no version
+    fetched |= dict.fromkeys(sorted(others - shown), header.started)
+    versions = queries.versions(fetched)
+    found, replaced = [], []
+    for name, moment in fetched.items():
+        version = versions.get(name, AssetVersion())
+        time = None if moment is None else parse_timestamp(moment)
+        if time is not None and version.is_later(time):
+            replaced.append(name)
+            version = AssetVersion()
+        found.append(LockedAsset(name, version))
+    return found, tuple(replaced)
 
 
 def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return the command and the options that make a run again."""
     call = info.get("call")
     if meta.get(PLANS_GRADUALLY):
-        raise UsageError(f"{run.path} cannot be locked: a script made it, whose units are unknown before it runs")
+        raise UsageError(
+            f"{run.path} cannot be locked: a script made it, and its units are unknown before the script runs. Write a"
+            f" recipe of two functions instead (eechips init), and run that. {_WITHOUT.format(run.path)}"
+        )
+    if meta.get("recipe") == _SCENES:
+        raise UsageError(
+            f"{run.path} cannot be locked: its files were downloaded from a catalogue, and do not come from Earth"
+            " Engine. Its items.parquet and manifest.parquet have their addresses and checksums."
+            f" {_WITHOUT.format(run.path)}"
+        )
     if not isinstance(call, dict) or not isinstance(call.get("command"), str) or not isinstance(call["options"], dict):
         raise UsageError(
-            f"{run.path} cannot be locked: its run.json does not say which command makes it again. That is so for"
-            " scenes, functions of a notebook, and runs of earlier versions"
+            f"{run.path} cannot be locked: its run.json names no command that makes it again, since functions of a"
+            " program or notebook made it, or an earlier version of eechips. Put the functions into a file, and run it"
+            f" with `eechips run FILE`. {_WITHOUT.format(run.path)}"
         )
     if REDACTED in json.dumps(call["options"]):
         raise UsageError(f"{run.path} cannot be locked: an option of its command contained a secret, which is not kept")
@@ -155,7 +223,7 @@ def _kept(ledger: Ledger) -> Iterator[tuple[int, str | None]]:
                 yield position, file
 
 
-def _lines(ledger: Ledger, store: Store, tell: Callable[[], object]) -> Iterator[str]:
+def _lines(ledger: Ledger, store: Store, queries: ServiceQueries, tell: Callable[[], object]) -> Iterator[str]:
     """Yield the units of a lockfile, each as a line."""
 
     def line(unit: LockedUnit) -> str:
@@ -165,7 +233,7 @@ def _lines(ledger: Ledger, store: Store, tell: Callable[[], object]) -> Iterator
         tell()
         return replace(unit, files=files).to_line()
 
-    units = _units(ledger)
+    units = (replace(unit, expression=queries.expression(unit.position, unit.unit)) for unit in _units(ledger))
     return parallel_map(line, units, _READERS) if isinstance(store, ObjectStore) else map(line, units)
 
 
@@ -246,10 +314,17 @@ def _texts(value: Any) -> list[str]:
     return [each for each in values if isinstance(each, str)]
 
 
-def _read_inputs(
-    run: Run, info: Mapping[str, Any], values: list[tuple[str, str]]
-) -> Iterator[tuple[LockedInput, bytes]]:
-    """Yield the files that a command reads, with their contents.
+@dataclass(frozen=True, slots=True)
+class _InputFile:
+    """A file that the command reads, with its place and its content."""
+
+    locked: LockedInput
+    path: Path
+    data: bytes
+
+
+def _read_inputs(run: Run, info: Mapping[str, Any], values: list[tuple[str, str]]) -> Iterator[_InputFile]:
+    """Yield the files that a command reads.
 
     Raises:
         UsageError: if one is too large, or the command is another user's: it could name any file of this machine.
@@ -267,7 +342,7 @@ def _read_inputs(
             if each.stat().st_size > LARGEST_INPUT:
                 raise UsageError(f"{each} is too large for a lockfile: {LARGEST_INPUT >> 20} MiB is the most")
             data = each.read_bytes()
-            yield LockedInput(option, value, each.name, hashlib.sha256(data).hexdigest()), data
+            yield _InputFile(LockedInput(option, value, each.name, hashlib.sha256(data).hexdigest()), each, data)
 
 
 def _with_companions(path: Path) -> list[Path]:

@@ -474,6 +474,13 @@ class Ledger:
             " WHERE u.file IS NOT NULL ORDER BY u.position, f.number"
         )
 
+    def sources(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the id of each asset that results show, in order, and when the first of these results was fetched."""
+        yield from self._db.execute(
+            "SELECT s.value, min(u.finished) FROM units AS u, json_each(u.sources) AS s"
+            " WHERE u.state IN ('done', 'empty') AND typeof(s.value) = 'text' GROUP BY s.value ORDER BY s.value"
+        )
+
     def owner(self, file: str) -> int | None:
         """Return the position of the unit that a file belongs to, or None."""
         query = "SELECT position FROM units WHERE file = :file"

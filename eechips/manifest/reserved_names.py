@@ -27,6 +27,7 @@ _OF_COMMANDS = (
     "croissant.json",
     "stats.json",
     "rebuild.csv",
+    "rebuild-assets.csv",
 )
 
 GENERATED_FILES = (INFO_NAME, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, REPORT_NAME)

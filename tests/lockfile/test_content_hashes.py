@@ -12,6 +12,7 @@ from eechips.lockfile.content_hashes import (
     ContentChange,
     PixelHashes,
     RowHashes,
+    compare_contents,
     content_hashes_from_json,
     hash_content,
 )
@@ -174,3 +175,55 @@ WRONG = [
 def test_what_are_no_hashes_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"hashes|[Pp]adding|base64"):
         content_hashes_from_json(value)
+
+
+def whole_npy(values: np.ndarray) -> bytes:
+    return npy_of(values, np.ones(values.shape[1:], dtype=bool))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize("suffix", ["tif", "npy"])
+def test_compared_contents_have_the_exact_share_window_and_bands(suffix: str, dtype: str) -> None:
+    encode = {"tif": geotiff_of, "npy": whole_npy}[suffix]
+    values = pixels(40, 30, dtype=dtype)
+    assert compare_contents(encode(values), encode(values), suffix) is None
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        places = random.random((30, 40)) < 0.02
+        places[random.integers(30), random.integers(40)] = True
+        other = values.copy()
+        other[1][places] += 1
+        rows, columns = np.nonzero(places)
+        window = (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+        share = places.sum() / places.size
+        found = compare_contents(encode(values), encode(other), suffix)
+        assert found == ContentChange(share, share, window, (1,), is_exact=True)
+
+
+def test_compared_contents_of_another_size_or_type_have_no_share() -> None:
+    before = whole_npy(pixels(40, 30))
+    found = compare_contents(before, whole_npy(pixels(30, 40)), "npy")
+    assert found is not None
+    assert (found.share, found.reason) == (None, "30x40 pixels instead of 40x30")
+    found = compare_contents(before, whole_npy(pixels(40, 30, dtype="float32")), "npy")
+    assert found is not None
+    assert (found.share, found.reason) == (None, "float32 instead of uint16")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_compared_tables_have_the_exact_share_of_rows_in_any_order(suffix: str) -> None:
+    def encode(frame: pd.DataFrame) -> bytes:
+        buffer = io.BytesIO()
+        frame.to_csv(buffer, index=False) if suffix == "csv" else frame.to_parquet(buffer, index=False)
+        return buffer.getvalue()
+
+    table = pd.DataFrame({"a": range(5000), "b": 0})
+    other = table.sample(frac=1.0, random_state=1)
+    assert compare_contents(encode(table), encode(other), suffix) is None
+    other.loc[other["a"] < 1234, "b"] = 1
+    found = compare_contents(encode(table), encode(other), suffix)
+    assert found == ContentChange(1234 / 5000, 1234 / 5000, is_exact=True)
+    found = compare_contents(encode(table), encode(pd.concat([table, table.head(10)])), suffix)
+    assert found == ContentChange(0.0, 0.0, reason="5,010 rows instead of 5,000", is_exact=True)
+    found = compare_contents(encode(table), encode(table.rename(columns={"b": "c"})), suffix)
+    assert found == ContentChange(None, reason="other columns", is_exact=True)

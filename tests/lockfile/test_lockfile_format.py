@@ -33,6 +33,7 @@ HEADER: dict[str, Any] = {
     "versions": {"eechips": "0.2.0"},
     "started": None,
     "finished": None,
+    "assets": 1,
     "units": 1,
     "files": 1,
     "bytes": 3,
@@ -47,15 +48,20 @@ UNIT: dict[str, Any] = {
     "name": "chips/b",
     "state": "done",
     "finished": None,
+    "expression": "e" * 64,
     "files": [{"file": "chips/b.tif", "bytes": 3, "sha256": "c" * 64}],
 }
+ASSET: dict[str, Any] = {"id": "USDA/NAIP/DOQQ/m_1", "version": 1_600_000_000_000_000}
 
 
-def write(path: Path, header: Any = None, units: Any = None, **members: bytes) -> Path:
+def write(path: Path, header: Any = None, units: Any = None, assets: Any = None, **members: bytes) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("lock.json", json.dumps({**HEADER, **(header or {})}))
-        lines = [UNIT] if units is None else units
-        archive.writestr("units.jsonl", "".join(f"{json.dumps(each)}\n" for each in lines))
+        for name, lines in (
+            ("assets", [ASSET] if assets is None else assets),
+            ("units", [UNIT] if units is None else units),
+        ):
+            archive.writestr(f"{name}.jsonl", "".join(f"{json.dumps(each)}\n" for each in lines))
         for name, data in members.items():
             archive.writestr(name, data)
     return path
@@ -65,6 +71,7 @@ def read(path: Path) -> list[Any]:
     with Lockfile(path) as lockfile:
         for locked in lockfile.header.inputs:
             lockfile.read_input(locked)
+        list(lockfile.assets())
         return list(lockfile.units())
 
 
@@ -109,8 +116,18 @@ UNITS: dict[str, list[dict[str, Any]]] = {
     "position": [{**UNIT, "position": -1}],
     "order": [UNIT, UNIT],
     "hashes": [{**UNIT, "files": [{**UNIT["files"][0], "hashes": {"size": [1, 1]}}]}],
+    "expression": [{**UNIT, "expression": "../x"}],
     "nothing": [],
 }
+
+
+@pytest.mark.parametrize(
+    "assets", [[], [3], [{}], [{"id": 3}], [{"id": "a", "version": "1"}], [{"id": "a", "version": -1}],
+               [{"id": "a", "version": True}], [{"id": "a", "updated": 3}], [ASSET, ASSET]],
+)  # fmt: skip
+def test_wrong_assets_are_refused(assets: list[Any], tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"a\.lock is damaged"):
+        read(write(tmp_path / "a.lock", assets=assets))
 
 
 @pytest.mark.parametrize("kind", UNITS)
@@ -255,8 +272,8 @@ def test_equal_runs_have_equal_lockfiles(tmp_path: Path) -> None:
     from eechips.lockfile.lockfile_format import write_lockfile
 
     with Lockfile(write(tmp_path / "a.lock")) as lockfile:
-        lines = [unit.to_line() for unit in lockfile.units()]
+        lines, assets = [unit.to_line() for unit in lockfile.units()], [each.to_line() for each in lockfile.assets()]
         for name in ("b.lock", "c.lock"):
-            write_lockfile(tmp_path / name, lockfile.header, (), lines)
+            write_lockfile(tmp_path / name, lockfile.header, (), assets, lines)
     assert (tmp_path / "b.lock").read_bytes() == (tmp_path / "c.lock").read_bytes()
     assert [unit.to_line() for unit in read(tmp_path / "b.lock")] == lines

@@ -28,6 +28,11 @@ from eechips.errors import StorageError, UsageError
 from eechips.lockfile.rebuild import Rebuild
 from eechips.manifest.run import Run
 from tests.support.local_earth_engine import Server, start_server, stop_server
+from tests.support.scene_runs import catalogue
+from tests.support.scene_runs import fetch as fetch_scenes
+from tests.support.scene_runs import items as scene_items
+from tests.support.scene_runs import write as write_scene
+from tests.support.scene_servers import FileServer
 from tests.support.stack_store import STACK
 
 COLLECTION = "users/someone/tiles"
@@ -295,6 +300,132 @@ def test_results_in_an_object_store_are_locked(stack_server: Server, tmp_path: P
         assert (tmp_path / "objects" / name).read_bytes() == data
 
 
+def members(lockfile: Path, name: str) -> list[dict[str, Any]]:
+    """The lines of a member of a lockfile."""
+    with zipfile.ZipFile(lockfile) as archive:
+        return [json.loads(line) for line in archive.read(name).splitlines()]
+
+
+def test_replaced_images_are_named_with_their_chips_and_the_exact_share_of_pixels(
+    make_source: Callable[[int], Source], tmp_path: Path
+) -> None:
+    source = make_source(8)
+    run = eechips.sample(
+        COLLECTION, points=source.points(5, 32), size=32, format="tif", out=tmp_path / "run", **options(source.server)
+    )
+    lockfile = eechips.lock(run, tmp_path / "a.lock")
+    before = {each["id"]: each["version"] for each in members(lockfile, "assets.jsonl")}
+    assert before.keys() == {f"{COLLECTION}/image_{number}" for number in range(8)}
+    assert len({each["expression"] for each in members(lockfile, "units.jsonl")}) == 40
+    for number in (1, 4, 6):
+        source.pixels[number][0, : EDGE // 3, :] += 1
+        source.pixels[number][1, :, : EDGE // 4] += 1
+    for number in (1, 4, 6, 7):  # the last one with the same pixels
+        source.put(number)
+    found = eechips.rebuild(lockfile, tmp_path / "again", compare_with=run, **options(source.server))
+
+    old, new = files_of(run), files_of(found.run)
+    exact = {name: float((pixels_of(old[name]) != pixels_of(new[name])).any(axis=0).mean()) for name in old}
+    images = dict(zip(run.units["file"], run.units["unit"], strict=True))
+    assert {each.file: each.change.share for each in found.differences if each.change} == {
+        name: share for name, share in exact.items() if share
+    }
+    for each in found.differences:
+        assert each.change is not None
+        assert each.change.is_exact
+        assert each.replaced == (f"{COLLECTION}/image_{images[each.file]['properties']['image']}",)
+        left, top, width, height = each.change.window or (0, 0, 0, 0)
+        changed = (pixels_of(old[each.file]) != pixels_of(new[each.file])).any(axis=0)
+        rows, columns = np.nonzero(changed)
+        assert (left, top) == (columns.min(), rows.min())
+        assert (left + width - 1, top + height - 1) == (columns.max(), rows.max())
+
+    assert [each.id.rpartition("_")[2] for each in found.replaced] == ["1", "4", "6", "7"]
+    for asset in found.replaced:
+        shares = [exact[name] for name, unit in images.items() if asset.id.endswith(f"_{unit['properties']['image']}")]
+        assert (asset.files, asset.changed) == (5, sum(share > 0 for share in shares))
+        assert asset.share == pytest.approx(np.mean(shares))
+        assert (asset.before, asset.is_exact) == (before[asset.id], True)
+        assert asset.now is not None
+        assert asset.now > asset.before
+    assert found.other_expressions == 0
+    with (tmp_path / "again" / "rebuild-assets.csv").open() as file:
+        assert [row["asset"] for row in csv.DictReader(file)] == [each.id for each in found.replaced]
+
+    done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q",
+                "--compare-with", run.path)  # fmt: skip
+    assert done.exit_code == 1
+    assert "4 assets changed at the source:" in done.stdout
+    assert "no pixel of 5 files has changed" in done.stdout
+    estimated = eechips.rebuild(lockfile, tmp_path / "again", **options(source.server))
+    assert {each.file for each in estimated.differences} == {each.file for each in found.differences}
+    assert not any(each.change.is_exact for each in estimated.differences if each.change)
+
+
+def test_a_version_that_changed_without_a_pixel_leaves_the_files_the_same(
+    make_source: Callable[[int], Source], tmp_path: Path
+) -> None:
+    source = make_source(2)
+    run = eechips.sample(
+        COLLECTION, points=source.points(2, 16), size=16, out=tmp_path / "run", **options(source.server)
+    )
+    lockfile = eechips.lock(run, tmp_path / "a.lock")
+    source.put(1)
+    done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q")
+    assert done.exit_code == 0
+    assert "4 of 4 files are the same to the byte" in done.stdout
+    assert "1 asset changed at the source:" in done.stdout
+    assert "no pixel of 2 files has changed" in done.stdout
+
+
+def test_an_image_that_was_replaced_before_the_run_was_locked_has_no_version(
+    make_source: Callable[[int], Source], tmp_path: Path
+) -> None:
+    source = make_source(2)
+    run = eechips.sample(
+        COLLECTION, points=source.points(2, 16), size=16, out=tmp_path / "run", **options(source.server)
+    )
+    source.put(0)
+    done = call("lock", run.path, "-o", tmp_path / "a.lock", "-q")
+    assert done.exit_code == 0
+    assert "1 asset changed at the source after the run had fetched them" in done.stderr
+    assert f"{COLLECTION}/image_0" in done.stderr
+    assert ["version" in each for each in members(tmp_path / "a.lock", "assets.jsonl")] == [False, True]
+
+
+def test_a_lockfile_without_versions_asks_no_service(make_source: Callable[[int], Source], tmp_path: Path) -> None:
+    source = make_source(2)
+    run = eechips.sample(
+        COLLECTION, points=source.points(2, 16), size=16, out=tmp_path / "run", **options(source.server)
+    )
+    requests = source.server.requests()
+    assert call("lock", run.path, "-o", tmp_path / "a.lock", "-q", "--no-versions").exit_code == 0
+    assert source.server.requests() == requests
+    assert [each.keys() for each in members(tmp_path / "a.lock", "assets.jsonl")] == [{"id"}, {"id"}]
+    assert eechips.rebuild(tmp_path / "a.lock", tmp_path / "again", **options(source.server)).is_same
+
+
+def test_units_that_this_version_requests_by_another_expression_are_counted(
+    make_source: Callable[[int], Source], tmp_path: Path
+) -> None:
+    source = make_source(2)
+    run = eechips.sample(
+        COLLECTION, points=source.points(2, 16), size=16, out=tmp_path / "run", **options(source.server)
+    )
+    lockfile = eechips.lock(run, tmp_path / "a.lock")
+    units = members(lockfile, "units.jsonl")
+    units[2]["expression"] = "0" * 64
+    with zipfile.ZipFile(lockfile) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    content["units.jsonl"] = "".join(f"{json.dumps(each)}\n" for each in units).encode()
+    with zipfile.ZipFile(lockfile, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q")
+    assert done.exit_code == 0
+    assert "1 unit: this version of eechips requests another expression" in done.stdout
+
+
 def test_images_that_are_gone_are_named(make_source: Callable[[int], Source], tmp_path: Path) -> None:
     source = make_source(2)
     run = eechips.sample(
@@ -303,12 +434,17 @@ def test_images_that_are_gone_are_named(make_source: Callable[[int], Source], tm
     lockfile = eechips.lock(run, tmp_path / "a.lock")
     stop_server(source.server)
     shutil.rmtree(source._folder / "store" / COLLECTION / "image_1")
+    document = source._folder / "store" / COLLECTION / "collection.json"
+    content = json.loads(document.read_text())
+    content["links"] = [link for link in content["links"] if "image_1" not in link["href"]]
+    document.write_text(json.dumps(content))
     source.start()
     done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q",
                 "--retries", "1")  # fmt: skip
     assert done.exit_code == 1
     assert "2 of 4 files are the same to the byte" in done.stdout
     assert "2 files could not be fetched" in done.stdout
+    assert f"{COLLECTION}/image_1: it is gone; 2 of 2 files changed" in done.stdout
 
 
 RECIPE = """
@@ -352,7 +488,10 @@ def test_runs_that_cannot_be_locked_say_why(tmp_path: Path, stack_server: Server
     )
     service = ("--endpoint", stack_server.url, "--executor", "threads", "-q", "--no-report")
     assert call("run", "script.py", "--out", "script", *service).exit_code == 0
-    assert "a script made it" in call("lock", "script").stderr
+    refusal = call("lock", "script").stderr
+    assert "a script made it" in refusal
+    assert "Write a recipe of two functions" in refusal
+    assert "eechips verify script" in refusal
     pd.DataFrame({"lon": [-104.995], "lat": [39.741]}).to_csv("plots.csv", index=False)
     run = eechips.sample(STACK, points="plots.csv", size=16, out="chips", **options(stack_server))
     (file,) = (run.path / name for name in run.units["file"])
@@ -364,10 +503,22 @@ def test_runs_that_cannot_be_locked_say_why(tmp_path: Path, stack_server: Server
     file.write_bytes(whole)
     info = json.loads(Path("chips/run.json").read_text())
     Path("chips/run.json").write_text(json.dumps({**info, "call": None}))
-    assert "does not say which command makes it again" in call("lock", "chips").stderr
+    refusal = call("lock", "chips").stderr
+    assert "names no command that makes it again" in refusal
+    assert "Put the functions into a file" in refusal
     Path("chips/run.json").write_text(json.dumps({**info, "call": {**info["call"], "x": 1}}))
     assert "eechips trust chips" in call("lock", "chips").stderr  # it names a file, and was changed
     assert not list(tmp_path.glob("*.lock"))
+
+
+def test_scenes_cannot_be_locked(tmp_path: Path) -> None:
+    folder = tmp_path / "scenes"
+    write_scene(folder / "a.tif", 1)
+    with FileServer(folder) as files:
+        run = fetch_scenes(catalogue(tmp_path, scene_items(files)), tmp_path / "run")
+        with pytest.raises(UsageError, match=r"do not come from Earth Engine.*items\.parquet.*eechips verify"):
+            eechips.lock(run, tmp_path / "a.lock")
+    assert (tmp_path / "run" / "items.parquet").exists()
 
 
 def test_a_lockfile_holds_no_project_credentials_or_folders(tmp_path: Path, stack_server: Server) -> None:

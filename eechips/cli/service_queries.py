@@ -1,0 +1,106 @@
+"""Connect to the service of a lockfile, for versions of assets and digests of expressions."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
+from eechips.client.expression_digest import result_digest
+from eechips.engine.config import RunConfig
+from eechips.engine.session import connect
+from eechips.errors import UsageError
+from eechips.lockfile.run_locking import ServiceQueries
+from eechips.manifest.run_signature import is_own
+from eechips.recipe import traits_of, unit_value
+
+if TYPE_CHECKING:
+    from eechips.recipe import Recipe
+
+SERVICE_OPTIONS = (
+    "local",
+    "local_assets",
+    "local_remote",
+    "project",
+    "credentials",
+    "endpoint",
+    "send_credentials",
+)
+"""Options that choose the service, and how to connect to it."""
+
+_LOCAL, _DEMO = "local:", "local:demo"
+
+
+@contextlib.contextmanager
+def service_queries(recipe: Recipe | None, config: RunConfig) -> Iterator[ServiceQueries]:
+    """Connect to the service for the duration of the block.
+
+    Args:
+        recipe: a built-in one; expressions are unknown without it, and for recipes of users: their code may do
+            anything when it is called.
+        config: has the service.
+
+    Raises:
+        ConfigurationError: if credentials, project or endpoint do not work.
+    """
+    from eechips.planning.asset_versions import fetch_versions  # imports the client
+
+    def expression(position: int, unit: str) -> str | None:
+        if recipe is None or not traits_of(recipe).is_builtin:
+            return None
+        return result_digest(recipe.get_result(position, unit_value(json.loads(unit))))
+
+    with connect(config):
+        yield ServiceQueries(fetch_versions, expression)
+
+
+def no_queries() -> ServiceQueries:
+    """Return queries that find no version and no expression, without a service."""
+    return ServiceQueries(lambda _: {}, lambda *_: None)
+
+
+def service_of_run(info: Mapping[str, Any], source: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the service that a run has used, if the user names none.
+
+    Args:
+        info: run.json; it is believed if this user wrote it.
+        source: of the run's data.
+        options: of the user.
+
+    Raises:
+        UsageError: if only the user can name the service.
+    """
+    if _is_named(options) or not is_own(info):
+        return service_of_source(source, options)
+    found = {"project": info.get("project")} if info.get("project") and not options.get("project") else {}
+    if source == _DEMO:
+        return {**found, "local": True}
+    if source.startswith(_LOCAL):
+        folder = Path(source.removeprefix(_LOCAL))
+        return {**found, "local": True, "local_assets": folder} if folder.is_dir() else service_of_source(source, {})
+    return {**found, "endpoint": source}
+
+
+def service_of_source(source: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the service of some data, if the user names none.
+
+    Raises:
+        UsageError: if only the user can name it.
+    """
+    if not source or source == HIGH_VOLUME_ENDPOINT or _is_named(options):
+        return {}
+    if source == _DEMO:
+        return {"local": True}
+    if source.startswith(_LOCAL):
+        raise UsageError(
+            f"the results are of assets of a local Earth Engine ({source.removeprefix(_LOCAL):.200}): give `local` and"
+            " `local_assets`, or the `endpoint` that serves them"
+        )
+    raise UsageError(f"the results are of the service at {source:.200}: name it, or another, as `endpoint`")
+
+
+def _is_named(options: Mapping[str, Any]) -> bool:
+    return any(options.get(name) for name in ("local", "endpoint"))
