@@ -199,7 +199,9 @@ class _Blank:
 
     def fill(self, values: Mapping[str, Any]) -> HttpRequest:
         """Return the request with the leaves of the values, in their order, in its holes."""
-        leaves = [json.dumps(leaf) for value in values.values() for leaf in _leaves(value)]
+        # At once, which takes a quarter of the time. JSON has no line breaks within a value.
+        text = json.dumps([leaf for value in values.values() for leaf in _leaves(value)], separators=("\n", ":"))
+        leaves = text[1:-1].split("\n")
         pieces = list(self._pieces)
         pieces[1::2] = [leaves[int(number)] for number in self._pieces[1::2]]
         return replace(self._request, body="".join(pieces))
@@ -320,7 +322,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> tuple[Hashable, ...]:
     """Return the key of requests that differ only in the values of their template."""
-    look = json.dumps(chip.visualization, sort_keys=True, default=str)
+    look = json.dumps(chip.visualization, sort_keys=True, default=str) if chip.visualization else ""
     shape = tuple((name, _shape(value)) for name, value in values.items())
     size = None if _SIZE in values else grid.shape
     how = (chip.format, chip.bands, chip.dtype, look, grid.crs, size)

@@ -94,6 +94,7 @@ class ComputeMonitor:
         self._fetcher = ProfileFetcher(transport, log, clock)
         self.account = ComputeAccount.from_json(ledger.meta().get(COMPUTE) if ledger.has_plan else None)
         self._submitted = 0
+        self._drawn: tuple[int, int] | None = None  # block of the sample, and the task that was drawn of it
         self._under_way: dict[int, int] = {}  # units by position of their task
         self._tasks: list[_Task] = []
         self._planning: set[str] = set()
@@ -218,7 +219,9 @@ class ComputeMonitor:
         if not self.every:
             return False
         block, number = divmod(self._submitted, self.every)
-        return number == (random.Random(block).randrange(self.every) if block else 0)
+        if self._drawn is None or self._drawn[0] != block:
+            self._drawn = block, random.Random(block).randrange(self.every) if block else 0
+        return number == self._drawn[1]
 
     def _note_finished(self, event: Finished) -> None:
         outcomes = [each.outcome for each in event.each()]

@@ -211,19 +211,18 @@ def completed(outcome: Outcome, usage: Usage, seconds: float, shared_request: in
     """
     request_logs = tuple(usage.request_logs or ())
     profiles = None if usage.profiles is None else tuple(map(ProfileShare, usage.profiles))
-    outcome = replace(outcome, request_logs=request_logs, profiles=profiles)
-    if outcome.record is None:
-        return outcome
-    record = replace(
-        outcome.record,
-        attempts=1 + usage.repeats,
-        requests=usage.requests,
-        seconds=round(seconds, 3),
-        shared_request=shared_request,
-        method=None if outcome.record.state.is_failure else ", ".join(usage.kinds) or None,
-        finished=utc_now(),
-    )
-    return replace(outcome, record=record)
+    record = outcome.record
+    if record is not None:
+        record = replace(
+            record,
+            attempts=1 + usage.repeats,
+            requests=usage.requests,
+            seconds=round(seconds, 3),
+            shared_request=shared_request,
+            method=None if record.state.is_failure else ", ".join(usage.kinds) or None,
+            finished=utc_now(),
+        )
+    return replace(outcome, record=record, request_logs=request_logs, profiles=profiles)
 
 
 def _json(value: Any) -> str | None:

@@ -150,7 +150,7 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
     )
 
 
-def _read(data: bytes) -> tuple[_Header, bytes, bool]:
+def _read(data: bytes) -> tuple[_Header, bytes | memoryview, bool]:
     """Return header, compressed pixels, and whether a tRNS chunk declares transparent colours."""
     header: _Header | None = None
     packed: list[memoryview] = []
@@ -169,7 +169,7 @@ def _read(data: bytes) -> tuple[_Header, bytes, bool]:
             has_transparency = True
     if header is None or not packed:
         raise ValidationError("not a PNG: no header or no pixels")
-    return header, b"".join(packed), has_transparency
+    return header, packed[0] if len(packed) == 1 else b"".join(packed), has_transparency
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -196,7 +196,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         raise ValidationError("truncated PNG: no end mark, or something after it")
 
 
-def _check_pixels(header: _Header, packed: bytes) -> None:
+def _check_pixels(header: _Header, packed: bytes | memoryview) -> None:
     if header.scanline_bytes() > MAX_DECODED_BYTES:
         raise ValidationError(f"a PNG of {len(packed):,} bytes claims to have {header.scanline_bytes():,} of pixels")
     inflater = zlib.decompressobj()

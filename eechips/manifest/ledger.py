@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ _OF_SEVERAL = ("further_files", "layers")
 _SUMS = frozenset({"attempts", "requests", "eecu_seconds"})
 """Columns that add up over all runs."""
 _RECORDED = tuple(column for column in RECORD_COLUMNS if column != "eecu_seconds")
-"""Columns that are stored with every outcome; profiles are mostly fetched later."""
+"""Columns that are stored with every outcome, the state first; profiles are mostly fetched later."""
+_recorded_values = attrgetter(*_RECORDED[1:])
 _ADD_COMPUTE = "UPDATE units SET eecu_seconds = coalesce(eecu_seconds, 0.0) + ? WHERE position = ?"
 
 
@@ -112,6 +114,7 @@ class Ledger:
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
         self._readonly = readonly
+        self._tables: frozenset[str] | None = None
         with contextlib.ExitStack() as unless_opened:
             self._db = connect(path, readonly=readonly)
             unless_opened.callback(self._db.close)
@@ -181,7 +184,13 @@ class Ledger:
         return self._has_table("layers") or self._has_further
 
     def _has_table(self, name: str) -> bool:
-        return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
+        if self._tables is not None:
+            return name in self._tables
+        found = frozenset(each for (each,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))
+        # While a run has the lock of the folder, no other process adds tables. A transaction may still be undone.
+        if not self._readonly and not self._db.in_transaction:
+            self._tables = found
+        return name in found
 
     def store_plan(self, meta: Mapping[str, Any], units: Iterable[WorkUnit]) -> None:
         """Store the plan and its origin in one transaction; replace an earlier plan.
@@ -509,7 +518,7 @@ class Ledger:
             layers: position of the unit, path, layer and metadata (JSON) of files that have a layer.
         """
         assignments = ", ".join(f"{c} = {c} + ?" if c in _SUMS else f"{c} = ?" for c in _RECORDED)
-        rows = [(*(_value(getattr(record, column)) for column in _RECORDED), record.position) for record in records]
+        rows = [(record.state.value, *_recorded_values(record), record.position) for record in records]
         with self._transaction():
             self._db.executemany(f"UPDATE units SET {assignments} WHERE position = ?", rows)
             profiled = [(r.eecu_seconds, r.position) for r in records if r.eecu_seconds is not None]
@@ -575,6 +584,7 @@ class Ledger:
         )
 
     def _script(self, statements: str) -> None:
+        self._tables = None
         # executescript() would commit the transaction.
         for statement in statements.split(";"):
             if statement.strip():
@@ -586,6 +596,7 @@ class Ledger:
         try:
             yield
         except BaseException:
+            self._tables = None
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
@@ -595,7 +606,3 @@ class Ledger:
 def _planned(row: tuple[Any, ...]) -> WorkUnit:
     position, identifier, unit, name, attempts, replaces = row
     return WorkUnit(position, identifier.hex(), unit, name, attempts, replaces)
-
-
-def _value(value: Any) -> Any:
-    return value.value if isinstance(value, State) else value

@@ -6,13 +6,14 @@ import contextlib
 import math
 import multiprocessing
 import os
+import select
 import selectors
 import signal
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import BaseContext
@@ -59,6 +60,18 @@ class _ProcessHandle(WorkerHandle):
     is_orphan: bool = False
     """The fork server, its parent, has died: only the end of its pipe shows when it ends."""
 
+    _readable: select.poll = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Connection.poll() makes a selector for each call, which takes ten times as long.
+        self._readable = select.poll()
+        self._readable.register(self.pipe.fileno(), select.POLLIN)
+
+    @property
+    def has_message(self) -> bool:
+        """Return whether the pipe has a message, or has ended."""
+        return bool(self._readable.poll(0))
+
 
 def worker_context() -> BaseContext:
     """Return the start method of workers: a fork server, which shares memory, or spawn where there is none."""
@@ -102,6 +115,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         self._selector = selectors.DefaultSelector()
         self._broken_starts = 0
         self._tasks_each = 1
+        self._most = _WORKERS_PER_CORE * (os.cpu_count() or 1)
 
     @classmethod
     def create(cls, context: ExecutorContext) -> ProcessExecutor:
@@ -140,7 +154,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         if exclusive:
             wanted, self._tasks_each = min(wanted, slots), 1
         else:
-            wanted = min(wanted, math.ceil(slots / _TASKS_PER_WORKER), _WORKERS_PER_CORE * (os.cpu_count() or 1))
+            wanted = min(wanted, math.ceil(slots / _TASKS_PER_WORKER), self._most)
             self._tasks_each = math.ceil(slots / max(1, wanted))
         for _ in range(_STARTS_AT_ONCE):
             if not self._free_numbers or len(self._handles) >= wanted:
@@ -161,12 +175,14 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         Raises:
             ConfigurationError: if workers cannot start.
         """
-        ready = {key.data.number for key, _ in self._selector.select(timeout)}
+        ready = [key for key, _ in self._selector.select(timeout)]
+        numbers = {key.data.number for key in ready}
+        ended = {key.data.number for key in ready if key.fileobj is not key.data.pipe}
         events: list[Finished | Lost] = []
-        for each in [handle for handle in self._handles if handle.number in ready]:
+        for each in [handle for handle in self._handles if handle.number in numbers]:
             has_ended = False
             try:
-                while each.pipe.poll():
+                while each.has_message:
                     message = each.pipe.recv()
                     if isinstance(message, (Ready, Broken)):
                         self._note_start(each, message)
@@ -177,7 +193,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             except (EOFError, OSError):
                 has_ended = True
                 each.process.join(_STOP_TIMEOUT)
-            if has_ended or self._has_died(each):
+            if has_ended or (each.number in ended and self._has_died(each)):
                 events += self._lose(each, f"its worker {_describe_exit(each.process.exitcode)}", set())
         return events + self._replace_overdue()
 
@@ -320,6 +336,8 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
         # Workers compute little, and a pool of threads in each would cost most of their memory.
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        # Uploads wait for the network: more threads of obstore in each worker bring nothing but switches between them.
+        "TOKIO_WORKER_THREADS": os.environ.get("TOKIO_WORKER_THREADS", "1"),
         # glibc would give every thread an arena, which retains a megabyte for response bodies.
         "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1"),
     }
