@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from eechips.emulator import table_files
@@ -22,8 +22,13 @@ def compute_value(request: ServiceRequest, context: Context) -> ServiceResponse:
     return encode_json({"result": Encoder(context).encode(Evaluator(request.body["expression"], context).evaluate())})
 
 
-def _collection(request: ServiceRequest, element: Literal["Image", "Feature"], context: Context) -> Collection:
-    value = Evaluator(request.body["expression"], context).evaluate()
+def collection_of(body: Mapping[str, Any], element: Literal["Image", "Feature"], context: Context) -> Collection:
+    """Return the collection that the expression of a request makes.
+
+    Raises:
+        TypeMismatchError: if it makes something else.
+    """
+    value = Evaluator(body["expression"], context).evaluate()
     if isinstance(value, Collection) and value.element != element and next(iter(value), None) is None:
         # A map() of no images to features made none: what they would have been is known of the first only.
         return Collection.of(element, [])
@@ -34,8 +39,8 @@ def _collection(request: ServiceRequest, element: Literal["Image", "Feature"], c
 
 def compute_features(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``table:computeFeatures``: one page, GeoJSON in longitude and latitude with planar edges."""
-    collection = _collection(request, "Feature", context)
-    features, rest = page(_timed(collection, context), *window(request.body, context.limits.elements))
+    collection = collection_of(request.body, "Feature", context)
+    features, rest = page(elements(collection, context), *window(request.body, context.limits.elements))
     encoder = Encoder(context)
     found = [encoder.feature(table_files.planar(feature)) for feature in features]
     return encode_json({"type": "FeatureCollection", "features": found, **rest})
@@ -43,13 +48,18 @@ def compute_features(request: ServiceRequest, context: Context) -> ServiceRespon
 
 def compute_images(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``imageCollection:computeImages``: one page."""
-    collection = _collection(request, "Image", context)
-    images, rest = page(_timed(collection, context), *window(request.body, context.limits.elements))
+    collection = collection_of(request.body, "Image", context)
+    images, rest = page(elements(collection, context), *window(request.body, context.limits.elements))
     encoder = Encoder(context)
     return encode_json({"images": [encoder.encode(image) for image in images], **rest})
 
 
-def _timed(collection: Collection, context: Context) -> Iterator[Any]:
+def elements(collection: Collection, context: Context) -> Iterator[Any]:
+    """Yield the elements of a collection, within the time of the request.
+
+    Raises:
+        TypeMismatchError: if one is of another type.
+    """
     kind = Image if collection.element == "Image" else Feature
     for element in collection:
         context.check_time()
@@ -58,7 +68,7 @@ def _timed(collection: Collection, context: Context) -> Iterator[Any]:
         yield element
 
 
-_TABLES = {
+TABLE_WRITERS = {
     "CSV": (table_files.csv, "text/csv", "csv"),
     "GEO_JSON": (table_files.geojson, "application/json", "geojson"),
     "KML": (table_files.kml, "application/vnd.google-earth.kml+xml", "kml"),
@@ -69,11 +79,11 @@ _TABLES = {
 def table_features(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``tables:getFeatures``: what a table download URL gives, from the request that created it."""
     form = request.body.get("fileFormat") or "CSV"
-    if form not in _TABLES:
-        raise InvalidError(f"The local Earth Engine does not write tables as {form}: use {', '.join(_TABLES)}.")
-    write, media_type, ending = _TABLES[form]
-    collection = _collection(request, "Feature", context)
-    content = write(_timed(collection, context), list(request.body.get("selectors") or ()) or None, context)
+    if form not in TABLE_WRITERS:
+        raise InvalidError(f"The local Earth Engine does not write tables as {form}: use {', '.join(TABLE_WRITERS)}.")
+    write, media_type, ending = TABLE_WRITERS[form]
+    collection = collection_of(request.body, "Feature", context)
+    content = write(elements(collection, context), list(request.body.get("selectors") or ()) or None, context)
     if len(content) > context.limits.response:
         raise LimitError(f"Response size exceeds limit of {context.limits.response} bytes.")
     return ServiceResponse(content, media_type, f"{request.body.get('filename') or 'table'}.{ending}")

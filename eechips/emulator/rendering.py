@@ -41,9 +41,9 @@ _BLOCK = 1024
 _MERCATOR = "EPSG:3857"
 _HALF_WORLD = math.pi * 6_378_137.0
 _TILE = 256
-_DEEPEST_ZOOM = 30
+DEEPEST_ZOOM = 30
 
-_PICTURES = ("PNG", "JPEG", "AUTO_JPEG_PNG")
+PICTURES = ("PNG", "JPEG", "AUTO_JPEG_PNG")
 _ZIPPED = ("ZIPPED_GEO_TIFF", "ZIPPED_GEO_TIFF_PER_BAND")
 _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "GEO_TIFF": "image/tiff", "NPY": "application/octet-stream"}
 
@@ -123,7 +123,8 @@ def _own_grid(image: Image) -> PixelGrid:
     return grid
 
 
-def _encode(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGrid, form: str) -> ServiceResponse:
+def encode_pixels(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGrid, form: str) -> ServiceResponse:
+    """Return pixels in a file format, as a response."""
     media_type = _MEDIA.get(form, "")
     if form == "PNG":
         content = formats.png(bands, pixels)
@@ -162,8 +163,8 @@ def _read(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list
 
 def check_thumbnail(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``thumbnails:create`` of a download: its size is checked at once, as Earth Engine does. Reads no pixel."""
-    form = _form(request.body, (*_PICTURES, *_MEDIA, *_ZIPPED))
-    if form not in _PICTURES:
+    form = _form(request.body, (*PICTURES, *_MEDIA, *_ZIPPED))
+    if form not in PICTURES:
         image = image_of(Evaluator(request.body["expression"], context).evaluate(), request.body)
         parts = [image.with_bands([b]) for b in image.bands] if form == "ZIPPED_GEO_TIFF_PER_BAND" else [image]
         for part in parts:
@@ -174,9 +175,9 @@ def check_thumbnail(request: ServiceRequest, context: Context) -> ServiceRespons
 def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``thumbnails:getPixels``: what a thumbnail or download URL gives, from the request that created it."""
     body = request.body
-    form = _form(body, (*_PICTURES, *_MEDIA, *_ZIPPED))
+    form = _form(body, (*PICTURES, *_MEDIA, *_ZIPPED))
     image = image_of(Evaluator(body["expression"], context).evaluate(), body)
-    if form in _PICTURES:
+    if form in PICTURES:
         image = _visualized(image, body.get("visualizationOptions"))
         if "grid" not in body and not _sized(body):
             image = _shrunk(image)
@@ -184,7 +185,7 @@ def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceRespon
         return _archive(body, image, form, context)
     grid = _thumbnail_grid(body, image)
     _check_download(image.bands, grid, context)
-    found = _encode(image.bands, _read(image.bands, grid, context), grid, form)
+    found = encode_pixels(image.bands, _read(image.bands, grid, context), grid, form)
     ending = {"GEO_TIFF": "tif", "NPY": "npy"}.get(form)
     return found if ending is None else replace(found, filename=f"{_prefix(body, image)}.{ending}")
 
@@ -246,7 +247,7 @@ def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context)
 def compute_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``image:computePixels``, and ``assets:getPixels`` of a stored image."""
     body, limits = request.body, context.limits
-    form = _form(body, (*_PICTURES, *_MEDIA))
+    form = _form(body, (*PICTURES, *_MEDIA))
     is_stored = "expression" not in body
     value = find_image(request.name, context) if is_stored else Evaluator(body["expression"], context).evaluate()
     image = _visualized(image_of(value, body), body.get("visualizationOptions"))
@@ -254,7 +255,7 @@ def compute_pixels(request: ServiceRequest, context: Context) -> ServiceResponse
         raise LimitError(f"The number of bands ({len(image.bands)}) must be less than or equal to {limits.bands}.")
     grid = pixel_grid(body.get("grid"), image, _region(body.get("region")))
     _check_size(image.bands, grid, limits.pixels_bytes, limits.pixels_side)
-    return _encode(image.bands, _read(image.bands, grid, context), grid, form)
+    return encode_pixels(image.bands, _read(image.bands, grid, context), grid, form)
 
 
 def _region(geojson: Mapping[str, Any] | None) -> Geometry | None:
@@ -315,7 +316,7 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
 
 def check_map(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``maps:create``: the image must be one that can be looked at. Reads no pixel."""
-    _form(request.body, _PICTURES)
+    _form(request.body, PICTURES)
     _visualized(
         image_of(Evaluator(request.body["expression"], context).evaluate(), request.body),
         request.body.get("visualizationOptions"),
@@ -328,22 +329,27 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
 
     Tiles are those of https://wiki.openstreetmap.org/wiki/Slippy_map_tilenames: (0, 0) is the north-west one.
     """
-    form = _form(request.body, _PICTURES)
+    form = _form(request.body, PICTURES)
     given = [request.query[name] for name in ("zoom", "x", "y")]
     if not all(re.fullmatch(r"[0-9]{1,10}", text) for text in given):
         raise InvalidError("Invalid tile coordinates: zoom, x and y are whole numbers.")
     zoom, x, y = map(int, given)
-    count = 2**zoom if zoom <= _DEEPEST_ZOOM else 0
+    count = 2**zoom if zoom <= DEEPEST_ZOOM else 0
     if x >= count or y >= count:
         raise InvalidError(f"Invalid tile coordinates: zoom {zoom}, x {x}, y {y}.")
     image = _visualized(
         image_of(Evaluator(request.body["expression"], context).evaluate(), request.body),
         request.body.get("visualizationOptions"),
     )
-    edge = 2 * _HALF_WORLD / count / _TILE
+    grid = tile_grid(zoom, x, y)
+    return encode_pixels(image.bands, _read(image.bands, grid, context), grid, form)
+
+
+def tile_grid(zoom: int, x: int, y: int) -> PixelGrid:
+    """Return the pixels of a map tile."""
+    edge = 2 * _HALF_WORLD / 2**zoom / _TILE
     transform = Affine(edge, 0, -_HALF_WORLD + x * _TILE * edge, 0, -edge, _HALF_WORLD - y * _TILE * edge)
-    grid = PixelGrid(_MERCATOR, transform, _TILE, _TILE)
-    return _encode(image.bands, _read(image.bands, grid, context), grid, form)
+    return PixelGrid(_MERCATOR, transform, _TILE, _TILE)
 
 
 # Filmstrips and animations
@@ -351,7 +357,7 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
 
 def filmstrip_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``filmstripThumbnails:getPixels``: the images of a collection in one picture, below or beside each other."""
-    form = _form(request.body, _PICTURES)
+    form = _form(request.body, PICTURES)
     return _strip(_frames(request.body, context), form, request.body.get("orientation") == "HORIZONTAL", context)
 
 
@@ -416,4 +422,4 @@ def _strip(frames: Sequence[tuple[Image, PixelGrid]], form: str, beside: bool, c
         for band, pixels in enumerate(Render(context.limits.memory, context.check_time).read(image.bands, grid)):
             values[band][part], mask[band][part] = pixels.values, pixels.mask
         start = end
-    return _encode(first.bands, [Pixels(v, m) for v, m in zip(values, mask, strict=True)], whole, form)
+    return encode_pixels(first.bands, [Pixels(v, m) for v, m in zip(values, mask, strict=True)], whole, form)

@@ -105,6 +105,10 @@ def open_app(config: ServerConfig) -> Iterator[LocalApp]:
         RegistrationError: if functions of other packages cannot be used.
     """
     check(config.store)
+    if config.exports.assets is not None:
+        from eechips.emulator.assets.publish import create
+
+        create(config.exports.assets)
     if has_packages():  # else the server does without the libraries of pixels
         load_functions()
     workers = EvaluationPool(config.workers or os.cpu_count() or 1, config.store, config.limits)

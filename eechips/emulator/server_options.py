@@ -84,6 +84,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "workers": _count,
     "drive": _folder,
     "buckets": _folder,
+    "export_assets": _folder,
     "exports": _count,
     **dict.fromkeys(("payload", "pixels", "thumbnail", "response", "elements", "memory"), _count),
     "seconds": _seconds,
@@ -111,6 +112,7 @@ OPTIONS = (
     ServerOption("workers", "N", "Processes that compute [one for each core]."),
     ServerOption("drive", "DIR", "Folder that stands for Google Drive: exports write there."),
     ServerOption("buckets", "DIR", "Folder of folders that stand for buckets of Cloud Storage, likewise."),
+    ServerOption("export-assets", "DIR", "Folder of the assets that exports make; it is served first."),
     ServerOption("exports", "N", "Exports that run at a time [2]."),
 )
 """All of them."""
@@ -120,7 +122,7 @@ _LIMITS = {"pixels": "pixels_bytes", "thumbnail": "thumbnail_bytes"}
 _QUOTA = ("concurrency", "rate", "minute", "eecu_hours")
 _SERVER = ("latency", "faults", "workers")
 # Names of the export configuration's fields, by their option's.
-_EXPORTS = {"drive": "drive", "buckets": "buckets", "exports": "running"}
+_EXPORTS = {"drive": "drive", "buckets": "buckets", "export_assets": "assets", "exports": "running"}
 
 
 def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerConfig:
@@ -151,5 +153,6 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
         quota=replace(config.quota, **quota),
         limits=replace(config.limits, **limits),
         exports=replace(config.exports, **exports),
+        store=replace(config.store, written=exports.get("assets", config.store.written)),
         **server,
     )

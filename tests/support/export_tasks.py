@@ -27,12 +27,17 @@ class Folders:
         """Has a folder for each bucket."""
         return self.root / "buckets"
 
+    @property
+    def assets(self) -> Path:
+        """Takes exported assets."""
+        return self.root / "assets"
+
 
 def export_server(serve: Callable[..., Server], stack: Stack, folders: Folders) -> Server:
     """Serve the stack, without a quota."""
     return serve(
         "--no-demo", "--assets", str(stack.path), "--rate", "none", "--concurrency", "none", "--drive",
-        str(folders.drive), "--buckets", str(folders.buckets),
+        str(folders.drive), "--buckets", str(folders.buckets), "--export-assets", str(folders.assets),
     )  # fmt: skip
 
 

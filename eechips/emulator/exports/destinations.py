@@ -168,6 +168,6 @@ def _is_segment(part: str) -> bool:
 
 def _asset(options: Mapping[str, Any], root: Path | None) -> AssetDestination:
     if root is None:
-        raise _missing("exported assets", "--assets")
+        raise _missing("exported assets", "--export-assets")
     name = str(options.get("name") or "")
     return AssetDestination(root, asset_id(name), bool(options.get("overwrite")), name)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,22 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.shutil
-from rasterio.windows import Window
 
 from eechips.emulator.context import Context
+from eechips.emulator.exports.asset_files import ingest_image
+from eechips.emulator.exports.image_grids import Progress, blocks, check_pixels, count_blocks, image_grid, read_block
 from eechips.emulator.exports.jobs import ExportedFile, ExportJob
+from eechips.emulator.exports.patch_files import export_patches
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.messages import unwrapped_integer
 from eechips.emulator.pixels import encode as formats
-from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.pixels.types import cast_values
-from eechips.emulator.rendering import image_of, pixel_grid
+from eechips.emulator.rendering import image_of
 from eechips.emulator.request_errors import EarthEngineError, InvalidError, LimitError
 
-MOST_PIXELS = 100_000_000
-"""The default of ``maxPixels``."""
 _TILE = 256
-_BLOCK = 1024
 _MOST_FILE_BYTES = 17_179_869_184
 """Of a file before compression, as the error of too large ``fileDimensions`` says
 (https://github.com/mapbiomas-brazil/user-toolkit/issues/16)."""
@@ -60,55 +58,19 @@ class FileWindow:
 def export_image(
     body: Mapping[str, Any], context: Context, job: ExportJob, report: Callable[[float], None]
 ) -> list[ExportedFile]:
-    """``image:export`` to files."""
+    """``image:export``."""
     image = image_of(Evaluator(body["expression"], context).evaluate(), {})
     grid = image_grid(body, image)
     check_pixels(grid.width * grid.height, body.get("maxPixels"))
+    if job.asset is not None:
+        return ingest_image(image, grid, body["assetExportOptions"], context, job, report)
     options = body["fileExportOptions"]
     form = options.get("fileFormat") or "GEO_TIFF"
+    if form == "TF_RECORD_IMAGE":
+        return export_patches(image, grid, options.get("tfRecordOptions") or {}, context, job, report)
     if form not in ("GEO_TIFF", "IMAGE_FILE_FORMAT_UNSPECIFIED"):
         raise InvalidError(f"Unsupported file format: {form}.")
     return _geotiffs(image, grid, options.get("geoTiffOptions") or {}, context, job, report)
-
-
-def image_grid(body: Mapping[str, Any], image: Image) -> PixelGrid:
-    """Return the grid of an exported image.
-
-    Raises:
-        InvalidError: if it is unbounded.
-    """
-    if not body.get("grid") and image.bands[0].grid is None:
-        raise InvalidError("Unable to export unbounded image.")
-    grid = pixel_grid(body.get("grid"), image)
-    if grid.width < 1 or grid.height < 1:
-        raise InvalidError(f"Pixel grid dimensions ({grid.width}x{grid.height}) must be greater than zero.")
-    return grid
-
-
-def check_pixels(count: int, given: Any) -> None:
-    """Check the number of pixels of an image against ``maxPixels``.
-
-    Raises:
-        LimitError: with Earth Engine's message.
-    """
-    most = unwrapped_integer(given, MOST_PIXELS)
-    if count > most:
-        raise LimitError(
-            f"Export too large: specified {count} pixels (max: {most}). Specify higher maxPixels value if you intend to"
-            " export a large area."
-        )
-
-
-def blocks(grid: PixelGrid, edge: int = _BLOCK) -> Iterator[tuple[Window, PixelGrid]]:
-    """Yield the windows of a grid that are computed one by one, row by row, each with its grid."""
-    for row, column in product(range(0, grid.height, edge), range(0, grid.width, edge)):
-        width, height = min(edge, grid.width - column), min(edge, grid.height - row)
-        yield Window(column, row, width, height), grid.window(column, row, width, height)
-
-
-def read_block(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list[Pixels]:
-    """Read a block of bands; what it computed is freed after it."""
-    return Render(context.limits.memory, context.check_time).read(bands, grid)
 
 
 def _common_type(bands: Sequence[ImageBand]) -> np.dtype[Any]:
@@ -137,8 +99,8 @@ def _geotiffs(
 ) -> list[ExportedFile]:
     dtype = _common_type(image.bands)
     windows = _file_windows(grid, options, dtype.itemsize * len(image.bands))
-    count = sum(math.ceil(w.grid.width / _BLOCK) * math.ceil(w.grid.height / _BLOCK) for w in windows)
-    writer = _GeoTiffWriter(image, dtype, options, context, _Progress(count, report))
+    count = sum(count_blocks(w.grid) for w in windows)
+    writer = _GeoTiffWriter(image, dtype, options, context, Progress(count, report))
     found = []
     for index, window in enumerate(windows):
         staged = f"{index}.tif"
@@ -182,25 +144,11 @@ def _file_windows(grid: PixelGrid, options: Mapping[str, Any], pixel_bytes: int)
     ]
 
 
-class _Progress:
-    """Reports the share of steps that are done."""
-
-    def __init__(self, count: int, report: Callable[[float], None]) -> None:
-        self._count = count
-        self._report = report
-        self._done = 0
-
-    def step(self) -> None:
-        """Count one step."""
-        self._done += 1
-        self._report(min(1.0, self._done / self._count))
-
-
 class _GeoTiffWriter:
     """Writes files of one image."""
 
     def __init__(
-        self, image: Image, dtype: np.dtype[Any], options: Mapping[str, Any], context: Context, progress: _Progress
+        self, image: Image, dtype: np.dtype[Any], options: Mapping[str, Any], context: Context, progress: Progress
     ) -> None:
         self._image = image
         self._dtype = dtype

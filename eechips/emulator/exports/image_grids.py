@@ -1,0 +1,81 @@
+"""Find the pixels of exported images, and read them block by block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from rasterio.windows import Window
+
+from eechips.emulator.context import Context
+from eechips.emulator.messages import unwrapped_integer
+from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
+from eechips.emulator.pixels.pixel_grid import PixelGrid
+from eechips.emulator.rendering import pixel_grid
+from eechips.emulator.request_errors import InvalidError, LimitError
+
+MOST_PIXELS = 100_000_000
+"""The default of ``maxPixels``."""
+BLOCK = 1024
+"""Edge of the blocks, in pixels."""
+
+
+def image_grid(body: Mapping[str, Any], image: Image) -> PixelGrid:
+    """Return the grid of an exported image.
+
+    Raises:
+        InvalidError: if it is unbounded.
+    """
+    if not body.get("grid") and image.bands[0].grid is None:
+        raise InvalidError("Unable to export unbounded image.")
+    grid = pixel_grid(body.get("grid"), image)
+    if grid.width < 1 or grid.height < 1:
+        raise InvalidError(f"Pixel grid dimensions ({grid.width}x{grid.height}) must be greater than zero.")
+    return grid
+
+
+def check_pixels(count: int, given: Any) -> None:
+    """Check the number of pixels of an image against ``maxPixels``.
+
+    Raises:
+        LimitError: with Earth Engine's message.
+    """
+    most = unwrapped_integer(given, MOST_PIXELS)
+    if count > most:
+        raise LimitError(
+            f"Export too large: specified {count} pixels (max: {most}). Specify higher maxPixels value if you intend to"
+            " export a large area."
+        )
+
+
+def blocks(grid: PixelGrid, edge: int = BLOCK) -> Iterator[tuple[Window, PixelGrid]]:
+    """Yield the windows of a grid that are computed one by one, row by row, each with its grid."""
+    for row, column in product(range(0, grid.height, edge), range(0, grid.width, edge)):
+        width, height = min(edge, grid.width - column), min(edge, grid.height - row)
+        yield Window(column, row, width, height), grid.window(column, row, width, height)
+
+
+def read_block(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list[Pixels]:
+    """Read a block of bands; what it computed is freed after it."""
+    return Render(context.limits.memory, context.check_time).read(bands, grid)
+
+
+def count_blocks(grid: PixelGrid) -> int:
+    """Return the number of blocks of a grid."""
+    return math.ceil(grid.width / BLOCK) * math.ceil(grid.height / BLOCK)
+
+
+class Progress:
+    """Reports the share of steps that are done."""
+
+    def __init__(self, count: int, report: Callable[[float], None]) -> None:
+        self._count = count
+        self._report = report
+        self._done = 0
+
+    def step(self) -> None:
+        """Count one step."""
+        self._done += 1
+        self._report(min(1.0, self._done / self._count))
