@@ -146,6 +146,7 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
     quota = {name: values[name] for name in _QUOTA if name in values}
     server = {name: values[name] for name in _SERVER if name in values}
     exports = {field: values[name] for name, field in _EXPORTS.items() if name in values}
+    written = [exports["assets"]] if "assets" in exports else []
     others = {*quota, *server, *_EXPORTS}
     limits = {_LIMITS.get(k, k): v for k, v in values.items() if k not in others}
     return replace(
@@ -153,6 +154,6 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
         quota=replace(config.quota, **quota),
         limits=replace(config.limits, **limits),
         exports=replace(config.exports, **exports),
-        store=replace(config.store, written=exports.get("assets", config.store.written)),
+        store=replace(config.store, folders=(*written, *config.store.folders)),
         **server,
     )

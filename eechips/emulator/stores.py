@@ -63,7 +63,6 @@ class StoreConfig:
             folders are in.
         demo_until: the first day without an image on the demo planet. The day on which the configuration is made, or
             the one that the environment variable ``EECHIPS_DEMO_UNTIL`` gives.
-        written: asset folder that exports write to; it is searched first.
     """
 
     folders: tuple[Path, ...] = ()
@@ -72,7 +71,6 @@ class StoreConfig:
     catalogs: tuple[Path, ...] = ()
     catalog_files: tuple[Path, ...] = ()
     demo_until: date = field(default_factory=demo_end)
-    written: Path | None = None
 
 
 def check(config: StoreConfig) -> None:
@@ -205,10 +203,6 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
     """
     stores: list[AssetStore] = []
     catalogs: list[CatalogStore] = []
-    if config.written is not None:
-        from eechips.emulator.assets import FolderStore
-
-        stores.append(FolderStore(config.written))  # not cached: exports replace its assets
     if config.folders:
         from eechips.emulator.assets import FolderStore
 
