@@ -72,6 +72,9 @@ def serve_command(
     upstream: str | None,
     replay: Path | None,
     fill: bool,
+    compare: Path | None,
+    tolerance: float | None,
+    as_json: bool,
     coverage: bool,
     **given: str | None,
 ) -> None:
@@ -88,6 +91,7 @@ def serve_command(
       eechips serve --catalog scenes --allow-remote
       eechips serve --record my_recording
       eechips serve --replay my_recording --fill
+      eechips serve --compare my_recording --json
       eechips serve --concurrency 10 --rate 20 --latency lognormal:0.9,0.5
       EECHIPS_ENDPOINT=http://127.0.0.1:9000 eechips sample --dataset NAIP --per-ecoregion 5
     """
@@ -100,7 +104,7 @@ def serve_command(
 
             click.echo(summary(counted()), nl=False)
         else:
-            recording = RecordingOptions(record, upstream, replay, fill)
+            recording = RecordingOptions(record, upstream, replay, fill, compare, tolerance, as_json)
             recording.check(has_assets=bool(demo or assets or catalog))
             is_demo = demo or not (assets or catalog)
             try:

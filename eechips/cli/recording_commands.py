@@ -1,8 +1,9 @@
-"""Record Earth Engine's responses, and replay them: options of ``eechips serve``."""
+"""Record Earth Engine's responses, replay them, and compare them: options of ``eechips serve``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ import click
 
 from eechips.cli.group import OneSentence
 from eechips.cli.parameters import FunctionT
+from eechips.text import format_count, replace_control_characters
 
 if TYPE_CHECKING:
+    from eechips.emulator.recording.comparison import Comparison
     from eechips.emulator.server import ServerConfig
 
 
@@ -25,12 +28,18 @@ class RecordingOptions:
         upstream: URL of the service that is recorded; None for Earth Engine's high-volume endpoint.
         replay: folder to respond from, or None.
         fill: whether a replay evaluates requests that are not recorded.
+        compare: folder to compare, or None.
+        tolerance: greatest relative difference of equal numbers; None for the default.
+        as_json: whether a comparison is printed as JSON.
     """
 
     record: Path | None = None
     upstream: str | None = None
     replay: Path | None = None
     fill: bool = False
+    compare: Path | None = None
+    tolerance: float | None = None
+    as_json: bool = False
 
     @property
     def is_used(self) -> bool:
@@ -46,14 +55,16 @@ class RecordingOptions:
         Raises:
             click.UsageError: if they do not.
         """
-        if self.record is not None and self.replay is not None:
-            raise click.UsageError("--record and --replay exclude each other.")
+        if sum(folder is not None for folder in (self.record, self.replay, self.compare)) > 1:
+            raise click.UsageError("--record, --replay and --compare exclude each other.")
         if self.upstream is not None and self.record is None:
             raise click.UsageError("--upstream needs --record.")
         if self.fill and self.replay is None:
             raise click.UsageError("--fill needs --replay.")
-        if has_assets and not self.fill:
-            raise click.UsageError("Assets are served with --replay DIR --fill, not by a recording alone.")
+        if (self.as_json or self.tolerance is not None) and self.compare is None:
+            raise click.UsageError("--json and --tolerance need --compare.")
+        if has_assets and (self.record or (self.replay and not self.fill)):
+            raise click.UsageError("--demo, --assets and --catalog are for --compare, and for --replay with --fill.")
 
 
 def recording_options(command: FunctionT) -> FunctionT:
@@ -76,14 +87,58 @@ def recording_options(command: FunctionT) -> FunctionT:
                 help="Respond from a recording, without network. Other requests are refused.",
             ),
             click.option("--fill", is_flag=True, help="With --replay: evaluate the other requests locally."),
+            click.option(
+                "--compare", type=existing, metavar="DIR",
+                help="Evaluate the requests of a recording locally, list where values differ, and exit.",
+            ),
+            click.option(
+                "--tolerance", type=click.FloatRange(0, 1), metavar="SHARE",
+                help="Of --compare: relative difference of numbers that count as equal. [default: 1e-06]",
+            ),
+            click.option("--json", "as_json", is_flag=True, help="Of --compare: print JSON."),
         )
     ):  # fmt: skip
         command = option(command)
     return command
 
 
+def _compare(folder: Path, config: ServerConfig, options: RecordingOptions) -> None:
+    """Print a comparison; exit with status 1 if there are differences."""
+    from eechips.emulator.recording.response_difference import RELATIVE
+    from eechips.emulator.recording.serving import compare_locally
+
+    found = compare_locally(folder, config, RELATIVE if options.tolerance is None else options.tolerance)
+    if options.as_json:
+        click.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+    else:
+        click.echo("\n".join(_describe(found)))
+    if found.differences:
+        click.get_current_context().exit(1)
+
+
+def _describe(found: Comparison) -> Iterator[str]:
+    """Yield the lines of a comparison: counts, a table of functions, and the differences."""
+    count = len(found.differences)
+    yield f"{format_count(found.compared, 'request')} evaluated locally, {count:,} with another result."
+    if found.not_compared:
+        listed = ", ".join(f"{number:,} {operation}" for operation, number in found.not_compared.items())
+        yield f"Not compared: {listed}."
+    yield (
+        f"Equal numbers differ by {found.tolerance:g} of their value at most, arrays value by value; errors by status."
+    )
+    functions = [each for each in found.functions if each.different]
+    if functions:
+        width = max(len(each.function) for each in functions)
+        yield f"\n{'function':<{width}}  requests  different"
+        for each in functions:
+            yield f"{replace_control_characters(each.function):<{width}}  {each.requests:>8,}  {each.different:>9,}"
+    for one in found.differences:
+        lines = (one.path, f"  {one.where}", f"  recorded: {one.recorded}", f"  local:    {one.local}")
+        yield "\n" + "\n".join(map(replace_control_characters, lines))
+
+
 def serve_recording(options: RecordingOptions, config: ServerConfig, announce: Callable[[str], None]) -> None:
-    """Record or replay until Ctrl-C.
+    """Record or replay until Ctrl-C, or compare.
 
     Args:
         options: checked.
@@ -104,6 +159,8 @@ def serve_recording(options: RecordingOptions, config: ServerConfig, announce: C
         if options.record is not None:
             upstream = Upstream(options.upstream or HIGH_VOLUME)
             serve_recorder(options.record, upstream, config.port, announce)
+        elif options.compare is not None:
+            _compare(options.compare, config, options)
         elif options.replay is not None:
             serve_replay(options.replay, config.port, announce, config if options.fill else None)
     except ValueError as error:

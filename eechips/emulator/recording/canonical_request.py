@@ -44,6 +44,10 @@ _IGNORED = frozenset(
 )  # fmt: skip
 
 
+# Asks for what an earlier request has cost, by a name that the service has invented for it.
+_PROFILE = "Profile.getProfiles"
+
+
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
     """A request as a client sends it.
@@ -118,9 +122,13 @@ class CanonicalRequest:
 
 
 def hash_request(request: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a request's JSON, with sorted keys and without spaces."""
+    """Return the SHA-256 of a request's JSON, with sorted keys and without spaces.
+
+    Raises:
+        UnicodeEncodeError: if it has lone surrogates.
+    """
     text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find_operation(method: str, path: str) -> str | None:
@@ -136,8 +144,8 @@ def find_operation(method: str, path: str) -> str | None:
 def canonical_request(received: ReceivedRequest, placeholders: Placeholders) -> CanonicalRequest | None:
     """Return the canonical form of a request; None for one that is not recorded.
 
-    A body that is not JSON is not recorded. An expression that is not well formed stays as it is: its response is an
-    error.
+    A body that is not JSON is not recorded, and profiles of other requests are not. An expression that is not well
+    formed stays as it is: its response is an error.
     """
     path = _VERSION.sub("", received.path, count=1) if _VERSION.match(received.path) else received.path
     operation = find_operation(received.method, path)
@@ -147,11 +155,18 @@ def canonical_request(received: ReceivedRequest, placeholders: Placeholders) -> 
     if received.method == "POST":
         try:
             body = _canonical_body(map_texts(decode(received.content), placeholders.hide))
-        except InvalidError:
+        except (InvalidError, RecursionError):
+            return None
+        if _PROFILE in list_functions(body):
             return None
     path = placeholders.hide(path) if "/assets" in path else re.sub(rf"^{_PROJECT}", "projects/{project}", path)
     query = {} if operation in CREATED else _canonical_query(received.query, placeholders)
-    return CanonicalRequest(operation, received.method, path, query, body)
+    found = CanonicalRequest(operation, received.method, path, query, body)
+    try:
+        hash_request(found.to_json())
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file can have
+        return None
+    return found
 
 
 def _canonical_body(body: Any) -> Any:
@@ -175,3 +190,16 @@ def _canonical_query(query: str, placeholders: Placeholders) -> dict[str, Any]:
         if name not in _IGNORED and (name, value) != ("alt", "json"):
             found.setdefault(name, []).append(placeholders.hide(value))
     return {name: values[0] if len(values) == 1 else sorted(values) for name, values in sorted(found.items())}
+
+
+def list_functions(body: Any) -> list[str]:
+    """Return the names of the functions that the expression of a canonical body calls, sorted."""
+    expression = body.get("expression") if isinstance(body, dict) else None
+    values = expression.get("values") if isinstance(expression, dict) else None
+    found: set[str] = set()
+    for node in values.values() if isinstance(values, dict) else ():
+        call = node.get("functionInvocationValue") if isinstance(node, dict) else None
+        name = call.get("functionName") if isinstance(call, dict) else None
+        if isinstance(name, str):
+            found.add(name)
+    return sorted(found)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from eechips.emulator.recording.canonical_request import CanonicalRequest, ReceivedRequest
+from eechips.emulator.recording.canonical_request import CanonicalRequest, ReceivedRequest, list_functions
 from eechips.emulator.recording.recording_folder import RecordingEntry, RecordingError, RecordingFolder
 
 _MOST_READ = 2000
@@ -38,19 +38,6 @@ def describe_missing(folder: RecordingFolder, received: ReceivedRequest, request
     else:
         text += f"Nearest is {nearest.path}: {_describe_difference(request, nearest.request)}. "
     return f"{text}Record it with --record, or evaluate it locally with --fill."
-
-
-def list_functions(body: Any) -> list[str]:
-    """Return the names of the functions that a request's expression calls, sorted."""
-    expression = body.get("expression") if isinstance(body, dict) else None
-    values = expression.get("values") if isinstance(expression, dict) else None
-    found: set[str] = set()
-    for node in values.values() if isinstance(values, dict) else ():
-        call = node.get("functionInvocationValue") if isinstance(node, dict) else None
-        name = call.get("functionName") if isinstance(call, dict) else None
-        if isinstance(name, str):
-            found.add(name)
-    return sorted(found)
 
 
 def _find_nearest(folder: RecordingFolder, request: CanonicalRequest) -> RecordingEntry | None:

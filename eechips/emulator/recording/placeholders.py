@@ -13,7 +13,7 @@ HIDDEN = "***"
 """Replaces e-mail addresses, which no replay puts back."""
 
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,}")
-_NUMBERED_PROJECT = re.compile(r"\bprojects/[0-9]{6,}\b|\bproject(?: number)? [0-9]{6,}\b")
+_NUMBERED_PROJECT = re.compile(r"\b(projects/|project |number )[0-9]{6,}\b")
 _PUBLIC = ("earthengine-public", "earthengine-legacy")
 _LEAST = 6
 """Characters of the id of a project: shorter ones occur in other words.
@@ -42,7 +42,7 @@ class Placeholders:
 
     def hide_in_error(self, text: str) -> str:
         """Replace the client's project wherever an error names it, also by its number."""
-        text = _NUMBERED_PROJECT.sub(f"project {PROJECT}", self.hide(text))
+        text = _NUMBERED_PROJECT.sub(rf"\g<1>{PROJECT}", self.hide(text))
         if self.project and len(self.project) >= _LEAST and self.project not in _PUBLIC:
             text = re.sub(rf"(?<![\w-]){re.escape(self.project)}(?![\w-])", PROJECT, text)
         return text

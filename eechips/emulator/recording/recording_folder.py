@@ -97,20 +97,19 @@ class RecordingFolder:
         Raises:
             RecordingError: if its file is damaged.
         """
-        name = f"{request.operation}/{request.key}.json"
-        return self._read(name) if (self.folder / name).exists() else None
+        return self.find_key(request.operation, request.key)
 
-    def find_created(self, kind: str, key: str) -> RecordingEntry | None:
-        """Return the request that created a name, with its response.
+    def find_key(self, operation: str, key: str) -> RecordingEntry | None:
+        """Return a request with its response by its key; None if it is not recorded.
 
         Args:
-            kind: such as ``thumbnails``.
-            key: in the name.
+            operation: of the request, such as ``thumbnails``.
+            key: from a name of a recording; texts of other forms are no keys.
 
         Raises:
             RecordingError: if its file is damaged.
         """
-        name = f"{kind}/{key}.json"
+        name = f"{operation}/{key}.json"
         return self._read(name) if _KEY.fullmatch(key) and (self.folder / name).exists() else None
 
     def list_entries(self, operation: str | None = None) -> Iterator[RecordingEntry]:

@@ -132,9 +132,10 @@ class ResponseRecorder:
                 value = map_texts(value, placeholders.hide_in_error)
             else:
                 value = map_texts(self._with_aliases(value, request), placeholders.hide)
+            content = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             return None
-        return replace(found, content=json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+        return replace(found, content=content)
 
     def _with_aliases(self, value: Any, request: CanonicalRequest) -> Any:
         """Return a response's JSON with names of the recording instead of the service's."""

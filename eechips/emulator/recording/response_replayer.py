@@ -10,12 +10,12 @@ from starlette.types import ASGIApp
 
 from eechips.emulator.messages import error_response
 from eechips.emulator.protocol.http import http_response
-from eechips.emulator.recording.canonical_request import CanonicalRequest, canonical_request
+from eechips.emulator.recording.canonical_request import CanonicalRequest, ReceivedRequest, canonical_request
+from eechips.emulator.recording.local_evaluation import LocalEvaluation
 from eechips.emulator.recording.nearest_request import describe_missing
 from eechips.emulator.recording.placeholders import Placeholders
 from eechips.emulator.recording.recording_folder import RecordingEntry, RecordingError, RecordingFolder
 from eechips.emulator.recording.recording_http import ORIGIN_HEADER, base_url, receive, send_recorded
-from eechips.emulator.recording.sub_request import SubRequest, fill_request
 from eechips.emulator.request_errors import EarthEngineError
 
 
@@ -35,7 +35,8 @@ class ResponseReplayer:
     """
 
     def __init__(self, folder: RecordingFolder, local: ASGIApp | None = None) -> None:
-        self._folder, self._local = folder, local
+        self._folder = folder
+        self._local = None if local is None else LocalEvaluation(folder, local)
 
     async def handle(self, request: Request) -> Response:
         """Respond to one request. Errors become Earth Engine's."""
@@ -55,23 +56,25 @@ class ResponseReplayer:
         if self._local is None:
             described = await loop.run_in_executor(None, describe_missing, self._folder, received, canonical)
             raise NotRecordedError(described)
-        sent = SubRequest(received.method, request.scope["raw_path"].decode("ascii"), received.query, received.content)
-        response = await fill_request(self._local, sent, self._find_created(canonical), placeholders)
+        response = await self._evaluate(received, canonical, request.scope["raw_path"].decode("ascii"), placeholders)
         response.headers[ORIGIN_HEADER] = "filled"
         return response
+
+    async def _evaluate(
+        self, received: ReceivedRequest, request: CanonicalRequest | None, path: str, placeholders: Placeholders
+    ) -> Response:
+        assert self._local is not None
+        if request is None:
+            return await self._local.send(
+                received.method, path, received.query, received.content, placeholders.servers[0]
+            )
+        try:
+            return await self._local.evaluate(request, placeholders)
+        except RecordingError as error:
+            raise NotRecordedError(str(error)) from error
 
     def _find(self, request: CanonicalRequest) -> RecordingEntry | None:
         try:
             return self._folder.find(request)
-        except RecordingError as error:
-            raise NotRecordedError(str(error)) from error
-
-    def _find_created(self, request: CanonicalRequest | None) -> RecordingEntry | None:
-        """Return the recorded request that created the name of another one; None without it."""
-        if request is None or request.name_key is None:
-            return None
-        kind = request.operation.removesuffix("-get")
-        try:
-            return self._folder.find_created(kind, request.name_key)
         except RecordingError as error:
             raise NotRecordedError(str(error)) from error

@@ -1,11 +1,15 @@
-"""Serve recorders and replays on loopback."""
+"""Serve recorders and replays on loopback, and compare recordings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from eechips.emulator.faults import FaultPlan
+from eechips.emulator.quota import QuotaConfig
 from eechips.emulator.recording.applications import create_recorder_app, create_replay_app
+from eechips.emulator.recording.comparison import Comparison, compare_recording
 from eechips.emulator.recording.recording_folder import create_recording, open_recording
 from eechips.emulator.recording.response_recorder import ResponseRecorder
 from eechips.emulator.recording.upstream import Upstream
@@ -56,3 +60,21 @@ def serve_replay(folder: Path, port: int, announce: Callable[[str], None], local
         with open_app(local) as opened:
             app = create_replay_app(recording, opened.app)
             run(app, listener, announce, exit_with_parent=False, stop=opened.stop)
+
+
+def compare_locally(folder: Path, local: ServerConfig, tolerance: float) -> Comparison:
+    """Compare a recording with local evaluation, without a quota.
+
+    Args:
+        folder: of the recording.
+        local: configuration of the local Earth Engine.
+        tolerance: greatest relative difference of equal numbers.
+
+    Raises:
+        RecordingError: if the folder is no recording, or one of its files is damaged.
+        StoreError, RegistrationError: see :func:`eechips.emulator.server.serve`.
+    """
+    recording = open_recording(folder)
+    unlimited = QuotaConfig(concurrency=None, rate=None, minute=None)
+    with open_app(replace(local, quota=unlimited, latency=None, faults=FaultPlan())) as opened:
+        return compare_recording(recording, opened.app, tolerance)
