@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -29,7 +30,7 @@ from eechips.emulator.protocol.app import create_app
 from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Latency, Quota, QuotaConfig
-from eechips.emulator.stores import StoreConfig, check
+from eechips.emulator.stores import StoreConfig, StoreError, check
 
 HOST = "127.0.0.1"
 
@@ -104,11 +105,9 @@ def open_app(config: ServerConfig) -> Iterator[LocalApp]:
         StoreError: if the configuration of what to serve is invalid.
         RegistrationError: if functions of other packages cannot be used.
     """
-    check(config.store)
     if config.exports.assets is not None:
-        from eechips.emulator.assets.publish import create
-
-        create(config.exports.assets)
+        _create_folder(config.exports.assets)
+    check(config.store)
     if has_packages():  # else the server does without the libraries of pixels
         load_functions()
     workers = EvaluationPool(config.workers or os.cpu_count() or 1, config.store, config.limits)
@@ -125,6 +124,17 @@ def open_app(config: ServerConfig) -> Iterator[LocalApp]:
             tasks.stop()
     finally:
         workers.stop()
+
+
+def _create_folder(folder: Path) -> None:
+    """Make the folder of exported assets, if it is missing."""
+    from eechips.emulator.assets.asset_errors import AssetError
+    from eechips.emulator.assets.publish import create
+
+    try:
+        create(folder)
+    except AssetError as error:
+        raise StoreError(str(error)) from error
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,3 +146,13 @@ def test_exported_assets_are_there_for_the_next_server(ee: Any, server: Server, 
     finally:
         stop_server(other)
         initialize(server)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        command = [sys.executable, "-m", "eechips.emulator", "--no-demo", "--export-assets", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert str(folder) in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
