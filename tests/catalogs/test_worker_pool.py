@@ -37,7 +37,9 @@ def test_every_worker_pool_makes_the_same_catalogue(tmp_path: Path, who: str, mo
         import dask.config
         from distributed import LocalCluster
 
-        with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+        with LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+        ) as cluster:
             address = cluster.scheduler_address
             if who == "dask":
                 found = ingest(pattern, tmp_path / "other", resolution=0, scheduler=address, quiet=True)
@@ -91,8 +93,8 @@ def test_a_lost_cluster_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], victims: str, told: str
 ) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr("eechips.catalogs.worker_pool._PATIENCE", 5)
-    monkeypatch.setattr("eechips.catalogs.worker_pool._RETURN", 3)
+    monkeypatch.setattr("eechips.catalogs.worker_pool._PATIENCE", 20)
+    monkeypatch.setattr("eechips.catalogs.worker_pool._RETURN", 10)
 
     def lose_cluster() -> None:
         with (
@@ -114,9 +116,9 @@ def test_a_lost_cluster_is_reported(
 def test_a_cluster_without_workers_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
 
-    monkeypatch.setattr("eechips.catalogs.worker_pool._PATIENCE", 1)
+    monkeypatch.setattr("eechips.catalogs.worker_pool._PATIENCE", 5)
     write(tmp_path / "list.ndjson", [scene(1)])
-    with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         result = cli(tmp_path / "list.ndjson", "--out", tmp_path / "catalog", "--scheduler", cluster.scheduler_address)
     assert result.exit_code == 2
     assert "has no workers: start some" in result.output

@@ -240,7 +240,8 @@ def test_every_path_gives_the_same_ledger_and_the_same_files(
     assert sorted(found[what][1] for what in SAME) in (["done", "failed_permanent"], ["failed_permanent"] * 2)
     recorded, there = recorded_files(found), dict(files_on_disk(results_of(done)))
     assert {name: there.get(name) for name in recorded} == recorded
-    assert there.keys() - recorded.keys() <= {"own/same.csv", "recipe.py"}
+    # Dask logs there what a busy machine delays.
+    assert there.keys() - recorded.keys() <= {"own/same.csv", "recipe.py", "dask.log"}
     assert done.verify() == []
     assert len(done.units) == sum(done.counts.values()) == len(expected)
 
