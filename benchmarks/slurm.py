@@ -15,14 +15,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "sinfo")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_CPUS = 2  # of a pretended node
+_CPUS, _MEGABYTES = 2, 8000  # of a pretended node
 
 _CONFIG = """
 ClusterName=bench
@@ -51,7 +51,8 @@ MpiDefault=none
 ReturnToService=2
 KillWait=5
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
-NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs={cpus} State=UNKNOWN
+NodeName=DEFAULT CPUs={cpus} RealMemory={megabytes} State=UNKNOWN
+NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}]
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -66,11 +67,11 @@ def missing_programs() -> str | None:
 
 @dataclass(frozen=True)
 class Task:
-    """A task of a job array that is running.
+    """A job that is running, or a task of a job array.
 
     Attributes:
         job: id of the job of the task.
-        index: of the task.
+        index: of the task, from 1; 0 for a job that is no array.
         node: where it runs.
     """
 
@@ -101,16 +102,15 @@ class Cluster:
             raise RuntimeError(f"{words[0]}: {done.stderr or done.stdout}")
         return done.stdout.strip()
 
-    def submit(self, script: Path, *options: str) -> str:
+    def submit(self, script: Path, *options: str, arguments: Sequence[str] = ()) -> str:
         """Id of a new job."""
-        return self.command("sbatch", "--parsable", *options, script).partition(";")[0]
+        return self.command("sbatch", "--parsable", *options, script, *arguments).partition(";")[0]
 
     def tasks(self, job: str, state: str = "RUNNING") -> list[Task]:
         """Tasks of a job array in a state."""
         lines = self.command("squeue", "--noheader", "-r", "-j", job, "-t", state, "-o", "%A %K %N").splitlines()
-        return [
-            Task(found[0], int(found[1]), found[2]) for found in (line.split() for line in lines) if len(found) == 3
-        ]
+        found = [line.split() for line in lines]
+        return [Task(words[0], int(words[1]) if words[1].isdigit() else 0, words[2]) for words in found if words[2:]]
 
     def is_running(self, job: str) -> bool:
         """Whether a job has not ended; one that was forgotten has."""
@@ -118,27 +118,15 @@ class Cluster:
             return bool(self.command("squeue", "--noheader", "-j", job))
         return False
 
-    def kill(self, task: Task) -> None:
-        """Kill the processes of a task, and requeue it."""
-        self.command("scancel", "--signal=KILL", "--full", task.job)
-        self._requeue(task)
+    def kill(self, job: str) -> None:
+        """Kill the processes of a job or task; it is not requeued."""
+        with suppress(RuntimeError):  # it has just ended
+            self.command("scancel", "--signal=KILL", "--full", job)
+            self.command("scancel", job)
 
-    def drain(self, node: str, tasks: list[Task]) -> None:
-        """Drain a node, and requeue its tasks elsewhere."""
+    def drain(self, node: str) -> None:
+        """Start no further jobs on a node."""
         self.command("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=maintenance")
-        for task in tasks:
-            self._requeue(task)
-
-    def _requeue(self, task: Task) -> None:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                self.command("scontrol", "requeue", task.job)
-                break
-            except RuntimeError:  # it is just ending
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.5)
 
 
 @contextmanager
@@ -146,7 +134,7 @@ def cluster(folder: Path, nodes: int) -> Iterator[Cluster]:
     """A cluster for the duration of the block.
 
     Args:
-        folder: empty.
+        folder: empty, without spaces in its path.
         nodes: pretended, with two processors each.
 
     Raises:
@@ -161,7 +149,14 @@ def cluster(folder: Path, nodes: int) -> Iterator[Cluster]:
     config = folder / "slurm.conf"
     config.write_text(
         _CONFIG.format(
-            host=host, port=ports, folder=folder, nodes=nodes, first=ports + 1, last=ports + nodes, cpus=_CPUS
+            host=host,
+            port=ports,
+            folder=folder,
+            nodes=nodes,
+            first=ports + 1,
+            last=ports + nodes,
+            cpus=_CPUS,
+            megabytes=_MEGABYTES,
         )
     )
     paths = {f"--{name}-file": munge / name for name in ("key", "pid", "log", "seed")}

@@ -95,18 +95,27 @@ def write_slurm(job: ClusterJob, folder: Path, working: Path, partition: str | N
     """
 
     def script(step: str, commands: Sequence[str], *further: str) -> str:
-        directives = [f"--job-name={job.label}-{step}", f"--chdir={working}", *further]
+        directives = [f"--job-name={job.label}-{step}", f"--chdir={quote_directive(str(working))}", *further]
         if partition is not None:
-            directives.append(f"--partition={partition}")
+            directives.append(f"--partition={quote_directive(partition)}")
         lines = [f"#SBATCH {directive}" for directive in directives]
         return "\n".join(["#!/bin/bash", *lines, "set -euo pipefail", *commands]) + "\n"
 
-    array = (f"--array=1-{job.tasks}", "--requeue", "--cpus-per-task=1", "--mem=2G", f"--output={folder}/work-%a.log")
+    if "\\" in str(folder):
+        raise UsageError(
+            f"scripts of SLURM cannot be in {folder}: the path has a backslash, which sbatch allows in no log"
+        )
+
+    def output(name: str) -> str:
+        place = str(folder).replace("%", "%%")  # a percent sign begins a pattern
+        return f"--output={quote_directive(f'{place}/{name}')}"
+
+    array = (f"--array=1-{job.tasks}", "--requeue", "--cpus-per-task=1", "--mem=2G", output("work-%a.log"))
     q = shlex.quote
     return {
-        "plan.sh": script("plan", [job.plan()], f"--output={folder}/plan.log"),
+        "plan.sh": script("plan", [job.plan()], output("plan.log")),
         "work.sh": script("work", [job.work("auto", "SLURM_ARRAY_TASK_ID")], *array),
-        "join.sh": script("join", job.join(), f"--output={folder}/join.log"),
+        "join.sh": script("join", job.join(), output("join.log")),
         "submit.sh": "\n".join(
             [
                 "#!/bin/bash",
@@ -118,6 +127,20 @@ def write_slurm(job: ClusterJob, folder: Path, working: Path, partition: str | N
         )
         + "\n",
     }
+
+
+def quote_directive(text: str) -> str:
+    """Return a value of a directive for sbatch, which splits at spaces, and knows backslashes in double quotes.
+
+    Raises:
+        UsageError: if it has a line break.
+    """
+    if "\n" in text or "\r" in text:
+        raise UsageError(f"scripts of SLURM cannot name {text!r}: it has a line break")
+    if re.fullmatch(r"[\w./:@%+,=-]+", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def write_kubernetes(

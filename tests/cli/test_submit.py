@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ def get_requests(count=12):
 def get_result(index, number):
     return Chip(ee.Image(number), grid=GRID, name=f"tile_{index}")
 """
+LOGS = ["join.log", "plan.log", "work-1.log", "work-2.log"]
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 KUBERNETES = ("--kubernetes", "--image", "registry/eechips:1", "--claim", "shared")
 
 
@@ -105,6 +108,46 @@ def test_the_scripts_for_slurm_do_the_whole_job(folder: Path, service: Service) 
         f"tile_{n}.png" for n in range(12)
     )
     assert (folder / "res ults" / "manifest.parquet").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_slurm_runs_the_scripts_in_folders_of_any_name(
+    tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    slurm = pytest.importorskip("slurm")
+    if reason := slurm.missing_programs():
+        pytest.skip(reason)
+    place = tmp_path / 'it\'s "50%a" $HOME #1'
+    place.mkdir()
+    monkeypatch.chdir(place)
+    (place / "squares.py").write_text(RECIPE)
+    write_job(place, service.url)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "eechips").write_text(f'#!/bin/bash\nexec {sys.executable} -m eechips "$@"\n')
+    (tmp_path / "bin" / "eechips").chmod(0o755)
+    done = submit("--slurm", "--tasks", "2", "--to", "jo b")
+    assert done.exit_code == 0, done.output
+    (tmp_path / "slurm").mkdir()
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with slurm.cluster(tmp_path / "slurm", nodes=2) as cluster:
+        cluster.command("bash", place / "jo b" / "submit.sh")
+        while cluster.command("squeue", "--noheader"):
+            time.sleep(0.2)
+    logs = "".join(path.read_text() for path in sorted(place.glob("jo b/*.log")))
+    assert sorted(path.name for path in place.glob("jo b/*.log")) == LOGS, logs
+    assert (place / "res ults" / "manifest.parquet").exists(), logs
+    assert len(list((place / "res ults").glob("*.png"))) == 12
+
+
+@pytest.mark.parametrize(("name", "reason"), [("a\nb", "has a line break"), ("a\\b", "has a backslash")])
+def test_folders_that_scripts_of_slurm_cannot_name_are_refused(name: str, reason: str, folder: Path) -> None:
+    done = submit("--slurm", "--to", name)
+    assert done.exit_code == 2
+    assert reason in done.stderr
+    assert not (folder / name).exists()
 
 
 def test_manifests_for_kubernetes_match_the_schema_of_the_api(folder: Path) -> None:
