@@ -81,7 +81,8 @@ def service_of_run(info: Mapping[str, Any], source: str, options: Mapping[str, A
     if source.startswith(_LOCAL):
         folder = Path(source.removeprefix(_LOCAL))
         return {**found, "local": True, "local_assets": folder} if folder.is_dir() else service_of_source(source, {})
-    return {**found, "endpoint": source}
+    endpoint = info.get("endpoint")  # signed, as the source is not
+    return {**found, "endpoint": endpoint} if endpoint else service_of_source(source, {})
 
 
 def service_of_source(source: str, options: Mapping[str, Any]) -> dict[str, Any]:

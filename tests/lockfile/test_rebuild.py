@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 import eechips
 from eechips.cli import main
 from eechips.emulator.assets import ingest
-from eechips.errors import StorageError, UsageError
+from eechips.errors import EechipsError, StorageError, UsageError
 from eechips.lockfile.rebuild import Rebuild
 from eechips.manifest.run import Run
 from tests.support.local_earth_engine import Server, start_server, stop_server
@@ -477,6 +477,55 @@ def test_a_recipe_is_in_the_lockfile_and_is_executed_for_its_user(
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "another user's"))
     assert call("rebuild", "r.lock", "third", "--executor", "threads", "-q").exit_code == 2
     assert call("rebuild", "r.lock", "third", "--executor", "threads", "-q", "--trust").exit_code == 0
+
+
+SOURCES = f"""
+import ee
+from eechips import Chip, Grid
+
+def get_requests():
+    return [0, 1]
+
+def get_result(index, number):
+    grid = Grid("{CRS}", (10.0, 0.0, 500000.0 + {10 * EDGE} * number, 0.0, -10.0, 4400000.0), 16, 16)
+    asset = f"{COLLECTION}/image_{{number}}"
+    return Chip(ee.Image(asset), grid=grid, format="tif", sources=(asset,))
+"""
+
+
+def test_replaced_images_of_a_recipe_are_named(
+    make_source: Callable[[int], Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = make_source(2)
+    Path("recipe.py").write_text(SOURCES)
+    service = ("--endpoint", source.server.url, "--project", "local", "--executor", "threads", "-q")
+    assert call("run", "recipe.py", "--out", "run", "--no-report", *service).exit_code == 0
+    assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
+    assert ["version" in each for each in members(Path("r.lock"), "assets.jsonl")] == [True, True]
+    assert [each["expression"] for each in members(Path("r.lock"), "units.jsonl")] == [None, None]
+    source.pixels[1][:] += 1
+    source.put(1)
+    done = call("rebuild", "r.lock", "again", *service)
+    assert done.exit_code == 1, done.output
+    assert "1 of 2 files are the same to the byte" in done.stdout
+    assert f"{COLLECTION}/image_1: version" in done.stdout
+    assert "1 of 1 file changed, about 100.0% of their pixels" in done.stdout
+
+
+def test_a_run_is_locked_with_another_endpoint_than_its_own(
+    make_source: Callable[[int], Source], tmp_path: Path
+) -> None:
+    source = make_source(1)
+    run = eechips.sample(
+        COLLECTION, points=source.points(1, 16), size=16, out=tmp_path / "run", **options(source.server)
+    )
+    stop_server(source.server)
+    source.start()  # at another port
+    with pytest.raises(EechipsError):
+        eechips.lock(run, tmp_path / "a.lock")
+    lockfile = eechips.lock(run, tmp_path / "a.lock", endpoint=source.server.url, project="local")
+    assert len(members(lockfile, "assets.jsonl")) == 1
 
 
 def test_runs_that_cannot_be_locked_say_why(tmp_path: Path, stack_server: Server, monkeypatch: Any) -> None:
