@@ -70,7 +70,7 @@ class Task:
     """A job that is running, or a task of a job array.
 
     Attributes:
-        job: id of the job of the task.
+        job: id, by which it can be cancelled.
         index: of the task, from 1; 0 for a job that is no array.
         node: where it runs.
     """
@@ -108,9 +108,8 @@ class Cluster:
 
     def tasks(self, job: str, state: str = "RUNNING") -> list[Task]:
         """Tasks of a job array in a state."""
-        lines = self.command("squeue", "--noheader", "-r", "-j", job, "-t", state, "-o", "%A %K %N").splitlines()
-        found = [line.split() for line in lines]
-        return [Task(words[0], int(words[1]) if words[1].isdigit() else 0, words[2]) for words in found if words[2:]]
+        lines = self.command("squeue", "--noheader", "-r", "-j", job, "-t", state, "-o", "%F %K %N").splitlines()
+        return [_task(*words) for words in map(str.split, lines) if len(words) == 3]
 
     def is_running(self, job: str) -> bool:
         """Whether a job has not ended; one that was forgotten has."""
@@ -127,6 +126,11 @@ class Cluster:
     def drain(self, node: str) -> None:
         """Start no further jobs on a node."""
         self.command("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=maintenance")
+
+
+def _task(job: str, index: str, node: str) -> Task:
+    # The job id of the last task of an array is that of the array: it does not name the task.
+    return Task(f"{job}_{index}", int(index), node) if index.isdigit() else Task(job, 0, node)
 
 
 @contextmanager
