@@ -10,7 +10,7 @@ from eechips.emulator.assets.asset_errors import AssetError
 from eechips.emulator.compute_cost import COST, ComputeCost
 from eechips.emulator.context import Context, ServiceLimits
 from eechips.emulator.evaluation import service_error
-from eechips.emulator.exports import image_files, map_exports, table_exports
+from eechips.emulator.exports import image_files, map_exports, table_exports, videos
 from eechips.emulator.exports.jobs import ExportedFile, ExportJob, ExportOutcome
 from eechips.emulator.exports.tasks import CODES, TaskResult
 from eechips.emulator.request_errors import EarthEngineError, InvalidError, UnavailableError
@@ -23,6 +23,7 @@ _EXPORTS: Mapping[str, Export] = {
     "image:export": image_files.export_image,
     "table:export": table_exports.export_table,
     "map:export": map_exports.export_map,
+    "video:export": videos.export_video,
 }
 _PATIENCE = 10.0  # seconds to wait for files of catalogues that are being put in place
 

@@ -99,7 +99,7 @@ def _reject(what: str) -> Handler:
     return reject
 
 
-_NO_EXPORT = _reject("export classifiers and videos")
+_NO_EXPORT = _reject("export classifiers and tiled videos")
 _IMPORT = _reject("take assets from clients: use `eechips assets ingest`")
 _CHANGE = _reject("change assets on behalf of clients: use `eechips assets ingest`, or the files themselves")
 _POLICY = _reject("keep access policies: every client may read everything")
@@ -133,11 +133,11 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "projects/{project}/featureView", "featureView:create", _VIEW),
     *(
         ("POST", f"projects/{{project}}/{method}", method, task_routes.export(method))
-        for method in ("image:export", "table:export", "map:export")
+        for method in ("image:export", "table:export", "video:export", "map:export")
     ),
     *(
         ("POST", f"projects/{{project}}/{kind}:export", f"{kind}:export", _NO_EXPORT)
-        for kind in ("video", "videoMap", "classifier")
+        for kind in ("videoMap", "classifier")
     ),
     *(("POST", f"projects/{{project}}/{kind}:import", f"{kind}:import", _IMPORT) for kind in ("image", "table")),
     ("POST", "projects/{project}/image:importExternal", "image:importExternal", _IMPORT),
