@@ -285,6 +285,9 @@ def test_other_requests_are_evaluated_locally_and_not_kept(
         assert known.headers["x-eechips-recording"] == "recorded"
         unknown = requests.get(f"{server.url}/v1/projects/local/assets:search", timeout=60)
         assert unknown.json()["error"]["message"].startswith("The local Earth Engine does not")
+        counts = requests.get(f"{server.url}/_recording", timeout=60).json()
+        assert (counts["refused"], counts["filled"]) == (0, 5)
+        assert counts["recorded"] >= 6
     assert list_files(folder) == before
 
 

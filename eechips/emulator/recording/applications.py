@@ -31,5 +31,9 @@ def create_replay_app(folder: RecordingFolder, local: ASGIApp | None = None) -> 
         folder: of the recording.
         local: the local Earth Engine, which evaluates requests that are not recorded; None refuses them.
     """
-    routes = [Route("/{path:path}", ResponseReplayer(folder, local).handle, methods=_METHODS)]
+    replayer = ResponseReplayer(folder, local)
+    routes = [
+        Route("/_recording", replayer.report, methods=["GET"]),
+        Route("/{path:path}", replayer.handle, methods=_METHODS),
+    ]
     return Starlette(routes=routes, middleware=[Middleware(LocalOnly)])

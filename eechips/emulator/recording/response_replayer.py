@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from eechips.emulator.messages import error_response
-from eechips.emulator.protocol.http import http_response
+from eechips.emulator.protocol.http import http_response, json_response
 from eechips.emulator.recording.canonical_request import CanonicalRequest, ReceivedRequest, canonical_request
 from eechips.emulator.recording.local_evaluation import LocalEvaluation
 from eechips.emulator.recording.nearest_request import describe_missing
@@ -36,14 +37,22 @@ class ResponseReplayer:
 
     def __init__(self, folder: RecordingFolder, local: ASGIApp | None = None) -> None:
         self._folder = folder
+        self._counts: Counter[str] = Counter()
         self._local = None if local is None else LocalEvaluation(folder, local)
 
     async def handle(self, request: Request) -> Response:
         """Respond to one request. Errors become Earth Engine's."""
         try:
-            return await self._respond(request)
+            response = await self._respond(request)
         except EarthEngineError as error:
+            self._counts["refused"] += 1
             return http_response(error_response(error))
+        self._counts[response.headers[ORIGIN_HEADER]] += 1
+        return response
+
+    async def report(self, request: Request) -> Response:
+        """Return counts of requests by where their responses came from."""
+        return json_response({"recorded": 0, "filled": 0, "refused": 0, **self._counts})
 
     async def _respond(self, request: Request) -> Response:
         received = await receive(request)
