@@ -63,13 +63,13 @@ class ClusterJob:
         """Return the command of a task.
 
         Args:
-            part: as ``eechips work --part`` takes it.
+            part: as ``eechips work --part`` takes it; a variable of the shell is allowed.
             number: variable of the shell that numbers the task.
         """
-        words = ("eechips", "work", "--units", self._file(_UNITS), "--part", part, "--out", self.out)
+        words = ("eechips", "work", "--units", self._file(_UNITS), "--out", self.out)
         shared = ("--quota-folder", self.quota_folder, "--executor", "threads", "--quiet")
         outcomes = f'{shlex.quote(self.files)}/"outcomes-${{{number}}}.jsonl"'
-        return f"{shlex.join((*words, *shared))} --outcomes {outcomes}"
+        return f'{shlex.join((*words, *shared))} --part "{part}" --outcomes {outcomes}'
 
     def join(self) -> list[str]:
         """Return the commands of the join, and of what follows."""
@@ -110,11 +110,13 @@ def write_slurm(job: ClusterJob, folder: Path, working: Path, partition: str | N
         place = str(folder).replace("%", "%%")  # a percent sign begins a pattern
         return f"--output={quote_directive(f'{place}/{name}')}"
 
-    array = (f"--array=1-{job.tasks}", "--requeue", "--cpus-per-task=1", "--mem=2G", output("work-%a.log"))
+    size = ("--cpus-per-task=1", "--mem=2G")
+    array = (f"--array=1-{job.tasks}", "--requeue", *size, output("work-%a.log"))
     q = shlex.quote
     return {
         "plan.sh": script("plan", [job.plan()], output("plan.log")),
         "work.sh": script("work", [job.work("auto", "SLURM_ARRAY_TASK_ID")], *array),
+        "part.sh": script("part", [job.work(f"${{1}}/{job.tasks}", "1")], *size, output("part-%j.log")),
         "join.sh": script("join", job.join(), output("join.log")),
         "submit.sh": "\n".join(
             [

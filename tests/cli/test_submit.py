@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -27,7 +28,7 @@ def get_requests(count=12):
 def get_result(index, number):
     return Chip(ee.Image(number), grid=GRID, name=f"tile_{index}")
 """
-LOGS = ["join.log", "plan.log", "work-1.log", "work-2.log"]
+LOGS = {"join.log", "plan.log", "work-1.log", "work-2.log"}  # and one with the number of a job
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 KUBERNETES = ("--kubernetes", "--image", "registry/eechips:1", "--claim", "shared")
 
@@ -79,7 +80,7 @@ def shell_words(folder: Path) -> list[str]:
 def test_scripts_for_slurm_are_shown_and_valid(folder: Path) -> None:
     done = submit("--slurm", "--tasks", "3", "--partition", "transfer", "--to", "jo b")
     assert done.exit_code == 0, done.output
-    names = ["join.sh", "plan.sh", "submit.sh", "work.sh"]
+    names = ["join.sh", "part.sh", "plan.sh", "submit.sh", "work.sh"]
     assert sorted(path.name for path in (folder / "jo b").iterdir()) == names
     for name in names:
         text = (folder / "jo b" / name).read_text()
@@ -134,12 +135,21 @@ def test_slurm_runs_the_scripts_in_folders_of_any_name(
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     with slurm.cluster(tmp_path / "slurm", nodes=2) as cluster:
         cluster.command("bash", place / "jo b" / "submit.sh")
-        while cluster.command("squeue", "--noheader"):
-            time.sleep(0.2)
+        wait_for_jobs(cluster)
+        (place / "res ults" / "tile_3.png").unlink()
+        (place / "jo b" / "outcomes-2.jsonl").unlink()
+        cluster.command("sbatch", place / "jo b" / "part.sh", "2")
+        wait_for_jobs(cluster)
+    assert len((place / "jo b" / "outcomes-2.jsonl").read_text().splitlines()) == 6
     logs = "".join(path.read_text() for path in sorted(place.glob("jo b/*.log")))
-    assert sorted(path.name for path in place.glob("jo b/*.log")) == LOGS, logs
+    assert {path.name for path in place.glob("jo b/*.log")} > LOGS, logs
     assert (place / "res ults" / "manifest.parquet").exists(), logs
     assert len(list((place / "res ults").glob("*.png"))) == 12
+
+
+def wait_for_jobs(cluster: Any) -> None:
+    while cluster.command("squeue", "--noheader"):
+        time.sleep(0.2)
 
 
 @pytest.mark.parametrize(("name", "reason"), [("a\nb", "has a line break"), ("a\\b", "has a backslash")])
@@ -161,7 +171,7 @@ def test_manifests_for_kubernetes_match_the_schema_of_the_api(folder: Path) -> N
         assert manifest["metadata"]["name"] == f"my-squares-{step}"
     work = json.loads((place / "work.json").read_text())["spec"]
     assert (work["completions"], work["completionMode"]) == (40, "Indexed")
-    assert "--part auto/40" in work["template"]["spec"]["containers"][0]["command"][-1]
+    assert '--part "auto/40"' in work["template"]["spec"]["containers"][0]["command"][-1]
     assert subprocess.run(["bash", "-n", place / "submit.sh"], check=False).returncode == 0
 
 
