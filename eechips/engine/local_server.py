@@ -138,6 +138,9 @@ def local_earth_engine(
     workers: int | None = None,
     allow_remote: bool = False,
     log: Path | None = None,
+    drive: str | Path | None = None,
+    buckets: str | Path | None = None,
+    export_assets: str | Path | None = None,
 ) -> Iterator[LocalServer]:
     """Run a local Earth Engine, a process of its own, for the duration of the block.
 
@@ -148,6 +151,9 @@ def local_earth_engine(
         workers: processes that compute; None for one for each core.
         allow_remote: read files elsewhere that the assets refer to.
         log: file for its standard error; removed if empty. None to discard it.
+        drive: folder that stands for Google Drive, for ``ee.batch.Export``; None rejects such exports.
+        buckets: folder of folders that stand for buckets of Cloud Storage, likewise.
+        export_assets: folder of the assets that exports make, likewise.
 
     Yields:
         The server, ready. Its ``url`` is an ``endpoint`` of eechips, and of ``ee.Initialize``.
@@ -166,6 +172,8 @@ def local_earth_engine(
     command += ["--demo" if demo or (demo is None and assets is None) else "--no-demo"]
     command += [] if workers is None else ["--workers", str(workers)]
     command += ["--allow-remote"] if allow_remote else []
+    for option, folder in (("--drive", drive), ("--buckets", buckets), ("--export-assets", export_assets)):
+        command += [] if folder is None else [option, str(folder)]
     with log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors:
         # A separate session: Ctrl-C in the terminal does not reach the server, which requests in flight need.
         process = subprocess.Popen(

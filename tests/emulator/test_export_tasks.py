@@ -291,9 +291,10 @@ def test_operations_as_resources(server: Server) -> None:
 
 def test_exports_are_charged(stack: Stack, tmp_path: Path) -> None:
     server = start_server(
-        "--no-demo", "--assets", str(stack.path), "--drive", str(tmp_path), "--eecu-hours", "0.000001"
+        "--no-demo", "--assets", str(stack.path), "--drive", str(tmp_path), "--eecu-hours", "0.000001", "--exports", "3"
     )
     ee = initialize(server)
+    assert ee.data.getProjectConfig()["maxConcurrentExports"] == 3
     with ee.data.workloadTagContext("my-tag"):
         task = start(ee, ee.Image(f"{STACK}/image_0"), "charged")
     spent = finished(task)["batch_eecu_usage_seconds"]

@@ -138,6 +138,16 @@ def test_objects_of_patches_follow_their_prefix(ee: Any, folders: Folders, name:
     assert found == ["Image_pixel_demo_00000.tfrecord.gz", "Image_pixel_demo_mixer.json"]
 
 
+def test_files_of_a_second_task_have_the_same_number(ee: Any, folders: Folders, name: str) -> None:
+    image = ee.Image(f"{STACK}/image_0")
+    for is_compressed in (False, True, True):
+        export(ee, folders, image, name, compressed=is_compressed, patchDimensions=[64, 64])
+    assert sorted(path.name for path in (folders.drive / name).iterdir()) == [
+        "image-00000 (1).tfrecord.gz", "image-00000 (2).tfrecord.gz", "image-00000.tfrecord", "image-mixer (1).json",
+        "image-mixer (2).json", "image-mixer.json",
+    ]  # fmt: skip
+
+
 def test_patches_that_are_not_supported_fail(ee: Any, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0")
     for message, options in {

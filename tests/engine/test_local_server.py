@@ -19,6 +19,7 @@ from eechips.engine.session import connect
 from eechips.errors import ConfigurationError
 from eechips.manifest import Run
 from tests.support.engine_recipes import script
+from tests.support.local_earth_engine import wait_until
 
 RECIPE = """
 import ee
@@ -120,3 +121,25 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
     with pytest.raises(ConfigurationError, match=r"did not start: \S"), local_earth_engine(None, in_flight=8):
         pass
+
+
+def test_exports_of_a_local_earth_engine_go_to_folders(tmp_path: Path) -> None:
+    import ee
+
+    names = ("drive", "buckets", "export_assets")
+    with local_earth_engine(demo=False, **{name: tmp_path / name for name in names}) as server:
+        server.initialize()
+        image = ee.Image(7).toByte().clip(ee.Geometry.Rectangle([0, 0, 1, 1], None, False))
+        tasks = [
+            ee.batch.Export.image.toDrive(image, "a", scale=50_000),
+            ee.batch.Export.image.toCloudStorage(image, "b", "my-bucket", scale=50_000),
+            ee.batch.Export.image.toAsset(image, "c", "projects/p/assets/c", scale=50_000),
+        ]
+        for task in tasks:
+            task.start()
+        wait_until(lambda: not any(task.active() for task in tasks))
+        assert [task.status()["state"] for task in tasks] == ["COMPLETED"] * 3
+        assert ee.Image("projects/p/assets/c").bandNames().getInfo() == ["constant"]
+    for path in (tmp_path / "drive" / "a.tif", tmp_path / "buckets" / "my-bucket" / "b.tif"):
+        with rasterio.open(path) as file:
+            assert (file.read(1) == 7).any()

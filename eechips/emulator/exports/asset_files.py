@@ -82,7 +82,7 @@ def _resampling(bands: Sequence[ImageBand], options: Mapping[str, Any]) -> dict[
     default = options.get("pyramidingPolicy") or "MEAN"
     policies = {band.name: default for band in bands} | dict(options.get("pyramidingPolicyOverrides") or {})
     for name, policy in policies.items():
-        if policy not in _POLICIES:
+        if not isinstance(policy, str) or policy not in _POLICIES:
             raise InvalidError(
                 f"The local Earth Engine has no pyramiding policy '{policy}' (band '{name}'): use one of"
                 f" {', '.join(_POLICIES)}."

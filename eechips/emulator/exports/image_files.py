@@ -204,14 +204,11 @@ def _nodata(given: Mapping[str, Any] | None, dtype: np.dtype[Any]) -> float | in
     if value is None:
         return formats.default_nodata(dtype)
     number = float(value)
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        if not number.is_integer() or not limits.min <= number <= limits.max:
-            raise InvalidError(
-                f"The noData value {number:g} is not a value of the bands' type, {_TYPE_NAMES[dtype.name]}."
-            )
-        return int(number)
-    return number
+    is_whole = dtype.kind in "iu"
+    limits = np.iinfo(dtype) if is_whole else np.finfo(dtype)
+    if (is_whole and not number.is_integer()) or not limits.min <= number <= limits.max:
+        raise InvalidError(f"The noData value {number:g} is not a value of the bands' type, {_TYPE_NAMES[dtype.name]}.")
+    return int(number) if is_whole else number
 
 
 def _checksum(path: Path, grid: PixelGrid) -> int:

@@ -28,27 +28,34 @@ def put_in_place(
         place: folder of the files, on the file system of the destination.
         files: in order.
         destination: of the task.
-        naming: held while a file gets a name that nothing else has.
+        naming: held while files get names that nothing else has.
         report: called with the shares of files that are computed and written.
 
     Raises:
         AssetWriteError: if a file cannot be written, or a link leads out of the destination.
     """
     folder = destination.root / destination.folder
-    for count, file in enumerate(files, 1):
-        target = folder / destination.name(file.part, file.ending)
-        with writing(target), naming:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(destination.root)):
-                raise AssetWriteError(f"Cannot write {target}: a link leads out of {destination.root}.")
-            commit(place / file.staged, target if destination.replaces else _free(target))
-        report(1.0, count / len(files))
+    with naming:
+        targets = [folder / name for name in _names(files, destination, folder)]
+        for count, (file, target) in enumerate(zip(files, targets, strict=True), 1):
+            with writing(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(destination.root)):
+                    raise AssetWriteError(f"Cannot write {target}: a link leads out of {destination.root}.")
+                commit(place / file.staged, target)
+            report(1.0, count / len(files))
 
 
-def _free(target: Path) -> Path:
-    """Return a name that no file has: Drive keeps files of the same name, and its desktop client numbers them."""
-    found, number = target, 0
-    while os.path.lexists(found):
+def _names(files: Sequence[ExportedFile], destination: Destination, folder: Path) -> list[str]:
+    """Return the names of the files of a task.
+
+    Drive keeps files of the same name. A folder cannot, so the later ones have a number, as Drive's desktop client
+    gives them; all files of a task have the same.
+    """
+    number = 0
+    while True:
+        mark = f" ({number})" if number else ""
+        names = [destination.name(file.part, f"{mark}{file.ending}") for file in files]
+        if destination.replaces or not any(os.path.lexists(folder / name) for name in names):
+            return names
         number += 1
-        found = target.with_name(f"{target.stem} ({number}){target.suffix}")
-    return found

@@ -79,7 +79,10 @@ async def algorithms(service: Service, request: Request) -> Response:
 async def config(service: Service, request: Request) -> Response:
     """Return a project's configuration."""
     name = f"projects/{request.path_params['project']}/config"
-    return json_response({"name": name, "registrationState": "REGISTERED_NOT_COMMERCIALLY", "maxConcurrentExports": 2})
+    running = service.tasks.config.running
+    return json_response(
+        {"name": name, "registrationState": "REGISTERED_NOT_COMMERCIALLY", "maxConcurrentExports": running}
+    )
 
 
 ROUTES = (
