@@ -26,7 +26,7 @@ _VARIATION = 0.5
 """Part of its mean time by which the last request of a run takes longer than the mean."""
 _FINISHING = 0.005
 """Seconds to cut out, encode and write a unit."""
-_INDIFFERENT = 1.25
+_INDIFFERENT = 1.5
 """Ratio of times within which fewer requests are preferred: each costs quota."""
 _PATIENCE = 20
 """Requests that work at a lowered size before a larger one is tried again; twice as many after each failure."""
