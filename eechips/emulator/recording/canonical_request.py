@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -35,6 +35,7 @@ _OPERATIONS = (
     ("assets-search", "GET", rf"{_PROJECT}/assets:search"),
     ("assets", "GET", rf"{_PROJECT}/assets/[^:]+"),
 )
+_PROJECT_ID = re.compile(r"[\w.:-]{1,100}")
 _VERSION = re.compile(r"v1(?:alpha|beta)?/")
 _NAMED = re.compile(rf"{_PROJECT}/(?P<kind>{'|'.join(CREATED)})/(?P<id>[^/:]+)(?P<rest>.*)")
 # Parameters that do not decide what a response has in it: https://cloud.google.com/apis/docs/system-parameters.
@@ -69,9 +70,32 @@ class ReceivedRequest:
     @property
     def project(self) -> str | None:
         """The client's project; None where the request does not name it."""
-        named = self.headers.get("x-goog-user-project")
+        named = self.headers.get("x-goog-user-project", "")
+        if _PROJECT_ID.fullmatch(named):
+            return named
         found = re.match(r"(?:v1(?:alpha|beta)?/)?projects/([^/:]+)(?!.*/assets(?:[/:]|$))", self.path)
-        return named or (found[1] if found else None)
+        return found[1] if found and _PROJECT_ID.fullmatch(found[1]) else None
+
+    @property
+    def is_folded(self) -> bool:
+        """Return whether it is a GET whose parameters are the body of a POST.
+
+        The client sends requests so whose URL would have more than 2,048 characters (``googleapiclient.http``).
+        """
+        return self.method == "POST" and self.headers.get("x-http-method-override") == "GET"
+
+    def unfold(self) -> ReceivedRequest:
+        """Return the request with its parameters in the query.
+
+        Raises:
+            InvalidError: if its body is not text.
+        """
+        if not self.is_folded:
+            return self
+        try:
+            return replace(self, method="GET", query=self.content.decode("ascii"), content=b"")
+        except UnicodeDecodeError as error:
+            raise InvalidError("The parameters of the request are not ASCII.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +139,12 @@ class CanonicalRequest:
         return token if isinstance(token, str) and token else None
 
     @property
+    def name_kind(self) -> str | None:
+        """The resource that the request fetches by its name, such as ``thumbnails``; None for another request."""
+        found = _NAMED.fullmatch(self.path)
+        return found["kind"] if found else None
+
+    @property
     def name_key(self) -> str | None:
         """The key of the request that created the name of this one; None for requests without such a name."""
         found = _NAMED.fullmatch(self.path)
@@ -147,6 +177,10 @@ def canonical_request(received: ReceivedRequest, placeholders: Placeholders) -> 
     A body that is not JSON is not recorded, and profiles of other requests are not. An expression that is not well
     formed stays as it is: its response is an error.
     """
+    try:
+        received = received.unfold()
+    except InvalidError:
+        return None
     path = _VERSION.sub("", received.path, count=1) if _VERSION.match(received.path) else received.path
     operation = find_operation(received.method, path)
     if operation is None:

@@ -149,7 +149,7 @@ def _functions(folder: RecordingFolder, entry: RecordingEntry) -> list[str]:
     """Return the functions of a request, or of the one that created its name."""
     request = entry.request
     if request.name_key is not None:
-        created = folder.find_key(request.operation.removesuffix("-get"), request.name_key)
+        created = folder.find_key(str(request.name_kind), request.name_key)
         request = request if created is None else created.request
     return list_functions(request.body) or [f"({entry.request.operation})"]
 

@@ -104,7 +104,7 @@ class LocalEvaluation:
             of the recording, but of the local Earth Engine.
         """
         key = str(request.name_key)
-        created = self._folder.find_key(request.operation.removesuffix("-get"), key)
+        created = self._folder.find_key(str(request.name_kind), key)
         if created is None:
             return None, request.path
         response = await self.evaluate(created.request, placeholders)

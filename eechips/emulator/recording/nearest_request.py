@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 from eechips.emulator.recording.canonical_request import CanonicalRequest, ReceivedRequest, list_functions
-from eechips.emulator.recording.recording_folder import RecordingEntry, RecordingError, RecordingFolder
+from eechips.emulator.recording.recording_folder import RecordingError, RecordingFolder
 
 _MOST_READ = 2000
 _MOST_SHOWN = 6
@@ -36,23 +37,21 @@ def describe_missing(folder: RecordingFolder, received: ReceivedRequest, request
     if nearest is None:
         text += f"There is no recorded {request.operation} there. "
     else:
-        text += f"Nearest is {nearest.path}: {_describe_difference(request, nearest.request)}. "
+        text += f"Nearest is {nearest[0]}: {_describe_difference(request, nearest[1])}. "
     return f"{text}Record it with --record, or evaluate it locally with --fill."
 
 
-def _find_nearest(folder: RecordingFolder, request: CanonicalRequest) -> RecordingEntry | None:
-    """Return the recorded request of the same operation that has the most parts in common."""
+def _find_nearest(folder: RecordingFolder, request: CanonicalRequest) -> tuple[str, CanonicalRequest] | None:
+    """Return the recorded request of the same operation with the fewest other parts, with the path of its file."""
     wanted = Counter(_parts(request.to_json()))
-    best: tuple[int, RecordingEntry] | None = None
-    try:
-        for entry in islice(folder.list_entries(request.operation), _MOST_READ):
-            found = Counter(_parts(entry.request.to_json()))
-            different = (wanted - found).total() + (found - wanted).total()
+    best: tuple[int, str, CanonicalRequest] | None = None
+    with suppress(RecordingError):
+        for path, other in islice(folder.list_requests(request.operation), _MOST_READ):
+            found = Counter(_parts(other.to_json()))
+            different = sum((wanted - found).values()) + sum((found - wanted).values())
             if best is None or different < best[0]:
-                best = different, entry
-    except RecordingError:
-        return None if best is None else best[1]
-    return None if best is None else best[1]
+                best = different, path, other
+    return None if best is None else best[1:]
 
 
 def _describe_difference(request: CanonicalRequest, nearest: CanonicalRequest) -> str:

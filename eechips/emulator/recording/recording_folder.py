@@ -18,6 +18,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,22 +113,31 @@ class RecordingFolder:
         name = f"{operation}/{key}.json"
         return self._read(name) if _KEY.fullmatch(key) and (self.folder / name).exists() else None
 
-    def list_entries(self, operation: str | None = None) -> Iterator[RecordingEntry]:
+    def list_entries(self) -> Iterator[RecordingEntry]:
         """Yield all requests with their responses, in the order of their files' names.
-
-        Args:
-            operation: of the requests; None for all.
 
         Raises:
             RecordingError: if a file is damaged.
         """
-        folders = [self.folder / operation] if operation else sorted(self.folder.iterdir())
-        for folder in folders:
-            if folder.is_symlink() or not folder.is_dir() or folder.name == _PAYLOADS:
-                continue
-            for path in sorted(folder.glob("*.json")):
-                if _KEY.fullmatch(path.stem):
-                    yield self._read(f"{folder.name}/{path.name}")
+        for folder in sorted(self.folder.iterdir()):
+            for name in self._list_names(folder.name):
+                yield self._read(name)
+
+    def list_requests(self, operation: str) -> Iterator[tuple[str, CanonicalRequest]]:
+        """Yield the requests of an operation, with the paths of their files.
+
+        Raises:
+            RecordingError: if a file is damaged.
+        """
+        for name in self._list_names(operation):
+            yield name, self._read_request(name)[0]
+
+    def _list_names(self, operation: str) -> Iterator[str]:
+        folder = self.folder / operation
+        if not folder.is_symlink() and folder.is_dir():
+            yield from (
+                f"{operation}/{path.name}" for path in sorted(folder.glob("*.json")) if _KEY.fullmatch(path.stem)
+            )
 
     def _encode(self, request: CanonicalRequest, response: RecordedResponse) -> bytes:
         asked = json.loads(json.dumps(request.to_json(), sort_keys=True))
@@ -143,8 +153,17 @@ class RecordingFolder:
         return found if isinstance(found, int) else 599
 
     def _read(self, name: str) -> RecordingEntry:
-        data = self._read_bytes(name)
-        try:
+        request, content = self._read_request(name)
+        with self._checking(name):
+            response = RecordedResponse.from_json(
+                content["response"], lambda payload: self._read_bytes(f"{_PAYLOADS}/{payload}")
+            )
+        return RecordingEntry(name, request, response)
+
+    def _read_request(self, name: str) -> tuple[CanonicalRequest, Any]:
+        """Return the request of a file, and all that is in the file."""
+        with self._checking(name):
+            data = self._read_bytes(name)
             if data is None:
                 raise ValueError("it was removed meanwhile")
             content = _parse(data)
@@ -152,16 +171,22 @@ class RecordingFolder:
             operation, stem = name.removesuffix(".json").split("/")
             if hash_request(request) != stem:
                 raise ValueError("its name is not the hash of its request")
-            path = re.sub(r"^projects/\{project\}", "projects/-", request["path"])
-            if find_operation(request["method"], path) != operation:
-                raise ValueError("its folder is not that of its request")
-            canonical = CanonicalRequest(
+            found = CanonicalRequest(
                 operation, request["method"], request["path"], request.get("query", {}), request.get("body")
             )
-            response = RecordedResponse.from_json(
-                content["response"], lambda payload: self._read_bytes(f"{_PAYLOADS}/{payload}")
-            )
-            return RecordingEntry(name, canonical, response)
+            if find_operation(found.method, found.path) != operation:
+                raise ValueError("its folder is not that of its request")
+        return found, content
+
+    @contextmanager
+    def _checking(self, name: str) -> Iterator[None]:
+        """Turn errors of a file that is not one of a recording into a sentence.
+
+        Raises:
+            RecordingError: in place of them.
+        """
+        try:
+            yield
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecordingError(f"{self.folder / name} is damaged: {error}. Record it again.") from error
 

@@ -100,15 +100,18 @@ class ResponseRecorder:
         """
         content, query = received.content, received.query
         if request.name_key is not None:
-            name = self._aliases.find(request.name_key)
+            name = self._aliases.find(f"{request.name_kind}/{request.name_key}")
             if name is None:
                 raise NotFoundError("Not found: the name does not exist or has expired.")
             version, _, rest = target.partition("/projects/")
             target = f"{version}/{name}{rest.partition(request.name_key)[2]}"
         token = request.page_token
         if token is not None and (own := self._aliases.find(token)) is not None:
-            content = content.replace(token.encode(), json.dumps(own)[1:-1].encode())
-            query = query.replace(token, quote(own, safe=""))
+            quoted = quote(own, safe="")
+            content = content.replace(
+                token.encode(), (quoted if received.is_folded else json.dumps(own)[1:-1]).encode()
+            )
+            query = query.replace(token, quoted)
         return self._send(received, target, query, content)
 
     def _send(self, received: ReceivedRequest, target: str, query: str, content: bytes) -> UpstreamResponse:
@@ -143,8 +146,10 @@ class ResponseRecorder:
             return value
         name, token = value.get("name"), value.get("nextPageToken")
         if request.created_kind is not None and isinstance(name, str):
-            self._aliases.add(request.key, name)
-            return {**value, "name": f"projects/{{project}}/{request.created_kind}/{request.key}"}
+            alias = f"{request.created_kind}/{request.key}"
+            self._aliases.add(alias, name)
+            # Clients use the name alone, whether they select it by `fields` or not.
+            return {"name": f"projects/{{project}}/{alias}"}
         if isinstance(token, str) and token:
             alias = f"{PAGE_PREFIX}{request.key}"
             self._aliases.add(alias, token)
