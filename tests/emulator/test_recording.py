@@ -96,6 +96,15 @@ def test_a_request_that_is_not_recorded_is_refused_with_the_nearest(replay: Serv
         ee.data.computeImages({"expression": ee.ImageCollection(STACK)})
 
 
+def test_a_name_that_is_not_of_the_recording_has_expired(recording: tuple[Path, Any], replay: Server) -> None:
+    name = recording[1][2]
+    statuses = [
+        requests.get(f"{replay.url}/v1/projects/local/{kind}/{each}", timeout=60).status_code
+        for kind, each in (("thumbnails", name), ("tables", name), ("thumbnails", "0" * 64 + ":getPixels"))
+    ]
+    assert statuses == [200, 404, 404]
+
+
 def post(url: str, path: str, body: Any, **options: Any) -> requests.Response:
     return requests.post(f"{url}/v1/{path}", data=json.dumps(body), **{"headers": HEADERS, "timeout": 60, **options})
 

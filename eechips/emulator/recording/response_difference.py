@@ -45,7 +45,10 @@ class ValueDifference:
     local: str
 
 
-_UNREADABLE = (ValueError, OSError, EOFError, RasterioError, zipfile.BadZipFile, PIL.Image.DecompressionBombError)
+_UNREADABLE = (
+    ValueError, OSError, EOFError, RecursionError, csv.Error, RasterioError, zipfile.BadZipFile,
+    PIL.Image.DecompressionBombError,
+)  # fmt: skip
 
 
 class _UndecodableError(ValueError):
@@ -78,7 +81,10 @@ def find_difference(recorded: bytes, local: bytes, *, is_json: bool, tolerance: 
         found = _decode(local, is_json=is_json)
     except _UndecodableError as error:
         return ValueDifference("local response", "", f"not readable: {error}")
-    return _compare(expected, found, "", tolerance)
+    try:
+        return _compare(expected, found, "", tolerance)
+    except RecursionError:
+        return ValueDifference("value", "nested too deeply to be compared", "")
 
 
 def _decode(content: bytes, *, is_json: bool) -> Any:
@@ -101,18 +107,13 @@ def _decode(content: bytes, *, is_json: bool) -> Any:
         if content.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             return _read_archive(content)
         text = content.decode()
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        RasterioError,
-        zipfile.BadZipFile,
-        PIL.Image.DecompressionBombError,
-    ) as error:
+        if text.startswith(("{", "[")):
+            return json.loads(text)
+        if text.startswith("<"):
+            return text
+        return [[_parse_cell(cell) for cell in row] for row in csv.reader(io.StringIO(text))]
+    except _UNREADABLE as error:
         raise _UndecodableError(str(error)[:200]) from error
-    if text.startswith(("<", "{", "[")):
-        return json.loads(text) if text[0] != "<" else text
-    return [[_parse_cell(cell) for cell in row] for row in csv.reader(io.StringIO(text))]
 
 
 def _parse_cell(cell: str) -> float | str:
@@ -194,8 +195,10 @@ def _compare_pixels(expected: _Pixels, found: _Pixels, where: str, tolerance: fl
                 return ValueDifference(label, _show(one.tolist()), _show(other.tolist()))
             continue
         left, right = one.astype("float64"), other.astype("float64")
-        limit = np.maximum(tolerance * np.maximum(np.abs(left), np.abs(right)), ABSOLUTE) + expected.levels
-        different = ~((left == right) | (np.isnan(left) & np.isnan(right)) | (np.abs(left - right) <= limit))
+        limit = np.maximum(tolerance * np.minimum(np.abs(left), np.abs(right)), ABSOLUTE) + expected.levels
+        with np.errstate(invalid="ignore"):  # a difference of infinities
+            is_close = np.abs(left - right) <= limit
+        different = ~((left == right) | (np.isnan(left) & np.isnan(right)) | is_close)
         if different.any():
             first = tuple(int(each) for each in np.argwhere(different)[0])
             label += f": {int(different.sum()):,} of {different.size:,} values, first at {list(first)}"

@@ -17,7 +17,7 @@ from eechips.emulator.recording.nearest_request import describe_missing
 from eechips.emulator.recording.placeholders import Placeholders
 from eechips.emulator.recording.recording_folder import RecordingEntry, RecordingError, RecordingFolder
 from eechips.emulator.recording.recording_http import ORIGIN_HEADER, base_url, receive, send_recorded
-from eechips.emulator.request_errors import EarthEngineError
+from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 
 
 class NotRecordedError(EarthEngineError):
@@ -63,6 +63,8 @@ class ResponseReplayer:
         if entry is not None:
             return send_recorded(entry.response, placeholders, {ORIGIN_HEADER: "recorded"})
         if self._local is None:
+            if canonical is not None and canonical.name_key is not None and not self._is_created(canonical):
+                raise NotFoundError("Not found: the name does not exist or has expired.")
             described = await loop.run_in_executor(None, describe_missing, self._folder, received, canonical)
             raise NotRecordedError(described)
         response = await self._evaluate(received, canonical, request.scope["raw_path"].decode("ascii"), placeholders)
@@ -79,6 +81,13 @@ class ResponseReplayer:
             )
         try:
             return await self._local.evaluate(request, placeholders)
+        except RecordingError as error:
+            raise NotRecordedError(str(error)) from error
+
+    def _is_created(self, request: CanonicalRequest) -> bool:
+        """Return whether the name in a request is one of the recording; otherwise clients create a new one."""
+        try:
+            return self._folder.find_key(str(request.name_kind), str(request.name_key)) is not None
         except RecordingError as error:
             raise NotRecordedError(str(error)) from error
 
