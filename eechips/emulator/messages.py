@@ -261,6 +261,8 @@ _REQUESTS: Mapping[str, Check] = {
         maxVertices=_wrapped_integer,
         fileExportOptions=_message(fileFormat=_TABLE_FORMAT, **_FILE_DESTINATIONS),
         assetExportOptions=_message(earthEngineDestination=_EARTH_ENGINE),
+        featureViewExportOptions=_object,
+        bigqueryExportOptions=_object,
     ),
     "video:export": _message(
         **_EXPORT,

@@ -211,23 +211,34 @@ def start(ee: Any, image: Any, name: str) -> Any:
     return task
 
 
+def idle_processes(ee: Any, server: Server) -> set[int]:
+    """The processes of a server that has everything running that it needs, and no task."""
+    assert ee.Number(1).getInfo() == 1
+    assert finished(start(ee, ee.Image(f"{STACK}/image_0"), "before"))["state"] == "COMPLETED"
+    return set(descendants(server.process.pid))
+
+
 def test_a_running_task_is_killed_when_it_is_cancelled(server: Server, folders: Folders) -> None:
     ee = initialize(server)
+    before = idle_processes(ee, server)
     task = start(ee, endless(ee), "cancelled")
-    wait_until(lambda: task.status()["state"] == "RUNNING" and len(list(folders.drive.glob(".tmp-*"))) == 1)
-    before = descendants(server.process.pid)
+    wait_until(lambda: len(set(descendants(server.process.pid)) - before) == 1)
+    assert task.status()["state"] == "RUNNING"
+    assert len(list(folders.drive.glob(".tmp-*"))) == 1
     task.cancel()
     status = finished(task)
     assert (status["state"], status["error_message"]) == ("CANCELLED", "Cancelled.")
     assert not list(folders.drive.glob(".tmp-*"))
-    assert len(set(before) - set(descendants(server.process.pid))) == 1
+    assert set(descendants(server.process.pid)) == before
     assert finished(start(ee, ee.Image(f"{STACK}/image_0"), "next"))["state"] == "COMPLETED"
-    assert sorted(path.name for path in folders.drive.rglob("*")) == ["next.tif", "tasks"]
+    found = [path.name for path in (folders.drive / "tasks").iterdir()]
+    assert "next.tif" in found
+    assert not [name for name in found if "cancelled" in name]
 
 
 def test_a_task_whose_process_dies_is_tried_again(server: Server, folders: Folders) -> None:
     ee = initialize(server)
-    before = set(descendants(server.process.pid))
+    before = idle_processes(ee, server)
     task = start(ee, endless(ee), "killed")
     for attempt in range(1, 6):
         wait_until(lambda attempt=attempt: task.status().get("attempt") == attempt)
@@ -287,6 +298,17 @@ def test_operations_as_resources(server: Server) -> None:
     assert requests.post(f"{server.url}/v1/{long.name}:wait", json={"timeout": "soon"}).status_code == 400
     long.cancel()
     assert finished(long)["state"] == "CANCELLED"
+
+
+def test_the_client_may_send_a_request_again(server: Server) -> None:
+    ee = initialize(server)
+    task = ee.batch.Export.image.toDrive(ee.Image(f"{STACK}/image_0"), "again", "tasks")
+    (request_id,) = ee.data.newTaskId()
+    names = {ee.data.exportImage(request_id, dict(task.config))["name"] for _ in range(3)}
+    assert len(names) == 1
+    other = ee.batch.Export.image.toDrive(ee.Image(f"{STACK}/image_1"), "again", "tasks")
+    with pytest.raises(ee.EEException, match="already exists"):
+        ee.data.exportImage(request_id, dict(other.config))
 
 
 def test_exports_are_charged(stack: Stack, tmp_path: Path) -> None:

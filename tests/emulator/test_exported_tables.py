@@ -125,3 +125,11 @@ def test_tasks_fail_with_the_reason(ee: Any, name: str) -> None:
         task.start()
         with pytest.raises(AssertionError, match=message):
             raise AssertionError(finished(task).get("error_message", "none"))
+
+
+def test_destinations_that_are_not_supported_are_refused(ee: Any) -> None:
+    table = ee.FeatureCollection(TABLE)
+    with pytest.raises(ee.EEException, match="does not export to BigQuery"):
+        ee.batch.Export.table.toBigQuery(table, "x", "project.dataset.table").start()
+    with pytest.raises(ee.EEException, match="does not export as FeatureViews"):
+        ee.batch.Export.table.toFeatureView(table, "x", "projects/p/assets/view").start()

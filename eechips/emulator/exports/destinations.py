@@ -18,6 +18,7 @@ _LONGEST_OBJECT = 900  # of a prefix: Cloud Storage allows 1024 bytes
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/]")
 _REQUEST_ID = re.compile(r"[-a-zA-Z0-9]{1,60}")
 _OPTIONS = ("fileExportOptions", "tileExportOptions", "assetExportOptions")
+_ELSEWHERE = {"featureViewExportOptions": "as FeatureViews", "bigqueryExportOptions": "to BigQuery"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,9 @@ def find_destination(body: Mapping[str, Any], config: ExportConfig, task: str) -
     Raises:
         InvalidError: if the request names no destination, the server has no folder for it, or a name is not allowed.
     """
+    for name, where in _ELSEWHERE.items():
+        if body.get(name) is not None:
+            raise InvalidError(f"The local Earth Engine does not export {where}.")
     given = [body[name] for name in _OPTIONS if body.get(name)]
     if len(given) != 1:
         raise InvalidError("Exactly one of file and asset export options must be specified.")
