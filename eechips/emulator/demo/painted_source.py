@@ -30,6 +30,9 @@ _BLOCK = 256
 _PIECE = 512
 """The same where all rows are painted at one pitch: a chip is then one piece."""
 
+_LINES = 128
+"""Rows of pixels that are read at a time."""
+
 _ERROR = 0.005
 """Pixels by which a centre may be off where it is carried linearly."""
 
@@ -329,48 +332,66 @@ def around(x: Floats, y: Floats, pitch: int) -> Rect:
 
 def between(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.NDArray[np.float32]:
     """Return values at positions, read linearly between the centres of cells; shape (bands, height, width)."""
-    px, py = x * (1.0 / rect.pitch) - (rect.column + 0.5), y * (1.0 / rect.pitch) - (rect.row + 0.5)
-    # Neither is negative: cutting off the fraction is rounding down.
-    i, j = px.astype(np.int64), py.astype(np.int64)
-    fx, fy = (px - i).astype(np.float32), (py - j).astype(np.float32)
     if x.shape[0] == 1 and y.shape[1] == 1:
-        lines = values[:, :, i[0]] + (values[:, :, i[0] + 1] - values[:, :, i[0]]) * fx
-        straight: npt.NDArray[np.float32] = (
-            lines[:, j[:, 0]] + (lines[:, j[:, 0] + 1] - lines[:, j[:, 0]]) * fy
-        ).astype(np.float32)
-        return straight
-    count = len(values)
-    flat = j * rect.width + i
-    cells = _interleaved(list(values))
-    upper, right = cells.take(flat, axis=0), cells.take(flat + 1, axis=0)
-    # Once for each band: numpy is slow where it has to repeat a number for the few that are beside each other.
-    across, down = _interleaved([fx] * cells.shape[1]), _interleaved([fy] * cells.shape[1])
-    across, down = across.reshape(upper.shape), down.reshape(upper.shape)
-    right -= upper
-    right *= across
-    upper += right
-    flat += rect.width
-    lower, right = cells.take(flat, axis=0), cells.take(flat + 1, axis=0)
-    right -= lower
-    right *= across
-    lower += right
-    lower -= upper
-    lower *= down
-    upper += lower
-    return np.ascontiguousarray(np.moveaxis(upper, -1, 0)[:count])
+        return _straight(values, rect, x, y)
+    x, y = np.broadcast_arrays(x, y)
+    result = np.empty((len(values), *x.shape), dtype=np.float32)
+    planes = values.reshape(len(values), -1).astype(np.float32, copy=False)
+    # Some rows at a time fit into the processor's cache, with all that is computed of them.
+    for first in range(0, x.shape[0], _LINES):
+        some = slice(first, first + _LINES)
+        upper, across, down = _places(rect, x[some], y[some])
+        lower = upper + rect.width
+        upper_right, lower_right = upper + 1, lower + 1
+        for plane, into in zip(planes, result[:, some], strict=True):
+            north = _mixed(plane, upper, upper_right, across)
+            south = _mixed(plane, lower, lower_right, across)
+            south -= north
+            south *= down
+            np.add(north, south, out=into)
+    return result
 
 
-def _interleaved(values: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """Return bands beside each other for every cell, shape (cells, bands or more).
+def _straight(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.NDArray[np.float32]:
+    """Return what ``between`` does for positions at the crossings of columns and rows."""
+    px, py = _cells_of(rect, x, y)
+    # Neither is negative: cutting off the fraction is rounding down.
+    i, j = px.astype(np.int64)[0], py.astype(np.int64)[:, 0]
+    fx, fy = (px - i).astype(np.float32), (py - j[:, None]).astype(np.float32)
+    lines = values[:, :, i] + (values[:, :, i + 1] - values[:, :, i]) * fx
+    result: npt.NDArray[np.float32] = (lines[:, j] + (lines[:, j + 1] - lines[:, j]) * fy).astype(np.float32)
+    return result
 
-    numpy takes pieces of 4, 8, 16 and 32 bytes several times as fast as others: up to eight bands are filled up.
-    """
-    count = len(values)
-    room = 1 << (count - 1).bit_length() if count <= 8 else count
-    cells = np.zeros((values[0].size, room), dtype=np.float32)
-    for band, plane in enumerate(values):
-        cells[:, band] = plane.ravel()
-    return cells
+
+def _cells_of(rect: Rect, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Return positions in cells, from the centre of a rectangle's first one on."""
+    if rect.pitch > 1:
+        x, y = x * (1.0 / rect.pitch), y * (1.0 / rect.pitch)
+    return x - (rect.column + 0.5), y - (rect.row + 0.5)
+
+
+def _places(rect: Rect, x: Floats, y: Floats) -> tuple[Integers, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return indices of the cells north-west of positions, and the shares of the way from there to the next ones."""
+    px, py = _cells_of(rect, x, y)
+    i, j = np.floor(px), np.floor(py)
+    px -= i
+    py -= j
+    # numpy rounds down faster than it makes integers; these numbers are exact as they are.
+    j *= rect.width
+    j += i
+    return j.astype(np.int64), px.astype(np.float32), py.astype(np.float32)
+
+
+def _mixed(
+    plane: npt.NDArray[Any], left: Integers, right: Integers, share: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return values between those of two cells, at a share of the way from the left to the right one."""
+    found: npt.NDArray[np.float32] = plane.take(left)
+    step = plane.take(right)
+    step -= found
+    step *= share
+    found += step
+    return found
 
 
 def inside(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.NDArray[Any]:
