@@ -266,7 +266,7 @@ class Naip:
         wanted = query.equals.get("system:index")
         if wanted is not None:
             image = self.image(wanted) if isinstance(wanted, str) else None
-            if image is not None and _matches(image, query):
+            if image is not None and _matches(image, query) and _meets(image.footprint.bounds, query):
                 yield image
             return
         known = {year for years in seasons(self.until).values() for year in years}
@@ -279,7 +279,7 @@ class Naip:
             for year in years:
                 if year not in flown_in:
                     continue
-                if query.bounds is None or meets(_grid(quarter, year >= 2018)[2], query.bounds):
+                if _meets(_grid(quarter, year >= 2018)[2], query):
                     image = _image(quarter, year, self.until)
                     if _matches(image, query):
                         yield image
@@ -311,9 +311,11 @@ def _matches(image: ImageAsset, query: Query) -> bool:
         return False
     if query.end is not None and start >= query.end:
         return False
-    if any(name in image.properties and image.properties[name] != value for name, value in query.equals.items()):
-        return False
-    return query.bounds is None or meets(image.footprint.bounds, query.bounds)
+    return not any(name in image.properties and image.properties[name] != value for name, value in query.equals.items())
+
+
+def _meets(bounds: Bounds, query: Query) -> bool:
+    return query.bounds is None or meets(bounds, query.bounds)
 
 
 @cache

@@ -108,7 +108,9 @@ def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None) -
         )
     else:
         names = newNames
-    return input.with_bands([replace(band, name=name) for band, name in zip(chosen, names, strict=True)])
+    return input.with_bands(
+        [band if band.name == name else replace(band, name=name) for band, name in zip(chosen, names, strict=True)]
+    )
 
 
 @function("Image.rename")
