@@ -32,6 +32,8 @@ _SHADED.setflags(write=False)
 # Cells of rectangles that are cached: four of the first size, one of the second. A cell takes some 150 bytes; a
 # chip of 256 pixels has 130,000 cells.
 _SMALL, _LARGE = 150_000, 350_000
+_LINES = 64
+"""Rows of cells whose reflectance is computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,33 @@ class GroundLayer:
     second: str | None = None
     mix: Field32 | None = None
     tone: Field32 | None = None
+
+    def lines(self, some: slice) -> GroundLayer:
+        """Return the layer on some rows of cells."""
+        mix, tone = (part if part is None or part.shape[0] == 1 else part[some] for part in (self.mix, self.tone))
+        return replace(self, share=self.share[some], mix=mix, tone=tone)
+
+    def lay(self, value: Field32, at: int, leaves: float | None) -> None:
+        """Lay the layer over the reflectance of what is below it, in place.
+
+        Args:
+            value: reflectance in a band.
+            at: index of the band in ``spectra.BANDS``.
+            leaves: share of their leaves that broad-leaved trees have; None for anything else.
+        """
+        first = spectra.REFLECTANCE[self.first][at]
+        if leaves is not None:
+            bare = spectra.REFLECTANCE["bare broadleaf"][at]
+            first = bare + (first - bare) * leaves
+        over: Field32 | np.float32 = _F(first)
+        if self.second is not None and self.mix is not None:
+            over = self.mix * _F(spectra.REFLECTANCE[self.second][at] - first)
+            over += _F(first)
+        if self.tone is not None:
+            over = over * self.tone
+        step = over - value
+        step *= self.share
+        value += step
 
 
 @dataclass(frozen=True)
@@ -90,29 +119,23 @@ class Ground:
         green = self.open_green * _F(vigour)
         # Broad leaves come early and stay late.
         leaves = min(1.0, max(0.0, 2.2 * vigour - 0.2))
-        for n, band in enumerate(bands):
-            at = spectra.BANDS.index(band)
+        light = self.light
+        if "water" in self.layers:
+            light = light + (_F(1.0) - light) * self.layers["water"].share
+        for n in range(len(bands)):
             value = up(grass[n])
             value *= green
             value += up(soil[n])
-            value *= self.open_tone
-            for name, layer in self.layers.items():
-                first = spectra.REFLECTANCE[layer.first][at]
-                if name == "broadleaf":
-                    bare = spectra.REFLECTANCE["bare broadleaf"][at]
-                    first = bare + (first - bare) * leaves
-                over: Field32 | np.float32 = _F(first)
-                if layer.second is not None and layer.mix is not None:
-                    over = layer.mix * _F(spectra.REFLECTANCE[layer.second][at] - first)
-                    over += _F(first)
-                if layer.tone is not None:
-                    over = over * layer.tone
-                value += (over - value) * layer.share
-            if "water" not in self.layers:
-                value *= self.light
-            else:
-                value *= self.light + (_F(1.0) - self.light) * self.layers["water"].share
-            result[n] = value
+            np.multiply(value, self.open_tone, out=result[n])
+        # Some rows of all layers fit into the processor's cache.
+        for first in range(0, self.rect.height, _LINES):
+            some = slice(first, first + _LINES)
+            covers = [(name, layer.lines(some)) for name, layer in self.layers.items()]
+            for value, band in zip(result[:, some], bands, strict=True):
+                at = spectra.BANDS.index(band)
+                for name, cover in covers:
+                    cover.lay(value, at, leaves if name == "broadleaf" else None)
+                value *= light[some]
         return result
 
 
@@ -253,7 +276,10 @@ class _Painter:
         """Return a texture as numbers about zero, roughly ±0.5; nothing where it is finer than the cells."""
         if self.rect.pitch > 64:
             return np.zeros((1, 1), dtype=np.float32)
-        return (texture.part(name, self.rect).astype(np.float32) - _F(128.0)) * _F(1.0 / 255.0)
+        found = texture.part(name, self.rect).astype(np.float32)
+        found -= _F(128.0)
+        found *= _F(1.0 / 255.0)
+        return found
 
     def _lay(self, name: str, layer: GroundLayer) -> None:
         if layer.share.any():

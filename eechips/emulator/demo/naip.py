@@ -88,9 +88,9 @@ class Photograph:
         # Wet and dry years differ a little.
         vigour = 0.82 + 0.30 * float(noise.random(self.when.year, 0, 601)[0])
         seen = ground_cover.ground(rect, self.when).reflectance([_SPECTRUM[b] for b in bands], vigour)
-        # numpy clips several times as fast as it takes the maximum with a number.
-        np.clip(seen, np.float32(0.0), np.float32(np.inf), out=seen)
         for n, band in enumerate(bands):
+            # numpy clips several times as fast as it takes the maximum with a number.
+            np.clip(seen[n], np.float32(0.0), np.float32(np.inf), out=seen[n])
             seen[n] *= np.float32(1.0 / _FULL_SCALE[band])
             np.sqrt(seen[n], out=seen[n])
             seen[n] *= np.float32(_CONTRAST * 255.0)

@@ -65,7 +65,7 @@ def write_png(channels: Sequence[npt.NDArray[np.uint8]]) -> bytes:
 def _is_noise(filtered: npt.NDArray[np.uint8]) -> bool:
     """Return whether rows of differences have few equal neighbours, as every eighth row tells."""
     some = filtered[::8]
-    return np.count_nonzero(some[:, 1:] == some[:, :-1]) < _MOST_EQUAL * some.size
+    return bool(np.count_nonzero(some[:, 1:] == some[:, :-1]) < _MOST_EQUAL * some.size)
 
 
 def _chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes, bytes]:
