@@ -18,6 +18,7 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.pixels import encode
 from eechips.emulator.pixels.compute import Empty
 from eechips.emulator.pixels.lazy_image import ImageBand, Pixels
+from eechips.emulator.pixels.pictures import write_png
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.request_errors import InvalidError
 
@@ -54,6 +55,16 @@ class TestPng:
         image = picture(encode.png(made, pixels))
         assert (image.format, image.mode, image.size) == ("PNG", mode, (40, 30))
         assert np.array_equal(np.asarray(image).reshape(30, 40, -1), np.dstack([p.values for p in pixels]))
+
+    def test_photographs_and_maps_of_classes_are_small(self) -> None:
+        rows, columns = np.mgrid[0:256, 0:256]
+        smooth = 90 + 40 * np.sin(rows / 40) + 40 * np.cos(columns / 30)
+        photograph = [(smooth + RANDOM.normal(0, 5, smooth.shape)).clip(0, 255).astype(np.uint8) for _ in range(3)]
+        classes = [(rows // 32 * 8 + columns // 32).astype(np.uint8)] * 3
+        for channels, most in ((photograph, 0.8), (classes, 0.02)):
+            data = write_png(channels)
+            assert np.array_equal(np.asarray(picture(data)), np.dstack(channels))
+            assert len(data) < most * 3 * 256 * 256
 
     @pytest.mark.parametrize(("count", "mode"), [(1, "LA"), (3, "RGBA")])
     def test_masked_pixels_are_transparent(self, count: int, mode: str) -> None:

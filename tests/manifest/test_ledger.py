@@ -49,6 +49,22 @@ def test_a_plan_round_trips(ledger: Ledger) -> None:
     assert ledger.counts() == {State.PLANNED: 5}
 
 
+def test_a_file_beyond_the_first_has_an_owner_also_if_it_was_looked_for_before(ledger: Ledger) -> None:
+    assert ledger.owner("chips/0.more.tif") is None
+    ledger.record([done(0)], further=[(0, "chips/0.more.tif", 5, "cd")], layers=[(0, "chips/0.png", "", "{}")])
+    assert ledger.owner("chips/0.more.tif") == 0
+    ledger.record([done(0)])  # the next result has one file
+    assert ledger.owner("chips/0.more.tif") is None
+
+
+def test_a_batch_that_fails_leaves_no_tables_that_are_looked_into(ledger: Ledger) -> None:
+    assert ledger.owner("chips/0.png") is None
+    with pytest.raises(StorageError):
+        ledger.record([done(0)], further=[(0, "chips/0.more.tif", object(), "cd")])  # type: ignore[list-item]
+    ledger.record([done(0)])
+    assert ledger.owner("chips/0.png") == 0
+
+
 def test_an_interrupted_plan_is_not_stored(tmp_path: Path) -> None:
     def broken() -> Iterator[WorkUnit]:
         yield from planned(3)
