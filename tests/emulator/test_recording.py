@@ -448,3 +448,31 @@ def test_options_that_do_not_go_together_are_refused(
     assert result.returncode == 2 or "b" in arguments
     assert result.returncode != 0
     assert message in " ".join(result.stderr.split())
+
+
+def test_a_comparison_lists_differences_by_function(recording: tuple[Path, Any], stack: Stack, tmp_path: Path) -> None:
+    folder = tmp_path / "recording"
+    shutil.copytree(recording[0], folder)
+    options = ["--compare", folder, "--assets", stack.path, "--workers", "1"]
+    same = serve(*options)
+    assert (same.returncode, same.stderr) == (0, "")
+    assert same.stdout.splitlines()[0] == "3 requests evaluated locally, 0 with another result."
+    (path,) = (folder / "value-compute").iterdir()
+    rewrite(folder, "value-compute", json={"result": 7})
+    different = serve(*options)
+    assert different.returncode == 1
+    table, _, details = different.stdout.partition("\n\nvalue-compute/")
+    assert "3 requests evaluated locally, 1 with another result." in table
+    assert [line.split() for line in table.splitlines()[4:]] == [
+        ["function", "requests", "different"],
+        ["Collection.size", "1", "1"],
+        ["ImageCollection.load", "1", "1"],
+        ["Number.add", "1", "1"],
+    ]
+    assert details.splitlines() == [path.name, "  result", "  recorded: 7", f"  local:    {recording[1][0]}"]
+    rewrite(folder, "value-compute", status=200, json={"result": 7, "\x1b[2J": 1})
+    assert "\x1b" not in serve(*options).stdout
+    path.write_text("{}")
+    damaged = serve(*options)
+    assert damaged.returncode == 2 or damaged.returncode == 1
+    assert "is damaged" in " ".join(damaged.stderr.split())
