@@ -239,11 +239,18 @@ def test_results_of_every_command_are_the_same_to_the_byte(kind: str, stack_serv
     before = files_of(run)
     assert before
     lockfile = eechips.lock(run, tmp_path / "a.lock")
+    units, assets = members(lockfile, "units.jsonl"), members(lockfile, "assets.jsonl")
+    assert len({each["expression"] for each in units}) == len(units)
+    assert None not in {each["expression"] for each in units}
+    named = {source for each in units for file in each["files"] for source in file.get("sources", ())}
+    assert {each["id"] for each in assets} == (named or {STACK})
+    assert all("version" in each for each in assets if each["id"] in named)
     for name in ("zones.gpkg", "plots.csv"):
         (tmp_path / name).unlink()
     shutil.move(run.path, tmp_path / "moved")
     found = eechips.rebuild(lockfile, tmp_path / "again", **options(stack_server))
     assert found.is_same, found.differences
+    assert (found.replaced, found.other_expressions) == ((), 0)
     assert files_of(found.run) == before
 
 
