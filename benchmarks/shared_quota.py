@@ -275,7 +275,8 @@ def work_in_processes(
     """Each task is a process; killed ones start again."""
 
     def task(number: int) -> subprocess.Popen[bytes]:
-        words = [*work, "--part", f"{number}/{given.tasks}", "--outcomes", f"outcomes-{number}.jsonl"]
+        part = ["--part", f"{number}/{given.tasks}", "--ledger", f"ledger-{number}"]
+        words = [*work, *part, "--outcomes", f"outcomes-{number}.jsonl"]
         return start(words, folder, place.environment, f"work-{number}.log")
 
     running = {number: task(number) for number in range(1, given.tasks + 1)}
@@ -317,7 +318,8 @@ class SlurmJob:
         directives = f"#SBATCH --no-requeue --chdir={quote_directive(str(folder))} --open-mode=append"
 
         def write(name: str, directive: str, task: str) -> Path:
-            text = f'{command} --part "{task}/{tasks}" --outcomes "outcomes-{task}.jsonl"'
+            part = f'--part "{task}/{tasks}" --ledger "ledger-{task}" --outcomes "outcomes-{task}.jsonl"'
+            text = f"exec {command} {part}"  # without cgroups, SLURM may lose sight of a child of a killed shell
             (folder / name).write_text("\n".join(["#!/bin/bash", directives, directive, *lines, text]) + "\n")
             return folder / name
 

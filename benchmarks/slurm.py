@@ -118,10 +118,12 @@ class Cluster:
         return False
 
     def kill(self, job: str) -> None:
-        """Kill the processes of a job or task; it is not requeued."""
+        """Kill the processes of a job or task, and wait for their end; it is not requeued."""
         with suppress(RuntimeError):  # it has just ended
             self.command("scancel", "--signal=KILL", "--full", job)
             self.command("scancel", job)
+        while self.is_running(job):
+            time.sleep(0.2)
 
     def drain(self, node: str) -> None:
         """Start no further jobs on a node."""

@@ -68,8 +68,9 @@ class ClusterJob:
         """
         words = ("eechips", "work", "--units", self._file(_UNITS), "--out", self.out)
         shared = ("--quota-folder", self.quota_folder, "--executor", "threads", "--quiet")
-        outcomes = f'{shlex.quote(self.files)}/"outcomes-${{{number}}}.jsonl"'
-        return f'{shlex.join((*words, *shared))} --part "{part}" --outcomes {outcomes}'
+        files = shlex.quote(self.files)
+        own = f'--ledger {files}/"ledger-${{{number}}}" --outcomes {files}/"outcomes-${{{number}}}.jsonl"'
+        return f'{shlex.join((*words, *shared))} --part "{part}" {own}'
 
     def join(self) -> list[str]:
         """Return the commands of the join, and of what follows."""

@@ -105,6 +105,13 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
     help="Fetch one part of the units of FILE: 3/40 is the third of 40. auto: that of this task of a SLURM job array,"
     " an AWS Batch array or a Cloud Run job; auto/40 in an indexed job of Kubernetes.",
 )
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep the ledger of these units in a folder: the same command then resumes after a kill. A folder for each"
+    " part.",
+)
 @_trust_option
 @debug_option
 @click.pass_context
@@ -115,13 +122,14 @@ def work_command(
     out: str,
     outcomes: Path,
     part: str | None,
+    ledger: Path | None,
     trust: bool,
 ) -> None:
     """Fetch units of eechips plan on a worker, and write the outcome of each as a JSON line.
 
-    A worker is stateless: a unit that is delivered twice gives the same file. Options of a run that are added here,
-    such as --in-flight or --project, replace those of the plan. The exit status is 1 if some units failed, and 2 if
-    no work could be done: then deliver the units again.
+    A worker keeps no state, except with --ledger: a unit that is delivered twice gives the same file. Options of a run
+    that are added here, such as --in-flight or --project, replace those of the plan. The exit status is 1 if some
+    units failed, and 2 if no work could be done: then deliver the units again.
 
     Every line names the command that planned it. A command that executes code (eechips run), or names an endpoint or
     credentials, must be your own: planned with the same cache folder. Give --trust if only you can write to the queue.
@@ -130,6 +138,7 @@ def work_command(
     Examples:
       eechips work --units units.jsonl --out outputs/naip
       eechips work --units units.jsonl --part auto --out /shared/naip --quota-folder /shared/quota
+      eechips work --units units.jsonl --part 3/8 --out /shared/naip --ledger /shared/ledgers/3
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """
     from eechips.cli.finish import recipe_of
@@ -146,7 +155,7 @@ def work_command(
                 recipe, config = recipe_of(context, (*job, *words))
             except click.exceptions.Exit:  # by --help, with status 0
                 raise UsageError(f"eechips {shlex.join(job)} has no units: it fetches nothing") from None
-            for outcome in fetch_items(recipe, config, list(items), out):
+            for outcome in fetch_items(recipe, config, list(items), out, ledger):
                 failed = failed or State(outcome["state"]).is_failure
                 lines.write(json.dumps(outcome, ensure_ascii=False) + "\n")
             lines.flush()
@@ -300,17 +309,24 @@ def plan(command: str, source: Any = None, **options: Any) -> Iterator[str]:
 
 @takes(RunConfig)
 def work(
-    lines: Iterable[str], out: str | Path, *, part: str | None = None, trust: bool = False, **options: Any
+    lines: Iterable[str],
+    out: str | Path,
+    *,
+    part: str | None = None,
+    ledger: str | Path | None = None,
+    trust: bool = False,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """Fetch units of :func:`eechips.plan`, on any machine.
 
-    No state is kept between calls: a unit that is delivered twice gives the same file. Options of the run that are
-    given here replace those of the plan.
+    No state is kept between calls, except with ``ledger``: a unit that is delivered twice gives the same file. Options
+    of the run that are given here replace those of the plan.
 
     Args:
         lines: of the plan, any of them.
         out: results: a folder, or ``s3://bucket/folder``.
         part: one part of the lines, such as ``3/40``; ``auto`` is that of this task of an array of tasks.
+        ledger: folder that keeps the ledger of these lines, so that the same call resumes after a kill.
         trust: execute commands of others that execute code, or name an endpoint or credentials. For queues to which
             only you can write.
         options: fields of ``RunConfig``.
@@ -328,12 +344,13 @@ def work(
     from eechips.engine.work_items import fetch_items, read_work_items
 
     outcomes: list[dict[str, Any]] = []
+    place = None if ledger is None else Path(ledger)
     chosen = _choose_part(lines, part)
     for (job, signature), items in itertools.groupby(read_work_items(chosen), key=lambda t: (t.job, t.signature)):
         if not trust:
             _check_job(job, signature)
         recipe, config = _recipe_of_job(job)
-        outcomes += fetch_items(recipe, _with_options(config, options), list(items), str(out))
+        outcomes += fetch_items(recipe, _with_options(config, options), list(items), str(out), place)
     return outcomes
 
 

@@ -7,11 +7,13 @@ idempotent, as its result has the same content and name each time.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from eechips.engine.config import RunConfig
@@ -129,7 +131,9 @@ def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterato
             yield WorkItem(tuple(job), recipe.identity, planned, signature)
 
 
-def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], place: str) -> list[dict[str, Any]]:
+def fetch_items(
+    recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], place: str, ledger_folder: Path | None = None
+) -> list[dict[str, Any]]:
     """Fetch the units of items.
 
     Args:
@@ -137,16 +141,20 @@ def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], pl
         config: of the run; its folder is not used.
         items: to fetch.
         place: folder, or address of an object store, for the results.
+        ledger_folder: keeps the ledger, so that a call with the same items fetches only those that are left; None for
+            a temporary one.
 
     Returns:
         The outcome of each unit, once each, in the order of the items: columns of the manifest, and for a unit of
         several files ``files``, a list of all of them with the columns of ``layers.parquet``.
 
     Raises:
+        RunMismatchError: if the ledger has other units.
         EechipsError: as a run does; then the outcomes are unknown, and all items must be delivered again.
     """
     units = units_of_items(recipe, items)
-    with temporary_folder() as folder:
+    with temporary_folder() if ledger_folder is None else contextlib.nullcontext(ledger_folder) as folder:
+        _check_units(folder / LEDGER_NAME, units)
         done = run(recipe, dataclasses.replace(config, out=folder, results=place), units=units)
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
             rows = [row for batch in ledger.batches(("lower(hex(id))", *_COLUMNS[1:])) for row in batch]
@@ -156,6 +164,23 @@ def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], pl
     found = {row[0]: _outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], [])) for row in rows}
     asked = dict.fromkeys(item.unit.id for item in items)
     return [*(found.pop(identifier) for identifier in asked if identifier in found), *found.values()]
+
+
+def _check_units(path: Path, units: Sequence[WorkUnit]) -> None:
+    """Check that a ledger, if there is one, has the plan of these units.
+
+    Raises:
+        RunMismatchError: if it has not.
+    """
+    if not path.exists():
+        return
+    with Ledger(path, readonly=True) as ledger:
+        if ledger.has_plan:
+            there = [identifier for batch in ledger.batches(("lower(hex(id))",)) for (identifier,) in batch]
+            if there != [unit.id for unit in units]:
+                raise RunMismatchError(
+                    f"{path.parent} has the ledger of other units: give each part of each plan a folder of its own"
+                )
 
 
 def _outcome(record: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any]:

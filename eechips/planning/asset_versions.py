@@ -42,7 +42,7 @@ def _versions(ids: Sequence[str]) -> list[AssetVersion | None]:
             return [_updated(ids[0])]
         half = len(ids) // 2
         return [*_versions(ids[:half]), *_versions(ids[half:])]
-    return [AssetVersion(version=None if number is None else int(number)) for number in numbers]
+    return [AssetVersion(version=None if number is None else int(number)) for number in numbers or ()]
 
 
 def _updated(name: str) -> AssetVersion | None:

@@ -113,6 +113,50 @@ def test_repeated_deliveries_are_fetched_once_with_the_same_result(tmp_path: Pat
     assert [each["sha256"] for each in outcomes(again)] == [each["sha256"] for each in outcomes(first)]
 
 
+KILLED_ONCE = """
+import os, pathlib, signal, sqlite3, time
+
+def recorded():
+    with sqlite3.connect("ledger/manifest.sqlite") as ledger:
+        return ledger.execute("SELECT count(*) FROM units WHERE state = 'done'").fetchone()[0]
+
+def get_result_or_die(index, number):
+    if number == 9 and not pathlib.Path("killed").exists():
+        while recorded() < 6:
+            time.sleep(0.01)
+        pathlib.Path("killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return get_result_of(index, number)
+
+get_result_of, get_result = get_result, get_result_or_die
+"""
+
+
+def test_a_killed_worker_with_a_ledger_fetches_the_rest(tmp_path: Path, service: Service) -> None:
+    (tmp_path / "squares.py").write_text(RECIPE + KILLED_ONCE)
+    ended = eechips(tmp_path, "plan", "run", "squares.py", "--endpoint", service.url, "--to", "units.jsonl")
+    assert ended.returncode == 0, ended.stderr
+    words = ("work", "--units", "units.jsonl", "--out", "res", "--ledger", "ledger", "--executor", "threads",
+             "--in-flight", "1", "-q")  # fmt: skip
+    assert eechips(tmp_path, *words).returncode == -signal.SIGKILL
+    service.forget()
+    again = eechips(tmp_path, *words)
+    assert again.returncode == 0, again.stderr
+    assert 0 < service.count("compute") + service.count("pixels") <= 6
+    assert [each["state"] for each in outcomes(again)] == ["done"] * 12
+    service.forget()
+    third = eechips(tmp_path, *words)
+    assert outcomes(third) == outcomes(again)
+    assert not service.kinds
+    (tmp_path / "o.jsonl").write_text(again.stdout)
+    ended = eechips(tmp_path, "join", "--units", "units.jsonl", "--out", "res", "--outcomes", "o.jsonl", "-q")
+    assert ended.returncode == 0, ended.stderr
+
+    other = eechips(tmp_path, *words, "--part", "1/2")
+    assert other.returncode == 2
+    assert "ledger has the ledger of other units" in other.stderr
+
+
 @pytest.mark.slow
 def test_a_truncated_plan_is_refused(tmp_path: Path, service: Service) -> None:
     """Neither by a kill nor by an error of the recipe; a whole one takes the place of what was there."""
