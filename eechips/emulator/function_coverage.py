@@ -60,8 +60,7 @@ _HEAD = """# Functions of the local Earth Engine
 
 The local Earth Engine has {present} of {total} functions. The list of functions is that of
 `earthengine-api` {client}. A function that is missing is refused with HTTP 400 and a message that names it. Left out on
-purpose are classifiers and clusterers with their trained models, exports to Google's storage, and algorithms of single
-sensors.
+purpose are classifiers and clusterers with their trained models, and algorithms of single sensors.
 
 | class | functions | of | missing |
 |---|---:|---:|---|
