@@ -113,7 +113,9 @@ def write_run(folder: Path, chips: Iterable[Mapping[str, Any]], **info: Any) -> 
         planned.append(WorkUnit(position, identifier, canonical_json(chip["unit"]), f"chips/{identifier[:16]}"))
         columns = {name: value for name, value in chip.items() if name not in ("unit", "layers")}
         own = {"file": f"chips/{identifier[:16]}.tif", "bytes": 1000 + position, "sha256": "ab" * 32}
-        records.append(Record(position=position, **{"state": State.DONE, **own, **_texts(columns)}))
+        records.append(
+            Record(position=position, state=State(columns.pop("state", "done")), **{**own, **_texts(columns)})
+        )
         for number, (layer, metadata) in enumerate(chip.get("layers", {}).items()):
             file = own["file"] if number == 0 else f"chips/{identifier[:16]}.{layer}.tif"
             layers.append((position, file, layer, json.dumps({name: metadata.get(name) for name in LAYER_COLUMNS})))
