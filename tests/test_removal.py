@@ -247,8 +247,17 @@ WRITTEN = {
     "emulator/assets/cogs.py": "scratch folder",
     "emulator/assets/linked_files.py": "scratch folder",
     "emulator/demo/drawing_cache.py": "temporary name",
+    "emulator/exports/asset_files.py": "scratch folder of the task",
+    "emulator/exports/image_files.py": "scratch folder of the task",
+    "emulator/exports/map_exports.py": "scratch folder of the task",
+    "emulator/exports/patch_files.py": "scratch folder of the task",
+    "emulator/exports/table_exports.py": "scratch folder of the task",
+    "emulator/exports/tf_records.py": "scratch folder of the task",
+    "emulator/exports/videos.py": "scratch folder of the task",
+    "emulator/recording/recording_folder.py": "scratch folder",
     "emulator/function_coverage.py": "documentation of the developers",
     "cli/command.py": "text of the help, no file",
+    "pytest_plugin.py": "folder of the session",
 }
 REMOVING = {
     "unlink",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eechips.emulator.exports.destinations import ExportConfig
 from eechips.emulator.server import ServerConfig
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
 
@@ -28,11 +29,15 @@ def test_all_of_them(tmp_path: Path) -> None:
         "concurrency": "10", "rate": "none", "latency": "lognormal:0.9,0.5", "faults": str(plan), "payload": "1000",
         "pixels": "2000", "thumbnail": "3000", "response": "4000", "elements": "50", "seconds": "2.5",
         "memory": "100000", "workers": "1", "minute": "500", "eecu_hours": "150",
+        "drive": str(tmp_path / "drive"), "buckets": str(tmp_path / "buckets"), "export_assets": str(tmp_path / "new"),
+        "exports": "3",
     }  # fmt: skip
     assert given.keys() == {option.name.replace("-", "_") for option in OPTIONS}
     config = configured(ServerConfig(), given)
     assert (config.quota.concurrency, config.quota.rate, config.quota.minute, config.workers) == (10, None, 500, 1)
     assert config.quota.eecu_hours == 150.0
+    assert config.exports == ExportConfig(tmp_path / "drive", tmp_path / "buckets", tmp_path / "new", 3)
+    assert config.store.folders == (tmp_path / "new",)
     assert config.latency is not None
     assert config.faults.report()["faults"][0]["type"] == "gzip"
     limits = config.limits
@@ -42,7 +47,7 @@ def test_all_of_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("concurrency", "0"), ("concurrency", "few"), ("rate", "-1"), ("rate", "nan"), ("latency", "normal:1,2"),
+    [("drive", __file__), ("exports", "0"), ("concurrency", "0"), ("concurrency", "few"), ("rate", "-1"), ("rate", "nan"), ("latency", "normal:1,2"),
      ("latency", "-1"), ("latency", "lognormal:1"), ("seconds", "0"), ("seconds", "inf"), ("payload", "1e6"),
      ("faults", "no/such/file.json"), ("workers", "")],
 )  # fmt: skip
