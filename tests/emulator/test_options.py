@@ -47,7 +47,8 @@ def test_all_of_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("drive", __file__), ("exports", "0"), ("concurrency", "0"), ("concurrency", "few"), ("rate", "-1"), ("rate", "nan"), ("latency", "normal:1,2"),
+    [("drive", __file__), ("exports", "0"),
+     ("concurrency", "0"), ("concurrency", "few"), ("rate", "-1"), ("rate", "nan"), ("latency", "normal:1,2"),
      ("latency", "-1"), ("latency", "lognormal:1"), ("seconds", "0"), ("seconds", "inf"), ("payload", "1e6"),
      ("faults", "no/such/file.json"), ("workers", "")],
 )  # fmt: skip
