@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -130,10 +131,10 @@ def test_slurm_runs_the_scripts_in_folders_of_any_name(
     (tmp_path / "bin" / "eechips").chmod(0o755)
     done = submit("--slurm", "--tasks", "2", "--to", "jo b")
     assert done.exit_code == 0, done.output
-    (tmp_path / "slurm").mkdir()
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    with slurm.cluster(tmp_path / "slurm", nodes=2) as cluster:
+    # The paths of SLURM's sockets must be short.
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm.cluster(Path(folder), nodes=2) as cluster:
         cluster.command("bash", place / "jo b" / "submit.sh")
         wait_for_jobs(cluster)
         (place / "res ults" / "tile_3.png").unlink()
