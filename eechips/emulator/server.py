@@ -116,8 +116,8 @@ def open_app(config: ServerConfig) -> Iterator[LocalApp]:
         tasks = TaskQueue(config.exports, ExportStarter(config.store, config.limits), account.charge)
         try:
             service = Service(
-                workers, Quota(config.quota), config.limits.payload, config.latency, config.faults,
-                account=account, tasks=tasks,
+                workers, Quota(config.quota), config.limits.payload, tasks, config.latency, config.faults,
+                account=account,
             )  # fmt: skip
             yield LocalApp(create_app(service), tasks.stop)
         finally:

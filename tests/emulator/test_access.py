@@ -25,6 +25,9 @@ from uvicorn.server import ServerState
 from eechips.client.connection_pool import KEEP_ALIVE_HEADER
 from eechips.emulator.context import ServiceLimits
 from eechips.emulator.evaluation_pool import EvaluationPool
+from eechips.emulator.exports.destinations import ExportConfig
+from eechips.emulator.exports.export_process import ExportStarter
+from eechips.emulator.exports.task_queue import TaskQueue
 from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.request_body import BodyTimeoutError
 from eechips.emulator.protocol.service import Service
@@ -255,7 +258,8 @@ def test_a_body_that_does_not_arrive_ends_with_an_error() -> None:
     async def body() -> None:
         workers = EvaluationPool(1, StoreConfig(demo=False), ServiceLimits())
         try:
-            service = Service(workers, Quota(QuotaConfig()), payload=100, body_seconds=0.05)
+            tasks = TaskQueue(ExportConfig(), ExportStarter(StoreConfig(demo=False), ServiceLimits()), lambda *_: None)
+            service = Service(workers, Quota(QuotaConfig()), payload=100, tasks=tasks, body_seconds=0.05)
             await service.body(Request({"type": "http", "method": "POST"}, receive))
         finally:
             workers.stop()

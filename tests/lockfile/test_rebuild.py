@@ -89,6 +89,11 @@ class Source:
         pd.DataFrame(rows).to_csv(path, index=False)
         return path
 
+    def sample(self, per_image: int, size: int, out: Path, **further: Any) -> Run:
+        """Fetch chips at so many places of each image."""
+        points = self.points(per_image, size)
+        return eechips.sample(COLLECTION, points=points, size=size, out=out, **options(self.server, **further))
+
 
 @pytest.fixture
 def make_source(tmp_path: Path) -> Iterator[Callable[[int], Source]]:
@@ -168,10 +173,7 @@ def test_chips_are_the_same_to_the_byte_and_changed_images_are_found(
     images: int, per_image: int, make_source: Callable[[int], Source], tmp_path: Path
 ) -> None:
     source = make_source(images)
-    run = eechips.sample(
-        COLLECTION, points=source.points(per_image, 32), size=32, format="tif", out=tmp_path / "run",
-        **options(source.server),
-    )  # fmt: skip
+    run = source.sample(per_image, 32, tmp_path / "run", format="tif")
     assert run.counts == {"done": images * per_image}
     lockfile = eechips.lock(run, tmp_path / "chips.lock")
     assert lockfile.stat().st_size < 20_000 + 700 * images * per_image
@@ -317,9 +319,7 @@ def test_replaced_images_are_named_with_their_chips_and_the_exact_share_of_pixel
     make_source: Callable[[int], Source], tmp_path: Path
 ) -> None:
     source = make_source(8)
-    run = eechips.sample(
-        COLLECTION, points=source.points(5, 32), size=32, format="tif", out=tmp_path / "run", **options(source.server)
-    )
+    run = source.sample(5, 32, tmp_path / "run", format="tif")
     lockfile = eechips.lock(run, tmp_path / "a.lock")
     before = {each["id"]: each["version"] for each in members(lockfile, "assets.jsonl")}
     assert before.keys() == {f"{COLLECTION}/image_{number}" for number in range(8)}
@@ -373,9 +373,7 @@ def test_a_version_that_changed_without_a_pixel_leaves_the_files_the_same(
     make_source: Callable[[int], Source], tmp_path: Path
 ) -> None:
     source = make_source(2)
-    run = eechips.sample(
-        COLLECTION, points=source.points(2, 16), size=16, out=tmp_path / "run", **options(source.server)
-    )
+    run = source.sample(2, 16, tmp_path / "run")
     lockfile = eechips.lock(run, tmp_path / "a.lock")
     source.put(1)
     done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q")
@@ -389,9 +387,7 @@ def test_an_image_that_was_replaced_before_the_run_was_locked_has_no_version(
     make_source: Callable[[int], Source], tmp_path: Path
 ) -> None:
     source = make_source(2)
-    run = eechips.sample(
-        COLLECTION, points=source.points(2, 16), size=16, out=tmp_path / "run", **options(source.server)
-    )
+    run = source.sample(2, 16, tmp_path / "run")
     source.put(0)
     done = call("lock", run.path, "-o", tmp_path / "a.lock", "-q")
     assert done.exit_code == 0
@@ -402,9 +398,7 @@ def test_an_image_that_was_replaced_before_the_run_was_locked_has_no_version(
 
 def test_a_lockfile_without_versions_asks_no_service(make_source: Callable[[int], Source], tmp_path: Path) -> None:
     source = make_source(2)
-    run = eechips.sample(
-        COLLECTION, points=source.points(2, 16), size=16, out=tmp_path / "run", **options(source.server)
-    )
+    run = source.sample(2, 16, tmp_path / "run")
     requests = source.server.requests()
     assert call("lock", run.path, "-o", tmp_path / "a.lock", "-q", "--no-versions").exit_code == 0
     assert source.server.requests() == requests
@@ -416,9 +410,7 @@ def test_units_that_this_version_requests_by_another_expression_are_counted(
     make_source: Callable[[int], Source], tmp_path: Path
 ) -> None:
     source = make_source(2)
-    run = eechips.sample(
-        COLLECTION, points=source.points(2, 16), size=16, out=tmp_path / "run", **options(source.server)
-    )
+    run = source.sample(2, 16, tmp_path / "run")
     lockfile = eechips.lock(run, tmp_path / "a.lock")
     units = members(lockfile, "units.jsonl")
     units[2]["expression"] = "0" * 64
@@ -435,9 +427,7 @@ def test_units_that_this_version_requests_by_another_expression_are_counted(
 
 def test_images_that_are_gone_are_named(make_source: Callable[[int], Source], tmp_path: Path) -> None:
     source = make_source(2)
-    run = eechips.sample(
-        COLLECTION, points=source.points(2, 16), size=16, out=tmp_path / "run", **options(source.server)
-    )
+    run = source.sample(2, 16, tmp_path / "run")
     lockfile = eechips.lock(run, tmp_path / "a.lock")
     stop_server(source.server)
     shutil.rmtree(source._folder / "store" / COLLECTION / "image_1")
@@ -524,9 +514,7 @@ def test_a_run_is_locked_with_another_endpoint_than_its_own(
     make_source: Callable[[int], Source], tmp_path: Path
 ) -> None:
     source = make_source(1)
-    run = eechips.sample(
-        COLLECTION, points=source.points(1, 16), size=16, out=tmp_path / "run", **options(source.server)
-    )
+    run = source.sample(1, 16, tmp_path / "run")
     stop_server(source.server)
     source.start()  # at another port
     with pytest.raises(EechipsError):
@@ -622,10 +610,7 @@ def test_a_run_of_the_demo_planet_is_rebuilt_from_it(tmp_path: Path, monkeypatch
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_killed_rebuild_resumes(make_source: Callable[[int], Source], tmp_path: Path) -> None:
     source = make_source(8)
-    run = eechips.sample(
-        COLLECTION, points=source.points(15, 16), size=16, out=tmp_path / "run",
-        **options(source.server, share_requests=False),
-    )  # fmt: skip
+    run = source.sample(15, 16, tmp_path / "run", share_requests=False)
     lockfile = eechips.lock(run, tmp_path / "a.lock")
     words = [sys.executable, "-m", "eechips", "rebuild", str(lockfile), str(tmp_path / "again"), "--endpoint",
              source.server.url, "--project", "local", "--processes", "2", "--no-share-requests"]  # fmt: skip
@@ -649,9 +634,7 @@ def test_faults_of_the_service_change_nothing(make_source: Callable[[int], Sourc
     from urllib.request import Request, urlopen
 
     source = make_source(2)
-    run = eechips.sample(
-        COLLECTION, points=source.points(5, 16), size=16, out=tmp_path / "run", **options(source.server)
-    )
+    run = source.sample(5, 16, tmp_path / "run")
     faults = {
         "seed": 1,
         "faults": [

@@ -35,7 +35,8 @@ FilePath = str | os.PathLike[str]
 _INTEGER = re.compile(r"[+-]?\d+")
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _RESERVED = ("system:index", "system:footprint", "system:id", "system:version")
-_POLICIES = {"mean": "average", "sample": "nearest", "mode": "mode"}
+POLICIES = {"mean": "average", "sample": "nearest", "mode": "mode"}
+"""Resampling of pyramids, by Earth Engine's names of policies."""
 _Store = Callable[[RasterFiles, Sequence[BandSource], Path, str, Deposit], StoredRasters]
 
 
@@ -218,11 +219,11 @@ def parse_pyramiding(policies: Sequence[str]) -> str | dict[str, str] | None:
     found: dict[str, str] = {}
     for text in policies:
         band, _, policy = text.rpartition("=")
-        if policy.lower() not in _POLICIES:
-            raise IngestError(f"{text!r} is no pyramiding policy: one of {', '.join(_POLICIES)}, or BAND=POLICY.")
+        if policy.lower() not in POLICIES:
+            raise IngestError(f"{text!r} is no pyramiding policy: one of {', '.join(POLICIES)}, or BAND=POLICY.")
         if band in found:
             raise IngestError(f"There are two pyramiding policies for {band or 'all bands'}.")
-        found[band] = _POLICIES[policy.lower()]
+        found[band] = POLICIES[policy.lower()]
     if "" in found and len(found) > 1:
         raise IngestError("Give one pyramiding policy for all bands, or one for each: BAND=POLICY.")
     return found.get("", found or None)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from eechips.emulator.assets.asset_ingestion import ingest
+from eechips.emulator.assets.asset_ingestion import POLICIES, ingest
 from eechips.emulator.assets.asset_names import is_id
 from eechips.emulator.context import Context
 from eechips.emulator.exports.destinations import AssetDestination
-from eechips.emulator.exports.image_grids import Progress, blocks, count_blocks, read_block
+from eechips.emulator.exports.image_grids import Progress, blocks, count_blocks, create_geotiff, read_block
 from eechips.emulator.exports.jobs import ExportedFile, ExportJob
 from eechips.emulator.pixels import encode as formats
 from eechips.emulator.pixels.lazy_image import Image, ImageBand
@@ -21,7 +21,7 @@ from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.request_errors import InvalidError
 from eechips.emulator.value_json import Encoder
 
-_POLICIES = {"MEAN": "average", "SAMPLE": "nearest", "MODE": "mode"}
+_POLICIES = {name.upper(): resampling for name, resampling in POLICIES.items()}
 _OWN = ("system:index", "system:footprint", "system:id", "system:version", "system:asset_size")
 
 
@@ -53,13 +53,9 @@ def ingest_image(
     progress = Progress(count_blocks(grid) + 1, report)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         files = [
-            rasterio.open(
-                path, "w", driver="GTiff", width=grid.width, height=grid.height, count=1,
-                dtype=formats.dtype_of(band.type).name, crs=formats.crs_wkt(grid.crs), transform=grid.transform,
-                compress="lzw", tiled=True, blockxsize=256, blockysize=256, bigtiff="if_safer",
-            )
+            create_geotiff(path, grid, 1, formats.dtype_of(band.type))
             for path, band in zip(paths, image.bands, strict=True)
-        ]  # fmt: skip
+        ]
         for window, block in blocks(grid):
             for file, pixels in zip(files, read_block(image.bands, block, context), strict=True):
                 values = cast_values(pixels.values, np.dtype(file.dtypes[0]))

@@ -16,7 +16,16 @@ import rasterio.shutil
 
 from eechips.emulator.context import Context
 from eechips.emulator.exports.asset_files import ingest_image
-from eechips.emulator.exports.image_grids import Progress, blocks, check_pixels, count_blocks, image_grid, read_block
+from eechips.emulator.exports.image_grids import (
+    TILE,
+    Progress,
+    blocks,
+    check_pixels,
+    count_blocks,
+    create_geotiff,
+    image_grid,
+    read_block,
+)
 from eechips.emulator.exports.jobs import ExportedFile, ExportJob
 from eechips.emulator.exports.patch_files import export_patches
 from eechips.emulator.expression import Evaluator
@@ -28,7 +37,6 @@ from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.rendering import image_of
 from eechips.emulator.request_errors import EarthEngineError, InvalidError, LimitError
 
-_TILE = 256
 _MOST_FILE_BYTES = 17_179_869_184
 """Of a file before compression, as the error of too large ``fileDimensions`` says
 (https://github.com/mapbiomas-brazil/user-toolkit/issues/16)."""
@@ -111,7 +119,7 @@ def _geotiffs(
 
 def _file_windows(grid: PixelGrid, options: Mapping[str, Any], pixel_bytes: int) -> list[FileWindow]:
     """Return the files of an image: https://developers.google.com/earth-engine/guides/exporting_images#large_file_exports."""
-    tile = unwrapped_integer(options.get("tileSize"), _TILE)
+    tile = unwrapped_integer(options.get("tileSize"), TILE)
     if tile < 1:
         raise InvalidError(f"Invalid shardSize: {tile} is not positive.")
     given = options.get("tileDimensions")
@@ -169,11 +177,7 @@ class _GeoTiffWriter:
         draft = path.with_suffix(".draft") if self._is_cloud_optimized else path
         checksum, is_empty = 0, True
         bands = self._image.bands
-        with rasterio.open(
-            draft, "w", driver="GTiff", width=grid.width, height=grid.height, count=len(bands), dtype=self._dtype.name,
-            crs=formats.crs_wkt(grid.crs), transform=grid.transform, nodata=self._nodata, compress="lzw", tiled=True,
-            blockxsize=_TILE, blockysize=_TILE, bigtiff="if_safer",
-        ) as file:  # fmt: skip
+        with create_geotiff(draft, grid, len(bands), self._dtype, self._nodata) as file:
             for index, band in enumerate(bands, 1):
                 file.set_band_description(index, band.name)
             file.update_tags(**self._tags)
@@ -187,7 +191,7 @@ class _GeoTiffWriter:
         if is_empty and self._skips_empty:
             return False
         if self._is_cloud_optimized:
-            rasterio.shutil.copy(draft, path, driver="COG", compress="lzw", bigtiff="if_safer", blocksize=_TILE)
+            rasterio.shutil.copy(draft, path, driver="COG", compress="lzw", bigtiff="if_safer", blocksize=TILE)
         if _checksum(path, grid) != checksum:
             raise EarthEngineError(f"{path.name} does not hold what was written to it: is the disk full?")
         return True

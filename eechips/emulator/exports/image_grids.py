@@ -1,16 +1,21 @@
-"""Find the pixels of exported images, and read them block by block."""
+"""Find the pixels of exported images, and read and write them block by block."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import rasterio
+from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
 from eechips.emulator.context import Context
 from eechips.emulator.messages import unwrapped_integer
+from eechips.emulator.pixels.encode import crs_wkt
 from eechips.emulator.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips.emulator.pixels.pixel_grid import PixelGrid
 from eechips.emulator.rendering import pixel_grid
@@ -18,6 +23,8 @@ from eechips.emulator.request_errors import InvalidError, LimitError
 
 MOST_PIXELS = 100_000_000
 """The default of ``maxPixels``."""
+TILE = 256
+"""Edge of the tiles of GeoTIFFs, in pixels."""
 BLOCK = 1024
 """Edge of the blocks, in pixels."""
 
@@ -60,6 +67,25 @@ def blocks(grid: PixelGrid, edge: int = BLOCK) -> Iterator[tuple[Window, PixelGr
 def read_block(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list[Pixels]:
     """Read a block of bands; what it computed is freed after it."""
     return Render(context.limits.memory, context.check_time).read(bands, grid)
+
+
+def create_geotiff(
+    path: Path, grid: PixelGrid, count: int, dtype: np.dtype[Any], nodata: float | int | None = None
+) -> DatasetWriter:
+    """Create a tiled GeoTIFF on a grid, whose blocks are written one by one.
+
+    Args:
+        path: of the file.
+        grid: of its pixels.
+        count: of its bands.
+        dtype: of all bands.
+        nodata: value of masked pixels; None for none.
+    """
+    return rasterio.open(
+        path, "w", driver="GTiff", width=grid.width, height=grid.height, count=count, dtype=dtype.name,
+        crs=crs_wkt(grid.crs), transform=grid.transform, nodata=nodata, compress="lzw", tiled=True,
+        blockxsize=TILE, blockysize=TILE, bigtiff="if_safer",
+    )  # fmt: skip
 
 
 def count_blocks(grid: PixelGrid) -> int:

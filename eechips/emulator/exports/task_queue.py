@@ -68,10 +68,6 @@ class TaskRun(Protocol):
         ...
 
 
-def _unable(task: ExportTask) -> TaskRun:
-    raise NotImplementedError(f"A queue without a function that makes attempts has got the task {task.id}.")
-
-
 class TaskQueue:
     """The tasks of a server, in memory. Its threads run attempts, which use processes.
 
@@ -84,12 +80,12 @@ class TaskQueue:
 
     def __init__(
         self,
-        config: ExportConfig | None = None,
-        start: Callable[[ExportTask], TaskRun] = _unable,
-        charge: Callable[[str | None, float], None] = lambda tag, seconds: None,
+        config: ExportConfig,
+        start: Callable[[ExportTask], TaskRun],
+        charge: Callable[[str | None, float], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.config = config or ExportConfig()
+        self.config = config
         self._start = start
         self._charge = charge
         self._clock = clock
@@ -97,7 +93,7 @@ class TaskQueue:
         self._runs: dict[str, TaskRun] = {}
         self._threads: set[threading.Thread] = set()
         self._is_stopped = False
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
 
     def submit(self, project: str, method: str, body: Mapping[str, Any], content: bytes) -> dict[str, Any]:
         """Put a task into the queue, and return its operation. The same request again returns the same operation.
@@ -122,7 +118,7 @@ class TaskQueue:
         task_id = base64.b32encode(secrets.token_bytes(15)).decode()
         destination = find_destination(body, self.config, task_id)
         digest = hashlib.sha256(content).digest()
-        with self._changed:
+        with self._lock:
             known = self._find_request(project, request_id)
             if known is not None:
                 if (known.method, known.digest) != (method, digest):
@@ -144,7 +140,7 @@ class TaskQueue:
 
     def operations(self, project: str) -> list[dict[str, Any]]:
         """Return the operations of a project, newest first."""
-        with self._changed:
+        with self._lock:
             return [task.operation() for task in reversed(self._of(project))]
 
     def operation(self, project: str, id: str) -> dict[str, Any]:
@@ -153,7 +149,7 @@ class TaskQueue:
         Raises:
             NotFoundError: if there is none.
         """
-        with self._changed:
+        with self._lock:
             return self._find(project, id).operation()
 
     def cancel(self, project: str, id: str) -> None:
@@ -162,7 +158,7 @@ class TaskQueue:
         Raises:
             NotFoundError: if there is none.
         """
-        with self._changed:
+        with self._lock:
             task = self._find(project, id)
             if task.state is TaskState.PENDING:
                 self._end(task, TaskState.CANCELLED, (CANCELLED_CODE, "Cancelled."))
@@ -178,20 +174,19 @@ class TaskQueue:
             NotFoundError: if there is none.
             ActiveTaskError: if it has not ended.
         """
-        with self._changed:
+        with self._lock:
             if not self._find(project, id).is_done:
                 raise ActiveTaskError(f"Operation {id} has not ended: cancel it first.")
             del self._tasks[project, id]
 
     def stop(self) -> None:
         """Cancel all tasks, and wait until nothing runs."""
-        with self._changed:
+        with self._lock:
             self._is_stopped = True
             active = [task for task in self._tasks.values() if not task.is_done]
         for task in active:
             self.cancel(task.project, task.id)
-        with self._changed:
-            self._changed.notify_all()
+        with self._lock:
             threads = list(self._threads)
         for thread in threads:
             thread.join()
@@ -235,7 +230,7 @@ class TaskQueue:
             except Exception as error:  # noqa: BLE001 - a bug must reach the client as the task's failure
                 traceback.print_exception(error, file=sys.stderr)
                 result = TaskResult((INTERNAL_CODE, "An internal error has occurred."))
-            with self._changed:
+            with self._lock:
                 is_cancelled = task.state is TaskState.CANCELLING
                 if result.error is None or is_cancelled or not result.is_intermittent or task.attempt >= MOST_ATTEMPTS:
                     self._threads.discard(threading.current_thread())
@@ -245,7 +240,7 @@ class TaskQueue:
 
     def _attempt(self, task: ExportTask) -> TaskResult:
         run = self._start(task)
-        with self._changed:
+        with self._lock:
             if task.state is TaskState.CANCELLING:
                 return TaskResult((CANCELLED_CODE, "Cancelled."))
             self._runs[task.id] = run
@@ -254,15 +249,15 @@ class TaskQueue:
         try:
             result = run.execute(lambda created, written: self._report(task, created, written))
         finally:
-            with self._changed:
+            with self._lock:
                 del self._runs[task.id]
-        with self._changed:
+        with self._lock:
             task.eecu_seconds += result.eecu_seconds
         self._charge(result.workload_tag or task.workload_tag, result.eecu_seconds)
         return result
 
     def _report(self, task: ExportTask, created: float, written: float) -> None:
-        with self._changed:
+        with self._lock:
             task.created_share, task.written_share = created, written
             task.updated = self._clock()
 
@@ -284,4 +279,3 @@ class TaskQueue:
     def _change(self, task: ExportTask, state: TaskState) -> None:
         task.state = state
         task.updated = self._clock()
-        self._changed.notify_all()

@@ -144,10 +144,11 @@ class ExportTask:
         }
         if self.attempt:
             metadata["attempt"] = self.attempt
-            metadata["progress"] = (self.created_share + self.written_share) / 2.0
+            shares = self.created_share, self.written_share
+            metadata["progress"] = sum(shares) / 2.0
             metadata["stages"] = [
                 {"displayName": name, "completeWorkUnits": share, "totalWorkUnits": "1", "description": description}
-                for (name, description), share in zip(_STAGES, self._shares, strict=True)
+                for (name, description), share in zip(_STAGES, shares, strict=True)
             ]
             metadata["batchEecuUsageSeconds"] = self.eecu_seconds
         if self.ended is not None:
@@ -162,10 +163,6 @@ class ExportTask:
             else:
                 found["error"] = {"code": self.error[0], "message": self.error[1]}
         return found
-
-    @property
-    def _shares(self) -> tuple[float, float]:
-        return self.created_share, self.written_share
 
 
 def _stamp(seconds: float) -> str:

@@ -95,24 +95,24 @@ class Service:
         workers: processes that evaluate.
         quota: requests in flight and a second.
         payload: greatest size of a body, in bytes.
+        tasks: exports.
         latency: extra time before each response, or None.
         faults: which faults to inject.
         names: requests by their names.
         body_seconds: time for a body to arrive.
         account: of what requests have computed.
-        tasks: exports.
         log: the latest requests, for tests.
     """
 
     workers: EvaluationPool
     quota: Quota
     payload: int
+    tasks: TaskQueue
     latency: Latency | None = None
     faults: FaultPlan = field(default_factory=FaultPlan)
     names: ResultNames = field(default_factory=ResultNames)
     body_seconds: float = 60.0
     account: ComputeQuota = field(default_factory=ComputeQuota)
-    tasks: TaskQueue = field(default_factory=TaskQueue)
     log: RequestLog = field(default_factory=RequestLog)
 
     async def body(self, request: Request) -> bytes:

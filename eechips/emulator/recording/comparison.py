@@ -16,7 +16,7 @@ from eechips.emulator.recording.canonical_request import CREATED, list_functions
 from eechips.emulator.recording.local_evaluation import LocalEvaluation
 from eechips.emulator.recording.placeholders import Placeholders
 from eechips.emulator.recording.recording_folder import RecordingEntry, RecordingFolder
-from eechips.emulator.recording.response_difference import ABSOLUTE, find_difference
+from eechips.emulator.recording.response_difference import ABSOLUTE, ValueDifference, find_difference
 
 # What the client asks for when it starts, and creations of names, which are compared by what they name.
 _NOT_COMPARED = frozenset({"algorithms", "config", "discovery", *CREATED})
@@ -112,37 +112,35 @@ async def _compare(folder: RecordingFolder, local: LocalEvaluation, tolerance: f
     while batch := list(islice(waiting, _AT_ONCE)):
         for entry, found in zip(
             batch,
-            await asyncio.gather(*(_compare_one(folder, local, entry, tolerance) for entry in batch)),
+            await asyncio.gather(*(_compare_one(local, entry, tolerance) for entry in batch)),
             strict=True,
         ):
             compared += 1
             functions = _functions(folder, entry)
             used.update(functions)
             if found is not None:
-                differences.append(found)
+                differences.append(
+                    RequestDifference(entry.path, tuple(functions), found.where, found.recorded, found.local)
+                )
                 different.update(functions)
     counts = [FunctionCount(name, count, different[name]) for name, count in used.items()]
     counts.sort(key=lambda each: (-each.different, -each.different / each.requests, each.function))
     return Comparison(compared, dict(sorted(not_compared.items())), tolerance, counts, differences)
 
 
-async def _compare_one(
-    folder: RecordingFolder, local: LocalEvaluation, entry: RecordingEntry, tolerance: float
-) -> RequestDifference | None:
+async def _compare_one(local: LocalEvaluation, entry: RecordingEntry, tolerance: float) -> ValueDifference | None:
     """Return how a recorded response differs from the local one; None if it does not. Errors differ by status."""
     response = await local.evaluate(entry.request, _PLACEHOLDERS)
-    functions = tuple(_functions(folder, entry))
     if response.status_code != entry.response.status:
         recorded = _describe(entry.response.status, entry.response.content)
         evaluated = _describe(response.status_code, bytes(response.body))
-        return RequestDifference(entry.path, functions, "status", recorded, evaluated)
+        return ValueDifference("status", recorded, evaluated)
     if response.status_code >= 400:
         return None
     content = entry.response.content
     if entry.response.is_json:
         content = _PLACEHOLDERS.show(content.decode()).encode()
-    found = find_difference(content, bytes(response.body), is_json=entry.response.is_json, tolerance=tolerance)
-    return None if found is None else RequestDifference(entry.path, functions, found.where, found.recorded, found.local)
+    return find_difference(content, bytes(response.body), is_json=entry.response.is_json, tolerance=tolerance)
 
 
 def _functions(folder: RecordingFolder, entry: RecordingEntry) -> list[str]:

@@ -37,27 +37,31 @@ def describe_missing(folder: RecordingFolder, received: ReceivedRequest, request
     if nearest is None:
         text += f"There is no recorded {request.operation} there. "
     else:
-        text += f"Nearest is {nearest[0]}: {_describe_difference(request, nearest[1])}. "
+        path, fewer, more = nearest
+        text += f"Nearest is {path}: {_describe_difference(fewer, more)}. "
     return f"{text}Record it with --record, or evaluate it locally with --fill."
 
 
-def _find_nearest(folder: RecordingFolder, request: CanonicalRequest) -> tuple[str, CanonicalRequest] | None:
-    """Return the recorded request of the same operation with the fewest other parts, with the path of its file."""
+def _find_nearest(folder: RecordingFolder, request: CanonicalRequest) -> tuple[str, list[str], list[str]] | None:
+    """Return the path of the recorded request of the same operation with the fewest other parts.
+
+    Returns:
+        The path, the parts that only the recorded request has, and those that only this one has.
+    """
     wanted = Counter(_parts(request.to_json()))
-    best: tuple[int, str, CanonicalRequest] | None = None
+    best: tuple[int, str, list[str], list[str]] | None = None
     with suppress(RecordingError):
         for path, other in islice(folder.list_requests(request.operation), _MOST_READ):
             found = Counter(_parts(other.to_json()))
-            different = sum((wanted - found).values()) + sum((found - wanted).values())
+            fewer, more = list((found - wanted).elements()), list((wanted - found).elements())
+            different = len(fewer) + len(more)
             if best is None or different < best[0]:
-                best = different, path, other
+                best = different, path, fewer, more
     return None if best is None else best[1:]
 
 
-def _describe_difference(request: CanonicalRequest, nearest: CanonicalRequest) -> str:
-    """Return what a request has that another one does not, and the reverse."""
-    wanted, found = Counter(_parts(request.to_json())), Counter(_parts(nearest.to_json()))
-    more, fewer = list((wanted - found).elements()), list((found - wanted).elements())
+def _describe_difference(fewer: list[str], more: list[str]) -> str:
+    """Return what the nearest request has that this one does not, and the reverse."""
     texts = [f"it has {_shorten(fewer)}"] if fewer else []
     texts += [f"this request has {_shorten(more)}"] if more else []
     return "; ".join(texts) or "its values are in another order"

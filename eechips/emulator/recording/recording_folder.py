@@ -86,10 +86,8 @@ class RecordingFolder:
             if not response.is_json:
                 payload = self.folder / _PAYLOADS / response.payload_name
                 if not payload.exists():
-                    _write(place / payload.name, response.content)
-                    commit(place / payload.name, payload)
-            _write(place / target.name, text)
-            commit(place / target.name, target)
+                    _put(place, payload, response.content)
+            _put(place, target, text)
         return True
 
     def find(self, request: CanonicalRequest) -> RecordingEntry | None:
@@ -234,8 +232,7 @@ def create_recording(folder: Path) -> RecordingFolder:
     if names:
         raise RecordingError(f"{folder} has other files ({min(names)}): choose an empty folder.")
     with workspace(folder) as place:
-        _write(place / _MARKER, (json.dumps(_FORMAT) + "\n").encode())
-        commit(place / _MARKER, folder / _MARKER)
+        _put(place, folder / _MARKER, (json.dumps(_FORMAT) + "\n").encode())
     return RecordingFolder(folder)
 
 
@@ -277,5 +274,7 @@ def _parse(data: bytes) -> Any:
     raise ValueError("it is nested too deeply")
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+def _put(place: Path, target: Path, content: bytes) -> None:
+    """Write a file in a scratch folder, then rename it to its target."""
+    (place / target.name).write_bytes(content)
+    commit(place / target.name, target)

@@ -15,7 +15,7 @@ from eechips.emulator.recording.canonical_request import CanonicalRequest, Recei
 from eechips.emulator.recording.local_evaluation import LocalEvaluation
 from eechips.emulator.recording.nearest_request import describe_missing
 from eechips.emulator.recording.placeholders import Placeholders
-from eechips.emulator.recording.recording_folder import RecordingEntry, RecordingError, RecordingFolder
+from eechips.emulator.recording.recording_folder import RecordingError, RecordingFolder
 from eechips.emulator.recording.recording_http import ORIGIN_HEADER, base_url, receive, send_recorded
 from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 
@@ -44,9 +44,10 @@ class ResponseReplayer:
         """Respond to one request. Errors become Earth Engine's."""
         try:
             response = await self._respond(request)
-        except EarthEngineError as error:
+        except (EarthEngineError, RecordingError) as error:
             self._counts["refused"] += 1
-            return http_response(error_response(error))
+            found = NotRecordedError(str(error)) if isinstance(error, RecordingError) else error
+            return http_response(error_response(found))
         self._counts[response.headers[ORIGIN_HEADER]] += 1
         return response
 
@@ -59,7 +60,7 @@ class ResponseReplayer:
         placeholders = Placeholders(received.project, (base_url(request),))
         loop = asyncio.get_running_loop()
         canonical = await loop.run_in_executor(None, canonical_request, received, placeholders)
-        entry = None if canonical is None else await loop.run_in_executor(None, self._find, canonical)
+        entry = None if canonical is None else await loop.run_in_executor(None, self._folder.find, canonical)
         if entry is not None:
             return send_recorded(entry.response, placeholders, {ORIGIN_HEADER: "recorded"})
         if self._local is None:
@@ -79,20 +80,8 @@ class ResponseReplayer:
             return await self._local.send(
                 received.method, path, received.query, received.content, placeholders.servers[0]
             )
-        try:
-            return await self._local.evaluate(request, placeholders)
-        except RecordingError as error:
-            raise NotRecordedError(str(error)) from error
+        return await self._local.evaluate(request, placeholders)
 
     def _is_created(self, request: CanonicalRequest) -> bool:
         """Return whether the name in a request is one of the recording; otherwise clients create a new one."""
-        try:
-            return self._folder.find_key(str(request.name_kind), str(request.name_key)) is not None
-        except RecordingError as error:
-            raise NotRecordedError(str(error)) from error
-
-    def _find(self, request: CanonicalRequest) -> RecordingEntry | None:
-        try:
-            return self._folder.find(request)
-        except RecordingError as error:
-            raise NotRecordedError(str(error)) from error
+        return self._folder.find_key(str(request.name_kind), str(request.name_key)) is not None

@@ -248,13 +248,9 @@ class Executor(abc.ABC, Generic[HandleT]):
         return next((d for d in self._handles if d.is_ready and not d.tasks and self._capacity(d) > 0), None)
 
     def _roomy(self) -> HandleT | None:
-        able = [d for d in self._handles if d.is_ready and not d.is_alone]
-        if self.held:
-            able = sorted(able, key=lambda d: len(d.tasks))[self.held :]
-        if not able:
-            return None
-        first = min(able, key=lambda d: len(d.tasks))
-        return first if len(first.tasks) < self._capacity(first) else None
+        able = sorted((d for d in self._handles if d.is_ready and not d.is_alone), key=lambda d: len(d.tasks))
+        free = able[self.held :]
+        return free[0] if free and len(free[0].tasks) < self._capacity(free[0]) else None
 
 
 def lost(handle: WorkerHandle, reason: str, late: set[int]) -> list[Finished | Lost]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,9 @@ import numpy as np
 import pytest
 import requests
 
-from tests.support.export_tasks import Folders, export_server, finished
+from tests.support.export_tasks import Folders, finished
 from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
 from tests.support.stack_store import CRS, SHAPE, STACK, TABLE, TRANSFORM, Stack
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return Folders(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture(scope="module")
-def server(serve: Callable[..., Server], stack: Stack, folders: Folders) -> Server:
-    return export_server(serve, stack, folders)
-
-
-@pytest.fixture(scope="module")
-def ee(server: Server) -> Any:
-    return initialize(server)
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import uuid
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +13,8 @@ import pandas as pd
 import pytest
 import shapely
 
-from tests.support.export_tasks import Folders, export_server, finished
-from tests.support.local_earth_engine import Server, initialize
-from tests.support.stack_store import TABLE, Stack
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return Folders(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture(scope="module")
-def server(serve: Callable[..., Server], stack: Stack, folders: Folders) -> Server:
-    return export_server(serve, stack, folders)
-
-
-@pytest.fixture(scope="module")
-def ee(server: Server) -> Any:
-    return initialize(server)
-
-
-@pytest.fixture
-def name() -> str:
-    return f"table_{uuid.uuid4().hex}"
+from tests.support.export_tasks import Folders, finished
+from tests.support.stack_store import TABLE
 
 
 def squares() -> list[Any]:

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
-from tests.support.export_tasks import Folders, export_server
+from tests.support.export_tasks import Folders
 from tests.support.local_earth_engine import Server, initialize
-from tests.support.stack_store import STACK, TABLE, Stack
+from tests.support.stack_store import STACK, TABLE
 
 DRIVE: dict[str, Any] = {"driveDestination": {"filenamePrefix": "hostile"}}
 BUCKET: dict[str, Any] = {"cloudStorageDestination": {"bucket": "hostile", "filenamePrefix": "x"}}
 ASSET: dict[str, Any] = {"earthEngineDestination": {"name": "projects/p/assets/x"}}
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return Folders(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture(scope="module")
-def server(serve: Callable[..., Server], stack: Stack, folders: Folders) -> Server:
-    return export_server(serve, stack, folders)
 
 
 @pytest.fixture(scope="module")

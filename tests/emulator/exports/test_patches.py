@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import struct
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.emulator.exports.tf_records import example
-from tests.support.export_tasks import Folders, export_server, finished
-from tests.support.local_earth_engine import Server, initialize
+from tests.support.export_tasks import Folders, finished
 from tests.support.stack_store import STACK, TRANSFORM, Stack
 
 reader = pytest.importorskip("tfrecord.reader")
 example_pb2 = pytest.importorskip("tfrecord.example_pb2")
 crc32c = pytest.importorskip("crc32c")
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return Folders(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture(scope="module")
-def server(serve: Callable[..., Server], stack: Stack, folders: Folders) -> Server:
-    return export_server(serve, stack, folders)
-
-
-@pytest.fixture(scope="module")
-def ee(server: Server) -> Any:
-    return initialize(server)
-
-
-@pytest.fixture
-def name() -> str:
-    return f"patches_{uuid.uuid4().hex}"
 
 
 def records(path: Path) -> list[Any]:

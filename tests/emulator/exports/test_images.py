@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from tests.support.export_tasks import Folders, export_server, finished
+from tests.support.export_tasks import Folders, finished
 from tests.support.local_earth_engine import Server, initialize
 from tests.support.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return Folders(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture(scope="module")
-def server(serve: Callable[..., Server], stack: Stack, folders: Folders) -> Server:
-    return export_server(serve, stack, folders)
-
-
-@pytest.fixture(scope="module")
-def ee(server: Server) -> Any:
-    return initialize(server)
-
-
-@pytest.fixture
-def name() -> str:
-    return f"image_{uuid.uuid4().hex}"
 
 
 def own_grid() -> dict[str, Any]:

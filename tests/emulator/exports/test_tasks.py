@@ -17,7 +17,7 @@ from eechips.emulator.exports.destinations import ExportConfig
 from eechips.emulator.exports.task_queue import QueueFullError, TaskExistsError, TaskQueue
 from eechips.emulator.exports.tasks import ExportTask, TaskResult
 from eechips.emulator.request_errors import InvalidError
-from tests.support.export_tasks import Folders, export_server, finished
+from tests.support.export_tasks import Folders, finished
 from tests.support.local_earth_engine import Server, initialize, start_server, stop_server, wait_until
 from tests.support.process_tree import descendants, is_running
 from tests.support.stack_store import STACK, Stack
@@ -182,16 +182,6 @@ def test_the_queue_has_an_end(tasks: Tasks) -> None:
 
 
 # In processes
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return Folders(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture(scope="module")
-def server(serve: Callable[..., Server], stack: Stack, folders: Folders) -> Server:
-    return export_server(serve, stack, folders)
 
 
 def endless(ee: Any) -> Any:

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import math
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from tests.support.export_tasks import Folders, export_server, finished
-from tests.support.local_earth_engine import Server, initialize
-from tests.support.stack_store import SHAPE, STACK, TRANSFORM, Stack
+from tests.support.export_tasks import Folders, finished
+from tests.support.stack_store import SHAPE, STACK, TRANSFORM
 
 # The corners of the stored images in degrees, by https://epsg.io/transform (EPSG:32613, central meridian -105).
 WEST, EAST = -105.0, -104.9650
 NORTH, SOUTH = 39.7491, 39.7311
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return Folders(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture(scope="module")
-def server(serve: Callable[..., Server], stack: Stack, folders: Folders) -> Server:
-    return export_server(serve, stack, folders)
-
-
-@pytest.fixture(scope="module")
-def ee(server: Server) -> Any:
-    return initialize(server)
-
-
-@pytest.fixture
-def name() -> str:
-    return f"map_{uuid.uuid4().hex}"
 
 
 def tile_of(longitude: float, latitude: float, zoom: int) -> tuple[int, int]:
