@@ -94,8 +94,8 @@ def lock_command(folder: Path, out: Path, versions: bool, **options: Any) -> Non
     rebuild tells which pixels have changed. A chip takes about 400 bytes. It is a ZIP archive of JSON: unzip -p
     chips.lock lock.json.
 
-    The run must be finished. Units that failed or were dropped are left out. Versions are those of now, so lock a run
-    soon after it: an asset that was replaced after its chips were fetched is named, and has no version.
+    The run must be finished. Units that failed or were dropped are left out. Versions are the current ones, so lock a
+    run soon after it: an asset that was replaced after its chips were fetched is named, and has no version.
 
     \b
     Examples:

@@ -128,8 +128,8 @@ def work_command(
     """Fetch units of eechips plan on a worker, and write the outcome of each as a JSON line.
 
     A worker keeps no state, except with --ledger: a unit that is delivered twice gives the same file. Options of a run
-    that are added here, such as --in-flight or --project, replace those of the plan. The exit status is 1 if some
-    units failed, and 2 if no work could be done: then deliver the units again.
+    that are added here, such as --in-flight or --project, replace the plan's. The exit status is 1 if some units
+    failed, and 2 if no work could be done: then deliver the units again.
 
     Every line names the command that planned it. A command that executes code (eechips run), or names an endpoint or
     credentials, must be your own: planned with the same cache folder. Give --trust if only you can write to the queue.
@@ -320,7 +320,7 @@ def work(
     """Fetch units of :func:`eechips.plan`, on any machine.
 
     No state is kept between calls, except with ``ledger``: a unit that is delivered twice gives the same file. Options
-    of the run that are given here replace those of the plan.
+    of the run that are given here replace the plan's.
 
     Args:
         lines: of the plan, any of them.

@@ -385,7 +385,7 @@ def _places(rect: Rect, x: Floats, y: Floats) -> tuple[Integers, npt.NDArray[np.
 def _mixed(
     plane: npt.NDArray[Any], left: Integers, right: Integers, share: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Return values between those of two cells, at a share of the way from the left to the right one."""
+    """Interpolate linearly between the values of two cells, at a share of the way from the left to the right one."""
     found: npt.NDArray[np.float32] = plane.take(left)
     step = plane.take(right)
     step -= found

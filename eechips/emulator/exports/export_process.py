@@ -24,7 +24,7 @@ _MOST_BYTES = 1 << 40
 
 
 def batch_limits(limits: ServiceLimits) -> ServiceLimits:
-    """Return the limits of exports: those of requests, without the ones of interactive computations."""
+    """Return the limits of exports: the limits of requests, without the limits of interactive computations."""
     return replace(limits, seconds=BATCH_SECONDS, elements=_MOST_FEATURES, response=_MOST_BYTES)
 
 

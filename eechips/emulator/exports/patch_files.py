@@ -151,5 +151,5 @@ def _default(value: float, kind: np.dtype[Any]) -> Any:
 
 
 def _values(array: npt.NDArray[Any]) -> Values:
-    """Return pixels as the values of a feature: those of byte bands are bytes, other integers int64, others floats."""
+    """Return pixels as the values of a feature: bytes of byte bands, int64 of other integers, else floats."""
     return array.tobytes() if array.dtype == np.uint8 else array

@@ -1,4 +1,4 @@
-"""Keep tasks, and run a few of them at a time: those of the highest priority first, then the oldest."""
+"""Keep tasks, and run a few of them at a time: the highest priority first, then the oldest."""
 
 from __future__ import annotations
 
