@@ -28,6 +28,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eechips.emulator.compute_cost import GET_PROFILES, ComputeCost, profile_text
+from eechips.emulator.compute_quota import ComputeQuota
+from eechips.emulator.exports.export_process import ExportStarter
+from eechips.emulator.exports.task_queue import TaskQueue
 from eechips.emulator.faults import Fault, FaultPlan
 from eechips.emulator.messages import ServiceResponse
 from eechips.emulator.protocol.app import create_app
@@ -257,8 +260,17 @@ def main() -> None:
         config = configured(ServerConfig(), {option.name: given[option.name] for option in options})
     except OptionError as error:
         parser.error(str(error))
-    # Nothing reaches a worker: there are none.
-    service = ReadyService(NoWorkers(), Quota(config.quota), config.limits.payload, config.latency, NotedFaults())
+    # Nothing reaches a worker: there are none. Without folders, every export is rejected.
+    account = ComputeQuota()
+    service = ReadyService(
+        workers=NoWorkers(),
+        quota=Quota(config.quota),
+        payload=config.limits.payload,
+        tasks=TaskQueue(config.exports, ExportStarter(config.store, config.limits), account.charge),
+        latency=config.latency,
+        faults=NotedFaults(),
+        account=account,
+    )
     with listening(given["port"]) as listener:
         run(Witness(create_app(service)), listener, exit_with_parent=given["exit_with_parent"])
 

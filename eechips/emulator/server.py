@@ -116,9 +116,14 @@ def open_app(config: ServerConfig) -> Iterator[LocalApp]:
         tasks = TaskQueue(config.exports, ExportStarter(config.store, config.limits), account.charge)
         try:
             service = Service(
-                workers, Quota(config.quota), config.limits.payload, tasks, config.latency, config.faults,
+                workers=workers,
+                quota=Quota(config.quota),
+                payload=config.limits.payload,
+                tasks=tasks,
+                latency=config.latency,
+                faults=config.faults,
                 account=account,
-            )  # fmt: skip
+            )
             yield LocalApp(create_app(service), tasks.stop)
         finally:
             tasks.stop()

@@ -259,7 +259,8 @@ def test_a_body_that_does_not_arrive_ends_with_an_error() -> None:
         workers = EvaluationPool(1, StoreConfig(demo=False), ServiceLimits())
         try:
             tasks = TaskQueue(ExportConfig(), ExportStarter(StoreConfig(demo=False), ServiceLimits()), lambda *_: None)
-            service = Service(workers, Quota(QuotaConfig()), payload=100, tasks=tasks, body_seconds=0.05)
+            quota = Quota(QuotaConfig())
+            service = Service(workers=workers, quota=quota, payload=100, tasks=tasks, body_seconds=0.05)
             await service.body(Request({"type": "http", "method": "POST"}, receive))
         finally:
             workers.stop()

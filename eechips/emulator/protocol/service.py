@@ -87,7 +87,7 @@ Handler = Callable[["Service", Request], Awaitable[Response]]
 """Processes a request of one route."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Service:
     """Everything that handlers share: workers, quota, faults and names.
 
