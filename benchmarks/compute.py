@@ -7,8 +7,9 @@ Three parts, all against servers of this machine, by the real client over HTTP:
 1. The demo planet: every unit of `eechips sample` profiled, with and without injected faults; the sum over the manifest
    and the planning, beside the server's account of the run's workload tag.
 2. The same with `--max-eecu-hours`, several budgets: what the server has charged when the run stops.
-3. A server with a ready picture: runs with `--profile-every 0`, 20 and 1 in turn; requests and seconds of processor
-   time of the run's processes, as the machine may be shared.
+3. A server with a ready picture: runs with `--profile-every 0`, 20 and 1 in turn, without a quota, and at a quota of
+   40 in flight that is filled (1.05 s a request): requests, seconds of slots, processor time of the run's processes,
+   and chips a second. The ratios are medians of pairs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from harness import Command, Server, serving
+from harness import Command, Server, look, serving
 from processes import adopt_orphans
 
 import eechips
@@ -89,41 +90,50 @@ def limit(server: Server, folder: Path, chips: int) -> None:
         )
 
 
-def cost(folder: Path, many: int, paired: int) -> None:
+QUOTA = ("--rate", "100", "--concurrency", "40", "--latency", "1.05;0.1")
+NO_QUOTA = ("--rate", "none", "--concurrency", "none")
+
+
+def cost(folder: Path, many: int, paired: int, quota: bool) -> None:
+    """Compare runs that profile none, some and all of their requests, without a quota or with one that they fill."""
     recipe = folder / "recipe.py"
     recipe.write_text(RECIPE.format(count=many))
     rows: list[dict[str, Any]] = []
-    with serving("light", "--rate", "none", "--concurrency", "none") as server:
+    in_flight = "40" if quota else "16"
+    profiled = (0, 20) if quota else (0, 20, 1)
+    with serving("light", *(QUOTA if quota else NO_QUOTA)) as server:
         for number in range(paired):
-            for every in (0, 20, 1) if number % 2 else (1, 20, 0):
-                before = sum(server.get("_stats")["requests"].values())
-                out = folder / f"cost-{number}-{every}"
-                words = [
-                    sys.executable,
-                    "-m",
-                    "eechips",
-                    "run",
-                    str(recipe),
-                    "--endpoint",
-                    server.url,
-                    "--project",
-                    "local",
-                    "--out",
-                    str(out),
-                ]
-                words += ["--processes", "2", "--in-flight", "16", "--rate", "none", "--quiet", "--no-report"]
-                ended = Command([*words, "--profile-every", str(every)], folder / "log").wait()
+            for every in profiled if number % 2 else profiled[::-1]:
+                before = look(server)
+                out = folder / f"cost-{in_flight}-{number}-{every}"
+                words = [sys.executable, "-m", "eechips", "run", recipe, "--endpoint", server.url, "--project", "local"]
+                words += ["--out", out, "--processes", "2", "--in-flight", in_flight, "--quiet", "--no-report"]
+                words += ["--profile-every", str(every), *([] if quota else ["--rate", "none"])]
+                ended = Command(words, folder / "log").wait()
                 assert ended.status == 0, (folder / "log").read_text()[-2000:]
-                sent = sum(server.get("_stats")["requests"].values()) - before
-                rows.append({"every": every, "requests": sent, "cpu": ended.cpu, "number": number})
+                after = look(server)
+                rows.append(
+                    {
+                        "every": every,
+                        "number": number,
+                        "requests": after.requests - before.requests,
+                        "slots": after.busy - before.busy,
+                        "cpu": ended.cpu,
+                        "rate": many / ended.seconds,
+                    }
+                )
     frame = pd.DataFrame(rows).pivot(index="number", columns="every")
-    print(f"\n{many:,} chips, {paired} rounds\n\n| profiled | requests | more | processor time | more, paired |")
-    print("|---|---:|---:|---:|---:|")
+    print(f"\n{many:,} chips, {paired} rounds, {'a quota of 40 that is filled' if quota else 'no quota'}\n")
+    print("| profiled | requests | more | slot seconds | more | processor time | more | chips/s | more |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for every, name in ((0, "none"), (20, "one in 20"), (1, "all")):
-        sent, cpu = frame["requests"][every].median(), frame["cpu"][every].median()
-        more = 100 * (sent / frame["requests"][0].median() - 1)
-        ratios = (frame["cpu"][every] / frame["cpu"][0]).tolist()
-        print(f"| {name} | {sent:,.0f} | {more:+.2f}% | {cpu:.2f} s | {100 * (statistics.median(ratios) - 1):+.1f}% |")
+        if every not in profiled:
+            continue
+        cells = []
+        for column in ("requests", "slots", "cpu", "rate"):
+            ratio = statistics.median((frame[column][every] / frame[column][0]).tolist())
+            cells += [f"{frame[column][every].median():,.1f}", f"{100 * (ratio - 1):+.2f}%"]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -138,7 +148,8 @@ def main() -> None:
         with serving("emulator", "--rate", "none", "--concurrency", "none") as server:
             compare(server, folder, given.chips)
             limit(server, folder, given.chips)
-        cost(folder, given.many, given.paired)
+        for quota in (False, True):
+            cost(folder, given.many, given.paired, quota)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,14 @@ def did_you_mean(name: str, names: Collection[str]) -> str:
     Returns:
         The end of a message: ``"; did you mean 'scale'?"``; empty if no name is similar.
     """
+    alike = nearest_name(name, names)
+    return "" if alike is None else f"; did you mean {alike!r}?"
+
+
+def nearest_name(name: str, names: Collection[str]) -> str | None:
+    """Return the name most like an unknown one; None if no name is similar."""
     alike = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {alike[0]!r}?" if alike else ""
+    return alike[0] if alike else None
 
 
 def describe_choices(wanted: str, there: list[str]) -> str:

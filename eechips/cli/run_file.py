@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from eechips.cli.finish import recipe_of
 from eechips.cli.parameters import CONFIGS, command_words
 from eechips.errors import EechipsError, RunFileError, UsageError
 from eechips.option_fields import filled, options_of
-from eechips.suggestion import did_you_mean
+from eechips.suggestion import did_you_mean, nearest_name
 from eechips.text import format_count
 
 if sys.version_info >= (3, 11):
@@ -30,6 +31,7 @@ FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", 
 FOLLOWING = ("retry", "verify", "check", "split", "stats", "pack", "card", "report", "preview", "plot")
 """Commands that read a run: of the file's last table that makes one, unless ``folder`` names another."""
 
+_NUMBERS = (click.types.IntParamType, click.types.FloatParamType)
 _ARGUMENTS = "arguments"
 """Key of the words that are typed after ``--``."""
 
@@ -115,39 +117,77 @@ class _Reader:
         arguments: dict[str, list[str]] = {}
         options: dict[str, Any] = {}
         parameters = keys_of(command)
+        meant: set[str] = set()  # keys that are misspelt, as they should be
         for key, value in given.items():
             parameter = parameters.get(key)
             if parameter is None:
                 self.problems.append(f"{label} has no key {key!r}{did_you_mean(key, list(parameters))}")
-            elif isinstance(parameter, click.Argument):
+                nearest = nearest_name(key, [name for name in parameters if name not in given])
+                if nearest is None:
+                    continue
+                meant.add(nearest)
+                key, parameter = nearest, parameters[nearest]
+            if isinstance(parameter, click.Argument):
                 arguments[key] = [str(each) for each in value] if isinstance(value, list) else [str(value)]
-            else:
-                self._check(label, key, parameter, value)
+            elif self._is_valid(label, key, parameter, value):
                 options[parameter.name or key] = _plain(value)
+            elif isinstance(parameter.type, _NUMBERS):  # so that the other keys can be checked
+                options[parameter.name or key] = max(1, getattr(parameter.type, "min", None) or 1)
         if "folder" in parameters and self._has_run:  # the table of that run may have mistakes
             arguments.setdefault("folder", [str(self._folder or ".")])
         for key, parameter in parameters.items():
-            if parameter.required and key not in arguments and parameter.name not in options:
+            if parameter.required and key not in {*arguments, *given, *meant}:
                 self.problems.append(f"{label} needs the key {key!r}")
         self._has_run = self._has_run or is_fetching
+        after = arguments.pop(_ARGUMENTS, [])
+        typed = [word for each in arguments.values() for word in each] + (["--", *after] if after else [])
         if len(self.problems) == found:
-            after = arguments.pop(_ARGUMENTS, [])
-            words = [*command_words(command, options), *(word for each in arguments.values() for word in each)]
-            self._add(label, command, RunStep(name, (*words, *(["--", *after] if after else ()))))
+            self.steps.append(RunStep(name, (*command_words(command, options), *typed)))
+        self._check_together(label, command, options, typed, len(self.problems) > found)
 
-    def _add(self, label: str, command: click.Command, step: RunStep) -> None:
-        """Add a step whose values are of the right types, if they fit together."""
-        self.steps.append(step)
+    def _check_together(
+        self, label: str, command: click.Command, options: Mapping[str, Any], typed: Sequence[str], has_mistakes: bool
+    ) -> None:
+        """Check values of the right types as the command checks them, which tells the first mistake only.
+
+        A mistake that goes away without one key, which its message names, is the mistake of that key: the others are
+        checked without it. Where keys are left out, a mistake of no single key may come from that, and is not told.
+        """
+        required = {parameter.name for parameter in command.params if parameter.required}
+        left = dict(options)
+        while (error := self._error_of(command, left, typed)) is not None:
+            wrong = next(
+                (
+                    name
+                    for name in left
+                    if name not in required
+                    and _is_named(error, name, left[name])
+                    and self._error_of(command, {key: left[key] for key in left if key != name}, typed) != error
+                ),
+                None,
+            )
+            if wrong is not None or not has_mistakes:
+                self.problems.append(f"{label} {error}")
+            if wrong is None:
+                return
+            has_mistakes = True
+            del left[wrong]
+
+    def _error_of(self, command: click.Command, options: Mapping[str, Any], typed: Sequence[str]) -> str | None:
+        """Return the message of a command that refuses its options, else None. Remember the folder of a run."""
+        name = command.name or ""
+        words = [*command_words(command, options), *typed]
         try:
             if isinstance(command, FetchCommand):
-                self._folder = recipe_of(self._root, (step.verb, *step.words))[1].out
+                self._folder = recipe_of(self._root, (name, *words))[1].out
             else:
-                _check_configs(command, command.make_context(step.verb, list(step.words), parent=self._root).params)
+                _check_configs(command, command.make_context(name, words, parent=self._root).params)
         except (EechipsError, click.UsageError) as error:
-            self.problems.append(f"{label} {_message(error)}")
+            return _message(error)
+        return None
 
-    def _check(self, label: str, key: str, parameter: click.Option, value: Any) -> None:
-        """Convert the value of a key as the command line converts what is typed."""
+    def _is_valid(self, label: str, key: str, parameter: click.Option, value: Any) -> bool:
+        """Convert the value of a key as the command line converts what is typed; note what is wrong with it."""
         problem = None
         if parameter.is_flag:
             problem = None if isinstance(value, bool) else f"must be true or false, not {value!r}"
@@ -166,6 +206,7 @@ class _Reader:
                 problem = f"is wrong: {_message(error)}"
         if problem is not None:
             self.problems.append(f"{label} {key} {problem}")
+        return problem is None
 
 
 def keys_of(command: click.Command) -> dict[str, click.Option | click.Argument]:
@@ -209,6 +250,12 @@ def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> 
             command.invoke(context)
 
 
+def _is_named(message: str, name: str, value: Any) -> bool:
+    """Say whether a message has the name of an option, or its value, as a word."""
+    words = (name, name.replace("_", "-"), name.replace("_", " "), str(value))
+    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message) for word in words if word)
+
+
 def _is_key(parameter: click.Option) -> bool:
     return parameter.expose_value and not parameter.is_eager and not parameter.hidden
 
@@ -223,5 +270,7 @@ def _plain(value: Any) -> Any:
 
 
 def _message(error: EechipsError | click.UsageError | click.BadParameter) -> str:
+    """Return the message of an error, with the names of options as keys."""
     text = (error.message or error.format_message()) if isinstance(error, click.UsageError) else str(error)
-    return text.rstrip(".")
+    text = text.rstrip(".").removesuffix(" range")  # "is not a valid integer range"
+    return re.sub(r"(?<![\w-])--([a-z][a-z0-9-]+)", lambda found: found[1].replace("-", "_"), text)

@@ -77,11 +77,40 @@ def test_all_mistakes_of_a_file_are_listed_at_once(tmp_path: Path) -> None:
         "  [sample] total is wrong: 'many' is not a valid integer",
         "  [sample] local must be true or false, not 'yes'",
         "  [sample] size must not be true",
-        "  [sample] needs the key 'dataset'",
         "  [split] by must be blocks, h3, time, random or column:NAME, not 'blck'",
         "  [mosaic] in_flight is wrong: 'some' is not a number of requests, nor auto",
+        "  [mosaic] 'a.gpkg' is no file, and a region is W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE",
         "  [composites] 'fortnight' is not a step of time: a number and one of day, week, month, season, year,"
         " as in '16 days'",
+    ]
+
+
+def test_values_that_the_command_refuses_one_by_one_are_listed_together_with_the_others(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "job.toml",
+        """
+        [sample]
+        datset = "S2"
+        per_ecoregion = "many"
+        retries = "x"
+        size = -4
+        format = "gif"
+        start = "2024-13-01"
+        [pck]
+        to = "zarr"
+        """,
+    )
+    done = CliRunner().invoke(main, ["run", str(path)])
+    assert done.exit_code == 2
+    assert done.stderr.splitlines() == [
+        f"Error: {path} has 7 mistakes:",
+        "  [sample] has no key 'datset'; did you mean 'dataset'?",
+        "  [sample] per_ecoregion is wrong: 'many' is not a valid integer",
+        "  [sample] retries is wrong: 'x' is not a valid integer",
+        "  [sample] the start '2024-13-01' is not a date (YYYY-MM-DD)",
+        "  [sample] unknown format 'gif': one of png, jpg, tif, npy, tif-stack, npy-stack",
+        "  [sample] size must be 4 to 10,000 pixels, not -4x-4",
+        "  [pck]: a run file has no such table; did you mean 'pack'?",
     ]
 
 
