@@ -37,7 +37,7 @@ from eechips.emulator.protocol.app import create_app
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Quota
 from eechips.emulator.request_errors import InvalidError
-from eechips.emulator.server import ServerConfig, listening, run
+from eechips.emulator.server import ServerConfig, listening, run, wait_for_parent
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
 
 MISSING = "bench/missing"
@@ -272,7 +272,7 @@ def main() -> None:
         account=account,
     )
     with listening(given["port"]) as listener:
-        run(Witness(create_app(service)), listener, exit_with_parent=given["exit_with_parent"])
+        run(Witness(create_app(service)), listener, wait_for_end=wait_for_parent if given["exit_with_parent"] else None)
 
 
 if __name__ == "__main__":

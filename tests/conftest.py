@@ -8,14 +8,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
+from tests.support.local_earth_engine import Server, hosting, initialize
 
 if TYPE_CHECKING:
     from tests.support.engine_service import Service
@@ -43,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, default in ((getattr(signal, name, None), default) for name, default in defaults.items()):
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
+    # Tests start hundreds of processes, and each would compile the package again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # The demo planet's data end today; results of tests must not depend on the day.
     os.environ["EECHIPS_DEMO_UNTIL"] = "2025-01-01"
     # gcsfs reads this when it is imported. It would otherwise try gRPC, which the emulator lacks, for minutes.
@@ -98,17 +99,12 @@ def imports_processes(module: str) -> bool:
 
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[..., Server]]:
-    """Start local Earth Engines by the arguments of ``python -m eechips.emulator``, one for each set of arguments."""
-    running: dict[tuple[str, ...], Server] = {}
-    with ExitStack() as stack:
+    """Start local Earth Engines by the arguments of ``python -m eechips.emulator``, one for each set of arguments.
 
-        def start(*arguments: str) -> Server:
-            if arguments not in running:
-                running[arguments] = start_server(*arguments)
-                stack.callback(stop_server, running[arguments])
-            return running[arguments]
-
-        yield start
+    All are in one process: tests of processes start their own, by `start_server`.
+    """
+    with hosting() as start:
+        yield cache(start)
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from eechips.emulator.functions.registration import RegistrationError
-from eechips.emulator.server import ServerConfig, serve
+from eechips.emulator.server import ServerConfig, serve, wait_for_parent
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
 from eechips.emulator.stores import StoreConfig, StoreError
 
 
-def main() -> None:
-    """Read the arguments and serve."""
+def create_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m eechips.emulator", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 for any that is free")
     parser.add_argument("--assets", type=Path, action="append", default=[], help="asset folder; may be repeated")
@@ -27,21 +29,35 @@ def main() -> None:
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
     for option in OPTIONS:
         parser.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help)
+    return parser
+
+
+def read_config(given: Mapping[str, Any]) -> ServerConfig:
+    """Return the configuration that arguments stand for.
+
+    Args:
+        given: the parsed arguments by name.
+
+    Raises:
+        OptionError: if a value cannot be used.
+    """
+    store = StoreConfig(
+        tuple(given["assets"]),
+        given["demo"],
+        given["allow_remote"],
+        tuple(given["catalog"]),
+        tuple(given["catalog_files"]),
+    )
+    names = (option.name.replace("-", "_") for option in OPTIONS)
+    return configured(ServerConfig(port=given["port"], store=store), {name: given[name] for name in names})
+
+
+def main() -> None:
+    """Read the arguments and serve."""
+    parser = create_parser()
     given = vars(parser.parse_args())
     try:
-        base = ServerConfig(
-            port=given["port"],
-            store=StoreConfig(
-                tuple(given["assets"]),
-                given["demo"],
-                given["allow_remote"],
-                tuple(given["catalog"]),
-                tuple(given["catalog_files"]),
-            ),
-            exit_with_parent=given["exit_with_parent"],
-        )
-        config = configured(base, {name: given[name] for name in (option.name.replace("-", "_") for option in OPTIONS)})
-        serve(config)
+        serve(read_config(given), wait_for_end=wait_for_parent if given["exit_with_parent"] else None)
     except (OptionError, RegistrationError, StoreError) as error:
         parser.error(str(error))
 

@@ -48,7 +48,6 @@ class ServerConfig:
         latency: extra time before each response, or None.
         faults: which faults to inject.
         workers: processes that evaluate; None for one a core.
-        exit_with_parent: stop when standard input ends.
     """
 
     port: int = 0
@@ -59,7 +58,6 @@ class ServerConfig:
     latency: Latency | None = None
     faults: FaultPlan = field(default_factory=FaultPlan)
     workers: int | None = None
-    exit_with_parent: bool = False
 
 
 def announce_json(url: str) -> None:
@@ -68,12 +66,23 @@ def announce_json(url: str) -> None:
     sys.stdout.flush()
 
 
-def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json) -> None:
-    """Serve until SIGINT, SIGTERM or, with ``exit_with_parent``, the end of standard input.
+def wait_for_parent() -> None:
+    """Wait for the end of standard input, whose other end the parent closes when it ends."""
+    while sys.stdin.buffer.read(4096):
+        pass
+
+
+def serve(
+    config: ServerConfig,
+    announce: Callable[[str], None] = announce_json,
+    wait_for_end: Callable[[], object] | None = None,
+) -> None:
+    """Serve until SIGINT, SIGTERM or the return of a function.
 
     Args:
         config: how.
         announce: called with the URL when the server is ready.
+        wait_for_end: see :func:`run`.
 
     Raises:
         StoreError: if the configuration of what to serve is invalid.
@@ -81,7 +90,7 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
         OSError: if the port is taken.
     """
     with listening(config.port) as listener, open_app(config) as local:
-        run(local.app, listener, announce, exit_with_parent=config.exit_with_parent, stop=local.stop)
+        run(local.app, listener, announce, wait_for_end, stop=local.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +169,17 @@ def run(
     app: ASGIApp,
     listener: socket.socket,
     announce: Callable[[str], None] = announce_json,
+    wait_for_end: Callable[[], object] | None = None,
     *,
-    exit_with_parent: bool,
     stop: Callable[[], None] = lambda: None,
 ) -> None:
-    """Process requests until SIGINT, SIGTERM or, with ``exit_with_parent``, the end of standard input.
+    """Process requests until SIGINT, SIGTERM or the return of a function.
 
     Args:
         app: the application.
         listener: see :func:`listening`.
         announce: called with the URL when the server is ready.
-        exit_with_parent: stop when standard input ends.
+        wait_for_end: called in a thread; the server stops when it returns. None for signals only.
         stop: called at the end, before SIGTERM ends the process.
     """
     server = _Server(
@@ -182,8 +191,8 @@ def run(
         lambda: announce(f"http://{HOST}:{listener.getsockname()[1]}"),
         stop,
     )  # fmt: skip
-    if exit_with_parent:
-        threading.Thread(target=_watch_parent, args=(server,), daemon=True).start()
+    if wait_for_end is not None:
+        threading.Thread(target=_stop_after, args=(wait_for_end, server), daemon=True).start()
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
@@ -207,8 +216,6 @@ class _Server(uvicorn.Server):
         await asyncio.to_thread(self._stop)
 
 
-def _watch_parent(server: uvicorn.Server) -> None:
-    """Stop the server when the parent ends, which closes the other end of standard input."""
-    while sys.stdin.buffer.read(4096):
-        pass
+def _stop_after(wait_for_end: Callable[[], object], server: uvicorn.Server) -> None:
+    wait_for_end()
     server.should_exit = True

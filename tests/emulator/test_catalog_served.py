@@ -615,7 +615,7 @@ def test_the_command_serves_catalogues_beside_assets_and_the_demo(scened: Path, 
     assert process.stdout is not None
     try:
         url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
-        ee = initialize(Server(url, process))
+        ee = initialize(Server(url))
         assert ee.ImageCollection("sentinel-2-l2a").size().getInfo() == COUNT
         assert ee.Image("USGS/SRTMGL1_003").bandNames().getInfo() == ["elevation"]
     finally:

@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ import pytest
 import requests
 
 from tests.support import malformed_graphs
-from tests.support.local_earth_engine import Server
+from tests.support.local_earth_engine import ServerProcess, start_server, stop_server
 
 pytestmark = pytest.mark.slow
 
@@ -33,24 +34,28 @@ GRID = {
 
 
 @pytest.fixture(scope="module")
-def server(serve: Callable[..., Server]) -> Server:
-    return started(serve, LIMIT)
+def server() -> Iterator[ServerProcess]:
+    with started(LIMIT) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def patient(serve: Callable[..., Server]) -> Server:
+def patient() -> Iterator[ServerProcess]:
     """Gives what is refused for other reasons the time to be, however busy the machine is."""
-    return started(serve, 10 * SECONDS)
+    with started(10 * SECONDS) as found:
+        yield found
 
 
-def started(serve: Callable[..., Server], seconds: float) -> Server:
-    found = serve("--rate", "none", "--concurrency", "none", "--workers", "2", "--seconds", f"{seconds:g}")
+@contextmanager
+def started(seconds: float) -> Iterator[ServerProcess]:
+    found = start_server("--rate", "none", "--concurrency", "none", "--workers", "2", "--seconds", f"{seconds:g}")
     # The first answer waits for the workers, which load what they share: that is not the time of a computation.
     requests.get(f"{found.url}/_store", timeout=60).raise_for_status()
-    return found
+    yield found
+    stop_server(found)
 
 
-def refused(server: Server, method: str, body: Any, **options: Any) -> str:
+def refused(server: ServerProcess, method: str, body: Any, **options: Any) -> str:
     """The message of a 4xx in Earth Engine's shape, which came in time."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     start = time.monotonic()
@@ -65,42 +70,42 @@ def refused(server: Server, method: str, body: Any, **options: Any) -> str:
 
 
 @pytest.mark.parametrize("name", malformed_graphs.CIRCLES)
-def test_circles(patient: Server, name: str) -> None:
+def test_circles(patient: ServerProcess, name: str) -> None:
     message = refused(patient, "value:compute", {"expression": malformed_graphs.CIRCLES[name]})
     assert message in ("Invalid expression: circular reference.", "Computation is too deeply nested.")
 
 
 @pytest.mark.parametrize("name", malformed_graphs.ENORMOUS)
-def test_requests_that_need_too_much_memory_are_refused(patient: Server, name: str) -> None:
+def test_requests_that_need_too_much_memory_are_refused(patient: ServerProcess, name: str) -> None:
     message = refused(patient, "value:compute", {"expression": malformed_graphs.ENORMOUS[name]})
     assert "timed out" not in message
 
 
 @pytest.mark.parametrize("name", malformed_graphs.ENDLESS)
-def test_endless_requests_time_out(server: Server, name: str) -> None:
+def test_endless_requests_time_out(server: ServerProcess, name: str) -> None:
     message = refused(server, "value:compute", {"expression": malformed_graphs.ENDLESS[name]})
     assert message in ("Computation timed out.", "User memory limit exceeded.")
 
 
 @pytest.mark.parametrize("name", malformed_graphs.PIXELS)
-def test_pixels_that_cannot_be_had(server: Server, name: str) -> None:
+def test_pixels_that_cannot_be_had(server: ServerProcess, name: str) -> None:
     body = {"expression": malformed_graphs.PIXELS[name], "fileFormat": "NPY", "grid": GRID}
     refused(server, "image:computePixels", body)
 
 
 @pytest.mark.parametrize("name", malformed_graphs.BODIES)
-def test_invalid_bodies_are_refused(server: Server, name: str) -> None:
+def test_invalid_bodies_are_refused(server: ServerProcess, name: str) -> None:
     for method in ("value:compute", "thumbnails", "maps", "image:computePixels"):
         refused(server, method, malformed_graphs.BODIES[name])
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/x-www-form-urlencoded", "multipart/form-data", "x"])
-def test_other_content_types_are_refused(server: Server, content_type: str) -> None:
+def test_other_content_types_are_refused(server: ServerProcess, content_type: str) -> None:
     refused(server, "value:compute", b"a=1&b=2", headers={"content-type": content_type})
 
 
 @pytest.mark.parametrize("sized", [True, False])
-def test_bodies_of_20_megabytes(server: Server, sized: bool) -> None:
+def test_bodies_of_20_megabytes(server: ServerProcess, sized: bool) -> None:
     content = b'{"expression": "' + b"x" * 20_000_000 + b'"}'
     chunks = content if sized else (content[start : start + 65_536] for start in range(0, len(content), 65_536))
     response = requests.post(f"{server.url}/v1/projects/local/value:compute", data=chunks, timeout=30)
@@ -124,7 +129,7 @@ PLACES = [
 ]
 
 
-def raw(server: Server, request: bytes, *, ended: bool = False) -> bytes:
+def raw(server: ServerProcess, request: bytes, *, ended: bool = False) -> bytes:
     """What the server answers to bytes as they are: clients would tidy up a path."""
     parts = urlsplit(server.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
@@ -138,7 +143,7 @@ def raw(server: Server, request: bytes, *, ended: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_no_name_leads_out_of_the_store(server: Server, place: str) -> None:
+def test_no_name_leads_out_of_the_store(server: ServerProcess, place: str) -> None:
     for method in ("", ":listAssets", ":listImages", ":listFeatures"):
         answer = raw(
             server, f"GET /v1/{place}{method} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode()
@@ -154,7 +159,7 @@ def test_no_name_leads_out_of_the_store(server: Server, place: str) -> None:
 @pytest.mark.parametrize(
     "request_", [b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 200_000]
 )
-def test_invalid_http_is_refused(server: Server, request_: bytes) -> None:
+def test_invalid_http_is_refused(server: ServerProcess, request_: bytes) -> None:
     assert raw(server, request_, ended=True)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 404", b"")
 
 
@@ -179,7 +184,7 @@ def wrong_requests() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def test_wrong_types_everywhere(server: Server) -> None:
+def test_wrong_types_everywhere(server: ServerProcess) -> None:
     session = requests.Session()
     for method, body in wrong_requests():
         response = session.post(f"{server.url}/v1/projects/local/{method}", data=json.dumps(body).encode())
@@ -192,7 +197,7 @@ def test_wrong_types_everywhere(server: Server) -> None:
             assert session.get(f"{server.url}/v1/{name}:{fetch}").status_code < 500, (method, body)
 
 
-def memory(server: Server) -> Mapping[int, int]:
+def memory(server: ServerProcess) -> Mapping[int, int]:
     """Kilobytes that each process of a server holds."""
     listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True).stdout
     rows = [tuple(map(int, line.split())) for line in listed.splitlines()]
@@ -202,14 +207,14 @@ def memory(server: Server) -> Mapping[int, int]:
     return {pid: size for pid, _, size in rows if pid in family}
 
 
-def workers(server: Server) -> set[int]:
+def workers(server: ServerProcess) -> set[int]:
     """Processes that evaluate: children of the process that forks them."""
     listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     parents = dict(tuple(map(int, line.split())) for line in listed.splitlines())
     return {pid for pid, parent in parents.items() if parents.get(parent) == server.process.pid}
 
 
-def test_workers_that_are_killed_are_replaced(server: Server) -> None:
+def test_workers_that_are_killed_are_replaced(server: ServerProcess) -> None:
     good = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
     before = workers(server)
     assert len(before) == 2
@@ -227,7 +232,7 @@ def test_workers_that_are_killed_are_replaced(server: Server) -> None:
     assert not workers(server) & before
 
 
-def test_the_server_neither_dies_nor_grows(server: Server) -> None:
+def test_the_server_neither_dies_nor_grows(server: ServerProcess) -> None:
     quick = [graph for name, graph in malformed_graphs.ENORMOUS.items() if not name.startswith("a million")]
     bodies = [{"expression": graph} for graph in quick]
 

@@ -17,7 +17,7 @@ import rasterio.shutil
 
 from eechips.emulator.assets import ingest
 from tests.support.ingested_rasters import UTM, noise, raster
-from tests.support.local_earth_engine import Server, initialize, stop_server
+from tests.support.local_earth_engine import Server, ServerProcess, initialize, stop_server
 from tests.support.range_server import Files, range_server
 
 VALUES = noise(1, 1536, 1280, dtype="uint16", seed=5)
@@ -57,13 +57,14 @@ def store(web: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "store"
 
 
-def start(store: Path, remote: bool) -> Server:
+def start(store: Path, remote: bool) -> ServerProcess:
     """A server of the store, in a process of its own."""
     program = (
-        "import sys; from pathlib import Path; from eechips.emulator.server import ServerConfig, serve;"
+        "import sys; from pathlib import Path;"
+        "from eechips.emulator.server import ServerConfig, serve, wait_for_parent;"
         "from eechips.emulator.stores import StoreConfig;"
-        "serve(ServerConfig(store=StoreConfig((Path(sys.argv[1]),), False, sys.argv[2] == 'True'), workers=1,"
-        "exit_with_parent=True))"
+        "serve(ServerConfig(store=StoreConfig((Path(sys.argv[1]),), False, sys.argv[2] == 'True'), workers=1),"
+        "wait_for_end=wait_for_parent)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(store), str(remote)],
@@ -72,7 +73,7 @@ def start(store: Path, remote: bool) -> Server:
         text=True,
     )
     assert process.stdout is not None
-    return Server(json.loads(process.stdout.readline())["url"], process)
+    return ServerProcess(json.loads(process.stdout.readline())["url"], process)
 
 
 @pytest.fixture(scope="module")

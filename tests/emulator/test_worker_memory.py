@@ -5,11 +5,10 @@ from __future__ import annotations
 import resource
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.local_earth_engine import Server
+from tests.support.local_earth_engine import initialize, start_server, stop_server
 from tests.support.process_tree import children
 
 CHIPS = 5
@@ -21,20 +20,20 @@ GRID = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted in /proc; glibc is configured")
-def test_chips_reuse_memory(demo_ee: Any, demo_server: Server) -> None:
-    ee = demo_ee
+def test_chips_reuse_memory() -> None:
+    server = start_server("--rate", "none")
+    ee = initialize(server)
     image = ee.ImageCollection("USDA/NAIP/DOQQ").filterDate("2019-01-01", "2020-01-01").mosaic().add(0.0)
     request = {"expression": image, "fileFormat": "NPY", "grid": GRID}
     for _ in range(3):  # caches are filled
         ee.data.computePixels(request)
-    (worker,) = [
-        pid for parent in children(demo_server.process.pid) for pid in children(parent) if page_faults(pid) > 0
-    ]
+    (worker,) = [pid for parent in children(server.process.pid) for pid in children(parent) if page_faults(pid) > 0]
     before = page_faults(worker)
     for _ in range(CHIPS):
         ee.data.computePixels(request)
     pages = 256 * 256 * 4 * 8 // resource.getpagesize()  # of the chip
     assert page_faults(worker) - before < CHIPS * pages
+    stop_server(server)
 
 
 def page_faults(pid: int) -> int:

@@ -17,7 +17,7 @@ import rasterio
 import requests
 from PIL import Image
 
-from tests.support.local_earth_engine import Server, initialize, stop_server
+from tests.support.local_earth_engine import Server, ServerProcess, initialize, stop_server
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -45,7 +45,7 @@ def light() -> Iterator[Server]:
     command = [sys.executable, str(BENCHMARKS / "service.py"), "--exit-with-parent", "--rate", "none"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    server = Server(json.loads(process.stdout.readline())["url"], process)
+    server = ServerProcess(json.loads(process.stdout.readline())["url"], process)
     yield server
     stop_server(server)
 

@@ -14,7 +14,7 @@ import pytest
 from eechips.manifest import open_run
 from tests.engine.test_kills import COUNT, assert_whole, done, ended, kill, start, wait_until
 from tests.support.dask_cluster import DaskCluster, dask_cluster
-from tests.support.engine_service import Service
+from tests.support.engine_service import Service, serving
 from tests.support.process_tree import named
 from tests.support.proxy import tcp_proxy
 
@@ -50,18 +50,25 @@ def output_of(process: subprocess.Popen[str]) -> tuple[int, str]:
     return status, output
 
 
-def assert_as_undisturbed(folder: Path, service: Service) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The units of a run to which nothing happens."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with serving() as service:
+        assert ended(start(folder, "--endpoint", service.url, "--executor", "threads"))[0] == 0
+    return open_run(folder / "out").units[SAME]
+
+
+def assert_as_undisturbed(folder: Path, undisturbed: pd.DataFrame) -> None:
     """The ledger and the files are those of a run to which nothing has happened."""
     assert_whole(folder)
-    service.latency = 0.0
-    (folder / "calm").mkdir()
-    assert ended(start(folder / "calm", "--endpoint", service.url, "--executor", "threads"))[0] == 0
-    found, expected = (open_run(each / "out").units[SAME] for each in (folder, folder / "calm"))
-    pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(open_run(folder / "out").units[SAME], undisturbed)
 
 
 @pytest.mark.parametrize("victims", ["worker", "all workers", "nanny"])
-def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, cluster: DaskCluster, victims: str) -> None:
+def test_a_run_survives_killed_processes(
+    service: Service, tmp_path: Path, cluster: DaskCluster, undisturbed: pd.DataFrame, victims: str
+) -> None:
     process = begin(tmp_path, service, scheduler=cluster.address)
     wait_until(lambda: len(cluster.worker_pids) == 2, process)
     found = {"worker": cluster.worker_pids[:1], "all workers": cluster.worker_pids, "nanny": cluster.nanny_pids[:1]}
@@ -69,7 +76,7 @@ def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, clust
     status, output = output_of(process)
     assert status == 0, output
     assert f"{COUNT}/{COUNT} units" in output
-    assert_as_undisturbed(tmp_path, service)
+    assert_as_undisturbed(tmp_path, undisturbed)
 
 
 def kill_scheduler(cluster: DaskCluster) -> None:
@@ -99,7 +106,12 @@ def kill_nannies(cluster: DaskCluster) -> None:
     ],
 )
 def test_a_run_without_its_cluster_ends_with_a_sentence_and_is_resumed_on_another(
-    service: Service, tmp_path: Path, cluster: DaskCluster, strike: Callable[[DaskCluster], None], sentence: str
+    service: Service,
+    tmp_path: Path,
+    cluster: DaskCluster,
+    undisturbed: pd.DataFrame,
+    strike: Callable[[DaskCluster], None],
+    sentence: str,
 ) -> None:
     process = begin(tmp_path, service, "--unit-timeout", "6", scheduler=cluster.address)
     strike(cluster)
@@ -117,11 +129,11 @@ def test_a_run_without_its_cluster_ends_with_a_sentence_and_is_resumed_on_anothe
         status, output = output_of(begin(tmp_path, service, scheduler=other.address))
         assert status == 0, output
     assert service.count("compute") == COUNT - before  # nothing is fetched twice
-    assert_as_undisturbed(tmp_path, service)
+    assert_as_undisturbed(tmp_path, undisturbed)
 
 
 def test_a_run_survives_a_broken_connection_to_the_scheduler(
-    service: Service, tmp_path: Path, cluster: DaskCluster
+    service: Service, tmp_path: Path, cluster: DaskCluster, undisturbed: pd.DataFrame
 ) -> None:
     with tcp_proxy(cluster.address) as wire:
         process = begin(tmp_path, service, scheduler=wire.url.replace("http", "tcp"))
@@ -132,12 +144,14 @@ def test_a_run_survives_a_broken_connection_to_the_scheduler(
         status, output = output_of(process)
     assert status == 0, output
     assert "The connection to the Dask scheduler" in output
-    assert_as_undisturbed(tmp_path, service)
+    assert_as_undisturbed(tmp_path, undisturbed)
 
 
-def test_messages_of_a_local_cluster_are_written_to_a_file(service: Service, tmp_path: Path) -> None:
+def test_messages_of_a_local_cluster_are_written_to_a_file(
+    service: Service, tmp_path: Path, undisturbed: pd.DataFrame
+) -> None:
     process = begin(tmp_path, service)
     kill(named(process.pid, "multiprocessing.spawn")[:1])
     status, output = output_of(process)
     assert status == 0, output
-    assert_as_undisturbed(tmp_path, service)
+    assert_as_undisturbed(tmp_path, undisturbed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -19,7 +19,7 @@ from eechips.emulator.functions import load_functions
 from eechips.emulator.signatures import Argument, load_signatures
 from tests.fuzz.budget import Budget
 from tests.support.graphs import Ready, invoke
-from tests.support.local_earth_engine import Server
+from tests.support.local_earth_engine import ServerProcess, start_server, stop_server
 
 Node = Mapping[str, Any]
 
@@ -193,12 +193,14 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def server(serve: Callable[..., Server]) -> Server:
+def server() -> Iterator[ServerProcess]:
     limits = ("--rate", "none", "--minute", "none", "--concurrency", "none")
-    return serve(*limits, "--workers", "2", "--seconds", f"{SECONDS:g}")
+    found = start_server(*limits, "--workers", "2", "--seconds", f"{SECONDS:g}")
+    yield found
+    stop_server(found)
 
 
-def ask(session: requests.Session, server: Server, method: str, body: dict[str, Any]) -> tuple[int, bytes]:
+def ask(session: requests.Session, server: ServerProcess, method: str, body: dict[str, Any]) -> tuple[int, bytes]:
     """The status and body of an answer, which is one of Earth Engine's."""
     response = session.post(f"{server.url}/v1/projects/local/{method}", data=json.dumps(body), timeout=PATIENCE)
     if response.status_code == 200:
@@ -218,7 +220,7 @@ def is_final(status: int, content: bytes) -> bool:
     return status == 200 or not json.loads(content)["error"]["message"].startswith(_CUT_SHORT)
 
 
-def test_every_expression_is_answered_in_the_same_way_twice(server: Server, budget: Budget) -> None:
+def test_every_expression_is_answered_in_the_same_way_twice(server: ServerProcess, budget: Budget) -> None:
     session = requests.Session()
     session.headers[KEEP_ALIVE_HEADER] = "1"
     functions = [name for names in HERE.values() for name in names]

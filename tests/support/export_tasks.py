@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.support.local_earth_engine import Server, wait_until
 from tests.support.stack_store import Stack
+
+AnyServer = TypeVar("AnyServer", bound=Server)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Folders:
         return self.root / "assets"
 
 
-def export_server(serve: Callable[..., Server], stack: Stack, folders: Folders) -> Server:
+def export_server(serve: Callable[..., AnyServer], stack: Stack, folders: Folders) -> AnyServer:
     """Serve the stack, without a quota."""
     return serve(
         "--no-demo", "--assets", str(stack.path), "--rate", "none", "--concurrency", "none", "--drive",

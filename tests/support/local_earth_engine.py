@@ -7,12 +7,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,6 @@ class Server:
     """A local Earth Engine that is running."""
 
     url: str
-    process: subprocess.Popen[str]
 
     def stats(self) -> dict[str, Any]:
         """Return its statistics: requests by kind, responses by status, requests in flight."""
@@ -34,32 +36,75 @@ class Server:
         return counted
 
 
-def start_server(*arguments: str) -> Server:
-    """Start a local Earth Engine, which ends when its standard input does.
+@dataclass(frozen=True)
+class ServerProcess(Server):
+    """One that is a process of its own."""
 
-    It computes in one process unless the arguments say otherwise: each of several would draw the demo planet again.
+    process: subprocess.Popen[str]
+
+
+def add_workers(arguments: Sequence[str]) -> list[str]:
+    """Have a server compute in one process unless its arguments say otherwise.
+
+    Each of several would draw the demo planet again.
     """
-    if "--workers" not in arguments:
-        arguments = (*arguments, "--workers", "1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "eechips.emulator", "--port", "0", "--exit-with-parent", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+    return [*arguments] if "--workers" in arguments else [*arguments, "--workers", "1"]
+
+
+def start_server(*arguments: str) -> ServerProcess:
+    """Start a local Earth Engine in a process of its own, which ends when its standard input does."""
+    process = start_process("-m", "eechips.emulator", "--port", "0", "--exit-with-parent", *add_workers(arguments))
+    return ServerProcess(read_announcement(process)["url"], process)
+
+
+def start_process(*arguments: str, folder: Path | None = None) -> subprocess.Popen[str]:
+    """Start Python, in a folder if one is given, with pipes for its input and output."""
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+
+
+def read_announcement(process: subprocess.Popen[str]) -> dict[str, str]:
+    """Return what a process says of a server that it has started."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
         raise RuntimeError(f"The local Earth Engine did not start: exit status {process.wait()}.")
-    return Server(json.loads(line)["url"], process)
+    found: dict[str, str] = json.loads(line)
+    return found
 
 
-def stop_server(server: Server) -> None:
+def stop_server(server: ServerProcess) -> None:
     """Close its standard input and wait for its end."""
-    with server.process as process:
+    stop_process(server.process)
+
+
+def stop_process(process: subprocess.Popen[str]) -> None:
+    """Close the standard input of a process, which makes it exit, and wait for that."""
+    with process:
         assert process.stdin is not None
         process.stdin.close()
         process.wait(20)
+
+
+@contextmanager
+def hosting() -> Iterator[Callable[..., Server]]:
+    """Start local Earth Engines in one process, which is quicker than one each; give the function that does.
+
+    See `server_host`.
+    """
+    process = start_process("-c", "from tests.support.server_host import main; main()", folder=ROOT)
+    assert process.stdin is not None
+
+    def start(*arguments: str) -> Server:
+        process.stdin.write(json.dumps(add_workers(arguments)) + "\n")
+        process.stdin.flush()
+        return Server(read_announcement(process)["url"])
+
+    try:
+        yield start
+    finally:
+        stop_process(process)
 
 
 @contextmanager

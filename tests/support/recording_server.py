@@ -23,7 +23,7 @@ def serving_recording(*arguments: str | Path) -> Iterator[Server]:
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, f"eechips serve did not start: {line!r}"
-        yield Server(found[0], process)
+        yield Server(found[0])
     finally:
         with process:
             process.send_signal(signal.SIGINT)

@@ -33,7 +33,7 @@ def serve_recorder(folder: Path, upstream: Upstream, port: int, announce: Callab
     recorder = ResponseRecorder(upstream, create_recording(folder))
     try:
         with listening(port) as listener:
-            run(create_recorder_app(recorder), listener, announce, exit_with_parent=False)
+            run(create_recorder_app(recorder), listener, announce)
     finally:
         recorder.close()
 
@@ -55,11 +55,11 @@ def serve_replay(folder: Path, port: int, announce: Callable[[str], None], local
     recording = open_recording(folder)
     with listening(port) as listener:
         if local is None:
-            run(create_replay_app(recording), listener, announce, exit_with_parent=False)
+            run(create_replay_app(recording), listener, announce)
             return
         with open_app(local) as opened:
             app = create_replay_app(recording, opened.app)
-            run(app, listener, announce, exit_with_parent=False, stop=opened.stop)
+            run(app, listener, announce, stop=opened.stop)
 
 
 def compare_locally(folder: Path, local: ServerConfig, tolerance: float) -> Comparison:

@@ -17,8 +17,8 @@ from eechips.emulator.exports.destinations import ExportConfig
 from eechips.emulator.exports.task_queue import QueueFullError, TaskExistsError, TaskQueue
 from eechips.emulator.exports.tasks import ExportTask, TaskResult
 from eechips.emulator.request_errors import InvalidError
-from tests.support.export_tasks import Folders, finished
-from tests.support.local_earth_engine import Server, initialize, start_server, stop_server, wait_until
+from tests.support.export_tasks import Folders, export_server, finished
+from tests.support.local_earth_engine import ServerProcess, initialize, start_server, stop_server, wait_until
 from tests.support.process_tree import descendants, is_running
 from tests.support.stack_store import STACK, Stack
 
@@ -184,6 +184,14 @@ def test_the_queue_has_an_end(tasks: Tasks) -> None:
 # In processes
 
 
+@pytest.fixture(scope="module")
+def server(stack: Stack, folders: Folders) -> Iterator[ServerProcess]:
+    """Serve the small store from a process of its own, whose children are counted."""
+    found = export_server(start_server, stack, folders)
+    yield found
+    stop_server(found)
+
+
 def endless(ee: Any) -> Any:
     """An image that takes days, of a few pixels."""
     many = ee.List.sequence(1, 5000).iterate(
@@ -201,14 +209,14 @@ def start(ee: Any, image: Any, name: str) -> Any:
     return task
 
 
-def idle_processes(ee: Any, server: Server) -> set[int]:
+def idle_processes(ee: Any, server: ServerProcess) -> set[int]:
     """The processes of a server that has everything running that it needs, and no task."""
     assert ee.Number(1).getInfo() == 1
     assert finished(start(ee, ee.Image(f"{STACK}/image_0"), "before"))["state"] == "COMPLETED"
     return set(descendants(server.process.pid))
 
 
-def test_a_running_task_is_killed_when_it_is_cancelled(server: Server, folders: Folders) -> None:
+def test_a_running_task_is_killed_when_it_is_cancelled(server: ServerProcess, folders: Folders) -> None:
     ee = initialize(server)
     before = idle_processes(ee, server)
     task = start(ee, endless(ee), "cancelled")
@@ -226,7 +234,7 @@ def test_a_running_task_is_killed_when_it_is_cancelled(server: Server, folders: 
     assert not [name for name in found if "cancelled" in name]
 
 
-def test_a_task_whose_process_dies_is_tried_again(server: Server, folders: Folders) -> None:
+def test_a_task_whose_process_dies_is_tried_again(server: ServerProcess, folders: Folders) -> None:
     ee = initialize(server)
     before = idle_processes(ee, server)
     task = start(ee, endless(ee), "killed")
@@ -268,7 +276,7 @@ def test_no_process_outlives_the_server(stack: Stack, tmp_path: Path, end: str) 
         assert not list(tmp_path.iterdir())
 
 
-def test_operations_as_resources(server: Server) -> None:
+def test_operations_as_resources(server: ServerProcess) -> None:
     ee = initialize(server)
     tasks = [start(ee, ee.Image(f"{STACK}/image_0"), f"resource {index}") for index in range(3)]
     for task in tasks:
@@ -290,7 +298,7 @@ def test_operations_as_resources(server: Server) -> None:
     assert finished(long)["state"] == "CANCELLED"
 
 
-def test_the_client_may_send_a_request_again(server: Server) -> None:
+def test_the_client_may_send_a_request_again(server: ServerProcess) -> None:
     ee = initialize(server)
     task = ee.batch.Export.image.toDrive(ee.Image(f"{STACK}/image_0"), "again", "tasks")
     (request_id,) = ee.data.newTaskId()
