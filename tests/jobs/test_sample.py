@@ -26,7 +26,7 @@ YEARS = (2009, 2010, 2012, 2014, 2015, 2016, 2017, 2018, 2019, 2020)
 
 
 def sample(server: Server, out: Path, **options: Any) -> eechips.Run:
-    options = {"dataset": "NAIP", "per_ecoregion": 4, "processes": 2, "quiet": True, **options}
+    options = {"dataset": "NAIP", "per_ecoregion": 4, "executor": "threads", "quiet": True, **options}
     return eechips.sample(endpoint=server.url, rate=None, out=out, **options)
 
 
