@@ -24,8 +24,8 @@ FINISH_SECONDS = 30.0
 
 _FIRST_TASKS = 30
 """Tasks of a run with a budget that are all profiled, so that the spread of their compute is known."""
-_FIRST_UNITS = 10
-"""Units that a run with a budget starts before the first profile is known."""
+_MOST_UNANSWERED = 10
+"""Units without a profile, of a run that has none at all, after which a budget cannot be kept."""
 _TOLERANCE = 0.0025
 """Share of the budget that the error of what is extrapolated may have, before every task is profiled."""
 _NEAR = 0.9
@@ -34,6 +34,8 @@ _TASK_SHARE = 0.01
 """Share of the budget that a task may have: the run stops within half of it."""
 _CONFIDENCE = 2.0
 """Standard deviations by which the compute of units under way may exceed what is expected of them."""
+_FIRST_DOUBT = 9.0
+"""Multiple of its compute by which the first profiled task may be exceeded by others; less for the mean of several."""
 _SAVE_SECONDS = 2.0
 """Seconds between two writes of the account, if no profile comes."""
 
@@ -112,7 +114,7 @@ class ComputeMonitor:
     @property
     def is_unanswered(self) -> bool:
         """Return whether the service names no profiles, although they were asked for, so that a budget is void."""
-        return self._unanswered >= _FIRST_UNITS and not self.account.sample.tasks
+        return self._unanswered >= _MOST_UNANSWERED and not self.account.sample.tasks
 
     @property
     def is_waiting(self) -> bool:
@@ -136,11 +138,12 @@ class ComputeMonitor:
         if self._budget is None or not self._is_adaptive:
             return True
         units, mean = self._units_under_way, self.account.sample.mean
-        if mean is None:
-            return units < _FIRST_UNITS
+        if mean is None:  # one unit, once planning is known: a small budget may leave no room for more
+            return units < 1 and not self._planning
         spread = self.account.sample.spread
         margin = _CONFIDENCE * (mean if spread is None else spread) * math.sqrt(units)
-        expected = self._expected(units) + 0.5 * self._expected(self._task_units)
+        doubt = 1.0 + _FIRST_DOUBT / self.account.sample.tasks
+        expected = doubt * self._expected(units) + 0.5 * self._expected(self._task_units)
         return self._spent + expected + margin < self._budget
 
     @property
