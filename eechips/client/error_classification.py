@@ -150,6 +150,21 @@ def can_split(error: TooLargeError) -> bool:
     return row is None or row.kind is not ErrorAction.INDIVISIBLE
 
 
+def is_timeout(error: TooLargeError) -> bool:
+    """Return whether a computation took longer than a request may."""
+    return _row_name(error) == "time"
+
+
+def may_suit_batch(error: TooLargeError) -> bool:
+    """Return whether a computation lacked time or memory, of which a batch task has more."""
+    return _row_name(error) in ("time", "memory")
+
+
+def _row_name(error: TooLargeError) -> str:
+    row = find_error(error.status or 400, ErrorBody(str(error)))
+    return "" if row is None else row.name
+
+
 def classify_exception(error: BaseException) -> EechipsError | None:
     """Classify an exception of the transport, or of the Earth Engine client.
 

@@ -25,7 +25,7 @@ from eechips.client.chip_parts import (
 )
 from eechips.client.chip_stack import ChipStack
 from eechips.client.connection import Connection
-from eechips.client.error_classification import can_split, raising_too_large
+from eechips.client.error_classification import can_split, is_timeout, raising_too_large
 from eechips.client.http_messages import HttpRequest
 from eechips.client.stored_pixels import StoredPixels
 from eechips.client.table_rows import RowFetcher
@@ -61,6 +61,8 @@ class Fetcher:
             turns them into requests.
         reads_assets: whether chips that show a stored image are read from it by ``getPixels`` where that gives the same
             file.
+        divides_timeouts: whether a chip whose computation takes too long is requested in parts. Each attempt takes
+            minutes.
     """
 
     def __init__(
@@ -70,8 +72,10 @@ class Fetcher:
         recipe_code: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
         *,
         reads_assets: bool = False,
+        divides_timeouts: bool = True,
     ) -> None:
         self._recipe_code = recipe_code
+        self._divides_timeouts = divides_timeouts
         self._transport = connection.transport
         self._method = method
         self._sizes = RequestSizes()
@@ -117,7 +121,7 @@ class Fetcher:
             try:
                 return self._fetch(chip, accept)
             except TooLargeError as error:
-                if not can_split(error):
+                if not self._is_divisible(error):
                     raise
                 rejection = error
         grid = chip.grid or self._locate(chip, rejection)
@@ -168,7 +172,7 @@ class Fetcher:
             try:
                 found.append(Part(window, self._fetch(part_request(chip, grid, window), accept)))
             except TooLargeError as error:
-                if not can_split(error):
+                if not self._is_divisible(error):
                     raise
                 quarters = window.split(MIN_SIDE)
                 if cuts == MAX_SPLITS or len(quarters) == 1:
@@ -176,6 +180,10 @@ class Fetcher:
                 pending.extend((quarter, cuts + 1) for quarter in reversed(quarters))
                 rejected = True
         return sorted(found, key=lambda part: (part.window.row, part.window.column)), rejected
+
+    def _is_divisible(self, error: TooLargeError) -> bool:
+        """Return whether to request parts of a chip that was too large."""
+        return can_split(error) and (self._divides_timeouts or not is_timeout(error))
 
     def _fetch(self, chip: Chip, accept: Callable[[Chip, bytes], T]) -> T:
         """Fetch a chip in one request, or two by URL.

@@ -292,6 +292,19 @@ SERVICE_ERRORS: tuple[ServiceError, ...] = (
         message=r"earth engine (?:memory )?capacity exceeded",
     ),
     ServiceError(
+        "task queue",
+        ErrorAction.TRANSIENT,
+        "the project has as many batch tasks in the queue as it may",
+        "nothing: eechips sends the request again",
+        "https://developers.google.com/earth-engine/guides/usage#task_queue_length",
+        Example(
+            400,
+            "RESOURCE_EXHAUSTED",
+            "Too many tasks already in the queue (3000). Please wait for some of them to complete.",
+        ),
+        message=r"too many tasks already in the queue",
+    ),
+    ServiceError(
         "payload",
         ErrorAction.INDIVISIBLE,
         "the expression is longer than a request may be",

@@ -68,6 +68,10 @@ class ComputeAccount:
         self._month(now).eecu_seconds += seconds
         self.planning_eecu_seconds += seconds
 
+    def add_exports(self, now: datetime, seconds: float) -> None:
+        """Add batch tasks."""
+        self._month(now).eecu_seconds += seconds
+
     def spent_in_month(self, now: datetime) -> ComputeRange | None:
         """Return what the run has used this month; None if no unit was profiled and some were fetched."""
         return self._total(self._month(now), 0)

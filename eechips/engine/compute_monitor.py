@@ -165,9 +165,14 @@ class ComputeMonitor:
         """Note the events of an executor."""
         for event in events:
             self._under_way.pop(event.task.position, None)
-            if isinstance(event, Finished):
+            if isinstance(event, Finished) and not event.task.exported:
                 self._note_finished(event)
         self._collect_planning()
+
+    def note_exports(self, seconds: float) -> None:
+        """Note the compute of batch tasks, in EECU-seconds: all of it is known."""
+        self.account.add_exports(self._now(), seconds)
+        self._is_changed = True
 
     def advance(self) -> bool:
         """Record the profiles that have come; return whether any has."""

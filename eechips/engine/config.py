@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
+from eechips.client.export_tasks import ExportPlace
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.engine.executors import EXECUTORS, find_executor
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 OnEmpty = Literal["keep", "skip", "redraw"]
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
+OnTimeout = Literal["fail", "export"]
+ON_TIMEOUT: tuple[OnTimeout, ...] = ("fail", "export")
 METHODS = ("auto", "url", "pixels")
 
 RESULTS, SERVICE, RUN, WORKERS, LIMITS = "Results", "Earth Engine", "Run", "Workers", "Limits and retries"
@@ -347,6 +350,26 @@ class RunConfig:
             is_advanced=True,
         ),
     )
+    on_timeout: OnTimeout = field(
+        default="fail",
+        metadata=option(
+            "What to do with a chip whose computation takes longer than a request may, or more memory in its smallest"
+            " part. fail: request parts, and record a failure if the smallest takes too long. export: have a batch task"
+            " export it to `export_to`, and fetch the file; for tif and npy.",
+            LIMITS,
+            choices=ON_TIMEOUT,
+            is_advanced=True,
+        ),
+    )
+    export_to: str | None = field(
+        default=None,
+        metadata=option(
+            "With `on_timeout` export: place in Cloud Storage for exported files, such as gs://bucket/folder.",
+            LIMITS,
+            metavar="URL",
+            is_advanced=True,
+        ),
+    )
     unit_timeout: float = field(
         default=1800.0,
         metadata=option(
@@ -376,6 +399,7 @@ class RunConfig:
         if self.scheduler is not None and self.executor != "dask":
             raise UsageError("scheduler is the address of a Dask scheduler and needs executor='dask'")
         self._check_pipeline()
+        self._check_exports()
         if self.on_empty not in ON_EMPTY:
             raise UsageError(f"on_empty must be {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
         if self.tier is not None and self.tier not in TIERS:
@@ -403,6 +427,26 @@ class RunConfig:
             raise UsageError(f"unexpected argument {self.pipeline_options[0]!r}; options of Beam need executor='beam'")
         if self.pipeline_options and not self.pipeline_options[0].startswith("--"):
             raise UsageError(f"options of Beam look like --runner=DirectRunner, not {self.pipeline_options[0]!r}")
+
+    def _check_exports(self) -> None:
+        if self.on_timeout not in ON_TIMEOUT:
+            raise UsageError(f"on_timeout must be {' or '.join(ON_TIMEOUT)}, not {self.on_timeout!r}")
+        if self.on_timeout == "fail":
+            if self.export_to is not None:
+                raise UsageError("export_to needs on_timeout='export'")
+            return
+        if self.export_to is None:
+            raise UsageError("on_timeout='export' needs a place in Cloud Storage: export_to='gs://bucket/folder'")
+        ExportPlace.parse(self.export_to)
+        if self.local:
+            raise UsageError(
+                "`local` has no buckets to export to: start eechips serve with --buckets, and name it as `endpoint`"
+            )
+        if find_executor(self.executor).is_detached:
+            raise UsageError(
+                f"on_timeout='export' is not for executor={self.executor!r}, whose workers cannot receive a unit again"
+                " when its export has ended: take processes, threads or dask"
+            )
 
     @property
     def service(self) -> str:

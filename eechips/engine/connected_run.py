@@ -19,6 +19,7 @@ from eechips.engine.disk import check_disk
 from eechips.engine.executors import find_executor
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
+from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.open_units import OpenUnits, RunParts
 from eechips.engine.plan import Planner, name_template, read_inputs, units_of
 from eechips.engine.queue_recovery import note_queue, recover
@@ -109,17 +110,24 @@ class ConnectedRun:
                 session = replace(session, notes=(*session.notes, trial.text))
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
             setup.sweep()
-            return self._settle_all(session, executor, planner, compute)
+            exports = None
+            if config.on_timeout == "export":
+                exports = stack.enter_context(contextlib.closing(ExportMonitor(self._ledger, self._log)))
+            return self._settle_all(session, executor, planner, compute, exports)
 
     def _settle_all(
-        self, session: Session, executor: Executor[Any], planner: Planner | None, compute: ComputeMonitor | None
+        self,
+        session: Session,
+        executor: Executor[Any],
+        planner: Planner | None,
+        compute: ComputeMonitor | None,
+        exports: ExportMonitor | None,
     ) -> bool:
         """Settle the open units, or those that the recipe adds while it runs."""
         setup, config, recipe = self._setup, self._config, self._recipe
         deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
-        parts = RunParts(
-            setup, session, executor, self._log, deadline, compute, shares_requests=self._requests.shares_requests
-        )
+        shares = self._requests.shares_requests
+        parts = RunParts(setup, session, executor, self._log, deadline, compute, shares, exports)
 
         def settle(first: int, end: int | None) -> bool:
             open_units = OpenUnits(parts, first, end, planner)
@@ -211,6 +219,7 @@ class ConnectedRun:
             logs=config.verbose or config.estimate is not None,
             shares_requests=self._requests.shares_requests,
             keeps_empty=config.on_empty == "keep",
+            export_to=config.export_to,
         )
 
     def _start_planner(self, stack: contextlib.ExitStack, throttle: Throttle, *, is_planned: bool) -> Planner | None:

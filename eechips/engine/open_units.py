@@ -12,6 +12,7 @@ from eechips.engine.compute_monitor import ComputeMonitor
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
+from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.plan import Planner, name_template
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
@@ -37,6 +38,7 @@ class RunParts:
         deadline: no unit starts after this time, on the monotonic clock.
         compute: keeps account of the compute; None if the recipe needs no service.
         shares_requests: fetch several chips in one request.
+        exports: waits for batch tasks; None if no chip is exported.
     """
 
     setup: RunSetup
@@ -46,6 +48,7 @@ class RunParts:
     deadline: float
     compute: ComputeMonitor | None = None
     shares_requests: bool = True
+    exports: ExportMonitor | None = None
 
 
 class OpenUnits:
@@ -133,6 +136,7 @@ class OpenUnits:
                 sharing=self._parts.session.sharing,
                 joins=self._joins,
                 compute=self._parts.compute,
+                exports=self._parts.exports,
                 slow=SlowUnits(lambda: advice_for(self._recipe)) if traits_of(self._recipe).needs_service else None,
             )
             is_settled = Scheduler(context, some, count).run()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from eechips.client.compute_profiles import ProfileShare
+from eechips.client.export_tasks import ExportTask
 from eechips.client.template_requests import TemplateMismatch
 from eechips.client.usage import RequestLog
 from eechips.errors import EechipsError
@@ -31,6 +32,21 @@ class FailedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class StartedExports:
+    """The batch tasks that export the chips of a unit, which is finished when they have ended.
+
+    Attributes:
+        tasks: one for each chip, in their order.
+        requests: sent for the unit before, those that started the tasks included.
+        seconds: that these took.
+    """
+
+    tasks: tuple[ExportTask, ...]
+    requests: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of a unit.
 
@@ -52,6 +68,7 @@ class Outcome:
         profiles: of the unit's requests; None if they were not profiled.
         request_seconds: for which the requests of the task were in flight, if they worked at once.
         pixels_that_worked: of the largest part of a request that was too large for the service.
+        exports: tasks that export the unit's chips; then there is no record yet.
     """
 
     position: int
@@ -70,6 +87,7 @@ class Outcome:
     profiles: tuple[ProfileShare, ...] | None = None
     request_seconds: float | None = None
     pixels_that_worked: int | None = None
+    exports: StartedExports | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default of a dataclass with slots looks its fields up for every unit, in both processes.

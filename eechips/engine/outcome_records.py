@@ -222,7 +222,10 @@ def completed(outcome: Outcome, usage: Usage, seconds: float, shared_request: in
             method=None if record.state.is_failure else ", ".join(usage.kinds) or None,
             finished=utc_now(),
         )
-    return replace(outcome, record=record, request_logs=request_logs, profiles=profiles)
+    exports = outcome.exports
+    if exports is not None:
+        exports = replace(exports, requests=usage.requests, seconds=round(seconds, 3))
+    return replace(outcome, record=record, request_logs=request_logs, profiles=profiles, exports=exports)
 
 
 def _json(value: Any) -> str | None:

@@ -97,6 +97,10 @@ class Recorder:
             else:
                 outcome = event.outcome
                 self._note_requests(event)
+                if outcome.exports is not None and self._context.exports is not None:
+                    self._queue.under_way.add(event.task.position)
+                    self._context.exports.add(event.task, outcome.exports)
+                    continue
                 self.is_exclusive = self.is_exclusive or outcome.is_exclusive
                 record = self._commit(event.task, outcome, batch)
                 stop = self._breaker.note(event.task, outcome)
@@ -154,6 +158,8 @@ class Recorder:
         if record is None:
             return None
         record = replace(record, attempts=record.attempts + self._losses[task.position])
+        if self._context.exports is not None:
+            record = self._context.exports.charge(record)
         if staged is None:
             return record
         files = (staged, *outcome.further)
@@ -271,7 +277,8 @@ class Recorder:
 
     def _note_requests(self, event: Finished) -> None:
         request_logs = event.outcome.request_logs
-        is_complete = event.outcome.record is not None or event.outcome.failed_request is not None
+        outcome = event.outcome
+        is_complete = any(each is not None for each in (outcome.record, outcome.failed_request, outcome.exports))
         if self._context.meter is not None and is_complete:
             self._context.meter.note(request_logs)
         if self._context.verbose:

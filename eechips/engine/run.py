@@ -10,6 +10,7 @@ from pathlib import Path
 from eechips.engine.config import RunConfig
 from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
+from eechips.engine.export_monitor import check_exports
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.open_units import stop_message
 from eechips.engine.plan import ANSWERS_NAME
@@ -33,7 +34,7 @@ from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
 from eechips.removal import LockedFolder, remove, remove_empty
-from eechips.storage import LocalStore, make_folder
+from eechips.storage import LocalStore, ObjectStore, make_folder
 from eechips.temporary_names import new_writer
 
 _REDRAWN = "redrawn"  # key in the ledger: all empty units were replaced as far as possible
@@ -68,6 +69,7 @@ def run(
         raise UsageError("on_empty='redraw' needs the whole plan: take keep or skip for a part of it")
     if config.on_empty == "redraw":
         replacement_of(recipe)  # raises before anything is written
+    check_exports(recipe, config)
     has_rows = make_folder(config.out)
     with lock_run(config.out), Interrupt() as interrupt:
         is_new = has_rows and not (config.out / LEDGER_NAME).exists()  # another run may have started meanwhile
@@ -139,6 +141,8 @@ class _Run:
         is_whole = is_settled and (setup.is_part or is_assembled(self._recipe, ledger, setup.store))
         if is_whole and self._exports.is_complete:
             return Run(config.out, results=config.results)
+        if not is_settled and config.export_to is not None:
+            ObjectStore(config.export_to).check()
         is_paused = False
         with RunLog(config.out) as log:
             log.write("started", command=command_of(setup), process=os.getpid())

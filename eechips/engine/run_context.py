@@ -14,6 +14,7 @@ from eechips.engine.compute_monitor import ComputeMonitor
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor
+from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.plan import Planner
 from eechips.engine.progress import Progress
@@ -94,6 +95,7 @@ class SchedulerContext:
         slow: reports units that take long; None for no reports.
         compute: keeps account of the compute; None if the recipe needs no service.
         sharing: the part of the run in a shared quota; None if it has the quota for itself.
+        exports: waits for batch tasks; None if no chip is exported.
         joins: recipe that tells which units may share requests; None if each is fetched alone.
         clock: seconds, monotonic.
     """
@@ -112,6 +114,7 @@ class SchedulerContext:
     verbose: bool = False
     slow: SlowUnits | None = None
     sharing: QuotaSharing | None = None
+    exports: ExportMonitor | None = None
     joins: RequestWindow | None = None
     compute: ComputeMonitor | None = None
     clock: Callable[[], float] = time.monotonic

@@ -13,7 +13,7 @@ from eechips.engine.unit_joiner import UnitJoiner
 from eechips.engine.unit_queue import UnitQueue
 from eechips.errors import InternalError, ProjectUnavailableError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.text import format_compute, format_duration
+from eechips.text import format_compute, format_count, format_duration
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 _SHORT_TICK = 0.05  # while replacements are drawn, which end without an event
@@ -37,10 +37,14 @@ class Scheduler:
     def __init__(self, context: SchedulerContext, units: Iterator[WorkUnit | None], count: int) -> None:
         self._context, self._executor, self._log = context, context.executor, context.log
         self._planner, self._replacements = context.planner, context.replacements
+        self._exports = context.exports
+        if self._exports is not None:
+            units = self._exports.divert(units, self._note_exported)
         self._joiner = None if context.joins is None else UnitJoiner(context.joins, units)
         self._queue = UnitQueue(units, count, self._joiner)
         self._recorder = Recorder(context, self._queue)
         self._stop: Exception | None = None
+        self._has_said_exports = False
 
     def run(self) -> bool:
         """Submit units while workers have room, wait for events, and have them recorded.
@@ -63,6 +67,8 @@ class Scheduler:
                     self._take_plan()
                     is_draining = self._is_draining()
                     self._take_replacements(asks=not is_draining)
+                    if not is_draining:
+                        self._take_exports()
                     is_starting = not is_draining and self._scale()
                     while not is_draining and (found := self._take()) is not None:
                         task, is_alone = found
@@ -71,6 +77,10 @@ class Scheduler:
                             for unit in task.units:
                                 context.slow.begin(unit)
                     if self._is_over(is_draining=is_draining):
+                        self._say_exports(
+                            "{} wait for batch tasks of Earth Engine, which continue. The same command fetches their"
+                            " files."
+                        )
                         return self._is_settled
                     events = executor.wait(0.0 if is_starting else self._tick)
                     if context.compute is not None:
@@ -78,6 +88,11 @@ class Scheduler:
                     if self._joiner is not None:
                         self._joiner.note(events)
                     self._note_failure(self._recorder.settle(events))
+                    if not self._has_said_exports:
+                        self._has_said_exports = self._say_exports(
+                            "Batch tasks of Earth Engine export chips that take too long for a request. {} so far: the"
+                            " run waits for them."
+                        )
                     self._watch_compute()
                     monitor.watch(self._queue.settled)
                     context.check()
@@ -108,6 +123,30 @@ class Scheduler:
             self._queue.add(added)
             self._context.progress.grow(len(added))
             self._log.write("replaced", units=len(added))
+
+    def _note_exported(self, unit: WorkUnit) -> None:
+        """Note a unit whose export was started by an earlier run."""
+        self._queue.under_way.add(unit.position)
+
+    def _say_exports(self, text: str) -> bool:
+        """Show a text about the units whose chips are exported, if there are any; return whether there are."""
+        if self._exports is None or not self._exports.is_busy:
+            return False
+        self._context.progress.say(text.format(format_count(self._exports.count, "unit")))
+        return True
+
+    def _take_exports(self) -> None:
+        """Queue the units whose exported files are ready, and have those recorded whose export failed."""
+        if self._exports is None:
+            return
+        ended = self._exports.advance()
+        for unit in ended.ready:
+            self._queue.under_way.discard(unit.position)
+            self._queue.again.append(unit)
+        if self._context.compute is not None and ended.eecu_seconds:
+            self._context.compute.note_exports(ended.eecu_seconds)
+        if ended.failures:
+            self._note_failure(self._recorder.settle(ended.failures))
 
     def _is_draining(self) -> bool:
         """Return whether no further unit is to be started."""
@@ -175,7 +214,8 @@ class Scheduler:
         if self._executor.is_busy or self._is_asking:
             return False
         is_redrawing = self._replacements is not None and self._replacements.is_busy
-        is_through = self._queue.is_empty and not self._is_planning and not is_redrawing
+        is_exporting = self._exports is not None and self._exports.is_busy
+        is_through = self._queue.is_empty and not (self._is_planning or is_redrawing or is_exporting)
         if (is_draining or is_through) and self._context.compute is not None:
             self._context.compute.finish()
         if (is_draining or is_through) and self._stop is not None:

@@ -94,7 +94,7 @@ class SharedFetcher:
         found = {unit.position: SharedResult(result, began) for unit, result in results.items()}
         outcomes: dict[int, Outcome] = {}
         parts: list[int] = []
-        owners = [(unit, chip) for unit, result in results.items() for chip in _chips(result)]
+        owners = [(unit, chip) for unit, result in results.items() for chip in chips_of(result)]
         chips = [chip for _, chip in owners]
         for shared in share_chips(chips):
             members = [owners[member.index] for member in shared.members]
@@ -201,7 +201,7 @@ def _divide(usage: Usage, members: Sequence[tuple[WorkUnit, Chip]]) -> dict[int,
     }
 
 
-def _chips(result: Any) -> Iterator[Chip]:
+def chips_of(result: Any) -> Iterator[Chip]:
     """Yield the chips among the results of a unit."""
     results: Sequence[Any] = list(result.values()) if isinstance(result, Mapping) else [result]
     for each in results:

@@ -19,6 +19,7 @@ from eechips.client.connection import Connection, ServiceTarget, connect_worker
 from eechips.client.current_transport import use_transport
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.error_classification import raising_recipe_errors
+from eechips.client.export_tasks import EXPORT_KIND
 from eechips.client.fetcher import Fetcher
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
@@ -29,8 +30,9 @@ from eechips.engine.outcome import Outcome, TaskProgress
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
 from eechips.engine.shared_results import SharedFetcher, SharedResult
+from eechips.engine.unit_exports import UnitExports
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.errors import InternalError, RecipeError
+from eechips.errors import InternalError, RecipeError, TooLargeError
 from eechips.formats import EncodedFile, FileMetadata
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import Record, State, WorkUnit
@@ -132,7 +134,14 @@ class Worker:
         self._recipe_lock = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
         # Exceptions of a built-in recipe are internal errors.
         self._recipe_code = contextlib.nullcontext if traits.is_builtin else raising_recipe_errors
-        self._fetcher = Fetcher(connection, spec.method, self._recipe_code, reads_assets=spec.reads_assets)
+        self._fetcher = Fetcher(
+            connection,
+            spec.method,
+            self._recipe_code,
+            reads_assets=spec.reads_assets,
+            divides_timeouts=spec.export_to is None,
+        )
+        self._exports = None if spec.export_to is None else UnitExports(spec, connection.transport, self._recipe_code)
         # Other recipes may send requests in get_result.
         self._shares_requests = spec.shares_requests and request_window_of(spec.recipe) is not None
         self._shared = SharedFetcher(self._fetcher, self._transport, logs=spec.logs, secrets=self._secrets)
@@ -146,12 +155,13 @@ class Worker:
             task: one unit, or several that may share requests.
             report: receives the progress of several units.
         """
-        if not self._shares_requests or task.attempts > 0:
+        if not self._shares_requests or task.attempts > 0 or task.exported:
             return self._execute(task, None)
         with self._transport.metered() as usage:
             units = [replace(unit, is_profiled=True) if task.is_profiled else unit for unit in task.units]
             found, worked = self._execute_joined(units, partial(report, TaskProgress(task.position)))
-        is_smooth = usage.requests > 0 and not usage.repeats and not any(outcome.failed_request for outcome in found)
+        is_fetched = not any(outcome.failed_request or outcome.exports for outcome in found)
+        is_smooth = usage.requests > 0 and not usage.repeats and is_fetched
         return replace(
             found[0],
             joined=tuple(found[1:]),
@@ -190,12 +200,15 @@ class Worker:
         """Fetch a unit, or finish one whose files were fetched in shared requests."""
         began = time.monotonic() if shared is None else shared.began
         outcome = Outcome(task.position, None)  # of a unit that the end of the run stops
+        fetch = self._fetch if self._exports is None else partial(self._fetch_or_export, self._exports)
         requests = self._fetcher.requests.unit_context(task.position, is_repeated=task.attempts > 0)
         metered = self._transport.metered(logs=self._spec.logs, profiles=task.is_profiled)
         with metered as usage, contextlib.suppress(Stopped), requests:
+            if task.exported:
+                usage.kinds[EXPORT_KIND] = None
             for left in range(min(_INTERNAL_REPEATS, self._spec.policy.retries), -1, -1):
                 try:
-                    found = self._fetch(task, shared)
+                    found = fetch(task, shared)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: the other units continue
                     found = failed(task, error, self._secrets)
                 if not left or found.record is None or found.record.error_class != InternalError.__name__:
@@ -220,6 +233,16 @@ class Worker:
                 return self._recipe.get_result(task.position, unit)
             finally:
                 self.in_recipe.discard(task.position)
+
+    def _fetch_or_export(self, exports: UnitExports, task: WorkUnit, shared: SharedResult | None) -> Outcome:
+        """Fetch a unit, whose chips are exported if their request takes too long, or were exported before."""
+        found = SharedResult(self._result(task), time.monotonic()) if shared is None else shared
+        if task.exported:
+            return self._fetch(task, replace(found, files=exports.read(task, found.result)))
+        try:
+            return self._fetch(task, found)
+        except TooLargeError as error:
+            return exports.start(task, found.result, error)
 
     def _fetch(self, task: WorkUnit, shared: SharedResult | None) -> Outcome:
         """Call the recipe, fetch its result, and stage the file."""

@@ -39,6 +39,7 @@ class WorkerSpec:
         logs: record every request.
         shares_requests: fetch several chips in one request where possible.
         keeps_empty: write results without a valid pixel.
+        export_to: place of chips that are exported because their request takes too long; None to export none.
         appends_id: append the unit's id to names that the recipe gives to results, where names of units are not
             compared with each other.
         version: of eechips, which must be the same on all machines.
@@ -61,6 +62,7 @@ class WorkerSpec:
     reads_assets: bool = False
     shares_requests: bool = True
     keeps_empty: bool = True
+    export_to: str | None = None
     appends_id: bool = False
     version: str = field(default_factory=lambda: version("eechips"))
 

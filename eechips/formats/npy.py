@@ -78,6 +78,14 @@ def _fields(array: np.ndarray[Any, Any]) -> tuple[str, ...]:
     return array.dtype.names or ()
 
 
+def from_geotiff(chip: DecodedChip) -> DecodedChip:
+    """Return the pixels of a decoded GeoTIFF as those of a decoded array: one field for each band."""
+    fields = np.empty(chip.values.shape[-2:], dtype=[(name, chip.values.dtype) for name in chip.names])
+    for name, band in zip(chip.names, chip.values, strict=True):
+        fields[name] = band
+    return DecodedChip(fields, chip.mask, chip.names)
+
+
 def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
     """Encode the file of a chip.
 

@@ -72,6 +72,11 @@ class ChipSample:
         """Return whether the chips are pictures (PNG, JPEG), not values."""
         return self.sample.style.is_picture
 
+    @property
+    def export_obstacle(self) -> str | None:
+        """Return why no chip can be exported: see :class:`eechips.recipe.RecipeTraits`."""
+        return self.sample.style.export_obstacle
+
     def get_requests(self) -> Iterator[Unit]:
         """Plan the chips: a few requests, and one per 500 points for their grids.
 

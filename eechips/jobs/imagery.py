@@ -170,6 +170,11 @@ class Imagery(ImageryOptions, GridRecipe):
         return RenderStyle(self.format, self.min, self.max, tuple(self.palette or ()))
 
     @property
+    def export_obstacle(self) -> str | None:
+        """Return why no chip can be exported: see :class:`eechips.recipe.RecipeTraits`."""
+        return self.style.export_obstacle
+
+    @property
     def is_picture(self) -> bool:
         """Return whether the results are pictures (PNG, JPEG), not values."""
         return self.style.is_picture

@@ -79,6 +79,7 @@ class PointValues(PointsOptions, MaskedRecipe):
 
     name = "points"
     is_builtin = True
+    export_obstacle = "its results are tables"
     name_template = "cells/{id}"
     is_concurrent = True
 

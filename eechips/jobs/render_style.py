@@ -37,6 +37,11 @@ class RenderStyle:
         return CHIP_FORMATS.get(self.format).is_picture
 
     @property
+    def export_obstacle(self) -> str | None:
+        """Return why chips cannot be exported, a clause; None if they can."""
+        return "Earth Engine exports no pictures: choose format tif or npy" if self.is_picture else None
+
+    @property
     def is_set(self) -> bool:
         """Return whether any colour option is given."""
         return self.minimum is not None or self.maximum is not None or bool(self.palette)

@@ -72,6 +72,13 @@ _LAYERS = (
 )
 _OF_SEVERAL = ("further_files", "layers")
 
+# Only in ledgers of runs that have exported chips: the batch tasks of units that are not recorded yet.
+_EXPORTS = (
+    "CREATE TABLE IF NOT EXISTS exports"
+    " (position INTEGER NOT NULL, number INTEGER NOT NULL, operation TEXT NOT NULL, url TEXT NOT NULL,"
+    " requests INTEGER NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (position, number))"
+)
+
 _SUMS = frozenset({"attempts", "requests", "eecu_seconds"})
 """Columns that add up over all runs."""
 _RECORDED = tuple(column for column in RECORD_COLUMNS if column != "eecu_seconds")
@@ -234,7 +241,7 @@ class Ledger:
         return bool(self.meta().get(_IS_PARTIAL))
 
     def _make_tables(self, meta: Mapping[str, Any]) -> None:
-        for table in ("units", "meta", *_OF_SEVERAL):
+        for table in ("units", "meta", "exports", *_OF_SEVERAL):
             self._db.execute(f"DROP TABLE IF EXISTS {table}")
         self._script(_SCHEMA)
         rows = [(key, json.dumps(value)) for key, value in meta.items()]
@@ -439,6 +446,11 @@ class Ledger:
         for table, wrong in (
             ("further_files", "typeof(sha256) != 'text' OR typeof(bytes) != 'integer' OR bytes < 0"),
             ("layers", f"typeof(layer) != 'text' OR {metadata}"),
+            (
+                "exports",
+                "typeof(operation) != 'text' OR url NOT GLOB 'gs://?*/?*' OR typeof(requests) != 'integer'"
+                " OR typeof(seconds) != 'real'",
+            ),
         ):
             if self._has_table(table):
                 rows = self._db.execute(f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}")
@@ -524,6 +536,9 @@ class Ledger:
             profiled = [(r.eecu_seconds, r.position) for r in records if r.eecu_seconds is not None]
             self._db.executemany(_ADD_COMPUTE, profiled)
             self._forget_files(record.position for record in records)
+            if self._has_table("exports"):
+                settled = [(record.position,) for record in records if not record.state.is_open]
+                self._db.executemany("DELETE FROM exports WHERE position = ?", settled)
             if further:
                 self._script(_FURTHER)
                 self._db.executemany(
@@ -534,6 +549,30 @@ class Ledger:
                 self._db.executemany(
                     "INSERT OR REPLACE INTO layers (position, file, layer, metadata) VALUES (?, ?, ?, ?)", layers
                 )
+
+    def add_exports(self, position: int, tasks: Sequence[tuple[str, str]], requests: int, seconds: float) -> None:
+        """Store the batch tasks that export the chips of a unit; they are removed when the unit is recorded.
+
+        Args:
+            position: of the unit.
+            tasks: operation and address of the file, in the order of the chips.
+            requests: sent for the unit so far.
+            seconds: that they took.
+        """
+        rows = [(position, number, *task, requests, seconds) for number, task in enumerate(tasks)]
+        with self._transaction():
+            self._script(_EXPORTS)
+            self._db.execute("DELETE FROM exports WHERE position = ?", (position,))
+            self._db.executemany("INSERT INTO exports VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def exports(self) -> dict[int, tuple[list[tuple[str, str]], int, float]]:
+        """Return the stored tasks by position of their unit: see :meth:`add_exports`."""
+        found: dict[int, tuple[list[tuple[str, str]], int, float]] = {}
+        if self._has_table("exports"):
+            query = "SELECT position, operation, url, requests, seconds FROM exports ORDER BY position, number"
+            for position, operation, url, requests, seconds in self._db.execute(query):
+                found.setdefault(position, ([], requests, seconds))[0].append((operation, url))
+        return found
 
     def add_compute(self, seconds: Iterable[tuple[int, float]], account: Mapping[str, Any]) -> None:
         """Add the compute of units, and store the account of the run, all or none.

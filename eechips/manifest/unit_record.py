@@ -49,6 +49,8 @@ class WorkUnit:
         replaces: position of the empty unit that it was drawn for; None for one of the recipe's plan.
         joined: further units of the same task: neighbours that may be fetched in the same requests.
         is_profiled: whether the requests of the task are profiled.
+        exported: addresses of the files that batch tasks have made of the unit's chips, in the order of these; empty if
+            the chips are requested.
     """
 
     position: int
@@ -59,6 +61,7 @@ class WorkUnit:
     replaces: int | None = None
     joined: tuple[WorkUnit, ...] = ()
     is_profiled: bool = False
+    exported: tuple[str, ...] = ()
 
     @property
     def units(self) -> tuple[WorkUnit, ...]:
@@ -97,7 +100,8 @@ class Record:
         rows: of a table.
         sources: JSON list of asset ids.
         dates: JSON list of ISO 8601 dates.
-        method: kinds of the requests that succeeded, such as ``assets:getPixels``; None for a failed unit.
+        method: kinds of the requests that succeeded, such as ``assets:getPixels``, or ``image:export`` for a batch
+            task; None for a failed unit.
         seconds: from taking the unit up to having its file on the disk.
         eecu_seconds: compute that the service reports for the unit's profiled requests, in all runs; None for units
             that were not profiled. A request that several units share is divided among them by their pixels.

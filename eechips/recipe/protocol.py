@@ -77,6 +77,7 @@ class RecipeTraits:
         imports: modules that the recipe imports, which workers can load in advance.
         slots: concurrent units of a recipe that needs no service; None for one per core.
         path: file of the recipe, if it has one.
+        export_obstacle: why no result can be exported by a batch task, a clause; None if chips may be.
     """
 
     needs_service: bool = True
@@ -88,6 +89,7 @@ class RecipeTraits:
     imports: Sequence[str] = ()
     slots: int | None = None
     path: Path | None = None
+    export_obstacle: str | None = None
 
 
 def traits_of(recipe: Recipe) -> RecipeTraits:

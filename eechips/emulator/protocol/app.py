@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from eechips.emulator.messages import error_response
-from eechips.emulator.protocol import control, discovery_document, task_routes
+from eechips.emulator.protocol import bucket_routes, control, discovery_document, task_routes
 from eechips.emulator.protocol.access import LocalOnly
 from eechips.emulator.protocol.http import http_response
 from eechips.emulator.protocol.service import Handler, Service
@@ -36,7 +36,8 @@ def create_app(service: Service) -> Starlette:
         for version in ("v1", "v1beta", "v1alpha")  # matched in this order: most requests are for the first
         for method, path, kind, handler in (*discovery_document.ROUTES, *ROUTES)
     ]
-    for method, path, handler in (("GET", "/$discovery/rest", discovery_document.document), *control.ROUTES):
+    document = ("GET", "/$discovery/rest", discovery_document.document)
+    for method, path, handler in (document, *control.ROUTES, *bucket_routes.ROUTES):
         routes.append(Route(path, _without_quota(service, handler), methods=[method]))
     return Starlette(
         routes=routes,

@@ -1,0 +1,210 @@
+"""Export chips to Cloud Storage by batch tasks of Earth Engine, and ask for the states of the tasks.
+
+A batch task has days where a request has five minutes, and more memory
+(https://developers.google.com/earth-engine/guides/processing_environments).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from eechips.client.chip_parameters import rendered
+from eechips.client.error_classification import internal_error
+from eechips.errors import PermanentError, UsageError
+from eechips.formats import CHIP_FORMATS
+
+if TYPE_CHECKING:
+    from eechips.geo.grid import Grid
+    from eechips.recipe import Chip
+
+EXPORT_KIND = "image:export"
+"""The kind of requests that start tasks, as in the manifest's column ``method``."""
+
+# https://cloud.google.com/storage/docs/buckets#naming
+_PLACE = re.compile(r"gs://(?P<bucket>[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9])(?:/(?P<prefix>[^\x00-\x1f?#]*))?")
+_TILE = 256
+"""Edge of the tiles of exported files; sizes of files are multiples of it."""
+_EXISTS = 409
+_GONE = 404
+_FAILED = ("FAILED", "CANCELLED")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPlace:
+    """A prefix of a bucket of Cloud Storage, for exported files.
+
+    Attributes:
+        bucket: its name.
+        prefix: of the names of objects, without a slash at the end; it may be empty.
+    """
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, url: str) -> ExportPlace:
+        """Parse ``gs://bucket/prefix``.
+
+        Raises:
+            UsageError: if it is something else.
+        """
+        found = _PLACE.fullmatch(url)
+        parts = (found["prefix"] or "").strip("/").split("/") if found else []
+        if found is None or any(part in ("", ".", "..") for part in parts if parts != [""]):
+            raise UsageError(f"export_to is a place in Cloud Storage such as gs://bucket/folder, not '{url}'")
+        return cls(found["bucket"], "/".join(parts))
+
+    @property
+    def url(self) -> str:
+        """The place as an address, without a slash at the end."""
+        return f"gs://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportTask:
+    """A task that exports a chip.
+
+    Attributes:
+        operation: its name, ``projects/…/operations/…``.
+        url: of the file that it writes, ``gs://…``.
+    """
+
+    operation: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """The state of a task.
+
+    Attributes:
+        is_done: it has ended.
+        error: why it has not succeeded; None if it has, or has not ended.
+        eecu_seconds: compute of all attempts so far.
+    """
+
+    is_done: bool
+    error: str | None
+    eecu_seconds: float
+
+
+def export_obstacle(chip: Chip) -> str | None:
+    """Return why an exported file would not be the same as a fetched one, a clause; None if it is the same."""
+    if CHIP_FORMATS.get(chip.format).request_format not in ("tif", "npy"):
+        return "Earth Engine exports no pictures"
+    return "the chip has no pixel grid" if chip.grid is None else None
+
+
+def start_export(chip: Chip, place: ExportPlace, unit: str, key: str) -> ExportTask:
+    """Start the task that exports the pixels of a chip as a GeoTIFF.
+
+    The task is that of an earlier call with the same arguments, if there was one: the request's id depends on them,
+    and the service starts one task for each id
+    (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export).
+
+    Args:
+        chip: without an obstacle, see :func:`export_obstacle`.
+        place: of the file.
+        unit: id of the unit, hexadecimal, with which the name of the file begins.
+        key: makes the request differ from those of other runs, and of other attempts.
+
+    Raises:
+        EechipsError: classified, if the service does not start it.
+    """
+    import ee
+
+    assert chip.grid is not None
+    # The values of masked pixels in exported files are not documented. The mask is a band, as in other requests.
+    image = rendered(_as_geotiff(chip)).unmask(0, False)
+    content = {
+        "expression": ee.serializer.encode(image, for_cloud_api=True),
+        "grid": chip.grid.to_pixel_grid(),
+        "maxPixels": {"value": str(chip.grid.width * chip.grid.height)},
+    }
+    digest = hashlib.sha256(json.dumps([key, content], sort_keys=True).encode()).hexdigest()
+    name = f"eechips-{unit[:16]}-{digest[:24]}"
+    prefix = f"{place.prefix}/{name}" if place.prefix else name
+    options = {
+        "fileFormat": "GEO_TIFF",
+        "cloudStorageDestination": {"bucket": place.bucket, "filenamePrefix": prefix},
+        "geoTiffOptions": {"tileDimensions": _file_size(chip.grid)},
+    }
+    try:
+        started = ee.data.exportImage(name, {**content, "description": name, "fileExportOptions": options})
+        operation = str(started["name"])
+    except Exception as error:
+        found = internal_error(error)
+        known = _find_task(name) if getattr(found, "status", None) == _EXISTS else None
+        if known is None:
+            raise found from error
+        operation = known
+    return ExportTask(operation, f"gs://{place.bucket}/{prefix}.tif")
+
+
+def fetch_statuses(operations: Collection[str]) -> Mapping[str, TaskStatus]:
+    """Request the states of tasks: a page of the project's list has 500 of them.
+
+    Args:
+        operations: names.
+
+    Raises:
+        EechipsError: classified, if the service does not answer.
+    """
+    import ee
+
+    try:
+        listed = {each["name"]: each for each in ee.data.listOperations()}
+        return {name: _status(listed.get(name) or _get(name)) for name in operations}
+    except Exception as error:
+        raise internal_error(error) from error
+
+
+def _as_geotiff(chip: Chip) -> Chip:
+    """Return a chip whose mask band has the type of its other bands, as a GeoTIFF needs it."""
+    return replace(chip, format="tif", asset=None)
+
+
+def _file_size(grid: Grid) -> dict[str, int]:
+    """Return the size of a file that holds a grid as a whole."""
+    return {"width": -(-grid.width // _TILE) * _TILE, "height": -(-grid.height // _TILE) * _TILE}
+
+
+def _find_task(name: str) -> str | None:
+    """Return the operation of the task with a description, which is unique; None if there is none."""
+    import ee
+
+    found = (each for each in ee.data.listOperations() if each.get("metadata", {}).get("description") == name)
+    return next((str(each["name"]) for each in found), None)
+
+
+def _get(name: str) -> dict[str, Any] | None:
+    """Return an operation that was not in the list, in which new ones may appear late; None if there is none."""
+    import ee
+
+    try:
+        found: dict[str, Any] = ee.data.getOperation(name)
+    except ee.EEException as error:
+        classified = internal_error(error)
+        if isinstance(classified, PermanentError) and classified.status == _GONE:
+            return None
+        raise
+    return found
+
+
+def _status(operation: Mapping[str, Any] | None) -> TaskStatus:
+    if operation is None:
+        return TaskStatus(True, "Earth Engine does not know the task any longer", 0.0)
+    metadata = operation.get("metadata", {})
+    seconds = float(metadata.get("batchEecuUsageSeconds") or 0.0)
+    is_done = bool(operation.get("done"))
+    if not is_done:
+        return TaskStatus(False, None, seconds)
+    if "error" in operation or metadata.get("state") in _FAILED:
+        message = str((operation.get("error") or {}).get("message") or metadata.get("state") or "unknown")
+        return TaskStatus(True, message, seconds)
+    return TaskStatus(True, None, seconds)

@@ -1,0 +1,237 @@
+"""Wait for the batch tasks that export chips: the part of the parent.
+
+A unit whose chips are exported occupies neither a worker nor a slot. The ledger has its tasks, so that a run that is
+resumed waits for the same ones. When they have ended, a worker reads the files.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from eechips.client.export_tasks import ExportTask, TaskStatus, fetch_statuses
+from eechips.client.permits import Stopped
+from eechips.engine.config import RunConfig
+from eechips.engine.outcome import Finished, StartedExports
+from eechips.engine.outcome_records import failed
+from eechips.engine.run_log import RunLog
+from eechips.errors import EechipsError, PermanentError, TransientError, UsageError
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.unit_record import Record, WorkUnit
+from eechips.recipe import Recipe, SupportsInteractiveRun, traits_of
+
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
+"""Seconds between two requests for the states of tasks, which take minutes or hours."""
+_WAIT_SHARE = 0.25
+"""Share of the time since the last change after which the states are requested again."""
+
+
+def check_exports(recipe: Recipe, config: RunConfig) -> None:
+    """Check whether the results of a recipe may be exported, if the config asks for it.
+
+    Raises:
+        UsageError: if they may not.
+    """
+    if config.on_timeout != "export":
+        return
+    traits = traits_of(recipe)
+    obstacle = traits.export_obstacle
+    if obstacle is None and isinstance(recipe, SupportsInteractiveRun):
+        obstacle = "its calls fetch their results themselves"
+    if obstacle is None and not traits.needs_service:
+        obstacle = "it sends no requests to Earth Engine"
+    if obstacle is not None:
+        raise UsageError(f"on_timeout='export' is not for {recipe.name}: {obstacle}")
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A unit whose chips are exported.
+
+    Attributes:
+        unit: without joined units.
+        exports: its tasks.
+        statuses: of those that have ended, by operation.
+    """
+
+    unit: WorkUnit
+    exports: StartedExports
+    statuses: dict[str, TaskStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class EndedExports:
+    """Units whose exports have ended.
+
+    Attributes:
+        ready: units whose files a worker can read.
+        failures: outcomes of the others.
+        eecu_seconds: compute of all their tasks.
+    """
+
+    ready: tuple[WorkUnit, ...] = ()
+    failures: tuple[Finished, ...] = ()
+    eecu_seconds: float = 0.0
+
+
+class ExportMonitor:
+    """Keeps the units whose chips are exported, and requests the states of their tasks in a thread of its own.
+
+    All methods are called by the thread of the scheduler.
+
+    Args:
+        ledger: of the run, with a plan.
+        log: of the run.
+        fetch: requests the states of tasks.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        log: RunLog,
+        fetch: Callable[[set[str]], dict[str, TaskStatus]] = lambda names: dict(fetch_statuses(names)),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger, self._log, self._fetch, self._clock = ledger, log, fetch, clock
+        self._stored = {
+            position: StartedExports(tuple(ExportTask(*task) for task in tasks), requests, seconds)
+            for position, (tasks, requests, seconds) in ledger.exports().items()
+        }
+        self._pending: dict[int, _Pending] = {}
+        self._costs: dict[int, tuple[StartedExports, float]] = {}
+        self._changed = threading.Condition()
+        self._watched: set[str] = set()
+        self._ended: dict[str, TaskStatus] = {}
+        self._failure: EechipsError | None = None
+        self._last_change = clock()
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether tasks have not ended."""
+        return bool(self._pending)
+
+    @property
+    def count(self) -> int:
+        """The number of units that wait for their tasks."""
+        return len(self._pending)
+
+    def divert(self, units: Iterator[WorkUnit | None], note: Callable[[WorkUnit], object]) -> Iterator[WorkUnit | None]:
+        """Yield the units of a plan but those whose tasks an earlier run has started; wait for these tasks.
+
+        Args:
+            units: of the plan; None while the next one is not planned yet.
+            note: called with each unit that is not yielded.
+        """
+        for unit in units:
+            stored = None if unit is None else self._stored.pop(unit.position, None)
+            if unit is None or stored is None:
+                yield unit
+                continue
+            self._log.write("export resumed", id=unit.id, tasks=[task.operation for task in stored.tasks])
+            note(unit)
+            self._watch(unit, stored)
+
+    def add(self, unit: WorkUnit, exports: StartedExports) -> None:
+        """Wait for the tasks that a worker has started for a unit."""
+        self._ledger.add_exports(
+            unit.position, [(task.operation, task.url) for task in exports.tasks], exports.requests, exports.seconds
+        )
+        self._log.write("export started", id=unit.id, tasks=[task.operation for task in exports.tasks])
+        self._watch(unit, exports)
+
+    def advance(self) -> EndedExports:
+        """Return the units whose tasks have ended since the last call.
+
+        Raises:
+            EechipsError: if the service refuses to give the states of tasks.
+        """
+        with self._changed:
+            ended, self._ended = self._ended, {}
+            if self._failure is not None:
+                raise self._failure
+        if not ended:
+            return EndedExports()
+        ready, failures, seconds = [], [], 0.0
+        for pending in list(self._pending.values()):
+            pending.statuses |= {t.operation: ended[t.operation] for t in pending.exports.tasks if t.operation in ended}
+            errors = [status.error for status in pending.statuses.values() if status.error is not None]
+            if not errors and len(pending.statuses) < len({task.operation for task in pending.exports.tasks}):
+                continue
+            unit, spent = pending.unit, sum(status.eecu_seconds for status in pending.statuses.values())
+            del self._pending[unit.position]
+            self._costs[unit.position] = pending.exports, spent
+            seconds += spent
+            self._log.write("export ended", id=unit.id, errors=errors, eecu_seconds=spent)
+            if errors:
+                failures.append(Finished(unit, failed(unit, PermanentError(f"the export failed: {errors[0]}"))))
+            else:
+                ready.append(replace(unit, exported=tuple(task.url for task in pending.exports.tasks)))
+        return EndedExports(tuple(ready), tuple(failures), seconds)
+
+    def charge(self, record: Record) -> Record:
+        """Return the record of a unit with the cost of its export, if it has one: requests, seconds, compute."""
+        if record.position not in self._costs:
+            return record
+        exports, spent = self._costs.pop(record.position)
+        return replace(
+            record,
+            attempts=record.attempts + 1,
+            requests=record.requests + exports.requests,
+            seconds=round((record.seconds or 0.0) + exports.seconds, 3),
+            eecu_seconds=(record.eecu_seconds or 0.0) + spent,
+        )
+
+    def close(self) -> None:
+        """End the thread. Tasks that have not ended continue; the next run waits for them."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _watch(self, unit: WorkUnit, exports: StartedExports) -> None:
+        self._pending[unit.position] = _Pending(unit, exports, {})
+        with self._changed:
+            self._watched.update(task.operation for task in exports.tasks)
+            self._last_change = self._clock()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="eechips-exports", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while (names := self._next()) is not None:
+            try:
+                self._note(self._fetch(names))
+            except (EechipsError, Stopped) as error:
+                with self._changed:
+                    if self._is_closed:  # the run has ended, and its log with it
+                        return
+                    if not isinstance(error, (TransientError, Stopped)):
+                        self._failure = error
+                        return
+                    self._log.write("tasks unknown", tasks=len(names), error=str(error) or "the run is stopping")
+
+    def _next(self) -> set[str] | None:
+        """Wait until states are due, and return the tasks; None when the monitor is closed."""
+        with self._changed:
+            began = self._clock()
+            while not self._is_closed:
+                since = began - self._last_change
+                left = began + min(max(_WAIT_SHARE * since, _FIRST_WAIT), _LONGEST_WAIT) - self._clock()
+                if left <= 0 and self._watched:
+                    return set(self._watched)
+                self._changed.wait(left if left > 0 else None)
+            return None
+
+    def _note(self, statuses: dict[str, TaskStatus]) -> None:
+        done = {name: status for name, status in statuses.items() if status.is_done}
+        if not done:
+            return
+        with self._changed:
+            self._ended |= done
+            self._watched -= done.keys()
+            self._last_change = self._clock()

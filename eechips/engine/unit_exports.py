@@ -1,0 +1,116 @@
+"""Export the chips of units whose requests take too long, and read the exported files: the part of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+from eechips.client import retry
+from eechips.client.error_classification import may_suit_batch
+from eechips.client.export_tasks import ExportPlace, export_obstacle, start_export
+from eechips.client.transport import Transport
+from eechips.engine.fetch_result import expectation_of
+from eechips.engine.outcome import Outcome, StartedExports
+from eechips.engine.shared_results import chips_of
+from eechips.engine.worker_spec import WorkerSpec
+from eechips.errors import PermanentError, TooLargeError, ValidationError
+from eechips.formats import CHIP_FORMATS, EncodedFile
+from eechips.manifest.unit_record import WorkUnit
+from eechips.recipe import Chip
+from eechips.storage import ObjectStore
+from eechips.temporary_names import Writer
+
+
+class UnitExports:
+    """Starts exports, and reads the files.
+
+    Args:
+        spec: of the run, with a place of exported files.
+        transport: sends the requests.
+        recipe_code: surrounds what executes code of the recipe.
+    """
+
+    def __init__(
+        self, spec: WorkerSpec, transport: Transport, recipe_code: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        assert spec.export_to is not None
+        self._place = ExportPlace.parse(spec.export_to)
+        self._run = Writer.parse(spec.token).run
+        self._policy, self._transport, self._recipe_code = spec.policy, transport, recipe_code
+
+    def start(self, task: WorkUnit, result: Any, error: TooLargeError) -> Outcome:
+        """Start a task for each chip of a unit.
+
+        A run that is resumed starts no second task for a unit that was not tried since.
+
+        Args:
+            task: the unit.
+            result: that the recipe returned for it.
+            error: of its request.
+
+        Returns:
+            The outcome with the tasks.
+
+        Raises:
+            TooLargeError: the error itself, if a task would not help.
+            EechipsError: classified, if the service does not start a task.
+        """
+        if not may_suit_batch(error):
+            raise error
+        chips = list(chips_of(result))
+        obstacle = next(filter(None, map(export_obstacle, chips)), None if chips else "only chips are")
+        if obstacle is not None:
+            raise TooLargeError(f"{error} The unit is not exported: {obstacle}.", status=error.status)
+        key = f"{self._run} {task.id} {task.attempts}"
+        with self._recipe_code():
+            tasks = tuple(start_export(chip, self._place, task.id, key) for chip in chips)
+        return Outcome(task.position, None, exports=StartedExports(tasks))
+
+    def read(self, task: WorkUnit, result: Any) -> dict[int, EncodedFile]:
+        """Read the exported files of a unit.
+
+        Args:
+            task: the unit.
+            result: that the recipe returned for it.
+
+        Returns:
+            The files of its chips, by the identity of the chip: the same as those of requests.
+
+        Raises:
+            PermanentError: if a file is missing, or is not as requested.
+            TransientError, StorageError: if it cannot be read.
+        """
+        found = {}
+        for chip, url in zip(chips_of(result), task.exported, strict=True):
+            read = partial(_read, url)
+            found[id(chip)] = _receive(chip, url, retry.call(read, self._policy, pause=self._transport.pause))
+        return found
+
+
+def _read(url: str) -> bytes:
+    folder, _, name = url.rpartition("/")
+    try:
+        return ObjectStore(folder).read(name)
+    except FileNotFoundError:
+        raise PermanentError(
+            f"the export task has succeeded, but there is no {url}: eechips retry exports the unit again"
+        ) from None
+
+
+def _receive(chip: Chip, url: str, data: bytes) -> EncodedFile:
+    """Return the file of a chip from an exported GeoTIFF."""
+    own, expectation = CHIP_FORMATS.get(chip.format), expectation_of(chip)
+    try:
+        if own.request_format == "tif":
+            return own.receive(data, expectation)
+        from eechips.formats import npy
+
+        decode = CHIP_FORMATS.get("tif").decode
+        assert decode is not None
+        assert own.encode is not None
+        (pixels,) = decode(data, [expectation])
+        return own.encode(npy.from_geotiff(pixels), expectation)
+    except ValidationError as error:
+        raise PermanentError(f"{url} is not as requested ({error}): eechips retry exports the unit again") from error

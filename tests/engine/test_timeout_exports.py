@@ -1,0 +1,223 @@
+"""Chips whose requests take too long are exported by batch tasks: all units come home, with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eechips
+from eechips.errors import UsageError
+from eechips.manifest import open_run
+from tests.support.export_runs import MEMORY, PLACE, ExportService, export_service
+from tests.support.local_earth_engine import wait_until
+
+SAMPLE = [
+    "sample", "--dataset", "S2", "--total", "6", "--roi=-105.3,40.0,-105.2,40.1", "--start", "2024-06-01",
+    "--end", "2024-07-01", "--bands", "B4,B8", "--size", "48", "--format", "tif", "--seed", "1", "--method", "pixels",
+    "--no-share-requests", "--processes", "2", "--in-flight", "2", "--out", "out",
+]  # fmt: skip
+EXPORT = ["--on-timeout", "export", "--export-to", PLACE]
+
+
+@pytest.fixture(scope="module")
+def module_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportService]:
+    with export_service(tmp_path_factory.mktemp("buckets")) as found:
+        yield found
+
+
+@pytest.fixture
+def service(module_service: ExportService) -> Iterator[ExportService]:
+    yield module_service
+    module_service.plan_faults()
+
+
+@pytest.fixture(scope="module")
+def hashes(module_service: ExportService, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The checksums of files that are fetched by requests, by the id of their unit."""
+    folder = tmp_path_factory.mktemp("interactive")
+    module_service.run(folder, *SAMPLE)
+    return checksums(folder / "out")
+
+
+def checksums(out: Path) -> dict[str, str]:
+    units = open_run(out).units
+    assert set(units["state"]) == {"done"}, units[["state", "error"]]
+    return dict(zip(units["id"], units["sha256"], strict=True))
+
+
+def log(out: Path, event: str) -> list[dict[str, Any]]:
+    """The lines of a run's log about an event."""
+    lines = map(json.loads, (out / "run.log").read_text().splitlines())
+    return [line for line in lines if line["event"] == event]
+
+
+def test_chips_that_time_out_are_exported_and_have_the_same_bytes(
+    service: ExportService, hashes: dict[str, str], tmp_path: Path
+) -> None:
+    service.plan_faults(service.time_out(3))
+    tasks = service.count("image:export")
+    output = service.run(tmp_path, *SAMPLE, *EXPORT)
+    assert "Batch tasks of Earth Engine export chips that take too long for a request" in output
+    assert checksums(tmp_path / "out") == hashes
+    assert service.count("image:export") - tasks == 3
+    run = open_run(tmp_path / "out")
+    assert run.verify() == []
+    assert sorted(run.units["method"]) == ["image:computePixels"] * 3 + ["image:export"] * 3
+    exported = run.units[run.units["method"] == "image:export"]
+    assert set(exported["attempts"]) == {2}
+    assert set(exported["requests"]) == {2}  # one that timed out, and one that started the task
+    assert (exported["eecu_seconds"] > 0).all()
+    assert len(log(tmp_path / "out", "export started")) == 3
+
+
+def test_every_chip_of_a_shared_request_that_times_out_is_exported(
+    service: ExportService, hashes: dict[str, str], tmp_path: Path
+) -> None:
+    service.plan_faults(service.time_out(None))
+    words = [word for word in SAMPLE if word != "--no-share-requests"]
+    service.run(tmp_path, *words, *EXPORT)
+    assert checksums(tmp_path / "out") == hashes
+    assert set(open_run(tmp_path / "out").units["method"]) == {"image:export"}
+
+
+def test_arrays_and_several_datasets_are_exported_alike(service: ExportService, tmp_path: Path) -> None:
+    words = [*SAMPLE, "--dataset", "SRTM", "--total", "2"]
+    words[words.index("tif")] = "npy"
+    words = [word for word in words if word not in ("--bands", "B4,B8")]
+    service.run(tmp_path, *words)
+    wanted = open_run(tmp_path / "out").layers
+    (tmp_path / "out").rename(tmp_path / "interactive")
+    service.plan_faults(service.time_out(2))
+    tasks = service.count("image:export")
+    service.run(tmp_path, *words, *EXPORT)
+    found = open_run(tmp_path / "out").layers
+    assert list(found["sha256"]) == list(wanted["sha256"])
+    assert service.count("image:export") - tasks == 4  # all chips of both units
+
+
+def test_chips_that_need_too_much_memory_are_divided_first_and_then_exported(
+    service: ExportService, hashes: dict[str, str], tmp_path: Path
+) -> None:
+    service.plan_faults(service.time_out(None, MEMORY))
+    pixels = service.count("image:computePixels")
+    service.run(tmp_path, *SAMPLE, *EXPORT)
+    assert checksums(tmp_path / "out") == hashes
+    assert service.count("image:computePixels") - pixels > 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
+    service: ExportService, hashes: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    # The run cannot learn that its tasks have ended.
+    stall = {"type": "status", "on": "operations:list", "status": 503, "message": "Unavailable."}
+    service.plan_faults(service.time_out(4), stall)
+    tasks = service.count("image:export")
+    process = service.start(tmp_path, *SAMPLE, *EXPORT)
+    out = tmp_path / "out"
+
+    def is_waiting() -> bool:
+        assert process.poll() is None, process.communicate()
+        return (out / "run.log").exists() and len(log(out, "export started")) == 4
+
+    wait_until(is_waiting)
+    wait_until(lambda: open_run(out).counts.get("done", 0) == 2)
+    os.kill(process.pid, number)
+    output, _ = process.communicate()
+    if number == signal.SIGINT:
+        assert "4 units wait for batch tasks of Earth Engine, which continue" in output
+    assert open_run(out).counts == {"done": 2, "planned": 4}
+    service.plan_faults()
+    pixels = service.count("image:computePixels")
+    service.run(tmp_path, *SAMPLE, *EXPORT)
+    assert checksums(out) == hashes
+    assert service.count("image:export") - tasks == 4
+    assert service.count("image:computePixels") == pixels
+    assert len(log(out, "export resumed")) == 4
+    assert sorted(open_run(out).units["method"]).count("image:export") == 4
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_is_the_failure_of_its_unit_and_retry_starts_another(
+    service: ExportService, hashes: dict[str, str], tmp_path: Path
+) -> None:
+    broken = service.buckets / "broken-bucket"
+    broken.write_text("a file, in which no object can be written")
+    service.plan_faults(service.time_out(None))
+    tasks = service.count("image:export")
+    words = [*SAMPLE, "--on-timeout", "export", "--export-to", "gs://broken-bucket"]
+    service.run(tmp_path, *words, status=1)
+    run = open_run(tmp_path / "out")
+    assert run.counts == {"failed_permanent": 6}
+    assert set(run.failures["error_class"]) == {"PermanentError"}
+    assert run.failures["error"].str.match(r"the export failed: Cannot write .*broken-bucket").all()
+    assert service.count("image:export") - tasks == 6
+    broken.unlink()
+    service.run(tmp_path, "retry", "out")
+    assert checksums(tmp_path / "out") == hashes
+    assert service.count("image:export") - tasks == 12
+
+
+RECIPE = """
+import ee
+from eechips import Chip, Grid, Table
+
+GRID = Grid("EPSG:32613", (10.0, 0.0, 500000.0, 0.0, -10.0, 4400000.0), 16, 16)
+
+def get_requests():
+    return ["region", "picture", "wrong", "good"]
+
+def get_result(index, unit):
+    image = ee.Image("USGS/SRTMGL1_003").select("elevation")
+    if unit == "region":
+        region = ee.Geometry.Rectangle([-105.3, 40.0, -105.29, 40.01])
+        return Chip(image, region=region, dimensions=(16, 16), format="tif")
+    if unit == "picture":
+        return Chip(image, grid=GRID, visualization={"min": 0, "max": 4000})
+    if unit == "wrong":  # refused for another reason
+        return Chip(image.select("nothing"), grid=GRID, format="tif")
+    return Chip(image, grid=GRID, format="tif", bands=("elevation",))
+"""
+
+
+def test_units_that_cannot_be_exported_fail_as_before_and_say_why(service: ExportService, tmp_path: Path) -> None:
+    (tmp_path / "recipe.py").write_text(RECIPE)
+    # The picture by a thumbnail is no computation of pixels here.
+    service.plan_faults(service.time_out(3))
+    words = ["run", "recipe.py", "--out", "out", "--method", "pixels", "--processes", "1", "--in-flight", "1"]
+    service.run(tmp_path, *words, *EXPORT, status=1)
+    run = open_run(tmp_path / "out")
+    assert list(run.units["state"]) == ["failed_permanent", "failed_permanent", "failed_permanent", "done"]
+    errors = list(run.units["error"])
+    assert errors[0] == "Computation timed out. The unit is not exported: the chip has no pixel grid."
+    assert errors[1] == "Computation timed out. The unit is not exported: Earth Engine exports no pictures."
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on_timeout": "export"}, "needs a place in Cloud Storage"),
+        ({"on_timeout": "export", "export_to": "s3://bucket/a"}, "a place in Cloud Storage such as gs://bucket/folder"),
+        ({"on_timeout": "export", "export_to": "gs://b"}, "a place in Cloud Storage such as"),
+        ({"on_timeout": "export", "export_to": "gs://bucket/a/../b"}, "a place in Cloud Storage such as"),
+        ({"export_to": PLACE}, "export_to needs on_timeout='export'"),
+        ({"on_timeout": "wait"}, "on_timeout must be fail or export"),
+        ({"on_timeout": "export", "export_to": PLACE, "local": True}, "`local` has no buckets"),
+        ({"on_timeout": "export", "export_to": PLACE, "executor": "beam"}, "is not for executor='beam'"),
+        ({"on_timeout": "export", "export_to": PLACE, "format": "png"}, "is not for sample: Earth Engine exports no"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_the_run(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    given = {"total": 1, "roi": "-105.3,40.0,-105.2,40.1", "format": "tif", "start": "2024-06-01", "end": "2024-07-01"}
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+        eechips.sample("S2", out=tmp_path / "out", **{**given, **options})
+    assert not (tmp_path / "out").exists()

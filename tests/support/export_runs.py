@@ -1,0 +1,92 @@
+"""A local Earth Engine whose requests for pixels time out, and runs that export these chips."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+from tests.support.local_earth_engine import Server, start_server, stop_server
+
+BUCKET = "my-bucket"
+PLACE = f"gs://{BUCKET}/exported"
+TIMEOUT = "Computation timed out."
+MEMORY = "User memory limit exceeded."
+
+
+@dataclass(frozen=True)
+class ExportService:
+    """A local Earth Engine with buckets.
+
+    Attributes:
+        server: that is running.
+        buckets: has a folder for each bucket.
+    """
+
+    server: Server
+    buckets: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables by which clients of Cloud Storage find the buckets."""
+        return {**os.environ, "STORAGE_EMULATOR_HOST": self.server.url}
+
+    @property
+    def files(self) -> list[Path]:
+        """The exported files."""
+        return sorted(self.buckets.glob("*/exported/*"))
+
+    def plan_faults(self, *faults: dict[str, Any]) -> None:
+        """Replace the plan of faults."""
+        body = json.dumps({"seed": 0, "faults": faults}).encode()
+        with urlopen(Request(f"{self.server.url}/_faults", body, {"Content-Type": "application/json"})):
+            pass
+
+    def time_out(self, times: int | None, message: str = TIMEOUT, on: str = "image:computePixels") -> dict[str, Any]:
+        """Return the fault of requests that take too long."""
+        limit = {} if times is None else {"times": times}
+        return {"type": "status", "on": on, "status": 400, "message": message, **limit}
+
+    def count(self, kind: str) -> int:
+        """Return the number of requests of a kind."""
+        return self.server.requests().get(kind, 0)
+
+    def start(self, folder: Path, *words: str) -> subprocess.Popen[str]:
+        """Start a command in a folder."""
+        service = [] if words[0] == "retry" else ["--endpoint", self.server.url, "--rate", "none"]
+        command = [sys.executable, "-m", "eechips", *words, *service]
+        return subprocess.Popen(
+            command, cwd=folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def run(self, folder: Path, *words: str, status: int = 0) -> str:
+        """Run a command in a folder, and return its output.
+
+        Args:
+            folder: where it runs.
+            *words: of the command.
+            status: its exit status.
+        """
+        with self.start(folder, *words) as process:
+            output, _ = process.communicate()
+        assert process.returncode == status, output
+        assert "Traceback" not in output, output
+        return output
+
+
+@contextmanager
+def export_service(folder: Path) -> Iterator[ExportService]:
+    """Serve the demo planet, with buckets in a folder."""
+    server = start_server("--rate", "none", "--concurrency", "none", "--buckets", str(folder))
+    try:
+        yield ExportService(server, folder)
+    finally:
+        stop_server(server)
