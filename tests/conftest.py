@@ -78,10 +78,6 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()
-
-
 def uses_processes(item: pytest.Item) -> bool:
     """Return whether a test has a server as a fixture, or its module imports what starts servers or processes."""
     assert isinstance(item, pytest.Function)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -15,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("apache_beam")
 
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
@@ -35,6 +34,9 @@ from eechips.temporary_names import new_writer
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service
 from tests.support.object_server import missing_packages, serving_objects
+
+if importlib.util.find_spec("apache_beam") is None:  # importing it would take seconds in every process
+    pytest.skip("Apache Beam is not installed", allow_module_level=True)
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = {"executor": "beam", "pipeline_options": ("--direct_running_mode=in_memory",)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +13,8 @@ from tests.engine.test_kills import assert_whole, done, ended, kill, start, wait
 from tests.support.engine_service import Service
 from tests.support.process_tree import is_running, pipeline_kinds
 
-pytest.importorskip("apache_beam")
+if importlib.util.find_spec("apache_beam") is None:  # importing it would take seconds in every process
+    pytest.skip("Apache Beam is not installed", allow_module_level=True)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc"),

@@ -15,28 +15,23 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.importorskip("apache_beam")
-
-import apache_beam as beam
-import cloudpickle
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.testing.test_stream import TestStream as Stream
-from apache_beam.testing.util import assert_that
-
-from eechips.beam import FetchedUnit, FetchUnits
-from eechips.beam.broker import is_failure
-from eechips.beam.stream import FetchMessages
 from eechips.engine.config import RunConfig
 from eechips.engine.work_items import plan_items
 from eechips.errors import ConfigurationError, UsageError
 from eechips.recipe import load_recipe
 from tests.support.engine_recipes import run_chips
 from tests.support.engine_service import Service
+
+if TYPE_CHECKING:
+    from eechips.beam import FetchedUnit, FetchUnits
+
+# Apache Beam takes seconds to import, so only the tests that use it do, not every process that collects this file.
+if importlib.util.find_spec("apache_beam") is None:
+    pytest.skip("Apache Beam is not installed", allow_module_level=True)
 
 ROOT = Path(__file__).resolve().parents[2]
 SQUARES = """
@@ -65,14 +60,17 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def fetch(recipe: Path, service: Service, **options: Any) -> FetchUnits:
+    from eechips.beam import FetchUnits
+
     given = {"out": recipe.parent / "out", "endpoint": service.url, "rate": None, "retries": 2, **options}
     return FetchUnits(recipe, **given)
 
 
 def kept(path: Path) -> Any:
     """Writes every element of a collection into a file of its own, whichever process has it."""
+    import apache_beam as beam
 
-    def keep(found: FetchedUnit) -> None:
+    def keep(found: Any) -> None:
         path.mkdir(exist_ok=True)
         (path / f"{time.monotonic_ns()}-{os.getpid()}").write_text(json.dumps(found._asdict()))
 
@@ -80,11 +78,16 @@ def kept(path: Path) -> Any:
 
 
 def read(path: Path) -> list[FetchedUnit]:
+    from eechips.beam import FetchedUnit
+
     return [FetchedUnit(**json.loads(file.read_text())) for file in sorted(path.iterdir())]
 
 
 @pytest.mark.slow
 def test_a_collection_of_units_becomes_one_of_outcomes(service: Service, recipe: Path, tmp_path: Path) -> None:
+    import apache_beam as beam
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
     service.plan(3, "503")
     service.plan(4, "400")
     pipeline = beam.Pipeline(runner=FnApiRunner())
@@ -120,6 +123,11 @@ def test_a_collection_of_units_becomes_one_of_outcomes(service: Service, recipe:
 
 
 def test_display_data_and_types_are_declared(service: Service, recipe: Path) -> None:
+    import apache_beam as beam
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from eechips.beam import FetchedUnit
+
     transform = fetch(recipe, service, in_flight=7, project="some-project")
     shown = transform.display_data()
     assert (shown["recipe"], shown["in_flight"], shown["project"]) == ("squares", 7, "some-project")
@@ -129,6 +137,10 @@ def test_display_data_and_types_are_declared(service: Service, recipe: Path) -> 
 
 
 def test_credentials_are_not_in_the_graph(recipe: Path, tmp_path: Path) -> None:
+    import cloudpickle
+
+    from eechips.beam import FetchUnits
+
     key = tmp_path / "key.json"
     key.write_text('{"private_key": "5ecre7"}')
     graph = cloudpickle.dumps(FetchUnits(recipe, out=tmp_path, project="p", credentials=key))
@@ -139,6 +151,9 @@ def test_credentials_are_not_in_the_graph(recipe: Path, tmp_path: Path) -> None:
 def test_wrong_options_are_refused_where_the_pipeline_is_made(
     service: Service, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from eechips.beam import FetchUnits
+    from eechips.beam.stream import FetchMessages
+
     monkeypatch.delenv("EECHIPS_PROJECT", raising=False)
     with pytest.raises(UsageError, match="units of a collection have no number"):
         fetch(recipe, service, name="chips/{index:05d}")
@@ -154,6 +169,14 @@ def test_wrong_options_are_refused_where_the_pipeline_is_made(
 
 def test_a_stream_is_answered_in_windows(service: Service, recipe: Path) -> None:
     """Messages of three windows: one comes late, one is delivered twice, some are no units."""
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.testing.test_stream import TestStream as Stream
+    from apache_beam.testing.util import assert_that
+
+    from eechips.beam.broker import is_failure
+    from eechips.beam.stream import FetchMessages
+
     service.plan(4, "400")
     item = next(iter(plan_items(load_recipe(recipe), RunConfig(out=recipe.parent, endpoint=service.url), ("run",))))
     stale = json.loads(item.to_json()) | {"identity": "0" * 64}

@@ -55,7 +55,6 @@ with HostSessions(2, 5.0, 5.0) as hosts:
 print(json.dumps(found))
 """
 BLOCK = 64 << 20
-GIB = gzip.compress(b" " * BLOCK) * 16  # members of gzip, one after the other
 
 
 def zstandard() -> bytes:
@@ -69,15 +68,16 @@ def answer(body: bytes, **headers: Any) -> RawAnswer:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells how much memory is used")
 def test_a_gigabyte_in_a_kilobyte_is_refused_within_400_mib(tmp_path: Path) -> None:
+    gib = gzip.compress(b" " * BLOCK) * 16  # members of gzip, one after the other
     answers = {
         "/small": answer(b"{}"),
-        "/gzip": answer(GIB, Content_Encoding="gzip"),
-        "/file": answer(GIB),
+        "/gzip": answer(gib, Content_Encoding="gzip"),
+        "/file": answer(gib),
         "/zstd": answer(zstandard(), Content_Encoding="zstd"),
         "/long": lambda *_: message(200, chunked(b" " * (LARGEST_DOCUMENT + 1)), Content_Length=None,
                                     Transfer_Encoding="chunked"),
-        "/error": lambda *_: message(404, GIB, Content_Encoding="gzip"),
-        "/nested": answer(gzip.compress(gzip.compress(GIB)), Content_Encoding="gzip, gzip, gzip"),
+        "/error": lambda *_: message(404, gib, Content_Encoding="gzip"),
+        "/nested": answer(gzip.compress(gzip.compress(gib)), Content_Encoding="gzip, gzip, gzip"),
     }  # fmt: skip
     with raw_server() as server:
         server.answers.update(answers)

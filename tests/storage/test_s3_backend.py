@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -17,7 +17,7 @@ from tests.support.loopback import LoopbackServer
 from tests.support.object_server import ACCOUNT, ObjectServer, missing_packages, serving_objects
 
 PART = 5 << 20  # the least that S3 takes
-MEGABYTES = b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(400_000))  # 12.8 MB: three parts
+MEGABYTES = Random(0).randbytes(12_800_000)  # three parts
 
 pytestmark = pytest.mark.skipif(missing_packages("s3") is not None, reason="obstore or moto is not installed")
 

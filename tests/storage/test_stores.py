@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -20,7 +21,7 @@ from eechips.temporary_names import new_writer
 from tests.support.local_earth_engine import wait_until
 from tests.support.object_server import STORES, ObjectServer, missing_packages, serving_objects
 
-MEGABYTES = b"".join(hashlib.sha256(bytes([n % 256])).digest() for n in range(200_000))  # 6.4 MB, hard to guess
+MEGABYTES = Random(0).randbytes(6_400_000)
 
 
 @pytest.fixture(scope="module", params=[*STORES, "file"])

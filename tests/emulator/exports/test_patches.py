@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import struct
 from pathlib import Path
@@ -17,13 +18,15 @@ from eechips.emulator.exports.tf_records import example
 from tests.support.export_tasks import Folders, finished
 from tests.support.stack_store import STACK, TRANSFORM, Stack
 
-reader = pytest.importorskip("tfrecord.reader")
-example_pb2 = pytest.importorskip("tfrecord.example_pb2")
+if importlib.util.find_spec("tfrecord") is None:  # importing it imports PyTorch, which takes seconds
+    pytest.skip("tfrecord is not installed", allow_module_level=True)
 crc32c = pytest.importorskip("crc32c")
 
 
 def records(path: Path) -> list[Any]:
     """The examples of a file, whose checksums are compared."""
+    from tfrecord import example_pb2, reader
+
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     while content:
         (length,), rest = struct.unpack("<Q", content[:8]), content[12:]
@@ -161,6 +164,8 @@ def test_a_table_of_numbers_arrays_and_texts(ee: Any, folders: Folders, name: st
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20), st.binary(max_size=300))
 def test_examples_hold_what_was_put_into_them(integers: list[int], text: bytes) -> None:
+    from tfrecord import example_pb2
+
     message = example_pb2.Example()
     message.ParseFromString(example({"b": text, "a": np.array(integers), "é": np.array([1.5, -2], np.float32)}))
     found = message.features.feature
