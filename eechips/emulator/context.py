@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.emulator.request_errors import LimitError
@@ -60,6 +61,7 @@ class Context:
         remote: whether files that are not on this machine may be read.
         clock: monotonic seconds.
         hint: returns a sentence to add to the message about a missing asset.
+        buckets: folder of folders that stand for buckets of Cloud Storage, or None.
     """
 
     store: AssetStore
@@ -67,6 +69,7 @@ class Context:
     remote: bool = False
     clock: Callable[[], float] = time.monotonic
     hint: Callable[[str], str] | None = None
+    buckets: Path | None = None
     _end: float = field(init=False)
     _notes: dict[tuple[Any, ...], Any] = field(init=False, default_factory=dict)
 

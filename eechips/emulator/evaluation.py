@@ -63,7 +63,7 @@ class RequestProcessor:
     def __init__(self, store: StoreConfig, limits: ServiceLimits) -> None:
         self._store = open_store(store, min(_RETRY_SECONDS, limits.seconds / 2.0))
         self._limits = limits
-        self._remote = store.remote
+        self._config = store
         self._retries = 0
 
     def take_reads(self) -> Mapping[str, int]:
@@ -94,7 +94,9 @@ class RequestProcessor:
         begun, spent, tries = time.monotonic(), 0.0, 0
         while True:
             limits = replace(self._limits, seconds=self._limits.seconds - spent)
-            context = Context(self._store, limits, self._remote, hint=self._store.hint)
+            context = Context(
+                self._store, limits, self._config.remote, hint=self._store.hint, buckets=self._config.buckets
+            )
             self._store.begin()
             try:
                 body = messages.check(operation.message, messages.decode(request.content)) if operation.message else {}

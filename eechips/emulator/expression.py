@@ -23,6 +23,7 @@ from eechips.emulator.graph_nodes import (
     invalid_graph,
     open_node,
 )
+from eechips.emulator.missing_functions import refusal
 from eechips.emulator.request_errors import (
     EarthEngineError,
     InvalidError,
@@ -223,7 +224,7 @@ class Evaluator:
             raise complete_error(UnknownFunctionError(f"Unknown function: {name[:100]}."))
         implementation = load_functions().get(name)
         if implementation is None:
-            raise complete_error(UnknownFunctionError(f"The local Earth Engine does not have the function {name}."))
+            raise complete_error(UnknownFunctionError(refusal(name)))
         arguments = self._arguments(signature, implementation, given, scope)
         charge_call(name)
         try:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from eechips.emulator.functions import load_functions
+from eechips.emulator.missing_functions import reason_of
 from eechips.emulator.signatures import load_signatures
 
 
@@ -59,8 +60,7 @@ def summary(classes: Sequence[ClassCoverage]) -> str:
 _HEAD = """# Functions of the local Earth Engine
 
 The local Earth Engine has {present} of {total} functions. The list of functions is that of
-`earthengine-api` {client}. A function that is missing is refused with HTTP 400 and a message that names it. Left out on
-purpose are classifiers and clusterers with their trained models, and algorithms of single sensors.
+`earthengine-api` {client}. A function that is missing is refused with HTTP 400 and a message that names it.
 
 | class | functions | of | missing |
 |---|---:|---:|---|
@@ -73,7 +73,28 @@ def document(classes: Sequence[ClassCoverage]) -> str:
     rows = [
         f"| {c.name} | {len(c.present)} | {c.total} | {', '.join(f'`{name}`' for name in c.missing)} |" for c in classes
     ]
-    return _HEAD.format(client=version("earthengine-api"), present=present, total=total) + "\n".join(rows) + "\n"
+    head = _HEAD.format(client=version("earthengine-api"), present=present, total=total)
+    return head + "\n".join(rows) + "\n" + _REASONS + "\n".join(_reasons()) + "\n"
+
+
+_REASONS = """
+## What will not come
+
+The message of these functions says why they are missing.
+
+| reason | functions |
+|---|---|
+"""
+
+
+def _reasons() -> list[str]:
+    """Return a row for each reason, with the functions that are missing for it."""
+    missing = {name for name in load_signatures() if name not in load_functions()}
+    by_reason: dict[str, list[str]] = {}
+    for name in sorted(missing):
+        if (reason := reason_of(name)) is not None:
+            by_reason.setdefault(reason, []).append(f"`{name}`")
+    return [f"| {reason} | {', '.join(names)} |" for reason, names in sorted(by_reason.items())]
 
 
 def unknown() -> Mapping[str, str]:

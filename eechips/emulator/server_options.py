@@ -111,7 +111,11 @@ OPTIONS = (
     ServerOption("memory", "BYTES", "Of pixels that one computation holds at once [2147483648]."),
     ServerOption("workers", "N", "Processes that compute [one for each core]."),
     ServerOption("drive", "DIR", "Folder that stands for Google Drive: exports write there."),
-    ServerOption("buckets", "DIR", "Folder of folders that stand for buckets of Cloud Storage, likewise."),
+    ServerOption(
+        "buckets",
+        "DIR",
+        "Folder of folders that stand for buckets of Cloud Storage: exports write there; gs:// is read there.",
+    ),
     ServerOption("export-assets", "DIR", "Folder of the assets that exports make; it is served first."),
     ServerOption("exports", "N", "Exports that run at a time [2]."),
 )
@@ -154,6 +158,10 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
         quota=replace(config.quota, **quota),
         limits=replace(config.limits, **limits),
         exports=replace(config.exports, **exports),
-        store=replace(config.store, folders=(*written, *config.store.folders)),
+        store=replace(
+            config.store,
+            folders=(*written, *config.store.folders),
+            buckets=values.get("buckets", config.store.buckets),
+        ),
         **server,
     )

@@ -63,6 +63,7 @@ class StoreConfig:
             folders are in.
         demo_until: the first day without an image on the demo planet. The day on which the configuration is made, or
             the one that the environment variable ``EECHIPS_DEMO_UNTIL`` gives.
+        buckets: folder of folders that stand for buckets of Cloud Storage; None reads Cloud Storage if ``remote``.
     """
 
     folders: tuple[Path, ...] = ()
@@ -71,6 +72,7 @@ class StoreConfig:
     catalogs: tuple[Path, ...] = ()
     catalog_files: tuple[Path, ...] = ()
     demo_until: date = field(default_factory=demo_end)
+    buckets: Path | None = None
 
 
 def check(config: StoreConfig) -> None:

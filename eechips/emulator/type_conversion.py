@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 from affine import Affine
 
+from eechips.emulator.classification import Classifier, Clusterer
 from eechips.emulator.map_projection import Projection
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.lazy_image import Image
@@ -70,6 +71,8 @@ _NAMES: tuple[tuple[type, str], ...] = (
     (PixelType, "PixelType"),
     (Kernel, "Kernel"),
     (Join, "Join"),
+    (Classifier, "Classifier"),
+    (Clusterer, "Clusterer"),
 )
 
 
@@ -374,6 +377,8 @@ _CONVERTERS: Mapping[str, Callable[[Value], Value]] = {
     "ConfusionMatrix": _only(ConfusionMatrix),
     "Filter": _only(Filter),
     "Join": _only(Join),
+    "Classifier": _only(Classifier),
+    "Clusterer": _only(Clusterer),
     "Kernel": _only(Kernel),
     "Reducer": _reducer,
     "PixelType": _pixel_type,

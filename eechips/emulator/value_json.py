@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 from affine import Affine
 
+from eechips.emulator.classification import Classifier, Clusterer
 from eechips.emulator.context import Context
 from eechips.emulator.geometry import geojson
 from eechips.emulator.map_projection import Projection
@@ -96,7 +97,7 @@ class Encoder:
             return self._collection(value)
         if isinstance(value, Geometry):
             return self._geometry(value)
-        if isinstance(value, Kernel):
+        if isinstance(value, (Kernel, Classifier, Clusterer)):
             return self.encode(dict(value.description))
         if isinstance(value, Array):
             self._count(value.values.size * _NUMBER_BYTES)

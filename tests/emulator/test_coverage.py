@@ -12,9 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.emulator import function_coverage
+from eechips.emulator import function_coverage, missing_functions
+from eechips.emulator.functions import load_functions
 from eechips.emulator.protocol.discovery_document import described
+from eechips.emulator.request_errors import UnknownFunctionError
 from eechips.emulator.signatures import client_file, load_signatures
+from tests.support.graphs import call
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "coverage.md"
 
@@ -91,3 +94,12 @@ def test_the_module_writes_the_document(tmp_path: Path) -> None:
     target = tmp_path / "coverage.md"
     subprocess.run([sys.executable, "-m", "eechips.emulator.function_coverage", "--write", str(target)], check=True)
     assert target.read_text(encoding="utf-8").startswith("# Functions of the local Earth Engine")
+
+
+def test_what_will_not_come_is_missing_and_its_message_says_why() -> None:
+    missing = {name for name in load_signatures() if name not in load_functions()}
+    assert missing_functions.names() <= missing, "a function that is there, or none of the client's"
+    with pytest.raises(UnknownFunctionError, match=r"function HoughTransform\. Google does not document"):
+        call("HoughTransform", image=0)
+    page = DOCUMENT.read_text(encoding="utf-8").partition("## What will not come")[2]
+    assert all(f"`{name}`" in page for name in missing_functions.names())

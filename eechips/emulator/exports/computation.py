@@ -49,7 +49,7 @@ def compute(
         store.begin()
         body = messages.check(job.method, messages.decode(job.content))
         tag = body.get("workloadTag")
-        context = Context(store, limits, store_config.remote, hint=store.hint)
+        context = Context(store, limits, store_config.remote, hint=store.hint, buckets=store_config.buckets)
         files = _EXPORTS[job.method](body, context, job, report)
     except AssetError as failed:
         error = InvalidError(str(failed))

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import codecs
 
+from eechips.emulator.cloud_storage import check_url, local_object
 from eechips.emulator.context import Context
 from eechips.emulator.functions.registration import function
 from eechips.emulator.request_errors import InvalidError, LimitError
 from eechips.emulator.values import Blob
 
-_SCHEME = "gs://"
-
 
 @function("Blob")
 def blob(url: str) -> Blob:
     """Return a file in a bucket; it is read when its contents are used."""
-    bucket, _, key = url.removeprefix(_SCHEME).partition("/")
-    if not url.startswith(_SCHEME) or not bucket or not key or "::" in url:  # fsspec chains addresses by "::"
-        raise InvalidError(f"Invalid Cloud Storage URL '{url[:200]}'. Must be 'gs://bucket/object'.")
+    check_url(url)
     return Blob(url)
 
 
@@ -46,16 +43,12 @@ def _read(context: Context, url: str) -> bytes:
         InvalidError: if this server reads no remote files, has no client for them, or the file is not there.
         LimitError: if it has more bytes than a response may have.
     """
-    if not context.remote:
-        raise InvalidError(
-            f"{url[:200]} is not on this machine, and this server reads no remote files: "
-            "start it with --allow-remote, or a run with --local-remote."
-        )
     import fsspec
 
     most = context.limits.response
+    path = local_object(context, url)
     try:
-        with fsspec.open(url, "rb") as file:
+        with fsspec.open(url, "rb") if path is None else path.open("rb") as file:
             content: bytes = file.read(most + 1)
     except ImportError:
         raise InvalidError("Files in Cloud Storage need gcsfs: pip install 'eechips[gcs]'.") from None

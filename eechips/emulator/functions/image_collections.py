@@ -17,7 +17,7 @@ from eechips.emulator.functions.image_bands import unique_names
 from eechips.emulator.functions.registration import Implementation, function
 from eechips.emulator.map_projection import WGS84
 from eechips.emulator.model import Bounds, PixelType, Query
-from eechips.emulator.pixels.composite import Expected, Members, MosaicRaster, Reduced
+from eechips.emulator.pixels.composite import Expected, Members, MosaicRaster, Reduced, Reduction
 from eechips.emulator.pixels.lazy_image import Image, ImageBand
 from eechips.emulator.pixels.types import union_type, unlimited
 from eechips.emulator.reducers import Reducer, ReducerSample
@@ -115,7 +115,9 @@ def mosaic(collection: Collection) -> Image:
     )
 
 
-def _reduction(reducer: Reducer) -> Any:
+def reduction(reducer: Reducer) -> Reduction:
+    """Return a reducer of one pixel's values as ``Reduced`` calls it."""
+
     def reduce(
         values: npt.NDArray[Any], weights: npt.NDArray[np.float64]
     ) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
@@ -137,7 +139,7 @@ def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
     kinds = [band.type for band in first.bands]
     types = [kind for group in groups for kind in reducer.band_types([kinds[i] for i in group])]
     calls = tuple(tuple(bands[i] for i in group) for group in groups)
-    raster = Reduced(members_of(collection), calls, _reduction(reducer), len(reducer.names), expected_of(first))
+    raster = Reduced(members_of(collection), calls, reduction(reducer), len(reducer.names), expected_of(first))
     return composite(raster, names, types)
 
 

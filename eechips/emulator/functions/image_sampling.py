@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, tee
 from typing import Any
@@ -159,9 +159,15 @@ def stratified_sample(
         kept = _fewest(found if kept is None else Picked.joined([kept, found]), which, numPoints, wanted)
         _check_size(len(kept))
     if kept is None:
-        return Collection.of("Feature", [])
+        return _sampled(image, lambda: iter(()))
     picked = kept
-    return Collection("Feature", lambda _: features_of(image, picked, lattice.projection, geometries=geometries))
+    return _sampled(image, lambda: features_of(image, picked, lattice.projection, geometries=geometries))
+
+
+def _sampled(image: Image, elements: Callable[[], Iterator[Feature]]) -> Collection:
+    """Return pixels as a collection that knows the order of the bands, by which classifiers are trained."""
+    order = {"band_order": [band.name for band in image.bands]}
+    return Collection("Feature", lambda _: elements(), properties=order)
 
 
 def _check_size(length: int) -> None:
@@ -225,7 +231,7 @@ def sample(
     picked = Picked(columns, rows, np.zeros(len(columns), dtype=np.uint64), taken)
     if dropNulls:
         picked = picked.without_nulls()
-    return Collection("Feature", lambda _: features_of(image, picked, lattice.projection, geometries=geometries))
+    return _sampled(image, lambda: features_of(image, picked, lattice.projection, geometries=geometries))
 
 
 def _chosen(
@@ -313,7 +319,7 @@ def sample_regions(
                     index = f"{feature.properties.get('system:index')}_{sampled.properties['system:index']}"
                     yield sampled.with_properties({**copied, **sampled.properties, "system:index": index})
 
-    return Collection("Feature", lambda _: elements())
+    return _sampled(image, elements)
 
 
 def _whole(context: Context, item: PixelRegion | RegionPixels) -> tuple[Indices, Indices]:
