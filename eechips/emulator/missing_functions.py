@@ -33,10 +33,11 @@ _REASONS: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "HoughTransform", "Image.Segmentation.GMeans", "Image.displace", "Image.displacement", "Image.register",
-            "CrossCorrelation", "Feature.hersDescriptor", "Image.hersDescriptor", "Image.hersFeature",
-            "Image.hersImage", "FMask.fillMinima", "FMask.matchClouds", "Image.rsedTransform",
-            "TemporalSegmentation.C2c", "TemporalSegmentation.VCT", "TemporalSegmentation.Verdet", "TemporalSegmentation.Ewmacd",
+            "CrossCorrelation", "FMask.fillMinima", "FMask.matchClouds", "Feature.hersDescriptor", "HoughTransform",
+            "Image.Segmentation.GMeans", "Image.displace", "Image.displacement", "Image.hersDescriptor",
+            "Image.hersFeature", "Image.hersImage", "Image.register", "Image.rsedTransform",
+            "TemporalSegmentation.C2c", "TemporalSegmentation.Ewmacd", "TemporalSegmentation.VCT",
+            "TemporalSegmentation.Verdet",
         ),
         _UNDOCUMENTED,
     ),

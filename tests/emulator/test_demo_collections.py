@@ -346,6 +346,24 @@ def test_landsat_passes_on_the_published_days() -> None:
     assert STORE.get("LANDSAT/LC09/C02/T1_L2/LC09_044034_20140326") is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LC08/C02/T1_L2/LC08_173083_20180217",  # of geedim's tests, in South Africa
+        "LC09/C02/T1_L2/LC09_173083_20220308",
+        "LC09/C02/T1_L2/LC09_173083_20221205",
+        "LC09/C02/T1_L2/LC09_173083_20230106",
+        "LC08/C02/T1_L2/LC08_090084_20160121",  # in Australia, minutes before midnight in Greenwich
+    ],
+)
+def test_landsat_s_days_are_the_real_ones_on_other_continents(name: str) -> None:
+    image = STORE.get(f"LANDSAT/{name}")
+    assert isinstance(image, ImageAsset)
+    assert image.properties["DATE_ACQUIRED"].replace("-", "") == name[-8:]
+    moment = datetime.fromtimestamp(image.properties["system:time_start"] / 1000, tz=timezone.utc)
+    assert f"{moment:%Y%m%d}" == name[-8:]
+
+
 def test_modis_grid_and_dates_are_those_of_the_catalogue() -> None:
     composites = found("MODIS/061/MOD11A2", Query())
     assert composites[0].properties["system:index"] == "2000_02_18"

@@ -84,6 +84,8 @@ def test_images_have_properties_of_their_own() -> None:
     assert elements.get(picture, "system:version") == 7
     assert elements.get(picture, "system:band_names") == ["B1", "B2"]
     assert elements.get(picture, "system:footprint").shape.geom_type == "LinearRing"
+    # geedim tells by it whether an image is bounded; its tests run against the service (``test_fixed``).
+    assert "system:footprint" not in call("Element.propertyNames", element=invoke("Image.constant", value=1))
     assert set(elements.names(picture)) == {
         "system:index", "CLOUDS", "system:id", "system:version", "system:footprint", "system:band_names",
     }  # fmt: skip

@@ -22,8 +22,11 @@ from eechips.emulator.demo.wrs import WrsScene
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 
 _CYCLE = 16
-_KNOWN_DAY, _KNOWN_PATH = date(2014, 3, 18), 44
-"""Landsat 8 saw path 44 on that day; the path to the west follows seven days later."""
+_KNOWN = datetime(2014, 3, 18, 18, 46, 32, tzinfo=timezone.utc)
+_KNOWN_PATH, _KNOWN_ROW = 44, 34
+"""Landsat 8 saw the middle of that scene at that moment (LC08_044034_20140318)."""
+_NEXT_PATH = 16
+"""Paths to the west that the following revolution sees: 233 revolutions in 16 days see 233 paths."""
 
 _REFLECTANCE = {
     "SR_B1": "blue",
@@ -188,7 +191,7 @@ class Landsat(ImageSearch):
         return self._image(scene, when)
 
     def _phase(self, scene: WrsScene) -> date:
-        return _KNOWN_DAY + timedelta(days=(7 * (scene.path - _KNOWN_PATH)) % _CYCLE + self.shift)
+        return _first_pass(scene).date() + timedelta(days=self.shift)
 
     def days(self, scene: WrsScene, query: Query) -> Iterator[date]:
         """Yield the days of passes that may lie in the time of a query."""
@@ -273,10 +276,21 @@ def overpass_of(scene: WrsScene, when: date) -> LandsatOverpass:
     return LandsatOverpass(when, round(latitude, 3), share)
 
 
+def _first_pass(scene: WrsScene) -> datetime:
+    """Return when Landsat 8 sees a scene in the sixteen days from ``_KNOWN`` on."""
+    whole = (scene.path - _KNOWN_PATH) * pow(_NEXT_PATH, -1, wrs.PATHS) % wrs.PATHS
+    revolutions = whole + (scene.row - _KNOWN_ROW) / wrs.ROWS
+    return _KNOWN + timedelta(days=revolutions * _CYCLE / wrs.PATHS)
+
+
 def moment_of(scene: WrsScene, when: date) -> datetime:
     """Return when a scene is seen: ten past ten by the sun, as the day is reckoned in Greenwich."""
     longitude = wrs.middle(scene)[0]
+    moment = _first_pass(scene)
     seconds = int(36_600 - longitude * 240.0) % 86_400
+    # Near midnight in Greenwich, the sun's ten past ten may belong to the day before or after.
+    apart = seconds - (moment.hour * 3600 + moment.minute * 60 + moment.second)
+    seconds = 0 if apart > 43_200 else 86_399 if apart < -43_200 else seconds
     return datetime(when.year, when.month, when.day, tzinfo=timezone.utc) + timedelta(seconds=seconds)
 
 
