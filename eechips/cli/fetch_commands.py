@@ -35,7 +35,7 @@ _NO_REDRAW: Changes = {
 
 _NOT_FOR_SCENES = frozenset({
     "local", "local_assets", "local_remote", "endpoint", "project", "credentials", "send_credentials", "ledger",
-    "executor", "scheduler", "processes", "method", "on_empty",
+    "executor", "scheduler", "processes", "method", "on_empty", "on_timeout", "export_to",
 })  # fmt: skip
 """Options of a run that concern Earth Engine and its workers."""
 _SCENE_CHANGES: Changes = {

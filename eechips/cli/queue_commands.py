@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from eechips.recipe import Recipe
 
 _EXECUTE_CODE = frozenset({"run"})
-_OPTIONS = frozenset({"--endpoint", "--send-credentials", "--credentials", "--scheduler", "--"})
+_OPTIONS = frozenset({"--endpoint", "--send-credentials", "--credentials", "--scheduler", "--export-to", "--"})
 """``--`` starts options of Beam, which name files to execute."""
 
 _SOURCES = {"run": "recipe", "scenes": "stac"}

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.chip_parameters import rendered
 from eechips.client.error_classification import internal_error
-from eechips.errors import PermanentError, UsageError
+from eechips.client.export_place import ExportPlace
+from eechips.errors import PermanentError
 from eechips.formats import CHIP_FORMATS
 
 if TYPE_CHECKING:
@@ -25,44 +25,11 @@ if TYPE_CHECKING:
 EXPORT_KIND = "image:export"
 """The kind of requests that start tasks, as in the manifest's column ``method``."""
 
-# https://cloud.google.com/storage/docs/buckets#naming
-_PLACE = re.compile(r"gs://(?P<bucket>[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9])(?:/(?P<prefix>[^\x00-\x1f?#]*))?")
 _TILE = 256
 """Edge of the tiles of exported files; sizes of files are multiples of it."""
 _EXISTS = 409
 _GONE = 404
 _FAILED = ("FAILED", "CANCELLED")
-
-
-@dataclass(frozen=True, slots=True)
-class ExportPlace:
-    """A prefix of a bucket of Cloud Storage, for exported files.
-
-    Attributes:
-        bucket: its name.
-        prefix: of the names of objects, without a slash at the end; it may be empty.
-    """
-
-    bucket: str
-    prefix: str
-
-    @classmethod
-    def parse(cls, url: str) -> ExportPlace:
-        """Parse ``gs://bucket/prefix``.
-
-        Raises:
-            UsageError: if it is something else.
-        """
-        found = _PLACE.fullmatch(url)
-        parts = (found["prefix"] or "").strip("/").split("/") if found else []
-        if found is None or any(part in ("", ".", "..") for part in parts if parts != [""]):
-            raise UsageError(f"export_to is a place in Cloud Storage such as gs://bucket/folder, not '{url}'")
-        return cls(found["bucket"], "/".join(parts))
-
-    @property
-    def url(self) -> str:
-        """The place as an address, without a slash at the end."""
-        return f"gs://{self.bucket}/{self.prefix}".rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from eechips.client import retry
 from eechips.client.error_classification import may_suit_batch
-from eechips.client.export_tasks import ExportPlace, export_obstacle, start_export
+from eechips.client.export_place import ExportPlace
+from eechips.client.export_tasks import export_obstacle, start_export
 from eechips.client.transport import Transport
 from eechips.engine.fetch_result import expectation_of
 from eechips.engine.outcome import Outcome, StartedExports

@@ -125,6 +125,10 @@ def test_unknown_options_and_lines_are_refused(lines: list[str], tmp_path: Path)
     forged = [json.dumps({**json.loads(line), "signature": None}) for line in lines]
     with pytest.raises(UsageError, match=r"names --endpoint.*Give `trust` to execute it"):
         eechips.work(forged, tmp_path / "out")
+    job = ["sample", "--dataset=NAIP", "--on-timeout=export", "--export-to=gs://bucket/a"]
+    exporting = [json.dumps({**json.loads(line), "signature": None, "job": job}) for line in lines]
+    with pytest.raises(UsageError, match="names --export-to"):
+        eechips.work(exporting, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 import rasterio
 
 from eechips import Chip, Grid
-from eechips.client.export_tasks import ExportPlace, fetch_statuses, start_export
+from eechips.client.export_place import ExportPlace
+from eechips.client.export_tasks import fetch_statuses, start_export
 from eechips.errors import PermanentError
 from tests.support.export_runs import ExportService, export_service
 from tests.support.local_earth_engine import initialize, wait_until

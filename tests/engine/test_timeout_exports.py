@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rasterio
+from affine import Affine
 
 import eechips
 from eechips.errors import UsageError
@@ -163,6 +165,74 @@ def test_a_task_that_fails_is_the_failure_of_its_unit_and_retry_starts_another(
     service.run(tmp_path, "retry", "out")
     assert checksums(tmp_path / "out") == hashes
     assert service.count("image:export") - tasks == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["threads", "dask"])
+def test_other_executors_export_alike(
+    service: ExportService, hashes: dict[str, str], tmp_path: Path, executor: str
+) -> None:
+    if executor == "dask":
+        pytest.importorskip("distributed")
+    service.plan_faults(service.time_out(3))
+    tasks = service.count("image:export")
+    service.run(tmp_path, *SAMPLE, *EXPORT, "--executor", executor)
+    assert checksums(tmp_path / "out") == hashes
+    assert service.count("image:export") - tasks == 3
+
+
+@pytest.mark.slow
+def test_units_of_a_queue_are_exported_alike(service: ExportService, hashes: dict[str, str], tmp_path: Path) -> None:
+    words = [word for word in SAMPLE if word not in ("--out", "out")]
+    service.run(tmp_path, "plan", "--to", "units.jsonl", *words, *EXPORT)
+    service.plan_faults(service.time_out(3))
+    tasks = service.count("image:export")
+    work = ["work", "--units", "units.jsonl", "--out", "results", "--outcomes", "outcomes.jsonl", "--ledger", "ledger"]
+    service.run(tmp_path, *work)
+    outcomes = [json.loads(line) for line in (tmp_path / "outcomes.jsonl").read_text().splitlines()]
+    assert {each["id"]: each["sha256"] for each in outcomes} == hashes
+    assert service.count("image:export") - tasks == 3
+
+
+@pytest.mark.slow
+def test_a_full_queue_of_tasks_is_tried_again(service: ExportService, hashes: dict[str, str], tmp_path: Path) -> None:
+    full = "Too many tasks already in the queue (3000). Please wait for some of them to complete."
+    service.plan_faults(service.time_out(1), service.time_out(2, full, "image:export"))
+    service.run(tmp_path, *SAMPLE, *EXPORT)
+    assert checksums(tmp_path / "out") == hashes
+
+
+@pytest.mark.slow
+def test_files_that_are_gone_or_wrong_fail_their_units_and_are_exported_again(
+    service: ExportService, hashes: dict[str, str], tmp_path: Path
+) -> None:
+    others = set(service.files)
+    stall = {"type": "status", "on": "operations:list", "status": 503, "message": "Unavailable."}
+    service.plan_faults(service.time_out(3), stall)
+    tasks = service.count("image:export")
+    out = tmp_path / "out"
+    with service.start(tmp_path, *SAMPLE, *EXPORT) as process:
+        wait_until(lambda: len(set(service.files) - others) == 3 or process.poll() is not None)
+        wait_until(lambda: len(log(out, "export started")) == 3 or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    gone, wrong, _ = sorted(set(service.files) - others)
+    gone.unlink()
+    with rasterio.open(wrong) as file:
+        profile, pixels = file.profile, file.read()
+    with rasterio.open(wrong, "w", **{**profile, "transform": profile["transform"] * Affine.translation(1, 0)}) as file:
+        file.write(pixels)
+    service.plan_faults(service.time_out(2))
+    service.run(tmp_path, *SAMPLE, *EXPORT, status=1)
+    run = open_run(out)
+    assert run.counts == {"done": 4, "failed_permanent": 2}
+    errors = sorted(run.failures["error"])
+    assert errors[0].startswith(f"{PLACE}/{wrong.name} is not as requested (the transform is")
+    assert errors[1].startswith(f"the export task has succeeded, but there is no {PLACE}/{gone.name}")
+    service.run(tmp_path, "retry", "out")
+    assert checksums(out) == hashes
+    assert service.count("image:export") - tasks == 5
 
 
 RECIPE = """

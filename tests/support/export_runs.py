@@ -60,7 +60,7 @@ class ExportService:
 
     def start(self, folder: Path, *words: str) -> subprocess.Popen[str]:
         """Start a command in a folder."""
-        service = [] if words[0] == "retry" else ["--endpoint", self.server.url, "--rate", "none"]
+        service = ["--endpoint", self.server.url, "--rate", "none"] if words[0] in ("sample", "run", "plan") else []
         command = [sys.executable, "-m", "eechips", *words, *service]
         return subprocess.Popen(
             command, cwd=folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
