@@ -87,6 +87,7 @@ def serve_command(
     Examples:
       eechips serve --demo
       eechips serve --assets my_assets --port 9000
+      eechips serve --demo-datasets all
       eechips serve --catalog outputs/data/catalog
       eechips serve --catalog scenes --allow-remote
       eechips serve --record my_recording
@@ -105,7 +106,7 @@ def serve_command(
             click.echo(summary(counted()), nl=False)
         else:
             recording = RecordingOptions(record, upstream, replay, fill, compare, tolerance, as_json)
-            recording.check(has_assets=bool(demo or assets or catalog))
+            recording.check(has_assets=bool(demo or assets or catalog or given["demo_datasets"]))
             is_demo = demo or not (assets or catalog)
             try:
                 store = StoreConfig(assets, is_demo, allow_remote, catalog, catalog_files)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.quota import Latency
@@ -65,6 +65,15 @@ def _folder(text: str) -> Path:
     return folder
 
 
+def _datasets(text: str) -> Path | Literal["all"]:
+    folder = Path(text).absolute()
+    if text == "all":
+        return "all"
+    if not folder.is_dir():
+        raise ValueError(f"it must be all, or a folder of STAC collections; there is no folder {text}")
+    return folder
+
+
 def _plan(text: str) -> FaultPlan:
     try:
         return FaultPlan.parse(json.loads(Path(text).read_text(encoding="utf-8")))
@@ -86,6 +95,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "buckets": _folder,
     "export_assets": _folder,
     "exports": _count,
+    "demo_datasets": _datasets,
     **dict.fromkeys(("payload", "pixels", "thumbnail", "response", "elements", "memory"), _count),
     "seconds": _seconds,
 }
@@ -118,6 +128,12 @@ OPTIONS = (
     ),
     ServerOption("export-assets", "DIR", "Folder of the assets that exports make; it is served first."),
     ServerOption("exports", "N", "Exports that run at a time [2]."),
+    ServerOption(
+        "demo-datasets",
+        "all|DIR",
+        "Serve synthetic stubs of datasets that the demo planet lacks: of all that `eechips datasets` lists, or also of"
+        " those that STAC collections of Earth Engine's catalogue in a folder describe.",
+    ),
 )
 """All of them."""
 
@@ -151,8 +167,11 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
     server = {name: values[name] for name in _SERVER if name in values}
     exports = {field: values[name] for name, field in _EXPORTS.items() if name in values}
     written = [exports["assets"]] if "assets" in exports else []
-    others = {*quota, *server, *_EXPORTS}
+    others = {*quota, *server, *_EXPORTS, "demo_datasets"}
     limits = {_LIMITS.get(k, k): v for k, v in values.items() if k not in others}
+    store = replace(config.store, folders=(*written, *config.store.folders))
+    if "demo_datasets" in values:
+        store = replace(store, demo=True, demo_datasets=values["demo_datasets"])
     return replace(
         config,
         quota=replace(config.quota, **quota),
@@ -163,5 +182,6 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
             folders=(*written, *config.store.folders),
             buckets=values.get("buckets", config.store.buckets),
         ),
+        store=store,
         **server,
     )

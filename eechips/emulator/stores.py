@@ -8,14 +8,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.emulator.asset_folder import find_fault
 
 if TYPE_CHECKING:
     from eechips.emulator.catalogs import CatalogStore
     from eechips.emulator.model import Asset, AssetStore
+    from eechips.emulator.stubs.stub_store import StubStore
 
 PUBLIC = "projects/earthengine-public/assets/"
 """Prefix of names of assets in the public catalogue."""
@@ -64,6 +66,8 @@ class StoreConfig:
         demo_until: the first day without an image on the demo planet. The day on which the configuration is made, or
             the one that the environment variable ``EECHIPS_DEMO_UNTIL`` gives.
         buckets: folder of folders that stand for buckets of Cloud Storage; None reads Cloud Storage if ``remote``.
+        demo_datasets: which datasets stubs are served of, behind the demo planet: "all" that have a record in eechips,
+            or also those that the STAC collections in a folder describe; None for no stubs.
     """
 
     folders: tuple[Path, ...] = ()
@@ -73,6 +77,7 @@ class StoreConfig:
     catalog_files: tuple[Path, ...] = ()
     demo_until: date = field(default_factory=demo_end)
     buckets: Path | None = None
+    demo_datasets: Path | Literal["all"] | None = None
 
 
 def check(config: StoreConfig) -> None:
@@ -223,7 +228,24 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
     if config.demo:
         from eechips.emulator.demo import DemoStore
 
-        demo = DemoStore(config.demo_until)
-        stores.append(CachedStore(demo))
-        hint = demo.hint
+        stores.append(CachedStore(DemoStore(config.demo_until)))
+        if config.demo_datasets is not None:
+            stores.append(CachedStore(_stubs(config)))
+        hint = partial(_missing_hint, config)
     return ChainedStore(stores, catalogs, hint)
+
+
+def _stubs(config: StoreConfig) -> StubStore:
+    """Return the stubs that are served, or could be."""
+    from eechips.emulator.demo import DemoStore
+    from eechips.emulator.stubs.stub_store import StubStore, open_sources
+
+    folder = config.demo_datasets if isinstance(config.demo_datasets, Path) else None
+    return StubStore(open_sources(folder), config.demo_until, DemoStore(config.demo_until).ids)
+
+
+def _missing_hint(config: StoreConfig, id: str) -> str:
+    """Return the hint for a request of an asset that neither the demo planet nor the stubs have."""
+    from eechips.emulator.stubs.missing_asset import missing_asset_hint
+
+    return missing_asset_hint(id, _stubs(config), is_served=config.demo_datasets is not None)

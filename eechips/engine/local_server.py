@@ -141,6 +141,7 @@ def local_earth_engine(
     drive: str | Path | None = None,
     buckets: str | Path | None = None,
     export_assets: str | Path | None = None,
+    demo_datasets: str | Path | None = None,
 ) -> Iterator[LocalServer]:
     """Run a local Earth Engine, a process of its own, for the duration of the block.
 
@@ -154,6 +155,8 @@ def local_earth_engine(
         drive: folder that stands for Google Drive, for ``ee.batch.Export``; None rejects such exports.
         buckets: folder of folders that stand for buckets of Cloud Storage, likewise.
         export_assets: folder of the assets that exports make, likewise.
+        demo_datasets: ``"all"``, or a folder of STAC collections: serve synthetic stubs of datasets that the demo
+            planet lacks, as ``eechips serve --demo-datasets`` does.
 
     Yields:
         The server, ready. Its ``url`` is an ``endpoint`` of eechips, and of ``ee.Initialize``.
@@ -172,8 +175,11 @@ def local_earth_engine(
     command += ["--demo" if demo or (demo is None and assets is None) else "--no-demo"]
     command += [] if workers is None else ["--workers", str(workers)]
     command += ["--allow-remote"] if allow_remote else []
-    for option, folder in (("--drive", drive), ("--buckets", buckets), ("--export-assets", export_assets)):
-        command += [] if folder is None else [option, str(folder)]
+    given = {
+        "--drive": drive, "--buckets": buckets, "--export-assets": export_assets, "--demo-datasets": demo_datasets,
+    }  # fmt: skip
+    for option, value in given.items():
+        command += [] if value is None else [option, str(value)]
     with log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors:
         # A separate session: Ctrl-C in the terminal does not reach the server, which requests in flight need.
         process = subprocess.Popen(

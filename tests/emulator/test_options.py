@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from eechips.emulator.exports.destinations import ExportConfig
 from eechips.emulator.server import ServerConfig
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
+from eechips.emulator.stores import StoreConfig
 
 
 def test_defaults_are_those_of_earth_engine() -> None:
@@ -30,7 +32,7 @@ def test_all_of_them(tmp_path: Path) -> None:
         "pixels": "2000", "thumbnail": "3000", "response": "4000", "elements": "50", "seconds": "2.5",
         "memory": "100000", "workers": "1", "minute": "500", "eecu_hours": "150",
         "drive": str(tmp_path / "drive"), "buckets": str(tmp_path / "buckets"), "export_assets": str(tmp_path / "new"),
-        "exports": "3",
+        "exports": "3", "demo_datasets": str(tmp_path),
     }  # fmt: skip
     assert given.keys() == {option.name.replace("-", "_") for option in OPTIONS}
     config = configured(ServerConfig(), given)
@@ -38,6 +40,7 @@ def test_all_of_them(tmp_path: Path) -> None:
     assert config.quota.eecu_hours == 150.0
     assert config.exports == ExportConfig(tmp_path / "drive", tmp_path / "buckets", tmp_path / "new", 3)
     assert config.store.folders == (tmp_path / "new",)
+    assert config.store.demo_datasets == tmp_path
     assert config.latency is not None
     assert config.faults.report()["faults"][0]["type"] == "gzip"
     limits = config.limits
@@ -45,15 +48,21 @@ def test_all_of_them(tmp_path: Path) -> None:
     assert (limits.elements, limits.seconds, limits.memory) == (50, 2.5, 100_000)
 
 
+def test_stubs_imply_the_demo_planet() -> None:
+    own = ServerConfig(store=StoreConfig(demo=False))
+    assert configured(own, {"demo_datasets": None}).store == own.store
+    assert configured(own, {"demo_datasets": "all"}).store == replace(own.store, demo=True, demo_datasets="all")
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("drive", __file__), ("exports", "0"),
+    [("drive", __file__), ("demo_datasets", "no/such/folder"), ("exports", "0"),
      ("concurrency", "0"), ("concurrency", "few"), ("rate", "-1"), ("rate", "nan"), ("latency", "normal:1,2"),
      ("latency", "-1"), ("latency", "lognormal:1"), ("seconds", "0"), ("seconds", "inf"), ("payload", "1e6"),
      ("faults", "no/such/file.json"), ("workers", "")],
 )  # fmt: skip
 def test_invalid_options_are_named(name: str, text: str) -> None:
-    with pytest.raises(OptionError, match=f"^--{name}: "):
+    with pytest.raises(OptionError, match=f"^--{name.replace('_', '-')}: "):
         configured(ServerConfig(), {name: text})
 
 

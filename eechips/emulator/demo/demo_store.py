@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -116,19 +115,9 @@ class DemoStore:
             prefix + name[len(prefix) :].partition("/")[0] for name in known if name.startswith(prefix)
         )
 
-    def hint(self, asset_id: str) -> str:
-        """Return the hint for a request of an asset that does not exist."""
-        known = catalogue(self.until)
-        parent = asset_id.rpartition("/")[0]
-        if parent in known:
-            return f"The demo planet's {parent} has no {asset_id[len(parent) + 1 :]!r}: its images are its own."
-        near = difflib.get_close_matches(asset_id.lower(), {name.lower(): name for name in known}, n=3, cutoff=0.6)
-        names = [name for match in near for name in known if name.lower() == match]
-        nearest = f"; it has {', '.join(names)}" if names else ""
-        return (
-            f"The demo planet has no {asset_id}{nearest}. `eechips datasets --local` lists what it has; "
-            "`eechips assets ingest` prepares files of your own."
-        )
+    def ids(self) -> frozenset[str]:
+        """Return the ids of all datasets."""
+        return frozenset(catalogue(self.until))
 
     def describe(self) -> Mapping[str, Any]:
         """See ``AssetStore.describe``."""
