@@ -16,6 +16,8 @@ from eechips.emulator.demo.demo_tables import DemoTable
 from eechips.emulator.model import FolderAsset, ImageAsset, PixelWindow, Query
 from eechips.emulator.pixels.pixel_grid import transformer
 from eechips.emulator.request_errors import InvalidError
+from eechips.emulator.stubs.catalogue_bands import NameSource
+from eechips.emulator.stubs.stub_bands import plan_band
 from eechips.emulator.stubs.stub_images import StubCollection
 from eechips.emulator.stubs.stub_store import StubStore, open_sources
 from tests.support.stac_collections import CLASSES, COLUMNS, LAND_COVER, write_collections
@@ -82,10 +84,27 @@ def test_every_dataset_with_a_record_has_a_stub(dataset: Dataset) -> None:
             assert set(np.unique(values).tolist()) <= set(record.classes)
 
 
-def test_with_the_demo_planet_they_are_a_hundred_datasets() -> None:
-    assert len(PAINTED | set(RECORDS.ids())) >= 100
+def test_with_the_demo_planet_they_are_eight_hundred_datasets() -> None:
+    assert len(PAINTED | {dataset.id for dataset in LACKING}) >= 100
+    assert len(PAINTED | set(RECORDS.ids())) >= 800
     assert not PAINTED & set(RECORDS.ids())
     assert all(RECORDS.get(painted) is None for painted in PAINTED)
+
+
+def test_every_dataset_that_is_known_by_name_has_its_bands_and_pixels() -> None:
+    names = NameSource()
+    described = [dataset for dataset in map(names.find, RECORDS.ids()) if dataset is not None]
+    assert len(described) >= 700
+    for dataset in described:
+        image = image_of(RECORDS, dataset.id)
+        stated = datasets.find_dataset(dataset.id)
+        assert {band.name for band in image.bands} == {
+            band.name for band in (stated.bands if stated else dataset.bands)
+        }
+        band = image.bands[0]
+        limits = plan_band(dataset.bands[0], dataset.id)
+        values = read(image, band.name, 4).astype(float)
+        assert stated is not None or (limits.low <= values.min() <= values.max() <= limits.high), dataset.id
 
 
 def test_a_collection_has_an_image_for_each_interval(described: StubStore) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from eechips.emulator.stubs.dataset_facts import BandFacts, ClassFacts
+from eechips.emulator.stubs.dataset_description import BandClass, BandDescription
 
 Subject = Literal[
     "classes", "flags", "elevation", "temperature", "reflectance", "vegetation", "water", "settlement", "other"
@@ -96,7 +96,7 @@ class BandPlan:
         return not self.codes
 
 
-def plan_band(band: BandFacts, dataset: str) -> BandPlan:
+def plan_band(band: BandDescription, dataset: str) -> BandPlan:
     """Return what a band of a dataset shows."""
     seed = zlib.crc32(f"{dataset}/{band.name}".encode()) & 0xFFFFFF
     if band.classes:
@@ -134,14 +134,14 @@ def smallest_type(low: float, high: float) -> str:
     return "int64" if abs(low) < _EXACT and abs(high) < _EXACT else "float64"
 
 
-def _dtype(band: BandFacts, low: float, high: float) -> str:
+def _dtype(band: BandDescription, low: float, high: float) -> str:
     """Return the type of continuous values: integers if they are scaled, else floating point."""
     if band.scale != 1.0 and float(low).is_integer() and float(high).is_integer():
         return smallest_type(low, high)
     return "float32" if max(abs(low), abs(high)) < 1e30 else "float64"
 
 
-def _range(band: BandFacts) -> tuple[float, float]:
+def _range(band: BandDescription) -> tuple[float, float]:
     """Return the least and the greatest stored value: as stated, else as usual for the units."""
     if band.minimum is not None and band.maximum is not None and band.minimum <= band.maximum:
         return float(band.minimum), float(band.maximum)
@@ -160,7 +160,7 @@ def _range(band: BandFacts) -> tuple[float, float]:
     return (ends[0], ends[1]) if ends[0] < ends[1] else (0.0, 1.0)
 
 
-def _subject(band: BandFacts, low: float, high: float) -> Subject:
+def _subject(band: BandDescription, low: float, high: float) -> Subject:
     words, units = f"{band.name} {band.description}".lower().replace("_", " "), band.units.lower()
     least, greatest = sorted((low * band.scale + band.offset, high * band.scale + band.offset))
     if (_KELVIN.search(units) and least <= 285.0 <= greatest) or (
@@ -174,11 +174,11 @@ def _subject(band: BandFacts, low: float, high: float) -> Subject:
     return next((subject for subject, pattern in _SUBJECTS if re.search(pattern, words)), "other")
 
 
-def _is_reflectance(band: BandFacts) -> bool:
+def _is_reflectance(band: BandDescription) -> bool:
     return band.wavelength is not None and 0.0 < band.wavelength < _THERMAL and not _KELVIN.search(band.units.lower())
 
 
-def _land(classes: Sequence[ClassFacts]) -> tuple[tuple[int, ...], ...]:
+def _land(classes: Sequence[BandClass]) -> tuple[tuple[int, ...], ...]:
     """Return for each of ``LAND_CLASSES`` the values of the classes that name it; empty if few do."""
     codes = sorted({each.value for each in classes})
     found: dict[str, list[int]] = {}

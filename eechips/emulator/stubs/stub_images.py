@@ -1,4 +1,4 @@
-"""Make images and collections of images from the facts of a dataset."""
+"""Make images and collections of images from the description of a dataset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eechips.emulator.demo.noise import hashed
 from eechips.emulator.demo.painted_source import SINUSOIDAL, PaintedSource
 from eechips.emulator.model import BandInfo, Bounds, ImageAsset, PixelType, Query
 from eechips.emulator.pixels.pixel_grid import PixelGrid
-from eechips.emulator.stubs.dataset_facts import DatasetFacts, Interval
+from eechips.emulator.stubs.dataset_description import DatasetDescription, Interval
 from eechips.emulator.stubs.stub_bands import BandPlan, plan_band
 from eechips.emulator.stubs.stub_scene import StubScene
 
@@ -64,12 +64,12 @@ class ImageMaker:
     """Makes the images of a dataset.
 
     Args:
-        facts: of an image, or a collection of images.
+        dataset: of an image, or a collection of images.
     """
 
-    def __init__(self, facts: DatasetFacts) -> None:
-        self._facts = facts
-        self.footprint = shapely.box(*facts.bounds)
+    def __init__(self, dataset: DatasetDescription) -> None:
+        self._dataset = dataset
+        self.footprint = shapely.box(*dataset.bounds)
 
     @cached_property
     def _groups(self) -> dict[tuple[str, bool, PixelGrid], tuple[BandPlan, ...]]:
@@ -81,16 +81,16 @@ class ImageMaker:
 
     @cached_property
     def _plans(self) -> tuple[tuple[BandPlan, PixelGrid], ...]:
-        facts = self._facts
-        sizes = {band.pixel_size or _USUAL_SIZE for band in facts.bands}
-        grids = {size: pixel_grid(facts.id, facts.bounds, size) for size in sizes}
-        return tuple((plan_band(band, facts.id), grids[band.pixel_size or _USUAL_SIZE]) for band in facts.bands)
+        dataset = self._dataset
+        sizes = {band.pixel_size or _USUAL_SIZE for band in dataset.bands}
+        grids = {size: pixel_grid(dataset.id, dataset.bounds, size) for size in sizes}
+        return tuple((plan_band(band, dataset.id), grids[band.pixel_size or _USUAL_SIZE]) for band in dataset.bands)
 
     @cached_property
     def _legends(self) -> dict[str, Any]:
         """Values, names and colours of classes, as Earth Engine stores them on images."""
         found: dict[str, Any] = {}
-        for band in self._facts.bands:
+        for band in self._dataset.bands:
             if band.classes:
                 found[f"{band.name}_class_values"] = [each.value for each in band.classes]
                 found[f"{band.name}_class_names"] = [each.name for each in band.classes]
@@ -119,7 +119,7 @@ class ImageMaker:
         index = id.rpartition("/")[2]
         times = {"system:time_start": start, "system:time_end": end}
         properties = {
-            **property_values(self._facts, index, start),
+            **property_values(self._dataset, index, start),
             **self._legends,
             "system:index": index,
             **{name: millis(time) for name, time in times.items() if time is not None},
@@ -133,15 +133,15 @@ class ImageMaker:
         )
 
 
-def property_values(facts: DatasetFacts, index: str, start: datetime | None) -> dict[str, Any]:
+def property_values(dataset: DatasetDescription, index: str, start: datetime | None) -> dict[str, Any]:
     """Return values of the stated properties of an image, or columns of a row, by their types.
 
     Args:
-        facts: of the dataset.
+        dataset: of the dataset.
         index: ``system:index`` of the image or row.
         start: when it begins; the values of years, months and days follow it.
     """
-    return {column.name: _value(column.name, column.type, index, start) for column in facts.columns}
+    return {column.name: _value(column.name, column.type, index, start) for column in dataset.columns}
 
 
 def _value(name: str, type: str, index: str, start: datetime | None) -> Any:
@@ -168,23 +168,23 @@ class StubCollection:
     """A ``CollectionAsset`` of one image for each interval, over the extent of the dataset.
 
     Attributes:
-        facts: of the dataset.
+        dataset: of the dataset.
         until: the first day without an image.
     """
 
-    facts: DatasetFacts
+    dataset: DatasetDescription
     until: date
 
     @property
     def id(self) -> str:
         """See ``CollectionAsset.id``."""
-        return self.facts.id
+        return self.dataset.id
 
     @property
     def properties(self) -> Mapping[str, Any]:
         """See ``CollectionAsset.properties``."""
         return synthetic_label.marked(
-            {"title": self.facts.title, "date_range": [millis(self._start), millis(self._end)]}
+            {"title": self.dataset.title, "date_range": [millis(self._start), millis(self._end)]}
         )
 
     def count(self) -> int:
@@ -227,24 +227,24 @@ class StubCollection:
 
     @cached_property
     def _maker(self) -> ImageMaker:
-        return ImageMaker(self.facts)
+        return ImageMaker(self.dataset)
 
     @cached_property
     def _start(self) -> datetime:
-        return self.facts.start or datetime(2000, 1, 1, tzinfo=timezone.utc)
+        return self.dataset.start or datetime(2000, 1, 1, tzinfo=timezone.utc)
 
     @cached_property
     def _end(self) -> datetime:
         """The end of the last image: as stated, at most the day until which there are images."""
         until = datetime(self.until.year, self.until.month, self.until.day, tzinfo=timezone.utc)
-        stated = self.facts.end or until
+        stated = self.dataset.end or until
         # Also scenarios of the future have images; nothing ends before it begins.
         return max(stated, self._start + timedelta(days=1))
 
     @cached_property
     def _interval(self) -> Interval | None:
         """The interval of the images; None for one image of the whole time."""
-        stated = self.facts.interval
+        stated = self.dataset.interval
         if stated is None and self._end - self._start > _YEAR:
             return Interval(1, "year")
         return stated
@@ -295,7 +295,9 @@ class StubCollection:
         return self._maker.make(f"{self.id}/{self._index(number)}", start, end)
 
 
-def stub_image(facts: DatasetFacts) -> ImageAsset:
-    """Return the image that facts describe."""
-    image = ImageMaker(facts).make(facts.id, facts.start, facts.end)
-    return ImageAsset(image.id, image.bands, {"title": facts.title, **image.properties}, image.footprint, image.version)
+def stub_image(dataset: DatasetDescription) -> ImageAsset:
+    """Return the image that is described."""
+    image = ImageMaker(dataset).make(dataset.id, dataset.start, dataset.end)
+    return ImageAsset(
+        image.id, image.bands, {"title": dataset.title, **image.properties}, image.footprint, image.version
+    )

@@ -11,28 +11,29 @@ from typing import Any, Protocol
 from eechips.emulator.demo import synthetic_label
 from eechips.emulator.demo.demo_tables import DemoTable
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query
-from eechips.emulator.stubs.dataset_facts import DatasetFacts
-from eechips.emulator.stubs.record_facts import RecordSource
-from eechips.emulator.stubs.stac_facts import StacSource
+from eechips.emulator.stubs.catalogue_bands import NameSource
+from eechips.emulator.stubs.dataset_description import DatasetDescription
+from eechips.emulator.stubs.record_descriptions import RecordSource
+from eechips.emulator.stubs.stac_descriptions import StacSource
 from eechips.emulator.stubs.stub_images import StubCollection, stub_image
 from eechips.emulator.stubs.stub_tables import stub_table
 
 
-class FactSource(Protocol):
-    """A source of facts of datasets."""
+class DescriptionSource(Protocol):
+    """A source of descriptions of datasets."""
 
     def ids(self) -> list[str]:
         """Return the ids of all datasets, in order."""
         ...
 
-    def find(self, id: str) -> DatasetFacts | None:
-        """Return the facts of a dataset, or None if the source does not know it."""
+    def find(self, id: str) -> DatasetDescription | None:
+        """Return the description of a dataset, or None if the source does not know it."""
         ...
 
 
-def open_sources(described: Path | None) -> tuple[FactSource, ...]:
-    """Return the sources of facts: a folder of STAC collections, if there is one, then the records."""
-    return (*(() if described is None else (StacSource(described),)), RecordSource())
+def open_sources(described: Path | None) -> tuple[DescriptionSource, ...]:
+    """Return the sources, the fullest first: STAC collections, if there is a folder of them; records; names."""
+    return (*(() if described is None else (StacSource(described),)), RecordSource(), NameSource())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,12 @@ class StubStore:
     """An ``AssetStore`` of stubs. Nothing is read before an asset is asked for.
 
     Attributes:
-        sources: of facts; the first that knows a dataset counts.
+        sources: of descriptions; the first that knows a dataset counts.
         until: the first day without an image.
         painted: the ids of the datasets that the demo planet paints itself, for which there are no stubs.
     """
 
-    sources: tuple[FactSource, ...]
+    sources: tuple[DescriptionSource, ...]
     until: date
     painted: Callable[[], frozenset[str]]
 
@@ -55,9 +56,9 @@ class StubStore:
         if found is not None:
             return _make(found, self.until)
         parent, _, index = asset_id.rpartition("/")
-        facts = self._find(parent) if parent else None
-        if facts is not None and facts.kind == "collection":
-            return StubCollection(facts, self.until).image(index)
+        dataset = self._find(parent) if parent else None
+        if dataset is not None and dataset.kind == "collection":
+            return StubCollection(dataset, self.until).image(index)
         if any(True for _ in self._below(asset_id)):
             return FolderAsset(asset_id, synthetic_label.marked({}))
         return None
@@ -84,13 +85,13 @@ class StubStore:
         prefix = f"{folder}/" if folder else ""
         return (each for each in self.ids() if each.startswith(prefix))
 
-    def _find(self, id: str) -> DatasetFacts | None:
+    def _find(self, id: str) -> DatasetDescription | None:
         if id in self.painted():
             return None
         return next((found for found in (source.find(id) for source in self.sources) if found is not None), None)
 
 
-def _make(facts: DatasetFacts, until: date) -> ImageAsset | StubCollection | DemoTable:
-    if facts.kind == "table":
-        return stub_table(facts)
-    return stub_image(facts) if facts.kind == "image" else StubCollection(facts, until)
+def _make(dataset: DatasetDescription, until: date) -> ImageAsset | StubCollection | DemoTable:
+    if dataset.kind == "table":
+        return stub_table(dataset)
+    return stub_image(dataset) if dataset.kind == "image" else StubCollection(dataset, until)

@@ -1,4 +1,4 @@
-"""Make tables from the facts of a dataset: rows with the stated columns, over its extent."""
+"""Make tables from the description of a dataset: rows with the stated columns, over its extent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shapely
 from eechips.emulator.demo import demo_tables
 from eechips.emulator.demo.demo_tables import DemoTable
 from eechips.emulator.model import Bounds, FeatureRow
-from eechips.emulator.stubs.dataset_facts import DatasetFacts
+from eechips.emulator.stubs.dataset_description import DatasetDescription
 from eechips.emulator.stubs.stub_images import property_values
 
 _COARSE = (20, 10)
@@ -24,24 +24,24 @@ _TYPES = {"DOUBLE": "Float", "INT": "Integer", "STRING": "String", "DATETIME": "
 _GEOMETRY = "GEOMETRY"
 
 
-def stub_table(facts: DatasetFacts) -> DemoTable:
-    """Return the table that facts describe."""
-    columns = {column.name: _TYPES.get(column.type, "List") for column in facts.columns}
-    return DemoTable(facts.id, columns, partial(_rows, facts), facts.title)
+def stub_table(dataset: DatasetDescription) -> DemoTable:
+    """Return the table that is described."""
+    columns = {column.name: _TYPES.get(column.type, "List") for column in dataset.columns}
+    return DemoTable(dataset.id, columns, partial(_rows, dataset), dataset.title)
 
 
 @lru_cache(maxsize=16)
-def _rows(facts: DatasetFacts) -> demo_tables.Rows:
+def _rows(dataset: DatasetDescription) -> demo_tables.Rows:
     """Return a row for each of some cells: points in their middle, or polygons that leave a gap between them."""
-    plain = [column for column in facts.columns if column.type != _GEOMETRY]
-    known = DatasetFacts(facts.id, facts.title, facts.kind, columns=tuple(plain))
+    plain = [column for column in dataset.columns if column.type != _GEOMETRY]
+    known = DatasetDescription(dataset.id, dataset.title, dataset.kind, columns=tuple(plain))
     result = []
-    for number, (west, south, east, north) in enumerate(_cells(facts.bounds)):
+    for number, (west, south, east, north) in enumerate(_cells(dataset.bounds)):
         middle = shapely.Point((west + east) / 2.0, (south + north) / 2.0)
         inner = shapely.box(*(round(v, 9) for v in _shrunk(west, south, east, north)))
         index = demo_tables.index_of(number)
-        shape = middle if facts.is_point_table else inner
-        result.append(FeatureRow(index, shape, property_values(known, index, facts.start)))
+        shape = middle if dataset.is_point_table else inner
+        result.append(FeatureRow(index, shape, property_values(known, index, dataset.start)))
     return tuple(result)
 
 

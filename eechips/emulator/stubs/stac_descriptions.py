@@ -1,4 +1,4 @@
-"""Read facts of datasets from STAC collections, in the form in which Earth Engine's catalogue is published.
+"""Read descriptions of datasets from STAC collections, in the form in which Earth Engine's catalogue is published.
 
 Fields, also those that begin with ``gee:``: https://developers.google.com/earth-engine/datasets/catalog and
 https://github.com/google/earthengine-catalog/tree/main/checker. A file is named by the id of its dataset, with
@@ -19,12 +19,12 @@ from typing import Any
 
 from eechips.emulator.model import Bounds
 from eechips.emulator.request_errors import InvalidError
-from eechips.emulator.stubs.dataset_facts import (
+from eechips.emulator.stubs.dataset_description import (
     GLOBE,
-    BandFacts,
-    ClassFacts,
+    BandClass,
+    BandDescription,
     Column,
-    DatasetFacts,
+    DatasetDescription,
     Interval,
     Kind,
 )
@@ -49,8 +49,8 @@ class StacSource:
         """Return the ids of all datasets, in order. Reads every file."""
         return sorted(_ids(self.folder))
 
-    def find(self, id: str) -> DatasetFacts | None:
-        """Return the facts of a dataset, or None if no file describes it.
+    def find(self, id: str) -> DatasetDescription | None:
+        """Return the description of a dataset, or None if no file describes it.
 
         Raises:
             InvalidError: if its file is not a STAC collection.
@@ -94,8 +94,8 @@ def _load(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_collection(collection: Mapping[str, Any]) -> DatasetFacts | None:
-    """Return the facts of a STAC collection, or None if it is no image, image collection or table.
+def read_collection(collection: Mapping[str, Any]) -> DatasetDescription | None:
+    """Return the description of a STAC collection, or None if it is no image, image collection or table.
 
     Raises:
         KeyError: if a field is missing; TypeError, ValueError, IndexError or AttributeError if it has another form.
@@ -106,7 +106,7 @@ def read_collection(collection: Mapping[str, Any]) -> DatasetFacts | None:
     summaries = collection.get("summaries", {})
     start, end = _times(collection["extent"]["temporal"]["interval"])
     size = _first(summaries.get("gsd"))
-    return DatasetFacts(
+    return DatasetDescription(
         id=collection["id"],
         title=collection.get("title", ""),
         kind=kind,
@@ -162,11 +162,11 @@ def _bounds(boxes: Iterable[Sequence[float]]) -> Bounds:
     return (west, south, east, north) if west < east and south < north else GLOBE
 
 
-def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | None) -> BandFacts:
+def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | None) -> BandDescription:
     stated = summaries.get(band["name"])
     least_and_greatest = stated if isinstance(stated, dict) else {}
     mask = band.get("gee:bitmask", {})
-    return BandFacts(
+    return BandDescription(
         name=band["name"],
         description=band.get("description", ""),
         units=band.get("gee:units", ""),
@@ -177,7 +177,7 @@ def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | N
         offset=float(band.get("gee:offset", 0.0)),
         wavelength=_wavelength(band),
         classes=tuple(
-            ClassFacts(int(each["value"]), str(each.get("description", "")), str(each.get("color", "")))
+            BandClass(int(each["value"]), str(each.get("description", "")), str(each.get("color", "")))
             for each in band.get("gee:classes", ())
         ),
         bits=tuple((int(each["first_bit"]), int(each["bit_count"])) for each in mask.get("bitmask_parts", ())),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -14,7 +15,7 @@ TimeUnit = Literal["minute", "hour", "day", "month", "year"]
 GLOBE: Bounds = (-180.0, -90.0, 180.0, 90.0)
 
 
-class ClassFacts(NamedTuple):
+class BandClass(NamedTuple):
     """A class of a band: its value, its name, and its colour as six hexadecimal digits ("" if it has none)."""
 
     value: int
@@ -36,8 +37,29 @@ class Interval(NamedTuple):
     unit: TimeUnit
 
 
+# The interval in the id or title of a dataset.
+_COUNTED = re.compile(r"(?<!\d)(\d{1,2})[- ]?(hour|day|month|year)", re.IGNORECASE)
+_NAMED: tuple[tuple[str, Interval], ...] = (
+    (r"t3h\b", Interval(3, "hour")),
+    (r"hourly", Interval(1, "hour")),
+    (r"pentad", Interval(5, "day")),
+    (r"dekad", Interval(10, "day")),
+    (r"daily", Interval(1, "day")),
+    (r"monthly", Interval(1, "month")),
+    (r"yearly|annual", Interval(1, "year")),
+    (r"^landsat/", Interval(16, "day")),
+)
+
+
+def named_interval(text: str) -> Interval | None:
+    """Return the interval that the id and title of a collection name ("16-Day", "MONTHLY"); None if they name none."""
+    if (counted := _COUNTED.search(text)) is not None:
+        return Interval(int(counted[1]), counted[2].lower())  # type: ignore[arg-type]
+    return next((interval for pattern, interval in _NAMED if re.search(pattern, text, re.IGNORECASE)), None)
+
+
 @dataclass(frozen=True, slots=True)
-class BandFacts:
+class BandDescription:
     """What is known of a band.
 
     Attributes:
@@ -65,12 +87,12 @@ class BandFacts:
     scale: float = 1.0
     offset: float = 0.0
     wavelength: float | None = None
-    classes: tuple[ClassFacts, ...] = ()
+    classes: tuple[BandClass, ...] = ()
     bits: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetFacts:
+class DatasetDescription:
     """What is known of a dataset.
 
     Attributes:
@@ -89,7 +111,7 @@ class DatasetFacts:
     id: str
     title: str
     kind: Kind
-    bands: tuple[BandFacts, ...] = ()
+    bands: tuple[BandDescription, ...] = ()
     columns: tuple[Column, ...] = ()
     start: datetime | None = None
     end: datetime | None = None

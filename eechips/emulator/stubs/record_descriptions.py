@@ -1,4 +1,4 @@
-"""Read facts of datasets from records, the TOML files of ``docs/contributing/add-a-dataset.md``.
+"""Read descriptions of datasets from records, the TOML files of ``docs/contributing/add-a-dataset.md``.
 
 Only what the records contain is shared with the rest of eechips: no code.
 """
@@ -15,7 +15,13 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from eechips.emulator.stubs.dataset_facts import BandFacts, ClassFacts, DatasetFacts, Interval
+from eechips.emulator.stubs.dataset_description import (
+    BandClass,
+    BandDescription,
+    DatasetDescription,
+    Interval,
+    named_interval,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,19 +37,6 @@ _WAVELENGTHS = {
     "nir08": 0.86, "cirrus": 1.37, "swir1": 1.61, "swir16": 1.61, "swir2": 2.2, "swir22": 2.2,
 }  # fmt: skip
 
-# The interval in the id or title of a dataset.
-_COUNTED = re.compile(r"(?<!\d)(\d{1,2})[- ]?(hour|day|month|year)", re.IGNORECASE)
-_NAMED: tuple[tuple[str, Interval], ...] = (
-    (r"t3h\b", Interval(3, "hour")),
-    (r"hourly", Interval(1, "hour")),
-    (r"pentad", Interval(5, "day")),
-    (r"dekad", Interval(10, "day")),
-    (r"daily", Interval(1, "day")),
-    (r"monthly", Interval(1, "month")),
-    (r"yearly|annual", Interval(1, "year")),
-    (r"^landsat/", Interval(16, "day")),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class RecordSource:
@@ -53,8 +46,8 @@ class RecordSource:
         """Return the ids of all datasets, in order."""
         return sorted(_files())
 
-    def find(self, id: str) -> DatasetFacts | None:
-        """Return the facts of a dataset, or None if it has no record."""
+    def find(self, id: str) -> DatasetDescription | None:
+        """Return the description of a dataset, or None if it has no record."""
         found = _files().get(id)
         return None if found is None else _read(tomllib.loads(found.read_text(encoding="utf-8")))
 
@@ -72,10 +65,10 @@ def _files() -> dict[str, Traversable]:
     return found
 
 
-def _read(record: Mapping[str, Any]) -> DatasetFacts:
+def _read(record: Mapping[str, Any]) -> DatasetDescription:
     start, last = _midnight(record["start"]), record.get("end")
     end = None if last is None else _midnight(last) + timedelta(days=1)
-    return DatasetFacts(
+    return DatasetDescription(
         id=record["id"],
         title=record["title"],
         kind=record["kind"],
@@ -92,21 +85,18 @@ def _midnight(day: date) -> datetime:
 
 def _interval(record: Mapping[str, Any], start: datetime, end: datetime | None) -> Interval | None:
     """Return the interval that id and title name; else that of images of a day, or of a year in finished datasets."""
-    text = f"{record['id']} {record['title']}"
-    for pattern, interval in _NAMED:
-        if re.search(pattern, text, re.IGNORECASE) and _COUNTED.search(text) is None:
-            return interval
-    if (counted := _COUNTED.search(text)) is not None:
-        return Interval(int(counted[1]), counted[2].lower())  # type: ignore[arg-type]
+    named = named_interval(f"{record['id']} {record['title']}")
+    if named is not None:
+        return named
     if end is None:
         return Interval(1, "day")
     return Interval(1, "year") if end - start > _YEAR else None
 
 
-def _band(band: Mapping[str, Any], record: Mapping[str, Any]) -> BandFacts:
+def _band(band: Mapping[str, Any], record: Mapping[str, Any]) -> BandDescription:
     stretch = record.get("visualization", {}) if band["name"] in record["default_bands"] else {}
     low, high = stretch.get("min"), stretch.get("max")
-    return BandFacts(
+    return BandDescription(
         name=band["name"],
         description=band.get("description", ""),
         units=band.get("units", ""),
@@ -119,6 +109,6 @@ def _band(band: Mapping[str, Any], record: Mapping[str, Any]) -> BandFacts:
         offset=band.get("offset", 0.0),
         wavelength=next((_WAVELENGTHS[n] for n in band.get("common_names", ()) if n in _WAVELENGTHS), None),
         classes=tuple(
-            ClassFacts(each["value"], each["name"], each.get("colour", "")) for each in band.get("classes", ())
+            BandClass(each["value"], each["name"], each.get("colour", "")) for each in band.get("classes", ())
         ),
     )
