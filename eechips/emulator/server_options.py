@@ -131,8 +131,8 @@ OPTIONS = (
     ServerOption(
         "demo-datasets",
         "all|DIR",
-        "Serve synthetic stubs of datasets that the demo planet lacks: of all whose bands are known, or also of those that"
-        " STAC collections of Earth Engine's catalogue in a folder describe.",
+        "Serve synthetic stubs of datasets that the demo planet lacks: of all whose bands are known, or also of those"
+        " that STAC collections of Earth Engine's catalogue in a folder describe.",
     ),
 )
 """All of them."""
