@@ -169,7 +169,11 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
     written = [exports["assets"]] if "assets" in exports else []
     others = {*quota, *server, *_EXPORTS, "demo_datasets"}
     limits = {_LIMITS.get(k, k): v for k, v in values.items() if k not in others}
-    store = replace(config.store, folders=(*written, *config.store.folders))
+    store = replace(
+        config.store,
+        folders=(*written, *config.store.folders),
+        buckets=values.get("buckets", config.store.buckets),
+    )
     if "demo_datasets" in values:
         store = replace(store, demo=True, demo_datasets=values["demo_datasets"])
     return replace(
@@ -177,11 +181,6 @@ def configured(config: ServerConfig, given: Mapping[str, str | None]) -> ServerC
         quota=replace(config.quota, **quota),
         limits=replace(config.limits, **limits),
         exports=replace(config.exports, **exports),
-        store=replace(
-            config.store,
-            folders=(*written, *config.store.folders),
-            buckets=values.get("buckets", config.store.buckets),
-        ),
         store=store,
         **server,
     )

@@ -66,8 +66,6 @@ class StoreConfig:
         demo_until: the first day without an image on the demo planet. The day on which the configuration is made, or
             the one that the environment variable ``EECHIPS_DEMO_UNTIL`` gives.
         buckets: folder of folders that stand for buckets of Cloud Storage; None reads Cloud Storage if ``remote``.
-        demo_datasets: which datasets stubs are served of, behind the demo planet: "all" that have a record in eechips,
-            or also those that the STAC collections in a folder describe; None for no stubs.
         demo_datasets: which datasets stubs are served of, behind the demo planet: "all" whose bands are known, or
             also those that the STAC collections in a folder describe; None for no stubs.
     """
