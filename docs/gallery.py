@@ -32,6 +32,7 @@ def main(names: list[str]) -> None:
         "mosaic": make_mosaic,
         "series": make_series,
         "report": make_report,
+        "page": make_page,
     }
     with tempfile.TemporaryDirectory() as folder:
         for name in names or makers:
@@ -92,6 +93,38 @@ def make_report(folder: Path) -> None:
         check=True,
     )  # fmt: skip
     save(Image.open(picture), "report.jpg")
+
+
+def make_page(folder: Path) -> None:
+    """Make the picture of the local Earth Engine's page, during a run."""
+    from selenium import webdriver
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1336,1250"):
+        options.add_argument(flag)
+    env = {**os.environ, "EECHIPS_DEMO_UNTIL": "2025-01-01"}
+    (serve,) = read_commands("eechips serve")
+    with (
+        subprocess.Popen([*shlex.split(serve), "--port", "0"], env=env, stdout=subprocess.PIPE, text=True) as server,
+        webdriver.Chrome(options=options) as browser,
+    ):
+        url = re.findall(r"http://[\d.:]+", server.stdout.readline())[0]
+        browser.get(f"{url}/#asset=COPERNICUS/S2_SR_HARMONIZED&at=-105.26,40.03,11")
+        wait = WebDriverWait(browser, 600)
+        drawn = (
+            "const [a, b, all] = document.getElementById('map').dataset.tiles?.split(' ') ?? []; return a && a === all"
+        )
+        wait.until(lambda driver: driver.execute_script(drawn))
+        run = "eechips sample --dataset NAIP --per-ecoregion 40 --out outputs/watched --project local --endpoint"
+        with subprocess.Popen([*shlex.split(run), url], cwd=folder, env=env) as running:
+            wait.until(lambda driver: int(driver.find_element("id", "slots").text) > 15)
+            wait.until(lambda driver: int(driver.find_element("id", "rate-note").text.split()[-1]) > 0)
+            browser.execute_async_script("setTimeout(arguments[0], 8000)")
+            browser.save_screenshot(str(folder / "page.png"))
+            running.terminate()
+        server.terminate()
+    save(Image.open(folder / "page.png"), "page.jpg")
 
 
 def save(image: Image.Image, name: str) -> None:

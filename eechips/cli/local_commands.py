@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from eechips.cli.recording_commands import RecordingOptions, recording_options, 
 from eechips.emulator.server_options import OPTIONS, OptionError, configured
 
 if TYPE_CHECKING:
+    from eechips.emulator.protocol.static_files import StaticFile
     from eechips.emulator.stores import StoreConfig
 
 
@@ -80,6 +82,7 @@ def serve_command(
 ) -> None:
     """Serve a local Earth Engine on the loopback interface until Ctrl-C, and print its URL.
 
+    In a browser, the URL shows a page: assets, requests, slots in use, tasks and a map.
     Any Earth Engine script can use it: ee.Initialize(credentials, url=URL, project="local").
     Quota and limits are those of Earth Engine (in brackets below) unless others are given.
 
@@ -127,7 +130,7 @@ def _serve(port: int, store: StoreConfig, given: dict[str, str | None], recordin
         if recording.is_used:
             serve_recording(recording, config, _announce)
         else:
-            serve(config, announce=_announce)
+            serve(replace(config, files=_page()), announce=_announce_with_page)
     except (OptionError, StoreError) as error:
         raise click.UsageError(str(error)) from error
     except RegistrationError as error:
@@ -138,6 +141,19 @@ def _serve(port: int, store: StoreConfig, given: dict[str, str | None], recordin
 
 def _announce(url: str) -> None:
     click.echo(f"The local Earth Engine is at {url} (stop it with Ctrl-C)")
+
+
+def _announce_with_page(url: str) -> None:
+    _announce(url)
+    click.echo("The same address in a browser shows its assets, requests, tasks and a map")
+
+
+def _page() -> dict[str, StaticFile]:
+    """Return the files of the page, as the server sends them."""
+    from eechips.dashboard.page_files import page_files
+    from eechips.emulator.protocol.static_files import StaticFile
+
+    return {path: StaticFile(file.media_type, file.load) for path, file in page_files().items()}
 
 
 @click.group("assets", context_settings=HELP)

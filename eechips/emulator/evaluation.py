@@ -54,6 +54,7 @@ OPERATIONS: Mapping[str, ServiceOperation] = {
     "assets:listImages": ServiceOperation(resources.list_images),
     "assets:listFeatures": ServiceOperation(resources.list_features),
     "store:describe": ServiceOperation(resources.describe),
+    "store:list": ServiceOperation(resources.list_store),
 }
 
 

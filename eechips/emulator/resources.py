@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -225,3 +225,40 @@ def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
 def describe(request: ServiceRequest, context: Context) -> ServiceResponse:
     """Return a description of the served assets, for people."""
     return encode_json(dict(context.store.describe()))
+
+
+_MOST_LISTED = 20_000
+
+
+def list_store(request: ServiceRequest, context: Context) -> ServiceResponse:
+    """Return all assets but folders and the images of collections: id, name, type, title, dates, and whether they are
+    synthetic. Of a store with more than 20,000, the first ones.
+    """
+    found = list(islice(_below("", context), _MOST_LISTED + 1))
+    shown = [_summary(asset) for asset in found[:_MOST_LISTED]]
+    return encode_json({"assets": shown, "is_complete": len(found) <= _MOST_LISTED})
+
+
+def _below(parent: str, context: Context) -> Iterator[Asset]:
+    for child in context.store.children(parent):
+        context.check_time()
+        asset = context.store.get(child)
+        if isinstance(asset, FolderAsset):
+            yield from _below(child, context)
+        elif asset is not None:
+            yield asset
+
+
+def _summary(asset: Asset) -> dict[str, Any]:
+    properties = asset.properties
+    span = properties.get("date_range")
+    if not isinstance(span, Sequence) or len(span) != 2:
+        span = (properties.get("system:time_start"), properties.get("system:time_end"))
+    start, end = (moment if isinstance(moment, (int, float)) else None for moment in span)
+    return {
+        **_basic(asset),
+        "title": str(properties.get("title") or ""),
+        "start": start,
+        "end": end,
+        "is_synthetic": bool(properties.get("eechips:synthetic")),
+    }

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from eechips.emulator.protocol.access import ShortConnections
 from eechips.emulator.protocol.app import create_app
 from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.service import Service
+from eechips.emulator.protocol.static_files import StaticFile
 from eechips.emulator.quota import Latency, Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig, StoreError, check
 
@@ -48,6 +49,7 @@ class ServerConfig:
         latency: extra time before each response, or None.
         faults: which faults to inject.
         workers: processes that evaluate; None for one a core.
+        files: of the page for browsers, by their paths; none for no page.
     """
 
     port: int = 0
@@ -58,6 +60,7 @@ class ServerConfig:
     latency: Latency | None = None
     faults: FaultPlan = field(default_factory=FaultPlan)
     workers: int | None = None
+    files: Mapping[str, StaticFile] = field(default_factory=dict)
 
 
 def announce_json(url: str) -> None:
@@ -133,7 +136,7 @@ def open_app(config: ServerConfig) -> Iterator[LocalApp]:
                 faults=config.faults,
                 account=account,
             )
-            yield LocalApp(create_app(service), tasks.stop)
+            yield LocalApp(create_app(service, config.files), tasks.stop)
         finally:
             tasks.stop()
     finally:

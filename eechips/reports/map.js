@@ -4,17 +4,6 @@
 const world = data.map && (() => {
   const places = unpack(data.map.places);
   const shapes = data.map.shapes;
-  const step = data.map.outlines.step;
-  const outlines = data.map.outlines.shapes.flatMap(({ name, rings }) => rings.map((ring) => {
-    const corners = new Float64Array(ring.length);
-    const box = [Infinity, Infinity, -Infinity, -Infinity];
-    for (let k = 0; k < ring.length; k++) {
-      corners[k] = ring[k] * step + (k > 1 ? corners[k - 2] : 0);
-      box[k % 2] = Math.min(box[k % 2], corners[k]);
-      box[2 + (k % 2)] = Math.max(box[2 + (k % 2)], corners[k]);
-    }
-    return { name, corners, box };
-  }));
   return {
     longitude: (i) => places[2 * i] / 1e6,
     latitude: (i) => places[2 * i + 1] / 1e6,
@@ -23,32 +12,9 @@ const world = data.map && (() => {
     ends: unpack(shapes.ends),
     unit: shapes.scale,
     gap: shapes.gap,
-    outlines,
+    outlines: outlinesOf(data.map.outlines),
   };
 })();
-
-/** The names of countries and states with the middle of their largest outlines. */
-function namedPlaces() {
-  const largest = new Map();
-  const areaOf = ({ box }) => (box[2] - box[0]) * (box[3] - box[1]);
-  for (const outline of world.outlines) {
-    const known = largest.get(outline.name);
-    if (!known || areaOf(outline) > areaOf(known)) largest.set(outline.name, outline);
-  }
-  return [...largest.values()].map(({ name, corners, box }) => {
-    let [area, x, y] = [0, 0, 0];
-    for (let k = 0; k < corners.length; k += 2) {
-      const next = (k + 2) % corners.length;
-      const cross = corners[k] * corners[next + 1] - corners[next] * corners[k + 1];
-      area += cross;
-      x += (corners[k] + corners[next]) * cross;
-      y += (corners[k + 1] + corners[next + 1]) * cross;
-    }
-    return { name, x: x / (3 * area), y: y / (3 * area), wide: box[2] - box[0], corners, box };
-  });
-}
-
-const METRES = 111195; // of a degree of latitude
 
 function drawMap() {
   const frame = byId("map");
@@ -138,103 +104,35 @@ function drawMap() {
   }
 
   const style = (name) => getComputedStyle(frame).getPropertyValue(name).trim();
+  const projection = {
+    toX,
+    toY,
+    fromX,
+    fromY,
+    style,
+    get width() {
+      return width;
+    },
+    get height() {
+      return height;
+    },
+    get degrees() {
+      return 1 / view.scale;
+    },
+  };
+  const named = namedPlaces(world.outlines);
 
   function drawBase() {
     const g = base.getContext("2d");
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
     g.fillStyle = style("--sea");
     g.fillRect(0, 0, width, height);
-    drawOutlines(g);
-    drawGraticule(g);
-    drawNames(g);
+    drawOutlines(g, projection, world.outlines);
+    drawGraticule(g, projection);
+    frame.dataset.names = drawNames(g, projection, named, wrapped(view.x), view.y).join(", ");
     if (data.map.roi.length) drawRoi(g);
     drawUnits(g);
-    drawScale(g);
-  }
-
-  function drawOutlines(g) {
-    const [west, east, south, north] = [fromX(0), fromX(width), fromY(height), fromY(0)];
-    g.beginPath();
-    for (const { corners, box } of world.outlines) {
-      if (box[3] < south || box[1] > north) continue;
-      for (const turn of [-360, 0, 360]) {
-        if (box[2] + turn < west || box[0] + turn > east) continue;
-        for (let k = 0; k < corners.length; k += 2) {
-          const x = toX(corners[k] + turn);
-          const y = toY(corners[k + 1]);
-          if (k) g.lineTo(x, y);
-          else g.moveTo(x, y);
-        }
-        g.closePath();
-      }
-    }
-    g.fillStyle = style("--land");
-    g.fill();
-    g.strokeStyle = style("--border");
-    g.lineWidth = 0.8;
-    g.stroke();
-  }
-
-  const named = namedPlaces();
-
-  function isInside({ corners, box }, x, y) {
-    if (x < box[0] || x > box[2] || y < box[1] || y > box[3]) return false;
-    let isIn = false;
-    for (let k = 0, last = corners.length - 2; k < corners.length; last = k, k += 2) {
-      if (corners[k + 1] > y !== corners[last + 1] > y
-        && x < ((corners[last] - corners[k]) * (y - corners[k + 1])) / (corners[last + 1] - corners[k + 1]) + corners[k]) isIn = !isIn;
-    }
-    return isIn;
-  }
-
-  /** Names of countries and states that are wide enough; of one that fills the map, at its lower left. */
-  function drawNames(g) {
-    g.font = "11px system-ui, sans-serif";
-    g.fillStyle = style("--faint");
-    g.textAlign = "center";
-    const drawn = [];
-    for (const each of named) {
-      for (const turn of [-360, 0, 360]) {
-        const [x, y] = [toX(each.x + turn), toY(each.y)];
-        if (x < 0 || x > width || y < 0 || y > height) continue;
-        if (g.measureText(each.name).width + 6 > each.wide * squeeze * view.scale) continue;
-        g.fillText(each.name, x, y);
-        drawn.push(each.name);
-      }
-    }
-    g.textAlign = "start";
-    const around = named.find((each) => isInside(each, wrapped(view.x), view.y));
-    if (around && !drawn.includes(around.name) && around.wide * squeeze * view.scale > width) {
-      g.fillText(around.name, 8, height - 12);
-      drawn.push(around.name);
-    }
-    frame.dataset.names = drawn.sort().join(", ");
-  }
-
-  function drawGraticule(g) {
-    const wanted = 130 / view.scale; // degrees between lines
-    const steps = [30, 15, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001];
-    const step = steps.findLast((each) => each >= wanted) ?? 30;
-    const digits = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
-    g.strokeStyle = style("--graticule");
-    g.fillStyle = style("--faint");
-    g.lineWidth = 0.6;
-    g.font = "10px system-ui, sans-serif";
-    g.beginPath();
-    for (let n = Math.ceil(fromX(0) / step); n * step < fromX(width); n++) {
-      const x = toX(n * step);
-      g.moveTo(x, 0);
-      g.lineTo(x, height);
-      const east = ((((n * step + 180) % 360) + 360) % 360) - 180;
-      g.fillText(`${Math.abs(east).toFixed(digits)}°${east < 0 ? "W" : "E"}`, x + 3, 11);
-    }
-    for (let n = Math.ceil(Math.max(fromY(height), -90) / step); n * step <= Math.min(fromY(0), 90); n++) {
-      const y = toY(n * step);
-      g.moveTo(0, y);
-      g.lineTo(width, y);
-      g.fillText(`${Math.abs(n * step).toFixed(digits)}°${n < 0 ? "S" : "N"}`, 4, y - 3);
-    }
-    g.stroke();
+    drawScale(g, projection);
   }
 
   function drawRoi(g) {
@@ -385,25 +283,6 @@ function drawMap() {
     }
     context.putImageData(image, 0, 0);
     g.drawImage(layer, 0, 0, width, height);
-  }
-
-  function drawScale(g) {
-    const metres = (METRES * 120) / view.scale;
-    const power = 10 ** Math.floor(Math.log10(metres));
-    const length = [5, 2, 1].map((each) => each * power).find((each) => each <= metres) ?? power;
-    const pixels = (length / METRES) * view.scale;
-    const text = length >= 1000 ? `${length / 1000} km` : `${length} m`;
-    const [x, y] = [width - pixels - 14, height - 12];
-    g.strokeStyle = g.fillStyle = style("--ink");
-    g.lineWidth = 1.5;
-    g.beginPath();
-    g.moveTo(x, y - 5);
-    g.lineTo(x, y);
-    g.lineTo(x + pixels, y);
-    g.lineTo(x + pixels, y - 5);
-    g.stroke();
-    g.font = "11px system-ui, sans-serif";
-    g.fillText(text, x + 4, y - 4);
   }
 
   function drawOver() {

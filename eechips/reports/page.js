@@ -1,7 +1,6 @@
 // What moves on the page. No library, no request: everything is in the element "data".
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const byId = (id) => document.getElementById(id);
+const data = JSON.parse(byId("data").textContent);
 
 /** Numbers out of base64 of their bytes, least significant first. */
 function unpack({ type, data: text }) {
@@ -15,19 +14,6 @@ function unpack({ type, data: text }) {
 function decode({ values, codes }) {
   const numbers = unpack(codes);
   return { values, codes: numbers, at: (i) => (numbers[i] ? values[numbers[i] - 1] : null) };
-}
-
-/** An element with text; nothing is ever parsed as HTML. */
-function make(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (value === null || value === false) continue;
-    if (key === "class") element.className = value;
-    else if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else element.setAttribute(key, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
 }
 
 const units = {
@@ -47,16 +33,6 @@ const units = {
     column.kind === "number" ? { ...column, numbers: unpack(column.numbers) } : { ...column, ...decode(column) }),
   pictures: new Map(Object.entries(data.pictures).map(([key, value]) => [Number(key), value])),
 };
-
-const number = (value, digits = 6) => Number(value.toPrecision(digits)).toLocaleString("en");
-
-function size(bytes) {
-  for (const unit of ["bytes", "kB", "MB", "GB"]) {
-    if (bytes < 1000) return unit === "bytes" ? `${bytes} bytes` : `${bytes.toFixed(1)} ${unit}`;
-    bytes /= 1000;
-  }
-  return `${bytes.toFixed(1)} TB`;
-}
 
 const NAMES = ["name", "title", "label", "place", "plot", "site", "station", "field"]; // of columns with names of units
 
@@ -114,12 +90,6 @@ function facts(i) {
   if (units.bytes[i]) found.push(["size", size(units.bytes[i])]);
   if (units.errors.at(i)) found.push(["error", units.errors.at(i)]);
   return found;
-}
-
-function place(longitude, latitude, digits = 5) {
-  const east = ((((longitude + 180) % 360) + 360) % 360) - 180;
-  const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(digits)}° ${value < 0 ? minus : plus}`;
-  return `${degrees(latitude, "N", "S")}, ${degrees(east, "E", "W")}`;
 }
 
 // One unit at a time is chosen; the map, the sheets and the panel show it.

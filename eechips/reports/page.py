@@ -24,9 +24,11 @@ MOST_BYTES = 15_000_000
 
 _LEAST_UNITS = 500  # included in any case
 _SCRIPTS = (
+    "elements.js",
     "page.js",
     "colours.js",
     "selection.js",
+    "basemap.js",
     "map.js",
     "histograms.js",
     "table.js",

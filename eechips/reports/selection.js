@@ -38,8 +38,6 @@ function fillFields() {
   if (units.patterns.values.length) addField("file", { at: (i) => units.file(i) });
 }
 
-const wrapped = (longitude) => ((((longitude + 180) % 360) + 360) % 360) - 180;
-
 /** The mean of the displayed bands of each picture in this page, by layer. */
 function brightness() {
   const found = new Map();
@@ -229,8 +227,6 @@ function stepFrom(i, by, isWanted = () => true) {
   const next = by > 0 ? members.find((each) => each > i) : members.findLast((each) => each < i);
   return next ?? members[by > 0 ? 0 : members.length - 1];
 }
-
-const inEnglish = (count) => count.toLocaleString("en");
 
 function drawSelection() {
   const input = byId("query");

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import requests
 
+from tests.support.command_server import serving_command
 from tests.support.function_server import Answer, serve_function
 from tests.support.local_earth_engine import Server, initialize, start_server, stop_server
-from tests.support.recording_server import serving_recording
 from tests.support.stack_store import STACK, Stack
 
 PROJECT = "my-secret-project"
@@ -59,7 +59,7 @@ def recording(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     service = start_server("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none")
     try:
         direct = compute(initialize(service))
-        with serving_recording("--record", folder, "--upstream", service.url) as recorder:
+        with serving_command("--record", folder, "--upstream", service.url) as recorder:
             ee = initialize(recorder)
             recorded = compute(ee)
             url, picture = fetch_picture(ee)
@@ -72,7 +72,7 @@ def recording(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 @pytest.fixture(scope="module")
 def replay(recording: tuple[Path, Any]) -> Iterator[Server]:
-    with serving_recording("--replay", recording[0]) as server:
+    with serving_command("--replay", recording[0]) as server:
         yield server
 
 
@@ -119,7 +119,7 @@ def sum_of(left: Any, right: Any, key: str = "0") -> dict[str, Any]:
 @contextmanager
 def recording_of(answer: Callable[..., Answer], folder: Path) -> Iterator[Server]:
     """Record a service that responds by a function."""
-    with serve_function(answer) as upstream, serving_recording("--record", folder, "--upstream", upstream) as server:
+    with serve_function(answer) as upstream, serving_command("--record", folder, "--upstream", upstream) as server:
         yield server
 
 
@@ -236,7 +236,7 @@ def test_credentials_pass_through_and_nothing_of_the_user_is_kept(
     for secret in (TOKEN, KEY, EMAIL, "secret-page", "first-name", "123456789012"):
         assert secret.encode() not in texts.replace(pixels, b"")
     assert PROJECT.encode() not in texts.replace(pixels, b"")
-    with serving_recording("--replay", tmp_path / "out") as server:
+    with serving_command("--replay", tmp_path / "out") as server:
         other = {**own, "expression": json.loads(json.dumps(own["expression"]).replace(PROJECT, "other"))}
         headers = {"X-Goog-User-Project": "other", "Content-Type": "application/json"}
         found = post(server.url, "projects/other/value:compute", other, headers=headers).json()
@@ -269,7 +269,7 @@ def test_long_lists_and_their_pages_are_recorded(tmp_path: Path) -> None:
     with recording_of(answer, tmp_path / "out") as server:
         assert list_all(server) == ["first", "last"]
     assert len(received) == 2
-    with serving_recording("--replay", tmp_path / "out") as server:
+    with serving_command("--replay", tmp_path / "out") as server:
         assert list_all(server) == ["first", "last"]
 
 
@@ -284,9 +284,7 @@ def test_concurrent_requests_and_two_recorders_share_a_folder(tmp_path: Path) ->
     folder = tmp_path / "out"
     with ExitStack() as stack:
         upstream = stack.enter_context(serve_function(answer))
-        recorders = [
-            stack.enter_context(serving_recording("--record", folder, "--upstream", upstream)) for _ in range(2)
-        ]
+        recorders = [stack.enter_context(serving_command("--record", folder, "--upstream", upstream)) for _ in range(2)]
 
         def ask(number: int) -> Any:
             server = recorders[number % 2]
@@ -313,7 +311,7 @@ def test_other_requests_are_evaluated_locally_and_not_kept(
         payload.unlink()  # its POST is recorded, and its GET is not
     before = list_files(folder)
     arguments = ["--replay", folder, "--fill", "--assets", stack.path, "--workers", "1"]
-    with serving_recording(*arguments) as server:
+    with serving_command(*arguments) as server:
         ee = initialize(server)
         assert compute(ee)[0] == recording[1][0]
         assert ee.ImageCollection(STACK).size().add(40).getInfo() == recording[1][0] + 39
@@ -406,7 +404,7 @@ def damage_request(folder: Path) -> None:
 )
 def test_damaged_and_hostile_files_are_refused(damage: Callable[[Path], None], message: str, hostile: Path) -> None:
     damage(hostile)
-    with serving_recording("--replay", hostile) as server:
+    with serving_command("--replay", hostile) as server:
         ee = initialize(server)
         with pytest.raises(ee.EEException, match=message):
             compute_pixels(ee)

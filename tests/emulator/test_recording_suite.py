@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from tests.support.client_suite import Results, call_client, run_commands
+from tests.support.command_server import serving_command
 from tests.support.local_earth_engine import initialize, start_server, stop_server
-from tests.support.recording_server import serving_recording
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -38,7 +38,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     folder = tmp_path_factory.mktemp("suite")
     service = start_server("--rate", "none", "--concurrency", "none", "--workers", "2")
     try:
-        with serving_recording("--record", folder / "recording", "--upstream", service.url) as recorder:
+        with serving_command("--record", folder / "recording", "--upstream", service.url) as recorder:
             calls = call_client(initialize(recorder))
             files = run_commands(recorder.url, folder / "runs")
     finally:
@@ -55,7 +55,7 @@ def compare(folder: Path) -> tuple[int, dict[str, Any]]:
 
 
 def test_everything_is_replayed_without_the_service(recorded: Recorded, tmp_path: Path) -> None:
-    with serving_recording("--replay", recorded.folder) as replay:
+    with serving_command("--replay", recorded.folder) as replay:
         assert call_client(initialize(replay)) == recorded.calls
         assert run_commands(replay.url, tmp_path) == recorded.files
     assert len(recorded.files) >= 8

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from tests.support.client_suite import call_client
+from tests.support.command_server import serving_command
 from tests.support.local_earth_engine import initialize
-from tests.support.recording_server import serving_recording
 
 pytestmark = [
     pytest.mark.live,
@@ -36,9 +36,9 @@ def initialize_with_account(url: str) -> Any:
 
 def test_the_real_service_is_recorded_replayed_and_compared(tmp_path: Path) -> None:
     folder = tmp_path / "recording"
-    with serving_recording("--record", folder) as recorder:
+    with serving_command("--record", folder) as recorder:
         recorded = call_client(initialize_with_account(recorder.url))
-    with serving_recording("--replay", folder) as replay:
+    with serving_command("--replay", folder) as replay:
         assert call_client(initialize(replay)) == recorded
     command = [sys.executable, "-m", "eechips", "serve", "--compare", str(folder), "--json"]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)

@@ -53,14 +53,19 @@ def started(profile: Path) -> Iterator[Any]:
         driver.quit()
 
 
-def open_page(browser: Any, path: Path, width: int = 1400, *, is_dark: bool = False) -> Any:
-    """Open a report in a window of a size, light or dark, and wait until its selection is shown."""
+def set_window(browser: Any, width: int, *, is_dark: bool) -> None:
+    """Set the size and the colour scheme of a window, and forget what was logged."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
     browser.get_log("performance")
     browser.get_log("browser")
+
+
+def open_page(browser: Any, path: Path, width: int = 1400, *, is_dark: bool = False) -> Any:
+    """Open a report in a window of a size, light or dark, and wait until its selection is shown."""
+    set_window(browser, width, is_dark=is_dark)
     browser.get(path.as_uri())
     wait(browser, "return document.getElementById('selection')?.dataset.count")
     wait(browser, "const m = document.getElementById('map'); return m === null || m.dataset.view")

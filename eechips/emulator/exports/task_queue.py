@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, Protocol
 
 from eechips.emulator.exports.destinations import ExportConfig, check_request_id, find_destination
@@ -142,6 +143,11 @@ class TaskQueue:
         """Return the operations of a project, newest first."""
         with self._lock:
             return [task.operation() for task in reversed(self._of(project))]
+
+    def latest(self, count: int) -> list[dict[str, Any]]:
+        """Return the latest operations of all projects, newest first."""
+        with self._lock:
+            return [task.operation() for task in islice(reversed(self._tasks.values()), count)]
 
     def operation(self, project: str, id: str) -> dict[str, Any]:
         """Return an operation.

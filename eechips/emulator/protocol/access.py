@@ -123,6 +123,20 @@ def check_source(headers: Headers) -> None:
             raise ForbiddenError(f"The local Earth Engine does not answer pages of {origin[:100]!r}.")
 
 
+def check_own_page(headers: Headers) -> None:
+    """Check that a request does not come from a page of another origin, as far as its browser says.
+
+    A page of another origin cannot read a response, but it can send a request without the header Origin, as for an
+    image or a script. Browsers say where it comes from, and other programs send no such header.
+    https://developer.mozilla.org/en-US/docs/Web/HTTP/Headers/Sec-Fetch-Site
+
+    Raises:
+        ForbiddenError: if it does.
+    """
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise ForbiddenError("The local Earth Engine answers this request of its own page only.")
+
+
 def check_json(headers: Headers) -> None:
     """Check that a request declares its body as JSON, which a page cannot send to another site without its consent.
 

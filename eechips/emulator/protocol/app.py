@@ -5,8 +5,9 @@ See https://developers.google.com/earth-engine/reference/rest.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -15,10 +16,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from eechips.emulator.messages import error_response
-from eechips.emulator.protocol import bucket_routes, control, discovery_document, task_routes
+from eechips.emulator.protocol import bucket_routes, control, discovery_document, static_files, task_routes
 from eechips.emulator.protocol.access import LocalOnly
 from eechips.emulator.protocol.http import http_response
 from eechips.emulator.protocol.service import Handler, Service
+from eechips.emulator.protocol.static_files import StaticFile
 from eechips.emulator.request_errors import EarthEngineError, NotFoundError
 
 
@@ -29,8 +31,13 @@ class UnavailableMethodError(EarthEngineError):
     status = "FAILED_PRECONDITION"
 
 
-def create_app(service: Service) -> Starlette:
-    """Create the application of a service. Clients ask for v1; the discovery document they carry says v1alpha."""
+def create_app(service: Service, files: Mapping[str, StaticFile] = MappingProxyType({})) -> Starlette:
+    """Create the application of a service. Clients ask for v1; the discovery document they carry says v1alpha.
+
+    Args:
+        service: processes the requests.
+        files: of the page for browsers, by their paths.
+    """
     routes = [
         Route(f"/{version}/{path}", partial(service.handle, kind, handler), methods=[method])
         for version in ("v1", "v1beta", "v1alpha")  # matched in this order: most requests are for the first
@@ -39,6 +46,7 @@ def create_app(service: Service) -> Starlette:
     document = ("GET", "/$discovery/rest", discovery_document.document)
     for method, path, handler in (document, *control.ROUTES, *bucket_routes.ROUTES):
         routes.append(Route(path, _without_quota(service, handler), methods=[method]))
+    routes.extend(static_files.routes(files))
     return Starlette(
         routes=routes,
         exception_handlers={404: _not_found, 405: _not_found},

@@ -9,11 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eechips.emulator.messages import decode
-from eechips.emulator.protocol.access import check_json
+from eechips.emulator.protocol.access import check_json, check_own_page
 from eechips.emulator.protocol.http import json_response
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Latency
 from eechips.emulator.request_errors import InvalidError
+
+_MOST_TASKS = 50
 
 
 async def statistics(service: Service, request: Request) -> Response:
@@ -58,6 +60,24 @@ async def store(service: Service, request: Request) -> Response:
     return await service.evaluate(request, "store:describe")
 
 
+async def activity(service: Service, request: Request) -> Response:
+    """Return what the server does now: statistics, the latest requests without their bodies, and the latest tasks."""
+    check_own_page(request.headers)
+    report = {
+        **service.quota.report(),
+        "compute": service.account.report(),
+        "latest": service.latest.report(),
+        "tasks": service.tasks.latest(_MOST_TASKS),
+    }
+    return json_response(report)
+
+
+async def assets(service: Service, request: Request) -> Response:
+    """Return all assets outside of collections."""
+    check_own_page(request.headers)
+    return await service.evaluate(request, "store:list")
+
+
 async def plan_faults(service: Service, request: Request) -> Response:
     """Replace the fault plan."""
     # A plan of a kind of its own, which a benchmark may have put in, is replaced by one of that kind.
@@ -93,6 +113,8 @@ async def _decoded(service: Service, request: Request) -> Any:
 ROUTES = (
     ("GET", "/_stats", statistics),
     ("GET", "/_store", store),
+    ("GET", "/_activity", activity),
+    ("GET", "/_assets", assets),
     ("GET", "/_faults", faults),
     ("POST", "/_faults", plan_faults),
     ("GET", "/_quota", quota),

@@ -10,6 +10,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,7 +28,7 @@ from eechips.emulator.protocol.http import http_response, json_response
 from eechips.emulator.protocol.request_body import read_body
 from eechips.emulator.quota import RESTRICTED, Latency, Quota, TooManyRequestsError
 from eechips.emulator.request_errors import EarthEngineError, NotFoundError
-from eechips.emulator.request_log import RequestLog
+from eechips.emulator.request_log import LatestRequests, ObservedRequest, RequestLog
 
 # "Thumbnail names live a few hours."
 _LIFE = 3 * 3600.0
@@ -78,6 +79,7 @@ _FREE = frozenset(
         "assets:listImages",
         "assets:listFeatures",
         "store:describe",
+        "store:list",
     }
 )
 """Operations that compute nothing for the client."""
@@ -101,7 +103,8 @@ class Service:
         names: requests by their names.
         body_seconds: time for a body to arrive.
         account: of what requests have computed.
-        log: the latest requests, for tests.
+        log: the latest requests with their bodies, for tests.
+        latest: the latest requests without them, for the page.
     """
 
     workers: EvaluationPool
@@ -114,6 +117,7 @@ class Service:
     body_seconds: float = 60.0
     account: ComputeQuota = field(default_factory=ComputeQuota)
     log: RequestLog = field(default_factory=RequestLog)
+    latest: LatestRequests = field(default_factory=LatestRequests)
 
     async def body(self, request: Request) -> bytes:
         """Return a request's body.
@@ -165,6 +169,7 @@ class Service:
             tag: workload tag, if the request has none.
         """
         headers = {}
+        _set_tag(request, response.workload_tag or tag)
         if response.cost.seconds and operation not in _FREE:
             self.account.charge(response.workload_tag or tag, response.cost.seconds)
             if PROFILE_REQUEST_HEADER in request.headers:
@@ -190,6 +195,7 @@ class Service:
             if checked.status_code != 200:
                 return checked
         tag = resource.get("workloadTag", tag)
+        _set_tag(request, tag)
         name = self.names.create(f"projects/{request.path_params['project']}", kind, content, tag)
         # The client requests the name only: skip encoding the rest.
         alone = request.query_params.get("fields") == "name"
@@ -197,9 +203,12 @@ class Service:
 
     async def handle(self, kind: str, handler: Handler, request: Request) -> Response:
         """Process a request under the quota and the fault plan. Errors become Earth Engine's."""
+        observed = self.latest.begin(kind, _resource_name(request) if "asset" in request.path_params else "")
+        request.state.observed = observed
         try:
             self.quota.enter(kind)
         except TooManyRequestsError as error:
+            self.latest.end(observed)
             return self._count(kind, request, http_response(error_response(error)))
         try:
             if self.latency is not None:
@@ -214,17 +223,29 @@ class Service:
                     response = http_response(error_response(error))
                 response = response if fault is None else alter_response(fault, response)
         except BaseException:
-            self.quota.leave()
+            self._leave(observed)
             raise
-        return _InFlightResponse(self._count(kind, request, response), self.quota)
+        return _InFlightResponse(self._count(kind, request, response), partial(self._leave, observed))
+
+    def _leave(self, observed: ObservedRequest) -> None:
+        self.quota.leave()
+        self.latest.end(observed)
 
     def _count(self, kind: str, request: Request, response: Response) -> Response:
         """Count and log a response, and mark it in restricted mode."""
         self.log.add(kind, request.url.path, response.status_code, getattr(request.state, "content", b""))
         self.quota.statistics.answers[kind, response.status_code] += 1
+        request.state.observed.status = response.status_code
         if self.quota.config.restricted:
             response.headers.update(RESTRICTED)
         return response
+
+
+def _set_tag(request: Request, tag: str | None) -> None:
+    """Note the workload tag of a request; requests without a quota are not observed."""
+    observed: ObservedRequest | None = getattr(request.state, "observed", None)
+    if observed is not None:
+        observed.tag = tag
 
 
 def _resource_name(request: Request) -> str:
@@ -238,15 +259,15 @@ def _resource_name(request: Request) -> str:
 class _InFlightResponse(Response):
     """A response whose request is in flight until its last byte is sent."""
 
-    def __init__(self, response: Response, quota: Quota) -> None:
+    def __init__(self, response: Response, leave: Callable[[], None]) -> None:
         super().__init__()
-        self._response, self._quota = response, quota
+        self._response, self._leave = response, leave
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._response(scope, receive, send)
         finally:
-            self._quota.leave()
+            self._leave()
 
 
 def select_fields(response: Response, mask: fields.Mask) -> Response:

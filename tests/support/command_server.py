@@ -1,4 +1,4 @@
-"""Local Earth Engines that record and replay, as processes of ``eechips serve``."""
+"""Local Earth Engines as processes of ``eechips serve``, with its page, or which record and replay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.local_earth_engine import Server
 
 
 @contextmanager
-def serving_recording(*arguments: str | Path) -> Iterator[Server]:
+def serving_command(*arguments: str | Path) -> Iterator[Server]:
     """Run ``eechips serve`` with some arguments on any free port for the duration of the block."""
     command = [sys.executable, "-m", "eechips", "serve", "--port", "0", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -1,0 +1,2 @@
+startWatching();
+startLayer().then(startAssets);
