@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,7 @@ def make_report(folder: Path) -> None:
 def make_page(folder: Path) -> None:
     """Make the picture of the local Earth Engine's page, during a run."""
     from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.support.ui import WebDriverWait
 
     options = webdriver.ChromeOptions()
@@ -107,20 +109,28 @@ def make_page(folder: Path) -> None:
     (serve,) = read_commands("eechips serve")
     with (
         subprocess.Popen([*shlex.split(serve), "--port", "0"], env=env, stdout=subprocess.PIPE, text=True) as server,
-        webdriver.Chrome(options=options) as browser,
+        webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver"))) as browser,
     ):
         url = re.findall(r"http://[\d.:]+", server.stdout.readline())[0]
-        browser.get(f"{url}/#asset=COPERNICUS/S2_SR_HARMONIZED&at=-105.26,40.03,11")
+        browser.get(f"{url}/#asset=COPERNICUS/S2_SR_HARMONIZED&at=-104.98,40.03,11")
         wait = WebDriverWait(browser, 600)
         drawn = (
             "const [a, b, all] = document.getElementById('map').dataset.tiles?.split(' ') ?? []; return a && a === all"
         )
         wait.until(lambda driver: driver.execute_script(drawn))
-        run = "eechips sample --dataset NAIP --per-ecoregion 40 --out outputs/watched --project local --endpoint"
+        browser.execute_script(
+            "const set = (name, day) => (document.getElementById(`look-${name}`).value = day);"
+            "set('from', '2024-06-15'); set('until', '2024-07-15'); document.getElementById('look').requestSubmit()"
+        )
+        wait.until(
+            lambda driver: driver.execute_script(
+                f"return !document.body.classList.contains('is-busy') && (() => {{{drawn}}})()"
+            )
+        )
+        run = "eechips sample --dataset NAIP --per-ecoregion 120 --out outputs/watched --project local --endpoint"
         with subprocess.Popen([*shlex.split(run), url], cwd=folder, env=env) as running:
             wait.until(lambda driver: int(driver.find_element("id", "slots").text) > 15)
-            wait.until(lambda driver: int(driver.find_element("id", "rate-note").text.split()[-1]) > 0)
-            browser.execute_async_script("setTimeout(arguments[0], 8000)")
+            browser.execute_async_script("setTimeout(arguments[0], 2500)")
             browser.save_screenshot(str(folder / "page.png"))
             running.terminate()
         server.terminate()

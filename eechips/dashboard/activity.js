@@ -2,7 +2,8 @@
 
 const EVERY = 1000; // milliseconds
 const HISTORY = 120; // seconds in the chart
-const past = []; // of {time, slots}, the mean in flight of each second
+const RECENT = 5; // seconds over which the rate is the mean
+const past = []; // of {time, slots, requests}: the mean in flight since the one before, and requests so far
 let last = null;
 
 const percent = (share) => `${Math.round(100 * Math.min(Math.max(share, 0), 1))}%`;
@@ -25,23 +26,26 @@ function showActivity(now) {
   const before = last ?? now;
   const span = now.time - before.time;
   const slots = span > 0 ? (flight.busy - before.in_flight.busy) / span : flight.now;
-  past.push({ time: now.time, slots: Math.max(slots, 0) });
+  const total = sum(now.requests);
+  past.push({ time: now.time, slots: Math.max(slots, 0), requests: total });
   while (past[0].time < now.time - HISTORY) past.shift();
   set("slots", String(flight.now), `${quota.concurrency === null ? "no limit" : `of ${inEnglish(quota.concurrency)}`}, at most ${inEnglish(flight.peak)} so far`);
   const meter = byId("slots-meter");
   meter.style.width = quota.concurrency === null ? "0" : percent(flight.now / quota.concurrency);
   meter.parentElement.hidden = quota.concurrency === null;
   drawHistory(now.time, quota.concurrency);
-  const rate = span > 0 ? (sum(now.requests) - sum(before.requests)) / span : 0;
+  const first = past.find(({ time }) => time >= now.time - RECENT - 0.5);
+  const rate = now.time > first.time ? (total - first.requests) / (now.time - first.time) : 0;
   set("rate", rate < 10 ? rate.toFixed(1) : Math.round(rate).toLocaleString("en"), quota.rate === null ? "no limit" : `of ${number(quota.rate, 4)}`);
   const rejected = sum(now.rejected);
   const limits = Object.entries(now.rejected).filter(([, count]) => count).map(([name, count]) => `${inEnglish(count)} by ${name}`);
   set("rejected", inEnglish(rejected), limits.join(", "));
   const errors = Object.entries(now.statuses).filter(([status]) => Number(status) >= 400);
-  set("failed", inEnglish(Math.max(sum(Object.fromEntries(errors)) - rejected, 0)), `of ${inEnglish(sum(now.requests))} requests`);
+  set("failed", inEnglish(Math.max(sum(Object.fromEntries(errors)) - rejected, 0)), `of ${inEnglish(total)} requests`);
   const used = now.compute.month_eecu_seconds;
-  set("compute", used < 3600 ? `${number(used, 3)} s` : `${number(used / 3600, 3)} h`, quota.eecu_hours === null ? "EECU" : `EECU, of ${number(quota.eecu_hours, 4)} h`);
-  showRequests(now.latest, sum(now.requests));
+  const isShort = used < 3600 && quota.eecu_hours === null;
+  set("compute", number(isShort ? used : used / 3600, 3), isShort ? "EECU-seconds" : quota.eecu_hours === null ? "EECU-hours" : `of ${number(quota.eecu_hours, 4)} EECU-hours`);
+  showRequests(now.latest, total);
   showTasks(now.tasks);
   last = now;
 }
@@ -60,6 +64,7 @@ function drawHistory(now, limit) {
   const points = past.map(({ time, slots }) => [width - ((now - time) / HISTORY) * width, height - 1 - (slots / most) * (height - 3)]);
   const line = points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ");
   const drawing = shape("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": "slots in use in the last two minutes" });
+  drawing.append(shape("line", { x1: 0, x2: width, y1: height - 0.5, y2: height - 0.5, class: "grid" }));
   drawing.append(shape("polygon", { points: `${points[0][0].toFixed(1)},${height} ${line} ${width},${height}`, class: "area" }));
   drawing.append(shape("polyline", { points: line, class: "line s0" }));
   byId("slots-chart").replaceChildren(drawing);

@@ -74,8 +74,9 @@ async function findAsset(id) {
   const collectionOf = id.slice(0, id.lastIndexOf("/"));
   const known = assets.find((asset) => asset.id === id);
   const collection = assets.find((asset) => asset.id === collectionOf);
-  if (known || !collection) return known ?? null;
+  if (known) return known;
   try {
+    if (!collection) throw new Error(`There is no asset ${id}.`);
     return imageOf(await (await get(pathOf({ name: `${collection.name}/${id.slice(collectionOf.length + 1)}` }))).json(), collection);
   } catch (error) {
     showProblem(error);

@@ -254,12 +254,12 @@ function showValue(at, pixel) {
 function valueList(values, classes = new Map()) {
   const first = listOf(fieldOf("bands").value);
   const names = Object.keys(values).sort((a, b) => first.includes(b) - first.includes(a));
-  const list = make("dl", { class: "facts" });
+  const list = make("dl", { class: "pairs" });
   for (const name of names) {
     const value = values[name];
     const text = typeof value === "number" ? number(value) : value === null ? "masked" : typeof value === "object" ? JSON.stringify(value) : String(value);
     const known = first.includes(name) ? classes.get(value) : undefined;
-    list.append(make("dt", {}, name), make("dd", {}, known ? `${text} (${known})` : text));
+    list.append(make("div", {}, make("dt", {}, name), make("dd", {}, known ? `${text} (${known})` : text)));
   }
   return list;
 }

@@ -39,6 +39,9 @@ function makeMap(frame, { onMove, onPick, onProgress, onFailure }) {
     fromX: (x) => ((x + left()) / edge()) * 360 - 180,
     fromY: (y) => fromShare((y + top()) / edge()),
     style: (name) => getComputedStyle(frame).getPropertyValue(name).trim(),
+    get halo() {
+      return layer !== null;
+    },
     get width() {
       return width;
     },

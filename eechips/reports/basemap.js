@@ -1,6 +1,6 @@
 // The background of maps: borders, names, a graticule and a scale, on a canvas. A projection has functions between degrees
 // and pixels (toX, toY, fromX, fromY), width and height in pixels, degrees of latitude of a pixel in the middle, and style,
-// which returns a colour by its name.
+// which returns a colour by its name. With halo, texts and lines above pictures have a rim.
 
 const METRES = 111195; // of a degree of latitude
 
@@ -99,13 +99,26 @@ function drawNames(g, { toX, toY, width, height, style }, named, longitude, lati
   return drawn.sort();
 }
 
-function drawGraticule(g, { toX, toY, fromX, fromY, width, height, degrees, style }) {
+/** Write a text, legible above pictures if the map has a halo. */
+function write(g, { style, halo }, text, x, y) {
+  if (halo) {
+    g.lineJoin = "round";
+    g.lineWidth = 3;
+    g.strokeStyle = style("--land");
+    g.strokeText(text, x, y);
+  }
+  g.fillText(text, x, y);
+}
+
+function drawGraticule(g, projection) {
+  const { toX, toY, fromX, fromY, width, height, degrees, style, halo } = projection;
+  const labels = [];
   const wanted = 130 * degrees; // between lines
   const steps = [30, 15, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001];
   const step = steps.findLast((each) => each >= wanted) ?? 30;
   const digits = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
   g.strokeStyle = style("--graticule");
-  g.fillStyle = style("--faint");
+  g.fillStyle = style(halo ? "--ink" : "--faint");
   g.lineWidth = 0.6;
   g.font = "10px system-ui, sans-serif";
   g.beginPath();
@@ -114,32 +127,37 @@ function drawGraticule(g, { toX, toY, fromX, fromY, width, height, degrees, styl
     g.moveTo(x, 0);
     g.lineTo(x, height);
     const east = wrapped(n * step);
-    g.fillText(`${Math.abs(east).toFixed(digits)}°${east < 0 ? "W" : "E"}`, x + 3, 11);
+    labels.push([`${Math.abs(east).toFixed(digits)}°${east < 0 ? "W" : "E"}`, x + 3, 11]);
   }
   for (let n = Math.ceil(Math.max(fromY(height), -90) / step); n * step <= Math.min(fromY(0), 90); n++) {
     const y = toY(n * step);
     g.moveTo(0, y);
     g.lineTo(width, y);
-    g.fillText(`${Math.abs(n * step).toFixed(digits)}°${n < 0 ? "S" : "N"}`, 4, y - 3);
+    labels.push([`${Math.abs(n * step).toFixed(digits)}°${n < 0 ? "S" : "N"}`, 4, y - 3]);
   }
   g.stroke();
+  for (const label of labels) write(g, projection, ...label);
 }
 
-function drawScale(g, { width, height, degrees, style }) {
+function drawScale(g, projection) {
+  const { width, height, degrees, style, halo } = projection;
   const metres = METRES * 120 * degrees;
   const power = 10 ** Math.floor(Math.log10(metres));
   const length = [5, 2, 1].map((each) => each * power).find((each) => each <= metres) ?? power;
   const pixels = length / METRES / degrees;
   const text = length >= 1000 ? `${length / 1000} km` : `${length} m`;
   const [x, y] = [width - pixels - 14, height - 12];
-  g.strokeStyle = g.fillStyle = style("--ink");
-  g.lineWidth = 1.5;
   g.beginPath();
   g.moveTo(x, y - 5);
   g.lineTo(x, y);
   g.lineTo(x + pixels, y);
   g.lineTo(x + pixels, y - 5);
-  g.stroke();
+  for (const [colour, wide] of [...(halo ? [["--land", 4.5]] : []), ["--ink", 1.5]]) {
+    g.strokeStyle = style(colour);
+    g.lineWidth = wide;
+    g.stroke();
+  }
+  g.fillStyle = style("--ink");
   g.font = "11px system-ui, sans-serif";
-  g.fillText(text, x + 4, y - 4);
+  write(g, projection, text, x + 4, y - 4);
 }

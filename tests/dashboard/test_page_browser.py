@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -206,7 +207,7 @@ def test_drawn_tiles_are_those_that_the_client_gets(page: Callable[..., Any], se
     choose(browser, "USGS/SRTMGL1_003")
     column, row = corner(browser)
     x, y = -(-column // 256), -(-row // 256)  # the first tile that is whole
-    look = {"min": 0, "max": 6000, "gamma": 1.6}
+    look = {"min": 0, "max": 6000, "gamma": 1.6, "format": "png"}
     tiles = initialize(server).Image("USGS/SRTMGL1_003").getMapId(look)["tile_fetcher"]
     tile = Image.open(io.BytesIO(http.get(tiles.format_tile_url(x, y, zoom(browser)), timeout=60).content))
     drawn = drawn_pixels(browser, x * 256 - column, y * 256 - row, 256, 256)
@@ -227,24 +228,39 @@ def test_the_address_has_the_asset_and_the_place(page: Callable[..., Any], serve
     assert f"asset={QUAD}" in browser.execute_script("return decodeURIComponent(location.hash)")
 
 
+def test_an_address_without_an_asset_says_so(page: Callable[..., Any], server: Server) -> None:
+    browser = page()
+    browser.get("about:blank")
+    browser.get(f"{server.url}/#asset=no/<b>such</b>")
+    wait(browser, "return document.getElementById('problem')?.hidden === false")
+    assert text(browser, "problem") == "There is no asset no/<b>such</b>."
+
+
 def test_the_value_at_a_click_is_that_of_the_file(page: Callable[..., Any], quad: np.ndarray) -> None:
     browser = page()
     choose(browser, QUADS)
     zoom_to(browser, ZOOM)
     column, row = corner(browser)
     canvas = browser.find_element("css selector", "#map canvas.marks")
-    # Selenium's offsets count from the middle of the element, which is a whole pixel of the page.
     x, y = CORNER[0] - column + 57, CORNER[1] - row + 91
     size = canvas.size
     offset = (x - size["width"] // 2, y - size["height"] // 2)
     mouse(browser).move_to_element_with_offset(canvas, *offset).click().perform()
     wait(browser, "return document.querySelector('#value dd')")
+    shown = re.findall(r"[\d.]+", browser.find_element("css selector", "#value h3").text)
+    latitude, longitude = float(shown[0]), -float(shown[1])
+    world = 256 * 2**ZOOM
+    picked = (
+        int((longitude + 180) / 360 * world) - CORNER[0],
+        int((0.5 - math.asinh(math.tan(math.radians(latitude))) / (2 * math.pi)) * world) - CORNER[1],
+    )
+    # The element may lie between two pixels of the screen.
+    assert abs(picked[0] - 57) <= 1
+    assert abs(picked[1] - 91) <= 1
     values = browser.execute_script(
         "return [...document.querySelectorAll('#value dd')].map((e) => Number(e.textContent))"
     )
-    near = quad[:, 90:93, 56:59].reshape(3, -1).T.tolist()
-    assert values in near
-    assert values == quad[:, 91, 57].tolist()
+    assert values == quad[:, picked[1], picked[0]].tolist()
 
 
 def test_an_asset_without_a_record_is_stretched_to_its_values(page: Callable[..., Any], quad: np.ndarray) -> None:
