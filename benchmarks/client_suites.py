@@ -1,7 +1,7 @@
 """Run the test suites of geedim and Xee against the local Earth Engine, and say why their failures fail.
 
-    git clone --branch v2.0.0 https://github.com/leftfield-geospatial/geedim /tmp/geedim
-    git clone --branch v0.1.2 https://github.com/google/Xee /tmp/xee
+    git clone https://github.com/leftfield-geospatial/geedim /tmp/geedim && git -C /tmp/geedim checkout 6f0ab8d3
+    git clone https://github.com/google/Xee /tmp/xee && git -C /tmp/xee checkout 17dfdd9e
     pip install 'eechips[local]' pytest xarray absl-py rioxarray aiohttp tabulate
     python benchmarks/client_suites.py --geedim /tmp/geedim --xee /tmp/xee
 

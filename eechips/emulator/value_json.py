@@ -53,6 +53,7 @@ class Encoder:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._size = 0
+        self._depth = 0
         self._known: dict[int, tuple[Value, Json, int]] = {}  # holds the values, which keeps their id() unique
 
     def encode(self, value: Value) -> Json:
@@ -73,7 +74,9 @@ class Encoder:
             self._count(known[2])
             return known[1]
         before = self._size
+        self._depth += 1
         found = self._compound(value)
+        self._depth -= 1
         self._known[id(value)] = (value, found, self._size - before)
         return found
 
@@ -153,9 +156,14 @@ class Encoder:
         return found
 
     def _collection(self, collection: Collection) -> Json:
+        """Return a collection. An image collection within another value has no ``features``.
+
+        geedim's tests, which run against the service, rely on it (tests/conftest.py, ``accessors_from_collections``).
+        """
         limit = self._context.limits.elements
-        elements = []
-        for element in islice(iter(collection), limit + 1):
+        elements: list[Any] = []
+        is_listed = self._depth == 1 or collection.element != "Image"
+        for element in islice(iter(collection) if is_listed else iter(()), limit + 1):
             self._context.check_time()
             elements.append(element)
         if len(elements) > limit:
@@ -170,7 +178,8 @@ class Encoder:
             found["columns"] = dict(columns)
         if properties:
             found["properties"] = properties
-        found["features"] = [self.encode(element) for element in elements]
+        if is_listed:
+            found["features"] = [self.encode(element) for element in elements]
         if not all(isinstance(e, (Image, Feature, Collection)) for e in elements):
             raise InvalidError("A collection may only hold images and features.")
         return found

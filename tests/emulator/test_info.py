@@ -215,6 +215,17 @@ def test_an_id_that_is_set_is_the_one_that_is_shown() -> None:
     assert "properties" not in encode(evaluate(named))
 
 
+def test_image_collections_within_other_values_have_no_features() -> None:
+    """As geedim's tests expect, which run against the service (tests/conftest.py, ``accessors_from_collections``)."""
+    images = invoke("ImageCollection.fromImages", images=[invoke("Image.constant", value=1)])
+    assert len(encode(evaluate(images))["features"]) == 1
+    for found in (encode(evaluate([images]))[0], encode(evaluate({"a": images}))["a"]):
+        assert found["type"] == "ImageCollection"
+        assert "features" not in found
+    features = invoke("Collection", features=[invoke("Feature", geometry=None, metadata={})])
+    assert len(encode(evaluate([features]))[0]["features"]) == 1
+
+
 def test_an_index_that_is_no_text_is_shown_as_what_it_is() -> None:
     feature = invoke(
         "Feature", geometry=None, metadata={"system:index": invoke("Filter.equals", leftField="a", rightValue=1)}
