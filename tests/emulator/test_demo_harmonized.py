@@ -14,7 +14,7 @@ from eechips.emulator.pixels.pixel_grid import transformer
 from tests.support.demo_images import FARMS, STORE, images, millis
 
 LANDSAT, SENTINEL = "NASA/HLS/HLSL30/v002", "NASA/HLS/HLSS30/v002"
-SIZE = 240
+SIZE = 120
 
 
 def read(image: ImageAsset, name: str, place: tuple[float, float], metres: float) -> tuple[npt.NDArray, npt.NDArray]:
