@@ -21,11 +21,13 @@ from eechips.errors import EechipsError, PermanentError, TransientError, UsageEr
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun, traits_of
+from eechips.text import format_count
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 """Seconds between two requests for the states of tasks, which take minutes or hours."""
 _WAIT_SHARE = 0.25
 """Share of the time since the last change after which the states are requested again."""
+_MESSAGE_SECONDS = 600.0
 
 
 def check_exports(recipe: Recipe, config: RunConfig) -> None:
@@ -107,6 +109,7 @@ class ExportMonitor:
         self._ended: dict[str, TaskStatus] = {}
         self._failure: EechipsError | None = None
         self._last_change = clock()
+        self._shown: float | None = None
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
@@ -119,6 +122,20 @@ class ExportMonitor:
     def count(self) -> int:
         """The number of units that wait for their tasks."""
         return len(self._pending)
+
+    def message(self) -> str | None:
+        """Return the message that is due, if any: when the first unit waits, and every ten minutes from then on."""
+        now = self._clock()
+        if not self._pending or (self._shown is not None and now - self._shown < _MESSAGE_SECONDS):
+            return None
+        is_first, self._shown = self._shown is None, now
+        count = format_count(len(self._pending), "unit")
+        if is_first:
+            return (
+                "Batch tasks of Earth Engine export chips that take too long for a request. The run waits for them:"
+                f" {count} so far."
+            )
+        return f"Waiting for batch tasks of Earth Engine: {count}."
 
     def divert(self, units: Iterator[WorkUnit | None], note: Callable[[WorkUnit], object]) -> Iterator[WorkUnit | None]:
         """Yield the units of a plan but those whose tasks an earlier run has started; wait for these tasks.

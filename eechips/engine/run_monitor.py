@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from eechips.engine.executors.executor import Executor
+from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.progress import Progress
 from eechips.engine.quota_sharing import QuotaSharing
 from eechips.engine.run_log import RunLog
@@ -27,6 +28,7 @@ class RunMonitor:
         log: of the run.
         slow: units that take long; None for no reports of these.
         sharing: the part of the run in a shared quota; None if it has the quota for itself.
+        exports: of chips; None if none are exported.
         clock: seconds, monotonic.
     """
 
@@ -37,10 +39,11 @@ class RunMonitor:
         log: RunLog,
         slow: SlowUnits | None,
         sharing: QuotaSharing | None = None,
+        exports: ExportMonitor | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._executor, self._progress, self._log = executor, progress, log
-        self._slow, self._sharing, self._clock = slow, sharing, clock
+        self._slow, self._sharing, self._exports, self._clock = slow, sharing, exports, clock
         self._is_offline = self._is_restricted = False
         self._wait_reported: float | None = None
         self._shown_notices: dict[str, str | None] = {}
@@ -60,6 +63,8 @@ class RunMonitor:
         self._watch_notice("quota", None if self._sharing is None else self._sharing.message)
         self._watch_wait(throttle.asked_left)
         self._watch_slow()
+        if self._exports is not None and (text := self._exports.message()) is not None:
+            self._progress.say(text)
         if self._clock() - self._throughput_logged >= _THROUGHPUT_SECONDS:
             self._throughput_logged = self._clock()
             self._log.write(

@@ -44,7 +44,6 @@ class Scheduler:
         self._queue = UnitQueue(units, count, self._joiner)
         self._recorder = Recorder(context, self._queue)
         self._stop: Exception | None = None
-        self._has_said_exports = False
 
     def run(self) -> bool:
         """Submit units while workers have room, wait for events, and have them recorded.
@@ -60,7 +59,9 @@ class Scheduler:
             StorageError: if results cannot be written.
         """
         context, executor = self._context, self._executor
-        monitor = RunMonitor(executor, context.progress, context.log, context.slow, context.sharing, context.clock)
+        monitor = RunMonitor(
+            executor, context.progress, context.log, context.slow, context.sharing, context.exports, context.clock
+        )
         try:
             with context.interrupt.patient():
                 while True:
@@ -77,10 +78,7 @@ class Scheduler:
                             for unit in task.units:
                                 context.slow.begin(unit)
                     if self._is_over(is_draining=is_draining):
-                        self._say_exports(
-                            "{} wait for batch tasks of Earth Engine, which continue. The same command fetches their"
-                            " files."
-                        )
+                        self._say_exports()
                         return self._is_settled
                     events = executor.wait(0.0 if is_starting else self._tick)
                     if context.compute is not None:
@@ -88,11 +86,6 @@ class Scheduler:
                     if self._joiner is not None:
                         self._joiner.note(events)
                     self._note_failure(self._recorder.settle(events))
-                    if not self._has_said_exports:
-                        self._has_said_exports = self._say_exports(
-                            "Batch tasks of Earth Engine export chips that take too long for a request. {} so far: the"
-                            " run waits for them."
-                        )
                     self._watch_compute()
                     monitor.watch(self._queue.settled)
                     context.check()
@@ -128,12 +121,13 @@ class Scheduler:
         """Note a unit whose export was started by an earlier run."""
         self._queue.under_way.add(unit.position)
 
-    def _say_exports(self, text: str) -> bool:
-        """Show a text about the units whose chips are exported, if there are any; return whether there are."""
-        if self._exports is None or not self._exports.is_busy:
-            return False
-        self._context.progress.say(text.format(format_count(self._exports.count, "unit")))
-        return True
+    def _say_exports(self) -> None:
+        """Show how many units wait for batch tasks at the end of the run, if there are any."""
+        if self._exports is not None and self._exports.is_busy:
+            self._context.progress.say(
+                f"Batch tasks of Earth Engine continue, for {format_count(self._exports.count, 'unit')}. The same"
+                " command fetches their files."
+            )
 
     def _take_exports(self) -> None:
         """Queue the units whose exported files are ready, and have those recorded whose export failed."""

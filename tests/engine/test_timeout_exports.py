@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,8 @@ def checksums(out: Path) -> dict[str, str]:
 
 def log(out: Path, event: str) -> list[dict[str, Any]]:
     """The lines of a run's log about an event."""
-    lines = map(json.loads, (out / "run.log").read_text().splitlines())
+    path = out / "run.log"
+    lines = map(json.loads, path.read_text().splitlines() if path.exists() else [])
     return [line for line in lines if line["event"] == event]
 
 
@@ -127,14 +130,14 @@ def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
 
     def is_waiting() -> bool:
         assert process.poll() is None, process.communicate()
-        return (out / "run.log").exists() and len(log(out, "export started")) == 4
+        return len(log(out, "export started")) == 4
 
     wait_until(is_waiting)
     wait_until(lambda: open_run(out).counts.get("done", 0) == 2)
     os.kill(process.pid, number)
     output, _ = process.communicate()
     if number == signal.SIGINT:
-        assert "4 units wait for batch tasks of Earth Engine, which continue" in output
+        assert "Batch tasks of Earth Engine continue, for 4 units" in output
     assert open_run(out).counts == {"done": 2, "planned": 4}
     service.plan_faults()
     pixels = service.count("image:computePixels")
@@ -144,6 +147,30 @@ def test_a_run_that_is_stopped_waits_for_the_same_tasks_again(
     assert service.count("image:computePixels") == pixels
     assert len(log(out, "export resumed")) == 4
     assert sorted(open_run(out).units["method"]).count("image:export") == 4
+
+
+@pytest.mark.slow
+def test_a_task_that_was_started_but_not_stored_is_not_started_again(
+    service: ExportService, hashes: dict[str, str], tmp_path: Path
+) -> None:
+    stall = {"type": "status", "on": "operations:list", "status": 503, "message": "Unavailable."}
+    others = service.operations()
+    service.plan_faults(service.time_out(2), stall)
+    out = tmp_path / "out"
+    with service.start(tmp_path, *SAMPLE, *EXPORT) as process:
+        wait_until(lambda: process.poll() is not None or len(log(out, "export started")) == 2)
+        assert process.poll() is None, process.communicate()
+        process.kill()
+        process.communicate()
+    with contextlib.closing(sqlite3.connect(out / "manifest.sqlite")) as ledger, ledger:
+        assert ledger.execute("DELETE FROM exports").rowcount == 2
+    service.plan_faults(service.time_out(2))
+    service.run(tmp_path, *SAMPLE, *EXPORT)
+    assert checksums(out) == hashes
+    assert sum(method == "image:export" for method in open_run(out).units["method"]) >= 2
+    started = {task for line in log(out, "export started") for task in line["tasks"]}
+    assert service.operations() - others == started
+    assert len(started) == len({line["id"] for line in log(out, "export started")})
 
 
 @pytest.mark.slow

@@ -58,6 +58,11 @@ class ExportService:
         """Return the number of requests of a kind."""
         return self.server.requests().get(kind, 0)
 
+    def operations(self) -> set[str]:
+        """Return the names of all tasks."""
+        with urlopen(f"{self.server.url}/v1/projects/local/operations") as response:
+            return {each["name"] for each in json.load(response).get("operations", ())}
+
     def start(self, folder: Path, *words: str) -> subprocess.Popen[str]:
         """Start a command in a folder."""
         service = ["--endpoint", self.server.url, "--rate", "none"] if words[0] in ("sample", "run", "plan") else []

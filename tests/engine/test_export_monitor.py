@@ -1,0 +1,145 @@
+"""Units that wait for batch tasks: they are ready when all of their tasks have ended, and resume from the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eechips.client.export_tasks import ExportTask, TaskStatus
+from eechips.engine.export_monitor import EndedExports, ExportMonitor
+from eechips.engine.outcome import StartedExports
+from eechips.engine.run_log import RunLog
+from eechips.errors import PermanentError, TransientError
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.unit_record import Record, State, WorkUnit
+from tests.support.local_earth_engine import wait_until
+
+UNITS = [WorkUnit(position, f"{position:064x}", "{}", f"chips/{position}") for position in range(3)]
+RUNNING, DONE = TaskStatus(False, None, 0.5), TaskStatus(True, None, 2.0)
+
+
+class Tasks:
+    """The states of tasks, as a service gives them."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, TaskStatus | Exception] = {}
+
+    def __call__(self, names: set[str]) -> dict[str, TaskStatus]:
+        found = {name: self.states.get(name, RUNNING) for name in names}
+        for state in found.values():
+            if isinstance(state, Exception):
+                raise state
+        return {name: state for name, state in found.items() if isinstance(state, TaskStatus)}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "manifest.sqlite") as found:
+        found.store_plan({}, UNITS)
+        yield found
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[RunLog]:
+    with RunLog(tmp_path) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def monitoring(ledger: Ledger, log: RunLog, tasks: Tasks, **options: Any) -> Iterator[ExportMonitor]:
+    with contextlib.closing(ExportMonitor(ledger, log, tasks, **options)) as found:
+        yield found
+
+
+def started(*names: str) -> StartedExports:
+    return StartedExports(tuple(ExportTask(name, f"gs://bucket/{name}.tif") for name in names), requests=2, seconds=300)
+
+
+def wait(monitor: ExportMonitor) -> EndedExports:
+    ended = [EndedExports()]
+
+    def has_ended() -> bool:
+        ended.append(monitor.advance())
+        return ended[-1] != EndedExports()
+
+    wait_until(has_ended)
+    return ended[-1]
+
+
+def test_a_unit_of_several_tasks_is_ready_when_the_last_has_ended(ledger: Ledger, log: RunLog) -> None:
+    tasks = Tasks()
+    with monitoring(ledger, log, tasks) as monitor:
+        monitor.add(UNITS[0], started("a", "b"))
+        monitor.add(UNITS[1], started("c"))
+        tasks.states = {"a": DONE, "c": DONE}
+        found = wait(monitor)
+        assert [(unit.position, unit.exported) for unit in found.ready] == [(1, ("gs://bucket/c.tif",))]
+        assert monitor.count == 1
+        tasks.states["b"] = DONE
+        found = wait(monitor)
+        assert [unit.exported for unit in found.ready] == [("gs://bucket/a.tif", "gs://bucket/b.tif")]
+        assert found.eecu_seconds == 4.0
+        record = monitor.charge(Record(position=0, state=State.DONE, seconds=1.0))
+        assert (record.attempts, record.requests, record.seconds, record.eecu_seconds) == (2, 2, 301.0, 4.0)
+        assert monitor.charge(Record(position=2, state=State.DONE)) == Record(position=2, state=State.DONE)
+
+
+def test_one_failed_task_fails_its_unit(ledger: Ledger, log: RunLog) -> None:
+    tasks = Tasks()
+    tasks.states = {"b": TaskStatus(True, "Out of memory.", 1.0)}
+    with monitoring(ledger, log, tasks) as monitor:
+        monitor.add(UNITS[0], started("a", "b"))
+        (failure,) = wait(monitor).failures
+        record = failure.outcome.record
+        assert record is not None
+        assert (record.state, record.error) == (State.FAILED_PERMANENT, "the export failed: Out of memory.")
+        assert not monitor.is_busy
+
+
+def test_the_next_run_takes_the_stored_tasks_and_those_of_recorded_units_are_forgotten(
+    ledger: Ledger, log: RunLog
+) -> None:
+    tasks = Tasks()
+    with monitoring(ledger, log, tasks) as monitor:
+        for unit, name in zip(UNITS, "abc", strict=True):
+            monitor.add(unit, started(name))
+    ledger.record([Record(position=0, state=State.DONE), Record(position=1, state=State.FAILED_TRANSIENT)])
+    assert sorted(ledger.exports()) == [1, 2]  # a transient failure, such as of the store, keeps its task
+    tasks.states = {"b": DONE, "c": DONE}
+    with monitoring(ledger, log, tasks) as monitor:
+        diverted: list[WorkUnit] = []
+        left = list(monitor.divert(iter([UNITS[0], None, UNITS[1], UNITS[2]]), diverted.append))
+        assert left == [UNITS[0], None]
+        assert diverted == UNITS[1:]
+        ready = wait(monitor).ready
+        assert {unit.exported for unit in ready} <= {("gs://bucket/b.tif",), ("gs://bucket/c.tif",)}
+
+
+def test_states_that_do_not_come_are_requested_again_and_refusals_end_the_run(ledger: Ledger, log: RunLog) -> None:
+    tasks = Tasks()
+    tasks.states = {"a": TransientError("Unavailable.")}
+    with monitoring(ledger, log, tasks) as monitor:
+        monitor.add(UNITS[0], started("a"))
+        wait_until(lambda: "tasks unknown" in (ledger.path.parent / "run.log").read_text())
+        tasks.states = {"a": DONE}
+        assert wait(monitor).ready
+        tasks.states = {"b": PermanentError("Permission denied.")}
+        monitor.add(UNITS[1], started("b"))
+        with pytest.raises(PermanentError, match="Permission denied"):
+            wait(monitor)
+
+
+def test_messages_come_at_the_first_unit_and_every_ten_minutes(ledger: Ledger, log: RunLog) -> None:
+    now = [0.0]
+    with monitoring(ledger, log, Tasks(), clock=lambda: now[0]) as monitor:
+        assert monitor.message() is None
+        monitor.add(UNITS[0], started("a"))
+        assert "1 unit so far" in (monitor.message() or "")
+        now[0] = 599.0
+        assert monitor.message() is None
+        now[0] = 601.0
+        assert monitor.message() == "Waiting for batch tasks of Earth Engine: 1 unit."
