@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -214,3 +216,13 @@ def test_a_file_that_describes_no_dataset_is_named(tmp_path: Path) -> None:
         store.get("ACME/LAND/COVER_V1")
     with pytest.raises(InvalidError, match=r"ACME_OTHER\.json of --demo-datasets cannot be read"):
         store.get("ACME/OTHER")
+
+
+def test_nothing_of_the_stubs_is_loaded_unless_they_are_served_or_an_asset_is_missing() -> None:
+    code = (
+        "import sys; from eechips.emulator.stores import StoreConfig, open_store\n"
+        "store = open_store(StoreConfig(), 1.0)\n"
+        "assert store.get('USGS/SRTMGL1_003') and not store.get('MODIS/061/MOD09GA')\n"
+        "assert not [name for name in sys.modules if name.startswith('eechips.emulator.stubs')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
