@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
 
-from eechips.dashboard.dataset_pictures import dataset_pictures
-from eechips.reports import basemap
 from eechips.reports.markup import Markup, element
 
 _SCRIPTS = (
@@ -24,6 +22,7 @@ _SCRIPTS = (
     ("eechips.dashboard", "start.js"),
 )
 _STYLES = (("eechips.reports", "page.css"), ("eechips.dashboard", "dashboard.css"))
+_BASEMAP = (("eechips.reports", "basemap.json"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +44,15 @@ def page_files() -> Mapping[str, PageFile]:
         "/": PageFile("text/html", _page),
         "/_page/dashboard.css": PageFile("text/css", partial(_joined, _STYLES)),
         "/_page/dashboard.js": PageFile("text/javascript", _script),
-        "/_page/basemap.json": PageFile("application/json", lambda: basemap.text().encode()),
+        "/_page/basemap.json": PageFile("application/json", partial(_joined, _BASEMAP)),
         "/_page/datasets.json": PageFile("application/json", _datasets),
     }
 
 
 @cache
 def _datasets() -> bytes:
+    from eechips.dashboard.dataset_pictures import dataset_pictures  # the server starts without it
+
     return json.dumps(dataset_pictures(), separators=(",", ":")).encode()
 
 
