@@ -143,9 +143,9 @@ class TestReduceNeighborhood:
 
 
 class TestFocal:
-    @pytest.mark.parametrize("spelling", ["focalMax", "focal_max"])
+    @pytest.mark.parametrize("spelling", ["Image.focalMax", "Image.focal_max", "Window.max"])
     def test_the_default_is_a_disc_of_three_by_three(self, spelling: str) -> None:
-        image = evaluate(invoke(f"Image.{spelling}", image=stored()), asset(BYTES))
+        image = evaluate(invoke(spelling, image=stored()), asset(BYTES))
         assert [b.name for b in image.bands] == ["B1"]
         assert np.array_equal(values_of(image), np.nanmax(windows(BYTES, 1), axis=-1))
 

@@ -174,7 +174,7 @@ class Landsat(ImageSearch):
             for when in self.days(scene, query):
                 seen = _milliseconds(moment_of(scene, when))
                 if is_in_time(seen, query):
-                    yield self._image(scene, when)
+                    yield self.make_image(scene, when)
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None."""
@@ -188,7 +188,7 @@ class Landsat(ImageSearch):
             return None
         if not wrs.known(scene) or not self.first <= when < self.until or (when - self._phase(scene)).days % _CYCLE:
             return None
-        return self._image(scene, when)
+        return self.make_image(scene, when)
 
     def _phase(self, scene: WrsScene) -> date:
         return _first_pass(scene).date() + timedelta(days=self.shift)
@@ -207,7 +207,8 @@ class Landsat(ImageSearch):
             yield when
             when += timedelta(days=_CYCLE)
 
-    def _image(self, scene: WrsScene, when: date) -> ImageAsset:
+    def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
+        """Return the image of a scene on a day."""
         longitude, latitude, _ = wrs.middle(scene)
         grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
         overpass = overpass_of(scene, when)

@@ -232,8 +232,8 @@ def _focal(
 def _focals() -> Mapping[str, Implementation]:
     table: dict[str, Implementation] = {}
     for name, reducer in _FOCAL.items():
-        for spelling in (f"focal{name}", f"focal_{name.lower()}"):
-            table[f"Image.{spelling}"] = Implementation(partial(_focal, reducer), with_context=False, lazy=frozenset())
+        for spelling in (f"Image.focal{name}", f"Image.focal_{name.lower()}", f"Window.{name.lower()}"):
+            table[spelling] = Implementation(partial(_focal, reducer), with_context=False, lazy=frozenset())
     return table
 
 
